@@ -1,0 +1,1 @@
+"""Backbones: pre-trained vision models, their weights and their features."""

@@ -1,0 +1,91 @@
+"""What a benchmark says about its backbone, and where the weights are found. Nothing here needs torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from clsuite.errors import UserError
+from clsuite.records.canonical import sha256_of_file
+
+BUNDLED = "omniglot_vit"
+KEYWORDS = ("bundled", "hub", "random")
+
+
+class BackboneSpec(BaseModel):
+    """A pre-trained backbone.
+
+    Attributes:
+        name: ``omniglot_vit`` (bundled), or a timm model with its full tag
+            (``vit_tiny_patch16_224.augreg_in21k_ft_in1k``).
+        weights: ``bundled``, ``hub`` (timm downloads), ``random``, or a file (safetensors or a state dict), absolute,
+            beside the benchmark or below the data root. By default ``bundled`` for the bundled one, else ``hub``.
+        image_size: Side of the input in pixels; the position embedding is resampled where it differs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str = BUNDLED
+    weights: str = ""
+    image_size: int = Field(default=32, ge=1)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights that were found.
+
+    Attributes:
+        kind: ``bundled``, ``hub``, ``random`` or ``file``.
+        path: The file, where there is one.
+        sha256: Hash of the file, where there is one.
+    """
+
+    kind: str
+    path: Path | None = None
+    sha256: str | None = None
+
+
+@cache
+def bundled_card() -> dict[str, Any]:
+    """The card of the bundled backbone: architecture, normalisation and the record of its pre-training."""
+    text = files("clsuite.backbones.bundled").joinpath(f"{BUNDLED}.json").read_text(encoding="utf-8")
+    card: dict[str, Any] = json.loads(text)
+    return card
+
+
+def find_weights(spec: BackboneSpec, folders: list[Path]) -> Weights:
+    """Find the weights of a backbone.
+
+    Args:
+        spec: The backbone.
+        folders: Where a relative path is looked for, in order.
+
+    Raises:
+        UserError: If a file is missing, or the keyword does not suit the backbone.
+    """
+    chosen = spec.weights or ("bundled" if spec.name == BUNDLED else "hub")
+    if chosen == "bundled":
+        if spec.name != BUNDLED:
+            raise UserError(f"backbone '{spec.name}' is not bundled: weights can be hub, random or a file")
+        path = Path(str(files("clsuite.backbones.bundled").joinpath(f"{BUNDLED}.safetensors")))
+        return Weights("bundled", path, sha256_of_file(path))
+    if chosen in KEYWORDS:
+        if chosen == "hub" and spec.name == BUNDLED:
+            raise UserError(f"backbone '{BUNDLED}' is on no hub: weights can be bundled, random or a file")
+        return Weights(chosen)
+    path = _find_file(chosen, folders)
+    return Weights("file", path, sha256_of_file(path))
+
+
+def _find_file(name: str, folders: list[Path]) -> Path:
+    tried = [folder / name for folder in folders] + [Path(name).expanduser()]
+    for path in tried:
+        if path.is_file():
+            return path
+    where = ", ".join(f"'{path}'" for path in tried)
+    raise UserError(f"no weights at {where}. Put the file there, say --data-root FOLDER, or choose {', '.join(KEYWORDS)}")

@@ -1,0 +1,116 @@
+"""Builds backbones: timm ViTs with strictly loaded weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import timm
+import torch
+from timm.models import load_state_dict as read_state_dict
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from torch import Tensor, nn
+
+from clsuite.backbones.spec import BUNDLED, BackboneSpec, Weights, bundled_card
+from clsuite.data.transforms import Normalise
+from clsuite.errors import UserError, did_you_mean
+
+
+class Backbone(nn.Module):
+    """A pre-trained network that maps images to features.
+
+    Attributes:
+        model: The timm model, without its head.
+        width: Length of a feature vector.
+        normalise: Turns stored images into the input that the network was pre-trained on.
+    """
+
+    def __init__(self, model: VisionTransformer, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Wrap a timm model whose head is an identity."""
+        super().__init__()
+        self.model = model
+        self.width = int(model.num_features)
+        self.normalise = Normalise(mean, std)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map normalised images ``[B, 3, H, W]`` to features ``[B, width]``."""
+        features: Tensor = self.model.forward_head(self.model.forward_features(images), pre_logits=True)
+        return features
+
+
+def build_backbone(spec: BackboneSpec, weights: Weights) -> Backbone:
+    """Build a backbone and load its weights strictly; only the old head is left out.
+
+    Raises:
+        UserError: If the name is unknown, the image size does not suit, or the weights do not fit.
+    """
+    model = build_model(spec, weights, num_classes=0)
+    config = model.default_cfg if spec.name != BUNDLED else bundled_card()
+    return Backbone(model, config["mean"], config["std"])
+
+
+def build_model(spec: BackboneSpec, weights: Weights, num_classes: int) -> VisionTransformer:
+    """Build the bare timm model; `num_classes` other than 0 keeps the pre-trained head.
+
+    Raises:
+        UserError: As `build_backbone`.
+    """
+    model = _create(spec, num_classes, pretrained=weights.kind == "hub")
+    if weights.path is not None:
+        _load(model, spec, weights, keep_head=num_classes > 0)
+    return model
+
+
+def _create(spec: BackboneSpec, num_classes: int, pretrained: bool) -> VisionTransformer:
+    name, arguments = _architecture(spec)
+    try:
+        model = timm.create_model(
+            name, pretrained=pretrained, img_size=spec.image_size, num_classes=num_classes, **arguments
+        )
+    except RuntimeError as error:
+        if "Unknown model" in str(error) or "Invalid pretrained tag" in str(error):
+            known = [BUNDLED, *timm.list_models(), *timm.list_models(pretrained=True)]
+            raise did_you_mean("backbone", spec.name, known) from error
+        raise UserError(f"backbone '{spec.name}': {error}") from error
+    except (AssertionError, TypeError, OSError) as error:
+        raise UserError(f"cannot build backbone '{spec.name}' at {spec.image_size} px: {_first_line(error)}") from error
+    if not isinstance(model, VisionTransformer):
+        raise UserError(f"backbone '{spec.name}' is a {type(model).__name__}, not a ViT")
+    if spec.image_size % model.patch_embed.patch_size[0]:
+        patch = model.patch_embed.patch_size[0]
+        raise UserError(f"backbone.image_size {spec.image_size} is not a multiple of the patch size {patch} of '{spec.name}'")
+    return model
+
+
+def _architecture(spec: BackboneSpec) -> tuple[str, dict[str, Any]]:
+    if spec.name == BUNDLED:
+        return bundled_card()["architecture"], bundled_card()["arguments"]
+    return spec.name, {}
+
+
+def _load(model: VisionTransformer, spec: BackboneSpec, weights: Weights, keep_head: bool) -> None:
+    try:
+        state = checkpoint_filter_fn(read_state_dict(str(weights.path), weights_only=True), model)
+    except Exception as error:  # the file can be anything: whatever its reader raises means the same
+        raise UserError(f"cannot read the weights '{weights.path}': {_first_line(error)}") from error
+    if not keep_head:
+        state = {name: value for name, value in state.items() if not name.startswith("head.")}
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        detail = " ".join(str(error).split())[:300]
+        raise UserError(f"the weights '{weights.path}' do not fit backbone '{spec.name}': {detail}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
+
+
+def forward_flops(backbone: Backbone, image_size: int) -> int:
+    """Floating point operations of one image's forward pass (a multiply-add counts as two)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    device = next(backbone.parameters()).device
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        backbone(torch.zeros(1, 3, image_size, image_size, device=device))
+    return int(counter.get_total_flops())

@@ -1,0 +1,1 @@
+"""Data: uint8 tables of images, cached on disk, and the batches gathered from them."""

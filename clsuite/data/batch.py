@@ -1,0 +1,108 @@
+"""Batches, and the loader that gathers them from a table by index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clsuite.data.stable_random import stable_random
+from clsuite.data.table import ImageTable
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of samples.
+
+    Attributes:
+        images: uint8 ``[B, C, H, W]`` as stored, float ``[B, 3, H, W]`` once transformed, or None where the learner
+            works on frozen features and looks them up by row.
+        labels: int64 ``[B]`` stream labels.
+        rows: int64 ``[B]`` rows of the table.
+        replayed: bool ``[B]``, true for exemplars that a plugin added.
+    """
+
+    images: Tensor | None
+    labels: Tensor
+    rows: Tensor
+    replayed: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> Batch:
+        """Copy to a device."""
+        moved = None if self.images is None else self.images.to(device, non_blocking=True)
+        return Batch(moved, self.labels.to(device), self.rows.to(device), self.replayed.to(device))
+
+    def with_images(self, images: Tensor) -> Batch:
+        """The same samples with other pixels."""
+        return replace(self, images=images)
+
+    def extended(self, images: Tensor, labels: Tensor, rows: Tensor) -> Batch:
+        """This batch followed by exemplars: uint8 ``[E, C, H, W]``, labels ``[E]`` and rows ``[E]``."""
+        device = self.labels.device
+        return Batch(
+            None if self.images is None else torch.cat([self.images, images.to(device)]),
+            torch.cat([self.labels, labels.to(device)]),
+            torch.cat([self.rows, rows.to(device)]),
+            torch.cat([self.replayed, torch.ones(len(labels), dtype=torch.bool, device=device)]),
+        )
+
+
+class BatchLoader:
+    """Iterates over rows of a table in batches; every new iteration is a new epoch with its own permutation.
+
+    Gathers by index, without Python per sample. The order follows from seed and epoch alone.
+    """
+
+    def __init__(
+        self,
+        table: ImageTable,
+        labels: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        batch_size: int,
+        *,
+        shuffle_seed: int | None = None,
+        with_images: bool = True,
+    ) -> None:
+        """Set up the loader.
+
+        Args:
+            table: The images.
+            labels: Stream label of every row of the table.
+            rows: Rows to iterate over.
+            batch_size: Samples per batch; the last batch may be smaller.
+            shuffle_seed: Seed of the permutations; None keeps the given order.
+            with_images: False leaves the images out.
+        """
+        self._table, self._labels, self._rows = table, labels, rows
+        self._batch_size, self._shuffle_seed, self._with_images = batch_size, shuffle_seed, with_images
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return -(-len(self._rows) // self._batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        rows = self._rows
+        if self._shuffle_seed is not None:
+            rows = stable_random(self._shuffle_seed, "epoch", self._epoch).permutation(rows)
+        self._epoch += 1
+        for start in range(0, len(rows), self._batch_size):
+            yield gather(self._table, self._labels, rows[start : start + self._batch_size], self._with_images)
+
+
+def gather(
+    table: ImageTable, labels: NDArray[np.int64], rows: NDArray[np.int64], with_images: bool = True
+) -> Batch:
+    """Gather some rows of a table into a batch."""
+    return Batch(
+        torch.from_numpy(table.images[rows]) if with_images else None,
+        torch.from_numpy(labels[rows]),
+        torch.from_numpy(np.ascontiguousarray(rows)),
+        torch.zeros(len(rows), dtype=torch.bool),
+    )

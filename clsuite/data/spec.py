@@ -1,0 +1,20 @@
+"""What a benchmark says about its data set."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class DatasetSpec(BaseModel):
+    """A data set by name.
+
+    Attributes:
+        name: ``digits`` or ``image_folder``.
+        path: For ``image_folder``: the folder, absolute or below the data root.
+        train_per_class: Keep at most this many training images of each class and domain (fixed choice, not by seed).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    path: str | None = None
+    train_per_class: int | None = None

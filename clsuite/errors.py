@@ -1,0 +1,27 @@
+"""The one error that people see: a line that names the culprit and the mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Bad input. The CLI prints its single line and exits with status 2, never with a traceback."""
+
+
+def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """Build the error for an unknown name, with the nearest known names.
+
+    Args:
+        kind: What was looked for, such as ``plugin``.
+        name: The name that was not found.
+        known: The names that exist.
+
+    Returns:
+        An error to raise, for example ``unknown plugin 'reply'. Did you mean 'replay'?``.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    hint = f"Did you mean {' or '.join(repr(n) for n in near)}?" if near else f"Known: {', '.join(names) or 'none'}."
+    return UserError(f"unknown {kind} '{name}'. {hint}")

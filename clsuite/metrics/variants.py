@@ -1,0 +1,101 @@
+"""Every metric variant as a pure function of the counts, each named for what it is and whose it is.
+
+Notation: ``A[i, j]`` is the accuracy on task ``j`` after learning task ``i``, ``A[-1, j]`` the one before any training,
+``n[j]`` the size of the test part, ``T`` the number of tasks. Values are fractions in [0, 1] or differences of them.
+A variant that a stream of one task does not define is ``nan``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from clsuite.metrics.counts import Counts, Floats
+
+
+def final_accuracy_macro(counts: Counts) -> float:
+    """Mean of the last row, every task alike (Lopez-Paz & Ranzato 2017, ACC; Mammoth)."""
+    return float(counts.accuracy[-1].mean())
+
+
+def final_accuracy_weighted(counts: Counts) -> float:
+    """Last row weighted by the tasks' test samples (Avalanche's stream accuracy after the last task)."""
+    return float(counts.correct[-1].sum() / counts.n.sum())
+
+
+def accuracy_over_time_macro(counts: Counts) -> Floats:
+    """After each task, the mean accuracy over the tasks learned so far, ``[T]``."""
+    return np.array([counts.accuracy[i, : i + 1].mean() for i in range(counts.tasks)])
+
+
+def accuracy_over_time_weighted(counts: Counts) -> Floats:
+    """After each task, the accuracy over all test samples of the tasks learned so far, ``[T]``."""
+    return np.array([counts.correct[i + 1, : i + 1].sum() / counts.n[: i + 1].sum() for i in range(counts.tasks)])
+
+
+def average_incremental_accuracy_weighted(counts: Counts) -> float:
+    """Mean over the stages of the accuracy on all classes seen so far (Rebuffi et al. 2017, iCaRL; PILOT)."""
+    return float(accuracy_over_time_weighted(counts).mean())
+
+
+def average_incremental_accuracy_macro(counts: Counts) -> float:
+    """Mean over the stages of the task-macro accuracy so far (Mammoth's average of its class-mean accuracies)."""
+    return float(accuracy_over_time_macro(counts).mean())
+
+
+def forgetting_max_before_last(counts: Counts) -> float:
+    """Mean over the earlier tasks of the best accuracy ever had before the last task, less the last (Chaudhry 2018).
+
+    The best is taken over the rows ``j..T-2``, those in which task ``j`` has been learned; it can be negative.
+    """
+    matrix, last = counts.accuracy, counts.tasks - 1
+    drops = [matrix[j:last, j].max() - matrix[last, j] for j in range(last)]
+    return float(np.mean(drops)) if drops else float("nan")
+
+
+def forgetting_max_any_row(counts: Counts) -> float:
+    """Mean over the earlier tasks of the best accuracy in any row, the last included, less the last.
+
+    Never negative (Mammoth, PILOT).
+    """
+    matrix, last = counts.accuracy, counts.tasks - 1
+    return float((matrix.max(axis=0) - matrix[last])[:last].mean()) if last else float("nan")
+
+
+def forgetting_just_after(counts: Counts) -> float:
+    """Mean over the earlier tasks of the accuracy just after learning, less the last (Avalanche's stream forgetting)."""
+    matrix, last = counts.accuracy, counts.tasks - 1
+    return float((matrix.diagonal() - matrix[last])[:last].mean()) if last else float("nan")
+
+
+def backward_transfer(counts: Counts) -> float:
+    """Mean over the earlier tasks of ``A[T-1, j] - A[j, j]`` (Lopez-Paz & Ranzato 2017, BWT; Avalanche)."""
+    return -forgetting_just_after(counts)
+
+
+def forward_transfer(counts: Counts) -> float:
+    """Mean over the later tasks of ``A[j-1, j] - A[-1, j]`` (Lopez-Paz & Ranzato 2017, FWT; Avalanche).
+
+    Zero by construction where a task's classes are unknown before it (class-incremental streams).
+    """
+    before = counts.accuracy.diagonal(offset=1)
+    return float((before - counts.initial[1:]).mean()) if counts.tasks > 1 else float("nan")
+
+
+def learning_accuracy(counts: Counts) -> float:
+    """Mean of the diagonal: the accuracy on each task just after learning it (Riemer et al. 2019, LA)."""
+    return float(counts.accuracy.diagonal().mean())
+
+
+def intransigence(counts: Counts, joint: Counts) -> float:
+    """Mean over the tasks of joint training's ``A*[j, j]`` less ours (Chaudhry et al. 2018, section 3.2).
+
+    Args:
+        counts: The method's counts.
+        joint: The counts of a run that trains on all data seen so far, on the same stream.
+
+    Raises:
+        ValueError: If the two runs have other test parts.
+    """
+    if not np.array_equal(counts.n, joint.n):
+        raise ValueError("intransigence compares runs on the same test parts")
+    return float((joint.accuracy.diagonal() - counts.accuracy.diagonal()).mean())

@@ -1,0 +1,62 @@
+"""Reads the Omniglot drawings from their zip archives into one uint8 array."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from clsuite.errors import UserError
+
+Ink = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
+
+
+def read_drawings(archives: Sequence[Path], size: int) -> tuple[Ink, list[str]]:
+    """Decode every drawing once, cut to its ink and centred on a square.
+
+    Characters that stand in several archives are merged by ``ALPHABET/CHARACTER/FILE``, so that no
+    class appears twice.
+
+    Args:
+        archives: Omniglot zip files (``ARCHIVE/ALPHABET/CHARACTER/DRAWING.png``).
+        size: Side of the returned images in pixels.
+
+    Returns:
+        Ink of shape ``[N, size, size]`` (255 = ink) and, for each, its character ``ALPHABET/CHARACTER``.
+
+    Raises:
+        UserError: If an archive is missing or is not a zip file.
+    """
+    found: dict[str, Image.Image] = {}
+    for archive in archives:
+        for name, image in _members(archive):
+            found.setdefault("/".join(name.split("/")[-3:]), image)
+    names = sorted(found)
+    ink = np.stack([_centred(found[name], size) for name in names])
+    return ink, [name.rsplit("/", 1)[0] for name in names]
+
+
+def _members(archive: Path) -> list[tuple[str, Image.Image]]:
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return [
+                (name, Image.open(io.BytesIO(opened.read(name))).convert("L"))
+                for name in opened.namelist()
+                if name.endswith(".png")
+            ]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"cannot read the drawings in '{archive}': {error}") from error
+
+
+def _centred(image: Image.Image, size: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    """Invert, cut to the ink's bounding box, pad to a square and resize."""
+    ink = Image.eval(image, lambda value: 255 - value)
+    cut = ink.crop(ink.getbbox() or (0, 0, *ink.size))
+    side = max(cut.size)
+    square = Image.new("L", (side, side))
+    square.paste(cut, ((side - cut.width) // 2, (side - cut.height) // 2))
+    return np.asarray(square.resize((size, size), Image.Resampling.BILINEAR), dtype=np.uint8)

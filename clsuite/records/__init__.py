@@ -1,0 +1,37 @@
+"""Run records: reading results needs no torch."""
+
+from clsuite.records.record import (
+    SCHEMA_VERSION,
+    CostEntry,
+    CountsEntry,
+    PluginEntry,
+    RunRecord,
+    ScenarioEntry,
+    TaskEntry,
+)
+from clsuite.records.rescore import rescore
+from clsuite.records.store import (
+    RecordError,
+    atomic_path,
+    read_predictions,
+    read_record,
+    write_predictions,
+    write_record,
+)
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "CostEntry",
+    "CountsEntry",
+    "PluginEntry",
+    "RecordError",
+    "RunRecord",
+    "ScenarioEntry",
+    "TaskEntry",
+    "atomic_path",
+    "read_predictions",
+    "read_record",
+    "rescore",
+    "write_predictions",
+    "write_record",
+]

@@ -1,0 +1,134 @@
+"""The run record: everything needed to trust a run, rescore it and repeat it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from clsuite.metrics import Counts
+from clsuite.records.canonical import sha256_of
+
+SCHEMA_VERSION = 1
+Status = Literal["done", "failed", "timeout", "interrupted"]
+Protocol = Literal["class_incremental", "task_aware"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PluginEntry(_Model):
+    """One plugin of the method as it ran.
+
+    Attributes:
+        name: Registered name.
+        args: Every constructor argument, the defaults resolved.
+        source: sha256 of the plugin's source file.
+        distribution: Distribution that brought the plugin, and its version (``clsuite 0.1.0``).
+    """
+
+    name: str
+    args: dict[str, Any]
+    source: str
+    distribution: str
+
+
+class ScenarioEntry(_Model):
+    """The stream that was learned: names for the columns of the matrix and the fingerprints behind them."""
+
+    kind: str
+    fingerprint: str
+    task_fingerprints: list[str]
+    task_names: list[str]
+    classes: list[str] = Field(description="Class names in the order of the stream, which is the order of the logits.")
+
+
+class CountsEntry(_Model):
+    """The counts of `clsuite.metrics.Counts`, in both protocols from the same logits."""
+
+    class_incremental: list[list[int]]
+    task_aware: list[list[int]]
+    n: list[int]
+
+    @model_validator(mode="after")
+    def _shapes(self) -> CountsEntry:
+        self.of("class_incremental")
+        self.of("task_aware")
+        return self
+
+    def of(self, protocol: Protocol) -> Counts:
+        """The counts of one protocol: all seen classes compete, or only those of the sample's task."""
+        return Counts.of(getattr(self, protocol), self.n)
+
+
+class TaskEntry(_Model):
+    """What one task cost: seconds of training and of evaluation, optimiser steps, samples with a gradient."""
+
+    train_seconds: float
+    eval_seconds: float
+    steps: int
+    gradient_samples: int
+    final_loss: float | None
+
+
+class CostEntry(_Model):
+    """What the run cost. FLOPs count a multiply-add as two and a backward pass as two forward passes."""
+
+    peak_memory_bytes: int
+    total_parameters: int
+    trainable_parameters: int
+    stored_bytes: dict[str, int]
+    forward_flops_per_image: int
+    training_flops: int
+
+
+class RunRecord(_Model):
+    """One run: one method on one stream with one seed.
+
+    Attributes:
+        config: The resolved configuration (data, scenario, backbone with the sha256 of its weights, training).
+        key: sha256 over configuration, plugins, seed and the scenario's fingerprint; see `RunRecord.make_key`.
+        environment: Library versions, processor, precision, threads, git commit; no host names, no paths.
+        error: The traceback or reason where the status is not ``done``.
+        predictions: Name of the file beside the record that holds the predictions.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    key: str
+    benchmark: str
+    method: str
+    seed: int
+    status: Status
+    config: dict[str, Any]
+    plugins: list[PluginEntry]
+    scenario: ScenarioEntry
+    counts: CountsEntry | None = None
+    tasks: list[TaskEntry] = Field(default_factory=list)
+    cost: CostEntry | None = None
+    environment: dict[str, Any] = Field(default_factory=dict)
+    seconds: float = 0.0
+    predictions: str | None = None
+    error: str | None = None
+
+    @model_validator(mode="after")
+    def _done_has_counts(self) -> RunRecord:
+        if self.status == "done" and self.counts is None:
+            raise ValueError("a finished run has counts")
+        return self
+
+    @staticmethod
+    def make_key(config: dict[str, Any], plugins: list[PluginEntry], seed: int, fingerprint: str) -> str:
+        """The run key: what decides the result, and nothing else (no device, path or number of jobs)."""
+        parts = {
+            "schema": SCHEMA_VERSION,
+            "config": config,
+            "plugins": [plugin.model_dump(exclude={"distribution"}) for plugin in plugins],
+            "seed": seed,
+            "scenario": fingerprint,
+        }
+        return sha256_of(parts)
+
+    def recomputed_key(self) -> str:
+        """The key that the record's own content gives; differs from `key` where the record was edited."""
+        return self.make_key(self.config, self.plugins, self.seed, self.scenario.fingerprint)

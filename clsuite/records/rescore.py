@@ -1,0 +1,31 @@
+"""Counts made again from the stored predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsuite.records.record import CountsEntry
+
+
+def rescore(predictions: dict[str, NDArray[np.integer]]) -> CountsEntry:
+    """Count the right answers of both protocols.
+
+    Args:
+        predictions: ``class_incremental`` and ``task_aware`` of shape ``[T + 1, N]`` (-1: not a seen class, known to be
+            wrong without a forward pass), ``labels`` ``[N]`` and ``task`` ``[N]`` of every test sample.
+
+    Returns:
+        The counts, equal to those in the record.
+    """
+    labels, task = predictions["labels"], predictions["task"]
+    tasks = int(task.max()) + 1
+
+    def count(predicted: NDArray[np.integer]) -> list[list[int]]:
+        return [np.bincount(task[row == labels], minlength=tasks).tolist() for row in predicted]
+
+    return CountsEntry(
+        class_incremental=count(predictions["class_incremental"]),
+        task_aware=count(predictions["task_aware"]),
+        n=np.bincount(task, minlength=tasks).tolist(),
+    )
