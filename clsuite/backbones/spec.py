@@ -88,4 +88,6 @@ def _find_file(name: str, folders: list[Path]) -> Path:
         if path.is_file():
             return path
     where = ", ".join(f"'{path}'" for path in tried)
-    raise UserError(f"no weights at {where}. Put the file there, say --data-root FOLDER, or choose {', '.join(KEYWORDS)}")
+    raise UserError(
+        f"no weights at {where}. Put the file there, say --data-root FOLDER, or choose {', '.join(KEYWORDS)}"
+    )

@@ -78,7 +78,9 @@ def _create(spec: BackboneSpec, num_classes: int, pretrained: bool) -> VisionTra
         raise UserError(f"backbone '{spec.name}' is a {type(model).__name__}, not a ViT")
     if spec.image_size % model.patch_embed.patch_size[0]:
         patch = model.patch_embed.patch_size[0]
-        raise UserError(f"backbone.image_size {spec.image_size} is not a multiple of the patch size {patch} of '{spec.name}'")
+        raise UserError(
+            f"backbone.image_size {spec.image_size} is not a multiple of the patch size {patch} of '{spec.name}'"
+        )
     return model
 
 

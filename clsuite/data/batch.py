@@ -96,9 +96,7 @@ class BatchLoader:
             yield gather(self._table, self._labels, rows[start : start + self._batch_size], self._with_images)
 
 
-def gather(
-    table: ImageTable, labels: NDArray[np.int64], rows: NDArray[np.int64], with_images: bool = True
-) -> Batch:
+def gather(table: ImageTable, labels: NDArray[np.int64], rows: NDArray[np.int64], with_images: bool = True) -> Batch:
     """Gather some rows of a table into a batch."""
     return Batch(
         torch.from_numpy(table.images[rows]) if with_images else None,

@@ -65,7 +65,11 @@ def locate(path: str, data_root: Path | None) -> Path:
         if candidate.exists():
             return candidate
     where = " or ".join(f"'{candidate}'" for candidate in tried)
-    mend = "Say where your data lies with --data-root FOLDER." if data_root is None else "Put it there, or mend --data-root."
+    mend = (
+        "Say where your data lies with --data-root FOLDER."
+        if data_root is None
+        else "Put it there, or mend --data-root."
+    )
     raise UserError(f"no data at {where}. {mend}")
 
 

@@ -30,13 +30,17 @@ def digits_table(image_size: int) -> ImageTable:
         labels=labels,
         domains=np.zeros(len(labels), dtype=np.int64),
         is_test=_fixed_split(labels),
-        digests=np.stack([digest(bytes([index % 256, index // 256]) + image.tobytes()) for index, image in enumerate(raw)]),
+        digests=np.stack(
+            [digest(bytes([index % 256, index // 256]) + image.tobytes()) for index, image in enumerate(raw)]
+        ),
         classes=tuple(str(name) for name in range(10)),
         domain_names=("",),
     )
 
 
-def _resize(image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _resize(
+    image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], size: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 

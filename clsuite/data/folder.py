@@ -61,7 +61,9 @@ def _list_domain(folder: Path, domain: str) -> list[FolderFile]:
     return files
 
 
-def folder_table(files: list[FolderFile], image_size: int, images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> ImageTable:
+def folder_table(
+    files: list[FolderFile], image_size: int, images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+) -> ImageTable:
     """Decode the files into a table.
 
     The shorter side is resized to `image_size` (bicubic) and the centre is cut out.

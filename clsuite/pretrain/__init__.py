@@ -1,0 +1,1 @@
+"""Pre-training recipes of the bundled backbones."""

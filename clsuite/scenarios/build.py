@@ -68,7 +68,9 @@ def class_sizes(classes: int, tasks: int, first_task: int | None = None) -> list
         UserError: If a task would be without classes.
     """
     if tasks > classes:
-        raise UserError(f"scenario.tasks is {tasks}, but the data set has only {classes} classes: ask for at most {classes}")
+        raise UserError(
+            f"scenario.tasks is {tasks}, but the data set has only {classes} classes: ask for at most {classes}"
+        )
     if first_task is None:
         return [len(part) for part in np.array_split(np.arange(classes), tasks)]
     rest = classes - first_task
@@ -89,7 +91,9 @@ def _by_domains(table: ImageTable, spec: ScenarioSpec, seed: int) -> Groups:
         raise UserError("scenario.first_task is for class_incremental streams; a domain is a task of its own")
     tasks = spec.tasks or count
     if tasks > count:
-        raise UserError(f"scenario.tasks is {tasks}, but the data set has only {count} domains: ask for at most {count}")
+        raise UserError(
+            f"scenario.tasks is {tasks}, but the data set has only {count} domains: ask for at most {count}"
+        )
     order = np.arange(count) if spec.order == "given" else stable_random(seed, "domain order").permutation(count)
     chosen = [int(i) for i in order[:tasks]]
     _check_first_domain(table, chosen)
@@ -102,7 +106,9 @@ def _check_first_domain(table: ImageTable, chosen: list[int]) -> None:
     missing = sorted(set(range(len(table.classes))) - {int(label) for label in present})
     if missing:
         name = table.domain_names[chosen[0]]
-        raise UserError(f"domain '{name}' comes first but has no training images of class '{table.classes[missing[0]]}'")
+        raise UserError(
+            f"domain '{name}' comes first but has no training images of class '{table.classes[missing[0]]}'"
+        )
 
 
 def _hold_out(table: ImageTable, rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:

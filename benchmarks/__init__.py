@@ -1,0 +1,1 @@
+"""Benchmark specifications that come with clsuite."""

@@ -1,0 +1,119 @@
+"""`clsuite bench`: plans, runs with progress, and reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from clsuite.cli.console import make_console
+from clsuite.cli.progress import BenchProgress
+from clsuite.errors import UserError
+from clsuite.records import read_record
+from clsuite.report.files import write_report
+from clsuite.report.summary import summarise
+from clsuite.report.table import results_table
+from clsuite.runner.bench import Standing, default_jobs, run_missing, take_stock
+from clsuite.runner.plan import RunOptions, RunPlan, make_plan
+from clsuite.runner.spec import BenchmarkSpec, load_benchmark
+
+
+@dataclass(frozen=True)
+class BenchCall:
+    """The arguments of `clsuite bench`, parsed."""
+
+    benchmark: str
+    methods: list[str]
+    seeds: list[int]
+    out: Path
+    data_root: Path | None
+    device: str
+    training: dict[str, Any]
+    limit_tasks: int | None
+    jobs: int | None
+    timeout: float | None
+    save_model: bool
+    dry_run: bool
+    force: bool
+
+
+def run_bench(call: BenchCall) -> int:
+    """Run a benchmark.
+
+    Returns:
+        Exit status: 0 if every run is done, 1 if one failed.
+
+    Raises:
+        UserError: If the input is bad; nothing has been written then.
+    """
+    console = make_console()
+    warnings = make_console(stderr=True)
+    _check_numbers(call)
+    spec, path = load_benchmark(call.benchmark)
+    with warnings.status("looking at the data"):
+        plans = make_plan(spec, path.parent, _options(call))
+    standing = take_stock(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
+    if call.dry_run:
+        return _list_runs(console, standing)
+    if call.force:
+        standing = _forget(standing)
+    jobs = call.jobs or default_jobs(spec.training.threads)
+    with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
+        run_missing(standing, jobs, call.timeout, progress.hear)
+    return _report(console, warnings, spec, call.out, plans)
+
+
+def _options(call: BenchCall) -> RunOptions:
+    return RunOptions(
+        out=call.out,
+        data_root=call.data_root,
+        methods=call.methods,
+        seeds=call.seeds,
+        training=call.training,
+        limit_tasks=call.limit_tasks,
+        device=call.device,
+        save_model=call.save_model,
+    )
+
+
+def _check_numbers(call: BenchCall) -> None:
+    for name, value in (
+        ("--limit-tasks", call.limit_tasks),
+        ("--epochs", call.training.get("epochs")),
+        ("--jobs", call.jobs),
+    ):
+        if value is not None and value < 1:
+            raise UserError(f"{name} is {value}, but must be at least 1")
+
+
+def _forget(standing: Standing) -> Standing:
+    for plan in standing.plans:
+        plan.beside(".ckpt").unlink(missing_ok=True)
+    return Standing(standing.plans, {})
+
+
+def _list_runs(console: Console, standing: Standing) -> int:
+    for plan in standing.plans:
+        state = "done" if plan.pending.key in standing.done else "to do"
+        console.print(f"{state:5}  {plan.name:40}  {plan.record_path}", soft_wrap=True, markup=False)
+    console.print(f"{len(standing.plans)} runs, {len(standing.done)} done, {len(standing.missing)} to do")
+    return 0
+
+
+def _report(console: Console, warnings: Console, spec: BenchmarkSpec, out: Path, plans: list[RunPlan]) -> int:
+    records = {plan.record_path: read_record(plan.record_path) for plan in plans}
+    finished = {path: record for path, record in records.items() if record.status == "done"}
+    if finished:
+        files = write_report(out / spec.name, spec.title or spec.name, finished)
+        console.print(results_table(summarise(list(finished.values())), spec.title or spec.name))
+        console.print(f"records, matrices and plots: {out / spec.name} ({', '.join(file.name for file in files)})")
+    for path, record in records.items():
+        if record.status != "done":
+            reason = (record.error or record.status).strip().splitlines()[-1]
+            warnings.print(
+                f"{record.status}: {record.method}, seed {record.seed}: {reason} (see {path})",
+                soft_wrap=True, markup=False,
+            )  # fmt: skip
+    return 0 if len(finished) == len(records) else 1

@@ -1,0 +1,145 @@
+"""The commands: their arguments and examples. What they need is imported inside them, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from clsuite.errors import UserError
+
+Things = Literal["plugins", "benchmarks", "datasets", "backbones"]
+Precision = Literal["auto", "32", "bf16", "16"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: its one-line summary, examples, arguments, and what it does (it returns the exit status)."""
+
+    summary: str
+    examples: tuple[str, ...]
+    add_arguments: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], int]
+
+
+def _bench_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("benchmark", type=str, help="name of a benchmark (see `clsuite list benchmarks`) or a YAML file")
+    add(
+        "--methods",
+        type=str,
+        help="methods in place of the benchmark's: its names or plugins, joined by '+', comma-separated",
+    )
+    add("--seeds", type=str, help="seeds in place of the benchmark's, comma-separated")
+    add("--out", type=str, default="runs", help="folder for records, tables and plots")
+    add("--data-root", type=str, help="folder in which data sets and weights are looked for")
+    add("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add("--precision", type=Precision, help="auto is bf16 where the hardware has it natively, else 32")
+    add("--epochs", type=int, help="epochs per task in place of the benchmark's")
+    add("--limit-tasks", type=int, help="learn only the first tasks of the stream")
+    add("--jobs", type=int, help="runs at a time; by default as many as the cores carry")
+    add("--timeout", type=float, help="seconds after which a run is ended")
+    add("--save-model", action="store_true", help="keep each trained model beside its record")
+    add("--dry-run", action="store_true", help="only list the runs and which are done")
+    add("--force", action="store_true", help="do finished runs again")
+
+
+def _bench(given: Namespace) -> int:
+    from clsuite.cli.bench import BenchCall, run_bench
+
+    overrides: dict[str, Any] = {"precision": given.precision, "epochs": given.epochs}
+    return run_bench(
+        BenchCall(
+            benchmark=given.benchmark,
+            methods=[given.methods] if given.methods else [],
+            seeds=_numbers(given.seeds),
+            out=Path(given.out),
+            data_root=Path(given.data_root) if given.data_root else None,
+            device=given.device,
+            training={key: value for key, value in overrides.items() if value is not None},
+            limit_tasks=given.limit_tasks,
+            jobs=given.jobs,
+            timeout=given.timeout,
+            save_model=given.save_model,
+            dry_run=given.dry_run,
+            force=given.force,
+        )
+    )
+
+
+def _numbers(text: str | None) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")] if text else []
+    except ValueError as error:
+        raise UserError(f"--seeds is '{text}', but must be whole numbers separated by commas, such as 0,1,2") from error
+
+
+def _list_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("what", type=Things, help="what to list")
+
+
+def _list(given: Namespace) -> int:
+    from clsuite.cli.listing import print_listing
+
+    print_listing(given.what)
+    return 0
+
+
+def _show_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("record", type=str, help="path of the record")
+
+
+def _show(given: Namespace) -> int:
+    from clsuite.cli.show import print_record
+
+    print_record(Path(given.record))
+    return 0
+
+
+def _pretrain_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("recipe", type=str, help="name of a recipe that comes with clsuite, or a YAML file")
+    parser.add_argument("--data-root", type=str, help="folder of the drawings and of the teacher's weights")
+    parser.add_argument("--out", type=str, default="pretrained", help="folder for the weights and the card")
+
+
+def _pretrain(given: Namespace) -> int:
+    from clsuite.cli.pretrain import run_pretrain
+
+    run_pretrain(given.recipe, Path(given.data_root) if given.data_root else None, Path(given.out))
+    return 0
+
+
+COMMANDS: dict[str, Command] = {
+    "bench": Command(
+        "Run a benchmark and show its table; finished runs are taken from their records.",
+        (
+            "clsuite bench quickstart",
+            'clsuite bench quickstart --methods "ncm,lwf+replay(capacity=50)" --seeds 0,1',
+            "clsuite bench my.yaml --data-root data --out runs --dry-run",
+            "clsuite bench quickstart --limit-tasks 2 --epochs 1 --methods finetune --save-model",
+        ),
+        _bench_arguments,
+        _bench,
+    ),
+    "list": Command(
+        "List plugins, benchmarks, data sets or backbones.",
+        ("clsuite list plugins", "clsuite list benchmarks"),
+        _list_arguments,
+        _list,
+    ),
+    "show": Command(
+        "Print a record: configuration, accuracy matrix, metrics and cost.",
+        ("clsuite show runs/quickstart/replay/seed0-0123456789ab.json",),
+        _show_arguments,
+        _show,
+    ),
+    "pretrain": Command(
+        "Pre-train a small backbone by a recipe; writes its weights and its card.",
+        ("clsuite pretrain omniglot_vit --data-root data", "clsuite pretrain my_recipe.yaml --out pretrained"),
+        _pretrain_arguments,
+        _pretrain,
+    ),
+}

@@ -1,0 +1,75 @@
+"""`clsuite show`: a record for people."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from clsuite.cli.console import make_console
+from clsuite.metrics import METRICS, compute_all
+from clsuite.records import CountsEntry, RunRecord, read_record
+from clsuite.report.table import short_number
+
+
+def print_record(path: Path) -> None:
+    """Print a record.
+
+    Raises:
+        RecordError: If it cannot be read.
+    """
+    record = read_record(path)
+    console = make_console()
+    console.print(
+        f"[bold]{escape(record.method)}[/bold] on {escape(record.benchmark)}, seed {record.seed}: {record.status}"
+    )
+    console.print(f"key {record.key}, {record.seconds:.1f} s")
+    if record.recomputed_key() != record.key:
+        console.print("[red]the key does not follow from the content: this record was edited[/red]")
+    for plugin in record.plugins:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in plugin.args.items())
+        console.print(escape(f"plugin {plugin.name}({arguments}) from {plugin.distribution}"))
+    for section, content in {**record.config, "environment": record.environment}.items():
+        console.print(escape(f"{section}: {json.dumps(content, sort_keys=True)}"), soft_wrap=True)
+    if record.counts is not None:
+        console.print(_matrix(record, record.counts))
+        console.print(_metrics(record.counts))
+    if record.cost is not None:
+        cost = record.cost
+        stored = ", ".join(f"{kind} {short_number(size)}B" for kind, size in cost.stored_bytes.items()) or "nothing"
+        console.print(
+            f"{short_number(cost.trainable_parameters)} of {short_number(cost.total_parameters)} parameters trained; "
+            f"keeps {stored}; {short_number(cost.training_flops)}FLOP of training; "
+            f"peak memory {short_number(cost.peak_memory_bytes)}B",
+            highlight=False,
+        )
+    if record.error:
+        console.print(escape(record.error))
+
+
+def _matrix(record: RunRecord, counts: CountsEntry) -> Table:
+    matrix = counts.of("class_incremental")
+    table = Table(title="class-incremental accuracy in %: row, after learning; column, test part")
+    table.add_column("after")
+    for position, name in enumerate(record.scenario.task_names):
+        table.add_column(f"{position + 1}: {escape(name)}", justify="right")
+    table.add_row("nothing", *(f"{100 * value:.1f}" for value in matrix.initial))
+    for position, row in enumerate(matrix.accuracy):
+        table.add_row(f"task {position + 1}", *(f"{100 * value:.1f}" for value in row))
+    return table
+
+
+def _metrics(counts: CountsEntry) -> Table:
+    table = Table(title="metrics in %")
+    for heading in ("metric", "formula", "source"):
+        table.add_column(heading)
+    for heading in ("class-incremental", "task-aware"):
+        table.add_column(heading, justify="right")
+    values = [compute_all(counts.of("class_incremental")), compute_all(counts.of("task_aware"))]
+    for name, metric in METRICS.items():
+        cells = ["–" if math.isnan(value[name]) else f"{100 * value[name]:.2f}" for value in values]
+        table.add_row(name, escape(metric.formula), metric.source, *cells)
+    return table

@@ -1,0 +1,1 @@
+"""The learner: one LightningModule for every method. `options` needs no torch."""

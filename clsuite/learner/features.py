@@ -1,0 +1,63 @@
+"""Features of table rows, computed once per image while the backbone is frozen."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clsuite.backbones.vit import Backbone
+from clsuite.scenarios import Scenario
+
+CHUNK = 256
+
+
+class FeatureStore:
+    """Un-augmented features by row of the table.
+
+    Images are passed through the backbone in chunks of the asked-for rows, so that the same question gives the same
+    bits. Known rows are looked up.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        """Make an empty store for the rows of a scenario's table."""
+        self._table = scenario.table
+        self._known: NDArray[np.bool_] = np.zeros(len(scenario.table), dtype=np.bool_)
+        self._features: Tensor | None = None
+
+    def clear(self) -> None:
+        """Forget everything: the backbone has changed."""
+        self._known[:] = False
+        self._features = None
+
+    def lookup(self, rows: Tensor) -> Tensor:
+        """Features ``[B, width]`` of rows that are known."""
+        if self._features is None:
+            raise RuntimeError("no features have been computed yet")
+        return self._features[rows]
+
+    def add(self, backbone: Backbone, rows: NDArray[np.int64]) -> int:
+        """Compute the features of those rows that are not known yet; returns how many were."""
+        missing = rows[~self._known[rows]]
+        if len(missing):
+            computed = compute_features(backbone, self._table.images, missing)
+            if self._features is None:
+                self._features = torch.zeros(len(self._table), backbone.width, device=computed.device)
+            self._features[torch.from_numpy(missing).to(computed.device)] = computed
+            self._known[missing] = True
+        return len(missing)
+
+
+@torch.no_grad()
+def compute_features(backbone: Backbone, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Tensor:
+    """Features ``[len(rows), width]`` in float32, in eval mode, without augmentation."""
+    device = next(backbone.parameters()).device
+    was_training = backbone.training
+    backbone.eval()
+    chunks = [
+        backbone(backbone.normalise(torch.from_numpy(images[rows[start : start + CHUNK]]).to(device))).float()
+        for start in range(0, len(rows), CHUNK)
+    ]
+    backbone.train(was_training)
+    return torch.cat(chunks)

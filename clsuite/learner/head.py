@@ -1,0 +1,56 @@
+"""The growing head: one group of class weights for each time that it grew."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class GrowingHead(nn.Module):
+    """A classifier over all seen classes; column ``c`` is stream label ``c``.
+
+    It grows by whole groups, so that the parameters of old classes stay the same objects.
+    """
+
+    def __init__(self, width: int, cosine: bool = False) -> None:
+        """Make a head without classes.
+
+        Args:
+            width: Length of a feature vector.
+            cosine: Cosine similarity with a learned scale (start: 10) in place of the dot product.
+        """
+        super().__init__()
+        self.width, self.cosine = width, cosine
+        self.groups = nn.ModuleList()
+        self.scale = nn.Parameter(torch.tensor(10.0)) if cosine else None
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return sum(group.out_features for group in self._linear_groups())
+
+    @property
+    def sizes(self) -> list[int]:
+        """Classes of each group."""
+        return [group.out_features for group in self._linear_groups()]
+
+    def grow(self, classes: int, generator: torch.Generator) -> None:
+        """Add a group for new classes: weights from N(0, 0.02), no bias in a cosine head, else bias 0."""
+        group = nn.Linear(self.width, classes, bias=not self.cosine)
+        with torch.no_grad():
+            group.weight.normal_(0.0, 0.02, generator=generator)
+            if group.bias is not None:
+                group.bias.zero_()
+        device = self.groups[0].weight.device if self.groups else None
+        self.groups.append(group.to(device))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features ``[B, width]`` to logits ``[B, classes]``."""
+        if self.scale is None:
+            return torch.cat([group(features) for group in self.groups], dim=1)
+        weight = torch.cat([group.weight for group in self._linear_groups()])
+        return self.scale * F.linear(F.normalize(features, dim=1), F.normalize(weight, dim=1))
+
+    def _linear_groups(self) -> list[nn.Linear]:
+        return [group for group in self.groups if isinstance(group, nn.Linear)]

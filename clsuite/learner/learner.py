@@ -1,0 +1,216 @@
+"""The learner: backbone, growing head and plugins in one LightningModule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from clsuite.backbones.vit import Backbone
+from clsuite.data.batch import Batch
+from clsuite.data.stable_random import derive_seed
+from clsuite.data.transforms import AUGMENTATIONS
+from clsuite.errors import UserError
+from clsuite.learner.features import FeatureStore, compute_features
+from clsuite.learner.head import GrowingHead
+from clsuite.learner.loss import classification_loss
+from clsuite.learner.optimizer import OptimizerPolicy
+from clsuite.learner.options import TrainingSpec
+from clsuite.learner.precision import autocast
+from clsuite.plugin.base import Plugin
+from clsuite.scenarios import Scenario, Task
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step as the loss hooks see it.
+
+    Attributes:
+        batch: The batch, its images transformed (None while frozen features are used).
+        features: ``[B, width]``.
+        logits: ``[B, seen classes]``, of the head.
+    """
+
+    batch: Batch
+    features: Tensor
+    logits: Tensor
+
+
+class Learner(L.LightningModule):
+    """A model that learns one task after another.
+
+    Attributes:
+        backbone: The pre-trained network.
+        head: The growing head.
+        plugins: The method, in order.
+        options: How tasks are trained.
+        scenario: The stream; set by `start`.
+        task: The current task; None before the first.
+        gradient_samples: Samples that passed backwards since the task began.
+    """
+
+    def __init__(self, backbone: Backbone, options: TrainingSpec, plugins: Sequence[Plugin], seed: int) -> None:
+        """Put a learner together; `start` makes it ready for a stream."""
+        super().__init__()
+        self.backbone = backbone
+        self.head = GrowingHead(backbone.width, cosine=options.head == "cosine")
+        self.plugin_modules = nn.ModuleDict()
+        self.plugins = tuple(plugins)
+        self.options = options
+        self.seed = seed
+        self.optimizer_policy = OptimizerPolicy(options)
+        self.task: Task | None = None
+        self.gradient_samples = 0
+        self._augment = AUGMENTATIONS[options.augment]
+
+    # -- the life of a stream -------------------------------------------------------------------------------------
+
+    def start(self, scenario: Scenario) -> None:
+        """Prepare for a stream: every plugin prepares the model."""
+        self.scenario = scenario
+        self.store = FeatureStore(scenario)
+        for plugin in self.plugins:
+            plugin.on_stream_start(self, scenario)
+
+    def begin_task(self, task: Task) -> None:
+        """Grow the head by the task's new classes and let the plugins begin."""
+        self.task, self.gradient_samples = task, 0
+        self._generator = self.generator("augment")
+        new = self.scenario.seen_classes(task.index + 1) - self.head.classes
+        if new > 0:
+            self.head.grow(new, torch.Generator().manual_seed(derive_seed(self.seed, "head", task.index)))
+            self.head.to(next(self.backbone.parameters()).device)
+        for plugin in self.plugins:
+            plugin.on_task_start(self, task)
+
+    def end_task(self, task: Task) -> None:
+        """Let the plugins end the task."""
+        if not self.frozen:
+            self.store.clear()
+        for plugin in self.plugins:
+            plugin.on_task_end(self, task)
+
+    def restore(self, tasks: int, head_sizes: Sequence[int]) -> None:
+        """Create again what the first tasks created, so that saved state fits."""
+        for size in head_sizes:
+            self.head.grow(size, torch.Generator())
+        for plugin in self.plugins:
+            plugin.restore(self, tasks)
+
+    # -- what plugins use -----------------------------------------------------------------------------------------
+
+    def add_module_of(self, plugin: Plugin, name: str, module: nn.Module) -> None:
+        """Register a plugin's module: trained, moved and saved with the learner."""
+        self.plugin_modules[f"{type(plugin).__name__}_{name}"] = module.to(next(self.backbone.parameters()).device)
+
+    def generator(self, *purpose: str | int) -> torch.Generator:
+        """A generator on the compute device that follows from the seed, the task and the purpose alone."""
+        task = -1 if self.task is None else self.task.index
+        device = next(self.backbone.parameters()).device
+        return torch.Generator(device=device).manual_seed(derive_seed(self.seed, task, *purpose))
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the features are fixed: nothing in the backbone or in a plugin's module is trained."""
+        trained = (*self.backbone.parameters(), *self.plugin_modules.parameters())
+        return not any(parameter.requires_grad for parameter in trained)
+
+    def features_of(self, rows: NDArray[np.int64]) -> Tensor:
+        """Features ``[len(rows), width]`` of table rows: no augmentation, no gradient; kept while frozen."""
+        with self.autocast():
+            if not self.frozen:
+                return compute_features(self.backbone, self.scenario.table.images, rows)
+            self.store.add(self.backbone, rows)
+            return self.store.lookup(torch.from_numpy(rows))
+
+    def labels_of(self, rows: NDArray[np.int64]) -> Tensor:
+        """Stream labels ``[len(rows)]`` of table rows, on the compute device."""
+        return torch.from_numpy(self.scenario.labels[rows]).to(next(self.backbone.parameters()).device)
+
+    def images_of(self, rows: NDArray[np.int64]) -> Tensor:
+        """Stored images, uint8 ``[len(rows), C, H, W]``, of table rows."""
+        return torch.from_numpy(self.scenario.table.images[rows])
+
+    def encode(self, batch: Batch) -> Tensor:
+        """Features ``[B, width]`` of a transformed batch, looked up where the batch carries no images."""
+        if batch.images is None:
+            return self.store.lookup(batch.rows)
+        features: Tensor = self.backbone(batch.images)
+        return features
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The run's precision for work outside the trainer."""
+        return autocast(self.options.precision, next(self.backbone.parameters()).device)
+
+    # -- Lightning ------------------------------------------------------------------------------------------------
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move a batch."""
+        return batch.to(device)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Let plugins shape a training batch, then normalise and augment it on the device."""
+        if self.trainer.training:
+            for plugin in self.plugins:
+                batch = plugin.training_batch(self, batch)
+        if batch.images is None:
+            return batch
+        images = self.backbone.normalise(batch.images)
+        return batch.with_images(self._augment(images, self._generator) if self.trainer.training else images)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Cross-entropy plus what the plugins add.
+
+        Raises:
+            UserError: If the loss is not finite; says in which task, epoch and step.
+        """
+        features = self.encode(batch)
+        step = Step(batch, features, self.head(features))
+        assert self.task is not None
+        loss = classification_loss(step.logits, batch.labels, self.options.loss, self.task.classes)
+        for plugin in self.plugins:
+            extra = plugin.loss(self, step)
+            if extra is not None:
+                loss = loss + extra
+        self._check_finite(loss, batch_idx)
+        self.gradient_samples += len(batch)
+        return loss
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Logits ``[B, seen classes]`` in float32."""
+        return self.predict_logits(batch)
+
+    def predict_logits(self, batch: Batch) -> Tensor:
+        """The method's logits for a transformed batch: those of the plugin that answers, or else the head's."""
+        for plugin in self.plugins:
+            logits = plugin.predict(self, batch)
+            if logits is not None:
+                return logits.float()
+        logits = self.head(self.encode(batch))
+        return logits.float()
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser and its schedule for the current task."""
+        groups = [answer for plugin in self.plugins if (answer := plugin.parameter_groups(self)) is not None]
+        steps = int(self.trainer.estimated_stepping_batches)
+        return self.optimizer_policy.configure(self, groups[0] if groups else None, steps)
+
+    def on_train_end(self) -> None:
+        """Keep the optimiser's state where the next task carries it on."""
+        optimizer = self.optimizers()
+        self.optimizer_policy.keep(self, optimizer.optimizer)  # type: ignore[union-attr]
+
+    def _check_finite(self, loss: Tensor, batch_idx: int) -> None:
+        if (self.device.type == "cpu" or batch_idx % 25 == 0) and not torch.isfinite(loss):
+            task, epoch = self.task.index if self.task else -1, self.current_epoch
+            raise UserError(
+                f"the loss is {float(loss)} in task {task}, epoch {epoch}, step {batch_idx}: "
+                "lower training.optimizer.lr or set training.gradient_clip"
+            )

@@ -1,0 +1,82 @@
+"""The optimiser of each task: new, or with the state of the last one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from clsuite.learner.options import TrainingSpec
+
+
+class OptimizerPolicy:
+    """Builds the optimiser and schedule of each task and, where asked to, carries the optimiser's state on."""
+
+    def __init__(self, options: TrainingSpec) -> None:
+        """Keep the options; no state yet."""
+        self._options = options
+        self._kept: dict[str, dict[str, Any]] = {}
+
+    def configure(self, model: nn.Module, groups: list[dict[str, Any]] | None, steps: int) -> dict[str, Any]:
+        """Build what Lightning's ``configure_optimizers`` returns.
+
+        Args:
+            model: The learner; its trainable parameters are taken where `groups` is None.
+            groups: Parameter groups that a plugin gave.
+            steps: Optimiser steps of the task, for the schedule.
+        """
+        optimizer = self._build(groups if groups is not None else self._default_groups(model))
+        if not self._options.recreate_optimizer:
+            self._carry(model, optimizer)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._factor(step, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def keep(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Remember the optimiser's state by parameter name."""
+        if not self._options.recreate_optimizer:
+            names = {parameter: name for name, parameter in model.named_parameters()}
+            self._kept = {names[parameter]: state for parameter, state in optimizer.state.items() if parameter in names}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must survive an interruption."""
+        return self._kept
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the state back."""
+        self._kept = state
+
+    def _default_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        spec = self._options.optimizer
+        named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+        head = [parameter for name, parameter in named if name.startswith("head.")]
+        body = [parameter for name, parameter in named if not name.startswith("head.")]
+        groups = [{"params": body, "lr": spec.lr}, {"params": head, "lr": spec.head_lr or spec.lr}]
+        return [group for group in groups if group["params"]]
+
+    def _build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        spec = self._options.optimizer
+        if spec.name == "sgd":
+            return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
+        kind = torch.optim.Adam if spec.name == "adam" else torch.optim.AdamW
+        return kind(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
+
+    def _carry(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        names = {parameter: name for name, parameter in model.named_parameters()}
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if names.get(parameter) in self._kept:
+                    state = self._kept[names[parameter]]
+                    optimizer.state[parameter] = {
+                        key: value.to(parameter.device) if torch.is_tensor(value) and value.dim() else value
+                        for key, value in state.items()
+                    }
+
+    def _factor(self, step: int, steps: int) -> float:
+        warmup = self._options.warmup_steps
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        if self._options.schedule == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))

@@ -1,0 +1,38 @@
+"""Precision: what is asked for, what the hardware has natively, and what a run gets."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import torch
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Whether the processor or GPU computes in bfloat16 natively."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(probe and probe())
+
+
+def resolve_precision(asked: str, device: torch.device) -> Precision:
+    """The precision of a run, in Lightning's terms.
+
+    Args:
+        asked: ``auto``, ``32``, ``bf16`` or ``16``.
+        device: Where the run computes.
+    """
+    if asked == "auto":
+        asked = "bf16" if native_bf16(device) else "32"
+    names: dict[str, Precision] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+    return names[asked]
+
+
+def autocast(asked: str, device: torch.device) -> AbstractContextManager[Any]:
+    """The autocast context of that precision."""
+    kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    kind = kinds.get(resolve_precision(asked, device))
+    return nullcontext() if kind is None else torch.autocast(device.type, kind)

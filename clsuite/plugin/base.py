@@ -1,0 +1,70 @@
+"""The plugin API: a Lightning callback with the few hooks that continual learning needs and Lightning lacks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import lightning as L
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clsuite.plugin.traits import Traits
+
+if TYPE_CHECKING:
+    from clsuite.data.batch import Batch
+    from clsuite.learner.learner import Learner, Step
+    from clsuite.scenarios import Scenario, Task
+
+
+class Plugin(L.Callback):
+    """A method, or a part of one. Every hook is a no-op; all of Lightning's hooks work too.
+
+    The constructor's signature is the configuration: typed, with literal defaults. What must survive an interruption
+    goes through ``state_dict`` and ``load_state_dict`` (tensors, numbers, strings, lists and dicts). Modules with
+    parameters are registered with ``learner.add_module_of(self, name, module)``.
+    """
+
+    traits: ClassVar[Traits] = Traits()
+
+    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
+        """Prepare the model, once, before the first task; also called when a run is resumed or a model is loaded."""
+
+    def restore(self, learner: Learner, tasks: int) -> None:
+        """Create again the modules that ``on_task_start`` created for the first `tasks` tasks.
+
+        Called on resume and on load, after ``on_stream_start`` and before any state is loaded.
+        """
+
+    def on_task_start(self, learner: Learner, task: Task) -> None:
+        """The head has grown; training has not begun. New parameters are created here and not later."""
+
+    def on_task_end(self, learner: Learner, task: Task) -> None:
+        """The task has been trained and not yet evaluated."""
+
+    def training_rows(self, learner: Learner, task: Task, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Shape the training data: return the rows of the table to train on. Plugins answer one after another."""
+        return rows
+
+    def training_batch(self, learner: Learner, batch: Batch) -> Batch:
+        """Shape the batch, on the device, before augmentation (images uint8). Return a new one; never write into it."""
+        return batch
+
+    def loss(self, learner: Learner, step: Step) -> Tensor | None:
+        """Return a scalar that is added to the cross-entropy, or None."""
+        return None
+
+    def parameter_groups(self, learner: Learner) -> list[dict[str, Any]] | None:
+        """Return the optimiser's parameter groups. At most one plugin of a method answers."""
+        return None
+
+    def predict(self, learner: Learner, batch: Batch) -> Tensor | None:
+        """Return logits ``[B, seen classes]`` in place of the head's. At most one plugin of a method answers.
+
+        The answer for a sample must not depend on the other samples of the batch.
+        """
+        return None
+
+    def stored_bytes(self) -> dict[str, int]:
+        """Bytes kept between tasks, by kind; the kinds are those of ``traits.stores``."""
+        return {}

@@ -1,0 +1,128 @@
+"""Finds plugins through the entry-point group ``clsuite.plugins``, ours exactly as a third party's."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clsuite.errors import UserError, did_you_mean
+from clsuite.plugin.source import PluginSource, read_source
+
+if TYPE_CHECKING:
+    from clsuite.plugin.base import Plugin
+
+GROUP = "clsuite.plugins"
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """A plugin that some distribution offers.
+
+    Attributes:
+        name: Its name in benchmarks and on the command line.
+        target: ``module:Class``.
+        distribution: Name and version of the distribution that brings it.
+        source: What it declares; None where it is broken.
+        problem: Why it is broken; empty where it is not.
+    """
+
+    name: str
+    target: str
+    distribution: str
+    source: PluginSource | None
+    problem: str = ""
+
+
+@cache
+def catalog() -> dict[str, PluginInfo]:
+    """All plugins by name, broken ones included. Imports none of them, nor torch."""
+    found: dict[str, PluginInfo] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, not _is_ours(entry))):
+        if entry.name in found and found[entry.name].target != entry.value:
+            taken = f"the name '{entry.name}' is taken by {found[entry.name].distribution}"
+            found[f"{entry.name} ({_distribution(entry)})"] = PluginInfo(
+                entry.name, entry.value, _distribution(entry), None, taken
+            )
+        else:
+            found[entry.name] = _describe(entry)
+    return found
+
+
+def find_plugin(name: str) -> tuple[PluginInfo, PluginSource]:
+    """The plugin of that name.
+
+    Raises:
+        UserError: If there is none, or it is broken.
+    """
+    known = catalog()
+    if name not in known:
+        raise did_you_mean("plugin", name, known)
+    info = known[name]
+    if info.source is None:
+        raise UserError(f"plugin '{name}' of {info.distribution} is broken: {info.problem}")
+    return info, info.source
+
+
+def load_class(info: PluginInfo) -> type[Plugin]:
+    """Import a plugin's class.
+
+    Raises:
+        UserError: If its module fails to import, or the class is not a plugin.
+    """
+    from clsuite.plugin.base import Plugin
+
+    module, _, name = info.target.partition(":")
+    try:
+        loaded = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever a foreign module raises on import
+        raise UserError(f"plugin '{info.name}' fails to import: {type(error).__name__}: {error}") from error
+    if not (isinstance(loaded, type) and issubclass(loaded, Plugin)):
+        raise UserError(f"plugin '{info.name}' ({info.target}) is not a subclass of clsuite.plugin.Plugin")
+    return loaded
+
+
+def _is_ours(entry: EntryPoint) -> bool:
+    return entry.value.startswith("clsuite_plugins.")
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
+
+
+def _describe(entry: EntryPoint) -> PluginInfo:
+    module, _, class_name = entry.value.partition(":")
+    source, problem = None, ""
+    try:
+        text = _read(module)
+        source = read_source(text, class_name)
+        problem = _missing_import(text)
+    except SyntaxError as error:
+        problem = f"SyntaxError in line {error.lineno}: {error.msg}"
+    except (ImportError, ValueError, OSError) as error:
+        problem = f"{type(error).__name__}: {error}"
+    return PluginInfo(entry.name, entry.value, _distribution(entry), None if problem else source, problem)
+
+
+def _read(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ImportError(f"no module named '{module}'")
+    return Path(spec.origin).read_text(encoding="utf-8")
+
+
+def _missing_import(text: str) -> str:
+    """The first top-level import of a module that is not installed."""
+    for node in ast.parse(text).body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module]
+        for name in names:
+            if importlib.util.find_spec(name.split(".")[0]) is None:
+                return f"line {node.lineno}: no module named '{name.split('.')[0]}'"
+    return ""

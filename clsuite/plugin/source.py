@@ -1,0 +1,136 @@
+"""Reads what a plugin declares from its source, without importing it: torch stays out of `list` and `--dry-run`."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from clsuite.plugin.traits import Traits
+
+MISSING = "<required>"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A constructor argument: its name, its annotation as written, and its default (`MISSING` where it has none)."""
+
+    name: str
+    annotation: str
+    default: Any
+
+
+@dataclass(frozen=True)
+class PluginSource:
+    """What the source says.
+
+    Attributes:
+        summary: First line of the class's docstring.
+        parameters: The constructor's arguments.
+        traits: What it declares.
+        methods: Names of the methods that it defines.
+        sha256: Hash of the file.
+    """
+
+    summary: str
+    parameters: tuple[Parameter, ...]
+    traits: Traits
+    methods: frozenset[str]
+    sha256: str
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_source(text: str, class_name: str) -> PluginSource:
+    """Read a plugin class from the text of its module.
+
+    Bases that stand in the same module are followed.
+
+    Raises:
+        SyntaxError: If the text is not Python.
+        ValueError: If the class is not there, or its traits or defaults are not literals.
+    """
+    module = ast.parse(text)
+    classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}
+    if class_name not in classes:
+        raise ValueError(f"there is no class '{class_name}' in it")
+    line = _line_of_bases(classes, class_name)
+    members = {name: node for cls in reversed(line) for name, node in _members(cls)}
+    summary = (ast.get_docstring(classes[class_name]) or "").split("\n")[0]
+    constructor = members.get("__init__")
+    return PluginSource(
+        summary=summary,
+        parameters=_parameters(constructor) if isinstance(constructor, ast.FunctionDef) else (),
+        traits=_traits(members.get("traits")),
+        methods=frozenset(name for name, node in members.items() if isinstance(node, ast.FunctionDef)),
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        aliases=_aliases(module),
+    )
+
+
+def _line_of_bases(classes: dict[str, ast.ClassDef], name: str) -> list[ast.ClassDef]:
+    line, todo = [], [name]
+    while todo:
+        current = classes.get(todo.pop(0))
+        if current is not None and current not in line:
+            line.append(current)
+            todo += [base.id for base in current.bases if isinstance(base, ast.Name)]
+    return line
+
+
+def _members(node: ast.ClassDef) -> list[tuple[str, ast.AST]]:
+    found: list[tuple[str, ast.AST]] = []
+    for statement in node.body:
+        if isinstance(statement, ast.FunctionDef):
+            found.append((statement.name, statement))
+        elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
+            found.append((statement.target.id, statement.value))
+        elif isinstance(statement, ast.Assign):
+            found += [(target.id, statement.value) for target in statement.targets if isinstance(target, ast.Name)]
+    return found
+
+
+def _parameters(constructor: ast.FunctionDef) -> tuple[Parameter, ...]:
+    arguments = constructor.args
+    plain = [*arguments.posonlyargs, *arguments.args][1:]
+    without = len(plain) - len(arguments.defaults)
+    pairs: list[tuple[ast.arg, ast.expr | None]] = [
+        (argument, arguments.defaults[i - without] if i >= without else None) for i, argument in enumerate(plain)
+    ]
+    pairs += list(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
+    return tuple(
+        Parameter(
+            argument.arg,
+            ast.unparse(argument.annotation) if argument.annotation else "Any",
+            MISSING if default is None else _literal(default, f"the default of '{argument.arg}'"),
+        )
+        for argument, default in pairs
+    )
+
+
+def _traits(node: ast.AST | None) -> Traits:
+    if node is None:
+        return Traits()
+    if not isinstance(node, ast.Call) or node.args:
+        raise ValueError("traits must be written as Traits(name=literal, ...)")
+    try:
+        return Traits(**{str(word.arg): _literal(word.value, f"traits.{word.arg}") for word in node.keywords})
+    except TypeError as error:
+        raise ValueError(f"traits: {error}") from error
+
+
+def _literal(node: ast.expr, what: str) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError as error:
+        raise ValueError(f"{what} must be a literal, not '{ast.unparse(node)}'") from error
+
+
+def _aliases(module: ast.Module) -> dict[str, str]:
+    """Names given to types in the module, such as ``Kind = Literal["a", "b"]``."""
+    return {
+        statement.targets[0].id: ast.unparse(statement.value)
+        for statement in module.body
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+    }

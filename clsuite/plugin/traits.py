@@ -1,0 +1,28 @@
+"""What a method declares about itself. Needs no torch, so that it can be read without importing the method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a method needs, stores and forbids; shown in every table. Write it with literals only.
+
+    Attributes:
+        needs: Of the backbone or the stream: ``vit``, ``clip``, ``task_id`` (the task at test time).
+        stores: What is kept between tasks: ``exemplars``, ``logits``, ``importances``, ``prototypes``, ``all data``.
+        forbids: What other plugins of the method must not store or do (an entry of their `stores`, or the name of a
+            hook of theirs), with the reason.
+        scenarios: Kinds of stream that it can learn.
+        gradient_free: It takes no optimiser steps: tasks are learned in ``on_task_end``.
+        paper: First author, venue and year.
+    """
+
+    needs: tuple[str, ...] = ()
+    stores: tuple[str, ...] = ()
+    forbids: Mapping[str, str] = field(default_factory=dict)
+    scenarios: tuple[str, ...] = ("class_incremental", "domain_incremental")
+    gradient_free: bool = False
+    paper: str = ""

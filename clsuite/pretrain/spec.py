@@ -1,0 +1,37 @@
+"""What a pre-training recipe says. Needs no torch."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class PretrainSpec(BaseModel):
+    """A recipe: the first blocks of a pre-trained ViT, fine-tuned to tell drawn characters apart.
+
+    Attributes:
+        name: Name of the backbone that comes out.
+        archives: Omniglot zip files, below the data root.
+        rotations: Each character turned by a quarter is a class of its own; how many quarters (1 to 4).
+        architecture: timm architecture, also that of `teacher`.
+        arguments: Arguments of ``timm.create_model`` for the small network.
+        teacher: Weights (safetensors, below the data root) that its first blocks start from.
+        coarse: Share of the views that are reduced to 8 x 8 pixels and back.
+        target: Class-mean accuracy on the digits that it must reach.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    archives: tuple[str, ...] = Field(min_length=1)
+    rotations: int = Field(default=4, ge=1, le=4)
+    architecture: str
+    arguments: dict[str, int | bool | str]
+    teacher: str
+    epochs: int = Field(default=8, ge=1)
+    batch_size: int = Field(default=256, ge=2)
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    coarse: float = Field(default=0.5, ge=0, le=1)
+    seed: int = 0
+    threads: int = Field(default=2, ge=1)
+    target: float = Field(default=0.93, ge=0, le=1)

@@ -1,0 +1,1 @@
+"""Reports: tables, CSV and plots, pure functions of records. Nothing here needs torch."""

@@ -1,0 +1,43 @@
+"""What a benchmark leaves beside its records: a summary CSV, heat maps and curves."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from clsuite.records import RunRecord, atomic_path
+from clsuite.report.plots import plot_curves, plot_matrix
+from clsuite.report.summary import COLUMNS, summarise
+
+
+def write_report(folder: Path, title: str, records: Mapping[Path, RunRecord]) -> list[Path]:
+    """Write the summary and the plots.
+
+    Args:
+        folder: Folder of the benchmark.
+        title: Title of the curves.
+        records: Finished records by their path; the heat map of each goes beside it.
+
+    Returns:
+        The files for people to look at first.
+    """
+    finished = list(records.values())
+    write_csv(finished, folder / "summary.csv")
+    plot_curves(finished, folder / "accuracy.svg", title)
+    for path, record in records.items():
+        target = path.with_suffix(".svg")
+        if not target.exists() or target.stat().st_mtime < path.stat().st_mtime:
+            plot_matrix(record, target)
+    return [folder / "summary.csv", folder / "accuracy.svg"]
+
+
+def write_csv(records: Sequence[RunRecord], path: Path) -> None:
+    """One line per method: mean and half-width of the 95 % interval of every figure, as fractions."""
+    rows = summarise(records)
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.writer(opened, lineterminator="\n")
+        writer.writerow(["method", "seeds", *(part for name in COLUMNS for part in (name, f"{name}_interval"))])
+        for row in rows:
+            figures = [f"{value:.6g}" for name in COLUMNS for value in row.interval(name)]
+            writer.writerow([row.method, " ".join(str(seed) for seed in row.seeds), *figures])

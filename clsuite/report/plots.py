@@ -1,0 +1,97 @@
+"""Plots as SVG: the accuracy matrix as a heat map, the accuracy over tasks as curves. The same input gives the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from clsuite.metrics import mean_interval
+from clsuite.metrics.variants import accuracy_over_time_weighted
+from clsuite.records import RunRecord, atomic_path
+
+STYLE = {
+    "svg.hashsalt": "clsuite",
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def plot_matrix(record: RunRecord, path: Path) -> None:
+    """Heat map of ``A[i, j]`` in per cent; what was never learned stays blank.
+
+    Args:
+        record: A finished record.
+        path: The SVG file to write.
+    """
+    assert record.counts is not None
+    percent = 100 * record.counts.of("class_incremental").accuracy
+    tasks = len(percent)
+    shown = np.ma.masked_where(np.triu(np.ones_like(percent), 1).astype(bool), percent) if _grows(record) else percent
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(1.6 + 0.5 * tasks, 1.2 + 0.45 * tasks), layout="constrained")
+        axes = figure.subplots()
+        image = axes.imshow(shown, vmin=0, vmax=100, cmap="viridis", aspect="auto")
+        for i, j in np.ndindex(tasks, tasks):
+            if not np.ma.is_masked(shown[i, j]):
+                colour = "black" if percent[i, j] > 60 else "white"
+                axes.text(j, i, f"{percent[i, j]:.0f}", ha="center", va="center", color=colour, fontsize=8)
+        axes.set(xticks=range(tasks), yticks=range(tasks), xlabel="test part of task", ylabel="after learning task")
+        axes.set_xticklabels([str(j + 1) for j in range(tasks)])
+        axes.set_yticklabels([str(i + 1) for i in range(tasks)])
+        axes.set_title(f"{record.method}, seed {record.seed}")
+        figure.colorbar(image, label="accuracy in %")
+        _write(figure, path)
+
+
+def plot_curves(records: Sequence[RunRecord], path: Path, title: str) -> None:
+    """Accuracy on all classes seen so far after each task: the mean over seeds, with its 95 % interval as a band.
+
+    Args:
+        records: Finished records of one benchmark.
+        path: The SVG file to write.
+        title: Title of the plot.
+    """
+    by_method: dict[str, list[Any]] = {}
+    for record in records:
+        assert record.counts is not None
+        curve = 100 * accuracy_over_time_weighted(record.counts.of("class_incremental"))
+        by_method.setdefault(record.method, []).append(curve)
+    order = sorted(by_method, key=lambda method: -float(np.mean([curve[-1] for curve in by_method[method]])))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        axes = figure.subplots()
+        for position, method in enumerate(order):
+            _curve(axes, method, by_method[method], position)
+        axes.set(xlabel="tasks learned", ylabel="accuracy on the classes seen, in %", ylim=(0, 100), title=title)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        figure.legend(loc="outside right upper", frameon=False)
+        _write(figure, path)
+
+
+def _curve(axes: Any, method: str, curves: list[Any], position: int) -> None:
+    steps = np.arange(1, len(curves[0]) + 1)
+    summary = np.array([mean_interval([float(curve[step - 1]) for curve in curves]) for step in steps])
+    colour, marker = f"C{position % 10}", "os^Dv<>P*X"[position % 10]
+    axes.plot(steps, summary[:, 0], color=colour, marker=marker, markersize=4, label=method)
+    if len(curves) > 1:
+        low, high = summary[:, 0] - summary[:, 1], summary[:, 0] + summary[:, 1]
+        axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _grows(record: RunRecord) -> bool:
+    return record.scenario.kind == "class_incremental"
+
+
+def _write(figure: Figure, path: Path) -> None:
+    content = BytesIO()
+    figure.savefig(content, format="svg", metadata={"Date": None})
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.getvalue())

@@ -1,0 +1,93 @@
+"""From records to rows: one row per method, its metrics over the seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clsuite.metrics import METRICS, compute_all, mean_interval
+from clsuite.metrics.variants import intransigence
+from clsuite.records import RunRecord
+
+TASK_AWARE = "task_aware_final_accuracy_macro"
+INTRANSIGENCE = "intransigence"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of a row: heading and direction (None where neither way is better)."""
+
+    label: str
+    higher_is_better: bool | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method over its seeds.
+
+    Attributes:
+        method: Its name.
+        seeds: The seeds, ascending.
+        values: For each figure the value of every seed.
+    """
+
+    method: str
+    seeds: tuple[int, ...]
+    values: dict[str, tuple[float, ...]]
+
+    def interval(self, name: str) -> tuple[float, float]:
+        """Mean and half-width of the 95 % interval over seeds (`nan` where there is one seed)."""
+        return mean_interval(self.values[name])
+
+
+COLUMNS: dict[str, Column] = {
+    **{name: Column(metric.label, metric.higher_is_better) for name, metric in METRICS.items()},
+    TASK_AWARE: Column("task-aware acc.", True),
+    INTRANSIGENCE: Column("intransigence", False),
+    "trainable_parameters": Column("trained", None),
+    "stored_bytes": Column("stored", None),
+    "gradient_samples": Column("gradient samples", None),
+    "train_seconds": Column("training s", None),
+    "eval_seconds": Column("evaluation s", None),
+}
+
+
+def summarise(records: Sequence[RunRecord], joint: str = "joint") -> list[Row]:
+    """One row per method, best final accuracy first.
+
+    Args:
+        records: Finished records of one benchmark.
+        joint: Name of the plugin that the intransigence is measured against, where a run of it is among the records.
+    """
+    bounds = {record.seed: record for record in records if [plugin.name for plugin in record.plugins] == [joint]}
+    by_method: dict[str, list[RunRecord]] = {}
+    for record in sorted(records, key=lambda record: record.seed):
+        by_method.setdefault(record.method, []).append(record)
+    rows = [_row(method, group, bounds) for method, group in by_method.items()]
+    return sorted(rows, key=lambda row: (-row.interval("final_accuracy_macro")[0], row.method))
+
+
+def _row(method: str, records: list[RunRecord], bounds: dict[int, RunRecord]) -> Row:
+    figures = [_figures(record, bounds.get(record.seed)) for record in records]
+    values = {name: tuple(figure[name] for figure in figures) for name in figures[0]}
+    return Row(method, tuple(record.seed for record in records), values)
+
+
+def _figures(record: RunRecord, bound: RunRecord | None) -> dict[str, float]:
+    assert record.counts is not None
+    assert record.cost is not None
+    counts = record.counts.of("class_incremental")
+    figures = compute_all(counts)
+    figures[TASK_AWARE] = METRICS["final_accuracy_macro"].compute(record.counts.of("task_aware"))
+    comparable = bound is not None and bound.counts is not None and bound.counts.n == record.counts.n
+    figures[INTRANSIGENCE] = (
+        intransigence(counts, bound.counts.of("class_incremental"))
+        if comparable and bound is not None and bound.counts is not None
+        else float("nan")
+    )
+    figures["trainable_parameters"] = record.cost.trainable_parameters
+    figures["stored_bytes"] = sum(record.cost.stored_bytes.values())
+    figures["gradient_samples"] = sum(task.gradient_samples for task in record.tasks)
+    figures["train_seconds"] = sum(task.train_seconds for task in record.tasks)
+    figures["eval_seconds"] = sum(task.eval_seconds for task in record.tasks)
+    return figures

@@ -1,0 +1,34 @@
+"""Builds the learner that a record describes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from clsuite.backbones.spec import BackboneSpec, Weights
+from clsuite.backbones.vit import build_backbone
+from clsuite.data.stable_random import derive_seed
+from clsuite.learner.learner import Learner
+from clsuite.learner.options import TrainingSpec
+from clsuite.plugin.catalog import PluginInfo, load_class
+from clsuite.records import RunRecord
+
+
+def build_learner(record: RunRecord, plugins: Sequence[PluginInfo], weights: Weights) -> Learner:
+    """Build the learner of a run, untrained.
+
+    Args:
+        record: The run's record, pending or finished.
+        plugins: Where the classes of its plugins are found.
+        weights: The backbone's weights.
+
+    Raises:
+        UserError: If a plugin fails to import, or the weights do not fit.
+    """
+    backbone = record.config["backbone"]
+    spec = BackboneSpec(name=backbone["name"], image_size=backbone["image_size"])
+    torch.manual_seed(derive_seed(record.seed, "backbone"))
+    instances = [load_class(info)(**entry.args) for info, entry in zip(plugins, record.plugins, strict=True)]
+    options = TrainingSpec.model_validate(record.config["training"])
+    return Learner(build_backbone(spec, weights), options, instances, record.seed)

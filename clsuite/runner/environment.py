@@ -1,0 +1,59 @@
+"""What a record says about where it was made: versions, hardware, commit; no host names, no paths."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import clsuite
+from clsuite.learner.precision import resolve_precision
+
+PACKAGES = ("clsuite", "torch", "torchvision", "lightning", "timm", "open_clip_torch", "numpy", "torchmetrics")
+
+
+def describe_environment(device: torch.device, asked_precision: str, threads: int) -> dict[str, Any]:
+    """Versions, hardware, precision, threads and commit of this run."""
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "device_type": device.type,
+        "precision": resolve_precision(asked_precision, device),
+        "threads": threads,
+        **_commit(),
+    }
+
+
+@cache
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+@cache
+def _commit() -> dict[str, Any]:
+    """Commit and dirty flag, where clsuite runs from a git checkout."""
+    folder = Path(clsuite.__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
+        )
+        return done.stdout.strip()
+
+    try:
+        if not git("ls-files", "__init__.py"):
+            return {"commit": None, "dirty": None}
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "dirty": None}

@@ -1,0 +1,121 @@
+"""Does one run from its plan, in this process."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import torch
+
+from clsuite.backbones.vit import forward_flops
+from clsuite.data.datasets import load_table
+from clsuite.errors import UserError
+from clsuite.learner.options import TrainingSpec
+from clsuite.records import CostEntry, RunRecord, write_predictions, write_record
+from clsuite.runner.build import build_learner
+from clsuite.runner.environment import describe_environment
+from clsuite.runner.model_file import save_model
+from clsuite.runner.plan import RunPlan
+from clsuite.scenarios import ScenarioSpec, build_scenario
+from clsuite.stream.loop import Stream
+from clsuite.stream.trainer import Report, find_device
+
+
+def execute(plan: RunPlan, report: Report) -> RunRecord:
+    """Do the run, or take it up at its last finished task, and write its record.
+
+    A run that fails is recorded with its traceback and keeps its checkpoint.
+    """
+    started = time.perf_counter()
+    training = TrainingSpec.model_validate(plan.pending.config["training"])
+    torch.set_num_threads(training.threads)
+    try:
+        stream = build_stream(plan, report)
+        environment = describe_environment(stream.device, training.precision, training.threads)
+        if stream.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(stream.device)
+        stream.run()
+        record = _finished(plan, stream).model_copy(
+            update={"environment": environment, "seconds": time.perf_counter() - started}
+        )
+    except Exception as error:
+        text = f"UserError: {error}" if isinstance(error, UserError) else traceback.format_exc()
+        record = plan.pending.model_copy(
+            update={"status": "failed", "error": _without_paths(text), "seconds": time.perf_counter() - started}
+        )
+        write_record(record, plan.record_path)
+        return record
+    if plan.save_model:
+        save_model(stream.learner, record, plan.beside(".pt"))
+    write_predictions(plan.beside(".npz"), stream.matrix.arrays())
+    write_record(record, plan.record_path)
+    plan.beside(".ckpt").unlink(missing_ok=True)
+    return record
+
+
+def build_stream(plan: RunPlan, report: Report) -> Stream:
+    """Build the learner and the stream of a plan.
+
+    Raises:
+        UserError: If the data or the device are not there, or the data changed since the plan was made.
+    """
+    config = plan.pending.config
+    table = load_table(plan.dataset, config["backbone"]["image_size"], plan.data_root)
+    spec = ScenarioSpec.model_validate(config["scenario"])
+    scenario = build_scenario(table, spec, plan.pending.seed, plan.dataset.train_per_class)
+    scenario = scenario.first(config["limit_tasks"]) if config["limit_tasks"] else scenario
+    if scenario.fingerprint != plan.pending.scenario.fingerprint:
+        raise UserError("the data changed while the benchmark was running")
+    return Stream(
+        learner=build_learner(plan.pending, plan.plugins, plan.weights),
+        scenario=scenario,
+        device=find_device(plan.device),
+        checkpoint_path=plan.beside(".ckpt"),
+        identity=plan.pending.key,
+        report=report,
+    )
+
+
+def _finished(plan: RunPlan, stream: Stream) -> RunRecord:
+    return plan.pending.model_copy(
+        update={
+            "status": "done",
+            "counts": stream.matrix.counts(),
+            "tasks": stream.tasks,
+            "cost": _cost(stream),
+            "predictions": plan.beside(".npz").name,
+        }
+    )
+
+
+def _cost(stream: Stream) -> CostEntry:
+    learner = stream.learner
+    parameters = list(learner.parameters())
+    flops = forward_flops(learner.backbone, stream.scenario.table.images.shape[-1])
+    samples = sum(task.gradient_samples for task in stream.tasks)
+    return CostEntry(
+        peak_memory_bytes=_peak_memory(stream.device),
+        total_parameters=sum(parameter.numel() for parameter in parameters),
+        trainable_parameters=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        stored_bytes={kind: size for plugin in learner.plugins for kind, size in plugin.stored_bytes().items()},
+        forward_flops_per_image=flops,
+        training_flops=0 if learner.frozen else 3 * flops * samples,
+    )
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _without_paths(text: str) -> str:
+    """A traceback whose file names are relative to the packages: no path of a machine goes into a record."""
+    for folder in sorted({*sys.path, str(Path.cwd()), str(Path.home())}, key=len, reverse=True):
+        if len(folder) > 1:
+            text = text.replace(f"{folder}/", "")
+    return text

@@ -1,0 +1,83 @@
+"""Methods as people write them: ``replay``, ``replay(capacity=100)``, ``lwf+replay``."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from clsuite.errors import UserError
+
+
+class PluginUse(BaseModel):
+    """A plugin with the arguments that a method gives it.
+
+    In YAML: ``replay``, ``replay(capacity=100)`` or ``{replay: {capacity: 100}}``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    args: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _forms(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return parse_plugin(value)
+        if isinstance(value, dict) and len(value) == 1 and not set(value) & {"name", "args"}:
+            name, args = next(iter(value.items()))
+            return {"name": str(name), "args": args or {}}
+        return value
+
+
+class MethodSpec(BaseModel):
+    """A method: its plugins in order, and what it changes in the benchmark's training.
+
+    In YAML: a plugin, a list of plugins, or ``{plugins: [...], training: {...}}``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    plugins: tuple[PluginUse, ...] = Field(min_length=1)
+    training: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _forms(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "plugins" in value:
+            return value
+        if isinstance(value, str):
+            return {"plugins": [parse_plugin(part) for part in split_outside(value, "+")]}
+        return {"plugins": value if isinstance(value, list) else [value]}
+
+
+def parse_plugin(text: str) -> dict[str, Any]:
+    """Parse ``name`` or ``name(argument=literal, ...)``.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    if re.fullmatch(r"[\w.-]+", text.strip()):
+        return {"name": text.strip(), "args": {}}
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args):
+            raise ValueError
+        return {"name": call.func.id, "args": {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}}
+    except (SyntaxError, ValueError) as error:
+        raise UserError(
+            f"cannot read the method '{text}': write NAME or NAME(argument=value), joined by '+'"
+        ) from error
+
+
+def split_outside(text: str, separator: str) -> list[str]:
+    """Split at a separator that stands outside brackets."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if character == separator and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts if part.strip()]

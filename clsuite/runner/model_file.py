@@ -1,0 +1,111 @@
+"""Trained models on disk: saved with their grown head and the state of their plugins, and loaded again to predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clsuite.backbones.spec import Weights
+from clsuite.data.batch import Batch
+from clsuite.data.table import ImageTable
+from clsuite.errors import UserError
+from clsuite.learner.learner import Learner
+from clsuite.plugin.catalog import find_plugin
+from clsuite.records import RunRecord, atomic_path, read_record
+from clsuite.runner.build import build_learner
+from clsuite.scenarios import Scenario, Task
+from clsuite.stream.checkpoint import learner_state, load_learner_state
+
+CHUNK = 128
+
+
+class TrainedModel:
+    """A trained model that predicts.
+
+    Attributes:
+        classes: Class names; the column of a logit is the position of its class here.
+        learner: The learner, for those who want more than predictions.
+    """
+
+    def __init__(self, learner: Learner, classes: tuple[str, ...]) -> None:
+        """Wrap a learner in eval mode."""
+        self.learner, self.classes = learner.eval(), classes
+
+    @torch.inference_mode()
+    def logits(self, images: NDArray[np.uint8]) -> Tensor:
+        """Logits ``[N, seen classes]`` of uint8 images ``[N, C, H, W]`` at the model's image size."""
+        with self.learner.autocast():
+            return torch.cat([self._chunk(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)])
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Stream labels ``[N]``; ``model.classes[label]`` is the name."""
+        return self.logits(images).argmax(dim=1).cpu().numpy()
+
+    def _chunk(self, images: NDArray[np.uint8]) -> Tensor:
+        device = next(self.learner.backbone.parameters()).device
+        pixels = self.learner.backbone.normalise(torch.from_numpy(np.ascontiguousarray(images)).to(device))
+        unknown = torch.full((len(images),), -1, device=device)
+        return self.learner.predict_logits(Batch(pixels, unknown, unknown, unknown > 0))
+
+
+def save_model(learner: Learner, record: RunRecord, path: Path) -> None:
+    """Save a trained learner; `load_model` reads it beside its record."""
+    state: dict[str, Any] = {
+        "key": record.key,
+        "task_classes": [list(task.classes) for task in learner.scenario.tasks],
+        "image_shape": list(learner.scenario.table.images.shape[1:]),
+        "domains": list(learner.scenario.table.domain_names),
+        "learner": learner_state(learner, len(learner.scenario.tasks)),
+    }
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_model(record_path: str | Path) -> TrainedModel:
+    """Load the model of a finished run that was made with ``--save-model``.
+
+    Args:
+        record_path: The record; the model lies beside it.
+
+    Raises:
+        UserError: If the record or the model is missing or broken, or a plugin is no longer installed.
+    """
+    path = Path(record_path)
+    record = read_record(path)
+    try:
+        state = torch.load(path.with_suffix(".pt"), weights_only=True, map_location="cpu")
+    except FileNotFoundError as error:
+        raise UserError(f"no model beside '{path}': run the benchmark with --save-model --force") from error
+    except Exception as error:  # a cut file raises many kinds of errors
+        raise UserError(f"cannot read the model '{path.with_suffix('.pt')}': {type(error).__name__}") from error
+    if state["key"] != record.key:
+        raise UserError(f"the model beside '{path}' belongs to another run")
+    learner = build_learner(record, [find_plugin(entry.name)[0] for entry in record.plugins], Weights("random"))
+    learner.start(_without_data(record, state))
+    load_learner_state(learner, state["learner"])
+    return TrainedModel(learner, tuple(record.scenario.classes))
+
+
+def _without_data(record: RunRecord, state: dict[str, Any]) -> Scenario:
+    """The stream's shape, with an empty table."""
+    empty = np.zeros(0, dtype=np.int64)
+    table = ImageTable(
+        images=np.zeros((0, *state["image_shape"]), dtype=np.uint8),
+        labels=empty,
+        domains=empty,
+        is_test=empty.astype(np.bool_),
+        digests=np.zeros((0, 16), dtype=np.uint8),
+        classes=tuple(record.scenario.classes),
+        domain_names=tuple(state["domains"]),
+    )
+    entries = zip(record.scenario.task_names, state["task_classes"], record.scenario.task_fingerprints, strict=True)
+    tasks = [
+        Task(index, name, tuple(classes), empty, empty, empty, fingerprint)
+        for index, (name, classes, fingerprint) in enumerate(entries)
+    ]
+    return Scenario(record.scenario.kind, table, empty, tuple(record.scenario.classes), tuple(tasks))

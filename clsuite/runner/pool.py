@@ -1,0 +1,150 @@
+"""One process per run, several at a time, from a fork server that has the libraries loaded.
+
+concurrent.futures and multiprocessing.Pool keep their workers and break as a whole when one is killed; here every run
+has a process of its own, so that a crash, a kill or a time-out ends that run alone.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from typing import Any
+
+from clsuite.errors import UserError
+from clsuite.records import write_record
+from clsuite.runner import worker_entry
+from clsuite.runner.plan import RunPlan
+
+Listener = Callable[[RunPlan, dict[str, Any]], None]
+
+
+@dataclass
+class _Running:
+    plan: RunPlan
+    process: ForkServerProcess
+    connection: Connection
+    started: float
+    status: str = ""
+
+
+class Pool:
+    """Runs plans in processes of their own."""
+
+    def __init__(self, jobs: int, timeout: float | None = None) -> None:
+        """Start the fork server, which begins to load the libraries.
+
+        Args:
+            jobs: Runs at a time.
+            timeout: Seconds after which a run is ended.
+        """
+        self._jobs, self._timeout = jobs, timeout
+        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["clsuite.runner.worker"])
+
+    def check(self, plans: Sequence[RunPlan]) -> None:
+        """Build every learner once.
+
+        Raises:
+            UserError: With the first complaint.
+        """
+        running = self._start(worker_entry.check, plans)
+        complaint = self._last_status(running)
+        if complaint is None:
+            raise UserError(f"the check of the benchmark died ({_how_it_ended(running.process.exitcode)})")
+        if complaint:
+            raise UserError(complaint)
+
+    def run(self, plans: Iterable[RunPlan], listener: Listener) -> None:
+        """Do all runs; `listener` hears of their progress and of how each ended.
+
+        Each run leaves its record, also one that crashed or ran out of time. Ctrl-C ends the runs that are under way;
+        they resume at their last finished task when the benchmark is called again.
+        """
+        waiting, running = list(plans), list[_Running]()
+        try:
+            while waiting or running:
+                while waiting and len(running) < self._jobs:
+                    plan = waiting.pop(0)
+                    listener(plan, {"kind": "start"})
+                    running.append(self._start(worker_entry.run, plan))
+                for one in self._step(running, listener):
+                    running.remove(one)
+        except KeyboardInterrupt:
+            for one in running:
+                _kill(one)
+                write_record(one.plan.pending, one.plan.record_path)
+            raise
+
+    def _start(self, target: Callable[..., None], work: Any) -> _Running:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=target, args=(work, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        return _Running(work, process, ours, time.monotonic())
+
+    def _step(self, running: list[_Running], listener: Listener) -> list[_Running]:
+        """Wait a little; hear what there is to hear; return the runs that ended."""
+        wait([one.connection for one in running] + [one.process.sentinel for one in running], timeout=0.2)
+        ended = []
+        for one in running:
+            for event in _events(one.connection):
+                one.status = event["status"] if event["kind"] == "end" else one.status
+                if event["kind"] != "end":
+                    listener(one.plan, event)
+            late = self._timeout is not None and time.monotonic() - one.started > self._timeout
+            if late and not one.status:
+                _kill(one)
+            if one.status or late or not one.process.is_alive():
+                self._end(one, late, listener)
+                ended.append(one)
+        return ended
+
+    def _end(self, one: _Running, late: bool, listener: Listener) -> None:
+        one.process.join(timeout=30)
+        for event in _events(one.connection):
+            one.status = event["status"] if event["kind"] == "end" else one.status
+        if not one.status:
+            one.status = "timeout" if late else "failed"
+            reason = f"stopped after {self._timeout} s" if late else _how_it_ended(one.process.exitcode)
+            record = one.plan.pending.model_copy(
+                update={"status": one.status, "error": reason, "seconds": time.monotonic() - one.started}
+            )
+            write_record(record, one.plan.record_path)
+        one.connection.close()
+        listener(one.plan, {"kind": "end", "status": one.status})
+
+    @staticmethod
+    def _last_status(running: _Running) -> str | None:
+        try:
+            return str(running.connection.recv()["status"])
+        except EOFError:
+            running.process.join()
+            return None
+
+
+def _events(connection: Connection) -> list[dict[str, Any]]:
+    events = []
+    try:
+        while connection.poll():
+            events.append(connection.recv())
+    except (EOFError, OSError):
+        pass
+    return events
+
+
+def _kill(one: _Running) -> None:
+    one.process.kill()
+    one.process.join()
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return f"the process was ended by {name}{hint}"
+    return f"the process ended with status {code} without a word"

@@ -1,0 +1,61 @@
+"""Benchmark specifications: YAML files, shipped by name or written by anyone."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from clsuite.backbones.spec import BackboneSpec
+from clsuite.data.spec import DatasetSpec
+from clsuite.errors import did_you_mean
+from clsuite.learner.options import TrainingSpec
+from clsuite.runner.methods import MethodSpec
+from clsuite.runner.yaml_lines import load_yaml
+from clsuite.scenarios import ScenarioSpec
+
+
+class BenchmarkSpec(BaseModel):
+    """A benchmark: a stream, a backbone, how to train, and the methods to compare.
+
+    Attributes:
+        name: Short name; records are kept below it.
+        title: One line for people.
+        tier: ``quickstart``, ``compact`` or ``standard``; free for one's own.
+        seeds: Seeds to run; a seed decides class order, initial heads, sample order and augmentation.
+        methods: By the name that tables show.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str = Field(pattern=r"^[\w.-]+$")
+    title: str = ""
+    tier: str = "own"
+    dataset: DatasetSpec
+    scenario: ScenarioSpec = ScenarioSpec()
+    backbone: BackboneSpec = BackboneSpec()
+    training: TrainingSpec = TrainingSpec()
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    methods: dict[str, MethodSpec] = Field(min_length=1)
+
+
+def shipped_benchmarks() -> dict[str, Path]:
+    """The benchmarks that come with clsuite, by name."""
+    folder = Path(str(files("clsuite_benchmarks")))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_benchmark(name: str) -> tuple[BenchmarkSpec, Path]:
+    """Load a benchmark by name or from a YAML file; returns it and the file.
+
+    Raises:
+        UserError: If there is none, or it has a mistake.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+    else:
+        known = shipped_benchmarks()
+        if name not in known:
+            raise did_you_mean("benchmark", name, known)
+        path = known[name]
+    return load_yaml(path, BenchmarkSpec), path

@@ -1,0 +1,80 @@
+"""What runs in the worker processes. Importing this module pays for torch, Lightning and timm once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+from clsuite.errors import UserError
+from clsuite.runner.build import build_learner
+from clsuite.runner.execute import execute
+from clsuite.runner.plan import RunPlan
+from clsuite.stream.trainer import find_device
+
+
+def run_worker(plan: RunPlan, connection: Connection) -> None:
+    """Do one run; sends progress events and at last the record's status."""
+    _become_worker(connection)
+    log = plan.beside(".log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    _redirect_output(str(log))
+    record = execute(plan, lambda event: _send(connection, {"kind": "progress", **event}))
+    if record.status == "done":
+        log.unlink(missing_ok=True)
+    _send(connection, {"kind": "end", "status": record.status})
+
+
+def check_worker(plans: Sequence[RunPlan], connection: Connection) -> None:
+    """Build every learner of the plans once, before any run; sends the first complaint, or an empty one."""
+    _become_worker(connection)
+    _redirect_output(os.devnull)
+    _send(connection, {"kind": "end", "status": _complaint(plans)})
+
+
+def _complaint(plans: Sequence[RunPlan]) -> str:
+    try:
+        if plans:
+            find_device(plans[0].device)
+        for plan in {plan.pending.method: plan for plan in plans}.values():
+            with torch.device("cpu"):
+                build_learner(plan.pending, plan.plugins, plan.weights)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _become_worker(connection: Connection) -> None:
+    """Leave Ctrl-C to the parent, and end when the parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        try:
+            connection.recv()
+        except (EOFError, OSError):
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _redirect_output(path: str) -> None:
+    """Send what libraries print to a file, so that the progress display stays whole."""
+    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+
+
+def _send(connection: Connection, event: dict[str, Any]) -> None:
+    try:
+        connection.send(event)
+    except (BrokenPipeError, OSError):
+        os._exit(1)

@@ -1,0 +1,55 @@
+"""The state of a stream at a task boundary, written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clsuite.learner.learner import Learner
+from clsuite.records import atomic_path
+
+
+def learner_state(learner: Learner, tasks: int) -> dict[str, Any]:
+    """Everything of a learner that must survive: parameters, plugins, optimiser policy, what is frozen."""
+    return {
+        "tasks": tasks,
+        "head_sizes": learner.head.sizes,
+        "parameters": learner.state_dict(),
+        "requires_grad": {name: parameter.requires_grad for name, parameter in learner.named_parameters()},
+        "plugins": [plugin.state_dict() for plugin in learner.plugins],
+        "optimizer": learner.optimizer_policy.state_dict(),
+    }
+
+
+def load_learner_state(learner: Learner, state: dict[str, Any]) -> None:
+    """Put a learner that was just started back into a saved state."""
+    learner.restore(state["tasks"], state["head_sizes"])
+    learner.load_state_dict(state["parameters"])
+    for name, parameter in learner.named_parameters():
+        parameter.requires_grad_(state["requires_grad"][name])
+    for plugin, plugin_state in zip(learner.plugins, state["plugins"], strict=True):
+        plugin.load_state_dict(plugin_state)
+    learner.optimizer_policy.load_state_dict(state["optimizer"])
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write a state.
+
+    Raises:
+        UserError: If the folder cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load(path: Path) -> dict[str, Any] | None:
+    """Read a state; None where there is none, or it is cut or of another kind."""
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except FileNotFoundError:
+        return None
+    except Exception:  # a cut file raises many kinds of errors; the run then begins anew
+        return None
+    return state if isinstance(state, dict) and "learner" in state else None

@@ -1,0 +1,85 @@
+"""The accuracy matrix, recorded through a callback from one joint pass over the test parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clsuite.data.batch import Batch
+from clsuite.records import CountsEntry, rescore
+from clsuite.scenarios import Scenario, Task
+
+NOT_SEEN = -1
+
+
+class AccuracyMatrix(L.Callback):
+    """Keeps the predictions of every evaluation, from which the counts follow.
+
+    Attributes:
+        class_incremental: int16 ``[T + 1, N]``: predicted stream labels, all seen classes competing; row 0 before any
+            training, row ``i + 1`` after task ``i``; -1 where the sample's classes are not seen yet, which is wrong
+            without a forward pass.
+        task_aware: The same with only the classes of the sample's task competing.
+        labels: int16 ``[N]`` stream labels of the test samples, task after task.
+        task: int16 ``[N]`` task of each test sample.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        """Make empty predictions for a stream."""
+        self._scenario = scenario
+        tests = [task.test for task in scenario.tasks]
+        self.labels = scenario.labels[np.concatenate(tests)].astype(np.int16)
+        self.task = np.repeat(np.arange(len(tests), dtype=np.int16), [len(rows) for rows in tests])
+        shape = (len(tests) + 1, len(self.labels))
+        self.class_incremental: NDArray[np.int16] = np.full(shape, NOT_SEEN, dtype=np.int16)
+        self.task_aware: NDArray[np.int16] = np.full(shape, NOT_SEEN, dtype=np.int16)
+        self._row = self._position = 0
+
+    def begin(self, row: int) -> list[Task]:
+        """Begin the evaluation that fills a row; returns the tasks whose classes are seen, in order."""
+        self._row, self._position = row, 0
+        seen = self._scenario.seen_classes(max(row, 1))
+        self._evaluated = [task for task in self._scenario.tasks if max(task.classes) < seen]
+        self._masks = torch.full((len(self._scenario.tasks), seen), float("-inf"))
+        for task in self._evaluated:
+            self._masks[task.index, list(task.classes)] = 0.0
+        self._columns = np.flatnonzero(np.isin(self.task, [task.index for task in self._evaluated]))
+        return self._evaluated
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Batch, *_: Any
+    ) -> None:
+        """Take the logits of one batch."""
+        logits: Tensor = outputs
+        columns = self._columns[self._position : self._position + len(batch)]
+        self._position += len(batch)
+        masks = self._masks[self.task[columns].astype(np.int64)].to(logits.device)
+        self.class_incremental[self._row, columns] = logits.argmax(dim=1).cpu().numpy()
+        self.task_aware[self._row, columns] = (logits + masks).argmax(dim=1).cpu().numpy()
+
+    def arrays(self) -> dict[str, NDArray[np.integer]]:
+        """The predictions as they are stored beside the record."""
+        return {
+            "class_incremental": self.class_incremental,
+            "task_aware": self.task_aware,
+            "labels": self.labels,
+            "task": self.task,
+        }
+
+    def counts(self) -> CountsEntry:
+        """The counts of right answers."""
+        return rescore(self.arrays())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The predictions so far."""
+        return {name: torch.from_numpy(getattr(self, name)) for name in ("class_incremental", "task_aware")}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the predictions back."""
+        self.class_incremental = state_dict["class_incremental"].numpy().copy()
+        self.task_aware = state_dict["task_aware"].numpy().copy()

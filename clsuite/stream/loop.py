@@ -1,0 +1,158 @@
+"""The stream loop: learns one task after another, evaluates after each, and can be interrupted at any moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+
+from clsuite.data.batch import BatchLoader
+from clsuite.data.stable_random import derive_seed
+from clsuite.errors import UserError
+from clsuite.learner.learner import Learner
+from clsuite.records import TaskEntry
+from clsuite.scenarios import Scenario, Task
+from clsuite.stream import checkpoint
+from clsuite.stream.evaluation import AccuracyMatrix
+from clsuite.stream.trainer import ProgressReporter, Report, make_trainer
+
+EVAL_BATCH = 128
+
+
+@dataclass
+class Stream:
+    """One learner on one stream.
+
+    Attributes:
+        learner: Not yet started.
+        scenario: The stream.
+        device: Where to compute.
+        checkpoint_path: Where the state at task boundaries is kept; None keeps none.
+        identity: Key of the run; a checkpoint of another run is not taken.
+        report: Gets progress events.
+        tasks: What each finished task cost.
+        matrix: The predictions so far.
+    """
+
+    learner: Learner
+    scenario: Scenario
+    device: torch.device
+    checkpoint_path: Path | None = None
+    identity: str = ""
+    report: Report = field(default=lambda event: None)
+    tasks: list[TaskEntry] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Prepare the recording of the matrix."""
+        self.matrix = AccuracyMatrix(self.scenario)
+
+    def run(self) -> None:
+        """Learn and evaluate every task that is not done yet."""
+        self.learner.to(self.device)
+        self.learner.start(self.scenario)
+        done = self._resume()
+        for task in self.scenario.tasks[done:]:
+            self._learn(task)
+            self._save(task.index + 1)
+
+    def _learn(self, task: Task) -> None:
+        torch.manual_seed(derive_seed(self.learner.seed, "task", task.index))
+        progress = ProgressReporter(self.report, task.index, len(self.scenario.tasks))
+        trainer = make_trainer(self.learner.options, self.device, [*self.learner.plugins, self.matrix, progress])
+        started = time.perf_counter()
+        self.learner.begin_task(task)
+        if task.index == 0:
+            started += self._timed(lambda: self._evaluate(trainer, 0))
+        steps = 0 if self._gradient_free else self._fit(trainer, task)
+        self.learner.to(self.device)
+        self.learner.end_task(task)
+        trained = time.perf_counter() - started
+        evaluated = self._timed(lambda: self._evaluate(trainer, task.index + 1))
+        samples = self.learner.gradient_samples
+        self.tasks.append(
+            TaskEntry(
+                train_seconds=trained,
+                eval_seconds=evaluated,
+                steps=steps,
+                gradient_samples=samples,
+                final_loss=progress.final_loss,
+            )
+        )
+        self.report(
+            {"task": task.index, "tasks": len(self.scenario.tasks), "done": len(self.tasks) / len(self.scenario.tasks)}
+        )
+
+    @property
+    def _gradient_free(self) -> bool:
+        return any(plugin.traits.gradient_free for plugin in self.learner.plugins)
+
+    def _fit(self, trainer: L.Trainer, task: Task) -> int:
+        learner, rows = self.learner, task.train
+        for plugin in learner.plugins:
+            rows = plugin.training_rows(learner, task, rows)
+        from_features = learner.frozen and learner.options.augment == "none"
+        if from_features:
+            for seen in self.scenario.tasks[: task.index + 1]:
+                learner.features_of(seen.train)
+        loader = BatchLoader(
+            self.scenario.table,
+            self.scenario.labels,
+            rows,
+            learner.options.batch_size,
+            shuffle_seed=derive_seed(learner.seed, "order", task.index),
+            with_images=not from_features,
+        )
+        trainer.fit(learner, train_dataloaders=loader)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        if trainer.global_step == 0:
+            raise UserError(
+                f"task {task.index} ({task.name}) took no optimiser step although it has {len(rows)} images"
+            )
+        return int(trainer.global_step)
+
+    def _evaluate(self, trainer: L.Trainer, row: int) -> None:
+        tasks = self.matrix.begin(row)
+        frozen = self.learner.frozen
+        if frozen:
+            for task in tasks:
+                self.learner.features_of(task.test)
+        rows = np.concatenate([task.test for task in tasks])
+        loader = BatchLoader(self.scenario.table, self.scenario.labels, rows, EVAL_BATCH, with_images=not frozen)
+        trainer.test(self.learner, dataloaders=loader, verbose=False)
+        self.learner.to(self.device)
+
+    @staticmethod
+    def _timed(work: Callable[[], None]) -> float:
+        started = time.perf_counter()
+        work()
+        return time.perf_counter() - started
+
+    def _resume(self) -> int:
+        state = checkpoint.load(self.checkpoint_path) if self.checkpoint_path else None
+        if state is None or state["identity"] != self.identity:
+            return 0
+        checkpoint.load_learner_state(self.learner, state["learner"])
+        self.learner.to(self.device)
+        self.matrix.load_state_dict(state["matrix"])
+        self.tasks = [TaskEntry(**entry) for entry in state["tasks"]]
+        torch.set_rng_state(state["rng"])
+        return len(self.tasks)
+
+    def _save(self, tasks: int) -> None:
+        if self.checkpoint_path is None or tasks == len(self.scenario.tasks):
+            return
+        state: dict[str, Any] = {
+            "identity": self.identity,
+            "learner": checkpoint.learner_state(self.learner, tasks),
+            "matrix": self.matrix.state_dict(),
+            "tasks": [entry.model_dump() for entry in self.tasks],
+            "rng": torch.get_rng_state(),
+        }
+        checkpoint.save(state, self.checkpoint_path)

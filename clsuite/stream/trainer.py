@@ -1,0 +1,89 @@
+"""A fresh, quiet Lightning trainer for each task."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+
+from clsuite.errors import UserError
+from clsuite.learner.options import TrainingSpec
+from clsuite.learner.precision import resolve_precision
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class ProgressReporter(L.Callback):
+    """Reports task, epoch, loss and the share of the task that is done, about twice a second."""
+
+    def __init__(self, report: Report, task: int, tasks: int) -> None:
+        """Report for one task of a stream."""
+        self._report, self._task, self._tasks, self._last = report, task, tasks, 0.0
+        self.final_loss: float | None = None
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: Any) -> None:
+        """Report if half a second has passed or the epoch ends."""
+        import time
+
+        ends = trainer.is_last_batch
+        if not ends and time.monotonic() - self._last < 0.5:
+            return
+        self._last = time.monotonic()
+        self.final_loss = float(outputs["loss"])
+        done = trainer.global_step / max(1, trainer.estimated_stepping_batches)
+        self._report(
+            {
+                "task": self._task,
+                "tasks": self._tasks,
+                "epoch": trainer.current_epoch,
+                "epochs": trainer.max_epochs,
+                "loss": self.final_loss,
+                "done": (self._task + done) / self._tasks,
+            }
+        )
+
+
+def make_trainer(options: TrainingSpec, device: torch.device, callbacks: Sequence[L.Callback]) -> L.Trainer:
+    """Make the trainer of one task: no logger, no checkpoints of its own, nothing printed."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    return L.Trainer(
+        accelerator="gpu" if device.type == "cuda" else device.type,
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        precision=resolve_precision(options.precision, device),
+        max_epochs=options.epochs,
+        gradient_clip_val=options.gradient_clip,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        deterministic="warn",
+    )
+
+
+def find_device(asked: str) -> torch.device:
+    """The device of a run.
+
+    Args:
+        asked: ``auto`` (the first GPU, or else the CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+
+    Raises:
+        UserError: If there is no such device.
+    """
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+    except RuntimeError as error:
+        raise UserError(f"unknown device '{asked}': use auto, cpu, cuda, cuda:N or mps") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device '{asked}' is not there: {torch.cuda.device_count()} GPUs were found")
+    return device

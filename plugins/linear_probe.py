@@ -1,0 +1,17 @@
+"""Linear probing: a trained head on frozen features."""
+
+from __future__ import annotations
+
+from clsuite.learner.learner import Learner
+from clsuite.plugin import Plugin, Traits
+from clsuite.scenarios import Scenario
+
+
+class LinearProbe(Plugin):
+    """Freezes the backbone and trains the head alone; features are computed once per image."""
+
+    traits = Traits(paper="baseline")
+
+    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
+        """Freeze the backbone."""
+        learner.backbone.requires_grad_(False)

@@ -1,0 +1,67 @@
+"""Nearest class mean on frozen features (SimpleCIL)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsuite.data.batch import Batch
+from clsuite.learner.learner import Learner
+from clsuite.plugin import Plugin, Traits
+from clsuite.scenarios import Scenario, Task
+
+
+class NCM(Plugin):
+    """Classifies by the cosine to class means of frozen features; nothing is trained.
+
+    Zhou et al., "Revisiting class-incremental learning with pre-trained models" (IJCV 2024), section 4.1 (SimpleCIL):
+    the prototype of a class is the mean feature of its training images. Means are running sums, so that a class that
+    comes back in another domain is averaged over all its images.
+    """
+
+    traits = Traits(stores=("prototypes",), gradient_free=True, paper="Zhou, IJCV 2024 (SimpleCIL)")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sums = torch.zeros(0, 0)
+        self._numbers = torch.zeros(0)
+
+    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
+        """Freeze the backbone; the head is not used."""
+        learner.backbone.requires_grad_(False)
+        learner.head.requires_grad_(False)
+        self._sums = torch.zeros(len(scenario.classes), learner.backbone.width)
+        self._numbers = torch.zeros(len(scenario.classes))
+
+    def on_task_start(self, learner: Learner, task: Task) -> None:
+        """The head has grown, and stays unused."""
+        learner.head.requires_grad_(False)
+
+    def on_task_end(self, learner: Learner, task: Task) -> None:
+        """Add the task's features to the sums of their classes."""
+        features, labels = learner.features_of(task.train).cpu(), learner.labels_of(task.train).cpu()
+        self._sums.index_add_(0, labels, features)
+        self._numbers += torch.bincount(labels, minlength=len(self._numbers))
+
+    def predict(self, learner: Learner, batch: Batch) -> Tensor:
+        """Cosine to the mean of each seen class, ``[B, seen classes]``."""
+        features = F.normalize(learner.encode(batch).float(), dim=1)
+        seen = learner.head.classes
+        means = self._sums[:seen] / self._numbers[:seen, None].clamp_min(1)
+        return features @ F.normalize(means, dim=1).to(features.device).T
+
+    def stored_bytes(self) -> dict[str, int]:
+        """The sums and numbers of the classes seen."""
+        seen = int((self._numbers > 0).sum())
+        return {"prototypes": seen * (self._sums.shape[1] + 1) * self._sums.element_size()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sums and numbers."""
+        return {"sums": self._sums, "numbers": self._numbers}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Sums and numbers."""
+        self._sums, self._numbers = state_dict["sums"], state_dict["numbers"]

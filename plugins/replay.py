@@ -1,0 +1,84 @@
+"""Experience replay (ER)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from clsuite.data.batch import Batch
+from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity
+from clsuite.errors import UserError
+from clsuite.learner.learner import Learner
+from clsuite.plugin import Plugin, Traits
+from clsuite.scenarios import Scenario, Task
+
+Policy = Literal["reservoir", "class_balanced", "herding"]
+
+
+class Replay(Plugin):
+    """Adds stored exemplars of earlier tasks to each batch: one cross-entropy over both.
+
+    Chaudhry et al., "On tiny episodic memories in continual learning" (2019), algorithm 1. Exemplars are stored as
+    un-augmented images and augmented anew each time. A task's samples are offered to the buffer once, at its end, so
+    that several epochs do not count a sample twice and the buffer never repeats the current task.
+
+    Args:
+        capacity: Exemplars kept, over all classes; null where `capacity_bytes` is given. (Buzzega et al. 2020 use 200,
+            500 and 5120.)
+        capacity_bytes: Bytes kept instead.
+        buffer: ``reservoir`` (the paper's best for large buffers), ``class_balanced`` or ``herding``.
+        batch_size: Exemplars added to each batch; null adds as many as the batch has (the paper's choice).
+    """
+
+    traits = Traits(stores=("exemplars",), paper="Chaudhry, 2019 (ER)")
+
+    def __init__(
+        self,
+        capacity: int | None = 200,
+        capacity_bytes: int | None = None,
+        buffer: Policy = "reservoir",
+        batch_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        if batch_size is not None and batch_size < 1:
+            raise UserError(f"replay: batch_size is {batch_size}, but must be at least 1")
+        self._capacity, self._capacity_bytes = capacity, capacity_bytes
+        self._policy: Policy = buffer
+        self._batch_size = batch_size
+        self.buffer = ExemplarBuffer(0, buffer)
+
+    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
+        """Make the buffer."""
+        size = int(np.prod(scenario.table.images.shape[1:])) + self.buffer.labels.element_size()
+        self.buffer = ExemplarBuffer(exemplar_capacity(self._capacity, self._capacity_bytes, size), self._policy)
+
+    def on_task_start(self, learner: Learner, task: Task) -> None:
+        """Begin the task's own stream of random draws."""
+        self._draws = torch.Generator().manual_seed(learner.generator("replay").initial_seed())
+
+    def training_batch(self, learner: Learner, batch: Batch) -> Batch:
+        """Add exemplars."""
+        if not len(self.buffer):
+            return batch
+        return batch.extended(*self.buffer.sample(self._batch_size or len(batch), self._draws))
+
+    def on_task_end(self, learner: Learner, task: Task) -> None:
+        """Offer the task's samples to the buffer."""
+        rows = task.train
+        features = learner.features_of(rows).cpu() if self._policy == "herding" else None
+        labels = learner.labels_of(rows).cpu()
+        self.buffer.offer(learner.images_of(rows), labels, torch.from_numpy(rows), self._draws, features)
+
+    def stored_bytes(self) -> dict[str, int]:
+        """The exemplars."""
+        return {"exemplars": self.buffer.bytes}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The buffer."""
+        return self.buffer.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The buffer."""
+        self.buffer.load_state_dict(state_dict)
