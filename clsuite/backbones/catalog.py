@@ -6,7 +6,7 @@ CATALOG: dict[str, str] = {
     "omniglot_vit": "bundled: 2 blocks x 192, patch 8, 0.9 M parameters, pre-trained on Omniglot drawings; 32 px",
     "vit_tiny_patch16_224.augreg_in21k_ft_in1k": "ViT-Ti/16, ImageNet-21k then 1k, 5.7 M parameters",
     "vit_small_patch16_224.augreg_in21k_ft_in1k": "ViT-S/16, ImageNet-21k then 1k, 22 M parameters",
-    "vit_base_patch16_224.orig_in21k": "ViT-B/16, original ImageNet-21k weights (L2P, DualPrompt, LAE), 86 M parameters",
+    "vit_base_patch16_224.orig_in21k": "ViT-B/16, original ImageNet-21k weights (L2P, DualPrompt, LAE), 86 M",
     "vit_base_patch16_224.augreg_in21k": "ViT-B/16, ImageNet-21k augreg (SLCA, EASE, APER, RanPAC), 86 M parameters",
     "vit_base_patch16_224.augreg_in21k_ft_in1k": "ViT-B/16, ImageNet-21k then 1k (CODA-Prompt), 86 M parameters",
     "vit_base_patch16_224.dino": "ViT-B/16, DINO self-supervision on ImageNet-1k (block expansion), 86 M parameters",

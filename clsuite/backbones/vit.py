@@ -45,7 +45,7 @@ def build_backbone(spec: BackboneSpec, weights: Weights) -> Backbone:
         UserError: If the name is unknown, the image size does not suit, or the weights do not fit.
     """
     model = build_model(spec, weights, num_classes=0)
-    config = model.default_cfg if spec.name != BUNDLED else bundled_card()
+    config: Any = model.default_cfg if spec.name != BUNDLED else bundled_card()
     return Backbone(model, config["mean"], config["std"])
 
 

@@ -19,15 +19,30 @@ def _plugins() -> Table:
     from clsuite.plugin.catalog import catalog
 
     table = _table("plugin", "what it does", "needs", "keeps between tasks", "from")
+    problems = _problems()
     for name, info in sorted(catalog().items()):
-        if info.source is None:
-            table.add_row(escape(name), f"[red]broken: {escape(info.problem)}[/red]", "", "", escape(info.distribution))
+        problem = info.problem or problems.get(name, "")
+        if info.source is None or problem:
+            table.add_row(escape(name), f"[red]broken: {escape(problem)}[/red]", "", "", escape(info.distribution))
             continue
         traits = info.source.traits
         needs = [*traits.needs, *(["no gradient"] if traits.gradient_free else [])]
-        cells = (name, info.source.summary, ", ".join(needs) or "–", ", ".join(traits.stores) or "–", info.distribution)
+        cells = (name, info.source.summary, ", ".join(needs) or "-", ", ".join(traits.stores) or "-", info.distribution)
         table.add_row(*(escape(cell) for cell in cells))
     return table
+
+
+def _problems() -> dict[str, str]:
+    """Import problems of the plugins that others bring; ours are known to import."""
+    from clsuite.data.cache import cache_folder
+    from clsuite.plugin.catalog import catalog, is_ours
+    from clsuite.plugin.verify import import_problems
+
+    foreign = [info for info in catalog().values() if info.source and not is_ours(info.target)]
+    if not foreign:
+        return {}
+    with make_console(stderr=True).status("importing new plugins once, to see that they work"):
+        return import_problems(foreign, cache_folder())
 
 
 def _benchmarks() -> Table:

@@ -70,6 +70,6 @@ def _metrics(counts: CountsEntry) -> Table:
         table.add_column(heading, justify="right")
     values = [compute_all(counts.of("class_incremental")), compute_all(counts.of("task_aware"))]
     for name, metric in METRICS.items():
-        cells = ["–" if math.isnan(value[name]) else f"{100 * value[name]:.2f}" for value in values]
+        cells = ["-" if math.isnan(value[name]) else f"{100 * value[name]:.2f}" for value in values]
         table.add_row(name, escape(metric.formula), metric.source, *cells)
     return table

@@ -81,7 +81,7 @@ class ExemplarBuffer:
         order = torch.argsort(self._keys, stable=True)
         if self.policy == "reservoir":
             return order[: self.capacity].sort().values
-        classes = self.labels.unique().tolist()
+        classes = torch.unique(self.labels).tolist()
         quota, rest = divmod(self.capacity, len(classes))
         kept = [
             order[self.labels[order] == label][: quota + (position < rest)] for position, label in enumerate(classes)
@@ -129,7 +129,7 @@ def herding_ranks(features: Tensor, labels: Tensor) -> Tensor:
         labels: ``[N]``.
     """
     ranks = torch.zeros(len(labels), dtype=torch.float64)
-    for label in labels.unique():
+    for label in torch.unique(labels):
         members = torch.nonzero(labels == label).flatten()
         ranks[members] = _herd(F.normalize(features[members].double(), dim=1))
     return ranks

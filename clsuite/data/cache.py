@@ -62,7 +62,7 @@ def _build(target: Path, shape: tuple[int, ...], build: Callable[[ImageArray], I
             f"cannot write the table cache '{target.parent}': {error.strerror}. Set CLSUITE_CACHE to another folder."
         ) from error
     try:
-        images = np.lib.format.open_memmap(temporary / "images.npy", "w+", np.uint8, shape)  # type: ignore[no-untyped-call]
+        images = np.lib.format.open_memmap(temporary / "images.npy", "w+", np.uint8, shape)
         table = build(images)
         images.flush()
         np.savez(temporary / "columns.npz", **{name: getattr(table, name) for name in COLUMNS})

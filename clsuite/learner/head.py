@@ -42,8 +42,8 @@ class GrowingHead(nn.Module):
             group.weight.normal_(0.0, 0.02, generator=generator)
             if group.bias is not None:
                 group.bias.zero_()
-        device = self.groups[0].weight.device if self.groups else None
-        self.groups.append(group.to(device))
+        old = self._linear_groups()
+        self.groups.append(group.to(old[0].weight.device) if old else group)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features ``[B, width]`` to logits ``[B, classes]``."""

@@ -193,8 +193,8 @@ class Learner(L.LightningModule):
             logits = plugin.predict(self, batch)
             if logits is not None:
                 return logits.float()
-        logits = self.head(self.encode(batch))
-        return logits.float()
+        answer: Tensor = self.head(self.encode(batch)).float()
+        return answer
 
     def configure_optimizers(self) -> Any:
         """The optimiser and its schedule for the current task."""
@@ -211,6 +211,6 @@ class Learner(L.LightningModule):
         if (self.device.type == "cpu" or batch_idx % 25 == 0) and not torch.isfinite(loss):
             task, epoch = self.task.index if self.task else -1, self.current_epoch
             raise UserError(
-                f"the loss is {float(loss)} in task {task}, epoch {epoch}, step {batch_idx}: "
+                f"the loss is {loss.item()} in task {task}, epoch {epoch}, step {batch_idx}: "
                 "lower training.optimizer.lr or set training.gradient_clip"
             )

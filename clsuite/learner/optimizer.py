@@ -36,7 +36,7 @@ class OptimizerPolicy:
     def keep(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Remember the optimiser's state by parameter name."""
         if not self._options.recreate_optimizer:
-            names = {parameter: name for name, parameter in model.named_parameters()}
+            names: dict[torch.Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
             self._kept = {names[parameter]: state for parameter, state in optimizer.state.items() if parameter in names}
 
     def state_dict(self) -> dict[str, Any]:
@@ -63,11 +63,11 @@ class OptimizerPolicy:
         return kind(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
 
     def _carry(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        names = {parameter: name for name, parameter in model.named_parameters()}
+        names: dict[torch.Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
         for group in optimizer.param_groups:
             for parameter in group["params"]:
-                if names.get(parameter) in self._kept:
-                    state = self._kept[names[parameter]]
+                state = self._kept.get(names[parameter])
+                if state is not None:
                     optimizer.state[parameter] = {
                         key: value.to(parameter.device) if torch.is_tensor(value) and value.dim() else value
                         for key, value in state.items()

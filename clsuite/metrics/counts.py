@@ -46,7 +46,8 @@ class Counts:
     @property
     def initial(self) -> Floats:
         """Accuracy before any training, ``[T]`` in [0, 1]."""
-        return self.correct[0] / self.n
+        initial: Floats = self.correct[0] / self.n
+        return initial
 
     @property
     def accuracy(self) -> Floats:

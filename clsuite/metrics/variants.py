@@ -62,7 +62,7 @@ def forgetting_max_any_row(counts: Counts) -> float:
 
 
 def forgetting_just_after(counts: Counts) -> float:
-    """Mean over the earlier tasks of the accuracy just after learning, less the last (Avalanche's stream forgetting)."""
+    """Mean over the earlier tasks of the accuracy just after learning, less the last (Avalanche)."""
     matrix, last = counts.accuracy, counts.tasks - 1
     return float((matrix.diagonal() - matrix[last])[:last].mean()) if last else float("nan")
 

@@ -43,7 +43,7 @@ class PluginInfo:
 def catalog() -> dict[str, PluginInfo]:
     """All plugins by name, broken ones included. Imports none of them, nor torch."""
     found: dict[str, PluginInfo] = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, not _is_ours(entry))):
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, not is_ours(entry.value))):
         if entry.name in found and found[entry.name].target != entry.value:
             taken = f"the name '{entry.name}' is taken by {found[entry.name].distribution}"
             found[f"{entry.name} ({_distribution(entry)})"] = PluginInfo(
@@ -87,8 +87,9 @@ def load_class(info: PluginInfo) -> type[Plugin]:
     return loaded
 
 
-def _is_ours(entry: EntryPoint) -> bool:
-    return entry.value.startswith("clsuite_plugins.")
+def is_ours(target: str) -> bool:
+    """Whether a plugin is one of the reference methods."""
+    return target.startswith("clsuite_plugins.")
 
 
 def _distribution(entry: EntryPoint) -> str:

@@ -81,7 +81,10 @@ def _samples(spec: PretrainSpec, archives: list[Path]) -> tuple[Tensor, Tensor]:
 
 def _student(spec: PretrainSpec, teacher: Path, classes: int) -> VisionTransformer:
     """The small network, its patches, positions and blocks taken from the teacher, its norm and head new."""
-    model = timm.create_model(spec.architecture, num_classes=classes, **spec.arguments)
+    arguments: dict[str, Any] = dict(spec.arguments)
+    model = timm.create_model(spec.architecture, num_classes=classes, **arguments)
+    if not isinstance(model, VisionTransformer):
+        raise UserError(f"architecture '{spec.architecture}' is not a ViT")
     weights = load_file(teacher)
     if not model.has_class_token:
         weights["pos_embed"] = weights["pos_embed"][:, 1:]
@@ -104,13 +107,13 @@ def _train(
     for epoch in range(1, spec.epochs + 1):
         order = torch.randperm(len(ink), generator=generator)[: steps * spec.batch_size]
         losses, right = [], 0
-        for rows in order.split(spec.batch_size):
+        for rows in torch.split(order, spec.batch_size):
             size = int(model.patch_embed.img_size[0])
             views = augment_strokes(ink[rows].float() / 255, size, spec.coarse, generator)
             logits = model(((views - MEAN[0]) / STD[0]).expand(-1, 3, -1, -1))
             loss = F.cross_entropy(logits, labels[rows], label_smoothing=spec.label_smoothing)
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()

@@ -1,4 +1,4 @@
-"""Plots as SVG: the accuracy matrix as a heat map, the accuracy over tasks as curves. The same input gives the same bytes."""
+"""Plots as SVG: accuracy matrices as heat maps, accuracy over tasks as curves; the same input gives the same bytes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from clsuite.metrics import mean_interval
 from clsuite.metrics.variants import accuracy_over_time_weighted
 from clsuite.records import RunRecord, atomic_path
 
-STYLE = {
+STYLE: Any = {
     "svg.hashsalt": "clsuite",
     "svg.fonttype": "none",
     "font.size": 9,
@@ -71,7 +72,7 @@ def plot_curves(records: Sequence[RunRecord], path: Path, title: str) -> None:
         for position, method in enumerate(order):
             _curve(axes, method, by_method[method], position)
         axes.set(xlabel="tasks learned", ylabel="accuracy on the classes seen, in %", ylim=(0, 100), title=title)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside right upper", frameon=False)
         _write(figure, path)
 

@@ -52,7 +52,7 @@ def _best(rows: Sequence[Row], name: str) -> set[str]:
 def _cell(row: Row, name: str, bold: bool) -> str:
     mean, half = row.interval(name)
     if math.isnan(mean):
-        return "–"
+        return "-"
     if COLUMNS[name].higher_is_better is None:
         return f"{mean:.1f}" if name.endswith("seconds") else short_number(mean)
     text = f"{100 * mean:.1f}" + ("" if math.isnan(half) else f" ± {100 * half:.1f}")

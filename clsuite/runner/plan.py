@@ -88,7 +88,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
         options: What the command line decides.
 
     Raises:
-        UserError: If anything in it cannot be: unknown names, mistyped values, absent data, plugins that do not compose.
+        UserError: If anything in it cannot be: unknown names, mistyped values, absent data, bad pairs of plugins.
     """
     methods = {name: _resolve(spec, method) for name, method in _chosen_methods(spec, options).items()}
     for plugins, _ in methods.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +37,20 @@ def build_scenario(table: ImageTable, spec: ScenarioSpec, seed: int, train_per_c
     test = np.flatnonzero(table.is_test)
     tasks = []
     for index, (member, name) in enumerate(zip(groups, names, strict=True)):
-        parts = tuple(rows[member[rows]] for rows in (train, validation, test))
+        parts = Parts(*(rows[member[rows]] for rows in (train, validation, test)))
         _check_parts(name, parts)
-        classes = tuple(int(label) for label in np.unique(labels[parts[0]]))
-        tasks.append(Task(index, name, classes, *parts, fingerprint=fingerprint_parts(table, labels, parts)))
+        classes = tuple(int(label) for label in np.unique(labels[parts.train]))
+        fingerprint = fingerprint_parts(table, labels, parts)
+        tasks.append(Task(index, name, classes, parts.train, parts.validation, parts.test, fingerprint))
     return Scenario(spec.kind, table, labels, tuple(table.classes[i] for i in order), tuple(tasks))
+
+
+class Parts(NamedTuple):
+    """Rows of the three parts of a task."""
+
+    train: Rows
+    validation: Rows
+    test: Rows
 
 
 Groups = tuple[NDArray[np.int64], list[NDArray[np.bool_]], list[str]]
@@ -76,7 +86,8 @@ def class_sizes(classes: int, tasks: int, first_task: int | None = None) -> list
     rest = classes - first_task
     if rest < tasks - 1 or (tasks == 1 and rest):
         raise UserError(
-            f"scenario.first_task takes {first_task} of {classes} classes; {max(rest, 0)} cannot fill {tasks - 1} more tasks"
+            f"scenario.first_task takes {first_task} of {classes} classes; "
+            f"{max(rest, 0)} cannot fill {tasks - 1} more tasks"
         )
     if tasks == 1:
         return [first_task]
@@ -123,10 +134,10 @@ def _hold_out(table: ImageTable, rows: Rows, share: float, seed: int) -> tuple[R
     return rows[~held], rows[held]
 
 
-def _check_parts(name: str, parts: tuple[Rows, ...]) -> None:
-    if not len(parts[0]):
+def _check_parts(name: str, parts: Parts) -> None:
+    if not len(parts.train):
         raise UserError(f"task '{name}' has no training images")
-    if not len(parts[2]):
+    if not len(parts.test):
         raise UserError(f"task '{name}' has no test images")
 
 

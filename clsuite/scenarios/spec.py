@@ -13,7 +13,7 @@ class ScenarioSpec(BaseModel):
     """A stream of tasks over one data set.
 
     Attributes:
-        kind: ``class_incremental`` (new classes in each task) or ``domain_incremental`` (the same classes, new domains).
+        kind: ``class_incremental`` (new classes in each task) or ``domain_incremental`` (new domains of the same ones).
         tasks: Number of tasks; for domains, all of them where it is not given.
         first_task: Classes in the first task (B50 in ``B50-inc5``); the others share the rest.
         order: ``seed`` (classes or domains permuted by the run's seed) or ``given`` (as the data set lists them).

@@ -1,0 +1,60 @@
+"""Imports foreign plugins once, in a process of their own, to see whether they work; the answer is kept by source hash."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from clsuite.plugin.catalog import PluginInfo
+from clsuite.records.canonical import sha256_of
+from clsuite.records.store import atomic_path
+
+SCRIPT = """
+import json, sys
+from clsuite.errors import UserError
+from clsuite.plugin.catalog import PluginInfo, load_class
+answers = []
+for name, target in json.loads(sys.argv[1]):
+    try:
+        load_class(PluginInfo(name, target, "", None))
+        answers.append("")
+    except UserError as error:
+        answers.append(str(error))
+print("\\n" + json.dumps(answers))
+"""
+
+
+def import_problems(plugins: Sequence[PluginInfo], cache: Path) -> dict[str, str]:
+    """Why plugins that look well fail to import.
+
+    Args:
+        plugins: Foreign plugins whose source could be read.
+        cache: Folder in which answers are kept.
+
+    Returns:
+        The problem of each plugin by name; empty where there is none.
+    """
+    files = {plugin.name: cache / "plugins" / f"{_key(plugin)}.json" for plugin in plugins}
+    unknown = [plugin for plugin in plugins if not files[plugin.name].is_file()]
+    if unknown:
+        for plugin, problem in zip(unknown, _import_all(unknown), strict=True):
+            with atomic_path(files[plugin.name]) as temporary:
+                temporary.write_text(json.dumps(problem), encoding="utf-8")
+    return {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items()}
+
+
+def _key(plugin: PluginInfo) -> str:
+    source = plugin.source.sha256 if plugin.source else ""
+    return sha256_of([plugin.target, plugin.distribution, source, sys.version])[:32]
+
+
+def _import_all(plugins: Sequence[PluginInfo]) -> list[str]:
+    targets = json.dumps([(plugin.name, plugin.target) for plugin in plugins])
+    done = subprocess.run([sys.executable, "-c", SCRIPT, targets], capture_output=True, text=True, check=False)
+    if done.returncode:
+        return [f"importing it ends the interpreter (status {done.returncode})"] * len(plugins)
+    answers: list[str] = json.loads(done.stdout.strip().splitlines()[-1])
+    return answers

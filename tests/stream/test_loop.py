@@ -1,0 +1,218 @@
+"""The stream loop on real data with every registered plugin."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from clsuite_plugins.finetune import Finetune
+from clsuite_plugins.lwf import LwF
+from clsuite_plugins.replay import Replay
+
+from clsuite.errors import UserError
+from clsuite.learner.learner import Learner, Step
+from clsuite.plugin import Plugin
+from clsuite.plugin.catalog import catalog, load_class
+from clsuite.records import CountsEntry
+from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
+
+METHODS = [*sorted(catalog()), "lwf+replay", "replay:herding", "linear_probe+replay", "finetune:carry"]
+
+
+def plugins_of(method: str) -> tuple[list[Plugin], dict[str, Any]]:
+    """The plugins of a method written for these tests, and its training options."""
+    if method == "replay:herding":
+        return [Replay(capacity=10, buffer="herding")], {}
+    if method == "finetune:carry":
+        return [Finetune()], {"recreate_optimizer": False}
+    return [load_class(catalog()[name])() for name in method.split("+")], {}
+
+
+class _Stop(Exception):
+    pass
+
+
+def run_interrupted(make_stream: Any, method: str, checkpoint: Path, after: int) -> Any:
+    """Run a method, stop it after some tasks, and go on with everything made anew."""
+    plugins, options = plugins_of(method)
+    first = make_stream(*plugins, checkpoint=checkpoint, **options)
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["task"] == after and "epoch" in event:
+            raise _Stop
+
+    first.report = stop
+    if any(plugin.traits.gradient_free for plugin in plugins):
+        learn = first._learn
+        first._learn = lambda task: learn(task) if task.index < after else stop({"task": after, "epoch": 0})
+    with pytest.raises(_Stop):
+        first.run()
+    plugins, options = plugins_of(method)
+    second = make_stream(*plugins, checkpoint=checkpoint, **options)
+    second.run()
+    return second
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_resumed_run_equals_uninterrupted_run(method: str, make_stream: Any, tmp_path: Path) -> None:
+    plugins, options = plugins_of(method)
+    whole = make_stream(*plugins, **options)
+    whole.run()
+    resumed = run_interrupted(make_stream, method, tmp_path / "run.ckpt", after=2)
+    for name, array in whole.matrix.arrays().items():
+        np.testing.assert_array_equal(array, resumed.matrix.arrays()[name], err_msg=name)
+    for name, parameter in whole.learner.state_dict().items():
+        assert torch.equal(parameter, resumed.learner.state_dict()[name]), name
+    assert [task.steps for task in whole.tasks] == [task.steps for task in resumed.tasks]
+
+
+def test_the_same_run_twice_is_the_same(make_stream: Any) -> None:
+    streams = [make_stream(Replay(capacity=10), augment="crop_flip") for _ in range(2)]
+    for stream in streams:
+        stream.run()
+    assert streams[0].matrix.counts() == streams[1].matrix.counts()
+    assert streams[0].tasks[-1].final_loss == streams[1].tasks[-1].final_loss
+
+
+def test_matrix_has_a_row_before_training_and_unseen_tasks_are_zero(make_stream: Any) -> None:
+    stream = make_stream(Finetune())
+    stream.run()
+    counts: CountsEntry = stream.matrix.counts()
+    assert len(counts.class_incremental) == 4
+    matrix = counts.of("class_incremental")
+    assert (matrix.correct[1:][np.triu_indices(3, 1)] == 0).all()
+    assert (matrix.accuracy.diagonal() > 0.6).all()
+    assert (counts.of("task_aware").correct >= matrix.correct).all()
+
+
+def test_unseen_tasks_cost_no_forward_pass(make_stream: Any, scenario: Scenario) -> None:
+    stream = make_stream(Finetune())
+    seen: list[int] = []
+    stream.learner.backbone.register_forward_hook(
+        lambda module, args, output: None if module.training else seen.append(len(output))
+    )
+    stream.run()
+    sizes = [len(task.test) for task in scenario.tasks]
+    assert sum(seen) == sizes[0] + sum(sum(sizes[: i + 1]) for i in range(3))
+
+
+def test_frozen_features_are_computed_once_per_image(make_stream: Any, scenario: Scenario) -> None:
+    stream = make_stream(load_class(catalog()["linear_probe"])(), epochs=3)
+    seen: list[int] = []
+    stream.learner.backbone.register_forward_hook(lambda module, args, output: seen.append(len(output)))
+    stream.run()
+    assert sum(seen) == sum(len(task.train) + len(task.test) for task in scenario.tasks)
+
+
+def test_domain_stream_evaluates_every_domain_from_the_start(make_stream: Any, scenario: Scenario) -> None:
+    table = dataclasses.replace(
+        scenario.table, domains=np.arange(len(scenario.table)) % 2, domain_names=("even", "odd")
+    )
+    domains = build_scenario(table, ScenarioSpec(kind="domain_incremental"), seed=0, train_per_class=8)
+    stream = make_stream(Finetune(), on=domains)
+    stream.run()
+    counts = stream.matrix.counts()
+    assert counts.class_incremental == counts.task_aware
+    assert min(counts.class_incremental[1]) > 0.6 * min(counts.n)
+    assert stream.learner.head.sizes == [10]
+
+
+class _Sees(Plugin):
+    def __init__(self) -> None:
+        super().__init__()
+        self.trainers: list[int] = []
+        self.heads: list[int] = []
+        self.order: list[str] = []
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        self.trainers.append(id(trainer))
+        self.heads.append(pl_module.head.classes)
+        self._keep = [*getattr(self, "_keep", []), trainer]
+        self.order.append("fit")
+
+    def on_task_start(self, learner: Learner, task: Any) -> None:
+        assert learner.head.classes == learner.scenario.seen_classes(task.index + 1)
+        self.order.append("start")
+
+    def on_task_end(self, learner: Learner, task: Any) -> None:
+        self.order.append("end")
+
+    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
+        self.order.append("test")
+
+
+def test_fresh_trainer_per_task_and_the_order_of_hooks(make_stream: Any) -> None:
+    plugin = _Sees()
+    make_stream(plugin).run()
+    assert len(set(plugin.trainers)) == 3
+    assert plugin.heads == [2, 4, 6]
+    assert plugin.order == ["start", "test", "fit", "end", "test", *["start", "fit", "end", "test"] * 2]
+
+
+class _Nan(Plugin):
+    def loss(self, learner: Learner, step: Step) -> torch.Tensor | None:
+        return torch.tensor(float("nan")) if learner.task and learner.task.index == 1 else None
+
+
+def test_a_loss_that_is_not_finite_says_where(make_stream: Any) -> None:
+    with pytest.raises(UserError, match="the loss is nan in task 1, epoch 0, step 0"):
+        make_stream(_Nan()).run()
+
+
+class _NoRows(Plugin):
+    def training_rows(self, learner: Learner, task: Any, rows: Any) -> Any:
+        return rows[:0]
+
+
+def test_a_task_without_steps_is_an_error(make_stream: Any) -> None:
+    with pytest.raises(UserError, match="took no optimiser step"):
+        make_stream(_NoRows()).run()
+
+
+@pytest.mark.parametrize("method", sorted(catalog()))
+def test_predictions_do_not_depend_on_the_batch(method: str, make_stream: Any, scenario: Scenario) -> None:
+    from clsuite.runner.model_file import TrainedModel
+
+    stream = make_stream(load_class(catalog()[method])())
+    stream.run()
+    model = TrainedModel(stream.learner, scenario.classes)
+    rows = np.concatenate([task.test for task in scenario.tasks])
+    shuffled = np.random.RandomState(0).permutation(len(rows))
+    whole = model.predict(scenario.table.images[rows])
+    alone = np.concatenate([model.predict(scenario.table.images[[row]]) for row in rows[shuffled]])
+    np.testing.assert_array_equal(whole[shuffled], alone)
+
+
+@pytest.mark.parametrize("method", sorted(catalog()))
+def test_declared_stores_are_true(method: str, make_stream: Any) -> None:
+    plugin = load_class(catalog()[method])()
+    stream = make_stream(plugin)
+    stream.run()
+    assert set(plugin.stored_bytes()) == set(plugin.traits.stores)
+    assert all(size > 0 for size in plugin.stored_bytes().values())
+
+
+def test_local_loss_leaves_old_heads_alone(make_stream: Any) -> None:
+    stream = make_stream(Finetune(), loss="local")
+    stream.run()
+    grown = make_stream(Finetune(), loss="local")
+    grown.scenario = grown.scenario.first(1)
+    grown.matrix = type(grown.matrix)(grown.scenario)
+    grown.run()
+    first = stream.learner.head.groups[0].weight
+    assert torch.equal(first, grown.learner.head.groups[0].weight)
+
+
+def test_replay_forgets_less_than_finetuning_and_lwf_composes(make_stream: Any) -> None:
+    finals = {}
+    for name, plugins in {"finetune": [Finetune()], "replay": [Replay(20, buffer="class_balanced")],
+                          "both": [LwF(), Replay(20, buffer="class_balanced")]}.items():  # fmt: skip
+        stream = make_stream(*plugins, epochs=3)
+        stream.run()
+        finals[name] = stream.matrix.counts().of("class_incremental").accuracy[-1].mean()
+    assert finals["replay"] > finals["finetune"] + 0.3
+    assert finals["both"] > finals["finetune"] + 0.3
