@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from clsuite.backbones.spec import BackboneSpec, find_weights
+from clsuite.backbones.vit import build_backbone
+from clsuite.data.datasets import load_table
+from clsuite.data.spec import DatasetSpec
+from clsuite.learner.learner import Learner
+from clsuite.learner.options import OptimizerSpec, TrainingSpec
+from clsuite.plugin import Plugin
+from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
+from clsuite.stream.loop import Stream
 
 DATA_VARIABLE = "CLSUITE_TEST_DATA"
 
@@ -38,7 +51,9 @@ def real_data() -> Path:
 def image_tree(tmp_path: Path) -> Callable[..., Path]:
     """Makes image folders: a colour per class with noise, so that they can be learned."""
 
-    def make(name: str = "tree", classes: int = 4, train: int = 8, test: int = 4, domains: tuple[str, ...] = ()) -> Path:
+    def make(
+        name: str = "tree", classes: int = 4, train: int = 8, test: int = 4, domains: tuple[str, ...] = ()
+    ) -> Path:
         random = np.random.RandomState(0)
         colours = random.randint(0, 256, (classes, 1, 1, 3))
         for domain in domains or ("",):
@@ -52,5 +67,32 @@ def image_tree(tmp_path: Path) -> Callable[..., Path]:
                         pixels = np.clip(colours[label] + shift + noise, 0, 255).astype(np.uint8)
                         Image.fromarray(pixels).save(folder / f"{index}.png")
         return tmp_path / name
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def scenario() -> Scenario:
+    """Three tasks of two digits, 12 training and some 25 test images of each digit."""
+    table = load_table(DatasetSpec(name="digits"), 32)
+    whole = build_scenario(table, ScenarioSpec(tasks=5, validation=0.1), seed=0, train_per_class=14)
+    tasks = tuple(dataclasses.replace(task, test=task.test[::2]) for task in whole.first(3).tasks)
+    return Scenario(whole.kind, table, whole.labels, whole.classes, tasks)
+
+
+MakeStream = Callable[..., Stream]
+
+
+@pytest.fixture
+def make_stream(scenario: Scenario) -> MakeStream:
+    """Makes a stream of the given plugins that is ready to run."""
+
+    def make(*plugins: Plugin, checkpoint: Path | None = None, on: Scenario = scenario, **training: Any) -> Stream:
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+        spec = BackboneSpec()
+        given = {"optimizer": OptimizerSpec(lr=5e-4, head_lr=3e-3), "batch_size": 8, "precision": "32", **training}
+        learner = Learner(build_backbone(spec, find_weights(spec, [])), TrainingSpec(**given), plugins, seed=0)
+        return Stream(learner, on, torch.device("cpu"), checkpoint_path=checkpoint, identity="test")
 
     return make

@@ -21,7 +21,7 @@ from clsuite.learner.precision import autocast
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from avalanche.benchmarks import CLScenario, benchmark_from_datasets
+    from avalanche.benchmarks import CLScenario, benchmark_from_datasets, with_classes_timeline
     from avalanche.benchmarks.utils import as_classification_dataset
     from avalanche.evaluation.metrics import accuracy_metrics
     from avalanche.models import IncrementalClassifier
@@ -118,9 +118,8 @@ def _benchmark(workload: Workload, tensors: bool) -> CLScenario:
             TensorsDataset(workload, rows) if tensors else TableDataset(workload, rows, transform)
         )
 
-    return benchmark_from_datasets(
-        train=[dataset(task.train) for task in workload.tasks], test=[dataset(task.test) for task in workload.tasks]
-    )
+    train, test = [dataset(task.train) for task in workload.tasks], [dataset(task.test) for task in workload.tasks]
+    return with_classes_timeline(benchmark_from_datasets(train=train, test=test))
 
 
 def _transform(workload: Workload) -> Callable[[Any], Tensor]:

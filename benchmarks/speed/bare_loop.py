@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from measure import Learned
@@ -58,12 +59,15 @@ class BareLoop:
         optimizer = self._workload.optimizer([*self._network.parameters(), *self._heads.parameters()])
         for epoch in range(self._workload.options.epochs):
             for rows in self._workload.batches(task, epoch):
-                optimizer.zero_grad()
-                with autocast(self._precision, CPU):
-                    loss = F.cross_entropy(self._logits(rows), self._labels[rows])
-                torch.autograd.backward(loss)
-                optimizer.step()
-                self._steps += 1
+                self._step(optimizer, rows)
+
+    def _step(self, optimizer: torch.optim.Optimizer, rows: Tensor) -> None:
+        optimizer.zero_grad()
+        with autocast(self._precision, CPU):
+            loss = F.cross_entropy(self._logits(rows), self._labels[rows])
+        torch.autograd.backward(loss)
+        optimizer.step()
+        self._steps += 1
 
     def _grow(self, index: int) -> None:
         head = nn.Linear(self._width, len(self._workload.tasks[index].classes))
@@ -91,6 +95,9 @@ def prepare_bare(workload: Workload) -> Callable[[], Learned]:
 
 
 def warm_up(workload: Workload, steps: int = 3) -> None:
-    """Take a few steps and evaluate a little, with a copy that is thrown away."""
-    few = BareLoop(workload)
-    few.warm_up(steps)
+    """Take the first few steps and evaluate one task, with a copy of the network that is thrown away."""
+    first = workload.tasks[0]
+    few = replace(first, train=first.train[: steps * workload.options.batch_size])
+    cut = replace(workload.scenario, tasks=(few,))
+    options = workload.options.model_copy(update={"epochs": 1})
+    BareLoop(replace(workload, scenario=cut, options=options)).learn()

@@ -84,9 +84,7 @@ class Workload:
         yield from torch.from_numpy(rows).split(self.options.batch_size)
 
 
-def make_workload(
-    preset: Preset, training: TrainingSpec, data_root: Path | None, weights: Path | None, validation: float = 0.0
-) -> Workload:
+def make_workload(preset: Preset, training: TrainingSpec, data_root: Path | None, weights: Path | None) -> Workload:
     """Load the images, cut the stream and build the network.
 
     Args:
@@ -94,12 +92,10 @@ def make_workload(
         training: Options of the training.
         data_root: Folder below which an image folder is looked for.
         weights: File with the pre-trained weights; None draws random ones.
-        validation: Share of the training images that is set aside.
     """
     table = load_table(preset.dataset, preset.image_size, data_root)
     table = replace(table, images=np.array(table.images))
-    spec = ScenarioSpec(tasks=preset.tasks, validation=validation)
-    scenario = build_scenario(table, spec, SEED, preset.dataset.train_per_class)
+    scenario = build_scenario(table, ScenarioSpec(tasks=preset.tasks), SEED, preset.dataset.train_per_class)
     torch.manual_seed(SEED)
     source = Weights("random") if weights is None else Weights("file", weights)
     return Workload(scenario, build_backbone(BackboneSpec(name=MODEL, image_size=preset.image_size), source), training)

@@ -12,7 +12,6 @@ from clsuite.cli.console import make_console
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError
 from clsuite.records import read_record
-from clsuite.report.files import write_report
 from clsuite.report.summary import summarise
 from clsuite.report.table import results_table
 from clsuite.runner.bench import Standing, default_jobs, run_missing, take_stock
@@ -106,6 +105,8 @@ def _report(console: Console, warnings: Console, spec: BenchmarkSpec, out: Path,
     records = {plan.record_path: read_record(plan.record_path) for plan in plans}
     finished = {path: record for path, record in records.items() if record.status == "done"}
     if finished:
+        from clsuite.report.files import write_report
+
         files = write_report(out / spec.name, spec.title or spec.name, finished)
         console.print(results_table(summarise(list(finished.values())), spec.title or spec.name))
         console.print(f"records, matrices and plots: {out / spec.name} ({', '.join(file.name for file in files)})")

@@ -101,13 +101,13 @@ def _describe(entry: EntryPoint) -> PluginInfo:
     source, problem = None, ""
     try:
         text = _read(module)
-        source = read_source(text, class_name)
         problem = _missing_import(text)
+        source = None if problem else read_source(text, class_name)
     except SyntaxError as error:
         problem = f"SyntaxError in line {error.lineno}: {error.msg}"
     except (ImportError, ValueError, OSError) as error:
         problem = f"{type(error).__name__}: {error}"
-    return PluginInfo(entry.name, entry.value, _distribution(entry), None if problem else source, problem)
+    return PluginInfo(entry.name, entry.value, _distribution(entry), source, problem)
 
 
 def _read(module: str) -> str:

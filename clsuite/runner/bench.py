@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clsuite.records import RecordError, RunRecord, atomic_path, read_record
+from clsuite.errors import UserError
+from clsuite.records import RecordError, RunRecord, read_record
 from clsuite.runner.plan import RunPlan
 from clsuite.runner.pool import Listener, Pool
 
@@ -73,9 +74,14 @@ def run_missing(standing: Standing, jobs: int, timeout: float | None, listener: 
 
 
 def _check_writable(folder: Path) -> None:
-    with atomic_path(folder / ".writable"):
-        pass
-    (folder / ".writable").unlink()
+    """Check, without writing, that the folder can be made and written."""
+    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not nearest.is_dir():
+        raise UserError(f"cannot write into '{folder}': '{nearest}' is a file. Choose another folder with --out.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(
+            f"cannot write into '{folder}': no permission in '{nearest}'. Choose another folder with --out."
+        )
 
 
 def default_jobs(threads: int) -> int:

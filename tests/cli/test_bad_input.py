@@ -1,0 +1,127 @@
+"""Bad input: one clear line that names the culprit and the mend, exit status 2, nothing written or lost."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from clsuite.cli.main import main
+
+BASE: dict[str, Any] = {
+    "name": "mine",
+    "dataset": {"name": "digits"},
+    "scenario": {"kind": "class_incremental", "tasks": 5},
+    "training": {"epochs": 1},
+    "seeds": [0],
+    "methods": {"finetune": "finetune"},
+}
+
+
+@pytest.fixture
+def bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a benchmark that must be refused; returns the one line of complaint."""
+
+    def refused(spec: dict[str, Any] | str, *arguments: str) -> str:
+        path = tmp_path / "mine.yaml"
+        path.write_text(spec if isinstance(spec, str) else yaml.safe_dump(spec, sort_keys=False))
+        out = tmp_path / "out"
+        status = main(["bench", str(path), "--out", str(out), *arguments])
+        complaint = capsys.readouterr().err.strip()
+        assert status == 2, complaint
+        assert complaint.count("\n") == 0, complaint
+        assert not out.exists()
+        return complaint
+
+    return refused
+
+
+def changed(section: str, **values: Any) -> dict[str, Any]:
+    return {**BASE, section: {**BASE.get(section, {}), **values}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "arguments", "expected"),
+    [
+        (changed("dataset", name="digit"), [], "unknown data set 'digit'. Did you mean 'digits'?"),
+        ({**BASE, "methods": {"x": "reply"}}, [], "unknown plugin 'reply'. Did you mean 'replay'?"),
+        (BASE, ["--methods", "finetun"], "unknown plugin 'finetun'. Did you mean 'finetune'?"),
+        (
+            BASE,
+            ["--methods", "replay(capacty=5)"],
+            "unknown argument of plugin 'replay': 'capacty'. Did you mean 'capacity'",
+        ),
+        (BASE, ["--methods", "replay(capacity='big')"], "is 'big', but must be int | None"),
+        (BASE, ["--methods", "replay(5)"], "write NAME or NAME(argument=value)"),
+        (BASE, ["--methods", "replay+ncm"], "'ncm' takes no gradient steps, so training_batch of 'replay'"),
+        (BASE, ["--methods", "joint+replay"], "joint training has all data already"),
+        (BASE, ["--seeds", "a"], "--seeds is 'a', but must be whole numbers"),
+        (BASE, ["--epochs", "0"], "--epochs is 0, but must be at least 1"),
+        (BASE, ["--limit-tasks", "0"], "--limit-tasks is 0, but must be at least 1"),
+        (changed("scenario", tasks=11), [], "scenario.tasks is 11, but the data set has only 10 classes"),
+        (changed("scenario", first_task=8), [], "cannot fill 4 more tasks"),
+        (changed("scenario", kind="domain_incremental"), [], "needs a data set with domains"),
+        (changed("training", epoch=1), [], "mine.yaml:9: unknown key 'training.epoch'. Did you mean 'epochs'?"),
+        (changed("training", epochs="many"), [], "mine.yaml:8: training.epochs"),
+        (changed("training", optimizer={"lr": -1}), [], "training.optimizer.lr"),
+        ({**BASE, "method": {}}, [], "unknown key 'method'. Did you mean 'methods'?"),
+        ({**BASE, "methods": {"x": {"plugins": ["finetune"], "training": {"epoch": 1}}}}, [], "Did you mean 'epochs'?"),
+        ("name: [", [], "is not YAML"),
+        ("just text", [], "must be a mapping"),
+        (changed("dataset", name="image_folder"), [], "needs a path"),
+        (changed("dataset", name="image_folder", path="nowhere"), [], "no data at 'nowhere'. Say where"),
+        (changed("dataset", name="image_folder", path="x"), ["--data-root", "none"], "no data at 'none/x' or 'x'"),
+        (changed("backbone", weights="gone.safetensors"), [], "gone.safetensors"),
+    ],
+)
+def test_refused_before_anything_runs(
+    spec: Any, arguments: list[str], expected: str, bench: Callable[..., str]
+) -> None:
+    assert expected in bench(spec, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (changed("backbone", name="vit_tiny_patch16_225", weights="random"), "Did you mean 'vit_tiny_patch16_224"),
+        (changed("backbone", image_size=20), "20"),
+    ],
+)
+def test_refused_when_the_backbone_is_built(spec: Any, expected: str, bench: Callable[..., str]) -> None:
+    assert expected in bench(spec)
+
+
+def test_unknown_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "quikstart"]) == 2
+    assert capsys.readouterr().err.strip().endswith("unknown benchmark 'quikstart'. Did you mean 'quickstart'?")
+    assert main(["bench", "gone.yaml"]) == 2
+    assert "cannot read 'gone.yaml'" in capsys.readouterr().err
+
+
+def test_unknown_device(bench: Callable[..., str]) -> None:
+    assert "unknown device 'gpu'" in bench(BASE, "--device", "gpu")
+
+
+def test_image_folders_that_are_broken(image_tree: Callable[..., Path], bench: Callable[..., str]) -> None:
+    tree = image_tree()
+    spec = {**BASE, "dataset": {"name": "image_folder", "path": str(tree)}, "scenario": {"tasks": 2}}
+    broken = tree / "train" / "class1" / "3.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:40])
+    assert f"cannot decode the image '{broken}'" in bench(spec)
+    broken.write_bytes(whole)
+    (tree / "train" / "empty").mkdir()
+    assert f"class folder '{tree / 'train' / 'empty'}' holds no images" in bench(spec)
+    (tree / "train" / "empty").rmdir()
+    shutil.rmtree(tree / "test")
+    assert "no test folder" in bench(spec)
+
+
+def test_an_output_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    assert main(["bench", "quickstart", "--out", str(tmp_path / "file")]) == 2
+    assert "cannot write into" in capsys.readouterr().err

@@ -1,0 +1,137 @@
+"""Every variant against matrices worked out by hand."""
+
+from __future__ import annotations
+
+import inspect
+import math
+
+import numpy as np
+import pytest
+
+from clsuite.metrics import METRICS, Counts, compute_all
+from clsuite.metrics import variants as v
+
+# Test parts of 10, 20 and 10 samples; accuracies before training, then after each task:
+#            task 0  task 1  task 2
+#   before     0.1     0.2     0.2
+#   task 0     0.6     0.9     0.1
+#   task 1     0.9     0.8     0.3
+#   task 2     0.7     0.5     0.8
+THREE = Counts.of([[1, 4, 2], [6, 18, 1], [9, 16, 3], [7, 10, 8]], [10, 20, 10])
+# Task 0 is best in the last row: 0.5 when learned, 0.8 in the end.
+BETTER = Counts.of([[0, 0], [5, 5], [8, 6]], [10, 10])
+ONE = Counts.of([[1], [3]], [4])
+
+BY_HAND = {
+    "final_accuracy_macro": (0.7 + 0.5 + 0.8) / 3,
+    "final_accuracy_weighted": 25 / 40,
+    "average_incremental_accuracy_weighted": (6 / 10 + 25 / 30 + 25 / 40) / 3,
+    "average_incremental_accuracy_macro": (0.6 + 0.85 + 2.0 / 3) / 3,
+    "forgetting_max_before_last": (0.2 + 0.3) / 2,
+    "forgetting_max_any_row": (0.2 + 0.4) / 2,
+    "forgetting_just_after": (-0.1 + 0.3) / 2,
+    "backward_transfer": (0.1 - 0.3) / 2,
+    "forward_transfer": (0.7 + 0.1) / 2,
+    "learning_accuracy": (0.6 + 0.8 + 0.8) / 3,
+}
+
+
+def test_the_table_by_hand_names_every_registered_metric() -> None:
+    assert set(BY_HAND) == set(METRICS)
+
+
+@pytest.mark.parametrize("name", sorted(BY_HAND))
+def test_three_tasks_by_hand(name: str) -> None:
+    assert METRICS[name].compute(THREE) == pytest.approx(BY_HAND[name], abs=1e-12)
+
+
+def test_compute_all_gives_every_metric() -> None:
+    assert compute_all(THREE) == pytest.approx(BY_HAND)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("forgetting_max_before_last", -0.3),
+        ("forgetting_max_any_row", 0.0),
+        ("forgetting_just_after", -0.3),
+        ("backward_transfer", 0.3),
+        ("forward_transfer", 0.5),
+    ],
+)
+def test_a_task_that_gets_better_later(name: str, expected: float) -> None:
+    assert METRICS[name].compute(BETTER) == pytest.approx(expected, abs=1e-12)
+
+
+DEFINED_FOR_ONE = {name for name in METRICS if "accuracy" in name}
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_one_task(name: str) -> None:
+    value = METRICS[name].compute(ONE)
+    if name in DEFINED_FOR_ONE:
+        assert value == 0.75
+    else:
+        assert math.isnan(value)
+
+
+def test_curves_over_time_by_hand() -> None:
+    assert v.accuracy_over_time_weighted(THREE) == pytest.approx([0.6, 25 / 30, 0.625])
+    assert v.accuracy_over_time_macro(THREE) == pytest.approx([0.6, 0.85, 2 / 3])
+
+
+def test_intransigence_by_hand() -> None:
+    joint = Counts.of([[0, 0, 0], [7, 0, 0], [0, 18, 0], [0, 0, 9]], [10, 20, 10])
+    assert v.intransigence(THREE, joint) == pytest.approx((0.1 + 0.1 + 0.1) / 3)
+    assert v.intransigence(THREE, THREE) == 0
+
+
+def test_intransigence_refuses_other_test_parts() -> None:
+    joint = Counts.of(THREE.correct, [10, 20, 11])
+    with pytest.raises(ValueError, match="same test parts"):
+        v.intransigence(THREE, joint)
+
+
+def test_only_forgetting_is_better_when_lower() -> None:
+    lower = {name for name, metric in METRICS.items() if not metric.higher_is_better}
+    assert lower == {name for name in METRICS if name.startswith("forgetting")}
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_a_metric_is_the_function_of_its_name_and_says_whose_it_is(name: str) -> None:
+    metric = METRICS[name]
+    assert metric.compute is getattr(v, name)
+    assert metric.name == name
+    assert metric.source.split(";")[0].split(" ")[0] in (inspect.getdoc(metric.compute) or "")
+
+
+def test_counts_give_the_matrix_and_the_row_before_training() -> None:
+    assert THREE.tasks == 3
+    assert THREE.initial == pytest.approx([0.1, 0.2, 0.2])
+    assert THREE.accuracy == pytest.approx(np.array([[0.6, 0.9, 0.1], [0.9, 0.8, 0.3], [0.7, 0.5, 0.8]]))
+
+
+def test_counts_are_equal_by_content() -> None:
+    assert Counts.of(THREE.correct.tolist(), THREE.n.tolist()) == THREE
+    changed = THREE.correct.copy()
+    changed[2, 1] -= 1
+    assert Counts.of(changed, THREE.n) != THREE
+    assert Counts.of(THREE.correct, THREE.n + 1) != THREE
+    assert THREE != "counts"
+
+
+@pytest.mark.parametrize(
+    ("correct", "n", "reason"),
+    [
+        ([[1, 2], [1, 2]], [4, 4], "shape"),
+        ([[1, 2], [1, 2], [1, 2]], [4], "shape"),
+        ([[1], [2]], [[4]], "shape"),
+        ([1, 2], [4], "shape"),
+        ([[0], [5]], [4], "outside"),
+        ([[0], [-1]], [4], "outside"),
+        ([[0], [0]], [0], "outside"),
+    ],
+)
+def test_counts_that_cannot_be_are_refused(correct: list[list[int]], n: list[int], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Counts.of(correct, n)

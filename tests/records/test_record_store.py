@@ -1,0 +1,226 @@
+"""Records on disk: whole or not at all, and foreign input until checked."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from clsuite.errors import UserError
+from clsuite.records import (
+    SCHEMA_VERSION,
+    RecordError,
+    RunRecord,
+    atomic_path,
+    read_predictions,
+    read_record,
+    write_predictions,
+    write_record,
+)
+
+
+def test_round_trip(record: RunRecord, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "seed3.json"
+    write_record(record, path)
+    assert read_record(path) == record
+
+
+def test_a_pending_record_goes_round_too(record: RunRecord, tmp_path: Path) -> None:
+    pending = record.model_copy(update={"status": "failed", "counts": None, "cost": None, "error": "Traceback: …"})
+    write_record(pending, tmp_path / "r.json")
+    assert read_record(tmp_path / "r.json") == pending
+
+
+def test_the_same_record_gives_the_same_bytes(record: RunRecord, tmp_path: Path) -> None:
+    write_record(record, tmp_path / "a.json")
+    write_record(read_record(tmp_path / "a.json"), tmp_path / "b.json")
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_the_file_is_for_people_too(record: RunRecord, tmp_path: Path) -> None:
+    write_record(record, tmp_path / "r.json")
+    text = (tmp_path / "r.json").read_text(encoding="utf-8")
+    assert "Käse" in text
+    assert text.endswith("}\n")
+    assert list(json.loads(text)) == sorted(json.loads(text))
+
+
+def test_others_may_read_what_was_written(record: RunRecord, tmp_path: Path) -> None:
+    write_record(record, tmp_path / "r.json")
+    assert (tmp_path / "r.json").stat().st_mode & 0o777 == 0o644
+
+
+def fail_halfway(path: Path) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("killed")
+
+
+def test_a_failure_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="killed"):
+        fail_halfway(path)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["r.json"]
+
+
+def test_a_failure_creates_no_file(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="killed"):
+        fail_halfway(tmp_path / "r.json")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_leaves_the_old_record(record: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "r.json"
+    write_record(record, path)
+
+    def full(self: Path, *_: Any, **__: Any) -> int:
+        self.write_bytes(b'{"key"')
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        write_record(record.model_copy(update={"seed": 4}), path)
+    assert read_record(path) == record
+    assert os.listdir(tmp_path) == ["r.json"]
+
+
+def test_nobody_sees_a_file_that_is_not_whole(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    path.write_text("old")
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+        assert temporary.parent == path.parent
+    assert path.read_text() == "new"
+
+
+def test_a_folder_that_cannot_be_made_is_named(record: RunRecord, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write into .*file"):
+        write_record(record, tmp_path / "file" / "r.json")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_cut_json(record: RunRecord, tmp_path: Path, share: float) -> None:
+    path = tmp_path / "r.json"
+    write_record(record, path)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text[: int(share * (len(text) - 2))], encoding="utf-8")
+    with pytest.raises(RecordError, match=r"r\.json' is not whole JSON"):
+        read_record(path)
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecordError, match="not whole JSON"):
+        read_record(tmp_path / "r.json")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"cannot read the record .*none\.json.*No such file"):
+        read_record(tmp_path / "none.json")
+
+
+def edited(record: RunRecord, path: Path, **changes: Any) -> Path:
+    path.write_text(json.dumps({**record.model_dump(mode="json"), **changes}))
+    return path
+
+
+def test_a_newer_schema_is_named_before_its_unknown_fields(record: RunRecord, tmp_path: Path) -> None:
+    newer = SCHEMA_VERSION + 1
+    path = edited(record, tmp_path / "r.json", schema_version=newer, invented="later")
+    with pytest.raises(RecordError, match=f"schema {newer}.*reads up to {SCHEMA_VERSION}"):
+        read_record(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"invented": 1}, "invented"),
+        ({"status": "great"}, "status"),
+        ({"seed": "three"}, "seed"),
+        ({"counts": None}, "a finished run has counts"),
+        ({"counts": {"class_incremental": [[0, 0]], "task_aware": [[0, 0]], "n": [5, 6]}}, "counts: .*shape"),
+        (
+            {"counts": {"class_incremental": [[9, 0]] * 3, "task_aware": [[0, 0]] * 3, "n": [5, 6]}},
+            "counts: .*outside",
+        ),
+        (
+            {"counts": {"class_incremental": [[0, 0]] * 3, "task_aware": [[0, 9]] * 3, "n": [5, 6]}},
+            "counts: .*outside",
+        ),
+        ({"counts": {"class_incremental": [[0, 0], [1], [0, 0]], "task_aware": [[0, 0]] * 3, "n": [5, 6]}}, "counts"),
+        ({"plugins": [{"name": "replay"}]}, r"plugins\.0\.args"),
+        ({"scenario": {}}, r"scenario\.kind"),
+    ],
+)
+def test_wrong_shapes_are_named(record: RunRecord, tmp_path: Path, changes: dict[str, Any], where: str) -> None:
+    path = edited(record, tmp_path / "r.json", **changes)
+    with pytest.raises(RecordError, match=rf"r\.json' is not valid: .*{where}"):
+        read_record(path)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", '"text"', "{}"])
+def test_json_that_is_no_record(tmp_path: Path, content: str) -> None:
+    (tmp_path / "r.json").write_text(content)
+    with pytest.raises(RecordError, match="is not valid"):
+        read_record(tmp_path / "r.json")
+
+
+def test_a_record_cannot_be_changed_in_place(record: RunRecord) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        record.seed = 4  # type: ignore[misc]
+
+
+PREDICTIONS = {
+    "class_incremental": np.array([[-1, -1, 0], [1, 0, -1], [1, 0, 2]], dtype=np.int16),
+    "labels": np.array([0, 1, 2]),
+}
+
+
+def test_predictions_go_round(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "p.npz", PREDICTIONS)
+    read = read_predictions(tmp_path / "p.npz")
+    assert set(read) == set(PREDICTIONS)
+    for name, array in PREDICTIONS.items():
+        assert read[name].dtype == array.dtype
+        np.testing.assert_array_equal(read[name], array)
+    assert os.listdir(tmp_path) == ["p.npz"]
+
+
+def test_missing_predictions_are_named(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"predictions .*none\.npz"):
+        read_predictions(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.95])
+def test_cut_predictions_are_named(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "p.npz"
+    write_predictions(path, PREDICTIONS)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(RecordError, match=r"predictions .*p\.npz"):
+        read_predictions(path)
+
+
+def test_damaged_predictions_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "p.npz"
+    write_predictions(path, PREDICTIONS)
+    content = bytearray(path.read_bytes())
+    content[80:100] = bytes(20)
+    path.write_bytes(content)
+    with pytest.raises(RecordError, match=r"predictions .*p\.npz"):
+        read_predictions(path)
+
+
+def test_predictions_are_never_unpickled(tmp_path: Path) -> None:
+    np.savez(tmp_path / "p.npz", labels=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(RecordError, match="predictions"):
+        read_predictions(tmp_path / "p.npz")

@@ -1,0 +1,45 @@
+"""The main job: the quickstart learns what it should."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clsuite.metrics import METRICS
+from clsuite.records import read_record
+
+
+def final_accuracies(out: Path, *arguments: str) -> dict[tuple[str, int], dict[str, float]]:
+    subprocess.run(
+        [sys.executable, "-m", "clsuite.cli.main", "bench", "quickstart", "--out", str(out), *arguments], check=True
+    )
+    figures = {}
+    for record in map(read_record, out.glob("*/*/*.json")):
+        assert record.counts is not None
+        counts = record.counts.of("class_incremental")
+        figures[record.method, record.seed] = {name: metric.compute(counts) for name, metric in METRICS.items()}
+    return figures
+
+
+def check_order(figures: dict[tuple[str, int], dict[str, float]], seeds: tuple[int, ...]) -> None:
+    for seed in seeds:
+        joint, replay, finetune = (figures[method, seed] for method in ("joint", "replay", "finetune"))
+        name = "final_accuracy_macro"
+        assert joint[name] > replay[name] > finetune[name] + 0.3
+        assert finetune["forgetting_max_before_last"] > 0.5
+        assert finetune["learning_accuracy"] > 0.85
+
+
+def test_quickstart_of_one_seed(tmp_path: Path) -> None:
+    figures = final_accuracies(tmp_path, "--seeds", "0", "--methods", "finetune,replay,joint")
+    check_order(figures, (0,))
+
+
+@pytest.mark.slow
+def test_whole_quickstart(tmp_path: Path) -> None:
+    figures = final_accuracies(tmp_path)
+    assert len(figures) == 21
+    check_order(figures, (0, 1, 2))
