@@ -26,12 +26,13 @@ from pathlib import Path
 
 import torch
 from bare_loop import prepare_bare, warm_up
-from clsuite_plugins.finetune import Finetune
-from clsuite_plugins.replay import Replay
 from clsuite_stream import prepare_clsuite
 from measure import Learned, measure
 from summary import AVALANCHE_REPLAY, BARE, FINETUNE, NAIVE, REPLAY, save, show
 from workload import PRESETS, Preset, Workload, make_workload, training_options
+
+from clsuite_plugins.finetune import Finetune
+from clsuite_plugins.replay import Replay
 
 METHODS = ("finetune", "replay")
 Prepare = Callable[[], Callable[[], Learned]]

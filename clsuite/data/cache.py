@@ -68,10 +68,17 @@ def _build(target: Path, shape: tuple[int, ...], build: Callable[[ImageArray], I
         np.savez(temporary / "columns.npz", **{name: getattr(table, name) for name in COLUMNS})
         names = {"classes": table.classes, "domain_names": table.domain_names}
         (temporary / "meta.json").write_text(json.dumps(names), encoding="utf-8")
-        if not target.exists():
-            os.replace(temporary, target)
+        _take_name(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _take_name(temporary: Path, target: Path) -> None:
+    try:
+        os.replace(temporary, target)
+    except OSError:
+        if not (target / "meta.json").is_file():  # else another process has just built the same table
+            raise
 
 
 def _open(folder: Path) -> ImageTable:

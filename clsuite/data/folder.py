@@ -40,6 +40,8 @@ def list_folder(root: Path) -> list[FolderFile]:
     if not domains:
         raise UserError(f"'{root}' has neither train/CLASS/*.png nor DOMAIN/train/CLASS/*.png inside")
     files = [file for domain in domains for file in _list_domain(root / domain, domain)]
+    if not files:
+        raise UserError(f"'{root}' has no class folders in train and test")
     trained = {(file.domain, file.label) for file in files if not file.is_test}
     for file in files:
         if (file.domain, file.label) not in trained:
@@ -102,7 +104,7 @@ def decode(path: Path, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uin
     try:
         with Image.open(path) as opened:
             image = opened.convert("RGB")
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
         raise UserError(f"cannot decode the image '{path}': {error}. Mend or remove it.") from error
     scale = size / min(image.size)
     if scale != 1:

@@ -1,4 +1,4 @@
-"""Imports foreign plugins once, in a process of their own, to see whether they work; the answer is kept by source hash."""
+"""Imports foreign plugins once, in another process, to see whether they work; answers are kept by source hash."""
 
 from __future__ import annotations
 

@@ -6,12 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from clsuite_plugins.ewc import EWC
-from clsuite_plugins.joint import Joint
-from clsuite_plugins.linear_probe import LinearProbe
-from clsuite_plugins.lwf import LwF
-from clsuite_plugins.ncm import NCM
-from clsuite_plugins.replay import Replay
 from sklearn.neighbors import KNeighborsClassifier
 from torch.nn import functional as F
 
@@ -19,6 +13,14 @@ from clsuite.data.batch import gather
 from clsuite.learner.learner import Learner, Step
 from clsuite.plugin import Plugin
 from clsuite.scenarios import Scenario
+from clsuite_plugins.ewc import EWC
+from clsuite_plugins.joint import Joint
+from clsuite_plugins.linear_probe import LinearProbe
+from clsuite_plugins.lwf import LwF
+from clsuite_plugins.ncm import NCM
+from clsuite_plugins.replay import Replay
+
+FC1 = "model.blocks.0.mlp.fc1.weight"
 
 
 class Spy(Plugin):
@@ -136,7 +138,7 @@ def test_ewc_fisher_is_the_mean_of_squared_gradients_of_each_image(make_stream: 
     task = scenario.tasks[0]
     learner.begin_task(task)
     learner.end_task(task)
-    name, weight = "backbone.model.blocks.0.mlp.fc1.weight", learner.backbone.model.blocks[0].mlp.fc1.weight
+    name, weight = f"backbone.{FC1}", learner.backbone.model.blocks[0].mlp.fc1.weight
     total = torch.zeros_like(weight)
     learner.eval()
     for row in task.train:
@@ -165,10 +167,7 @@ def test_ewc_holds_parameters_near_the_anchor(make_stream: Any) -> None:
     moved = {}
     for penalty in (0.0, 1e5):
         anchors: list[torch.Tensor] = []
-        name = "model.blocks.0.mlp.fc1.weight"
-        spy = Spy(
-            lambda learner, task, keep=anchors: keep.append(learner.backbone.get_parameter(name).detach().clone())
-        )
+        spy = Spy(lambda learner, task, keep=anchors: keep.append(learner.backbone.get_parameter(FC1).detach().clone()))
         make_stream(EWC(penalty=penalty, samples=16), spy, loss="local", epochs=2).run()
         moved[penalty] = float((anchors[-1] - anchors[0]).norm())
     assert moved[1e5] < 0.9 * moved[0.0]

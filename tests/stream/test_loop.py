@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from clsuite_plugins.finetune import Finetune
-from clsuite_plugins.lwf import LwF
-from clsuite_plugins.replay import Replay
 
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner, Step
@@ -19,6 +16,9 @@ from clsuite.plugin import Plugin
 from clsuite.plugin.catalog import catalog, load_class
 from clsuite.records import CountsEntry
 from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
+from clsuite_plugins.finetune import Finetune
+from clsuite_plugins.lwf import LwF
+from clsuite_plugins.replay import Replay
 
 METHODS = [*sorted(catalog()), "lwf+replay", "replay:herding", "linear_probe+replay", "finetune:carry"]
 
@@ -32,7 +32,7 @@ def plugins_of(method: str) -> tuple[list[Plugin], dict[str, Any]]:
     return [load_class(catalog()[name])() for name in method.split("+")], {}
 
 
-class _Stop(Exception):
+class _StopError(Exception):
     pass
 
 
@@ -43,13 +43,13 @@ def run_interrupted(make_stream: Any, method: str, checkpoint: Path, after: int)
 
     def stop(event: dict[str, Any]) -> None:
         if event["task"] == after and "epoch" in event:
-            raise _Stop
+            raise _StopError
 
     first.report = stop
     if any(plugin.traits.gradient_free for plugin in plugins):
         learn = first._learn
         first._learn = lambda task: learn(task) if task.index < after else stop({"task": after, "epoch": 0})
-    with pytest.raises(_Stop):
+    with pytest.raises(_StopError):
         first.run()
     plugins, options = plugins_of(method)
     second = make_stream(*plugins, checkpoint=checkpoint, **options)

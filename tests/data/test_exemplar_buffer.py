@@ -1,0 +1,245 @@
+"""The buffer: its policies against hand implementations and against chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from clsuite.data.buffer import ExemplarBuffer, Policy, exemplar_capacity, herding_ranks
+from clsuite.errors import UserError
+
+
+def offer(
+    buffer: ExemplarBuffer, rows: Sequence[int], labels: Sequence[int], seed: int = 0, features: object = None
+) -> None:
+    """Offer images whose pixels are their row."""
+    numbers = torch.tensor(rows)
+    images = numbers.to(torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2)
+    generator = torch.Generator().manual_seed(seed)
+    given = None if features is None else torch.as_tensor(features)
+    buffer.offer(images, torch.tensor(labels), numbers, generator, given)
+
+
+def check_alignment(buffer: ExemplarBuffer, label_of: dict[int, int]) -> None:
+    assert (buffer.images == buffer.rows[:, None, None, None]).all()
+    assert buffer.labels.tolist() == [label_of[row] for row in buffer.rows.tolist()]
+
+
+POLICIES: tuple[Policy, ...] = ("reservoir", "class_balanced", "herding")
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_it_never_holds_more_than_its_capacity(policy: Policy) -> None:
+    buffer = ExemplarBuffer(7, policy)
+    label_of = {row: row // 10 for row in range(60)}
+    features = np.random.RandomState(0).randn(60, 4)
+    for start in range(0, 60, 20):
+        rows = range(start, start + 20)
+        offer(buffer, rows, [label_of[row] for row in rows], start, features[start : start + 20])
+        assert len(buffer) == 7
+        assert len(set(buffer.rows.tolist())) == 7
+        check_alignment(buffer, label_of)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_it_keeps_all_while_there_is_room(policy: Policy) -> None:
+    buffer = ExemplarBuffer(100, policy)
+    offer(buffer, range(5), [0, 1, 0, 1, 0], features=np.eye(5))
+    offer(buffer, range(5, 8), [2, 2, 2], features=np.eye(5)[:3])
+    assert sorted(buffer.rows.tolist()) == list(range(8))
+
+
+def test_a_reservoir_is_a_uniform_sample_of_all_that_was_offered() -> None:
+    """Chunks of other sizes, 20 samples, capacity 5, 1500 buffers: each sample is kept in a quarter of them."""
+    trials, samples, capacity = 1500, 20, 5
+    kept = np.zeros(samples)
+    for trial in range(trials):
+        buffer = ExemplarBuffer(capacity, "reservoir")
+        for part, chunk in enumerate((range(0, 3), range(3, 12), range(12, 13), range(13, 20))):
+            offer(buffer, chunk, [0] * len(chunk), seed=1000 * part + trial)
+        kept[buffer.rows.numpy()] += 1
+    share = capacity / samples
+    statistic = ((kept - trials * share) ** 2 / (trials * share * (1 - share))).sum() * (samples - 1) / samples
+    assert kept.sum() == trials * capacity
+    assert stats.chi2.sf(statistic, samples - 1) > 0.01
+
+
+def test_a_reservoir_depends_on_its_generator_alone() -> None:
+    def kept(seed: int) -> list[int]:
+        buffer = ExemplarBuffer(5, "reservoir")
+        offer(buffer, range(30), [0] * 30, seed)
+        return buffer.rows.tolist()
+
+    assert kept(0) == kept(0)
+    assert kept(0) != kept(1)
+
+
+def test_classes_share_the_capacity() -> None:
+    buffer = ExemplarBuffer(10, "class_balanced")
+    offer(buffer, range(40), [row // 20 for row in range(40)])
+    assert torch.bincount(buffer.labels).tolist() == [5, 5]
+    offer(buffer, range(40, 60), [2] * 20)
+    assert torch.bincount(buffer.labels).tolist() == [4, 3, 3]
+    offer(buffer, range(60, 100), [3] * 20 + [4] * 20)
+    assert torch.bincount(buffer.labels).tolist() == [2, 2, 2, 2, 2]
+
+
+def test_balance_holds_where_classes_are_of_unequal_size() -> None:
+    buffer = ExemplarBuffer(10, "class_balanced")
+    offer(buffer, range(52), [0] * 50 + [1] * 2)
+    assert torch.bincount(buffer.labels).tolist() == [5, 2]
+
+
+def test_a_reservoir_is_not_balanced_and_a_balanced_buffer_is() -> None:
+    labels = [0] * 190 + [1] * 10
+    counts = {}
+    for policy in ("reservoir", "class_balanced"):
+        buffer = ExemplarBuffer(20, policy)
+        offer(buffer, range(200), labels)
+        counts[policy] = torch.bincount(buffer.labels, minlength=2).tolist()
+    assert counts["class_balanced"] == [10, 10]
+    assert counts["reservoir"][1] < 5
+
+
+def test_a_class_is_a_uniform_sample_of_its_own() -> None:
+    trials, kept = 1000, np.zeros(8)
+    for trial in range(trials):
+        buffer = ExemplarBuffer(4, "class_balanced")
+        offer(buffer, range(4), [0] * 4, trial)
+        offer(buffer, range(4, 8), [0, 0, 1, 1], 5000 + trial)
+        kept[buffer.rows.numpy()] += 1
+    assert kept[6:].tolist() == [trials, trials]
+    assert stats.chisquare(kept[:6]).pvalue > 0.01
+
+
+def herd_by_hand(features: np.ndarray) -> list[int]:
+    """iCaRL, algorithm 4, as it is written: the k-th exemplar brings the mean of all k nearest to the class mean."""
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    mean, chosen = unit.mean(axis=0), []
+    for _ in range(len(unit)):
+        left = [i for i in range(len(unit)) if i not in chosen]
+        distances = [np.linalg.norm(mean - unit[[*chosen, i]].mean(axis=0)) for i in left]
+        chosen.append(left[int(np.argmin(distances))])
+    return chosen
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_herding_ranks_are_those_by_hand(seed: int) -> None:
+    random = np.random.RandomState(seed)
+    labels = random.randint(0, 3, 40)
+    features = random.randn(40, 5) * random.uniform(0.5, 20, (40, 1))
+    ranks = herding_ranks(torch.tensor(features), torch.tensor(labels)).numpy()
+    for label in range(3):
+        members = np.flatnonzero(labels == label)
+        assert members[np.argsort(ranks[members])].tolist() == members[herd_by_hand(features[members])].tolist()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_herding_keeps_the_first_of_each_class_over_several_tasks(seed: int) -> None:
+    random = np.random.RandomState(seed)
+    buffer = ExemplarBuffer(9, "herding")
+    first: dict[int, list[int]] = {}
+    for task in range(3):
+        rows = np.arange(20 * task, 20 * task + 20)
+        labels = 2 * task + random.permutation([0] * 8 + [1] * 12)
+        features = random.randn(20, 6)
+        for label in (2 * task, 2 * task + 1):
+            members = np.flatnonzero(labels == label)
+            first[label] = rows[members[herd_by_hand(features[members])]].tolist()
+        offer(buffer, rows.tolist(), labels.tolist(), features=features)
+        quota, rest = divmod(9, len(first))
+        expected = [row for label in sorted(first) for row in first[label][: quota + (label < rest)]]
+        assert sorted(buffer.rows.tolist()) == sorted(expected)
+
+
+def test_herding_takes_the_sample_nearest_to_the_mean_first() -> None:
+    angles = torch.tensor([0.0, 0.5, 0.1, -0.6])
+    features = torch.stack([angles.cos(), angles.sin()], dim=1)
+    assert herding_ranks(features, torch.zeros(4, dtype=torch.long)).tolist()[0] == 0
+
+
+def test_bytes_are_images_and_labels() -> None:
+    buffer = ExemplarBuffer(3, "reservoir")
+    assert buffer.bytes == 0
+    offer(buffer, range(5), [0] * 5)
+    assert buffer.bytes == 3 * (1 * 2 * 2 + 8)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(12, 1), (23, 1), (24, 2), (1000, 83)])
+def test_a_size_in_bytes_holds_whole_exemplars(size: int, expected: int) -> None:
+    capacity = exemplar_capacity(None, size, 12)
+    assert capacity == expected
+    buffer = ExemplarBuffer(capacity, "reservoir")
+    offer(buffer, range(100), [0] * 100)
+    assert size - 12 < buffer.bytes <= size
+
+
+def test_a_number_of_exemplars_is_taken_as_it_is() -> None:
+    assert exemplar_capacity(50, None, 12) == 50
+
+
+@pytest.mark.parametrize(
+    ("exemplars", "size", "reason"),
+    [
+        (None, None, "either capacity .* or capacity_bytes"),
+        (5, 100, "either capacity .* or capacity_bytes"),
+        (0, None, "buffer of 0 holds no exemplar"),
+        (-1, None, "buffer of -1 holds no exemplar"),
+        (None, 11, "buffer of 11 holds no exemplar of 12 bytes"),
+        (None, 0, "buffer of 0 holds no exemplar of 12 bytes"),
+    ],
+)
+def test_capacities_that_cannot_be(exemplars: int | None, size: int | None, reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        exemplar_capacity(exemplars, size, 12)
+
+
+def test_drawing_is_without_replacement_and_follows_the_generator() -> None:
+    buffer = ExemplarBuffer(10, "reservoir")
+    offer(buffer, range(50), [row % 3 for row in range(50)])
+
+    def draw(number: int, seed: int) -> list[int]:
+        images, labels, rows = buffer.sample(number, torch.Generator().manual_seed(seed))
+        assert (images == rows[:, None, None, None]).all()
+        assert labels.tolist() == (rows % 3).tolist()
+        return rows.tolist()
+
+    assert len(set(draw(6, 0))) == 6
+    assert draw(6, 0) == draw(6, 0)
+    assert draw(6, 0) != draw(6, 1)
+    assert sorted(draw(99, 0)) == sorted(buffer.rows.tolist())
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_state_goes_round_and_the_buffer_goes_on_as_before(policy: Policy) -> None:
+    """Also the keys survive: what is offered later meets the same competition."""
+    features = np.random.RandomState(1).randn(40, 4)
+    label_of = [row // 10 for row in range(40)]
+    one, other = ExemplarBuffer(6, policy), ExemplarBuffer(6, policy)
+    offer(one, range(20), label_of[:20], 0, features[:20])
+    other.load_state_dict({name: value.clone() for name, value in one.state_dict().items()})
+    for buffer in (one, other):
+        offer(buffer, range(20, 40), label_of[20:], 1, features[20:])
+    assert set(one.rows.tolist()) & set(range(20))
+    for name, value in one.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_an_empty_buffer_goes_round(policy: Policy) -> None:
+    buffer = ExemplarBuffer(4, policy)
+    buffer.load_state_dict(ExemplarBuffer(4, policy).state_dict())
+    offer(buffer, range(6), [0, 1] * 3, features=np.eye(6))
+    assert len(buffer) == 4
+
+
+def test_the_buffer_does_not_change_what_it_was_given() -> None:
+    images = torch.zeros(8, 1, 2, 2, dtype=torch.uint8)
+    buffer = ExemplarBuffer(4, "reservoir")
+    buffer.offer(images, torch.zeros(8, dtype=torch.long), torch.arange(8), torch.Generator())
+    images += 1
+    assert buffer.images.max() == 0
