@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from clsuite.cli.commands import COMMANDS
+from clsuite.cli.complaints import explain
 from clsuite.errors import UserError
 
 EXAMPLES = """examples:
@@ -24,14 +26,23 @@ class _Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Shows defaults, and examples as they are written."""
 
 
+class _Parser(ArgumentParser):
+    """Raises its complaints in place of printing them below the usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise the complaint."""
+        raise argparse.ArgumentError(None, message)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status (0 done, 1 some run failed, 2 bad input, 130 interrupted)."""
-    given = _parser().parse_args(list(sys.argv[1:] if arguments is None else arguments))
-    name = given["command"]
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    name = words[0] if words and words[0] in COMMANDS else ""
     try:
-        return COMMANDS[name].run(given[name])
+        given = _parse(words)
+        return COMMANDS[given["command"]].run(given[given["command"]])
     except UserError as error:
-        print(f"clsuite {name}: {error}", file=sys.stderr)
+        print(f"{f'clsuite {name}'.strip()}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; call it again to go on where it stopped", file=sys.stderr)
@@ -40,20 +51,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
+def _parse(words: list[str]) -> Namespace:
+    parser, commands = _parser()
+    try:
+        return parser.parse_args(words)
+    except argparse.ArgumentError as error:
+        chosen = commands.get(words[0]) if words else None
+        options = [option for action in chosen._actions for option in action.option_strings] if chosen else []
+        raise explain(error.message, words, COMMANDS, options) from error
+
+
+def _parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
+    """The parser, and those of its commands."""
+    parser = _Parser(
         prog="clsuite",
         description="Continual learning benchmarks for pre-trained vision models.",
         epilog=EXAMPLES,
         formatter_class=_Formatter,
     )
     subcommands = parser.add_subcommands(dest="command", metavar="{bench,list,show,pretrain}")
+    parsers: dict[str, ArgumentParser] = {}
     for name, command in COMMANDS.items():
         examples = "examples:\n" + "".join(f"  {example}\n" for example in command.examples)
-        sub = ArgumentParser(description=command.summary, epilog=examples, formatter_class=_Formatter)
-        command.add_arguments(sub)
-        subcommands.add_subcommand(name, sub, help=command.summary)
-    return parser
+        parsers[name] = _Parser(description=command.summary, epilog=examples, formatter_class=_Formatter)
+        command.add_arguments(parsers[name])
+        subcommands.add_subcommand(name, parsers[name], help=command.summary)
+    return parser, parsers
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def _describe(entry: EntryPoint) -> PluginInfo:
         source = None if problem else read_source(text, class_name)
     except SyntaxError as error:
         problem = f"SyntaxError in line {error.lineno}: {error.msg}"
-    except (ImportError, ValueError, OSError) as error:
+    except Exception as error:  # finding a module runs its package, which may raise anything
         problem = f"{type(error).__name__}: {error}"
     return PluginInfo(entry.name, entry.value, _distribution(entry), source, problem)
 

@@ -123,7 +123,7 @@ def _traits(node: ast.AST | None) -> Traits:
 def _literal(node: ast.expr, what: str) -> Any:
     try:
         return ast.literal_eval(node)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{what} must be a literal, not '{ast.unparse(node)}'") from error
 
 

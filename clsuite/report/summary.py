@@ -52,14 +52,14 @@ COLUMNS: dict[str, Column] = {
 }
 
 
-def summarise(records: Sequence[RunRecord], joint: str = "joint") -> list[Row]:
+def summarise(records: Sequence[RunRecord]) -> list[Row]:
     """One row per method, best final accuracy first.
 
     Args:
-        records: Finished records of one benchmark.
-        joint: Name of the plugin that the intransigence is measured against, where a run of it is among the records.
+        records: Finished records of one benchmark. Where a run that keeps all data is among them (joint training), it
+            is the upper bound that the intransigence of its seed is measured against.
     """
-    bounds = {record.seed: record for record in records if [plugin.name for plugin in record.plugins] == [joint]}
+    bounds = {record.seed: record for record in records if record.cost and "all data" in record.cost.stored_bytes}
     by_method: dict[str, list[RunRecord]] = {}
     for record in sorted(records, key=lambda record: record.seed):
         by_method.setdefault(record.method, []).append(record)

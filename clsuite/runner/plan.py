@@ -162,20 +162,7 @@ def _pending(
     training: TrainingSpec,
     weights: Weights,
 ) -> RunRecord:
-    dataset = spec.dataset.model_dump()
-    dataset["path"] = Path(spec.dataset.path).name if spec.dataset.path else None
-    config = {
-        "dataset": dataset,
-        "scenario": spec.scenario.model_dump(),
-        "limit_tasks": options.limit_tasks,
-        "backbone": {
-            "name": spec.backbone.name,
-            "image_size": spec.backbone.image_size,
-            "weights": weights.kind,
-            "sha256": weights.sha256,
-        },
-        "training": training.model_dump(),
-    }
+    config = _config(spec, options, training, weights)
     entries = [
         PluginEntry(
             name=info.name, args=args, source=info.source.sha256 if info.source else "", distribution=info.distribution
@@ -198,6 +185,24 @@ def _pending(
             classes=list(scenario.classes),
         ),
     )
+
+
+def _config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, weights: Weights) -> dict[str, Any]:
+    """The resolved configuration as the record keeps it: no paths."""
+    dataset = spec.dataset.model_dump()
+    dataset["path"] = Path(spec.dataset.path).name if spec.dataset.path else None
+    return {
+        "dataset": dataset,
+        "scenario": spec.scenario.model_dump(),
+        "limit_tasks": options.limit_tasks,
+        "backbone": {
+            "name": spec.backbone.name,
+            "image_size": spec.backbone.image_size,
+            "weights": weights.kind,
+            "sha256": weights.sha256,
+        },
+        "training": training.model_dump(),
+    }
 
 
 def _file_name(method: str) -> str:

@@ -123,14 +123,14 @@ def _check_first_domain(table: ImageTable, chosen: list[int]) -> None:
 
 
 def _hold_out(table: ImageTable, rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
-    """Set aside the validation share of each class and domain."""
+    """Set aside the validation share of each class and domain; one image at least stays for training."""
     if share == 0:
         return rows, rows[:0]
     group = table.labels[rows] * len(table.domain_names) + table.domains[rows]
     held = np.zeros(len(rows), dtype=np.bool_)
     for key in np.unique(group):
         members = stable_random(seed, "validation", int(key)).permutation(np.flatnonzero(group == key))
-        held[members[: round(share * len(members))]] = True
+        held[members[: min(round(share * len(members)), len(members) - 1)]] = True
     return rows[~held], rows[held]
 
 

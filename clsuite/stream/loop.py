@@ -20,7 +20,7 @@ from clsuite.records import TaskEntry
 from clsuite.scenarios import Scenario, Task
 from clsuite.stream import checkpoint
 from clsuite.stream.evaluation import AccuracyMatrix
-from clsuite.stream.trainer import ProgressReporter, Report, make_trainer
+from clsuite.stream.trainer import ProgressReporter, Report, make_trainer, release_optimizers
 
 EVAL_BATCH = 128
 
@@ -109,6 +109,7 @@ class Stream:
             with_images=not from_features,
         )
         trainer.fit(learner, train_dataloaders=loader)
+        release_optimizers(trainer)
         if trainer.interrupted:
             raise KeyboardInterrupt
         if trainer.global_step == 0:

@@ -69,6 +69,16 @@ def make_trainer(options: TrainingSpec, device: torch.device, callbacks: Sequenc
     )
 
 
+def release_optimizers(trainer: L.Trainer) -> None:
+    """Let a trainer that has fitted go of its optimiser, whose state is twice the size of what it trained.
+
+    A used trainer stays alive in its reference cycles until Python happens to collect them, and with it, task after
+    task, would its optimiser.
+    """
+    trainer.strategy.optimizers = []
+    trainer.strategy.lr_scheduler_configs = []
+
+
 def find_device(asked: str) -> torch.device:
     """The device of a run.
 

@@ -125,3 +125,25 @@ def test_an_output_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.
     (tmp_path / "file").write_text("not a folder")
     assert main(["bench", "quickstart", "--out", str(tmp_path / "file")]) == 2
     assert "cannot write into" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["bench", "quickstart", "--epochs", "x"], "clsuite bench: --epochs is 'x', but must be a value of type int"),
+        (
+            ["bench", "quickstart", "--method", "x"],
+            "clsuite bench: unknown option '--method'. Did you mean '--methods'",
+        ),
+        (["bench", "quickstart", "--precision", "64"], "clsuite bench: unknown precision: '64'. "),
+        (["list", "plugin"], "clsuite list: unknown what: 'plugin'. Did you mean 'plugins'?"),
+        (["bnch"], "clsuite: unknown command 'bnch'. Did you mean 'bench'?"),
+        (["bench"], "clsuite bench: 'benchmark' is missing. Try: clsuite bench --help"),
+        ([], "clsuite: say what to do"),
+    ],
+)
+def test_mistakes_on_the_command_line(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    complaint = capsys.readouterr().err.strip()
+    assert complaint.startswith(expected)
+    assert "\n" not in complaint

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clsuite.data.table import ImageTable
+from clsuite.errors import UserError
 from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
 from clsuite.scenarios.build import class_sizes
 
@@ -103,7 +104,7 @@ def test_the_classes_seen_after_any_task_are_the_first_ones(stream: Stream) -> N
 
 @given(class_streams())
 def test_validation_is_a_share_of_each_class(stream: Stream) -> None:
-    table, spec, _, scenario = stream
+    _, spec, _, scenario = stream
     for task in scenario.tasks:
         for label in task.classes:
             held = int((scenario.labels[task.validation] == label).sum())
@@ -135,7 +136,7 @@ def test_a_cut_stream_is_a_prefix(stream: Stream, tasks: int) -> None:
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_even_sizes(classes: int, tasks: int) -> None:
     if tasks > classes:
-        with pytest.raises(Exception, match=f"scenario.tasks is {tasks}"):
+        with pytest.raises(UserError, match=f"tasks is {tasks}"):
             class_sizes(classes, tasks)
     else:
         sizes = class_sizes(classes, tasks)

@@ -216,3 +216,22 @@ def test_replay_forgets_less_than_finetuning_and_lwf_composes(make_stream: Any) 
         finals[name] = stream.matrix.counts().of("class_incremental").accuracy[-1].mean()
     assert finals["replay"] > finals["finetune"] + 0.3
     assert finals["both"] > finals["finetune"] + 0.3
+
+
+@pytest.mark.parametrize("method", ["finetune", "linear_probe", "ncm"])
+def test_bf16_learns_as_well(method: str, make_stream: Any) -> None:
+    finals = {}
+    for precision in ("32", "bf16"):
+        stream = make_stream(load_class(catalog()[method])(), precision=precision, epochs=2)
+        stream.run()
+        assert next(stream.learner.parameters()).dtype == torch.float32
+        finals[precision] = stream.matrix.counts().of("class_incremental").accuracy.diagonal().mean()
+    assert finals["bf16"] == pytest.approx(finals["32"], abs=0.1)
+
+
+def test_automatic_precision_is_what_the_processor_has() -> None:
+    from clsuite.learner.precision import native_bf16, resolve_precision
+
+    device = torch.device("cpu")
+    assert resolve_precision("auto", device) == ("bf16-mixed" if native_bf16(device) else "32-true")
+    assert resolve_precision("16", device) == "16-mixed"

@@ -1,0 +1,44 @@
+"""The argument parser's complaints as one line that names the culprit and the mend."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from clsuite.errors import UserError, did_you_mean
+
+MISTYPED = re.compile(r'Parser key "(?P<key>\w+)": Expected an? (?P<type>.+?)\. Got value: (?P<value>.*)')
+CHOICE = re.compile(r"invalid choice: '?(?P<value>[^' ]+)")
+
+
+def explain(message: str, arguments: Sequence[str], commands: Iterable[str], options: Iterable[str]) -> UserError:
+    """Rewrite a complaint.
+
+    Args:
+        message: What the parser says.
+        arguments: The command line.
+        commands: Names of the commands.
+        options: Options of the command that was given, such as ``--out``.
+    """
+    text = " ".join(message.split())
+    if found := MISTYPED.search(text):
+        kind = re.sub(r"<class '(\w+)'>", r"\1", found["type"]).removeprefix("typing.")
+        choices = re.findall(r"'([^']+)'", kind)
+        if choices:
+            return did_you_mean(f"{found['key']}:", found["value"], choices)
+        return UserError(
+            f"--{found['key'].replace('_', '-')} is '{found['value']}', but must be a value of type {kind}"
+        )
+    if "unrecognized arguments" in text.lower():
+        unknown = next((part for part in text.split(":", 1)[1].split() if part.startswith("-")), text.split()[-1])
+        return did_you_mean("option", unknown.split("=")[0], options)
+    if found := CHOICE.search(text):
+        return did_you_mean("command", found["value"], commands)
+    if "required" in text:
+        missing = text.rsplit(" ", 1)[1].rsplit(".", 1)[-1]
+        return UserError(
+            f"'{missing}' is missing. Try: clsuite {arguments[0] if arguments else ''} --help".replace("  ", " ")
+        )
+    if "was not provided" in text:
+        return UserError("say what to do: clsuite {bench,list,show,pretrain}. Try: clsuite --help")
+    return UserError(text)
