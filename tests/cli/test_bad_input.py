@@ -133,7 +133,7 @@ def test_an_output_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.
         (["bench", "quickstart", "--epochs", "x"], "clsuite bench: --epochs is 'x', but must be a value of type int"),
         (
             ["bench", "quickstart", "--method", "x"],
-            "clsuite bench: unknown option '--method'. Did you mean '--methods'",
+            "clsuite bench: unknown option '--methodss'. Did you mean '--methods'",
         ),
         (["bench", "quickstart", "--precision", "64"], "clsuite bench: unknown precision: '64'. "),
         (["list", "plugin"], "clsuite list: unknown what: 'plugin'. Did you mean 'plugins'?"),
