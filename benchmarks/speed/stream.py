@@ -6,7 +6,8 @@ made anew for each task). They run one after another, each once, after a short w
 
 * Evaluation. The bare loop and clsuite evaluate the tasks seen; clsuite also does so once before any training (that is
   in its total only). Avalanche evaluates the whole test stream after each experience, as its own examples do;
-  ``--avalanche-eval seen`` cuts that to the tasks seen. The column `evaluated` counts the images.
+  ``--avalanche-eval seen`` cuts that to the tasks seen. The column `evaluated` counts the images. Only clsuite also
+  records every prediction, class-incremental and task-aware.
 * Order of batches. clsuite and the bare loop take the same batches; Avalanche's loader draws its own.
 * Replay. Both keep 200 exemplars and add them to each batch of new images, as many as the batch has. clsuite keeps a
   uniform sample of all that was seen and draws anew, without replacement, for each batch; Avalanche keeps equally many
@@ -42,11 +43,11 @@ def main() -> None:
     """Read the command line, run the contestants, show and save the figures."""
     arguments = _parse()
     torch.set_num_threads(arguments.threads)
-    warnings.filterwarnings("ignore")
     training = training_options(arguments.epochs, arguments.batch_size, arguments.precision, arguments.threads)
     preset = _preset(arguments)
     workload = make_workload(preset, training, arguments.data_root, arguments.weights)
     contestants = _contestants(workload, arguments)
+    warnings.showwarning = lambda *_, **__: None
     warm_up(workload)
     outcomes = []
     for name, prepare in contestants.items():
@@ -64,7 +65,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--stream", choices=sorted(PRESETS), required=True)
     parser.add_argument("--data-root", type=Path, help="folder that holds caltech101/train and caltech101/test")
     parser.add_argument("--weights", type=Path, help="file with the ViT-Ti weights; random ones without it")
-    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--tasks", type=int, help="default: 5 for digits, 10 for caltech101")
     parser.add_argument("--train-per-class", type=int, help="default: all for digits, 30 for caltech101")
     parser.add_argument("--image-size", type=int, help="default: 64 for digits, 128 for caltech101")

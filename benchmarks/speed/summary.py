@@ -53,6 +53,8 @@ def show(outcomes: Sequence[Outcome], title: str) -> None:
     for name, ratio in ratios(outcomes).items():
         ratio_table.add_row(name, f"{ratio:.3f}")
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=110)
     console.print(table)
     console.print(ratio_table)
 

@@ -14,8 +14,9 @@ from clsuite.errors import UserError
 from clsuite.records import read_record
 from clsuite.report.summary import summarise
 from clsuite.report.table import results_table
-from clsuite.runner.bench import Standing, default_jobs, run_missing, take_stock
+from clsuite.runner.bench import Standing, run_missing, take_stock
 from clsuite.runner.plan import RunOptions, RunPlan, make_plan
+from clsuite.runner.slots import count_cores, count_gpus, device_slots
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark
 
 
@@ -58,9 +59,9 @@ def run_bench(call: BenchCall) -> int:
         return _list_runs(console, standing)
     if call.force:
         standing = _forget(standing)
-    jobs = call.jobs or default_jobs(spec.training.threads)
+    slots = device_slots(call.device, call.jobs, spec.training.threads, count_gpus(), count_cores())
     with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
-        run_missing(standing, jobs, call.timeout, progress.hear)
+        run_missing(standing, slots, call.timeout, progress.hear)
     return _report(console, warnings, spec, call.out, plans)
 
 

@@ -7,8 +7,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -36,7 +36,7 @@ def plot_matrix(record: RunRecord, path: Path) -> None:
     percent = 100 * record.counts.of("class_incremental").accuracy
     tasks = len(percent)
     shown = np.ma.masked_where(np.triu(np.ones_like(percent), 1).astype(bool), percent) if _grows(record) else percent
-    with mpl.rc_context(STYLE):
+    with style.context(["default", STYLE]):
         figure = Figure(figsize=(1.6 + 0.5 * tasks, 1.2 + 0.45 * tasks), layout="constrained")
         axes = figure.subplots()
         image = axes.imshow(shown, vmin=0, vmax=100, cmap="viridis", aspect="auto")
@@ -61,12 +61,12 @@ def plot_curves(records: Sequence[RunRecord], path: Path, title: str) -> None:
         title: Title of the plot.
     """
     by_method: dict[str, list[Any]] = {}
-    for record in records:
+    for record in sorted(records, key=lambda record: record.seed):
         assert record.counts is not None
         curve = 100 * accuracy_over_time_weighted(record.counts.of("class_incremental"))
         by_method.setdefault(record.method, []).append(curve)
-    order = sorted(by_method, key=lambda method: -float(np.mean([curve[-1] for curve in by_method[method]])))
-    with mpl.rc_context(STYLE):
+    order = sorted(by_method, key=lambda method: (-float(np.mean([curve[-1] for curve in by_method[method]])), method))
+    with style.context(["default", STYLE]):
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.subplots()
         for position, method in enumerate(order):

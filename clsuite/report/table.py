@@ -62,6 +62,6 @@ def _cell(row: Row, name: str, bold: bool) -> str:
 def short_number(value: float) -> str:
     """A count with three digits and a unit: 930 k, 1.6 M."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
+        if value >= 0.9995 * size:
             return f"{value / size:.3g} {unit}"
     return f"{value:.0f}"

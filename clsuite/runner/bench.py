@@ -58,8 +58,14 @@ def _trusted(plan: RunPlan, warn: Warn) -> RunRecord | None:
         return None
 
 
-def run_missing(standing: Standing, jobs: int, timeout: float | None, listener: Listener) -> None:
+def run_missing(standing: Standing, slots: Sequence[str], timeout: float | None, listener: Listener) -> None:
     """Do the runs that are not done.
+
+    Args:
+        standing: Which runs are done.
+        slots: The device of each run at a time.
+        timeout: Seconds after which a run is ended.
+        listener: Hears of the runs' progress.
 
     Raises:
         UserError: Before any run, if the folder cannot be written or a learner cannot be built.
@@ -68,7 +74,7 @@ def run_missing(standing: Standing, jobs: int, timeout: float | None, listener: 
     if not missing:
         return
     _check_writable(missing[0].record_path.parent.parent)
-    pool = Pool(jobs, timeout)
+    pool = Pool(slots, timeout)
     pool.check(missing)
     pool.run(missing, listener)
 
@@ -82,9 +88,3 @@ def _check_writable(folder: Path) -> None:
         raise UserError(
             f"cannot write into '{folder}': no permission in '{nearest}'. Choose another folder with --out."
         )
-
-
-def default_jobs(threads: int) -> int:
-    """Runs at a time: as many as the cores carry."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // threads)

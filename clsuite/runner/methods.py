@@ -11,6 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from clsuite.errors import UserError
 
 
+class MethodError(UserError, ValueError):
+    """A method that cannot be read; as a `ValueError` it gets its line where it stands in a YAML file."""
+
+
 class PluginUse(BaseModel):
     """A plugin with the arguments that a method gives it.
 
@@ -52,11 +56,23 @@ class MethodSpec(BaseModel):
         return {"plugins": value if isinstance(value, list) else [value]}
 
 
+def parse_method(text: str) -> MethodSpec:
+    """Parse plugins joined by ``+``, as on the command line.
+
+    Raises:
+        MethodError: If it is not that.
+    """
+    parts = split_outside(text, "+")
+    if not parts:
+        raise _unreadable(text)
+    return MethodSpec(plugins=tuple(PluginUse.model_validate(parse_plugin(part)) for part in parts))
+
+
 def parse_plugin(text: str) -> dict[str, Any]:
     """Parse ``name`` or ``name(argument=literal, ...)``.
 
     Raises:
-        UserError: If it is neither.
+        MethodError: If it is neither.
     """
     if re.fullmatch(r"[\w.-]+", text.strip()):
         return {"name": text.strip(), "args": {}}
@@ -65,10 +81,12 @@ def parse_plugin(text: str) -> dict[str, Any]:
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args):
             raise ValueError
         return {"name": call.func.id, "args": {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}}
-    except (SyntaxError, ValueError) as error:
-        raise UserError(
-            f"cannot read the method '{text}': write NAME or NAME(argument=value), joined by '+'"
-        ) from error
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise _unreadable(text) from error
+
+
+def _unreadable(text: str) -> MethodError:
+    return MethodError(f"cannot read the method '{text}': write NAME or NAME(argument=value), joined by '+'")
 
 
 def split_outside(text: str, separator: str) -> list[str]:

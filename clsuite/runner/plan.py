@@ -18,7 +18,7 @@ from clsuite.plugin.arguments import resolve_arguments
 from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin
 from clsuite.plugin.compose import check_method
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry
-from clsuite.runner.methods import MethodSpec, split_outside
+from clsuite.runner.methods import MethodSpec, parse_method, split_outside
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.scenarios import Scenario, build_scenario
 
@@ -117,7 +117,7 @@ def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Metho
         return spec.methods
     chosen = {}
     for name in (part for text in options.methods for part in split_outside(text, ",")):
-        chosen[name] = spec.methods[name] if name in spec.methods else MethodSpec.model_validate(name)
+        chosen[name] = spec.methods[name] if name in spec.methods else parse_method(name)
         for use in chosen[name].plugins:
             if use.name not in catalog():
                 raise did_you_mean("plugin", use.name, {*catalog(), *spec.methods})

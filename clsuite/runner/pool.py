@@ -10,7 +10,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any
@@ -35,14 +35,14 @@ class _Running:
 class Pool:
     """Runs plans in processes of their own."""
 
-    def __init__(self, jobs: int, timeout: float | None = None) -> None:
+    def __init__(self, slots: Sequence[str], timeout: float | None = None) -> None:
         """Start the fork server, which begins to load the libraries.
 
         Args:
-            jobs: Runs at a time.
+            slots: The device of each run at a time.
             timeout: Seconds after which a run is ended.
         """
-        self._jobs, self._timeout = jobs, timeout
+        self._slots, self._timeout = tuple(slots), timeout
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["clsuite.runner.worker"])
 
@@ -68,8 +68,8 @@ class Pool:
         waiting, running = list(plans), list[_Running]()
         try:
             while waiting or running:
-                while waiting and len(running) < self._jobs:
-                    plan = waiting.pop(0)
+                while waiting and len(running) < len(self._slots):
+                    plan = replace(waiting.pop(0), device=self._free_slot(running))
                     listener(plan, {"kind": "start"})
                     running.append(self._start(worker_entry.run, plan))
                 for one in self._step(running, listener):
@@ -79,6 +79,13 @@ class Pool:
                 _kill(one)
                 write_record(one.plan.pending, one.plan.record_path)
             raise
+
+    def _free_slot(self, running: Sequence[_Running]) -> str:
+        """The device of a slot that no run under way takes."""
+        free = list(self._slots)
+        for one in running:
+            free.remove(one.plan.device)
+        return free[0]
 
     def _start(self, target: Callable[..., None], work: Any) -> _Running:
         ours, theirs = self._context.Pipe()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -24,13 +24,13 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
     """
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        content = yaml.SafeLoader("").construct_document(node) if node else {}
     except OSError as error:
         raise UserError(f"cannot read '{path}': {error.strerror or error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"'{path}' is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(node, yaml.MappingNode):
         raise UserError(f"'{path}' must be a mapping such as 'name: ...'")
-    content = yaml.SafeLoader("").construct_document(node) if node else {}
     try:
         return model.model_validate(content)
     except ValidationError as error:
@@ -77,5 +77,10 @@ def _fields(model: type[BaseModel], location: Location) -> list[str]:
     current: Any = model
     for part in location:
         field = getattr(current, "model_fields", {}).get(str(part))
-        current = field.annotation if field else None
+        current = field.annotation if field else _model_inside(current)
     return list(getattr(current, "model_fields", {}))
+
+
+def _model_inside(annotation: Any) -> Any:
+    """The model that a mapping or a tuple of models holds."""
+    return next((argument for argument in get_args(annotation) if hasattr(argument, "model_fields")), None)

@@ -1,0 +1,39 @@
+"""How many runs at a time, and the device of each: counted without torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+DRIVER = Path("/proc/driver/nvidia/gpus")
+
+
+def device_slots(device: str, jobs: int | None, threads: int, gpus: int, cores: int) -> list[str]:
+    """One device for each run at a time.
+
+    Args:
+        device: What was asked for: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
+        jobs: Runs at a time that were asked for; None is one per GPU, or else as many as the cores carry.
+        threads: CPU threads of a run.
+        gpus: GPUs that can be used.
+        cores: Cores that can be used.
+    """
+    if device in ("auto", "cuda") and gpus:
+        return [f"cuda:{slot % gpus}" for slot in range(jobs or gpus)]
+    alone = device not in ("auto", "cpu")
+    return [device] * (jobs or (1 if alone else max(1, cores // threads)))
+
+
+def count_gpus(environment: Mapping[str, str] = os.environ, driver: Path = DRIVER) -> int:
+    """NVIDIA GPUs that the driver shows and ``CUDA_VISIBLE_DEVICES`` leaves."""
+    there = len(list(driver.iterdir())) if driver.is_dir() else 0
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return there
+    return min(there, len([part for part in visible.split(",") if part.strip() not in ("", "-1")]))
+
+
+def count_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,193 @@
+"""The CSV and the plots: the same records give the same bytes, in any order and in any process."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from clsuite.metrics import METRICS
+from clsuite.records import RunRecord, write_record
+from clsuite.report.files import write_csv, write_report
+from clsuite.report.plots import plot_curves, plot_matrix
+from clsuite.report.summary import COLUMNS, summarise
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def texts(path: Path) -> list[str]:
+    return [element.text or "" for element in ElementTree.parse(path).iter(f"{SVG}text")]
+
+
+def test_the_csv_holds_every_figure(records: list[RunRecord], tmp_path: Path) -> None:
+    write_csv(records, tmp_path / "s.csv")
+    with (tmp_path / "s.csv").open(newline="", encoding="utf-8") as opened:
+        lines = list(csv.DictReader(opened))
+    assert [line["method"] for line in lines] == ["joint", "replay", "finetune"]
+    assert [line["seeds"] for line in lines] == ["0 1 2"] * 3
+    for line, row in zip(lines, summarise(records), strict=True):
+        assert len(line) == 2 + 2 * len(COLUMNS)
+        for name in METRICS:
+            mean, half = row.interval(name)
+            assert float(line[name]) == pytest.approx(mean, rel=1e-5, abs=1e-9)
+            assert float(line[f"{name}_interval"]) == pytest.approx(half, rel=1e-5, abs=1e-9)
+
+
+def test_the_csv_does_not_depend_on_the_order_of_records(records: list[RunRecord], tmp_path: Path) -> None:
+    write_csv(records, tmp_path / "a.csv")
+    write_csv(random.Random(1).sample(records, len(records)), tmp_path / "b.csv")
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert b"\r" not in (tmp_path / "a.csv").read_bytes()
+
+
+def test_the_curves_do_not_depend_on_the_order_of_records(records: list[RunRecord], tmp_path: Path) -> None:
+    plot_curves(records, tmp_path / "a.svg", "Tiny")
+    plot_curves(random.Random(0).sample(records, len(records)), tmp_path / "b.svg", "Tiny")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_methods_that_are_level_are_drawn_in_one_order(records: list[RunRecord], tmp_path: Path) -> None:
+    twins = [record.model_copy(update={"method": name}) for name in ("zeta", "alpha") for record in records[:1]]
+    plot_curves(twins, tmp_path / "a.svg", "Tiny")
+    plot_curves(twins[::-1], tmp_path / "b.svg", "Tiny")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+ELSEWHERE = """
+import sys
+from pathlib import Path
+from clsuite.records import read_record
+from clsuite.report.files import write_csv
+from clsuite.report.plots import plot_curves, plot_matrix
+
+assert "torch" not in sys.modules
+folder = Path(sys.argv[1])
+records = [read_record(path) for path in sorted(folder.glob("*.json"))]
+write_csv(records, folder / "there.csv")
+plot_curves(records, folder / "there-curves.svg", "Tiny")
+plot_matrix(records[0], folder / "there-matrix.svg")
+assert "torch" not in sys.modules
+"""
+
+
+def test_another_process_writes_the_same_bytes(records: list[RunRecord], tmp_path: Path) -> None:
+    """From the records on disk, with other hash seeds and another locale and time zone, and without torch."""
+    for record in records:
+        write_record(record, tmp_path / f"{record.method}{record.seed}.json")
+    environment = {**os.environ, "PYTHONHASHSEED": "99", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
+    subprocess.run([sys.executable, "-c", ELSEWHERE, str(tmp_path)], env=environment, check=True)
+    ordered = sorted(records, key=lambda record: f"{record.method}{record.seed}")
+    write_csv(ordered, tmp_path / "here.csv")
+    plot_curves(ordered, tmp_path / "here-curves.svg", "Tiny")
+    plot_matrix(ordered[0], tmp_path / "here-matrix.svg")
+    for name in (".csv", "-curves.svg", "-matrix.svg"):
+        assert (tmp_path / f"here{name}").read_bytes() == (tmp_path / f"there{name}").read_bytes()
+
+
+def test_the_style_of_the_user_has_no_part_in_it(records: list[RunRecord], tmp_path: Path) -> None:
+    import matplotlib as mpl
+
+    plot_matrix(records[0], tmp_path / "a.svg")
+    with mpl.rc_context({"font.size": 30, "lines.linewidth": 9, "image.cmap": "gray", "axes.facecolor": "red"}):
+        plot_matrix(records[0], tmp_path / "b.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_other_records_give_another_plot(records: list[RunRecord], tmp_path: Path) -> None:
+    hashes = set()
+    for record in records[:3]:
+        plot_matrix(record, tmp_path / "a.svg")
+        hashes.add(hashlib.sha256((tmp_path / "a.svg").read_bytes()).hexdigest())
+    assert len(hashes) == 3
+
+
+def test_a_heat_map_says_what_it_shows(records: list[RunRecord], tmp_path: Path) -> None:
+    record = records[1]
+    assert record.counts is not None
+    plot_matrix(record, tmp_path / "m.svg")
+    matrix = 100 * record.counts.of("class_incremental").accuracy
+    shown = texts(tmp_path / "m.svg")
+    assert "replay, seed 0" in shown
+    assert {"test part of task", "after learning task", "accuracy in %"} <= set(shown)
+    for i in range(3):
+        for j in range(i + 1):
+            assert f"{matrix[i, j]:.0f}" in shown
+
+
+def numbers_in_cells(record: RunRecord, path: Path) -> int:
+    """Cell texts: those that are neither a tick nor a heading (both come once per task and axis, and per tick)."""
+    plot_matrix(record, path)
+    assert record.counts is not None
+    wanted = {f"{value:.0f}" for value in 100 * record.counts.of("class_incremental").accuracy.flatten() if value}
+    return sum(text in wanted for text in texts(path))
+
+
+def test_what_was_never_learned_stays_blank(records: list[RunRecord], domain_record: RunRecord, tmp_path: Path) -> None:
+    assert numbers_in_cells(records[1], tmp_path / "m.svg") == 6
+    assert numbers_in_cells(domain_record, tmp_path / "m.svg") == 9
+
+
+def test_curves_name_methods_best_first(records: list[RunRecord], tmp_path: Path) -> None:
+    plot_curves(records, tmp_path / "c.svg", "A title & more")
+    shown = texts(tmp_path / "c.svg")
+    legend = [text for text in shown if text in ("finetune", "replay", "joint")]
+    assert legend == ["joint", "replay", "finetune"]
+    assert "A title & more" in shown
+
+
+def test_a_band_needs_two_seeds(records: list[RunRecord], tmp_path: Path) -> None:
+    def bands(chosen: list[RunRecord]) -> int:
+        plot_curves(chosen, tmp_path / "c.svg", "Tiny")
+        groups = ElementTree.parse(tmp_path / "c.svg").iter(f"{SVG}g")
+        return sum(str(group.get("id")).startswith("FillBetween") for group in groups)
+
+    assert bands(records[:3]) == 0
+    assert bands(records) == 3
+
+
+def test_more_methods_than_colours(records: list[RunRecord], tmp_path: Path) -> None:
+    many = [records[0].model_copy(update={"method": f"m{index}"}) for index in range(23)]
+    plot_curves(many, tmp_path / "c.svg", "Tiny")
+    assert {f"m{index}" for index in range(23)} <= set(texts(tmp_path / "c.svg"))
+
+
+def test_a_report_is_a_csv_curves_and_a_heat_map_per_record(records: list[RunRecord], tmp_path: Path) -> None:
+    paths = {tmp_path / record.method / f"seed{record.seed}.json": record for record in records[:2]}
+    for path, record in paths.items():
+        write_record(record, path)
+    assert write_report(tmp_path, "Tiny", paths) == [tmp_path / "summary.csv", tmp_path / "accuracy.svg"]
+    assert (tmp_path / "summary.csv").is_file()
+    assert "Tiny" in texts(tmp_path / "accuracy.svg")
+    assert sorted(tmp_path.rglob("seed*.svg")) == sorted(path.with_suffix(".svg") for path in paths)
+
+
+def test_a_heat_map_is_drawn_again_only_for_a_newer_record(records: list[RunRecord], tmp_path: Path) -> None:
+    path = tmp_path / "replay" / "seed0.json"
+    write_record(records[1], path)
+    write_report(tmp_path, "Tiny", {path: records[1]})
+    drawn = path.with_suffix(".svg")
+    drawn.write_text("kept")
+    write_report(tmp_path, "Tiny", {path: records[1]})
+    assert drawn.read_text() == "kept"
+    later = time.time() + 10
+    os.utime(path, (later, later))
+    write_report(tmp_path, "Tiny", {path: records[1]})
+    assert drawn.read_text() != "kept"
+
+
+def test_the_report_follows_from_the_files_alone(records: list[RunRecord], tmp_path: Path) -> None:
+    """A record that was read back gives the same plot as the one that was written."""
+    write_record(records[1], tmp_path / "r.json")
+    again = RunRecord.model_validate(json.loads((tmp_path / "r.json").read_text()))
+    plot_matrix(records[1], tmp_path / "a.svg")
+    plot_matrix(again, tmp_path / "b.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()

@@ -1,0 +1,170 @@
+"""From records to rows and to the terminal's table."""
+
+from __future__ import annotations
+
+import io
+import math
+import random
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from clsuite.metrics import METRICS, compute_all, mean_interval
+from clsuite.records import RunRecord
+from clsuite.report.summary import COLUMNS, INTRANSIGENCE, TASK_AWARE, summarise
+from clsuite.report.table import SHOWN, results_table, short_number
+
+
+def of(records: list[RunRecord], method: str) -> list[RunRecord]:
+    return sorted((record for record in records if record.method == method), key=lambda record: record.seed)
+
+
+def test_one_row_per_method_best_first(records: list[RunRecord]) -> None:
+    rows = summarise(records)
+    assert [row.method for row in rows] == ["joint", "replay", "finetune"]
+    assert [row.seeds for row in rows] == [(0, 1, 2)] * 3
+
+
+def test_metrics_are_those_of_each_record(records: list[RunRecord]) -> None:
+    for row in summarise(records):
+        for position, record in enumerate(of(records, row.method)):
+            assert record.counts is not None
+            expected = compute_all(record.counts.of("class_incremental"))
+            assert {name: row.values[name][position] for name in METRICS} == expected
+
+
+def test_every_row_has_every_column(records: list[RunRecord]) -> None:
+    for row in summarise(records):
+        assert set(row.values) == set(COLUMNS)
+        assert {len(values) for values in row.values.values()} == {3}
+
+
+def test_intervals_are_over_seeds(records: list[RunRecord]) -> None:
+    row = summarise(records)[1]
+    assert row.interval("learning_accuracy") == mean_interval(row.values["learning_accuracy"])
+
+
+def test_costs_are_summed_over_tasks(records: list[RunRecord]) -> None:
+    joint = summarise(records)[0]
+    assert joint.values["gradient_samples"] == (300, 300, 300)
+    assert joint.values["train_seconds"] == (4.5, 4.5, 4.5)
+    assert joint.values["eval_seconds"] == (1.5, 1.5, 1.5)
+    assert joint.values["stored_bytes"] == (61_440,) * 3
+    assert joint.values[TASK_AWARE] == (1.0, 1.0, 1.0)
+
+
+def test_intransigence_is_measured_against_joint_training_of_the_same_seed(records: list[RunRecord]) -> None:
+    rows = {row.method: row for row in summarise(records)}
+    assert rows["joint"].values[INTRANSIGENCE] == (0, 0, 0)
+    for seed in range(3):
+        gap = rows["joint"].values["learning_accuracy"][seed] - rows["replay"].values["learning_accuracy"][seed]
+        assert rows["replay"].values[INTRANSIGENCE][seed] == pytest.approx(gap)
+
+
+def test_without_joint_training_there_is_no_intransigence(records: list[RunRecord]) -> None:
+    for row in summarise([record for record in records if record.method != "joint"]):
+        assert all(math.isnan(value) for value in row.values[INTRANSIGENCE])
+
+
+def test_a_seed_without_joint_training_has_none(records: list[RunRecord]) -> None:
+    rows = summarise([record for record in records if (record.method, record.seed) != ("joint", 1)])
+    replay = next(row for row in rows if row.method == "replay")
+    assert [math.isnan(value) for value in replay.values[INTRANSIGENCE]] == [False, True, False]
+
+
+def test_the_order_of_records_does_not_matter(records: list[RunRecord]) -> None:
+    shuffled = random.Random(0).sample(records, len(records))
+    assert shuffled != records
+    assert summarise(shuffled) == summarise(records)
+
+
+def test_methods_that_are_level_come_by_name(records: list[RunRecord]) -> None:
+    twins = [
+        record.model_copy(update={"method": name}) for name in ("zeta", "alpha") for record in of(records, "replay")
+    ]
+    assert [row.method for row in summarise(twins)] == ["alpha", "zeta"]
+
+
+def test_one_seed_has_no_interval(records: list[RunRecord]) -> None:
+    row = summarise(records[:1])[0]
+    assert math.isnan(row.interval("final_accuracy_macro")[1])
+
+
+def cells(table: Table, heading: str) -> list[str]:
+    column = next(column for column in table.columns if str(column.header).startswith(heading))
+    return [str(cell) for cell in column.cells]
+
+
+def test_the_table_shows_per_cent_with_intervals_and_the_best_in_bold(records: list[RunRecord]) -> None:
+    rows = summarise(records)
+    table = results_table(rows, "Tiny")
+    mean, half = (100 * value for value in rows[0].interval("final_accuracy_macro"))
+    assert cells(table, "method") == ["joint", "replay", "finetune"]
+    shown = cells(table, "final acc.")
+    assert shown[0] == f"[bold]{mean:.1f} ± {half:.1f}[/bold]"
+    assert not any("bold" in cell for cell in shown[1:])
+    assert cells(table, "seeds") == ["3", "3", "3"]
+    assert cells(table, "training s") == ["4.5"] * 3
+    assert cells(table, "trained") == ["930 k"] * 3
+    assert cells(table, "stored") == ["61.4 k", "0", "0"]
+
+
+def test_arrows_show_the_direction(records: list[RunRecord]) -> None:
+    headings = [str(column.header) for column in results_table(summarise(records), "Tiny").columns]
+    assert "final acc. ↑" in headings
+    assert "forgetting ↓" in headings
+    assert "intransigence ↓" in headings
+    assert "trained" in headings
+    assert len(headings) == len(SHOWN) + 2
+
+
+def test_the_lowest_is_the_best_where_lower_is_better(records: list[RunRecord]) -> None:
+    rows = summarise(records)
+    shown = cells(results_table(rows, "Tiny"), "forgetting")
+    lowest = min(range(3), key=lambda i: rows[i].interval("forgetting_max_before_last")[0])
+    assert [cell.startswith("[bold]") for cell in shown] == [i == lowest for i in range(3)]
+
+
+def test_all_that_are_level_are_bold(records: list[RunRecord]) -> None:
+    assert all("bold" in cell for cell in cells(results_table(summarise(records), "Tiny"), "task-aware"))
+
+
+def test_what_is_not_defined_is_a_dash(records: list[RunRecord]) -> None:
+    table = results_table(summarise([record for record in records if record.method != "joint"]), "Tiny")
+    assert cells(table, "intransigence") == ["-", "-"]
+
+
+def test_one_seed_is_shown_without_an_interval(records: list[RunRecord]) -> None:
+    assert "±" not in cells(results_table(summarise(records[:1]), "Tiny"), "final acc.")[0]
+
+
+def render(records: list[RunRecord]) -> str:
+    out = io.StringIO()
+    Console(file=out, width=240, force_terminal=True, color_system="standard").print(
+        results_table(summarise(records), "Tiny")
+    )
+    return out.getvalue()
+
+
+def test_the_same_records_give_the_same_text(records: list[RunRecord]) -> None:
+    text = render(records)
+    assert "Tiny" in text
+    assert "replay" in text
+    assert render(records[::-1]) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (1000, "1 k"),
+        (930_000, "930 k"),
+        (1_550_000, "1.55 M"),
+        (2.5e9, "2.5 G"),
+        (999_999, "1 M"),
+    ],
+)
+def test_short_numbers(value: float, text: str) -> None:
+    assert short_number(value) == text

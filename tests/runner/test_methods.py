@@ -1,0 +1,136 @@
+"""Methods as people write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from clsuite.errors import UserError
+from clsuite.runner.methods import MethodSpec, PluginUse, parse_method, parse_plugin, split_outside
+
+
+def plugins(value: Any) -> list[tuple[str, dict[str, Any]]]:
+    return [(use.name, use.args) for use in MethodSpec.model_validate(value).plugins]
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("replay", [("replay", {})]),
+        (" replay ", [("replay", {})]),
+        ("my-plugin_2.b", [("my-plugin_2.b", {})]),
+        ("replay()", [("replay", {})]),
+        ("replay(capacity=100)", [("replay", {"capacity": 100})]),
+        ("replay(capacity=-1, buffer='herding')", [("replay", {"capacity": -1, "buffer": "herding"})]),
+        (
+            "x(a=None, b=True, c=[1, 2], d={'k': (1.5,)})",
+            [("x", {"a": None, "b": True, "c": [1, 2], "d": {"k": (1.5,)}})],
+        ),
+        ("lwf+replay", [("lwf", {}), ("replay", {})]),
+        ("lwf + replay(capacity=5) + ewc", [("lwf", {}), ("replay", {"capacity": 5}), ("ewc", {})]),
+        ("x(a='b+c')+y", [("x", {"a": "b+c"}), ("y", {})]),
+        ({"replay": {"capacity": 100}}, [("replay", {"capacity": 100})]),
+        ({"replay": None}, [("replay", {})]),
+        ({"name": "replay", "args": {"capacity": 3}}, [("replay", {"capacity": 3})]),
+        (
+            ["lwf", "replay(capacity=3)", {"ewc": {"gamma": 0.5}}],
+            [("lwf", {}), ("replay", {"capacity": 3}), ("ewc", {"gamma": 0.5})],
+        ),
+        ({"plugins": ["lwf", {"replay": {}}]}, [("lwf", {}), ("replay", {})]),
+    ],
+)
+def test_forms(written: Any, expected: list[tuple[str, dict[str, Any]]]) -> None:
+    assert plugins(written) == expected
+
+
+def test_a_method_may_change_the_training() -> None:
+    method = MethodSpec.model_validate({"plugins": ["replay"], "training": {"epochs": 5, "optimizer": {"lr": 0.1}}})
+    assert method.training == {"epochs": 5, "optimizer": {"lr": 0.1}}
+    assert MethodSpec.model_validate("replay").training == {}
+
+
+def test_the_order_is_kept() -> None:
+    assert [name for name, _ in plugins("c+a+b")] == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize("form", ["replay(capacity=3)", {"replay": {"capacity": 3}}, ["replay(capacity=3)"]])
+def test_all_forms_give_the_same_method(form: Any) -> None:
+    assert MethodSpec.model_validate(form) == MethodSpec.model_validate({"plugins": [{"replay": {"capacity": 3}}]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "replay(100)",
+        "replay(capacity=100",
+        "replay capacity",
+        "replay(capacity=size)",
+        "replay(capacity=2*3)",
+        "replay(capacity=open('x'))",
+        "replay(**more)",
+        "a.b(c=1)",
+        "replay(capacity=)",
+        "3 + 4",
+        "",
+    ],
+)
+def test_what_cannot_be_read_is_quoted_with_the_form_that_can(text: str) -> None:
+    with pytest.raises(UserError, match=r"cannot read the method '.*': write NAME or NAME\(argument=value\)") as caught:
+        parse_plugin(text)
+    assert f"'{text}'" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["replay", "lwf + replay(capacity=3)", "x(a='b+c')"])
+def test_the_command_line_and_yaml_read_alike(text: str) -> None:
+    assert parse_method(text) == MethodSpec.model_validate(text)
+
+
+@pytest.mark.parametrize("text", ["", "+", " + ", "lwf+replay(", "x(a={[]: 1})"])
+def test_the_command_line_gets_one_line(text: str) -> None:
+    with pytest.raises(UserError, match="cannot read the method"):
+        parse_method(text)
+
+
+@pytest.mark.parametrize("text", ["", "+", " + "])
+def test_a_method_without_plugins_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        MethodSpec.model_validate(text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"plugins": []},
+        {"plugins": ["replay"], "trainign": {}},
+        {"plugins": ["replay"], "training": 3},
+        {"plugins": [{"name": "replay", "arguments": {}}]},
+        [3],
+        3,
+        [{"replay": 3}],
+    ],
+)
+def test_other_values_are_refused(value: Any) -> None:
+    with pytest.raises(ValidationError, match="MethodSpec"):
+        MethodSpec.model_validate(value)
+
+
+def test_a_use_cannot_be_changed() -> None:
+    use = PluginUse(name="replay")
+    with pytest.raises(ValidationError, match="frozen"):
+        use.name = "lwf"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "separator", "parts"),
+    [
+        ("a+b", "+", ["a", "b"]),
+        ("a(x=[1, 2], y=(3, 4)), b", ",", ["a(x=[1, 2], y=(3, 4))", "b"]),
+        ("a({1+1})+b", "+", ["a({1+1})", "b"]),
+        ("a,,b,", ",", ["a", "b"]),
+        ("", ",", []),
+    ],
+)
+def test_splitting_outside_brackets(text: str, separator: str, parts: list[str]) -> None:
+    assert split_outside(text, separator) == parts
