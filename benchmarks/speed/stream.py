@@ -42,12 +42,12 @@ Prepare = Callable[[], Callable[[], Learned]]
 def main() -> None:
     """Read the command line, run the contestants, show and save the figures."""
     arguments = _parse()
+    warnings.showwarning = lambda *_, **__: None
     torch.set_num_threads(arguments.threads)
     training = training_options(arguments.epochs, arguments.batch_size, arguments.precision, arguments.threads)
     preset = _preset(arguments)
     workload = make_workload(preset, training, arguments.data_root, arguments.weights)
     contestants = _contestants(workload, arguments)
-    warnings.showwarning = lambda *_, **__: None
     warm_up(workload)
     outcomes = []
     for name, prepare in contestants.items():

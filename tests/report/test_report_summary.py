@@ -62,6 +62,17 @@ def test_intransigence_is_measured_against_joint_training_of_the_same_seed(recor
         assert rows["replay"].values[INTRANSIGENCE][seed] == pytest.approx(gap)
 
 
+def test_of_several_bounds_the_plainest_is_taken(records: list[RunRecord]) -> None:
+    probes = [
+        record.model_copy(update={"method": "a", "plugins": record.plugins * 2, "counts": finetuned.counts})
+        for record, finetuned in zip(of(records, "joint"), of(records, "finetune"), strict=True)
+    ]
+    expected = summarise(records)[1].values[INTRANSIGENCE]
+    for together in ([*records, *probes], [*probes, *records]):
+        rows = {row.method: row for row in summarise(together)}
+        assert rows["replay"].values[INTRANSIGENCE] == expected
+
+
 def test_without_joint_training_there_is_no_intransigence(records: list[RunRecord]) -> None:
     for row in summarise([record for record in records if record.method != "joint"]):
         assert all(math.isnan(value) for value in row.values[INTRANSIGENCE])
