@@ -10,6 +10,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from clsuite.errors import UserError
 from clsuite.learner.learner import Learner, Step
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Task
@@ -35,9 +36,17 @@ class EWC(Plugin):
 
     def __init__(self, penalty: float = 10.0, gamma: float = 1.0, samples: int | None = 512) -> None:
         super().__init__()
+        if samples is not None and samples < 1:
+            raise UserError(f"ewc: samples is {samples}, but must be at least 1")
         self.penalty, self.gamma, self.samples = penalty, gamma, samples
         self._fisher: dict[str, Tensor] = {}
         self._anchor: dict[str, Tensor] = {}
+
+    def on_task_start(self, learner: Learner, task: Task) -> None:
+        """Bring what is kept to the compute device: a resumed run reads it into main memory."""
+        device = next(learner.backbone.parameters()).device
+        self._fisher = {name: value.to(device) for name, value in self._fisher.items()}
+        self._anchor = {name: value.to(device) for name, value in self._anchor.items()}
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """The quadratic penalty."""

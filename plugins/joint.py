@@ -47,6 +47,8 @@ class Joint(Plugin):
         generator = torch.Generator().manual_seed(learner.generator("joint head").initial_seed())
         for size in sizes:
             learner.head.grow(size, generator)
+        if learner.head.scale is not None:
+            torch.nn.init.constant_(learner.head.scale, 10.0)
         learner.head.to(next(learner.backbone.parameters()).device)
 
     def training_rows(self, learner: Learner, task: Task, rows: NDArray[np.int64]) -> NDArray[np.int64]:

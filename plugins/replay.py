@@ -44,6 +44,7 @@ class Replay(Plugin):
         super().__init__()
         if batch_size is not None and batch_size < 1:
             raise UserError(f"replay: batch_size is {batch_size}, but must be at least 1")
+        exemplar_capacity(capacity, capacity_bytes, 1)
         self._capacity, self._capacity_bytes = capacity, capacity_bytes
         self._policy: Policy = buffer
         self._batch_size = batch_size

@@ -86,6 +86,8 @@ def _check_numbers(call: BenchCall) -> None:
     ):
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}, but must be at least 1")
+    if call.timeout is not None and not call.timeout > 0:
+        raise UserError(f"--timeout is {call.timeout}, but must be more than 0 seconds")
 
 
 def _forget(standing: Standing) -> Standing:
@@ -96,7 +98,7 @@ def _forget(standing: Standing) -> Standing:
 
 def _list_runs(console: Console, standing: Standing) -> int:
     for plan in standing.plans:
-        state = "done" if plan.pending.key in standing.done else "to do"
+        state = "done" if plan.record_path in standing.done else "to do"
         console.print(f"{state:5}  {plan.name:40}  {plan.record_path}", soft_wrap=True, markup=False)
     console.print(f"{len(standing.plans)} runs, {len(standing.done)} done, {len(standing.missing)} to do")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -19,8 +20,8 @@ class BenchProgress:
         """Prepare for `missing` runs; `done` more are known already."""
         self._console, self._missing, self._done = console, missing, done
         self._finished = 0
-        self._started: dict[str, float] = {}
-        self._bars: dict[str, TaskID] = {}
+        self._started: dict[Path, float] = {}
+        self._bars: dict[Path, TaskID] = {}
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -50,7 +51,7 @@ class BenchProgress:
         handler(plan, event)
 
     def _start(self, plan: RunPlan, event: dict[str, Any]) -> None:
-        key = plan.pending.key
+        key = plan.record_path
         self._started[key] = time.monotonic()
         self._bars[key] = self._progress.add_task(plan.name, total=1.0, note="starting")
 
@@ -58,11 +59,11 @@ class BenchProgress:
         note = f"task {event['task'] + 1}/{event['tasks']}"
         if "epoch" in event:
             note += f", epoch {event['epoch'] + 1}/{event['epochs']}, loss {event['loss']:.3f}"
-        self._progress.update(self._bars[plan.pending.key], completed=event["done"], note=note)
+        self._progress.update(self._bars[plan.record_path], completed=event["done"], note=note)
         self._update_total()
 
     def _end(self, plan: RunPlan, event: dict[str, Any]) -> None:
-        key = plan.pending.key
+        key = plan.record_path
         self._finished += 1
         self._progress.remove_task(self._bars.pop(key))
         self._update_total()

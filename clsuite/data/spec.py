@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class DatasetSpec(BaseModel):
@@ -17,4 +17,4 @@ class DatasetSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     path: str | None = None
-    train_per_class: int | None = None
+    train_per_class: int | None = Field(default=None, ge=1)

@@ -208,7 +208,8 @@ class Learner(L.LightningModule):
         self.optimizer_policy.keep(self, optimizer.optimizer)  # type: ignore[union-attr]
 
     def _check_finite(self, loss: Tensor, batch_idx: int) -> None:
-        if (self.device.type == "cpu" or batch_idx % 25 == 0) and not torch.isfinite(loss):
+        looks = self.device.type == "cpu" or batch_idx % 25 == 0 or self.trainer.is_last_batch
+        if looks and not torch.isfinite(loss):
             task, epoch = self.task.index if self.task else -1, self.current_epoch
             raise UserError(
                 f"the loss is {loss.item()} in task {task}, epoch {epoch}, step {batch_idx}: "

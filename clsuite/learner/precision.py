@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import torch
 
+from clsuite.errors import UserError
+
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -24,7 +26,12 @@ def resolve_precision(asked: str, device: torch.device) -> Precision:
     Args:
         asked: ``auto``, ``32``, ``bf16`` or ``16``.
         device: Where the run computes.
+
+    Raises:
+        UserError: If the device cannot compute in it.
     """
+    if asked == "16" and device.type == "cpu":
+        raise UserError("precision 16 needs a GPU: use bf16, 32 or auto on the CPU")
     if asked == "auto":
         asked = "bf16" if native_bf16(device) else "32"
     names: dict[str, Precision] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}

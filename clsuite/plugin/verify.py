@@ -1,4 +1,4 @@
-"""Imports foreign plugins once, in another process, to see whether they work; answers are kept by source hash."""
+"""Imports foreign plugins once, in another process, to see whether they work; successes are remembered."""
 
 from __future__ import annotations
 
@@ -32,18 +32,21 @@ def import_problems(plugins: Sequence[PluginInfo], cache: Path) -> dict[str, str
 
     Args:
         plugins: Foreign plugins whose source could be read.
-        cache: Folder in which answers are kept.
+        cache: Folder in which is kept which plugins have been imported well.
 
     Returns:
-        The problem of each plugin by name; empty where there is none.
+        The problem of each plugin that has one, by name.
     """
-    files = {plugin.name: cache / "plugins" / f"{_key(plugin)}.json" for plugin in plugins}
+    files = {plugin.name: cache / "plugins" / f"{_key(plugin)}.txt" for plugin in plugins}
     unknown = [plugin for plugin in plugins if not files[plugin.name].is_file()]
-    if unknown:
-        for plugin, problem in zip(unknown, _import_all(unknown), strict=True):
-            with atomic_path(files[plugin.name]) as temporary:
-                temporary.write_text(json.dumps(problem), encoding="utf-8")
-    return {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items()}
+    if not unknown:
+        return {}
+    problems = {plugin.name: problem for plugin, problem in zip(unknown, _import_all(unknown), strict=True)}
+    for name, problem in problems.items():
+        if not problem:
+            with atomic_path(files[name]) as temporary:
+                temporary.write_text("imports\n", encoding="utf-8")
+    return {name: problem for name, problem in problems.items() if problem}
 
 
 def _key(plugin: PluginInfo) -> str:

@@ -10,6 +10,8 @@ from clsuite.metrics import Counts
 from clsuite.records.canonical import sha256_of
 
 SCHEMA_VERSION = 1
+RESULTS_VERSION = 1
+"""Raised when a change to the framework itself changes results, so that older records are not taken for current."""
 Status = Literal["done", "failed", "timeout", "interrupted"]
 Protocol = Literal["class_incremental", "task_aware"]
 
@@ -121,7 +123,7 @@ class RunRecord(_Model):
     def make_key(config: dict[str, Any], plugins: list[PluginEntry], seed: int, fingerprint: str) -> str:
         """The run key: what decides the result, and nothing else (no device, path or number of jobs)."""
         parts = {
-            "schema": SCHEMA_VERSION,
+            "results": RESULTS_VERSION,
             "config": config,
             "plugins": [plugin.model_dump(exclude={"distribution"}) for plugin in plugins],
             "seed": seed,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from clsuite.report.summary import COLUMNS, INTRANSIGENCE, TASK_AWARE, Row
@@ -27,7 +28,9 @@ def results_table(rows: Sequence[Row], title: str) -> Table:
 
     Accuracies and their differences are in per cent.
     """
-    table = Table(title=title, caption="accuracies in %, mean ± 95 % interval over seeds; ↑ higher is better, ↓ lower")
+    table = Table(
+        title=escape(title), caption="accuracies in %, mean ± 95 % interval over seeds; ↑ higher is better, ↓ lower"
+    )
     table.add_column("method", no_wrap=True)
     for name in SHOWN:
         arrow = {True: " ↑", False: " ↓", None: ""}[COLUMNS[name].higher_is_better]
@@ -36,7 +39,7 @@ def results_table(rows: Sequence[Row], title: str) -> Table:
     best = {name: _best(rows, name) for name in SHOWN}
     for row in rows:
         cells = [_cell(row, name, row.method in best[name]) for name in SHOWN]
-        table.add_row(row.method, *cells, str(len(row.seeds)))
+        table.add_row(escape(row.method), *cells, str(len(row.seeds)))
     return table
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from clsuite.errors import UserError
@@ -21,41 +21,48 @@ class Standing:
 
     Attributes:
         plans: All runs, in the order seed by seed.
-        done: Finished records by run key.
+        done: Finished records by their path (two methods that do the same share a key, but not a record).
+        untrusted: Files that stand where a record should and cannot be trusted; set aside before their runs.
     """
 
     plans: Sequence[RunPlan]
-    done: dict[str, RunRecord]
+    done: dict[Path, RunRecord]
+    untrusted: list[Path] = field(default_factory=list)
 
     @property
     def missing(self) -> list[RunPlan]:
         """The runs that are not done."""
-        return [plan for plan in self.plans if plan.pending.key not in self.done]
+        return [plan for plan in self.plans if plan.record_path not in self.done]
 
 
 def take_stock(plans: Sequence[RunPlan], warn: Warn) -> Standing:
-    """Look which runs are done; a record that cannot be trusted is set aside with a warning, and its run done again."""
-    done = {}
+    """Look which runs are done; a record that cannot be trusted is warned of, and its run is to be done again."""
+    standing = Standing(plans, {})
     for plan in plans:
-        record = _trusted(plan, warn)
-        if record is not None and record.status == "done":
-            done[plan.pending.key] = record
-    return Standing(plans, done)
+        if not plan.record_path.exists():
+            continue
+        try:
+            record = _trusted(plan)
+        except RecordError as error:
+            standing.untrusted.append(plan.record_path)
+            warn(f"{error}. It will be kept as '{_aside(plan.record_path).name}', and the run done again.")
+            continue
+        if record.status == "done":
+            standing.done[plan.record_path] = record
+            if plan.save_model and not plan.beside(".pt").exists():
+                warn(f"{plan.name} is done, but without its model: add --force to train it again")
+    return standing
 
 
-def _trusted(plan: RunPlan, warn: Warn) -> RunRecord | None:
-    if not plan.record_path.exists():
-        return None
-    try:
-        record = read_record(plan.record_path)
-        if record.key == plan.pending.key == record.recomputed_key():
-            return record
-        raise RecordError(f"the record '{plan.record_path}' was edited: its key does not follow from its content")
-    except RecordError as error:
-        aside = plan.record_path.with_suffix(".unreadable")
-        os.replace(plan.record_path, aside)
-        warn(f"{error}. It is kept as '{aside.name}', and the run is done again.")
-        return None
+def _trusted(plan: RunPlan) -> RunRecord:
+    record = read_record(plan.record_path)
+    if record.key == plan.pending.key == record.recomputed_key():
+        return record
+    raise RecordError(f"the record '{plan.record_path}' was edited: its key does not follow from its content")
+
+
+def _aside(path: Path) -> Path:
+    return path.with_suffix(".unreadable")
 
 
 def run_missing(standing: Standing, slots: Sequence[str], timeout: float | None, listener: Listener) -> None:
@@ -76,6 +83,8 @@ def run_missing(standing: Standing, slots: Sequence[str], timeout: float | None,
     _check_writable(missing[0].record_path.parent.parent)
     pool = Pool(slots, timeout)
     pool.check(missing)
+    for path in standing.untrusted:
+        os.replace(path, _aside(path))
     pool.run(missing, listener)
 
 

@@ -35,6 +35,7 @@ def execute(plan: RunPlan, report: Report) -> RunRecord:
     try:
         stream = build_stream(plan, report)
         environment = describe_environment(stream.device, training.precision, training.threads)
+        environment["normalisation"] = _normalisation(stream)
         if stream.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(stream.device)
         stream.run()
@@ -104,6 +105,14 @@ def _cost(stream: Stream) -> CostEntry:
         forward_flops_per_image=flops,
         training_flops=0 if learner.frozen else 3 * flops * samples,
     )
+
+
+def _normalisation(stream: Stream) -> dict[str, list[float]]:
+    """Mean and standard deviation, of values in [0, 1], that the backbone's input is normalised with."""
+    normalise = stream.learner.backbone.normalise
+    return {
+        name: [round(float(value) / 255, 6) for value in getattr(normalise, name).flatten()] for name in ("mean", "std")
+    }
 
 
 def _peak_memory(device: torch.device) -> int:

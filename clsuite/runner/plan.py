@@ -96,15 +96,22 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     root = options.data_root
     weights = find_weights(spec.backbone, [folder] if root is None else [root, folder])
     table = load_table(spec.dataset, spec.backbone.image_size, root)
-    plans = []
-    for seed in options.seeds or spec.seeds:
+    plans: list[RunPlan] = []
+    for seed in dict.fromkeys(options.seeds or spec.seeds):
         scenario = build_scenario(table, spec.scenario, seed, spec.dataset.train_per_class)
         scenario = scenario.first(options.limit_tasks) if options.limit_tasks else scenario
         for name, (plugins, training) in methods.items():
             training = _override(training, options.training or {}, "the command line")
-            pending = _pending(spec, options, scenario, name, seed, plugins, training, weights)
+            try:
+                pending = _pending(spec, options, scenario, name, seed, plugins, training, weights)
+            except (TypeError, ValueError) as error:  # a value that JSON has not
+                raise UserError(
+                    f"method '{name}' has a value that no record can hold (such as .inf): {error}"
+                ) from error
             path = options.out / spec.name / _file_name(name) / f"seed{seed}-{pending.key[:12]}.json"
             infos = tuple(info for info, _ in plugins)
+            if any(plan.record_path == path for plan in plans):
+                raise UserError(f"two methods would write '{path}': give '{name}' another name")
             plans.append(RunPlan(pending, infos, weights, spec.dataset, path, root, options.device, options.save_model))
     return plans
 
@@ -121,6 +128,8 @@ def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Metho
         for use in chosen[name].plugins:
             if use.name not in catalog():
                 raise did_you_mean("plugin", use.name, {*catalog(), *spec.methods})
+    if not chosen:
+        raise UserError("--methods names no method")
     return chosen
 
 

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
 from typing import Any
 
 from clsuite.errors import UserError
-from clsuite.records import write_record
+from clsuite.records import read_record, write_record
 from clsuite.runner import worker_entry
 from clsuite.runner.plan import RunPlan
 
@@ -29,7 +30,13 @@ class _Running:
     process: ForkServerProcess
     connection: Connection
     started: float
+    before: int = 0
     status: str = ""
+
+    def status_on_disk(self) -> str:
+        """The status of the record that the run itself has written; empty where it has written none."""
+        path = self.plan.record_path
+        return read_record(path).status if _inode(path) != self.before else ""
 
 
 class Pool:
@@ -71,13 +78,15 @@ class Pool:
                 while waiting and len(running) < len(self._slots):
                     plan = replace(waiting.pop(0), device=self._free_slot(running))
                     listener(plan, {"kind": "start"})
-                    running.append(self._start(worker_entry.run, plan))
+                    before = _inode(plan.record_path)
+                    running.append(replace(self._start(worker_entry.run, plan), before=before))
                 for one in self._step(running, listener):
                     running.remove(one)
         except KeyboardInterrupt:
             for one in running:
                 _kill(one)
-                write_record(one.plan.pending, one.plan.record_path)
+                if not one.status_on_disk():
+                    write_record(one.plan.pending, one.plan.record_path)
             raise
 
     def _free_slot(self, running: Sequence[_Running]) -> str:
@@ -115,6 +124,7 @@ class Pool:
         one.process.join(timeout=30)
         for event in _events(one.connection):
             one.status = event["status"] if event["kind"] == "end" else one.status
+        one.status = one.status or one.status_on_disk()
         if not one.status:
             one.status = "timeout" if late else "failed"
             reason = f"stopped after {self._timeout} s" if late else _how_it_ended(one.process.exitcode)
@@ -142,6 +152,11 @@ def _events(connection: Connection) -> list[dict[str, Any]]:
     except (EOFError, OSError):
         pass
     return events
+
+
+def _inode(path: Path) -> int:
+    """Which file stands at a path; every atomic write puts another one there."""
+    return path.stat().st_ino if path.exists() else 0
 
 
 def _kill(one: _Running) -> None:

@@ -28,7 +28,7 @@ class BenchmarkSpec(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str = Field(pattern=r"^[\w.-]+$")
+    name: str = Field(pattern=r"^\w[\w.-]*$")
     title: str = ""
     tier: str = "own"
     dataset: DatasetSpec

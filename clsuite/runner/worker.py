@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from clsuite.errors import UserError
+from clsuite.learner.precision import resolve_precision
 from clsuite.runner.build import build_learner
 from clsuite.runner.execute import execute
 from clsuite.runner.plan import RunPlan
@@ -40,9 +41,8 @@ def check_worker(plans: Sequence[RunPlan], connection: Connection) -> None:
 
 def _complaint(plans: Sequence[RunPlan]) -> str:
     try:
-        if plans:
-            find_device(plans[0].device)
         for plan in {plan.pending.method: plan for plan in plans}.values():
+            resolve_precision(plan.pending.config["training"]["precision"], find_device(plan.device))
             with torch.device("cpu"):
                 build_learner(plan.pending, plan.plugins, plan.weights)
     except UserError as error:

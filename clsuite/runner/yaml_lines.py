@@ -27,7 +27,7 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
         content = yaml.SafeLoader("").construct_document(node) if node else {}
     except OSError as error:
         raise UserError(f"cannot read '{path}': {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"'{path}' is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(node, yaml.MappingNode):
         raise UserError(f"'{path}' must be a mapping such as 'name: ...'")

@@ -62,7 +62,7 @@ class Stream:
             self._save(task.index + 1)
 
     def _learn(self, task: Task) -> None:
-        torch.manual_seed(derive_seed(self.learner.seed, "task", task.index))
+        L.seed_everything(derive_seed(self.learner.seed, "task", task.index), verbose=False)
         progress = ProgressReporter(self.report, task.index, len(self.scenario.tasks))
         trainer = make_trainer(self.learner.options, self.device, [*self.learner.plugins, self.matrix, progress])
         started = time.perf_counter()

@@ -50,8 +50,8 @@ class ProgressReporter(L.Callback):
 def make_trainer(options: TrainingSpec, device: torch.device, callbacks: Sequence[L.Callback]) -> L.Trainer:
     """Make the trainer of one task: no logger, no checkpoints of its own, nothing printed.
 
-    Deterministic algorithms also overwrite all memory that they allocate, which takes 3 % of a ViT's step and changes
-    no result; that is switched off.
+    PyTorch's deterministic mode also overwrites all memory that is allocated, which takes time and changes no result;
+    that is switched off.
     """
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     for name in ("lightning.pytorch", "lightning.fabric"):

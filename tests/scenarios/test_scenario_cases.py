@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
 from clsuite.scenarios import ScenarioSpec, build_scenario
+from clsuite.scenarios.scenario import fingerprint_parts
 
 MAKE_TABLE = """
 import numpy as np
@@ -156,6 +157,20 @@ def test_the_fingerprint_of_a_task_sees_only_that_task() -> None:
     other = build_scenario(replace(table, digests=digests), SPEC, 0)
     same = [one.fingerprint == two.fingerprint for one, two in zip(base.tasks, other.tasks, strict=True)]
     assert same == [True, True, False, True, True]
+
+
+def test_the_fingerprint_of_parts_by_its_ingredients() -> None:
+    table, rows = make_table(), np.arange(6)
+    base = fingerprint_parts(table, table.labels, (rows[:3], rows[3:]))
+    assert fingerprint_parts(table, table.labels, (rows[:3], rows[3:])) == base
+    assert fingerprint_parts(table, table.labels + 1, (rows[:3], rows[3:])) != base
+    assert fingerprint_parts(table, table.labels, (rows[:2], rows[2:])) != base
+    assert fingerprint_parts(table, table.labels, (rows[3:], rows[:3])) != base
+    nothing = rows[:0]
+    assert fingerprint_parts(table, table.labels, (rows, nothing)) != fingerprint_parts(
+        table, table.labels, (nothing, rows)
+    )
+    assert fingerprint_parts(table, table.labels, (rows[[1, 0, 2]], rows[3:])) != base
 
 
 def test_pixels_have_no_part_in_the_fingerprint() -> None:

@@ -234,4 +234,6 @@ def test_automatic_precision_is_what_the_processor_has() -> None:
 
     device = torch.device("cpu")
     assert resolve_precision("auto", device) == ("bf16-mixed" if native_bf16(device) else "32-true")
-    assert resolve_precision("16", device) == "16-mixed"
+    assert resolve_precision("16", torch.device("cuda")) == "16-mixed"
+    with pytest.raises(UserError, match="precision 16 needs a GPU"):
+        resolve_precision("16", device)
