@@ -5,15 +5,24 @@ from __future__ import annotations
 import pytest
 import torch
 
+from clsuite.errors import UserError
 from clsuite.learner import precision
 from clsuite.learner.precision import autocast, native_bf16, resolve_precision
 
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize(("asked", "got"), [("32", "32-true"), ("bf16", "bf16-mixed"), ("16", "16-mixed")])
-def test_what_is_asked_for_by_name(asked: str, got: str) -> None:
-    assert resolve_precision(asked, CPU) == got
+@pytest.mark.parametrize(
+    ("asked", "device", "got"),
+    [("32", "cpu", "32-true"), ("bf16", "cpu", "bf16-mixed"), ("16", "cuda", "16-mixed"), ("32", "cuda", "32-true")],
+)
+def test_what_is_asked_for_by_name(asked: str, device: str, got: str) -> None:
+    assert resolve_precision(asked, torch.device(device)) == got
+
+
+def test_half_precision_needs_a_gpu() -> None:
+    with pytest.raises(UserError, match="precision 16 needs a GPU: use bf16, 32 or auto"):
+        resolve_precision("16", CPU)
 
 
 @pytest.mark.parametrize(("native", "got"), [(True, "bf16-mixed"), (False, "32-true")])

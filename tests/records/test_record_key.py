@@ -56,8 +56,8 @@ def test_the_order_of_plugins_changes_the_key(record: RunRecord) -> None:
     assert len(keys) == 2
 
 
-def test_the_schema_changes_the_key(record: RunRecord, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_module, "SCHEMA_VERSION", record_module.SCHEMA_VERSION + 1)
+def test_the_version_of_the_results_changes_the_key(record: RunRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_module, "RESULTS_VERSION", record_module.RESULTS_VERSION + 1)
     assert record.recomputed_key() != record.key
 
 

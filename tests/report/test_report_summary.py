@@ -165,6 +165,11 @@ def test_the_same_records_give_the_same_text(records: list[RunRecord]) -> None:
     assert render(records[::-1]) == text
 
 
+def test_names_are_shown_as_they_are(records: list[RunRecord]) -> None:
+    named = [record.model_copy(update={"method": "x(sizes=[red])"}) for record in of(records, "replay")]
+    assert "x(sizes=[red])" in render(named)
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

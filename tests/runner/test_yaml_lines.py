@@ -99,6 +99,7 @@ def test_mistakes_are_found_in_their_line(path: Path, old: str, new: str, messag
         ("a: 1\n\tb: 2", r"is not YAML: .*line 2"),
         ("a: !!python/object/apply:os.getcwd []", r"is not YAML: .*line 1"),
         ("a: !own 3", r"is not YAML: .*line 1"),
+        ("a: 2020-13-45", r"is not YAML: month must be in"),
         ("a: *nowhere", r"is not YAML: .*nowhere"),
         ("? [1, 2]\n: 3\n? {a: 1}\n: 4", r"is not YAML: .*unhashable key.*line 1"),
         ("a: 1\n---\nb: 2", r"is not YAML: .*line 2"),
