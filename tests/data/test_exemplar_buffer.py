@@ -54,8 +54,8 @@ def test_it_keeps_all_while_there_is_room(policy: Policy) -> None:
 
 
 def test_a_reservoir_is_a_uniform_sample_of_all_that_was_offered() -> None:
-    """Chunks of other sizes, 20 samples, capacity 5, 1500 buffers: each sample is kept in a quarter of them."""
-    trials, samples, capacity = 1500, 20, 5
+    """Chunks of other sizes, 20 samples, capacity 5, 800 buffers: each sample is kept in a quarter of them."""
+    trials, samples, capacity = 800, 20, 5
     kept = np.zeros(samples)
     for trial in range(trials):
         buffer = ExemplarBuffer(capacity, "reservoir")
@@ -106,7 +106,7 @@ def test_a_reservoir_is_not_balanced_and_a_balanced_buffer_is() -> None:
 
 
 def test_a_class_is_a_uniform_sample_of_its_own() -> None:
-    trials, kept = 1000, np.zeros(8)
+    trials, kept = 600, np.zeros(8)
     for trial in range(trials):
         buffer = ExemplarBuffer(4, "class_balanced")
         offer(buffer, range(4), [0] * 4, trial)
