@@ -132,7 +132,7 @@ def test_an_output_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.
     [
         (["bench", "quickstart", "--epochs", "x"], "clsuite bench: --epochs is 'x', but must be a value of type int"),
         (
-            ["bench", "quickstart", "--method", "x"],
+            ["bench", "quickstart", "--methodss", "x"],
             "clsuite bench: unknown option '--methodss'. Did you mean '--methods'",
         ),
         (["bench", "quickstart", "--precision", "64"], "clsuite bench: unknown precision: '64'. "),
