@@ -42,6 +42,9 @@ def execute(plan: RunPlan, report: Report) -> RunRecord:
         record = _finished(plan, stream).model_copy(
             update={"environment": environment, "seconds": time.perf_counter() - started}
         )
+        if plan.save_model:
+            save_model(stream.learner, record, plan.beside(".pt"))
+        write_predictions(plan.beside(".npz"), stream.matrix.arrays())
     except Exception as error:
         text = f"UserError: {error}" if isinstance(error, UserError) else traceback.format_exc()
         record = plan.pending.model_copy(
@@ -49,9 +52,6 @@ def execute(plan: RunPlan, report: Report) -> RunRecord:
         )
         write_record(record, plan.record_path)
         return record
-    if plan.save_model:
-        save_model(stream.learner, record, plan.beside(".pt"))
-    write_predictions(plan.beside(".npz"), stream.matrix.arrays())
     write_record(record, plan.record_path)
     plan.beside(".ckpt").unlink(missing_ok=True)
     return record

@@ -31,10 +31,26 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
         raise UserError(f"'{path}' is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(node, yaml.MappingNode):
         raise UserError(f"'{path}' must be a mapping such as 'name: ...'")
+    _refuse_doubles(path, node)
     try:
         return model.model_validate(content)
     except ValidationError as error:
         raise UserError(_explain(path, node, model, error.errors()[0])) from error
+
+
+def _refuse_doubles(path: Path, node: yaml.Node) -> None:
+    """YAML takes the last of two equal keys in silence; here the second is a mistake."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_doubles(path, item)
+    if isinstance(node, yaml.MappingNode):
+        first: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in first:
+                raise UserError(f"{path}:{line}: the key '{key.value}' stands in line {first[key.value]} already")
+            first[str(key.value)] = line
+            _refuse_doubles(path, value)
 
 
 def _explain(path: Path, root: yaml.Node, model: type[BaseModel], error: ErrorDetails) -> str:

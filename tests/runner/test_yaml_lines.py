@@ -75,6 +75,8 @@ def test_a_good_file(path: Path) -> None:
         ("dataset: {name: digits}", "dataset: digits", r"b\.yaml:3: dataset: .*, not 'digits'"),
         ("      - replay: {capacity: 5}", "      - 7", r"b\.yaml:19: methods\.own\.plugins\.0: .*, not 7"),
         ("    training: {", "    trainign: {", r"b\.yaml:20: unknown key 'methods\.own\.trainign'\. .* 'training'\?"),
+        ("seeds: [0, 1]", "seeds: [0]\nname: other", r"b\.yaml:14: the key 'name' stands in line 2 already"),
+        ("  both: lwf", "  plain: lwf", r"b\.yaml:16: the key 'plain' stands in line 15 already"),
         ("  plain: finetune", "  plain: replay(", r"b\.yaml:15: methods\.plain: cannot read the method 'replay\('"),
         (
             "      - replay: {capacity: 5}",
