@@ -24,6 +24,7 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
     """
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        _refuse_doubles(path, node)
         content = yaml.SafeLoader("").construct_document(node) if node else {}
     except OSError as error:
         raise UserError(f"cannot read '{path}': {error.strerror or error}") from error
@@ -31,15 +32,14 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
         raise UserError(f"'{path}' is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(node, yaml.MappingNode):
         raise UserError(f"'{path}' must be a mapping such as 'name: ...'")
-    _refuse_doubles(path, node)
     try:
         return model.model_validate(content)
     except ValidationError as error:
         raise UserError(_explain(path, node, model, error.errors()[0])) from error
 
 
-def _refuse_doubles(path: Path, node: yaml.Node) -> None:
-    """YAML takes the last of two equal keys in silence; here the second is a mistake."""
+def _refuse_doubles(path: Path, node: yaml.Node | None) -> None:
+    """YAML takes the last of two equal keys in silence; here the second is a mistake. (Merge keys are still as written.)"""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
             _refuse_doubles(path, item)
