@@ -39,18 +39,20 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
 
 
 def _refuse_doubles(path: Path, node: yaml.Node | None) -> None:
-    """YAML takes the last of two equal keys in silence; here the second is a mistake. (Merge keys are still as written.)"""
+    """YAML takes the last of two equal keys in silence; here the second is a mistake."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
             _refuse_doubles(path, item)
     if isinstance(node, yaml.MappingNode):
         first: dict[str, int] = {}
         for key, value in node.value:
+            _refuse_doubles(path, value)
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # such a key is refused when the mapping is built
             line = key.start_mark.line + 1
             if key.value in first:
                 raise UserError(f"{path}:{line}: the key '{key.value}' stands in line {first[key.value]} already")
-            first[str(key.value)] = line
-            _refuse_doubles(path, value)
+            first[key.value] = line
 
 
 def _explain(path: Path, root: yaml.Node, model: type[BaseModel], error: ErrorDetails) -> str:
