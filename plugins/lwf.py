@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsuite.learner.learner import Learner, Step
-from clsuite.learner.loss import classification_loss
+from clsuite.learner.warmup import warm_up_head
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Task
 
@@ -58,23 +58,8 @@ class LwF(Plugin):
             len(task.train), device=features.device
         )
         if grown:
-            self._warm_up(learner, task, features)
-
-    def _warm_up(self, learner: Learner, task: Task, features: Tensor) -> None:
-        labels = learner.labels_of(task.train)
-        parameters = list(learner.head.groups[-1].parameters())
-        optimizer = torch.optim.Adam(parameters, lr=self.warmup_lr)
-        generator = torch.Generator().manual_seed(learner.generator("lwf").initial_seed())
-        for _ in range(self.warmup_epochs):
-            order = torch.randperm(len(labels), generator=generator).to(labels.device)
-            for rows in order.split(learner.options.batch_size):
-                logits = learner.head(features[rows])
-                loss = classification_loss(logits, labels[rows], learner.options.loss, task.classes)
-                for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-                    parameter.grad = gradient
-                optimizer.step()
-        for parameter in parameters:
-            parameter.grad = None
+            generator = torch.Generator().manual_seed(learner.generator("lwf").initial_seed())
+            warm_up_head(learner, task, features, epochs=self.warmup_epochs, lr=self.warmup_lr, generator=generator)
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """Distillation on the old classes: alpha * T^2 * KL(teacher || student), mean over the task's own samples."""

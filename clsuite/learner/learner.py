@@ -97,6 +97,11 @@ class Learner(L.LightningModule):
         for plugin in self.plugins:
             plugin.on_task_end(self, task)
 
+    def leave_task(self, task: Task) -> None:
+        """Let the plugins make ready for the next task."""
+        for plugin in self.plugins:
+            plugin.before_next_task(self, task)
+
     def restore(self, tasks: int, head_sizes: Sequence[int]) -> None:
         """Create again what the first tasks created, so that saved state fits."""
         for size in head_sizes:
@@ -122,6 +127,11 @@ class Learner(L.LightningModule):
         trained = (*self.backbone.parameters(), *self.plugin_modules.parameters())
         return not any(parameter.requires_grad for parameter in trained)
 
+    @property
+    def from_features(self) -> bool:
+        """Whether training needs no images: the features are fixed and nothing is augmented."""
+        return self.frozen and self.options.augment == "none"
+
     def features_of(self, rows: NDArray[np.int64]) -> Tensor:
         """Features ``[len(rows), width]`` of table rows: no augmentation, no gradient; kept while frozen."""
         with self.autocast():
@@ -144,6 +154,15 @@ class Learner(L.LightningModule):
             return self.store.lookup(batch.rows)
         features: Tensor = self.backbone(batch.images)
         return features
+
+    def rehearse(self, batch: Batch) -> Step:
+        """A forward pass of its own over exemplars (``buffer.batch``): normalised, augmented, with gradient."""
+        batch = batch.to(next(self.backbone.parameters()).device)
+        if batch.images is not None:
+            batch = batch.with_images(self._augment(self.backbone.normalise(batch.images), self._generator))
+        with self.autocast():
+            features = self.encode(batch)
+            return Step(batch, features, self.head(features))
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The run's precision for work outside the trainer."""

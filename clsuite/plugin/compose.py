@@ -53,6 +53,7 @@ def _check_pair(plugin: Named, other: Named) -> None:
             raise UserError(f"'{name}' and '{other[0]}' cannot be combined: {reason}")
     if source.traits.gradient_free:
         idle = [hook for hook in TRAINING if hook in other[1].methods]
+        idle += ["all"] if "gradient" in other[1].traits.needs else []
         if idle:
             raise UserError(
                 f"'{name}' and '{other[0]}' cannot be combined: '{name}' takes no gradient steps, "

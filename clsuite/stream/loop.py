@@ -59,6 +59,8 @@ class Stream:
         done = self._resume()
         for task in self.scenario.tasks[done:]:
             self._learn(task)
+            if task is not self.scenario.tasks[-1]:
+                self.learner.leave_task(task)
             self._save(task.index + 1)
 
     def _learn(self, task: Task) -> None:
@@ -96,7 +98,7 @@ class Stream:
         learner, rows = self.learner, task.train
         for plugin in learner.plugins:
             rows = plugin.training_rows(learner, task, rows)
-        from_features = learner.frozen and learner.options.augment == "none"
+        from_features = learner.from_features
         if from_features:
             for seen in self.scenario.tasks[: task.index + 1]:
                 learner.features_of(seen.train)

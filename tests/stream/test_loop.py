@@ -20,7 +20,15 @@ from clsuite_plugins.finetune import Finetune
 from clsuite_plugins.lwf import LwF
 from clsuite_plugins.replay import Replay
 
+SMALL: dict[str, dict[str, Any]] = {
+    "block_expansion": {"blocks": 1},
+    "fpf": {"steps": 5},
+    "kfpf": {"steps": 5, "alpha": 0.5},
+    "ranpac": {"projection": 300},
+    "saft": {"share": 0.01, "rescore": "task"},
+}
 METHODS = [*sorted(catalog()), "lwf+replay", "replay:herding", "linear_probe+replay", "finetune:carry"]
+METHODS += ["replay+fpf", "der+momentum", "block_expansion+joint", "joint+block_expansion"]
 
 
 def plugins_of(method: str) -> tuple[list[Plugin], dict[str, Any]]:
@@ -29,7 +37,7 @@ def plugins_of(method: str) -> tuple[list[Plugin], dict[str, Any]]:
         return [Replay(capacity=10, buffer="herding")], {}
     if method == "finetune:carry":
         return [Finetune()], {"recreate_optimizer": False}
-    return [load_class(catalog()[name])() for name in method.split("+")], {}
+    return [load_class(catalog()[name])(**SMALL.get(name, {})) for name in method.split("+")], {}
 
 
 class _StopError(Exception):
@@ -177,7 +185,7 @@ def test_a_task_without_steps_is_an_error(make_stream: Any) -> None:
 def test_predictions_do_not_depend_on_the_batch(method: str, make_stream: Any, scenario: Scenario) -> None:
     from clsuite.runner.model_file import TrainedModel
 
-    stream = make_stream(load_class(catalog()[method])())
+    stream = make_stream(plugins_of(method)[0][0])
     stream.run()
     model = TrainedModel(stream.learner, scenario.classes)
     rows = np.concatenate([task.test for task in scenario.tasks])
@@ -189,7 +197,7 @@ def test_predictions_do_not_depend_on_the_batch(method: str, make_stream: Any, s
 
 @pytest.mark.parametrize("method", sorted(catalog()))
 def test_declared_stores_are_true(method: str, make_stream: Any) -> None:
-    plugin = load_class(catalog()[method])()
+    plugin = plugins_of(method)[0][0]
     stream = make_stream(plugin)
     stream.run()
     assert set(plugin.stored_bytes()) == set(plugin.traits.stores)
@@ -222,7 +230,7 @@ def test_replay_forgets_less_than_finetuning_and_lwf_composes(make_stream: Any) 
 def test_bf16_learns_as_well(method: str, make_stream: Any) -> None:
     finals = {}
     for precision in ("32", "bf16"):
-        stream = make_stream(load_class(catalog()[method])(), precision=precision, epochs=2)
+        stream = make_stream(plugins_of(method)[0][0], precision=precision, epochs=2)
         stream.run()
         assert next(stream.learner.parameters()).dtype == torch.float32
         finals[precision] = stream.matrix.counts().of("class_incremental").accuracy.diagonal().mean()
