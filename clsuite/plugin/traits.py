@@ -14,7 +14,7 @@ class Traits:
         needs: Of the backbone or the stream: ``vit``, ``clip``, ``task_id`` (the task at test time); of the
             method: ``gradient`` (it does nothing where no gradient steps are taken).
         stores: What is kept between tasks: ``exemplars``, ``logits``, ``importances``, ``prototypes``, ``statistics``,
-            ``weights``, ``masks``, ``blocks``, ``all data``.
+            ``weights``, ``masks``, ``blocks``, ``modules``, ``all data``.
         forbids: What other plugins of the method must not store or do (an entry of their `stores`, or the name of a
             hook of theirs), with the reason.
         scenarios: Kinds of stream that it can learn.

@@ -23,12 +23,20 @@ from clsuite_plugins.replay import Replay
 SMALL: dict[str, dict[str, Any]] = {
     "block_expansion": {"blocks": 1},
     "fpf": {"steps": 5},
+    "lae": {"blocks": "all", "frozen_epochs": 1, "decay": 0.9},
     "kfpf": {"steps": 5, "alpha": 0.5},
     "ranpac": {"projection": 300},
     "saft": {"share": 0.01, "rescore": "task"},
 }
 METHODS = [*sorted(catalog()), "lwf+replay", "replay:herding", "linear_probe+replay", "finetune:carry"]
-METHODS += ["replay+fpf", "der+momentum", "block_expansion+joint", "joint+block_expansion"]
+METHODS += [
+    "replay+fpf",
+    "der+momentum",
+    "pet+replay",
+    "lae+replay+fpf",
+    "block_expansion+joint",
+    "joint+block_expansion",
+]
 
 
 def plugins_of(method: str) -> tuple[list[Plugin], dict[str, Any]]:
