@@ -14,6 +14,7 @@ from clsuite.plugin import Plugin
 from clsuite.scenarios import Scenario
 from clsuite_plugins.lae import LAE
 from clsuite_plugins.pet import Pet
+from clsuite_plugins.s_pet import SPet
 
 KINDS = ("lora", "adapter", "prefix", "prompt")
 
@@ -119,3 +120,57 @@ def test_local_cross_entropy_leaves_old_heads_alone(make_stream: Any) -> None:
     make_stream(LAE(size=2, blocks="all", frozen_epochs=0), Look(), loss="local").run()
     assert torch.equal(first[0], first[1])
     assert torch.equal(first[1], first[2])
+
+
+@pytest.mark.parametrize("pet", KINDS)
+def test_s_pet_gives_each_image_the_module_of_the_nearest_centroid(
+    pet: Any, make_stream: Any, scenario: Scenario
+) -> None:
+    plugin = SPet(pet=pet, size=2, clusters=2)
+    stream = make_stream(plugin, loss="local", epochs=2)
+    stream.run()
+    learner = stream.learner.eval()
+    assert len(plugin.modules) == 3
+    assert plugin._owners.tolist() == [0, 0, 1, 1, 2, 2]
+    rows = scenario.tasks[1].test[:6]
+    batch = gather(scenario.table, scenario.labels, rows)
+    batch = batch.with_images(learner.backbone.normalise(batch.images))
+    with torch.no_grad():
+        answer = learner.predict_logits(batch)
+        for module in plugin.modules:
+            module.enabled = False
+        query = torch.nn.functional.normalize(learner.backbone(batch.images), dim=1)
+        for position in range(len(rows)):
+            distance = (plugin._centroids - query[position]).square().sum(dim=1)
+            module = plugin.modules[plugin._owners[distance.argmin()]]
+            with module.switched(True):
+                expected = learner.head(learner.backbone(batch.images[position : position + 1]))[0]
+            torch.testing.assert_close(answer[position], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_s_pet_computes_each_query_once(make_stream: Any, scenario: Scenario) -> None:
+    plugin = SPet(size=2)
+    stream = make_stream(plugin, loss="local")
+    seen: list[int] = []
+
+    def count(module: Any, inputs: Any, output: Any) -> None:
+        if not any(pet.enabled for pet in plugin.modules):
+            seen.append(len(output))
+
+    stream.learner.backbone.register_forward_hook(count)
+    stream.run()
+    assert sum(seen) == sum(len(task.train) + len(task.test) for task in scenario.tasks)
+
+
+def test_a_model_that_is_given_images_of_its_own_answers_the_same(make_stream: Any, scenario: Scenario) -> None:
+    plugin = SPet(size=2)
+    stream = make_stream(plugin, loss="local")
+    stream.run()
+    learner = stream.learner.eval()
+    batch = gather(scenario.table, scenario.labels, scenario.tasks[0].test[:8])
+    batch = batch.with_images(learner.backbone.normalise(batch.images))
+    unknown = torch.full((8,), -1)
+    with torch.no_grad():
+        known = learner.predict_logits(batch)
+        elsewhere = learner.predict_logits(type(batch)(batch.images, unknown, unknown, unknown > 0))
+    torch.testing.assert_close(known, elsewhere, rtol=1e-4, atol=1e-4)

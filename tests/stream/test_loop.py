@@ -19,6 +19,7 @@ from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
 from clsuite_plugins.finetune import Finetune
 from clsuite_plugins.lwf import LwF
 from clsuite_plugins.replay import Replay
+from clsuite_plugins.s_pet import SPet
 
 SMALL: dict[str, dict[str, Any]] = {
     "block_expansion": {"blocks": 1},
@@ -26,9 +27,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "lae": {"blocks": "all", "frozen_epochs": 1, "decay": 0.9},
     "kfpf": {"steps": 5, "alpha": 0.5},
     "ranpac": {"projection": 300},
+    "s_pet": {"size": 2},
     "saft": {"share": 0.01, "rescore": "task"},
 }
-METHODS = [*sorted(catalog()), "lwf+replay", "replay:herding", "linear_probe+replay", "finetune:carry"]
+METHODS = [*sorted(catalog()), "lwf+replay", "replay:herding", "linear_probe+replay", "finetune:carry", "s_pet:own"]
 METHODS += [
     "replay+fpf",
     "der+momentum",
@@ -43,6 +45,8 @@ def plugins_of(method: str) -> tuple[list[Plugin], dict[str, Any]]:
     """The plugins of a method written for these tests, and its training options."""
     if method == "replay:herding":
         return [Replay(capacity=10, buffer="herding")], {}
+    if method == "s_pet:own":
+        return [SPet(pet="lora", size=2, classifier="own")], {"loss": "local", "head": "cosine"}
     if method == "finetune:carry":
         return [Finetune()], {"recreate_optimizer": False}
     return [load_class(catalog()[name])(**SMALL.get(name, {})) for name in method.split("+")], {}
