@@ -25,6 +25,8 @@ TRAFFIC_SIGNS = (
     "go straight or left", "keep right", "keep left", "roundabout", "end of no passing",
     "end of no passing for lorries",
 )  # fmt: skip
+LAND_USES = ("annual crop", "forest", "herbaceous vegetation", "highway", "industrial", "pasture", "permanent crop",
+             "residential", "river", "sea or lake")  # fmt: skip
 
 
 def _idx_set(kind: str, classes: tuple[str, ...] = ()) -> VisionPixels:
@@ -44,7 +46,8 @@ _STL10 = VisionPixels("STL10", SPLIT_TRAIN, SPLIT_TEST, labels="labels", axes=(0
 _FOOD101 = VisionFiles("Food101", SPLIT_TRAIN, SPLIT_TEST)
 _FLOWERS102 = VisionFiles("Flowers102", SPLIT_TRAIN, SPLIT_TEST, more_train=SPLIT_VAL)
 _DTD = VisionFiles("DTD", SPLIT_TRAIN, SPLIT_TEST, more_train=SPLIT_VAL)
-_EUROSAT, _SUN397 = VisionFiles("EuroSAT", {}, None), VisionFiles("SUN397", {}, None)
+_EUROSAT = VisionFiles("EuroSAT", {}, None, LAND_USES)
+_SUN397 = VisionFiles("SUN397", {}, None)
 _CARS = VisionFiles("StanfordCars", SPLIT_TRAIN, SPLIT_TEST)
 _AIRCRAFT = VisionFiles("FGVCAircraft", {"split": "trainval"}, SPLIT_TEST)
 
@@ -128,7 +131,7 @@ DATASETS: dict[str, Dataset] = {
     "dtd": Dataset(
         "textures described by words", 47, "300 to 640", "research",
         url="https://www.robots.ox.ac.uk/~vgg/data/dtd", place="dtd/dtd/ (dtd-r1.0.1.tar.gz unpacked in dtd/)",
-        homes=(".", "dtd"), parts=("dtd/dtd",), read=_DTD, source=_DTD, train=3760, test=1880,
+        homes=(".", "dtd"), parts=("dtd/dtd/labels", "dtd/dtd/images"), read=_DTD, source=_DTD, train=3760, test=1880,
         split="official (first of ten), validation with training",
     ),
     "eurosat": Dataset(

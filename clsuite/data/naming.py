@@ -15,7 +15,7 @@ NAMES_FILE = "class_names.txt"
 
 def readable(label: str) -> str:
     """A folder's name as words: ``001.Black_footed_Albatross`` becomes ``Black footed Albatross``."""
-    return " ".join(re.sub(r"^\d+\.(?=\D)", "", label).replace("_", " ").replace("/", " ").split())
+    return " ".join(re.sub(r"^\d+\.(?=\D)", "", label).replace("_", " ").split())
 
 
 def as_is(label: str) -> str:
