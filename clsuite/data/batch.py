@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clsuite.data.residency import Residency
+from clsuite.data.rows import take_rows
 from clsuite.data.stable_random import stable_random
 from clsuite.data.table import ImageTable
 
@@ -93,17 +93,14 @@ class BatchLoader:
         if self._shuffle_seed is not None:
             rows = stable_random(self._shuffle_seed, "epoch", self._epoch).permutation(rows)
         self._epoch += 1
-        residency = Residency(self._table.images)
         for start in range(0, len(rows), self._batch_size):
-            batch = gather(self._table, self._labels, rows[start : start + self._batch_size], self._with_images)
-            residency.spend(0 if batch.images is None else batch.images.nbytes)
-            yield batch
+            yield gather(self._table, self._labels, rows[start : start + self._batch_size], self._with_images)
 
 
 def gather(table: ImageTable, labels: NDArray[np.int64], rows: NDArray[np.int64], with_images: bool = True) -> Batch:
     """Gather some rows of a table into a batch."""
     return Batch(
-        torch.from_numpy(table.images[rows]) if with_images else None,
+        torch.from_numpy(take_rows(table.images, rows)) if with_images else None,
         torch.from_numpy(labels[rows]),
         torch.from_numpy(np.ascontiguousarray(rows)),
         torch.zeros(len(rows), dtype=torch.bool),

@@ -211,11 +211,11 @@ def eurosat(mini: Miniature) -> None:
 
 
 def stanford_cars(mini: Miniature) -> None:
-    names = ["AM General Hummer SUV 2000", "Acura RL Sedan 2012", "Acura TL Sedan 2012"]
+    names = ["AM General Hummer SUV 2000", "Acura RL Sedan 2012"]
     kind = np.dtype([("fname", object), ("class", object)])
     for part in ("train", "test"):
         rows = []
-        for number, label in enumerate((3, 1)):
+        for number, label in enumerate((2, 1)):
             mini.image(f"stanford_cars/cars_{part}/{number}.jpg", names[label - 1], part == "test")
             rows.append((f"{number}.jpg", label))
         name = "devkit/cars_train_annos.mat" if part == "train" else "cars_test_annos_withlabels.mat"

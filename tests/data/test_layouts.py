@@ -49,7 +49,7 @@ def contents(table: ImageTable) -> list[tuple[str, bool, str, int]]:
     """Class, part, domain and grey value of every row; the value is read off the middle of the image."""
     levels = table.images[:, :, 2:, 2:].mean(axis=(1, 2, 3))
     return [
-        (table.classes[label], bool(is_test), table.domain_names[domain], int(round((level - 10) / 20)) * 20 + 10)
+        (table.classes[label], bool(is_test), table.domain_names[domain], round(float(level - 10) / 20) * 20 + 10)
         for label, is_test, domain, level in zip(table.labels, table.is_test, table.domains, levels, strict=True)
     ]
 

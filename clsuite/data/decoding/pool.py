@@ -109,7 +109,9 @@ class _Worker:
         except BrokenPipeError:
             line = ""
         if not line:
-            raise DecoderKilledError("a decoding process was killed (out of memory?): call again, what is decoded is kept")
+            raise DecoderKilledError(
+                "a decoding process was killed (out of memory?): call again, what is decoded is kept"
+            )
         answer = json.loads(line)
         if "complaint" in answer:
             raise UserError(answer["complaint"])
