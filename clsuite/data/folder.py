@@ -79,7 +79,13 @@ def list_classes(root: Path, part: str = "") -> list[tuple[str, str]]:
 
 
 def list_images(folder: Path) -> list[str]:
-    """Names of the images of a folder in sorted order."""
+    """Names of the images of a folder in sorted order.
+
+    Raises:
+        UserError: If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UserError(f"'{folder}' is missing: unpack the archive anew")
     return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
 
 

@@ -242,6 +242,36 @@ def test_lists_that_do_not_fit_together_are_named(tmp_path: Path, monkeypatch: p
         load_dataset("cub200", tmp_path / "root")
 
 
+@pytest.mark.parametrize(
+    ("name", "gone", "message"),
+    [("tiny_imagenet", "tiny-imagenet-200/train/n01443537/images", r"n01443537/images' is missing: unpack"),
+     ("oxford_pets", "oxford-iiit-pet/annotations/test.txt", r"cannot read the list '.*annotations/test\.txt'")],
+)  # fmt: skip
+def test_a_missing_part_is_named(
+    name: str, gone: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(name, tmp_path / "root", monkeypatch)
+    (tmp_path / "root" / gone).rename(tmp_path / "gone")
+    with pytest.raises(UserError, match=message):
+        load_dataset(name, tmp_path / "root")
+
+
+@pytest.mark.parametrize("line", ["00000.ppm;9;7;0;0;9;7;43", "nonsense"])
+def test_a_traffic_sign_that_is_none_is_named(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make("gtsrb", tmp_path / "root", monkeypatch)
+    path = tmp_path / "root/gtsrb/GT-final_test.csv"
+    path.write_text(f"{path.read_text()}{line}\n" if ";" in line else "nonsense\nnonsense\n")
+    with pytest.raises(UserError, match=r"gtsrb' has other classes than 0 to 42, or another GT-final_test\.csv"):
+        load_dataset("gtsrb", tmp_path / "root")
+
+
+def test_data_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("food101", "sun397", "cub200"):
+        mini = make(name, tmp_path / "root", monkeypatch)
+        monkeypatch.chdir(tmp_path / "root")
+        assert len(load_dataset(name, image_size=4)) == len(mini.written)
+
+
 def test_a_missing_image_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make("domainnet", tmp_path / "root", monkeypatch)
     (tmp_path / "root/domainnet/real/zigzag/real_test_1.jpg").unlink()

@@ -126,10 +126,18 @@ def read_gtsrb(base: Path, names: tuple[str, ...]) -> Listing:
     """GTSRB: ``gtsrb/GTSRB/Training/00000/*.ppm``, and ``Final_Test/Images`` with ``GT-final_test.csv``."""
     root = base / "gtsrb"
     training, test = "GTSRB/Training", "GTSRB/Final_Test/Images"
-    samples = [Sample(path, names[int(folder)], False) for path, folder in list_classes(root, training)]
-    with (root / "GT-final_test.csv").open(newline="") as opened:
-        for row in csv.DictReader(opened, delimiter=";", skipinitialspace=True):
-            samples.append(Sample(f"{test}/{row['Filename']}", names[int(row["ClassId"])], True))
+    name_of = {str(number): name for number, name in enumerate(names)}
+    try:
+        samples = [
+            Sample(path, name_of[folder.lstrip("0") or "0"], False) for path, folder in list_classes(root, training)
+        ]
+        with (root / "GT-final_test.csv").open(newline="") as opened:
+            for row in csv.DictReader(opened, delimiter=";", skipinitialspace=True):
+                samples.append(Sample(f"{test}/{row['Filename']}", name_of[row["ClassId"]], True))
+    except (KeyError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"'{root}' has other classes than 0 to {len(names) - 1}, or another GT-final_test.csv: {error}"
+        ) from error
     return list_samples(root, samples, names)
 
 
