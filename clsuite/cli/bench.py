@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from clsuite.cli.console import make_console
+from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError
 from clsuite.records import read_record
@@ -52,7 +53,7 @@ def run_bench(call: BenchCall) -> int:
     warnings = make_console(stderr=True)
     _check_numbers(call)
     spec, path = load_benchmark(call.benchmark)
-    with warnings.status("looking at the data"):
+    with loading_bar(warnings):
         plans = make_plan(spec, path.parent, _options(call))
     standing = take_stock(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
     if call.dry_run:

@@ -79,12 +79,13 @@ def _numbers(text: str | None) -> list[int]:
 
 def _list_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("what", type=Things, help="what to list")
+    parser.add_argument("--data-root", type=str, help="for datasets: say which of them are there, and what is missing")
 
 
 def _list(given: Namespace) -> int:
     from clsuite.cli.listing import print_listing
 
-    print_listing(given.what)
+    print_listing(given.what, Path(given.data_root) if given.data_root else None)
     return 0
 
 
@@ -126,7 +127,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "list": Command(
         "List plugins, benchmarks, data sets or backbones.",
-        ("clsuite list plugins", "clsuite list benchmarks"),
+        ("clsuite list plugins", "clsuite list benchmarks", "clsuite list datasets --data-root data"),
         _list_arguments,
         _list,
     ),
