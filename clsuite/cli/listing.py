@@ -11,7 +11,7 @@ from clsuite.cli.console import make_console
 
 
 def print_listing(what: str) -> None:
-    """Print plugins, benchmarks, datasets or backbones."""
+    """Print plugins, benchmarks, datasets, backbones or augmentations."""
     make_console().print(LISTINGS[what]())
 
 
@@ -79,6 +79,19 @@ def _backbones() -> Table:
     return table
 
 
+def _augmentations() -> Table:
+    from clsuite.data.augment_spec import PRESETS, STEPS
+
+    table = _table("augmentation", "what it does", "parameters and their defaults")
+    for name, (summary, steps) in PRESETS.items():
+        table.add_row(name, summary, ", ".join(step.kind for step in steps) or "-")
+    table.add_section()
+    for name, step in STEPS.items():
+        defaults = [f"{key}={escape(str(value))}" for key, value in step().model_dump(exclude={"kind"}).items()]
+        table.add_row(f"step {name}", (step.__doc__ or "").split("\n")[0], ", ".join(defaults) or "-")
+    return table
+
+
 def _table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for position, heading in enumerate(headings):
@@ -91,4 +104,5 @@ LISTINGS: dict[str, Callable[[], Table]] = {
     "benchmarks": _benchmarks,
     "datasets": _datasets,
     "backbones": _backbones,
+    "augmentations": _augmentations,
 }

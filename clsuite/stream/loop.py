@@ -96,7 +96,7 @@ class Stream:
         learner, rows = self.learner, task.train
         for plugin in learner.plugins:
             rows = plugin.training_rows(learner, task, rows)
-        from_features = learner.frozen and learner.options.augment == "none"
+        from_features = learner.frozen and not learner.options.augment
         if from_features:
             for seen in self.scenario.tasks[: task.index + 1]:
                 learner.features_of(seen.train)
