@@ -2,8 +2,8 @@
 
 Run as ``python benchmarks/speed/data.py FOLDER``, where ``FOLDER/train/CLASS/*`` are images. Every contestant delivers
 shuffled, normalised float batches of all training images, after a random resized crop (8 to 100 % of the area) and a
-random flip, one contestant after another in one process. The first epoch of each is not counted: in it clsuite decodes
-its table (unless it is there from before), and workers start. What differs in meaning:
+random flip. The contestants take turns, epoch by epoch, in one process. The first epoch of each is not counted: before
+it clsuite decodes its table (unless it is there from before), and in it workers start. What differs in meaning:
 
 * clsuite cuts boxes from the images as its table has them: the shorter side resized and the centre cut out, once.
   torchvision cuts them from the decoded originals, each time. So clsuite's boxes are never reduced and hold no more
@@ -51,7 +51,7 @@ class Throughput:
     image_size: int
     images: int
     seconds: list[float]
-    ratio: float = 1.0
+    ratio: float
 
     @property
     def rate(self) -> float:
@@ -96,15 +96,18 @@ def _race(arguments: argparse.Namespace, size: int) -> list[Throughput]:
             contestants[f"ImageFolder, transforms.{version}, {workers} workers"] = (
                 lambda workers=workers, version=version: folder_batches(folder, size, batch_size, workers, version)
             )
-    measured: list[Throughput] = []
-    for name, make in contestants.items():
-        print(f"{name}, {size} px ...", flush=True)
-        batches = make()
+    made = {name: make() for name, make in contestants.items()}
+    images = 0
+    for name, batches in made.items():
+        print(f"{size} px, first epoch of {name} ...", flush=True)
         images = images_in(batches)
-        seconds = [_timed(batches) for _ in range(arguments.epochs)]
-        measured.append(Throughput(name, size, images, seconds))
-    best = measured[0].rate
-    return [Throughput(each.name, size, each.images, each.seconds, best / each.rate) for each in measured]
+    seconds: dict[str, list[float]] = {name: [] for name in made}
+    for epoch in range(arguments.epochs):
+        print(f"{size} px, epoch {epoch + 1} of {arguments.epochs} of each ...", flush=True)
+        for name, batches in made.items():
+            seconds[name].append(_timed(batches))
+    ratios = {name: statistics.median(each) / statistics.median(seconds[CLSUITE]) for name, each in seconds.items()}
+    return [Throughput(name, size, images, each, ratios[name]) for name, each in seconds.items()]
 
 
 def _timed(batches: Batches) -> float:
