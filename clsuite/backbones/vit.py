@@ -11,6 +11,7 @@ from timm.models import load_state_dict as read_state_dict
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
+from clsuite.backbones.class_token import class_token_features, only_class_token_counts
 from clsuite.backbones.spec import BUNDLED, BackboneSpec, Weights, bundled_card
 from clsuite.data.transforms import Normalise
 from clsuite.errors import UserError, did_you_mean
@@ -34,6 +35,8 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised images ``[B, 3, H, W]`` to features ``[B, width]``."""
+        if only_class_token_counts(self.model):
+            return class_token_features(self.model, images)
         features: Tensor = self.model.forward_head(self.model.forward_features(images), pre_logits=True)
         return features
 

@@ -12,7 +12,7 @@ from clsuite.cli.console import make_console
 
 
 def print_listing(what: str, data_root: Path | None = None) -> None:
-    """Print plugins, benchmarks, datasets (and which of them are below the data root) or backbones."""
+    """Print plugins, benchmarks, datasets (and which of them are below the data root), backbones or augmentations."""
     make_console().print(_datasets(data_root) if what == "datasets" else LISTINGS[what]())
 
 
@@ -91,6 +91,19 @@ def _backbones() -> Table:
     return table
 
 
+def _augmentations() -> Table:
+    from clsuite.data.augment_spec import PRESETS, STEPS
+
+    table = _table("augmentation", "what it does", "parameters and their defaults")
+    for name, (summary, steps) in PRESETS.items():
+        table.add_row(name, summary, ", ".join(step.kind for step in steps) or "-")
+    table.add_section()
+    for name, step in STEPS.items():
+        defaults = [f"{key}={escape(str(value))}" for key, value in step().model_dump(exclude={"kind"}).items()]
+        table.add_row(f"step {name}", (step.__doc__ or "").split("\n")[0], ", ".join(defaults) or "-")
+    return table
+
+
 def _table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for position, heading in enumerate(headings):
@@ -102,4 +115,5 @@ LISTINGS: dict[str, Callable[[], Table]] = {
     "plugins": _plugins,
     "benchmarks": _benchmarks,
     "backbones": _backbones,
+    "augmentations": _augmentations,
 }

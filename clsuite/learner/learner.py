@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clsuite.backbones.vit import Backbone
+from clsuite.data.augment import augment
 from clsuite.data.batch import Batch
 from clsuite.data.stable_random import derive_seed
-from clsuite.data.transforms import AUGMENTATIONS
 from clsuite.errors import UserError
 from clsuite.learner.features import FeatureStore, compute_features
 from clsuite.learner.head import GrowingHead
@@ -68,7 +68,6 @@ class Learner(L.LightningModule):
         self.optimizer_policy = OptimizerPolicy(options)
         self.task: Task | None = None
         self.gradient_samples = 0
-        self._augment = AUGMENTATIONS[options.augment]
 
     # -- the life of a stream -------------------------------------------------------------------------------------
 
@@ -82,7 +81,7 @@ class Learner(L.LightningModule):
     def begin_task(self, task: Task) -> None:
         """Grow the head by the task's new classes and let the plugins begin."""
         self.task, self.gradient_samples = task, 0
-        self._generator = self.generator("augment")
+        self._augment_generator = torch.Generator().manual_seed(derive_seed(self.seed, task.index, "augment"))
         new = self.scenario.seen_classes(task.index + 1) - self.head.classes
         if new > 0:
             self.head.grow(new, torch.Generator().manual_seed(derive_seed(self.seed, "head", task.index)))
@@ -130,7 +129,7 @@ class Learner(L.LightningModule):
     @property
     def from_features(self) -> bool:
         """Whether training needs no images: the features are fixed and nothing is augmented."""
-        return self.frozen and self.options.augment == "none"
+        return self.frozen and not self.options.augment
 
     def features_of(self, rows: NDArray[np.int64]) -> Tensor:
         """Features ``[len(rows), width]`` of table rows: no augmentation, no gradient; kept while frozen."""
@@ -159,7 +158,8 @@ class Learner(L.LightningModule):
         """A forward pass of its own over exemplars (``buffer.batch``): normalised, augmented, with gradient."""
         batch = batch.to(next(self.backbone.parameters()).device)
         if batch.images is not None:
-            batch = batch.with_images(self._augment(self.backbone.normalise(batch.images), self._generator))
+            images = augment(self.options.augment, batch.images, self._augment_generator)
+            batch = batch.with_images(self.backbone.normalise(images))
         with self.autocast():
             features = self.encode(batch)
             return Step(batch, features, self.head(features))
@@ -175,14 +175,16 @@ class Learner(L.LightningModule):
         return batch.to(device)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Let plugins shape a training batch, then normalise and augment it on the device."""
+        """Let plugins shape a training batch, then augment and normalise it on the device."""
         if self.trainer.training:
             for plugin in self.plugins:
                 batch = plugin.training_batch(self, batch)
         if batch.images is None:
             return batch
-        images = self.backbone.normalise(batch.images)
-        return batch.with_images(self._augment(images, self._generator) if self.trainer.training else images)
+        images = batch.images
+        if self.trainer.training:
+            images = augment(self.options.augment, images, self._augment_generator)
+        return batch.with_images(self.backbone.normalise(images))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy plus what the plugins add.

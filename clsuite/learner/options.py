@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from clsuite.data.augment_spec import Augment
+
 
 class OptimizerSpec(BaseModel):
     """The optimiser, in PyTorch's terms.
@@ -37,7 +39,7 @@ class TrainingSpec(BaseModel):
         recreate_optimizer: A new optimiser for each task (True), or its state carried on.
         loss: ``global`` cross-entropy over all seen classes, or ``local`` over the current task's only.
         head: ``linear`` or ``cosine`` (normalised features and weights, learned scale).
-        augment: ``none``, ``flip`` or ``crop_flip``; drawn per sample.
+        augment: A preset (``clsuite list augmentations``), or a list of steps with their parameters; drawn per sample.
         precision: ``auto`` (bf16 where the processor or GPU has it natively, else 32), ``32``, ``bf16`` or ``16``.
         threads: CPU threads of a run; fixed, so that the number of parallel runs changes no result.
     """
@@ -52,6 +54,6 @@ class TrainingSpec(BaseModel):
     recreate_optimizer: bool = True
     loss: Literal["global", "local"] = "global"
     head: Literal["linear", "cosine"] = "linear"
-    augment: Literal["none", "flip", "crop_flip"] = "none"
+    augment: Augment = ()
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
     threads: int = Field(default=1, ge=1)

@@ -148,9 +148,10 @@ def _override(training: TrainingSpec, changes: Mapping[str, Any], where: str) ->
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             raise did_you_mean(f"training key of {where}:", key, TrainingSpec.model_fields) from error
-        raise UserError(f"training.{key} of {where} is {first['input']!r}: {first['msg']}") from error
+        raise UserError(f"training.{key} of {where} is {first['input']!r}: {message}") from error
 
 
 def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
