@@ -7,7 +7,7 @@ from functools import partial
 from clsuite.data.dataset import OUR_SPLIT, Dataset, Statistics
 from clsuite.data.readers import archives
 from clsuite.data.readers.tree import by_folders, by_synsets
-from clsuite.data.readers.vision import VisionFiles, VisionPixels
+from clsuite.data.readers.vision import Vision, VisionFiles, VisionPixels
 
 TEN = tuple(str(digit) for digit in range(10))
 TRAIN, TEST = {"train": True}, {"train": False}
@@ -113,7 +113,7 @@ DATASETS: dict[str, Dataset] = {
         place="gtsrb/GTSRB/Training/, gtsrb/GTSRB/Final_Test/Images/ and gtsrb/GT-final_test.csv",
         homes=(".", "gtsrb"), parts=("gtsrb/GTSRB/Training", "gtsrb/GTSRB/Final_Test/Images",
         "gtsrb/GT-final_test.csv"), read=partial(archives.read_gtsrb, names=TRAFFIC_SIGNS),
-        source=VisionPixels("GTSRB", SPLIT_TRAIN, SPLIT_TEST), train=26640, test=12630,
+        source=Vision("GTSRB", SPLIT_TRAIN, SPLIT_TEST), train=26640, test=12630,
     ),
     "food101": Dataset(
         "dishes", 101, "up to 512 x 512", "none stated (pictures from the web)",
@@ -158,14 +158,14 @@ DATASETS: dict[str, Dataset] = {
         "breeds of cats and dogs", 37, "varies", "CC BY-SA 4.0", url="https://www.robots.ox.ac.uk/~vgg/data/pets",
         place="oxford-iiit-pet/ with images/ and annotations/", homes=(".", "oxford_pets"),
         parts=("oxford-iiit-pet/images", "oxford-iiit-pet/annotations"), read=archives.read_pets,
-        source=VisionPixels("OxfordIIITPet", {"split": "trainval"}, SPLIT_TEST), train=3680, test=3669,
+        source=Vision("OxfordIIITPet", {"split": "trainval"}, SPLIT_TEST), train=3680, test=3669,
     ),
     "caltech101": Dataset(
         "objects, without the background class", 101, "about 300 x 200", "CC BY 4.0",
         url="https://data.caltech.edu/records/mzrjq-6wc02",
         place="caltech101/101_ObjectCategories/ (unpacked 101_ObjectCategories.tar.gz)",
         homes=(".", "caltech101"), parts=("caltech101/101_ObjectCategories",), read=archives.read_caltech101,
-        source=VisionPixels("Caltech101", {}, None), total=8677, split=OUR_SPLIT,
+        source=Vision("Caltech101", {}, None), total=8677, split=OUR_SPLIT,
     ),
     "sun397": Dataset(
         "scenes", 397, "at least 120 x 120", "research", url="https://vision.princeton.edu/projects/2010/SUN",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from clsuite.data.listing import Listing
@@ -63,7 +63,7 @@ class Dataset:
     total: int | None = None
     domains: int = 1
     split: str = "official"
-    naming: Naming = field(default=by_words)
+    naming: Naming = by_words
     tree: bool = True
     statistics: Statistics | None = None
     fingerprint: str | None = None

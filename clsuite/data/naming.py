@@ -18,11 +18,6 @@ def readable(label: str) -> str:
     return " ".join(re.sub(r"^\d+\.(?=\D)", "", label).replace("_", " ").split())
 
 
-def as_is(label: str) -> str:
-    """The folder's name itself."""
-    return label
-
-
 def synset_words(words: Path | None = None) -> dict[str, str]:
     """The first word of each WordNet id, such as ``n01443537: goldfish``.
 

@@ -34,22 +34,23 @@ class Copy:
 
     def stamps(self) -> list[tuple[str, int, int]]:
         """Name, size and time of change (ns) of every file, in sorted order."""
-        return sorted(stamp for part in self.parts for stamp in _stamps(self.root, self.root / part))
+        return sorted(stamp for part in self.parts for stamp in _stamps(str(self.root), part))
 
 
-def _stamps(root: Path, path: Path) -> Iterator[tuple[str, int, int]]:
-    if path.is_dir():
-        with os.scandir(path) as entries:
-            children = list(entries)
-        for entry in children:
+def _stamps(folder: str, name: str) -> Iterator[tuple[str, int, int]]:
+    path = os.path.join(folder, name)
+    if not os.path.isdir(path):
+        status = os.stat(path)
+        yield name, status.st_size, status.st_mtime_ns
+        return
+    prefix = "" if name == "." else f"{name}/"
+    with os.scandir(path) as entries:
+        for entry in entries:
             if entry.is_dir():
-                yield from _stamps(root, Path(entry.path))
+                yield from _stamps(folder, prefix + entry.name)
             else:
                 status = entry.stat()
-                yield os.path.relpath(entry.path, root).replace(os.sep, "/"), status.st_size, status.st_mtime_ns
-    else:
-        status = path.stat()
-        yield path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns
+                yield prefix + entry.name, status.st_size, status.st_mtime_ns
 
 
 def find_copy(name: str, dataset: Dataset, folder: Path | None, data_root: Path | None) -> Copy | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ class VisionPixels(Vision):
 
     labels: str = "targets"
     axes: tuple[int, ...] = ()
-    headers: tuple[str, ...] = field(default=())
+    headers: tuple[str, ...] = ()
 
     def __call__(self, base: Path) -> Listing:
         """List the images of a folder.
@@ -174,6 +174,3 @@ def check_idx(path: Path) -> None:
     length = 4 + len(header) + int(np.prod(np.frombuffer(header, dtype=">u4"), dtype=np.int64))
     if length != path.stat().st_size:
         raise UserError(f"'{path}' has {path.stat().st_size} bytes, but its header says {length}: unpack it anew")
-
-
-Reader = Callable[[Path], Listing]
