@@ -15,6 +15,7 @@ import torch
 from clsuite.data.batch import BatchLoader
 from clsuite.data.stable_random import derive_seed
 from clsuite.errors import UserError
+from clsuite.learner.compilation import check_compiler, compile_blocks
 from clsuite.learner.learner import Learner
 from clsuite.records import TaskEntry
 from clsuite.scenarios import Scenario, Task
@@ -56,6 +57,9 @@ class Stream:
         """Learn and evaluate every task that is not done yet."""
         self.learner.to(self.device)
         self.learner.start(self.scenario)
+        if self.learner.options.compile:
+            check_compiler(self.device)
+            compile_blocks(self.learner.backbone.model)
         done = self._resume()
         for task in self.scenario.tasks[done:]:
             self._learn(task)
