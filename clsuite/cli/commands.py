@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from clsuite.errors import UserError
 
-Things = Literal["plugins", "benchmarks", "datasets", "backbones"]
+Things = Literal["plugins", "benchmarks", "datasets", "backbones", "scenarios"]
 Precision = Literal["auto", "32", "bf16", "16"]
 
 
@@ -125,7 +125,7 @@ COMMANDS: dict[str, Command] = {
         _bench,
     ),
     "list": Command(
-        "List plugins, benchmarks, data sets or backbones.",
+        "List plugins, benchmarks, data sets, backbones or scenarios.",
         ("clsuite list plugins", "clsuite list benchmarks"),
         _list_arguments,
         _list,

@@ -11,7 +11,7 @@ from clsuite.cli.console import make_console
 
 
 def print_listing(what: str) -> None:
-    """Print plugins, benchmarks, datasets or backbones."""
+    """Print plugins, benchmarks, datasets, backbones or scenarios."""
     make_console().print(LISTINGS[what]())
 
 
@@ -79,6 +79,15 @@ def _backbones() -> Table:
     return table
 
 
+def _scenarios() -> Table:
+    from clsuite.scenarios.catalog import KINDS
+
+    table = _table("scenario", "what it is")
+    for name, summary in KINDS.items():
+        table.add_row(name, escape(summary))
+    return table
+
+
 def _table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for position, heading in enumerate(headings):
@@ -91,4 +100,5 @@ LISTINGS: dict[str, Callable[[], Table]] = {
     "benchmarks": _benchmarks,
     "datasets": _datasets,
     "backbones": _backbones,
+    "scenarios": _scenarios,
 }

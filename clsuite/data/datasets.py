@@ -11,6 +11,7 @@ import numpy as np
 from clsuite.data.cache import ImageArray, cached_table
 from clsuite.data.digits import digits_table
 from clsuite.data.folder import folder_table, list_folder
+from clsuite.data.sequence import SEQUENCES, load_sequence
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.stable_random import stable_random
 from clsuite.data.table import ImageTable
@@ -90,8 +91,12 @@ def load_table(spec: DatasetSpec, image_size: int, data_root: Path | None = None
     Raises:
         UserError: If the data set is unknown, absent or broken.
     """
+    if spec.name in SEQUENCES:
+        return load_sequence(spec, lambda part: load_table(part, image_size, data_root))
+    if spec.parts:
+        raise UserError(f"data set '{spec.name}' has no parts: only 'sequence' has")
     if spec.name not in DATASETS:
-        raise did_you_mean("data set", spec.name, DATASETS)
+        raise did_you_mean("data set", spec.name, [*DATASETS, *SEQUENCES])
     return DATASETS[spec.name].load(spec, image_size, data_root)
 
 
