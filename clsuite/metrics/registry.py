@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from clsuite.metrics import mtil, variants
+from clsuite.metrics import variants
 from clsuite.metrics.counts import Counts
 
 
@@ -119,10 +119,10 @@ METRICS: dict[str, Metric] = {
             "mean_{j>=1} mean_{i<j} A[i,j]",
             "Zheng et al. 2023 (ZSCL)",
             True,
-            mtil.mtil_transfer,
+            variants.mtil_transfer,
         ),
-        Metric("mtil_average", "Avg", "mean_j mean_i A[i,j]", "Zheng et al. 2023 (ZSCL)", True, mtil.mtil_average),
-        Metric("mtil_last", "Last", "mean_j A[T-1,j]", "Zheng et al. 2023 (ZSCL)", True, mtil.mtil_last),
+        Metric("mtil_average", "Avg", "mean_j mean_i A[i,j]", "Zheng et al. 2023 (ZSCL)", True, variants.mtil_average),
+        Metric("mtil_last", "Last", "mean_j A[T-1,j]", "Zheng et al. 2023 (ZSCL)", True, variants.mtil_last),
     )
 }
 

@@ -115,3 +115,25 @@ def intransigence(counts: Counts, joint: Counts) -> float:
     if not (np.array_equal(counts.n, joint.n) and np.array_equal(counts.learned, joint.learned)):
         raise ValueError("intransigence compares runs on the same test parts")
     return float((joint.just_learned - counts.just_learned).mean())
+
+
+def mtil_transfer(counts: Counts) -> float:
+    """Transfer of MTIL (Zheng et al., ICCV 2023, ZSCL, section 4): accuracy on data sets not learned yet.
+
+    ``mean_{j: l[j]>=1} mean_{i<l[j]} A[i, j]``: each data set's mean over the rows before it is learned, then the mean
+    over the data sets, so that each weighs the same (the upper right triangle; the paper's matrix has no row before
+    training, and the task is known at test time). A head that grows with the classes scores 0 by construction.
+    """
+    matrix = counts.accuracy
+    later = [matrix[: counts.learned[j], j].mean() for j in np.flatnonzero(counts.learned > 0)]
+    return float(np.mean(later)) if later else float("nan")
+
+
+def mtil_average(counts: Counts) -> float:
+    """Avg of MTIL (Zheng et al., ICCV 2023, ZSCL, section 4): mean over all tasks and all data sets, learned or not."""
+    return float(counts.accuracy.mean())
+
+
+def mtil_last(counts: Counts) -> float:
+    """Last of MTIL (Zheng et al., ICCV 2023, ZSCL, section 4): mean over the data sets after the last task."""
+    return float(counts.accuracy[-1].mean())

@@ -49,18 +49,19 @@ def to_avalanche(scenario: Scenario, transform: Callable[[Any], Any] | None = No
 
 
 def _to_dataset(scenario: Scenario, rows: Rows, task: int, transform: Callable[[Any], Any] | None) -> Any:
-    from avalanche.benchmarks.utils import DataAttribute, as_taskaware_classification_dataset
+    from avalanche.benchmarks.utils import DataAttribute, TaskLabels
+    from avalanche.benchmarks.utils.classification_dataset import TaskAwareSupervisedClassificationDataset
 
     from clsuite.data.rows_dataset import RowsDataset
 
-    dataset = as_taskaware_classification_dataset(
-        RowsDataset(scenario.table.images, scenario.labels, rows),
-        transform_groups=None if transform is None else {"train": (transform, None), "eval": (transform, None)},
-        task_labels=[task] * len(rows),
-        targets=scenario.labels[rows].tolist(),
-    )
+    samples = RowsDataset(scenario.table.images, scenario.labels, rows, transform)
     ids = [scenario.table.digests[row].tobytes().hex() for row in rows]
-    return dataset.update_data_attribute(IDS, DataAttribute(ids, IDS))
+    attributes = [
+        DataAttribute(samples.targets, "targets"),
+        TaskLabels([task] * len(rows)),
+        DataAttribute(ids, IDS),
+    ]
+    return TaskAwareSupervisedClassificationDataset([samples], data_attributes=attributes)
 
 
 @dataclass

@@ -88,7 +88,8 @@ def _quotas(sizes: list[int], spec: Blurry, random: RandomState) -> NDArray[np.i
     quotas = np.minimum(wanted, available)
     for index in range(spec.tasks):  # what a task cannot give, or rounding left, the next ones do
         quotas[index] += min(total - int(quotas.sum()), available[index] - quotas[index])
-    return quotas
+    checked: NDArray[np.int64] = quotas
+    return checked
 
 
 def _named(source: Source, whole: Parts, homes: NDArray[np.int64], task_of: Rows, tasks: int) -> list[Named]:
