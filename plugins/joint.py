@@ -23,6 +23,10 @@ class Joint(Plugin):
             "importances": "joint training starts from the pre-trained weights at each task: there is nothing to keep",
             "logits": "joint training starts from the pre-trained weights at each task: there is nothing to keep",
         },
+        refuses={
+            "online": "it trains on all data again at each task, but the stream passes once",
+            "blurry": "it trains on all data again at each task, but the stream passes once",
+        },
         paper="upper bound",
     )
 
@@ -47,8 +51,9 @@ class Joint(Plugin):
             self._initial.put_back(learner)
 
     def training_rows(self, learner: Learner, task: Task, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of all tasks so far."""
+        """Return the rows of all tasks so far, each once, however often its task came back."""
         union = np.concatenate([seen.train for seen in learner.scenario.tasks[: task.index + 1]])
+        union = union[np.sort(np.unique(union, return_index=True)[1])]
         self._rows = len(union)
         return union
 

@@ -31,7 +31,14 @@ class LwF(Plugin):
         warmup_lr: Learning rate (Adam) of the warm-up.
     """
 
-    traits = Traits(stores=("logits",), paper="Li, ECCV 2016 (LwF)")
+    traits = Traits(
+        stores=("logits",),
+        refuses={
+            "online": "it records old answers and warms up the head before training, which are passes of their own",
+            "blurry": "it records old answers and warms up the head before training, which are passes of their own",
+        },
+        paper="Li, ECCV 2016 (LwF)",
+    )
 
     def __init__(
         self, alpha: float = 0.5, temperature: float = 2.0, warmup_epochs: int = 5, warmup_lr: float = 0.01

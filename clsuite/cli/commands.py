@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from clsuite.errors import UserError
 
-Things = Literal["plugins", "benchmarks", "datasets", "backbones", "augmentations"]
+Things = Literal["plugins", "benchmarks", "datasets", "scenarios", "backbones", "augmentations"]
 Precision = Literal["auto", "32", "bf16", "16"]
 
 
@@ -126,7 +126,7 @@ COMMANDS: dict[str, Command] = {
         _bench,
     ),
     "list": Command(
-        "List plugins, benchmarks, data sets, backbones or augmentations.",
+        "List plugins, benchmarks, data sets, scenarios, backbones or augmentations.",
         ("clsuite list plugins", "clsuite list benchmarks", "clsuite list datasets --data-root data"),
         _list_arguments,
         _list,

@@ -12,7 +12,7 @@ from clsuite.cli.console import make_console
 
 
 def print_listing(what: str, data_root: Path | None = None) -> None:
-    """Print plugins, benchmarks, datasets (and which of them are below the data root), backbones or augmentations."""
+    """Print plugins, benchmarks, datasets (with what is below the data root), scenarios, backbones, augmentations."""
     make_console().print(_datasets(data_root) if what == "datasets" else LISTINGS[what]())
 
 
@@ -104,6 +104,15 @@ def _augmentations() -> Table:
     return table
 
 
+def _scenarios() -> Table:
+    from clsuite.scenarios.catalog import KINDS
+
+    table = _table("scenario", "what it is")
+    for name, summary in KINDS.items():
+        table.add_row(name, escape(summary))
+    return table
+
+
 def _table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for position, heading in enumerate(headings):
@@ -116,4 +125,5 @@ LISTINGS: dict[str, Callable[[], Table]] = {
     "benchmarks": _benchmarks,
     "backbones": _backbones,
     "augmentations": _augmentations,
+    "scenarios": _scenarios,
 }

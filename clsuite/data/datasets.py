@@ -16,6 +16,7 @@ from clsuite.data.listing import Listing, choose_rows
 from clsuite.data.places import Copy, find_copy, how_to_place
 from clsuite.data.progress import Listener, progress_to
 from clsuite.data.readers.tree import read_tree
+from clsuite.data.sequence import SEQUENCES, load_sequence
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError, did_you_mean
@@ -81,7 +82,11 @@ def load_table(
     Raises:
         UserError: If the data set is unknown, absent, broken or another one than before.
     """
+    if spec.name in SEQUENCES:
+        return load_sequence(spec, lambda part: load_table(part, image_size, data_root, workers))
     dataset = find_dataset(spec.name)
+    if spec.parts:
+        raise UserError(f"data set '{spec.name}' has no parts: only 'sequence' has")
     if spec.name == "digits":
         table = _load_digits(spec, image_size, workers)
     elif spec.name == "image_folder":
@@ -100,7 +105,7 @@ def find_dataset(name: str) -> Dataset:
         UserError: If there is none of that name.
     """
     if name not in DATASETS:
-        raise did_you_mean("data set", name, DATASETS)
+        raise did_you_mean("data set", name, [*DATASETS, *SEQUENCES])
     return DATASETS[name]
 
 

@@ -26,6 +26,9 @@ def check_method(plugins: Sequence[Named], scenario_kind: str) -> None:
         if names.count(name) > 1:
             raise UserError(f"method [{', '.join(names)}]: plugin '{name}' stands in it twice")
     for name, source in plugins:
+        if scenario_kind in source.traits.refuses:
+            reason = source.traits.refuses[scenario_kind]
+            raise UserError(f"plugin '{name}' cannot learn {scenario_kind} streams: {reason}")
         if scenario_kind not in source.traits.scenarios:
             raise UserError(
                 f"plugin '{name}' cannot learn {scenario_kind} streams, only {', '.join(source.traits.scenarios)}"

@@ -33,19 +33,21 @@ def plot_matrix(record: RunRecord, path: Path) -> None:
         path: The SVG file to write.
     """
     assert record.counts is not None
-    percent = 100 * record.counts.of("class_incremental").accuracy
-    tasks = len(percent)
-    shown = np.ma.masked_where(np.triu(np.ones_like(percent), 1).astype(bool), percent) if _grows(record) else percent
+    counts = record.main_counts
+    percent = 100 * counts.accuracy
+    tasks, parts = percent.shape
+    unknown = np.arange(tasks)[:, None] < counts.learned
+    shown = np.ma.masked_where(unknown, percent) if _grows(record) else percent
     with style.context(["default", STYLE]):
-        figure = Figure(figsize=(1.6 + 0.5 * tasks, 1.2 + 0.45 * tasks), layout="constrained")
+        figure = Figure(figsize=(1.6 + 0.5 * parts, 1.2 + 0.45 * tasks), layout="constrained")
         axes = figure.subplots()
         image = axes.imshow(shown, vmin=0, vmax=100, cmap="viridis", aspect="auto")
-        for i, j in np.ndindex(tasks, tasks):
+        for i, j in np.ndindex(tasks, parts):
             if not np.ma.is_masked(shown[i, j]):
                 colour = "black" if percent[i, j] > 60 else "white"
                 axes.text(j, i, f"{percent[i, j]:.0f}", ha="center", va="center", color=colour, fontsize=8)
-        axes.set(xticks=range(tasks), yticks=range(tasks), xlabel="test part of task", ylabel="after learning task")
-        axes.set_xticklabels([str(j + 1) for j in range(tasks)])
+        axes.set(xticks=range(parts), yticks=range(tasks), xlabel=_part_label(record), ylabel="after learning task")
+        axes.set_xticklabels([str(j + 1) for j in range(parts)])
         axes.set_yticklabels([str(i + 1) for i in range(tasks)])
         axes.set_title(f"{record.method}, seed {record.seed}")
         figure.colorbar(image, label="accuracy in %")
@@ -63,7 +65,7 @@ def plot_curves(records: Sequence[RunRecord], path: Path, title: str) -> None:
     by_method: dict[str, list[Any]] = {}
     for record in sorted(records, key=lambda record: record.seed):
         assert record.counts is not None
-        curve = 100 * accuracy_over_time_weighted(record.counts.of("class_incremental"))
+        curve = 100 * accuracy_over_time_weighted(record.main_counts)
         by_method.setdefault(record.method, []).append(curve)
     order = sorted(by_method, key=lambda method: (-float(np.mean([curve[-1] for curve in by_method[method]])), method))
     with style.context(["default", STYLE]):
@@ -88,7 +90,12 @@ def _curve(axes: Any, method: str, curves: list[Any], position: int) -> None:
 
 
 def _grows(record: RunRecord) -> bool:
-    return record.scenario.kind == "class_incremental"
+    """Whether a part cannot be known before it is learned: all kinds but those whose classes are all there at once."""
+    return record.scenario.kind != "domain_incremental"
+
+
+def _part_label(record: RunRecord) -> str:
+    return "evaluation part" if record.scenario.part_names else "test part of task"
 
 
 def _write(figure: Figure, path: Path) -> None:

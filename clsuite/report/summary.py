@@ -78,12 +78,16 @@ def _row(method: str, records: list[RunRecord], bounds: dict[int, RunRecord]) ->
 def _figures(record: RunRecord, bound: RunRecord | None) -> dict[str, float]:
     assert record.counts is not None
     assert record.cost is not None
-    counts = record.counts.of("class_incremental")
+    counts = record.main_counts
     figures = compute_all(counts)
     figures[TASK_AWARE] = METRICS["final_accuracy_macro"].compute(record.counts.of("task_aware"))
-    comparable = bound is not None and bound.counts is not None and bound.counts.n == record.counts.n
+    comparable = (
+        bound is not None
+        and bound.counts is not None
+        and (bound.counts.n, bound.counts.learned) == (record.counts.n, record.counts.learned)
+    )
     figures[INTRANSIGENCE] = (
-        intransigence(counts, bound.counts.of("class_incremental"))
+        intransigence(counts, bound.main_counts)
         if comparable and bound is not None and bound.counts is not None
         else float("nan")
     )

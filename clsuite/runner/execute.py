@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 from clsuite.backbones.vit import forward_flops
-from clsuite.data.datasets import load_table
 from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
 from clsuite.records import CostEntry, RunRecord, write_predictions, write_record
@@ -19,7 +18,7 @@ from clsuite.runner.build import build_learner
 from clsuite.runner.environment import describe_environment
 from clsuite.runner.model_file import save_model
 from clsuite.runner.plan import RunPlan
-from clsuite.scenarios import ScenarioSpec, build_scenario
+from clsuite.runner.streams import stream_loader
 from clsuite.stream.loop import Stream
 from clsuite.stream.trainer import Report, find_device
 
@@ -64,10 +63,8 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
         UserError: If the data or the device are not there, or the data changed since the plan was made.
     """
     config = plan.pending.config
-    table = load_table(plan.dataset, config["backbone"]["image_size"], plan.data_root)
-    spec = ScenarioSpec.model_validate(config["scenario"])
-    scenario = build_scenario(table, spec, plan.pending.seed, plan.dataset.train_per_class)
-    scenario = scenario.first(config["limit_tasks"]) if config["limit_tasks"] else scenario
+    load = stream_loader(plan.dataset, plan.scenario, config["backbone"]["image_size"], plan.data_root)
+    scenario = load(plan.pending.seed, config["limit_tasks"])
     if scenario.fingerprint != plan.pending.scenario.fingerprint:
         raise UserError("the data changed while the benchmark was running")
     return Stream(

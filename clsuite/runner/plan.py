@@ -10,7 +10,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from clsuite.backbones.spec import Weights, find_weights
-from clsuite.data.datasets import load_table
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError, did_you_mean
 from clsuite.learner.options import TrainingSpec
@@ -20,7 +19,8 @@ from clsuite.plugin.compose import check_method
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry
 from clsuite.runner.methods import MethodSpec, parse_method, split_outside
 from clsuite.runner.spec import BenchmarkSpec
-from clsuite.scenarios import Scenario, build_scenario
+from clsuite.runner.streams import find_stream_file, stream_loader
+from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,16 @@ class RunPlan:
         pending: The record as far as it is known before the run (status ``interrupted``).
         plugins: Where the classes of ``pending.plugins`` are found.
         weights: The backbone's weights.
-        dataset: The data set, with the path as the benchmark gives it.
+        dataset: The data set, with the path as the benchmark gives it; None for a stream made with Avalanche.
+        scenario: The stream, with the whole path of its Python file where it has one.
         record_path: Where the record goes; predictions, checkpoint, model and log go beside it.
     """
 
     pending: RunRecord
     plugins: tuple[PluginInfo, ...]
     weights: Weights
-    dataset: DatasetSpec
+    dataset: DatasetSpec | None
+    scenario: ScenarioSpec
     record_path: Path
     data_root: Path | None
     device: str
@@ -95,13 +97,14 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
         check_method([(info.name, info.source) for info, _ in plugins if info.source], spec.scenario.kind)
     root = options.data_root
     weights = find_weights(spec.backbone, [folder] if root is None else [root, folder])
-    table = load_table(spec.dataset, spec.backbone.image_size, root)
+    stream = find_stream_file(spec.scenario, [folder] if root is None else [folder, root])
+    load = stream_loader(spec.dataset, stream, spec.backbone.image_size, root)
     plans: list[RunPlan] = []
     for seed in dict.fromkeys(options.seeds or spec.seeds):
-        scenario = build_scenario(table, spec.scenario, seed, spec.dataset.train_per_class)
-        scenario = scenario.first(options.limit_tasks) if options.limit_tasks else scenario
+        scenario = load(seed, options.limit_tasks)
         for name, (plugins, training) in methods.items():
             training = _override(training, options.training or {}, "the command line")
+            check_single_pass(spec.scenario.kind, training.epochs)
             try:
                 pending = _pending(spec, options, scenario, name, seed, plugins, training, weights)
             except (TypeError, ValueError) as error:  # a value that JSON has not
@@ -112,7 +115,9 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
             infos = tuple(info for info, _ in plugins)
             if any(plan.record_path == path for plan in plans):
                 raise UserError(f"two methods would write '{path}': give '{name}' another name")
-            plans.append(RunPlan(pending, infos, weights, spec.dataset, path, root, options.device, options.save_model))
+            plans.append(
+                RunPlan(pending, infos, weights, spec.dataset, stream, path, root, options.device, options.save_model)
+            )
     return plans
 
 
@@ -192,6 +197,7 @@ def _pending(
             fingerprint=scenario.fingerprint,
             task_fingerprints=[task.fingerprint for task in scenario.tasks],
             task_names=[task.name for task in scenario.tasks],
+            part_names=[part.name for part in scenario.columns],
             classes=list(scenario.classes),
         ),
     )
@@ -199,11 +205,9 @@ def _pending(
 
 def _config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, weights: Weights) -> dict[str, Any]:
     """The resolved configuration as the record keeps it: no paths."""
-    dataset = spec.dataset.model_dump()
-    dataset["path"] = Path(spec.dataset.path).name if spec.dataset.path else None
     return {
-        "dataset": dataset,
-        "scenario": spec.scenario.model_dump(),
+        "dataset": _without_path(spec.dataset.model_dump()) if spec.dataset else None,
+        "scenario": _without_path(spec.scenario.model_dump()),
         "limit_tasks": options.limit_tasks,
         "backbone": {
             "name": spec.backbone.name,
@@ -213,6 +217,16 @@ def _config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, we
         },
         "training": training.model_dump(),
     }
+
+
+def _without_path(spec: dict[str, Any]) -> dict[str, Any]:
+    """The specification of a data set or stream with the names of its files only."""
+    shown = dict(spec)
+    if shown.get("path"):
+        shown["path"] = Path(shown["path"]).name
+    if "parts" in shown:
+        shown["parts"] = [_without_path(part) for part in shown["parts"]]
+    return shown
 
 
 def _file_name(method: str) -> str:

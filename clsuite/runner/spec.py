@@ -23,6 +23,7 @@ class BenchmarkSpec(BaseModel):
         name: Short name; records are kept below it.
         title: One line for people.
         tier: ``quickstart``, ``compact`` or ``standard``; free for one's own.
+        dataset: The data set; every scenario needs one, but for `avalanche`, which brings its images.
         seeds: Seeds to run; a seed decides class order, initial heads, sample order and augmentation.
         methods: By the name that tables show.
     """
@@ -31,7 +32,7 @@ class BenchmarkSpec(BaseModel):
     name: str = Field(pattern=r"^\w[\w.-]*$")
     title: str = ""
     tier: str = "own"
-    dataset: DatasetSpec
+    dataset: DatasetSpec | None = None
     scenario: ScenarioSpec = ScenarioSpec()
     backbone: BackboneSpec = BackboneSpec()
     training: TrainingSpec = TrainingSpec()

@@ -18,7 +18,7 @@ from clsuite.errors import UserError
 from clsuite.learner.compilation import check_compiler, compile_blocks
 from clsuite.learner.learner import Learner
 from clsuite.records import TaskEntry
-from clsuite.scenarios import Scenario, Task
+from clsuite.scenarios import Scenario, Task, check_single_pass
 from clsuite.stream import checkpoint
 from clsuite.stream.evaluation import AccuracyMatrix
 from clsuite.stream.trainer import ProgressReporter, Report, make_trainer, release_optimizers
@@ -55,6 +55,7 @@ class Stream:
 
     def run(self) -> None:
         """Learn and evaluate every task that is not done yet."""
+        check_single_pass(self.scenario.kind, self.learner.options.epochs)
         self.learner.to(self.device)
         self.learner.start(self.scenario)
         if self.learner.options.compile:
@@ -125,12 +126,13 @@ class Stream:
         return int(trainer.global_step)
 
     def _evaluate(self, trainer: L.Trainer, row: int) -> None:
-        tasks = self.matrix.begin(row)
+        rows = self.matrix.begin(row)
         frozen = self.learner.frozen
         if frozen:
-            for task in tasks:
-                self.learner.features_of(task.test)
-        rows = np.concatenate([task.test for task in tasks])
+            for part in self.scenario.parts:
+                known = part.test[np.isin(part.test, rows)]
+                if len(known):
+                    self.learner.features_of(known)
         loader = BatchLoader(self.scenario.table, self.scenario.labels, rows, EVAL_BATCH, with_images=not frozen)
         trainer.test(self.learner, dataloaders=loader, verbose=False)
         self.learner.to(self.device)

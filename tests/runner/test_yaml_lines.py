@@ -49,7 +49,7 @@ def load(path: Path, text: str) -> BenchmarkSpec:
 def test_a_good_file(path: Path) -> None:
     spec = load(path, GOOD)
     assert spec.name == "mine"
-    assert spec.scenario.tasks == 5
+    assert spec.scenario.root.tasks == 5
     assert spec.training.optimizer.lr == 0.001
     assert spec.seeds == (0, 1)
     assert [use.name for use in spec.methods["both"].plugins] == ["lwf", "replay"]
