@@ -66,10 +66,8 @@ class Replay(Plugin):
         return batch.extended(*self.buffer.sample(self._batch_size or len(batch), self._draws))
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Offer the task's samples to the buffer, but for those of a task that came back and are in it already."""
-        rows = task.train[~np.isin(task.train, self.buffer.rows.numpy())]
-        if not len(rows):
-            return
+        """Offer the task's samples to the buffer."""
+        rows = task.train
         features = learner.features_of(rows).cpu() if self._policy == "herding" else None
         labels = learner.labels_of(rows).cpu()
         self.buffer.offer(learner.images_of(rows), labels, torch.from_numpy(rows), self._draws, features=features)

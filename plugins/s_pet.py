@@ -48,6 +48,10 @@ class SPet(Plugin):
             "masks": "the backbone is frozen: there is nothing to choose from",
             "modules": "both freeze the backbone and add to it",
         },
+        refuses={
+            "online": "it clusters the task's images after training on them, but the stream passes once",
+            "blurry": "it clusters the task's images after training on them, but the stream passes once",
+        },
         paper="Wang, NeurIPS 2022 (S-Prompts); Wistuba, 2024 (S-LoRA)",
     )
 

@@ -37,6 +37,10 @@ class SAFT(Plugin):
 
     traits = Traits(
         stores=("masks",),
+        refuses={
+            "online": "it scores the weights on the task's images before training, but the stream passes once",
+            "blurry": "it scores the weights on the task's images before training, but the stream passes once",
+        },
         forbids={"all data": "joint training goes back to the pre-trained weights at each task"},
         paper="Nguyen, ECCV 2024 (SAFT)",
     )

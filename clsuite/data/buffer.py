@@ -64,7 +64,9 @@ class ExemplarBuffer:
         features: Tensor | None = None,
         logits: Tensor | None = None,
     ) -> None:
-        """Offer new samples, each once; the buffer keeps what its policy chooses.
+        """Offer new samples; the buffer keeps what its policy chooses.
+
+        Samples of a task that came back and are in the buffer already stay as they are.
 
         Args:
             images: uint8 ``[N, C, H, W]``.
@@ -79,12 +81,13 @@ class ExemplarBuffer:
             keys = herding_ranks(features, labels)
         else:
             keys = torch.rand(len(labels), generator=generator, dtype=torch.float64)
-        self.images = torch.cat([self.images, images]) if len(self) else images
-        self.labels = torch.cat([self.labels, labels])
-        self.rows = torch.cat([self.rows, rows])
-        fresh = torch.zeros(len(labels), 0) if logits is None else logits
-        self.logits = torch.cat([self.logits, fresh]) if len(self.logits) else fresh
-        self._keys = torch.cat([self._keys, keys])
+        new = ~torch.isin(rows, self.rows)
+        answers = (torch.zeros(len(labels), 0) if logits is None else logits)[new]
+        self.images = torch.cat([self.images, images[new]]) if len(self) else images[new]
+        self.logits = torch.cat([self.logits, answers]) if len(self) else answers
+        self.labels = torch.cat([self.labels, labels[new]])
+        self.rows = torch.cat([self.rows, rows[new]])
+        self._keys = torch.cat([self._keys, keys[new]])
         self._keep(self._chosen())
 
     def sample(self, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
