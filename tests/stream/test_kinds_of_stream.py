@@ -105,7 +105,7 @@ def test_methods_that_look_twice_are_refused_where_images_pass_once(method: str,
 
 def test_several_epochs_are_refused_where_images_pass_once(make_stream: Any) -> None:
     stream = make_stream(load_class(catalog()["finetune"])(), on=make_scenario("online"), epochs=2)
-    with pytest.raises(UserError, match="training.epochs is 2, but a stream of kind 'online' passes once"):
+    with pytest.raises(UserError, match=r"training\.epochs is 2, but a stream of kind 'online' passes once"):
         stream.run()
 
 
