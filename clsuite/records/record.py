@@ -107,6 +107,24 @@ class CostEntry(_Model):
     training_flops: int
 
 
+class ProbeEntry(_Model):
+    """What a retention probe read before the stream and after each task.
+
+    Attributes:
+        name: Its name.
+        higher_is_better: Whether more of it is kept knowledge (an accuracy) or loss of it (a divergence, an error).
+        values: ``[T + 1]``; accuracies as shares.
+        correct: Right answers ``[T + 1]``, where it is an accuracy.
+        n: Of how many.
+    """
+
+    name: str
+    higher_is_better: bool
+    values: list[float]
+    correct: list[int] | None = None
+    n: int | None = None
+
+
 class RunRecord(_Model):
     """One run: one method on one stream with one seed.
 
@@ -128,6 +146,7 @@ class RunRecord(_Model):
     plugins: list[PluginEntry]
     scenario: ScenarioEntry
     counts: CountsEntry | None = None
+    probes: list[ProbeEntry] = Field(default_factory=list)
     tasks: list[TaskEntry] = Field(default_factory=list)
     cost: CostEntry | None = None
     environment: dict[str, Any] = Field(default_factory=dict)

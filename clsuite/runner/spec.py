@@ -11,6 +11,7 @@ from clsuite.backbones.spec import BackboneSpec
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import did_you_mean
 from clsuite.learner.options import TrainingSpec
+from clsuite.probes.spec import ProbeSpec
 from clsuite.runner.methods import MethodSpec
 from clsuite.runner.yaml_lines import load_yaml
 from clsuite.scenarios import ScenarioSpec
@@ -24,6 +25,7 @@ class BenchmarkSpec(BaseModel):
         title: One line for people.
         tier: ``quickstart``, ``compact`` or ``standard``; free for one's own.
         dataset: The data set; every scenario needs one, but for `avalanche`, which brings its images.
+        probes: What is read beside the accuracy matrix before the stream and after each task.
         seeds: Seeds to run; a seed decides class order, initial heads, sample order and augmentation.
         methods: By the name that tables show.
     """
@@ -36,6 +38,7 @@ class BenchmarkSpec(BaseModel):
     scenario: ScenarioSpec = ScenarioSpec()
     backbone: BackboneSpec = BackboneSpec()
     training: TrainingSpec = TrainingSpec()
+    probes: tuple[ProbeSpec, ...] = ()
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     methods: dict[str, MethodSpec] = Field(min_length=1)
 

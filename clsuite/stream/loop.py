@@ -17,6 +17,7 @@ from clsuite.data.stable_random import derive_seed
 from clsuite.errors import UserError
 from clsuite.learner.compilation import check_compiler, compile_blocks
 from clsuite.learner.learner import Learner
+from clsuite.probes.recorder import ProbeRecorder
 from clsuite.records import TaskEntry
 from clsuite.scenarios import Scenario, Task, check_single_pass
 from clsuite.stream import checkpoint
@@ -37,6 +38,7 @@ class Stream:
         checkpoint_path: Where the state at task boundaries is kept; None keeps none.
         identity: Key of the run; a checkpoint of another run is not taken.
         report: Gets progress events.
+        probes: What is read beside the matrix at each evaluation.
         tasks: What each finished task cost.
         matrix: The predictions so far.
     """
@@ -47,6 +49,7 @@ class Stream:
     checkpoint_path: Path | None = None
     identity: str = ""
     report: Report = field(default=lambda event: None)
+    probes: ProbeRecorder = field(default_factory=ProbeRecorder)
     tasks: list[TaskEntry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -136,6 +139,7 @@ class Stream:
         loader = BatchLoader(self.scenario.table, self.scenario.labels, rows, EVAL_BATCH, with_images=not frozen)
         trainer.test(self.learner, dataloaders=loader, verbose=False)
         self.learner.to(self.device)
+        self.probes.read(self.learner)
 
     @staticmethod
     def _timed(work: Callable[[], None]) -> float:
@@ -150,6 +154,7 @@ class Stream:
         checkpoint.load_learner_state(self.learner, state["learner"])
         self.learner.to(self.device)
         self.matrix.load_state_dict(state["matrix"])
+        self.probes.load_state_dict(state["probes"])
         self.tasks = [TaskEntry(**entry) for entry in state["tasks"]]
         torch.set_rng_state(state["rng"])
         return len(self.tasks)
@@ -161,6 +166,7 @@ class Stream:
             "identity": self.identity,
             "learner": checkpoint.learner_state(self.learner, tasks),
             "matrix": self.matrix.state_dict(),
+            "probes": self.probes.state_dict(),
             "tasks": [entry.model_dump() for entry in self.tasks],
             "rng": torch.get_rng_state(),
         }

@@ -174,3 +174,19 @@ def test_a_benchmark_of_ones_own_by_its_file(tmp_path: Path, suffix: str) -> Non
     spec: Any = load_benchmark(str(path))
     assert spec[0].name == "mine"
     assert spec[1] == path
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ("{kind: blurry, length: 3}", r"unknown key 'scenario\.length'\. Known: .*disjoint"),
+        ("{kind: recurring, tasks: 3, lenght: 4}", r"scenario\.length: Field required|unknown key 'scenario\.lenght'"),
+        ("{kind: blurry, disjoint: 2}", r"scenario\.disjoint: .*less than or equal to 1, not 2"),
+        ("{kind: blury}", r"scenario: unknown kind of scenario 'blury'\. Did you mean 'blurry'\?"),
+    ],
+)
+def test_the_parameters_of_a_kind_of_stream(shape: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "b.yaml"
+    path.write_text(f"name: b\ndataset: {{name: digits}}\nscenario: {shape}\nmethods: {{ncm: ncm}}\n")
+    with pytest.raises(UserError, match=rf"b\.yaml:3: {message}"):
+        load_benchmark(str(path))

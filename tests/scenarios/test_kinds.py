@@ -156,7 +156,7 @@ def test_an_order_by_names() -> None:
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 2.0])
 def test_the_recurrence_has_the_stated_exponent(exponent: float) -> None:
-    """Maximum likelihood of the exponent from the gaps of all tasks at every return, not from the weights."""
+    """Maximum likelihood of the exponent from the gaps of all tasks at every return."""
     groups, length = 12, 6000
     visits = power_law_visits(groups, length, exponent, seed=5)
     first = {visits.index(group) for group in range(groups)}
