@@ -13,8 +13,8 @@ from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError
 from clsuite.records import read_record
-from clsuite.report.summary import summarise
-from clsuite.report.table import results_table
+from clsuite.report.summary import columns_of, summarise
+from clsuite.report.table import probes_table, results_table
 from clsuite.runner.bench import Standing, run_missing, take_stock
 from clsuite.runner.plan import RunOptions, RunPlan, make_plan
 from clsuite.runner.slots import count_cores, count_gpus, device_slots
@@ -112,7 +112,11 @@ def _report(console: Console, warnings: Console, spec: BenchmarkSpec, out: Path,
         from clsuite.report.files import write_report
 
         files = write_report(out / spec.name, spec.title or spec.name, finished)
-        console.print(results_table(summarise(list(finished.values())), spec.title or spec.name))
+        rows = summarise(list(finished.values()))
+        console.print(results_table(rows, spec.title or spec.name))
+        probes = probes_table(rows, columns_of(list(finished.values())))
+        if probes is not None:
+            console.print(probes)
         console.print(f"records, matrices and plots: {out / spec.name} ({', '.join(file.name for file in files)})")
     for path, record in records.items():
         if record.status != "done":

@@ -217,7 +217,9 @@ class LeftOutDomains:
         trained = np.unique(np.concatenate([table.domains[task.train] for task in scenario.tasks]))
         rows = np.flatnonzero(table.is_test & ~np.isin(table.domains, trained))
         if not len(rows):
-            raise UserError("probe left_out_domains: the stream trains on every domain; leave one out by scenario.tasks")
+            raise UserError(
+                "probe left_out_domains: the stream trains on every domain; leave one out by scenario.tasks"
+            )
         labels = torch.from_numpy(scenario.labels[rows])
         return {self._name: Reading.accuracy(predict_rows(learner, rows).argmax(dim=1) == labels)}
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
 from clsuite.probes.probes import Measure, Reading
 from clsuite.records import ProbeEntry
@@ -22,19 +21,11 @@ class ProbeRecorder:
         self._readings: dict[str, list[Reading]] = {}
 
     def read(self, learner: Learner) -> None:
-        """Read every probe; random numbers that a method draws in an evaluation are given back.
-
-        Raises:
-            UserError: If two probes give a reading the same name.
-        """
+        """Read every probe; random numbers that a method draws in an evaluation are given back."""
         with torch.random.fork_rng(enabled=bool(self._probes)):
             for probe in self._probes:
                 for name, reading in probe(learner).items():
                     self._readings.setdefault(name, []).append(reading)
-        lengths = {name: len(readings) for name, readings in self._readings.items()}
-        if lengths and len(set(lengths.values())) > 1:
-            twice = max(lengths, key=lambda name: lengths[name])
-            raise UserError(f"two probes are called '{twice}': give one of them another name")
 
     def entries(self) -> list[ProbeEntry]:
         """The readings as a record holds them."""

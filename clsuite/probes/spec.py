@@ -72,6 +72,19 @@ AnyProbe = HeadProbe | KnnProbe | LeftOutProbe | CalibrationProbe
 ProbeSpec = Annotated[AnyProbe, Field(discriminator="kind")]
 
 
+def check_names(specs: tuple[AnyProbe, ...]) -> tuple[AnyProbe, ...]:
+    """Check that no two probes have one name.
+
+    Raises:
+        ValueError: If two have.
+    """
+    names = [probe_name(spec) for spec in specs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two probes are called '{name}': give one of them another name")
+    return specs
+
+
 def probe_name(spec: AnyProbe) -> str:
     """What records and tables call a probe."""
     return spec.name or spec.kind

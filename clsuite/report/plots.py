@@ -79,9 +79,37 @@ def plot_curves(records: Sequence[RunRecord], path: Path, title: str) -> None:
         _write(figure, path)
 
 
-def _curve(axes: Any, method: str, curves: list[Any], position: int) -> None:
-    steps = np.arange(1, len(curves[0]) + 1)
-    summary = np.array([mean_interval([float(curve[step - 1]) for curve in curves]) for step in steps])
+def plot_probes(records: Sequence[RunRecord], path: Path, title: str) -> None:
+    """What every probe read before the stream and after each task: a panel a probe, the mean over seeds a method.
+
+    Args:
+        records: Finished records of one benchmark, some of them with probes.
+        path: The SVG file to write.
+        title: Title of the plot.
+    """
+    names = sorted({probe.name for record in records for probe in record.probes})
+    methods = sorted({record.method for record in records})
+    with style.context(["default", STYLE]):
+        figure = Figure(figsize=(1.6 + 3.2 * len(names), 3.4), layout="constrained")
+        for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
+            for position, method in enumerate(methods):
+                read = [p for r in records if r.method == method for p in r.probes if p.name == name]
+                if read:
+                    scale = 100 if read[0].correct is not None else 1
+                    _curve(axes, method, [scale * np.array(probe.values) for probe in read], position, start=0)
+            share = any(p.correct is not None for r in records for p in r.probes if p.name == name)
+            axes.set(xlabel="tasks learned", ylabel=f"{name}, in %" if share else name)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right upper", frameon=False)
+        figure.suptitle(title)
+        _write(figure, path)
+
+
+def _curve(axes: Any, method: str, curves: list[Any], position: int, start: int = 1) -> None:
+    curves = [curve for curve in curves if len(curve) == len(curves[0])]
+    steps = np.arange(len(curves[0])) + start
+    summary = np.array([mean_interval([float(curve[step - start]) for curve in curves]) for step in steps])
     colour, marker = f"C{position % 10}", "os^Dv<>P*X"[position % 10]
     axes.plot(steps, summary[:, 0], color=colour, marker=marker, markersize=4, label=method)
     if len(curves) > 1:

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import torch
 
+from clsuite.backbones.spec import BackboneSpec
 from clsuite.backbones.vit import forward_flops
 from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
+from clsuite.probes.probes import ProbeContext, make_probes
+from clsuite.probes.recorder import ProbeRecorder
 from clsuite.records import CostEntry, RunRecord, write_predictions, write_record
 from clsuite.runner.build import build_learner
 from clsuite.runner.environment import describe_environment
@@ -74,7 +77,14 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
         checkpoint_path=plan.beside(".ckpt"),
         identity=plan.pending.key,
         report=report,
+        probes=ProbeRecorder(make_probes(plan.probes, _probe_context(plan))),
     )
+
+
+def _probe_context(plan: RunPlan) -> ProbeContext:
+    backbone = plan.pending.config["backbone"]
+    spec = BackboneSpec(name=backbone["name"], image_size=backbone["image_size"])
+    return ProbeContext(spec, plan.weights, plan.data_root)
 
 
 def _finished(plan: RunPlan, stream: Stream) -> RunRecord:
@@ -83,6 +93,7 @@ def _finished(plan: RunPlan, stream: Stream) -> RunRecord:
             "status": "done",
             "counts": stream.matrix.counts(),
             "tasks": stream.tasks,
+            "probes": stream.probes.entries(),
             "cost": _cost(stream),
             "predictions": plan.beside(".npz").name,
         }

@@ -16,6 +16,7 @@ from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.arguments import resolve_arguments
 from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin
 from clsuite.plugin.compose import check_method
+from clsuite.probes.spec import AnyProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry
 from clsuite.runner.methods import MethodSpec, parse_method, split_outside
 from clsuite.runner.spec import BenchmarkSpec
@@ -59,6 +60,7 @@ class RunPlan:
         dataset: The data set, with the path as the benchmark gives it; None for a stream made with Avalanche.
         scenario: The stream, with the whole path of its Python file where it has one.
         record_path: Where the record goes; predictions, checkpoint, model and log go beside it.
+        probes: What is read beside the accuracy matrix.
     """
 
     pending: RunRecord
@@ -70,6 +72,7 @@ class RunPlan:
     data_root: Path | None
     device: str
     save_model: bool
+    probes: tuple[AnyProbe, ...] = ()
 
     @property
     def name(self) -> str:
@@ -115,9 +118,8 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
             infos = tuple(info for info, _ in plugins)
             if any(plan.record_path == path for plan in plans):
                 raise UserError(f"two methods would write '{path}': give '{name}' another name")
-            plans.append(
-                RunPlan(pending, infos, weights, spec.dataset, stream, path, root, options.device, options.save_model)
-            )
+            where = (spec.dataset, stream, path, root, options.device, options.save_model, spec.probes)
+            plans.append(RunPlan(pending, infos, weights, *where))
     return plans
 
 
@@ -216,6 +218,7 @@ def _config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, we
             "sha256": weights.sha256,
         },
         "training": training.model_dump(),
+        "probes": [_without_path(probe.model_dump()) for probe in spec.probes],
     }
 
 

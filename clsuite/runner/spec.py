@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import did_you_mean
 from clsuite.learner.options import TrainingSpec
-from clsuite.probes.spec import ProbeSpec
+from clsuite.probes.spec import ProbeSpec, check_names
 from clsuite.runner.methods import MethodSpec
 from clsuite.runner.yaml_lines import load_yaml
 from clsuite.scenarios import ScenarioSpec
@@ -38,7 +39,7 @@ class BenchmarkSpec(BaseModel):
     scenario: ScenarioSpec = ScenarioSpec()
     backbone: BackboneSpec = BackboneSpec()
     training: TrainingSpec = TrainingSpec()
-    probes: tuple[ProbeSpec, ...] = ()
+    probes: Annotated[tuple[ProbeSpec, ...], AfterValidator(check_names)] = ()
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     methods: dict[str, MethodSpec] = Field(min_length=1)
 
