@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from clsuite.errors import UserError
+from clsuite.errors import AbsentError, UserError
 from clsuite.records.canonical import sha256_of_file
 
 BUNDLED = "omniglot_vit"
@@ -88,6 +88,6 @@ def _find_file(name: str, folders: list[Path]) -> Path:
         if path.is_file():
             return path
     where = ", ".join(f"'{path}'" for path in tried)
-    raise UserError(
+    raise AbsentError(
         f"no weights at {where}. Put the file there, say --data-root FOLDER, or choose {', '.join(KEYWORDS)}"
     )

@@ -11,12 +11,12 @@ from rich.console import Console
 from clsuite.cli.console import make_console
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.progress import BenchProgress
-from clsuite.errors import UserError
+from clsuite.errors import AbsentError, UserError
 from clsuite.records import read_record
 from clsuite.report.summary import columns_of, summarise
 from clsuite.report.table import probes_table, results_table
 from clsuite.runner.bench import Standing, run_missing, take_stock
-from clsuite.runner.plan import RunOptions, RunPlan, make_plan
+from clsuite.runner.plan import RunOptions, RunPlan, make_plan, outline
 from clsuite.runner.slots import count_cores, count_gpus, device_slots
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark
 
@@ -53,8 +53,13 @@ def run_bench(call: BenchCall) -> int:
     warnings = make_console(stderr=True)
     _check_numbers(call)
     spec, path = load_benchmark(call.benchmark)
-    with loading_bar(warnings):
-        plans = make_plan(spec, path.parent, _options(call))
+    try:
+        with loading_bar(warnings):
+            plans = make_plan(spec, path.parent, _options(call))
+    except AbsentError as error:
+        if not call.dry_run:
+            raise
+        return _list_outline(console, outline(spec, _options(call)), error)
     standing = take_stock(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
     if call.dry_run:
         return _list_runs(console, standing)
@@ -64,6 +69,13 @@ def run_bench(call: BenchCall) -> int:
     with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
         run_missing(standing, slots, call.timeout, progress.hear)
     return _report(console, warnings, spec, call.out, plans)
+
+
+def _list_outline(console: Console, runs: list[tuple[str, int]], absent: AbsentError) -> int:
+    for method, seed in runs:
+        console.print(f"{method}, seed {seed}", soft_wrap=True)
+    console.print(f"{len(runs)} runs; which of them are done cannot be told: {absent}", soft_wrap=True)
+    return 0
 
 
 def _options(call: BenchCall) -> RunOptions:

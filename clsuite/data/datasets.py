@@ -19,7 +19,7 @@ from clsuite.data.readers.tree import read_tree
 from clsuite.data.sequence import SEQUENCES, load_sequence
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable
-from clsuite.errors import UserError, did_you_mean
+from clsuite.errors import AbsentError, UserError, did_you_mean
 
 READERS = 1
 """Version of the readers; raise it when one lists other samples than before, so that no old table is taken."""
@@ -186,7 +186,7 @@ def locate(path: str, data_root: Path | None) -> Path:
         if data_root is None
         else "Put it there, or mend --data-root."
     )
-    raise UserError(f"no data at {where}. {mend}")
+    raise AbsentError(f"no data at {where}. {mend}")
 
 
 def training_rows(table: ImageTable, per_class: int | None) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from clsuite.data.dataset import Dataset
 from clsuite.data.folder import is_tree
 from clsuite.data.listing import Listing
 from clsuite.data.readers.tree import read_tree
-from clsuite.errors import UserError
+from clsuite.errors import AbsentError, UserError
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,6 @@ def how_to_place(name: str, dataset: Dataset, folder: Path | None, data_root: Pa
     tree = f", or images as {name}/train/CLASS/* and {name}/test/CLASS/*" if dataset.tree else ""
     mend = " Say where your data lies with --data-root FOLDER." if data_root is None and folder is None else ""
     fetch = f" Or let torchvision fetch it: {{name: {name}, download: true}}." if dataset.source is not None else ""
-    return UserError(
+    return AbsentError(
         f"no copy of '{name}' in {where}{found}. Put there {dataset.place}{tree}.{mend}{fetch} Source: {dataset.url}"
     )

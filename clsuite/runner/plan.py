@@ -95,9 +95,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     Raises:
         UserError: If anything in it cannot be: unknown names, mistyped values, absent data, bad pairs of plugins.
     """
-    methods = {name: _resolve(spec, method) for name, method in _chosen_methods(spec, options).items()}
-    for plugins, _ in methods.values():
-        check_method([(info.name, info.source) for info, _ in plugins if info.source], spec.scenario.kind)
+    methods = _checked_methods(spec, options)
     root = options.data_root
     weights = find_weights(spec.backbone, [folder] if root is None else [root, folder])
     stream = find_stream_file(spec.scenario, [folder] if root is None else [folder, root])
@@ -106,8 +104,6 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     for seed in dict.fromkeys(options.seeds or spec.seeds):
         scenario = load(seed, options.limit_tasks)
         for name, (plugins, training) in methods.items():
-            training = _override(training, options.training or {}, "the command line")
-            check_single_pass(spec.scenario.kind, training.epochs)
             try:
                 pending = _pending(spec, options, scenario, name, seed, plugins, training, weights)
             except (TypeError, ValueError) as error:  # a value that JSON has not
@@ -123,7 +119,28 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     return plans
 
 
+def outline(spec: BenchmarkSpec, options: RunOptions) -> list[tuple[str, int]]:
+    """Method and seed of every run, everything checked but data and weights, which need not be there.
+
+    Raises:
+        UserError: As `make_plan`.
+    """
+    methods = _checked_methods(spec, options)
+    return [(name, seed) for seed in dict.fromkeys(options.seeds or spec.seeds) for name in methods]
+
+
 ResolvedPlugins = list[tuple[PluginInfo, dict[str, Any]]]
+
+
+def _checked_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, tuple[ResolvedPlugins, TrainingSpec]]:
+    checked = {}
+    for name, method in _chosen_methods(spec, options).items():
+        plugins, training = _resolve(spec, method)
+        check_method([(info.name, info.source) for info, _ in plugins if info.source], spec.scenario.kind)
+        training = _override(training, options.training or {}, "the command line")
+        check_single_pass(spec.scenario.kind, training.epochs)
+        checked[name] = (plugins, training)
+    return checked
 
 
 def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, MethodSpec]:
