@@ -42,14 +42,7 @@ class Joint(Plugin):
         if task.index == 0:
             return
         learner.backbone.load_state_dict(self._initial)
-        sizes = learner.head.sizes
-        learner.head.groups = torch.nn.ModuleList()
-        generator = torch.Generator().manual_seed(learner.generator("joint head").initial_seed())
-        for size in sizes:
-            learner.head.grow(size, generator)
-        if learner.head.scale is not None:
-            torch.nn.init.constant_(learner.head.scale, 10.0)
-        learner.head.to(next(learner.backbone.parameters()).device)
+        learner.head.reset(torch.Generator().manual_seed(learner.generator("joint head").initial_seed()))
 
     def training_rows(self, learner: Learner, task: Task, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows of all tasks so far."""

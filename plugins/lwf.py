@@ -57,12 +57,12 @@ class LwF(Plugin):
         self._position[torch.from_numpy(task.train).to(features.device)] = torch.arange(
             len(task.train), device=features.device
         )
-        if grown:
+        if grown and learner.head.newest_parameters():
             self._warm_up(learner, task, features)
 
     def _warm_up(self, learner: Learner, task: Task, features: Tensor) -> None:
         labels = learner.labels_of(task.train)
-        parameters = list(learner.head.groups[-1].parameters())
+        parameters = learner.head.newest_parameters()
         optimizer = torch.optim.Adam(parameters, lr=self.warmup_lr)
         generator = torch.Generator().manual_seed(learner.generator("lwf").initial_seed())
         for _ in range(self.warmup_epochs):

@@ -36,7 +36,9 @@ class TrainingSpec(BaseModel):
         gradient_clip: Largest norm of the whole gradient; none by default.
         recreate_optimizer: A new optimiser for each task (True), or its state carried on.
         loss: ``global`` cross-entropy over all seen classes, or ``local`` over the current task's only.
-        head: ``linear`` or ``cosine`` (normalised features and weights, learned scale).
+        head: ``linear``, ``cosine`` (normalised features and weights, learned scale), or ``zero_shot`` (CLIP: text
+            features of the seen classes' names).
+        tune: Which of CLIP's towers methods train: ``image``, ``text`` or ``both``; other backbones have the first only.
         augment: ``none``, ``flip`` or ``crop_flip``; drawn per sample.
         precision: ``auto`` (bf16 where the processor or GPU has it natively, else 32), ``32``, ``bf16`` or ``16``.
         threads: CPU threads of a run; fixed, so that the number of parallel runs changes no result.
@@ -51,7 +53,8 @@ class TrainingSpec(BaseModel):
     gradient_clip: float | None = Field(default=None, gt=0)
     recreate_optimizer: bool = True
     loss: Literal["global", "local"] = "global"
-    head: Literal["linear", "cosine"] = "linear"
+    head: Literal["linear", "cosine", "zero_shot"] = "linear"
+    tune: Literal["image", "text", "both"] = "image"
     augment: Literal["none", "flip", "crop_flip"] = "none"
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
     threads: int = Field(default=1, ge=1)

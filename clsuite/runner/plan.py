@@ -19,6 +19,7 @@ from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin
 from clsuite.plugin.compose import check_method
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry
 from clsuite.runner.methods import MethodSpec, parse_method, split_outside
+from clsuite.runner.needs import check_needs
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.scenarios import Scenario, build_scenario
 
@@ -91,8 +92,10 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
         UserError: If anything in it cannot be: unknown names, mistyped values, absent data, bad pairs of plugins.
     """
     methods = {name: _resolve(spec, method) for name, method in _chosen_methods(spec, options).items()}
-    for plugins, _ in methods.values():
-        check_method([(info.name, info.source) for info, _ in plugins if info.source], spec.scenario.kind)
+    for plugins, training in methods.values():
+        named = [(info.name, info.source) for info, _ in plugins if info.source]
+        check_method(named, spec.scenario.kind)
+        check_needs(named, spec.backbone, training)
     root = options.data_root
     weights = find_weights(spec.backbone, [folder] if root is None else [root, folder])
     table = load_table(spec.dataset, spec.backbone.image_size, root)
@@ -209,6 +212,7 @@ def _config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, we
             "image_size": spec.backbone.image_size,
             "weights": weights.kind,
             "sha256": weights.sha256,
+            **({"templates": list(spec.backbone.prompts)} if spec.backbone.prompts else {}),
         },
         "training": training.model_dump(),
     }
