@@ -15,8 +15,8 @@ from clsuite.scenarios import Scenario, Task
 class ZeroShot(Plugin):
     """Classifies by the cosine to the text features of the seen classes' names; nothing is trained or stored.
 
-    Thengane et al., "CLIP model is an efficient continual learner" (2022), section 3: the frozen CLIP, with the names of
-    the classes seen so far as prompts. The prompts are ``backbone.templates``.
+    Thengane et al., "CLIP model is an efficient continual learner" (2022), section 3: the frozen CLIP, with the
+    names of the classes seen so far as prompts. The prompts are ``backbone.templates``.
     """
 
     traits = Traits(needs=("clip",), gradient_free=True, paper="Thengane, 2022 (Continual-CLIP)")

@@ -9,8 +9,9 @@ from clsuite.errors import did_you_mean
 DEFAULT = "simple"
 _ARTICLES = ("a", "the")
 _CALTECH = (
-    "a photo of {} {{}}.", "a painting of {} {{}}.", "{} plastic {{}}.", "a sculpture of {} {{}}.", "a sketch of {} {{}}.",
-    "a tattoo of {} {{}}.", "{} toy {{}}.", "a rendition of {} {{}}.", "{} embroidered {{}}.", "{} cartoon {{}}.",
+    "a photo of {} {{}}.", "a painting of {} {{}}.", "{} plastic {{}}.", "a sculpture of {} {{}}.",
+    "a sketch of {} {{}}.", "a tattoo of {} {{}}.",
+    "{} toy {{}}.", "a rendition of {} {{}}.", "{} embroidered {{}}.", "{} cartoon {{}}.",
     "{} {{}} in a video game.", "{} plushie {{}}.", "{} origami {{}}.", "art of {} {{}}.", "graffiti of {} {{}}.",
     "a drawing of {} {{}}.", "a doodle of {} {{}}.",
 )  # fmt: skip

@@ -147,6 +147,11 @@ class Learner(L.LightningModule):
         features: Tensor = self.backbone(batch.images)
         return features
 
+    def forward(self, images: Tensor) -> Tensor:
+        """Map normalised images ``[B, 3, H, W]`` to the head's logits ``[B, seen classes]``."""
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
+
     def autocast(self) -> AbstractContextManager[Any]:
         """The run's precision for work outside the trainer."""
         return autocast(self.options.precision, next(self.backbone.parameters()).device)

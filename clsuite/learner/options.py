@@ -38,7 +38,7 @@ class TrainingSpec(BaseModel):
         loss: ``global`` cross-entropy over all seen classes, or ``local`` over the current task's only.
         head: ``linear``, ``cosine`` (normalised features and weights, learned scale), or ``zero_shot`` (CLIP: text
             features of the seen classes' names).
-        tune: Which of CLIP's towers methods train: ``image``, ``text`` or ``both``; other backbones have the first only.
+        tune: CLIP's tower that methods train, ``image``, ``text`` or ``both``; other backbones have the first only.
         augment: ``none``, ``flip`` or ``crop_flip``; drawn per sample.
         precision: ``auto`` (bf16 where the processor or GPU has it natively, else 32), ``32``, ``bf16`` or ``16``.
         threads: CPU threads of a run; fixed, so that the number of parallel runs changes no result.
