@@ -114,7 +114,4 @@ class EWC(Plugin):
 
 def _negative_log_likelihood(learner: Learner, parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
     """Cross-entropy of one image as a function of the parameters."""
-    body = {name.removeprefix("backbone."): value for name, value in parameters.items() if name.startswith("backbone.")}
-    head = {name.removeprefix("head."): value for name, value in parameters.items() if name.startswith("head.")}
-    features = functional_call(learner.backbone, body, (image[None],))
-    return F.cross_entropy(functional_call(learner.head, head, (features,)), label[None])
+    return F.cross_entropy(functional_call(learner, parameters, (image[None],)), label[None])

@@ -74,7 +74,13 @@ class SPet(Plugin):
         self._heads: list[GrowingHead] = []
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Freeze the backbone."""
+        """Freeze the backbone.
+
+        Raises:
+            UserError: If tasks shall keep heads of their own, but the head has no weights.
+        """
+        if self.classifier == "own" and not isinstance(learner.head, GrowingHead):
+            raise UserError("s_pet: classifier own keeps a head of each task; a zero_shot head has no weights to keep")
         learner.backbone.requires_grad_(False)
         self.modules = []
         self._query = FrozenQuery(learner, self.modules)

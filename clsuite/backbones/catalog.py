@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from clsuite.backbones.clip_spec import CLIP_CATALOG
+
 CATALOG: dict[str, str] = {
     "omniglot_vit": "bundled: 2 blocks x 192, patch 8, 0.9 M parameters, pre-trained on Omniglot drawings; 32 px",
     "vit_tiny_patch16_224.augreg_in21k_ft_in1k": "ViT-Ti/16, ImageNet-21k then 1k, 5.7 M parameters",
@@ -10,4 +12,5 @@ CATALOG: dict[str, str] = {
     "vit_base_patch16_224.augreg_in21k": "ViT-B/16, ImageNet-21k augreg (SLCA, EASE, APER, RanPAC), 86 M parameters",
     "vit_base_patch16_224.augreg_in21k_ft_in1k": "ViT-B/16, ImageNet-21k then 1k (CODA-Prompt), 86 M parameters",
     "vit_base_patch16_224.dino": "ViT-B/16, DINO self-supervision on ImageNet-1k (block expansion), 86 M parameters",
+    **CLIP_CATALOG,
 }

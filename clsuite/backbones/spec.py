@@ -9,8 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from clsuite.backbones.clip_spec import check_on_hub, is_clip
+from clsuite.backbones.templates import DEFAULT, TEMPLATES, resolve_templates
 from clsuite.errors import AbsentError, UserError
 from clsuite.records.canonical import sha256_of_file
 
@@ -22,17 +24,40 @@ class BackboneSpec(BaseModel):
     """A pre-trained backbone.
 
     Attributes:
-        name: ``omniglot_vit`` (bundled), or a timm model with its full tag
-            (``vit_tiny_patch16_224.augreg_in21k_ft_in1k``).
-        weights: ``bundled``, ``hub`` (timm downloads), ``random``, or a file (safetensors or a state dict), absolute,
-            beside the benchmark or below the data root. By default ``bundled`` for the bundled one, else ``hub``.
+        name: ``omniglot_vit`` (bundled), a timm model with its full tag
+            (``vit_tiny_patch16_224.augreg_in21k_ft_in1k``), or a CLIP (``open_clip:ViT-B-32/laion2b_s34b_b79k``).
+        weights: ``bundled``, ``hub`` (timm or OpenCLIP downloads), ``random``, or a file (safetensors or a state
+            dict), absolute, beside the benchmark or below the data root. By default ``bundled`` for the bundled one,
+            else ``hub``.
         image_size: Side of the input in pixels; the position embedding is resampled where it differs.
+        templates: Prompts of CLIP's text tower: a set by name (``imagenet``, ``cifar``, ...) or a list of one's own
+            with ``{}`` for the class name; ``a photo of a {}.`` by default.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = BUNDLED
     weights: str = ""
     image_size: int = Field(default=32, ge=1)
+    templates: tuple[str, ...] = ()
+
+    @field_validator("templates", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        try:
+            return resolve_templates(value) if isinstance(value, str | list | tuple) else value
+        except UserError as error:
+            raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _has_text_tower(self) -> BackboneSpec:
+        if self.templates and not is_clip(self.name):
+            raise ValueError(f"templates are prompts for a text tower, and backbone '{self.name}' has none")
+        return self
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The templates of a CLIP, given or by default; none for other backbones."""
+        return self.templates or (TEMPLATES[DEFAULT] if is_clip(self.name) else ())
 
 
 @dataclass(frozen=True)
@@ -77,6 +102,8 @@ def find_weights(spec: BackboneSpec, folders: list[Path]) -> Weights:
     if chosen in KEYWORDS:
         if chosen == "hub" and spec.name == BUNDLED:
             raise UserError(f"backbone '{BUNDLED}' is on no hub: weights can be bundled, random or a file")
+        if chosen == "hub" and is_clip(spec.name):
+            check_on_hub(spec.name)
         return Weights(chosen)
     path = _find_file(chosen, folders)
     return Weights("file", path, sha256_of_file(path))

@@ -88,6 +88,7 @@ def _backbones() -> Table:
     for name, summary in CATALOG.items():
         table.add_row(name, summary)
     table.add_row("any timm ViT", "by its full tag, such as vit_large_patch16_224.augreg_in21k")
+    table.add_row("any OpenCLIP model", "as open_clip:MODEL/TAG, such as open_clip:ViT-H-14/laion2b_s32b_b79k")
     return table
 
 

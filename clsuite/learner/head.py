@@ -1,13 +1,48 @@
-"""The growing head: one group of class weights for each time that it grew."""
+"""Heads: what every head can do, and the growing head with one group of class weights for each time that it grew."""
 
 from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class GrowingHead(nn.Module):
+class Head(nn.Module):
+    """A classifier over all seen classes that grows by whole groups; column ``c`` is stream label ``c``."""
+
+    @property
+    @abstractmethod
+    def sizes(self) -> list[int]:
+        """Classes of each group."""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return sum(self.sizes)
+
+    def begin(self, class_names: Sequence[str]) -> None:
+        """Hear the names of the stream's classes, by stream label."""
+
+    @abstractmethod
+    def grow(self, classes: int, generator: torch.Generator) -> None:
+        """Add a group for new classes."""
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Forget what was trained; the classes stay."""
+
+    def newest_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the newest group alone."""
+        return []
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features ``[B, width]`` to logits ``[B, classes]``."""
+        raise NotImplementedError
+
+
+class GrowingHead(Head):
     """A classifier over all seen classes; column ``c`` is stream label ``c``.
 
     It grows by whole groups, so that the parameters of old classes stay the same objects.
@@ -26,11 +61,6 @@ class GrowingHead(nn.Module):
         self.scale = nn.Parameter(torch.tensor(10.0)) if cosine else None
 
     @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return sum(group.out_features for group in self._linear_groups())
-
-    @property
     def sizes(self) -> list[int]:
         """Classes of each group."""
         return [group.out_features for group in self._linear_groups()]
@@ -44,6 +74,20 @@ class GrowingHead(nn.Module):
                 group.bias.zero_()
         old = self._linear_groups()
         self.groups.append(group.to(old[0].weight.device) if old else group)
+
+    def reset(self, generator: torch.Generator) -> None:
+        """New weights for every group, and the scale that a cosine head starts with."""
+        sizes, device = self.sizes, next(self.parameters()).device
+        self.groups = nn.ModuleList()
+        for size in sizes:
+            self.grow(size, generator)
+        if self.scale is not None:
+            nn.init.constant_(self.scale, 10.0)
+        self.to(device)
+
+    def newest_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the newest group alone."""
+        return list(self.groups[-1].parameters())
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features ``[B, width]`` to logits ``[B, classes]``."""

@@ -19,7 +19,7 @@ from clsuite.data.batch import Batch
 from clsuite.data.stable_random import derive_seed
 from clsuite.errors import UserError
 from clsuite.learner.features import FeatureStore, compute_features
-from clsuite.learner.head import GrowingHead
+from clsuite.learner.heads import choose_towers, make_head
 from clsuite.learner.loss import classification_loss
 from clsuite.learner.optimizer import OptimizerPolicy
 from clsuite.learner.options import TrainingSpec
@@ -60,7 +60,8 @@ class Learner(L.LightningModule):
         """Put a learner together; `start` makes it ready for a stream."""
         super().__init__()
         self.backbone = backbone
-        self.head = GrowingHead(backbone.width, cosine=options.head == "cosine")
+        choose_towers(backbone, options)
+        self.head = make_head(backbone, options)
         self.plugin_modules = nn.ModuleDict()
         self.plugins = tuple(plugins)
         self.options = options
@@ -75,6 +76,7 @@ class Learner(L.LightningModule):
         """Prepare for a stream: every plugin prepares the model."""
         self.scenario = scenario
         self.store = FeatureStore(scenario)
+        self.head.begin(scenario.classes)
         for plugin in self.plugins:
             plugin.on_stream_start(self, scenario)
 
@@ -163,6 +165,11 @@ class Learner(L.LightningModule):
         with self.autocast():
             features = self.encode(batch)
             return Step(batch, features, self.head(features))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map normalised images ``[B, 3, H, W]`` to the head's logits ``[B, seen classes]``."""
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The run's precision for work outside the trainer."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
 
 
@@ -26,8 +27,14 @@ class OptimizerPolicy:
             model: The learner; its trainable parameters are taken where `groups` is None.
             groups: Parameter groups that a plugin gave.
             steps: Optimiser steps of the task, for the schedule.
+
+        Raises:
+            UserError: If nothing is left to train.
         """
-        optimizer = self._build(groups if groups is not None else self._default_groups(model))
+        chosen = groups if groups is not None else self._default_groups(model)
+        if not chosen:
+            raise UserError("nothing is left to train: backbone and head are frozen or have no weights of their own")
+        optimizer = self._build(chosen)
         if not self._options.recreate_optimizer:
             self._carry(model, optimizer)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._factor(step, steps))

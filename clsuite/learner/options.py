@@ -38,7 +38,9 @@ class TrainingSpec(BaseModel):
         gradient_clip: Largest norm of the whole gradient; none by default.
         recreate_optimizer: A new optimiser for each task (True), or its state carried on.
         loss: ``global`` cross-entropy over all seen classes, or ``local`` over the current task's only.
-        head: ``linear`` or ``cosine`` (normalised features and weights, learned scale).
+        head: ``linear``, ``cosine`` (normalised features and weights, learned scale), or ``zero_shot`` (CLIP: text
+            features of the seen classes' names).
+        tune: CLIP's tower that methods train, ``image``, ``text`` or ``both``; other backbones have the first only.
         augment: A preset (``clsuite list augmentations``), or a list of steps with their parameters; drawn per sample.
         compile: Compile the blocks of the backbone (``torch.compile``): minutes at the start, faster steps after.
         precision: ``auto`` (bf16 where the processor or GPU has it natively, else 32), ``32``, ``bf16`` or ``16``.
@@ -54,7 +56,8 @@ class TrainingSpec(BaseModel):
     gradient_clip: float | None = Field(default=None, gt=0)
     recreate_optimizer: bool = True
     loss: Literal["global", "local"] = "global"
-    head: Literal["linear", "cosine"] = "linear"
+    head: Literal["linear", "cosine", "zero_shot"] = "linear"
+    tune: Literal["image", "text", "both"] = "image"
     augment: Augment = ()
     compile: bool = False
     precision: Literal["auto", "32", "bf16", "16"] = "auto"

@@ -20,11 +20,4 @@ class PretrainedState:
     def put_back(self, learner: Learner) -> None:
         """Give the learner the pre-trained backbone and an untrained head for the classes seen so far."""
         learner.backbone.load_state_dict(self._backbone)
-        sizes = learner.head.sizes
-        learner.head.groups = torch.nn.ModuleList()
-        generator = torch.Generator().manual_seed(learner.generator("joint head").initial_seed())
-        for size in sizes:
-            learner.head.grow(size, generator)
-        if learner.head.scale is not None:
-            torch.nn.init.constant_(learner.head.scale, 10.0)
-        learner.head.to(next(learner.backbone.parameters()).device)
+        learner.head.reset(torch.Generator().manual_seed(learner.generator("joint head").initial_seed()))

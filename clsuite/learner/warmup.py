@@ -15,6 +15,8 @@ def warm_up_head(
 ) -> None:
     """Train the head's newest group with Adam on a task's features; nothing else moves.
 
+    A head without weights of its own stays as it is.
+
     Args:
         learner: Its head is trained.
         task: The task.
@@ -24,7 +26,9 @@ def warm_up_head(
         generator: Source of the order (on the CPU).
     """
     labels = learner.labels_of(task.train)
-    parameters = list(learner.head.groups[-1].parameters())
+    parameters = learner.head.newest_parameters()
+    if not parameters:
+        return
     optimizer = torch.optim.Adam(parameters, lr=lr)
     for _ in range(epochs):
         order = torch.randperm(len(labels), generator=generator).to(labels.device)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
+from clsuite.backbones.clip import build_clip
+from clsuite.backbones.clip_spec import is_clip
 from clsuite.backbones.spec import BackboneSpec, Weights
 from clsuite.backbones.vit import build_backbone
 from clsuite.data.stable_random import derive_seed
@@ -27,8 +29,10 @@ def build_learner(record: RunRecord, plugins: Sequence[PluginInfo], weights: Wei
         UserError: If a plugin fails to import, or the weights do not fit.
     """
     backbone = record.config["backbone"]
-    spec = BackboneSpec(name=backbone["name"], image_size=backbone["image_size"])
+    templates = backbone.get("templates", ())
+    spec = BackboneSpec(name=backbone["name"], image_size=backbone["image_size"], templates=templates)
     torch.manual_seed(derive_seed(record.seed, "backbone"))
     instances = [load_class(info)(**entry.args) for info, entry in zip(plugins, record.plugins, strict=True)]
     options = TrainingSpec.model_validate(record.config["training"])
-    return Learner(build_backbone(spec, weights), options, instances, record.seed)
+    build = build_clip if is_clip(spec.name) else build_backbone
+    return Learner(build(spec, weights), options, instances, record.seed)

@@ -19,6 +19,7 @@ from clsuite.plugin.compose import check_method
 from clsuite.probes.spec import AnyProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry
 from clsuite.runner.methods import MethodSpec, parse_method, split_outside
+from clsuite.runner.needs import check_needs
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.streams import find_stream_file, stream_loader
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
@@ -136,8 +137,10 @@ def _checked_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, tupl
     checked = {}
     for name, method in _chosen_methods(spec, options).items():
         plugins, training = _resolve(spec, method)
-        check_method([(info.name, info.source) for info, _ in plugins if info.source], spec.scenario.kind)
         training = _override(training, options.training or {}, "the command line")
+        named = [(info.name, info.source) for info, _ in plugins if info.source]
+        check_method(named, spec.scenario.kind)
+        check_needs(named, spec.backbone, training)
         check_single_pass(spec.scenario.kind, training.epochs)
         checked[name] = (plugins, training)
     return checked
@@ -233,6 +236,7 @@ def _config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, we
             "image_size": spec.backbone.image_size,
             "weights": weights.kind,
             "sha256": weights.sha256,
+            **({"templates": list(spec.backbone.prompts)} if spec.backbone.prompts else {}),
         },
         "training": training.model_dump(),
         "probes": [_without_path(probe.model_dump()) for probe in spec.probes],

@@ -1,0 +1,53 @@
+"""Text features of the classes of a stream: prompts of each name, averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsuite.backbones.clip import ClipBackbone
+from clsuite.backbones.templates import fill
+
+
+class ClassTexts:
+    """One text feature per class: the mean of its prompts' normalised features, normalised again.
+
+    Radford et al. 2021, "Learning transferable visual models from natural language supervision", section 3.1.4
+    (ensembles over the embedding space). Kept as long as the text tower stays the same; while it is trained, computed
+    anew in each step, with gradient.
+    """
+
+    def __init__(self, backbone: ClipBackbone, names: Sequence[str]) -> None:
+        """Tokenise the prompts of the class names (by stream label)."""
+        self._backbone = backbone
+        self._tokens = [backbone.tokenise(fill(backbone.templates, name)) for name in names]
+        self._kept: list[Tensor] = []
+        self._state: tuple[object, ...] = ()
+
+    def logits(self, image_features: Tensor, classes: int) -> Tensor:
+        """Scaled cosines ``[B, classes]`` of image features ``[B, width]`` and the first classes."""
+        return self._backbone.logits(image_features, self.features(classes).to(image_features.dtype))
+
+    def features(self, classes: int) -> Tensor:
+        """Text features ``[classes, width]`` of the first classes, of length one."""
+        parameters = self._backbone.text_parameters()
+        device = parameters[0].device
+        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters):
+            return self._encode(self._tokens[:classes], device)
+        state = (device, *(parameter._version for parameter in parameters))
+        if state != self._state:
+            self._kept, self._state = [], state
+        # Tensors of inference mode could not take part in training later; one class at a time gives the same bits
+        # however many are asked for at once.
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
+            while len(self._kept) < classes:
+                self._kept.append(self._encode([self._tokens[len(self._kept)]], device)[0])
+        return torch.stack(self._kept[:classes])
+
+    def _encode(self, tokens: Sequence[Tensor], device: torch.device) -> Tensor:
+        features = self._backbone.encode_tokens(torch.cat(list(tokens)).to(device))
+        means = features.view(len(tokens), len(self._backbone.templates), -1).mean(dim=1)
+        return F.normalize(means, dim=1)

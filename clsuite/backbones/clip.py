@@ -1,0 +1,230 @@
+"""CLIP: image and text tower in one backbone, built by OpenCLIP with strictly loaded weights."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clsuite.backbones.clip_spec import EXAMPLE, ClipName, own_configs, parse_clip
+from clsuite.backbones.spec import BackboneSpec, Weights
+from clsuite.backbones.vit import Backbone
+from clsuite.data.transforms import Normalise
+from clsuite.errors import UserError, did_you_mean
+
+Towers = Literal["image", "text", "both"]
+Tokenizer = Callable[[list[str]], Tensor]
+LARGEST_SCALE = 100.0
+
+
+class ClipBackbone(Backbone):
+    """A CLIP model that maps images, and texts, to features in one space.
+
+    Attributes:
+        clip: OpenCLIP's model.
+        templates: Prompts of class names.
+        width: Length of a feature vector of either tower.
+        normalise: Turns stored images into the input of the image tower.
+    """
+
+    def __init__(
+        self,
+        clip: nn.Module,
+        tokenizer: Tokenizer,
+        templates: Sequence[str],
+        width: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        """Wrap an OpenCLIP model."""
+        nn.Module.__init__(self)
+        self.clip: Any = clip
+        self.templates = tuple(templates)
+        self.width = width
+        self.normalise = Normalise(mean, std)
+        self._tokenizer = tokenizer
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map normalised images ``[B, 3, H, W]`` to image features ``[B, width]``, not normalised."""
+        features: Tensor = self.clip.encode_image(images)
+        return features
+
+    def tokenise(self, texts: Sequence[str]) -> Tensor:
+        """Tokens, int64 ``[N, context length]``, on the model's device."""
+        return self._tokenizer(list(texts)).to(self.logit_scale.device)
+
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Map tokens ``[N, context length]`` to text features ``[N, width]`` of length one."""
+        features: Tensor = self.clip.encode_text(tokens, normalize=True)
+        return features
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """What a cosine is multiplied with; at most 100 (Radford et al. 2021, section 2.5)."""
+        scale: Tensor = self.clip.logit_scale.exp().clamp(max=LARGEST_SCALE)
+        return scale
+
+    def logits(self, image_features: Tensor, text_features: Tensor) -> Tensor:
+        """Scaled cosines ``[B, C]`` of image features ``[B, width]`` and normalised text features ``[C, width]``."""
+        return self.logit_scale * F.normalize(image_features, dim=1) @ text_features.T
+
+    def text_parameters(self) -> list[nn.Parameter]:
+        """All that the text features and their scale depend on: everything but the image tower."""
+        return [parameter for name, parameter in self.clip.named_parameters() if not name.startswith("visual.")]
+
+    def tune(self, towers: Towers) -> None:
+        """Train the image tower, the text tower (with the scale), or both; the rest is frozen."""
+        self.clip.requires_grad_(towers != "text")
+        for parameter in self.text_parameters():
+            parameter.requires_grad_(towers != "image")
+
+
+def clip_of(backbone: Backbone, what: str) -> ClipBackbone:
+    """The backbone as a CLIP.
+
+    Raises:
+        UserError: If it is none; says what needs one.
+    """
+    if not isinstance(backbone, ClipBackbone):
+        raise UserError(f"{what} needs a CLIP backbone, which has a text tower, such as {EXAMPLE}")
+    return backbone
+
+
+def build_clip(spec: BackboneSpec, weights: Weights) -> ClipBackbone:
+    """Build a CLIP and load its weights strictly, both towers.
+
+    Raises:
+        UserError: If model or tag are unknown, the image size does not suit, or the weights do not fit.
+    """
+    name = parse_clip(spec.name)
+    tag = _tag_config(name)
+    with _quiet():
+        clip, width = _create(spec, name, tag)
+        path = weights.path if weights.kind != "hub" else _download(spec, tag)
+        if path is not None:
+            _load(clip, spec, str(path))
+        _resize(clip, spec)
+    source = tag if tag.get("mean") else clip.visual.preprocess_cfg
+    return ClipBackbone(clip, _tokenizer(name), spec.prompts, width, source["mean"], source["std"])
+
+
+def _identifier(name: ClipName) -> str:
+    return name.model if name.folder is None else f"local-dir:{name.folder}"
+
+
+def _tag_config(name: ClipName) -> dict[str, Any]:
+    """What OpenCLIP knows of the tag's weights: where they are, their normalisation and activation."""
+    import open_clip
+
+    if name.folder is None and name.model not in open_clip.list_models():
+        raise did_you_mean("CLIP model", name.model, [*open_clip.list_models(), *own_configs()])
+    if not name.tag:
+        return {}
+    tags = open_clip.list_pretrained_tags_by_model(name.model)
+    if name.tag not in tags:
+        raise did_you_mean(f"pre-trained tag of CLIP model '{name.model}':", name.tag, tags)
+    return dict(open_clip.get_pretrained_cfg(name.model, name.tag))
+
+
+def _create(spec: BackboneSpec, name: ClipName, tag: dict[str, Any]) -> tuple[Any, int]:
+    """The model with random weights, at the image size asked for unless a timm tower is resized after loading."""
+    import open_clip
+
+    config = open_clip.get_model_config(_identifier(name))
+    on_timm = "timm_model_name" in config["vision_cfg"]
+    try:
+        clip: Any = open_clip.create_model(
+            _identifier(name),
+            load_weights=False,
+            force_quick_gelu=bool(tag.get("quick_gelu")),
+            force_image_size=None if on_timm else spec.image_size,
+            pretrained_image=False,
+            pretrained_text=False,
+        )
+    except (RuntimeError, AssertionError, TypeError, OSError, ImportError) as error:
+        raise UserError(f"cannot build backbone '{spec.name}' at {spec.image_size} px: {_line(error)}") from error
+    side = _patch_side(clip.visual)
+    if spec.image_size % side:
+        raise UserError(
+            f"backbone.image_size {spec.image_size} is not a multiple of the patch size {side} of '{spec.name}'"
+        )
+    return clip, int(config["embed_dim"])
+
+
+def _patch_side(visual: Any) -> int:
+    """Side of the squares that an image is cut into; 32 for ResNets, which halve it five times."""
+    patch = getattr(getattr(visual, "trunk", None), "patch_embed", visual)
+    size = getattr(patch, "patch_size", 32)
+    return int(size if isinstance(size, int) else size[0])
+
+
+def _download(spec: BackboneSpec, tag: dict[str, Any]) -> str:
+    import open_clip
+
+    try:
+        return str(open_clip.download_pretrained(tag))
+    except Exception as error:  # whatever the network raises means the same
+        raise UserError(
+            f"cannot download the weights of '{spec.name}': {_line(error)}. "
+            "Without a network say backbone.weights: FILE, or random"
+        ) from error
+
+
+def _load(clip: Any, spec: BackboneSpec, path: str) -> None:
+    """Load weights in OpenCLIP's format; it resamples the position embedding of its own towers."""
+    from open_clip.factory import load_checkpoint, load_state_dict
+
+    try:
+        load_state_dict(path)
+    except Exception as error:  # the file can be anything: whatever its reader raises means the same
+        raise UserError(f"cannot read the weights '{path}': {_line(error)}") from error
+    try:
+        load_checkpoint(clip, path, strict=True)
+    except (RuntimeError, KeyError, AttributeError, ValueError) as error:
+        detail = " ".join(str(error).split())[:300]
+        raise UserError(f"the weights '{path}' do not fit backbone '{spec.name}': {detail}") from error
+
+
+def _resize(clip: Any, spec: BackboneSpec) -> None:
+    """Let a timm tower resample its position embedding."""
+    if hasattr(clip.visual, "trunk"):
+        clip.visual.set_input_size(spec.image_size)
+
+
+def _tokenizer(name: ClipName) -> Tokenizer:
+    import open_clip
+
+    try:
+        tokenizer: Tokenizer = open_clip.get_tokenizer(_identifier(name))
+    except Exception as error:  # some models bring a tokenizer that is downloaded
+        raise UserError(f"cannot get the tokenizer of CLIP model '{name.model}': {_line(error)}") from error
+    return tokenizer
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """OpenCLIP warns of random weights, and of the check of the activation, which is made here by the tag."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@torch.no_grad()
+def clip_state(backbone: ClipBackbone, native_size: int) -> dict[str, Tensor]:
+    """The weights in OpenCLIP's format, a timm tower's position embedding resampled to its native size."""
+    clip: Any = backbone.clip
+    if hasattr(clip.visual, "trunk") and clip.visual.image_size[0] != native_size:
+        clip.visual.set_input_size(native_size)
+    return {name: value.detach().contiguous() for name, value in clip.state_dict().items()}

@@ -1,0 +1,69 @@
+"""Names of CLIP backbones: ``open_clip:MODEL/TAG``. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from clsuite.errors import UserError
+
+PREFIX = "open_clip:"
+EXAMPLE = "open_clip:ViT-B-32/laion2b_s34b_b79k"
+CLIP_CATALOG: dict[str, str] = {
+    "open_clip:clip_nano": "CLIP for tests: random weights or a file, 1.8 M parameters; 32 px",
+    "open_clip:lit_vit_tiny": "ViT-Ti/16 with a small text tower, made by `clsuite pretrain lit_vit_tiny`; a file",
+    EXAMPLE: "CLIP ViT-B/32, LAION-2B, 151 M parameters",
+    "open_clip:ViT-B-16/openai": "CLIP ViT-B/16, OpenAI's weights (Continual-CLIP, MTIL), 150 M parameters",
+    "open_clip:ViT-B-16/laion2b_s34b_b88k": "CLIP ViT-B/16, LAION-2B, 150 M parameters",
+    "open_clip:ViT-L-14/openai": "CLIP ViT-L/14, OpenAI's weights, 428 M parameters",
+}
+
+
+@dataclass(frozen=True)
+class ClipName:
+    """A model of OpenCLIP or of our own, and the tag of its pre-trained weights (may be empty)."""
+
+    model: str
+    tag: str
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the configuration, where it is one of our own."""
+        return own_configs().get(self.model)
+
+
+def is_clip(name: str) -> bool:
+    """Whether a backbone's name is that of a CLIP."""
+    return name.startswith(PREFIX)
+
+
+def parse_clip(name: str) -> ClipName:
+    """Take ``open_clip:MODEL/TAG`` or ``open_clip:MODEL`` apart.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    model, _, tag = name.removeprefix(PREFIX).partition("/")
+    if not is_clip(name) or not model:
+        raise UserError(f"backbone '{name}' is no CLIP: write open_clip:MODEL/TAG, for example {EXAMPLE}")
+    return ClipName(model, tag)
+
+
+def check_on_hub(name: str) -> None:
+    """Check that a CLIP's name says which weights to download.
+
+    Raises:
+        UserError: If it names no tag, or its configuration is our own.
+    """
+    parsed = parse_clip(name)
+    if parsed.folder is not None:
+        raise UserError(f"backbone '{name}' is on no hub: weights can be random or a file")
+    if not parsed.tag:
+        raise UserError(f"backbone '{name}' names no pre-trained tag: write {name}/TAG, or weights: random or a file")
+
+
+def own_configs() -> dict[str, Path]:
+    """The configurations of our own by name: folders with an ``open_clip_config.json``."""
+    folder = Path(str(files("clsuite.backbones.clip_configs")))
+    return {path.parent.name: path.parent for path in sorted(folder.glob("*/open_clip_config.json"))}

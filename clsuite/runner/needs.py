@@ -1,0 +1,31 @@
+"""What methods and training need of the backbone: refused before any run, with the reason. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from clsuite.backbones.clip_spec import EXAMPLE, is_clip
+from clsuite.backbones.spec import BackboneSpec
+from clsuite.errors import UserError
+from clsuite.learner.options import TrainingSpec
+from clsuite.plugin.compose import Named
+
+
+def check_needs(plugins: Sequence[Named], backbone: BackboneSpec, training: TrainingSpec) -> None:
+    """Check that the backbone has the text tower that plugins or training need.
+
+    Raises:
+        UserError: If it has not, or the text tower would be trained without taking part.
+    """
+    wanting = [f"plugin '{name}'" for name, source in plugins if "clip" in source.traits.needs]
+    wanting += ["training.head: zero_shot"] if training.head == "zero_shot" else []
+    wanting += [f"training.tune: {training.tune}"] if training.tune != "image" else []
+    if wanting and not is_clip(backbone.name):
+        raise UserError(
+            f"{wanting[0]} needs CLIP, and backbone '{backbone.name}' has no text tower: choose one such as {EXAMPLE}"
+        )
+    if training.tune != "image" and training.head != "zero_shot":
+        raise UserError(
+            f"training.tune: {training.tune} needs training.head: zero_shot: "
+            f"the text tower takes no part in a {training.head} head"
+        )

@@ -1,0 +1,35 @@
+"""Zero-shot CLIP (Continual-CLIP)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from clsuite.backbones.class_texts import ClassTexts
+from clsuite.backbones.clip import clip_of
+from clsuite.data.batch import Batch
+from clsuite.learner.learner import Learner
+from clsuite.plugin import Plugin, Traits
+from clsuite.scenarios import Scenario, Task
+
+
+class ZeroShot(Plugin):
+    """Classifies by the cosine to the text features of the seen classes' names; nothing is trained or stored.
+
+    Thengane et al., "CLIP model is an efficient continual learner" (2022), section 3: the frozen CLIP, with the
+    names of the classes seen so far as prompts. The prompts are ``backbone.templates``.
+    """
+
+    traits = Traits(needs=("clip",), gradient_free=True, paper="Thengane, 2022 (Continual-CLIP)")
+
+    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
+        """Freeze both towers; the head is not used."""
+        self._texts = ClassTexts(clip_of(learner.backbone, "plugin 'zero_shot'"), scenario.classes)
+        learner.requires_grad_(False)
+
+    def on_task_start(self, learner: Learner, task: Task) -> None:
+        """The head has grown, and stays unused."""
+        learner.head.requires_grad_(False)
+
+    def predict(self, learner: Learner, batch: Batch) -> Tensor:
+        """Scaled cosines to the seen classes' text features, ``[B, seen classes]``."""
+        return self._texts.logits(learner.encode(batch).float(), learner.head.classes)
