@@ -99,7 +99,7 @@ def _load(model: VisionTransformer, spec: BackboneSpec, weights: Weights, keep_h
     except Exception as error:  # the file can be anything: whatever its reader raises means the same
         raise UserError(f"cannot read the weights '{weights.path}': {_first_line(error)}") from error
     if not keep_head:
-        state = {name: value for name, value in state.items() if not name.startswith("head.")}
+        state = {name: value for name, value in state.items() if not name.startswith(("head.", "head_dist."))}
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:

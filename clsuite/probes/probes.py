@@ -1,4 +1,8 @@
-"""The probes of a run: measured before the stream and after each task."""
+"""The probes of a run: measured before the stream and after each task.
+
+Probes of features take those of the backbone with what is switched on in it: of a method that gives each image a module
+of its own, the newest module.
+"""
 
 from __future__ import annotations
 
@@ -89,9 +93,11 @@ class _Features:
     def __init__(self, table: ImageTable, rows: NDArray[np.int64]) -> None:
         self._table, self._rows = table, rows
         self._kept: Tensor | None = None
+        self._kept_frozen = False
 
     def of(self, learner: Learner) -> Tensor:
-        if self._kept is None or not learner.frozen:
+        if self._kept is None or not (learner.frozen and self._kept_frozen):
+            self._kept_frozen = learner.frozen
             with learner.autocast():
                 self._kept = compute_features(learner.backbone, self._table.images, self._rows)
         return self._kept

@@ -10,12 +10,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from clsuite.backbones.spec import Weights, find_weights
+from clsuite.data.fingerprint import table_fingerprint
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError, did_you_mean
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.arguments import resolve_arguments
 from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin
 from clsuite.plugin.compose import check_method
+from clsuite.probes.images import load_probe_images
 from clsuite.probes.spec import AnyProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry
 from clsuite.runner.methods import MethodSpec, parse_method, split_outside
@@ -101,12 +103,14 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     weights = find_weights(spec.backbone, [folder] if root is None else [root, folder])
     stream = find_stream_file(spec.scenario, [folder] if root is None else [folder, root])
     load = stream_loader(spec.dataset, stream, spec.backbone.image_size, root)
+    probes = [_probe_config(probe, spec.backbone.image_size, root) for probe in spec.probes]
     plans: list[RunPlan] = []
     for seed in dict.fromkeys(options.seeds or spec.seeds):
         scenario = load(seed, options.limit_tasks)
         for name, (plugins, training) in methods.items():
             try:
-                pending = _pending(spec, options, scenario, name, seed, plugins, training, weights)
+                config = {**_config(spec, options, training, weights), "probes": probes}
+                pending = _pending(spec, config, scenario, name, seed, plugins)
             except (TypeError, ValueError) as error:  # a value that JSON has not
                 raise UserError(
                     f"method '{name}' has a value that no record can hold (such as .inf): {error}"
@@ -191,15 +195,12 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 def _pending(
     spec: BenchmarkSpec,
-    options: RunOptions,
+    config: dict[str, Any],
     scenario: Scenario,
     method: str,
     seed: int,
     plugins: ResolvedPlugins,
-    training: TrainingSpec,
-    weights: Weights,
 ) -> RunRecord:
-    config = _config(spec, options, training, weights)
     entries = [
         PluginEntry(
             name=info.name, args=args, source=info.source.sha256 if info.source else "", distribution=info.distribution
@@ -239,8 +240,16 @@ def _config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, we
             **({"templates": list(spec.backbone.prompts)} if spec.backbone.prompts else {}),
         },
         "training": training.model_dump(),
-        "probes": [_without_path(probe.model_dump()) for probe in spec.probes],
     }
+
+
+def _probe_config(probe: AnyProbe, image_size: int, data_root: Path | None) -> dict[str, Any]:
+    """A probe with the fingerprint of its images in place of their path."""
+    content = probe.model_dump()
+    if "path" in content:
+        images = load_probe_images(content.pop("path"), image_size, data_root)
+        content["fingerprint"] = table_fingerprint(images)
+    return content
 
 
 def _without_path(spec: dict[str, Any]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def bench(tmp_path: Path, dataset: dict[str, object], *more: str) -> int:
         "methods": {"ncm": {"plugins": ["ncm"]}}, "seeds": [0],
     }  # fmt: skip
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(spec))
-    return main(["bench", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "runs"), "--dry-run", *more])
+    return main(["bench", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "runs"), *more])
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,16 @@ def test_bad_data_are_one_line_and_status_2(
     assert "Traceback" not in said
 
 
+def test_a_dry_run_lists_its_runs_without_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench(tmp_path, {"name": "cub200"}, "--dry-run") == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "ncm, seed 0"
+    assert shown[1].startswith("1 runs; which of them are done cannot be told: no copy of 'cub200'")
+
+
 def test_limits_make_other_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = []
     for limits in ({}, {"test_per_class": 5}, {"train_per_class": 5}):
-        assert bench(tmp_path, {"name": "digits", **limits}) == 0
+        assert bench(tmp_path, {"name": "digits", **limits}, "--dry-run") == 0
         shown.append(capsys.readouterr().out.splitlines()[0])
     assert len(set(shown)) == 3

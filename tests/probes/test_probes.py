@@ -113,6 +113,19 @@ def test_a_frozen_backbone_computes_probe_features_once(make_stream: Any, probe_
     assert counts[1] - counts[0] == 3 * 8
 
 
+def test_features_are_read_again_after_a_backbone_was_trained_and_frozen(make_stream: Any, probe_set: Any) -> None:
+    probe = make_probes([KnnProbe(path=probe_set(images=8), index=5, queries=3, k=3)], context(None))[0]
+    learner = make_stream(Finetune()).learner
+    probe(learner)
+    before = probe._features._kept.clone()  # type: ignore[attr-defined]
+    with torch.no_grad():
+        for parameter in learner.backbone.parameters():
+            parameter.add_(0.1)
+    learner.backbone.requires_grad_(False)
+    probe(learner)
+    assert not torch.equal(before, probe._features._kept)  # type: ignore[attr-defined]
+
+
 def test_calibration_is_torchmetrics_on_the_streams_own_answers(make_stream: Any) -> None:
     stream = make_stream(Finetune())
     stream.probes = ProbeRecorder(make_probes([CalibrationProbe(bins=15)], context(None)))
