@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -14,7 +15,6 @@ from safetensors.torch import save_file
 from timm.models import load_state_dict as read_state_dict
 from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor
-from torch.nn import functional as F
 
 from clsuite.backbones.class_texts import ClassTexts
 from clsuite.backbones.clip import ClipBackbone, build_clip, clip_state
@@ -77,6 +77,14 @@ def pretrain_clip(spec: ClipPretrainSpec, data_root: Path | None, out: Path, rep
 
 def _backbone_spec(spec: ClipPretrainSpec) -> BackboneSpec:
     return BackboneSpec(name=spec.model, weights="random", image_size=spec.image_size)
+
+
+def _as_written(spec: ClipPretrainSpec, state: dict[str, Tensor]) -> ClipBackbone:
+    """The CLIP that anyone gets who loads a file of these weights."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.safetensors"
+        save_file(state, path)
+        return build_clip(_backbone_spec(spec), Weights("file", path))
 
 
 def _native(backbone: ClipBackbone) -> int:
