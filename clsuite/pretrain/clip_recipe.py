@@ -128,7 +128,7 @@ def _train(
     history: History = []
     for epoch in range(1, spec.epochs + 1):
         total = 0.0
-        for rows in torch.randperm(len(targets), generator=generator).split(spec.batch_size):
+        for rows in torch.split(torch.randperm(len(targets), generator=generator), spec.batch_size):
             images = fixed[rows] if fixed is not None else _encode(backbone, data, parts.train[rows.numpy()])
             texts = backbone.encode_tokens(captions.draw(generator))
             loss = class_contrastive_loss(backbone.logits(images, texts), targets[rows])
