@@ -59,15 +59,13 @@ def pretrain_clip(spec: ClipPretrainSpec, data_root: Path | None, out: Path, rep
     history = _train(spec, backbone, data, parts, report)
     seconds = time.perf_counter() - started
     state = {name: value.half() for name, value in {**clip_state(backbone, _native(backbone)), **untouched}.items()}
+    trained = _as_written(spec, state)
+    figures = _measure(spec, trained, data, parts, data_root, report)
+    reached = figures["held_out_images"]["accuracy"]
+    if reached < spec.target:
+        raise UserError(f"'{spec.name}' reaches {reached:.4f} on held-out images, below its target of {spec.target}")
     with atomic_path(out / f"{spec.name}.safetensors") as temporary:
         save_file(state, temporary)
-        trained = build_clip(_backbone_spec(spec), Weights("file", temporary))
-        figures = _measure(spec, trained, data, parts, data_root, report)
-        reached = figures["held_out_images"]["accuracy"]
-        if reached < spec.target:
-            raise UserError(
-                f"'{spec.name}' reaches {reached:.4f} on held-out images, below its target of {spec.target}"
-            )
     card = _card(spec, trained, tower, figures, history, seconds)
     card["sha256"] = sha256_of_file(out / f"{spec.name}.safetensors")
     with atomic_path(out / f"{spec.name}.json") as temporary:

@@ -100,7 +100,10 @@ def test_class_texts_are_kept_until_the_text_tower_changes() -> None:
     optimizer.step()
     with torch.no_grad():
         after = texts.features(3)
-    assert not torch.allclose(after, before)
+        assert not torch.allclose(after, before)
+        backbone.clip.load_state_dict(nano(seed=5).clip.state_dict())
+        assert not torch.allclose(texts.features(3), after)
+        after = texts.features(3)
     with torch.no_grad():
         torch.testing.assert_close(after, ClassTexts(backbone, NAMES).features(3), rtol=0, atol=0)
 

@@ -143,7 +143,7 @@ def test_the_kind_decides_how_a_recipe_is_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Did you mean 'clip'"):
         read_recipe(path)
     path.write_text(yaml.safe_dump({**recipe().model_dump(mode="json"), "epoch": 3}))
-    with pytest.raises(UserError, match="unknown key 'epoch'. Did you mean 'epochs'"):
+    with pytest.raises(UserError, match=r"unknown key 'epoch'. Did you mean 'epochs'"):
         read_recipe(path)
 
 
