@@ -7,8 +7,7 @@ from pathlib import Path
 
 from clsuite.cli.console import make_console
 from clsuite.errors import did_you_mean
-from clsuite.pretrain.spec import PretrainSpec
-from clsuite.runner.yaml_lines import load_yaml
+from clsuite.pretrain.kinds import read_recipe
 
 
 def run_pretrain(recipe: str, data_root: Path | None, out: Path) -> None:
@@ -18,15 +17,14 @@ def run_pretrain(recipe: str, data_root: Path | None, out: Path) -> None:
         UserError: If the recipe or its data is missing or wrong, or the target is not reached.
     """
     path = Path(recipe) if recipe.endswith((".yaml", ".yml")) else _shipped(recipe)
-    spec = load_yaml(path, PretrainSpec)
+    kind, spec = read_recipe(path)
     console = make_console()
-    with console.status("loading torch and the drawings"):
-        from clsuite.pretrain.recipe import pretrain
-
+    with console.status("loading torch"):
+        pretrain = kind.load()
     card = pretrain(spec, data_root, out, lambda line: console.print(line))
     console.print(
-        f"{card['name']}: class-mean accuracy on the digits {card['digits_class_mean_accuracy']:.4f} "
-        f"(target {spec.target}), {card['parameters']} parameters, {card['seconds']:.0f} s; written to {out}",
+        f"{card['name']}: {kind.tell(card)}, {card['parameters']} parameters, "
+        f"{card['seconds']:.0f} s; written to {out}",
         highlight=False,
     )
 

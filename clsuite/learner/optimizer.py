@@ -37,6 +37,7 @@ class OptimizerPolicy:
         optimizer = self._build(chosen)
         if not self._options.recreate_optimizer:
             self._carry(model, optimizer)
+        optimizer.register_step_post_hook(_mark_as_changed)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._factor(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -87,3 +88,8 @@ class OptimizerPolicy:
         if self._options.schedule == "constant":
             return 1.0
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def _mark_as_changed(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Raise the version of each parameter, which fused optimisers do not: what was computed from it is seen as old."""
+    torch.autograd.graph.increment_version([p for group in optimizer.param_groups for p in group["params"]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -20,6 +22,7 @@ class PretrainSpec(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["drawings"] = "drawings"
     name: str
     archives: tuple[str, ...] = Field(min_length=1)
     rotations: int = Field(default=4, ge=1, le=4)

@@ -1,0 +1,55 @@
+"""What a recipe for a small CLIP says. Needs no torch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from clsuite.backbones.templates import resolve_templates
+
+
+class ClipPretrainSpec(BaseModel):
+    """A recipe: a text tower trained against a pre-trained image tower, on images with class names.
+
+    Zhai et al. 2022, "LiT: zero-shot transfer with locked-image text tuning".
+
+    Attributes:
+        name: Name of the files that come out.
+        model: The CLIP, by a name as in ``backbone.name``; its image tower must be a timm model.
+        image_tower: Weights of the image tower (timm's format, below the data root).
+        lock: The image tower stays as it is (LiT), or is trained too.
+        images: Folder ``CLASS/*``, below the data root.
+        names: File in that folder with lines ``CLASS<TAB>name, other name, ...``; without it folders name the classes.
+        templates: Prompts that training draws from; a set by name or a list.
+        held_out_images: Images of each class that training never sees.
+        held_out_classes: Classes, neither images nor names of which training ever sees.
+        probes: More folders ``CLASS/*`` to measure zero-shot accuracy on, by the name that the card gives them.
+        target: Zero-shot accuracy on held-out images (of the trained classes) that it must reach.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["clip"]
+    name: str
+    model: str
+    image_tower: str
+    lock: bool = True
+    images: str
+    names: str | None = None
+    image_size: int = Field(default=128, ge=1)
+    templates: tuple[str, ...] = Field(default=("a photo of a {}.",), min_length=1)
+    held_out_images: int = Field(default=10, ge=1)
+    held_out_classes: int = Field(default=20, ge=2)
+    probes: dict[str, str] = Field(default_factory=dict)
+    epochs: int = Field(default=20, ge=1)
+    batch_size: int = Field(default=256, ge=2)
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.1, ge=0)
+    seed: int = 0
+    threads: int = Field(default=1, ge=1)
+    target: float = Field(default=0.0, ge=0, le=1)
+
+    @field_validator("templates", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return resolve_templates(value) if isinstance(value, str | list | tuple) else value

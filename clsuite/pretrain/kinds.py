@@ -1,0 +1,87 @@
+"""The kinds of recipes: which specification each has, what it runs, and how its card is told in a line. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from clsuite.errors import UserError, did_you_mean
+from clsuite.pretrain.clip_spec import ClipPretrainSpec
+from clsuite.pretrain.spec import PretrainSpec
+from clsuite.runner.yaml_lines import load_yaml
+
+Report = Callable[[str], None]
+Run = Callable[[Any, Path | None, Path, Report], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of recipe.
+
+    Attributes:
+        spec: What the YAML file says.
+        load: Imports and returns what runs it (this pays for torch).
+        tell: The card's figures in a line.
+    """
+
+    spec: type[BaseModel]
+    load: Callable[[], Run]
+    tell: Callable[[dict[str, Any]], str]
+
+
+def read_recipe(path: Path) -> tuple[Kind, BaseModel]:
+    """Read a recipe; its ``kind`` says which one it is (``drawings`` where it says none).
+
+    Raises:
+        UserError: If the kind is unknown, or the recipe has a mistake.
+    """
+    name = _kind_of(path)
+    if name not in KINDS:
+        raise did_you_mean(f"kind of recipe in '{path}':", name, KINDS)
+    return KINDS[name], load_yaml(path, KINDS[name].spec)
+
+
+def _kind_of(path: Path) -> str:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read '{path}': {error.strerror or error}") from error
+    except yaml.YAMLError:
+        return "drawings"  # reading it as that kind says what is wrong, and where
+    return str(content.get("kind", "drawings")) if isinstance(content, dict) else "drawings"
+
+
+def _load_drawings() -> Run:
+    from clsuite.pretrain.recipe import pretrain
+
+    return pretrain
+
+
+def _load_clip() -> Run:
+    from clsuite.pretrain.clip_recipe import pretrain_clip
+
+    return pretrain_clip
+
+
+def _tell_drawings(card: dict[str, Any]) -> str:
+    target = card["recipe"]["target"]
+    return f"class-mean accuracy on the digits {card['digits_class_mean_accuracy']:.4f} (target {target})"
+
+
+def _tell_clip(card: dict[str, Any]) -> str:
+    told = [
+        f"{name.replace('_', ' ')} {figure['accuracy']:.4f} (chance {figure['chance']:.4f})"
+        for name, figure in card["zero_shot"].items()
+    ]
+    return f"zero-shot accuracy: {', '.join(told)}"
+
+
+KINDS: dict[str, Kind] = {
+    "drawings": Kind(PretrainSpec, _load_drawings, _tell_drawings),
+    "clip": Kind(ClipPretrainSpec, _load_clip, _tell_clip),
+}

@@ -1,0 +1,127 @@
+"""Images with class names, from a folder ``CLASS/*``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsuite.backbones.templates import readable
+from clsuite.data.folder import SUFFIXES, decode
+from clsuite.data.stable_random import stable_random
+from clsuite.errors import UserError
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class NamedImages:
+    """Images and the names of their classes.
+
+    Attributes:
+        images: uint8 ``[N, 3, S, S]``.
+        labels: int64 ``[N]``.
+        names: Names of each class, the usual one first.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    names: tuple[tuple[str, ...], ...]
+
+    @property
+    def first_names(self) -> list[str]:
+        """The usual name of each class."""
+        return [names[0] for names in self.names]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Rows and classes by their part.
+
+    Attributes:
+        train: Rows of the trained classes that training sees.
+        test: Rows of the trained classes that it does not see.
+        unseen: All rows of the classes that it does not see.
+        classes: Classes that training sees.
+        unseen_classes: Classes that it does not see.
+    """
+
+    train: Rows
+    test: Rows
+    unseen: Rows
+    classes: Rows
+    unseen_classes: Rows
+
+
+def read_named_images(folder: Path, names_file: str | None, size: int, report: Callable[[str], None]) -> NamedImages:
+    """Decode a folder of classes.
+
+    Args:
+        folder: Holds a folder of images for each class.
+        names_file: File in it with lines ``CLASS<TAB>name, other name, ...``; None takes the folders' names.
+        size: Side of the images in pixels.
+        report: Gets a line.
+
+    Raises:
+        UserError: If there are no classes, a class has no name, or an image cannot be decoded.
+    """
+    classes = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if not classes:
+        raise UserError(f"'{folder}' has no class folders inside")
+    known = _read_names(folder / names_file) if names_file else {path.name: (readable(path.name),) for path in classes}
+    for path in classes:
+        if path.name not in known:
+            raise UserError(f"class '{path.name}' of '{folder}' has no name in '{names_file}'")
+    found = [(label, file) for label, path in enumerate(classes) for file in _images(path)]
+    report(f"decoding {len(found)} images of {len(classes)} classes from {folder.name}")
+    images = np.stack([decode(file, size) for _, file in found])
+    labels = np.array([label for label, _ in found], dtype=np.int64)
+    return NamedImages(images, labels, tuple(known[path.name] for path in classes))
+
+
+def hold_out(labels: NDArray[np.int64], images: int, classes: int, seed: int) -> HeldOut:
+    """Part the rows: some classes whole, and some images of each other class.
+
+    Args:
+        labels: Class of each row.
+        images: Held-out images of each class.
+        classes: Held-out classes.
+        seed: Decides which.
+
+    Raises:
+        UserError: If nothing would be left to train on.
+    """
+    number = int(labels.max()) + 1
+    if classes > number - 2:
+        raise UserError(f"held_out_classes is {classes}, but there are only {number} classes, and two must be left")
+    order = stable_random(seed, "held-out classes").permutation(number)
+    unseen_classes, seen = np.sort(order[:classes]), np.sort(order[classes:])
+    test = []
+    for label in seen:
+        rows = np.flatnonzero(labels == label)
+        if len(rows) <= images:
+            raise UserError(f"held_out_images is {images}, but a class has only {len(rows)} images")
+        test.append(stable_random(seed, "held-out images", int(label)).permutation(rows)[:images])
+    held = np.sort(np.concatenate(test))
+    unseen = np.flatnonzero(np.isin(labels, unseen_classes))
+    train = np.setdiff1d(np.arange(len(labels)), np.concatenate([held, unseen]))
+    return HeldOut(train, held, unseen, seen, unseen_classes)
+
+
+def _images(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise UserError(f"class folder '{folder}' holds no images: fill it or remove it")
+    return files
+
+
+def _read_names(path: Path) -> dict[str, tuple[str, ...]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"cannot read the class names '{path}': {error.strerror or error}") from error
+    pairs = [line.split("\t", 1) for line in lines if "\t" in line]
+    return {name: tuple(readable(part) for part in words.split(",") if part.strip()) for name, words in pairs}
