@@ -1,0 +1,33 @@
+"""Every shipped benchmark is complete: it can be listed on a machine that has none of its data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clsuite.cli.main import main
+from clsuite.runner.spec import load_benchmark, shipped_benchmarks
+
+TIERS = ("quickstart", "compact", "standard")
+
+
+@pytest.mark.parametrize("name", shipped_benchmarks())
+def test_it_lists_its_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", name, "--dry-run", "--out", str(tmp_path / "runs")]) == 0
+    spec, _ = load_benchmark(name)
+    assert f"{len(spec.methods) * len(spec.seeds)} runs" in capsys.readouterr().out
+    assert spec.tier in TIERS
+    assert spec.title
+
+
+@pytest.mark.parametrize("name", ["caltech101", "pacs", "digits_domains", "cifar100_compact"])
+def test_the_compact_tier_finds_its_data(
+    name: str, real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["bench", name, "--dry-run", "--seeds", "0", "--methods", "ncm", "--limit-tasks", "2"]
+    assert main([*call, "--data-root", str(real_data), "--out", str(tmp_path / "runs")]) == 0
+    assert "1 runs, 0 done, 1 to do" in capsys.readouterr().out
