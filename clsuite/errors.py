@@ -10,6 +10,10 @@ class UserError(Exception):
     """Bad input. The CLI prints its single line and exits with status 2, never with a traceback."""
 
 
+class AbsentError(UserError):
+    """Data or weights that are not on this machine; everything else about the benchmark may be right."""
+
+
 def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UserError:
     """Build the error for an unknown name, with the nearest known names.
 

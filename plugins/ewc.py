@@ -32,7 +32,14 @@ class EWC(Plugin):
         samples: Training images that the Fisher is estimated on; null takes all of the task.
     """
 
-    traits = Traits(stores=("importances",), paper="Kirkpatrick, PNAS 2017; Schwarz, ICML 2018")
+    traits = Traits(
+        stores=("importances",),
+        refuses={
+            "online": "it reads the task's images again to estimate the Fisher information, but the stream passes once",
+            "blurry": "it reads the task's images again to estimate the Fisher information, but the stream passes once",
+        },
+        paper="Kirkpatrick, PNAS 2017; Schwarz, ICML 2018",
+    )
 
     def __init__(self, penalty: float = 10.0, gamma: float = 1.0, samples: int | None = 512) -> None:
         super().__init__()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from clsuite.learner.learner import Learner
+from clsuite.learner.reset import PretrainedState
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
 
@@ -23,30 +23,37 @@ class Joint(Plugin):
             "importances": "joint training starts from the pre-trained weights at each task: there is nothing to keep",
             "logits": "joint training starts from the pre-trained weights at each task: there is nothing to keep",
         },
+        refuses={
+            "online": "it trains on all data again at each task, but the stream passes once",
+            "blurry": "it trains on all data again at each task, but the stream passes once",
+        },
         paper="upper bound",
     )
 
     def __init__(self) -> None:
         super().__init__()
-        self._initial: dict[str, torch.Tensor] = {}
         self._bytes_per_image = 0
         self._rows = 0
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Keep the pre-trained weights."""
-        self._initial = {name: value.detach().clone() for name, value in learner.backbone.state_dict().items()}
+        """Know the size of an image."""
         self._bytes_per_image = int(np.prod(scenario.table.images.shape[1:]))
+
+    def restore(self, learner: Learner, tasks: int) -> None:
+        """Keep the pre-trained weights: those of the interrupted run are loaded afterwards."""
+        self._initial = PretrainedState(learner)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Go back to the pre-trained weights and to untrained heads."""
         if task.index == 0:
-            return
-        learner.backbone.load_state_dict(self._initial)
-        learner.head.reset(torch.Generator().manual_seed(learner.generator("joint head").initial_seed()))
+            self._initial = PretrainedState(learner)
+        else:
+            self._initial.put_back(learner)
 
     def training_rows(self, learner: Learner, task: Task, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of all tasks so far."""
+        """Return the rows of all tasks so far, each once, however often its task came back."""
         union = np.concatenate([seen.train for seen in learner.scenario.tasks[: task.index + 1]])
+        union = union[np.sort(np.unique(union, return_index=True)[1])]
         self._rows = len(union)
         return union
 

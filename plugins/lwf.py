@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsuite.learner.learner import Learner, Step
-from clsuite.learner.loss import classification_loss
+from clsuite.learner.warmup import warm_up_head
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Task
 
@@ -31,7 +31,14 @@ class LwF(Plugin):
         warmup_lr: Learning rate (Adam) of the warm-up.
     """
 
-    traits = Traits(stores=("logits",), paper="Li, ECCV 2016 (LwF)")
+    traits = Traits(
+        stores=("logits",),
+        refuses={
+            "online": "it records old answers and warms up the head before training, which are passes of their own",
+            "blurry": "it records old answers and warms up the head before training, which are passes of their own",
+        },
+        paper="Li, ECCV 2016 (LwF)",
+    )
 
     def __init__(
         self, alpha: float = 0.5, temperature: float = 2.0, warmup_epochs: int = 5, warmup_lr: float = 0.01
@@ -57,24 +64,9 @@ class LwF(Plugin):
         self._position[torch.from_numpy(task.train).to(features.device)] = torch.arange(
             len(task.train), device=features.device
         )
-        if grown and learner.head.newest_parameters():
-            self._warm_up(learner, task, features)
-
-    def _warm_up(self, learner: Learner, task: Task, features: Tensor) -> None:
-        labels = learner.labels_of(task.train)
-        parameters = learner.head.newest_parameters()
-        optimizer = torch.optim.Adam(parameters, lr=self.warmup_lr)
-        generator = torch.Generator().manual_seed(learner.generator("lwf").initial_seed())
-        for _ in range(self.warmup_epochs):
-            order = torch.randperm(len(labels), generator=generator).to(labels.device)
-            for rows in order.split(learner.options.batch_size):
-                logits = learner.head(features[rows])
-                loss = classification_loss(logits, labels[rows], learner.options.loss, task.classes)
-                for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-                    parameter.grad = gradient
-                optimizer.step()
-        for parameter in parameters:
-            parameter.grad = None
+        if grown:
+            generator = torch.Generator().manual_seed(learner.generator("lwf").initial_seed())
+            warm_up_head(learner, task, features, epochs=self.warmup_epochs, lr=self.warmup_lr, generator=generator)
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """Distillation on the old classes: alpha * T^2 * KL(teacher || student), mean over the task's own samples."""

@@ -70,7 +70,7 @@ class Replay(Plugin):
         rows = task.train
         features = learner.features_of(rows).cpu() if self._policy == "herding" else None
         labels = learner.labels_of(rows).cpu()
-        self.buffer.offer(learner.images_of(rows), labels, torch.from_numpy(rows), self._draws, features)
+        self.buffer.offer(learner.images_of(rows), labels, torch.from_numpy(rows), self._draws, features=features)
 
     def stored_bytes(self) -> dict[str, int]:
         """The exemplars."""

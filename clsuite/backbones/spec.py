@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from clsuite.backbones.clip_spec import check_on_hub, is_clip
 from clsuite.backbones.templates import DEFAULT, TEMPLATES, resolve_templates
-from clsuite.errors import UserError
+from clsuite.errors import AbsentError, UserError
 from clsuite.records.canonical import sha256_of_file
 
 BUNDLED = "omniglot_vit"
@@ -115,6 +115,6 @@ def _find_file(name: str, folders: list[Path]) -> Path:
         if path.is_file():
             return path
     where = ", ".join(f"'{path}'" for path in tried)
-    raise UserError(
+    raise AbsentError(
         f"no weights at {where}. Put the file there, say --data-root FOLDER, or choose {', '.join(KEYWORDS)}"
     )

@@ -11,6 +11,7 @@ from timm.models import load_state_dict as read_state_dict
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
+from clsuite.backbones.class_token import class_token_features, only_class_token_counts
 from clsuite.backbones.spec import BUNDLED, BackboneSpec, Weights, bundled_card
 from clsuite.data.transforms import Normalise
 from clsuite.errors import UserError, did_you_mean
@@ -34,6 +35,8 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised images ``[B, 3, H, W]`` to features ``[B, width]``."""
+        if only_class_token_counts(self.model):
+            return class_token_features(self.model, images)
         features: Tensor = self.model.forward_head(self.model.forward_features(images), pre_logits=True)
         return features
 
@@ -96,7 +99,7 @@ def _load(model: VisionTransformer, spec: BackboneSpec, weights: Weights, keep_h
     except Exception as error:  # the file can be anything: whatever its reader raises means the same
         raise UserError(f"cannot read the weights '{weights.path}': {_first_line(error)}") from error
     if not keep_head:
-        state = {name: value for name, value in state.items() if not name.startswith("head.")}
+        state = {name: value for name, value in state.items() if not name.startswith(("head.", "head_dist."))}
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:

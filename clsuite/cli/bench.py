@@ -9,13 +9,14 @@ from typing import Any
 from rich.console import Console
 
 from clsuite.cli.console import make_console
+from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.progress import BenchProgress
-from clsuite.errors import UserError
+from clsuite.errors import AbsentError, UserError
 from clsuite.records import read_record
-from clsuite.report.summary import summarise
-from clsuite.report.table import results_table
+from clsuite.report.summary import columns_of, summarise
+from clsuite.report.table import probes_table, results_table
 from clsuite.runner.bench import Standing, run_missing, take_stock
-from clsuite.runner.plan import RunOptions, RunPlan, make_plan
+from clsuite.runner.plan import RunOptions, RunPlan, make_plan, outline
 from clsuite.runner.slots import count_cores, count_gpus, device_slots
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark
 
@@ -52,8 +53,13 @@ def run_bench(call: BenchCall) -> int:
     warnings = make_console(stderr=True)
     _check_numbers(call)
     spec, path = load_benchmark(call.benchmark)
-    with warnings.status("looking at the data"):
-        plans = make_plan(spec, path.parent, _options(call))
+    try:
+        with loading_bar(warnings):
+            plans = make_plan(spec, path.parent, _options(call))
+    except AbsentError as error:
+        if not call.dry_run:
+            raise
+        return _list_outline(console, outline(spec, _options(call)), error)
     standing = take_stock(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
     if call.dry_run:
         return _list_runs(console, standing)
@@ -63,6 +69,13 @@ def run_bench(call: BenchCall) -> int:
     with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
         run_missing(standing, slots, call.timeout, progress.hear)
     return _report(console, warnings, spec, call.out, plans)
+
+
+def _list_outline(console: Console, runs: list[tuple[str, int]], absent: AbsentError) -> int:
+    for method, seed in runs:
+        console.print(f"{method}, seed {seed}", soft_wrap=True)
+    console.print(f"{len(runs)} runs; which of them are done cannot be told: {absent}", soft_wrap=True)
+    return 0
 
 
 def _options(call: BenchCall) -> RunOptions:
@@ -111,7 +124,11 @@ def _report(console: Console, warnings: Console, spec: BenchmarkSpec, out: Path,
         from clsuite.report.files import write_report
 
         files = write_report(out / spec.name, spec.title or spec.name, finished)
-        console.print(results_table(summarise(list(finished.values())), spec.title or spec.name))
+        rows = summarise(list(finished.values()))
+        console.print(results_table(rows, spec.title or spec.name))
+        probes = probes_table(rows, columns_of(list(finished.values())))
+        if probes is not None:
+            console.print(probes)
         console.print(f"records, matrices and plots: {out / spec.name} ({', '.join(file.name for file in files)})")
     for path, record in records.items():
         if record.status != "done":

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from clsuite.errors import UserError
 
-Things = Literal["plugins", "benchmarks", "datasets", "backbones"]
+Things = Literal["plugins", "benchmarks", "datasets", "scenarios", "backbones", "augmentations"]
 Precision = Literal["auto", "32", "bf16", "16"]
 
 
@@ -79,12 +79,13 @@ def _numbers(text: str | None) -> list[int]:
 
 def _list_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("what", type=Things, help="what to list")
+    parser.add_argument("--data-root", type=str, help="for datasets: say which of them are there, and what is missing")
 
 
 def _list(given: Namespace) -> int:
     from clsuite.cli.listing import print_listing
 
-    print_listing(given.what)
+    print_listing(given.what, Path(given.data_root) if given.data_root else None)
     return 0
 
 
@@ -125,8 +126,8 @@ COMMANDS: dict[str, Command] = {
         _bench,
     ),
     "list": Command(
-        "List plugins, benchmarks, data sets or backbones.",
-        ("clsuite list plugins", "clsuite list benchmarks"),
+        "List plugins, benchmarks, data sets, scenarios, backbones or augmentations.",
+        ("clsuite list plugins", "clsuite list benchmarks", "clsuite list datasets --data-root data"),
         _list_arguments,
         _list,
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from rich.markup import escape
 from rich.table import Table
@@ -10,9 +11,9 @@ from rich.table import Table
 from clsuite.cli.console import make_console
 
 
-def print_listing(what: str) -> None:
-    """Print plugins, benchmarks, datasets or backbones."""
-    make_console().print(LISTINGS[what]())
+def print_listing(what: str, data_root: Path | None = None) -> None:
+    """Print plugins, benchmarks, datasets (with what is below the data root), scenarios, backbones, augmentations."""
+    make_console().print(_datasets(data_root) if what == "datasets" else LISTINGS[what]())
 
 
 def _plugins() -> Table:
@@ -60,12 +61,23 @@ def _benchmarks() -> Table:
     return table
 
 
-def _datasets() -> Table:
-    from clsuite.data.datasets import DATASETS
+def _datasets(data_root: Path | None) -> Table:
+    from clsuite.data.catalog import DATASETS
+    from clsuite.data.places import absence
+    from clsuite.errors import UserError
 
-    table = _table("data set", "what it is")
+    if data_root is not None and not data_root.is_dir():
+        raise UserError(f"--data-root '{data_root}' is no folder")
+    facts = ("split", "licence") if data_root is None else (f"below {escape(str(data_root))}",)
+    table = _table("data set", "what it is", "classes", "domains", "images", "pixels", *facts)
     for name, dataset in DATASETS.items():
-        table.add_row(name, dataset.summary)
+        domains = str(dataset.domains) if dataset.domains > 1 else "-"
+        cells = [name, dataset.summary, str(dataset.classes or "any"), domains, dataset.images, dataset.native]
+        if data_root is None:
+            cells += [dataset.split, dataset.licence]
+        else:
+            cells.append(absence(name, dataset, None, data_root) or ("there" if dataset.homes else "always there"))
+        table.add_row(*(escape(cell) for cell in cells))
     return table
 
 
@@ -80,6 +92,28 @@ def _backbones() -> Table:
     return table
 
 
+def _augmentations() -> Table:
+    from clsuite.data.augment_spec import PRESETS, STEPS
+
+    table = _table("augmentation", "what it does", "parameters and their defaults")
+    for name, (summary, steps) in PRESETS.items():
+        table.add_row(name, summary, ", ".join(step.kind for step in steps) or "-")
+    table.add_section()
+    for name, step in STEPS.items():
+        defaults = [f"{key}={escape(str(value))}" for key, value in step().model_dump(exclude={"kind"}).items()]
+        table.add_row(f"step {name}", (step.__doc__ or "").split("\n")[0], ", ".join(defaults) or "-")
+    return table
+
+
+def _scenarios() -> Table:
+    from clsuite.scenarios.catalog import KINDS
+
+    table = _table("scenario", "what it is")
+    for name, summary in KINDS.items():
+        table.add_row(name, escape(summary))
+    return table
+
+
 def _table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for position, heading in enumerate(headings):
@@ -90,6 +124,7 @@ def _table(*headings: str) -> Table:
 LISTINGS: dict[str, Callable[[], Table]] = {
     "plugins": _plugins,
     "benchmarks": _benchmarks,
-    "datasets": _datasets,
     "backbones": _backbones,
+    "augmentations": _augmentations,
+    "scenarios": _scenarios,
 }

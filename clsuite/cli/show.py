@@ -51,10 +51,12 @@ def print_record(path: Path) -> None:
 
 
 def _matrix(record: RunRecord, counts: CountsEntry) -> Table:
-    matrix = counts.of("class_incremental")
-    table = Table(title="class-incremental accuracy in %: row, after learning; column, test part")
+    protocol = record.scenario.protocol
+    matrix = counts.of(protocol)
+    title = f"{protocol.replace('_', '-')} accuracy in %: row, after learning; column, test part"
+    table = Table(title=title)
     table.add_column("after")
-    for position, name in enumerate(record.scenario.task_names):
+    for position, name in enumerate(record.scenario.columns):
         table.add_column(f"{position + 1}: {escape(name)}", justify="right")
     table.add_row("nothing", *(f"{100 * value:.1f}" for value in matrix.initial))
     for position, row in enumerate(matrix.accuracy):

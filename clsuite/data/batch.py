@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clsuite.data.mapped import read_rows
 from clsuite.data.stable_random import stable_random
 from clsuite.data.table import ImageTable
 
@@ -99,7 +100,7 @@ class BatchLoader:
 def gather(table: ImageTable, labels: NDArray[np.int64], rows: NDArray[np.int64], with_images: bool = True) -> Batch:
     """Gather some rows of a table into a batch."""
     return Batch(
-        torch.from_numpy(table.images[rows]) if with_images else None,
+        torch.from_numpy(read_rows(table.images, rows)) if with_images else None,
         torch.from_numpy(labels[rows]),
         torch.from_numpy(np.ascontiguousarray(rows)),
         torch.zeros(len(rows), dtype=torch.bool),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from clsuite.data.batch import Batch
 from clsuite.errors import UserError
 
 Policy = Literal["reservoir", "class_balanced", "herding"]
@@ -27,6 +28,8 @@ class ExemplarBuffer:
         images: uint8 ``[E, C, H, W]``.
         labels: int64 ``[E]`` stream labels.
         rows: int64 ``[E]`` rows of the table.
+        logits: float32 ``[E, K]``, what the model answered when they were stored, nan for classes not seen then; K is 0
+            where a method stores no logits.
     """
 
     def __init__(self, capacity: int, policy: Policy) -> None:
@@ -35,6 +38,7 @@ class ExemplarBuffer:
         self.images = torch.zeros(0, dtype=torch.uint8)
         self.labels = torch.zeros(0, dtype=torch.int64)
         self.rows = torch.zeros(0, dtype=torch.int64)
+        self.logits = torch.zeros(0, 0)
         self._keys = torch.zeros(0, dtype=torch.float64)
 
     def __len__(self) -> int:
@@ -45,10 +49,24 @@ class ExemplarBuffer:
         """Bytes of the stored images and labels."""
         return self.images.numel() + self.labels.numel() * self.labels.element_size()
 
+    @property
+    def logit_bytes(self) -> int:
+        """Bytes of the stored logits."""
+        return self.logits.numel() * self.logits.element_size()
+
     def offer(
-        self, images: Tensor, labels: Tensor, rows: Tensor, generator: torch.Generator, features: Tensor | None = None
+        self,
+        images: Tensor,
+        labels: Tensor,
+        rows: Tensor,
+        generator: torch.Generator,
+        *,
+        features: Tensor | None = None,
+        logits: Tensor | None = None,
     ) -> None:
-        """Offer new samples, each once; the buffer keeps what its policy chooses.
+        """Offer new samples; the buffer keeps what its policy chooses.
+
+        Samples of a task that came back and are in the buffer already stay as they are.
 
         Args:
             images: uint8 ``[N, C, H, W]``.
@@ -56,16 +74,20 @@ class ExemplarBuffer:
             rows: ``[N]``.
             generator: Source of the random keys (on the CPU).
             features: ``[N, width]``; only herding needs them.
+            logits: ``[N, K]`` to be stored with them, the same K each time; nan where there is no answer.
         """
         if self.policy == "herding":
             assert features is not None
             keys = herding_ranks(features, labels)
         else:
             keys = torch.rand(len(labels), generator=generator, dtype=torch.float64)
-        self.images = torch.cat([self.images, images]) if len(self) else images
-        self.labels = torch.cat([self.labels, labels])
-        self.rows = torch.cat([self.rows, rows])
-        self._keys = torch.cat([self._keys, keys])
+        new = ~torch.isin(rows, self.rows)
+        answers = (torch.zeros(len(labels), 0) if logits is None else logits)[new]
+        self.images = torch.cat([self.images, images[new]]) if len(self) else images[new]
+        self.logits = torch.cat([self.logits, answers]) if len(self) else answers
+        self.labels = torch.cat([self.labels, labels[new]])
+        self.rows = torch.cat([self.rows, rows[new]])
+        self._keys = torch.cat([self._keys, keys[new]])
         self._keep(self._chosen())
 
     def sample(self, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -74,8 +96,17 @@ class ExemplarBuffer:
         Returns:
             Images, labels and rows.
         """
-        chosen = torch.randperm(len(self), generator=generator)[:number]
+        chosen = self.draw(number, generator)
         return self.images[chosen], self.labels[chosen], self.rows[chosen]
+
+    def draw(self, number: int, generator: torch.Generator) -> Tensor:
+        """Positions ``[min(number, E)]`` of exemplars drawn without replacement."""
+        return torch.randperm(len(self), generator=generator)[:number]
+
+    def batch(self, chosen: Tensor, with_images: bool = True) -> Batch:
+        """Some exemplars, by position, as a batch of their own."""
+        images = self.images[chosen] if with_images else None
+        return Batch(images, self.labels[chosen], self.rows[chosen], torch.ones(len(chosen), dtype=torch.bool))
 
     def _chosen(self) -> Tensor:
         order = torch.argsort(self._keys, stable=True)
@@ -91,15 +122,17 @@ class ExemplarBuffer:
     def _keep(self, chosen: Tensor) -> None:
         self.images, self.labels = self.images[chosen], self.labels[chosen]
         self.rows, self._keys = self.rows[chosen], self._keys[chosen]
+        self.logits = self.logits[chosen]
 
     def state_dict(self) -> dict[str, Any]:
         """Exemplars and keys."""
-        return {"images": self.images, "labels": self.labels, "rows": self.rows, "keys": self._keys}
+        kept = {"images": self.images, "labels": self.labels, "rows": self.rows, "logits": self.logits}
+        return {**kept, "keys": self._keys}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take exemplars and keys back."""
         self.images, self.labels = state["images"], state["labels"]
-        self.rows, self._keys = state["rows"], state["keys"]
+        self.rows, self._keys, self.logits = state["rows"], state["keys"], state["logits"]
 
 
 def exemplar_capacity(exemplars: int | None, size: int | None, bytes_per_exemplar: int) -> int:

@@ -1,57 +1,173 @@
-"""The registry of data sets: from a specification to a table."""
+"""From a specification to a table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from clsuite.data.cache import ImageArray, cached_table
-from clsuite.data.digits import digits_table
-from clsuite.data.folder import folder_table, list_folder
+from clsuite.data.cache import cache_folder, cached_table
+from clsuite.data.catalog import DATASETS
+from clsuite.data.dataset import Dataset
+from clsuite.data.digits import list_digits
+from clsuite.data.fingerprint import check_remembered, check_stated, table_fingerprint
+from clsuite.data.listing import Listing, choose_rows
+from clsuite.data.places import Copy, find_copy, how_to_place
+from clsuite.data.progress import Listener, progress_to
+from clsuite.data.readers.tree import read_tree
+from clsuite.data.sequence import SEQUENCES, load_sequence
 from clsuite.data.spec import DatasetSpec
-from clsuite.data.stable_random import stable_random
 from clsuite.data.table import ImageTable
-from clsuite.errors import UserError, did_you_mean
+from clsuite.errors import AbsentError, UserError, did_you_mean
 
-DIGITS_SAMPLES = 1797
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A registered data set: one line for people, and the function that loads it."""
-
-    summary: str
-    load: Callable[[DatasetSpec, int, Path | None], ImageTable]
+READERS = 1
+"""Version of the readers; raise it when one lists other samples than before, so that no old table is taken."""
 
 
-def _load_digits(spec: DatasetSpec, image_size: int, data_root: Path | None) -> ImageTable:
+def load_dataset(
+    name: str,
+    root: str | Path | None = None,
+    *,
+    image_size: int = 224,
+    path: str | None = None,
+    train_per_class: int | None = None,
+    test_per_class: int | None = None,
+    download: bool = False,
+    workers: int | None = None,
+    progress: Listener | None = None,
+) -> ImageTable:
+    """Load a data set by name.
+
+    >>> table = load_dataset("digits", image_size=32)
+    >>> table.images.shape, table.classes[:3]
+    ((1797, 1, 32, 32), ('0', '1', '2'))
+
+    Args:
+        name: A registered name, or ``image_folder``.
+        root: The data root.
+        image_size: Side of the images in pixels.
+        path: The folder, where it is none of the usual places.
+        train_per_class: At most so many training images of each class and domain.
+        test_per_class: Likewise of the test images.
+        download: Fetch the data where torchvision can.
+        workers: Processes that decode; one per core by default.
+        progress: Hears what is done, and how many images of how many.
+
+    Raises:
+        UserError: If the data set is unknown, absent, broken or another one than before.
+    """
+    spec = DatasetSpec(
+        name=name, path=path, train_per_class=train_per_class, test_per_class=test_per_class, download=download
+    )
+    with progress_to(progress or _unheard):
+        return load_table(spec, image_size, None if root is None else Path(root).expanduser(), workers)
+
+
+def _unheard(what: str, done: int, total: int) -> None:
+    pass
+
+
+def load_table(
+    spec: DatasetSpec, image_size: int, data_root: Path | None = None, workers: int | None = None
+) -> ImageTable:
+    """Load a data set as a table.
+
+    Args:
+        spec: Which data set.
+        image_size: Side of the images in pixels.
+        data_root: Folder in which data are looked for.
+        workers: Processes that decode; one per core by default. They change nothing in the result.
+
+    Raises:
+        UserError: If the data set is unknown, absent, broken or another one than before.
+    """
+    if spec.name in SEQUENCES:
+        return load_sequence(spec, lambda part: load_table(part, image_size, data_root, workers))
+    dataset = find_dataset(spec.name)
+    if spec.parts:
+        raise UserError(f"data set '{spec.name}' has no parts: only 'sequence' has")
+    if spec.name == "digits":
+        table = _load_digits(spec, image_size, workers)
+    elif spec.name == "image_folder":
+        table = _load_folder(spec, image_size, data_root, workers)
+    else:
+        table = _load_registered(spec, dataset, image_size, data_root, workers)
+    if spec.fingerprint is not None:
+        check_stated(f"data set '{spec.name}'", spec.fingerprint, table_fingerprint(table), "the benchmark")
+    return table
+
+
+def find_dataset(name: str) -> Dataset:
+    """Find a data set by name.
+
+    Raises:
+        UserError: If there is none of that name.
+    """
+    if name not in DATASETS:
+        raise did_you_mean("data set", name, [*DATASETS, *SEQUENCES])
+    return DATASETS[name]
+
+
+def _load_digits(spec: DatasetSpec, image_size: int, workers: int | None) -> ImageTable:
     if spec.path is not None:
         raise UserError("data set 'digits' takes no path: it comes with scikit-learn")
+    content = ["digits", READERS, *_limits(spec)]
+    table = cached_table(content, image_size, lambda: _limited(list_digits(), spec), workers=workers)
+    stated = DATASETS["digits"].fingerprint
+    if stated is not None and _limits(spec) == [None, None]:
+        check_stated("data set 'digits'", stated, table_fingerprint(table), "clsuite")
+    return table
 
-    def build(images: ImageArray) -> ImageTable:
-        table = digits_table(image_size)
-        images[:] = table.images
-        return table
 
-    return cached_table(["digits", 1, image_size], (DIGITS_SAMPLES, 1, image_size, image_size), build)
-
-
-def _load_folder(spec: DatasetSpec, image_size: int, data_root: Path | None) -> ImageTable:
+def _load_folder(spec: DatasetSpec, image_size: int, data_root: Path | None, workers: int | None) -> ImageTable:
     if spec.path is None:
         raise UserError("data set 'image_folder' needs a path, for example {name: image_folder, path: caltech101}")
     root = locate(spec.path, data_root)
-    files = list_folder(root)
-    manifest = [(str(file.path.relative_to(root)), *_stamp(file.path)) for file in files]
-    shape = (len(files), 3, image_size, image_size)
-    return cached_table(["image_folder", 1, manifest], shape, lambda images: folder_table(files, image_size, images))
+    copy = Copy("tree", root, (".",), lambda: read_tree(root))
+    content = ["image_folder", READERS, copy.stamps(), *_limits(spec)]
+    return cached_table(content, image_size, lambda: _limited(copy.read(), spec), workers=workers)
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
+def _load_registered(
+    spec: DatasetSpec, dataset: Dataset, image_size: int, data_root: Path | None, workers: int | None
+) -> ImageTable:
+    copy = _obtain(spec, dataset, data_root)
+    what = f"data set '{spec.name}' in '{copy.root}'"
+
+    def read() -> Listing:
+        listing = copy.read()
+        dataset.check(listing, what)
+        return _limited(listing, spec)
+
+    content = [spec.name, READERS, copy.layout, copy.stamps(), *_limits(spec)]
+    table = cached_table(content, image_size, read, workers=workers)
+    known_as = "-".join([spec.name, copy.layout, *("all" if bound is None else str(bound) for bound in _limits(spec))])
+    check_remembered(what, known_as, table_fingerprint(table), cache_folder())
+    return table
+
+
+def _obtain(spec: DatasetSpec, dataset: Dataset, data_root: Path | None) -> Copy:
+    """Find the copy, or download it if the specification says so."""
+    folder = None if spec.path is None else locate(spec.path, data_root)
+    copy = find_copy(spec.name, dataset, folder, data_root)
+    if copy is None and spec.download and dataset.source is not None:
+        if data_root is None:
+            raise UserError(f"say where '{spec.name}' is to be downloaded to, with --data-root FOLDER")
+        data_root.mkdir(parents=True, exist_ok=True)
+        dataset.source.download(folder or data_root)
+        copy = find_copy(spec.name, dataset, folder, data_root)
+    if copy is None:
+        raise how_to_place(spec.name, dataset, folder, data_root)
+    return copy
+
+
+def _limits(spec: DatasetSpec) -> list[int | None]:
+    return [spec.train_per_class, spec.test_per_class]
+
+
+def _limited(listing: Listing, spec: DatasetSpec) -> Listing:
+    return listing.limited(spec.train_per_class, spec.test_per_class)
 
 
 def locate(path: str, data_root: Path | None) -> Path:
@@ -70,41 +186,9 @@ def locate(path: str, data_root: Path | None) -> Path:
         if data_root is None
         else "Put it there, or mend --data-root."
     )
-    raise UserError(f"no data at {where}. {mend}")
+    raise AbsentError(f"no data at {where}. {mend}")
 
 
-DATASETS: dict[str, Dataset] = {
-    "digits": Dataset("scikit-learn's handwritten digits: 1,797 images, 10 classes, offline", _load_digits),
-    "image_folder": Dataset("any tree train/CLASS/*.png + test/CLASS/*.png, or DOMAIN/train/CLASS/*.png", _load_folder),
-}
-
-
-def load_table(spec: DatasetSpec, image_size: int, data_root: Path | None = None) -> ImageTable:
-    """Load a data set as a table.
-
-    Args:
-        spec: Which data set.
-        image_size: Side of the images in pixels.
-        data_root: Folder in which relative paths are looked for.
-
-    Raises:
-        UserError: If the data set is unknown, absent or broken.
-    """
-    if spec.name not in DATASETS:
-        raise did_you_mean("data set", spec.name, DATASETS)
-    return DATASETS[spec.name].load(spec, image_size, data_root)
-
-
-def training_rows(table: ImageTable, per_class: int | None) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def training_rows(table: ImageTable, per_class: int | None) -> NDArray[np.int64]:
     """The training rows, at most `per_class` of each class and domain, chosen by a fixed permutation."""
-    rows = np.flatnonzero(~table.is_test)
-    if per_class is None:
-        return rows
-    group = table.labels[rows] * len(table.domain_names) + table.domains[rows]
-    order = stable_random(0, "train_per_class").permutation(len(rows))
-    rank = np.empty(len(rows), dtype=np.int64)
-    counts: dict[int, int] = {}
-    for position in order:
-        key = int(group[position])
-        rank[position] = counts[key] = counts.get(key, 0) + 1
-    return rows[rank <= per_class]
+    return choose_rows(table.labels, table.domains, np.flatnonzero(~table.is_test), per_class, "train_per_class")

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from clsuite.data.table import ImageTable, digest
+from clsuite.data.listing import Sample
 from clsuite.errors import UserError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"}
 TEST_NAMES = ("test", "val", "validation")
 
 
-@dataclass(frozen=True)
-class FolderFile:
-    """One image file of the tree and what its path says about it."""
-
-    path: Path
-    domain: str
-    is_test: bool
-    label: str
+def is_tree(root: Path) -> bool:
+    """Whether a folder has ``train`` inside, or a domain that has it inside."""
+    if not root.is_dir():
+        return False
+    return (root / "train").is_dir() or any((entry / "train").is_dir() for entry in root.iterdir())
 
 
-def list_folder(root: Path) -> list[FolderFile]:
+def list_folder(root: Path) -> list[Sample]:
     """List the image files of a tree in sorted order.
 
     Args:
@@ -39,7 +36,7 @@ def list_folder(root: Path) -> list[FolderFile]:
     domains = [""] if (root / "train").is_dir() else sorted(d.name for d in root.iterdir() if (d / "train").is_dir())
     if not domains:
         raise UserError(f"'{root}' has neither train/CLASS/*.png nor DOMAIN/train/CLASS/*.png inside")
-    files = [file for domain in domains for file in _list_domain(root / domain, domain)]
+    files = [file for domain in domains for file in _list_domain(root, domain)]
     if not files:
         raise UserError(f"'{root}' has no class folders in train and test")
     trained = {(file.domain, file.label) for file in files if not file.is_test}
@@ -49,57 +46,56 @@ def list_folder(root: Path) -> list[FolderFile]:
     return files
 
 
-def _list_domain(folder: Path, domain: str) -> list[FolderFile]:
-    test = next((folder / name for name in TEST_NAMES if (folder / name).is_dir()), None)
+def _list_domain(root: Path, domain: str) -> list[Sample]:
+    folder = root / domain
+    test = next((name for name in TEST_NAMES if (folder / name).is_dir()), None)
     if test is None:
         raise UserError(f"'{folder}' has a train folder but no test folder ({', '.join(TEST_NAMES)})")
-    files = []
-    for part, is_test in ((folder / "train", False), (test, True)):
-        for class_folder in sorted(entry for entry in part.iterdir() if entry.is_dir()):
-            images = sorted(path for path in class_folder.iterdir() if path.suffix.lower() in SUFFIXES)
-            if not images:
-                raise UserError(f"class folder '{class_folder}' holds no images: fill it or remove it")
-            files += [FolderFile(path, domain, is_test, class_folder.name) for path in images]
-    return files
+    prefix = f"{domain}/" if domain else ""
+    return [
+        Sample(path, label, part == test, domain)
+        for part in ("train", test)
+        for path, label in list_classes(root, f"{prefix}{part}")
+    ]
 
 
-def folder_table(
-    files: list[FolderFile], image_size: int, images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
-) -> ImageTable:
-    """Decode the files into a table.
+def list_classes(root: Path, part: str = "") -> list[tuple[str, str]]:
+    """List ``part/CLASS/*`` in sorted order.
 
-    The shorter side is resized to `image_size` (bicubic) and the centre is cut out.
-
-    Args:
-        files: What `list_folder` found.
-        image_size: Side of the images in pixels.
-        images: Where the pixels go: uint8 ``[N, 3, image_size, image_size]`` (a memory map, or an array).
+    Returns:
+        Path relative to `root`, and class, of each image.
 
     Raises:
-        UserError: If an image cannot be decoded; it is named.
+        UserError: If a class folder is empty.
     """
-    classes = sorted({file.label for file in files})
-    domains = sorted({file.domain for file in files})
-    digests = np.empty((len(files), 16), dtype=np.uint8)
-    for row, file in enumerate(files):
-        digests[row] = digest(file.path.read_bytes())
-        images[row] = decode(file.path, image_size)
-    return ImageTable(
-        images=images,
-        labels=np.array([classes.index(file.label) for file in files], dtype=np.int64),
-        domains=np.array([domains.index(file.domain) for file in files], dtype=np.int64),
-        is_test=np.array([file.is_test for file in files], dtype=np.bool_),
-        digests=digests,
-        classes=tuple(classes),
-        domain_names=tuple(domains),
-    )
+    found = []
+    for folder in sorted(entry for entry in (root / part).iterdir() if entry.is_dir()):
+        images = list_images(folder)
+        if not images:
+            raise UserError(f"class folder '{folder}' holds no images: fill it or remove it")
+        prefix = folder.relative_to(root).as_posix()
+        found += [(f"{prefix}/{name}", folder.name) for name in images]
+    return found
 
 
-def decode(path: Path, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def list_images(folder: Path) -> list[str]:
+    """Names of the images of a folder in sorted order.
+
+    Raises:
+        UserError: If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UserError(f"'{folder}' is missing: unpack the archive anew")
+    return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+
+
+def decode(path: Path, size: int) -> NDArray[np.uint8]:
     """Decode one image to uint8 ``[3, size, size]``.
 
+    The shorter side is resized to `size` (bicubic) and the centre is cut out.
+
     Raises:
-        UserError: If it cannot be decoded.
+        UserError: If it cannot be decoded; it is named.
     """
     try:
         with Image.open(path) as opened:

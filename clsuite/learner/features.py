@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clsuite.backbones.vit import Backbone
+from clsuite.data.mapped import read_rows
 from clsuite.scenarios import Scenario
 
 CHUNK = 256
@@ -56,7 +57,9 @@ def compute_features(backbone: Backbone, images: NDArray[np.uint8], rows: NDArra
     was_training = backbone.training
     backbone.eval()
     chunks = [
-        backbone(backbone.normalise(torch.from_numpy(images[rows[start : start + CHUNK]]).to(device))).float()
+        backbone(
+            backbone.normalise(torch.from_numpy(read_rows(images, rows[start : start + CHUNK])).to(device))
+        ).float()
         for start in range(0, len(rows), CHUNK)
     ]
     backbone.train(was_training)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clsuite.backbones.vit import Backbone
+from clsuite.data.augment import augment
 from clsuite.data.batch import Batch
 from clsuite.data.stable_random import derive_seed
-from clsuite.data.transforms import AUGMENTATIONS
 from clsuite.errors import UserError
 from clsuite.learner.features import FeatureStore, compute_features
 from clsuite.learner.heads import choose_towers, make_head
@@ -69,7 +69,6 @@ class Learner(L.LightningModule):
         self.optimizer_policy = OptimizerPolicy(options)
         self.task: Task | None = None
         self.gradient_samples = 0
-        self._augment = AUGMENTATIONS[options.augment]
 
     # -- the life of a stream -------------------------------------------------------------------------------------
 
@@ -84,7 +83,7 @@ class Learner(L.LightningModule):
     def begin_task(self, task: Task) -> None:
         """Grow the head by the task's new classes and let the plugins begin."""
         self.task, self.gradient_samples = task, 0
-        self._generator = self.generator("augment")
+        self._augment_generator = torch.Generator().manual_seed(derive_seed(self.seed, task.index, "augment"))
         new = self.scenario.seen_classes(task.index + 1) - self.head.classes
         if new > 0:
             self.head.grow(new, torch.Generator().manual_seed(derive_seed(self.seed, "head", task.index)))
@@ -98,6 +97,11 @@ class Learner(L.LightningModule):
             self.store.clear()
         for plugin in self.plugins:
             plugin.on_task_end(self, task)
+
+    def leave_task(self, task: Task) -> None:
+        """Let the plugins make ready for the next task."""
+        for plugin in self.plugins:
+            plugin.before_next_task(self, task)
 
     def restore(self, tasks: int, head_sizes: Sequence[int]) -> None:
         """Create again what the first tasks created, so that saved state fits."""
@@ -124,6 +128,11 @@ class Learner(L.LightningModule):
         trained = (*self.backbone.parameters(), *self.plugin_modules.parameters())
         return not any(parameter.requires_grad for parameter in trained)
 
+    @property
+    def from_features(self) -> bool:
+        """Whether training needs no images: the features are fixed and nothing is augmented."""
+        return self.frozen and not self.options.augment
+
     def features_of(self, rows: NDArray[np.int64]) -> Tensor:
         """Features ``[len(rows), width]`` of table rows: no augmentation, no gradient; kept while frozen."""
         with self.autocast():
@@ -147,6 +156,16 @@ class Learner(L.LightningModule):
         features: Tensor = self.backbone(batch.images)
         return features
 
+    def rehearse(self, batch: Batch) -> Step:
+        """A forward pass of its own over exemplars (``buffer.batch``): normalised, augmented, with gradient."""
+        batch = batch.to(next(self.backbone.parameters()).device)
+        if batch.images is not None:
+            images = augment(self.options.augment, batch.images, self._augment_generator)
+            batch = batch.with_images(self.backbone.normalise(images))
+        with self.autocast():
+            features = self.encode(batch)
+            return Step(batch, features, self.head(features))
+
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised images ``[B, 3, H, W]`` to the head's logits ``[B, seen classes]``."""
         logits: Tensor = self.head(self.backbone(images))
@@ -163,14 +182,16 @@ class Learner(L.LightningModule):
         return batch.to(device)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Let plugins shape a training batch, then normalise and augment it on the device."""
+        """Let plugins shape a training batch, then augment and normalise it on the device."""
         if self.trainer.training:
             for plugin in self.plugins:
                 batch = plugin.training_batch(self, batch)
         if batch.images is None:
             return batch
-        images = self.backbone.normalise(batch.images)
-        return batch.with_images(self._augment(images, self._generator) if self.trainer.training else images)
+        images = batch.images
+        if self.trainer.training:
+            images = augment(self.options.augment, images, self._augment_generator)
+        return batch.with_images(self.backbone.normalise(images))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy plus what the plugins add.

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from clsuite.data.augment_spec import Augment
+
 
 class OptimizerSpec(BaseModel):
     """The optimiser, in PyTorch's terms.
@@ -39,7 +41,8 @@ class TrainingSpec(BaseModel):
         head: ``linear``, ``cosine`` (normalised features and weights, learned scale), or ``zero_shot`` (CLIP: text
             features of the seen classes' names).
         tune: CLIP's tower that methods train, ``image``, ``text`` or ``both``; other backbones have the first only.
-        augment: ``none``, ``flip`` or ``crop_flip``; drawn per sample.
+        augment: A preset (``clsuite list augmentations``), or a list of steps with their parameters; drawn per sample.
+        compile: Compile the blocks of the backbone (``torch.compile``): minutes at the start, faster steps after.
         precision: ``auto`` (bf16 where the processor or GPU has it natively, else 32), ``32``, ``bf16`` or ``16``.
         threads: CPU threads of a run; fixed, so that the number of parallel runs changes no result.
     """
@@ -55,6 +58,7 @@ class TrainingSpec(BaseModel):
     loss: Literal["global", "local"] = "global"
     head: Literal["linear", "cosine", "zero_shot"] = "linear"
     tune: Literal["image", "text", "both"] = "image"
-    augment: Literal["none", "flip", "crop_flip"] = "none"
+    augment: Augment = ()
+    compile: bool = False
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
     threads: int = Field(default=1, ge=1)

@@ -113,6 +113,16 @@ METRICS: dict[str, Metric] = {
             True,
             variants.learning_accuracy,
         ),
+        Metric(
+            "mtil_transfer",
+            "Transfer",
+            "mean_{j>=1} mean_{i<j} A[i,j]",
+            "Zheng et al. 2023 (ZSCL)",
+            True,
+            variants.mtil_transfer,
+        ),
+        Metric("mtil_average", "Avg", "mean_j mean_i A[i,j]", "Zheng et al. 2023 (ZSCL)", True, variants.mtil_average),
+        Metric("mtil_last", "Last", "mean_j A[T-1,j]", "Zheng et al. 2023 (ZSCL)", True, variants.mtil_last),
     )
 }
 

@@ -1,13 +1,19 @@
 """Every metric variant as a pure function of the counts, each named for what it is and whose it is.
 
-Notation: ``A[i, j]`` is the accuracy on task ``j`` after learning task ``i``, ``A[-1, j]`` the one before any training,
-``n[j]`` the size of the test part, ``T`` the number of tasks. Values are fractions in [0, 1] or differences of them.
+Notation: ``A[i, j]`` is the accuracy on part ``j`` after learning task ``i``, ``A[-1, j]`` the one before any training,
+``n[j]`` the size of the part, ``T`` the number of tasks. Values are fractions in [0, 1] or differences of them.
 A variant that a stream of one task does not define is ``nan``.
+
+The papers know streams in which part ``j`` is the test part of task ``j``. Where tasks come back or share classes, the
+formulas are read with ``l[j]``, the task after which part ``j`` is learned for the first time, in the place of the
+task's own index: "task ``j`` is learned so far" is ``l[j] <= i``, ``A[j, j]`` is ``A[l[j], j]``, "the earlier
+tasks" are the parts with ``l[j] < T-1``. With ``l[j] = j`` they are the papers' formulas to the letter.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clsuite.metrics.counts import Counts, Floats
 
@@ -23,23 +29,32 @@ def final_accuracy_weighted(counts: Counts) -> float:
 
 
 def accuracy_over_time_macro(counts: Counts) -> Floats:
-    """After each task, the mean accuracy over the tasks learned so far, ``[T]``."""
-    return np.array([counts.accuracy[i, : i + 1].mean() for i in range(counts.tasks)])
+    """After each task, the mean accuracy over the parts learned so far, ``[T]`` (`nan` where there is none yet)."""
+    matrix, known = counts.accuracy, _known(counts)
+    return np.array([matrix[i, known[i]].mean() if known[i].any() else np.nan for i in range(counts.tasks)])
 
 
 def accuracy_over_time_weighted(counts: Counts) -> Floats:
-    """After each task, the accuracy over all test samples of the tasks learned so far, ``[T]``."""
-    return np.array([counts.correct[i + 1, : i + 1].sum() / counts.n[: i + 1].sum() for i in range(counts.tasks)])
+    """After each task, the accuracy over all samples of the parts learned so far, ``[T]`` (`nan` if there is none)."""
+    known = _known(counts)
+    right = [counts.correct[i + 1, known[i]].sum() for i in range(counts.tasks)]
+    return np.array([right[i] / counts.n[known[i]].sum() if known[i].any() else np.nan for i in range(counts.tasks)])
+
+
+def _known(counts: Counts) -> NDArray[np.bool_]:
+    """Which parts are learned after each task, ``[T, C]``."""
+    known: NDArray[np.bool_] = counts.learned <= np.arange(counts.tasks)[:, None]
+    return known
 
 
 def average_incremental_accuracy_weighted(counts: Counts) -> float:
     """Mean over the stages of the accuracy on all classes seen so far (Rebuffi et al. 2017, iCaRL; PILOT)."""
-    return float(accuracy_over_time_weighted(counts).mean())
+    return float(np.nanmean(accuracy_over_time_weighted(counts)))
 
 
 def average_incremental_accuracy_macro(counts: Counts) -> float:
     """Mean over the stages of the task-macro accuracy so far (Mammoth's average of its class-mean accuracies)."""
-    return float(accuracy_over_time_macro(counts).mean())
+    return float(np.nanmean(accuracy_over_time_macro(counts)))
 
 
 def forgetting_max_before_last(counts: Counts) -> float:
@@ -48,7 +63,7 @@ def forgetting_max_before_last(counts: Counts) -> float:
     The best is taken over the rows ``j..T-2``, those in which task ``j`` has been learned; it can be negative.
     """
     matrix, last = counts.accuracy, counts.tasks - 1
-    drops = [matrix[j:last, j].max() - matrix[last, j] for j in range(last)]
+    drops = [matrix[counts.learned[j] : last, j].max() - matrix[last, j] for j in counts.earlier]
     return float(np.mean(drops)) if drops else float("nan")
 
 
@@ -57,14 +72,14 @@ def forgetting_max_any_row(counts: Counts) -> float:
 
     Never negative (Mammoth, PILOT).
     """
-    matrix, last = counts.accuracy, counts.tasks - 1
-    return float((matrix.max(axis=0) - matrix[last])[:last].mean()) if last else float("nan")
+    drops = (counts.accuracy.max(axis=0) - counts.accuracy[-1])[counts.earlier]
+    return float(drops.mean()) if len(drops) else float("nan")
 
 
 def forgetting_just_after(counts: Counts) -> float:
     """Mean over the earlier tasks of the accuracy just after learning, less the last (Avalanche)."""
-    matrix, last = counts.accuracy, counts.tasks - 1
-    return float((matrix.diagonal() - matrix[last])[:last].mean()) if last else float("nan")
+    drops = (counts.just_learned - counts.accuracy[-1])[counts.earlier]
+    return float(drops.mean()) if len(drops) else float("nan")
 
 
 def backward_transfer(counts: Counts) -> float:
@@ -77,13 +92,14 @@ def forward_transfer(counts: Counts) -> float:
 
     Zero by construction where a task's classes are unknown before it (class-incremental streams).
     """
-    before = counts.accuracy.diagonal(offset=1)
-    return float((before - counts.initial[1:]).mean()) if counts.tasks > 1 else float("nan")
+    later = np.flatnonzero(counts.learned > 0)
+    gains = counts.accuracy[counts.learned[later] - 1, later] - counts.initial[later]
+    return float(gains.mean()) if len(gains) else float("nan")
 
 
 def learning_accuracy(counts: Counts) -> float:
     """Mean of the diagonal: the accuracy on each task just after learning it (Riemer et al. 2019, LA)."""
-    return float(counts.accuracy.diagonal().mean())
+    return float(counts.just_learned.mean())
 
 
 def intransigence(counts: Counts, joint: Counts) -> float:
@@ -96,6 +112,28 @@ def intransigence(counts: Counts, joint: Counts) -> float:
     Raises:
         ValueError: If the two runs have other test parts.
     """
-    if not np.array_equal(counts.n, joint.n):
+    if not (np.array_equal(counts.n, joint.n) and np.array_equal(counts.learned, joint.learned)):
         raise ValueError("intransigence compares runs on the same test parts")
-    return float((joint.accuracy.diagonal() - counts.accuracy.diagonal()).mean())
+    return float((joint.just_learned - counts.just_learned).mean())
+
+
+def mtil_transfer(counts: Counts) -> float:
+    """Transfer of MTIL (Zheng et al., ICCV 2023, ZSCL, section 4): accuracy on data sets not learned yet.
+
+    ``mean_{j: l[j]>=1} mean_{i<l[j]} A[i, j]``: each data set's mean over the rows before it is learned, then the mean
+    over the data sets, so that each weighs the same (the upper right triangle; the paper's matrix has no row before
+    training, and the task is known at test time). A head that grows with the classes scores 0 by construction.
+    """
+    matrix = counts.accuracy
+    later = [matrix[: counts.learned[j], j].mean() for j in np.flatnonzero(counts.learned > 0)]
+    return float(np.mean(later)) if later else float("nan")
+
+
+def mtil_average(counts: Counts) -> float:
+    """Avg of MTIL (Zheng et al., ICCV 2023, ZSCL, section 4): mean over all tasks and all data sets, learned or not."""
+    return float(counts.accuracy.mean())
+
+
+def mtil_last(counts: Counts) -> float:
+    """Last of MTIL (Zheng et al., ICCV 2023, ZSCL, section 4): mean over the data sets after the last task."""
+    return float(counts.accuracy[-1].mean())

@@ -42,6 +42,13 @@ class Plugin(L.Callback):
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """The task has been trained and not yet evaluated."""
 
+    def before_next_task(self, learner: Learner, task: Task) -> None:
+        """The task has been evaluated and another follows; the checkpoint is written afterwards.
+
+        Here a plugin that puts other weights in place for the evaluation (in ``on_task_end``) takes them out again.
+        After the last task it stays as evaluated, and is saved so.
+        """
+
     def training_rows(self, learner: Learner, task: Task, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Shape the training data: return the rows of the table to train on. Plugins answer one after another."""
         return rows

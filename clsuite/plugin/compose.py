@@ -26,6 +26,9 @@ def check_method(plugins: Sequence[Named], scenario_kind: str) -> None:
         if names.count(name) > 1:
             raise UserError(f"method [{', '.join(names)}]: plugin '{name}' stands in it twice")
     for name, source in plugins:
+        if scenario_kind in source.traits.refuses:
+            reason = source.traits.refuses[scenario_kind]
+            raise UserError(f"plugin '{name}' cannot learn {scenario_kind} streams: {reason}")
         if scenario_kind not in source.traits.scenarios:
             raise UserError(
                 f"plugin '{name}' cannot learn {scenario_kind} streams, only {', '.join(source.traits.scenarios)}"
@@ -53,6 +56,7 @@ def _check_pair(plugin: Named, other: Named) -> None:
             raise UserError(f"'{name}' and '{other[0]}' cannot be combined: {reason}")
     if source.traits.gradient_free:
         idle = [hook for hook in TRAINING if hook in other[1].methods]
+        idle += ["all"] if "gradient" in other[1].traits.needs else []
         if idle:
             raise UserError(
                 f"'{name}' and '{other[0]}' cannot be combined: '{name}' takes no gradient steps, "

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from clsuite.scenarios.catalog import KINDS
+
 
 @dataclass(frozen=True)
 class Traits:
     """What a method needs, stores and forbids; shown in every table. Write it with literals only.
 
     Attributes:
-        needs: Of the backbone or the stream: ``vit``, ``clip``, ``task_id`` (the task at test time).
-        stores: What is kept between tasks: ``exemplars``, ``logits``, ``importances``, ``prototypes``, ``all data``.
+        needs: Of the backbone or the stream: ``vit``, ``clip``, ``task_id`` (the task at test time); of the
+            method: ``gradient`` (it does nothing where no gradient steps are taken).
+        stores: What is kept between tasks: ``exemplars``, ``logits``, ``importances``, ``prototypes``, ``statistics``,
+            ``weights``, ``masks``, ``blocks``, ``modules``, ``all data``.
         forbids: What other plugins of the method must not store or do (an entry of their `stores`, or the name of a
             hook of theirs), with the reason.
-        scenarios: Kinds of stream that it can learn.
+        scenarios: Kinds of stream that it can learn; all by default.
+        refuses: Kinds of stream that it cannot learn, with the reason.
         gradient_free: It takes no optimiser steps: tasks are learned in ``on_task_end``.
         paper: First author, venue and year.
     """
@@ -23,6 +28,7 @@ class Traits:
     needs: tuple[str, ...] = ()
     stores: tuple[str, ...] = ()
     forbids: Mapping[str, str] = field(default_factory=dict)
-    scenarios: tuple[str, ...] = ("class_incremental", "domain_incremental")
+    scenarios: tuple[str, ...] = tuple(KINDS)
+    refuses: Mapping[str, str] = field(default_factory=dict)
     gradient_free: bool = False
     paper: str = ""

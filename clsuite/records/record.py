@@ -14,6 +14,8 @@ RESULTS_VERSION = 1
 """Raised when a change to the framework itself changes results, so that older records are not taken for current."""
 Status = Literal["done", "failed", "timeout", "interrupted"]
 Protocol = Literal["class_incremental", "task_aware"]
+TASK_KNOWN = ("task_incremental",)
+"""Kinds of stream in which the task is known at test time."""
 
 
 class _Model(BaseModel):
@@ -37,21 +39,41 @@ class PluginEntry(_Model):
 
 
 class ScenarioEntry(_Model):
-    """The stream that was learned: names for the columns of the matrix and the fingerprints behind them."""
+    """The stream that was learned: names for the rows and columns of the matrix and the fingerprints behind them.
+
+    Attributes:
+        part_names: Names of the evaluation parts, the columns; empty where they are the tasks.
+    """
 
     kind: str
     fingerprint: str
     task_fingerprints: list[str]
     task_names: list[str]
+    part_names: list[str] = Field(default_factory=list)
     classes: list[str] = Field(description="Class names in the order of the stream, which is the order of the logits.")
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of the matrix."""
+        return self.part_names or self.task_names
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol that this kind of stream is judged by: whether the task is known at test time."""
+        return "task_aware" if self.kind in TASK_KNOWN else "class_incremental"
 
 
 class CountsEntry(_Model):
-    """The counts of `clsuite.metrics.Counts`, in both protocols from the same logits."""
+    """The counts of `clsuite.metrics.Counts`, in both protocols from the same logits.
+
+    Attributes:
+        learned: Task after which each part is first learned; None where the parts are the tasks.
+    """
 
     class_incremental: list[list[int]]
     task_aware: list[list[int]]
     n: list[int]
+    learned: list[int] | None = None
 
     @model_validator(mode="after")
     def _shapes(self) -> CountsEntry:
@@ -60,8 +82,8 @@ class CountsEntry(_Model):
         return self
 
     def of(self, protocol: Protocol) -> Counts:
-        """The counts of one protocol: all seen classes compete, or only those of the sample's task."""
-        return Counts.of(getattr(self, protocol), self.n)
+        """The counts of one protocol: all seen classes compete, or only those of the sample's part."""
+        return Counts.of(getattr(self, protocol), self.n, self.learned)
 
 
 class TaskEntry(_Model):
@@ -85,6 +107,24 @@ class CostEntry(_Model):
     training_flops: int
 
 
+class ProbeEntry(_Model):
+    """What a retention probe read before the stream and after each task.
+
+    Attributes:
+        name: Its name.
+        higher_is_better: Whether more of it is kept knowledge (an accuracy) or loss of it (a divergence, an error).
+        values: ``[T + 1]``; accuracies as shares.
+        correct: Right answers ``[T + 1]``, where it is an accuracy.
+        n: Of how many.
+    """
+
+    name: str
+    higher_is_better: bool
+    values: list[float]
+    correct: list[int] | None = None
+    n: int | None = None
+
+
 class RunRecord(_Model):
     """One run: one method on one stream with one seed.
 
@@ -106,6 +146,7 @@ class RunRecord(_Model):
     plugins: list[PluginEntry]
     scenario: ScenarioEntry
     counts: CountsEntry | None = None
+    probes: list[ProbeEntry] = Field(default_factory=list)
     tasks: list[TaskEntry] = Field(default_factory=list)
     cost: CostEntry | None = None
     environment: dict[str, Any] = Field(default_factory=dict)
@@ -118,6 +159,12 @@ class RunRecord(_Model):
         if self.status == "done" and self.counts is None:
             raise ValueError("a finished run has counts")
         return self
+
+    @property
+    def main_counts(self) -> Counts:
+        """The counts of a finished run in the protocol that its stream is judged by."""
+        assert self.counts is not None
+        return self.counts.of(self.scenario.protocol)
 
     @staticmethod
     def make_key(config: dict[str, Any], plugins: list[PluginEntry], seed: int, fingerprint: str) -> str:

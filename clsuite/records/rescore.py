@@ -13,7 +13,8 @@ def rescore(predictions: dict[str, NDArray[np.integer]]) -> CountsEntry:
 
     Args:
         predictions: ``class_incremental`` and ``task_aware`` of shape ``[T + 1, N]`` (-1: not a seen class, known to be
-            wrong without a forward pass), ``labels`` ``[N]`` and ``task`` ``[N]`` of every test sample.
+            wrong without a forward pass), ``labels`` ``[N]`` and ``task`` ``[N]`` (the evaluation part) of every test
+            sample, and ``learned`` ``[C]`` (see `Counts`) where the parts are not the tasks.
 
     Returns:
         The counts, equal to those in the record.
@@ -28,4 +29,5 @@ def rescore(predictions: dict[str, NDArray[np.integer]]) -> CountsEntry:
         class_incremental=count(predictions["class_incremental"]),
         task_aware=count(predictions["task_aware"]),
         n=np.bincount(task, minlength=tasks).tolist(),
+        learned=predictions["learned"].tolist() if "learned" in predictions else None,
     )

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clsuite.records import RunRecord, atomic_path
-from clsuite.report.plots import plot_curves, plot_matrix
-from clsuite.report.summary import COLUMNS, summarise
+from clsuite.report.plots import plot_curves, plot_matrix, plot_probes
+from clsuite.report.summary import columns_of, summarise
 
 
 def write_report(folder: Path, title: str, records: Mapping[Path, RunRecord]) -> list[Path]:
@@ -29,15 +29,19 @@ def write_report(folder: Path, title: str, records: Mapping[Path, RunRecord]) ->
         target = path.with_suffix(".svg")
         if not target.exists() or target.stat().st_mtime < path.stat().st_mtime:
             plot_matrix(record, target)
-    return [folder / "summary.csv", folder / "accuracy.svg"]
+    shown = [folder / "summary.csv", folder / "accuracy.svg"]
+    if any(record.probes for record in finished):
+        plot_probes(finished, folder / "probes.svg", title)
+        shown.append(folder / "probes.svg")
+    return shown
 
 
 def write_csv(records: Sequence[RunRecord], path: Path) -> None:
     """One line per method: mean and half-width of the 95 % interval of every figure, as fractions."""
-    rows = summarise(records)
+    rows, columns = summarise(records), columns_of(records)
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened, lineterminator="\n")
-        writer.writerow(["method", "seeds", *(part for name in COLUMNS for part in (name, f"{name}_interval"))])
+        writer.writerow(["method", "seeds", *(part for name in columns for part in (name, f"{name}_interval"))])
         for row in rows:
-            figures = [f"{value:.6g}" for name in COLUMNS for value in row.interval(name)]
+            figures = [f"{value:.6g}" for name in columns for value in row.interval(name)]
             writer.writerow([row.method, " ".join(str(seed) for seed in row.seeds), *figures])

@@ -33,19 +33,21 @@ def plot_matrix(record: RunRecord, path: Path) -> None:
         path: The SVG file to write.
     """
     assert record.counts is not None
-    percent = 100 * record.counts.of("class_incremental").accuracy
-    tasks = len(percent)
-    shown = np.ma.masked_where(np.triu(np.ones_like(percent), 1).astype(bool), percent) if _grows(record) else percent
+    counts = record.main_counts
+    percent = 100 * counts.accuracy
+    tasks, parts = percent.shape
+    unknown = np.arange(tasks)[:, None] < counts.learned
+    shown = np.ma.masked_where(unknown, percent) if _grows(record) else percent
     with style.context(["default", STYLE]):
-        figure = Figure(figsize=(1.6 + 0.5 * tasks, 1.2 + 0.45 * tasks), layout="constrained")
+        figure = Figure(figsize=(1.6 + 0.5 * parts, 1.2 + 0.45 * tasks), layout="constrained")
         axes = figure.subplots()
         image = axes.imshow(shown, vmin=0, vmax=100, cmap="viridis", aspect="auto")
-        for i, j in np.ndindex(tasks, tasks):
+        for i, j in np.ndindex(tasks, parts):
             if not np.ma.is_masked(shown[i, j]):
                 colour = "black" if percent[i, j] > 60 else "white"
                 axes.text(j, i, f"{percent[i, j]:.0f}", ha="center", va="center", color=colour, fontsize=8)
-        axes.set(xticks=range(tasks), yticks=range(tasks), xlabel="test part of task", ylabel="after learning task")
-        axes.set_xticklabels([str(j + 1) for j in range(tasks)])
+        axes.set(xticks=range(parts), yticks=range(tasks), xlabel=_part_label(record), ylabel="after learning task")
+        axes.set_xticklabels([str(j + 1) for j in range(parts)])
         axes.set_yticklabels([str(i + 1) for i in range(tasks)])
         axes.set_title(f"{record.method}, seed {record.seed}")
         figure.colorbar(image, label="accuracy in %")
@@ -63,7 +65,7 @@ def plot_curves(records: Sequence[RunRecord], path: Path, title: str) -> None:
     by_method: dict[str, list[Any]] = {}
     for record in sorted(records, key=lambda record: record.seed):
         assert record.counts is not None
-        curve = 100 * accuracy_over_time_weighted(record.counts.of("class_incremental"))
+        curve = 100 * accuracy_over_time_weighted(record.main_counts)
         by_method.setdefault(record.method, []).append(curve)
     order = sorted(by_method, key=lambda method: (-float(np.mean([curve[-1] for curve in by_method[method]])), method))
     with style.context(["default", STYLE]):
@@ -77,9 +79,37 @@ def plot_curves(records: Sequence[RunRecord], path: Path, title: str) -> None:
         _write(figure, path)
 
 
-def _curve(axes: Any, method: str, curves: list[Any], position: int) -> None:
-    steps = np.arange(1, len(curves[0]) + 1)
-    summary = np.array([mean_interval([float(curve[step - 1]) for curve in curves]) for step in steps])
+def plot_probes(records: Sequence[RunRecord], path: Path, title: str) -> None:
+    """What every probe read before the stream and after each task: a panel a probe, the mean over seeds a method.
+
+    Args:
+        records: Finished records of one benchmark, some of them with probes.
+        path: The SVG file to write.
+        title: Title of the plot.
+    """
+    names = sorted({probe.name for record in records for probe in record.probes})
+    methods = sorted({record.method for record in records})
+    with style.context(["default", STYLE]):
+        figure = Figure(figsize=(1.6 + 3.2 * len(names), 3.4), layout="constrained")
+        for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
+            for position, method in enumerate(methods):
+                read = [p for r in records if r.method == method for p in r.probes if p.name == name]
+                if read:
+                    scale = 100 if read[0].correct is not None else 1
+                    _curve(axes, method, [scale * np.array(probe.values) for probe in read], position, start=0)
+            share = any(p.correct is not None for r in records for p in r.probes if p.name == name)
+            axes.set(xlabel="tasks learned", ylabel=f"{name}, in %" if share else name)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right upper", frameon=False)
+        figure.suptitle(title)
+        _write(figure, path)
+
+
+def _curve(axes: Any, method: str, curves: list[Any], position: int, start: int = 1) -> None:
+    curves = [curve for curve in curves if len(curve) == len(curves[0])]
+    steps = np.arange(len(curves[0])) + start
+    summary = np.array([mean_interval([float(curve[step - start]) for curve in curves]) for step in steps])
     colour, marker = f"C{position % 10}", "os^Dv<>P*X"[position % 10]
     axes.plot(steps, summary[:, 0], color=colour, marker=marker, markersize=4, label=method)
     if len(curves) > 1:
@@ -88,7 +118,12 @@ def _curve(axes: Any, method: str, curves: list[Any], position: int) -> None:
 
 
 def _grows(record: RunRecord) -> bool:
-    return record.scenario.kind == "class_incremental"
+    """Whether a part cannot be known before it is learned: all kinds but those whose classes are all there at once."""
+    return record.scenario.kind != "domain_incremental"
+
+
+def _part_label(record: RunRecord) -> str:
+    return "evaluation part" if record.scenario.part_names else "test part of task"
 
 
 def _write(figure: Figure, path: Path) -> None:

@@ -11,14 +11,16 @@ from clsuite.records import RunRecord
 
 TASK_AWARE = "task_aware_final_accuracy_macro"
 INTRANSIGENCE = "intransigence"
+PROBE = "probe_"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of a row: heading and direction (None where neither way is better)."""
+    """A figure of a row: heading, direction (None where neither way is better), and whether it is a share."""
 
     label: str
     higher_is_better: bool | None
+    share: bool = True
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Row:
 
     def interval(self, name: str) -> tuple[float, float]:
         """Mean and half-width of the 95 % interval over seeds (`nan` where there is one seed)."""
-        return mean_interval(self.values[name])
+        return mean_interval(self.values.get(name, (float("nan"),)))
 
 
 COLUMNS: dict[str, Column] = {
@@ -50,6 +52,18 @@ COLUMNS: dict[str, Column] = {
     "train_seconds": Column("training s", None),
     "eval_seconds": Column("evaluation s", None),
 }
+
+
+def columns_of(records: Sequence[RunRecord]) -> dict[str, Column]:
+    """The figures of some records: those that all have, and for each probe its last reading and the change of it."""
+    probes = {probe.name: probe for record in records for probe in record.probes}
+    columns = dict(COLUMNS)
+    for name, probe in sorted(probes.items()):
+        columns[f"{PROBE}{name}"] = Column(f"probe {name}", probe.higher_is_better, probe.correct is not None)
+        columns[f"{PROBE}{name}_change"] = Column(
+            f"change of {name}", probe.higher_is_better, probe.correct is not None
+        )
+    return columns
 
 
 def summarise(records: Sequence[RunRecord]) -> list[Row]:
@@ -71,19 +85,24 @@ def summarise(records: Sequence[RunRecord]) -> list[Row]:
 
 def _row(method: str, records: list[RunRecord], bounds: dict[int, RunRecord]) -> Row:
     figures = [_figures(record, bounds.get(record.seed)) for record in records]
-    values = {name: tuple(figure[name] for figure in figures) for name in figures[0]}
+    names = {name: None for figure in figures for name in figure}
+    values = {name: tuple(figure.get(name, float("nan")) for figure in figures) for name in names}
     return Row(method, tuple(record.seed for record in records), values)
 
 
 def _figures(record: RunRecord, bound: RunRecord | None) -> dict[str, float]:
     assert record.counts is not None
     assert record.cost is not None
-    counts = record.counts.of("class_incremental")
+    counts = record.main_counts
     figures = compute_all(counts)
     figures[TASK_AWARE] = METRICS["final_accuracy_macro"].compute(record.counts.of("task_aware"))
-    comparable = bound is not None and bound.counts is not None and bound.counts.n == record.counts.n
+    comparable = (
+        bound is not None
+        and bound.counts is not None
+        and (bound.counts.n, bound.counts.learned) == (record.counts.n, record.counts.learned)
+    )
     figures[INTRANSIGENCE] = (
-        intransigence(counts, bound.counts.of("class_incremental"))
+        intransigence(counts, bound.main_counts)
         if comparable and bound is not None and bound.counts is not None
         else float("nan")
     )
@@ -92,4 +111,7 @@ def _figures(record: RunRecord, bound: RunRecord | None) -> dict[str, float]:
     figures["gradient_samples"] = sum(task.gradient_samples for task in record.tasks)
     figures["train_seconds"] = sum(task.train_seconds for task in record.tasks)
     figures["eval_seconds"] = sum(task.eval_seconds for task in record.tasks)
+    for probe in record.probes:
+        figures[f"{PROBE}{probe.name}"] = probe.values[-1]
+        figures[f"{PROBE}{probe.name}_change"] = probe.values[-1] - probe.values[0]
     return figures

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.markup import escape
 from rich.table import Table
 
-from clsuite.report.summary import COLUMNS, INTRANSIGENCE, TASK_AWARE, Row
+from clsuite.report.summary import COLUMNS, INTRANSIGENCE, PROBE, TASK_AWARE, Column, Row
 
 SHOWN = (
     "final_accuracy_macro",
@@ -28,37 +28,52 @@ def results_table(rows: Sequence[Row], title: str) -> Table:
 
     Accuracies and their differences are in per cent.
     """
-    table = Table(
-        title=escape(title), caption="accuracies in %, mean ± 95 % interval over seeds; ↑ higher is better, ↓ lower"
-    )
+    caption = "accuracies in %, mean ± 95 % interval over seeds; ↑ higher is better, ↓ lower"
+    return _table(rows, {name: COLUMNS[name] for name in SHOWN}, title, caption)
+
+
+def probes_table(rows: Sequence[Row], columns: Mapping[str, Column]) -> Table | None:
+    """What the probes read after the stream and how that changed; None where no record has probes.
+
+    Args:
+        rows: As `summarise` makes them.
+        columns: As `columns_of` makes them.
+    """
+    probed = {name: column for name, column in columns.items() if name.startswith(PROBE)}
+    caption = "after the last task, and the change from before the first; accuracies in %"
+    return _table(rows, probed, "Retention probes", caption) if probed else None
+
+
+def _table(rows: Sequence[Row], columns: Mapping[str, Column], title: str, caption: str) -> Table:
+    table = Table(title=escape(title), caption=caption)
     table.add_column("method", no_wrap=True)
-    for name in SHOWN:
-        arrow = {True: " ↑", False: " ↓", None: ""}[COLUMNS[name].higher_is_better]
-        table.add_column(f"{COLUMNS[name].label}{arrow}", justify="right")
+    for column in columns.values():
+        arrow = {True: " ↑", False: " ↓", None: ""}[column.higher_is_better]
+        table.add_column(f"{column.label}{arrow}", justify="right")
     table.add_column("seeds", justify="right")
-    best = {name: _best(rows, name) for name in SHOWN}
+    best = {name: _best(rows, name, column) for name, column in columns.items()}
     for row in rows:
-        cells = [_cell(row, name, row.method in best[name]) for name in SHOWN]
+        cells = [_cell(row, name, column, row.method in best[name]) for name, column in columns.items()]
         table.add_row(escape(row.method), *cells, str(len(row.seeds)))
     return table
 
 
-def _best(rows: Sequence[Row], name: str) -> set[str]:
-    higher = COLUMNS[name].higher_is_better
+def _best(rows: Sequence[Row], name: str, column: Column) -> set[str]:
     means = {row.method: row.interval(name)[0] for row in rows if not math.isnan(row.interval(name)[0])}
-    if higher is None or not means:
+    if column.higher_is_better is None or not means:
         return set()
-    target = max(means.values()) if higher else min(means.values())
+    target = max(means.values()) if column.higher_is_better else min(means.values())
     return {method for method, mean in means.items() if mean == target}
 
 
-def _cell(row: Row, name: str, bold: bool) -> str:
+def _cell(row: Row, name: str, column: Column, bold: bool) -> str:
     mean, half = row.interval(name)
     if math.isnan(mean):
         return "-"
-    if COLUMNS[name].higher_is_better is None:
+    if column.higher_is_better is None:
         return f"{mean:.1f}" if name.endswith("seconds") else short_number(mean)
-    text = f"{100 * mean:.1f}" + ("" if math.isnan(half) else f" ± {100 * half:.1f}")
+    scale, digits = (100, 1) if column.share else (1, 3)
+    text = f"{scale * mean:.{digits}f}" + ("" if math.isnan(half) else f" ± {scale * half:.{digits}f}")
     return f"[bold]{text}[/bold]" if bold else text
 
 

@@ -10,16 +10,18 @@ from pathlib import Path
 
 import torch
 
+from clsuite.backbones.spec import BackboneSpec
 from clsuite.backbones.vit import forward_flops
-from clsuite.data.datasets import load_table
 from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
+from clsuite.probes.probes import ProbeContext, make_probes
+from clsuite.probes.recorder import ProbeRecorder
 from clsuite.records import CostEntry, RunRecord, write_predictions, write_record
 from clsuite.runner.build import build_learner
 from clsuite.runner.environment import describe_environment
 from clsuite.runner.model_file import save_model
 from clsuite.runner.plan import RunPlan
-from clsuite.scenarios import ScenarioSpec, build_scenario
+from clsuite.runner.streams import stream_loader
 from clsuite.stream.loop import Stream
 from clsuite.stream.trainer import Report, find_device
 
@@ -42,6 +44,9 @@ def execute(plan: RunPlan, report: Report) -> RunRecord:
         record = _finished(plan, stream).model_copy(
             update={"environment": environment, "seconds": time.perf_counter() - started}
         )
+        if plan.save_model:
+            save_model(stream.learner, record, plan.beside(".pt"))
+        write_predictions(plan.beside(".npz"), stream.matrix.arrays())
     except Exception as error:
         text = f"UserError: {error}" if isinstance(error, UserError) else traceback.format_exc()
         record = plan.pending.model_copy(
@@ -49,9 +54,6 @@ def execute(plan: RunPlan, report: Report) -> RunRecord:
         )
         write_record(record, plan.record_path)
         return record
-    if plan.save_model:
-        save_model(stream.learner, record, plan.beside(".pt"))
-    write_predictions(plan.beside(".npz"), stream.matrix.arrays())
     write_record(record, plan.record_path)
     plan.beside(".ckpt").unlink(missing_ok=True)
     return record
@@ -64,10 +66,8 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
         UserError: If the data or the device are not there, or the data changed since the plan was made.
     """
     config = plan.pending.config
-    table = load_table(plan.dataset, config["backbone"]["image_size"], plan.data_root)
-    spec = ScenarioSpec.model_validate(config["scenario"])
-    scenario = build_scenario(table, spec, plan.pending.seed, plan.dataset.train_per_class)
-    scenario = scenario.first(config["limit_tasks"]) if config["limit_tasks"] else scenario
+    load = stream_loader(plan.dataset, plan.scenario, config["backbone"]["image_size"], plan.data_root)
+    scenario = load(plan.pending.seed, config["limit_tasks"])
     if scenario.fingerprint != plan.pending.scenario.fingerprint:
         raise UserError("the data changed while the benchmark was running")
     return Stream(
@@ -77,7 +77,14 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
         checkpoint_path=plan.beside(".ckpt"),
         identity=plan.pending.key,
         report=report,
+        probes=ProbeRecorder(make_probes(plan.probes, _probe_context(plan))),
     )
+
+
+def _probe_context(plan: RunPlan) -> ProbeContext:
+    backbone = plan.pending.config["backbone"]
+    spec = BackboneSpec(name=backbone["name"], image_size=backbone["image_size"])
+    return ProbeContext(spec, plan.weights, plan.data_root)
 
 
 def _finished(plan: RunPlan, stream: Stream) -> RunRecord:
@@ -86,6 +93,7 @@ def _finished(plan: RunPlan, stream: Stream) -> RunRecord:
             "status": "done",
             "counts": stream.matrix.counts(),
             "tasks": stream.tasks,
+            "probes": stream.probes.entries(),
             "cost": _cost(stream),
             "predictions": plan.beside(".npz").name,
         }

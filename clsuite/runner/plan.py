@@ -10,18 +10,21 @@ from typing import Any
 from pydantic import ValidationError
 
 from clsuite.backbones.spec import Weights, find_weights
-from clsuite.data.datasets import load_table
+from clsuite.data.fingerprint import table_fingerprint
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError, did_you_mean
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.arguments import resolve_arguments
 from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin
 from clsuite.plugin.compose import check_method
+from clsuite.probes.images import load_probe_images
+from clsuite.probes.spec import AnyProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry
 from clsuite.runner.methods import MethodSpec, parse_method, split_outside
 from clsuite.runner.needs import check_needs
 from clsuite.runner.spec import BenchmarkSpec
-from clsuite.scenarios import Scenario, build_scenario
+from clsuite.runner.streams import find_stream_file, stream_loader
+from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 
 
 @dataclass(frozen=True)
@@ -57,18 +60,22 @@ class RunPlan:
         pending: The record as far as it is known before the run (status ``interrupted``).
         plugins: Where the classes of ``pending.plugins`` are found.
         weights: The backbone's weights.
-        dataset: The data set, with the path as the benchmark gives it.
+        dataset: The data set, with the path as the benchmark gives it; None for a stream made with Avalanche.
+        scenario: The stream, with the whole path of its Python file where it has one.
         record_path: Where the record goes; predictions, checkpoint, model and log go beside it.
+        probes: What is read beside the accuracy matrix.
     """
 
     pending: RunRecord
     plugins: tuple[PluginInfo, ...]
     weights: Weights
-    dataset: DatasetSpec
+    dataset: DatasetSpec | None
+    scenario: ScenarioSpec
     record_path: Path
     data_root: Path | None
     device: str
     save_model: bool
+    probes: tuple[AnyProbe, ...] = ()
 
     @property
     def name(self) -> str:
@@ -91,22 +98,19 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     Raises:
         UserError: If anything in it cannot be: unknown names, mistyped values, absent data, bad pairs of plugins.
     """
-    methods = {name: _resolve(spec, method) for name, method in _chosen_methods(spec, options).items()}
-    for plugins, training in methods.values():
-        named = [(info.name, info.source) for info, _ in plugins if info.source]
-        check_method(named, spec.scenario.kind)
-        check_needs(named, spec.backbone, training)
+    methods = _checked_methods(spec, options)
     root = options.data_root
     weights = find_weights(spec.backbone, [folder] if root is None else [root, folder])
-    table = load_table(spec.dataset, spec.backbone.image_size, root)
+    stream = find_stream_file(spec.scenario, [folder] if root is None else [folder, root])
+    load = stream_loader(spec.dataset, stream, spec.backbone.image_size, root)
+    probes = [_probe_config(probe, spec.backbone.image_size, root) for probe in spec.probes]
     plans: list[RunPlan] = []
     for seed in dict.fromkeys(options.seeds or spec.seeds):
-        scenario = build_scenario(table, spec.scenario, seed, spec.dataset.train_per_class)
-        scenario = scenario.first(options.limit_tasks) if options.limit_tasks else scenario
+        scenario = load(seed, options.limit_tasks)
         for name, (plugins, training) in methods.items():
-            training = _override(training, options.training or {}, "the command line")
             try:
-                pending = _pending(spec, options, scenario, name, seed, plugins, training, weights)
+                config = {**_config(spec, options, training, weights), "probes": probes}
+                pending = _pending(spec, config, scenario, name, seed, plugins)
             except (TypeError, ValueError) as error:  # a value that JSON has not
                 raise UserError(
                     f"method '{name}' has a value that no record can hold (such as .inf): {error}"
@@ -115,11 +119,35 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
             infos = tuple(info for info, _ in plugins)
             if any(plan.record_path == path for plan in plans):
                 raise UserError(f"two methods would write '{path}': give '{name}' another name")
-            plans.append(RunPlan(pending, infos, weights, spec.dataset, path, root, options.device, options.save_model))
+            where = (spec.dataset, stream, path, root, options.device, options.save_model, spec.probes)
+            plans.append(RunPlan(pending, infos, weights, *where))
     return plans
 
 
+def outline(spec: BenchmarkSpec, options: RunOptions) -> list[tuple[str, int]]:
+    """Method and seed of every run, everything checked but data and weights, which need not be there.
+
+    Raises:
+        UserError: As `make_plan`.
+    """
+    methods = _checked_methods(spec, options)
+    return [(name, seed) for seed in dict.fromkeys(options.seeds or spec.seeds) for name in methods]
+
+
 ResolvedPlugins = list[tuple[PluginInfo, dict[str, Any]]]
+
+
+def _checked_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, tuple[ResolvedPlugins, TrainingSpec]]:
+    checked = {}
+    for name, method in _chosen_methods(spec, options).items():
+        plugins, training = _resolve(spec, method)
+        training = _override(training, options.training or {}, "the command line")
+        named = [(info.name, info.source) for info, _ in plugins if info.source]
+        check_method(named, spec.scenario.kind)
+        check_needs(named, spec.backbone, training)
+        check_single_pass(spec.scenario.kind, training.epochs)
+        checked[name] = (plugins, training)
+    return checked
 
 
 def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, MethodSpec]:
@@ -151,9 +179,10 @@ def _override(training: TrainingSpec, changes: Mapping[str, Any], where: str) ->
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             raise did_you_mean(f"training key of {where}:", key, TrainingSpec.model_fields) from error
-        raise UserError(f"training.{key} of {where} is {first['input']!r}: {first['msg']}") from error
+        raise UserError(f"training.{key} of {where} is {first['input']!r}: {message}") from error
 
 
 def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,15 +195,12 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 def _pending(
     spec: BenchmarkSpec,
-    options: RunOptions,
+    config: dict[str, Any],
     scenario: Scenario,
     method: str,
     seed: int,
     plugins: ResolvedPlugins,
-    training: TrainingSpec,
-    weights: Weights,
 ) -> RunRecord:
-    config = _config(spec, options, training, weights)
     entries = [
         PluginEntry(
             name=info.name, args=args, source=info.source.sha256 if info.source else "", distribution=info.distribution
@@ -194,6 +220,7 @@ def _pending(
             fingerprint=scenario.fingerprint,
             task_fingerprints=[task.fingerprint for task in scenario.tasks],
             task_names=[task.name for task in scenario.tasks],
+            part_names=[part.name for part in scenario.columns],
             classes=list(scenario.classes),
         ),
     )
@@ -201,11 +228,9 @@ def _pending(
 
 def _config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, weights: Weights) -> dict[str, Any]:
     """The resolved configuration as the record keeps it: no paths."""
-    dataset = spec.dataset.model_dump()
-    dataset["path"] = Path(spec.dataset.path).name if spec.dataset.path else None
     return {
-        "dataset": dataset,
-        "scenario": spec.scenario.model_dump(),
+        "dataset": _without_path(spec.dataset.model_dump()) if spec.dataset else None,
+        "scenario": _without_path(spec.scenario.model_dump()),
         "limit_tasks": options.limit_tasks,
         "backbone": {
             "name": spec.backbone.name,
@@ -216,6 +241,25 @@ def _config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, we
         },
         "training": training.model_dump(),
     }
+
+
+def _probe_config(probe: AnyProbe, image_size: int, data_root: Path | None) -> dict[str, Any]:
+    """A probe with the fingerprint of its images in place of their path."""
+    content = probe.model_dump()
+    if "path" in content:
+        images = load_probe_images(content.pop("path"), image_size, data_root)
+        content["fingerprint"] = table_fingerprint(images)
+    return content
+
+
+def _without_path(spec: dict[str, Any]) -> dict[str, Any]:
+    """The specification of a data set or stream with the names of its files only."""
+    shown = dict(spec)
+    if shown.get("path"):
+        shown["path"] = Path(shown["path"]).name
+    if "parts" in shown:
+        shown["parts"] = [_without_path(part) for part in shown["parts"]]
+    return shown
 
 
 def _file_name(method: str) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import did_you_mean
 from clsuite.learner.options import TrainingSpec
+from clsuite.probes.spec import ProbeSpec, check_names
 from clsuite.runner.methods import MethodSpec
 from clsuite.runner.yaml_lines import load_yaml
 from clsuite.scenarios import ScenarioSpec
@@ -23,6 +25,8 @@ class BenchmarkSpec(BaseModel):
         name: Short name; records are kept below it.
         title: One line for people.
         tier: ``quickstart``, ``compact`` or ``standard``; free for one's own.
+        dataset: The data set; every scenario needs one, but for `avalanche`, which brings its images.
+        probes: What is read beside the accuracy matrix before the stream and after each task.
         seeds: Seeds to run; a seed decides class order, initial heads, sample order and augmentation.
         methods: By the name that tables show.
     """
@@ -31,10 +35,11 @@ class BenchmarkSpec(BaseModel):
     name: str = Field(pattern=r"^\w[\w.-]*$")
     title: str = ""
     tier: str = "own"
-    dataset: DatasetSpec
+    dataset: DatasetSpec | None = None
     scenario: ScenarioSpec = ScenarioSpec()
     backbone: BackboneSpec = BackboneSpec()
     training: TrainingSpec = TrainingSpec()
+    probes: Annotated[tuple[ProbeSpec, ...], AfterValidator(check_names)] = ()
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     methods: dict[str, MethodSpec] = Field(min_length=1)
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from clsuite.errors import UserError
+from clsuite.learner.compilation import check_compiler
 from clsuite.learner.precision import resolve_precision
 from clsuite.runner.build import build_learner
 from clsuite.runner.execute import execute
@@ -43,6 +44,8 @@ def _complaint(plans: Sequence[RunPlan]) -> str:
     try:
         for plan in {plan.pending.method: plan for plan in plans}.values():
             resolve_precision(plan.pending.config["training"]["precision"], find_device(plan.device))
+            if plan.pending.config["training"]["compile"]:
+                check_compiler(find_device(plan.device))
             with torch.device("cpu"):
                 build_learner(plan.pending, plan.plugins, plan.weights)
     except UserError as error:

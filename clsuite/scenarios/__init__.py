@@ -1,7 +1,8 @@
 """Scenarios: deterministic streams of tasks. Nothing here needs torch."""
 
 from clsuite.scenarios.build import build_scenario
-from clsuite.scenarios.scenario import Scenario, Task
+from clsuite.scenarios.catalog import KINDS, SINGLE_PASS, check_single_pass
+from clsuite.scenarios.scenario import Part, Scenario, Task
 from clsuite.scenarios.spec import ScenarioSpec
 
-__all__ = ["Scenario", "ScenarioSpec", "Task", "build_scenario"]
+__all__ = ["KINDS", "SINGLE_PASS", "Part", "Scenario", "ScenarioSpec", "Task", "build_scenario", "check_single_pass"]

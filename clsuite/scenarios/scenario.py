@@ -1,15 +1,20 @@
-"""The stream: an ordered list of tasks over one table."""
+"""The stream: an ordered list of tasks over one table, and the parts that it is evaluated on."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clsuite.data.table import ImageTable
+from clsuite.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Rows = NDArray[np.int64]
 
@@ -24,7 +29,7 @@ class Task:
         classes: Stream labels that occur in the task, ascending.
         train: Rows of the training part, in the table's order.
         validation: Rows of the validation part; may be empty.
-        test: Rows of the test part.
+        test: Rows of the test part; tasks may share it where they come back.
         fingerprint: sha256 over the sample ids and stream labels of the three parts.
     """
 
@@ -38,6 +43,25 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One part of the evaluation: a column of the accuracy matrix.
+
+    Attributes:
+        index: Position among the parts, from 0.
+        name: What people read.
+        classes: Stream labels that occur in it, ascending.
+        test: Rows of the table; no row is in two parts.
+        learned: Index of the first task after which all its classes have been seen; for domains, of its own task.
+    """
+
+    index: int
+    name: str
+    classes: tuple[int, ...]
+    test: Rows
+    learned: int
+
+
+@dataclass(frozen=True)
 class Scenario:
     """A deterministic function of data, parameters and seed.
 
@@ -45,11 +69,12 @@ class Scenario:
     task are the first ones, and so are their logits.
 
     Attributes:
-        kind: ``class_incremental`` or ``domain_incremental``.
+        kind: One of `clsuite.scenarios.catalog.KINDS`.
         table: The images.
         labels: int64 ``[N]``, the stream label of every row of the table.
         classes: Class names by stream label.
         tasks: The tasks in order.
+        columns: The evaluation parts where they are not the tasks' test parts; else empty. Read `parts`.
     """
 
     kind: str
@@ -57,19 +82,52 @@ class Scenario:
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
     tasks: tuple[Task, ...]
+    columns: tuple[Part, ...] = ()
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The evaluation parts: by default the test part of each task."""
+        return self.columns or tuple(
+            Part(task.index, task.name, task.classes, task.test, task.index) for task in self.tasks
+        )
 
     def seen_classes(self, tasks: int) -> int:
         """Number of classes seen in the first `tasks` tasks."""
         return 1 + max((max(task.classes) for task in self.tasks[:tasks]), default=-1)
 
     def first(self, tasks: int) -> Scenario:
-        """The stream cut after its first tasks (for a quick look)."""
-        return Scenario(self.kind, self.table, self.labels, self.classes, self.tasks[:tasks])
+        """The stream cut after its first tasks (for a quick look), with the parts that are learned in them.
+
+        Raises:
+            UserError: If no part is learned in them.
+        """
+        kept = [part for part in self.columns if part.learned < tasks]
+        if self.columns and not kept:
+            raise UserError(f"no evaluation part is learned in the first {tasks} tasks: take more of them")
+        columns = tuple(replace(part, index=index) for index, part in enumerate(kept))
+        return replace(self, tasks=self.tasks[:tasks], columns=columns)
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over the fingerprints of the tasks, in order."""
-        return hashlib.sha256("".join(task.fingerprint for task in self.tasks).encode()).hexdigest()
+        """sha256 over the fingerprints of the tasks, in order, and over the parts where they are not the tasks'."""
+        prints = [task.fingerprint for task in self.tasks]
+        prints += [
+            f"{part.learned}:{fingerprint_parts(self.table, self.labels, (part.test,))}" for part in self.columns
+        ]
+        return hashlib.sha256("".join(prints).encode()).hexdigest()
+
+    @classmethod
+    def from_avalanche(cls, benchmark: Any, image_size: int, classes: Sequence[str] | None = None) -> Scenario:
+        """Our stream from an Avalanche benchmark; see `clsuite.scenarios.avalanche.from_avalanche`."""
+        from clsuite.scenarios.avalanche import from_avalanche
+
+        return from_avalanche(benchmark, image_size, classes)
+
+    def to_avalanche(self, transform: Any = None) -> Any:
+        """An Avalanche benchmark from our stream; see `clsuite.scenarios.avalanche.to_avalanche`."""
+        from clsuite.scenarios.avalanche import to_avalanche
+
+        return to_avalanche(self, transform)
 
 
 def fingerprint_parts(table: ImageTable, labels: NDArray[np.int64], parts: tuple[Rows, ...]) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clsuite.data.batch import Batch
 from clsuite.records import CountsEntry, rescore
-from clsuite.scenarios import Scenario, Task
+from clsuite.scenarios import Scenario
 
 NOT_SEEN = -1
 
@@ -24,32 +24,32 @@ class AccuracyMatrix(L.Callback):
         class_incremental: int16 ``[T + 1, N]``: predicted stream labels, all seen classes competing; row 0 before any
             training, row ``i + 1`` after task ``i``; -1 where the sample's classes are not seen yet, which is wrong
             without a forward pass.
-        task_aware: The same with only the classes of the sample's task competing.
-        labels: int16 ``[N]`` stream labels of the test samples, task after task.
-        task: int16 ``[N]`` task of each test sample.
+        task_aware: The same with only the seen classes of the sample's part competing.
+        labels: int16 ``[N]`` stream labels of the test samples, part after part.
+        task: int16 ``[N]`` evaluation part of each test sample (the task's own, in most streams).
     """
 
     def __init__(self, scenario: Scenario) -> None:
         """Make empty predictions for a stream."""
         self._scenario = scenario
-        tests = [task.test for task in scenario.tasks]
-        self.labels = scenario.labels[np.concatenate(tests)].astype(np.int16)
+        tests = [part.test for part in scenario.parts]
+        self.rows = np.concatenate(tests)
+        self.labels = scenario.labels[self.rows].astype(np.int16)
         self.task = np.repeat(np.arange(len(tests), dtype=np.int16), [len(rows) for rows in tests])
-        shape = (len(tests) + 1, len(self.labels))
+        shape = (len(scenario.tasks) + 1, len(self.labels))
         self.class_incremental: NDArray[np.int16] = np.full(shape, NOT_SEEN, dtype=np.int16)
         self.task_aware: NDArray[np.int16] = np.full(shape, NOT_SEEN, dtype=np.int16)
         self._row = self._position = 0
 
-    def begin(self, row: int) -> list[Task]:
-        """Begin the evaluation that fills a row; returns the tasks whose classes are seen, in order."""
+    def begin(self, row: int) -> NDArray[np.int64]:
+        """Begin the evaluation that fills a row; returns the rows of the table whose classes are seen, in order."""
         self._row, self._position = row, 0
         seen = self._scenario.seen_classes(max(row, 1))
-        self._evaluated = [task for task in self._scenario.tasks if max(task.classes) < seen]
-        self._masks = torch.full((len(self._scenario.tasks), seen), float("-inf"))
-        for task in self._evaluated:
-            self._masks[task.index, list(task.classes)] = 0.0
-        self._columns = np.flatnonzero(np.isin(self.task, [task.index for task in self._evaluated]))
-        return self._evaluated
+        self._masks = torch.full((len(self._scenario.parts), seen), float("-inf"))
+        for part in self._scenario.parts:
+            self._masks[part.index, [label for label in part.classes if label < seen]] = 0.0
+        self._columns = np.flatnonzero(self.labels < seen)
+        return self.rows[self._columns]
 
     def on_test_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Batch, *_: Any
@@ -64,12 +64,15 @@ class AccuracyMatrix(L.Callback):
 
     def arrays(self) -> dict[str, NDArray[np.integer]]:
         """The predictions as they are stored beside the record."""
-        return {
+        arrays: dict[str, NDArray[np.integer]] = {
             "class_incremental": self.class_incremental,
             "task_aware": self.task_aware,
             "labels": self.labels,
             "task": self.task,
         }
+        if self._scenario.columns:
+            arrays["learned"] = np.array([part.learned for part in self._scenario.columns], dtype=np.int16)
+        return arrays
 
     def counts(self) -> CountsEntry:
         """The counts of right answers."""

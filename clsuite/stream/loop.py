@@ -15,9 +15,11 @@ import torch
 from clsuite.data.batch import BatchLoader
 from clsuite.data.stable_random import derive_seed
 from clsuite.errors import UserError
+from clsuite.learner.compilation import check_compiler, compile_blocks
 from clsuite.learner.learner import Learner
+from clsuite.probes.recorder import ProbeRecorder
 from clsuite.records import TaskEntry
-from clsuite.scenarios import Scenario, Task
+from clsuite.scenarios import Scenario, Task, check_single_pass
 from clsuite.stream import checkpoint
 from clsuite.stream.evaluation import AccuracyMatrix
 from clsuite.stream.trainer import ProgressReporter, Report, make_trainer, release_optimizers
@@ -36,6 +38,7 @@ class Stream:
         checkpoint_path: Where the state at task boundaries is kept; None keeps none.
         identity: Key of the run; a checkpoint of another run is not taken.
         report: Gets progress events.
+        probes: What is read beside the matrix at each evaluation.
         tasks: What each finished task cost.
         matrix: The predictions so far.
     """
@@ -46,6 +49,7 @@ class Stream:
     checkpoint_path: Path | None = None
     identity: str = ""
     report: Report = field(default=lambda event: None)
+    probes: ProbeRecorder = field(default_factory=ProbeRecorder)
     tasks: list[TaskEntry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -54,11 +58,17 @@ class Stream:
 
     def run(self) -> None:
         """Learn and evaluate every task that is not done yet."""
+        check_single_pass(self.scenario.kind, self.learner.options.epochs)
         self.learner.to(self.device)
         self.learner.start(self.scenario)
+        if self.learner.options.compile:
+            check_compiler(self.device)
+            compile_blocks(self.learner.backbone.model)
         done = self._resume()
         for task in self.scenario.tasks[done:]:
             self._learn(task)
+            if task is not self.scenario.tasks[-1]:
+                self.learner.leave_task(task)
             self._save(task.index + 1)
 
     def _learn(self, task: Task) -> None:
@@ -96,7 +106,7 @@ class Stream:
         learner, rows = self.learner, task.train
         for plugin in learner.plugins:
             rows = plugin.training_rows(learner, task, rows)
-        from_features = learner.frozen and learner.options.augment == "none"
+        from_features = learner.from_features
         if from_features:
             for seen in self.scenario.tasks[: task.index + 1]:
                 learner.features_of(seen.train)
@@ -119,15 +129,17 @@ class Stream:
         return int(trainer.global_step)
 
     def _evaluate(self, trainer: L.Trainer, row: int) -> None:
-        tasks = self.matrix.begin(row)
+        rows = self.matrix.begin(row)
         frozen = self.learner.frozen
         if frozen:
-            for task in tasks:
-                self.learner.features_of(task.test)
-        rows = np.concatenate([task.test for task in tasks])
+            for part in self.scenario.parts:
+                known = part.test[np.isin(part.test, rows)]
+                if len(known):
+                    self.learner.features_of(known)
         loader = BatchLoader(self.scenario.table, self.scenario.labels, rows, EVAL_BATCH, with_images=not frozen)
         trainer.test(self.learner, dataloaders=loader, verbose=False)
         self.learner.to(self.device)
+        self.probes.read(self.learner)
 
     @staticmethod
     def _timed(work: Callable[[], None]) -> float:
@@ -142,6 +154,7 @@ class Stream:
         checkpoint.load_learner_state(self.learner, state["learner"])
         self.learner.to(self.device)
         self.matrix.load_state_dict(state["matrix"])
+        self.probes.load_state_dict(state["probes"])
         self.tasks = [TaskEntry(**entry) for entry in state["tasks"]]
         torch.set_rng_state(state["rng"])
         return len(self.tasks)
@@ -153,6 +166,7 @@ class Stream:
             "identity": self.identity,
             "learner": checkpoint.learner_state(self.learner, tasks),
             "matrix": self.matrix.state_dict(),
+            "probes": self.probes.state_dict(),
             "tasks": [entry.model_dump() for entry in self.tasks],
             "rng": torch.get_rng_state(),
         }

@@ -21,7 +21,7 @@ def offer(
     images = numbers.to(torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2)
     generator = torch.Generator().manual_seed(seed)
     given = None if features is None else torch.as_tensor(features)
-    buffer.offer(images, torch.tensor(labels), numbers, generator, given)
+    buffer.offer(images, torch.tensor(labels), numbers, generator, features=given)
 
 
 def check_alignment(buffer: ExemplarBuffer, label_of: dict[int, int]) -> None:

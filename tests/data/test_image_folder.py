@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from clsuite.data.datasets import load_table
-from clsuite.data.folder import decode, folder_table, list_folder
+from clsuite.data.folder import decode, list_folder
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable, digest
 from clsuite.errors import UserError
@@ -20,8 +20,7 @@ Tree = Callable[..., Path]
 
 
 def load(root: Path, size: int = 4) -> ImageTable:
-    files = list_folder(root)
-    return folder_table(files, size, np.zeros((len(files), 3, size, size), dtype=np.uint8))
+    return load_table(DatasetSpec(name="image_folder", path=str(root)), size)
 
 
 def test_a_plain_tree(plain_tree: Path) -> None:

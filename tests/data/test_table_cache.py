@@ -1,9 +1,8 @@
-"""The cache of decoded tables: memory-mapped, keyed by content, never half-built."""
+"""The cache of decoded tables: memory-mapped, keyed by content, never half-built, continued after a kill."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,38 +13,37 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clsuite.data import cache, datasets
+from clsuite.data import datasets
 from clsuite.data.cache import cache_folder, cached_table
 from clsuite.data.datasets import load_table
+from clsuite.data.listing import Listing, Pixels
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
 
-SHAPE = (2, 1, 1, 3)
+SHAPE = (2, 1, 3, 3)
 
 
-class Build:
-    """Fills a table of two images and counts how often."""
+class Read:
+    """Lists two grey images of one value and counts how often."""
 
     def __init__(self, value: int = 7) -> None:
         self.value, self.times = value, 0
 
-    def __call__(self, images: np.ndarray) -> ImageTable:
+    def __call__(self) -> Listing:
         self.times += 1
-        images[:] = self.value
-        return ImageTable(
-            images=images,
+        images = np.full((2, 3, 3), self.value, dtype=np.uint8)
+        return Listing(
+            source=Pixels(images, np.arange(32, dtype=np.uint8).reshape(2, 16)),
             labels=np.array([0, 1]),
             domains=np.array([0, 0]),
             is_test=np.array([False, True]),
-            digests=np.arange(32, dtype=np.uint8).reshape(2, 16),
             classes=("ä", "b"),
-            domain_names=("",),
         )
 
 
 def test_what_was_built_comes_back_from_disk(tmp_path: Path) -> None:
-    table = cached_table(["x"], SHAPE, Build(), tmp_path)
+    table = cached_table(["x"], 3, Read(), folder=tmp_path)
     assert isinstance(table.images, np.memmap)
     assert table.images.tolist() == np.full(SHAPE, 7).tolist()
     assert table.labels.tolist() == [0, 1]
@@ -55,101 +53,82 @@ def test_what_was_built_comes_back_from_disk(tmp_path: Path) -> None:
     assert table.domain_names == ("",)
 
 
-def test_it_is_built_once(tmp_path: Path) -> None:
-    build = Build()
-    first = cached_table(["x"], SHAPE, build, tmp_path)
-    second = cached_table(["x"], SHAPE, build, tmp_path)
-    assert build.times == 1
+def test_it_is_read_once(tmp_path: Path) -> None:
+    read = Read()
+    first = cached_table(["x"], 3, read, folder=tmp_path)
+    second = cached_table(["x"], 3, read, folder=tmp_path)
+    assert read.times == 1
     assert second.images.tolist() == first.images.tolist()
 
 
-@pytest.mark.parametrize(("content", "shape"), [(["y"], SHAPE), (["x"], (2, 1, 3, 1))])
-def test_other_content_and_other_sizes_are_other_tables(tmp_path: Path, content: Any, shape: tuple[int, ...]) -> None:
-    build = Build()
-    cached_table(["x"], SHAPE, build, tmp_path)
-    assert cached_table(content, shape, build, tmp_path).images.shape == shape
-    assert build.times == 2
+@pytest.mark.parametrize(("content", "size"), [(["y"], 3), (["x"], 5)])
+def test_other_content_and_other_sizes_are_other_tables(tmp_path: Path, content: Any, size: int) -> None:
+    read = Read()
+    cached_table(["x"], 3, read, folder=tmp_path)
+    assert cached_table(content, size, read, folder=tmp_path).images.shape == (2, 1, size, size)
+    assert read.times == 2
 
 
 def test_nobody_can_write_into_it(tmp_path: Path) -> None:
-    table = cached_table(["x"], SHAPE, Build(), tmp_path)
+    table = cached_table(["x"], 3, Read(), folder=tmp_path)
     with pytest.raises(ValueError, match="read-only"):
         table.images[0] = 1
 
 
-def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
-    def fail(images: np.ndarray) -> ImageTable:
-        images[:] = 1
-        raise KeyboardInterrupt
+def test_only_what_a_table_needs_stays(tmp_path: Path) -> None:
+    cached_table(["x"], 3, Read(), folder=tmp_path)
+    (folder,) = (tmp_path / "tables").iterdir()
+    assert {path.name for path in folder.iterdir()} == {"images.npy", "digests.npy", "columns.npz", "meta.json"}
 
-    with pytest.raises(KeyboardInterrupt):
-        cached_table(["x"], SHAPE, fail, tmp_path)
+
+def test_a_failed_read_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> Listing:
+        raise UserError("no")
+
+    with pytest.raises(UserError, match="no"):
+        cached_table(["x"], 3, fail, folder=tmp_path)
     assert list((tmp_path / "tables").iterdir()) == []
 
 
-KILLED = """
-import os, sys
-from pathlib import Path
-from clsuite.data.cache import cached_table
-
-def build(images):
-    images[:] = 1
-    images.flush()
-    os._exit(9)
-
-cached_table(["x"], (2, 1, 1, 3), build, Path(sys.argv[1]))
-"""
-
-
-def test_a_killed_build_leaves_nothing_that_counts(tmp_path: Path) -> None:
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
-    assert killed.returncode == 9
-    left = [path.name for path in (tmp_path / "tables").iterdir()]
-    assert len(left) == 1
-    assert left[0].startswith(".building-")
-    build = Build()
-    assert cached_table(["x"], SHAPE, build, tmp_path).images.tolist() == np.full(SHAPE, 7).tolist()
-    assert build.times == 1
-
-
-def test_another_process_that_finishes_while_we_build_does_no_harm(tmp_path: Path) -> None:
-    mine, theirs = Build(1), Build(1)
-
-    def build(images: np.ndarray) -> ImageTable:
-        cached_table(["x"], SHAPE, theirs, tmp_path)
-        return mine(images)
-
-    table = cached_table(["x"], SHAPE, build, tmp_path)
-    assert (mine.times, theirs.times) == (1, 1)
-    assert table.images.tolist() == np.ones(SHAPE).tolist()
-    assert len(list((tmp_path / "tables").iterdir())) == 1
-
-
-def test_another_process_that_finishes_just_before_our_rename_does_no_harm(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    replace = os.replace
-
-    def overtaken(source: Path, target: Path) -> None:
-        shutil.copytree(source, target)
-        replace(source, target)
-
-    monkeypatch.setattr(cache.os, "replace", overtaken)
-    table = cached_table(["x"], SHAPE, Build(), tmp_path)
-    assert table.images.tolist() == np.full(SHAPE, 7).tolist()
-    assert len(list((tmp_path / "tables").iterdir())) == 1
+def test_of_two_processes_one_waits_for_the_other(tmp_path: Path) -> None:
+    """Two processes want the same table at once; one reads, and both get it."""
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "import numpy as np\n"
+        "from clsuite.data.cache import cached_table\n"
+        "from clsuite.data.listing import list_pixels\n"
+        "def read():\n"
+        "    print('read', flush=True)\n"
+        "    time.sleep(0.5)\n"
+        "    part = np.zeros((2, 3, 3), np.uint8), np.zeros(2, np.int64)\n"
+        "    return list_pixels(part, part, ['a'])\n"
+        "print(len(cached_table(['x'], 3, read, folder=Path(sys.argv[1]))))\n"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = sorted(one.communicate()[0].split() for one in both)
+    assert said == [["4"], ["read", "4"]]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write the table cache '.*file/tables'.*Set CLSUITE_CACHE"):
-        cached_table(["x"], SHAPE, Build(), tmp_path / "file")
+        cached_table(["x"], 3, Read(), folder=tmp_path / "file")
+
+
+def test_a_disk_that_is_too_small_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"2 images of 90000000 px take \d+\.\d GB .* are free: set CLSUITE_CACHE"):
+        cached_table(["x"], 90_000_000, Read(), folder=tmp_path)
+    assert list((tmp_path / "tables").iterdir()) == []
 
 
 def test_the_environment_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLSUITE_CACHE", str(tmp_path / "mine"))
     assert cache_folder() == tmp_path / "mine"
-    cached_table(["x"], SHAPE, Build())
+    cached_table(["x"], 3, Read())
     assert (tmp_path / "mine" / "tables").is_dir()
     monkeypatch.delenv("CLSUITE_CACHE")
     assert cache_folder().name == "clsuite"
@@ -163,13 +142,14 @@ def decoded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
     """The number of files that each decoding of a folder has read; the cache is the test's own."""
     monkeypatch.setenv("CLSUITE_CACHE", str(tmp_path / "cache"))
     calls: list[int] = []
-    real: Callable[..., ImageTable] = datasets.folder_table
+    real: Callable[..., Listing] = datasets.read_tree
 
-    def counting(files: list[Any], *arguments: Any) -> ImageTable:
-        calls.append(len(files))
-        return real(files, *arguments)
+    def counting(*arguments: Any) -> Listing:
+        listing = real(*arguments)
+        calls.append(len(listing))
+        return listing
 
-    monkeypatch.setattr(datasets, "folder_table", counting)
+    monkeypatch.setattr(datasets, "read_tree", counting)
     return calls
 
 

@@ -33,6 +33,9 @@ BY_HAND = {
     "backward_transfer": (0.1 - 0.3) / 2,
     "forward_transfer": (0.7 + 0.1) / 2,
     "learning_accuracy": (0.6 + 0.8 + 0.8) / 3,
+    "mtil_transfer": (0.9 + (0.1 + 0.3) / 2) / 2,
+    "mtil_average": (2.2 / 3 + 2.2 / 3 + 1.2 / 3) / 3,
+    "mtil_last": (0.7 + 0.5 + 0.8) / 3,
 }
 
 
@@ -63,7 +66,7 @@ def test_a_task_that_gets_better_later(name: str, expected: float) -> None:
     assert METRICS[name].compute(BETTER) == pytest.approx(expected, abs=1e-12)
 
 
-DEFINED_FOR_ONE = {name for name in METRICS if "accuracy" in name}
+DEFINED_FOR_ONE = {name for name in METRICS if "accuracy" in name} | {"mtil_average", "mtil_last"}
 
 
 @pytest.mark.parametrize("name", sorted(METRICS))

@@ -51,6 +51,9 @@ def test_our_own_that_go_together(names: tuple[str, ...]) -> None:
         ),
         (("lwf", "ncm"), "'ncm' takes no gradient steps, so loss of 'lwf' would never act"),
         (("joint", "ncm"), "'ncm' takes no gradient steps, so training_rows of 'joint' would never act"),
+        (("fpf", "ncm"), "'ncm' takes no gradient steps, so all of 'fpf' would never act"),
+        (("ncm", "ranpac"), "'ncm' and 'ranpac' cannot be combined: both answer prediction"),
+        (("gdumb", "replay"), "'gdumb' and 'replay' cannot be combined: gdumb trains on its own exemplars alone"),
         (("replay", "lwf", "replay"), r"method \[replay, lwf, replay\]: plugin 'replay' stands in it twice"),
     ],
 )

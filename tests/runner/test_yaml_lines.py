@@ -49,7 +49,7 @@ def load(path: Path, text: str) -> BenchmarkSpec:
 def test_a_good_file(path: Path) -> None:
     spec = load(path, GOOD)
     assert spec.name == "mine"
-    assert spec.scenario.tasks == 5
+    assert spec.scenario.root.tasks == 5
     assert spec.training.optimizer.lr == 0.001
     assert spec.seeds == (0, 1)
     assert [use.name for use in spec.methods["both"].plugins] == ["lwf", "replay"]
@@ -75,6 +75,8 @@ def test_a_good_file(path: Path) -> None:
         ("dataset: {name: digits}", "dataset: digits", r"b\.yaml:3: dataset: .*, not 'digits'"),
         ("      - replay: {capacity: 5}", "      - 7", r"b\.yaml:19: methods\.own\.plugins\.0: .*, not 7"),
         ("    training: {", "    trainign: {", r"b\.yaml:20: unknown key 'methods\.own\.trainign'\. .* 'training'\?"),
+        ("seeds: [0, 1]", "seeds: [0]\nname: other", r"b\.yaml:14: the key 'name' stands in line 2 already"),
+        ("  both: lwf", "  plain: lwf", r"b\.yaml:16: the key 'plain' stands in line 15 already"),
         ("  plain: finetune", "  plain: replay(", r"b\.yaml:15: methods\.plain: cannot read the method 'replay\('"),
         (
             "      - replay: {capacity: 5}",
@@ -172,3 +174,19 @@ def test_a_benchmark_of_ones_own_by_its_file(tmp_path: Path, suffix: str) -> Non
     spec: Any = load_benchmark(str(path))
     assert spec[0].name == "mine"
     assert spec[1] == path
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ("{kind: blurry, length: 3}", r"unknown key 'scenario\.length'\. Known: .*disjoint"),
+        ("{kind: recurring, tasks: 3, lenght: 4}", r"scenario\.length: Field required|unknown key 'scenario\.lenght'"),
+        ("{kind: blurry, disjoint: 2}", r"scenario\.disjoint: .*less than or equal to 1, not 2"),
+        ("{kind: blury}", r"scenario: unknown kind of scenario 'blury'\. Did you mean 'blurry'\?"),
+    ],
+)
+def test_the_parameters_of_a_kind_of_stream(shape: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "b.yaml"
+    path.write_text(f"name: b\ndataset: {{name: digits}}\nscenario: {shape}\nmethods: {{ncm: ncm}}\n")
+    with pytest.raises(UserError, match=rf"b\.yaml:3: {message}"):
+        load_benchmark(str(path))

@@ -223,7 +223,6 @@ def test_classes_of_all_domains_make_a_class_incremental_stream() -> None:
         (1, {"tasks": 1, "first_task": 4}, r"first_task takes 4 of 10 classes; 6 cannot fill 0 more tasks"),
         (1, {"kind": "domain_incremental"}, r"needs a data set with domains"),
         (3, {"kind": "domain_incremental", "tasks": 4}, r"tasks is 4, but the data set has only 3 domains.*at most 3"),
-        (3, {"kind": "domain_incremental", "first_task": 2}, r"first_task is for class_incremental streams"),
     ],
 )
 def test_refusals(domains: int, spec: dict[str, object], message: str) -> None:
@@ -255,8 +254,16 @@ def test_the_first_domain_must_have_all_classes() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"tasks": 0}, {"first_task": 0}, {"validation": 1.0}, {"validation": -0.1}, {"kind": "x"}, {"taks": 5}],
+    [
+        {"tasks": 0},
+        {"first_task": 0},
+        {"validation": 1.0},
+        {"validation": -0.1},
+        {"kind": "x"},
+        {"taks": 5},
+        {"kind": "domain_incremental", "first_task": 2},
+    ],
 )
 def test_specifications_that_cannot_be(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValidationError, match=next(iter(wrong))):
+    with pytest.raises(ValidationError, match=list(wrong)[-1]):
         ScenarioSpec.model_validate(wrong)

@@ -53,7 +53,7 @@ Stream = tuple[ImageTable, ScenarioSpec, int, Scenario]
 @given(class_streams())
 def test_classes_are_shared_out(stream: Stream) -> None:
     table, spec, _, scenario = stream
-    assert len(scenario.tasks) == spec.tasks
+    assert len(scenario.tasks) == spec.root.tasks
     assert [label for task in scenario.tasks for label in task.classes] == list(range(len(table.classes)))
     assert sorted(scenario.classes) == sorted(table.classes)
     assert [task.index for task in scenario.tasks] == list(range(len(scenario.tasks)))
@@ -72,7 +72,7 @@ def test_each_sample_lies_in_one_part_of_one_task(stream: Stream) -> None:
 def test_each_part_holds_the_classes_of_its_task(stream: Stream) -> None:
     table, spec, _, scenario = stream
     for task in scenario.tasks:
-        for part in (task.train, task.test, *([task.validation] if spec.validation == 0.5 else [])):
+        for part in (task.train, task.test, *([task.validation] if spec.root.validation == 0.5 else [])):
             assert tuple(np.unique(scenario.labels[part]).tolist()) == task.classes
             assert (np.diff(part) > 0).all()
         names = {table.classes[label] for label in table.labels[task.train]}
@@ -83,12 +83,12 @@ def test_each_part_holds_the_classes_of_its_task(stream: Stream) -> None:
 def test_sizes_of_tasks(stream: Stream) -> None:
     table, spec, _, scenario = stream
     sizes = [len(task.classes) for task in scenario.tasks]
-    assert sizes == class_sizes(len(table.classes), spec.tasks or 0, spec.first_task)
-    even = sizes if spec.first_task is None else sizes[1:]
+    assert sizes == class_sizes(len(table.classes), spec.root.tasks or 0, spec.root.first_task)
+    even = sizes if spec.root.first_task is None else sizes[1:]
     assert even == sorted(even, reverse=True)
     assert not even or even[0] - even[-1] <= 1
-    if spec.first_task is not None:
-        assert sizes[0] == spec.first_task
+    if spec.root.first_task is not None:
+        assert sizes[0] == spec.root.first_task
 
 
 @given(class_streams())
@@ -109,7 +109,7 @@ def test_validation_is_a_share_of_each_class(stream: Stream) -> None:
         for label in task.classes:
             held = int((scenario.labels[task.validation] == label).sum())
             rest = int((scenario.labels[task.train] == label).sum())
-            assert held == round(spec.validation * (held + rest))
+            assert held == round(spec.root.validation * (held + rest))
             assert rest >= 1
 
 
@@ -161,7 +161,7 @@ def domain_streams(draw: st.DrawFn) -> Stream:
 @given(domain_streams())
 def test_a_domain_is_a_task(stream: Stream) -> None:
     table, spec, _, scenario = stream
-    assert len(scenario.tasks) == (spec.tasks or len(table.domain_names))
+    assert len(scenario.tasks) == (spec.root.tasks or len(table.domain_names))
     assert len({task.name for task in scenario.tasks}) == len(scenario.tasks)
     for task in scenario.tasks:
         domain = table.domain_names.index(task.name)

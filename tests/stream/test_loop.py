@@ -19,17 +19,37 @@ from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
 from clsuite_plugins.finetune import Finetune
 from clsuite_plugins.lwf import LwF
 from clsuite_plugins.replay import Replay
+from clsuite_plugins.s_pet import SPet
 
-METHODS = [*sorted(catalog()), "lwf+replay", "replay:herding", "linear_probe+replay", "finetune:carry"]
+SMALL: dict[str, dict[str, Any]] = {
+    "block_expansion": {"blocks": 1},
+    "fpf": {"steps": 5},
+    "lae": {"blocks": "all", "frozen_epochs": 1, "decay": 0.9},
+    "kfpf": {"steps": 5, "alpha": 0.5},
+    "ranpac": {"projection": 300},
+    "s_pet": {"size": 2},
+    "saft": {"share": 0.01, "rescore": "task"},
+}
+METHODS = [*sorted(catalog()), "lwf+replay", "replay:herding", "linear_probe+replay", "finetune:carry", "s_pet:own"]
+METHODS += [
+    "replay+fpf",
+    "der+momentum",
+    "pet+replay",
+    "lae+replay+fpf",
+    "block_expansion+joint",
+    "joint+block_expansion",
+]
 
 
 def plugins_of(method: str) -> tuple[list[Plugin], dict[str, Any]]:
     """The plugins of a method written for these tests, and its training options."""
     if method == "replay:herding":
         return [Replay(capacity=10, buffer="herding")], {}
+    if method == "s_pet:own":
+        return [SPet(pet="lora", size=2, classifier="own")], {"loss": "local", "head": "cosine"}
     if method == "finetune:carry":
         return [Finetune()], {"recreate_optimizer": False}
-    return [load_class(catalog()[name])() for name in method.split("+")], {}
+    return [load_class(catalog()[name])(**SMALL.get(name, {})) for name in method.split("+")], {}
 
 
 class _StopError(Exception):
@@ -177,7 +197,7 @@ def test_a_task_without_steps_is_an_error(make_stream: Any) -> None:
 def test_predictions_do_not_depend_on_the_batch(method: str, make_stream: Any, scenario: Scenario) -> None:
     from clsuite.runner.model_file import TrainedModel
 
-    stream = make_stream(load_class(catalog()[method])())
+    stream = make_stream(plugins_of(method)[0][0])
     stream.run()
     model = TrainedModel(stream.learner, scenario.classes)
     rows = np.concatenate([task.test for task in scenario.tasks])
@@ -189,7 +209,7 @@ def test_predictions_do_not_depend_on_the_batch(method: str, make_stream: Any, s
 
 @pytest.mark.parametrize("method", sorted(catalog()))
 def test_declared_stores_are_true(method: str, make_stream: Any) -> None:
-    plugin = load_class(catalog()[method])()
+    plugin = plugins_of(method)[0][0]
     stream = make_stream(plugin)
     stream.run()
     assert set(plugin.stored_bytes()) == set(plugin.traits.stores)
@@ -222,7 +242,7 @@ def test_replay_forgets_less_than_finetuning_and_lwf_composes(make_stream: Any) 
 def test_bf16_learns_as_well(method: str, make_stream: Any) -> None:
     finals = {}
     for precision in ("32", "bf16"):
-        stream = make_stream(load_class(catalog()[method])(), precision=precision, epochs=2)
+        stream = make_stream(plugins_of(method)[0][0], precision=precision, epochs=2)
         stream.run()
         assert next(stream.learner.parameters()).dtype == torch.float32
         finals[precision] = stream.matrix.counts().of("class_incremental").accuracy.diagonal().mean()

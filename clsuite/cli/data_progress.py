@@ -1,0 +1,23 @@
+"""The bar of a long load of data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from clsuite.data.progress import progress_to
+
+
+@contextmanager
+def loading_bar(console: Console) -> Iterator[None]:
+    """Show how far the loading of data is, in a terminal; elsewhere nothing."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("looking at the data", total=None)
+        with progress_to(lambda what, done, total: bar.update(task, description=what, completed=done, total=total)):
+            yield

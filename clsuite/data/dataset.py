@@ -1,0 +1,105 @@
+"""What the registry knows about a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from clsuite.data.listing import Listing
+from clsuite.data.readers.tree import Naming, by_words
+from clsuite.data.readers.vision import Vision
+from clsuite.errors import UserError
+
+OUR_SPLIT = "80/20 of each class, ours"
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation of the training pixels per channel, of values in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A registered data set.
+
+    Attributes:
+        summary: One line for people.
+        classes: Number of classes; None where anything goes.
+        native: Size of the images as published.
+        licence: What one may do with them, in short; the owners' terms hold.
+        url: Where to get them.
+        place: What to put below the data root, for people.
+        homes: Folders below the data root in which the official files are looked for, in this order.
+        parts: Files and folders that must be in a home; ``.`` is the home itself.
+        read: Reads the official files of a home.
+        source: Torchvision's class that can download them.
+        train: Official number of training images; None where there is no official split.
+        test: Official number of test images.
+        total: Official number of images of both parts.
+        domains: Number of domains.
+        split: Where the split comes from.
+        naming: Gives names to the folders of a plain tree.
+        tree: Whether a plain tree ``NAME/train/CLASS/*`` is read too.
+        statistics: For training from scratch; a pre-trained backbone brings its own.
+        fingerprint: Fingerprint of all samples, where it is the same for everybody.
+    """
+
+    summary: str
+    classes: int | None
+    native: str
+    licence: str
+    url: str = ""
+    place: str = ""
+    homes: tuple[str, ...] = ()
+    parts: tuple[str, ...] = (".",)
+    read: Callable[[Path], Listing] | None = None
+    source: Vision | None = None
+    train: int | None = None
+    test: int | None = None
+    total: int | None = None
+    domains: int = 1
+    split: str = "official"
+    naming: Naming = by_words
+    tree: bool = True
+    statistics: Statistics | None = None
+    fingerprint: str | None = None
+
+    @property
+    def images(self) -> str:
+        """Number of images for people, such as ``50,000 + 10,000``."""
+        if self.train is not None and self.test is not None:
+            return f"{self.train:,} + {self.test:,}"
+        return f"{self.total:,}" if self.total is not None else "any"
+
+    @property
+    def normalisation(self) -> str:
+        """Advice on normalisation."""
+        if self.statistics is None:
+            return "the backbone's mean and std"
+        values = [", ".join(f"{x:.4f}" for x in part) for part in (self.statistics.mean, self.statistics.std)]
+        return f"the backbone's; from scratch mean ({values[0]}), std ({values[1]})"
+
+    def check(self, listing: Listing, where: str) -> None:
+        """See that a copy has the official numbers of classes, domains and images.
+
+        Raises:
+            UserError: If it has others; names what is different.
+        """
+        tested = int(listing.is_test.sum())
+        found = {
+            "classes": (len(listing.classes), self.classes),
+            "domains": (len(listing.domain_names), self.domains if self.classes is not None else None),
+            "training images": (len(listing) - tested, self.train),
+            "test images": (tested, self.test),
+            "images": (len(listing), self.total),
+        }
+        for what, (number, official) in found.items():
+            if official is not None and number != official:
+                raise UserError(
+                    f"{where} has {number:,} {what}, but the official set has {official:,}: the copy is not whole, or "
+                    "another one. Put it there anew, or load what you have as image_folder."
+                )

@@ -1,0 +1,6 @@
+"""Decoding of a listing into a table on disk: in several processes, and continued where a killed one stopped."""
+
+from clsuite.data.decoding.job import Job
+from clsuite.data.decoding.pool import DecoderKilledError, decode_all
+
+__all__ = ["DecoderKilledError", "Job", "decode_all"]

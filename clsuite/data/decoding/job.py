@@ -1,0 +1,136 @@
+"""A decoding job: a folder that says what to decode, holds the pixels, and remembers which chunks are done."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clsuite.data.folder import decode
+from clsuite.data.listing import Files, Listing, Pixels
+from clsuite.data.table import digest
+from clsuite.errors import UserError
+
+CHUNK = 256
+"""Images per chunk: what one process decodes at a time, and what is lost at most when it is killed."""
+
+UNDONE = -1
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as its folder describes it.
+
+    The folder has ``job.json`` (written last: without it nothing else counts), ``images.npy`` and ``digests.npy`` (the
+    result), ``marks.npy`` (a checksum per chunk, or -1 until it is done), and ``pixels.npy`` where the images do not
+    come from files.
+    """
+
+    folder: Path
+    size: int
+    count: int
+    root: Path | None
+    names: tuple[str, ...]
+    resample: str
+
+    @classmethod
+    def open(cls, folder: Path) -> Job:
+        """Open the job of a folder."""
+        said = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+        root = None if said["root"] is None else Path(said["root"])
+        return cls(folder, said["size"], said["count"], root, tuple(said["names"]), said["resample"])
+
+    @classmethod
+    def prepare(cls, folder: Path, listing: Listing, size: int) -> Job:
+        """Make the job of a folder, or take up the one that is there."""
+        if not (folder / "job.json").is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_job(folder, listing, size)
+        return cls.open(folder)
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return -(-self.count // CHUNK)
+
+    def length(self, chunk: int) -> int:
+        """Images of a chunk."""
+        return min(CHUNK, self.count - chunk * CHUNK)
+
+    def missing(self) -> list[int]:
+        """Chunks that are still to be done, or whose pixels are not those that were written."""
+        marks = np.load(self.folder / "marks.npy")
+        images, digests = (np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in ("images", "digests"))
+        missing = []
+        for chunk in range(self.chunks):
+            rows = slice(chunk * CHUNK, chunk * CHUNK + self.length(chunk))
+            if marks[chunk] == UNDONE or marks[chunk] != _checksum(images[rows], digests[rows]):
+                missing.append(chunk)
+        return missing
+
+    def fill(self, chunk: int) -> None:
+        """Decode a chunk. Its result depends on nothing but the sources.
+
+        Raises:
+            UserError: If an image cannot be decoded; it is named.
+        """
+        rows = slice(chunk * CHUNK, chunk * CHUNK + self.length(chunk))
+        images, digests = (np.load(self.folder / f"{name}.npy", mmap_mode="r+") for name in ("images", "digests"))
+        block = self._decode_pixels(rows) if self.root is None else self._decode_files(rows, digests)
+        images[rows] = block
+        marks = np.load(self.folder / "marks.npy", mmap_mode="r+")
+        marks[chunk] = _checksum(block, digests[rows])
+
+    def _decode_files(self, rows: slice, digests: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        assert self.root is not None
+        block = np.empty((rows.stop - rows.start, 3, self.size, self.size), dtype=np.uint8)
+        for position, row in enumerate(range(rows.start, rows.stop)):
+            path = self.root / self.names[row]
+            try:
+                digests[row] = digest(path.read_bytes())
+            except OSError as error:
+                raise UserError(f"cannot read the image '{path}': {error.strerror}") from error
+            block[position] = decode(path, self.size)
+        return block
+
+    def _decode_pixels(self, rows: slice) -> NDArray[np.uint8]:
+        method = Image.Resampling[self.resample.upper()]
+        images = np.load(self.folder / "pixels.npy", mmap_mode="r")[rows]
+        block = np.stack([resize_pixels(image, self.size, method) for image in images])
+        return block[:, None] if block.ndim == 3 else np.ascontiguousarray(block.transpose(0, 3, 1, 2))
+
+
+def resize_pixels(image: NDArray[np.uint8], size: int, method: Image.Resampling) -> NDArray[np.uint8]:
+    """Resize a square image ``[H, W]`` or ``[H, W, 3]``; at its own size it stays as it is."""
+    return image if image.shape[:2] == (size, size) else np.asarray(Image.fromarray(image).resize((size, size), method))
+
+
+def _checksum(block: NDArray[np.uint8], digests: NDArray[np.uint8]) -> int:
+    return zlib.crc32(np.ascontiguousarray(digests).data, zlib.crc32(np.ascontiguousarray(block).data))
+
+
+def _write_job(folder: Path, listing: Listing, size: int) -> None:
+    source, count = listing.source, len(listing)
+    channels = 1 if isinstance(source, Pixels) and source.images.ndim == 3 else 3
+    np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, channels, size, size)).flush()
+    if isinstance(source, Pixels):
+        np.save(folder / "pixels.npy", source.images)
+        np.save(folder / "digests.npy", source.digests)
+    else:
+        np.save(folder / "digests.npy", np.zeros((count, 16), dtype=np.uint8))
+    np.save(folder / "marks.npy", np.full(-(-count // CHUNK), UNDONE, dtype=np.int64))
+    said: dict[str, Any] = {"size": size, "count": count, "root": None, "names": [], "resample": "bicubic"}
+    if isinstance(source, Files):
+        said |= {"root": str(source.root.resolve()), "names": source.names}
+    else:
+        said["resample"] = source.resample
+    temporary = folder / "job.json.new"
+    temporary.write_text(json.dumps(said), encoding="utf-8")
+    os.replace(temporary, folder / "job.json")

@@ -1,0 +1,118 @@
+"""The processes that decode: plain interpreters without torch, fed chunk by chunk.
+
+They are started as ``python -m clsuite.data.decoding.worker``. multiprocessing would either import the user's script
+again in each child (so that a script of two lines needs a ``__main__`` guard) or fork a process that runs threads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from typing import Self
+
+from clsuite.data.decoding.job import Job
+from clsuite.data.progress import tell
+from clsuite.errors import UserError
+
+MANY = 4
+"""With fewer chunks than this to do, processes of their own cost more than they bring."""
+
+
+def decode_all(job: Job, workers: int | None = None) -> None:
+    """Do what is missing of a job.
+
+    Args:
+        job: The job.
+        workers: Number of processes; by default one per core. The result does not depend on it.
+
+    Raises:
+        UserError: If an image cannot be decoded (it is named), or a process is killed.
+    """
+    missing = job.missing()
+    done = job.count - sum(job.length(chunk) for chunk in missing)
+    number = min(workers or count_cores(), len(missing))
+    finished = _here(job, missing) if number < 2 or len(missing) < MANY else _elsewhere(job, missing, number)
+    tell("decoding images", done, job.count)
+    for chunk in finished:
+        done += job.length(chunk)
+        tell("decoding images", done, job.count)
+
+
+def count_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _here(job: Job, chunks: Sequence[int]) -> Iterator[int]:
+    for chunk in chunks:
+        job.fill(chunk)
+        yield chunk
+
+
+def _elsewhere(job: Job, chunks: Sequence[int], number: int) -> Iterator[int]:
+    idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+
+    def work(chunk: int) -> int:
+        worker = idle.get()
+        try:
+            return worker.fill(chunk)
+        finally:
+            idle.put(worker)
+
+    with ExitStack() as stack:
+        for _ in range(number):
+            idle.put(stack.enter_context(_Worker(job)))
+        threads = stack.enter_context(ThreadPoolExecutor(number))
+        futures = [threads.submit(work, chunk) for chunk in chunks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+
+class DecoderKilledError(UserError):
+    """A process that decodes died; what is decoded is kept."""
+
+
+class _Worker:
+    """One process, and the pipe to it."""
+
+    def __init__(self, job: Job) -> None:
+        paths = os.pathsep.join(path for path in sys.path if path)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "clsuite.data.decoding.worker", str(job.folder)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+            env={**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def fill(self, chunk: int) -> int:
+        """Have a chunk decoded; returns its number."""
+        said, heard = self._process.stdin, self._process.stdout
+        assert said is not None
+        assert heard is not None
+        try:
+            print(chunk, file=said, flush=True)
+            line = heard.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise DecoderKilledError(
+                "a decoding process was killed (out of memory?): call again, what is decoded is kept"
+            )
+        answer = json.loads(line)
+        if "complaint" in answer:
+            raise UserError(answer["complaint"])
+        return chunk

@@ -1,0 +1,26 @@
+"""A process that decodes: it reads the numbers of chunks and answers each with a line of JSON, until its input ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from clsuite.data.decoding.job import Job
+from clsuite.errors import UserError
+
+
+def main(folder: str) -> None:
+    """Serve the job of a folder."""
+    job = Job.open(Path(folder))
+    for line in sys.stdin:
+        try:
+            job.fill(int(line))
+            answer: dict[str, int | str] = {"done": int(line)}
+        except UserError as error:
+            answer = {"complaint": str(error)}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

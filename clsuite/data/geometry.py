@@ -1,0 +1,119 @@
+"""Geometric augmentation of uint8 batches: flips and crops, drawn per sample.
+
+Parameters are drawn on the CPU, so that they are the same on every device.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsuite.data.augment_spec import Crop, Flip, Range, ResizedCrop
+from clsuite.data.groups import by_group
+
+TRIES = 10
+
+
+def flip(step: Flip, images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each image left to right with the step's probability."""
+    chosen = torch.rand(len(images), generator=generator) < step.p
+    return by_group(images, chosen.long(), lambda mirrored, part, _: part.flip(-1) if mirrored else part)
+
+
+def crop(step: Crop, images: Tensor, generator: torch.Generator) -> Tensor:
+    """Pad each image and cut a window of the old size, its corner uniform among all places."""
+    number, _, height, width = images.shape
+    down, across = round(step.padding * height), round(step.padding * width)
+    if step.mode == "reflect":
+        padded = F.pad(images.float(), (across, across, down, down), mode="reflect").to(images.dtype)
+    else:
+        padded = F.pad(images, (across, across, down, down))
+    tops = torch.randint(2 * down + 1, (number,), generator=generator).to(images.device)
+    lefts = torch.randint(2 * across + 1, (number,), generator=generator).to(images.device)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    return windows[torch.arange(number, device=images.device), :, tops, lefts]
+
+
+def resized_crop(step: ResizedCrop, images: Tensor, generator: torch.Generator) -> Tensor:
+    """Cut a random box from each image and resize it back bilinearly.
+
+    A box is never larger than the image, so that it is only ever enlarged: antialiasing would change nothing. What is
+    enlarged are the stored images; details that were lost when the table was made do not come back.
+    """
+    boxes = draw_boxes(len(images), images.shape[-2], images.shape[-1], step.scale, step.ratio, generator)
+    return cut_boxes(images, boxes)
+
+
+def draw_boxes(number: int, height: int, width: int, scale: Range, ratio: Range, generator: torch.Generator) -> Tensor:
+    """Draw boxes as torchvision's ``RandomResizedCrop``: the first of ten that fits, or else a central one.
+
+    Args:
+        number: How many.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        scale: Least and largest area, as shares of the image's.
+        ratio: Least and largest width over height; the logarithm is uniform.
+        generator: On the CPU.
+
+    Returns:
+        int64 ``[number, 4]`` on the CPU: top, left, height, width.
+    """
+    area = height * width * (scale[0] + (scale[1] - scale[0]) * torch.rand(number, TRIES, generator=generator))
+    low, high = torch.tensor(ratio).log()
+    aspect = torch.exp(low + (high - low) * torch.rand(number, TRIES, generator=generator))
+    sides = torch.stack([(area / aspect).sqrt().round(), (area * aspect).sqrt().round()], dim=2)
+    limits = torch.tensor([height, width])
+    fits = ((sides >= 1) & (sides <= limits)).all(dim=2)
+    first = sides[torch.arange(number), fits.int().argmax(dim=1)]
+    place = torch.rand(number, 2, generator=generator)
+    whole = torch.tensor([min(height, round(width / ratio[0])), min(width, round(height * ratio[1]))])
+    missed = ~fits.any(dim=1, keepdim=True)
+    first, place = torch.where(missed, whole, first), torch.where(missed, 0.5, place)
+    room = limits - first
+    corner = torch.where(missed, (room / 2).floor(), (place * (room + 1)).floor().minimum(room))
+    return torch.cat([corner, first], dim=1).long()
+
+
+def cut_boxes(images: Tensor, boxes: Tensor) -> Tensor:
+    """Cut one box from each image and enlarge it to the image's size.
+
+    On the CPU each box goes through torch's uint8 kernel, which is faster than any batched way there; elsewhere all go
+    through one gather. They differ by rounding, by one level at most.
+
+    Args:
+        images: uint8 ``[B, C, H, W]``.
+        boxes: int64 ``[B, 4]`` on the CPU: top, left, height, width; inside the image.
+    """
+    return _cut_one_by_one(images, boxes) if images.device.type == "cpu" else cut_together(images, boxes)
+
+
+def _cut_one_by_one(images: Tensor, boxes: Tensor) -> Tensor:
+    result, size = torch.empty_like(images), images.shape[-2:]
+    for index, (top, left, height, width) in enumerate(boxes.tolist()):
+        box = images[index : index + 1, :, top : top + height, left : left + width]
+        result[index] = F.interpolate(box, size=size, mode="bilinear", align_corners=False)[0]
+    return result
+
+
+def cut_together(images: Tensor, boxes: Tensor) -> Tensor:
+    """`cut_boxes` without a loop: first all rows, then all columns."""
+    top, left, height, width = boxes.to(images.device).unbind(dim=1)
+    rows = _stretch(images, top, height)
+    both = _stretch(rows.transpose(2, 3), left, width).transpose(2, 3)
+    return both.round().to(torch.uint8).contiguous()
+
+
+def _stretch(images: Tensor, start: Tensor, length: Tensor) -> Tensor:
+    """Bilinear resampling of rows ``start`` to ``start + length`` of each image to all its rows, as floats."""
+    size = images.shape[2]
+    centres = (torch.arange(size, device=images.device) + 0.5) * (length / size)[:, None] - 0.5
+    position = centres.clamp(min=0)
+    last = (length - 1)[:, None]
+    low = position.floor().long().minimum(last)
+    high = (low + 1).minimum(last)
+    samples = torch.arange(len(images), device=images.device)[:, None, None]
+    channels = torch.arange(images.shape[1], device=images.device)[None, :, None]
+    above = images[samples, channels, (start[:, None] + low)[:, None]].float()
+    below = images[samples, channels, (start[:, None] + high)[:, None]].float()
+    return torch.lerp(above, below, (position - low)[:, None, :, None])

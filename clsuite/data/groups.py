@@ -1,0 +1,25 @@
+"""Different operations for different samples of a batch, each called once on all its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def by_group(images: Tensor, groups: Tensor, apply: Callable[[int, Tensor, Tensor], Tensor]) -> Tensor:
+    """Apply to the samples of each group the group's operation.
+
+    Args:
+        images: ``[B, C, H, W]``; not changed.
+        groups: int64 ``[B]`` on the CPU, so that a GPU is never waited for.
+        apply: Gets a group, its images ``[G, C, H, W]`` and their indices ``[G]`` in the batch, and returns images.
+    """
+    order = groups.argsort(stable=True)
+    names, sizes = torch.unique_consecutive(groups[order], return_counts=True)
+    members = torch.split_with_sizes(order.to(images.device), sizes.tolist())
+    parts = [
+        apply(group, images.index_select(0, index), index) for group, index in zip(names.tolist(), members, strict=True)
+    ]
+    return torch.cat(parts).index_select(0, order.argsort().to(images.device))

@@ -1,0 +1,177 @@
+"""Image sets as their archives unpack: folders and the lists that go with them."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from clsuite.data.folder import list_classes
+from clsuite.data.listing import Listing, Sample, list_samples
+from clsuite.data.naming import readable
+from clsuite.data.readers.tree import (
+    by_synsets,
+    by_words,
+    list_named,
+    nested_images,
+    read_unsplit,
+    read_unsplit_domains,
+)
+from clsuite.errors import UserError
+
+PACS_DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
+DOMAINNET_DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
+OFFICE_HOME_DOMAINS = ("Art", "Clipart", "Product", "Real World")
+CORE50_SESSIONS = tuple(f"s{number}" for number in range(1, 12))
+CORE50_TEST = ("s3", "s7", "s10")
+CORE50_THINGS = ("plug adapter", "mobile phone", "scissors", "light bulb", "can", "glasses", "ball", "marker", "cup",
+                 "remote control")  # fmt: skip
+
+
+def read_tiny_imagenet(root: Path) -> Listing:
+    """Tiny-ImageNet: ``train/WNID/images/*`` and ``val/images/*`` with ``val/val_annotations.txt``.
+
+    The test part has no labels; the validation part is tested on, as everybody does.
+    """
+    samples = []
+    for folder in sorted(entry for entry in (root / "train").iterdir() if entry.is_dir()):
+        samples += [Sample(path, folder.name, False) for path in nested_images(root, f"train/{folder.name}/images")]
+    for file, wnid, *_ in read_table(root / "val" / "val_annotations.txt", 2, "\t"):
+        samples.append(Sample(f"val/images/{file}", wnid, True))
+    return list_named(root, samples, by_synsets)
+
+
+def read_imagenet_r(root: Path) -> Listing:
+    """ImageNet-R: ``WNID/*``, split 80/20."""
+    return read_unsplit(root, "ImageNet-R split", by_synsets)
+
+
+def read_imagenet_a(root: Path) -> Listing:
+    """ImageNet-A: ``WNID/*``, split 80/20."""
+    return read_unsplit(root, "ImageNet-A split", by_synsets)
+
+
+def read_caltech101(base: Path) -> Listing:
+    """Caltech-101: ``101_ObjectCategories/CLASS/*`` without the background, split 80/20."""
+    root = base / "caltech101" / "101_ObjectCategories"
+    return read_unsplit(root, "Caltech101 split", by_words, without="BACKGROUND_Google")
+
+
+def read_cub200(root: Path) -> Listing:
+    """CUB-200-2011: ``images.txt``, ``image_class_labels.txt``, ``train_test_split.txt`` and ``classes.txt``."""
+    path_of = dict(_two(row) for row in read_table(root / "images.txt", 2))
+    class_of = dict(_two(row) for row in read_table(root / "image_class_labels.txt", 2))
+    trained = dict(_two(row) for row in read_table(root / "train_test_split.txt", 2))
+    label_of = dict(_two(row) for row in read_table(root / "classes.txt", 2))
+    try:
+        samples = [
+            Sample(f"images/{path}", label_of[class_of[key]], trained[key] == "0") for key, path in path_of.items()
+        ]
+    except KeyError as error:
+        raise UserError(f"the lists in '{root}' do not fit together: {error} is in one and not in another") from error
+    return list_named(root, samples, by_words)
+
+
+def read_pacs(root: Path) -> Listing:
+    """PACS: ``kfold/DOMAIN/CLASS/*`` (or without ``kfold``), split 80/20.
+
+    The lists that come with it are for domain generalisation: they leave a whole domain out.
+    """
+    root = root / "kfold" if (root / "kfold").is_dir() else root
+    return read_unsplit_domains(root, PACS_DOMAINS, "PACS split")
+
+
+def read_office_home(root: Path) -> Listing:
+    """Office-Home: ``DOMAIN/CLASS/*``, split 80/20."""
+    return read_unsplit_domains(root, OFFICE_HOME_DOMAINS, "Office-Home split")
+
+
+def read_domainnet(root: Path) -> Listing:
+    """DomainNet: ``DOMAIN/CLASS/*`` with ``DOMAIN_train.txt`` and ``DOMAIN_test.txt``, a line ``PATH LABEL`` each."""
+    samples = []
+    for domain in DOMAINNET_DOMAINS:
+        for part in ("train", "test"):
+            for path, _ in read_table(root / f"{domain}_{part}.txt", 2):
+                samples.append(Sample(path, Path(path).parent.name, part == "test", domain))
+    return list_named(root, samples, by_words)
+
+
+def read_core50(root: Path) -> Listing:
+    """CORe50: ``s1/o1/C_01_01_000.png``; a session is a domain, an object a class; sessions 3, 7, 10 are the test."""
+    names = tuple(f"{thing} {number}" for thing in CORE50_THINGS for number in range(1, 6))
+    samples = []
+    for session in CORE50_SESSIONS:
+        for path, folder in list_classes(root, session):
+            number = folder.removeprefix("o")
+            if not number.isdigit() or not 1 <= int(number) <= len(names):
+                raise UserError(f"'{root / session / folder}' is none of CORe50's folders o1 to o50")
+            samples.append(Sample(path, names[int(number) - 1], session in CORE50_TEST, session))
+    return list_samples(root, samples, names)
+
+
+def read_cddb(root: Path) -> Listing:
+    """CDDB: ``GENERATOR/{train,val}/0_real/*`` and ``1_fake/*``, in some with a folder of the subject in between."""
+    samples = []
+    for domain in sorted(entry for entry in root.iterdir() if (entry / "train").is_dir()):
+        for part in ("train", "val"):
+            for folder in sorted(entry for entry in (domain / part).rglob("*") if entry.name in ("0_real", "1_fake")):
+                label = folder.name.partition("_")[2]
+                paths = nested_images(root, folder.relative_to(root).as_posix())
+                samples += [Sample(path, label, part == "val", domain.name) for path in paths]
+    if not samples:
+        raise UserError(f"'{root}' has no GENERATOR/train/0_real and 1_fake inside")
+    return list_samples(root, samples, ("real", "fake"))
+
+
+def read_gtsrb(base: Path, names: tuple[str, ...]) -> Listing:
+    """GTSRB: ``gtsrb/GTSRB/Training/00000/*.ppm``, and ``Final_Test/Images`` with ``GT-final_test.csv``."""
+    root = base / "gtsrb"
+    training, test = "GTSRB/Training", "GTSRB/Final_Test/Images"
+    name_of = {str(number): name for number, name in enumerate(names)}
+    try:
+        samples = [
+            Sample(path, name_of[folder.lstrip("0") or "0"], False) for path, folder in list_classes(root, training)
+        ]
+        with (root / "GT-final_test.csv").open(newline="") as opened:
+            for row in csv.DictReader(opened, delimiter=";", skipinitialspace=True):
+                samples.append(Sample(f"{test}/{row['Filename']}", name_of[row["ClassId"]], True))
+    except (KeyError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"'{root}' has other classes than 0 to {len(names) - 1}, or another GT-final_test.csv: {error}"
+        ) from error
+    return list_samples(root, samples, names)
+
+
+def read_pets(base: Path) -> Listing:
+    """Oxford-IIIT Pet: ``images/Breed_name_1.jpg``, ``annotations/trainval.txt`` and ``test.txt``."""
+    root = base / "oxford-iiit-pet"
+    samples = [
+        Sample(f"images/{image}.jpg", readable(image.rpartition("_")[0]), part == "test")
+        for part in ("trainval", "test")
+        for image, *_ in read_table(root / "annotations" / f"{part}.txt", 4)
+    ]
+    return list_named(root, samples, by_words)
+
+
+def read_table(path: Path, columns: int, separator: str | None = None) -> list[list[str]]:
+    """Read a text file of columns; empty lines and those that begin with ``#`` are left out.
+
+    Raises:
+        UserError: If it is missing, or a line has fewer columns.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the list '{path}': {error}") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        row = line.strip().split(separator) if separator else line.split()
+        if len(row) < columns:
+            raise UserError(f"line {number} of '{path}' has {len(row)} columns instead of {columns}: {line!r}")
+        rows.append(row)
+    return rows
+
+
+def _two(row: list[str]) -> tuple[str, str]:
+    return row[0], row[1]

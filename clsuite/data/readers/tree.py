@@ -1,0 +1,78 @@
+"""Trees: the plain ``train/CLASS/*``, and those that have classes (and domains) but no split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from clsuite.data.folder import list_classes, list_folder, list_images
+from clsuite.data.listing import Listing, Sample, list_samples, with_split
+from clsuite.data.naming import check_names, name_synsets, read_names, readable, synset_words
+from clsuite.errors import UserError
+
+TEST_SHARE = 0.2
+Naming = Callable[[Sequence[str], Path], tuple[str, ...]]
+
+
+def by_words(labels: Sequence[str], root: Path) -> tuple[str, ...]:
+    """Folder names as words."""
+    return tuple(readable(label) for label in labels)
+
+
+def by_synsets(labels: Sequence[str], root: Path) -> tuple[str, ...]:
+    """WordNet ids as their first word, from the ``words.txt`` of the data set or timm's list."""
+    return name_synsets(labels, synset_words(root / "words.txt"))
+
+
+def by_folders(labels: Sequence[str], root: Path) -> tuple[str, ...]:
+    """Folder names as they are."""
+    return tuple(labels)
+
+
+def list_named(root: Path, samples: Sequence[Sample], naming: Naming) -> Listing:
+    """Make a listing, with names from the tree's ``class_names.txt`` where it has one.
+
+    Raises:
+        UserError: If two classes get one name.
+    """
+    labels = sorted({sample.label for sample in samples})
+    stated = read_names(root)
+    names = tuple(stated.get(label, name) for label, name in zip(labels, naming(labels, root), strict=True))
+    check_names(labels, names, f"'{root}'")
+    named = dict(zip(labels, names, strict=True))
+    return list_samples(root, [sample._replace(label=named[sample.label]) for sample in samples], names)
+
+
+def read_tree(root: Path, naming: Naming = by_folders) -> Listing:
+    """Read ``train/CLASS/*`` and ``test/CLASS/*``, or the same below one folder per domain."""
+    return list_named(root, list_folder(root), naming)
+
+
+def read_unsplit(root: Path, purpose: str, naming: Naming, without: str = "") -> Listing:
+    """Read ``CLASS/*`` and split it 80/20."""
+    samples = [Sample(path, label, False) for path, label in list_classes(root) if label != without]
+    return list_named(root, with_split(_some(root, samples), TEST_SHARE, purpose), naming)
+
+
+def read_unsplit_domains(root: Path, domains: Sequence[str], purpose: str) -> Listing:
+    """Read ``DOMAIN/CLASS/*`` and split each class of each domain 80/20.
+
+    Raises:
+        UserError: If a domain is missing.
+    """
+    for domain in domains:
+        if not (root / domain).is_dir():
+            raise UserError(f"'{root}' has no folder '{domain}': its domains are {', '.join(domains)}")
+    samples = [Sample(path, label, False, domain) for domain in domains for path, label in list_classes(root, domain)]
+    return list_named(root, with_split(_some(root, samples), TEST_SHARE, purpose), by_words)
+
+
+def nested_images(root: Path, part: str) -> list[str]:
+    """Paths, relative to `root`, of the images of one of its folders."""
+    return [f"{part}/{name}" for name in list_images(root / part)]
+
+
+def _some(root: Path, samples: list[Sample]) -> list[Sample]:
+    if not samples:
+        raise UserError(f"'{root}' holds no images in class folders")
+    return samples

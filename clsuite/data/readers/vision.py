@@ -1,0 +1,176 @@
+"""Data sets that torchvision reads. It is imported only when a table is built: lists and plans do without torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsuite.data.listing import Listing, Sample, list_pixels, list_samples, with_split
+from clsuite.data.naming import readable
+from clsuite.errors import UserError
+
+TEST_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Vision:
+    """A class of ``torchvision.datasets``.
+
+    Attributes:
+        kind: Name of the class.
+        train: Arguments that give the training part.
+        test: Arguments that give the test part; None where there is no official split.
+        classes: Class names; by default those that torchvision has.
+    """
+
+    kind: str
+    train: Mapping[str, Any]
+    test: Mapping[str, Any] | None
+    classes: tuple[str, ...] = ()
+
+    def download(self, base: Path) -> None:
+        """Fetch the data into a folder.
+
+        Raises:
+            UserError: If that fails.
+        """
+        for arguments in (self.train, self.test or {}):
+            try:
+                self._class()(base, download=True, **arguments)
+            except Exception as error:  # whatever the network and the parsers raise
+                raise UserError(f"cannot download torchvision's {self.kind} to '{base}': {error}") from error
+
+    def _class(self) -> Any:
+        return getattr(import_module("torchvision.datasets"), self.kind)
+
+    def _open(self, base: Path, arguments: Mapping[str, Any], **more: Any) -> Any:
+        try:
+            return self._class()(base, **arguments, **more)
+        except Exception as error:  # a broken file makes torchvision's parsers raise anything
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(f"cannot read {self.kind} in '{base}': {reason}. Put its files there anew.") from error
+
+    def _names(self, part: Any) -> tuple[str, ...]:
+        return self.classes or tuple(readable(name) for name in part.classes)
+
+
+@dataclass(frozen=True)
+class VisionPixels(Vision):
+    """A set of small images in a few files.
+
+    Attributes:
+        labels: Name of torchvision's attribute with the labels.
+        axes: Brings torchvision's array to ``[N, H, W]`` or ``[N, H, W, 3]``.
+        headers: Files with an idx header, whose length is checked.
+    """
+
+    labels: str = "targets"
+    axes: tuple[int, ...] = ()
+    headers: tuple[str, ...] = ()
+
+    def __call__(self, base: Path) -> Listing:
+        """List the images of a folder.
+
+        Raises:
+            UserError: If a file is missing, cut or changed; it is named.
+        """
+        assert self.test is not None
+        for name in self.headers:
+            check_idx(base / name)
+        check_files(base, self._checksums())
+        train, test = (self._open(base, arguments) for arguments in (self.train, self.test))
+        return list_pixels(self._arrays(train), self._arrays(test), self._names(train))
+
+    def _arrays(self, part: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        images = np.asarray(part.data, dtype=np.uint8)
+        labels = np.asarray(getattr(part, self.labels), dtype=np.int64)
+        return np.ascontiguousarray(images.transpose(self.axes) if self.axes else images), labels
+
+    def _checksums(self) -> dict[str, str]:
+        """The official MD5 of each file, as torchvision knows them (MNIST and its kin have none of unpacked files)."""
+        kind = self._class()
+        folder = f"{kind.base_folder}/" if hasattr(kind, "base_folder") else ""
+        lists = [*getattr(kind, "train_list", []), *getattr(kind, "test_list", [])]
+        sums = {f"{folder}{name}": checksum for name, checksum in lists}
+        for part in ("train", "test"):
+            if part in getattr(kind, "split_list", {}):
+                _, name, checksum = kind.split_list[part]
+                sums[name] = checksum
+        return sums
+
+
+@dataclass(frozen=True)
+class VisionFiles(Vision):
+    """A set of image files; torchvision says which, and we decode them.
+
+    Attributes:
+        more_train: Arguments of a further part that is trained on too (the validation part of some sets).
+    """
+
+    more_train: Mapping[str, Any] | None = None
+
+    def __call__(self, base: Path) -> Listing:
+        """List the images of a folder.
+
+        Raises:
+            UserError: If a list is missing or broken.
+        """
+        train = self._open(base, self.train, loader=str)
+        names = self._names(train)
+        samples = self._samples(base, train, names, False)
+        if self.more_train is not None:
+            samples += self._samples(base, self._open(base, self.more_train, loader=str), names, False)
+        if self.test is None:
+            samples = with_split(samples, TEST_SHARE, f"{self.kind} split")
+        else:
+            samples += self._samples(base, self._open(base, self.test, loader=str), names, True)
+        return list_samples(base, sorted(samples, key=lambda sample: (sample.is_test, sample.path)), names)
+
+    @staticmethod
+    def _samples(base: Path, part: Any, names: Sequence[str], is_test: bool) -> list[Sample]:
+        found = []
+        for index in range(len(part)):
+            path, label = part[index]
+            found.append(Sample(Path(path).relative_to(base).as_posix(), names[int(label)], is_test))
+        return found
+
+
+def check_files(base: Path, checksums: Mapping[str, str]) -> None:
+    """See that files have the MD5 they should have.
+
+    Raises:
+        UserError: If one is missing or has another; names the file and both.
+    """
+    for name, stated in checksums.items():
+        path = base / name
+        if not path.is_file():
+            raise UserError(f"'{path}' is missing: unpack the archive anew")
+        with path.open("rb") as opened:
+            found = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        if found != stated:
+            raise UserError(f"'{path}' has the MD5 {found}, but the official file has {stated}: put it there anew")
+
+
+def check_idx(path: Path) -> None:
+    """See that a file in the idx format is as long as its header says.
+
+    Raises:
+        UserError: If it is missing, no idx file, or has another length.
+    """
+    if not path.is_file():
+        raise UserError(f"'{path}' is missing: unpack '{path.name}.gz' there")
+    with path.open("rb") as opened:
+        magic = opened.read(4)
+        if len(magic) < 4 or magic[:3] != b"\0\0\x08":
+            raise UserError(f"'{path}' is no idx file of bytes: put it there anew")
+        header = opened.read(4 * magic[3])
+    length = 4 + len(header) + int(np.prod(np.frombuffer(header, dtype=">u4"), dtype=np.int64))
+    if length != path.stat().st_size:
+        raise UserError(f"'{path}' has {path.stat().st_size} bytes, but its header says {length}: unpack it anew")

@@ -1,0 +1,137 @@
+"""Several data sets as one table, one domain each: ``dataset: {name: sequence, parts: [...]}`` or ``{name: mtil}``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsuite.data.cache import cache_folder
+from clsuite.data.spec import DatasetSpec
+from clsuite.data.table import ImageTable
+from clsuite.errors import UserError
+from clsuite.records.canonical import sha256_of
+
+CHUNK = 1024
+
+MTIL_ORDERS: dict[str, tuple[str, ...]] = {
+    "mtil_i": (
+        "fgvc_aircraft", "caltech101", "cifar100", "dtd", "eurosat", "flowers102", "food101", "mnist", "oxford_pets",
+        "stanford_cars", "sun397",
+    ),
+    "mtil_ii": (
+        "stanford_cars", "food101", "mnist", "oxford_pets", "flowers102", "sun397", "fgvc_aircraft", "caltech101",
+        "dtd", "eurosat", "cifar100",
+    ),
+}  # fmt: skip
+"""Orders I and II of MTIL: Zheng et al., "Preventing zero-shot transfer degradation ..." (ICCV 2023), section 5.1."""
+
+SEQUENCES = ("sequence", "mtil")
+Load = Callable[[DatasetSpec], ImageTable]
+
+
+def load_sequence(spec: DatasetSpec, load: Load) -> ImageTable:
+    """Load the parts of a sequence and join them.
+
+    Args:
+        spec: ``sequence`` with its parts, or ``mtil``.
+        load: Loads one part at the image size of the run.
+
+    Raises:
+        UserError: If there are not at least two parts, a part is a sequence itself, or a part cannot be loaded.
+    """
+    parts = spec.parts or tuple(DatasetSpec(name=name) for name in MTIL_ORDERS["mtil_i"] if spec.name == "mtil")
+    if len(parts) < 2:
+        raise UserError(
+            "data set 'sequence' needs at least two parts, such as {name: sequence, parts: [{name: mnist}]}"
+        )
+    for part in parts:
+        if part.name in SEQUENCES:
+            raise UserError(f"data set '{part.name}' cannot be a part of a sequence: list its parts")
+    limits = ("train_per_class", "test_per_class")
+    bounds = {name: getattr(spec, name) for name in limits if getattr(spec, name) is not None}
+    tables = [
+        load(part.model_copy(update={name: bound for name, bound in bounds.items() if getattr(part, name) is None}))
+        for part in parts
+    ]
+    return join_tables(tables, part_names(parts))
+
+
+def part_names(parts: Sequence[DatasetSpec]) -> list[str]:
+    """A name for each part: the data set's, or the folder's; numbered where one is there twice."""
+    plain = [Path(part.path).name if part.path else part.name for part in parts]
+    seen: Counter[str] = Counter()
+    names = []
+    for name in plain:
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return names
+
+
+def join_tables(tables: Sequence[ImageTable], names: Sequence[str]) -> ImageTable:
+    """Join tables of one image size; each becomes a domain (domains inside a part are merged).
+
+    Class names that occur in more than one part are qualified by its name (``mnist/3``); all classes are kept apart.
+    Grey images get three channels where another part has colours. The pixels go into a memory map in the cache, once.
+
+    Args:
+        tables: The parts.
+        names: Their names.
+    """
+    occurring = Counter(name for table in tables for name in table.classes)
+    starts = np.cumsum([0, *(len(table.classes) for table in tables)])
+    joined = ImageTable(
+        images=np.zeros((0, 0, 0, 0), dtype=np.uint8),
+        labels=np.concatenate([table.labels + start for table, start in zip(tables, starts, strict=False)]),
+        domains=np.repeat(np.arange(len(tables)), [len(table) for table in tables]),
+        is_test=np.concatenate([table.is_test for table in tables]),
+        digests=np.concatenate([table.digests for table in tables]),
+        classes=tuple(
+            f"{name}/{label}" if occurring[label] > 1 else label
+            for table, name in zip(tables, names, strict=True)
+            for label in table.classes
+        ),
+        domain_names=tuple(names),
+    )
+    return replace(joined, images=_joined_images(tables, joined.digests))
+
+
+def _joined_images(tables: Sequence[ImageTable], digests: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The pixels of all tables in one memory-mapped file, made anew where it is not there."""
+    channels = max(table.images.shape[1] for table in tables)
+    shape = (len(digests), channels, *tables[0].images.shape[2:])
+    key = sha256_of(["sequence", 1, shape, [len(table) for table in tables], digests.tobytes().hex()])[:32]
+    folder = cache_folder() / "sequences"
+    target = folder / f"{key}.npy"
+    if not target.is_file():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            building = Path(tempfile.mkdtemp(dir=folder, prefix=".building-"))
+        except OSError as error:
+            raise UserError(
+                f"cannot write the table cache '{folder}': {error.strerror}. Set CLSUITE_CACHE to another folder."
+            ) from error
+        try:
+            _copy_images(tables, np.lib.format.open_memmap(building / "images.npy", "w+", np.uint8, shape))
+            os.replace(building / "images.npy", target)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+    images: NDArray[np.uint8] = np.load(target, mmap_mode="r")
+    return images
+
+
+def _copy_images(tables: Sequence[ImageTable], target: np.memmap[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+    offset = 0
+    for table in tables:
+        for start in range(0, len(table), CHUNK):
+            chunk = table.images[start : start + CHUNK]
+            target[offset : offset + len(chunk)] = chunk  # one channel is broadcast to three
+            offset += len(chunk)
+    target.flush()

@@ -1,0 +1,101 @@
+"""Fine-tuning some parameters on exemplars, apart from the training of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clsuite.data.buffer import ExemplarBuffer
+from clsuite.errors import did_you_mean
+from clsuite.learner.learner import Learner, Step
+
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+MODULE_KINDS = ("norm", "head", "bias", "patch_embed", "all")
+
+ExtraLoss = Callable[[Step, Tensor], Tensor]
+
+
+def select_parameters(learner: Learner, kinds: str) -> dict[str, nn.Parameter]:
+    """The trainable parameters of some kinds of modules, by name.
+
+    Args:
+        learner: The learner.
+        kinds: Joined by ``+``: ``norm`` (normalisation layers), ``head``, ``bias``, ``patch_embed`` (the first layer)
+            or ``all``.
+
+    Raises:
+        UserError: If a kind is unknown.
+    """
+    chosen: set[str] = set()
+    for kind in kinds.replace(" ", "").split("+"):
+        if kind not in MODULE_KINDS:
+            raise did_you_mean("kind of module", kind, MODULE_KINDS)
+        chosen |= set(_names_of(learner, kind))
+    return {name: value for name, value in learner.named_parameters() if name in chosen and value.requires_grad}
+
+
+def _names_of(learner: Learner, kind: str) -> list[str]:
+    names = [name for name, _ in learner.named_parameters()]
+    if kind == "norm":
+        inside = [module for module, value in learner.named_modules() if isinstance(value, NORMS)]
+        return [name for name in names if name.rpartition(".")[0] in inside]
+    if kind == "head":
+        return [name for name in names if name.startswith("head.")]
+    if kind == "bias":
+        return [name for name in names if name.endswith(".bias")]
+    if kind == "patch_embed":
+        return [name for name in names if ".patch_embed." in name]
+    return names
+
+
+def tune_on_exemplars(
+    learner: Learner,
+    parameters: Mapping[str, nn.Parameter],
+    buffer: ExemplarBuffer,
+    *,
+    steps: int,
+    batch_size: int,
+    lr: float,
+    momentum: float,
+    generator: torch.Generator,
+    extra: ExtraLoss | None = None,
+) -> None:
+    """Take some SGD steps on exemplars; only the given parameters move.
+
+    All other modules are in eval mode, so that their running statistics stay as they are.
+
+    Args:
+        learner: The learner.
+        parameters: What moves.
+        buffer: The exemplars; nothing happens where there are none.
+        steps: SGD steps; the learning rate falls to zero by a cosine.
+        batch_size: Exemplars a step.
+        lr: Learning rate at the start.
+        momentum: Of SGD.
+        generator: Source of the draws (on the CPU).
+        extra: What is added to the cross-entropy, from the step and the positions of its exemplars in the buffer.
+    """
+    if not len(buffer) or not parameters or not steps:
+        return
+    values = list(parameters.values())
+    optimizer = torch.optim.SGD(values, lr=lr, momentum=momentum)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    was_training = learner.training
+    learner.eval()
+    kept = [value.grad for value in values]
+    for _ in range(steps):
+        chosen = buffer.draw(batch_size, generator)
+        step = learner.rehearse(buffer.batch(chosen, with_images=not learner.from_features))
+        loss = F.cross_entropy(step.logits.float(), step.batch.labels)
+        loss = loss if extra is None else loss + extra(step, chosen)
+        for value, gradient in zip(values, torch.autograd.grad(loss, values, allow_unused=True), strict=True):
+            value.grad = gradient
+        optimizer.step()
+        schedule.step()
+        learner.gradient_samples += len(chosen)
+    for value, before in zip(values, kept, strict=True):
+        value.grad = before
+    learner.train(was_training)

@@ -1,0 +1,28 @@
+"""Parameter-efficient modules (PET) for vision transformers: LoRA, adapter, prefix and prompt.
+
+They are attached to a network by hooks and leave its own modules and parameter names as they are, so that a module can
+be switched off for a query pass, copied, averaged, merged into the weights and taken away. Hugging Face's ``peft``
+wraps linear layers and treats timm's fused ``qkv`` as one: it cannot adapt query and value alone, has no parallel
+adapter on an attention, and its prefix needs a model with past key values; hence our own.
+"""
+
+from clsuite.peft.adapter import Adapter
+from clsuite.peft.base import PET
+from clsuite.peft.build import PET_KINDS, PetKind, build_pet
+from clsuite.peft.lora import LoRA
+from clsuite.peft.prefix import Prefix
+from clsuite.peft.prompt import Prompt
+from clsuite.peft.sites import choose_blocks, transformer_blocks
+
+__all__ = [
+    "PET",
+    "PET_KINDS",
+    "Adapter",
+    "LoRA",
+    "PetKind",
+    "Prefix",
+    "Prompt",
+    "build_pet",
+    "choose_blocks",
+    "transformer_blocks",
+]

@@ -1,0 +1,84 @@
+"""Adapters: small bottleneck networks beside or behind a sub-block."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from clsuite.peft.base import PET
+from clsuite.peft.sites import transformer_blocks
+
+
+class Bottleneck(nn.Module):
+    """``scale * (up(GELU(down(x))))`` with the up-projection zero at the start."""
+
+    def __init__(self, width: int, bottleneck: int, generator: torch.Generator) -> None:
+        """Make the two projections and the learnable scale (1)."""
+        super().__init__()
+        self.down, self.up = nn.Linear(width, bottleneck), nn.Linear(bottleneck, width)
+        bound = 1 / math.sqrt(width)
+        with torch.no_grad():
+            self.down.weight.uniform_(-bound, bound, generator=generator)
+            for zero in (self.down.bias, self.up.weight, self.up.bias):
+                zero.zero_()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map ``[..., width]`` to ``[..., width]``."""
+        added: Tensor = self.scale * self.up(nn.functional.gelu(self.down(inputs)))
+        return added
+
+
+class Adapter(PET):
+    """A bottleneck in each chosen block.
+
+    Houlsby et al. (ICML 2019); the parallel form with a learnable scale of He et al., "Towards a unified view of
+    parameter-efficient transfer learning" (ICLR 2022), as LAE uses it: beside the attention, on ``norm1(x)``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        blocks: Sequence[int],
+        bottleneck: int,
+        generator: torch.Generator,
+        *,
+        place: Literal["attn", "mlp"] = "attn",
+        parallel: bool = True,
+    ) -> None:
+        """Make the bottlenecks for a network.
+
+        Args:
+            model: The network; it is not changed.
+            blocks: Numbers of the blocks.
+            bottleneck: Width of the bottleneck.
+            generator: Source of the first values.
+            place: The sub-block that it belongs to.
+            parallel: Takes the sub-block's input (True) or its output.
+        """
+        super().__init__()
+        self._blocks, self._place, self._parallel = tuple(blocks), place, parallel
+        found = transformer_blocks(model)
+        self.parts = nn.ModuleDict(
+            {str(n): Bottleneck(found[n].attn.qkv.in_features, bottleneck, generator) for n in self._blocks}
+        )
+
+    def attach(self, model: nn.Module) -> None:
+        """Attach to the sub-blocks."""
+        found = transformer_blocks(model)
+        for number in self._blocks:
+            hook = self._hook(self.parts[str(number)])
+            self._handles.append(getattr(found[number], self._place).register_forward_hook(hook))
+
+    def _hook(self, part: nn.Module) -> Any:
+        def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+            if not self.enabled:
+                return None
+            added: Tensor = part(inputs[0] if self._parallel else output)
+            return output + added
+
+        return add

@@ -1,0 +1,69 @@
+"""What all parameter-efficient modules have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+
+class PET(nn.Module):
+    """A parameter-efficient module over several blocks of a network, attached by hooks.
+
+    Attributes:
+        enabled: Whether an attached module acts.
+    """
+
+    def __init__(self) -> None:
+        """Attached to nothing, enabled."""
+        super().__init__()
+        self.enabled = True
+        self._handles: list[Any] = []
+
+    def attach(self, model: nn.Module) -> None:
+        """Attach to a network; does nothing to its parameters."""
+        raise NotImplementedError
+
+    def detach_from_model(self) -> None:
+        """Take the module off again; nothing of it stays."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    @contextmanager
+    def switched(self, enabled: bool) -> Iterator[None]:
+        """Switch the module on or off for a while, for example off for a query pass."""
+        before, self.enabled = self.enabled, enabled
+        try:
+            yield
+        finally:
+            self.enabled = before
+
+    @torch.no_grad()
+    def copy_from(self, other: PET) -> None:
+        """Take the parameters of a module of the same kind and size."""
+        self.load_state_dict(other.state_dict())
+
+    @torch.no_grad()
+    def average_towards(self, other: PET, decay: float) -> None:
+        """``self <- decay * self + (1 - decay) * other``, parameter by parameter."""
+        for mine, theirs in zip(self.parameters(), other.parameters(), strict=True):
+            mine.lerp_(theirs, 1 - decay)
+
+    @property
+    def numel(self) -> int:
+        """Number of parameters."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def save(self, path: Path) -> None:
+        """Write the parameters alone (safetensors)."""
+        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, path)
+
+    def load(self, path: Path) -> None:
+        """Read what `save` wrote."""
+        self.load_state_dict(load_file(path))

@@ -1,0 +1,57 @@
+"""A parameter-efficient module by its kind."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import nn
+
+from clsuite.errors import UserError
+from clsuite.peft.adapter import Adapter
+from clsuite.peft.base import PET
+from clsuite.peft.lora import LoRA
+from clsuite.peft.prefix import Prefix
+from clsuite.peft.prompt import Prompt
+from clsuite.peft.sites import choose_blocks, transformer_blocks
+
+PetKind = Literal["lora", "adapter", "prefix", "prompt"]
+PET_KINDS: tuple[str, ...] = get_args(PetKind)
+
+
+def build_pet(
+    kind: PetKind,
+    model: nn.Module,
+    *,
+    size: int,
+    blocks: str,
+    generator: torch.Generator,
+    targets: str = "k+v",
+    alpha: float | None = None,
+    learn_scale: bool = False,
+) -> PET:
+    """Build a module for a network and leave the network as it is.
+
+    Args:
+        kind: ``lora``, ``adapter``, ``prefix`` or ``prompt``.
+        model: The network.
+        size: Rank, bottleneck, or length.
+        blocks: Which blocks: ``all``, ``0-4``, ``0,2,5``.
+        generator: Source of the first values (on the CPU).
+        targets: Of LoRA: the projections.
+        alpha: Of LoRA.
+        learn_scale: Of LoRA: a learnable factor for each projection.
+
+    Raises:
+        UserError: If the sizes or blocks do not fit the network.
+    """
+    if size < 1:
+        raise UserError(f"{kind}: size is {size}, but must be at least 1")
+    numbers = choose_blocks(transformer_blocks(model), blocks)
+    if kind == "lora":
+        return LoRA(model, numbers, size, generator, alpha=alpha, targets=targets, learn_scale=learn_scale)
+    if kind == "adapter":
+        return Adapter(model, numbers, size, generator)
+    if kind == "prefix":
+        return Prefix(model, numbers, size, generator)
+    return Prompt(model, numbers, size, generator)

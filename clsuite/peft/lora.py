@@ -1,0 +1,163 @@
+"""Low-rank adaptation (LoRA)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clsuite.errors import UserError, did_you_mean
+from clsuite.peft.base import PET
+from clsuite.peft.sites import transformer_blocks
+
+TARGETS = ("q", "k", "v", "proj", "fc1", "fc2")
+SLICES = {"q": 0, "k": 1, "v": 2}
+
+
+class LowRank(nn.Module):
+    """``scale * B A x`` for one projection: A ``[rank, inputs]`` (Kaiming uniform), B ``[outputs, rank]`` (zero)."""
+
+    def __init__(
+        self, inputs: int, outputs: int, rank: int, scale: float, learn_scale: bool, generator: torch.Generator
+    ) -> None:
+        """Make the two factors."""
+        super().__init__()
+        bound = 1 / math.sqrt(inputs)
+        self.down = nn.Parameter(torch.empty(rank, inputs).uniform_(-bound, bound, generator=generator))
+        self.up = nn.Parameter(torch.zeros(outputs, rank))
+        self.factor = scale
+        self.scale = nn.Parameter(torch.ones(())) if learn_scale else None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map ``[..., inputs]`` to ``[..., outputs]``."""
+        added = self.factor * nn.functional.linear(nn.functional.linear(inputs, self.down), self.up)
+        return added if self.scale is None else self.scale * added
+
+    def delta(self) -> Tensor:
+        """The matrix ``[outputs, inputs]`` that is added to the weight."""
+        matrix = self.factor * (self.up @ self.down)
+        return matrix if self.scale is None else self.scale * matrix
+
+
+class LoRA(PET):
+    """Adds a low-rank matrix to chosen projections of each chosen block.
+
+    Hu et al., "LoRA: low-rank adaptation of large language models" (ICLR 2022), equation 3: ``W x + alpha/rank B A x``
+    with B zero at the start. In a fused qkv projection the parts are adapted one by one.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        blocks: Sequence[int],
+        rank: int,
+        generator: torch.Generator,
+        *,
+        alpha: float | None = None,
+        targets: str = "q+v",
+        rank_stabilised: bool = False,
+        learn_scale: bool = False,
+    ) -> None:
+        """Make the factors for a network.
+
+        Args:
+            model: The network; it is not changed.
+            blocks: Numbers of the blocks.
+            rank: Rank of the added matrices.
+            generator: Source of A's first values.
+            alpha: Numerator of the factor; the rank by default (factor 1).
+            targets: Of ``q``, ``k``, ``v``, ``proj``, ``fc1`` and ``fc2``, joined by ``+``.
+            rank_stabilised: Divide by the root of the rank (Kalajdzievski 2023) in place of the rank.
+            learn_scale: A learnable factor for each projection, starting at 1 (LAE).
+
+        Raises:
+            UserError: If a target is unknown or the rank exceeds the width.
+        """
+        super().__init__()
+        self._blocks, self.targets = tuple(blocks), tuple(targets.replace(" ", "").split("+"))
+        factor = (alpha if alpha is not None else rank) / (math.sqrt(rank) if rank_stabilised else rank)
+        self.parts = nn.ModuleDict()
+        found = transformer_blocks(model)
+        for number in self._blocks:
+            for target in self.targets:
+                inputs, outputs = _shape(found[number], target)
+                if not 1 <= rank <= min(inputs, outputs):
+                    raise UserError(
+                        f"LoRA: rank is {rank}, but must be between 1 and {min(inputs, outputs)}, the width"
+                    )
+                part = LowRank(inputs, outputs, rank, factor, learn_scale, generator)
+                self.parts[f"{number}_{target}"] = part
+
+    def attach(self, model: nn.Module) -> None:
+        """Attach to the projections."""
+        found = transformer_blocks(model)
+        for number in self._blocks:
+            fused = {target: self._part(number, target) for target in self.targets if target in SLICES}
+            if fused:
+                self._handles.append(found[number].attn.qkv.register_forward_hook(self._fused_hook(fused)))
+            for target in self.targets:
+                if target not in SLICES:
+                    hook = self._hook(self._part(number, target))
+                    self._handles.append(_projection(found[number], target).register_forward_hook(hook))
+
+    def _part(self, number: int, target: str) -> LowRank:
+        part = self.parts[f"{number}_{target}"]
+        assert isinstance(part, LowRank)
+        return part
+
+    def _hook(self, part: LowRank) -> Any:
+        def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+            return output + part(inputs[0]) if self.enabled else None
+
+        return add
+
+    def _fused_hook(self, parts: dict[str, LowRank]) -> Any:
+        def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+            if not self.enabled:
+                return None
+            pieces = list(output.chunk(3, dim=-1))
+            for target, part in parts.items():
+                pieces[SLICES[target]] = pieces[SLICES[target]] + part(inputs[0])
+            return torch.cat(pieces, dim=-1)
+
+        return add
+
+    @torch.no_grad()
+    def merge(self, model: nn.Module, sign: float = 1.0) -> None:
+        """Add the low-rank matrices to the network's weights (`sign` -1 takes them out again)."""
+        found = transformer_blocks(model)
+        for number in self._blocks:
+            for target in self.targets:
+                delta = sign * self._part(number, target).delta()
+                if target in SLICES:
+                    found[number].attn.qkv.weight.data.chunk(3)[SLICES[target]].add_(delta)
+                else:
+                    _projection(found[number], target).weight.add_(delta)
+
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator) -> None:
+        """Start again: A drawn anew, B zero, learned factors one."""
+        for part in self.parts.values():
+            assert isinstance(part, LowRank)
+            bound = 1 / math.sqrt(part.down.shape[1])
+            part.down.copy_(torch.empty(part.down.shape).uniform_(-bound, bound, generator=generator))
+            part.up.zero_()
+            if part.scale is not None:
+                part.scale.fill_(1.0)
+
+
+def _projection(block: Any, target: str) -> nn.Linear:
+    projection: nn.Linear = block.attn.proj if target == "proj" else getattr(block.mlp, target)
+    return projection
+
+
+def _shape(block: Any, target: str) -> tuple[int, int]:
+    if target in SLICES:
+        return block.attn.qkv.in_features, block.attn.qkv.out_features // 3
+    if target not in TARGETS:
+        raise did_you_mean("LoRA target", target, TARGETS)
+    projection = _projection(block, target)
+    return projection.in_features, projection.out_features

@@ -1,0 +1,59 @@
+"""Prompt tuning: learned tokens among the input tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clsuite.peft.base import PET
+from clsuite.peft.sites import transformer_blocks
+
+
+class Prompt(PET):
+    """Learned tokens behind the class token.
+
+    Jia et al., "Visual prompt tuning" (ECCV 2022). With one block (shallow) the tokens enter there and are carried on;
+    with several (deep), each later block of the choice replaces what the tokens have become by its own.
+    """
+
+    def __init__(self, model: nn.Module, blocks: Sequence[int], length: int, generator: torch.Generator) -> None:
+        """Make the tokens for a network.
+
+        Args:
+            model: The network; it is not changed.
+            blocks: Numbers of the blocks that tokens enter at.
+            length: Number of tokens.
+            generator: Source of the first values, U(-1, 1) (L2P) times 0.01.
+        """
+        super().__init__()
+        self._blocks, self._length = tuple(blocks), length
+        width = transformer_blocks(model)[0].attn.qkv.in_features
+        self.tokens = nn.Parameter(
+            0.01 * torch.empty(len(self._blocks), length, width).uniform_(-1, 1, generator=generator)
+        )
+
+    def attach(self, model: nn.Module) -> None:
+        """Let the tokens in before the chosen blocks and out behind the last block."""
+        found = transformer_blocks(model)
+        for place, number in enumerate(self._blocks):
+            self._handles.append(found[number].register_forward_pre_hook(self._enter(place)))
+        self._handles.append(found[-1].register_forward_hook(self._leave))
+
+    def _enter(self, place: int) -> Any:
+        def enter(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+            if not self.enabled:
+                return None
+            x = inputs[0]
+            tokens = self.tokens[place].expand(len(x), -1, -1).to(x.dtype)
+            rest = x[:, 1 + (self._length if place else 0) :]
+            return (torch.cat([x[:, :1], tokens, rest], dim=1), *inputs[1:])
+
+        return enter
+
+    def _leave(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        if not self.enabled:
+            return None
+        return torch.cat([output[:, :1], output[:, 1 + self._length :]], dim=1)

@@ -1,0 +1,62 @@
+"""The images of a probe set: one folder of folders, decoded once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from clsuite.data.cache import cached_table
+from clsuite.data.datasets import locate
+from clsuite.data.folder import SUFFIXES
+from clsuite.data.listing import Files, Listing
+from clsuite.data.table import ImageTable
+from clsuite.errors import UserError
+
+CLASSES_FILE = "classes.txt"
+
+
+def load_probe_images(path: str, image_size: int, data_root: Path | None) -> ImageTable:
+    """Load ``CLASS/*`` as a table of test images.
+
+    The classes are in the order of ``classes.txt`` (the first word of each line) where there is one, else sorted.
+
+    Raises:
+        UserError: If the folder is missing or empty, or an image cannot be decoded.
+    """
+    root = locate(path, data_root)
+    classes = _class_folders(root)
+    names = [
+        f"{label}/{image.name}"
+        for label in classes
+        for image in sorted((root / label).iterdir())
+        if image.suffix.lower() in SUFFIXES
+    ]
+    if not names:
+        raise UserError(f"the probe set '{root}' holds no images: expected CLASS/*.png")
+    stamps = [(name, (root / name).stat().st_size, (root / name).stat().st_mtime_ns) for name in names]
+    return cached_table(["probe", 1, classes, stamps], image_size, lambda: _listing(root, names, classes))
+
+
+def _class_folders(root: Path) -> list[str]:
+    found = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+    if not (root / CLASSES_FILE).is_file():
+        return found
+    lines = (root / CLASSES_FILE).read_text(encoding="utf-8").splitlines()
+    stated = [line.split()[0] for line in lines if line.strip()]
+    missing = sorted(set(stated) - set(found))
+    if missing:
+        raise UserError(f"'{root / CLASSES_FILE}' names the class '{missing[0]}', but there is no such folder")
+    return stated
+
+
+def _listing(root: Path, names: list[str], classes: list[str]) -> Listing:
+    number = {label: index for index, label in enumerate(classes)}
+    labels = np.array([number[name.partition("/")[0]] for name in names], dtype=np.int64)
+    return Listing(
+        source=Files(root, tuple(names)),
+        labels=labels,
+        domains=np.zeros_like(labels),
+        is_test=np.ones(len(labels), dtype=np.bool_),
+        classes=tuple(classes),
+    )

@@ -1,0 +1,26 @@
+"""Weighted k-nearest-neighbour classification."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def weighted_knn(index: Tensor, labels: Tensor, queries: Tensor, k: int, temperature: float) -> Tensor:
+    """Predicted labels ``[Q]``: the k nearest by cosine vote with weight exp(cosine / temperature).
+
+    Wu et al., "Unsupervised feature learning via non-parametric instance discrimination" (CVPR 2018), section 3.4.
+
+    Args:
+        index: Features ``[N, width]``.
+        labels: Their labels ``[N]``.
+        queries: Features ``[Q, width]``.
+        k: Neighbours; all where there are fewer.
+        temperature: Of the weights.
+    """
+    index, queries = F.normalize(index, dim=1), F.normalize(queries, dim=1)
+    cosine, nearest = (queries @ index.T).topk(min(k, len(index)), dim=1)
+    votes = torch.zeros(len(queries), int(labels.max()) + 1, device=queries.device)
+    votes.scatter_add_(1, labels[nearest], ((cosine - 1) / temperature).exp())
+    return votes.argmax(dim=1)

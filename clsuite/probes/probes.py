@@ -1,0 +1,248 @@
+"""The probes of a run: measured before the stream and after each task.
+
+Probes of features take those of the backbone with what is switched on in it: of a method that gives each image a module
+of its own, the newest module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.functional.classification import binary_calibration_error
+
+from clsuite.backbones.spec import BackboneSpec, Weights
+from clsuite.backbones.vit import build_model
+from clsuite.data.batch import BatchLoader
+from clsuite.data.listing import choose_rows
+from clsuite.data.stable_random import stable_random
+from clsuite.data.table import ImageTable
+from clsuite.errors import UserError
+from clsuite.learner.features import compute_features
+from clsuite.learner.learner import Learner
+from clsuite.probes.images import load_probe_images
+from clsuite.probes.knn import weighted_knn
+from clsuite.probes.spec import AnyProbe, CalibrationProbe, HeadProbe, KnnProbe, LeftOutProbe, probe_name
+
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a probe reads at one moment.
+
+    Attributes:
+        value: An accuracy in [0, 1], or another figure.
+        higher_is_better: Whether more of it is kept knowledge, or loss of it.
+        correct: Right answers, where it is an accuracy.
+        n: Of how many.
+    """
+
+    value: float
+    higher_is_better: bool
+    correct: int | None = None
+    n: int | None = None
+
+    @classmethod
+    def accuracy(cls, right: Tensor) -> Reading:
+        """The share of right answers, from bool ``[N]``."""
+        correct, n = int(right.sum()), len(right)
+        return cls(correct / n, True, correct, n)
+
+
+Measure = Callable[[Learner], dict[str, Reading]]
+
+
+@dataclass(frozen=True)
+class ProbeContext:
+    """What probes are made from: the backbone as it is configured, and where data lie."""
+
+    backbone: BackboneSpec
+    weights: Weights
+    data_root: Path | None
+
+
+def make_probes(specs: Sequence[AnyProbe], context: ProbeContext) -> list[Measure]:
+    """Make the probes of a run.
+
+    Raises:
+        UserError: If a probe's images are not there, or the original head does not fit them.
+    """
+    return [_make(spec, context) for spec in specs]
+
+
+def _make(spec: AnyProbe, context: ProbeContext) -> Measure:
+    if isinstance(spec, HeadProbe):
+        return OriginalHead(spec, context)
+    if isinstance(spec, KnnProbe):
+        return NearestNeighbours(spec, context)
+    if isinstance(spec, LeftOutProbe):
+        return LeftOutDomains(spec)
+    return Calibration(spec)
+
+
+class _Features:
+    """Features of a probe's images by the current backbone; computed once while the backbone is frozen."""
+
+    def __init__(self, table: ImageTable, rows: NDArray[np.int64]) -> None:
+        self._table, self._rows = table, rows
+        self._kept: Tensor | None = None
+        self._kept_frozen = False
+
+    def of(self, learner: Learner) -> Tensor:
+        if self._kept is None or not (learner.frozen and self._kept_frozen):
+            self._kept_frozen = learner.frozen
+            with learner.autocast():
+                self._kept = compute_features(learner.backbone, self._table.images, self._rows)
+        return self._kept
+
+
+class OriginalHead:
+    """Accuracy of the pre-trained head, and the divergence KL(before || now) of its answers, in nats."""
+
+    def __init__(self, spec: HeadProbe, context: ProbeContext) -> None:
+        """Load the images and the head.
+
+        Raises:
+            UserError: If the head has another number of outputs than the probe set has classes.
+        """
+        self._name = probe_name(spec)
+        table = load_probe_images(spec.path, context.backbone.image_size, context.data_root)
+        self._head = _original_head(context, len(table.classes))
+        rows = np.arange(len(table))
+        rows = choose_rows(table.labels, table.domains, rows, spec.images_per_class, "probe images")
+        self._features, self._labels = _Features(table, rows), torch.from_numpy(table.labels[rows])
+        self.before: Tensor | None = None
+
+    def __call__(self, learner: Learner) -> dict[str, Reading]:
+        """Read accuracy and divergence; the first reading is what later ones are compared with."""
+        features = self._features.of(learner).cpu()
+        with torch.no_grad():
+            answers = F.log_softmax(self._head(features).double(), dim=1)
+        if self.before is None:
+            self.before = answers
+        divergence = F.kl_div(answers, self.before, reduction="batchmean", log_target=True)
+        return {
+            self._name: Reading.accuracy(answers.argmax(dim=1) == self._labels),
+            f"{self._name}_kl": Reading(max(0.0, float(divergence)), False),
+        }
+
+
+def _original_head(context: ProbeContext, classes: int) -> nn.Module:
+    try:
+        model = build_model(context.backbone, context.weights, num_classes=classes)
+    except UserError as error:
+        raise UserError(f"the probe set has {classes} classes, but the original head does not fit: {error}") from error
+    head: nn.Module = model.get_classifier()
+    return head.eval().requires_grad_(False)
+
+
+class NearestNeighbours:
+    """Weighted k-NN accuracy of the current features, with a fixed split into index and queries."""
+
+    def __init__(self, spec: KnnProbe, context: ProbeContext) -> None:
+        """Load the images and split them.
+
+        Raises:
+            UserError: If a class has too few images.
+        """
+        self._spec = spec
+        table = load_probe_images(spec.path, context.backbone.image_size, context.data_root)
+        index, queries = split_index_queries(table.labels, spec.index, spec.queries, spec.path)
+        self._index_size = len(index)
+        rows = np.concatenate([index, queries])
+        self._features, self._labels = _Features(table, rows), torch.from_numpy(table.labels[rows])
+
+    def __call__(self, learner: Learner) -> dict[str, Reading]:
+        """Read the accuracy of the queries."""
+        features = self._features.of(learner).cpu()
+        index, queries = features[: self._index_size], features[self._index_size :]
+        known, wanted = self._labels[: self._index_size], self._labels[self._index_size :]
+        answers = weighted_knn(index, known, queries, self._spec.k, self._spec.temperature)
+        return {probe_name(self._spec): Reading.accuracy(answers == wanted)}
+
+
+def split_index_queries(
+    labels: NDArray[np.int64], index: int, queries: int, where: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the index and of the queries, class after class, by a fixed permutation of each class.
+
+    Raises:
+        UserError: If a class has fewer than ``index + 1`` images.
+    """
+    parts: tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]] = ([], [])
+    for label in np.unique(labels):
+        rows = stable_random(0, "knn probe", int(label)).permutation(np.flatnonzero(labels == label))
+        if len(rows) <= index:
+            raise UserError(f"probe set '{where}': a class has {len(rows)} images, but the index takes {index}")
+        parts[0].append(rows[:index])
+        parts[1].append(rows[index : index + queries])
+    return np.concatenate(parts[0]), np.concatenate(parts[1])
+
+
+def predict_rows(learner: Learner, rows: NDArray[np.int64]) -> Tensor:
+    """The method's logits ``[len(rows), seen classes]`` for rows of the stream's table, on the CPU, in eval mode."""
+    if learner.frozen:
+        learner.features_of(rows)
+    loader = BatchLoader(learner.scenario.table, learner.scenario.labels, rows, BATCH, with_images=not learner.frozen)
+    device = next(learner.backbone.parameters()).device
+    was_training = learner.training
+    learner.eval()
+    answers = []
+    with torch.no_grad(), learner.autocast():
+        for batch in loader:
+            batch = batch.to(device)
+            if batch.images is not None:
+                batch = batch.with_images(learner.backbone.normalise(batch.images))
+            answers.append(learner.predict_logits(batch).cpu())
+    learner.train(was_training)
+    return torch.cat(answers)
+
+
+class LeftOutDomains:
+    """Accuracy on the test images of the domains that no task trains on."""
+
+    def __init__(self, spec: LeftOutProbe) -> None:
+        """Keep the name."""
+        self._name = probe_name(spec)
+
+    def __call__(self, learner: Learner) -> dict[str, Reading]:
+        """Read the accuracy.
+
+        Raises:
+            UserError: If the stream trains on all domains.
+        """
+        scenario = learner.scenario
+        table = scenario.table
+        trained = np.unique(np.concatenate([table.domains[task.train] for task in scenario.tasks]))
+        rows = np.flatnonzero(table.is_test & ~np.isin(table.domains, trained))
+        if not len(rows):
+            raise UserError(
+                "probe left_out_domains: the stream trains on every domain; leave one out by scenario.tasks"
+            )
+        labels = torch.from_numpy(scenario.labels[rows])
+        return {self._name: Reading.accuracy(predict_rows(learner, rows).argmax(dim=1) == labels)}
+
+
+class Calibration:
+    """Expected calibration error (Guo et al., ICML 2017, equation 3) on the test images of the classes seen."""
+
+    def __init__(self, spec: CalibrationProbe) -> None:
+        """Keep name and bins."""
+        self._name, self._bins = probe_name(spec), spec.bins
+
+    def __call__(self, learner: Learner) -> dict[str, Reading]:
+        """Read the error, in [0, 1]."""
+        scenario = learner.scenario
+        tests = np.unique(np.concatenate([part.test for part in scenario.parts]))
+        rows = tests[scenario.labels[tests] < learner.head.classes]
+        confidence, answers = predict_rows(learner, rows).float().softmax(dim=1).max(dim=1)
+        right = answers == torch.from_numpy(scenario.labels[rows])
+        error = float(binary_calibration_error(confidence, right.int(), n_bins=self._bins))
+        return {self._name: Reading(error, False)}

@@ -1,0 +1,90 @@
+"""What a benchmark says about its probes: one line each. Needs no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Probe(BaseModel):
+    """What every probe has.
+
+    Attributes:
+        name: What records and tables call it; the kind by default.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str | None = Field(default=None, pattern=r"^\w[\w-]*$")
+
+
+class HeadProbe(_Probe):
+    """Accuracy of the original, pre-trained head on the current features, and how far its answers have moved.
+
+    Attributes:
+        path: Folder of the probe set, absolute or below the data root: ``CLASS/*.webp``, and ``classes.txt`` with the
+            folders in the order of the head's outputs (else they are in sorted order).
+        images_per_class: At most so many images of each class.
+    """
+
+    kind: Literal["head"] = "head"
+    path: str
+    images_per_class: int | None = Field(default=None, ge=1)
+
+
+class KnnProbe(_Probe):
+    """Weighted k-nearest-neighbour accuracy of the current features in the domain of the pre-training.
+
+    Attributes:
+        path: Folder ``CLASS/*``, absolute or below the data root.
+        index: Images of each class that neighbours are looked for among.
+        queries: Further images of each class that are classified.
+        k: Neighbours.
+        temperature: Of the weights exp(cosine / temperature).
+    """
+
+    kind: Literal["knn"] = "knn"
+    path: str
+    index: int = Field(default=40, ge=1)
+    queries: int = Field(default=10, ge=1)
+    k: int = Field(default=20, ge=1)
+    temperature: float = Field(default=0.07, gt=0)
+
+
+class LeftOutProbe(_Probe):
+    """Accuracy of the stream's own predictions on the domains of the data set that no task trains on."""
+
+    kind: Literal["left_out_domains"] = "left_out_domains"
+
+
+class CalibrationProbe(_Probe):
+    """Expected calibration error of the stream's own predictions on the test images of the classes seen.
+
+    Attributes:
+        bins: Bins of equal width.
+    """
+
+    kind: Literal["calibration"] = "calibration"
+    bins: int = Field(default=15, ge=1)
+
+
+AnyProbe = HeadProbe | KnnProbe | LeftOutProbe | CalibrationProbe
+ProbeSpec = Annotated[AnyProbe, Field(discriminator="kind")]
+
+
+def check_names(specs: tuple[AnyProbe, ...]) -> tuple[AnyProbe, ...]:
+    """Check that no two probes have one name.
+
+    Raises:
+        ValueError: If two have.
+    """
+    names = [probe_name(spec) for spec in specs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two probes are called '{name}': give one of them another name")
+    return specs
+
+
+def probe_name(spec: AnyProbe) -> str:
+    """What records and tables call a probe."""
+    return spec.name or spec.kind

@@ -1,0 +1,97 @@
+"""Streams that share out the classes among tasks."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsuite.data.table import ImageTable
+from clsuite.errors import UserError
+from clsuite.scenarios.assemble import Named, Parts, Source, assemble, join_names
+from clsuite.scenarios.order import find_order
+from clsuite.scenarios.scenario import Rows, Scenario
+from clsuite.scenarios.spec import ByClass
+
+
+class Groups(NamedTuple):
+    """Classes shared out.
+
+    Attributes:
+        order: Indices into the table's classes, in the order of the stream.
+        sizes: Number of classes of each group, in that order.
+    """
+
+    order: NDArray[np.int64]
+    sizes: list[int]
+
+    def named_parts(self, table: ImageTable, parts: Parts) -> list[Named]:
+        """Name and rows of each group."""
+        position, ends = np.argsort(self.order)[table.labels], np.cumsum(self.sizes)
+        named = []
+        for size, end in zip(self.sizes, ends, strict=True):
+            member = (position >= end - size) & (position < end)
+            name = join_names(table.classes[i] for i in self.order[end - size : end])
+            named.append((name, Parts(*(rows[member[rows]] for rows in parts))))
+        return named
+
+
+def group_classes(source: Source, spec: ByClass) -> Groups:
+    """Order and sizes as the specification says.
+
+    Raises:
+        UserError: If the classes cannot be shared out that way.
+    """
+    count = len(source.table.classes)
+    order = find_order("class", source.table.classes, spec.order, source.order_seed)
+    sizes = split_sizes(count, spec.split) if spec.split else class_sizes(count, spec.tasks or count, spec.first_task)
+    return Groups(order, sizes)
+
+
+def build_by_class(kind: str, source: Source, spec: ByClass, rows: Rows | None = None) -> Scenario:
+    """A stream with new classes in each task; `rows` are the training rows where not all are taken."""
+    groups = group_classes(source, spec)
+    return assemble(kind, source.table, groups.order, groups.named_parts(source.table, source.parts(rows)))
+
+
+def class_sizes(classes: int, tasks: int, first_task: int | None = None) -> list[int]:
+    """Number of classes of each task.
+
+    Without `first_task` the classes are shared as evenly as possible; with it, the others share the rest. Where the
+    division leaves a rest, the earlier tasks get one class more.
+
+    Raises:
+        UserError: If a task would be without classes.
+    """
+    if tasks > classes:
+        raise UserError(
+            f"scenario.tasks is {tasks}, but the data set has only {classes} classes: ask for at most {classes}"
+        )
+    if first_task is None:
+        return [len(part) for part in np.array_split(np.arange(classes), tasks)]
+    rest = classes - first_task
+    if rest < tasks - 1 or (tasks == 1 and rest):
+        raise UserError(
+            f"scenario.first_task takes {first_task} of {classes} classes; "
+            f"{max(rest, 0)} cannot fill {tasks - 1} more tasks"
+        )
+    if tasks == 1:
+        return [first_task]
+    return [first_task, *(len(part) for part in np.array_split(np.arange(rest), tasks - 1))]
+
+
+def split_sizes(classes: int, split: str) -> list[int]:
+    """Number of classes of each task of ``B50-inc5``: 50, then 5 in each; the last takes what is left, as in PILOT.
+
+    Raises:
+        UserError: If the first task takes more classes than there are.
+    """
+    found = re.fullmatch(r"B(\d+)-inc(\d+)", split)
+    assert found is not None
+    base, step = int(found[1]), int(found[2])
+    if max(base, 1) > classes:
+        raise UserError(f"scenario.split is {split}, but the data set has only {classes} classes")
+    starts = [*([0] if base else []), *range(base, classes, step)]
+    return [int(size) for size in np.diff([*starts, classes])]

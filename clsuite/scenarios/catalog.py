@@ -1,0 +1,29 @@
+"""The kinds of stream: one line each for people, and what holds for them. Needs no torch."""
+
+from __future__ import annotations
+
+from clsuite.errors import UserError
+
+KINDS: dict[str, str] = {
+    "class_incremental": "new classes in each task: {tasks: 10}, or B50-inc5 for 50 classes and then 5 in each task",
+    "task_incremental": "the same, and the task is known at test time (headline figures are task-aware)",
+    "domain_incremental": "the same classes in a new domain in each task",
+    "cross_domain": "one data set after another; with dataset {name: sequence, parts: [...]} or {name: mtil}",
+    "recurring": "tasks come back, with a probability that falls as a power of the time since they were last seen",
+    "long_tailed": "class-incremental with exponentially unbalanced classes, ordered or shuffled",
+    "blurry": "Si-blurry: some classes are disjoint, of the others a share is scattered over all tasks; single pass",
+    "online": "class-incremental in a single pass: one epoch, each image once",
+    "avalanche": "a benchmark that a Python file makes with Avalanche: {path: my_stream.py}",
+}
+SINGLE_PASS = ("blurry", "online")
+"""Kinds of stream whose images pass once."""
+
+
+def check_single_pass(kind: str, epochs: int) -> None:
+    """Check that a stream that passes once is not trained on for several epochs.
+
+    Raises:
+        UserError: If it would be.
+    """
+    if kind in SINGLE_PASS and epochs != 1:
+        raise UserError(f"training.epochs is {epochs}, but a stream of kind '{kind}' passes once: set it to 1")

@@ -1,0 +1,80 @@
+"""GDumb: greedy sampler and dumb learner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity
+from clsuite.learner.learner import Learner
+from clsuite.learner.reset import PretrainedState
+from clsuite.plugin import Plugin, Traits
+from clsuite.scenarios import Scenario, Task
+
+
+class GDumb(Plugin):
+    """Keeps a class-balanced buffer and trains on it alone, from the pre-trained weights, whenever a task has come.
+
+    Prabhu et al., "GDumb: a simple approach that questions our progress in continual learning" (ECCV 2020),
+    algorithms 1 (greedy balancing sampler) and 2 (dumb learner). The paper starts from random weights; here the start
+    is the run's pre-trained backbone, as for every method.
+
+    Args:
+        capacity: Exemplars kept; null where `capacity_bytes` is given.
+        capacity_bytes: Bytes kept instead.
+    """
+
+    traits = Traits(
+        stores=("exemplars",),
+        forbids={
+            "all data": "both choose what the model is trained on anew",
+            "exemplars": "gdumb trains on its own exemplars alone",
+            "importances": "gdumb starts from the pre-trained weights at each task: there is nothing to keep",
+            "logits": "gdumb starts from the pre-trained weights at each task: there is nothing to keep",
+        },
+        paper="Prabhu, ECCV 2020 (GDumb)",
+    )
+
+    def __init__(self, capacity: int | None = 500, capacity_bytes: int | None = None) -> None:
+        super().__init__()
+        exemplar_capacity(capacity, capacity_bytes, 1)
+        self._capacity, self._capacity_bytes = capacity, capacity_bytes
+        self.buffer = ExemplarBuffer(0, "class_balanced")
+
+    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
+        """Make the buffer."""
+        size = int(np.prod(scenario.table.images.shape[1:])) + 8
+        self.buffer = ExemplarBuffer(exemplar_capacity(self._capacity, self._capacity_bytes, size), "class_balanced")
+
+    def restore(self, learner: Learner, tasks: int) -> None:
+        """Keep the pre-trained weights: those of the interrupted run are loaded afterwards."""
+        self._initial = PretrainedState(learner)
+
+    def on_task_start(self, learner: Learner, task: Task) -> None:
+        """Sample the task (algorithm 1) and go back to the pre-trained weights."""
+        draws = torch.Generator().manual_seed(learner.generator("gdumb").initial_seed())
+        rows = torch.from_numpy(task.train)
+        self.buffer.offer(learner.images_of(task.train), learner.labels_of(task.train).cpu(), rows, draws)
+        if task.index == 0:
+            self._initial = PretrainedState(learner)
+        else:
+            self._initial.put_back(learner)
+
+    def training_rows(self, learner: Learner, task: Task, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of the exemplars (algorithm 2)."""
+        return self.buffer.rows.numpy()
+
+    def stored_bytes(self) -> dict[str, int]:
+        """The exemplars."""
+        return {"exemplars": self.buffer.bytes}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The buffer."""
+        return self.buffer.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The buffer."""
+        self.buffer.load_state_dict(state_dict)

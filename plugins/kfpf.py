@@ -1,0 +1,132 @@
+"""Periodic forgetting prioritised finetuning (k-FPF)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity
+from clsuite.errors import UserError
+from clsuite.learner.learner import Learner, Step
+from clsuite.learner.rehearsal import select_parameters, tune_on_exemplars
+from clsuite.plugin import Plugin, Traits
+from clsuite.scenarios import Scenario, Task
+
+
+class KFPF(Plugin):
+    """Plain training without replay at each step; now and then the task-sensitive modules are fine-tuned on the buffer.
+
+    Zhao et al., "Does continual learning equally forget all parameters?" (ICML 2023), algorithm 2: k times, at even
+    distances of the stream and whatever the tasks' boundaries, the most sensitive modules are fine-tuned on exemplars.
+    With ``alpha`` the fine-tuning also matches the logits that were stored with the exemplars (k-FPF + KD). Samples are
+    offered to the reservoir at their first step of a task, once.
+
+    The paper counts k over the whole stream. A stream loop does not know how long later tasks will be in steps; with
+    equal tasks, k times in all are ``per_task`` times in each.
+
+    Args:
+        capacity: Exemplars kept; null where `capacity_bytes` is given.
+        capacity_bytes: Bytes kept instead.
+        per_task: Times of fine-tuning in each task, evenly spaced, the last at its end.
+        modules: As of ``fpf``.
+        steps: SGD steps each time.
+        lr: Learning rate at the start of each time; falls to zero by a cosine.
+        momentum: Of SGD in fine-tuning.
+        batch_size: Exemplars a step.
+        alpha: Weight of the mean squared error of the stored logits; 0 is k-FPF without distillation.
+    """
+
+    traits = Traits(
+        stores=("exemplars", "logits"),
+        forbids={"all data": "joint training has nothing to mend", "exemplars": "k-FPF stands in for replay"},
+        paper="Zhao, ICML 2023 (k-FPF)",
+    )
+
+    def __init__(
+        self,
+        capacity: int | None = 200,
+        capacity_bytes: int | None = None,
+        per_task: int = 1,
+        modules: str = "norm+head",
+        steps: int = 100,
+        lr: float = 0.01,
+        momentum: float = 0.9,
+        batch_size: int = 32,
+        alpha: float = 0.0,
+    ) -> None:
+        super().__init__()
+        exemplar_capacity(capacity, capacity_bytes, 1)
+        if min(per_task, steps, batch_size) < 1 or alpha < 0:
+            raise UserError("kfpf: per_task, steps and batch_size must each be at least 1, and alpha not negative")
+        self._capacity, self._capacity_bytes = capacity, capacity_bytes
+        self.per_task, self.modules, self.alpha = per_task, modules, alpha
+        self._tuning = {"steps": steps, "lr": lr, "momentum": momentum, "batch_size": batch_size}
+        self.buffer = ExemplarBuffer(0, "reservoir")
+
+    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
+        """Make the buffer."""
+        select_parameters(learner, self.modules)
+        size = int(np.prod(scenario.table.images.shape[1:])) + 8 + (4 * len(scenario.classes) if self.alpha else 0)
+        self.buffer = ExemplarBuffer(exemplar_capacity(self._capacity, self._capacity_bytes, size), "reservoir")
+
+    def on_task_start(self, learner: Learner, task: Task) -> None:
+        """Begin the task's own draws; none of its samples has been offered."""
+        self._draws = torch.Generator().manual_seed(learner.generator("kfpf").initial_seed())
+        self._offered = torch.zeros(len(learner.scenario.table), dtype=torch.bool)
+
+    def loss(self, learner: Learner, step: Step) -> Tensor | None:
+        """Add nothing; offer the batch's new samples to the buffer."""
+        rows = step.batch.rows.cpu()
+        new = ~self._offered[rows]
+        rows = rows[new]
+        if len(rows):
+            self._offered[rows] = True
+            logits = self._answers(learner, step, new) if self.alpha else None
+            labels = step.batch.labels.cpu()[new]
+            self.buffer.offer(learner.images_of(rows.numpy()), labels, rows, self._draws, logits=logits)
+        return None
+
+    @staticmethod
+    def _answers(learner: Learner, step: Step, new: Tensor) -> Tensor:
+        logits = torch.full((int(new.sum()), len(learner.scenario.classes)), float("nan"))
+        logits[:, : step.logits.shape[1]] = step.logits.detach()[new.to(step.logits.device)].float().cpu()
+        return logits
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Fine-tune where one of the k points is reached."""
+        assert isinstance(pl_module, Learner)
+        steps = int(trainer.estimated_stepping_batches)
+        done = trainer.global_step * self.per_task // steps
+        if done > (trainer.global_step - 1) * self.per_task // steps:
+            tune_on_exemplars(
+                pl_module,
+                select_parameters(pl_module, self.modules),
+                self.buffer,
+                generator=self._draws,
+                extra=self._distil if self.alpha else None,
+                **self._tuning,  # type: ignore[arg-type]
+            )
+
+    def _distil(self, step: Step, chosen: Tensor) -> Tensor:
+        stored = self.buffer.logits[chosen][:, : step.logits.shape[1]].to(step.logits.device)
+        known = ~stored.isnan()
+        return self.alpha * F.mse_loss(step.logits.float()[known], stored[known])
+
+    def stored_bytes(self) -> dict[str, int]:
+        """Exemplars, and their logits where they are matched."""
+        return {"exemplars": self.buffer.bytes, "logits": self.buffer.logit_bytes}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The buffer."""
+        return self.buffer.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The buffer."""
+        self.buffer.load_state_dict(state_dict)

@@ -1,0 +1,79 @@
+"""Momentum weight interpolation: a slow copy of the model is what is used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from clsuite.errors import UserError
+from clsuite.learner.aside import SetAside
+from clsuite.learner.learner import Learner
+from clsuite.plugin import Plugin, Traits
+from clsuite.scenarios import Task
+
+
+class Momentum(Plugin):
+    """A slow copy of the weights follows the trained ones and stands in for them in every evaluation.
+
+    Stojanovski et al., "Momentum-based weight interpolation of strong zero-shot models for continual learning" (2022),
+    equation 2: ``slow <- tau * slow + (1 - tau) * fast`` after each step. It needs no memory of data and goes with
+    any method that trains by gradient.
+
+    Args:
+        tau: Decay per step. A short stream hardly moves a copy with 0.999: for the same share of a stream of n steps
+            instead of N, take ``tau ** (N / n)``.
+    """
+
+    traits = Traits(
+        stores=("weights",),
+        forbids={"all data": "joint training starts anew at each task: there is nothing to average"},
+        paper="Stojanovski, 2022 (momentum interpolation)",
+    )
+
+    def __init__(self, tau: float = 0.999) -> None:
+        super().__init__()
+        if not 0 <= tau < 1:
+            raise UserError(f"momentum: tau is {tau}, but must be at least 0 and less than 1")
+        self.tau = tau
+        self._slow: dict[str, Tensor] = {}
+        self._aside = SetAside()
+
+    def on_task_start(self, learner: Learner, task: Task) -> None:
+        """Follow what is trained; new parameters are followed from their first values."""
+        trained = {name: value for name, value in learner.named_parameters() if value.requires_grad}
+        self._slow = {
+            name: self._slow[name].to(value.device) if name in self._slow else value.detach().clone()
+            for name, value in trained.items()
+        }
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the copy (equation 2)."""
+        parameters = dict(pl_module.named_parameters())
+        for name, slow in self._slow.items():
+            slow.lerp_(parameters[name], 1 - self.tau)
+
+    def on_task_end(self, learner: Learner, task: Task) -> None:
+        """Put the copy in place for the evaluation."""
+        self._aside.replace(learner, self._slow)
+
+    def before_next_task(self, learner: Learner, task: Task) -> None:
+        """Train on from the fast weights."""
+        self._aside.take_back(learner)
+
+    def stored_bytes(self) -> dict[str, int]:
+        """The slow copy."""
+        return {"weights": sum(value.numel() * value.element_size() for value in self._slow.values())}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The slow copy."""
+        return dict(self._slow)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The slow copy."""
+        self._slow = dict(state_dict)

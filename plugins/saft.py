@@ -1,0 +1,127 @@
+"""Sparse adaptation for fine-tuning (SAFT)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsuite.data.batch import BatchLoader
+from clsuite.errors import UserError
+from clsuite.learner.learner import Learner
+from clsuite.learner.warmup import warm_up_head
+from clsuite.plugin import Plugin, Traits
+from clsuite.scenarios import Task
+
+
+class SAFT(Plugin):
+    """Fine-tunes only those weights of the backbone whose gradient is largest at its start.
+
+    Nguyen et al., "SAFT: towards out-of-distribution generalization in fine-tuning" (ECCV 2024), section 3: every
+    weight is scored by the magnitude of its mean gradient over the training images (not by the mean magnitude); the
+    largest share of all weights of the backbone, by one threshold, is trained, and the rest is put back after each
+    step, as weight decay and momentum move weights that have no gradient. The head is trained whole.
+
+    The paper scores CLIP with its zero-shot head. A new linear head's gradients say nothing, so it is trained on
+    frozen features first (`head_epochs`).
+
+    Args:
+        share: Share of the backbone's weights that is trained (paper: 0.001).
+        rescore: ``once`` (at the first task) or ``task`` (at each task, at the weights of that moment).
+        head_epochs: Epochs of training the new part of the head on frozen features before weights are scored.
+        head_lr: Learning rate (Adam) of that.
+    """
+
+    traits = Traits(
+        stores=("masks",),
+        refuses={
+            "online": "it scores the weights on the task's images before training, but the stream passes once",
+            "blurry": "it scores the weights on the task's images before training, but the stream passes once",
+        },
+        forbids={"all data": "joint training goes back to the pre-trained weights at each task"},
+        paper="Nguyen, ECCV 2024 (SAFT)",
+    )
+
+    def __init__(
+        self,
+        share: float = 0.001,
+        rescore: Literal["once", "task"] = "once",
+        head_epochs: int = 5,
+        head_lr: float = 0.01,
+    ) -> None:
+        super().__init__()
+        if not 0 < share <= 1:
+            raise UserError(f"saft: share is {share}, but must be more than 0 and at most 1")
+        self.share, self.rescore, self.head_epochs, self.head_lr = share, rescore, head_epochs, head_lr
+        self._masks: dict[str, Tensor] = {}
+        self._start: dict[str, Tensor] = {}
+
+    def on_task_start(self, learner: Learner, task: Task) -> None:
+        """Warm the new part of the head up, score the weights and keep what must not move."""
+        if learner.scenario.seen_classes(task.index + 1) > learner.scenario.seen_classes(task.index):
+            generator = torch.Generator().manual_seed(learner.generator("saft").initial_seed())
+            features = learner.features_of(task.train)
+            warm_up_head(learner, task, features, epochs=self.head_epochs, lr=self.head_lr, generator=generator)
+        if not self._masks or self.rescore == "task":
+            self._masks = top_share(self._scores(learner, task), self.share)
+        device = next(learner.backbone.parameters()).device
+        self._masks = {name: mask.to(device) for name, mask in self._masks.items()}
+        self._start = {name: value.detach().clone() for name, value in learner.backbone.named_parameters()}
+
+    def _scores(self, learner: Learner, task: Task) -> dict[str, Tensor]:
+        """Magnitude of the mean gradient of the cross-entropy over the task's un-augmented training images."""
+        parameters = {name: value for name, value in learner.backbone.named_parameters() if value.requires_grad}
+        sums = [torch.zeros_like(value) for value in parameters.values()]
+        loader = BatchLoader(learner.scenario.table, learner.scenario.labels, task.train, learner.options.batch_size)
+        was_training = learner.training
+        learner.eval()
+        for batch in loader:
+            batch = batch.to(sums[0].device)
+            assert batch.images is not None
+            with learner.autocast():
+                logits = learner.head(learner.backbone(learner.backbone.normalise(batch.images)))
+            loss = F.cross_entropy(logits.float(), batch.labels, reduction="sum")
+            gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+            for total, gradient in zip(sums, gradients, strict=True):
+                if gradient is not None:
+                    total += gradient
+        learner.train(was_training)
+        return {name: total.abs() for name, total in zip(parameters, sums, strict=True)}
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Put back what was not chosen."""
+        assert isinstance(pl_module, Learner)
+        for name, value in pl_module.backbone.named_parameters():
+            if name in self._masks:
+                torch.where(self._masks[name], value, self._start[name], out=value.data)
+
+    def on_task_end(self, learner: Learner, task: Task) -> None:
+        """Let the copy of the weights go."""
+        self._start = {}
+
+    def stored_bytes(self) -> dict[str, int]:
+        """The masks, a bit for each weight."""
+        return {"masks": sum(-(-mask.numel() // 8) for mask in self._masks.values())}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The masks."""
+        return dict(self._masks)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The masks."""
+        self._masks = dict(state_dict)
+
+
+def top_share(scores: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Masks of the largest share of all entries of all tensors, exactly ``round(share * entries)`` (at least one)."""
+    flat = torch.cat([score.flatten() for score in scores.values()])
+    chosen = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
+    chosen[torch.topk(flat, max(1, round(share * len(flat)))).indices] = True
+    parts = chosen.split([score.numel() for score in scores.values()])
+    return {name: part.view_as(scores[name]) for name, part in zip(scores, parts, strict=True)}

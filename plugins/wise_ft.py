@@ -1,0 +1,65 @@
+"""Interpolation of weights before and after a task (WiSE-FT)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from clsuite.errors import UserError
+from clsuite.learner.learner import Learner
+from clsuite.plugin import Plugin, Traits
+from clsuite.scenarios import Scenario, Task
+
+
+class WiSEFT(Plugin):
+    """After each task the backbone becomes a mean of its weights before and after.
+
+    Wortsman et al., "Robust fine-tuning of zero-shot models" (CVPR 2022), equation 1:
+    ``(1 - alpha) * theta_0 + alpha * theta_1``. The stream goes on from the mean. The head keeps its trained weights,
+    as new classes have none before.
+
+    Args:
+        alpha: Share of the trained weights (paper: 0.5 where it is not tuned).
+        anchor: theta_0: ``previous`` (the weights at the task's start, as in ZSCL's comparison) or ``pretrained``.
+    """
+
+    traits = Traits(
+        stores=("weights",),
+        forbids={"all data": "joint training starts from the pre-trained weights at each task"},
+        paper="Wortsman, CVPR 2022 (WiSE-FT)",
+    )
+
+    def __init__(self, alpha: float = 0.5, anchor: Literal["previous", "pretrained"] = "previous") -> None:
+        super().__init__()
+        if not 0 <= alpha <= 1:
+            raise UserError(f"wise_ft: alpha is {alpha}, but must be between 0 and 1")
+        self.alpha, self.anchor = alpha, anchor
+        self._before: dict[str, Tensor] = {}
+
+    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
+        """Keep the pre-trained weights."""
+        self._keep(learner)
+
+    def on_task_start(self, learner: Learner, task: Task) -> None:
+        """Keep the weights before the task."""
+        if self.anchor == "previous":
+            self._keep(learner)
+
+    def _keep(self, learner: Learner) -> None:
+        self._before = {name: value.detach().clone() for name, value in learner.backbone.named_parameters()}
+
+    @torch.no_grad()
+    def on_task_end(self, learner: Learner, task: Task) -> None:
+        """Interpolate (equation 1)."""
+        for name, value in learner.backbone.named_parameters():
+            value.copy_(torch.lerp(self._before[name].to(value.device), value, self.alpha))
+
+    def stored_bytes(self) -> dict[str, int]:
+        """The weights before."""
+        return {"weights": sum(value.numel() * value.element_size() for value in self._before.values())}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the weights before are the pre-trained ones, or those that the next task starts with."""
+        return {}
