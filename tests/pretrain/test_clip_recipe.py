@@ -69,7 +69,7 @@ def quiet(line: str) -> None:
 
 @pytest.mark.parametrize("lock", [True, False])
 def test_a_recipe_end_to_end(root: Path, lock: bool) -> None:
-    spec = recipe(lock=lock, epochs=12 if lock else 2)
+    spec = recipe(lock=lock, epochs=12 if lock else 6, lr=1e-3 if lock else 1e-4)
     card = pretrain_clip(spec, root, root / "out", quiet)
     assert json.loads((root / "out" / "small.json").read_text()) == json.loads(json.dumps(card))
     ours = BackboneSpec(name=spec.model, weights="small.safetensors", image_size=32)
@@ -155,7 +155,8 @@ def test_real_image_tower_learns_names(real_data: Path, tmp_path: Path) -> None:
         (tmp_path / "few" / folder.name).symlink_to(folder)
     (tmp_path / "few" / "words.txt").symlink_to(source / "words.txt")
     tower = real_data / "vit_tiny_patch16_224.augreg_in21k_ft_in1k.safetensors"
-    spec = recipe(image_tower=str(tower), images="few", image_size=64, probes={}, epochs=20, batch_size=64)
+    spec = recipe(image_tower=str(tower), images="few", held_out_images=10, image_size=96, probes={}, batch_size=32)
     figures = pretrain_clip(spec, tmp_path, tmp_path / "out", quiet)["zero_shot"]["held_out_images"]
     assert figures["classes"] == 10
-    assert figures["accuracy"] > 0.4
+    assert figures["images"] == 100
+    assert figures["accuracy"] > 0.5
