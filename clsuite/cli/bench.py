@@ -14,7 +14,7 @@ from clsuite.cli.progress import BenchProgress
 from clsuite.errors import AbsentError, UserError
 from clsuite.records import read_record
 from clsuite.report.summary import columns_of, summarise
-from clsuite.report.table import probes_table, results_table
+from clsuite.report.table import probes_table, results_table, within_task_table
 from clsuite.runner.bench import Standing, run_missing, take_stock
 from clsuite.runner.plan import RunOptions, RunPlan, make_plan, outline
 from clsuite.runner.slots import count_cores, count_gpus, device_slots
@@ -38,6 +38,7 @@ class BenchCall:
     save_model: bool
     dry_run: bool
     force: bool
+    eval_every: int | None = None
 
 
 def run_bench(call: BenchCall) -> int:
@@ -88,6 +89,7 @@ def _options(call: BenchCall) -> RunOptions:
         limit_tasks=call.limit_tasks,
         device=call.device,
         save_model=call.save_model,
+        eval_every=call.eval_every,
     )
 
 
@@ -96,6 +98,7 @@ def _check_numbers(call: BenchCall) -> None:
         ("--limit-tasks", call.limit_tasks),
         ("--epochs", call.training.get("epochs")),
         ("--jobs", call.jobs),
+        ("--eval-every", call.eval_every),
     ):
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}, but must be at least 1")
@@ -126,9 +129,10 @@ def _report(console: Console, warnings: Console, spec: BenchmarkSpec, out: Path,
         files = write_report(out / spec.name, spec.title or spec.name, finished)
         rows = summarise(list(finished.values()))
         console.print(results_table(rows, spec.title or spec.name))
-        probes = probes_table(rows, columns_of(list(finished.values())))
-        if probes is not None:
-            console.print(probes)
+        columns = columns_of(list(finished.values()))
+        for table in (probes_table(rows, columns), within_task_table(rows, columns)):
+            if table is not None:
+                console.print(table)
         console.print(f"records, matrices and plots: {out / spec.name} ({', '.join(file.name for file in files)})")
     for path, record in records.items():
         if record.status != "done":

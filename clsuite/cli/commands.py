@@ -40,6 +40,7 @@ def _bench_arguments(parser: ArgumentParser) -> None:
     add("--precision", type=Precision, help="auto is bf16 where the hardware has it natively, else 32")
     add("--epochs", type=int, help="epochs per task in place of the benchmark's")
     add("--limit-tasks", type=int, help="learn only the first tasks of the stream")
+    add("--eval-every", type=int, help="evaluate within tasks too, after each so many steps, on a part of the tests")
     add("--jobs", type=int, help="runs at a time; by default as many as the cores carry")
     add("--timeout", type=float, help="seconds after which a run is ended")
     add("--save-model", action="store_true", help="keep each trained model beside its record")
@@ -66,6 +67,7 @@ def _bench(given: Namespace) -> int:
             save_model=given.save_model,
             dry_run=given.dry_run,
             force=given.force,
+            eval_every=given.eval_every,
         )
     )
 

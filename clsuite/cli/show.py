@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from clsuite.cli.console import make_console
-from clsuite.metrics import METRICS, compute_all
-from clsuite.records import CountsEntry, RunRecord, read_record
+from clsuite.metrics import METRICS, WITHIN_TASK, compute_all
+from clsuite.records import CountsEntry, RunRecord, WithinTaskEntry, read_record
 from clsuite.report.table import short_number
 
 
@@ -37,6 +37,8 @@ def print_record(path: Path) -> None:
     if record.counts is not None:
         console.print(_matrix(record, record.counts))
         console.print(_metrics(record.counts))
+    if record.within_task is not None:
+        console.print(_within_task(record.within_task))
     if record.cost is not None:
         cost = record.cost
         stored = ", ".join(f"{kind} {short_number(size)}B" for kind, size in cost.stored_bytes.items()) or "nothing"
@@ -73,5 +75,19 @@ def _metrics(counts: CountsEntry) -> Table:
     values = [compute_all(counts.of("class_incremental")), compute_all(counts.of("task_aware"))]
     for name, metric in METRICS.items():
         cells = ["-" if math.isnan(value[name]) else f"{100 * value[name]:.2f}" for value in values]
+        table.add_row(name, escape(metric.formula), metric.source, *cells)
+    return table
+
+
+def _within_task(entry: WithinTaskEntry) -> Table:
+    table = Table(title=f"within tasks, on {sum(entry.n)} test images; accuracies in %")
+    for heading in ("metric", "formula", "source"):
+        table.add_column(heading)
+    for heading in ("class-incremental", "task-aware"):
+        table.add_column(heading, justify="right")
+    curves = [entry.of("class_incremental"), entry.of("task_aware")]
+    for name, metric in WITHIN_TASK.items():
+        values = [(100 if metric.share else 1) * metric.compute(curve) for curve in curves]
+        cells = ["-" if math.isnan(value) else f"{value:.2f}" for value in values]
         table.add_row(name, escape(metric.formula), metric.source, *cells)
     return table

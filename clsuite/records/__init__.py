@@ -4,11 +4,13 @@ from clsuite.records.record import (
     SCHEMA_VERSION,
     CostEntry,
     CountsEntry,
+    CurveEntry,
     PluginEntry,
     ProbeEntry,
     RunRecord,
     ScenarioEntry,
     TaskEntry,
+    WithinTaskEntry,
 )
 from clsuite.records.rescore import rescore
 from clsuite.records.store import (
@@ -24,12 +26,14 @@ __all__ = [
     "SCHEMA_VERSION",
     "CostEntry",
     "CountsEntry",
+    "CurveEntry",
     "PluginEntry",
     "ProbeEntry",
     "RecordError",
     "RunRecord",
     "ScenarioEntry",
     "TaskEntry",
+    "WithinTaskEntry",
     "atomic_path",
     "read_predictions",
     "read_record",

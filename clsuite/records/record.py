@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from clsuite.metrics import Counts
+from clsuite.metrics import Counts, Curves
 from clsuite.records.canonical import sha256_of
 
 SCHEMA_VERSION = 1
@@ -125,12 +125,54 @@ class ProbeEntry(_Model):
     n: int | None = None
 
 
+class CurveEntry(_Model):
+    """Right answers while one task is learned, on the subset of `WithinTaskEntry`.
+
+    Attributes:
+        steps: Optimiser steps of the task before each evaluation; the last is after the task.
+        class_incremental: ``[evaluations, C]``; 0 for parts that are not learned up to this task.
+        task_aware: The same with only the classes of the sample's part competing.
+    """
+
+    steps: list[int]
+    class_incremental: list[list[int]]
+    task_aware: list[list[int]]
+
+
+class WithinTaskEntry(_Model):
+    """The accuracy within tasks, on a fixed subset of the test images.
+
+    Attributes:
+        every: Steps between two regular evaluations.
+        n: Images of each evaluation part, ``[C]``.
+        learned: Task after which each part is first learned, ``[C]``.
+        tasks: The curve of each task.
+    """
+
+    every: int
+    n: list[int]
+    learned: list[int]
+    tasks: list[CurveEntry]
+
+    @model_validator(mode="after")
+    def _shapes(self) -> WithinTaskEntry:
+        self.of("class_incremental")
+        self.of("task_aware")
+        return self
+
+    def of(self, protocol: Protocol) -> Curves:
+        """The curves of one protocol."""
+        counts = [getattr(curve, protocol) for curve in self.tasks]
+        return Curves.of([curve.steps for curve in self.tasks], counts, self.n, self.learned, self.every)
+
+
 class RunRecord(_Model):
     """One run: one method on one stream with one seed.
 
     Attributes:
         config: The resolved configuration (data, scenario, backbone with the sha256 of its weights, training).
         key: sha256 over configuration, plugins, seed and the scenario's fingerprint; see `RunRecord.make_key`.
+        within_task: The accuracy within tasks, where the benchmark asks for it; absent from the file where it does not.
         environment: Library versions, processor, precision, threads, git commit; no host names, no paths.
         error: The traceback or reason where the status is not ``done``.
         predictions: Name of the file beside the record that holds the predictions.
@@ -147,6 +189,7 @@ class RunRecord(_Model):
     scenario: ScenarioEntry
     counts: CountsEntry | None = None
     probes: list[ProbeEntry] = Field(default_factory=list)
+    within_task: WithinTaskEntry | None = None
     tasks: list[TaskEntry] = Field(default_factory=list)
     cost: CostEntry | None = None
     environment: dict[str, Any] = Field(default_factory=dict)
@@ -159,6 +202,18 @@ class RunRecord(_Model):
         if self.status == "done" and self.counts is None:
             raise ValueError("a finished run has counts")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialise(self)
+        if self.within_task is None:
+            content.pop("within_task", None)
+        return content
+
+    @property
+    def main_curves(self) -> Curves | None:
+        """The accuracy within tasks in the protocol that the stream is judged by."""
+        return self.within_task.of(self.scenario.protocol) if self.within_task else None
 
     @property
     def main_counts(self) -> Counts:

@@ -9,6 +9,7 @@ from pathlib import Path
 from clsuite.records import RunRecord, atomic_path
 from clsuite.report.plots import plot_curves, plot_matrix, plot_probes
 from clsuite.report.summary import columns_of, summarise
+from clsuite.report.within_task_plot import plot_within_task
 
 
 def write_report(folder: Path, title: str, records: Mapping[Path, RunRecord]) -> list[Path]:
@@ -33,6 +34,9 @@ def write_report(folder: Path, title: str, records: Mapping[Path, RunRecord]) ->
     if any(record.probes for record in finished):
         plot_probes(finished, folder / "probes.svg", title)
         shown.append(folder / "probes.svg")
+    if any(record.within_task for record in finished):
+        plot_within_task(finished, folder / "within_task.svg", title)
+        shown.append(folder / "within_task.svg")
     return shown
 
 

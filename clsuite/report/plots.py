@@ -51,7 +51,7 @@ def plot_matrix(record: RunRecord, path: Path) -> None:
         axes.set_yticklabels([str(i + 1) for i in range(tasks)])
         axes.set_title(f"{record.method}, seed {record.seed}")
         figure.colorbar(image, label="accuracy in %")
-        _write(figure, path)
+        write_figure(figure, path)
 
 
 def plot_curves(records: Sequence[RunRecord], path: Path, title: str) -> None:
@@ -76,7 +76,7 @@ def plot_curves(records: Sequence[RunRecord], path: Path, title: str) -> None:
         axes.set(xlabel="tasks learned", ylabel="accuracy on the classes seen, in %", ylim=(0, 100), title=title)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside right upper", frameon=False)
-        _write(figure, path)
+        write_figure(figure, path)
 
 
 def plot_probes(records: Sequence[RunRecord], path: Path, title: str) -> None:
@@ -103,7 +103,7 @@ def plot_probes(records: Sequence[RunRecord], path: Path, title: str) -> None:
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right upper", frameon=False)
         figure.suptitle(title)
-        _write(figure, path)
+        write_figure(figure, path)
 
 
 def _curve(axes: Any, method: str, curves: list[Any], position: int, start: int = 1) -> None:
@@ -126,7 +126,8 @@ def _part_label(record: RunRecord) -> str:
     return "evaluation part" if record.scenario.part_names else "test part of task"
 
 
-def _write(figure: Figure, path: Path) -> None:
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure whose bytes follow from what it shows alone."""
     content = BytesIO()
     figure.savefig(content, format="svg", metadata={"Date": None})
     with atomic_path(path) as temporary:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clsuite.metrics import METRICS, compute_all, mean_interval
+from clsuite.metrics import METRICS, WITHIN_TASK, compute_all, mean_interval
 from clsuite.metrics.variants import intransigence
 from clsuite.records import RunRecord
 
@@ -55,7 +55,7 @@ COLUMNS: dict[str, Column] = {
 
 
 def columns_of(records: Sequence[RunRecord]) -> dict[str, Column]:
-    """The figures of some records: those that all have, and for each probe its last reading and the change of it."""
+    """The figures of some records: those that all have, those of the probes (last reading, change) and within tasks."""
     probes = {probe.name: probe for record in records for probe in record.probes}
     columns = dict(COLUMNS)
     for name, probe in sorted(probes.items()):
@@ -63,6 +63,8 @@ def columns_of(records: Sequence[RunRecord]) -> dict[str, Column]:
         columns[f"{PROBE}{name}_change"] = Column(
             f"change of {name}", probe.higher_is_better, probe.correct is not None
         )
+    if any(record.within_task for record in records):
+        columns |= {m.name: Column(m.label, m.higher_is_better, m.share) for m in WITHIN_TASK.values()}
     return columns
 
 
@@ -114,4 +116,7 @@ def _figures(record: RunRecord, bound: RunRecord | None) -> dict[str, float]:
     for probe in record.probes:
         figures[f"{PROBE}{probe.name}"] = probe.values[-1]
         figures[f"{PROBE}{probe.name}_change"] = probe.values[-1] - probe.values[0]
+    curves = record.main_curves
+    if curves is not None:
+        figures |= {name: metric.compute(curves) for name, metric in WITHIN_TASK.items()}
     return figures

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from rich.markup import escape
 from rich.table import Table
 
+from clsuite.metrics import WITHIN_TASK
 from clsuite.report.summary import COLUMNS, INTRANSIGENCE, PROBE, TASK_AWARE, Column, Row
 
 SHOWN = (
@@ -42,6 +43,13 @@ def probes_table(rows: Sequence[Row], columns: Mapping[str, Column]) -> Table | 
     probed = {name: column for name, column in columns.items() if name.startswith(PROBE)}
     caption = "after the last task, and the change from before the first; accuracies in %"
     return _table(rows, probed, "Retention probes", caption) if probed else None
+
+
+def within_task_table(rows: Sequence[Row], columns: Mapping[str, Column]) -> Table | None:
+    """The metrics of the accuracy within tasks; None where no record has it. The arguments are `probes_table`'s."""
+    within = {name: column for name, column in columns.items() if name in WITHIN_TASK}
+    caption = "on a fixed part of the test images, during training; accuracies in %"
+    return _table(rows, within, "Within tasks", caption) if within else None
 
 
 def _table(rows: Sequence[Row], columns: Mapping[str, Column], title: str, caption: str) -> Table:

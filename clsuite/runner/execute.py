@@ -24,6 +24,7 @@ from clsuite.runner.plan import RunPlan
 from clsuite.runner.streams import stream_loader
 from clsuite.stream.loop import Stream
 from clsuite.stream.trainer import Report, find_device
+from clsuite.stream.within_task_spec import EvaluationSpec
 
 
 def execute(plan: RunPlan, report: Report) -> RunRecord:
@@ -78,6 +79,7 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
         identity=plan.pending.key,
         report=report,
         probes=ProbeRecorder(make_probes(plan.probes, _probe_context(plan))),
+        evaluation=EvaluationSpec(**config["evaluation"]) if "evaluation" in config else None,
     )
 
 
@@ -94,6 +96,7 @@ def _finished(plan: RunPlan, stream: Stream) -> RunRecord:
             "counts": stream.matrix.counts(),
             "tasks": stream.tasks,
             "probes": stream.probes.entries(),
+            "within_task": stream.within_task.entry() if stream.within_task else None,
             "cost": _cost(stream),
             "predictions": plan.beside(".npz").name,
         }

@@ -25,6 +25,7 @@ from clsuite.runner.needs import check_needs
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.streams import find_stream_file, stream_loader
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
+from clsuite.stream.within_task_spec import EvaluationSpec
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class RunOptions:
         limit_tasks: Only the first tasks of the stream.
         device: ``auto``, ``cpu``, ``cuda``, ...
         save_model: Keep the trained model beside the record.
+        eval_every: Evaluate within tasks after each so many steps, whatever the benchmark says.
     """
 
     out: Path
@@ -50,6 +52,7 @@ class RunOptions:
     limit_tasks: int | None = None
     device: str = "auto"
     save_model: bool = False
+    eval_every: int | None = None
 
 
 @dataclass(frozen=True)
@@ -240,7 +243,16 @@ def _config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, we
             **({"templates": list(spec.backbone.prompts)} if spec.backbone.prompts else {}),
         },
         "training": training.model_dump(),
+        **_evaluation(spec, options),
     }
+
+
+def _evaluation(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Any]:
+    """How to evaluate within tasks; no entry at all where nobody asks for it, so that other keys stay what they are."""
+    given = spec.evaluation.model_dump() if spec.evaluation else {}
+    if options.eval_every is not None:
+        given = EvaluationSpec.model_validate({**given, "every": options.eval_every}).model_dump()
+    return {"evaluation": given} if given else {}
 
 
 def _probe_config(probe: AnyProbe, image_size: int, data_root: Path | None) -> dict[str, Any]:

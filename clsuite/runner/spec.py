@@ -16,6 +16,7 @@ from clsuite.probes.spec import ProbeSpec, check_names
 from clsuite.runner.methods import MethodSpec
 from clsuite.runner.yaml_lines import load_yaml
 from clsuite.scenarios import ScenarioSpec
+from clsuite.stream.within_task_spec import EvaluationSpec
 
 
 class BenchmarkSpec(BaseModel):
@@ -27,6 +28,7 @@ class BenchmarkSpec(BaseModel):
         tier: ``quickstart``, ``compact`` or ``standard``; free for one's own.
         dataset: The data set; every scenario needs one, but for `avalanche`, which brings its images.
         probes: What is read beside the accuracy matrix before the stream and after each task.
+        evaluation: How to evaluate within tasks too; by default only after each.
         seeds: Seeds to run; a seed decides class order, initial heads, sample order and augmentation.
         methods: By the name that tables show.
     """
@@ -40,6 +42,7 @@ class BenchmarkSpec(BaseModel):
     backbone: BackboneSpec = BackboneSpec()
     training: TrainingSpec = TrainingSpec()
     probes: Annotated[tuple[ProbeSpec, ...], AfterValidator(check_names)] = ()
+    evaluation: EvaluationSpec | None = None
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     methods: dict[str, MethodSpec] = Field(min_length=1)
 

@@ -111,7 +111,10 @@ def _without_tags(model: type[BaseModel], location: Location) -> Location:
 def _step(current: Any, part: int | str) -> Any:
     """The type at one part of a location below a type."""
     field = getattr(current, "model_fields", {}).get(str(part))
-    return _member(current, part) or (field.annotation if field else _model_inside(current))
+    inside = field.annotation if field else _model_inside(current)
+    if type(None) in get_args(inside):
+        inside = _model_inside(inside)
+    return _member(current, part) or inside
 
 
 def _member(current: Any, part: int | str) -> Any:

@@ -21,6 +21,8 @@ class AccuracyMatrix(L.Callback):
     """Keeps the predictions of every evaluation, from which the counts follow.
 
     Attributes:
+        scenario: The stream.
+        rows: int64 ``[N]``: row of the table of each test sample.
         class_incremental: int16 ``[T + 1, N]``: predicted stream labels, all seen classes competing; row 0 before any
             training, row ``i + 1`` after task ``i``; -1 where the sample's classes are not seen yet, which is wrong
             without a forward pass.
@@ -31,7 +33,7 @@ class AccuracyMatrix(L.Callback):
 
     def __init__(self, scenario: Scenario) -> None:
         """Make empty predictions for a stream."""
-        self._scenario = scenario
+        self.scenario = scenario
         tests = [part.test for part in scenario.parts]
         self.rows = np.concatenate(tests)
         self.labels = scenario.labels[self.rows].astype(np.int16)
@@ -44,10 +46,8 @@ class AccuracyMatrix(L.Callback):
     def begin(self, row: int) -> NDArray[np.int64]:
         """Begin the evaluation that fills a row; returns the rows of the table whose classes are seen, in order."""
         self._row, self._position = row, 0
-        seen = self._scenario.seen_classes(max(row, 1))
-        self._masks = torch.full((len(self._scenario.parts), seen), float("-inf"))
-        for part in self._scenario.parts:
-            self._masks[part.index, [label for label in part.classes if label < seen]] = 0.0
+        seen = self.scenario.seen_classes(max(row, 1))
+        self._masks = part_masks(self.scenario, seen)
         self._columns = np.flatnonzero(self.labels < seen)
         return self.rows[self._columns]
 
@@ -70,8 +70,8 @@ class AccuracyMatrix(L.Callback):
             "labels": self.labels,
             "task": self.task,
         }
-        if self._scenario.columns:
-            arrays["learned"] = np.array([part.learned for part in self._scenario.columns], dtype=np.int16)
+        if self.scenario.columns:
+            arrays["learned"] = np.array([part.learned for part in self.scenario.columns], dtype=np.int16)
         return arrays
 
     def counts(self) -> CountsEntry:
@@ -86,3 +86,11 @@ class AccuracyMatrix(L.Callback):
         """Take the predictions back."""
         self.class_incremental = state_dict["class_incremental"].numpy().copy()
         self.task_aware = state_dict["task_aware"].numpy().copy()
+
+
+def part_masks(scenario: Scenario, seen: int) -> Tensor:
+    """For each evaluation part ``[C, seen]``: 0 for its classes, -inf for the other seen ones."""
+    masks = torch.full((len(scenario.parts), seen), float("-inf"))
+    for part in scenario.parts:
+        masks[part.index, [label for label in part.classes if label < seen]] = 0.0
+    return masks

@@ -23,6 +23,8 @@ from clsuite.scenarios import Scenario, Task, check_single_pass
 from clsuite.stream import checkpoint
 from clsuite.stream.evaluation import AccuracyMatrix
 from clsuite.stream.trainer import ProgressReporter, Report, make_trainer, release_optimizers
+from clsuite.stream.within_task import WithinTask
+from clsuite.stream.within_task_spec import EvaluationSpec
 
 EVAL_BATCH = 128
 
@@ -39,8 +41,10 @@ class Stream:
         identity: Key of the run; a checkpoint of another run is not taken.
         report: Gets progress events.
         probes: What is read beside the matrix at each evaluation.
+        evaluation: How to evaluate within tasks; None does not.
         tasks: What each finished task cost.
         matrix: The predictions so far.
+        within_task: The curves so far, where asked for.
     """
 
     learner: Learner
@@ -50,11 +54,14 @@ class Stream:
     identity: str = ""
     report: Report = field(default=lambda event: None)
     probes: ProbeRecorder = field(default_factory=ProbeRecorder)
+    evaluation: EvaluationSpec | None = None
     tasks: list[TaskEntry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Prepare the recording of the matrix."""
+        """Prepare the recording of the matrix and of what comes between its rows."""
         self.matrix = AccuracyMatrix(self.scenario)
+        spec, seed = self.evaluation, self.learner.seed
+        self.within_task = WithinTask(self.matrix, spec, seed) if spec else None
 
     def run(self) -> None:
         """Learn and evaluate every task that is not done yet."""
@@ -74,7 +81,11 @@ class Stream:
     def _learn(self, task: Task) -> None:
         L.seed_everything(derive_seed(self.learner.seed, "task", task.index), verbose=False)
         progress = ProgressReporter(self.report, task.index, len(self.scenario.tasks))
-        trainer = make_trainer(self.learner.options, self.device, [*self.learner.plugins, self.matrix, progress])
+        watchers = [self.within_task] if self.within_task else []
+        callbacks = [*self.learner.plugins, self.matrix, *watchers, progress]
+        trainer = make_trainer(self.learner.options, self.device, callbacks)
+        for watcher in watchers:
+            watcher.begin()
         started = time.perf_counter()
         self.learner.begin_task(task)
         if task.index == 0:
@@ -84,6 +95,9 @@ class Stream:
         self.learner.end_task(task)
         trained = time.perf_counter() - started
         evaluated = self._timed(lambda: self._evaluate(trainer, task.index + 1))
+        for watcher in watchers:
+            watcher.finish(task.index + 1, steps)
+            trained, evaluated = trained - watcher.seconds, evaluated + watcher.seconds
         samples = self.learner.gradient_samples
         self.tasks.append(
             TaskEntry(
@@ -155,6 +169,8 @@ class Stream:
         self.learner.to(self.device)
         self.matrix.load_state_dict(state["matrix"])
         self.probes.load_state_dict(state["probes"])
+        if self.within_task:
+            self.within_task.load_state_dict(state["within_task"])
         self.tasks = [TaskEntry(**entry) for entry in state["tasks"]]
         torch.set_rng_state(state["rng"])
         return len(self.tasks)
@@ -167,6 +183,7 @@ class Stream:
             "learner": checkpoint.learner_state(self.learner, tasks),
             "matrix": self.matrix.state_dict(),
             "probes": self.probes.state_dict(),
+            "within_task": self.within_task.state_dict() if self.within_task else None,
             "tasks": [entry.model_dump() for entry in self.tasks],
             "rng": torch.get_rng_state(),
         }

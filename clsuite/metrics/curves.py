@@ -1,0 +1,83 @@
+"""Accuracy within tasks: right answers on a fixed subset of each evaluation part, again and again during training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clsuite.metrics.counts import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """Right answers during each task.
+
+    Attributes:
+        steps: For each of the T tasks, ascending ``[E]``: optimiser steps of the task before each evaluation. The last
+            evaluation is the one after the task.
+        correct: For each task ``[E, C]``: right answers on part ``j``; 0 where ``learned[j]`` is a later task.
+        n: ``[C]`` images of each part.
+        learned: ``[C]`` task after which each part is first learned.
+        every: Steps between two regular evaluations.
+    """
+
+    steps: tuple[NDArray[np.int64], ...]
+    correct: tuple[NDArray[np.int64], ...]
+    n: NDArray[np.int64]
+    learned: NDArray[np.int64]
+    every: int
+
+    @classmethod
+    def of(
+        cls,
+        steps: Sequence[ArrayLike],
+        correct: Sequence[ArrayLike],
+        n: ArrayLike,
+        learned: ArrayLike,
+        every: int,
+    ) -> Curves:
+        """Check shapes and ranges and build the curves.
+
+        Raises:
+            ValueError: If the shapes do not fit, a count is outside ``0..n``, or steps do not ascend.
+        """
+        times = tuple(np.asarray(task, dtype=np.int64) for task in steps)
+        counts = tuple(np.asarray(task, dtype=np.int64) for task in correct)
+        sizes, first = np.asarray(n, dtype=np.int64), np.asarray(learned, dtype=np.int64)
+        if sizes.ndim != 1 or first.shape != sizes.shape or (sizes <= 0).any() or len(times) != len(counts):
+            raise ValueError("curves need the size and the task of each part, and steps and counts of each task")
+        for time, count in zip(times, counts, strict=True):
+            if time.ndim != 1 or not len(time) or count.shape != (len(time), len(sizes)):
+                raise ValueError(f"the curve of a task needs shape (evaluations, {len(sizes)}), got {count.shape}")
+            if time[0] < 0 or (np.diff(time) <= 0).any():
+                raise ValueError("the steps of a task do not ascend")
+            if (count < 0).any() or (count > sizes).any():
+                raise ValueError("a count lies outside 0..n")
+        if (first < 0).any() or every < 1:
+            raise ValueError("a part is learned before the first task, or 'every' is below 1")
+        return cls(times, counts, sizes, first, every)
+
+    @property
+    def tasks(self) -> int:
+        """Number of tasks T."""
+        return len(self.steps)
+
+    def accuracy(self, task: int) -> Floats:
+        """Accuracy on each part at each evaluation of a task, ``[E, C]`` in [0, 1]."""
+        shares: Floats = self.correct[task] / self.n
+        return shares
+
+    def after_a_step(self, task: int) -> NDArray[np.bool_]:
+        """Which evaluations of a task come after one step at least, ``[E]``; the last one always counts."""
+        after: NDArray[np.bool_] = self.steps[task] > 0
+        after[-1] = True
+        return after
+
+    def regular(self, task: int) -> NDArray[np.bool_]:
+        """The evaluations after each `every` steps and the last one, ``[E]``."""
+        chosen: NDArray[np.bool_] = self.after_a_step(task) & (self.steps[task] % self.every == 0)
+        chosen[-1] = True
+        return chosen

@@ -1,0 +1,171 @@
+"""Metrics of the accuracy within tasks, as pure functions of the curves.
+
+Notation: ``a[t, s, j]`` is the accuracy on part ``j`` after ``s`` steps of task ``t``, ``S`` the last evaluation of a
+task (after it), ``l[j]`` the task after which part ``j`` is first learned. Minima are taken over the evaluations after
+at least one step of a task (``s > 0``), where the head has already grown. A stream of one task has no earlier parts:
+what is about them is ``nan``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from clsuite.metrics.counts import Floats
+from clsuite.metrics.curves import Curves
+
+RECOVERED = 0.95
+"""Share of the accuracy at the end of a task at which an earlier part counts as recovered."""
+
+
+def min_accuracy(curves: Curves) -> float:
+    """min-ACC: the mean over the earlier parts of the least accuracy ever had since their task ended.
+
+    ``mean_{j: l[j] < T-1} min_{t > l[j], s > 0} a[t, s, j]`` (De Lange et al., ICLR 2023, "Continual evaluation for
+    lifelong learning: identifying the stability gap", section 3), after the last task.
+    """
+    minima = _minima(curves)[curves.learned < curves.tasks - 1]
+    return float(minima.mean()) if len(minima) else float("nan")
+
+
+def worst_case_accuracy(curves: Curves) -> float:
+    """WC-ACC: the last task's final accuracy and the others' minima, every part alike.
+
+    ``1/k a[T-1, S, k] + (1 - 1/k) min-ACC`` with ``k`` tasks (De Lange et al., ICLR 2023, section 3), after the last
+    task; with more parts, the mean over those of the last task of ``a[T-1, S, j]`` and over the others of their minima.
+    """
+    last = curves.accuracy(curves.tasks - 1)[-1]
+    return float(np.where(curves.learned < curves.tasks - 1, _minima(curves), last).mean())
+
+
+def average_anytime_accuracy(curves: Curves) -> float:
+    """AAA: the mean over all regular evaluations of the mean accuracy on the parts learned so far.
+
+    ``mean_{t, s} mean_{j: l[j] <= t} a[t, s, j]`` (Caccia et al. 2020, "Online learned continual compression with
+    adaptive quantization modules", who average the accuracy over all moments of a stream). The evaluations before the
+    first step and the further ones among the first steps have no part in it: they would give the start more weight.
+    """
+    means = []
+    for task in range(curves.tasks):
+        known = curves.learned <= task
+        if known.any():
+            means.append(curves.accuracy(task)[curves.regular(task)][:, known].mean(axis=1))
+    return float(np.concatenate(means).mean()) if means else float("nan")
+
+
+def stability_gap_depth(curves: Curves) -> float:
+    """How far the accuracy on earlier parts falls within a task.
+
+    ``mean_{t > 0} mean_{j: l[j] < t} (a[t-1, S, j] - min_{s > 0} a[t, s, j])`` (after De Lange et al., ICLR 2023,
+    section 2). Lasting forgetting counts as well; negative where the accuracy only rises.
+    """
+    return _mean_over_tasks(curves, lambda before, during, steps: float(before - during.min()))
+
+
+def stability_gap_length(curves: Curves) -> float:
+    """Steps from the start of a task until the accuracy on earlier parts has recovered.
+
+    For ``t > 0`` and ``l[j] < t``: the least ``s`` not before the first minimum of ``a[t, s > 0, j]`` at which
+    ``a[t, s, j] >= 0.95 a[t, S, j]``, or 0 where the minimum itself is so high; the mean over the parts, then over the
+    tasks (after De Lange et al., ICLR 2023, section 2). The resolution is that of the evaluations. What is forgotten
+    for good has recovered nothing and has length 0: read it beside the depth.
+    """
+    return _mean_over_tasks(curves, lambda before, during, steps: _length(during, steps))
+
+
+def _length(during: Floats, steps: Floats) -> float:
+    target = RECOVERED * during[-1]
+    lowest = int(during.argmin())
+    if during[lowest] >= target:
+        return 0.0
+    return float(steps[lowest + int(np.argmax(during[lowest:] >= target))])
+
+
+def _minima(curves: Curves) -> Floats:
+    """For each part the least accuracy in later tasks, ``[C]``; ``inf`` where there is none."""
+    minima = np.full(len(curves.n), np.inf)
+    for task in range(curves.tasks):
+        lowest = curves.accuracy(task)[curves.after_a_step(task)].min(axis=0)
+        minima = np.where(curves.learned < task, np.minimum(minima, lowest), minima)
+    return minima
+
+
+def _mean_over_tasks(curves: Curves, measure: Callable[[float, Floats, Floats], float]) -> float:
+    means = [float(np.mean(values)) for values in _by_task(curves, measure)]
+    return float(np.mean(means)) if means else float("nan")
+
+
+def _by_task(curves: Curves, measure: Callable[[float, Floats, Floats], float]) -> Iterator[list[float]]:
+    for task in range(1, curves.tasks):
+        earlier = np.flatnonzero(curves.learned < task)
+        before, after = curves.accuracy(task - 1)[-1], curves.after_a_step(task)
+        during, steps = curves.accuracy(task)[after], curves.steps[task][after].astype(np.float64)
+        if len(earlier):
+            yield [measure(before[part], during[:, part], steps) for part in earlier]
+
+
+@dataclass(frozen=True)
+class WithinTaskMetric:
+    """A named metric of the curves: heading, formula, source, direction, whether it is a share, and the function."""
+
+    name: str
+    label: str
+    formula: str
+    source: str
+    higher_is_better: bool
+    share: bool
+    compute: Callable[[Curves], float]
+
+
+WITHIN_TASK: dict[str, WithinTaskMetric] = {
+    metric.name: metric
+    for metric in (
+        WithinTaskMetric(
+            "min_accuracy",
+            "min-ACC",
+            "mean_{j: l[j]<T-1} min_{t>l[j],s>0} a[t,s,j]",
+            "De Lange et al. 2023",
+            True,
+            True,
+            min_accuracy,
+        ),
+        WithinTaskMetric(
+            "worst_case_accuracy",
+            "WC-ACC",
+            "1/k a[T-1,S,k] + (1-1/k) min-ACC",
+            "De Lange et al. 2023",
+            True,
+            True,
+            worst_case_accuracy,
+        ),
+        WithinTaskMetric(
+            "average_anytime_accuracy",
+            "AAA",
+            "mean_{t,s} mean_{j: l[j]<=t} a[t,s,j]",
+            "Caccia et al. 2020",
+            True,
+            True,
+            average_anytime_accuracy,
+        ),
+        WithinTaskMetric(
+            "stability_gap_depth",
+            "gap depth",
+            "mean_{t>0} mean_{j: l[j]<t} (a[t-1,S,j] - min_{s>0} a[t,s,j])",
+            "after De Lange et al. 2023",
+            False,
+            True,
+            stability_gap_depth,
+        ),
+        WithinTaskMetric(
+            "stability_gap_length",
+            "gap length (steps)",
+            "mean_{t>0} mean_{j: l[j]<t} min {s >= argmin a[t,:,j]: a[t,s,j] >= 0.95 a[t,S,j]}",
+            "after De Lange et al. 2023",
+            False,
+            False,
+            stability_gap_length,
+        ),
+    )
+}

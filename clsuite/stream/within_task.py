@@ -1,0 +1,142 @@
+"""Accuracy within tasks, recorded through a callback on a fixed subset of the test images; training never notices."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+from numpy.typing import NDArray
+
+from clsuite.data.stable_random import stable_random
+from clsuite.learner.learner import Learner
+from clsuite.probes.probes import predict_rows
+from clsuite.records import CurveEntry, WithinTaskEntry
+from clsuite.stream.evaluation import AccuracyMatrix, part_masks
+from clsuite.stream.within_task_spec import EvaluationSpec
+
+
+class WithinTask(L.Callback):
+    """Evaluates in the middle of training, as the method predicts at that moment.
+
+    The last point of each task's curve is the evaluation after it, when the plugins have ended the task: it is taken
+    from the accuracy matrix and costs nothing. A task without optimiser steps has that point alone.
+
+    Attributes:
+        seconds: Time spent since the task began.
+    """
+
+    def __init__(self, matrix: AccuracyMatrix, spec: EvaluationSpec, seed: int) -> None:
+        """Choose the test images; the same for all methods of a seed."""
+        self._matrix, self._spec, self.seconds = matrix, spec, 0.0
+        self._parts = matrix.scenario.parts
+        self._columns = _choose_columns(matrix, spec.samples, seed)
+        self._labels, self._task = matrix.labels[self._columns], matrix.task[self._columns]
+        self._finished: list[CurveEntry] = []
+        self._points: dict[int, tuple[list[int], list[int]]] = {}
+
+    def begin(self) -> None:
+        """Begin the curve of a task."""
+        self._points, self.seconds = {}, 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Evaluate before the first step."""
+        self._read(pl_module, 0)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Evaluate where it is time; after the last step the matrix does it."""
+        step = trainer.global_step
+        if self._spec.wants(step) and step not in self._points and step < trainer.estimated_stepping_batches:
+            self._read(pl_module, step)
+
+    def finish(self, row: int, steps: int) -> None:
+        """End the curve of a task by a row of the matrix."""
+        learned = self._learned(row - 1)
+        self._points[steps] = (
+            self._count(self._matrix.class_incremental[row, self._columns], learned),
+            self._count(self._matrix.task_aware[row, self._columns], learned),
+        )
+        points = sorted(self._points.items())
+        self._finished.append(
+            CurveEntry(
+                steps=[step for step, _ in points],
+                class_incremental=[counts for _, (counts, _) in points],
+                task_aware=[counts for _, (_, counts) in points],
+            )
+        )
+
+    def entry(self) -> WithinTaskEntry:
+        """The curves as a record holds them."""
+        return WithinTaskEntry(
+            every=self._spec.every,
+            n=np.bincount(self._task, minlength=len(self._parts)).tolist(),
+            learned=[part.learned for part in self._parts],
+            tasks=self._finished,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The curves of the finished tasks."""
+        return {"tasks": [curve.model_dump() for curve in self._finished]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the curves back."""
+        self._finished = [CurveEntry(**curve) for curve in state_dict["tasks"]]
+
+    def _learned(self, task: int) -> NDArray[np.bool_]:
+        return np.array([part.learned <= task for part in self._parts])
+
+    def _read(self, module: L.LightningModule, step: int) -> None:
+        assert isinstance(module, Learner)
+        assert module.task is not None
+        started = time.perf_counter()
+        learned = self._learned(module.task.index)
+        chosen = np.flatnonzero(learned[self._task])
+        predicted = np.full((2, len(self._columns)), -1, dtype=np.int64)
+        if len(chosen):
+            with _unnoticed(module):
+                predicted[:, chosen] = self._predict(module, chosen)
+        self._points[step] = (self._count(predicted[0], learned), self._count(predicted[1], learned))
+        self.seconds += time.perf_counter() - started
+
+    def _predict(self, learner: Learner, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
+        if learner.frozen:  # whole parts at a time, as the matrix asks for them: the same bits are kept for it
+            for part in self._parts:
+                if part.index in self._task[chosen]:
+                    learner.features_of(part.test)
+        logits = predict_rows(learner, self._matrix.rows[self._columns[chosen]])
+        masks = part_masks(self._matrix.scenario, logits.shape[1])[self._task[chosen].astype(np.int64)]
+        return torch.stack([logits.argmax(dim=1), (logits + masks).argmax(dim=1)]).numpy()
+
+    def _count(self, predicted: NDArray[np.integer], learned: NDArray[np.bool_]) -> list[int]:
+        right = (predicted == self._labels) & learned[self._task]
+        counts: list[int] = np.bincount(self._task[right], minlength=len(self._parts)).tolist()
+        return counts
+
+
+@contextmanager
+def _unnoticed(learner: Learner) -> Iterator[None]:
+    """Give back random numbers and the mode of every module, whichever they were in."""
+    modes = [(module, module.training) for module in learner.modules()]
+    with isolate_rng():
+        yield
+    for module, mode in modes:
+        module.training = mode
+
+
+def _choose_columns(matrix: AccuracyMatrix, samples: int, seed: int) -> NDArray[np.int64]:
+    """At most so many columns of each part: as many of each class, give or take one, while the class has so many."""
+    chosen = []
+    for part in range(len(matrix.scenario.parts)):
+        columns = np.flatnonzero(matrix.task == part)
+        columns = stable_random(seed, "within task", part).permutation(columns)
+        labels = matrix.labels[columns]
+        rank = np.zeros(len(columns), dtype=np.int64)
+        for label in np.unique(labels):
+            rank[labels == label] = np.arange((labels == label).sum())
+        chosen.append(np.sort(columns[np.argsort(rank, kind="stable")[:samples]]))
+    return np.concatenate(chosen)
