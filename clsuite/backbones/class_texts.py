@@ -21,10 +21,10 @@ class ClassTexts:
     in-place change raises but the step of a fused optimiser; the learner's optimiser raises them itself.
     """
 
-    def __init__(self, backbone: ClipBackbone, names: Sequence[str]) -> None:
-        """Tokenise the prompts of the class names (by stream label)."""
-        self._backbone = backbone
-        self._tokens = [backbone.tokenise(fill(backbone.templates, name)) for name in names]
+    def __init__(self, backbone: ClipBackbone, names: Sequence[str], templates: Sequence[str] = ()) -> None:
+        """Tokenise the prompts of the class names (by stream label); by default the backbone's templates."""
+        self._backbone, self._templates = backbone, templates or backbone.templates
+        self._tokens = [backbone.tokenise(fill(self._templates, name)) for name in names]
         self._kept: list[Tensor] = []
         self._state: tuple[object, ...] = ()
 
@@ -51,5 +51,5 @@ class ClassTexts:
 
     def _encode(self, tokens: Sequence[Tensor], device: torch.device) -> Tensor:
         features = self._backbone.encode_tokens(torch.cat(list(tokens)).to(device))
-        means = features.view(len(tokens), len(self._backbone.templates), -1).mean(dim=1)
+        means = features.view(len(tokens), len(self._templates), -1).mean(dim=1)
         return F.normalize(means, dim=1)

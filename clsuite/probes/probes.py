@@ -6,9 +6,7 @@ of its own, the newest module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -17,55 +15,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.functional.classification import binary_calibration_error
 
-from clsuite.backbones.spec import BackboneSpec, Weights
 from clsuite.backbones.vit import build_model
 from clsuite.data.batch import BatchLoader
 from clsuite.data.listing import choose_rows
 from clsuite.data.stable_random import stable_random
-from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
-from clsuite.learner.features import compute_features
 from clsuite.learner.learner import Learner
+from clsuite.probes.base import Features, Measure, ProbeContext, Reading
 from clsuite.probes.images import load_probe_images
 from clsuite.probes.knn import weighted_knn
-from clsuite.probes.spec import AnyProbe, CalibrationProbe, HeadProbe, KnnProbe, LeftOutProbe, probe_name
+from clsuite.probes.spec import AnyProbe, CalibrationProbe, HeadProbe, KnnProbe, LeftOutProbe, ZeroShotProbe, probe_name
+from clsuite.probes.zero_shot import ZeroShotAccuracy
 
 BATCH = 128
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a probe reads at one moment.
-
-    Attributes:
-        value: An accuracy in [0, 1], or another figure.
-        higher_is_better: Whether more of it is kept knowledge, or loss of it.
-        correct: Right answers, where it is an accuracy.
-        n: Of how many.
-    """
-
-    value: float
-    higher_is_better: bool
-    correct: int | None = None
-    n: int | None = None
-
-    @classmethod
-    def accuracy(cls, right: Tensor) -> Reading:
-        """The share of right answers, from bool ``[N]``."""
-        correct, n = int(right.sum()), len(right)
-        return cls(correct / n, True, correct, n)
-
-
-Measure = Callable[[Learner], dict[str, Reading]]
-
-
-@dataclass(frozen=True)
-class ProbeContext:
-    """What probes are made from: the backbone as it is configured, and where data lie."""
-
-    backbone: BackboneSpec
-    weights: Weights
-    data_root: Path | None
 
 
 def make_probes(specs: Sequence[AnyProbe], context: ProbeContext) -> list[Measure]:
@@ -84,23 +46,9 @@ def _make(spec: AnyProbe, context: ProbeContext) -> Measure:
         return NearestNeighbours(spec, context)
     if isinstance(spec, LeftOutProbe):
         return LeftOutDomains(spec)
+    if isinstance(spec, ZeroShotProbe):
+        return ZeroShotAccuracy(spec, context)
     return Calibration(spec)
-
-
-class _Features:
-    """Features of a probe's images by the current backbone; computed once while the backbone is frozen."""
-
-    def __init__(self, table: ImageTable, rows: NDArray[np.int64]) -> None:
-        self._table, self._rows = table, rows
-        self._kept: Tensor | None = None
-        self._kept_frozen = False
-
-    def of(self, learner: Learner) -> Tensor:
-        if self._kept is None or not (learner.frozen and self._kept_frozen):
-            self._kept_frozen = learner.frozen
-            with learner.autocast():
-                self._kept = compute_features(learner.backbone, self._table.images, self._rows)
-        return self._kept
 
 
 class OriginalHead:
@@ -117,7 +65,7 @@ class OriginalHead:
         self._head = _original_head(context, len(table.classes))
         rows = np.arange(len(table))
         rows = choose_rows(table.labels, table.domains, rows, spec.images_per_class, "probe images")
-        self._features, self._labels = _Features(table, rows), torch.from_numpy(table.labels[rows])
+        self._features, self._labels = Features(table, rows), torch.from_numpy(table.labels[rows])
         self.before: Tensor | None = None
 
     def __call__(self, learner: Learner) -> dict[str, Reading]:
@@ -157,7 +105,7 @@ class NearestNeighbours:
         index, queries = split_index_queries(table.labels, spec.index, spec.queries, spec.path)
         self._index_size = len(index)
         rows = np.concatenate([index, queries])
-        self._features, self._labels = _Features(table, rows), torch.from_numpy(table.labels[rows])
+        self._features, self._labels = Features(table, rows), torch.from_numpy(table.labels[rows])
 
     def __call__(self, learner: Learner) -> dict[str, Reading]:
         """Read the accuracy of the queries."""

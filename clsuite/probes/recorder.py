@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from clsuite.learner.learner import Learner
-from clsuite.probes.probes import Measure, Reading
+from clsuite.probes.base import Measure, Reading
 from clsuite.records import ProbeEntry
 
 

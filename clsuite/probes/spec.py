@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from clsuite.backbones.templates import resolve_templates
+from clsuite.data.spec import DatasetSpec
+from clsuite.errors import UserError
 
 
 class _Probe(BaseModel):
@@ -68,7 +72,46 @@ class CalibrationProbe(_Probe):
     bins: int = Field(default=15, ge=1)
 
 
-AnyProbe = HeadProbe | KnnProbe | LeftOutProbe | CalibrationProbe
+class ZeroShotProbe(_Probe):
+    """Zero-shot accuracy of a CLIP, with its current towers, on images that the stream need not know.
+
+    Radford et al. 2021, section 3.1: an image is of the class whose prompts' mean text feature is nearest by cosine;
+    all classes of the set compete. Give either `path` or `dataset`.
+
+    Attributes:
+        path: Folder ``CLASS/*``, absolute or below the data root; all its images are classified.
+        names: File in that folder with lines ``CLASS<tab>name, other name, ...``; the first is taken. By default the
+            folders' names, or WordNet's where they are its ids (``n01443537``).
+        dataset: A data set as in a benchmark; its test images are classified.
+        templates: Prompts as in ``backbone.templates``, which are taken by default.
+        images_per_class: At most so many images of each class.
+    """
+
+    kind: Literal["zero_shot"] = "zero_shot"
+    path: str | None = None
+    names: str | None = None
+    dataset: DatasetSpec | None = None
+    templates: tuple[str, ...] = ()
+    images_per_class: int | None = Field(default=None, ge=1)
+
+    @field_validator("templates", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        try:
+            return resolve_templates(value) if isinstance(value, str | list | tuple) else value
+        except UserError as error:
+            raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ZeroShotProbe:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("a zero_shot probe needs either a path or a dataset")
+        if self.names is not None and self.path is None:
+            raise ValueError("'names' is a file in the folder of 'path'; a data set has names of its own")
+        return self
+
+
+AnyProbe = HeadProbe | KnnProbe | LeftOutProbe | CalibrationProbe | ZeroShotProbe
 ProbeSpec = Annotated[AnyProbe, Field(discriminator="kind")]
 
 

@@ -18,6 +18,8 @@ from clsuite.report.plots import STYLE, write_figure
 def plot_within_task(records: Sequence[RunRecord], path: Path, title: str) -> None:
     """Accuracy on each part from its own task on, over the steps of the stream: of each method, its first seed.
 
+    A task without steps is drawn as if it had one.
+
     Args:
         records: Finished records of one benchmark, some of them with curves.
         path: The SVG file to write.
@@ -41,11 +43,12 @@ def plot_within_task(records: Sequence[RunRecord], path: Path, title: str) -> No
 
 
 def _panel(axes: Any, curves: Curves) -> None:
-    ends = np.cumsum([steps[-1] for steps in curves.steps])
+    times = [np.maximum(steps, 1) if steps[-1] == 0 else steps for steps in curves.steps]
+    ends = np.cumsum([steps[-1] for steps in times])
     starts = [0, *ends[:-1].tolist()]
     for part, learned in enumerate(curves.learned.tolist()):
         tasks = range(learned, curves.tasks)
-        steps = np.concatenate([starts[task] + curves.steps[task] for task in tasks])
+        steps = np.concatenate([starts[task] + times[task] for task in tasks])
         percent = np.concatenate([100 * curves.accuracy(task)[:, part] for task in tasks])
         colour = colormaps["viridis"](part / max(1, len(curves.n) - 1))
         axes.plot(steps, percent, color=colour, linewidth=1, marker=".", markersize=2)

@@ -14,7 +14,8 @@ from clsuite.backbones.spec import BackboneSpec
 from clsuite.backbones.vit import forward_flops
 from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
-from clsuite.probes.probes import ProbeContext, make_probes
+from clsuite.probes.base import ProbeContext
+from clsuite.probes.probes import make_probes
 from clsuite.probes.recorder import ProbeRecorder
 from clsuite.records import CostEntry, RunRecord, write_predictions, write_record
 from clsuite.runner.build import build_learner

@@ -9,6 +9,7 @@ from clsuite.backbones.spec import BackboneSpec
 from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.compose import Named
+from clsuite.probes.spec import AnyProbe, ZeroShotProbe, probe_name
 
 
 def check_needs(plugins: Sequence[Named], backbone: BackboneSpec, training: TrainingSpec) -> None:
@@ -28,4 +29,18 @@ def check_needs(plugins: Sequence[Named], backbone: BackboneSpec, training: Trai
         raise UserError(
             f"training.tune: {training.tune} needs training.head: zero_shot: "
             f"the text tower takes no part in a {training.head} head"
+        )
+
+
+def check_probes(probes: Sequence[AnyProbe], backbone: BackboneSpec) -> None:
+    """Check that the backbone has the text tower that zero-shot probes need.
+
+    Raises:
+        UserError: If it has not.
+    """
+    wanting = [probe_name(probe) for probe in probes if isinstance(probe, ZeroShotProbe)]
+    if wanting and not is_clip(backbone.name):
+        raise UserError(
+            f"probe '{wanting[0]}' needs CLIP, and backbone '{backbone.name}' has no text tower: "
+            f"choose one such as {EXAMPLE}"
         )

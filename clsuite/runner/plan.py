@@ -18,10 +18,11 @@ from clsuite.plugin.arguments import resolve_arguments
 from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin
 from clsuite.plugin.compose import check_method
 from clsuite.probes.images import load_probe_images
-from clsuite.probes.spec import AnyProbe
+from clsuite.probes.named import load_named_table
+from clsuite.probes.spec import AnyProbe, ZeroShotProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry
 from clsuite.runner.methods import MethodSpec, parse_method, split_outside
-from clsuite.runner.needs import check_needs
+from clsuite.runner.needs import check_needs, check_probes
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.streams import find_stream_file, stream_loader
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
@@ -142,6 +143,7 @@ ResolvedPlugins = list[tuple[PluginInfo, dict[str, Any]]]
 
 def _checked_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, tuple[ResolvedPlugins, TrainingSpec]]:
     checked = {}
+    check_probes(spec.probes, spec.backbone)
     for name, method in _chosen_methods(spec, options).items():
         plugins, training = _resolve(spec, method)
         training = _override(training, options.training or {}, "the command line")
@@ -258,6 +260,11 @@ def _evaluation(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Any]:
 def _probe_config(probe: AnyProbe, image_size: int, data_root: Path | None) -> dict[str, Any]:
     """A probe with the fingerprint of its images in place of their path."""
     content = probe.model_dump()
+    if isinstance(probe, ZeroShotProbe):
+        named = load_named_table(probe, image_size, data_root)
+        sources = {"dataset": _without_path(content["dataset"])} if probe.dataset else {}
+        kept = {key: value for key, value in content.items() if key not in ("path", "names", "dataset")}
+        return {**kept, **sources, "templates": list(probe.templates), "fingerprint": named.fingerprint}
     if "path" in content:
         images = load_probe_images(content.pop("path"), image_size, data_root)
         content["fingerprint"] = table_fingerprint(images)

@@ -17,8 +17,9 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from clsuite.backbones.spec import BackboneSpec, Weights, find_weights
 from clsuite.errors import UserError
+from clsuite.probes.base import ProbeContext
 from clsuite.probes.knn import weighted_knn
-from clsuite.probes.probes import ProbeContext, make_probes, predict_rows, split_index_queries
+from clsuite.probes.probes import make_probes, predict_rows, split_index_queries
 from clsuite.probes.recorder import ProbeRecorder
 from clsuite.probes.spec import CalibrationProbe, HeadProbe, KnnProbe, LeftOutProbe, ProbeSpec, check_names
 from clsuite.scenarios import ScenarioSpec, build_scenario

@@ -1,0 +1,69 @@
+"""What all probes stand on: a reading, what they are made from, and features of their images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clsuite.backbones.spec import BackboneSpec, Weights
+from clsuite.data.table import ImageTable
+from clsuite.learner.features import compute_features
+from clsuite.learner.learner import Learner
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a probe reads at one moment.
+
+    Attributes:
+        value: An accuracy in [0, 1], or another figure.
+        higher_is_better: Whether more of it is kept knowledge, or loss of it.
+        correct: Right answers, where it is an accuracy.
+        n: Of how many.
+    """
+
+    value: float
+    higher_is_better: bool
+    correct: int | None = None
+    n: int | None = None
+
+    @classmethod
+    def accuracy(cls, right: Tensor) -> Reading:
+        """The share of right answers, from bool ``[N]``."""
+        correct, n = int(right.sum()), len(right)
+        return cls(correct / n, True, correct, n)
+
+
+Measure = Callable[[Learner], dict[str, Reading]]
+
+
+@dataclass(frozen=True)
+class ProbeContext:
+    """What probes are made from: the backbone as it is configured, and where data lie."""
+
+    backbone: BackboneSpec
+    weights: Weights
+    data_root: Path | None
+
+
+class Features:
+    """Features of a probe's images by the current backbone; computed once while the backbone is frozen."""
+
+    def __init__(self, table: ImageTable, rows: NDArray[np.int64]) -> None:
+        """Keep which images; nothing is computed yet."""
+        self._table, self._rows = table, rows
+        self._kept: Tensor | None = None
+        self._kept_frozen = False
+
+    def of(self, learner: Learner) -> Tensor:
+        """Features ``[len(rows), width]``, on the compute device."""
+        if self._kept is None or not (learner.frozen and self._kept_frozen):
+            self._kept_frozen = learner.frozen
+            with learner.autocast():
+                self._kept = compute_features(learner.backbone, self._table.images, self._rows)
+        return self._kept
