@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clsuite.backbones.spec import BackboneSpec, Weights
+from clsuite.backbones.vit import Backbone
 from clsuite.data.table import ImageTable
 from clsuite.learner.features import compute_features
 from clsuite.learner.learner import Learner
@@ -54,9 +55,11 @@ class ProbeContext:
 class Features:
     """Features of a probe's images by the current backbone; computed once while the backbone is frozen."""
 
-    def __init__(self, table: ImageTable, rows: NDArray[np.int64]) -> None:
-        """Keep which images; nothing is computed yet."""
-        self._table, self._rows = table, rows
+    def __init__(
+        self, table: ImageTable, rows: NDArray[np.int64], view: Callable[[Backbone], Backbone] | None = None
+    ) -> None:
+        """Keep which images, and how the backbone is seen; nothing is computed yet."""
+        self._table, self._rows, self._view = table, rows, view
         self._kept: Tensor | None = None
         self._kept_frozen = False
 
@@ -64,6 +67,7 @@ class Features:
         """Features ``[len(rows), width]``, on the compute device."""
         if self._kept is None or not (learner.frozen and self._kept_frozen):
             self._kept_frozen = learner.frozen
+            backbone = self._view(learner.backbone) if self._view else learner.backbone
             with learner.autocast():
-                self._kept = compute_features(learner.backbone, self._table.images, self._rows)
+                self._kept = compute_features(backbone, self._table.images, self._rows)
         return self._kept

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.classification import binary_calibration_error
 
-from clsuite.backbones.vit import build_model
 from clsuite.data.batch import BatchLoader
 from clsuite.data.listing import choose_rows
 from clsuite.data.stable_random import stable_random
@@ -24,6 +23,7 @@ from clsuite.learner.learner import Learner
 from clsuite.probes.base import Features, Measure, ProbeContext, Reading
 from clsuite.probes.images import load_probe_images
 from clsuite.probes.knn import weighted_knn
+from clsuite.probes.original_head import BothTokens, DistilledHead, original_head
 from clsuite.probes.spec import AnyProbe, CalibrationProbe, HeadProbe, KnnProbe, LeftOutProbe, ZeroShotProbe, probe_name
 from clsuite.probes.zero_shot import ZeroShotAccuracy
 
@@ -62,10 +62,11 @@ class OriginalHead:
         """
         self._name = probe_name(spec)
         table = load_probe_images(spec.path, context.backbone.image_size, context.data_root)
-        self._head = _original_head(context, len(table.classes))
+        self._head = original_head(context, len(table.classes))
         rows = np.arange(len(table))
         rows = choose_rows(table.labels, table.domains, rows, spec.images_per_class, "probe images")
-        self._features, self._labels = Features(table, rows), torch.from_numpy(table.labels[rows])
+        view = BothTokens if isinstance(self._head, DistilledHead) else None
+        self._features, self._labels = Features(table, rows, view), torch.from_numpy(table.labels[rows])
         self.before: Tensor | None = None
 
     def __call__(self, learner: Learner) -> dict[str, Reading]:
@@ -80,15 +81,6 @@ class OriginalHead:
             self._name: Reading.accuracy(answers.argmax(dim=1) == self._labels),
             f"{self._name}_kl": Reading(max(0.0, float(divergence)), False),
         }
-
-
-def _original_head(context: ProbeContext, classes: int) -> nn.Module:
-    try:
-        model = build_model(context.backbone, context.weights, num_classes=classes)
-    except UserError as error:
-        raise UserError(f"the probe set has {classes} classes, but the original head does not fit: {error}") from error
-    head: nn.Module = model.get_classifier()
-    return head.eval().requires_grad_(False)
 
 
 class NearestNeighbours:

@@ -1,0 +1,59 @@
+"""The head that a backbone was pre-trained with, and the features that it reads."""
+
+from __future__ import annotations
+
+from timm.models.deit import VisionTransformerDistilled
+from torch import Tensor, nn
+
+from clsuite.backbones.vit import Backbone, build_model
+from clsuite.errors import UserError
+from clsuite.probes.base import ProbeContext
+
+
+class DistilledHead(nn.Module):
+    """The two heads of a distilled DeiT: the mean of both logits (Touvron et al., ICML 2021, section 4).
+
+    Each reads a token of its own, so that the mean of the tokens, which is the feature elsewhere, does not suffice.
+    """
+
+    def __init__(self, head: nn.Module, head_dist: nn.Module) -> None:
+        """Take the head of the class token and that of the distillation token."""
+        super().__init__()
+        self.head, self.head_dist = head, head_dist
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map class and distillation token ``[B, 2 * width]`` to logits ``[B, classes]``."""
+        of_class, of_distillation = tokens.chunk(2, dim=1)
+        logits: Tensor = (self.head(of_class) + self.head_dist(of_distillation)) / 2
+        return logits
+
+
+class BothTokens(Backbone):
+    """A view of a distilled DeiT whose features are its class and its distillation token, one after the other."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        """Share the model."""
+        nn.Module.__init__(self)
+        self.model, self.normalise, self.width = backbone.model, backbone.normalise, 2 * backbone.width
+        self.training = backbone.training
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map normalised images ``[B, 3, H, W]`` to tokens ``[B, 2 * width]``."""
+        tokens: Tensor = self.model.forward_features(images)
+        return tokens[:, :2].flatten(1)
+
+
+def original_head(context: ProbeContext, classes: int) -> nn.Module:
+    """The pre-trained head, frozen.
+
+    Raises:
+        UserError: If it has another number of outputs than the probe set has classes.
+    """
+    try:
+        model = build_model(context.backbone, context.weights, num_classes=classes)
+    except UserError as error:
+        raise UserError(f"the probe set has {classes} classes, but the original head does not fit: {error}") from error
+    heads = model.get_classifier()  # a pair, where there are two
+    head = DistilledHead(*heads) if isinstance(model, VisionTransformerDistilled) else heads
+    frozen: nn.Module = head.eval().requires_grad_(False)
+    return frozen
