@@ -64,6 +64,7 @@ def _benchmarks() -> Table:
 def _datasets(data_root: Path | None) -> Table:
     from clsuite.data.catalog import DATASETS
     from clsuite.data.places import absence
+    from clsuite.data.sequence import SEQUENCES
     from clsuite.errors import UserError
 
     if data_root is not None and not data_root.is_dir():
@@ -78,6 +79,9 @@ def _datasets(data_root: Path | None) -> Table:
         else:
             cells.append(absence(name, dataset, None, data_root) or ("there" if dataset.homes else "always there"))
         table.add_row(*(escape(cell) for cell in cells))
+    table.add_section()
+    for name, summary in SEQUENCES.items():
+        table.add_row(name, escape(summary))
     return table
 
 

@@ -33,7 +33,10 @@ MTIL_ORDERS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Orders I and II of MTIL: Zheng et al., "Preventing zero-shot transfer degradation ..." (ICCV 2023), section 5.1."""
 
-SEQUENCES = ("sequence", "mtil")
+SEQUENCES: dict[str, str] = {
+    "sequence": "several data sets, one domain each: {name: sequence, parts: [{name: mnist}, {name: svhn}]}",
+    "mtil": "the eleven data sets of MTIL (Zheng, ICCV 2023) as a sequence in order I",
+}
 Load = Callable[[DatasetSpec], ImageTable]
 
 

@@ -98,3 +98,10 @@ def test_limits_make_other_runs(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert bench(tmp_path, {"name": "digits", **limits}, "--dry-run") == 0
         shown.append(capsys.readouterr().out.splitlines()[0])
     assert len(set(shown)) == 3
+
+
+def test_sequences_of_data_sets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "datasets"]) == 0
+    shown = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.split()}
+    assert "several data sets" in shown["sequence"]
+    assert "MTIL" in shown["mtil"]
