@@ -50,7 +50,9 @@ def _only(records: list[RunRecord], name: str, seeds: Sequence[int]) -> list[Run
 
 
 def _table(comparison: Comparison, rows: Sequence[Paired], heading: str) -> Table:
-    caption = "in per cent and points; difference is the mean ± 95 % interval over seeds; p: sign-flip test, each row alone"
+    caption = (
+        "in per cent and points; difference is the mean ± 95 % interval over seeds; p: sign-flip test, each row alone"
+    )
     table = Table(title=escape(f"{comparison.first} less {comparison.second}"), caption=caption)
     table.add_column(heading)
     for name in (comparison.first, comparison.second):

@@ -173,7 +173,9 @@ def _notes(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[str]:
 def _labels(records: Sequence[RunRecord]) -> list[str]:
     """Names of the test parts where they are the same for each seed, else their numbers."""
     columns = [record.scenario.columns for record in records]
-    return [f"{j + 1}: {name}" if all(c[j] == name for c in columns) else f"{j + 1}" for j, name in enumerate(columns[0])]
+    return [
+        f"{j + 1}: {name}" if all(c[j] == name for c in columns) else f"{j + 1}" for j, name in enumerate(columns[0])
+    ]
 
 
 def _task_aware(record: RunRecord) -> float:

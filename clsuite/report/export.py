@@ -40,7 +40,9 @@ def csv_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:
     columns = choose_columns(records, names or list(columns_of(records)))
     out = StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["benchmark", "method", "seeds", *(part for name in columns for part in (name, f"{name}_interval"))])
+    writer.writerow(
+        ["benchmark", "method", "seeds", *(part for name in columns for part in (name, f"{name}_interval"))]
+    )
     for benchmark, group in by_benchmark(records).items():
         for row in summarise(group):
             figures = [f"{value:.6g}" for name in columns for value in row.interval(name)]

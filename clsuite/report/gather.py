@@ -43,7 +43,8 @@ def gather(places: Sequence[Path]) -> Gathered:
             records[path] = record
     if not records:
         detail = f"; {unfinished[0]}" if unfinished else ""
-        raise UserError(f"no finished record in {', '.join(f"'{place}'" for place in places)}{detail}")
+        named = ", ".join(f"'{place}'" for place in places)
+        raise UserError(f"no finished record in {named}{detail}")
     return Gathered(records, tuple(unfinished))
 
 

@@ -56,9 +56,7 @@ def plot_matrices(groups: Mapping[str, Sequence[RunRecord]], path: Path) -> None
     across = min(len(groups), PANELS_ACROSS)
     down = -(-len(groups) // across)
     with style.context(["default", STYLE]):
-        figure = Figure(
-            figsize=(0.9 + across * (0.7 + 0.5 * parts), down * (1.2 + 0.45 * tasks)), layout="constrained"
-        )
+        figure = Figure(figsize=(0.9 + across * (0.7 + 0.5 * parts), down * (1.2 + 0.45 * tasks)), layout="constrained")
         panels = figure.subplots(down, across, squeeze=False).flatten()
         for axes, (title, records) in zip(panels, groups.items(), strict=False):
             image = _heat_map(axes, title, records)

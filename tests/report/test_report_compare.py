@@ -44,7 +44,9 @@ def test_differences_are_paired_by_seed(records: list[RunRecord]) -> None:
     assert comparison.metrics[0].differences == pytest.approx(by_hand)
     assert comparison.metrics[0].p == 0.25
     assert [part.name for part in comparison.parts] == ["1: a", "2: b", "3: c"]
-    last = [a.main_counts.accuracy[-1, 2] - b.main_counts.accuracy[-1, 2] for a, b in zip(replay, finetune, strict=True)]
+    last = [
+        a.main_counts.accuracy[-1, 2] - b.main_counts.accuracy[-1, 2] for a, b in zip(replay, finetune, strict=True)
+    ]
     assert comparison.parts[2].differences == pytest.approx(last)
 
 
