@@ -163,11 +163,11 @@ def _notes(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[str]:
     for section in ("backbone", "training"):
         if any(a.config.get(section) != b.config.get(section) for a, b in pairs):
             notes.append(f"the two differ in their {section} too, not only in the method")
-    edited = [record for pair in pairs for record in pair if record.recomputed_key() != record.key]
-    return notes + [
-        f"the key of '{record.method}', seed {record.seed}, does not follow from its content: it was edited"
-        for record in edited
-    ]
+    strange = [f"{r.method}, seed {r.seed}" for pair in pairs for r in pair if r.recomputed_key() != r.key]
+    if strange:
+        names = "; ".join(strange)
+        notes.append(f"keys that do not follow from the content (edited, or made by another clsuite): {names}")
+    return notes
 
 
 def _labels(records: Sequence[RunRecord]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 
@@ -16,6 +15,7 @@ LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "[": "{[}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 LATEX_WORDS = {" ± ": r" $\pm$ ", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}

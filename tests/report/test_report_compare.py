@@ -83,15 +83,15 @@ def test_forgetting_over_time_ends_in_the_metric() -> None:
 
 
 def test_tables_hold_every_method_and_escape_its_name(records: list[RunRecord]) -> None:
-    named = [r.model_copy(update={"method": "a_b & 50% | {x}"}) for r in of(records, "replay")] + of(records, "joint")
+    named = [r.model_copy(update={"method": "[a_b & 50% | {x}"}) for r in of(records, "replay")] + of(records, "joint")
     latex = latex_table(named, [])
-    assert r"a\_b \& 50\% | \{x\}" in latex
+    assert r"{[}a\_b \& 50\% | \{x\}" in latex
     assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == 1
     rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
     assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
-    assert r"a\_b &amp; 50% \| {x}" in markdown_table(named, [])
+    assert r"\[a\_b &amp; 50% \| {x}" in markdown_table(named, [])
     lines = list(csv.DictReader(csv_table(named, ["final_accuracy_macro"]).splitlines()))
-    assert [line["method"] for line in lines] == ["joint", "a_b & 50% | {x}"]
+    assert [line["method"] for line in lines] == ["joint", "[a_b & 50% | {x}"]
     assert list(lines[0]) == ["benchmark", "method", "seeds", "final_accuracy_macro", "final_accuracy_macro_interval"]
 
 
