@@ -12,6 +12,8 @@ from jsonargparse import ArgumentParser, Namespace
 from clsuite.errors import UserError
 
 Things = Literal["plugins", "benchmarks", "datasets", "scenarios", "backbones", "augmentations"]
+PlotKind = Literal["curve", "matrix", "forgetting", "probes"]
+TableFormat = Literal["text", "csv", "markdown", "latex"]
 Precision = Literal["auto", "32", "bf16", "16"]
 
 
@@ -102,6 +104,54 @@ def _show(given: Namespace) -> int:
     return 0
 
 
+def _compare_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("first", type=str, help="a record, or a folder of one method's runs; with --runs the name of a method")
+    add("second", type=str, help="likewise")
+    add("--runs", type=str, help="folder of a benchmark's runs in which the two methods are looked for")
+    add("--seeds", type=str, help="only these seeds, comma-separated")
+
+
+def _compare(given: Namespace) -> int:
+    from clsuite.cli.compare import print_comparison
+
+    print_comparison(given.first, given.second, Path(given.runs) if given.runs else None, _numbers(given.seeds))
+    return 0
+
+
+def _places_argument(parser: ArgumentParser) -> None:
+    parser.add_argument("records", type=str, nargs="+", help="records, or folders with records anywhere below")
+
+
+def _plot_arguments(parser: ArgumentParser) -> None:
+    _places_argument(parser)
+    parser.add_argument("--kind", type=PlotKind, help="by default matrix for one record and curve for several")
+    parser.add_argument("-o", "--out", type=str, help="file to write, .svg, .png or .pdf; by default KIND.svg")
+
+
+def _plot(given: Namespace) -> int:
+    from clsuite.cli.export import make_plot
+
+    make_plot([Path(place) for place in given.records], given.kind, Path(given.out) if given.out else None)
+    return 0
+
+
+def _table_arguments(parser: ArgumentParser) -> None:
+    _places_argument(parser)
+    parser.add_argument("--format", type=TableFormat, default="text", help="text, csv, markdown or latex (booktabs)")
+    parser.add_argument("--columns", type=str, help="figures to show, comma-separated, as a summary.csv names them")
+    parser.add_argument("-o", "--out", type=str, help="file to write; by default it is printed")
+
+
+def _table(given: Namespace) -> int:
+    from clsuite.cli.export import make_table
+
+    columns = [name.strip() for name in (given.columns or "").split(",") if name.strip()]
+    places = [Path(place) for place in given.records]
+    make_table(places, given.format, columns, Path(given.out) if given.out else None)
+    return 0
+
+
 def _pretrain_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("recipe", type=str, help="name of a recipe that comes with clsuite, or a YAML file")
     parser.add_argument("--data-root", type=str, help="folder of the drawings and of the teacher's weights")
@@ -138,6 +188,33 @@ COMMANDS: dict[str, Command] = {
         ("clsuite show runs/quickstart/replay/seed0-0123456789ab.json",),
         _show_arguments,
         _show,
+    ),
+    "compare": Command(
+        "Compare two methods seed by seed: differences with intervals, an exact test, and a verdict in words.",
+        (
+            "clsuite compare runs/quickstart/replay runs/quickstart/finetune",
+            "clsuite compare replay finetune --runs runs/quickstart --seeds 0,1",
+        ),
+        _compare_arguments,
+        _compare,
+    ),
+    "plot": Command(
+        "Plot records: accuracy or forgetting over the tasks, accuracy matrices, probes.",
+        (
+            "clsuite plot runs/quickstart -o accuracy.pdf",
+            "clsuite plot runs/quickstart/replay runs/quickstart/ncm --kind matrix -o matrices.png",
+        ),
+        _plot_arguments,
+        _plot,
+    ),
+    "table": Command(
+        "Tables of records for the terminal, CSV, Markdown or LaTeX.",
+        (
+            "clsuite table runs/quickstart --format latex -o table.tex",
+            "clsuite table runs --format csv --columns final_accuracy_macro,stored_bytes",
+        ),
+        _table_arguments,
+        _table,
     ),
     "pretrain": Command(
         "Pre-train a small backbone by a recipe; writes its weights and its card.",

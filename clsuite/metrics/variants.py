@@ -67,6 +67,18 @@ def forgetting_max_before_last(counts: Counts) -> float:
     return float(np.mean(drops)) if drops else float("nan")
 
 
+def forgetting_over_time(counts: Counts) -> Floats:
+    """After each task, the mean forgetting of the parts learned before it, ``[T]`` (`nan` where there is none yet).
+
+    ``f[i] = mean_{j: l[j]<i} (max_{l[j]<=k<i} A[k,j] - A[i,j])`` (Chaudhry et al. 2018, section 3.1); the last value is
+    `forgetting_max_before_last`.
+    """
+    matrix, learned = counts.accuracy, counts.learned
+    earlier = [np.flatnonzero(learned < i) for i in range(counts.tasks)]
+    drops = [[matrix[learned[j] : i, j].max() - matrix[i, j] for j in parts] for i, parts in enumerate(earlier)]
+    return np.array([np.mean(drop) if drop else np.nan for drop in drops])
+
+
 def forgetting_max_any_row(counts: Counts) -> float:
     """Mean over the earlier tasks of the best accuracy in any row, the last included, less the last.
 

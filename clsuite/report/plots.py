@@ -1,19 +1,25 @@
-"""Plots as SVG: accuracy matrices as heat maps, accuracy over tasks as curves; the same input gives the same bytes."""
+"""Plots: accuracy matrices as heat maps, figures over tasks as curves; the same input gives the same bytes.
+
+The ending of the file says whether it is SVG, PNG or PDF.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
-from clsuite.metrics import mean_interval
-from clsuite.metrics.variants import accuracy_over_time_weighted
+from clsuite.metrics import Counts, mean_interval
+from clsuite.metrics.counts import Floats
+from clsuite.metrics.variants import accuracy_over_time_weighted, forgetting_over_time
 from clsuite.records import RunRecord, atomic_path
 
 STYLE: Any = {
@@ -23,6 +29,9 @@ STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
+PANELS_ACROSS = 3
+UNDATED = {"svg": "Date", "png": "Software", "pdf": "CreationDate"}
+"""Formats, and what matplotlib would write into each that changes from day to day or version to version."""
 
 
 def plot_matrix(record: RunRecord, path: Path) -> None:
@@ -30,28 +39,50 @@ def plot_matrix(record: RunRecord, path: Path) -> None:
 
     Args:
         record: A finished record.
-        path: The SVG file to write.
+        path: The file to write.
     """
-    assert record.counts is not None
-    counts = record.main_counts
-    percent = 100 * counts.accuracy
+    plot_matrices({f"{record.method}, seed {record.seed}": [record]}, path)
+
+
+def plot_matrices(groups: Mapping[str, Sequence[RunRecord]], path: Path) -> None:
+    """Heat maps of ``A[i, j]`` in per cent side by side, each the mean of its runs.
+
+    Args:
+        groups: Finished records of one benchmark by the title of their panel.
+        path: The file to write.
+    """
+    shapes = [records[0].main_counts.accuracy.shape for records in groups.values()]
+    tasks, parts = max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)
+    across = min(len(groups), PANELS_ACROSS)
+    down = -(-len(groups) // across)
+    with style.context(["default", STYLE]):
+        figure = Figure(figsize=(0.9 + across * (0.7 + 0.5 * parts), down * (1.2 + 0.45 * tasks)), layout="constrained")
+        panels = figure.subplots(down, across, squeeze=False).flatten()
+        for axes, (title, records) in zip(panels, groups.items(), strict=False):
+            image = _heat_map(axes, title, records)
+        for axes in panels[len(groups) :]:
+            axes.remove()
+        figure.colorbar(image, ax=panels[: len(groups)], label="accuracy in %")
+        write_figure(figure, path)
+
+
+def _heat_map(axes: Axes, title: str, records: Sequence[RunRecord]) -> AxesImage:
+    counts = records[0].main_counts
+    same = [record.main_counts for record in records if record.main_counts.accuracy.shape == counts.accuracy.shape]
+    percent = 100 * np.mean([other.accuracy for other in same], axis=0)
     tasks, parts = percent.shape
     unknown = np.arange(tasks)[:, None] < counts.learned
-    shown = np.ma.masked_where(unknown, percent) if _grows(record) else percent
-    with style.context(["default", STYLE]):
-        figure = Figure(figsize=(1.6 + 0.5 * parts, 1.2 + 0.45 * tasks), layout="constrained")
-        axes = figure.subplots()
-        image = axes.imshow(shown, vmin=0, vmax=100, cmap="viridis", aspect="auto")
-        for i, j in np.ndindex(tasks, parts):
-            if not np.ma.is_masked(shown[i, j]):
-                colour = "black" if percent[i, j] > 60 else "white"
-                axes.text(j, i, f"{percent[i, j]:.0f}", ha="center", va="center", color=colour, fontsize=8)
-        axes.set(xticks=range(parts), yticks=range(tasks), xlabel=_part_label(record), ylabel="after learning task")
-        axes.set_xticklabels([str(j + 1) for j in range(parts)])
-        axes.set_yticklabels([str(i + 1) for i in range(tasks)])
-        axes.set_title(f"{record.method}, seed {record.seed}")
-        figure.colorbar(image, label="accuracy in %")
-        write_figure(figure, path)
+    shown = np.ma.masked_where(unknown, percent) if _grows(records[0]) else percent
+    image = axes.imshow(shown, vmin=0, vmax=100, cmap="viridis", aspect="auto")
+    for i, j in np.ndindex(tasks, parts):
+        if not np.ma.is_masked(shown[i, j]):
+            colour = "black" if percent[i, j] > 60 else "white"
+            axes.text(j, i, f"{percent[i, j]:.0f}", ha="center", va="center", color=colour, fontsize=8)
+    axes.set(xticks=range(parts), yticks=range(tasks), xlabel=_part_label(records[0]), ylabel="after learning task")
+    axes.set_xticklabels([str(j + 1) for j in range(parts)])
+    axes.set_yticklabels([str(i + 1) for i in range(tasks)])
+    axes.set_title(title, parse_math=False)
+    return image
 
 
 def plot_curves(records: Sequence[RunRecord], path: Path, title: str) -> None:
@@ -59,21 +90,46 @@ def plot_curves(records: Sequence[RunRecord], path: Path, title: str) -> None:
 
     Args:
         records: Finished records of one benchmark.
-        path: The SVG file to write.
+        path: The file to write.
         title: Title of the plot.
     """
+    label = "accuracy on the classes seen, in %"
+    _plot_over_tasks(records, path, title, accuracy_over_time_weighted, label, best_first=True)
+
+
+def plot_forgetting(records: Sequence[RunRecord], path: Path, title: str) -> None:
+    """Forgetting of the earlier tasks after each task: the mean over seeds, with its 95 % interval as a band.
+
+    Args:
+        records: Finished records of one benchmark.
+        path: The file to write.
+        title: Title of the plot.
+    """
+    label = "forgetting of the earlier tasks, in points"
+    _plot_over_tasks(records, path, title, forgetting_over_time, label, best_first=False)
+
+
+def _plot_over_tasks(
+    records: Sequence[RunRecord],
+    path: Path,
+    title: str,
+    figure_of: Callable[[Counts], Floats],
+    label: str,
+    best_first: bool,
+) -> None:
     by_method: dict[str, list[Any]] = {}
     for record in sorted(records, key=lambda record: record.seed):
-        assert record.counts is not None
-        curve = 100 * accuracy_over_time_weighted(record.main_counts)
-        by_method.setdefault(record.method, []).append(curve)
-    order = sorted(by_method, key=lambda method: (-float(np.mean([curve[-1] for curve in by_method[method]])), method))
+        by_method.setdefault(record.method, []).append(100 * figure_of(record.main_counts))
+    last = {method: float(np.mean([curve[-1] for curve in curves])) for method, curves in by_method.items()}
+    order = sorted(by_method, key=lambda method: (-last[method] if best_first else last[method], method))
     with style.context(["default", STYLE]):
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.subplots()
         for position, method in enumerate(order):
             _curve(axes, method, by_method[method], position)
-        axes.set(xlabel="tasks learned", ylabel="accuracy on the classes seen, in %", ylim=(0, 100), title=title)
+        axes.set(xlabel="tasks learned", ylabel=label, title=title)
+        if best_first:
+            axes.set_ylim(0, 100)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside right upper", frameon=False)
         write_figure(figure, path)
@@ -128,7 +184,8 @@ def _part_label(record: RunRecord) -> str:
 
 def write_figure(figure: Figure, path: Path) -> None:
     """Write a figure whose bytes follow from what it shows alone."""
+    form = path.suffix.lower().removeprefix(".")
     content = BytesIO()
-    figure.savefig(content, format="svg", metadata={"Date": None})
+    figure.savefig(content, format=form, metadata={UNDATED[form]: None}, dpi=200)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.getvalue())

@@ -22,6 +22,7 @@ SHOWN = (
     "stored_bytes",
     "train_seconds",
 )
+CAPTION = "accuracies in %, mean ± 95 % interval over seeds; ↑ higher is better, ↓ lower"
 
 
 def results_table(rows: Sequence[Row], title: str) -> Table:
@@ -29,8 +30,12 @@ def results_table(rows: Sequence[Row], title: str) -> Table:
 
     Accuracies and their differences are in per cent.
     """
-    caption = "accuracies in %, mean ± 95 % interval over seeds; ↑ higher is better, ↓ lower"
-    return _table(rows, {name: COLUMNS[name] for name in SHOWN}, title, caption)
+    return rich_table(rows, {name: COLUMNS[name] for name in SHOWN}, title)
+
+
+def rich_table(rows: Sequence[Row], columns: Mapping[str, Column], title: str) -> Table:
+    """As `results_table`, with the given columns."""
+    return _table(rows, columns, title, CAPTION)
 
 
 def probes_table(rows: Sequence[Row], columns: Mapping[str, Column]) -> Table | None:
@@ -59,14 +64,15 @@ def _table(rows: Sequence[Row], columns: Mapping[str, Column], title: str, capti
         arrow = {True: " ↑", False: " ↓", None: ""}[column.higher_is_better]
         table.add_column(f"{column.label}{arrow}", justify="right")
     table.add_column("seeds", justify="right")
-    best = {name: _best(rows, name, column) for name, column in columns.items()}
+    best = {name: best_methods(rows, name, column) for name, column in columns.items()}
     for row in rows:
         cells = [_cell(row, name, column, row.method in best[name]) for name, column in columns.items()]
         table.add_row(escape(row.method), *cells, str(len(row.seeds)))
     return table
 
 
-def _best(rows: Sequence[Row], name: str, column: Column) -> set[str]:
+def best_methods(rows: Sequence[Row], name: str, column: Column) -> set[str]:
+    """The methods with the best mean of a figure, several where they are level; none where neither way is better."""
     means = {row.method: row.interval(name)[0] for row in rows if not math.isnan(row.interval(name)[0])}
     if column.higher_is_better is None or not means:
         return set()
@@ -75,14 +81,19 @@ def _best(rows: Sequence[Row], name: str, column: Column) -> set[str]:
 
 
 def _cell(row: Row, name: str, column: Column, bold: bool) -> str:
+    text = figure_text(row, name, column)
+    return f"[bold]{text}[/bold]" if bold else text
+
+
+def figure_text(row: Row, name: str, column: Column) -> str:
+    """A figure for people: mean ± half-width, accuracies in per cent; a dash where it is not defined."""
     mean, half = row.interval(name)
     if math.isnan(mean):
         return "-"
     if column.higher_is_better is None:
         return f"{mean:.1f}" if name.endswith("seconds") else short_number(mean)
     scale, digits = (100, 1) if column.share else (1, 3)
-    text = f"{scale * mean:.{digits}f}" + ("" if math.isnan(half) else f" ± {scale * half:.{digits}f}")
-    return f"[bold]{text}[/bold]" if bold else text
+    return f"{scale * mean:.{digits}f}" + ("" if math.isnan(half) else f" ± {scale * half:.{digits}f}")
 
 
 def short_number(value: float) -> str:

@@ -1,0 +1,228 @@
+"""Two methods on the same streams: paired differences over the seeds, with intervals and an exact test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from clsuite.errors import UserError
+from clsuite.metrics import METRICS, mean_interval
+from clsuite.records import RunRecord
+
+MAIN = "final_accuracy_macro"
+COMPARED = (
+    MAIN,
+    "average_incremental_accuracy_weighted",
+    "forgetting_max_before_last",
+    "learning_accuracy",
+    "backward_transfer",
+)
+EXACT_UP_TO = 16
+"""Seeds up to which all sign flips are tried; beyond, 2^16 random ones of a fixed seed."""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A figure of both methods, seed by seed, as shares.
+
+    Attributes:
+        name: Metric, or test part.
+        higher_is_better: Direction.
+        first: The first method's value for each seed.
+        second: The second method's.
+    """
+
+    name: str
+    higher_is_better: bool
+    first: tuple[float, ...]
+    second: tuple[float, ...]
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """First less second, for each seed."""
+        return tuple(a - b for a, b in zip(self.first, self.second, strict=True))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Mean difference and half-width of its 95 % Student-t interval over seeds (`nan` for one seed)."""
+        return mean_interval(self.differences)
+
+    @property
+    def p(self) -> float:
+        """The p-value of the sign-flip test, see `sign_flip_p`."""
+        return sign_flip_p(self.first, self.second)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two methods compared.
+
+    Attributes:
+        first: Name of the first method.
+        second: Name of the second.
+        seeds: The seeds that both ran.
+        metrics: The metrics, the one that the verdict is about first.
+        parts: The accuracy on each test part after the last task.
+        notes: What else differs between the runs.
+    """
+
+    first: str
+    second: str
+    seeds: tuple[int, ...]
+    metrics: tuple[Paired, ...]
+    parts: tuple[Paired, ...]
+    notes: tuple[str, ...]
+
+
+def sign_flip_p(first: Sequence[float], second: Sequence[float]) -> float:
+    """Two-sided p-value of the mean paired difference under exchange of the pairs (Fisher 1935, section 21).
+
+    All ``2^n`` exchanges are tried, so it is exact and never below ``2 / 2^n``.
+
+    Args:
+        first: ``[n]``.
+        second: ``[n]``.
+
+    Returns:
+        The p-value; 1 for a single pair, `nan` where a value is not defined.
+    """
+    if len(first) < 2:
+        return 1.0
+    if not np.isfinite([first, second]).all():
+        return float("nan")
+    from scipy.stats import permutation_test
+
+    result = permutation_test(
+        (np.asarray(first), np.asarray(second)),
+        lambda a, b, axis: (a - b).mean(axis=axis),
+        permutation_type="samples",
+        n_resamples=np.inf if len(first) <= EXACT_UP_TO else 2**EXACT_UP_TO,
+        vectorized=True,
+        random_state=np.random.RandomState(0),
+    )
+    return float(result.pvalue)
+
+
+def compare(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> Comparison:
+    """Compare two methods.
+
+    Args:
+        first: Finished records of one method, one a seed.
+        second: Those of the other, with the same seeds on the same streams.
+
+    Raises:
+        UserError: If seeds, streams or test parts differ; the message says which.
+    """
+    pairs = _pairs(first, second)
+    names = [first[0].method, second[0].method]
+    if names[0] == names[1]:
+        names = [f"{name} ({letter})" for name, letter in zip(names, "AB", strict=True)]
+    metrics = [_metric(pairs, name) for name in COMPARED]
+    aware = _paired(pairs, "task-aware acc.", True, _task_aware)
+    parts = [_paired(pairs, label, True, _last_on(j)) for j, label in enumerate(_labels(first))]
+    seeds = tuple(a.seed for a, _ in pairs)
+    return Comparison(names[0], names[1], seeds, (*metrics, aware), tuple(parts), tuple(_notes(pairs)))
+
+
+def _pairs(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> list[tuple[RunRecord, RunRecord]]:
+    ours, theirs = ({record.seed: record for record in records} for records in (first, second))
+    if set(ours) != set(theirs):
+        both = sorted(set(ours) & set(theirs))
+        mend = f"compare those that both have with --seeds {_list(both, ',')}" if both else "run the missing ones"
+        raise UserError(
+            f"'{first[0].method}' has seeds {_list(ours)} and '{second[0].method}' has {_list(theirs)}; "
+            f"paired differences need the same: {mend}"
+        )
+    pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours)]
+    for a, b in pairs:
+        _check_same_stream(a, b)
+    return pairs
+
+
+def _check_same_stream(a: RunRecord, b: RunRecord) -> None:
+    where = f"'{a.method}' and '{b.method}' with seed {a.seed}"
+    if a.key == b.key:
+        raise UserError(f"{where} are one and the same run ({a.key[:12]})")
+    if a.scenario.kind != b.scenario.kind:
+        raise UserError(f"{where} learned unlike kinds of stream: {a.scenario.kind} and {b.scenario.kind}")
+    if len(a.scenario.task_names) != len(b.scenario.task_names):
+        numbers = f"{len(a.scenario.task_names)} and {len(b.scenario.task_names)}"
+        raise UserError(f"{where} learned streams of unlike length: {numbers} tasks")
+    if a.scenario.fingerprint != b.scenario.fingerprint:
+        prints = f"{a.scenario.fingerprint[:12]} and {b.scenario.fingerprint[:12]}"
+        raise UserError(f"{where} learned unlike streams (fingerprints {prints}): other images, labels, order or split")
+    if a.main_counts.n.tolist() != b.main_counts.n.tolist():
+        raise UserError(f"{where} were tested on parts of unlike size")
+
+
+def _notes(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[str]:
+    notes = []
+    for section in ("backbone", "training"):
+        if any(a.config.get(section) != b.config.get(section) for a, b in pairs):
+            notes.append(f"the two differ in their {section} too, not only in the method")
+    strange = [f"{r.method}, seed {r.seed}" for pair in pairs for r in pair if r.recomputed_key() != r.key]
+    if strange:
+        names = "; ".join(strange)
+        notes.append(f"keys that do not follow from the content (edited, or made by another clsuite): {names}")
+    return notes
+
+
+def _labels(records: Sequence[RunRecord]) -> list[str]:
+    """Names of the test parts where they are the same for each seed, else their numbers."""
+    columns = [record.scenario.columns for record in records]
+    return [
+        f"{j + 1}: {name}" if all(c[j] == name for c in columns) else f"{j + 1}" for j, name in enumerate(columns[0])
+    ]
+
+
+def _task_aware(record: RunRecord) -> float:
+    assert record.counts is not None
+    return METRICS[MAIN].compute(record.counts.of("task_aware"))
+
+
+def _last_on(part: int) -> Callable[[RunRecord], float]:
+    return lambda record: float(record.main_counts.accuracy[-1, part])
+
+
+def _metric(pairs: Sequence[tuple[RunRecord, RunRecord]], name: str) -> Paired:
+    metric = METRICS[name]
+    return _paired(pairs, metric.label, metric.higher_is_better, lambda record: metric.compute(record.main_counts))
+
+
+def _paired(
+    pairs: Sequence[tuple[RunRecord, RunRecord]], name: str, higher: bool, value: Callable[[RunRecord], float]
+) -> Paired:
+    return Paired(name, higher, tuple(value(a) for a, _ in pairs), tuple(value(b) for _, b in pairs))
+
+
+def _list(seeds: Iterable[int], separator: str = ", ") -> str:
+    return separator.join(str(seed) for seed in sorted(seeds))
+
+
+def verdict(comparison: Comparison) -> str:
+    """One or two plain sentences about the final accuracy."""
+    main, number = comparison.metrics[0], len(comparison.seeds)
+    mean, half = main.interval
+    if mean == 0:
+        return f"{comparison.first} and {comparison.second} have the same final accuracy over {_seeds(number)}."
+    better, worse = (comparison.first, comparison.second) if mean > 0 else (comparison.second, comparison.first)
+    points = f"{100 * abs(mean):.1f} points"
+    if number == 1:
+        return f"{better} is {points} better than {worse} in final accuracy on one seed; one run cannot tell chance."
+    low, high = 100 * (abs(mean) - half), 100 * (abs(mean) + half)
+    figures = f"95 % interval {low:.1f} to {high:.1f}, p = {main.p:.2g} with {_seeds(number)}"
+    if math.isfinite(low) and low > 0:
+        text = f"{better} is {points} better than {worse} in final accuracy ({figures})."
+    else:
+        text = f"{better} is {points} ahead of {worse} in final accuracy, but that may be chance ({figures})."
+    least = 2 / 2**number
+    return text + (f" {_seeds(number).capitalize()} cannot give p below {least:.2g}." if least > 0.05 else "")
+
+
+def _seeds(number: int) -> str:
+    return {1: "one seed", 2: "two seeds", 3: "three seeds", 4: "four seeds", 5: "five seeds"}.get(
+        number, f"{number} seeds"
+    )

@@ -1,0 +1,96 @@
+"""Finished records from what people name: a record, a folder of runs, or methods below a folder of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clsuite.errors import UserError, did_you_mean
+from clsuite.records import RunRecord, read_record
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What was found.
+
+    Attributes:
+        records: The finished records by path, a record that lies in two places once.
+        unfinished: A line for each run that is not finished.
+    """
+
+    records: dict[Path, RunRecord]
+    unfinished: tuple[str, ...]
+
+
+def gather(places: Sequence[Path]) -> Gathered:
+    """Read the records that some files and folders hold.
+
+    Args:
+        places: Records, or folders with records anywhere below.
+
+    Raises:
+        UserError: If a place is not there, a file is no record, or no finished record is among them.
+    """
+    records: dict[Path, RunRecord] = {}
+    unfinished, keys = [], set()
+    for path in dict.fromkeys(path for place in places for path in _files(place)):
+        record = read_record(path)
+        if record.status != "done":
+            unfinished.append(f"{record.status}: {record.method}, seed {record.seed} ({path})")
+        elif record.key not in keys:
+            keys.add(record.key)
+            records[path] = record
+    if not records:
+        detail = f"; {unfinished[0]}" if unfinished else ""
+        named = ", ".join(f"'{place}'" for place in places)
+        raise UserError(f"no finished record in {named}{detail}")
+    return Gathered(records, tuple(unfinished))
+
+
+def _files(place: Path) -> list[Path]:
+    if place.is_dir():
+        return sorted(path for path in place.rglob("*.json") if not path.name.startswith("."))
+    if not place.exists():
+        raise UserError(f"'{place}' is neither a record nor a folder of runs")
+    return [place]
+
+
+def one_method(place: Path) -> list[RunRecord]:
+    """The finished records of a record file, or of a folder that holds one method on one benchmark.
+
+    Raises:
+        UserError: As `gather`, and if the folder holds several methods or benchmarks, or a seed twice.
+    """
+    return _single(gather([place]).records, f"'{place}'")
+
+
+def method_below(runs: Path, method: str) -> list[RunRecord]:
+    """The finished records of a method, by the name that tables show, below a folder of runs.
+
+    Raises:
+        UserError: As `one_method`, and if the method is not there.
+    """
+    found = gather([runs]).records
+    chosen = {path: record for path, record in found.items() if record.method == method}
+    if not chosen:
+        raise did_you_mean(f"method below '{runs}':", method, {record.method for record in found.values()})
+    return _single(chosen, f"'{runs}'")
+
+
+def _single(records: dict[Path, RunRecord], where: str) -> list[RunRecord]:
+    methods = sorted({record.method for record in records.values()})
+    if len(methods) > 1:
+        raise UserError(f"{where} holds {len(methods)} methods ({', '.join(methods)}): name one, with --runs {where}")
+    benchmarks = sorted({record.benchmark for record in records.values()})
+    if len(benchmarks) > 1:
+        raise UserError(f"{where} holds '{methods[0]}' on {', '.join(benchmarks)}: name the folder of one benchmark")
+    by_seed: dict[int, Path] = {}
+    for path, record in records.items():
+        if record.seed in by_seed:
+            raise UserError(
+                f"{where} holds two runs of '{record.method}' with seed {record.seed}, of unlike configuration: "
+                f"'{by_seed[record.seed]}' and '{path}'; move one away or name the records"
+            )
+        by_seed[record.seed] = path
+    return sorted(records.values(), key=lambda record: record.seed)

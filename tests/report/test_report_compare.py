@@ -1,0 +1,134 @@
+"""Comparing two methods: hand-computed differences, the exact test against enumeration, refusals, exports."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clsuite.cli.main import main
+from clsuite.errors import UserError
+from clsuite.metrics import Counts
+from clsuite.metrics.variants import forgetting_max_before_last, forgetting_over_time
+from clsuite.records import RunRecord, write_record
+from clsuite.report.compare import compare, sign_flip_p, verdict
+from clsuite.report.export import csv_table, latex_table, markdown_table
+
+
+def of(records: list[RunRecord], method: str) -> list[RunRecord]:
+    return [record for record in records if record.method == method]
+
+
+@pytest.mark.parametrize("number", [2, 3, 5, 6, 8])
+def test_the_test_is_the_enumeration_of_all_sign_flips(number: int) -> None:
+    random = np.random.RandomState(number)
+    first, second = random.rand(number) + 0.3, random.rand(number)
+    differences = first - second
+    means = [abs(np.mean(differences * signs)) for signs in itertools.product((-1, 1), repeat=number)]
+    wanted = np.mean([mean >= abs(differences.mean()) - 1e-12 for mean in means])
+    assert sign_flip_p(first, second) == pytest.approx(wanted)
+
+
+def test_differences_are_paired_by_seed(records: list[RunRecord]) -> None:
+    replay, finetune = of(records, "replay"), of(records, "finetune")
+    comparison = compare(replay[::-1], finetune)
+    assert comparison.seeds == (0, 1, 2)
+    by_hand = [
+        np.mean(a.main_counts.accuracy[-1]) - np.mean(b.main_counts.accuracy[-1])
+        for a, b in zip(replay, finetune, strict=True)
+    ]
+    assert comparison.metrics[0].differences == pytest.approx(by_hand)
+    assert comparison.metrics[0].p == 0.25
+    assert [part.name for part in comparison.parts] == ["1: a", "2: b", "3: c"]
+    last = [
+        a.main_counts.accuracy[-1, 2] - b.main_counts.accuracy[-1, 2] for a, b in zip(replay, finetune, strict=True)
+    ]
+    assert comparison.parts[2].differences == pytest.approx(last)
+
+
+def test_the_verdict_names_the_better_whatever_the_order(records: list[RunRecord]) -> None:
+    replay, finetune = of(records, "replay"), of(records, "finetune")
+    for pair in ((replay, finetune), (finetune, replay)):
+        text = verdict(compare(*pair))
+        assert re.match(r"replay is \d+\.\d points better than finetune in final accuracy \(95 % interval", text)
+        assert "p = 0.25 with three seeds" in text
+        assert text.endswith("Three seeds cannot give p below 0.25.")
+    assert "one run cannot tell chance" in verdict(compare(replay[:1], finetune[:1]))
+
+
+def test_what_cannot_be_compared_is_refused_with_the_reason(records: list[RunRecord]) -> None:
+    replay, finetune = of(records, "replay"), of(records, "finetune")
+    with pytest.raises(UserError, match=r"seeds 0, 1, 2 and 'finetune' has 0, 1; .* --seeds 0,1"):
+        compare(replay, finetune[:2])
+    other = [r.model_copy(update={"scenario": r.scenario.model_copy(update={"fingerprint": "x"})}) for r in finetune]
+    with pytest.raises(UserError, match="unlike streams"):
+        compare(replay, other)
+    kind = [r.model_copy(update={"scenario": r.scenario.model_copy(update={"kind": "blurry"})}) for r in finetune]
+    with pytest.raises(UserError, match="class_incremental and blurry"):
+        compare(replay, kind)
+    with pytest.raises(UserError, match="one and the same run"):
+        compare(replay, replay)
+
+
+def test_forgetting_over_time_ends_in_the_metric() -> None:
+    counts = Counts.of([[0, 0, 0], [10, 0, 0], [6, 8, 0], [7, 4, 9]], [10, 10, 10])
+    over_time = forgetting_over_time(counts)
+    assert np.isnan(over_time[0])
+    assert over_time[1:] == pytest.approx([0.4, 0.35])
+    assert over_time[-1] == pytest.approx(forgetting_max_before_last(counts))
+
+
+def test_tables_hold_every_method_and_escape_its_name(records: list[RunRecord]) -> None:
+    named = [r.model_copy(update={"method": "[a_b & 50% | {x}"}) for r in of(records, "replay")] + of(records, "joint")
+    latex = latex_table(named, [])
+    assert r"{[}a\_b \& 50\% | \{x\}" in latex
+    assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == 1
+    rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
+    assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
+    assert r"\[a\_b &amp; 50% \| {x}" in markdown_table(named, [])
+    lines = list(csv.DictReader(csv_table(named, ["final_accuracy_macro"]).splitlines()))
+    assert [line["method"] for line in lines] == ["joint", "[a_b & 50% | {x}"]
+    assert list(lines[0]) == ["benchmark", "method", "seeds", "final_accuracy_macro", "final_accuracy_macro_interval"]
+
+
+@pytest.fixture
+def runs(records: list[RunRecord], tmp_path: Path) -> Path:
+    for record in records:
+        write_record(record, tmp_path / "runs" / record.method / f"seed{record.seed}.json")
+    return tmp_path / "runs"
+
+
+def test_the_commands(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "replay", "finetune", "--runs", str(runs)]) == 0
+    by_name = capsys.readouterr().out
+    assert main(["compare", str(runs / "replay"), str(runs / "finetune")]) == 0
+    assert capsys.readouterr().out == by_name
+    assert "cannot give p below 0.25" in by_name
+    assert main(["compare", "replai", "finetune", "--runs", str(runs)]) == 2
+    assert "Did you mean 'replay'?" in capsys.readouterr().err
+    assert main(["compare", str(runs), str(runs / "finetune")]) == 2
+    assert "holds 3 methods (finetune, joint, replay)" in capsys.readouterr().err
+    assert main(["table", str(runs), "--format", "latex"]) == 0
+    assert r"\bottomrule" in capsys.readouterr().out
+    assert main(["table", str(runs), "--columns", "final_acc"]) == 2
+    assert "unknown column 'final_acc'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("kind", "ending"), [("curve", "pdf"), ("matrix", "png"), ("forgetting", "svg")])
+def test_plots_of_a_set_are_the_same_bytes_twice(runs: Path, kind: str, ending: str) -> None:
+    files = [runs.parent / f"{name}.{ending}" for name in "ab"]
+    for file in files:
+        assert main(["plot", str(runs), "--kind", kind, "-o", str(file)]) == 0
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert files[0].read_bytes()[:4] in (b"%PDF", b"\x89PNG", b"<?xm")
+
+
+def test_a_plot_that_cannot_be_is_refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plot", str(runs), "-o", "x.gif"]) == 2
+    assert "must end in .svg, .png, .pdf" in capsys.readouterr().err
+    assert main(["plot", str(runs), "--kind", "probes"]) == 2
+    assert "none of these records has probes" in capsys.readouterr().err
