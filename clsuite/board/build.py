@@ -13,7 +13,20 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from clsuite.board.model import Badge, Benchmark, Board, Figure, Metric, PluginUse, Reported, Rerun, Row, Run, Tags, Unit
+from clsuite.board.model import (
+    Badge,
+    Benchmark,
+    Board,
+    Figure,
+    Metric,
+    PluginUse,
+    Reported,
+    Rerun,
+    Row,
+    Run,
+    Tags,
+    Unit,
+)
 from clsuite.board.published import read_published
 from clsuite.board.ranking import rank_rows
 from clsuite.errors import UserError
@@ -209,7 +222,8 @@ def _tags(record: RunRecord, plugins: Sequence[PluginUse]) -> Tags:
     kinds = {"lora", "adapter", "prefix", "prompt"}
     pets = {str(plugin.args.get(name)) for plugin in plugins for name in ("pet", "kind")} & kinds
     return Tags(
-        backbone=record.config.get("backbone", {}).get("name", ""), exemplars=bool({"exemplars", "all data"} & {*stores}),
+        backbone=record.config.get("backbone", {}).get("name", ""),
+        exemplars=bool({"exemplars", "all data"} & {*stores}),
         task_id=record.scenario.protocol == "task_aware" or "task_id" in needs,
         gradient=any(task.gradient_samples for task in record.tasks), pet=sorted(pets),
         needs=needs, stores=stores, year=max(years, default=None),

@@ -1,4 +1,4 @@
-"""The board as data: what pages, tables and the JSON are made from. Shares are fractions, sizes bytes, times seconds."""
+"""The board as data, which pages, tables and the JSON are made from. Shares are fractions, bytes, seconds."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class PluginUse(_Model):
 
 
 class Tags(_Model):
-    """What rows are filtered by. `year` is that of the newest paper; `pet` names the kinds of module that are trained."""
+    """What rows are filtered by: `year` is that of the newest paper, `pet` the kinds of module that are trained."""
 
     backbone: str
     exemplars: bool
