@@ -119,7 +119,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
                 raise UserError(
                     f"method '{name}' has a value that no record can hold (such as .inf): {error}"
                 ) from error
-            path = options.out / spec.name / _file_name(name) / f"seed{seed}-{pending.key[:12]}.json"
+            path = options.out / spec.name / file_name(name) / f"seed{seed}-{pending.key[:12]}.json"
             infos = tuple(info for info, _ in plugins)
             if any(plan.record_path == path for plan in plans):
                 raise UserError(f"two methods would write '{path}': give '{name}' another name")
@@ -281,5 +281,6 @@ def _without_path(spec: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def _file_name(method: str) -> str:
+def file_name(method: str) -> str:
+    """The folder of a method: its name with what file systems may refuse replaced."""
     return "".join(character if character.isalnum() or character in "+-_.=," else "_" for character in method)

@@ -1,0 +1,236 @@
+"""The board from the published records and the reported figures: a pure function."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from clsuite.board.model import (
+    Badge,
+    Benchmark,
+    Board,
+    Figure,
+    Metric,
+    PluginUse,
+    Reported,
+    Rerun,
+    Row,
+    Run,
+    Tags,
+    Unit,
+)
+from clsuite.board.published import read_published
+from clsuite.board.ranking import rank_rows
+from clsuite.errors import UserError
+from clsuite.metrics import METRICS
+from clsuite.metrics.variants import accuracy_over_time_weighted
+from clsuite.plugin.catalog import catalog, is_ours
+from clsuite.plugin.source import PluginSource
+from clsuite.records import RunRecord
+from clsuite.report.summary import Column, columns_of, summarise
+from clsuite.report.summary import Row as Summary
+from clsuite.runner.plan import file_name
+from clsuite.runner.spec import load_benchmark, shipped_benchmarks
+
+PRIMARY = "final_accuracy_macro"
+UNITS: dict[str, Unit] = {
+    "trainable_parameters": "parameters", "stored_bytes": "bytes", "gradient_samples": "samples",
+    "train_seconds": "seconds", "eval_seconds": "seconds",
+}  # fmt: skip
+STANDING: tuple[Badge, ...] = ("stale", "unconfirmed", "measured", "confirmed")
+
+
+def build_board(records: Path, reported: Path) -> Board:
+    """Build the board.
+
+    Args:
+        records: Folder of the published records.
+        reported: The file of the reported figures; none are shown where it is missing.
+
+    Raises:
+        UserError: With a line for each record or figure that is not as it should be.
+    """
+    grouped: dict[str, list[tuple[str, RunRecord]]] = {}
+    for where, record in read_published(records):
+        grouped.setdefault(record.benchmark, []).append((where, record))
+    boards = [_benchmark(name, group, records) for name, group in sorted(grouped.items())]
+    return Board(benchmarks=boards, reported=read_reported(reported))
+
+
+def read_reported(path: Path) -> list[Reported]:
+    """Read the figures that papers report.
+
+    Raises:
+        UserError: If the file is not valid.
+    """
+    if not path.exists():
+        return []
+    try:
+        return TypeAdapter(list[Reported]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")) or [])
+    except (ValidationError, yaml.YAMLError) as error:
+        raise UserError(f"'{path.name}' is not valid: {' '.join(str(error).split())[:300]}") from error
+
+
+def _benchmark(name: str, group: Sequence[tuple[str, RunRecord]], folder: Path) -> Benchmark:
+    records = [record for _, record in group]
+    columns, first = columns_of(records), records[0]
+    summaries = {row.method: row for row in summarise(records)}
+    ranks = rank_rows([dict(zip(row.seeds, row.values[PRIMARY], strict=True)) for row in summaries.values()])
+    best = {column: _best(list(summaries.values()), column, spec) for column, spec in columns.items()}
+    rows = []
+    for rank, summary in zip(ranks, summaries.values(), strict=True):
+        mine = sorted((pair for pair in group if pair[1].method == summary.method), key=lambda pair: pair[1].seed)
+        runs = [_run(where, record, folder) for where, record in mine]
+        figures = {column: _figure(summary, column, best[column]) for column in columns}
+        plugins = [_plugin(entry.name, entry.args, entry.distribution) for entry in mine[0][1].plugins]
+        rows.append(
+            Row(
+                method=summary.method, slug=file_name(summary.method), rank=rank, seeds=list(summary.seeds),
+                badge=min((run.badge for run in runs), key=STANDING.index), tags=_tags(mine[0][1], plugins),
+                plugins=plugins, config=mine[0][1].config, figures=figures, runs=runs,
+            )
+        )  # fmt: skip
+    title = load_benchmark(name)[0].title if name in shipped_benchmarks() else ""
+    return Benchmark(
+        name=name, title=title, kind=first.scenario.kind, protocol=first.scenario.protocol,
+        dataset=(first.config.get("dataset") or {}).get("name", ""), tasks=first.main_counts.tasks,
+        backbone=first.config.get("backbone", {}).get("name", ""), seeds=sorted({record.seed for record in records}),
+        metrics=[_metric(column, spec) for column, spec in columns.items()], rows=rows,
+    )  # fmt: skip
+
+
+def _metric(name: str, column: Column) -> Metric:
+    known = METRICS.get(name)
+    unit = UNITS.get(name, "share" if column.share else "number")
+    formula, source = (known.formula, known.source) if known else ("", "")
+    return Metric(
+        name=name, label=column.label, formula=formula, source=source,
+        higher_is_better=column.higher_is_better, unit=unit,
+    )  # fmt: skip
+
+
+def _best(rows: Sequence[Summary], name: str, column: Column) -> float | None:
+    means = [mean for row in rows if (mean := rounded(row.interval(name)[0])) is not None]
+    if column.higher_is_better is None or not means:
+        return None
+    return max(means) if column.higher_is_better else min(means)
+
+
+def _figure(row: Summary, name: str, best: float | None) -> Figure:
+    mean, half = row.interval(name)
+    values = [rounded(value) for value in row.values.get(name, [math.nan] * len(row.seeds))]
+    shown = rounded(mean)
+    return Figure(
+        mean=shown, low=rounded(mean - half), high=rounded(mean + half), values=values,
+        best=shown is not None and shown == best,
+    )  # fmt: skip
+
+
+def rounded(value: float) -> float | None:
+    """Nine digits, so that the last bits of another machine's arithmetic do not show; None for what is not defined."""
+    return float(f"{value:.9g}") if math.isfinite(value) else None
+
+
+def _exact(value: float) -> float:
+    return rounded(float(value)) or 0.0
+
+
+def _run(where: str, record: RunRecord, folder: Path) -> Run:
+    assert record.cost is not None
+    counts = record.main_counts
+    rerun = read_rerun((folder / where).with_suffix(".rerun.json"))
+    notes = stale_notes(record)
+    if rerun and rerun.outcome == "other stream":
+        notes.append("the scenario or its data changed since")
+    row = f"{record.benchmark}/{record.method}/{record.seed}"
+    return Run(
+        key=record.key, seed=record.seed, record=f"records/{where}", badge=_badge(notes, rerun), notes=notes,
+        rerun=rerun, command=f"clsuite leaderboard rerun {shlex.quote(row)} --data-root DATA",
+        machine=machine_of(record.environment), tasks=record.scenario.task_names, parts=record.scenario.columns,
+        initial=[_exact(value) for value in counts.initial], learned=counts.learned.tolist(),
+        accuracy=[[_exact(value) for value in line] for line in counts.accuracy],
+        over_tasks=[rounded(float(value)) for value in accuracy_over_time_weighted(counts)],
+        probes={probe.name: [_exact(value) for value in probe.values] for probe in record.probes},
+        stored_bytes=record.cost.stored_bytes, seconds=_exact(record.seconds), environment=record.environment,
+    )  # fmt: skip
+
+
+def read_rerun(path: Path) -> Rerun | None:
+    """How the record was rerun, where it was.
+
+    Raises:
+        UserError: If the file is not valid.
+    """
+    try:
+        return Rerun.model_validate_json(path.read_bytes()) if path.exists() else None
+    except ValidationError as error:
+        raise UserError(f"'{path.name}' is not valid: {error.errors()[0]['msg']}") from error
+
+
+def stale_notes(record: RunRecord) -> list[str]:
+    """Which of its plugins have changed since or are unknown; those that others bring are not judged."""
+    notes = []
+    for entry in record.plugins:
+        source = _ours(entry.name)
+        if source is None and entry.distribution.startswith("clsuite "):
+            notes.append(f"plugin '{entry.name}' is unknown to this version")
+        elif source is not None and source.sha256 != entry.source:
+            notes.append(f"the source of plugin '{entry.name}' changed since")
+    return notes
+
+
+def machine_of(environment: dict[str, Any]) -> str:
+    """The kind of machine of a run."""
+    return f"{environment.get('device_type', 'unknown')}: {environment.get('device', 'unknown')}"
+
+
+def _badge(notes: list[str], rerun: Rerun | None) -> Badge:
+    if notes:
+        return "stale"
+    if rerun is None:
+        return "measured"
+    return "unconfirmed" if rerun.outcome == "different" else "confirmed"
+
+
+def _ours(name: str) -> PluginSource | None:
+    """What a plugin of the same distribution declares; others' are not read, as not every machine has them."""
+    info = catalog().get(name)
+    return info.source if info is not None and is_ours(info.target) else None
+
+
+def _plugin(name: str, args: dict[str, Any], distribution: str) -> PluginUse:
+    source = _ours(name)
+    paper = source.traits.paper if source else ""
+    summary = source.summary if source else ""
+    return PluginUse(name=name, args=args, distribution=distribution, summary=summary, paper=paper)
+
+
+def _tags(record: RunRecord, plugins: Sequence[PluginUse]) -> Tags:
+    assert record.cost is not None
+    traits = [source.traits for plugin in plugins if (source := _ours(plugin.name))]
+    needs = sorted({need for trait in traits for need in trait.needs})
+    stores = sorted({kept for trait in traits for kept in trait.stores} | set(record.cost.stored_bytes))
+    years = [int(year) for plugin in plugins for year in re.findall(r"\b(?:19|20)\d\d\b", plugin.paper)]
+    kinds = {"lora", "adapter", "prefix", "prompt"}
+    pets = {str(plugin.args.get(name)) for plugin in plugins for name in ("pet", "kind")} & kinds
+    return Tags(
+        backbone=record.config.get("backbone", {}).get("name", ""),
+        exemplars=bool({"exemplars", "all data"} & {*stores}),
+        task_id=record.scenario.protocol == "task_aware" or "task_id" in needs,
+        gradient=any(task.gradient_samples for task in record.tasks), pet=sorted(pets),
+        needs=needs, stores=stores, year=max(years, default=None),
+    )  # fmt: skip
+
+
+def board_json(board: Board) -> bytes:
+    """The board as JSON: the same bytes on every machine."""
+    text = json.dumps(board.model_dump(mode="json"), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()

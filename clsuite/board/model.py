@@ -1,0 +1,192 @@
+"""The board as data, which pages, tables and the JSON are made from. Shares are fractions, bytes, seconds."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+BOARD_VERSION = 1
+Badge = Literal["measured", "confirmed", "unconfirmed", "stale"]
+BADGES: dict[str, str] = {
+    "measured": "measured here",
+    "confirmed": "rerun and confirmed",
+    "unconfirmed": "rerun, and came out otherwise",
+    "stale": "stale: made by an earlier version of a plugin or of the stream",
+    "reported": "reported by its paper",
+}
+Unit = Literal["share", "parameters", "bytes", "samples", "seconds", "number"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Metric(_Model):
+    """A column. `higher_is_better` is None where neither way is better; `formula` and `source` may be empty."""
+
+    name: str
+    label: str
+    formula: str = ""
+    source: str = ""
+    higher_is_better: bool | None = None
+    unit: Unit = "share"
+
+
+class Figure(_Model):
+    """A metric of a row.
+
+    Attributes:
+        mean: Mean over the seeds; None where the metric is not defined.
+        low: Lower end of the 95 % Student-t interval over seeds; None for fewer than two seeds.
+        high: Upper end.
+        values: One value per seed, in the order of the row's seeds; None where not defined.
+        best: Whether no row of the benchmark has a better mean.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    values: list[float | None]
+    best: bool = False
+
+
+class Rank(_Model):
+    """Rank by final accuracy, 1 is best; `low` to `high` is its 95 % interval by a paired bootstrap over seeds.
+
+    The interval is None for a row of one seed.
+    """
+
+    rank: int
+    low: int | None
+    high: int | None
+
+
+class PluginUse(_Model):
+    """A plugin of a method, with all its arguments, and what it says about itself where it is known here."""
+
+    name: str
+    args: dict[str, Any]
+    distribution: str
+    summary: str = ""
+    paper: str = ""
+    url: str = ""
+
+
+class Tags(_Model):
+    """What rows are filtered by: `year` is that of the newest paper, `pet` the kinds of module that are trained."""
+
+    backbone: str
+    exemplars: bool
+    task_id: bool
+    gradient: bool
+    pet: list[str]
+    needs: list[str]
+    stores: list[str]
+    year: int | None
+
+
+class Rerun(_Model):
+    """How a rerun of the record came out.
+
+    Attributes:
+        date: Day of the rerun, ISO 8601.
+        machine: Kind of machine, such as ``cpu: AMD EPYC``.
+        outcome: ``identical``, ``within tolerance`` (of another kind of machine), ``different`` or ``other stream``.
+        figures: Final accuracy as published and as rerun, and the largest difference of any entry of the matrix.
+    """
+
+    date: str
+    machine: str
+    outcome: Literal["identical", "within tolerance", "different", "other stream"]
+    figures: dict[str, float]
+
+
+class Run(_Model):
+    """One published record.
+
+    Attributes:
+        record: Its file, relative to the leaderboard's folder.
+        initial: Accuracy on each part before any training, ``[C]``.
+        accuracy: ``[T, C]``: on part j after learning task i.
+        learned: ``[C]``: the task after which part j is learned for the first time.
+        over_tasks: ``[T]``: accuracy on all classes seen so far; None where there is none yet.
+        probes: Of each probe its readings ``[T + 1]``.
+        command: The command that repeats it.
+        machine: Kind of machine that it ran on.
+    """
+
+    key: str
+    seed: int
+    record: str
+    badge: Badge
+    notes: list[str]
+    rerun: Rerun | None
+    command: str
+    machine: str
+    tasks: list[str]
+    parts: list[str]
+    initial: list[float]
+    accuracy: list[list[float]]
+    learned: list[int]
+    over_tasks: list[float | None]
+    probes: dict[str, list[float]]
+    stored_bytes: dict[str, int]
+    seconds: float
+    environment: dict[str, Any]
+
+
+class Row(_Model):
+    """A method over its seeds. `slug` names it in file names and addresses; `config` is that of all its seeds."""
+
+    method: str
+    slug: str
+    badge: Badge
+    rank: Rank
+    seeds: list[int]
+    tags: Tags
+    plugins: list[PluginUse]
+    config: dict[str, Any]
+    figures: dict[str, Figure]
+    runs: list[Run]
+
+
+class Benchmark(_Model):
+    """A board: the rows of one benchmark, best first."""
+
+    name: str
+    title: str
+    kind: str
+    protocol: str
+    dataset: str
+    backbone: str
+    tasks: int
+    seeds: list[int]
+    metrics: list[Metric]
+    rows: list[Row]
+
+
+class Reported(_Model):
+    """Figures that a paper states; never ranked with measured rows.
+
+    Attributes:
+        figures: By the paper's own name of the metric, as written there (per cent unless the name says otherwise).
+        second_hand: Whether they were read in later papers' tables and not at the source.
+    """
+
+    method: str
+    stream: str
+    weights: str
+    protocol: str
+    source: str
+    figures: dict[str, str] = Field(min_length=1)
+    second_hand: bool = False
+
+
+class Board(_Model):
+    """Everything that is published."""
+
+    schema_version: int = BOARD_VERSION
+    badges: dict[str, str] = Field(default_factory=lambda: dict(BADGES))
+    benchmarks: list[Benchmark]
+    reported: list[Reported]
