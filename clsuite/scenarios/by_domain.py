@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
+from numpy.typing import NDArray
 
 from clsuite.data.sequence import MTIL_ORDERS
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
-from clsuite.scenarios.assemble import Named, Parts, Source, assemble
+from clsuite.scenarios.assemble import Named, Parts, Source, assemble, evaluation_parts
 from clsuite.scenarios.order import Order, find_order
 from clsuite.scenarios.scenario import Scenario
 from clsuite.scenarios.spec import CrossDomain, DomainIncremental
@@ -16,15 +20,28 @@ from clsuite.scenarios.spec import CrossDomain, DomainIncremental
 def build_by_domain(source: Source, spec: DomainIncremental) -> Scenario:
     """A stream of domains; all classes are known from the first on, so that the head does not grow.
 
+    Where no domain has both training and test images (CORe50: Lomonaco & Maltoni, CoRL 2017, scenario NI), those with
+    training images are the tasks, and each of the others is an evaluation part from the first task on.
+
     Raises:
         UserError: If there are no or not enough domains, or the first lacks a class.
     """
     table = source.table
     if len(table.domain_names) < 2:
         raise UserError("a domain_incremental scenario needs a data set with domains (DOMAIN/train/CLASS/*.png)")
-    chosen = _chosen(table, find_order("domain", table.domain_names, spec.order, source.order_seed), spec.tasks)
+    trained, tested = _domains(table, ~table.is_test), _domains(table, table.is_test)
+    apart = not np.intersect1d(trained, tested).size
+    domains = trained if apart else np.arange(len(table.domain_names))
+    chosen = domains[_chosen([table.domain_names[d] for d in domains], spec.order, source.order_seed, spec.tasks)]
     _check_first_domain(table, int(chosen[0]))
-    return assemble(spec.kind, table, np.arange(len(table.classes)), _by_domain(source, chosen))
+    order = np.arange(len(table.classes))
+    if not apart:
+        return assemble(spec.kind, table, order, _by_domain(source, chosen))
+    test = source.parts().test
+    tasks = [(name, parts._replace(test=test)) for name, parts in _by_domain(source, chosen)]
+    scenario = assemble(spec.kind, table, order, tasks)
+    named = [(table.domain_names[domain], test[table.domains[test] == domain]) for domain in tested]
+    return replace(scenario, columns=evaluation_parts(scenario, named))
 
 
 def build_cross_domain(source: Source, spec: CrossDomain) -> Scenario:
@@ -37,7 +54,7 @@ def build_cross_domain(source: Source, spec: CrossDomain) -> Scenario:
     if len(table.domain_names) < 2:
         raise UserError("a cross_domain scenario needs several data sets: dataset: {name: sequence, parts: [...]}")
     order = MTIL_ORDERS[spec.order] if isinstance(spec.order, str) and spec.order in MTIL_ORDERS else spec.order
-    chosen = _chosen(table, find_order("domain", table.domain_names, order, source.order_seed), spec.tasks)
+    chosen = _chosen(table.domain_names, order, source.order_seed, spec.tasks)
     home = np.full(len(table.classes), -1)
     for domain in range(len(table.domain_names)):
         present = np.unique(table.labels[table.domains == domain])
@@ -49,13 +66,18 @@ def build_cross_domain(source: Source, spec: CrossDomain) -> Scenario:
     return assemble(spec.kind, table, np.argsort(rank[home], kind="stable"), _by_domain(source, chosen))
 
 
-def _chosen(table: ImageTable, order: Order, tasks: int | None) -> Order:
-    count = len(table.domain_names)
-    if tasks is not None and tasks > count:
+def _domains(table: ImageTable, among: NDArray[np.bool_]) -> Order:
+    """Indices of the domains that occur in some rows, ascending."""
+    return np.unique(table.domains[among]).astype(np.int64)
+
+
+def _chosen(names: Sequence[str], order: str | tuple[str, ...], seed: int, tasks: int | None) -> Order:
+    """The first `tasks` of some domains in the order asked for, as indices into `names`."""
+    if tasks is not None and tasks > len(names):
         raise UserError(
-            f"scenario.tasks is {tasks}, but the data set has only {count} domains: ask for at most {count}"
+            f"scenario.tasks is {tasks}, but the data set has only {len(names)} domains: ask for at most {len(names)}"
         )
-    return order[:tasks]
+    return find_order("domain", names, order, seed)[:tasks]
 
 
 def _by_domain(source: Source, chosen: Order) -> list[Named]:

@@ -201,6 +201,20 @@ def test_domains_in_the_order_of_the_seed() -> None:
     assert [task.name for task in given.tasks] == ["x", "y", "z"]
 
 
+def test_domains_that_are_only_tested_are_parts_of_their_own() -> None:
+    """CORe50's protocol: eight sessions are trained one after another, three others tested after each."""
+    table = make_table(4)
+    table = replace(table, is_test=np.isin(table.domains, [1, 3]), domain_names=("w", "x", "y", "z"))
+    scenario = build_scenario(table, ScenarioSpec(kind="domain_incremental", order="given"), 0)
+    assert [task.name for task in scenario.tasks] == ["w", "y"]
+    assert [(part.name, part.learned) for part in scenario.parts] == [("x", 0), ("z", 0)]
+    assert [set(table.domains[part.test]) for part in scenario.parts] == [{1}, {3}]
+    assert [set(table.domains[task.train]) for task in scenario.tasks] == [{0}, {2}]
+    assert len(scenario.first(1).parts) == 2
+    with pytest.raises(UserError, match="tasks is 3, but the data set has only 2 domains"):
+        build_scenario(table, ScenarioSpec(kind="domain_incremental", tasks=3), 0)
+
+
 def test_validation_is_held_out_of_each_class_of_each_domain() -> None:
     spec = ScenarioSpec(kind="domain_incremental", validation=0.25)
     for task in build_scenario(make_table(3), spec, 0).tasks:
