@@ -1,4 +1,4 @@
-"""What a row opens to, and what tables are sorted and filtered by: data for the page's script, never markup of others."""
+"""What a row opens to, and what tables are sorted and filtered by: data for the script, never markup of others."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def row_details(board: Board, benchmark: Benchmark, row: Row) -> dict[str, Any]:
              "url": web_link(plugin.url), "distribution": plugin.distribution}
             for plugin in row.plugins
         ],
+        "shares": [m.name.removeprefix("probe_") for m in benchmark.metrics if m.unit == "share"],
         "seeds": row.seeds, "config": row.config, "runs": [_run(board, run) for run in row.runs],
     }  # fmt: skip
 
@@ -43,7 +44,7 @@ def _figure(row: Row, column: Column) -> list[Any]:
     metric, figure = column.metric, row.figures.get(column.metric.name)
     heading = [metric.label, column.arrow, column.unit, metric.formula, metric.source]
     if figure is None:
-        return [*heading, "–", "", []]
+        return [*heading, "-", "", []]
     values = [number_text(value, metric.unit) for value in figure.values]
     return [*heading, number_text(figure.mean, metric.unit), half_text(figure, metric.unit), values]
 

@@ -74,7 +74,7 @@ def _plot(rows: Sequence[Row], metric: Metric, title: str, more_is_better: bool)
     best = sorted((point for point in points if point.front), key=lambda point: (point.x, -point.y))
     names = ", ".join(point.text for point in best[:12]) + (" and others" if len(best) > 12 else "")
     return Plot(
-        title=f"Accuracy against {title}", axis=title, points=_labelled(_thinned(points)), line=_stairs(best),
+        title=f"Accuracy against {title}", axis=title, points=_labelled(_thinned(points)), line=_stairs(best, more_is_better),
         x_ticks=across.ticks(), y_ticks=up.ticks(), summary=f"Not beaten in both: {names}.",
     )  # fmt: skip
 
@@ -95,8 +95,14 @@ def _front(points: Sequence[tuple[float, float]]) -> set[int]:
     return front
 
 
-def _stairs(front: Sequence[Point]) -> str:
-    return " ".join(f"{point.x:g},{point.y:g}" for point in front)
+def _stairs(front: Sequence[Point], more_is_better: bool) -> str:
+    """The border of what is reached, from left to right, in steps."""
+    corners = []
+    for last, point in zip([None, *front], front, strict=False):
+        if last is not None:
+            corners.append((last.x, point.y) if more_is_better else (point.x, last.y))
+        corners.append((point.x, point.y))
+    return " ".join(f"{x:g},{y:g}" for x, y in corners)
 
 
 def _thinned(points: Sequence[Point]) -> list[Point]:

@@ -9,7 +9,7 @@ from clsuite.report.table import short_number
 def number_text(value: float | None, unit: Unit) -> str:
     """A figure without its interval; a dash where it is not defined. Shares are in per cent, without the sign."""
     if value is None:
-        return "–"
+        return "-"
     if unit == "share":
         return f"{100 * value:.1f}"
     if unit == "bytes":
@@ -27,10 +27,10 @@ def half_text(figure: Figure, unit: Unit) -> str:
 
 
 def rank_text(rank: Rank) -> str:
-    """The interval of a rank, such as 2–4; empty where it is the rank itself or unknown."""
+    """The interval of a rank, such as 2-4; empty where it is the rank itself or unknown."""
     if rank.low is None or rank.high is None or rank.low == rank.high:
         return ""
-    return f"{rank.low}–{rank.high}"
+    return f"{rank.low}-{rank.high}"
 
 
 def direction(metric: Metric) -> tuple[str, str]:
@@ -44,4 +44,4 @@ def direction(metric: Metric) -> tuple[str, str]:
 
 def unit_text(metric: Metric) -> str:
     """What stands below a heading."""
-    return {"share": "%", "seconds": "s"}.get(metric.unit, "")
+    return "%" if metric.unit == "share" else ""

@@ -59,10 +59,11 @@ const clsuiteDetails = (() => {
     return h("div", { class: "block" }, h("h3", {}, "Accuracy matrix"), h("label", {}, "Of ", select), place);
   }
 
-  function curve(title, series, first) {
+  function curve(title, series, first, share) {
     const [width, height, left, right, top, bottom] = [420, 240, 44, 410, 12, 200];
     const values = series.flatMap((one) => one.values).filter((v) => v !== null);
-    const high = Math.max(1, ...values);
+    const text = (v, digits = 1) => (v === null ? "–" : share ? (100 * v).toFixed(digits) : v.toPrecision(2));
+    const high = Math.max(share ? 1 : 0, ...values) || 1;
     const low = Math.min(0, ...values);
     const length = Math.max(...series.map((one) => one.values.length));
     const x = (i) => (length < 2 ? (left + right) / 2 : left + (i / (length - 1)) * (right - left));
@@ -70,32 +71,32 @@ const clsuiteDetails = (() => {
     const every = Math.ceil(length / 12);
     const drawing = s("svg", { class: "plot", viewBox: `0 0 ${width} ${height}`, role: "img" });
     const last = series[series.length - 1].values;
-    drawing.setAttribute("aria-label", `${title}: ${series[series.length - 1].name} ${last.map(percent).join(", ")} per cent`);
+    drawing.setAttribute("aria-label", `${title}: ${series[series.length - 1].name} ${last.map((v) => text(v)).join(", ")}`);
     for (let tick = 0; tick <= 4; tick++) {
       const value = low + ((high - low) * tick) / 4;
       drawing.append(s("line", { class: "grid", x1: left, x2: right, y1: y(value), y2: y(value) }));
-      drawing.append(s("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, (100 * value).toFixed(0)));
+      drawing.append(s("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, text(value, 0)));
     }
     for (let i = 0; i < length; i += every)
       drawing.append(s("text", { x: x(i), y: bottom + 17, "text-anchor": "middle" }, String(i + first)));
     drawing.append(s("text", { x: (left + right) / 2, y: height - 3, "text-anchor": "middle" }, "tasks learned"));
     for (const one of series) {
       const points = one.values.map((v, i) => [x(i), v]).filter(([, v]) => v !== null);
-      const text = points.map(([px, v]) => `${px.toFixed(1)},${y(v).toFixed(1)}`).join(" ");
-      drawing.append(s("polyline", { class: one.bold ? "line mean" : "line", points: text }, s("title", {}, one.name)));
+      const path = points.map(([px, v]) => `${px.toFixed(1)},${y(v).toFixed(1)}`).join(" ");
+      drawing.append(s("polyline", { class: one.bold ? "line mean" : "line", points: path }, s("title", {}, one.name)));
       if (one.bold)
         for (const [px, v] of points)
-          drawing.append(s("circle", { class: "best", cx: px, cy: y(v), r: 3 }, s("title", {}, `${one.name}: ${percent(v)} %`)));
+          drawing.append(s("circle", { class: "best", cx: px, cy: y(v), r: 3 }, s("title", {}, `${one.name}: ${text(v)}`)));
     }
     return h("div", { class: "block" }, h("h3", {}, title), drawing);
   }
 
-  function over(title, runs, read, first) {
+  function over(title, runs, read, first, share = true) {
     const all = runs.filter((run) => read(run)).map((run) => ({ name: `seed ${run.seed}`, values: read(run), bold: runs.length === 1 }));
     if (!all.length || !all[0].values.length) return null;
     if (all.length > 1 && all.every((one) => one.values.length === all[0].values.length))
       all.push({ name: "mean over seeds", values: all[0].values.map((_, i) => mean(all.map((one) => one.values[i]))), bold: true });
-    return curve(title, all, first);
+    return curve(title, all, first, share);
   }
 
   function command(text) {
@@ -115,7 +116,7 @@ const clsuiteDetails = (() => {
 
   function runRow(run, root) {
     const rerun = run.rerun ? `${run.rerun.outcome} on ${run.rerun.machine}, ${run.rerun.date}` : "not yet";
-    const record = run.record ? h("a", { href: `${root}../${run.record}` }, "record") : "";
+    const record = run.record ? h("a", { href: `${root}../${run.record}`, "aria-label": `record of seed ${run.seed}` }, "record") : "";
     return h(
       "tr",
       {},
@@ -164,21 +165,23 @@ const clsuiteDetails = (() => {
     return h("details", {}, h("summary", {}, title), ...children);
   }
 
-  return (data, root) => {
+  return (data, root, key) => {
     if (!data) return [h("p", {}, "The details of this row are missing.")];
     const probes = [...new Set(data.runs.flatMap((run) => Object.keys(run.probes)))].sort();
+    const share = (name) => data.shares.includes(name);
     const config = { ...data.config, plugins: data.plugins.map((one) => ({ name: one.name, args: one.args })) };
     return [
       h("ul", { class: "plain" }, ...data.plugins.map(plugin)),
+      h("p", {}, h("a", { href: `${root}methods/${key.split("/")[1]}.html` }, "This method on all benchmarks")),
       h(
         "div",
         { class: "blocks" },
         matrices(data.runs),
         over("Accuracy on all classes seen, %", data.runs, (run) => run.over_tasks, 1),
-        ...probes.map((name) => over(`Probe ${name}, %`, data.runs, (run) => run.probes[name], 0)),
+        ...probes.map((name) => over(`Probe ${name}${share(name) ? ", %" : ""}`, data.runs, (run) => run.probes[name], 0, share(name))),
       ),
       h("h3", {}, "Repeat it"),
-      table("Runs", ["Seed", "Status", "Command", "Rerun", "Machine", "Took", ""], data.runs.map((run) => runRow(run, root))),
+      table("Runs", ["Seed", "Status", "Command", "Rerun", "Machine", "Took", "Record"], data.runs.map((run) => runRow(run, root))),
       folded("All figures", figures(data)),
       folded("Full configuration", h("pre", { tabindex: "0" }, json(config))),
       folded(

@@ -38,7 +38,7 @@ window.clsuite = (() => {
     place.className = "detail-body";
     cell.append(place);
     row.after(line);
-    load(row.dataset.detail, (data) => place.replaceChildren(...clsuiteDetails(data, root)));
+    load(row.dataset.detail, (data) => place.replaceChildren(...clsuiteDetails(data, root, row.dataset.detail)));
   }
 
   document.addEventListener("click", (event) => {
