@@ -74,7 +74,8 @@ def _plot(rows: Sequence[Row], metric: Metric, title: str, more_is_better: bool)
     best = sorted((point for point in points if point.front), key=lambda point: (point.x, -point.y))
     names = ", ".join(point.text for point in best[:12]) + (" and others" if len(best) > 12 else "")
     return Plot(
-        title=f"Accuracy against {title}", axis=title, points=_labelled(_thinned(points)), line=_stairs(best, more_is_better),
+        title=f"Accuracy against {title}", axis=title, points=_labelled(_thinned(points)),
+        line=_stairs(best, more_is_better),
         x_ticks=across.ticks(), y_ticks=up.ticks(), summary=f"Not beaten in both: {names}.",
     )  # fmt: skip
 
