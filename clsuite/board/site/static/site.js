@@ -139,7 +139,11 @@ window.clsuite = (() => {
 
     form.addEventListener("input", filter);
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("reset", () => setTimeout(filter));
+    form.querySelector("[type=reset]").addEventListener("click", (event) => {
+      event.preventDefault();
+      form.reset();
+      filter();
+    });
     document.querySelector("#board thead").addEventListener("click", (event) => {
       const button = event.target.closest("button.sort");
       if (button) sort(button);
