@@ -72,7 +72,7 @@ def small() -> Board:
         row("ranpac", 1, 0.9, best=True, year=2023),
         row("replay", 2, 0.8, exemplars=True, year=2019),
         row("lora", 3, 0.7, pet=["lora"], year=2022),
-        row("finetune", 4, 0.2, task_id=True),
+        row("finetune", 4, 0.2, task_id=True, backbone="clip"),
     ]
     told = Reported(
         method="RanPAC", stream="Split Z", weights="w", protocol="p", source="Doe 2020", figures={"last": "92.2"}
