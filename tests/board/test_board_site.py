@@ -162,7 +162,7 @@ def test_fronts_hold_what_nothing_beats() -> None:
     assert front["probe knn"] == {"c", "d"}  # more is better: 0.51 to 0.54
     assert set(front) == {"trained parameters", "stored bytes", "training time (s)", "probe knn"}
     places = [(point.x, point.y) for plot in plots.values() for point in plot.points]
-    assert all(40 <= x <= 348 and 12 <= y <= 198 for x, y in places)
+    assert all(40 <= x <= 338 and 16 <= y <= 198 for x, y in places)
 
 
 def test_an_empty_board_is_a_page_too() -> None:

@@ -180,6 +180,8 @@ def test_the_method_page_is_reached_and_opens_rows_too(site: Site) -> None:
     assert "Reported by papers, not measured here" in page.inner_text("main")
     page.locator("button.open").click()
     page.wait_for_selector(".matrix")
+    page.get_by_role("link", name="small").click()
+    page.wait_for_selector("#row-ranpac + .detail .matrix")
     page.get_by_role("link", name="This method on all benchmarks").click()
     assert page.url.endswith("methods/ranpac.html")
 

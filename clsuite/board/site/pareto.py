@@ -12,7 +12,7 @@ from clsuite.board.site.columns import PRIMARY, retentions
 from clsuite.board.site.text import number_text
 
 WIDTH, HEIGHT = 360, 240
-LEFT, RIGHT, TOP, BOTTOM = 40.0, 348.0, 12.0, 198.0
+LEFT, RIGHT, TOP, BOTTOM = 40.0, 338.0, 16.0, 198.0
 COSTS = {
     "trainable_parameters": "trained parameters", "stored_bytes": "stored bytes", "train_seconds": "training time (s)",
 }  # fmt: skip

@@ -170,9 +170,9 @@ const clsuiteDetails = (() => {
     const probes = [...new Set(data.runs.flatMap((run) => Object.keys(run.probes)))].sort();
     const share = (name) => data.shares.includes(name);
     const config = { ...data.config, plugins: data.plugins.map((one) => ({ name: one.name, args: one.args })) };
-    return [
+    const blocks = [
       h("ul", { class: "plain" }, ...data.plugins.map(plugin)),
-      h("p", {}, h("a", { href: `${root}methods/${key.split("/")[1]}.html` }, "This method on all benchmarks")),
+      !document.getElementById("board") ? null : h("p", {}, h("a", { href: `${root}methods/${key.split("/")[1]}.html` }, "This method on all benchmarks")),
       h(
         "div",
         { class: "blocks" },
@@ -189,5 +189,6 @@ const clsuiteDetails = (() => {
         h("pre", { tabindex: "0" }, json(data.runs.map((run) => ({ seed: run.seed, stored_bytes: run.stored_bytes, ...run.environment })))),
       ),
     ];
+    return blocks.filter((block) => block !== null);
   };
 })();
