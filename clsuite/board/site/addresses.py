@@ -1,0 +1,35 @@
+"""File names for foreign names, and links that may be followed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from urllib.parse import quote, urlsplit
+
+PLAIN = re.compile(r"[a-z0-9][a-z0-9+_=-]{0,63}")
+
+
+def address(name: str) -> str:
+    """A file name for a benchmark or method; other names have other addresses, on every file system.
+
+    A plain name is its own address. In another one what is not plain is replaced, and part of its hash is added.
+    """
+    if PLAIN.fullmatch(name) and name != "index":
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:10]
+    return f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')[:40] or 'x'}-{digest}"
+
+
+def web_link(url: str) -> str:
+    """The address of a paper if it is one of the web, else nothing: other schemes could run a script."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return url if parts.scheme in ("http", "https") and parts.netloc else ""
+
+
+def record_link(record: str) -> str:
+    """The address of a record relative to the leaderboard's folder; nothing if it leads elsewhere."""
+    parts = record.split("/")
+    return quote(record, errors="replace") if parts[0] == "records" and not {"", ".", ".."} & {*parts} else ""

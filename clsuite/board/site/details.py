@@ -1,0 +1,92 @@
+"""What a row opens to, and what tables are sorted and filtered by: data for the script, never markup of others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clsuite.board.model import Benchmark, Board, Row, Run
+from clsuite.board.site.addresses import address, record_link, web_link
+from clsuite.board.site.columns import Column, table_columns
+from clsuite.board.site.text import half_text, number_text
+
+
+def script(function: str, *arguments: Any) -> bytes:
+    """A script that hands data to the page's script: a page opened from a file may load scripts but not JSON.
+
+    All but ASCII is escaped, and so is ``<``, so that the data cannot end the string or the script that they stand in.
+    """
+    texts = [json.dumps(argument, sort_keys=True, separators=(",", ":"), allow_nan=False) for argument in arguments]
+    return f"clsuite.{function}({','.join(texts)});\n".replace("<", "\\u003c").encode()
+
+
+def detail_key(benchmark: str, method: str) -> str:
+    """Names the details of a row: their file below ``details/``, without its ending."""
+    return f"{address(benchmark)}/{address(method)}"
+
+
+def row_details(board: Board, benchmark: Benchmark, row: Row) -> dict[str, Any]:
+    """Everything that is known about a row."""
+    return {
+        "figures": [_figure(row, column) for column in table_columns(benchmark.metrics)],
+        "plugins": [
+            {"name": plugin.name, "args": plugin.args, "summary": plugin.summary, "paper": plugin.paper,
+             "url": web_link(plugin.url), "distribution": plugin.distribution}
+            for plugin in row.plugins
+        ],
+        "shares": [m.name.removeprefix("probe_") for m in benchmark.metrics if m.unit == "share"],
+        "seeds": row.seeds, "config": row.config, "runs": [_run(board, run) for run in row.runs],
+    }  # fmt: skip
+
+
+def _figure(row: Row, column: Column) -> list[Any]:
+    metric, figure = column.metric, row.figures.get(column.metric.name)
+    heading = [metric.label, column.arrow, column.unit, metric.formula, metric.source]
+    if figure is None:
+        return [*heading, "-", "", []]
+    values = [number_text(value, metric.unit) for value in figure.values]
+    return [*heading, number_text(figure.mean, metric.unit), half_text(figure, metric.unit), values]
+
+
+def _run(board: Board, run: Run) -> dict[str, Any]:
+    return {
+        "seed": run.seed, "badge": run.badge, "status": board.badges.get(run.badge, run.badge), "notes": run.notes,
+        "rerun": run.rerun.model_dump() if run.rerun else None, "command": run.command, "machine": run.machine,
+        "seconds": number_text(run.seconds, "seconds"), "record": record_link(run.record), "tasks": run.tasks,
+        "parts": run.parts, "initial": _rounded(run.initial), "accuracy": [_rounded(line) for line in run.accuracy],
+        "learned": run.learned, "over_tasks": _rounded(run.over_tasks),
+        "probes": {name: _rounded(values) for name, values in run.probes.items()},
+        "stored_bytes": run.stored_bytes, "environment": run.environment,
+    }  # fmt: skip
+
+
+def _rounded(values: Sequence[float | None]) -> list[float | None]:
+    return [None if value is None else round(value, 4) for value in values]
+
+
+def table_data(benchmark: Benchmark, columns: Sequence[Column], rest: Sequence[str]) -> Mapping[str, Any]:
+    """What the rows of a board are sorted and filtered by, in the order of the rows.
+
+    Args:
+        benchmark: The board.
+        columns: The columns of its table.
+        rest: The markup of the rows that are not in the page yet.
+    """
+    rows = benchmark.rows
+    keys: dict[str, list[Any]] = {
+        column.metric.name: [figure.mean if (figure := row.figures.get(column.metric.name)) else None for row in rows]
+        for column in columns
+    }
+    keys["rank"] = [row.rank.rank for row in rows]
+    keys["method"] = [row.method for row in rows]
+    keys["status"] = [row.badge for row in rows]
+    words = [
+        " ".join([row.method, *(f"{plugin.name} {plugin.paper}" for plugin in row.plugins)]).lower() for row in rows
+    ]
+    return {
+        "keys": keys, "ids": [f"row-{address(row.method)}" for row in rows], "words": words, "rest": rest,
+        "exemplars": [row.tags.exemplars for row in rows], "task_id": [row.tags.task_id for row in rows],
+        "backbone": [row.tags.backbone for row in rows], "pet": [row.tags.pet for row in rows],
+        "year": [row.tags.year for row in rows],
+    }  # fmt: skip

@@ -1,0 +1,133 @@
+"""All files of the page from the board: a pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from clsuite.board.model import Benchmark, Board, Row
+from clsuite.board.site.addresses import address, web_link
+from clsuite.board.site.columns import Column, table_columns
+from clsuite.board.site.details import detail_key, row_details, script, table_data
+from clsuite.board.site.pareto import pareto_plots
+from clsuite.board.site.text import half_text, number_text, rank_text
+
+AT_ONCE = 100
+STATIC = ("site.css", "site.js", "details.js")
+
+
+def site_files(board: Board) -> dict[str, bytes]:
+    """Make the page.
+
+    Args:
+        board: Everything that is published.
+
+    Returns:
+        The content of each file by its path below the folder of the page, with ``/`` between folders.
+    """
+    files = dict(_static())
+    files["index.html"] = _page("index.html", "", board=board)
+    files["reported.html"] = _page("reported.html", "", board=board, streams=_by_stream(board))
+    methods = _by_method(board)
+    files["methods/index.html"] = _page("methods.html", "../", board=board, methods=methods)
+    for benchmark in board.benchmarks:
+        files.update(_board_files(board, benchmark))
+    for name, places in methods.items():
+        files[f"methods/{address(name)}.html"] = _method(board, name, places)
+    return files
+
+
+def _static() -> Iterator[tuple[str, bytes]]:
+    folder = resources.files("clsuite.board.site") / "static"
+    for name in STATIC:
+        yield f"static/{name}", (folder / name).read_bytes()
+
+
+def _board_files(board: Board, benchmark: Benchmark) -> Iterator[tuple[str, bytes]]:
+    columns = table_columns(benchmark.metrics)
+    lines = [_line(board, benchmark, row, columns) for row in benchmark.rows]
+    where = f"boards/{address(benchmark.name)}"
+    yield f"{where}.js", script("table", table_data(benchmark, columns, lines[AT_ONCE:]))
+    yield (
+        f"{where}.html",
+        _page(
+            "board.html", "../", board=board, benchmark=benchmark, columns=columns,
+            lines=[Markup(line) for line in lines[:AT_ONCE]],  # made by a template that escapes
+            plots=pareto_plots(benchmark), choices=_choices(benchmark), at_once=AT_ONCE,
+        ),
+    )  # fmt: skip
+    for row in benchmark.rows:
+        key = detail_key(benchmark.name, row.method)
+        yield f"details/{key}.js", script("detail", key, row_details(board, benchmark, row))
+
+
+def _line(board: Board, benchmark: Benchmark, row: Row, columns: list[Column]) -> str:
+    cells = [(row.figures.get(column.metric.name), column) for column in columns]
+    return _environment().get_template("row.html").render(
+        board=board, row=row, cells=cells, key=detail_key(benchmark.name, row.method), id=f"row-{address(row.method)}"
+    )  # fmt: skip
+
+
+def _choices(benchmark: Benchmark) -> dict[str, list[Any]]:
+    tags = [row.tags for row in benchmark.rows]
+    return {
+        "backbone": sorted({tag.backbone for tag in tags}),
+        "pet": sorted({kind for tag in tags for kind in tag.pet}),
+        "year": sorted({tag.year for tag in tags if tag.year is not None}),
+    }
+
+
+Places = list[tuple[Benchmark, Row]]
+
+
+def _by_method(board: Board) -> dict[str, Places]:
+    methods: dict[str, Places] = {}
+    for benchmark in board.benchmarks:
+        for row in benchmark.rows:
+            methods.setdefault(row.method, []).append((benchmark, row))
+    return dict(sorted(methods.items()))
+
+
+def _by_stream(board: Board) -> dict[str, list[Any]]:
+    streams: dict[str, list[Any]] = {}
+    for reported in board.reported:
+        streams.setdefault(reported.stream, []).append(reported)
+    return streams
+
+
+def _method(board: Board, name: str, places: Places) -> bytes:
+    columns = {
+        column.metric.name: column
+        for benchmark, _ in places
+        for column in table_columns(benchmark.metrics)
+        if not column.extra
+    }
+    plugins = {(p.name, p.summary, p.paper, p.url): p for _, row in places for p in row.plugins}
+    reported = [entry for entry in board.reported if entry.method.casefold() == name.casefold()]
+    return _page(
+        "method.html", "../", board=board, name=name, places=places, columns=list(columns.values()),
+        plugins=list(plugins.values()), reported=reported,
+    )  # fmt: skip
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("clsuite.board.site"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, auto_reload=False,
+    )  # fmt: skip
+    environment.globals.update(
+        number_text=number_text, half_text=half_text, rank_text=rank_text, address=address, web_link=web_link,
+        detail_key=detail_key,
+    )  # fmt: skip
+    return environment
+
+
+def _page(template: str, root: str, **values: Any) -> bytes:
+    text = _environment().get_template(template).render(root=root, **values)
+    return text.encode("utf-8", "replace")

@@ -1,0 +1,178 @@
+"""Where the points of a Pareto plot lie: pure geometry, in the units of the drawing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from clsuite.board.model import Benchmark, Metric, Row
+from clsuite.board.site.addresses import address
+from clsuite.board.site.columns import PRIMARY, retentions
+from clsuite.board.site.text import number_text
+
+WIDTH, HEIGHT = 360, 240
+LEFT, RIGHT, TOP, BOTTOM = 40.0, 338.0, 16.0, 198.0
+COSTS = {
+    "trainable_parameters": "trained parameters", "stored_bytes": "stored bytes", "train_seconds": "training time (s)",
+}  # fmt: skip
+CROWDED = 300
+
+
+@dataclass(frozen=True)
+class Point:
+    """A method in a plot; `front` where no other is better in both, `label` where there is room for its name."""
+
+    x: float
+    y: float
+    name: str
+    row: str
+    text: str
+    front: bool
+    label: str = ""
+    anchor: str = "start"
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Accuracy against something else."""
+
+    title: str
+    axis: str
+    points: list[Point] = field(default_factory=list)
+    line: str = ""
+    x_ticks: list[tuple[float, str]] = field(default_factory=list)
+    y_ticks: list[tuple[float, str]] = field(default_factory=list)
+    summary: str = ""
+
+
+def pareto_plots(benchmark: Benchmark) -> list[Plot]:
+    """Accuracy against trained parameters, stored bytes, time and each retention probe, where rows have them."""
+    known = {metric.name: metric for metric in benchmark.metrics}
+    chosen = [(known[name], title, False) for name, title in COSTS.items() if name in known]
+    chosen += [(metric, metric.label, True) for metric in retentions(benchmark.metrics)]
+    plots = [_plot(benchmark.rows, metric, title, more) for metric, title, more in chosen]
+    return [plot for plot in plots if plot is not None]
+
+
+def _plot(rows: Sequence[Row], metric: Metric, title: str, more_is_better: bool) -> Plot | None:
+    known = [(row, x, y) for row in rows if (x := _mean(row, metric.name)) is not None
+             and (y := _mean(row, PRIMARY)) is not None and (more_is_better or x >= 0)]  # fmt: skip
+    if not known:
+        return None
+    xs, ys = [x for _, x, _ in known], [100 * y for _, _, y in known]
+    across = _Linear(xs, LEFT, RIGHT, metric) if more_is_better else _Log(xs, metric)
+    up = _Linear([y / 100 for y in ys], BOTTOM, TOP, None)
+    front = _front([(-x if more_is_better else x, -y) for _, x, y in known])
+    points = [
+        Point(
+            round(across.at(x), 1), round(up.at(y), 1), row.method, f"row-{address(row.method)}",
+            f"{row.method}: {100 * y:.1f} % at {number_text(x, metric.unit)}", index in front,
+        )
+        for index, (row, x, y) in enumerate(known)
+    ]  # fmt: skip
+    best = sorted((point for point in points if point.front), key=lambda point: (point.x, -point.y))
+    names = ", ".join(point.text for point in best[:12]) + (" and others" if len(best) > 12 else "")
+    return Plot(
+        title=f"Accuracy against {title}", axis=title, points=_labelled(_thinned(points)),
+        line=_stairs(best, more_is_better),
+        x_ticks=across.ticks(), y_ticks=up.ticks(), summary=f"Not beaten in both: {names}.",
+    )  # fmt: skip
+
+
+def _mean(row: Row, name: str) -> float | None:
+    figure = row.figures.get(name)
+    return figure.mean if figure else None
+
+
+def _front(points: Sequence[tuple[float, float]]) -> set[int]:
+    """Those that no other point beats; lower is better in both."""
+    front, best = set(), math.inf
+    previous: tuple[float, float] | None = None
+    for index in sorted(range(len(points)), key=lambda i: points[i]):
+        if points[index][1] < best or points[index] == previous:
+            front.add(index)
+            best, previous = points[index][1], points[index]
+    return front
+
+
+def _stairs(front: Sequence[Point], more_is_better: bool) -> str:
+    """The border of what is reached, from left to right, in steps."""
+    corners = []
+    for last, point in zip([None, *front], front, strict=False):
+        if last is not None:
+            corners.append((last.x, point.y) if more_is_better else (point.x, last.y))
+        corners.append((point.x, point.y))
+    return " ".join(f"{x:g},{y:g}" for x, y in corners)
+
+
+def _thinned(points: Sequence[Point]) -> list[Point]:
+    """Of many points that lie on each other, one; those of the front stay, and come last, on top."""
+    if len(points) > CROWDED:
+        cells = {(int(point.x / 4), int(point.y / 4)): point for point in reversed(points) if not point.front}
+        kept = list(reversed(cells.values())) + [point for point in points if point.front]
+        return kept
+    return sorted(points, key=lambda point: point.front)
+
+
+def _labelled(points: Sequence[Point]) -> list[Point]:
+    """Names for the points of the front, as long as they do not lie on others."""
+    taken: list[tuple[float, float, float]] = []
+    out = []
+    for point in points:
+        name = point.name if len(point.name) <= 18 else f"{point.name[:17]}…"
+        width = 6.2 * len(name) + 8
+        right = point.x + width < RIGHT + 8
+        start = point.x if right else point.x - width
+        clear = all(abs(point.y - y) > 12 or start > end or start + width < begin for begin, end, y in taken)
+        if point.front and clear:
+            taken.append((start, start + width, point.y))
+            point = Point(point.x, point.y, point.name, point.row, point.text, True, name, "start" if right else "end")
+        out.append(point)
+    return out
+
+
+class _Linear:
+    """A linear axis with round ticks."""
+
+    def __init__(self, values: Sequence[float], start: float, end: float, metric: Metric | None) -> None:
+        self.metric, self.start, self.end = metric, start, end
+        low, high = min(values), max(values)
+        spread = max(high - low, 0.02)
+        power = 10.0 ** math.floor(math.log10(spread / 3))
+        self.step = next(power * times for times in (1, 2, 5, 10) if spread / (power * times) <= 5)
+        self.low = math.floor(low / self.step + 1e-9) * self.step
+        self.high = max(math.ceil(high / self.step - 1e-9) * self.step, self.low + self.step)
+
+    def at(self, value: float) -> float:
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        number = round((self.high - self.low) / self.step)
+        share = self.metric is None or self.metric.unit == "share"
+        values = [self.low + index * self.step for index in range(number + 1)]
+        return [(round(self.at(value), 1), f"{100 * value:.3g}" if share else f"{value:.3g}") for value in values]
+
+
+class _Log:
+    """A logarithmic axis in powers of ten; zero has a place of its own at its left."""
+
+    def __init__(self, values: Sequence[float], metric: Metric) -> None:
+        positive = [value for value in values if value > 0]
+        self.metric, self.zero = metric, len(positive) < len(values)
+        self.low = math.floor(math.log10(min(positive, default=1)))
+        self.high = max(math.ceil(math.log10(max(positive, default=10))), self.low + 1)
+        self.start = LEFT + (44 if self.zero else 0)
+
+    def at(self, value: float) -> float:
+        if value <= 0:
+            return LEFT + 12
+        return self.start + (math.log10(value) - self.low) / (self.high - self.low) * (RIGHT - self.start)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        every = max(1, math.ceil((self.high - self.low) / 5))
+        powers = range(self.low, self.high + 1, every)
+        zero = [(LEFT + 12, "0")] if self.zero else []
+        unit = self.metric.unit
+        return zero + [(round(self.at(10.0**p), 1), f"{10.0**p:g}" if unit == "seconds" else number_text(10.0**p, unit))
+                       for p in powers]  # fmt: skip

@@ -1,0 +1,47 @@
+"""Figures as people read them."""
+
+from __future__ import annotations
+
+from clsuite.board.model import Figure, Metric, Rank, Unit
+from clsuite.report.table import short_number
+
+
+def number_text(value: float | None, unit: Unit) -> str:
+    """A figure without its interval; a dash where it is not defined. Shares are in per cent, without the sign."""
+    if value is None:
+        return "-"
+    if unit == "share":
+        return f"{100 * value:.1f}"
+    if unit == "bytes":
+        return f"{short_number(value)}B" if value >= 999.5 else f"{value:.0f} B"
+    if unit in ("parameters", "samples"):
+        return short_number(value)
+    return f"{value:.1f}" if unit == "seconds" else f"{value:.3f}"
+
+
+def half_text(figure: Figure, unit: Unit) -> str:
+    """Half the width of the 95 % interval; empty where there is none or where it is no news (a count that is fixed)."""
+    if figure.low is None or figure.high is None or unit in ("parameters", "bytes", "samples"):
+        return ""
+    return number_text((figure.high - figure.low) / 2, unit)
+
+
+def rank_text(rank: Rank) -> str:
+    """The interval of a rank, such as 2-4; empty where it is the rank itself or unknown."""
+    if rank.low is None or rank.high is None or rank.low == rank.high:
+        return ""
+    return f"{rank.low}-{rank.high}"
+
+
+def direction(metric: Metric) -> tuple[str, str]:
+    """The arrow of a column, and what it means."""
+    return {
+        True: ("↑", "higher is better"),
+        False: ("↓", "lower is better"),
+        None: ("", "neither way is better"),
+    }[metric.higher_is_better]
+
+
+def unit_text(metric: Metric) -> str:
+    """What stands below a heading."""
+    return "%" if metric.unit == "share" else ""

@@ -1,0 +1,80 @@
+"""Boards for the tests of the page, made by hand: no run is needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clsuite.board.model import Benchmark, Board, Figure, Metric, PluginUse, Rank, Reported, Row, Run, Tags
+
+METRICS = [
+    Metric(
+        name="final_accuracy_macro", label="final acc.", formula="mean_j A[T-1,j]", source="x", higher_is_better=True
+    ),
+    Metric(name="forgetting_max_before_last", label="forgetting", higher_is_better=False),
+    Metric(name="learning_accuracy", label="learning acc.", higher_is_better=True),
+    Metric(name="probe_knn", label="probe knn", higher_is_better=True),
+    Metric(name="probe_calibration", label="probe calibration", higher_is_better=False, unit="number"),
+    Metric(name="trainable_parameters", label="trained", unit="parameters"),
+    Metric(name="stored_bytes", label="stored", unit="bytes"),
+    Metric(name="gradient_samples", label="gradient samples", unit="samples"),
+    Metric(name="train_seconds", label="training s", unit="seconds"),
+]
+
+
+def figure(mean: float | None, best: bool = False) -> Figure:
+    if mean is None:
+        return Figure(mean=None, low=None, high=None, values=[None, None])
+    return Figure(mean=mean, low=mean * 0.98, high=mean * 1.02, values=[mean * 0.99, mean * 1.01], best=best)
+
+
+def run(name: str, seed: int, accuracy: float) -> Run:
+    matrix = [[accuracy, 0.0, 0.0], [accuracy, accuracy, 0.0], [accuracy - 0.1, accuracy, accuracy]]
+    return Run(
+        key="k" * 64, seed=seed, record=f"records/small/{name}/k{seed}.json", badge="measured", notes=[], rerun=None,
+        command=f"clsuite leaderboard rerun small/{name}/{seed} --data-root DATA", machine="cpu: X",
+        tasks=["a", "b", "c"], parts=["cat", "dog", "eel"], initial=[0.1, 0.0, 0.0], accuracy=matrix, learned=[0, 1, 2],
+        over_tasks=[accuracy] * 3, probes={"knn": [0.9, 0.8, 0.7, 0.6]}, stored_bytes={}, seconds=1.5,
+        environment={"python": "3.11.0"},
+    )  # fmt: skip
+
+
+def row(name: str, rank: int, accuracy: float, best: bool = False, year: int | None = None, **tags: Any) -> Row:
+    means = {
+        "final_accuracy_macro": accuracy, "forgetting_max_before_last": None if rank == 2 else 1 - accuracy,
+        "learning_accuracy": 0.9, "probe_knn": 0.5 + rank / 100, "probe_calibration": 0.1,
+        "trainable_parameters": 10.0**rank if rank < 9 else 5e5, "stored_bytes": 1000.0 * (rank % 3),
+        "gradient_samples": 10.0, "train_seconds": 2.0 + rank % 7,
+    }  # fmt: skip
+    values = {"backbone": "vit", "exemplars": False, "task_id": False, "gradient": True, "pet": [], **tags}
+    return Row(
+        method=name, slug="unused", badge="measured", rank=Rank(rank=rank, low=1, high=rank), seeds=[0, 1],
+        tags=Tags(needs=[], stores=[], year=year, **values),
+        plugins=[PluginUse(name="p", args={"a": 1}, distribution="d 1", paper="Doe, 2020", url="https://example.org/p")],
+        config={"training": {"epochs": 1}}, runs=[run(name, 0, accuracy), run(name, 1, accuracy)],
+        figures={metric: figure(mean, best and metric == "final_accuracy_macro") for metric, mean in means.items()},
+    )  # fmt: skip
+
+
+def board(rows: list[Row], reported: tuple[Reported, ...] = (), name: str = "small") -> Board:
+    return Board(
+        benchmarks=[
+            Benchmark(
+                name=name, title="A small one", kind="class_incremental", protocol="class_incremental", dataset="d",
+                backbone="vit", tasks=3, seeds=[0, 1], metrics=METRICS, rows=rows,
+            )
+        ],
+        reported=list(reported),
+    )  # fmt: skip
+
+
+def small() -> Board:
+    rows = [
+        row("ranpac", 1, 0.9, best=True, year=2023),
+        row("replay", 2, 0.8, exemplars=True, year=2019),
+        row("lora", 3, 0.7, pet=["lora"], year=2022),
+        row("finetune", 4, 0.2, task_id=True, backbone="clip"),
+    ]
+    told = Reported(
+        method="RanPAC", stream="Split Z", weights="w", protocol="p", source="Doe 2020", figures={"last": "92.2"}
+    )
+    return board(rows, (told,))

@@ -1,0 +1,178 @@
+"""The files of the page, without a browser."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from site_board import board, row, small
+
+from clsuite.board.model import Board
+from clsuite.board.site import site_files
+from clsuite.board.site.addresses import address, record_link, web_link
+from clsuite.board.site.pareto import pareto_plots
+
+EVIL = "<script>alert(1)</script>'\"&\u2028\ud800"
+SVG = "http://www.w3.org/2000/svg"
+
+
+class Tags(HTMLParser):
+    """All tags of a page with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, bytes]:
+    return site_files(small())
+
+
+def pages(files: dict[str, bytes]) -> dict[str, str]:
+    return {name: content.decode() for name, content in files.items() if name.endswith(".html")}
+
+
+def detail(files: dict[str, bytes], key: str) -> dict[str, Any]:
+    text = files[f"details/{key}.js"].decode()
+    return json.loads("[" + text.removeprefix("clsuite.detail(").removesuffix(");\n") + "]")[1]
+
+
+def test_there_is_a_page_for_each_board_and_method(files: dict[str, bytes]) -> None:
+    expected = {"index.html", "reported.html", "methods/index.html", "boards/small.html"}
+    expected |= {f"methods/{name}.html" for name in ("ranpac", "replay", "lora", "finetune")}
+    assert set(pages(files)) == expected
+
+
+def test_the_same_board_gives_the_same_bytes_in_another_process(tmp_path: Path, files: dict[str, bytes]) -> None:
+    (tmp_path / "board.json").write_text(small().model_dump_json())
+    code = (
+        "import sys, hashlib; from clsuite.board.model import Board; from clsuite.board.site import site_files\n"
+        "files = site_files(Board.model_validate_json(open(sys.argv[1]).read()))\n"
+        "assert 'torch' not in sys.modules\n"
+        "print(hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest())"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "board.json")]
+    there = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert there == hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()
+
+
+def test_every_page_forbids_all_but_its_own_scripts_and_styles(files: dict[str, bytes]) -> None:
+    for text in pages(files).values():
+        tags = Tags(text).found
+        policy = next(a["content"] for _, a in tags if a.get("http-equiv") == "Content-Security-Policy")
+        assert policy is not None
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+        assert "unsafe" not in policy
+        assert all("src" in attributes for tag, attributes in tags if tag == "script")
+        assert not [name for _, attributes in tags for name in attributes if name == "style" or name.startswith("on")]
+
+
+def test_links_lead_to_files_that_are_there_and_only_papers_are_elsewhere(files: dict[str, bytes]) -> None:
+    for name, text in pages(files).items():
+        for tag, attributes in Tags(text).found:
+            link = attributes.get("href") or attributes.get("src")
+            if not link or link == "data:,":
+                continue
+            if "//" in link:
+                assert (tag, link) == ("a", "https://example.org/p")
+                continue
+            path = link.split("#")[0]
+            target = (Path("/") / Path(name).parent / path).resolve() if path else Path("/") / name
+            assert target.relative_to("/").as_posix() in files, (name, link)
+    for name in ("static/site.js", "static/details.js", "static/site.css"):
+        assert re.findall(r"https?://[^\"' ]+", files[name].decode()) in ([], [SVG])
+
+
+def test_foreign_names_are_escaped_everywhere() -> None:
+    evil = json.loads(json.dumps(small().model_dump()).replace("ranpac", "@@").replace("Split Z", "@@"))
+    text = json.dumps(evil)
+    for word in ("@@", "Doe, 2020", "A small one", "vit", "final acc.", "d 1"):
+        text = text.replace(word, json.dumps(EVIL)[1:-1])
+    files = site_files(Board.model_validate(json.loads(text)))
+    for name, content in files.items():
+        assert b"<script>alert" not in content, name
+    for text in pages(files).values():
+        assert all("src" in attributes for tag, attributes in Tags(text).found if tag == "script")
+    assert f"boards/{address('small')}.html" in files
+    for name in files:
+        assert re.fullmatch(r"[\w./+=-]+", name)
+    scripts = [content for name, content in files.items() if name.startswith(("details/", "boards/")) and "js" in name]
+    assert all(content.isascii() and b"<" not in content for content in scripts)
+
+
+@pytest.mark.parametrize("name", ["../../x", "..", "a/b", "A", "a.b", "", "index", "ä", "con#?%", "x" * 300])
+def test_addresses_are_safe_and_different(name: str) -> None:
+    assert re.fullmatch(r"[a-z0-9-]{1,60}", address(name))
+    assert len({address(other) for other in (name, name + "_", name.swapcase() + "-", "a_b")}) == 4
+
+
+def test_plain_names_are_their_own_addresses() -> None:
+    assert address("lwf+replay") == "lwf+replay"
+
+
+def test_only_papers_on_the_web_and_published_records_are_linked() -> None:
+    assert web_link("https://a.org/x") == "https://a.org/x"
+    assert [web_link(bad) for bad in ("javascript:alert(1)", "data:x", "//a.org", "https://", "http://[")] == [""] * 5
+    assert record_link("records/a b/k.json") == "records/a%20b/k.json"
+    assert [record_link(bad) for bad in ("records/../../x", "/etc", "javascript:1", "records//x")] == [""] * 4
+
+
+def test_the_best_is_bold_with_its_interval_and_ties_are_shown(files: dict[str, bytes]) -> None:
+    text = files["boards/small.html"].decode()
+    assert '<strong>90.0 <span class="half">±&nbsp;1.8</span></strong>' in text
+    assert text.count("<strong>") == 1
+    assert "(1-3)" in text
+    assert "lower is better" in text
+
+
+def test_reported_rows_are_apart_and_never_ranked(files: dict[str, bytes]) -> None:
+    assert "92.2" in files["reported.html"].decode()
+    assert "92.2" in files["methods/ranpac.html"].decode()
+    assert b"92.2" not in files["boards/small.html"] + files["boards/small.js"]
+
+
+def test_details_hold_the_command_configuration_and_every_figure(files: dict[str, bytes]) -> None:
+    known = detail(files, "small/replay")
+    assert [one["command"] for one in known["runs"]] == [one.command for one in small().benchmarks[0].rows[1].runs]
+    assert known["config"] == {"training": {"epochs": 1}}
+    assert len(known["figures"]) == 9
+    forgetting = next(entry for entry in known["figures"] if entry[0] == "forgetting")
+    assert forgetting[5:] == ["-", "", ["-", "-"]]
+
+
+def test_fronts_hold_what_nothing_beats() -> None:
+    rows = [row("a", 1, 0.9), row("b", 2, 0.8), row("c", 3, 0.95), row("d", 4, 0.5)]
+    plots = {plot.axis: plot for plot in pareto_plots(board(rows).benchmarks[0])}
+    front = {axis: {point.name for point in plot.points if point.front} for axis, plot in plots.items()}
+    assert front["trained parameters"] == {"a", "c"}  # 10, 100, 1000, 10000
+    assert front["stored bytes"] == {"c"}  # 1000, 2000, 0, 1000
+    assert front["probe knn"] == {"c", "d"}  # more is better: 0.51 to 0.54
+    assert set(front) == {"trained parameters", "stored bytes", "training time (s)", "probe knn"}
+    places = [(point.x, point.y) for plot in plots.values() for point in plot.points]
+    assert all(40 <= x <= 338 and 16 <= y <= 198 for x, y in places)
+
+
+def test_an_empty_board_is_a_page_too() -> None:
+    assert "Nothing is published yet" in site_files(Board(benchmarks=[], reported=[]))["index.html"].decode()
+
+
+def test_a_wheel_holds_the_templates_and_static_files() -> None:
+    root = Path(__file__).parents[2]
+    settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folder = root / "clsuite" / "board" / "site"
+    packed = {path for glob in settings["package-data"]["clsuite.board.site"] for path in folder.glob(glob)}
+    assert packed == {path for path in folder.glob("*/*") if path.suffix != ".pyc"}
+    assert "clsuite.board.site" in settings["packages"]

@@ -1,0 +1,270 @@
+"""The page in a real Chromium, opened from the file system."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from site_board import board, row, small
+
+from clsuite.board.model import Board
+from clsuite.board.site import site_files
+
+api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@dataclass
+class Site:
+    """A page that is open, what it said and what it asked for."""
+
+    page: Any
+    folder: Path
+    said: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def go(self, name: str) -> Any:
+        self.page.goto(f"{self.folder.as_uri()}/{name}")
+        return self.page
+
+    def methods(self) -> list[str]:
+        return self.page.locator("#board > tbody > tr[data-detail] > th").all_inner_texts()
+
+
+def write(folder: Path, made: Board) -> Path:
+    for name, content in site_files(made).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    with api.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("site"), small())
+
+
+def opened(browser: Any, folder: Path, **options: Any) -> Site:
+    page = browser.new_page(**options)
+    page.set_default_timeout(10_000)
+    site = Site(page, folder)
+    page.on("console", lambda message: site.said.append(message.text))
+    page.on("pageerror", lambda error: site.said.append(str(error)))
+    page.on("request", lambda request: site.asked.append(request.url))
+    return site
+
+
+@pytest.fixture(scope="module")
+def shared(browser: Any, folder: Path) -> Site:
+    return opened(browser, folder)
+
+
+@pytest.fixture
+def site(shared: Site) -> Iterator[Site]:
+    shared.page.goto("about:blank")
+    shared.said.clear()
+    shared.asked.clear()
+    yield shared
+    assert shared.said == []
+    assert [url for url in shared.asked if not url.startswith((shared.folder.as_uri(), "data:,"))] == []
+
+
+def test_a_heading_sorts_best_first_and_then_the_other_way(site: Site) -> None:
+    page = site.go("boards/small.html")
+    assert site.methods() == ["ranpac", "replay", "lora", "finetune"]
+    page.locator("button[data-key=forgetting_max_before_last]").click()
+    assert site.methods() == ["ranpac", "lora", "finetune", "replay"]  # replay has none: last
+    page.locator("button[data-key=forgetting_max_before_last]").press("Enter")
+    assert site.methods() == ["finetune", "lora", "ranpac", "replay"]
+    head = page.locator("th", has=page.locator("button[data-key=forgetting_max_before_last]"))
+    assert head.get_attribute("aria-sort") == "descending"
+    page.locator("button[data-key=final_accuracy_macro]").click()
+    assert site.methods() == ["ranpac", "replay", "lora", "finetune"]
+    assert page.locator("[aria-sort]").count() == 1
+
+
+FILTERS = [
+    ("exemplars", "no", ["ranpac", "lora", "finetune"]),
+    ("exemplars", "yes", ["replay"]),
+    ("task_id", "yes", ["finetune"]),
+    ("task_id", "no", ["ranpac", "replay", "lora"]),
+    ("pet", "=lora", ["lora"]),
+    ("pet", "-", ["ranpac", "replay", "finetune"]),
+    ("from", "2022", ["ranpac", "lora"]),
+    ("to", "2019", ["replay"]),
+    ("backbone", "clip", ["finetune"]),
+]
+
+
+def test_each_filter_leaves_what_it_says(site: Site) -> None:
+    page = site.go("boards/small.html")
+    for name, value, left in FILTERS:
+        page.select_option(f"select[name={name}]", value)
+        assert (name, site.methods()) == (name, left)
+        assert page.inner_text("#count") == f"{len(left)} of 4 methods"
+        page.click("button[type=reset]")
+        assert page.inner_text("#count") == "4 methods"
+    page.select_option("select[name=from]", "2022")
+    page.select_option("select[name=pet]", "-")
+    assert site.methods() == ["ranpac"]
+
+
+def test_search_and_all_columns(site: Site) -> None:
+    page = site.go("boards/small.html")
+    page.fill("input[name=words]", "LOR")
+    assert site.methods() == ["lora"]
+    assert not page.locator("button[data-key=learning_accuracy]").is_visible()
+    page.check("input[name=extra]")
+    assert page.locator("button[data-key=learning_accuracy]").is_visible()
+
+
+def test_a_row_opens_by_click_and_by_keyboard_and_shows_all_about_it(site: Site) -> None:
+    page = site.go("boards/small.html")
+    page.locator("tr[data-detail='small/replay'] > td").nth(2).click()
+    page.wait_for_selector(".matrix")
+    assert page.locator(".matrix tbody tr").count() == 4
+    assert page.locator(".matrix .learned").all_inner_texts() == ["80.0"] * 3
+    page.select_option(".detail select", label="seed 1")
+    assert page.locator(".matrix").get_by_title("dog").count() == 5
+    assert page.locator(".detail svg").count() == 2  # over tasks, and the probe
+    page.get_by_text("Full configuration").click()
+    assert '"epochs": 1' in page.inner_text(".detail pre:visible")
+    assert page.get_by_role("link", name="Doe, 2020").get_attribute("href") == "https://example.org/p"
+    assert page.get_by_role("link", name="record of seed 0").get_attribute("href").startswith("../../records/small/")
+    button = page.locator("tr[data-detail='small/replay'] button.open")
+    button.press("Enter")
+    assert button.get_attribute("aria-expanded") == "false"
+    assert page.locator(".detail").count() == 0
+    button.press("Space")
+    assert page.locator(".detail").count() == 1
+
+
+def test_the_command_is_that_of_the_run_and_can_be_copied(browser: Any, folder: Path) -> None:
+    site = opened(browser, folder)
+    page = site.go("boards/small.html#row-lora")  # an address of a row opens it
+    page.wait_for_selector(".command")
+    page.locator(".command button").first.click()
+    page.locator(".command button", has_text=re.compile("Copied|Selected")).wait_for()
+    taken = page.evaluate("getSelection().toString()")
+    assert shlex.split(taken) == shlex.split(small().benchmarks[0].rows[2].runs[0].command)
+    assert site.said == []
+    page.close()
+
+
+def test_a_point_of_a_plot_opens_its_row(site: Site) -> None:
+    page = site.go("boards/small.html")
+    page.select_option("select[name=exemplars]", "yes")
+    page.locator(".plots circle[data-row=row-lora]").first.click()
+    page.wait_for_selector("#row-lora + .detail .matrix")
+
+
+def test_the_method_page_is_reached_and_opens_rows_too(site: Site) -> None:
+    page = site.go("index.html")
+    page.get_by_role("link", name="ranpac").click()
+    assert "Reported by papers, not measured here" in page.inner_text("main")
+    page.locator("button.open").click()
+    page.wait_for_selector(".matrix")
+    page.get_by_role("link", name="small").click()
+    page.wait_for_selector("#row-ranpac + .detail .matrix")
+    page.get_by_role("link", name="This method on all benchmarks").click()
+    assert page.url.endswith("methods/ranpac.html")
+
+
+def test_a_foreign_name_is_shown_and_not_run(browser: Any, tmp_path: Path) -> None:
+    evil = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    site = opened(browser, write(tmp_path, board([row(evil, 1, 0.5)])))
+    site.page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    page = site.go("boards/small.html")
+    assert site.methods() == [evil]
+    page.locator("button.open").click()
+    page.wait_for_selector(".matrix")
+    assert page.locator("img").count() == 0
+    assert evil in page.locator(".command code").first.inner_text()
+    assert site.said == []
+    page.close()
+
+
+PAGES = ("index.html", "boards/small.html", "methods/lora.html", "reported.html")
+
+
+@pytest.mark.parametrize(("scheme", "width", "names"), [("light", 1200, PAGES), ("dark", 390, PAGES[1:2])])
+def test_nothing_is_wrong_for_assistive_technology_and_phones_need_not_scroll_sideways(
+    browser: Any, folder: Path, scheme: str, width: int, names: tuple[str, ...]
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    site = opened(browser, folder, color_scheme=scheme, viewport={"width": width, "height": 800})
+    for name in names:
+        page = site.go(name)
+        if name.startswith(("boards", "methods")):
+            page.locator("button.open").first.click()
+            page.wait_for_selector(".matrix")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        found = axe.Axe().run(page, options={"preload": False}).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+    assert site.said == []
+    page.close()
+
+
+def test_nothing_shifts_while_the_page_loads_and_a_row_opens(site: Site) -> None:
+    page = site.page
+    page.add_init_script(
+        "window.shift = 0; new PerformanceObserver((list) => { for (const e of list.getEntries())"
+        " if (!e.hadRecentInput) shift += e.value; }).observe({type: 'layout-shift', buffered: true})"
+    )
+    site.go("boards/small.html")
+    page.locator("button.open").first.click()
+    page.wait_for_selector(".matrix")
+    page.wait_for_timeout(200)
+    assert page.evaluate("shift") < 0.01
+
+
+def test_later_pages_of_rows_come_from_the_script(browser: Any, tmp_path: Path) -> None:
+    rows = [row(f"m{index:03}", index + 1, 0.9 - index / 1000) for index in range(130)]
+    site = opened(browser, write(tmp_path, board(rows)))
+    page = site.go("boards/small.html")
+    assert len(site.methods()) == 100
+    page.get_by_role("button", name="Next").click()
+    assert site.methods()[0] == "m100"
+    page.locator("button[data-key=method]").click()
+    page.locator("button[data-key=method]").click()
+    assert site.methods()[:2] == ["m129", "m128"]
+    page.goto(page.url + "#row-m020")
+    page.wait_for_selector("#row-m020 + .detail .matrix")
+    assert site.said == []
+    page.close()
+
+
+@pytest.mark.slow
+def test_ten_thousand_rows_paint_within_two_seconds_and_sort_within_a_fifth(browser: Any, tmp_path: Path) -> None:
+    rows = [row(f"m{index:05}", index + 1, ((index * 7919) % 10007) / 10007) for index in range(10_000)]
+    started = time.perf_counter()
+    site = opened(browser, write(tmp_path, board(rows)))
+    assert time.perf_counter() - started < 60
+    page = site.go("boards/small.html")
+    page.locator("#page", has_text="1 of 100").wait_for()
+    paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    took = page.evaluate(
+        "() => { const start = performance.now(); document.querySelector('[data-key=final_accuracy_macro]').click();"
+        " document.body.offsetHeight; return performance.now() - start; }"
+    )
+    print(f"first paint {paint:.0f} ms, sort {took:.0f} ms, all {time.perf_counter() - started:.1f} s")
+    assert paint < 2000
+    assert took < 200
+    assert site.said == []
+    page.close()
