@@ -23,6 +23,7 @@ from clsuite_plugins.s_pet import SPet
 
 SMALL: dict[str, dict[str, Any]] = {
     "block_expansion": {"blocks": 1},
+    "first_session": {"size": 4},
     "fpf": {"steps": 5},
     "lae": {"blocks": "all", "frozen_epochs": 1, "decay": 0.9},
     "kfpf": {"steps": 5, "alpha": 0.5},
@@ -38,6 +39,7 @@ METHODS += [
     "der+momentum",
     "pet+replay",
     "lae+replay+fpf",
+    "first_session+ranpac",
     "block_expansion+joint",
     "joint+block_expansion",
 ]
