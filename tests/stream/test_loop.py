@@ -22,6 +22,7 @@ from clsuite_plugins.replay import Replay
 from clsuite_plugins.s_pet import SPet
 
 SMALL: dict[str, dict[str, Any]] = {
+    "aper": {"size": 4},
     "block_expansion": {"blocks": 1},
     "first_session": {"size": 4},
     "fpf": {"steps": 5},
