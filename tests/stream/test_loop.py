@@ -31,6 +31,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "kfpf": {"steps": 5, "alpha": 0.5},
     "ranpac": {"projection": 300},
     "s_pet": {"size": 2},
+    "slca": {"samples": 16},
     "saft": {"share": 0.01, "rescore": "task"},
 }
 ALONE = sorted(name for name in catalog() if "clip" not in find_plugin(name)[1].traits.needs)
