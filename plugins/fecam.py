@@ -41,15 +41,10 @@ class FeCAM(Plugin):
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone; the head is not used."""
         learner.backbone.requires_grad_(False)
-        learner.head.requires_grad_(False)
         classes, width = len(scenario.classes), learner.backbone.width
         self._numbers, self._sums = torch.zeros(classes), torch.zeros(classes, width, dtype=torch.float64)
         self._squares = torch.zeros(classes, width, width, dtype=torch.float64)
         self._precision = torch.zeros(classes, width, width)
-
-    def on_task_start(self, learner: Learner, task: Task) -> None:
-        """The head has grown, and stays unused."""
-        learner.head.requires_grad_(False)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Add the statistics of the task's classes and invert their covariances."""

@@ -32,13 +32,8 @@ class NCM(Plugin):
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone; the head is not used."""
         learner.backbone.requires_grad_(False)
-        learner.head.requires_grad_(False)
         self._sums = torch.zeros(len(scenario.classes), learner.backbone.width)
         self._numbers = torch.zeros(len(scenario.classes))
-
-    def on_task_start(self, learner: Learner, task: Task) -> None:
-        """The head has grown, and stays unused."""
-        learner.head.requires_grad_(False)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Add the task's features to the sums of their classes."""

@@ -22,10 +22,10 @@ class RanPAC(Plugin):
     """Classifies by ridge regression on randomly projected frozen features; the order of tasks does not matter.
 
     McDonnell et al., "RanPAC: random projections and pre-trained models for continual learning" (NeurIPS 2023), section
-    4 and algorithm 1, without its first-session adaptation: ``h = ReLU(f W)``, W from N(0, 1); ``G`` sums ``h h'`` and
-    ``Q`` sums ``h y'``; the classifier is ``(G + ridge I)^-1 Q``. The ridge is the one of 10^-8..10^8 with the
-    least squared error on a fifth of the current task when fitted to the rest of it; of ties (within one part in a
-    thousand) the largest. Solved in double precision.
+    4 and algorithm 1; the first-session adaptation is a plugin of its own, ``[first_session, ranpac]``. With
+    ``h = ReLU(f W)``, W from N(0, 1), ``G`` sums ``h h'`` and ``Q`` sums ``h y'``; the classifier is
+    ``(G + ridge I)^-1 Q``. The ridge is the one of 10^-8..10^8 with the least squared error on a fifth of the current
+    task when fitted to the rest of it; of ties (within one part in a thousand) the largest. Solved in double precision.
 
     Args:
         projection: M, the number of random projections (paper: 10,000; the memory is M^2 numbers).
@@ -43,16 +43,11 @@ class RanPAC(Plugin):
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone, draw W; the head is not used."""
         learner.backbone.requires_grad_(False)
-        learner.head.requires_grad_(False)
         generator = torch.Generator().manual_seed(learner.generator("ranpac").initial_seed())
         self._random = torch.randn(learner.backbone.width, self.projection, generator=generator)
         self._gram = torch.zeros(self.projection, self.projection)
         self._sums = torch.zeros(self.projection, len(scenario.classes))
         self._classifier = torch.zeros(self.projection, len(scenario.classes))
-
-    def on_task_start(self, learner: Learner, task: Task) -> None:
-        """The head has grown, and stays unused."""
-        learner.head.requires_grad_(False)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Add the task's statistics and solve for the classifier."""

@@ -44,7 +44,8 @@ class FeatureStore:
         if len(missing):
             computed = compute_features(backbone, self._table.images, missing)
             if self._features is None:
-                self._features = torch.zeros(len(self._table), backbone.width, device=computed.device)
+                with torch.inference_mode(False):  # a store that an evaluation begins is written to in training too
+                    self._features = torch.zeros(len(self._table), backbone.width, device=computed.device)
             self._features[torch.from_numpy(missing).to(computed.device)] = computed
             self._known[missing] = True
         return len(missing)

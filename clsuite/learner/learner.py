@@ -88,6 +88,8 @@ class Learner(L.LightningModule):
         if new > 0:
             self.head.grow(new, torch.Generator().manual_seed(derive_seed(self.seed, "head", task.index)))
             self.head.to(next(self.backbone.parameters()).device)
+        if not self.takes_steps(task):
+            self.requires_grad_(False)
         for plugin in self.plugins:
             plugin.on_task_start(self, task)
 
@@ -127,6 +129,12 @@ class Learner(L.LightningModule):
         """Whether the features are fixed: nothing in the backbone or in a plugin's module is trained."""
         trained = (*self.backbone.parameters(), *self.plugin_modules.parameters())
         return not any(parameter.requires_grad for parameter in trained)
+
+    def takes_steps(self, task: Task) -> bool:
+        """Whether a task is trained by gradient steps; gradient-free methods at most do so in a first session."""
+        traits = [plugin.traits for plugin in self.plugins]
+        first = task.index == 0 and any(trait.first_session for trait in traits)
+        return first or not any(trait.gradient_free for trait in traits)
 
     @property
     def from_features(self) -> bool:

@@ -54,7 +54,7 @@ def _check_pair(plugin: Named, other: Named) -> None:
     for what, reason in source.traits.forbids.items():
         if what in offered:
             raise UserError(f"'{name}' and '{other[0]}' cannot be combined: {reason}")
-    if source.traits.gradient_free:
+    if source.traits.gradient_free and not other[1].traits.first_session:
         idle = [hook for hook in TRAINING if hook in other[1].methods]
         idle += ["all"] if "gradient" in other[1].traits.needs else []
         if idle:

@@ -22,6 +22,8 @@ class Traits:
         scenarios: Kinds of stream that it can learn; all by default.
         refuses: Kinds of stream that it cannot learn, with the reason.
         gradient_free: It takes no optimiser steps: tasks are learned in ``on_task_end``.
+        first_session: It trains on the first task and leaves features that never change again; a plugin that takes no
+            gradient steps may stand beside it and classify them.
         paper: First author, venue and year.
     """
 
@@ -31,4 +33,5 @@ class Traits:
     scenarios: tuple[str, ...] = tuple(KINDS)
     refuses: Mapping[str, str] = field(default_factory=dict)
     gradient_free: bool = False
+    first_session: bool = False
     paper: str = ""

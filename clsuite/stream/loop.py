@@ -90,7 +90,7 @@ class Stream:
         self.learner.begin_task(task)
         if task.index == 0:
             started += self._timed(lambda: self._evaluate(trainer, 0))
-        steps = 0 if self._gradient_free else self._fit(trainer, task)
+        steps = self._fit(trainer, task) if self.learner.takes_steps(task) else 0
         self.learner.to(self.device)
         self.learner.end_task(task)
         trained = time.perf_counter() - started
@@ -111,10 +111,6 @@ class Stream:
         self.report(
             {"task": task.index, "tasks": len(self.scenario.tasks), "done": len(self.tasks) / len(self.scenario.tasks)}
         )
-
-    @property
-    def _gradient_free(self) -> bool:
-        return any(plugin.traits.gradient_free for plugin in self.learner.plugins)
 
     def _fit(self, trainer: L.Trainer, task: Task) -> int:
         learner, rows = self.learner, task.train

@@ -22,12 +22,16 @@ from clsuite_plugins.replay import Replay
 from clsuite_plugins.s_pet import SPet
 
 SMALL: dict[str, dict[str, Any]] = {
+    "aper": {"size": 4},
     "block_expansion": {"blocks": 1},
+    "first_session": {"size": 4},
     "fpf": {"steps": 5},
     "lae": {"blocks": "all", "frozen_epochs": 1, "decay": 0.9},
+    "icarl": {"capacity": 18},
     "kfpf": {"steps": 5, "alpha": 0.5},
     "ranpac": {"projection": 300},
     "s_pet": {"size": 2},
+    "slca": {"samples": 16},
     "saft": {"share": 0.01, "rescore": "task"},
 }
 ALONE = sorted(name for name in catalog() if "clip" not in find_plugin(name)[1].traits.needs)
@@ -38,6 +42,7 @@ METHODS += [
     "der+momentum",
     "pet+replay",
     "lae+replay+fpf",
+    "first_session+ranpac",
     "block_expansion+joint",
     "joint+block_expansion",
 ]

@@ -1,0 +1,65 @@
+"""Half fine-tuning (HFT)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from clsuite.errors import UserError
+from clsuite.learner.learner import Learner
+from clsuite.peft import transformer_blocks
+from clsuite.plugin import Plugin, Traits
+from clsuite.scenarios import Task
+
+CATEGORIES = (("attn.qkv", "attn.proj"), ("mlp.fc1", "mlp.fc2"), ("norm1", "norm2"))
+
+
+class HFT(Plugin):
+    """Freezes a random half of each block in each task, and trains the other half and all outside the blocks.
+
+    Hui et al., "HFT: half fine-tuning for large language models" (2024): in every round, half of the parameter matrices
+    of each category (attention, feed-forward, layer norm) is drawn anew and frozen; embeddings and head are always
+    trained. A block of a ViT has two modules of each category (query, key and value are one matrix), so that one of
+    each pair is frozen, in every block by a draw of its own.
+    """
+
+    traits = Traits(
+        needs=("vit", "gradient"),
+        forbids={
+            "blocks": "block expansion freezes the backbone: there is nothing to halve",
+            "modules": "the backbone is frozen: there is nothing to halve",
+        },
+        paper="Hui, 2024 (HFT)",
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._resting: list[nn.Parameter] = []
+
+    def on_task_start(self, learner: Learner, task: Task) -> None:
+        """Draw and freeze the half.
+
+        Raises:
+            UserError: If the backbone is frozen already.
+        """
+        generator = torch.Generator().manual_seed(learner.generator("hft").initial_seed())
+        for block in transformer_blocks(learner.backbone.model):
+            for pair in CATEGORIES:
+                chosen = pair[int(torch.randint(2, (1,), generator=generator))]
+                self._resting += [value for value in block.get_submodule(chosen).parameters() if value.requires_grad]
+        if not self._resting:
+            raise UserError("hft: the blocks of the backbone are frozen already: there is nothing to halve")
+        for parameter in self._resting:
+            parameter.requires_grad_(False)
+
+    def on_task_end(self, learner: Learner, task: Task) -> None:
+        """Thaw the half."""
+        for parameter in self._resting:
+            parameter.requires_grad_(True)
+        self._resting = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: each task draws anew."""
+        return {}

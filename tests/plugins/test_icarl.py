@@ -1,0 +1,82 @@
+"""iCaRL: its loss, its exemplars and its rule of classification."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import pairwise_distances_argmin
+
+from clsuite.errors import UserError
+from clsuite.learner.learner import Learner, Step
+from clsuite.plugin import Plugin
+from clsuite.plugin.catalog import find_plugin
+from clsuite.plugin.compose import check_method
+from clsuite_plugins.finetune import Finetune
+from clsuite_plugins.icarl import ICaRL
+
+
+class Losses(Plugin):
+    """Keeps what iCaRL's loss is in later tasks, beside the old model's answers."""
+
+    def __init__(self, icarl: ICaRL) -> None:
+        super().__init__()
+        self.icarl, self.old, self.pairs = icarl, torch.zeros(0, 0), list[tuple[float, float]]()
+
+    def on_task_start(self, learner: Learner, task: Any) -> None:
+        if task.index == 1:
+            rows = np.arange(len(learner.scenario.table))
+            with torch.no_grad():
+                self.old = learner.head(learner.features_of(rows))[:, :2].sigmoid()
+
+    def loss(self, learner: Learner, step: Step) -> None:
+        if learner.task is None or learner.task.index != 1:
+            return
+        probability, old = step.logits.detach().sigmoid().double(), self.old[step.batch.rows].double()
+        labels = torch.eye(4).double()[step.batch.labels]
+        targets = torch.cat([old, labels[:, 2:]], dim=1)
+        binary = -(targets * probability.log() + (1 - targets) * (1 - probability).log()).sum(dim=1).mean()
+        cross = torch.nn.functional.cross_entropy(step.logits.detach(), step.batch.labels)
+        self.pairs.append((float(self.icarl.loss(learner, step).detach() + cross), float(binary)))
+
+
+def test_the_loss_is_binary_against_the_old_outputs_and_the_new_labels(make_stream: Any) -> None:
+    icarl = ICaRL(capacity=12)
+    losses = Losses(icarl)
+    make_stream(icarl, losses).run()
+    assert len(losses.pairs) > 2
+    for measured, expected in losses.pairs:
+        assert measured == pytest.approx(expected, rel=1e-4)
+
+
+def test_it_answers_with_the_nearest_mean_of_its_herded_exemplars(make_stream: Any) -> None:
+    icarl = ICaRL(capacity=18)
+    stream = make_stream(icarl, epochs=2)
+    stream.run()
+    assert torch.bincount(icarl.buffer.labels).tolist() == [3] * 6
+    learner = stream.learner
+    normalised = torch.nn.functional.normalize
+    stored = normalised(learner.features_of(icarl.buffer.rows.numpy()), dim=1)
+    labels = icarl.buffer.labels
+    means = torch.stack([normalised(stored[labels == label].mean(dim=0), dim=0) for label in range(6)])
+    test = normalised(learner.features_of(stream.matrix.rows), dim=1).numpy()
+    assert np.mean(pairwise_distances_argmin(test, means.numpy()) == stream.matrix.class_incremental[-1]) > 0.99
+
+
+def test_it_forgets_less_than_fine_tuning(make_stream: Any) -> None:
+    streams = [make_stream(plugin, epochs=2) for plugin in (Finetune(), ICaRL(capacity=18))]
+    for stream in streams:
+        stream.run()
+    finals = [stream.matrix.counts().of("class_incremental").accuracy[-1].mean() for stream in streams]
+    assert finals[1] > finals[0] + 0.3
+
+
+def test_what_cannot_go_with_it(make_stream: Any) -> None:
+    for other, reason in (("replay", "its own exemplars"), ("lwf", "stands in place")):
+        named = [(name, find_plugin(name)[1]) for name in ("icarl", other)]
+        with pytest.raises(UserError, match=reason):
+            check_method(named, "class_incremental")
+    with pytest.raises(UserError, match="must be global"):
+        make_stream(ICaRL(), loss="local").run()

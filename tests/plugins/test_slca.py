@@ -1,0 +1,70 @@
+"""SLCA: two rates, and a head aligned on drawn features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clsuite.errors import UserError
+from clsuite.learner.options import OptimizerSpec
+from clsuite.scenarios import Scenario
+from clsuite_plugins.slca import SLCA, draw_features, gaussian_roots
+
+
+def test_drawn_features_have_the_statistics_of_their_class() -> None:
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.randn(3, 5, 5, generator=generator)
+    covariances, means = basis @ basis.transpose(1, 2), torch.randn(3, 5, generator=generator)
+    features, labels = draw_features(means, gaussian_roots(covariances), 20_000, generator)
+    for label in range(3):
+        own = features[labels == label]
+        torch.testing.assert_close(own.mean(dim=0), means[label], atol=0.1, rtol=0)
+        torch.testing.assert_close(own.T.cov(), covariances[label], atol=0.5, rtol=0.05)
+
+
+def test_a_class_of_one_image_can_be_drawn() -> None:
+    assert gaussian_roots(torch.zeros(1, 4, 4)).isfinite().all()
+
+
+def test_the_backbone_gets_the_slow_rate_and_the_head_the_fast_one(make_stream: Any) -> None:
+    stream = make_stream(SLCA(samples=8))
+    stream.run()
+    slow, fast = stream.learner.plugins[0].parameter_groups(stream.learner)
+    assert (slow["lr"], fast["lr"]) == (1e-4, 1e-2)
+    assert {id(value) for value in fast["params"]} == {id(value) for value in stream.learner.head.parameters()}
+    assert {id(value) for value in slow["params"]} == {id(value) for value in stream.learner.backbone.parameters()}
+
+
+def test_the_statistics_are_those_of_the_features_at_the_end_of_the_task(make_stream: Any, scenario: Scenario) -> None:
+    plugin = SLCA(samples=8)
+    stream = make_stream(plugin)
+    stream.run()
+    last = scenario.tasks[2]
+    features = stream.learner.features_of(last.train).double().numpy()
+    labels = scenario.labels[last.train]
+    for label in last.classes:
+        own = features[labels == label]
+        np.testing.assert_allclose(plugin.state_dict()["means"][label], own.mean(axis=0), atol=1e-5)
+        np.testing.assert_allclose(plugin.state_dict()["covariances"][label], np.cov(own.T), atol=1e-4)
+
+
+class Unaligned(SLCA):
+    def _align(self, learner: Any) -> None:
+        pass
+
+
+def test_alignment_is_what_makes_old_and_new_classes_comparable(make_stream: Any) -> None:
+    training = {"epochs": 3, "loss": "local", "optimizer": OptimizerSpec(name="sgd")}
+    streams = [make_stream(plugin, **training) for plugin in (Unaligned(), SLCA(samples=64))]
+    for stream in streams:
+        stream.run()
+    finals = [stream.matrix.counts().of("class_incremental").accuracy[-1].mean() for stream in streams]
+    assert finals[1] > finals[0] + 0.1, finals
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(UserError, match="must be positive"):
+        SLCA(lr=0.0)
