@@ -101,7 +101,7 @@ def test_weights_that_are_not_there(spec: dict[str, Any], message: str, tmp_path
         find_weights(BackboneSpec(**spec), [tmp_path])
 
 
-@pytest.mark.parametrize(("size", "published"), [(128, 0.587), (224, 0.793)])
+@pytest.mark.parametrize(("size", "published"), [(128, 0.587), pytest.param(224, 0.793, marks=pytest.mark.slow)])
 def test_imagenet_vit_tiny_scores_what_it_should(size: int, published: float, real_data: Path) -> None:
     """The real weights load strictly, head included, and score as measured with timm on the 1,000-image probe."""
     spec = BackboneSpec(name=VIT_TINY, weights=f"{VIT_TINY}.safetensors", image_size=size)
