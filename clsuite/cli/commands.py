@@ -29,7 +29,12 @@ class Command:
 
 def _bench_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("benchmark", type=str, help="name of a benchmark (see `clsuite list benchmarks`) or a YAML file")
+    add(
+        "benchmark",
+        type=str,
+        help="name of a benchmark (see `clsuite list benchmarks`), a YAML file, "
+        "or a Python file whose make_benchmark(seed) gives an Avalanche benchmark",
+    )
     add(
         "--methods",
         type=str,
