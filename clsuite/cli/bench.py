@@ -60,7 +60,7 @@ def run_bench(call: BenchCall) -> int:
     except AbsentError as error:
         if not call.dry_run:
             raise
-        return _list_outline(console, outline(spec, _options(call)), error)
+        return _list_outline(console, outline(spec, _options(call), path.parent), error)
     standing = take_stock(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
     if call.dry_run:
         return _list_runs(console, standing)

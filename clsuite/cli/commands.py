@@ -29,11 +29,17 @@ class Command:
 
 def _bench_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("benchmark", type=str, help="name of a benchmark (see `clsuite list benchmarks`) or a YAML file")
+    add(
+        "benchmark",
+        type=str,
+        help="name of a benchmark (see `clsuite list benchmarks`), a YAML file, "
+        "or a Python file whose make_benchmark(seed) gives an Avalanche benchmark",
+    )
     add(
         "--methods",
         type=str,
-        help="methods in place of the benchmark's: its names or plugins, joined by '+', comma-separated",
+        help="methods in place of the benchmark's: its names or plugins (a name, ./file.py or package.module:Class), "
+        "joined by '+', comma-separated; a list as an argument is a grid, a list that is meant has double brackets",
     )
     add("--seeds", type=str, help="seeds in place of the benchmark's, comma-separated")
     add("--out", type=str, default="runs", help="folder for records, tables and plots")
@@ -171,6 +177,7 @@ COMMANDS: dict[str, Command] = {
         (
             "clsuite bench quickstart",
             'clsuite bench quickstart --methods "ncm,lwf+replay(capacity=50)" --seeds 0,1',
+            'clsuite bench quickstart --methods "./my_method.py(alpha=[0.1,0.3])+replay"',
             "clsuite bench my.yaml --data-root data --out runs --dry-run",
             "clsuite bench quickstart --limit-tasks 2 --epochs 1 --methods finetune --save-model",
         ),

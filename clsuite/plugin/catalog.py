@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsuite.errors import UserError, did_you_mean
+from clsuite.plugin import local
 from clsuite.plugin.source import PluginSource, read_source
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ class PluginInfo:
 
     Attributes:
         name: Its name in benchmarks and on the command line.
-        target: ``module:Class``.
+        target: ``module:Class``, or the whole path of a file in place of the module.
         distribution: Name and version of the distribution that brings it.
         source: What it declares; None where it is broken.
         problem: Why it is broken; empty where it is not.
@@ -54,16 +56,25 @@ def catalog() -> dict[str, PluginInfo]:
     return found
 
 
-def find_plugin(name: str) -> tuple[PluginInfo, PluginSource]:
+def find_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginInfo, PluginSource]:
     """The plugin of that name.
+
+    Args:
+        name: A registered name, ``package.module:Class``, ``file.py`` or ``file.py:Class``.
+        folders: Where a file is looked for.
 
     Raises:
         UserError: If there is none, or it is broken.
     """
     known = catalog()
-    if name not in known:
+    if name in known:
+        info = known[name]
+    elif local.is_file(name):
+        info = _of_file(name, folders)
+    elif local.is_importable(name):
+        info = _of_target(name)
+    else:
         raise did_you_mean("plugin", name, known)
-    info = known[name]
     if info.source is None:
         raise UserError(f"plugin '{name}' of {info.distribution} is broken: {info.problem}")
     return info, info.source
@@ -77,9 +88,10 @@ def load_class(info: PluginInfo) -> type[Plugin]:
     """
     from clsuite.plugin.base import Plugin
 
-    module, _, name = info.target.partition(":")
+    module, _, name = info.target.rpartition(":")
     try:
-        loaded = getattr(importlib.import_module(module), name)
+        imported = local.import_file(module) if module.endswith(".py") else importlib.import_module(module)
+        loaded = getattr(imported, name)
     except Exception as error:  # whatever a foreign module raises on import
         raise UserError(f"plugin '{info.name}' fails to import: {type(error).__name__}: {error}") from error
     if not (isinstance(loaded, type) and issubclass(loaded, Plugin)):
@@ -97,17 +109,32 @@ def _distribution(entry: EntryPoint) -> str:
 
 
 def _describe(entry: EntryPoint) -> PluginInfo:
-    module, _, class_name = entry.value.partition(":")
+    return _inspect(entry.name, entry.value, _distribution(entry))
+
+
+def _of_target(target: str) -> PluginInfo:
+    """A class named by its module; where an entry point names it too, it is that plugin."""
+    named = [info for info in catalog().values() if info.target == target]
+    return named[0] if named else _inspect(target, target, local.module_distribution(target))
+
+
+def _of_file(name: str, folders: Sequence[Path]) -> PluginInfo:
+    target, text = local.locate(name, folders)
+    return _inspect(local.short_name(name), target, local.file_distribution(target, text))
+
+
+def _inspect(name: str, target: str, distribution: str) -> PluginInfo:
+    module, _, class_name = target.rpartition(":")
     source, problem = None, ""
     try:
-        text = _read(module)
+        text = Path(module).read_text(encoding="utf-8") if module.endswith(".py") else _read(module)
         problem = _missing_import(text)
         source = None if problem else read_source(text, class_name)
     except SyntaxError as error:
         problem = f"SyntaxError in line {error.lineno}: {error.msg}"
     except Exception as error:  # finding a module runs its package, which may raise anything
         problem = f"{type(error).__name__}: {error}"
-    return PluginInfo(entry.name, entry.value, _distribution(entry), source, problem)
+    return PluginInfo(name, target, distribution, source, problem)
 
 
 def _read(module: str) -> str:

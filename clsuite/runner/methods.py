@@ -69,18 +69,22 @@ def parse_method(text: str) -> MethodSpec:
 
 
 def parse_plugin(text: str) -> dict[str, Any]:
-    """Parse ``name`` or ``name(argument=literal, ...)``.
+    """Parse ``name`` or ``name(argument=literal, ...)``; a name may be ``./file.py`` or ``package.module:Class`` too.
 
     Raises:
         MethodError: If it is neither.
     """
-    if re.fullmatch(r"[\w.-]+", text.strip()):
-        return {"name": text.strip(), "args": {}}
+    found = re.fullmatch(r"([\w./\\:~-]+?)\s*(\(.*\))?", text.strip(), re.DOTALL)
+    if found and found[2] is None:
+        return {"name": found[1], "args": {}}
     try:
-        call = ast.parse(text.strip(), mode="eval").body
+        call = ast.parse(f"_{found[2]}", mode="eval").body if found else None
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args):
             raise ValueError
-        return {"name": call.func.id, "args": {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}}
+        args = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords if word.arg}
+        if found is None or len(args) < len(call.keywords):
+            raise ValueError
+        return {"name": found[1], "args": args}
     except (SyntaxError, TypeError, ValueError) as error:
         raise _unreadable(text) from error
 

@@ -17,10 +17,12 @@ from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.arguments import resolve_arguments
 from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin
 from clsuite.plugin.compose import check_method
+from clsuite.plugin.local import is_file, is_importable
 from clsuite.probes.images import load_probe_images
 from clsuite.probes.named import load_named_table
 from clsuite.probes.spec import AnyProbe, ZeroShotProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry
+from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, parse_method, split_outside
 from clsuite.runner.needs import check_needs, check_probes
 from clsuite.runner.spec import BenchmarkSpec
@@ -102,7 +104,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     Raises:
         UserError: If anything in it cannot be: unknown names, mistyped values, absent data, bad pairs of plugins.
     """
-    methods = _checked_methods(spec, options)
+    methods = _checked_methods(spec, options, folder)
     root = options.data_root
     weights = find_weights(spec.backbone, [folder] if root is None else [root, folder])
     stream = find_stream_file(spec.scenario, [folder] if root is None else [folder, root])
@@ -128,24 +130,26 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     return plans
 
 
-def outline(spec: BenchmarkSpec, options: RunOptions) -> list[tuple[str, int]]:
+def outline(spec: BenchmarkSpec, options: RunOptions, folder: Path = Path()) -> list[tuple[str, int]]:
     """Method and seed of every run, everything checked but data and weights, which need not be there.
 
     Raises:
         UserError: As `make_plan`.
     """
-    methods = _checked_methods(spec, options)
+    methods = _checked_methods(spec, options, folder)
     return [(name, seed) for seed in dict.fromkeys(options.seeds or spec.seeds) for name in methods]
 
 
 ResolvedPlugins = list[tuple[PluginInfo, dict[str, Any]]]
 
 
-def _checked_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, tuple[ResolvedPlugins, TrainingSpec]]:
+def _checked_methods(
+    spec: BenchmarkSpec, options: RunOptions, folder: Path
+) -> dict[str, tuple[ResolvedPlugins, TrainingSpec]]:
     checked = {}
     check_probes(spec.probes, spec.backbone)
     for name, method in _chosen_methods(spec, options).items():
-        plugins, training = _resolve(spec, method)
+        plugins, training = _resolve(spec, method, (Path(), folder))
         training = _override(training, options.training or {}, "the command line")
         named = [(info.name, info.source) for info, _ in plugins if info.source]
         check_method(named, spec.scenario.kind)
@@ -156,23 +160,26 @@ def _checked_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, tupl
 
 
 def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, MethodSpec]:
+    chosen: dict[str, MethodSpec] = {}
     if not options.methods:
-        return spec.methods
-    chosen = {}
+        for name, method in spec.methods.items():
+            chosen.update(expand_grid(name, method, written=False))
+        return chosen
     for name in (part for text in options.methods for part in split_outside(text, ",")):
-        chosen[name] = spec.methods[name] if name in spec.methods else parse_method(name)
-        for use in chosen[name].plugins:
-            if use.name not in catalog():
+        method = spec.methods[name] if name in spec.methods else parse_method(name)
+        chosen.update(expand_grid(name, method, written=name not in spec.methods))
+        for use in method.plugins:
+            if use.name not in catalog() and not is_file(use.name) and not is_importable(use.name):
                 raise did_you_mean("plugin", use.name, {*catalog(), *spec.methods})
     if not chosen:
         raise UserError("--methods names no method")
     return chosen
 
 
-def _resolve(spec: BenchmarkSpec, method: MethodSpec) -> tuple[ResolvedPlugins, TrainingSpec]:
+def _resolve(spec: BenchmarkSpec, method: MethodSpec, folders: Sequence[Path]) -> tuple[ResolvedPlugins, TrainingSpec]:
     plugins = []
     for use in method.plugins:
-        info, source = find_plugin(use.name)
+        info, source = find_plugin(use.name, folders)
         plugins.append((info, resolve_arguments(use.name, source, use.args)))
     return plugins, _override(spec.training, method.training, f"method with '{method.plugins[0].name}'")
 

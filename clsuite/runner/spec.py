@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.data.spec import DatasetSpec
-from clsuite.errors import did_you_mean
+from clsuite.errors import UserError, did_you_mean
 from clsuite.learner.options import TrainingSpec
 from clsuite.probes.spec import ProbeSpec, check_names
 from clsuite.runner.methods import MethodSpec
@@ -54,11 +55,13 @@ def shipped_benchmarks() -> dict[str, Path]:
 
 
 def load_benchmark(name: str) -> tuple[BenchmarkSpec, Path]:
-    """Load a benchmark by name or from a YAML file; returns it and the file.
+    """Load a benchmark by name, from a YAML file or from a Python file with a stream; returns it and the file.
 
     Raises:
         UserError: If there is none, or it has a mistake.
     """
+    if name.endswith(".py"):
+        return _benchmark_of_stream(Path(name)), Path(name)
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
     else:
@@ -67,3 +70,14 @@ def load_benchmark(name: str) -> tuple[BenchmarkSpec, Path]:
             raise did_you_mean("benchmark", name, known)
         path = known[name]
     return load_yaml(path, BenchmarkSpec), path
+
+
+def _benchmark_of_stream(path: Path) -> BenchmarkSpec:
+    """The benchmark of a Python file with ``make_benchmark(seed)``: our backbone, training and three methods."""
+    if not path.is_file():
+        raise UserError(f"no stream file at '{path}'")
+    return BenchmarkSpec(
+        name=re.sub(r"[^\w.-]", "_", path.stem).lstrip(".-") or "stream",
+        scenario=ScenarioSpec.model_validate({"kind": "avalanche", "path": path.name}),
+        methods={name: MethodSpec.model_validate(name) for name in ("finetune", "replay", "ncm")},
+    )
