@@ -69,7 +69,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         epilog=EXAMPLES,
         formatter_class=_Formatter,
     )
-    subcommands = parser.add_subcommands(dest="command", metavar="{bench,list,show,compare,plot,table,pretrain}")
+    subcommands = parser.add_subcommands(dest="command", metavar="{" + ",".join(COMMANDS) + "}")
     parsers: dict[str, ArgumentParser] = {}
     for name, command in COMMANDS.items():
         examples = "examples:\n" + "".join(f"  {example}\n" for example in command.examples)

@@ -1,0 +1,16 @@
+"""The commands. What they need is imported when they run, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+from clsuite.cli.commands import bench, compare, list, plot, pretrain, show, table
+from clsuite.cli.commands.base import Command
+
+COMMANDS: dict[str, Command] = {
+    "bench": bench.COMMAND,
+    "list": list.COMMAND,
+    "show": show.COMMAND,
+    "compare": compare.COMMAND,
+    "plot": plot.COMMAND,
+    "table": table.COMMAND,
+    "pretrain": pretrain.COMMAND,
+}

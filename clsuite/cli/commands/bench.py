@@ -1,0 +1,79 @@
+"""``clsuite bench``: run a benchmark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from clsuite.cli.commands.base import Command, whole_numbers
+
+Precision = Literal["auto", "32", "bf16", "16"]
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "benchmark",
+        type=str,
+        help="name of a benchmark (see `clsuite list benchmarks`), a YAML file, "
+        "or a Python file whose make_benchmark(seed) gives an Avalanche benchmark",
+    )
+    add(
+        "--methods",
+        type=str,
+        help="methods in place of the benchmark's: its names or plugins (a name, ./file.py or package.module:Class), "
+        "joined by '+', comma-separated; a list as an argument is a grid, a list that is meant has double brackets",
+    )
+    add("--seeds", type=str, help="seeds in place of the benchmark's, comma-separated")
+    add("--out", type=str, default="runs", help="folder for records, tables and plots")
+    add("--data-root", type=str, help="folder in which data sets and weights are looked for")
+    add("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add("--precision", type=Precision, help="auto is bf16 where the hardware has it natively, else 32")
+    add("--epochs", type=int, help="epochs per task in place of the benchmark's")
+    add("--limit-tasks", type=int, help="learn only the first tasks of the stream")
+    add("--eval-every", type=int, help="evaluate within tasks too, after each so many steps, on a part of the tests")
+    add("--jobs", type=int, help="runs at a time; by default as many as the cores carry")
+    add("--timeout", type=float, help="seconds after which a run is ended")
+    add("--save-model", action="store_true", help="keep each trained model beside its record")
+    add("--dry-run", action="store_true", help="only list the runs and which are done")
+    add("--force", action="store_true", help="do finished runs again")
+
+
+def _run(given: Namespace) -> int:
+    from clsuite.cli.bench import BenchCall, run_bench
+
+    overrides: dict[str, Any] = {"precision": given.precision, "epochs": given.epochs}
+    return run_bench(
+        BenchCall(
+            benchmark=given.benchmark,
+            methods=[given.methods] if given.methods else [],
+            seeds=whole_numbers(given.seeds),
+            out=Path(given.out),
+            data_root=Path(given.data_root) if given.data_root else None,
+            device=given.device,
+            training={key: value for key, value in overrides.items() if value is not None},
+            limit_tasks=given.limit_tasks,
+            jobs=given.jobs,
+            timeout=given.timeout,
+            save_model=given.save_model,
+            dry_run=given.dry_run,
+            force=given.force,
+            eval_every=given.eval_every,
+        )
+    )
+
+
+COMMAND = Command(
+    "Run a benchmark and show its table; finished runs are taken from their records.",
+    (
+        "clsuite bench quickstart",
+        'clsuite bench quickstart --methods "ncm,lwf+replay(capacity=50)" --seeds 0,1',
+        'clsuite bench quickstart --methods "./my_method.py(alpha=[0.1,0.3])+replay"',
+        "clsuite bench my.yaml --data-root data --out runs --dry-run",
+        "clsuite bench quickstart --limit-tasks 2 --epochs 1 --methods finetune --save-model",
+    ),
+    _arguments,
+    _run,
+)

@@ -1,0 +1,32 @@
+"""``clsuite list``: list what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from clsuite.cli.commands.base import Command
+
+Things = Literal["plugins", "benchmarks", "datasets", "scenarios", "backbones", "augmentations"]
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("what", type=Things, help="what to list")
+    parser.add_argument("--data-root", type=str, help="for datasets: say which of them are there, and what is missing")
+
+
+def _run(given: Namespace) -> int:
+    from clsuite.cli.listing import print_listing
+
+    print_listing(given.what, Path(given.data_root) if given.data_root else None)
+    return 0
+
+
+COMMAND = Command(
+    "List plugins, benchmarks, data sets, scenarios, backbones or augmentations.",
+    ("clsuite list plugins", "clsuite list benchmarks", "clsuite list datasets --data-root data"),
+    _arguments,
+    _run,
+)
