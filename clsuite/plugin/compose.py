@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clsuite.errors import UserError
-from clsuite.plugin.hooks import ANSWERING, TRAINING
+from clsuite.plugin.hooks import ANSWERING, TRAINING, UNTRAINED
 from clsuite.plugin.source import PluginSource
 
 Named = tuple[str, PluginSource]
@@ -55,10 +55,18 @@ def _check_pair(plugin: Named, other: Named) -> None:
         if what in offered:
             raise UserError(f"'{name}' and '{other[0]}' cannot be combined: {reason}")
     if source.traits.gradient_free and not other[1].traits.first_session:
-        idle = [hook for hook in TRAINING if hook in other[1].methods]
-        idle += ["all"] if "gradient" in other[1].traits.needs else []
+        idle = _idle(other[1])
         if idle:
             raise UserError(
                 f"'{name}' and '{other[0]}' cannot be combined: '{name}' takes no gradient steps, "
-                f"so {', '.join(idle)} of '{other[0]}' would never act"
+                f"so {idle.format(other=other[0], name=name)}"
             )
+
+
+def _idle(source: PluginSource) -> str:
+    """What of a plugin would come to nothing where no gradient steps are taken; empty where nothing would."""
+    hooks = [hook for hook in TRAINING if hook in source.methods]
+    hooks += ["all"] if "gradient" in source.traits.needs else []
+    if hooks:
+        return f"{', '.join(hooks)} of '{{other}}' would never act"
+    return next((reason for kind, reason in UNTRAINED.items() if kind in source.traits.stores), "")

@@ -7,3 +7,13 @@ ANSWERING = {"predict": "prediction", "parameter_groups": "the optimiser's param
 
 TRAINING = ("loss", "training_batch", "training_rows", "parameter_groups")
 """Hooks that only act where gradient steps are taken."""
+
+UNTRAINED = {
+    "modules": "the modules of '{other}' would never be trained: to train some on the first task, "
+    "write [first_session, {name}]",
+    "blocks": "the blocks of '{other}' would never be trained: to adapt the features on the first task, "
+    "write [first_session, {name}]",
+    "masks": "there are no steps for the masks of '{other}' to act on",
+    "weights": "the weights of '{other}' would never differ from the pre-trained ones",
+}
+"""What a plugin keeps that comes to nothing where no gradient steps are taken, and why."""

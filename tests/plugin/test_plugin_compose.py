@@ -29,6 +29,9 @@ def fake(name: str, *hooks: str, traits: str = "") -> tuple[str, PluginSource]:
         ("replay", "lwf", "ewc"),
         ("linear_probe", "replay"),
         ("linear_probe", "joint"),
+        ("first_session", "ranpac"),
+        ("first_session", "fecam"),
+        ("first_session", "ncm"),
     ],
 )
 def test_our_own_that_go_together(names: tuple[str, ...]) -> None:
@@ -53,6 +56,18 @@ def test_our_own_that_go_together(names: tuple[str, ...]) -> None:
         (("joint", "ncm"), "'ncm' takes no gradient steps, so training_rows of 'joint' would never act"),
         (("fpf", "ncm"), "'ncm' takes no gradient steps, so all of 'fpf' would never act"),
         (("ncm", "ranpac"), "'ncm' and 'ranpac' cannot be combined: both answer prediction"),
+        (
+            ("pet", "ranpac"),
+            "'ranpac' and 'pet' cannot be combined: 'ranpac' takes no gradient steps, so the modules of 'pet' would "
+            r"never be trained: to train some on the first task, write \[first_session, ranpac\]",
+        ),
+        (("fecam", "pet"), r"the modules of 'pet' would never be trained: .* write \[first_session, fecam\]"),
+        (("pet", "ncm"), r"the modules of 'pet' would never be trained: .* write \[first_session, ncm\]"),
+        (("block_expansion", "ncm"), r"the blocks of .* would never be trained: .* write \[first_session, ncm\]"),
+        (("saft", "ranpac"), "there are no steps for the masks of 'saft' to act on"),
+        (("wise_ft", "ncm"), "the weights of 'wise_ft' would never differ from the pre-trained ones"),
+        (("lae", "s_pet"), r"'lae' and 's_pet' cannot be combined: both answer prediction \(predict\)"),
+        (("kfpf", "replay"), "'kfpf' and 'replay' cannot be combined: k-FPF stands in for replay"),
         (("gdumb", "replay"), "'gdumb' and 'replay' cannot be combined: gdumb trains on its own exemplars alone"),
         (("replay", "lwf", "replay"), r"method \[replay, lwf, replay\]: plugin 'replay' stands in it twice"),
     ],
