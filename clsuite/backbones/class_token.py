@@ -25,7 +25,7 @@ def only_class_token_counts(model: VisionTransformer) -> bool:
     if type(model) is not VisionTransformer or model.global_pool != "token" or model.attn_pool is not None:
         return False
     last = model.blocks[-1]
-    plain = type(last) is Block and type(last.attn) is Attention and last.attn.fused_attn
+    plain = type(last) is Block and type(last.attn) is Attention
     if not plain or model.grad_checkpointing or getattr(last.attn, "gate", None) is not None:
         return False
     if any(name in vars(model) for name in ("forward_features", "forward_head")):
@@ -56,7 +56,10 @@ def _attend(attn: Any, tokens: Tensor) -> Tensor:
     query, key, value = attn.qkv(tokens).view(batch, number, 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
     query, key = attn.q_norm(query[:, :, :1]), attn.k_norm(key)
     dropped = attn.attn_drop.p if attn.training else 0.0
-    attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropped)
+    if attn.fused_attn:
+        attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropped)
+    else:
+        attended = attn.attn_drop((query * attn.scale @ key.transpose(-2, -1)).softmax(dim=-1)) @ value
     attended = attended.transpose(1, 2).reshape(batch, 1, -1)
     output: Tensor = attn.proj_drop(attn.proj(attn.norm(attended)))
     return output

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from clsuite.backbones.slow_kernels import avoid_slow_kernels
 from clsuite.backbones.vit import Backbone
 from clsuite.data.augment import augment
 from clsuite.data.batch import Batch
@@ -23,7 +24,7 @@ from clsuite.learner.heads import choose_towers, make_head
 from clsuite.learner.loss import classification_loss
 from clsuite.learner.optimizer import OptimizerPolicy
 from clsuite.learner.options import TrainingSpec
-from clsuite.learner.precision import autocast
+from clsuite.learner.precision import autocast, has_slow_kernels
 from clsuite.plugin.base import Plugin
 from clsuite.scenarios import Scenario, Task
 
@@ -77,6 +78,8 @@ class Learner(L.LightningModule):
         self.scenario = scenario
         self.store = FeatureStore(scenario)
         self.head.begin(scenario.classes)
+        if has_slow_kernels(self.options.precision, next(self.backbone.parameters()).device):
+            avoid_slow_kernels(self.backbone)
         for plugin in self.plugins:
             plugin.on_stream_start(self, scenario)
 

@@ -43,3 +43,8 @@ def autocast(asked: str, device: torch.device) -> AbstractContextManager[Any]:
     kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
     kind = kinds.get(resolve_precision(asked, device))
     return nullcontext() if kind is None else torch.autocast(device.type, kind)
+
+
+def has_slow_kernels(asked: str, device: torch.device) -> bool:
+    """Whether PyTorch has kernels there that are better avoided (``clsuite.backbones.slow_kernels``)."""
+    return device.type == "cpu" and resolve_precision(asked, device) == "bf16-mixed"

@@ -10,7 +10,7 @@ from clsuite.metrics import Counts, Curves
 from clsuite.records.canonical import sha256_of
 
 SCHEMA_VERSION = 1
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """Raised when a change to the framework itself changes results, so that older records are not taken for current."""
 Status = Literal["done", "failed", "timeout", "interrupted"]
 Protocol = Literal["class_incremental", "task_aware"]

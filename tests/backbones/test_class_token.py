@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from clsuite.backbones import vit
 from clsuite.backbones.class_token import class_token_features, only_class_token_counts
+from clsuite.backbones.slow_kernels import avoid_slow_kernels
 from clsuite.backbones.vit import Backbone
 
 SHAPE: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 0}
@@ -95,6 +96,15 @@ def test_models_of_timm(tag: str) -> None:
     torch.testing.assert_close(class_token_features(model, given), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_plain_products_are_timms_too() -> None:
+    model = make_vit()
+    fused = plain(model)
+    avoid_slow_kernels(model)
+    assert not any(block.attn.fused_attn for block in model.blocks)
+    assert_equal_ways(model)
+    torch.testing.assert_close(plain(model), fused, rtol=1e-8, atol=1e-8)
+
+
 class LoRA(nn.Module):
     """A linear layer beside a product of two small ones."""
 
@@ -137,7 +147,6 @@ ASIDE: dict[str, Change] = {
     "another block": lambda model: model.blocks.append(nn.Identity()),
     "another forward": lambda model: setattr(model.blocks[2].attn, "forward", lambda tokens, **_: tokens.flip(1)),
     "other features": lambda model: setattr(model, "forward_features", lambda given: torch.ones(4, 17, 24)),
-    "attention maps": lambda model: setattr(model.blocks[2].attn, "fused_attn", False),
     "checkpointing": lambda model: model.set_grad_checkpointing(),
 }  # fmt: skip
 

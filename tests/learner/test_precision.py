@@ -7,7 +7,7 @@ import torch
 
 from clsuite.errors import UserError
 from clsuite.learner import precision
-from clsuite.learner.precision import autocast, native_bf16, resolve_precision
+from clsuite.learner.precision import autocast, has_slow_kernels, native_bf16, resolve_precision
 
 CPU = torch.device("cpu")
 
@@ -42,3 +42,10 @@ def test_work_outside_the_trainer_has_the_same_precision(asked: str, kind: torch
     with autocast(asked, CPU):
         assert (matrix @ matrix).dtype == kind
     assert (matrix @ matrix).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "plain"), [("32", "cpu", False), ("bf16", "cpu", True), ("bf16", "cuda", False)]
+)
+def test_kernels_are_slow_in_bf16_on_the_cpu(asked: str, device: str, plain: bool) -> None:
+    assert has_slow_kernels(asked, torch.device(device)) is plain
