@@ -23,6 +23,7 @@ from clsuite.runner.environment import describe_environment
 from clsuite.runner.model_file import save_model
 from clsuite.runner.plan import RunPlan
 from clsuite.runner.streams import stream_loader
+from clsuite.scenarios import Scenario
 from clsuite.stream.loop import Stream
 from clsuite.stream.trainer import Report, find_device
 from clsuite.stream.within_task_spec import EvaluationSpec
@@ -68,8 +69,7 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
         UserError: If the data or the device are not there, or the data changed since the plan was made.
     """
     config = plan.pending.config
-    load = stream_loader(plan.dataset, plan.scenario, config["backbone"]["image_size"], plan.data_root)
-    scenario = load(plan.pending.seed, config["limit_tasks"])
+    scenario = load_scenario(plan)
     if scenario.fingerprint != plan.pending.scenario.fingerprint:
         raise UserError("the data changed while the benchmark was running")
     return Stream(
@@ -82,6 +82,13 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
         probes=ProbeRecorder(make_probes(plan.probes, _probe_context(plan))),
         evaluation=EvaluationSpec(**config["evaluation"]) if "evaluation" in config else None,
     )
+
+
+def load_scenario(plan: RunPlan) -> Scenario:
+    """The stream of a plan, as its data are now."""
+    config = plan.pending.config
+    load = stream_loader(plan.dataset, plan.scenario, config["backbone"]["image_size"], plan.data_root)
+    return load(plan.pending.seed, config["limit_tasks"])
 
 
 def _probe_context(plan: RunPlan) -> ProbeContext:

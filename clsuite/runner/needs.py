@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from clsuite.backbones.clip_spec import EXAMPLE, is_clip
 from clsuite.backbones.spec import BackboneSpec
@@ -10,6 +12,9 @@ from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.compose import Named
 from clsuite.probes.spec import AnyProbe, ZeroShotProbe, probe_name
+from clsuite.scenarios import Scenario
+
+LABEL_BYTES = 8
 
 
 def check_needs(plugins: Sequence[Named], backbone: BackboneSpec, training: TrainingSpec) -> None:
@@ -44,3 +49,24 @@ def check_probes(probes: Sequence[AnyProbe], backbone: BackboneSpec) -> None:
             f"probe '{wanting[0]}' needs CLIP, and backbone '{backbone.name}' has no text tower: "
             f"choose one such as {EXAMPLE}"
         )
+
+
+def check_herding(plugins: Sequence[tuple[str, Mapping[str, Any]]], scenario: Scenario) -> None:
+    """Check that a buffer that herds has something to choose from.
+
+    Args:
+        plugins: Name and arguments of each plugin.
+        scenario: The stream.
+
+    Raises:
+        UserError: If a plugin with ``buffer: herding`` would keep more exemplars than the stream has images.
+    """
+    samples = sum(len(task.train) for task in scenario.tasks)
+    for name, args in plugins:
+        size = args.get("capacity_bytes")
+        held = size // (math.prod(scenario.table.images.shape[1:]) + LABEL_BYTES) if size else args.get("capacity")
+        if args.get("buffer") == "herding" and held and held > samples:
+            raise UserError(
+                f"plugin '{name}' herds {held} exemplars, and the stream has {samples} training images: "
+                f"there is nothing to choose; give it less capacity"
+            )

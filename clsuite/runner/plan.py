@@ -24,7 +24,7 @@ from clsuite.probes.spec import AnyProbe, ZeroShotProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, parse_method, split_outside
-from clsuite.runner.needs import check_needs, check_probes
+from clsuite.runner.needs import check_herding, check_needs, check_probes
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.streams import find_stream_file, stream_loader
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
@@ -114,6 +114,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     for seed in dict.fromkeys(options.seeds or spec.seeds):
         scenario = load(seed, options.limit_tasks)
         for name, (plugins, training) in methods.items():
+            check_herding([(info.name, args) for info, args in plugins], scenario)
             try:
                 config = {**_config(spec, options, training, weights), "probes": probes}
                 pending = _pending(spec, config, scenario, name, seed, plugins)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -14,10 +15,12 @@ import torch
 
 from clsuite.errors import UserError
 from clsuite.learner.compilation import check_compiler
+from clsuite.learner.learner import Learner
 from clsuite.learner.precision import resolve_precision
 from clsuite.runner.build import build_learner
-from clsuite.runner.execute import execute
+from clsuite.runner.execute import execute, load_scenario
 from clsuite.runner.plan import RunPlan
+from clsuite.scenarios import Scenario
 from clsuite.stream.trainer import find_device
 
 
@@ -34,7 +37,7 @@ def run_worker(plan: RunPlan, connection: Connection) -> None:
 
 
 def check_worker(plans: Sequence[RunPlan], connection: Connection) -> None:
-    """Build every learner of the plans once, before any run; sends the first complaint, or an empty one."""
+    """Build and start every method of the plans once, before any run; sends the first complaint, or an empty one."""
     _become_worker(connection)
     _redirect_output(os.devnull)
     _send(connection, {"kind": "end", "status": _complaint(plans)})
@@ -42,15 +45,26 @@ def check_worker(plans: Sequence[RunPlan], connection: Connection) -> None:
 
 def _complaint(plans: Sequence[RunPlan]) -> str:
     try:
+        scenario = load_scenario(plans[0])
         for plan in {plan.pending.method: plan for plan in plans}.values():
             resolve_precision(plan.pending.config["training"]["precision"], find_device(plan.device))
             if plan.pending.config["training"]["compile"]:
                 check_compiler(find_device(plan.device))
             with torch.device("cpu"):
-                build_learner(plan.pending, plan.plugins, plan.weights)
+                _start(build_learner(plan.pending, plan.plugins, plan.weights), scenario)
     except UserError as error:
         return str(error)
     return ""
+
+
+def _start(learner: Learner, scenario: Scenario) -> None:
+    """Let the plugins prepare the model, to hear what they refuse; an error of their own is the run's to record."""
+    try:
+        learner.start(scenario)
+    except UserError:
+        raise
+    except Exception:
+        logging.getLogger(__name__).debug("a plugin fails to start", exc_info=True)
 
 
 def _become_worker(connection: Connection) -> None:

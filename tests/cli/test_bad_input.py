@@ -59,6 +59,21 @@ def changed(section: str, **values: Any) -> dict[str, Any]:
         (BASE, ["--methods", "replay(5)"], "write NAME or NAME(argument=value)"),
         (BASE, ["--methods", "replay+ncm"], "'ncm' takes no gradient steps, so training_batch of 'replay'"),
         (BASE, ["--methods", "joint+replay"], "joint training has all data already"),
+        (
+            BASE,
+            ["--methods", "pet+ranpac"],
+            "never be trained: to train some on the first task, write [first_session, ra",
+        ),
+        (
+            BASE,
+            ["--methods", "replay(capacity=2000,buffer='herding')"],
+            "plugin 'replay' herds 2000 exemplars, and the stream has ",
+        ),
+        (
+            BASE,
+            ["--methods", "replay(capacity=None,capacity_bytes=10000000,buffer='herding')", "--limit-tasks", "2"],
+            "plugin 'replay' herds 9689 exemplars, and the stream has ",
+        ),
         (BASE, ["--seeds", "a"], "--seeds is 'a', but must be whole numbers"),
         (BASE, ["--epochs", "0"], "--epochs is 0, but must be at least 1"),
         (BASE, ["--limit-tasks", "0"], "--limit-tasks is 0, but must be at least 1"),
@@ -100,6 +115,17 @@ def test_refused_before_anything_runs(
 )
 def test_refused_when_the_backbone_is_built(spec: Any, expected: str, bench: Callable[..., str]) -> None:
     assert expected in bench(spec)
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("kfpf(capacity=0)", "a buffer of 0 holds no exemplar"),
+        ("pet(size=500)", "LoRA: rank is 500, but must be between 1 and 192, the width"),
+    ],
+)
+def test_refused_when_the_method_is_started(method: str, expected: str, bench: Callable[..., str]) -> None:
+    assert expected in bench(BASE, "--methods", method)
 
 
 def test_unknown_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
