@@ -1,27 +1,38 @@
 """clsuite: continual learning benchmarks for pre-trained vision models.
 
-``clsuite.load_model(record)`` gives back a trained model with its grown head. It is imported on first use, so that
-importing clsuite stays cheap.
+``clsuite.run(benchmark, method, seed)`` does one run, or reads it where it is done, and ``clsuite.load_model(record)``
+gives back a trained model with its grown head. They are imported on first use, so that importing clsuite stays cheap.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clsuite.api.result import RunResult
+    from clsuite.api.run import run
+    from clsuite.errors import UserError
     from clsuite.records import read_record
-    from clsuite.runner.model_file import load_model
+    from clsuite.runner.model_file import TrainedModel, load_model
 
-__all__ = ["load_model", "read_record"]
+_HOMES = {
+    "RunResult": "clsuite.api.result",
+    "TrainedModel": "clsuite.runner.model_file",
+    "UserError": "clsuite.errors",
+    "load_model": "clsuite.runner.model_file",
+    "read_record": "clsuite.records",
+    "run": "clsuite.api.run",
+}
+
+__all__ = ["RunResult", "TrainedModel", "UserError", "load_model", "read_record", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load_model":
-        from clsuite.runner.model_file import load_model
-
-        return load_model
-    if name == "read_record":
-        from clsuite.records import read_record
-
-        return read_record
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'clsuite' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

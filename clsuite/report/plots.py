@@ -45,11 +45,21 @@ def plot_matrix(record: RunRecord, path: Path) -> None:
 
 
 def plot_matrices(groups: Mapping[str, Sequence[RunRecord]], path: Path) -> None:
-    """Heat maps of ``A[i, j]`` in per cent side by side, each the mean of its runs.
+    """Write the figure of `matrices_figure`.
 
     Args:
         groups: Finished records of one benchmark by the title of their panel.
         path: The file to write.
+    """
+    with style.context(["default", STYLE]):
+        write_figure(matrices_figure(groups), path)
+
+
+def matrices_figure(groups: Mapping[str, Sequence[RunRecord]]) -> Figure:
+    """Heat maps of ``A[i, j]`` in per cent side by side, each the mean of its runs.
+
+    Args:
+        groups: Finished records of one benchmark by the title of their panel.
     """
     shapes = [records[0].main_counts.accuracy.shape for records in groups.values()]
     tasks, parts = max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)
@@ -63,7 +73,7 @@ def plot_matrices(groups: Mapping[str, Sequence[RunRecord]], path: Path) -> None
         for axes in panels[len(groups) :]:
             axes.remove()
         figure.colorbar(image, ax=panels[: len(groups)], label="accuracy in %")
-        write_figure(figure, path)
+        return figure
 
 
 def _heat_map(axes: Axes, title: str, records: Sequence[RunRecord]) -> AxesImage:

@@ -8,7 +8,7 @@ from typing import Any
 
 from clsuite.errors import UserError
 from clsuite.plugin.local import short_name
-from clsuite.runner.methods import MethodSpec, PluginUse
+from clsuite.runner.methods import MethodSpec, PluginUse, write_method
 
 
 def expand_grid(name: str, method: MethodSpec, written: bool) -> dict[str, MethodSpec]:
@@ -51,15 +51,10 @@ def _with(use: PluginUse, position: int, chosen: Mapping[tuple[int, str], Any]) 
 def _label(name: str, method: MethodSpec, chosen: Mapping[tuple[int, str], Any], written: bool) -> str:
     if written:
         as_named = all(short_name(use.name) == use.name for use in method.plugins)
-        return name if as_named and not chosen else "+".join(_write(use) for use in method.plugins)
+        return name if as_named and not chosen else write_method(method)
     several = len(method.plugins) > 1
     words = [
         f"{short_name(method.plugins[where].name)}.{argument}={value!r}" if several else f"{argument}={value!r}"
         for (where, argument), value in chosen.items()
     ]
     return f"{name}({', '.join(words)})" if words else name
-
-
-def _write(use: PluginUse) -> str:
-    words = ", ".join(f"{argument}={value!r}" for argument, value in use.args.items())
-    return f"{short_name(use.name)}({words})" if words else short_name(use.name)

@@ -9,6 +9,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from clsuite.errors import UserError
+from clsuite.plugin.local import short_name
+
+PLUGIN = re.compile(
+    r"""(?:(?P<quote>["'])(?P<quoted>[^"']+)(?P=quote)|(?P<name>[\w./\\:~-]+?))\s*(?P<args>\(.*\))?""", re.DOTALL
+)
 
 
 class MethodError(UserError, ValueError):
@@ -71,34 +76,59 @@ def parse_method(text: str) -> MethodSpec:
 def parse_plugin(text: str) -> dict[str, Any]:
     """Parse ``name`` or ``name(argument=literal, ...)``; a name may be ``./file.py`` or ``package.module:Class`` too.
 
+    A path with characters that mean something here (``+``, a comma, a bracket, a blank) stands in quotation marks.
+
     Raises:
         MethodError: If it is neither.
     """
-    found = re.fullmatch(r"([\w./\\:~-]+?)\s*(\(.*\))?", text.strip(), re.DOTALL)
-    if found and found[2] is None:
-        return {"name": found[1], "args": {}}
+    found = PLUGIN.fullmatch(text.strip())
+    name = found["quoted"] or found["name"] if found else ""
+    if found and found["args"] is None:
+        return {"name": name, "args": {}}
     try:
-        call = ast.parse(f"_{found[2]}", mode="eval").body if found else None
+        call = ast.parse(f"_{found['args']}", mode="eval").body if found else None
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args):
             raise ValueError
         args = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords if word.arg}
-        if found is None or len(args) < len(call.keywords):
+        if len(args) < len(call.keywords):
             raise ValueError
-        return {"name": found[1], "args": args}
+        return {"name": name, "args": args}
     except (SyntaxError, TypeError, ValueError) as error:
         raise _unreadable(text) from error
 
 
 def _unreadable(text: str) -> MethodError:
-    return MethodError(f"cannot read the method '{text}': write NAME or NAME(argument=value), joined by '+'")
+    mend = "write NAME or NAME(argument=value), joined by '+'"
+    if re.search(r"[./\\\"']", text.partition("(")[0]):
+        mend += "; a path with blanks, '+' or ',' in it stands in quotation marks of its own"
+    return MethodError(f"cannot read the method '{text}': {mend}")
+
+
+def write_plugin(use: PluginUse) -> str:
+    """A plugin as it is written on the command line, a file without its folders."""
+    name = short_name(use.name)
+    name = name if PLUGIN.fullmatch(name) else repr(name)
+    words = ", ".join(f"{argument}={value!r}" for argument, value in use.args.items())
+    return f"{name}({words})" if words else name
+
+
+def write_method(method: MethodSpec) -> str:
+    """A method as it is written on the command line: its plugins, joined by ``+``."""
+    return "+".join(write_plugin(use) for use in method.plugins)
 
 
 def split_outside(text: str, separator: str) -> list[str]:
-    """Split at a separator that stands outside brackets."""
-    parts, depth = [""], 0
+    """Split at a separator that stands outside brackets and quotation marks."""
+    parts, depth, quote, escaped = [""], 0, "", False
     for character in text:
-        depth += (character in "([{") - (character in ")]}")
-        if character == separator and depth == 0:
+        if quote:
+            quote = "" if character == quote and not escaped else quote
+        elif character in "'\"":
+            quote = character
+        else:
+            depth += (character in "([{") - (character in ")]}")
+        escaped = character == "\\" and not escaped
+        if character == separator and depth == 0 and not quote:
             parts.append("")
         else:
             parts[-1] += character

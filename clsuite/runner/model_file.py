@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from clsuite.data.batch import Batch
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
-from clsuite.plugin.catalog import find_plugin
-from clsuite.records import RunRecord, atomic_path, read_record
+from clsuite.plugin.catalog import PluginInfo, find_plugin
+from clsuite.plugin.local import is_file
+from clsuite.records import PluginEntry, RunRecord, atomic_path, read_record
 from clsuite.runner.build import build_learner
 from clsuite.scenarios import Scenario, Task
 from clsuite.stream.checkpoint import learner_state, load_learner_state
@@ -66,14 +68,19 @@ def save_model(learner: Learner, record: RunRecord, path: Path) -> None:
         torch.save(state, temporary)
 
 
-def load_model(record_path: str | Path) -> TrainedModel:
+def load_model(
+    record_path: str | Path, *, folders: Sequence[str | Path] = (), allow_changed: bool = False
+) -> TrainedModel:
     """Load the model of a finished run that was made with ``--save-model``.
 
     Args:
         record_path: The record; the model lies beside it.
+        folders: Where the files of plugins are looked for, after the current folder: a record knows a file's name, and
+            no folder.
+        allow_changed: Load it although a plugin's source is another one than the run's.
 
     Raises:
-        UserError: If the record or the model is missing or broken, or a plugin is no longer installed.
+        UserError: If the record or the model is missing or broken, or a plugin is no longer installed or has changed.
     """
     path = Path(record_path)
     record = read_record(path)
@@ -85,10 +92,29 @@ def load_model(record_path: str | Path) -> TrainedModel:
         raise UserError(f"cannot read the model '{path.with_suffix('.pt')}': {type(error).__name__}") from error
     if state["key"] != record.key:
         raise UserError(f"the model beside '{path}' belongs to another run")
-    learner = build_learner(record, [find_plugin(entry.name)[0] for entry in record.plugins], Weights("random"))
+    places = [Path(), *(Path(folder) for folder in folders)]
+    plugins = [_plugin_of(entry, places, allow_changed) for entry in record.plugins]
+    learner = build_learner(record, plugins, Weights("random"))
     learner.start(_without_data(record, state))
     load_learner_state(learner, state["learner"])
     return TrainedModel(learner, tuple(record.scenario.classes))
+
+
+def _plugin_of(entry: PluginEntry, folders: Sequence[Path], allow_changed: bool) -> PluginInfo:
+    """The plugin that a record names, which must be the one that ran: another source may predict otherwise."""
+    try:
+        info, source = find_plugin(entry.name, folders)
+    except UserError as error:
+        mend = ": name its folder with load_model(record, folders=[...])" if is_file(entry.name) else ""
+        raise UserError(f"{error}{mend}") from error
+    if source.sha256 != entry.source and not allow_changed:
+        where = info.target.rpartition(":")[0] if is_file(entry.name) else info.distribution
+        raise UserError(
+            f"plugin '{entry.name}' ({where}) has changed since the run, which was made with {entry.distribution} "
+            f"(source {entry.source[:12]}, now {source.sha256[:12]}): bring that version back, "
+            "or load the model all the same with allow_changed=True"
+        )
+    return info
 
 
 def _without_data(record: RunRecord, state: dict[str, Any]) -> Scenario:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,10 +172,18 @@ def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Metho
         chosen.update(expand_grid(name, method, written=name not in spec.methods))
         for use in method.plugins:
             if use.name not in catalog() and not is_file(use.name) and not is_importable(use.name):
-                raise did_you_mean("plugin", use.name, {*catalog(), *spec.methods})
+                raise _unknown(use.name, spec)
     if not chosen:
         raise UserError("--methods names no method")
     return chosen
+
+
+def _unknown(name: str, spec: BenchmarkSpec) -> UserError:
+    if re.search(r"[/\\]", name):
+        return UserError(
+            f"'{name}' is no plugin: a file ends in .py, and a path with '+' or ',' in it stands in quotation marks"
+        )
+    return did_you_mean("plugin", name, {*catalog(), *spec.methods})
 
 
 def _resolve(spec: BenchmarkSpec, method: MethodSpec, folders: Sequence[Path]) -> tuple[ResolvedPlugins, TrainingSpec]:

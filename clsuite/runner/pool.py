@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from clsuite.errors import UserError
@@ -99,7 +102,8 @@ class Pool:
     def _start(self, target: Callable[..., None], work: Any) -> _Running:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=target, args=(work, theirs), daemon=True)
-        process.start()
+        with _without_main():
+            process.start()
         theirs.close()
         return _Running(work, process, ours, time.monotonic())
 
@@ -142,6 +146,17 @@ class Pool:
         except EOFError:
             running.process.join()
             return None
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the caller's script while a process starts: a run needs nothing of it, but would execute it again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _events(connection: Connection) -> list[dict[str, Any]]:

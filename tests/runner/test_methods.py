@@ -8,7 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from clsuite.errors import UserError
-from clsuite.runner.methods import MethodSpec, PluginUse, parse_method, parse_plugin, split_outside
+from clsuite.runner.methods import MethodSpec, PluginUse, parse_method, parse_plugin, split_outside, write_method
+from clsuite.runner.plan import RunOptions, outline
+from clsuite.runner.spec import load_benchmark
 
 
 def plugins(value: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -131,8 +133,27 @@ def test_a_use_cannot_be_changed() -> None:
         ("a(x=[1, 2], y=(3, 4)), b", ",", ["a(x=[1, 2], y=(3, 4))", "b"]),
         ("a({1+1})+b", "+", ["a({1+1})", "b"]),
         ("a,,b,", ",", ["a", "b"]),
+        ("'./a+b.py'(x=1)+c", "+", ["'./a+b.py'(x=1)", "c"]),
+        ("a(x='(')+b", "+", ["a(x='(')", "b"]),
+        ("a(x='it\\'s')+b", "+", ["a(x='it\\'s')", "b"]),
         ("", ",", []),
     ],
 )
 def test_splitting_outside_brackets(text: str, separator: str, parts: list[str]) -> None:
     assert split_outside(text, separator) == parts
+
+
+@pytest.mark.parametrize("path", ["./a+b.py", "./my methods/a,b.py", "./a(1).py"])
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_path_in_quotation_marks_is_one_plugin(path: str, quote: str) -> None:
+    method = parse_method(f"{quote}{path}{quote}(alpha=0.1)+replay")
+    assert [use.name for use in method.plugins] == [path, "replay"]
+    assert method.plugins[0].args == {"alpha": 0.1}
+    assert parse_method(write_method(method)).plugins[0].name == path.split("/")[-1]
+
+
+@pytest.mark.parametrize("text", ["./a+b.py", "./a,b.py"])
+def test_a_path_that_falls_apart_says_how_to_write_it(text: str) -> None:
+    spec, path = load_benchmark("quickstart")
+    with pytest.raises(UserError, match=r"'\./a' is no plugin: .* stands in quotation marks"):
+        outline(spec, RunOptions(out=path, methods=[text]))

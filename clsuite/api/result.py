@@ -1,0 +1,140 @@
+"""What `clsuite.run` gives back: a record with the views of it that a notebook wants."""
+
+from __future__ import annotations
+
+import math
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsuite.errors import UserError
+from clsuite.metrics import METRICS, compute_all
+from clsuite.records import RunRecord, read_predictions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from clsuite.runner.model_file import TrainedModel
+
+SHOWN = ("final_accuracy_macro", "average_incremental_accuracy_weighted", "forgetting_max_before_last")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Attributes:
+        record: The run's record.
+        path: Its file; predictions, heat map and model lie beside it.
+        folders: Where the files of its plugins are.
+    """
+
+    record: RunRecord
+    path: Path
+    folders: Sequence[Path] = field(default=(), repr=False)
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """The accuracy matrix ``[T, C]`` in [0, 1]: on part ``j`` after learning task ``i``.
+
+        It is that of the protocol that the stream is judged by: the task is known at test time in task-incremental
+        streams alone. ``record.counts.of("task_aware")`` has the other one.
+        """
+        return self.record.main_counts.accuracy
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Every metric by its exact name (see ``clsuite.metrics.METRICS``); nan where a stream is too short for it."""
+        return compute_all(self.record.main_counts)
+
+    @property
+    def predictions(self) -> dict[str, NDArray[np.integer]]:
+        """The stored predictions of every evaluation; see `clsuite.records.rescore` for the arrays.
+
+        Raises:
+            UserError: If their file is missing or cut.
+        """
+        return read_predictions(self.path.with_suffix(".npz"))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The matrix in long form: one dictionary for each task learned and part tested.
+
+        Its keys are benchmark, method, seed, task (from 0), part, correct, n, accuracy and learned (whether the part
+        has been learned by then).
+        """
+        record, counts = self.record, self.record.main_counts
+        return [
+            {
+                "benchmark": record.benchmark,
+                "method": record.method,
+                "seed": record.seed,
+                "task": task,
+                "part": name,
+                "correct": int(counts.correct[task + 1, part]),
+                "n": int(counts.n[part]),
+                "accuracy": float(counts.accuracy[task, part]),
+                "learned": bool(counts.learned[part] <= task),
+            }
+            for task in range(counts.tasks)
+            for part, name in enumerate(record.scenario.columns)
+        ]
+
+    def to_frame(self) -> Any:
+        """`rows` as a pandas ``DataFrame``.
+
+        Raises:
+            UserError: If pandas is not installed, which clsuite does not need.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise UserError("to_frame needs pandas: pip install pandas (or take result.rows())") from error
+        return pandas.DataFrame(self.rows())
+
+    def plot(self) -> Figure:
+        """The accuracy matrix as a heat map: a matplotlib figure of its own, apart from pyplot."""
+        from clsuite.report.plots import matrices_figure
+
+        return matrices_figure({self._title: [self.record]})
+
+    def load_model(self) -> TrainedModel:
+        """The trained model, of a run with ``save_model=True``.
+
+        Raises:
+            UserError: If there is none, or a plugin has changed since.
+        """
+        from clsuite.runner.model_file import load_model
+
+        return load_model(self.path, folders=self.folders)
+
+    def __repr__(self) -> str:
+        figures = ", ".join(f"{METRICS[name].label} {_percent(self.metrics[name])}" for name in SHOWN)
+        return f"<{self._title} on {self.record.benchmark}: {figures}>"
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f"<tr><td style='text-align:left'>{escape(METRICS[name].label)}</td><td>{_percent(self.metrics[name])}</td>"
+            f"<td style='text-align:left'><code>{escape(METRICS[name].formula)}</code></td></tr>"
+            for name in SHOWN
+        )
+        picture = BytesIO()
+        self.plot().savefig(picture, format="png", dpi=110, metadata={"Software": None})
+        data = b64encode(picture.getvalue()).decode()
+        heading = f"<b>{escape(self.record.method)}</b> on {escape(self.record.benchmark)}, seed {self.record.seed}"
+        alt = escape(f"accuracy matrix of {self._title}", quote=True)
+        return f"<p>{heading}</p><table>{cells}</table><img alt='{alt}' src='data:image/png;base64,{data}'>"
+
+    @property
+    def _title(self) -> str:
+        return f"{self.record.method}, seed {self.record.seed}"
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f} %"

@@ -1,0 +1,183 @@
+"""`clsuite.run`: one run from Python.
+
+The run has a process of its own, as on the command line, and not the notebook's: the record's peak memory and threads
+are the run's alone, neither torch nor its global settings come into the notebook, an edited plugin needs no reload,
+and an out-of-memory kill leaves the notebook alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from clsuite.api.progress import RunProgress
+from clsuite.api.result import RunResult
+from clsuite.errors import UserError
+from clsuite.plugin.catalog import catalog
+from clsuite.records import read_record
+from clsuite.report.plots import plot_matrix
+from clsuite.runner.bench import Standing, run_missing, take_stock
+from clsuite.runner.grid import expand_grid
+from clsuite.runner.methods import MethodSpec, write_method
+from clsuite.runner.plan import RunOptions, RunPlan, make_plan
+from clsuite.runner.slots import count_cores, count_gpus, device_slots
+from clsuite.runner.spec import BenchmarkSpec, load_benchmark
+
+Method = str | type | Sequence[Any] | Mapping[str, Any] | MethodSpec
+
+
+def run(
+    benchmark: str | Path | BenchmarkSpec,
+    method: Method,
+    seed: int = 0,
+    *,
+    name: str | None = None,
+    training: Mapping[str, Any] | None = None,
+    limit_tasks: int | None = None,
+    eval_every: int | None = None,
+    data_root: str | Path | None = None,
+    out: str | Path = "runs",
+    device: str = "auto",
+    save_model: bool = False,
+    force: bool = False,
+    timeout: float | None = None,
+    progress: bool = True,
+) -> RunResult:
+    """Do one run, or read it where it is done already.
+
+    Records are those of ``clsuite bench``, in the same places: what one has done the other does not do again.
+
+    Args:
+        benchmark: Name of a shipped benchmark, a YAML file, a Python file with a stream, or a specification.
+        method: As on the command line (``"lwf+replay(capacity=50)"``, or a name of the benchmark's), a plugin's class,
+            a list of plugins (each a string, a class or ``{"replay": {"capacity": 50}}``), or a `MethodSpec`.
+        seed: Decides class order, initial heads, sample order and augmentation.
+        name: What tables call the method; by default what it is made of.
+        training: Changes to the benchmark's training, such as ``{"epochs": 1, "optimizer": {"lr": 1e-4}}``.
+        limit_tasks: Learn only the first tasks of the stream.
+        eval_every: Evaluate within tasks too, after each so many steps.
+        data_root: Where data sets and weights are looked for.
+        out: Folder of the records.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        save_model: Keep the trained model, for ``result.load_model()``.
+        force: Do it again although it is done.
+        timeout: Seconds after which the run is ended.
+        progress: Show how far it is.
+
+    Raises:
+        UserError: If the input is bad, or the run failed; says why and where its traceback is.
+    """
+    _check_numbers(limit_tasks, eval_every, timeout)
+    spec, folder = _benchmark(benchmark)
+    spec, written = _with_method(spec, method, name)
+    options = RunOptions(
+        out=Path(out),
+        data_root=None if data_root is None else Path(data_root),
+        methods=written,
+        seeds=[seed],
+        training=training,
+        limit_tasks=limit_tasks,
+        device=device,
+        save_model=save_model,
+        eval_every=eval_every,
+    )
+    plan = _single(make_plan(spec, folder, options))
+    _do(plan, force, timeout, progress, spec.training.threads)
+    record = read_record(plan.record_path)
+    if record.status != "done":
+        reason = (record.error or record.status).strip().splitlines()[-1]
+        raise UserError(f"{record.status}: {plan.name}: {reason} (see {plan.record_path})")
+    return RunResult(record, plan.record_path, (folder, *_folders(plan)))
+
+
+def _do(plan: RunPlan, force: bool, timeout: float | None, progress: bool, threads: int) -> None:
+    standing = take_stock([plan], _warn)
+    if force or (plan.save_model and standing.done and not plan.beside(".pt").exists()):
+        plan.beside(".ckpt").unlink(missing_ok=True)
+        standing = Standing([plan], {})
+    if not standing.missing:
+        return
+    slots = device_slots(plan.device, 1, threads, count_gpus(), count_cores())
+    with RunProgress(shown=progress) as bar:
+        run_missing(standing, slots, timeout, bar.hear)
+    record = read_record(plan.record_path)
+    if record.status == "done":
+        plot_matrix(record, plan.beside(".svg"))
+
+
+def _warn(text: str) -> None:
+    import warnings
+
+    warnings.warn(text, RuntimeWarning, stacklevel=4)
+
+
+def _check_numbers(limit_tasks: int | None, eval_every: int | None, timeout: float | None) -> None:
+    for name, value in (("limit_tasks", limit_tasks), ("eval_every", eval_every)):
+        if value is not None and value < 1:
+            raise UserError(f"{name} is {value}, but must be at least 1")
+    if timeout is not None and not timeout > 0:
+        raise UserError(f"timeout is {timeout}, but must be more than 0 seconds")
+
+
+def _benchmark(benchmark: str | Path | BenchmarkSpec) -> tuple[BenchmarkSpec, Path]:
+    """The benchmark, and the folder where its relative paths are looked for."""
+    if isinstance(benchmark, BenchmarkSpec):
+        return benchmark, Path()
+    spec, path = load_benchmark(str(benchmark))
+    return spec, path.parent
+
+
+def _with_method(spec: BenchmarkSpec, method: Method, name: str | None) -> tuple[BenchmarkSpec, list[str]]:
+    """The benchmark with the one method, and what `RunOptions.methods` then names."""
+    if isinstance(method, str) and name is None:
+        return spec, [method]
+    chosen = spec.methods[method] if isinstance(method, str) and method in spec.methods else _read(method)
+    points = expand_grid("", chosen, written=True)
+    if len(points) > 1:
+        raise UserError(
+            f"the method is a grid of {len(points)}: run takes one, a list that is meant is written [[...]]"
+        )
+    return spec.model_copy(update={"methods": {name or write_method(next(iter(points.values()))): chosen}}), []
+
+
+def _read(method: Method) -> MethodSpec:
+    if isinstance(method, MethodSpec):
+        return method
+    given = [method] if isinstance(method, type) else method
+    named = [_named(part) for part in given] if isinstance(given, list | tuple) else given
+    try:
+        return MethodSpec.model_validate(named)
+    except ValidationError as error:
+        raise UserError(
+            f"cannot read the method {method!r}: give a string such as 'lwf+replay(capacity=50)', a plugin's class, "
+            "or a list of plugins such as ['lwf', {'replay': {'capacity': 50}}]"
+        ) from error
+
+
+def _named(plugin: Any) -> Any:
+    """A plugin's class by the name that the run's own process can import it by."""
+    if not isinstance(plugin, type):
+        return plugin
+    if plugin.__module__ == "__main__" or "." in plugin.__qualname__:
+        raise UserError(
+            f"the class '{plugin.__qualname__}' has no file of its own, so no record could say what ran: write it into "
+            "one (in a notebook: %%writefile my_method.py) and give './my_method.py'"
+        )
+    target = f"{plugin.__module__}:{plugin.__name__}"
+    return next((info.name for info in catalog().values() if info.target == target and info.source), target)
+
+
+def _single(plans: Sequence[RunPlan]) -> RunPlan:
+    if len(plans) != 1:
+        names = ", ".join(plan.pending.method for plan in plans)
+        raise UserError(f"run takes one method, not {len(plans)} ({names}): call it for each, or clsuite bench for all")
+    return plans[0]
+
+
+def _folders(plan: RunPlan) -> list[Path]:
+    """The folders of the plan's plugins that are files."""
+    files = [info.target.rpartition(":")[0] for info in plan.plugins]
+    return [Path(file).parent for file in files if file.endswith(".py")]
