@@ -7,15 +7,16 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from clsuite.errors import UserError
+from clsuite.errors import UserError, did_you_mean
 from clsuite.peft.adapter import Adapter
 from clsuite.peft.base import PET
+from clsuite.peft.ia3 import IA3
 from clsuite.peft.lora import LoRA
 from clsuite.peft.prefix import Prefix
 from clsuite.peft.prompt import Prompt
 from clsuite.peft.sites import choose_blocks, transformer_blocks
 
-PetKind = Literal["lora", "adapter", "prefix", "prompt"]
+PetKind = Literal["lora", "adapter", "prefix", "prompt", "ia3"]
 PET_KINDS: tuple[str, ...] = get_args(PetKind)
 
 
@@ -33,9 +34,9 @@ def build_pet(
     """Build a module for a network and leave the network as it is.
 
     Args:
-        kind: ``lora``, ``adapter``, ``prefix`` or ``prompt``.
+        kind: ``lora``, ``adapter``, ``prefix``, ``prompt`` or ``ia3``.
         model: The network.
-        size: Rank, bottleneck, or length.
+        size: Rank, bottleneck, or length; IA3 has none.
         blocks: Which blocks: ``all``, ``0-4``, ``0,2,5``.
         generator: Source of the first values (on the CPU).
         targets: Of LoRA: the projections.
@@ -43,8 +44,10 @@ def build_pet(
         learn_scale: Of LoRA: a learnable factor for each projection.
 
     Raises:
-        UserError: If the sizes or blocks do not fit the network.
+        UserError: If the kind is unknown, or the sizes or blocks do not fit the network.
     """
+    if kind not in PET_KINDS:
+        raise did_you_mean("kind of module", kind, PET_KINDS)
     if size < 1:
         raise UserError(f"{kind}: size is {size}, but must be at least 1")
     numbers = choose_blocks(transformer_blocks(model), blocks)
@@ -54,4 +57,6 @@ def build_pet(
         return Adapter(model, numbers, size, generator)
     if kind == "prefix":
         return Prefix(model, numbers, size, generator)
+    if kind == "ia3":
+        return IA3(model, numbers)
     return Prompt(model, numbers, size, generator)

@@ -14,8 +14,8 @@ def attach_for_first_session(learner: Learner, kind: PetKind, size: int, blocks:
 
     Args:
         learner: The learner, before its first task; the module must still be registered with it.
-        kind: ``lora``, ``adapter``, ``prefix`` or ``prompt``.
-        size: Rank, bottleneck, or length.
+        kind: ``lora``, ``adapter``, ``prefix``, ``prompt`` or ``ia3``.
+        size: Rank, bottleneck, or length; IA3 has none.
         blocks: Where: ``all``, ``0-4``, ``0,2,5``.
         targets: Of LoRA: the projections.
 

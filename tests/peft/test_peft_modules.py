@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from clsuite.errors import UserError
-from clsuite.peft import PET_KINDS, LoRA, Prefix, Prompt, build_pet, choose_blocks, transformer_blocks
+from clsuite.peft import IA3, PET_KINDS, LoRA, Prefix, Prompt, build_pet, choose_blocks, transformer_blocks
 from clsuite.peft.prefix import prefix_weights
 
 
@@ -39,7 +39,7 @@ def disturb(module: nn.Module) -> None:
 IMAGES = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("kind", ["lora", "adapter"])
+@pytest.mark.parametrize("kind", ["lora", "adapter", "ia3"])
 def test_a_new_module_changes_nothing(kind: str, model: Any) -> None:
     before = model(IMAGES)
     make(kind, model).attach(model)
@@ -142,6 +142,58 @@ def test_lora_has_the_papers_parameter_counts() -> None:
     assert counts == [301, 448, 743]
 
 
+@pytest.mark.parametrize("blocks", ["all", "1"])
+def test_ia3_merged_computes_what_ia3_attached_does(blocks: str, model: Any) -> None:
+    module = make("ia3", model, blocks=blocks)
+    disturb(module)
+    disturb(model)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    plain = model(IMAGES)
+    module.attach(model)
+    attached = model(IMAGES)
+    module.detach_from_model()
+    module.merge(model)
+    torch.testing.assert_close(model(IMAGES), attached, rtol=1e-4, atol=1e-4)
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    expected = ("attn.qkv.weight", "attn.qkv.bias", "mlp.fc2.weight")
+    assert changed == {f"blocks.{n}.{name}" for n in choose_blocks([None] * 3, blocks) for name in expected}
+    module.merge(model, sign=-1.0)
+    torch.testing.assert_close(model(IMAGES), plain, rtol=1e-4, atol=1e-4)
+
+
+def test_ia3_scales_keys_and_values_and_the_hidden_layer_and_not_the_queries(model: Any) -> None:
+    block, inputs = transformer_blocks(model)[1], torch.randn(2, 5, 48)
+    plain = block.attn.qkv(inputs).chunk(3, dim=-1)
+    hidden = torch.randn(2, 5, block.mlp.fc2.in_features)
+    through = nn.functional.linear(3 * hidden, block.mlp.fc2.weight, block.mlp.fc2.bias)
+    module = make("ia3", model, blocks="1")
+    assert isinstance(module, IA3)
+    with torch.no_grad():
+        module._part(1).keys.fill_(2.0)
+        module._part(1).values.fill_(-1.0)
+        module._part(1).hidden.fill_(3.0)
+    module.attach(model)
+    for part, was, factor in zip(block.attn.qkv(inputs).chunk(3, dim=-1), plain, (1, 2, -1), strict=True):
+        torch.testing.assert_close(part, factor * was)
+    torch.testing.assert_close(block.mlp.fc2(hidden), through)
+
+
+def test_ia3_with_a_factor_of_zero_can_be_merged_but_not_taken_out(model: Any) -> None:
+    module = make("ia3", model)
+    with torch.no_grad():
+        module._part(0).keys[3] = 0.0
+    module.merge(model)
+    with pytest.raises(UserError, match="a factor is zero"):
+        module.merge(model, sign=-1.0)
+
+
+def test_ia3_has_the_papers_parameter_count() -> None:
+    """Liu et al., section 3.3: L (d_k + d_v + d_ff) in an encoder; ViT-B/16: 12 (768 + 768 + 3,072)."""
+    with torch.device("meta"):
+        base = timm.create_model("vit_base_patch16_224", num_classes=0)
+        assert IA3(base, range(12)).numel == 12 * (768 + 768 + 3072)
+
+
 def test_prefix_rows_sum_to_two_minus_the_prefix_share() -> None:
     scores = torch.randn(2, 3, 7, 4 + 7, generator=torch.Generator().manual_seed(0))
     share = scores.softmax(dim=-1)[..., :4].sum(dim=-1)
@@ -191,6 +243,7 @@ def test_blocks_are_read_from_text(text: str, numbers: list[int]) -> None:
 @pytest.mark.parametrize(
     ("kind", "arguments", "message"),
     [
+        ("lorra", {}, "unknown kind of module 'lorra'. Did you mean 'lora'"),
         ("lora", {"size": 49}, "rank is 49, but must be between 1 and 48"),
         ("lora", {"targets": "q+w"}, "unknown LoRA target 'w'"),
         ("lora", {"blocks": "0-3"}, "has only the blocks 0 to 2"),
