@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from clsuite.plugin.traits import Traits
+from clsuite.plugin.traits import API_VERSION, Traits
 
 if TYPE_CHECKING:
     from clsuite.plugin.base import Plugin
 
-__all__ = ["Plugin", "Traits"]
+__all__ = ["API_VERSION", "Plugin", "Traits"]
 
 
 def __getattr__(name: str) -> Any:

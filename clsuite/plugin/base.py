@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clsuite.plugin.traits import Traits
+from clsuite.plugin.traits import API_VERSION, Traits
 
 if TYPE_CHECKING:
     from clsuite.data.batch import Batch
@@ -23,9 +23,14 @@ class Plugin(L.Callback):
     The constructor's signature is the configuration: typed, with literal defaults. What must survive an interruption
     goes through ``state_dict`` and ``load_state_dict`` (tensors, numbers, strings, lists and dicts). Modules with
     parameters are registered with ``learner.add_module_of(self, name, module)``.
+
+    Attributes:
+        traits: What the method needs, stores and forbids.
+        api: The version of the plugin API that it was written for, a literal; without one, the current version.
     """
 
     traits: ClassVar[Traits] = Traits()
+    api: ClassVar[int] = API_VERSION
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Prepare the model, once, before the first task; also called when a run is resumed or a model is loaded."""

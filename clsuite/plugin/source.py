@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clsuite.plugin.traits import Traits
+from clsuite.plugin.traits import API_VERSION, Traits
 
 MISSING = "<required>"
 
@@ -32,6 +32,8 @@ class PluginSource:
         traits: What it declares.
         methods: Names of the methods that it defines.
         sha256: Hash of the file.
+        aliases: Names given to types in the file.
+        api: The version of the plugin API that it was written for.
     """
 
     summary: str
@@ -40,6 +42,7 @@ class PluginSource:
     methods: frozenset[str]
     sha256: str
     aliases: Mapping[str, str] = field(default_factory=dict)
+    api: int = API_VERSION
 
 
 def read_source(text: str, class_name: str) -> PluginSource:
@@ -49,7 +52,7 @@ def read_source(text: str, class_name: str) -> PluginSource:
 
     Raises:
         SyntaxError: If the text is not Python.
-        ValueError: If the class is not there, or its traits or defaults are not literals.
+        ValueError: If the class is not there, its traits or defaults are not literals, or it needs a newer clsuite.
     """
     module = ast.parse(text)
     classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}
@@ -57,6 +60,7 @@ def read_source(text: str, class_name: str) -> PluginSource:
         raise ValueError(f"there is no class '{class_name}' in it")
     line = _line_of_bases(classes, class_name)
     members = {name: node for cls in reversed(line) for name, node in _members(cls)}
+    api = _api(members.get("api"))
     summary = (ast.get_docstring(classes[class_name]) or "").split("\n")[0]
     constructor = members.get("__init__")
     return PluginSource(
@@ -66,6 +70,7 @@ def read_source(text: str, class_name: str) -> PluginSource:
         methods=frozenset(name for name, node in members.items() if isinstance(node, ast.FunctionDef)),
         sha256=hashlib.sha256(text.encode()).hexdigest(),
         aliases=_aliases(module),
+        api=api,
     )
 
 
@@ -107,6 +112,20 @@ def _parameters(constructor: ast.FunctionDef) -> tuple[Parameter, ...]:
         )
         for argument, default in pairs
     )
+
+
+def _api(node: ast.AST | None) -> int:
+    if not isinstance(node, ast.expr):
+        return API_VERSION
+    api = _literal(node, "api")
+    if not isinstance(api, int) or isinstance(api, bool) or api < 1:
+        raise ValueError(f"api must be the version of the plugin API, such as {API_VERSION}, not {api!r}")
+    if api > API_VERSION:
+        raise ValueError(
+            f"it is written for version {api} of the plugin API, and this clsuite has version {API_VERSION}: "
+            "install a newer clsuite"
+        )
+    return api
 
 
 def _traits(node: ast.AST | None) -> Traits:

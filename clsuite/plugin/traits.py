@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from clsuite.scenarios.catalog import KINDS
 
+API_VERSION = 1
+"""Version of the plugin API; raised when a hook, or what plugins may use, changes so that older plugins would break."""
+
 
 @dataclass(frozen=True)
 class Traits:

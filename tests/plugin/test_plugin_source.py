@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clsuite.plugin import Traits
+from clsuite.plugin import API_VERSION, Plugin, Traits
 from clsuite.plugin.source import MISSING, Parameter, PluginSource, read_source
 
 
@@ -57,6 +57,11 @@ def test_every_change_of_the_file_changes_the_hash() -> None:
 def test_nothing_declared() -> None:
     source = read("class X: pass")
     assert source == PluginSource("", (), Traits(), frozenset(), source.sha256)
+
+
+@pytest.mark.parametrize("text", ["class X: pass", "class X:\n    api = 1", "class X:\n    api: ClassVar[int] = 1"])
+def test_the_version_of_the_api(text: str) -> None:
+    assert read(text).api == Plugin.api == API_VERSION == 1
 
 
 def test_annotated_traits_count() -> None:
@@ -134,6 +139,12 @@ def test_a_class_that_names_itself_as_base_ends() -> None:
         ("class X:\n    traits = Traits(**more)", "must be a literal"),
         ("class X:\n    traits = Traits(needs=(VIT,))", r"traits\.needs must be a literal"),
         ("class X:\n    traits = Traits(invented=1)", "traits: .*invented"),
+        (
+            "class X:\n    api = 2\n    traits = Traits(new=1)",
+            "written for version 2 of the plugin API, .* has version 1",
+        ),
+        ("class X:\n    api = '1'", "api must be the version of the plugin API, such as 1, not '1'"),
+        ("class X:\n    api = 0", "api must be the version"),
         ("class X:\n    def __init__(self, a=os.sep): ...", r"default of 'a' must be a literal, not 'os\.sep'"),
     ],
 )

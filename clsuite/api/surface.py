@@ -1,0 +1,194 @@
+"""The public surface: what plugins and scripts may rely on, read from the source and rendered for people and tests.
+
+``python -m clsuite.api.surface``, in a clone, writes the list of names and signatures that a test holds (a change
+of one shows in the diff) and the reference with the docstrings.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from clsuite.records.store import atomic_path
+
+PUBLIC: Mapping[str, tuple[str, ...]] = {
+    "clsuite": ("run", "RunResult", "load_model", "TrainedModel", "read_record", "UserError"),
+    "clsuite.plugin": ("Plugin", "Traits", "API_VERSION"),
+    "clsuite.learner.learner": ("Learner", "Step"),
+    "clsuite.learner.head": ("Head", "GrowingHead"),
+    "clsuite.learner.options": ("TrainingSpec", "OptimizerSpec"),
+    "clsuite.learner.loss": ("classification_loss",),
+    "clsuite.learner.rehearsal": ("tune_on_exemplars", "select_parameters"),
+    "clsuite.learner.warmup": ("warm_up_head",),
+    "clsuite.data.batch": ("Batch",),
+    "clsuite.data.buffer": ("ExemplarBuffer", "exemplar_capacity", "herding_ranks"),
+    "clsuite.data.table": ("ImageTable",),
+    "clsuite.data": ("load_dataset",),
+    "clsuite.scenarios": ("Scenario", "Task"),
+    "clsuite.peft": ("PET", "build_pet"),
+    "clsuite.records": ("RunRecord",),
+    "clsuite.metrics": ("Counts", "compute_all", "METRICS"),
+}
+"""What is public, by the module that it is imported from."""
+
+INTERNAL = {
+    "Learner": "__init__ start begin_task end_task leave_task restore transfer_batch_to_device on_after_batch_transfer "
+    "training_step test_step configure_optimizers on_train_end",
+    "TrainedModel": "__init__",
+    "RunResult": "folders",
+    "Head": "begin",
+}
+"""Members of public classes that the framework alone calls."""
+
+Definition = ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One public name: `name` is whole for classes and functions, and ``Class.member`` for members."""
+
+    module: str
+    name: str
+    signature: str
+    doc: str
+
+    @property
+    def is_member(self) -> bool:
+        """Whether it belongs to a class."""
+        return "." in self.name
+
+
+def surface() -> list[Entry]:
+    """Every public name with its signature and docstring; imports none of them."""
+    return [entry for module, names in PUBLIC.items() for name in names for entry in _entries(module, name)]
+
+
+def render_signatures() -> str:
+    """One line for each public name."""
+    lines = [f"{entry.module} {entry.signature}" for entry in surface()]
+    return "\n".join(lines) + "\n"
+
+
+def render_reference() -> str:
+    """The reference as a page: a section for each module."""
+    parts = [
+        "# API reference",
+        "Written from the docstrings by `python -m clsuite.api.surface`. [README.md](README.md) says how a "
+        "plugin lives; what stands here keeps its signature within a version of the plugin API.",
+    ]
+    module = ""
+    for entry in surface():
+        if entry.module != module:
+            module = entry.module
+            parts.append(f"## `{module}`")
+        if entry.is_member and not entry.doc:
+            continue  # a field: its class's docstring says what it is
+        heading = "####" if entry.is_member else "###"
+        parts.append(f"{heading} `{entry.name}`\n\n```python\n{entry.signature}\n```")
+        if entry.doc:
+            parts.append(_as_markdown(entry.doc))
+    return "\n\n".join(parts) + "\n"
+
+
+def _as_markdown(doc: str) -> str:
+    """A Google docstring as Markdown: sections become lists, double backticks single ones."""
+    lines: list[str] = []
+    inside = False
+    for line in doc.splitlines():
+        if line in ("Args:", "Returns:", "Raises:", "Attributes:", "Yields:"):
+            lines.append(f"*{line}*\n")
+            inside = True
+        elif inside and line.startswith("    ") and not line.startswith("     "):
+            lines.append(f"- {_term(line.strip())}")
+        elif inside and line.startswith("     "):
+            lines.append(f"  {line.strip()}")
+        else:
+            inside = inside and not line.strip()
+            lines.append(line)
+    return "\n".join(lines).replace("``", "`").strip()
+
+
+def _term(line: str) -> str:
+    name, colon, text = line.partition(": ")
+    return f"`{name}`: {text}" if colon and name.replace("_", "").isalnum() else line
+
+
+def _entries(module: str, name: str) -> Iterator[Entry]:
+    node = _find(module, name)
+    if isinstance(node, ast.FunctionDef):
+        yield Entry(module, name, _function(node), _doc(node))
+    elif isinstance(node, ast.ClassDef):
+        bases = ", ".join(ast.unparse(base) for base in node.bases)
+        yield Entry(module, name, f"class {name}({bases})" if bases else f"class {name}", _doc(node))
+        internal = [f"{name}.{member}" for member in INTERNAL.get(name, "").split()]
+        for member in node.body:
+            yield from (entry for entry in _members(module, name, member) if entry.name not in internal)
+    else:
+        yield Entry(module, name, ast.unparse(node), "")
+
+
+def _members(module: str, owner: str, node: ast.stmt) -> Iterator[Entry]:
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id[0] != "_":
+        yield Entry(module, f"{owner}.{node.target.id}", f"{owner}.{ast.unparse(node)}", "")
+    if isinstance(node, ast.FunctionDef) and (node.name == "__init__" or node.name[0] != "_"):
+        yield Entry(module, f"{owner}.{node.name}", _function(node, owner), _doc(node))
+
+
+def _function(node: ast.FunctionDef, owner: str = "") -> str:
+    decorators = {ast.unparse(decorator) for decorator in node.decorator_list}
+    name = f"{owner}.{node.name}" if owner else node.name
+    returns = ast.unparse(node.returns) if node.returns else ""
+    if decorators & {"property", "cached_property"}:
+        return f"{name}: {returns}"
+    word = "classmethod " if "classmethod" in decorators else "staticmethod " if "staticmethod" in decorators else ""
+    return f"{word}{name}({ast.unparse(node.args)})" + (f" -> {returns}" if returns else "")
+
+
+def _doc(node: ast.FunctionDef | ast.ClassDef) -> str:
+    return ast.get_docstring(node) or ""
+
+
+def _find(module: str, name: str) -> Definition:
+    """The definition behind a public name, through the imports that lead to it.
+
+    Raises:
+        LookupError: If there is none.
+    """
+    tree = ast.parse(_path(module).read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return node
+        if isinstance(node, ast.Assign | ast.AnnAssign) and name in _targets(node):
+            return ast.AnnAssign(node.target, node.annotation, None, 1) if isinstance(node, ast.AnnAssign) else node
+    for inner in ast.walk(tree):
+        if isinstance(inner, ast.ImportFrom) and inner.module and any(alias.name == name for alias in inner.names):
+            return _find(inner.module, name)
+    raise LookupError(f"'{module}' has no '{name}'")
+
+
+def _targets(node: ast.Assign | ast.AnnAssign) -> list[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _path(module: str) -> Path:
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin)
+
+
+def main(clone: Path) -> None:
+    """Write both files into a clone of the repository."""
+    for name, render in FILES.items():
+        with atomic_path(clone / name) as temporary:
+            temporary.write_text(render(), encoding="utf-8")
+
+
+FILES = {"tests/api/public_api.txt": render_signatures, "plugins/API.md": render_reference}
+
+if __name__ == "__main__":
+    main(Path.cwd())
