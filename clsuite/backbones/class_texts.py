@@ -18,7 +18,8 @@ class ClassTexts:
     Radford et al. 2021, "Learning transferable visual models from natural language supervision", section 3.1.4
     (ensembles over the embedding space). Kept as long as the text tower stays the same; while it is trained, computed
     anew in each step, with gradient. Whether it is the same is told by the versions of its parameters, which every
-    in-place change raises but the step of a fused optimiser; the learner's optimiser raises them itself.
+    in-place change raises but the step of a fused optimiser; the learner's optimiser raises them itself. Never kept
+    while modules are attached to the text tower.
     """
 
     def __init__(self, backbone: ClipBackbone, names: Sequence[str], templates: Sequence[str] = ()) -> None:
@@ -36,7 +37,8 @@ class ClassTexts:
         """Text features ``[classes, width]`` of the first classes, of length one."""
         parameters = self._backbone.text_parameters()
         device = parameters[0].device
-        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters):
+        trained = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters)
+        if trained or self._backbone.text_is_altered():
             self._state = ()
             return self._encode(self._tokens[:classes], device)
         state = (device, *(parameter._version for parameter in parameters))

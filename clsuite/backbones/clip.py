@@ -27,6 +27,7 @@ class ClipBackbone(Backbone):
 
     Attributes:
         clip: OpenCLIP's model.
+        model: The network of the image tower; no second registration of its parameters.
         templates: Prompts of class names.
         width: Length of a feature vector of either tower.
         normalise: Turns stored images into the input of the image tower.
@@ -62,6 +63,24 @@ class ClipBackbone(Backbone):
         """Map tokens ``[N, context length]`` to text features ``[N, width]`` of length one."""
         features: Tensor = self.clip.encode_text(tokens, normalize=True)
         return features
+
+    @property
+    def model(self) -> nn.Module:  # type: ignore[override]
+        """The network of the image tower: timm's where OpenCLIP takes one of timm's, or else OpenCLIP's own."""
+        tower: nn.Module = self.clip.visual
+        trunk: nn.Module = getattr(tower, "trunk", tower)
+        return trunk
+
+    @property
+    def text_model(self) -> nn.Module:
+        """The network of the text tower."""
+        tower: nn.Module = self.clip.text if hasattr(self.clip, "text") else self.clip.transformer
+        return tower
+
+    def text_is_altered(self) -> bool:
+        """Whether something is attached to the text tower: its parameters alone do not say what it computes then."""
+        modules = list(self.text_model.modules())
+        return any(part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part) for part in modules)
 
     @property
     def logit_scale(self) -> Tensor:

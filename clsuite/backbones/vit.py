@@ -112,10 +112,22 @@ def _first_line(error: BaseException) -> str:
 
 
 def forward_flops(backbone: Backbone, image_size: int) -> int:
-    """Floating point operations of one image's forward pass (a multiply-add counts as two)."""
+    """Floating point operations of one image's forward pass (a multiply-add counts as two).
+
+    Attention is computed step by step meanwhile: fused kernels are not counted on every device. In eval mode, which
+    moves no running statistics.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    device = next(backbone.parameters()).device
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        backbone(torch.zeros(1, 3, image_size, image_size, device=device))
+    device, was_training = next(backbone.parameters()).device, backbone.training
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    backbone.eval()
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
+            backbone(torch.zeros(1, 3, image_size, image_size, device=device))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        backbone.train(was_training)
     return int(counter.get_total_flops())

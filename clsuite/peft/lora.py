@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from clsuite.errors import UserError, did_you_mean
 from clsuite.peft.base import PET
 from clsuite.peft.sites import transformer_blocks
+from clsuite.peft.views import projection_weights
 
 TARGETS = ("q", "k", "v", "proj", "fc1", "fc2")
 SLICES = {"q": 0, "k": 1, "v": 2}
@@ -133,7 +134,7 @@ class LoRA(PET):
             for target in self.targets:
                 delta = sign * self._part(number, target).delta()
                 if target in SLICES:
-                    found[number].attn.qkv.weight.data.chunk(3)[SLICES[target]].add_(delta)
+                    projection_weights(found[number].attn)[SLICES[target]].add_(delta)
                 else:
                     _projection(found[number], target).weight.add_(delta)
 
@@ -160,4 +161,6 @@ def _shape(block: Any, target: str) -> tuple[int, int]:
     if target not in TARGETS:
         raise did_you_mean("LoRA target", target, TARGETS)
     projection = _projection(block, target)
+    if isinstance(projection, nn.ModuleList):
+        raise UserError("LoRA: the backbone's MLPs are gated and have two first layers: leave fc1 out of targets")
     return projection.in_features, projection.out_features

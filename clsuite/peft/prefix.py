@@ -6,10 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from timm.models.vision_transformer import Attention  # type: ignore[attr-defined]
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from clsuite.errors import UserError
 from clsuite.peft.base import PET
+from clsuite.peft.packed import PackedAttention
 from clsuite.peft.sites import transformer_blocks
+from clsuite.peft.views import Instead, override_attention
 
 
 class KeyValues(nn.Module):
@@ -43,6 +48,8 @@ class Prefix(PET):
         super().__init__()
         self._blocks = tuple(blocks)
         found = transformer_blocks(model)
+        for number in self._blocks:
+            _check(found[number].attn)
         self.parts = nn.ModuleDict(
             {str(n): KeyValues(found[n].attn.qkv.out_features // 3, length, generator) for n in self._blocks}
         )
@@ -53,18 +60,23 @@ class Prefix(PET):
         for number in self._blocks:
             part = self.parts[str(number)]
             assert isinstance(part, KeyValues)
-            self._handles.append(_Override(found[number].attn, self._forward(found[number].attn, part)))
+            self._handles.append(override_attention(found[number].attn, self._instead(found[number].attn, part)))
 
-    def _forward(self, attention: Any, part: KeyValues) -> Any:
-        plain = attention.forward
+    def _instead(self, attention: Any, part: KeyValues) -> Instead:
+        def instead(x: Tensor, mask: Tensor | None) -> Tensor | None:
+            return prefix_attention(attention, part, x, mask) if self.enabled else None
 
-        def forward(x: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
-            if not self.enabled:
-                answer: Tensor = plain(x, *arguments, **keywords)
-                return answer
-            return prefix_attention(attention, part, x)
+        return instead
 
-        return forward
+
+def _check(attention: Any) -> None:
+    plain = isinstance(attention, PackedAttention) or type(attention) is Attention
+    if not plain or attention.gate is not None:
+        make = type(getattr(attention, "of", attention)).__name__
+        raise UserError(
+            f"prefix: the backbone's attention ({make}) is not the plain one, and would not be computed as it is; "
+            "take lora or adapter"
+        )
 
 
 def prefix_weights(scores: Tensor, length: int) -> Tensor:
@@ -73,8 +85,8 @@ def prefix_weights(scores: Tensor, length: int) -> Tensor:
     return torch.cat([prefix, scores.softmax(dim=-1)[..., length:]], dim=-1)
 
 
-def prefix_attention(attention: Any, part: KeyValues, x: Tensor) -> Tensor:
-    """The attention of timm over ``x [B, N, C]`` with a prefix."""
+def prefix_attention(attention: Any, part: KeyValues, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The attention of timm over ``x [B, N, C]`` with a prefix, which a mask over the tokens leaves open."""
     batch, tokens, _ = x.shape
     heads, size = attention.num_heads, attention.head_dim
     queries, keys, values = attention.qkv(x).reshape(batch, tokens, 3, heads, size).permute(2, 0, 3, 1, 4).unbind(0)
@@ -86,21 +98,9 @@ def prefix_attention(attention: Any, part: KeyValues, x: Tensor) -> Tensor:
     keys = torch.cat([by_head(part.key_scale * part.keys), keys], dim=2)
     values = torch.cat([by_head(part.value_scale * part.values), values], dim=2)
     scores = (queries * attention.scale) @ keys.transpose(-2, -1)
+    if mask is not None:
+        scores = scores + F.pad(mask, (len(part.keys), 0))
     mixed = prefix_weights(scores, len(part.keys)).to(values.dtype) @ values
-    answer: Tensor = attention.proj_drop(attention.proj(mixed.transpose(1, 2).reshape(batch, tokens, heads * size)))
+    mixed = attention.norm(mixed.transpose(1, 2).reshape(batch, tokens, heads * size))
+    answer: Tensor = attention.proj_drop(attention.proj(mixed))
     return answer
-
-
-class _Override:
-    """Puts another ``forward`` on one module, until removed."""
-
-    def __init__(self, module: Any, forward: Any) -> None:
-        self._module, self._before = module, module.__dict__.get("forward")
-        module.forward = forward
-
-    def remove(self) -> None:
-        """Give the module its own ``forward`` back."""
-        if self._before is None:
-            del self._module.forward
-        else:
-            self._module.forward = self._before

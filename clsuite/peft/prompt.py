@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clsuite.errors import UserError
 from clsuite.peft.base import PET
 from clsuite.peft.sites import transformer_blocks
 
@@ -29,6 +30,7 @@ class Prompt(PET):
             generator: Source of the first values, U(-1, 1) (L2P) times 0.01.
         """
         super().__init__()
+        _check(model)
         self._blocks, self._length = tuple(blocks), length
         width = transformer_blocks(model)[0].attn.qkv.in_features
         self.tokens = nn.Parameter(
@@ -57,3 +59,16 @@ class Prompt(PET):
         if not self.enabled:
             return None
         return torch.cat([output[:, :1], output[:, 1 + self._length :]], dim=1)
+
+
+def _check(model: Any) -> None:
+    """Refuse where tokens cannot be added.
+
+    Raises:
+        UserError: If the network knows how many tokens there are.
+    """
+    if not any(hasattr(model, name) for name in ("patch_embed", "conv1")):
+        raise UserError("prompt: tokens enter among image patches; a text tower's causal mask has a fixed length")
+    tables = (getattr(module, "relative_position_bias_table", None) for module in model.modules())
+    if getattr(model, "rope", None) is not None or any(table is not None for table in tables):
+        raise UserError("prompt: the backbone's attention counts positions in each block, where added tokens have none")

@@ -8,26 +8,25 @@ from typing import Any
 from torch import nn
 
 from clsuite.errors import UserError
+from clsuite.peft.views import as_timm
 
 
 def transformer_blocks(model: nn.Module) -> list[Any]:
-    """The blocks of a vision transformer, in order.
+    """The blocks of a transformer, in order.
 
-    A block is a module with an attention of fused projections (``attn.qkv``, ``attn.proj``) and an MLP.
+    A block is a module with an attention (``attn.qkv``, ``attn.proj``) and an MLP (``mlp.fc1``, ``mlp.fc2``): timm's
+    own, or a view that gives the parts of another make these names (see `clsuite.peft.views`).
 
     Raises:
         UserError: If there are none.
     """
-    blocks = [module for module in model.modules() if _is_block(module)]
+    blocks = [block for module in model.modules() if (block := as_timm(module)) is not None]
     if not blocks:
-        raise UserError("the backbone has no transformer blocks with a fused qkv projection: it needs a ViT")
+        raise UserError(
+            f"the backbone ({type(model).__name__}) has no transformer blocks with an attention and an MLP "
+            "that modules can be attached to: it needs a ViT"
+        )
     return blocks
-
-
-def _is_block(module: nn.Module) -> bool:
-    attention, mlp = getattr(module, "attn", None), getattr(module, "mlp", None)
-    fused = getattr(attention, "qkv", None)
-    return isinstance(fused, nn.Linear) and isinstance(getattr(mlp, "fc1", None), nn.Linear)
 
 
 def choose_blocks(blocks: Sequence[Any], chosen: str) -> list[int]:

@@ -16,7 +16,9 @@ from clsuite.backbones.clip import ClipBackbone, build_clip
 from clsuite.backbones.clip_spec import own_configs
 from clsuite.backbones.spec import BackboneSpec, Weights, find_weights
 from clsuite.backbones.templates import TEMPLATES, fill, readable
+from clsuite.backbones.vit import forward_flops
 from clsuite.errors import UserError
+from clsuite.peft import transformer_blocks
 
 NANO = "open_clip:clip_nano"
 NAMES = ["sea_horse", "cup", "grand  piano"]
@@ -106,6 +108,25 @@ def test_class_texts_are_kept_until_the_text_tower_changes() -> None:
         after = texts.features(3)
     with torch.no_grad():
         torch.testing.assert_close(after, ClassTexts(backbone, NAMES).features(3), rtol=0, atol=0)
+
+
+def test_flops_of_the_image_tower() -> None:
+    """Patches, two blocks with attention over 17 tokens, and the projection of the class token."""
+    backbone = nano().train()
+    tokens, width = 17, 64
+    blocks = 2 * (2 * tokens * width * 12 * width + 2 * 2 * tokens * tokens * width)
+    assert forward_flops(backbone, 32) == 2 * 16 * 8 * 8 * 3 * width + blocks + 2 * width * 32
+    assert backbone.training
+
+
+def test_the_network_of_each_tower() -> None:
+    backbone = nano()
+    assert backbone.model is backbone.clip.visual
+    assert backbone.text_model is backbone.clip.transformer
+    assert not any(name.startswith("model.") for name in backbone.state_dict())
+    timms = build_clip(BackboneSpec(name="open_clip:lit_vit_tiny", image_size=32), Weights("random"))
+    assert timms.model is timms.clip.visual.trunk
+    assert len(transformer_blocks(timms.model)) == 12
 
 
 @pytest.mark.parametrize(("towers", "image", "text"), [("image", True, False), ("text", False, True), ("both",) * 3])

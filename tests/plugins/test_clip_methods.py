@@ -1,0 +1,161 @@
+"""Methods written for ViTs, unchanged on CLIP's image tower; SAFT on both towers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clsuite.backbones.clip import build_clip
+from clsuite.backbones.spec import BackboneSpec, Weights
+from clsuite.errors import UserError
+from clsuite.learner.learner import Learner
+from clsuite.learner.options import OptimizerSpec, TrainingSpec
+from clsuite.plugin import Plugin
+from clsuite.scenarios import Scenario
+from clsuite.stream.loop import Stream
+from clsuite_plugins.block_expansion import BlockExpansion
+from clsuite_plugins.first_session import FirstSession
+from clsuite_plugins.hft import HFT
+from clsuite_plugins.lae import LAE
+from clsuite_plugins.ncm import NCM
+from clsuite_plugins.pet import Pet
+from clsuite_plugins.s_pet import SPet
+from clsuite_plugins.saft import SAFT
+
+MakeClip = Callable[..., Stream]
+
+
+@pytest.fixture
+def make_clip(scenario: Scenario) -> MakeClip:
+    """Makes a stream of digits for a random clip_nano."""
+
+    def make(*plugins: Plugin, checkpoint: Path | None = None, **training: Any) -> Stream:
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+        backbone = build_clip(BackboneSpec(name="open_clip:clip_nano"), Weights("random"))
+        given = {"optimizer": OptimizerSpec(lr=1e-3), "batch_size": 8, "precision": "32", **training}
+        learner = Learner(backbone, TrainingSpec(**given), plugins, seed=0)
+        return Stream(learner, scenario, torch.device("cpu"), checkpoint_path=checkpoint, identity="test")
+
+    return make
+
+
+METHODS: dict[str, Callable[[], tuple[Plugin, ...]]] = {
+    "lora": lambda: (Pet("lora", size=2),),
+    "merged lora": lambda: (Pet("lora", size=2, after_task="merge"),),
+    "adapter": lambda: (Pet("adapter", size=2),),
+    "prefix": lambda: (Pet("prefix", size=2),),
+    "prompt": lambda: (Pet("prompt", size=2),),
+    "lae": lambda: (LAE(size=2, blocks="all", frozen_epochs=0),),
+    "lae prefix": lambda: (LAE("prefix", size=2, blocks="all", frozen_epochs=0),),
+    "s_prompts": lambda: (SPet(size=2, clusters=2),),
+    "s_lora": lambda: (SPet("lora", size=2, clusters=2),),
+    "hft": lambda: (HFT(),),
+    "first session": lambda: (FirstSession(size=2), NCM()),
+}
+
+
+@pytest.mark.parametrize("head", ["linear", "zero_shot"])
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_methods_for_vits_run_and_resume_on_the_image_tower(
+    name: str, head: str, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    whole = make_clip(*METHODS[name](), head=head)
+    clip = whole.learner.backbone.clip
+    before = {key: value.detach().clone() for key, value in clip.named_parameters()}
+    whole.run()
+    moved = {key for key, value in clip.named_parameters() if not torch.equal(before[key], value)}
+    assert all(key.startswith("visual.") for key in moved)
+    assert bool(moved) == (name in ("merged lora", "hft"))
+    trained = [part for part in whole.learner.plugin_modules.parameters() if part.abs().sum() > 0]
+    assert trained or name == "hft"
+
+    cut = make_clip(*METHODS[name](), head=head, checkpoint=tmp_path / "c.ckpt")
+    learn = cut._learn
+
+    def stop_at_the_second(task: Any) -> None:
+        if task.index == 2:
+            raise KeyboardInterrupt
+        learn(task)
+
+    cut._learn = stop_at_the_second  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        cut.run()
+    again = make_clip(*METHODS[name](), head=head, checkpoint=tmp_path / "c.ckpt")
+    again.run()
+    np.testing.assert_array_equal(again.matrix.class_incremental, whole.matrix.class_incremental)
+    theirs = whole.learner.state_dict()
+    for key, value in again.learner.state_dict().items():
+        assert torch.equal(value, theirs[key]), key
+
+
+def test_lora_learns_digits_on_the_image_tower(make_clip: MakeClip) -> None:
+    stream = make_clip(Pet("lora", size=8, targets="q+k+v+proj+fc1+fc2"), epochs=20, optimizer=OptimizerSpec(lr=3e-3))
+    stream.run()
+    assert stream.matrix.counts().of("task_aware").accuracy.diagonal().mean() > 0.8
+
+
+def test_block_expansion_says_what_it_needs(make_clip: MakeClip) -> None:
+    with pytest.raises(UserError, match="needs a ViT with a sequence of blocks"):
+        make_clip(BlockExpansion(1)).run()
+
+
+@pytest.mark.parametrize("rescore", ["once", "task"])
+def test_saft_moves_exactly_the_chosen_share_of_both_towers(rescore: Any, make_clip: MakeClip) -> None:
+    """Weight decay and momentum on, one threshold over all tensors of both towers, the logit scale among them."""
+    plugin = SAFT(share=0.001, rescore=rescore)
+    decaying = OptimizerSpec(name="adamw", lr=1e-3, weight_decay=0.1)
+    stream = make_clip(plugin, head="zero_shot", tune="both", optimizer=decaying, epochs=2)
+    clip = stream.learner.backbone.clip
+    start = {key: value.detach().clone() for key, value in clip.named_parameters()}
+    ends: list[dict[str, torch.Tensor]] = []
+    scores: list[dict[str, torch.Tensor]] = []
+    end, score = stream.learner.end_task, plugin._scores
+
+    def look(task: Any) -> None:
+        ends.append({key: value.detach() != start[key] for key, value in clip.named_parameters()})
+        end(task)
+
+    def keep(*arguments: Any) -> dict[str, torch.Tensor]:
+        scores.append(score(*arguments))
+        return scores[-1]
+
+    stream.learner.end_task, plugin._scores = look, keep  # type: ignore[method-assign]
+    stream.run()
+    entries = sum(value.numel() for value in start.values())
+    assert sum(int(moved.sum()) for moved in ends[0].values()) == round(0.001 * entries)
+    threshold = torch.cat([value.flatten() for value in scores[0].values()]).topk(round(0.001 * entries)).values[-1]
+    for key, moved in ends[0].items():
+        assert torch.equal(moved, scores[0][f"clip.{key}"] >= threshold), key
+    visual = sum(int(moved.sum()) for key, moved in ends[0].items() if key.startswith("visual."))
+    assert 0 < visual < round(0.001 * entries)
+    later = sum(int((ends[2][key] & ~moved).sum()) for key, moved in ends[0].items())
+    assert (later > 0) == (rescore == "task")
+    assert len(scores) == (3 if rescore == "task" else 1)
+    assert plugin.stored_bytes()["masks"] == sum(-(-value.numel() // 8) for value in start.values())
+
+
+def test_saft_with_sgd_and_momentum_leaves_the_rest_alone(make_clip: MakeClip) -> None:
+    sgd = OptimizerSpec(name="sgd", lr=1e-3, momentum=0.9, weight_decay=0.1)
+    stream = make_clip(SAFT(share=0.01), head="zero_shot", tune="both", optimizer=sgd)
+    start = {key: value.detach().clone() for key, value in stream.learner.backbone.named_parameters()}
+    stream.run()
+    moved = sum(int((value != start[key]).sum()) for key, value in stream.learner.backbone.named_parameters())
+    assert 0 < moved <= round(0.01 * sum(value.numel() for value in start.values()))
+
+
+@pytest.mark.parametrize(("tune", "tower"), [("image", True), ("text", False)])
+def test_saft_chooses_among_the_towers_that_are_trained(tune: str, tower: bool, make_clip: MakeClip) -> None:
+    stream = make_clip(SAFT(share=0.01), head="zero_shot", tune=tune)
+    clip = stream.learner.backbone.clip
+    start = {key: value.detach().clone() for key, value in clip.named_parameters()}
+    tuned = [value for value in clip.parameters() if value.requires_grad]
+    stream.run()
+    moved = {key: int((value != start[key]).sum()) for key, value in clip.named_parameters()}
+    assert all(key.startswith("visual.") == tower for key, number in moved.items() if number)
+    assert sum(moved.values()) == round(0.01 * sum(value.numel() for value in tuned))
