@@ -43,6 +43,7 @@ METHODS += [
     "pet+replay",
     "lae+replay+fpf",
     "first_session+ranpac",
+    "first_session+lda",
     "block_expansion+joint",
     "joint+block_expansion",
 ]
