@@ -30,6 +30,7 @@ def build_pet(
     targets: str = "k+v",
     alpha: float | None = None,
     learn_scale: bool = False,
+    place: Literal["attn", "mlp"] = "attn",
 ) -> PET:
     """Build a module for a network and leave the network as it is.
 
@@ -42,6 +43,7 @@ def build_pet(
         targets: Of LoRA: the projections.
         alpha: Of LoRA.
         learn_scale: Of LoRA: a learnable factor for each projection.
+        place: Of an adapter: the sub-block that it is parallel to.
 
     Raises:
         UserError: If the kind is unknown, or the sizes or blocks do not fit the network.
@@ -54,7 +56,7 @@ def build_pet(
     if kind == "lora":
         return LoRA(model, numbers, size, generator, alpha=alpha, targets=targets, learn_scale=learn_scale)
     if kind == "adapter":
-        return Adapter(model, numbers, size, generator)
+        return Adapter(model, numbers, size, generator, place=place)
     if kind == "prefix":
         return Prefix(model, numbers, size, generator)
     if kind == "ia3":

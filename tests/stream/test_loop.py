@@ -24,6 +24,7 @@ from clsuite_plugins.s_pet import SPet
 SMALL: dict[str, dict[str, Any]] = {
     "aper": {"size": 4},
     "block_expansion": {"blocks": 1},
+    "ease": {"size": 4},
     "first_session": {"size": 4},
     "fpf": {"steps": 5},
     "lae": {"blocks": "all", "frozen_epochs": 1, "decay": 0.9},

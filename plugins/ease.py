@@ -1,0 +1,172 @@
+"""EASE: an adapter for each task, and class prototypes in the subspaces of all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsuite.data.batch import Batch
+from clsuite.errors import UserError
+from clsuite.learner.features import FeatureStore
+from clsuite.learner.learner import Learner
+from clsuite.peft import PET, PetKind, build_pet
+from clsuite.plugin import Plugin, Traits
+from clsuite.scenarios import Scenario, Task
+
+BELOW_ALL = -10.0
+
+
+class EASE(Plugin):
+    """Each task trains an adapter of its own; classes are compared with prototypes in every adapter's subspace.
+
+    Zhou et al., "Expandable subspace ensemble for pre-trained model-based class-incremental learning" (CVPR 2024). No
+    exemplars are kept.
+
+    * Section 4.1: backbone and older adapters are frozen; a new adapter and the head are trained on the task's classes
+      (say ``training: {loss: local, head: cosine}``). The features of an image are those of all subspaces.
+    * Section 4.2: the prototype of a class is its mean feature, in the subspaces of its own and of all earlier tasks.
+      In later ones, where its images are gone, it is synthesised from the classes that have prototypes there (equations
+      8 and 9): their prototypes, weighted by the softmax of their cosines to the class in its own subspace. As in the
+      authors' code (``recalc_sim``), these are the classes of all tasks from that of the subspace on.
+    * Section 4.3: the answer is the cosine in the class's own subspace plus ``alpha`` times the mean of its cosines in
+      the others (equation 10 adds them; the authors' code divides the sum by their number).
+
+    Args:
+        pet: ``adapter`` (the paper's), or another kind of module.
+        size: Bottleneck, rank or length. (Authors: 64.)
+        blocks: Where: ``all`` (the paper's), ``0-4``, ``0,2,5``. An adapter is parallel to the MLP, as the paper's.
+        alpha: Weight of the other subspaces. (Paper: 0.1.)
+    """
+
+    traits = Traits(
+        needs=("vit",),
+        stores=("modules", "prototypes"),
+        forbids={
+            "all data": "joint training would start from the modules of the last task",
+            "blocks": "both freeze the backbone and add to it",
+            "masks": "the backbone is frozen: there is nothing to choose from",
+            "modules": "both freeze the backbone and add to it",
+            "weights": "the prototypes would not belong to the weights that are evaluated",
+        },
+        scenarios=("class_incremental", "task_incremental", "long_tailed"),
+        paper="Zhou, CVPR 2024 (EASE)",
+    )
+
+    def __init__(self, pet: PetKind = "adapter", size: int = 64, blocks: str = "all", alpha: float = 0.1) -> None:
+        super().__init__()
+        if alpha < 0:
+            raise UserError(f"ease: alpha is {alpha}, but must not be negative")
+        self.pet, self.size, self.blocks, self.alpha = pet, size, blocks, alpha
+        self.modules: list[PET] = []
+        self._stores: list[FeatureStore] = []
+        self._means, self._prototypes = torch.zeros(0, 0, 0), torch.zeros(0, 0, 0)
+        self._owners = torch.zeros(0, dtype=torch.int64)
+
+    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
+        """Freeze the backbone."""
+        learner.backbone.requires_grad_(False)
+        self.modules, self._stores = [], []
+        self._means = torch.zeros(len(scenario.classes), len(scenario.tasks), learner.backbone.width)
+        self._prototypes = self._means
+        self._owners = torch.full((len(scenario.classes),), -1)
+
+    def restore(self, learner: Learner, tasks: int) -> None:
+        """Make the modules of the first tasks again."""
+        for index in range(tasks):
+            self._add(learner, index)
+
+    def on_task_start(self, learner: Learner, task: Task) -> None:
+        """Make the task's module; the others rest."""
+        self._add(learner, task.index)
+
+    def _add(self, learner: Learner, index: int) -> None:
+        model = learner.backbone.model
+        for module in self.modules:
+            module.enabled = False
+            module.requires_grad_(False)
+        generator = torch.Generator().manual_seed(learner.generator("ease", index).initial_seed())
+        module = build_pet(self.pet, model, size=self.size, blocks=self.blocks, generator=generator, place="mlp")
+        learner.add_module_of(self, f"task{index}", module)
+        module.attach(model)
+        self.modules.append(module)
+        self._stores.append(FeatureStore(learner.scenario))
+
+    def on_task_end(self, learner: Learner, task: Task) -> None:
+        """Find the prototypes of the task's classes in all subspaces, and those of older classes in the new one."""
+        labels = learner.labels_of(task.train).cpu()
+        for subspace in range(len(self.modules)):
+            features = self._features(learner, subspace, Batch(None, labels, torch.from_numpy(task.train), labels < 0))
+            for label in task.classes:
+                self._means[label, subspace] = features[labels == label].mean(dim=0).cpu()
+        self._owners[list(task.classes)] = task.index
+        self._prototypes = synthesise(self._means, self._owners)
+
+    @torch.no_grad()
+    def _features(self, learner: Learner, subspace: int, batch: Batch) -> Tensor:
+        """Features ``[B, width]`` by one module; kept by row of the table once it is trained."""
+        states = [module.enabled for module in self.modules]
+        for number, module in enumerate(self.modules):
+            module.enabled = number == subspace
+        rows = batch.rows.cpu().numpy()
+        with learner.autocast():
+            if (rows >= 0).all():
+                self._stores[subspace].add(learner.backbone, rows)
+                features = self._stores[subspace].lookup(batch.rows)
+            else:
+                assert batch.images is not None
+                features = learner.backbone(batch.images).float()
+        for module, state in zip(self.modules, states, strict=True):
+            module.enabled = state
+        return features
+
+    def predict(self, learner: Learner, batch: Batch) -> Tensor:
+        """Reweighted cosines ``[B, seen classes]``; the head's logits before the first task has been learned."""
+        learned, seen = int(self._owners.max()) + 1, learner.head.classes
+        if not learned:
+            answer: Tensor = learner.head(learner.encode(batch)).float()
+            return answer
+        owners = self._owners[:seen]
+        logits = torch.zeros(len(batch), seen, device=batch.labels.device)
+        for subspace in range(learned):
+            features = F.normalize(self._features(learner, subspace, batch), dim=1)
+            prototypes = F.normalize(self._prototypes[:seen, subspace], dim=1).to(features.device)
+            weights = torch.where(owners == subspace, 1.0, self.alpha / max(1, learned - 1)).to(features.device)
+            logits = logits + weights * (features @ prototypes.T)
+        return logits.masked_fill((owners < 0).to(logits.device), BELOW_ALL * (1 + self.alpha))
+
+    def stored_bytes(self) -> dict[str, int]:
+        """The modules, and the means of each class in the subspaces of its own and of earlier tasks."""
+        kept = int((self._owners + 1).sum()) * self._means.shape[2]
+        return {"modules": 4 * sum(module.numel for module in self.modules), "prototypes": 4 * kept}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Means and owners; the modules are saved with the learner."""
+        return {"means": self._means, "owners": self._owners}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Means and owners, from which the prototypes follow."""
+        self._means, self._owners = state_dict["means"], state_dict["owners"]
+        self._prototypes = synthesise(self._means, self._owners)
+
+
+def synthesise(means: Tensor, owners: Tensor) -> Tensor:
+    """Fill in the prototypes of classes in subspaces that came after them (equations 8 and 9).
+
+    Args:
+        means: ``[C, T, width]``, right for subspaces up to the class's own.
+        owners: ``[C]``, the task of each class; -1 where it has not been learned.
+
+    Returns:
+        ``[C, T, width]``, right for all subspaces up to the last task learned.
+    """
+    filled = means.clone()
+    for old in range(int(owners.max())):
+        mine = owners == old
+        for subspace in range(old + 1, int(owners.max()) + 1):
+            donors = owners >= subspace
+            cosines = F.normalize(means[mine, old], dim=1) @ F.normalize(means[donors, old], dim=1).T
+            filled[mine, subspace] = cosines.softmax(dim=1) @ means[donors, subspace]
+    return filled
