@@ -57,7 +57,13 @@ def _benchmarks() -> Table:
         except UserError as error:
             table.add_row(name, "", f"[red]broken: {escape(str(error))}[/red]", "", "")
             continue
-        table.add_row(name, spec.tier, spec.title, str(len(spec.methods)), str(len(spec.seeds)))
+        table.add_row(
+            name,
+            spec.tier,
+            spec.title,
+            f"{len(spec.methods)} of {len(spec.named_methods)}" if spec.more_methods else str(len(spec.methods)),
+            str(len(spec.seeds)),
+        )
     return table
 
 

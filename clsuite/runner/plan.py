@@ -167,9 +167,11 @@ def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Metho
         for name, method in spec.methods.items():
             chosen.update(expand_grid(name, method, written=False))
         return chosen
-    for name in (part for text in options.methods for part in split_outside(text, ",")):
-        method = spec.methods[name] if name in spec.methods else parse_method(name)
-        chosen.update(expand_grid(name, method, written=name not in spec.methods))
+    known = spec.named_methods
+    asked = [part for text in options.methods for part in split_outside(text, ",")]
+    for name in (one for part in asked for one in (known if part == "all" else [part])):
+        method = known[name] if name in known else parse_method(name)
+        chosen.update(expand_grid(name, method, written=name not in known))
         for use in method.plugins:
             if use.name not in catalog() and not is_file(use.name) and not is_importable(use.name):
                 raise _unknown(use.name, spec)
@@ -183,7 +185,7 @@ def _unknown(name: str, spec: BenchmarkSpec) -> UserError:
         return UserError(
             f"'{name}' is no plugin: a file ends in .py, and a path with '+' or ',' in it stands in quotation marks"
         )
-    return did_you_mean("plugin", name, {*catalog(), *spec.methods})
+    return did_you_mean("plugin", name, {*catalog(), *spec.named_methods, "all"})
 
 
 def _resolve(spec: BenchmarkSpec, method: MethodSpec, folders: Sequence[Path]) -> tuple[ResolvedPlugins, TrainingSpec]:

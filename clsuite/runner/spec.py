@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.data.spec import DatasetSpec
@@ -32,6 +32,7 @@ class BenchmarkSpec(BaseModel):
         evaluation: How to evaluate within tasks too; by default only after each.
         seeds: Seeds to run; a seed decides class order, initial heads, sample order and augmentation.
         methods: By the name that tables show.
+        more_methods: Methods that run when they are named, or with ``--methods all``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +47,18 @@ class BenchmarkSpec(BaseModel):
     evaluation: EvaluationSpec | None = None
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     methods: dict[str, MethodSpec] = Field(min_length=1)
+    more_methods: dict[str, MethodSpec] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_once(self) -> BenchmarkSpec:
+        if twice := sorted(set(self.methods) & set(self.more_methods)):
+            raise ValueError(f"'{twice[0]}' stands in methods and in more_methods")
+        return self
+
+    @property
+    def named_methods(self) -> dict[str, MethodSpec]:
+        """All its methods."""
+        return {**self.methods, **self.more_methods}
 
 
 def shipped_benchmarks() -> dict[str, Path]:

@@ -20,6 +20,8 @@ def test_it_lists_its_runs(
     assert main(["bench", name, "--dry-run", "--out", str(tmp_path / "runs")]) == 0
     spec, _ = load_benchmark(name)
     assert f"{len(spec.methods) * len(spec.seeds)} runs" in capsys.readouterr().out
+    assert main(["bench", name, "--dry-run", "--methods", "all", "--out", str(tmp_path / "runs")]) == 0
+    assert f"{len(spec.named_methods) * len(spec.seeds)} runs" in capsys.readouterr().out
     assert spec.tier in TIERS
     assert spec.title
 

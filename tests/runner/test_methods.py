@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 from clsuite.errors import UserError
 from clsuite.runner.methods import MethodSpec, PluginUse, parse_method, parse_plugin, split_outside, write_method
 from clsuite.runner.plan import RunOptions, outline
-from clsuite.runner.spec import load_benchmark
+from clsuite.runner.spec import BenchmarkSpec, load_benchmark
 
 
 def plugins(value: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -157,3 +158,29 @@ def test_a_path_that_falls_apart_says_how_to_write_it(text: str) -> None:
     spec, path = load_benchmark("quickstart")
     with pytest.raises(UserError, match=r"'\./a' is no plugin: .* stands in quotation marks"):
         outline(spec, RunOptions(out=path, methods=[text]))
+
+
+MORE = {"name": "mine", "dataset": {"name": "digits"}, "seeds": [0], "methods": {"a": "ncm"}}
+
+
+def named(options: list[str]) -> list[str]:
+    spec = BenchmarkSpec.model_validate({**MORE, "more_methods": {"b (local)": "replay"}})
+    return [name for name, _ in outline(spec, RunOptions(out=Path(), methods=options))]
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ([], ["a"]),
+        (["all"], ["a", "b (local)"]),
+        (["b (local), lwf"], ["b (local)", "lwf"]),
+        (["lwf,all"], ["lwf", "a", "b (local)"]),
+    ],
+)
+def test_more_methods_run_when_they_are_named(options: list[str], names: list[str]) -> None:
+    assert named(options) == names
+
+
+def test_a_method_stands_in_one_place_only() -> None:
+    with pytest.raises(ValidationError, match="'a' stands in methods and in more_methods"):
+        BenchmarkSpec.model_validate({**MORE, "more_methods": {"a": "replay"}})

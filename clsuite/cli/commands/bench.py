@@ -24,7 +24,8 @@ def _arguments(parser: ArgumentParser) -> None:
         "--methods",
         type=str,
         help="methods in place of the benchmark's: its names or plugins (a name, ./file.py or package.module:Class), "
-        "joined by '+', comma-separated; a list as an argument is a grid, a list that is meant has double brackets",
+        "joined by '+', comma-separated; a list as an argument is a grid, a list that is meant has double brackets; "
+        "'all' is every method that the benchmark names, its more_methods too",
     )
     add("--seeds", type=str, help="seeds in place of the benchmark's, comma-separated")
     add("--out", type=str, default="runs", help="folder for records, tables and plots")
@@ -71,6 +72,7 @@ COMMAND = Command(
         "clsuite bench quickstart",
         'clsuite bench quickstart --methods "ncm,lwf+replay(capacity=50)" --seeds 0,1',
         'clsuite bench quickstart --methods "./my_method.py(alpha=[0.1,0.3])+replay"',
+        "clsuite bench quickstart --methods all",
         "clsuite bench my.yaml --data-root data --out runs --dry-run",
         "clsuite bench quickstart --limit-tasks 2 --epochs 1 --methods finetune --save-model",
     ),
