@@ -69,7 +69,7 @@ def run_bench(call: BenchCall) -> int:
     slots = device_slots(call.device, call.jobs, spec.training.threads, count_gpus(), count_cores())
     with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
         run_missing(standing, slots, call.timeout, progress.hear)
-    return _report(console, warnings, spec, call.out, plans)
+    return report_runs(console, warnings, spec, call.out, plans)
 
 
 def _list_outline(console: Console, runs: list[tuple[str, int]], absent: AbsentError) -> int:
@@ -120,7 +120,8 @@ def _list_runs(console: Console, standing: Standing) -> int:
     return 0
 
 
-def _report(console: Console, warnings: Console, spec: BenchmarkSpec, out: Path, plans: list[RunPlan]) -> int:
+def report_runs(console: Console, warnings: Console, spec: BenchmarkSpec, out: Path, plans: list[RunPlan]) -> int:
+    """Write the report of some runs and print their tables; returns the exit status."""
     records = {plan.record_path: read_record(plan.record_path) for plan in plans}
     finished = {path: record for path, record in records.items() if record.status == "done"}
     if finished:

@@ -40,5 +40,7 @@ def explain(message: str, arguments: Sequence[str], commands: Iterable[str], opt
             f"'{missing}' is missing. Try: clsuite {arguments[0] if arguments else ''} --help".replace("  ", " ")
         )
     if "was not provided" in text:
-        return UserError("say what to do: clsuite {bench,list,show,compare,plot,table,pretrain}. Try: clsuite --help")
+        return UserError(
+            "say what to do: clsuite {bench,list,show,compare,plot,table,tune,pretrain}. Try: clsuite --help"
+        )
     return UserError(text)

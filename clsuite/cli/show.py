@@ -32,6 +32,15 @@ def print_record(path: Path) -> None:
     for plugin in record.plugins:
         arguments = ", ".join(f"{name}={value!r}" for name, value in plugin.args.items())
         console.print(escape(f"plugin {plugin.name}({arguments}) from {plugin.distribution}"))
+    if record.tuning is not None:
+        tuning = record.tuning
+        held = f" ({tuning.validation:g} of the training images)" if tuning.validation else ""
+        console.print(
+            f"tuned by {tuning.sampler} on the validation parts{held} of the first {tuning.tasks} tasks of seed "
+            f"{tuning.seed}, {METRICS[tuning.metric].label}: {len(tuning.trials)} trials, "
+            f"{short_number(tuning.gradient_samples)} gradient samples, {tuning.seconds:.0f} s, in {tuning.space}",
+            soft_wrap=True, markup=False,
+        )  # fmt: skip
     for section, content in {**record.config, "environment": record.environment}.items():
         console.print(escape(f"{section}: {json.dumps(content, sort_keys=True)}"), soft_wrap=True)
     if record.counts is not None:

@@ -10,6 +10,8 @@ from clsuite.records.record import (
     RunRecord,
     ScenarioEntry,
     TaskEntry,
+    TrialEntry,
+    TuningEntry,
     WithinTaskEntry,
 )
 from clsuite.records.rescore import rescore
@@ -33,6 +35,8 @@ __all__ = [
     "RunRecord",
     "ScenarioEntry",
     "TaskEntry",
+    "TrialEntry",
+    "TuningEntry",
     "WithinTaskEntry",
     "atomic_path",
     "read_predictions",

@@ -166,6 +166,51 @@ class WithinTaskEntry(_Model):
         return Curves.of([curve.steps for curve in self.tasks], counts, self.n, self.learned, self.every)
 
 
+class TrialEntry(_Model):
+    """One trial of a search for hyper-parameters: its values, its score (None: it failed), and what it cost."""
+
+    values: dict[str, Any]
+    score: float | None
+    gradient_samples: int
+    seconds: float
+
+
+class TuningEntry(_Model):
+    """The search that chose hyper-parameters, on validation parts alone; no part of the run key.
+
+    Attributes:
+        metric: What was best on the validation parts, by its exact name.
+        space: The space, as written.
+        sampler: ``grid`` or ``tpe``.
+        sampler_seed: Seed of the proposals.
+        tasks: The first tasks, which the trials learned.
+        validation: Share of the training images that was held out; None where the stream brings validation parts.
+        seed: Seed of the trials' stream and training.
+        chosen: The best values.
+        trials: All trials, in order.
+    """
+
+    metric: str
+    space: str
+    sampler: str
+    sampler_seed: int
+    tasks: int
+    validation: float | None
+    seed: int
+    chosen: dict[str, Any]
+    trials: list[TrialEntry]
+
+    @property
+    def gradient_samples(self) -> int:
+        """Samples that passed backwards in all trials: what the search cost."""
+        return sum(trial.gradient_samples for trial in self.trials)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all trials."""
+        return sum(trial.seconds for trial in self.trials)
+
+
 class RunRecord(_Model):
     """One run: one method on one stream with one seed.
 
@@ -173,6 +218,7 @@ class RunRecord(_Model):
         config: The resolved configuration (data, scenario, backbone with the sha256 of its weights, training).
         key: sha256 over configuration, plugins, seed and the scenario's fingerprint; see `RunRecord.make_key`.
         within_task: The accuracy within tasks, where the benchmark asks for it; absent from the file where it does not.
+        tuning: How hyper-parameters were chosen; absent from the file where nothing was searched.
         environment: Library versions, processor, precision, threads, git commit; no host names, no paths.
         error: The traceback or reason where the status is not ``done``.
         predictions: Name of the file beside the record that holds the predictions.
@@ -190,6 +236,7 @@ class RunRecord(_Model):
     counts: CountsEntry | None = None
     probes: list[ProbeEntry] = Field(default_factory=list)
     within_task: WithinTaskEntry | None = None
+    tuning: TuningEntry | None = None
     tasks: list[TaskEntry] = Field(default_factory=list)
     cost: CostEntry | None = None
     environment: dict[str, Any] = Field(default_factory=dict)
@@ -206,8 +253,9 @@ class RunRecord(_Model):
     @model_serializer(mode="wrap")
     def _without_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = serialise(self)
-        if self.within_task is None:
-            content.pop("within_task", None)
+        for name in ("within_task", "tuning"):
+            if getattr(self, name) is None:
+                content.pop(name, None)
         return content
 
     @property

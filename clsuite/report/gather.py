@@ -24,7 +24,7 @@ class Gathered:
 
 
 def gather(places: Sequence[Path]) -> Gathered:
-    """Read the records that some files and folders hold.
+    """Read the records that some files and folders hold; trials of ``clsuite tune`` only where they are named.
 
     Args:
         places: Records, or folders with records anywhere below.
@@ -36,6 +36,8 @@ def gather(places: Sequence[Path]) -> Gathered:
     unfinished, keys = [], set()
     for path in dict.fromkeys(path for place in places for path in _files(place)):
         record = read_record(path)
+        if "judged_on" in record.config and path not in places:
+            continue
         if record.status != "done":
             unfinished.append(f"{record.status}: {record.method}, seed {record.seed} ({path})")
         elif record.key not in keys:

@@ -24,6 +24,7 @@ from clsuite.runner.model_file import save_model
 from clsuite.runner.plan import RunPlan
 from clsuite.runner.streams import stream_loader
 from clsuite.scenarios import Scenario
+from clsuite.scenarios.validation import judged_on_validation
 from clsuite.stream.loop import Stream
 from clsuite.stream.trainer import Report, find_device
 from clsuite.stream.within_task_spec import EvaluationSpec
@@ -88,7 +89,8 @@ def load_scenario(plan: RunPlan) -> Scenario:
     """The stream of a plan, as its data are now."""
     config = plan.pending.config
     load = stream_loader(plan.dataset, plan.scenario, config["backbone"]["image_size"], plan.data_root)
-    return load(plan.pending.seed, config["limit_tasks"])
+    scenario = load(plan.pending.seed, config["limit_tasks"])
+    return judged_on_validation(scenario) if "judged_on" in config else scenario
 
 
 def _probe_context(plan: RunPlan) -> ProbeContext:

@@ -29,6 +29,7 @@ from clsuite.runner.needs import check_herding, check_needs, check_probes
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.streams import find_stream_file, stream_loader
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
+from clsuite.scenarios.validation import judged_on_validation
 from clsuite.stream.within_task_spec import EvaluationSpec
 
 
@@ -46,6 +47,7 @@ class RunOptions:
         device: ``auto``, ``cpu``, ``cuda``, ...
         save_model: Keep the trained model beside the record.
         eval_every: Evaluate within tasks after each so many steps, whatever the benchmark says.
+        on_validation: Judge by the validation parts, and leave the test parts out altogether.
     """
 
     out: Path
@@ -57,6 +59,7 @@ class RunOptions:
     device: str = "auto"
     save_model: bool = False
     eval_every: int | None = None
+    on_validation: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,8 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     plans: list[RunPlan] = []
     for seed in dict.fromkeys(options.seeds or spec.seeds):
         scenario = load(seed, options.limit_tasks)
+        if options.on_validation:
+            scenario = judged_on_validation(scenario)
         for name, (plugins, training) in methods.items():
             check_herding([(info.name, args) for info, args in plugins], scenario)
             try:
@@ -265,6 +270,7 @@ def _config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, we
         },
         "training": training.model_dump(),
         **_evaluation(spec, options),
+        **({"judged_on": "validation"} if options.on_validation else {}),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clsuite.cli.commands import bench, compare, list, plot, pretrain, show, table
+from clsuite.cli.commands import bench, compare, list, plot, pretrain, show, table, tune
 from clsuite.cli.commands.base import Command
 
 COMMANDS: dict[str, Command] = {
@@ -12,5 +12,6 @@ COMMANDS: dict[str, Command] = {
     "compare": compare.COMMAND,
     "plot": plot.COMMAND,
     "table": table.COMMAND,
+    "tune": tune.COMMAND,
     "pretrain": pretrain.COMMAND,
 }

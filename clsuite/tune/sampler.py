@@ -1,0 +1,80 @@
+"""Which points of a space are tried: all where they are few, else as Optuna's TPE proposes."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from clsuite.errors import UserError
+from clsuite.tune.space import Choice, Dimension, Range, points
+
+
+class Sampler:
+    """Proposes points and hears of their scores; the same scores give the same proposals on every machine.
+
+    Attributes:
+        name: ``grid`` (every point once) or ``tpe`` (Bergstra et al. 2011, as Optuna has it).
+        trials: How many points there will be.
+    """
+
+    def __init__(self, space: Sequence[Dimension], trials: int, seed: int, maximise: bool) -> None:
+        """Begin.
+
+        Raises:
+            UserError: If Optuna is not installed.
+        """
+        optuna = _import_optuna()
+        self._space, self._states = tuple(space), optuna.trial.TrialState
+        size = points(self._space)
+        self.name = "grid" if size is not None and size <= trials else "tpe"
+        self.trials = size if self.name == "grid" and size is not None else trials
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # says that batches of proposals are an experimental feature
+            sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        self._study = optuna.create_study(sampler=sampler, direction="maximize" if maximise else "minimize")
+        self._distributions = {one.name: _distribution(optuna, one.values) for one in self._space}
+        if self.name == "grid":
+            for point in itertools.product(*(_indices(one.values) for one in self._space)):
+                self._study.enqueue_trial(dict(zip(self._distributions, point, strict=True)))
+        self._asked: list[Any] = []
+
+    def ask(self, number: int) -> list[dict[str, Any]]:
+        """Propose some points, to be tried at a time."""
+        self._asked = [self._study.ask(self._distributions) for _ in range(number)]
+        return [{one.name: _value(one.values, trial.params[one.name]) for one in self._space} for trial in self._asked]
+
+    def tell(self, scores: Sequence[float | None]) -> None:
+        """Hear the scores of the points proposed last; None where a trial failed."""
+        for trial, score in zip(self._asked, scores, strict=True):
+            if score is None:
+                self._study.tell(trial, state=self._states.FAIL)
+            else:
+                self._study.tell(trial, score)
+
+
+def _import_optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise UserError("clsuite tune needs Optuna: pip install 'clsuite[tune]'") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+def _distribution(optuna: Any, values: Choice | Range) -> Any:
+    """Choices go by their position: Optuna takes no lists."""
+    if isinstance(values, Choice):
+        return optuna.distributions.CategoricalDistribution(tuple(range(len(values.values))))
+    kind = optuna.distributions.IntDistribution if values.whole else optuna.distributions.FloatDistribution
+    bound = int if values.whole else float
+    return kind(bound(values.low), bound(values.high), log=values.log)
+
+
+def _indices(values: Choice | Range) -> range:
+    return range(len(values.values)) if isinstance(values, Choice) else range(int(values.low), int(values.high) + 1)
+
+
+def _value(values: Choice | Range, proposed: Any) -> Any:
+    return values.values[proposed] if isinstance(values, Choice) else proposed

@@ -1,0 +1,167 @@
+"""The search: trials are runs on the first tasks of a stream, judged on validation parts; then the final runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from clsuite.errors import UserError
+from clsuite.metrics import METRICS
+from clsuite.plugin.catalog import find_plugin
+from clsuite.records import RunRecord, TrialEntry, TuningEntry
+from clsuite.runner.methods import MethodSpec
+from clsuite.runner.plan import RunOptions, RunPlan, make_plan
+from clsuite.runner.spec import BenchmarkSpec
+from clsuite.scenarios import ScenarioSpec
+from clsuite.tune.places import Place, find_places, with_values
+from clsuite.tune.sampler import Sampler
+from clsuite.tune.space import parse_space
+
+ROUND = 4
+"""Trials proposed at a time, whatever the number of cores, so that the search is the same on every machine."""
+SHARE = 0.1
+"""Validation share of the search where the benchmark holds nothing out."""
+FOLDER = "tuning"
+"""Folder below the records' in which those of trials are kept."""
+
+Do = Callable[[Sequence[RunPlan]], Sequence[RunRecord]]
+Hear = Callable[[int, TrialEntry, RunRecord], None]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched, and how.
+
+    Attributes:
+        spec: The benchmark.
+        folder: The folder of its file.
+        name: Name of the method.
+        method: The method, the searched hyper-parameters at any value.
+        space: The space, as written.
+        trials: Trials at most.
+        tasks: The first tasks, whose validation parts judge.
+        seed: Seed of the stream and of the training in all trials.
+        metric: What is best, by its exact name.
+        validation: Share of the training images held out; None takes the benchmark's, or a tenth.
+        sampler_seed: Seed of the proposals.
+    """
+
+    spec: BenchmarkSpec
+    folder: Path
+    name: str
+    method: MethodSpec
+    space: str
+    trials: int
+    tasks: int
+    seed: int
+    metric: str
+    validation: float | None
+    sampler_seed: int
+
+    def run(self, options: RunOptions, do: Do, hear: Hear) -> TuningEntry:
+        """Try points of the space.
+
+        Args:
+            options: As those of the final runs.
+            do: Does those of some runs that are not done yet, and gives the records of all.
+            hear: Hears of each trial: its number, what the record keeps of it, and its own record.
+
+        Raises:
+            UserError: If the space does not fit the method, or no trial finished.
+        """
+        space, places = parse_space(self.space), self._places(options)
+        sampler = Sampler(space, self.trials, self.sampler_seed, METRICS[self.metric].higher_is_better)
+        trials: list[TrialEntry] = []
+        while len(trials) < sampler.trials:
+            proposed = sampler.ask(min(ROUND, sampler.trials - len(trials)))
+            plans = [self._plan(options, with_values(self.method, places, values)) for values in proposed]
+            unique = {plan.record_path: plan for plan in plans}
+            records = dict(zip(unique, do(list(unique.values())), strict=True))
+            for values, plan in zip(proposed, plans, strict=True):
+                trials.append(self._trial(values, records[plan.record_path]))
+                hear(len(trials), trials[-1], records[plan.record_path])
+            sampler.tell([trial.score for trial in trials[-len(proposed) :]])
+        return self._entry(sampler.name, trials, records)
+
+    def final_plans(self, options: RunOptions, tuning: TuningEntry) -> list[RunPlan]:
+        """The runs on the whole stream with the chosen values, whose records will tell of the search."""
+        method = with_values(self.method, self._places(options), tuning.chosen)
+        spec = self.spec.model_copy(update={"methods": {f"{self.name} (tuned)": method}})
+        plans = make_plan(spec, self.folder, options)
+        return [replace(plan, pending=plan.pending.model_copy(update={"tuning": tuning})) for plan in plans]
+
+    def _places(self, options: RunOptions) -> dict[str, Place]:
+        sources = [find_plugin(use.name, (Path(), self.folder))[1] for use in self.method.plugins]
+        places = find_places(parse_space(self.space), self.method, sources)
+        for name, place in places.items():
+            if place.plugin is None and place.path[0] in (options.training or {}):
+                raise UserError(f"'{name}' stands in --space and is given as an option too: leave one out")
+        return places
+
+    def _plan(self, options: RunOptions, method: MethodSpec) -> RunPlan:
+        """The run of a trial."""
+        held_out = _with_validation(self.spec.scenario, self.validation)
+        changes: dict[str, Any] = {
+            "scenario": held_out,
+            "methods": {self.name: method},
+            "probes": (),
+            "evaluation": None,
+        }
+        short = replace(
+            options,
+            out=options.out / FOLDER,
+            seeds=[self.seed],
+            methods=[],
+            limit_tasks=self.tasks,
+            save_model=False,
+            eval_every=None,
+            on_validation=True,
+        )
+        plans = make_plan(self.spec.model_copy(update=changes), self.folder, short)
+        if len(plans) > 1:
+            raise UserError(f"the method '{self.name}' is a grid: write its values into --space")
+        return plans[0]
+
+    def _trial(self, values: Mapping[str, Any], record: RunRecord) -> TrialEntry:
+        score = METRICS[self.metric].compute(record.main_counts) if record.status == "done" else None
+        if score is not None and math.isnan(score):
+            raise UserError(f"{self.metric} says nothing of {self.tasks} tasks: take more --tasks, or another --metric")
+        samples = sum(task.gradient_samples for task in record.tasks)
+        return TrialEntry(values=dict(values), score=score, gradient_samples=samples, seconds=record.seconds)
+
+    def _entry(self, sampler: str, trials: list[TrialEntry], records: Mapping[Path, RunRecord]) -> TuningEntry:
+        sign = 1 if METRICS[self.metric].higher_is_better else -1
+        finished = [(sign * trial.score, trial) for trial in trials if trial.score is not None]
+        if not finished:
+            reason = (next(iter(records.values())).error or "").strip().splitlines()[-1:]
+            raise UserError(f"none of the {len(trials)} trials finished: {''.join(reason)}")
+        best = max(finished, key=lambda pair: pair[0])[1]
+        return TuningEntry(
+            metric=self.metric,
+            space=self.space,
+            sampler=sampler,
+            sampler_seed=self.sampler_seed,
+            tasks=self.tasks,
+            validation=_share(_with_validation(self.spec.scenario, self.validation)),
+            seed=self.seed,
+            chosen=best.values,
+            trials=trials,
+        )
+
+
+def _share(scenario: ScenarioSpec) -> float | None:
+    return getattr(scenario.root, "validation", None)
+
+
+def _with_validation(scenario: ScenarioSpec, share: float | None) -> ScenarioSpec:
+    """The stream with a share of its training images held out."""
+    own = _share(scenario)
+    if own is None:
+        if share is not None:
+            raise UserError(f"a {scenario.kind} stream brings its validation parts: leave --validation out")
+        return scenario
+    wanted = share if share is not None else own or SHARE
+    return ScenarioSpec.model_validate({**scenario.model_dump(), "validation": wanted})

@@ -1,0 +1,172 @@
+"""Searches over real runs: never on a test row, the same each time, resumed, and told of in the final record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from clsuite.cli.main import main
+from clsuite.data.table import ImageTable
+from clsuite.errors import UserError
+from clsuite.records import RunRecord, TuningEntry, read_record
+from clsuite.runner import streams
+from clsuite.runner.execute import execute
+from clsuite.runner.methods import MethodSpec
+from clsuite.runner.plan import RunOptions, RunPlan
+from clsuite.runner.spec import BenchmarkSpec
+from clsuite.scenarios import Scenario
+from clsuite.scenarios.validation import judged_on_validation
+from clsuite.tune.search import Search
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "dataset": {"name": "digits", "train_per_class": 20},
+    "scenario": {"tasks": 5},
+    "training": {"optimizer": {"lr": 0.0005, "head_lr": 0.003}, "precision": "32"},
+    "seeds": [0],
+    "methods": {"mine": {"replay": {"capacity": 10}}},
+}
+
+
+def search(**changes: Any) -> Search:
+    given: dict[str, Any] = {
+        "spec": BenchmarkSpec.model_validate(TINY),
+        "folder": Path(),
+        "name": "mine",
+        "method": MethodSpec.model_validate(TINY["methods"]["mine"]),
+        "space": "capacity=[2, 20], lr=loguniform(1e-5, 1e-2)",
+        "trials": 3,
+        "tasks": 2,
+        "seed": 0,
+        "metric": "final_accuracy_macro",
+        "validation": 0.2,
+        "sampler_seed": 0,
+    }
+    return Search(**{**given, **changes})
+
+
+def do_here(plans: Sequence[RunPlan]) -> list[RunRecord]:
+    return [execute(replace(plan, device="cpu"), lambda event: None) for plan in plans]
+
+
+def run(out: Path, **changes: Any) -> TuningEntry:
+    return search(**changes).run(RunOptions(out=out, device="cpu"), do_here, lambda *_: None)
+
+
+def without_seconds(entry: TuningEntry) -> dict[str, Any]:
+    content = entry.model_dump()
+    return {**content, "trials": [{**trial, "seconds": 0} for trial in content["trials"]]}
+
+
+def poisoned(table: ImageTable) -> ImageTable:
+    """Every test image is noise of another class."""
+    random = np.random.RandomState(1)
+    labels, images = table.labels.copy(), np.array(table.images)
+    labels[table.is_test] = random.permutation(labels[table.is_test])
+    images[table.is_test] = random.randint(0, 256, images[table.is_test].shape)
+    return replace(table, labels=labels, images=images)
+
+
+def test_a_search_never_sees_a_test_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clean = run(tmp_path / "clean")
+    load, plan = streams.load_table, search().final_plans(RunOptions(out=tmp_path), clean)[0]
+    final = do_here([plan])[0]
+    monkeypatch.setattr(streams, "load_table", lambda *given: poisoned(load(*given)))
+    spoilt = run(tmp_path / "spoilt")
+    assert without_seconds(spoilt) == without_seconds(clean)
+    names = [sorted(path.name for path in (tmp_path / place).rglob("*.json")) for place in ("clean", "spoilt")]
+    assert names[0] == names[1]
+    assert len(names[0]) == 3
+    again = do_here(search().final_plans(RunOptions(out=tmp_path / "x"), clean))[0]
+    assert again.counts != final.counts, "the poison would not be seen, so the test would prove nothing"
+
+
+def test_the_stream_of_a_search_has_no_test_rows(scenario: Scenario) -> None:
+    kept = judged_on_validation(scenario.first(2))
+    rows = np.concatenate([part for task in kept.tasks for part in (task.train, task.validation, task.test)])
+    assert not scenario.table.is_test[rows].any()
+    assert set(np.unique(kept.labels[scenario.table.is_test])) == {-1}
+    assert set(np.unique(kept.labels[rows])) == {0, 1, 2, 3}
+    for task, before in zip(kept.tasks, scenario.tasks, strict=False):
+        np.testing.assert_array_equal(task.test, before.validation)
+        assert not set(task.train) & set(task.test)
+        assert task.fingerprint != before.fingerprint
+    bare = replace(scenario, tasks=tuple(replace(task, validation=task.test[:0]) for task in scenario.tasks))
+    with pytest.raises(UserError, match="has no validation images: hold a larger share out"):
+        judged_on_validation(bare)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"space": "capacity=[0]"}, r"none of the 1 trials finished: UserError: a buffer of 0 holds no exemplar"),
+        ({"space": "capacity=['x']"}, "argument 'capacity' of plugin 'replay' is 'x'"),
+        ({"space": "capacity=[5]", "metric": "backward_transfer", "tasks": 1}, "says nothing of 1 tasks"),
+        ({"method": MethodSpec.model_validate({"replay": {"batch_size": [1, 2]}})}, "is a grid: write its values into"),
+    ],
+)
+def test_what_cannot_be_searched(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, **changes)
+
+
+def test_an_option_of_the_command_line_is_not_searched_too(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'epochs' stands in --space and is given as an option too"):
+        search(space="epochs=[1, 2]").run(RunOptions(out=tmp_path, training={"epochs": 1}), do_here, lambda *_: None)
+
+
+def test_the_command_searches_resumes_and_tells_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(yaml.safe_dump(TINY))
+    given = ["tune", "tiny.yaml", "--method", "mine", "--space", "capacity=[2, 20]", "--tasks", "2", "--device", "cpu"]
+    given += ["--limit-tasks", "2", "--validation", "0.2", "--jobs", "2"]
+    assert main(given) == 0
+    shown = capsys.readouterr().out
+    assert "[1] capacity=2: 0." in shown
+    assert "chosen: capacity=20" in shown
+    (path,) = Path("runs/tiny").rglob("seed0-*.json")
+    record = read_record(path)
+    assert (record.method, record.plugins[0].args["capacity"]) == ("mine (tuned)", 20)
+    assert record.key == record.recomputed_key()
+    tuning = record.tuning
+    assert tuning is not None
+    assert (tuning.sampler, tuning.tasks, tuning.validation, tuning.chosen) == ("grid", 2, 0.2, {"capacity": 20})
+    trials = [read_record(trial) for trial in Path("runs/tuning/tiny").rglob("seed0-*.json")]
+    assert tuning.gradient_samples == sum(task.gradient_samples for trial in trials for task in trial.tasks)
+    assert {score.score for score in tuning.trials} == {trial.main_counts.accuracy[-1].mean() for trial in trials}
+    assert all(trial.tuning is None and "tuning" not in trial.model_dump() for trial in trials)
+    before = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("seed*.json")}
+    path.unlink()
+    assert main(given) == 0
+    kept = {path: path.stat().st_mtime_ns for path in Path("runs/tuning").rglob("seed*.json")}
+    assert kept.items() <= before.items()
+    assert without_seconds(read_record(path).tuning or tuning) == without_seconds(tuning)
+    capsys.readouterr()
+    assert main(["show", str(path)]) == 0
+    assert "tuned by grid on the validation parts (0.2 of the training images) of the first 2 tasks" in (
+        capsys.readouterr().out
+    )
+    assert main(["table", "runs"]) == 0
+    assert capsys.readouterr().out.count("mine") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--trials", "0"], "--trials is 0, but must be at least 1"),
+        (["--validation", "1.5"], "--validation is 1.5, but must be a share between 0 and 1"),
+        (["--metric", "accuracy"], "unknown metric 'accuracy'"),
+        (["--method", "repaly"], "unknown plugin 'repaly'. Did you mean 'replay'"),
+    ],
+)
+def test_bad_options_are_one_line(given: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tune", "quickstart", "--method", "replay", "--space", "capacity=[1]", *given]) == 2
+    assert message in capsys.readouterr().err
