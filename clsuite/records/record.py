@@ -219,7 +219,8 @@ class RunRecord(_Model):
         key: sha256 over configuration, plugins, seed and the scenario's fingerprint; see `RunRecord.make_key`.
         within_task: The accuracy within tasks, where the benchmark asks for it; absent from the file where it does not.
         tuning: How hyper-parameters were chosen; absent from the file where nothing was searched.
-        environment: Library versions, processor, precision, threads, git commit; no host names, no paths.
+        environment: Library versions, processor, precision, threads, git commit, hash of the backbone as it was loaded
+            (that of a file is in the configuration); no host names, no paths.
         error: The traceback or reason where the status is not ``done``.
         predictions: Name of the file beside the record that holds the predictions.
     """

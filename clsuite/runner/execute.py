@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from clsuite.backbones.spec import BackboneSpec
+from clsuite.backbones.state_hash import state_sha256
 from clsuite.backbones.vit import forward_flops
 from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
@@ -42,6 +43,7 @@ def execute(plan: RunPlan, report: Report) -> RunRecord:
         stream = build_stream(plan, report)
         environment = describe_environment(stream.device, training.precision, training.threads)
         environment["normalisation"] = _normalisation(stream)
+        environment["backbone_sha256"] = state_sha256(stream.learner.backbone)
         if stream.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(stream.device)
         stream.run()

@@ -1,0 +1,17 @@
+"""The hash of a network's weights as they were loaded, wherever they came from."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import nn
+
+
+def state_sha256(model: nn.Module) -> str:
+    """sha256 over names, kinds, shapes and bytes of everything in the state of a network, by name."""
+    total = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
