@@ -42,6 +42,7 @@ METHODS += [
     "replay+fpf",
     "der+momentum",
     "pet+replay",
+    "linear_probe+mix_cd",
     "lae+replay+fpf",
     "first_session+ranpac",
     "first_session+lda",
