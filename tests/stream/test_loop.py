@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_methods import ALONE, SMALL
 
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner, Step
 from clsuite.plugin import Plugin
-from clsuite.plugin.catalog import catalog, find_plugin, load_class
+from clsuite.plugin.catalog import catalog, load_class
 from clsuite.records import CountsEntry
 from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
 from clsuite_plugins.finetune import Finetune
@@ -21,22 +22,6 @@ from clsuite_plugins.lwf import LwF
 from clsuite_plugins.replay import Replay
 from clsuite_plugins.s_pet import SPet
 
-SMALL: dict[str, dict[str, Any]] = {
-    "aper": {"size": 4},
-    "block_expansion": {"blocks": 1},
-    "ease": {"size": 4},
-    "first_session": {"size": 4},
-    "fpf": {"steps": 5},
-    "lae": {"blocks": "all", "frozen_epochs": 1, "decay": 0.9},
-    "icarl": {"capacity": 18},
-    "kfpf": {"steps": 5, "alpha": 0.5},
-    "ranpac": {"projection": 300},
-    "s_pet": {"size": 2},
-    "slca": {"samples": 16},
-    "saft": {"share": 0.01, "rescore": "task"},
-}
-ALONE = sorted(name for name in catalog() if "clip" not in find_plugin(name)[1].traits.needs)
-"""Registered plugins that a ViT suffices for; those that need CLIP run in tests/learner/test_zero_shot_head.py."""
 METHODS = [*ALONE, "lwf+replay", "replay:herding", "linear_probe+replay", "finetune:carry", "s_pet:own"]
 METHODS += [
     "replay+fpf",

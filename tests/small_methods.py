@@ -1,0 +1,24 @@
+"""Registered plugins and the arguments that make them small enough for tests; a new plugin gets its line here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clsuite.plugin.catalog import catalog, find_plugin
+
+SMALL: dict[str, dict[str, Any]] = {
+    "aper": {"size": 4},
+    "block_expansion": {"blocks": 1},
+    "ease": {"size": 4},
+    "first_session": {"size": 4},
+    "fpf": {"steps": 5},
+    "lae": {"blocks": "all", "frozen_epochs": 1, "decay": 0.9},
+    "icarl": {"capacity": 18},
+    "kfpf": {"steps": 5, "alpha": 0.5},
+    "ranpac": {"projection": 300},
+    "s_pet": {"size": 2},
+    "slca": {"samples": 16},
+    "saft": {"share": 0.01, "rescore": "task"},
+}
+ALONE = sorted(name for name in catalog() if "clip" not in find_plugin(name)[1].traits.needs)
+"""Registered plugins that a ViT suffices for; those that need CLIP run in tests/learner/test_zero_shot_head.py."""
