@@ -16,15 +16,17 @@ SCRIPT = """
 import json, sys
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import PluginInfo, load_class
-answers = []
 for name, target in json.loads(sys.argv[1]):
     try:
         load_class(PluginInfo(name, target, "", None))
-        answers.append("")
+        answer = ""
     except UserError as error:
-        answers.append(str(error))
-print("\\n" + json.dumps(answers))
+        answer = str(error)
+    print("\\nclsuite answers " + json.dumps(answer), flush=True)
 """
+ANSWER = "clsuite answers "
+PATIENCE = 60
+"""Seconds in which some plugins must be imported."""
 
 
 def import_problems(plugins: Sequence[PluginInfo], cache: Path) -> dict[str, str]:
@@ -55,9 +57,25 @@ def _key(plugin: PluginInfo) -> str:
 
 
 def _import_all(plugins: Sequence[PluginInfo]) -> list[str]:
-    targets = json.dumps([(plugin.name, plugin.target) for plugin in plugins])
-    done = subprocess.run([sys.executable, "-c", SCRIPT, targets], capture_output=True, text=True, check=False)
-    if done.returncode:
-        return [f"importing it ends the interpreter (status {done.returncode})"] * len(plugins)
-    answers: list[str] = json.loads(done.stdout.strip().splitlines()[-1])
+    """The problem of each plugin; one that ends or holds up the process takes no other with it."""
+    answers: list[str] = []
+    while len(answers) < len(plugins):
+        found, how_it_ended = _import_some(plugins[len(answers) :])
+        answers += found
+        if len(answers) < len(plugins):
+            answers.append(how_it_ended)
     return answers
+
+
+def _import_some(plugins: Sequence[PluginInfo]) -> tuple[list[str], str]:
+    """The problems of the first plugins, as many as there came answers, and how the process ended."""
+    targets = json.dumps([(plugin.name, plugin.target) for plugin in plugins])
+    command = [sys.executable, "-c", SCRIPT, targets]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+        output, ended = done.stdout, f"importing it ends the interpreter (status {done.returncode})"
+    except subprocess.TimeoutExpired as error:
+        output = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
+        ended = f"importing it takes more than {PATIENCE} s"
+    lines = [line.removeprefix(ANSWER) for line in output.splitlines() if line.startswith(ANSWER)]
+    return [json.loads(line) for line in lines], ended
