@@ -11,13 +11,13 @@ MISTYPED = re.compile(r'Parser key "(?P<key>\w+)": Expected an? (?P<type>.+?)\. 
 CHOICE = re.compile(r"invalid choice: '?(?P<value>[^' ]+)")
 
 
-def explain(message: str, arguments: Sequence[str], commands: Iterable[str], options: Iterable[str]) -> UserError:
+def explain(message: str, path: str, commands: Sequence[str], options: Iterable[str]) -> UserError:
     """Rewrite a complaint.
 
     Args:
         message: What the parser says.
-        arguments: The command line.
-        commands: Names of the commands.
+        path: The commands that were given, each after a space.
+        commands: Names of those that may follow.
         options: Options of the command that was given, such as ``--out``.
     """
     text = " ".join(message.split())
@@ -36,11 +36,7 @@ def explain(message: str, arguments: Sequence[str], commands: Iterable[str], opt
         return did_you_mean("command", found["value"], commands)
     if "required" in text:
         missing = text.rsplit(" ", 1)[1].rsplit(".", 1)[-1]
-        return UserError(
-            f"'{missing}' is missing. Try: clsuite {arguments[0] if arguments else ''} --help".replace("  ", " ")
-        )
+        return UserError(f"'{missing}' is missing. Try: clsuite{path} --help")
     if "was not provided" in text:
-        return UserError(
-            "say what to do: clsuite {bench,list,show,compare,plot,table,tune,pretrain}. Try: clsuite --help"
-        )
+        return UserError(f"say what to do: clsuite{path} {{{','.join(commands)}}}. Try: clsuite{path} --help")
     return UserError(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
@@ -56,9 +56,19 @@ def _parse(words: list[str]) -> Namespace:
     try:
         return parser.parse_args(words)
     except argparse.ArgumentError as error:
-        chosen = commands.get(words[0]) if words else None
-        options = [option for action in chosen._actions for option in action.option_strings] if chosen else []
-        raise explain(error.message, words, COMMANDS, options) from error
+        chosen, path, names = _chosen(words, commands)
+        options = [option for action in chosen._actions for option in action.option_strings] if path else []
+        raise explain(error.message, path, names, options) from error
+
+
+def _chosen(words: list[str], commands: Mapping[str, ArgumentParser]) -> tuple[ArgumentParser, str, list[str]]:
+    """The parser that the first words choose, those words, and the commands that may follow them."""
+    chosen, path, names = ArgumentParser(), "", dict(commands)
+    while words and words[0] in names:
+        chosen, path, words = names[words[0]], f"{path} {words[0]}", words[1:]
+        nested = [action for action in chosen._actions if isinstance(action, argparse._SubParsersAction)]
+        names = dict(nested[0].choices) if nested else {}
+    return chosen, path, list(names)
 
 
 def _parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
@@ -74,8 +84,8 @@ def _parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     for name, command in COMMANDS.items():
         examples = "examples:\n" + "".join(f"  {example}\n" for example in command.examples)
         parsers[name] = _Parser(description=command.summary, epilog=examples, formatter_class=_Formatter)
-        command.add_arguments(parsers[name])
         subcommands.add_subcommand(name, parsers[name], help=command.summary)
+        command.add_arguments(parsers[name])  # afterwards, as it may add commands of its own
     return parser, parsers
 
 

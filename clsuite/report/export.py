@@ -59,8 +59,8 @@ def _markdown(benchmark: str, records: Sequence[RunRecord], names: Sequence[str]
     columns = choose_columns(records, names)
     head = ["method", *_headings(columns), "seeds"]
     lines = [head, ["---", *["--:"] * (len(head) - 1)]]
-    lines += _body(summarise(records), columns, lambda text: _escape(text, MARKDOWN), "**{}**".format)
-    title = _escape(benchmark, MARKDOWN)
+    lines += _body(summarise(records), columns, lambda text: escape_text(text, MARKDOWN), "**{}**".format)
+    title = escape_text(benchmark, MARKDOWN)
     return f"### {title}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -113,12 +113,13 @@ def _body(
     return lines
 
 
-def _escape(text: str, table: Mapping[str, str]) -> str:
+def escape_text(text: str, table: Mapping[str, str]) -> str:
+    """A text on one line, with what means something to the format replaced by the table's words."""
     return "".join(table.get(character, character) for character in " ".join(text.split()))
 
 
 def _latex_text(text: str) -> str:
-    escaped = _escape(text, LATEX)
+    escaped = escape_text(text, LATEX)
     for word, command in LATEX_WORDS.items():
         escaped = escaped.replace(word, command)
     return escaped

@@ -34,7 +34,7 @@ def gather(places: Sequence[Path]) -> Gathered:
     """
     records: dict[Path, RunRecord] = {}
     unfinished, keys = [], set()
-    for path in dict.fromkeys(path for place in places for path in _files(place)):
+    for path in dict.fromkeys(path for place in places for path in record_files(place)):
         record = read_record(path)
         if "judged_on" in record.config and path not in places:
             continue
@@ -50,12 +50,24 @@ def gather(places: Sequence[Path]) -> Gathered:
     return Gathered(records, tuple(unfinished))
 
 
-def _files(place: Path) -> list[Path]:
+def record_files(place: Path) -> list[Path]:
+    """The files that may be records: the place itself, or all below a folder; of a leaderboard those published.
+
+    Raises:
+        UserError: If there is no such place.
+    """
     if place.is_dir():
-        return sorted(path for path in place.rglob("*.json") if not path.name.startswith("."))
+        published = place / "records"
+        inside = published if (place / "rows.json").is_file() and published.is_dir() else place
+        return sorted(path for path in inside.rglob("*.json") if not path.name.startswith(".") and not _beside(path))
     if not place.exists():
         raise UserError(f"'{place}' is neither a record nor a folder of runs")
     return [place]
+
+
+def _beside(path: Path) -> bool:
+    """Whether it is the account of a record's rerun."""
+    return path.name.endswith(".rerun.json")
 
 
 def one_method(place: Path) -> list[RunRecord]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clsuite.cli.commands import bench, compare, list, plot, pretrain, show, table, tune
+from clsuite.cli.commands import bench, compare, leaderboard, list, plot, pretrain, show, table, tune
 from clsuite.cli.commands.base import Command
 
 COMMANDS: dict[str, Command] = {
@@ -14,4 +14,5 @@ COMMANDS: dict[str, Command] = {
     "table": table.COMMAND,
     "tune": tune.COMMAND,
     "pretrain": pretrain.COMMAND,
+    "leaderboard": leaderboard.COMMAND,
 }

@@ -1,0 +1,125 @@
+"""The board as one Markdown page, for people who read it where the code is hosted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from urllib.parse import quote
+
+from clsuite.board.model import Benchmark, Board, Reported, Row
+from clsuite.board.site.addresses import address
+from clsuite.board.site.columns import Column, table_columns
+from clsuite.board.site.text import half_text, number_text, rank_text
+from clsuite.report.export import MARKDOWN, escape_text
+from clsuite.runner.plan import file_name
+
+ROWS_SHOWN = 60
+ABOUT = """\
+Every figure here is made by `clsuite leaderboard build` from the run records in [`records/`](records) and from nothing
+else; `clsuite leaderboard check` makes all of it again and fails where a byte differs or a row was lost.
+
+- **The page**: open [`site/index.html`](site/index.html) in a browser, from a checkout; it needs no server. Rows are
+  sorted and filtered there, and open to the accuracy matrix, the curve, the whole configuration and the command.
+- **The figures** as CSV and JSON: [`data/`](data).
+- **A row again**: `clsuite leaderboard rerun BENCHMARK/METHOD/SEED --data-root DATA` repeats a run from its record
+  and says whether the counts are the same.
+- **A row of your own**: `clsuite bench BENCHMARK --methods METHOD`, then
+  `clsuite leaderboard add runs/BENCHMARK/METHOD` and `clsuite leaderboard build`.
+
+Accuracies are in per cent, mean ± half the 95 % Student-t interval over the seeds; the best of a column is bold, where
+one way is better (↑ higher, ↓ lower). A rank is by final accuracy, with its 95 % interval by a paired bootstrap over
+the seeds: methods whose intervals overlap are tied for all that these seeds can tell.
+"""
+
+
+def readme(board: Board) -> bytes:
+    """Make the page."""
+    lines = ["# Leaderboard", "", ABOUT]
+    if not board.benchmarks:
+        lines += ["Nothing is published yet.", ""]
+    for benchmark in board.benchmarks:
+        lines += [*_benchmark(benchmark), ""]
+    lines += [*_badges(board), "", *_took(board), ""]
+    if board.reported:
+        lines += [*_reported(board.reported), ""]
+    return ("\n".join(lines).rstrip("\n") + "\n").encode("utf-8", "replace")
+
+
+def _text(text: str) -> str:
+    return escape_text(text, MARKDOWN)
+
+
+def _benchmark(benchmark: Benchmark) -> Iterator[str]:
+    columns = [column for column in table_columns(benchmark.metrics) if not column.extra]
+    yield f"## {_text(benchmark.name)}"
+    yield ""
+    title = f"{_text(benchmark.title)}. " if benchmark.title else ""
+    kind, name = _text(benchmark.kind.replace("_", "-")), address(benchmark.name)
+    yield (
+        f"{title}{kind.capitalize()}, {benchmark.tasks} tasks, backbone {_text(benchmark.backbone)}; "
+        f"[page](site/boards/{name}.html), [CSV](data/{name}.csv)"
+    )
+    yield ""
+    yield f"| rank | method | {' | '.join(_heading(column) for column in columns)} | seeds | status |"
+    yield f"| --: | --- | {' | '.join('--:' for _ in columns)} | --: | --- |"
+    for row in benchmark.rows[:ROWS_SHOWN]:
+        yield _line(benchmark, row, columns)
+    if len(benchmark.rows) > ROWS_SHOWN:
+        yield ""
+        yield f"and {len(benchmark.rows) - ROWS_SHOWN} more, on the page and in the CSV."
+
+
+def _heading(column: Column) -> str:
+    return " ".join(part for part in (_text(column.metric.label), column.unit, column.arrow) if part)
+
+
+def _line(benchmark: Benchmark, row: Row, columns: Sequence[Column]) -> str:
+    interval = rank_text(row.rank)
+    rank = f"{row.rank.rank} ({interval})" if interval else str(row.rank.rank)
+    folder = quote(f"records/{benchmark.name}/{file_name(row.method)}", errors="replace")
+    cells = [_figure(row, column) for column in columns]
+    seeds = str(len(row.seeds))
+    return f"| {rank} | [{_text(row.method)}]({folder}) | {' | '.join(cells)} | {seeds} | {row.badge} |"
+
+
+def _figure(row: Row, column: Column) -> str:
+    figure = row.figures.get(column.metric.name)
+    if figure is None:
+        return "-"
+    half = half_text(figure, column.metric.unit)
+    text = number_text(figure.mean, column.metric.unit) + (f" ± {half}" if half else "")
+    return f"**{text}**" if figure.best else text
+
+
+def _badges(board: Board) -> Iterator[str]:
+    yield "## What the status says"
+    yield ""
+    for kind, meaning in board.badges.items():
+        yield f"- {kind}: {meaning.removeprefix(f'{kind}: ')}"
+
+
+def _took(board: Board) -> Iterator[str]:
+    yield "## What the runs took"
+    yield ""
+    yield "| benchmark | runs | machine | hours |"
+    yield "| --- | --: | --- | --: |"
+    for benchmark in board.benchmarks:
+        runs = [run for row in benchmark.rows for run in row.runs]
+        numbers = Counter(run.machine for run in runs)
+        for machine in sorted(numbers):
+            seconds = sum(run.seconds for run in runs if run.machine == machine)
+            yield f"| {_text(benchmark.name)} | {numbers[machine]} | {_text(machine)} | {seconds / 3600:.2f} |"
+
+
+def _reported(reported: Sequence[Reported]) -> Iterator[str]:
+    yield "## Reported by papers, not measured here"
+    yield ""
+    yield "Weights, streams and metrics differ from ours and from each other: these figures have no rank."
+    yield ""
+    yield "| method | stream | figures | weights | protocol | source |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for one in reported:
+        figures = ", ".join(f"{name} {value}" for name, value in one.figures.items())
+        source = f"{one.source} (second hand)" if one.second_hand else one.source
+        cells = (one.method, one.stream, figures, one.weights, one.protocol, source)
+        yield f"| {' | '.join(_text(cell) for cell in cells)} |"

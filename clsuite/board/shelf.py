@@ -1,0 +1,175 @@
+"""The files of the published leaderboard: what is written, what is compared, which rows there must be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+from clsuite.board.build import build_board
+from clsuite.board.model import Board
+from clsuite.board.readme import readme
+from clsuite.board.site import site_files
+from clsuite.board.tables import data_files
+from clsuite.errors import UserError
+from clsuite.records import atomic_path
+
+MADE = ("site", "data")
+"""Folders in which nothing lies but what is made."""
+SHOWN_LINES, WIDTH = 3, 160
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Where the parts of a published leaderboard lie.
+
+    Attributes:
+        folder: The folder of all of it.
+    """
+
+    folder: Path
+
+    @property
+    def records(self) -> Path:
+        """The folder of the records."""
+        return self.folder / "records"
+
+    @property
+    def reported(self) -> Path:
+        """The file of the figures that papers report."""
+        return self.folder / "reported.yaml"
+
+    @property
+    def index(self) -> Path:
+        """The file that names every published row, so that none is lost in silence."""
+        return self.folder / "rows.json"
+
+
+def rows_of(board: Board) -> dict[str, str]:
+    """The key of each published record by its row, ``benchmark/method/seed``."""
+    return {
+        f"{benchmark.name}/{row.method}/{run.seed}": run.key
+        for benchmark in board.benchmarks
+        for row in benchmark.rows
+        for run in row.runs
+    }
+
+
+def read_index(place: Leaderboard) -> dict[str, str]:
+    """The rows that were published.
+
+    Raises:
+        UserError: If the file is not what this module writes.
+    """
+    if not place.index.exists():
+        return {}
+    try:
+        content = json.loads(place.index.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"'{place.index}' cannot be read: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content.values()):
+        raise UserError(f"'{place.index}' does not hold the key of each row: take it back from the history")
+    return content
+
+
+def index_bytes(rows: Mapping[str, str]) -> bytes:
+    """The file of the published rows."""
+    return (json.dumps(dict(sorted(rows.items())), indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+
+
+def lost_rows(place: Leaderboard, board: Board) -> list[str]:
+    """A line for each row that was published and has no record any more."""
+    rows = rows_of(board)
+    return [
+        f"row '{row}' is lost: its record {key[:12]} is not below {place.records.name}/"
+        for row, key in read_index(place).items()
+        if row not in rows
+    ]
+
+
+def published_files(board: Board) -> dict[str, bytes]:
+    """All files that are made from the board, by their path below the leaderboard's folder."""
+    files = {"README.md": readme(board), "rows.json": index_bytes(rows_of(board)), **data_files(board)}
+    files.update((f"site/{name}", content) for name, content in site_files(board).items())
+    return files
+
+
+def build(place: Leaderboard, drop: Iterable[str] = ()) -> tuple[Board, int]:
+    """Make and write everything; returns the board and how many files changed.
+
+    Args:
+        place: The leaderboard.
+        drop: Rows that may be gone.
+
+    Raises:
+        UserError: If a record is not as it should be, or a row is lost that is not in `drop`; nothing is written then.
+    """
+    board = build_board(place.records, place.reported)
+    lost = [line for line in lost_rows(place, board) if not any(line.startswith(f"row '{row}' ") for row in drop)]
+    if lost:
+        raise UserError("\n".join([*lost, "Take the records back, or name the rows that are meant to go with --drop."]))
+    files = published_files(board)
+    changed = 0
+    for name, content in files.items():
+        path = place.folder / name
+        if not path.is_file() or path.read_bytes() != content:
+            changed += 1
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(content)
+    for path in _foreign(place, files):
+        changed += 1
+        path.unlink()
+    return board, changed
+
+
+def _foreign(place: Leaderboard, files: Mapping[str, bytes]) -> list[Path]:
+    """Files in the made folders that nothing makes."""
+    there = (path for name in MADE for path in sorted((place.folder / name).rglob("*")) if not path.is_dir())
+    return [path for path in there if path.relative_to(place.folder).as_posix() not in files]
+
+
+def check(place: Leaderboard) -> list[str]:
+    """Make everything anew in memory; returns a line for whatever is published otherwise, or lost.
+
+    Raises:
+        UserError: If a record is not as it should be.
+    """
+    if not place.folder.is_dir():
+        raise UserError(f"there is no folder '{place.folder}': name the leaderboard's with --folder")
+    board = build_board(place.records, place.reported)
+    files = published_files(board)
+    problems = lost_rows(place, board)
+    for name, content in files.items():
+        path = place.folder / name
+        if not path.is_file():
+            problems.append(f"{name} is missing")
+        elif (there := path.read_bytes()) != content:
+            problems.append("\n".join([f"{name} differs from what the records give:", *_difference(there, content)]))
+    return problems + [f"{path.relative_to(place.folder)}: nothing makes it" for path in _foreign(place, files)]
+
+
+def _difference(there: bytes, made: bytes) -> Iterator[str]:
+    """The first lines that differ, what is published over what the records give, cut around where they part."""
+    old, new = (text.decode("utf-8", "replace").splitlines() for text in (there, made))
+    same = _common(old, new)
+    ends = _common(old[same:][::-1], new[same:][::-1])
+    pairs = list(zip_longest(old[same : len(old) - ends], new[same : len(new) - ends], fillvalue=""))
+    for number, (line, other) in enumerate(pairs[:SHOWN_LINES], same + 1):
+        start = max(0, _common(line, other) - WIDTH // 4)
+        yield f"  line {number}, published: {_cut(line, start)}"
+        yield f"  line {number}, made:      {_cut(other, start)}"
+    if len(pairs) > SHOWN_LINES:
+        yield f"  and {len(pairs) - SHOWN_LINES} lines more"
+
+
+def _common(first: Sequence[str], second: Sequence[str]) -> int:
+    """How many entries are equal at the beginning."""
+    pairs = zip(first, second, strict=False)
+    return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
+
+
+def _cut(line: str, start: int) -> str:
+    text = ("..." if start else "") + line[start : start + WIDTH]
+    return text + ("..." if start + WIDTH < len(line) else "")

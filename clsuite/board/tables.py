@@ -1,0 +1,88 @@
+"""The board as CSV and JSON for other programs: the same bytes on every machine."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from typing import Any
+
+from clsuite.board.model import Benchmark, Board, Row
+from clsuite.board.site.addresses import address
+
+
+def data_files(board: Board) -> dict[str, bytes]:
+    """Of each benchmark a table of its methods and one of its runs, and everything but the matrices as one JSON."""
+    files = {"data/board.json": _json(board)}
+    for benchmark in board.benchmarks:
+        files[f"data/{address(benchmark.name)}.csv"] = _methods(benchmark)
+        files[f"data/{address(benchmark.name)}.seeds.csv"] = _seeds(benchmark)
+    return files
+
+
+def _methods(benchmark: Benchmark) -> bytes:
+    names = [metric.name for metric in benchmark.metrics]
+    head = ["rank", "rank_low", "rank_high", "method", "status", "seeds"]
+    parts = ("", "_low", "_high")
+    lines: list[Sequence[Any]] = [[*head, *(f"{name}{part}" for name in names for part in parts)]]
+    for row in benchmark.rows:
+        figures = [row.figures.get(name) for name in names]
+        cells = [value for one in figures for value in ((one.mean, one.low, one.high) if one else (None,) * 3)]
+        seeds = " ".join(str(seed) for seed in row.seeds)
+        lines.append([row.rank.rank, row.rank.low, row.rank.high, row.method, row.badge, seeds, *cells])
+    return _csv(lines)
+
+
+def _seeds(benchmark: Benchmark) -> bytes:
+    names = [metric.name for metric in benchmark.metrics]
+    lines: list[Sequence[Any]] = [["method", "seed", "status", "machine", "seconds", "record", *names]]
+    for row in benchmark.rows:
+        for index, run in enumerate(row.runs):
+            figures = [one.values[index] if (one := row.figures.get(name)) else None for name in names]
+            lines.append([row.method, run.seed, run.badge, run.machine, run.seconds, run.record, *figures])
+    return _csv(lines)
+
+
+def _csv(lines: Sequence[Sequence[Any]]) -> bytes:
+    out = StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerows([_cell(value) for value in line] for line in lines)
+    return out.getvalue().encode("utf-8", "replace")
+
+
+def _cell(value: Any) -> Any:
+    """A value as it is; a text that a spreadsheet would take for a formula is quoted by an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+def _json(board: Board) -> bytes:
+    """One line per row, so that a change is seen as the change of a line."""
+    lines = [f'{{"schema_version":{board.schema_version},"benchmarks":[']
+    for position, benchmark in enumerate(board.benchmarks):
+        head = benchmark.model_dump(mode="json", exclude={"rows"})
+        lines.append(f'{_dump(head)[:-1]},"rows":[')
+        lines += _joined(_dump(_row(row)) for row in benchmark.rows)
+        lines.append("]}" if position == len(board.benchmarks) - 1 else "]},")
+    lines.append('],"reported":[')
+    lines += _joined(_dump(entry.model_dump(mode="json")) for entry in board.reported)
+    return ("\n".join([*lines, "]}"]) + "\n").encode("utf-8", "replace")
+
+
+def _joined(texts: Iterator[str]) -> list[str]:
+    """Texts with a comma after each but the last."""
+    lines = list(texts)
+    return [f"{line}," for line in lines[:-1]] + lines[-1:]
+
+
+def _row(row: Row) -> dict[str, Any]:
+    """A row without what its records hold: configuration, matrices and environment."""
+    kept = row.model_dump(mode="json", exclude={"config", "runs", "slug"})
+    runs = [
+        run.model_dump(mode="json", include={"key", "seed", "record", "badge", "notes", "rerun"}) for run in row.runs
+    ]
+    return {**kept, "runs": runs}
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,73 @@
+"""``clsuite leaderboard``: publish records and make the leaderboard from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
+
+from clsuite.cli.commands.base import Command
+
+SUMMARIES = {
+    "add": "publish finished records, after checking each",
+    "build": "make the README, the page, the CSV and the JSON from the published records",
+    "check": "make everything again in memory; fail where anything published differs or a row was lost",
+}
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    actions = parser.add_subcommands(dest="action", metavar="{" + ",".join(SUMMARIES) + "}")
+    for name, summary in SUMMARIES.items():
+        action = type(parser)(description=f"{summary[0].upper()}{summary[1:]}.", formatter_class=DefaultHelpFormatter)
+        ARGUMENTS[name](action)
+        action.add_argument("--folder", type=str, default="leaderboard", help="folder of the leaderboard")
+        actions.add_subcommand(name, action, help=summary)
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("records", type=str, nargs="+", help="records, or folders with records anywhere below")
+    add("--data-root", type=str, help="folder of the data that the records' streams are compared with")
+    add("--replace", action="store_true", help="take the place of other runs of the same method and seed")
+    add("--stale", action="store_true", help="publish runs of earlier plugin sources too, marked as stale")
+
+
+def _build_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--drop", type=str, nargs="+", default=[], help="rows (BENCHMARK/METHOD/SEED) that may be gone")
+
+
+def _no_arguments(parser: ArgumentParser) -> None:
+    """Checks have none of their own."""
+
+
+ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
+    "add": _add_arguments,
+    "build": _build_arguments,
+    "check": _no_arguments,
+}
+
+
+def _run(given: Namespace) -> int:
+    from clsuite.cli import leaderboard
+
+    words = given[given.action]
+    folder = Path(words.folder)
+    if given.action == "add":
+        root = Path(words.data_root) if words.data_root else None
+        return leaderboard.add([Path(place) for place in words.records], folder, root, words.replace, words.stale)
+    if given.action == "build":
+        return leaderboard.build(folder, words.drop)
+    return leaderboard.check(folder)
+
+
+COMMAND = Command(
+    "Publish run records and make the leaderboard from them.",
+    (
+        "clsuite leaderboard add runs/quickstart --data-root data",
+        "clsuite leaderboard build && clsuite leaderboard check",
+        "clsuite leaderboard build --drop quickstart/ncm/0",
+    ),
+    _arguments,
+    _run,
+)

@@ -1,0 +1,288 @@
+"""Records are taken in after checks, and nothing is wrong, doubled, stale or gone in silence."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from published_records import edit, make_record, predictions, write_run
+
+from clsuite.board.build import build_board
+from clsuite.board.publish import Outcome, add_records
+from clsuite.board.shelf import Leaderboard, build, check
+from clsuite.cli.main import main
+from clsuite.errors import UserError
+from clsuite.records import read_predictions, read_record, write_predictions
+
+
+def add(runs: Path, board: Path, replace: bool = False, stale: bool = False) -> list[Outcome]:
+    return add_records([runs], Leaderboard(board), replace, stale, lambda record: "")
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Path:
+    """A published leaderboard of two methods and two seeds."""
+    for method, right in (("good", 0.9), ("poor", 0.4)):
+        for seed in (0, 1):
+            write_run(tmp_path / "runs", method, seed, right)
+    assert {one.verdict for one in add(tmp_path / "runs", tmp_path / "board")} == {"added"}
+    build(Leaderboard(tmp_path / "board"))
+    return tmp_path / "board"
+
+
+def one_of(board: Path, method: str) -> Path:
+    return sorted((board / "records" / "tiny" / method).glob("*.json"))[0]
+
+
+def test_what_is_published_is_whole_and_checks(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = read_record(one_of(board, "good"))
+    path = one_of(board, "good").with_name(str(record.predictions))
+    there, made = read_predictions(path), predictions(record.seed, 0.9)
+    assert all((there[name] == made[name]).all() and there[name].dtype == made[name].dtype for name in made)
+    assert main(["leaderboard", "check", "--folder", str(board)]) == 0
+    assert sorted(json.loads((board / "rows.json").read_text())) == [
+        f"tiny/{method}/{seed}" for method in ("good", "poor") for seed in (0, 1)
+    ]
+    readme = (board / "README.md").read_text()
+    assert readme.index("[good]") < readme.index("[poor]")
+    assert "| tiny | 4 | cpu: X | 0.01 |" in readme
+    assert "no row is lost" in capsys.readouterr().out
+
+
+def test_the_same_records_give_the_same_bytes_without_torch_elsewhere(board: Path, tmp_path: Path) -> None:
+    shutil.copytree(board / "records", tmp_path / "other" / "records")
+    code = (
+        "import sys; from clsuite.cli.main import main\n"
+        "assert main(['leaderboard', 'build', '--folder', sys.argv[1]]) == 0\n"
+        "assert main(['leaderboard', 'check', '--folder', sys.argv[1]]) == 0\n"
+        "assert not {'torch', 'avalanche', 'lightning', 'matplotlib'} & {*sys.modules}"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "LC_ALL": "C", "TZ": "Asia/Tokyo"}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "other")], check=True, env=environment)
+    files = {path.relative_to(board): path.read_bytes() for path in board.rglob("*") if path.is_file()}
+    other = tmp_path / "other"
+    assert files == {path.relative_to(other): path.read_bytes() for path in other.rglob("*") if path.is_file()}
+    assert all(content.endswith(b"\n") for path, content in files.items() if path.suffix != ".npz")
+
+
+def test_adding_again_changes_nothing_and_another_run_only_on_request(board: Path, tmp_path: Path) -> None:
+    before = one_of(board, "good").read_bytes()
+    assert {one.verdict for one in add(tmp_path / "runs", board)} == {"known"}
+    assert one_of(board, "good").read_bytes() == before
+    config = make_record("good", 0).config
+    write_run(tmp_path / "new", "good", 0, 0.8, config={**config, "training": {"epochs": 2}})
+    refused = add(tmp_path / "new", board)
+    assert [one.verdict for one in refused] == ["refused"]
+    assert "--replace" in refused[0].reason
+    replaced = add(tmp_path / "new", board, replace=True)
+    assert [one.verdict for one in replaced] == ["replaced"]
+    build(Leaderboard(board))
+    assert check(Leaderboard(board)) == []
+    keys = [read_record(path).key for path in (board / "records" / "tiny" / "good").glob("*.json")]
+    assert len(keys) == 2
+    assert make_record("good", 0).key not in keys
+
+
+def test_a_stale_record_gives_way_and_is_itself_refused(board: Path, tmp_path: Path) -> None:
+    old = make_record("old", 0).plugins[0].model_copy(update={"source": "ab" * 32})
+    path = write_run(tmp_path / "old", "old", 0, plugins=[old])
+    refused = add(path, board)[0]
+    assert refused.verdict == "refused"
+    assert "the source of plugin 'ncm' changed since" in refused.reason
+    assert add(path, board, stale=True)[0].verdict == "added"
+    build(Leaderboard(board))
+    assert "| stale |" in (board / "README.md").read_text()
+    taken = add(write_run(tmp_path / "new", "old", 0), board)[0]
+    assert (taken.verdict, "which is stale: the source of plugin 'ncm' changed since" in taken.reason) == (
+        "replaced", True,
+    )  # fmt: skip
+
+
+def unknown_plugin(content: dict[str, Any]) -> None:
+    content["plugins"][0]["name"] = "nobody_has_this"
+
+
+def rekeyed(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
+    """An edit by somebody who takes care that the key and the place fit."""
+
+    def tamper(path: Path) -> None:
+        edit(path, change)
+        record = read_record(path)
+        record = record.model_copy(update={"key": record.recomputed_key()})
+        edit(path, lambda content: content.update(key=record.key))
+        target = path.with_name(f"{record.key}.json")
+        path.rename(target)
+        path.with_suffix(".npz").rename(target.with_suffix(".npz"))
+
+    return tamper
+
+
+def double(path: Path) -> None:
+    for suffix in (".json", ".npz"):
+        shutil.copy(path.with_suffix(suffix), path.with_name("copy.json").with_suffix(suffix))
+
+
+def other_predictions(path: Path) -> None:
+    write_predictions(path.with_suffix(".npz"), predictions(9, 0.1))
+
+
+TAMPERED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a changed count": (
+        lambda path: edit(path, lambda content: content["counts"]["class_incremental"][3].__setitem__(0, 8)),
+        "counts.class_incremental does not follow from the predictions",
+    ),
+    "other predictions": (other_predictions, "does not follow from the predictions"),
+    "predictions that are gone": (lambda path: path.with_suffix(".npz").unlink(), "predictions cannot be counted"),
+    "a swapped seed": (
+        lambda path: edit(path, lambda content: content.update(seed=5)), "its key does not follow from its content",
+    ),
+    "a seed swapped with care": (
+        rekeyed(lambda content: content.update(seed=1)),
+        "is poor on tiny with seed 1 too",
+    ),
+    "a doubled row": (double, "it is the same run as"),
+    "another version of the stream": (
+        rekeyed(lambda content: content["scenario"].update(fingerprint="other")),
+        "its stream is another one than that of 'tiny/good/",
+    ),
+    "another configuration": (
+        rekeyed(lambda content: content["config"].update(limit_tasks=2)), "its limit_tasks differs from that of",
+    ),
+    "a truncated file": (
+        lambda path: path.write_text(path.read_text()[:-200]), "is not whole JSON",
+    ),
+    "a record in another's place": (
+        lambda path: path.rename(path.with_name("x.json")) and path.with_suffix(".npz").rename(path.with_name("x.npz")),
+        "its place is 'tiny/poor/",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_tampering_is_caught_by_the_check_and_the_build_with_what_and_where(
+    board: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tamper, complaint = TAMPERED[name]
+    path = one_of(board, "poor")
+    if "seed swapped" in name:
+        path = next(p for p in (board / "records/tiny/poor").glob("*.json") if read_record(p).seed == 0)
+    before = (board / "README.md").read_bytes()
+    tamper(path)
+    assert main(["leaderboard", "check", "--folder", str(board)]) == 1
+    said = capsys.readouterr().err
+    assert any(complaint in line and "tiny/poor/" in line for line in said.splitlines()), said
+    assert main(["leaderboard", "build", "--folder", str(board)]) == 2
+    assert complaint in capsys.readouterr().err
+    assert (board / "README.md").read_bytes() == before
+
+
+def test_a_lost_row_is_told_and_goes_only_by_name(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = one_of(board, "poor")
+    row = f"tiny/poor/{read_record(path).seed}"
+    path.unlink()
+    path.with_suffix(".npz").unlink()
+    assert main(["leaderboard", "check", "--folder", str(board)]) == 1
+    assert f"row '{row}' is lost: its record {path.stem[:12]} is not below records/" in capsys.readouterr().err
+    assert main(["leaderboard", "build", "--folder", str(board)]) == 2
+    assert "--drop" in capsys.readouterr().err
+    assert main(["leaderboard", "build", "--folder", str(board), "--drop", row]) == 0
+    assert main(["leaderboard", "check", "--folder", str(board)]) == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["data/tiny.csv", "site/boards/tiny.html", "README.md", "data/board.json", "rows.json"]
+)
+def test_an_edited_or_missing_file_is_told(board: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (board / name).read_text()
+    line = next(number for number, line in enumerate(text.splitlines(), 1) if "poor" in line)
+    (board / name).write_text(text.replace("poor", "best", 1))
+    assert main(["leaderboard", "check", "--folder", str(board)]) == 1
+    said = capsys.readouterr().err
+    assert f"{name} differs from what the records give:\n  line {line}, published:" in said
+    assert "best" in said
+    assert len(max(said.splitlines(), key=len)) < 250
+    (board / name).unlink()
+    assert f"{name} is missing" in check(Leaderboard(board))
+    build(Leaderboard(board))
+    (board / "site" / "extra.html").write_text("x")
+    assert check(Leaderboard(board)) == ["site/extra.html: nothing makes it"]
+    build(Leaderboard(board))
+    assert check(Leaderboard(board)) == []
+
+
+def test_a_record_of_an_unknown_plugin_is_shown_as_stale_with_the_reason(board: Path) -> None:
+    rekeyed(unknown_plugin)(one_of(board, "poor"))
+    build(Leaderboard(board))
+    row = build_board(board / "records", board / "none").benchmarks[0].rows[1]
+    assert row.badge == "stale"
+    assert ["plugin 'nobody_has_this' is unknown to this version"] in [run.notes for run in row.runs]
+
+
+def test_a_foreign_name_is_escaped_in_every_file(tmp_path: Path) -> None:
+    evil = "=<script>alert(1)</script>|`x`"
+    path = write_run(tmp_path / "runs", "plain", 0)
+    edit(path, lambda content: content.update(method=evil))
+    assert [one.verdict for one in add(tmp_path / "runs", tmp_path / "board")] == ["added"]
+    build(Leaderboard(tmp_path / "board"))
+    made = {
+        path: path.read_text() for path in (tmp_path / "board").rglob("*") if path.suffix in (".html", ".md", ".js")
+    }
+    assert not [path for path, text in made.items() if "<script>alert" in text]
+    assert "=&lt;script>alert(1)&lt;/script>\\|\\`x\\`" in (tmp_path / "board" / "README.md").read_text()
+    assert f"\n1,,,'{evil},measured" in (tmp_path / "board" / "data" / "tiny.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"status": "failed"}, "the run is not done but failed"),
+        ({"environment": {"where": "/home/somebody"}}, "it holds a path of a machine: '/home/somebody'"),
+        ({"benchmark": "../elsewhere"}, "its benchmark or method is not a name"),
+    ],
+)
+def test_records_that_may_not_be_published(
+    tmp_path: Path, change: dict[str, Any], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(write_run(tmp_path / "runs", "plain", 0), lambda content: content.update(change))
+    arguments = ["leaderboard", "add", str(tmp_path / "runs"), "--folder", str(tmp_path / "board")]
+    assert main(arguments) == 1
+    assert complaint in capsys.readouterr().err
+    assert not (tmp_path / "board" / "records").exists()
+
+
+def test_streams_are_compared_with_the_data_where_they_are_at_hand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from clsuite.data.datasets import load_table
+    from clsuite.data.spec import DatasetSpec
+    from clsuite.scenarios import ScenarioSpec, build_scenario
+
+    spec = ScenarioSpec.model_validate({"kind": "class_incremental", "tasks": 5})
+    scenario = build_scenario(load_table(DatasetSpec(name="digits"), 32), spec, 0, None)
+    config = {**make_record("a", 0).config, "dataset": {"name": "digits"}, "scenario": spec.model_dump()}
+    known = make_record("a", 0).scenario
+    good = known.model_copy(update={"fingerprint": scenario.fingerprint})
+    write_run(tmp_path / "runs", "good", 0, config=config, scenario=good)
+    write_run(tmp_path / "runs", "other", 0, config=config)
+    absent = {**config, "dataset": {"name": "cifar100"}}
+    write_run(tmp_path / "far", "absent", 0, config=absent)
+    folder = ["--folder", str(tmp_path / "board"), "--data-root", str(tmp_path)]
+    assert main(["leaderboard", "add", str(tmp_path / "runs"), *folder]) == 1
+    said = capsys.readouterr()
+    assert "added: tiny/good/0" in said.out
+    assert "refused: tiny/other/0: its stream is not the one that the data give now (f0 in the record" in said.err
+    assert main(["leaderboard", "add", str(tmp_path / "far"), "--folder", str(tmp_path / "b"), *folder[2:]]) == 0
+    assert "streams of tiny were not compared with the data: no copy of 'cifar100'" in capsys.readouterr().err
+
+
+def test_a_broken_index_is_told(board: Path) -> None:
+    (board / "rows.json").write_text("[]")
+    with pytest.raises(UserError, match="take it back from the history"):
+        check(Leaderboard(board))
