@@ -35,11 +35,9 @@ the seeds: methods whose intervals overlap are tied for all that these seeds can
 def readme(board: Board) -> bytes:
     """Make the page."""
     lines = ["# Leaderboard", "", ABOUT]
-    if not board.benchmarks:
-        lines += ["Nothing is published yet.", ""]
     for benchmark in board.benchmarks:
         lines += [*_benchmark(benchmark), ""]
-    lines += [*_badges(board), "", *_took(board), ""]
+    lines += [*_badges(board), "", *_took(board), ""] if board.benchmarks else ["Nothing is published yet.", ""]
     if board.reported:
         lines += [*_reported(board.reported), ""]
     return ("\n".join(lines).rstrip("\n") + "\n").encode("utf-8", "replace")
