@@ -43,7 +43,10 @@ def make_record(method: str, seed: int, right: float = 0.7, **changes: Any) -> R
     backbone = {"name": "vit", "image_size": 32, "weights": "random", "sha256": None}
     draft = RunRecord(
         key="", benchmark="tiny", method=method, seed=seed, status="done", plugins=[entry],
-        config={"dataset": {"name": "d"}, "scenario": {}, "limit_tasks": None, "backbone": backbone, "training": {"right": right}},
+        config={
+            "dataset": {"name": "d"}, "scenario": {}, "limit_tasks": None, "backbone": backbone,
+            "training": {"right": right},
+        },
         scenario=ScenarioEntry(
             kind="class_incremental", fingerprint=f"f{seed}", task_fingerprints=["1", "2", "3"],
             task_names=["a", "b", "c"], classes=[*"abcdef"],
