@@ -65,7 +65,7 @@ class ClipBackbone(Backbone):
         return features
 
     @property
-    def model(self) -> nn.Module:  # type: ignore[override]
+    def model(self) -> Any:
         """The network of the image tower: timm's where OpenCLIP takes one of timm's, or else OpenCLIP's own."""
         tower: nn.Module = self.clip.visual
         trunk: nn.Module = getattr(tower, "trunk", tower)

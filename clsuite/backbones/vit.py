@@ -1,4 +1,4 @@
-"""Builds backbones: timm ViTs with strictly loaded weights."""
+"""Builds backbones: timm's ViTs and ResNets with strictly loaded weights."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ from typing import Any
 
 import timm
 import torch
+from timm.models import beit, eva, vision_transformer
 from timm.models import load_state_dict as read_state_dict
-from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from timm.models.resnet import ResNet
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from clsuite.backbones.class_token import class_token_features, only_class_token_counts
+from clsuite.backbones.families import is_resnet
 from clsuite.backbones.spec import BUNDLED, BackboneSpec, Weights, bundled_card
 from clsuite.data.transforms import Normalise
 from clsuite.errors import UserError, did_you_mean
+
+FILTERS: dict[type[nn.Module], Any] = {  # what turns published weights of a kind of ViT into timm's, at any image size
+    vision_transformer.VisionTransformer: vision_transformer.checkpoint_filter_fn,
+    eva.Eva: eva.checkpoint_filter_fn,
+    beit.Beit: beit.checkpoint_filter_fn,
+}
+HEADS = ("head.", "head_dist.", "fc.")
 
 
 class Backbone(nn.Module):
@@ -26,19 +36,43 @@ class Backbone(nn.Module):
         normalise: Turns stored images into the input that the network was pre-trained on.
     """
 
-    def __init__(self, model: VisionTransformer, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, model: Any, mean: Sequence[float], std: Sequence[float]) -> None:
         """Wrap a timm model whose head is an identity."""
         super().__init__()
         self.model = model
-        self.width = int(model.num_features)
+        self.width = int(model.head_hidden_size)
         self.normalise = Normalise(mean, std)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalised images ``[B, 3, H, W]`` to features ``[B, width]``."""
+        """Map normalised images ``[B, 3, H, W]`` to features ``[B, width]``.
+
+        Raises:
+            UserError: If a batch of one image leaves batch normalisation nothing to normalise by.
+        """
         if only_class_token_counts(self.model):
             return class_token_features(self.model, images)
-        features: Tensor = self.model.forward_head(self.model.forward_features(images), pre_logits=True)
+        try:
+            features: Tensor = self.model.forward_head(self.model.forward_features(images), pre_logits=True)
+        except ValueError as error:
+            if "more than 1 value per channel" in str(error):
+                raise UserError(
+                    "a batch of one image cannot be trained on: at this backbone.image_size a layer of the ResNet has "
+                    "one pixel and batch normalisation needs two; take a training.batch_size that leaves no rest of one"
+                ) from error
+            raise
         return features
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Set the mode; running statistics of frozen layers stay as they are in any mode."""
+        super().train(mode)
+        self.hold_statistics()
+        return self
+
+    def hold_statistics(self) -> None:
+        """Put batch normalisations whose weights are frozen in eval mode, and the others in the backbone's."""
+        for module in self.modules():
+            if isinstance(module, _BatchNorm):
+                module.training = self.training and any(value.requires_grad for value in module.parameters())
 
 
 def build_backbone(spec: BackboneSpec, weights: Weights) -> Backbone:
@@ -52,7 +86,7 @@ def build_backbone(spec: BackboneSpec, weights: Weights) -> Backbone:
     return Backbone(model, config["mean"], config["std"])
 
 
-def build_model(spec: BackboneSpec, weights: Weights, num_classes: int) -> VisionTransformer:
+def build_model(spec: BackboneSpec, weights: Weights, num_classes: int) -> Any:
     """Build the bare timm model; `num_classes` other than 0 keeps the pre-trained head.
 
     Raises:
@@ -64,27 +98,41 @@ def build_model(spec: BackboneSpec, weights: Weights, num_classes: int) -> Visio
     return model
 
 
-def _create(spec: BackboneSpec, num_classes: int, pretrained: bool) -> VisionTransformer:
+def _create(spec: BackboneSpec, num_classes: int, pretrained: bool) -> Any:
     name, arguments = _architecture(spec)
+    if not is_resnet(name):
+        arguments = {"img_size": spec.image_size, **arguments}
     try:
-        model = timm.create_model(
-            name, pretrained=pretrained, img_size=spec.image_size, num_classes=num_classes, **arguments
-        )
+        model = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **arguments)
     except RuntimeError as error:
         if "Unknown model" in str(error) or "Invalid pretrained tag" in str(error):
             known = [BUNDLED, *timm.list_models(), *timm.list_models(pretrained=True)]
             raise did_you_mean("backbone", spec.name, known) from error
         raise UserError(f"backbone '{spec.name}': {error}") from error
-    except (AssertionError, TypeError, OSError) as error:
+    except (AssertionError, TypeError, ValueError, OSError) as error:
         raise UserError(f"cannot build backbone '{spec.name}' at {spec.image_size} px: {_first_line(error)}") from error
-    if not isinstance(model, VisionTransformer):
-        raise UserError(f"backbone '{spec.name}' is a {type(model).__name__}, not a ViT")
-    if spec.image_size % model.patch_embed.patch_size[0]:
-        patch = model.patch_embed.patch_size[0]
+    _check(model, spec)
+    return model
+
+
+def _check(model: Any, spec: BackboneSpec) -> None:
+    """Check that a model is of a kind whose features are known and that it takes the image size.
+
+    Raises:
+        UserError: If not.
+    """
+    if isinstance(model, ResNet):
+        return
+    kinds: Any = tuple(FILTERS)
+    if not isinstance(model, kinds):
+        raise UserError(f"backbone '{spec.name}' is a {type(model).__name__}, not a ViT and not a plain ResNet")
+    if not all(isinstance(getattr(model, name, None), nn.Module) for name in ("patch_embed", "blocks")):
+        raise UserError(f"backbone '{spec.name}' is a {type(model).__name__} without patches or blocks")
+    patch = model.patch_embed.patch_size[0]
+    if spec.image_size % patch:
         raise UserError(
             f"backbone.image_size {spec.image_size} is not a multiple of the patch size {patch} of '{spec.name}'"
         )
-    return model
 
 
 def _architecture(spec: BackboneSpec) -> tuple[str, dict[str, Any]]:
@@ -93,13 +141,15 @@ def _architecture(spec: BackboneSpec) -> tuple[str, dict[str, Any]]:
     return spec.name, {}
 
 
-def _load(model: VisionTransformer, spec: BackboneSpec, weights: Weights, keep_head: bool) -> None:
+def _load(model: nn.Module, spec: BackboneSpec, weights: Weights, keep_head: bool) -> None:
+    convert = next((convert for kind, convert in FILTERS.items() if isinstance(model, kind)), None)
     try:
-        state = checkpoint_filter_fn(read_state_dict(str(weights.path), weights_only=True), model)
+        state = read_state_dict(str(weights.path), weights_only=True)
+        state = state if convert is None else convert(state, model)
     except Exception as error:  # the file can be anything: whatever its reader raises means the same
         raise UserError(f"cannot read the weights '{weights.path}': {_first_line(error)}") from error
     if not keep_head:
-        state = {name: value for name, value in state.items() if not name.startswith(("head.", "head_dist."))}
+        state = {name: value for name, value in state.items() if not name.startswith(HEADS)}
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:

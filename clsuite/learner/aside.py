@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from clsuite.learner.learner import Learner
 
 
+def normalisations_of(model: nn.Module, names: Collection[str]) -> dict[str, _BatchNorm]:
+    """The batch normalisations, by name, that own any of the named parameters of a model."""
+    owners = {name.rpartition(".")[0] for name in names}
+    return {name: part for name, part in model.named_modules() if name in owners and isinstance(part, _BatchNorm)}
+
+
 class SetAside:
-    """Keeps copies of parameters from a task's end until the next task."""
+    """Keeps copies of parameters from a task's end until the next task.
+
+    Of a batch normalisation it keeps the running statistics too, as they may change with its parameters.
+    """
 
     def __init__(self) -> None:
         """Keep nothing yet."""
@@ -21,14 +31,17 @@ class SetAside:
     def replace(self, learner: Learner, values: Mapping[str, Tensor]) -> None:
         """Give named parameters other values and keep those that they had."""
         parameters = dict(learner.named_parameters())
-        self._kept = {name: parameters[name].detach().clone() for name in values}
+        kept: dict[str, Tensor] = {name: parameters[name] for name in values}
+        for name, part in normalisations_of(learner, values.keys()).items():
+            kept |= {f"{name}.{key}": value for key, value in part.named_buffers()}
+        self._kept = {name: value.detach().clone() for name, value in kept.items()}
         for name, value in values.items():
             parameters[name].copy_(value)
 
     @torch.no_grad()
     def take_back(self, learner: Learner) -> None:
         """Give the parameters back what they had."""
-        parameters = dict(learner.named_parameters())
+        present = {**dict(learner.named_parameters()), **dict(learner.named_buffers())}
         for name, value in self._kept.items():
-            parameters[name].copy_(value)
+            present[name].copy_(value)
         self._kept = {}

@@ -95,6 +95,7 @@ class Learner(L.LightningModule):
             self.requires_grad_(False)
         for plugin in self.plugins:
             plugin.on_task_start(self, task)
+        self.backbone.hold_statistics()
 
     def end_task(self, task: Task) -> None:
         """Let the plugins end the task."""

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from clsuite.data.buffer import ExemplarBuffer
 from clsuite.errors import did_you_mean
+from clsuite.learner.aside import normalisations_of
 from clsuite.learner.learner import Learner, Step
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
@@ -23,8 +24,8 @@ def select_parameters(learner: Learner, kinds: str) -> dict[str, nn.Parameter]:
 
     Args:
         learner: The learner.
-        kinds: Joined by ``+``: ``norm`` (normalisation layers), ``head``, ``bias``, ``patch_embed`` (the first layer)
-            or ``all``.
+        kinds: Joined by ``+``: ``norm`` (normalisation layers), ``head``, ``bias``, ``patch_embed`` (the first layer;
+            of a ResNet its first convolution) or ``all``.
 
     Raises:
         UserError: If a kind is unknown.
@@ -47,8 +48,17 @@ def _names_of(learner: Learner, kind: str) -> list[str]:
     if kind == "bias":
         return [name for name in names if name.endswith(".bias")]
     if kind == "patch_embed":
-        return [name for name in names if ".patch_embed." in name]
+        patches = [name for name in names if ".patch_embed." in name]
+        return patches or _first_convolution(learner)
     return names
+
+
+def _first_convolution(learner: Learner) -> list[str]:
+    """Names of the parameters of the layer that a ResNet, or a tower of OpenCLIP's own, sees the image with."""
+    for module, value in learner.named_modules():
+        if isinstance(value, nn.Conv2d):
+            return [f"{module}.{name}" for name, _ in value.named_parameters()]
+    return []
 
 
 def tune_on_exemplars(
@@ -65,7 +75,8 @@ def tune_on_exemplars(
 ) -> None:
     """Take some SGD steps on exemplars; only the given parameters move.
 
-    All other modules are in eval mode, so that their running statistics stay as they are.
+    All other modules are in eval mode, so that their running statistics stay as they are; batch normalisations that
+    own any of the parameters normalise by the exemplars and go on averaging.
 
     Args:
         learner: The learner.
@@ -85,6 +96,8 @@ def tune_on_exemplars(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     was_training = learner.training
     learner.eval()
+    for normalisation in normalisations_of(learner, parameters.keys()).values():
+        normalisation.train()
     kept = [value.grad for value in values]
     for _ in range(steps):
         chosen = buffer.draw(batch_size, generator)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clsuite.backbones.clip_spec import EXAMPLE, is_clip
+from clsuite.backbones.families import is_resnet
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
@@ -18,11 +19,16 @@ LABEL_BYTES = 8
 
 
 def check_needs(plugins: Sequence[Named], backbone: BackboneSpec, training: TrainingSpec) -> None:
-    """Check that the backbone has the text tower that plugins or training need.
+    """Check that the backbone has the blocks that plugins need, and the text tower that plugins or training need.
 
     Raises:
         UserError: If it has not, or the text tower would be trained without taking part.
     """
+    for name, source in plugins:
+        if "vit" in source.traits.needs and is_resnet(backbone.name):
+            raise UserError(
+                f"plugin '{name}' needs a ViT: backbone '{backbone.name}' is a ResNet and has no transformer blocks"
+            )
     wanting = [f"plugin '{name}'" for name, source in plugins if "clip" in source.traits.needs]
     wanting += ["training.head: zero_shot"] if training.head == "zero_shot" else []
     wanting += [f"training.tune: {training.tune}"] if training.tune != "image" else []

@@ -66,7 +66,8 @@ def test_flops_of_a_known_layer_count() -> None:
     [
         ("vit_tiny_patch16_223", 224, "unknown backbone 'vit_tiny_patch16_223'. Did you mean 'vit_tiny_patch16_224"),
         ("vit_tiny_patch16_224.augreg_in21k_ft_in2k", 224, "Did you mean 'vit_tiny_patch16_224.augreg_in21k_ft_in1k'"),
-        ("resnet18", 224, "not a ViT|cannot build"),
+        ("convnext_atto", 224, "is a ConvNeXt, not a ViT|cannot build"),
+        ("resnet50_clip", 224, "is a ByobNet, not a ViT and not a plain ResNet"),
         ("vit_tiny_patch16_224", 100, "not a multiple of the patch size 16|cannot build"),
     ],
 )

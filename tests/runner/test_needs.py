@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from clsuite.backbones.spec import BackboneSpec, Weights
+from clsuite.backbones.vit import build_backbone, forward_flops
 from clsuite.errors import UserError
+from clsuite.runner.execute import execute
 from clsuite.runner.plan import RunOptions, RunPlan, make_plan
 from clsuite.runner.spec import BenchmarkSpec
 
 NANO = {"name": "open_clip:clip_nano", "weights": "random"}
+RESNET = {"name": "test_resnet", "weights": "random"}
 
 
 def plans(tmp_path: Path, method: Any, **sections: Any) -> list[RunPlan]:
@@ -27,6 +32,9 @@ def plans(tmp_path: Path, method: Any, **sections: Any) -> list[RunPlan]:
         ("finetune", {"training": {"head": "zero_shot"}}, "training.head: zero_shot needs CLIP"),
         ("finetune", {"training": {"tune": "text"}}, "training.tune: text needs CLIP"),
         ("finetune", {"backbone": NANO, "training": {"tune": "both"}}, "needs training.head: zero_shot"),
+        ("pet", {"backbone": RESNET}, "plugin 'pet' needs a ViT: backbone 'test_resnet' is a ResNet"),
+        ("lae", {"backbone": {"name": "open_clip:RN50", "weights": "random"}}, "plugin 'lae' needs a ViT"),
+        ("hft", {"backbone": {"name": "resnet18.a1_in1k"}}, "plugin 'hft' needs a ViT"),
         ("zero_shot+replay", {"backbone": NANO}, "'zero_shot' takes no gradient steps"),
     ],
 )
@@ -43,3 +51,19 @@ def test_templates_are_in_the_record_and_its_key(tmp_path: Path) -> None:
     assert named.config["backbone"]["templates"] == ['a photo of the number: "{}".']
     assert default.key != named.key
     assert "templates" not in plans(tmp_path, "finetune")[0].pending.config["backbone"]
+
+
+def test_a_record_counts_parameters_and_operations_of_a_resnet(tmp_path: Path) -> None:
+    small = {"name": "digits", "train_per_class": 8, "test_per_class": 4}
+    plan = plans(tmp_path, "finetune", backbone=RESNET, dataset=small, training={"precision": "32"})[0]
+    record = execute(dataclasses.replace(plan, save_model=True), lambda event: None)
+    assert record.status == "done", record.error
+    backbone = build_backbone(BackboneSpec(name="test_resnet", image_size=32), Weights("random"))
+    own = sum(value.numel() for value in backbone.parameters())
+    head = 10 * (backbone.width + 1)
+    assert record.cost is not None
+    assert record.cost.total_parameters == record.cost.trainable_parameters == own + head
+    assert record.cost.forward_flops_per_image == forward_flops(backbone, 32) > 0
+    samples = sum(task.gradient_samples for task in record.tasks)
+    assert record.cost.training_flops == 3 * record.cost.forward_flops_per_image * samples
+    assert record.environment["normalisation"]["mean"] == [0.5, 0.5, 0.5]
