@@ -9,9 +9,12 @@ from clsuite.plugin.catalog import catalog, find_plugin
 SMALL: dict[str, dict[str, Any]] = {
     "aper": {"size": 4},
     "block_expansion": {"blocks": 1},
+    "coda_prompt": {"components": 9, "length": 2, "blocks": "all"},
+    "dual_prompt": {"general_length": 2, "expert_length": 2, "general_blocks": "0", "expert_blocks": "1"},
     "ease": {"size": 4},
     "first_session": {"size": 4},
     "fpf": {"steps": 5},
+    "l2p": {"size": 2, "pool": 4, "top_k": 2},
     "lae": {"blocks": "all", "frozen_epochs": 1, "decay": 0.9},
     "icarl": {"capacity": 18},
     "kfpf": {"steps": 5, "alpha": 0.5},

@@ -165,6 +165,8 @@ class Learner(L.LightningModule):
         """Features ``[B, width]`` of a transformed batch, looked up where the batch carries no images."""
         if batch.images is None:
             return self.store.lookup(batch.rows)
+        for plugin in self.plugins:
+            plugin.before_encoding(self, batch)
         features: Tensor = self.backbone(batch.images)
         return features
 

@@ -68,7 +68,10 @@ class OptimizerPolicy:
         if spec.name == "sgd":
             return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
         kind = torch.optim.Adam if spec.name == "adam" else torch.optim.AdamW
-        return kind(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
+        optimizer = kind(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
+        if self._options.gradient_clip is not None:  # Lightning then clips true gradients also in mixed precision
+            optimizer._step_supports_amp_scaling = False
+        return optimizer
 
     def _carry(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         names: dict[torch.Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}

@@ -11,7 +11,7 @@ from clsuite.peft.base import PET
 from clsuite.peft.build import PET_KINDS, PetKind, build_pet
 from clsuite.peft.ia3 import IA3
 from clsuite.peft.lora import LoRA
-from clsuite.peft.prefix import Prefix
+from clsuite.peft.prefix import GivenPrefix, Prefix
 from clsuite.peft.prompt import Prompt
 from clsuite.peft.sites import choose_blocks, transformer_blocks
 
@@ -20,6 +20,7 @@ __all__ = [
     "PET",
     "PET_KINDS",
     "Adapter",
+    "GivenPrefix",
     "LoRA",
     "PetKind",
     "Prefix",

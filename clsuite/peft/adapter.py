@@ -10,27 +10,41 @@ import torch
 from torch import Tensor, nn
 
 from clsuite.peft.base import PET
+from clsuite.peft.route import Route
 from clsuite.peft.sites import transformer_blocks
 
 
 class Bottleneck(nn.Module):
-    """``scale * (up(GELU(down(x))))`` with the up-projection zero at the start."""
+    """``scale * (up(GELU(down(x))))`` with the up-projection zero at the start.
 
-    def __init__(self, width: int, bottleneck: int, generator: torch.Generator) -> None:
+    Entries lie side by side in the bottleneck, each with a scale and an upper bias of its own.
+    """
+
+    def __init__(self, width: int, bottleneck: int, generator: torch.Generator, entries: int = 1) -> None:
         """Make the two projections and the learnable scale (1)."""
         super().__init__()
-        self.down, self.up = nn.Linear(width, bottleneck), nn.Linear(bottleneck, width)
+        self.down, self.up = nn.Linear(width, bottleneck * entries), nn.Linear(bottleneck * entries, width)
+        if entries > 1:
+            self.up.bias = nn.Parameter(torch.empty(entries, width))
         bound = 1 / math.sqrt(width)
         with torch.no_grad():
             self.down.weight.uniform_(-bound, bound, generator=generator)
             for zero in (self.down.bias, self.up.weight, self.up.bias):
                 zero.zero_()
-        self.scale = nn.Parameter(torch.ones(()))
+        self.scale = nn.Parameter(torch.ones(()) if entries == 1 else torch.ones(entries))
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, route: Route | None = None) -> Tensor:
         """Map ``[..., width]`` to ``[..., width]``."""
-        added: Tensor = self.scale * self.up(nn.functional.gelu(self.down(inputs)))
-        return added
+        hidden = nn.functional.gelu(self.down(inputs))
+        if self.scale.dim() == 0:
+            added: Tensor = self.scale * self.up(hidden)
+            return added
+        scale = self.scale if route is None else self.scale * route.weights()  # [entries] or [B, entries]
+        size = hidden.shape[-1] // scale.shape[-1]
+        gate, bias = scale.repeat_interleave(size, dim=-1), scale @ self.up.bias
+        if route is not None:
+            gate, bias = gate[:, None], bias[:, None]
+        return nn.functional.linear(hidden * gate.to(hidden.dtype), self.up.weight) + bias
 
 
 class Adapter(PET):
@@ -49,6 +63,7 @@ class Adapter(PET):
         *,
         place: Literal["attn", "mlp"] = "attn",
         parallel: bool = True,
+        entries: int = 1,
     ) -> None:
         """Make the bottlenecks for a network.
 
@@ -59,12 +74,13 @@ class Adapter(PET):
             generator: Source of the first values.
             place: The sub-block that it belongs to.
             parallel: Takes the sub-block's input (True) or its output.
+            entries: Bottlenecks to route samples to.
         """
         super().__init__()
         self._blocks, self._place, self._parallel = tuple(blocks), place, parallel
         found = transformer_blocks(model)
         self.parts = nn.ModuleDict(
-            {str(n): Bottleneck(found[n].attn.qkv.in_features, bottleneck, generator) for n in self._blocks}
+            {str(n): Bottleneck(found[n].attn.qkv.in_features, bottleneck, generator, entries) for n in self._blocks}
         )
 
     def attach(self, model: nn.Module) -> None:
@@ -78,7 +94,7 @@ class Adapter(PET):
         def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             if not self.enabled:
                 return None
-            added: Tensor = part(inputs[0] if self._parallel else output)
+            added: Tensor = part(inputs[0] if self._parallel else output, self.route)
             return output + added
 
         return add

@@ -11,18 +11,23 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from clsuite.peft.route import Route
+
 
 class PET(nn.Module):
     """A parameter-efficient module over several blocks of a network, attached by hooks.
 
     Attributes:
         enabled: Whether an attached module acts.
+        route: In a module of several entries, which of them act on which sample of the batch that passes; None lets
+            all act on every sample.
     """
 
     def __init__(self) -> None:
         """Attached to nothing, enabled."""
         super().__init__()
         self.enabled = True
+        self.route: Route | None = None
         self._handles: list[Any] = []
 
     def attach(self, model: nn.Module) -> None:
@@ -34,6 +39,10 @@ class PET(nn.Module):
         for handle in self._handles:
             handle.remove()
         self._handles = []
+
+    def release(self) -> None:
+        """Forget what was given for one pass."""
+        self.route = None
 
     @contextmanager
     def switched(self, enabled: bool) -> Iterator[None]:

@@ -31,6 +31,7 @@ def build_pet(
     alpha: float | None = None,
     learn_scale: bool = False,
     place: Literal["attn", "mlp"] = "attn",
+    entries: int = 1,
 ) -> PET:
     """Build a module for a network and leave the network as it is.
 
@@ -44,6 +45,7 @@ def build_pet(
         alpha: Of LoRA.
         learn_scale: Of LoRA: a learnable factor for each projection.
         place: Of an adapter: the sub-block that it is parallel to.
+        entries: How many of that size to make, side by side; `PET.route` says which act on which sample.
 
     Raises:
         UserError: If the kind is unknown, or the sizes or blocks do not fit the network.
@@ -54,11 +56,13 @@ def build_pet(
         raise UserError(f"{kind}: size is {size}, but must be at least 1")
     numbers = choose_blocks(transformer_blocks(model), blocks)
     if kind == "lora":
-        return LoRA(model, numbers, size, generator, alpha=alpha, targets=targets, learn_scale=learn_scale)
+        return LoRA(
+            model, numbers, size, generator, alpha=alpha, targets=targets, learn_scale=learn_scale, entries=entries
+        )
     if kind == "adapter":
-        return Adapter(model, numbers, size, generator, place=place)
+        return Adapter(model, numbers, size, generator, place=place, entries=entries)
     if kind == "prefix":
-        return Prefix(model, numbers, size, generator)
+        return Prefix(model, numbers, size, generator, entries=entries)
     if kind == "ia3":
-        return IA3(model, numbers)
-    return Prompt(model, numbers, size, generator)
+        return IA3(model, numbers, entries)
+    return Prompt(model, numbers, size, generator, entries)

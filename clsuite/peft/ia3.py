@@ -10,21 +10,34 @@ from torch import Tensor, nn
 
 from clsuite.errors import UserError
 from clsuite.peft.base import PET
+from clsuite.peft.route import Route
 from clsuite.peft.sites import transformer_blocks
+from clsuite.peft.views import projection_biases, projection_weights
 
 
 class Scales(nn.Module):
-    """Factors of one block's keys and values ``[width]`` and of its hidden layer ``[hidden]``, all 1 at the start."""
+    """Factors of a block's keys and values ``[entries, width]`` and hidden layer ``[entries, hidden]``, 1 at first."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, entries: int) -> None:
         """Make the factors."""
         super().__init__()
-        self.keys, self.values = nn.Parameter(torch.ones(width)), nn.Parameter(torch.ones(width))
-        self.hidden = nn.Parameter(torch.ones(hidden))
+        self.keys, self.values = nn.Parameter(torch.ones(entries, width)), nn.Parameter(torch.ones(entries, width))
+        self.hidden = nn.Parameter(torch.ones(entries, hidden))
 
-    def of_fused(self) -> Tensor:
-        """Factors ``[3 * width]`` of the output of a fused qkv projection; those of the queries are 1."""
-        return torch.cat([torch.ones_like(self.keys), self.keys, self.values])
+    def of_fused(self, route: Route | None = None) -> Tensor:
+        """Factors ``[3 * width]``, or ``[B, 1, 3 * width]``, of what a fused qkv projection says; queries have 1."""
+        return _together(torch.cat([torch.ones_like(self.keys), self.keys, self.values], dim=1), route)
+
+    def of_hidden(self, route: Route | None = None) -> Tensor:
+        """Factors ``[hidden]``, or ``[B, 1, hidden]``, of the hidden layer."""
+        return _together(self.hidden, route)
+
+
+def _together(factors: Tensor, route: Route | None) -> Tensor:
+    """What entries ``[entries, width]`` do together: 1 and the sum of what each adds to 1."""
+    if route is None:
+        return factors[0] if len(factors) == 1 else 1 + (factors - 1).sum(dim=0)
+    return (1 + route.weights() @ (factors - 1))[:, None]
 
 
 class IA3(PET):
@@ -35,18 +48,22 @@ class IA3(PET):
     A linear layer stands before or behind each factor, so that all of them can be merged into the weights.
     """
 
-    def __init__(self, model: nn.Module, blocks: Sequence[int]) -> None:
+    def __init__(self, model: nn.Module, blocks: Sequence[int], entries: int = 1) -> None:
         """Make the factors for a network.
 
         Args:
             model: The network; it is not changed.
             blocks: Numbers of the blocks.
+            entries: Sets of factors to route samples to.
         """
         super().__init__()
         self._blocks = tuple(blocks)
         found = transformer_blocks(model)
         self.parts = nn.ModuleDict(
-            {str(n): Scales(found[n].attn.qkv.out_features // 3, found[n].mlp.fc2.in_features) for n in self._blocks}
+            {
+                str(n): Scales(found[n].attn.qkv.out_features // 3, found[n].mlp.fc2.in_features, entries)
+                for n in self._blocks
+            }
         )
 
     def attach(self, model: nn.Module) -> None:
@@ -64,13 +81,13 @@ class IA3(PET):
 
     def _scale_fused(self, part: Scales) -> Any:
         def scale(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            return output * part.of_fused().to(output.dtype) if self.enabled else None
+            return output * part.of_fused(self.route).to(output.dtype) if self.enabled else None
 
         return scale
 
     def _scale_hidden(self, part: Scales) -> Any:
         def scale(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-            return (inputs[0] * part.hidden.to(inputs[0].dtype), *inputs[1:]) if self.enabled else None
+            return (inputs[0] * part.of_hidden(self.route).to(inputs[0].dtype), *inputs[1:]) if self.enabled else None
 
         return scale
 
@@ -82,12 +99,14 @@ class IA3(PET):
             UserError: If it would divide by zero.
         """
         found = transformer_blocks(model)
-        if sign < 0 and any(not parameter.all() for parameter in self.parameters()):
+        factors = {number: (self._part(number).of_fused(), self._part(number).of_hidden()) for number in self._blocks}
+        if sign < 0 and not all(factor.all() for pair in factors.values() for factor in pair):
             raise UserError("ia3: a factor is zero, so that what was merged cannot be taken out of the weights again")
-        for number in self._blocks:
-            part, block = self._part(number), found[number]
-            fused, hidden = part.of_fused() ** sign, part.hidden**sign
-            block.attn.qkv.weight.mul_(fused[:, None])
-            if block.attn.qkv.bias is not None:
-                block.attn.qkv.bias.mul_(fused)
+        for number, pair in factors.items():
+            block, (fused, hidden) = found[number], (factor**sign for factor in pair)
+            weights, biases = projection_weights(block.attn), projection_biases(block.attn)
+            for factor, weight, bias in zip(fused.chunk(3), weights, biases, strict=True):
+                weight.mul_(factor[:, None])
+                if bias is not None:
+                    bias.mul_(factor)
             block.mlp.fc2.weight.mul_(hidden)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from clsuite.errors import UserError, did_you_mean
 from clsuite.peft.base import PET
+from clsuite.peft.route import Route
 from clsuite.peft.sites import transformer_blocks
 from clsuite.peft.views import projection_weights
 
@@ -32,9 +33,10 @@ class LowRank(nn.Module):
         self.factor = scale
         self.scale = nn.Parameter(torch.ones(())) if learn_scale else None
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, route: Route | None = None) -> Tensor:
         """Map ``[..., inputs]`` to ``[..., outputs]``."""
-        added = self.factor * nn.functional.linear(nn.functional.linear(inputs, self.down), self.up)
+        hidden = nn.functional.linear(inputs, self.down)
+        added = self.factor * nn.functional.linear(hidden if route is None else route.gate(hidden), self.up)
         return added if self.scale is None else self.scale * added
 
     def delta(self) -> Tensor:
@@ -61,6 +63,7 @@ class LoRA(PET):
         targets: str = "q+v",
         rank_stabilised: bool = False,
         learn_scale: bool = False,
+        entries: int = 1,
     ) -> None:
         """Make the factors for a network.
 
@@ -73,6 +76,7 @@ class LoRA(PET):
             targets: Of ``q``, ``k``, ``v``, ``proj``, ``fc1`` and ``fc2``, joined by ``+``.
             rank_stabilised: Divide by the root of the rank (Kalajdzievski 2023) in place of the rank.
             learn_scale: A learnable factor for each projection, starting at 1 (LAE).
+            entries: Matrices of that rank to route samples to.
 
         Raises:
             UserError: If a target is unknown or the rank exceeds the width.
@@ -89,7 +93,7 @@ class LoRA(PET):
                     raise UserError(
                         f"LoRA: rank is {rank}, but must be between 1 and {min(inputs, outputs)}, the width"
                     )
-                part = LowRank(inputs, outputs, rank, factor, learn_scale, generator)
+                part = LowRank(inputs, outputs, rank * entries, factor, learn_scale, generator)
                 self.parts[f"{number}_{target}"] = part
 
     def attach(self, model: nn.Module) -> None:
@@ -111,7 +115,7 @@ class LoRA(PET):
 
     def _hook(self, part: LowRank) -> Any:
         def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            return output + part(inputs[0]) if self.enabled else None
+            return output + part(inputs[0], self.route) if self.enabled else None
 
         return add
 
@@ -121,7 +125,7 @@ class LoRA(PET):
                 return None
             pieces = list(output.chunk(3, dim=-1))
             for target, part in parts.items():
-                pieces[SLICES[target]] = pieces[SLICES[target]] + part(inputs[0])
+                pieces[SLICES[target]] = pieces[SLICES[target]] + part(inputs[0], self.route)
             return torch.cat(pieces, dim=-1)
 
         return add

@@ -13,19 +13,31 @@ from torch.nn import functional as F
 from clsuite.errors import UserError
 from clsuite.peft.base import PET
 from clsuite.peft.packed import PackedAttention
+from clsuite.peft.route import Route
 from clsuite.peft.sites import transformer_blocks
 from clsuite.peft.views import Instead, override_attention
 
 
 class KeyValues(nn.Module):
-    """Learned keys and values ``[length, width]``, each with a learnable scale."""
+    """Learned keys and values ``[entries * length, width]``, each entry's with a learnable scale."""
 
-    def __init__(self, width: int, length: int, generator: torch.Generator) -> None:
+    def __init__(self, width: int, length: int, generator: torch.Generator, entries: int = 1) -> None:
         """Draw from U(0, 0.01)."""
         super().__init__()
-        self.keys = nn.Parameter(torch.empty(length, width).uniform_(0, 0.01, generator=generator))
-        self.values = nn.Parameter(torch.empty(length, width).uniform_(0, 0.01, generator=generator))
-        self.key_scale, self.value_scale = nn.Parameter(torch.ones(())), nn.Parameter(torch.ones(()))
+        size = (length * entries, width)
+        self.keys = nn.Parameter(torch.empty(size).uniform_(0, 0.01, generator=generator))
+        self.values = nn.Parameter(torch.empty(size).uniform_(0, 0.01, generator=generator))
+        scales = () if entries == 1 else (entries,)
+        self.key_scale, self.value_scale = nn.Parameter(torch.ones(scales)), nn.Parameter(torch.ones(scales))
+
+    def scaled(self, route: Route | None = None) -> tuple[Tensor, Tensor]:
+        """Keys and values, ``[entries * length, width]`` or, by sample, ``[B, k * length, width]``."""
+        keys, values = _scaled(self.keys, self.key_scale), _scaled(self.values, self.value_scale)
+        return (keys, values) if route is None else (route.gather(keys), route.gather(values))
+
+
+def _scaled(rows: Tensor, scale: Tensor) -> Tensor:
+    return scale * rows if scale.dim() == 0 else scale.repeat_interleave(len(rows) // len(scale))[:, None] * rows
 
 
 class Prefix(PET):
@@ -36,7 +48,9 @@ class Prefix(PET):
     the joint softmax made it. With lambda the prefix's share of that softmax, the weights of a query sum to 2 - lambda.
     """
 
-    def __init__(self, model: nn.Module, blocks: Sequence[int], length: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, model: nn.Module, blocks: Sequence[int], length: int, generator: torch.Generator, *, entries: int = 1
+    ) -> None:
         """Make the prefixes for a network.
 
         Args:
@@ -44,6 +58,7 @@ class Prefix(PET):
             blocks: Numbers of the blocks.
             length: Number of keys and values in each block.
             generator: Source of the first values.
+            entries: Prefixes to route samples to.
         """
         super().__init__()
         self._blocks = tuple(blocks)
@@ -51,7 +66,7 @@ class Prefix(PET):
         for number in self._blocks:
             _check(found[number].attn)
         self.parts = nn.ModuleDict(
-            {str(n): KeyValues(found[n].attn.qkv.out_features // 3, length, generator) for n in self._blocks}
+            {str(n): KeyValues(found[n].attn.qkv.out_features // 3, length, generator, entries) for n in self._blocks}
         )
 
     def attach(self, model: nn.Module) -> None:
@@ -64,7 +79,50 @@ class Prefix(PET):
 
     def _instead(self, attention: Any, part: KeyValues) -> Instead:
         def instead(x: Tensor, mask: Tensor | None) -> Tensor | None:
-            return prefix_attention(attention, part, x, mask) if self.enabled else None
+            if not self.enabled:
+                return None
+            return attention_with_prefix(attention, x, *part.scaled(self.route), beside=True, mask=mask)
+
+        return instead
+
+
+class GivenPrefix(PET):
+    """Keys and values without parameters of its own: a plugin makes them for each pass, a sample's own if it likes.
+
+    Li & Liang's form, as in DualPrompt (Wang et al., ECCV 2022, section 4.2): one softmax over prefix and tokens.
+
+    Attributes:
+        given: By number of the block: keys and values, ``[length, width]`` or ``[B, length, width]``. A block that
+            is given none attends to its tokens alone.
+    """
+
+    def __init__(self, blocks: Sequence[int]) -> None:
+        """Give nothing yet to the blocks of these numbers."""
+        super().__init__()
+        self._blocks = tuple(blocks)
+        self.given: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def release(self) -> None:
+        """Forget what was given for one pass."""
+        super().release()
+        self.given = {}
+
+    def attach(self, model: nn.Module) -> None:
+        """Put an attention with a prefix in place of each block's.
+
+        Raises:
+            UserError: If the attention is of a kind that this would not compute as it is.
+        """
+        found = transformer_blocks(model)
+        for number in self._blocks:
+            _check(found[number].attn)
+            self._handles.append(override_attention(found[number].attn, self._instead(found[number].attn, number)))
+
+    def _instead(self, attention: Any, number: int) -> Instead:
+        def instead(x: Tensor, mask: Tensor | None) -> Tensor | None:
+            if not self.enabled or number not in self.given:
+                return None
+            return attention_with_prefix(attention, x, *self.given[number], beside=False, mask=mask)
 
         return instead
 
@@ -85,22 +143,41 @@ def prefix_weights(scores: Tensor, length: int) -> Tensor:
     return torch.cat([prefix, scores.softmax(dim=-1)[..., length:]], dim=-1)
 
 
-def prefix_attention(attention: Any, part: KeyValues, x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The attention of timm over ``x [B, N, C]`` with a prefix, which a mask over the tokens leaves open."""
+def attention_with_prefix(
+    attention: Any, x: Tensor, keys: Tensor, values: Tensor, *, beside: bool, mask: Tensor | None = None
+) -> Tensor:
+    """The attention of timm over ``x [B, N, C]`` with a prefix.
+
+    Args:
+        attention: Timm's module.
+        x: Tokens.
+        keys: Of the prefix: ``[length, width]``, or ``[B, length, width]`` by sample.
+        values: The same.
+        beside: LAE's weights, in which the prefix's stand beside the tokens'; False is one softmax over both.
+        mask: What is added to the scores of the tokens; the prefix is open to all.
+    """
     batch, tokens, _ = x.shape
     heads, size = attention.num_heads, attention.head_dim
-    queries, keys, values = attention.qkv(x).reshape(batch, tokens, 3, heads, size).permute(2, 0, 3, 1, 4).unbind(0)
-    queries, keys = attention.q_norm(queries), attention.k_norm(keys)
+    queries, own_keys, own_values = (
+        attention.qkv(x).reshape(batch, tokens, 3, heads, size).permute(2, 0, 3, 1, 4).unbind(0)
+    )
+    queries, own_keys = attention.q_norm(queries), attention.k_norm(own_keys)
+    length = keys.shape[-2]
 
-    def by_head(learned: Tensor) -> Tensor:
-        return learned.view(1, -1, heads, size).transpose(1, 2).expand(batch, -1, -1, -1).to(keys.dtype)
+    def by_head(given: Tensor) -> Tensor:
+        shaped = given.reshape(-1, length, heads, size).transpose(1, 2)
+        return shaped.expand(batch, -1, -1, -1).to(own_keys.dtype)
 
-    keys = torch.cat([by_head(part.key_scale * part.keys), keys], dim=2)
-    values = torch.cat([by_head(part.value_scale * part.values), values], dim=2)
-    scores = (queries * attention.scale) @ keys.transpose(-2, -1)
-    if mask is not None:
-        scores = scores + F.pad(mask, (len(part.keys), 0))
-    mixed = prefix_weights(scores, len(part.keys)).to(values.dtype) @ values
+    keys = torch.cat([by_head(keys), own_keys], dim=2)
+    values = torch.cat([by_head(values), own_values], dim=2)
+    open_mask = None if mask is None else F.pad(mask, (length, 0))
+    if not beside and getattr(attention, "fused_attn", False):
+        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=open_mask)
+    else:
+        scores = (queries * attention.scale) @ keys.transpose(-2, -1)
+        scores = scores if open_mask is None else scores + open_mask
+        weights = prefix_weights(scores, length) if beside else scores.softmax(dim=-1)
+        mixed = weights.to(values.dtype) @ values
     mixed = attention.norm(mixed.transpose(1, 2).reshape(batch, tokens, heads * size))
     answer: Tensor = attention.proj_drop(attention.proj(mixed))
     return answer

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from clsuite.errors import UserError
 from clsuite.peft.base import PET
-from clsuite.peft.sites import transformer_blocks
+from clsuite.peft.sites import final_norm, transformer_blocks
 
 
 class Prompt(PET):
@@ -18,9 +18,15 @@ class Prompt(PET):
 
     Jia et al., "Visual prompt tuning" (ECCV 2022). With one block (shallow) the tokens enter there and are carried on;
     with several (deep), each later block of the choice replaces what the tokens have become by its own.
+
+    Attributes:
+        pooled: Whether the mean of what the tokens have become stands for the image in place of the network's own
+            features (L2P); set it before attaching.
     """
 
-    def __init__(self, model: nn.Module, blocks: Sequence[int], length: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, model: nn.Module, blocks: Sequence[int], length: int, generator: torch.Generator, entries: int = 1
+    ) -> None:
         """Make the tokens for a network.
 
         Args:
@@ -28,13 +34,15 @@ class Prompt(PET):
             blocks: Numbers of the blocks that tokens enter at.
             length: Number of tokens.
             generator: Source of the first values, U(-1, 1) (L2P) times 0.01.
+            entries: Sets of tokens to route samples to.
         """
         super().__init__()
         _check(model)
-        self._blocks, self._length = tuple(blocks), length
+        self._blocks, self._length, self._entries = tuple(blocks), length, entries
+        self.pooled = False
         width = transformer_blocks(model)[0].attn.qkv.in_features
         self.tokens = nn.Parameter(
-            0.01 * torch.empty(len(self._blocks), length, width).uniform_(-1, 1, generator=generator)
+            0.01 * torch.empty(len(self._blocks), length * entries, width).uniform_(-1, 1, generator=generator)
         )
 
     def attach(self, model: nn.Module) -> None:
@@ -43,22 +51,41 @@ class Prompt(PET):
         for place, number in enumerate(self._blocks):
             self._handles.append(found[number].register_forward_pre_hook(self._enter(place)))
         self._handles.append(found[-1].register_forward_hook(self._leave))
+        if self.pooled:
+            norm, prefix_tokens = final_norm(model)
+            self._handles.append(norm.register_forward_hook(self._pool(prefix_tokens)))
+
+    @property
+    def _present(self) -> int:
+        """Tokens that a sample is given."""
+        return self._length * (self._entries if self.route is None else self.route.chosen.shape[1])
 
     def _enter(self, place: int) -> Any:
         def enter(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
             if not self.enabled:
                 return None
             x = inputs[0]
-            tokens = self.tokens[place].expand(len(x), -1, -1).to(x.dtype)
-            rest = x[:, 1 + (self._length if place else 0) :]
-            return (torch.cat([x[:, :1], tokens, rest], dim=1), *inputs[1:])
+            own = self.tokens[place]
+            tokens = own.expand(len(x), -1, -1) if self.route is None else self.route.gather(own)
+            rest = x[:, 1 + (self._present if place else 0) :]
+            return (torch.cat([x[:, :1], tokens.to(x.dtype), rest], dim=1), *inputs[1:])
 
         return enter
 
     def _leave(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
         if not self.enabled:
             return None
-        return torch.cat([output[:, :1], output[:, 1 + self._length :]], dim=1)
+        if self.pooled:
+            return output[:, 1 : 1 + self._present]
+        return torch.cat([output[:, :1], output[:, 1 + self._present :]], dim=1)
+
+    def _pool(self, prefix_tokens: int) -> Any:
+        """The mean in the place of the class token and of the first patch: whichever the network pools, it is that."""
+
+        def pool(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+            return output.mean(dim=1, keepdim=True).expand(-1, prefix_tokens + 1, -1) if self.enabled else None
+
+        return pool
 
 
 def _check(model: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import numpy as np
@@ -14,6 +14,7 @@ from clsuite.data.batch import Batch
 from clsuite.learner.features import FeatureStore
 from clsuite.learner.learner import Learner
 from clsuite.peft.base import PET
+from clsuite.scenarios import Task
 
 
 class FrozenQuery:
@@ -41,8 +42,13 @@ class FrozenQuery:
         if (batch.rows >= 0).all():
             return self.of_rows(batch.rows.cpu().numpy())
         assert batch.images is not None
+        return self.of_images(batch.images)
+
+    @torch.no_grad()
+    def of_images(self, images: Tensor) -> Tensor:
+        """Features ``[B, width]`` of transformed images, computed from them."""
         with self._plain():
-            features: Tensor = self._learner.backbone(batch.images)
+            features: Tensor = self._learner.backbone(images)
         return features.float()
 
     def _plain(self) -> ExitStack:
@@ -51,3 +57,55 @@ class FrozenQuery:
         for module in self._modules:
             stack.enter_context(module.switched(False))
         return stack
+
+
+class RoutedByQuery:
+    """Before each pass of images through the backbone, lets a plugin say by their query what its modules shall do.
+
+    What the plugin set is forgotten when the images have passed. Images of an expected batch (`expect`, from
+    ``Plugin.before_encoding``) have a known query; for others it takes a pass of its own, so that any way into the
+    backbone is right.
+
+    Attributes:
+        query: The frozen query.
+    """
+
+    def __init__(
+        self, learner: Learner, modules: Sequence[PET], route: Callable[[Tensor, Tensor | None], None]
+    ) -> None:
+        """Watch the learner's backbone, which must be frozen.
+
+        Args:
+            learner: The learner.
+            modules: What is switched off for the query; may grow later.
+            route: Takes the queries ``[B, width]`` and, in training steps, bool ``[B]``, true for replayed samples.
+        """
+        self.query = FrozenQuery(learner, modules)
+        self._learner, self._modules, self._route = learner, modules, route
+        self._expected: Batch | None = None
+        learner.backbone.register_forward_pre_hook(lambda backbone, inputs: self._before(inputs[0]))
+        learner.backbone.register_forward_hook(lambda backbone, inputs, output: self._after())
+
+    def expect(self, batch: Batch) -> None:
+        """Hear of the batch that passes next."""
+        self._expected = batch
+
+    def prepare(self, task: Task) -> None:
+        """Compute the queries of all training images up to a task, always part by part: the same bits on resume."""
+        for seen in self._learner.scenario.tasks[: task.index + 1]:
+            self.query.of_rows(seen.train)
+
+    def _before(self, images: Tensor) -> None:
+        if not any(module.enabled for module in self._modules):
+            return
+        batch, self._expected = self._expected, None
+        if batch is not None and batch.images is not images:
+            batch = None
+        query = self.query.of_images(images) if batch is None else self.query.of_batch(batch)
+        replayed = batch.replayed if batch is not None and self._learner.backbone.training else None
+        with torch.autocast(images.device.type, enabled=False):  # a choice must not hang on the few bits of bf16
+            self._route(query, replayed)
+
+    def _after(self) -> None:
+        for module in self._modules:
+            module.release()

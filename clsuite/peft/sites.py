@@ -29,6 +29,22 @@ def transformer_blocks(model: nn.Module) -> list[Any]:
     return blocks
 
 
+def final_norm(model: nn.Module) -> tuple[nn.Module, int]:
+    """The norm that every token passes behind the last block, and how many tokens stand before the patches'.
+
+    Raises:
+        UserError: If there is none, or the tokens are pooled before they are normed.
+    """
+    for module in model.modules():
+        parts: Any = module
+        if hasattr(module, "blocks") and isinstance(getattr(module, "norm", None), nn.Module):
+            return parts.norm, int(getattr(module, "num_prefix_tokens", 1))
+        of_clip = hasattr(module, "transformer") and hasattr(module, "ln_post")
+        if of_clip and not parts.final_ln_after_pool and parts.attn_pool is None:
+            return parts.ln_post, 1
+    raise UserError(f"the backbone ({type(model).__name__}) has no norm that every token passes behind the last block")
+
+
 def choose_blocks(blocks: Sequence[Any], chosen: str) -> list[int]:
     """Numbers of blocks from text: ``all``, ``0-4``, ``0,2,5``.
 

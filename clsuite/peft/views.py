@@ -89,6 +89,16 @@ def projection_weights(attention: Any) -> Sequence[Tensor]:
     return tuple(attention.qkv.weight.chunk(3))
 
 
+def projection_biases(attention: Any) -> Sequence[Tensor | None]:
+    """The biases of queries, keys and values ``[width]``, None where there is none; writing changes them."""
+    if isinstance(attention.qkv, SeparateQkv):
+        return [part.bias for part in attention.qkv.parts]  # type: ignore[misc]
+    if isinstance(attention.qkv, BiasedQkv):
+        return attention.of.q_bias, attention.of.k_bias, attention.of.v_bias
+    bias = attention.qkv.bias
+    return [None] * 3 if bias is None else tuple(bias.chunk(3))
+
+
 def override_attention(attention: Any, instead: Instead) -> Handles:
     """Let another function answer for an attention, until removed.
 

@@ -62,6 +62,12 @@ class Plugin(L.Callback):
         """Shape the batch, on the device, before augmentation (images uint8). Return a new one; never write into it."""
         return batch
 
+    def before_encoding(self, learner: Learner, batch: Batch) -> None:
+        """A transformed batch is about to pass the backbone, in training, rehearsal or evaluation.
+
+        Other passes (frozen features, probes) do not come by here; a forward hook on the backbone sees all of them.
+        """
+
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """Return a scalar that is added to the cross-entropy, or None."""
         return None

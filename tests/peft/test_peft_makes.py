@@ -17,6 +17,7 @@ from clsuite.backbones.spec import BackboneSpec, Weights
 from clsuite.errors import UserError
 from clsuite.peft import PET_KINDS, build_pet, transformer_blocks
 from clsuite.peft.packed import scores_to_add
+from clsuite.peft.sites import final_norm
 
 IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 Make = tuple[nn.Module, nn.Module, Callable[[], Tensor]]
@@ -121,6 +122,40 @@ def test_lora_merged_computes_what_lora_attached_does(targets: str, name: str) -
         torch.testing.assert_close(compute(), plain, rtol=1e-3, atol=1e-4)
     for key, value in holder.state_dict().items():
         torch.testing.assert_close(value, before[key], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["image", "distilled"])
+def test_a_pooled_prompt_stands_for_the_image_on_other_makes(name: str) -> None:
+    """Its tokens' mean behind the norm, and what the network does to its features from there."""
+    module, (model, holder, compute) = attachable("prompt", name, blocks="0")
+    module.pooled = True
+    module.attach(model)
+    seen: list[Tensor] = []
+    norm, prefix_tokens = final_norm(model)
+    norm.register_forward_pre_hook(lambda norm, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        answer = compute()
+        assert seen[0].shape[1] == 3
+        expected = nn.functional.layer_norm(seen[0], seen[0].shape[2:], norm.weight, norm.bias, norm.eps).mean(dim=1)
+        if isinstance(holder, ClipBackbone):
+            expected = expected @ holder.model.proj
+    assert prefix_tokens == {"image": 1, "distilled": 2}[name]
+    torch.testing.assert_close(answer, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_ia3_merged_computes_what_ia3_attached_does(name: str) -> None:
+    module, (model, _, compute) = attachable("ia3", name)
+    with torch.no_grad():
+        plain = compute()
+        module.attach(model)
+        attached = compute()
+        module.detach_from_model()
+        module.merge(model)
+        torch.testing.assert_close(compute(), attached, rtol=1e-3, atol=1e-4)
+        assert (attached - plain).abs().max() > 1e-3
+        module.merge(model, sign=-1.0)
+        torch.testing.assert_close(compute(), plain, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", EVERY)

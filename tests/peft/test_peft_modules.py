@@ -181,7 +181,7 @@ def test_ia3_scales_keys_and_values_and_the_hidden_layer_and_not_the_queries(mod
 def test_ia3_with_a_factor_of_zero_can_be_merged_but_not_taken_out(model: Any) -> None:
     module = make("ia3", model)
     with torch.no_grad():
-        module._part(0).keys[3] = 0.0
+        module._part(0).keys[0, 3] = 0.0
     module.merge(model)
     with pytest.raises(UserError, match="a factor is zero"):
         module.merge(model, sign=-1.0)

@@ -19,8 +19,11 @@ from clsuite.plugin import Plugin
 from clsuite.scenarios import Scenario
 from clsuite.stream.loop import Stream
 from clsuite_plugins.block_expansion import BlockExpansion
+from clsuite_plugins.coda_prompt import CodaPrompt
+from clsuite_plugins.dual_prompt import DualPrompt
 from clsuite_plugins.first_session import FirstSession
 from clsuite_plugins.hft import HFT
+from clsuite_plugins.l2p import L2P
 from clsuite_plugins.lae import LAE
 from clsuite_plugins.ncm import NCM
 from clsuite_plugins.pet import Pet
@@ -55,6 +58,9 @@ METHODS: dict[str, Callable[[], tuple[Plugin, ...]]] = {
     "lae prefix": lambda: (LAE("prefix", size=2, blocks="all", frozen_epochs=0),),
     "s_prompts": lambda: (SPet(size=2, clusters=2),),
     "s_lora": lambda: (SPet("lora", size=2, clusters=2),),
+    "l2p": lambda: (L2P(size=2, pool=4, top_k=2),),
+    "dual_prompt": lambda: (DualPrompt(2, 2, "0", "1"),),
+    "coda_prompt": lambda: (CodaPrompt(components=9, length=2, blocks="all"),),
     "hft": lambda: (HFT(),),
     "first session": lambda: (FirstSession(size=2), NCM()),
 }

@@ -18,11 +18,12 @@ from clsuite.plugin.catalog import catalog, load_class
 from clsuite.records import CountsEntry
 from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
 from clsuite_plugins.finetune import Finetune
+from clsuite_plugins.l2p import L2P
 from clsuite_plugins.lwf import LwF
 from clsuite_plugins.replay import Replay
 from clsuite_plugins.s_pet import SPet
 
-METHODS = [*ALONE, "lwf+replay", "replay:herding", "linear_probe+replay", "finetune:carry", "s_pet:own"]
+METHODS = [*ALONE, "lwf+replay", "replay:herding", "linear_probe+replay", "finetune:carry", "s_pet:own", "l2p:lora"]
 METHODS += [
     "replay+fpf",
     "der+momentum",
@@ -42,6 +43,11 @@ def plugins_of(method: str) -> tuple[list[Plugin], dict[str, Any]]:
         return [Replay(capacity=10, buffer="herding")], {}
     if method == "s_pet:own":
         return [SPet(pet="lora", size=2, classifier="own")], {"loss": "local", "head": "cosine"}
+    if method == "l2p:lora":
+        return [
+            L2P("lora", size=2, pool=4, top_k=2, blocks="all", selection="batch", diversify=True),
+            Replay(capacity=10),
+        ], {}
     if method == "finetune:carry":
         return [Finetune()], {"recreate_optimizer": False}
     return [load_class(catalog()[name])(**SMALL.get(name, {})) for name in method.split("+")], {}
@@ -242,6 +248,21 @@ def test_bf16_learns_as_well(method: str, make_stream: Any) -> None:
         assert next(stream.learner.parameters()).dtype == torch.float32
         finals[precision] = stream.matrix.counts().of("class_incremental").accuracy.diagonal().mean()
     assert finals["bf16"] == pytest.approx(finals["32"], abs=0.1)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_gradients_are_clipped_in_bf16(optimizer: str, make_stream: Any, scenario: Scenario) -> None:
+    class Look(Plugin):
+        def on_before_zero_grad(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+            gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+            if gradients:
+                norms.append(torch.stack([gradient.norm() for gradient in gradients]).norm().item())
+
+    norms: list[float] = []
+    options = {"name": optimizer, "lr": 1e-3}
+    make_stream(Look(), on=scenario.first(1), precision="bf16", gradient_clip=1e-3, optimizer=options).run()
+    assert norms
+    assert max(norms) == pytest.approx(1e-3, rel=1e-2)
 
 
 def test_automatic_precision_is_what_the_processor_has() -> None:

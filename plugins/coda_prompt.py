@@ -1,0 +1,156 @@
+"""Prompts put together for each image from components (CODA-Prompt)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clsuite.data.batch import Batch
+from clsuite.errors import UserError
+from clsuite.learner.learner import Learner, Step
+from clsuite.peft import GivenPrefix, choose_blocks, transformer_blocks
+from clsuite.peft.query import RoutedByQuery
+from clsuite.plugin import Plugin, Traits
+from clsuite.scenarios import Scenario, Task
+
+
+class CodaPrompt(Plugin):
+    """Each image is given a weighted sum of prompt components, which grow in number with the tasks.
+
+    Smith et al., "CODA-Prompt: continual decomposed attention-based prompting for rehearsal-free continual learning"
+    (CVPR 2023):
+
+    * in each of the chosen blocks the prompt is ``sum over m of a_m P_m`` with the raw cosine
+      ``a_m = cos(q * A_m, K_m)`` of the attended query and a key (section 4.1, equations 3 to 6); q is the frozen
+      network's feature. Half of the prompt is put before the keys, half before the values;
+    * a task adds its share of the components and trains those alone; all so far take part (section 4.2);
+    * new components, keys and attention vectors are made orthonormal and orthogonal to the old ones (Gram-Schmidt, as
+      in the authors' code), and are kept so by a loss (section 4.3, equation 7): for P, K and A of each block the mean
+      square of ``X X^T - I``.
+
+    The paper trains with cross-entropy over the current task's classes alone: say ``training: {loss: local}``.
+
+    Args:
+        components: In each block over the whole stream (paper: 100); each task adds an equal share.
+        length: Of a component, keys and values together (paper: 8).
+        blocks: Where (paper: the first five).
+        orthogonality: Weight of the loss; 0 leaves it to the first values.
+    """
+
+    traits = Traits(
+        needs=("vit",),
+        stores=("modules",),
+        forbids={
+            "all data": "joint training would start from the modules of the last task",
+            "blocks": "both freeze the backbone and add to it",
+            "masks": "the backbone is frozen: there is nothing to choose from",
+            "modules": "both freeze the backbone and add to it",
+        },
+        paper="Smith, CVPR 2023 (CODA-Prompt)",
+    )
+
+    def __init__(self, components: int = 100, length: int = 8, blocks: str = "0-4", orthogonality: float = 0.1) -> None:
+        super().__init__()
+        if length < 2 or length % 2:
+            raise UserError(f"coda_prompt: length is {length}, but must be even: half are keys, half are values")
+        if orthogonality < 0:
+            raise UserError(f"coda_prompt: orthogonality is {orthogonality}, but must not be negative")
+        self.components, self.length, self.blocks, self.orthogonality = components, length, blocks, orthogonality
+
+    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
+        """Freeze the backbone.
+
+        Raises:
+            UserError: If there are fewer components than tasks, or more than can be orthogonal.
+        """
+        learner.backbone.requires_grad_(False)
+        found = transformer_blocks(learner.backbone.model)
+        self._at = choose_blocks(found, self.blocks)
+        self._width = found[0].attn.qkv.out_features // 3
+        self._share = self.components // len(scenario.tasks)
+        if self._share < 1:
+            tasks = len(scenario.tasks)
+            raise UserError(f"coda_prompt: components is {self.components}, but each of {tasks} tasks needs one")
+        if self.components > learner.backbone.width:
+            raise UserError(
+                f"coda_prompt: components is {self.components}, but in features of width "
+                f"{learner.backbone.width} no more than that can be orthogonal"
+            )
+        self.parts: list[nn.ParameterDict] = []
+        self.prefix = GivenPrefix(self._at)
+        self.prefix.attach(learner.backbone.model)
+        self._routed = RoutedByQuery(learner, [self.prefix], self._route)
+
+    def restore(self, learner: Learner, tasks: int) -> None:
+        """Make the components of the first tasks again."""
+        for index in range(tasks):
+            self._add(learner, index)
+
+    def on_task_start(self, learner: Learner, task: Task) -> None:
+        """Make the task's components; the old ones rest."""
+        self._add(learner, task.index)
+        self._routed.prepare(task)
+
+    def _add(self, learner: Learner, index: int) -> None:
+        generator = torch.Generator().manual_seed(learner.generator("coda_prompt", index).initial_seed())
+        for part in self.parts:
+            part.requires_grad_(False)
+        widths = {"prompt": self.length * self._width, "key": learner.backbone.width, "mask": learner.backbone.width}
+        new = {}
+        for name, width in widths.items():
+            old = [part[name].detach().cpu() for part in self.parts]
+            new[name] = nn.Parameter(self._orthonormal(old, width, generator))
+        part = nn.ParameterDict(new)
+        learner.add_module_of(self, f"part{index}", part)
+        self.parts.append(part)
+
+    def _orthonormal(self, old: list[Tensor], width: int, generator: torch.Generator) -> Tensor:
+        """New rows ``[blocks, share, width]``, orthonormal in each block and orthogonal to all old rows there."""
+        drawn = torch.randn(len(self._at), self._share, width, generator=generator, dtype=torch.float64)
+        basis = torch.linalg.qr(torch.cat([*old, drawn], dim=1).mT).Q  # Gram-Schmidt, in this order
+        rows: Tensor = basis[..., -self._share :].mT.float().contiguous()
+        return rows
+
+    def _all(self, name: str) -> Tensor:
+        """What all tasks so far have of one kind, ``[blocks, components, width]``."""
+        return torch.cat([part[name] for part in self.parts], dim=1)
+
+    def before_encoding(self, learner: Learner, batch: Batch) -> None:
+        """Note the images whose queries are known."""
+        self._routed.expect(batch)
+
+    def _weights(self, query: Tensor) -> Tensor:
+        """Weights ``[blocks, B, components]``: the cosine of ``q * A`` with K, without softmax (equation 6)."""
+        masks, keys = self._all("mask"), F.normalize(self._all("key"), dim=2)
+        product = query @ (masks * keys).mT
+        length = (query.square() @ masks.square().mT).sqrt()
+        return product / length.clamp(min=1e-12)
+
+    def _route(self, query: Tensor, replayed: Tensor | None) -> None:
+        """Put together each block's prompt of each image (equation 3)."""
+        prompts = self._weights(query) @ self._all("prompt")
+        keys, values = prompts.view(*prompts.shape[:2], 2, -1, self._width).unbind(dim=2)
+        self.prefix.given = {number: (keys[i], values[i]) for i, number in enumerate(self._at)}
+
+    def loss(self, learner: Learner, step: Step) -> Tensor | None:
+        """Keep components, keys and attention vectors orthonormal (equation 7)."""
+        with torch.autocast(step.logits.device.type, enabled=False):
+            losses = [self._distance(self._all(name)) for name in ("prompt", "key", "mask")]
+        return self.orthogonality * torch.stack(losses).sum()
+
+    @staticmethod
+    def _distance(rows: Tensor) -> Tensor:
+        """Mean square of ``X X^T - I``, summed over the blocks of ``[blocks, components, width]``."""
+        gram = rows @ rows.mT - torch.eye(rows.shape[1], device=rows.device)
+        return gram.square().mean(dim=(1, 2)).sum()
+
+    def stored_bytes(self) -> dict[str, int]:
+        """All components, keys and attention vectors."""
+        return {"modules": 4 * sum(value.numel() for part in self.parts for value in part.parameters())}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the components are saved with the learner."""
+        return {}

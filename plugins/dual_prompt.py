@@ -1,0 +1,152 @@
+"""A general prompt for all tasks and an expert prompt for each (DualPrompt)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clsuite.data.batch import Batch
+from clsuite.errors import UserError
+from clsuite.learner.learner import Learner, Step
+from clsuite.peft import GivenPrefix, choose_blocks, transformer_blocks
+from clsuite.peft.query import RoutedByQuery
+from clsuite.plugin import Plugin, Traits
+from clsuite.scenarios import Scenario, Task
+
+
+class DualPrompt(Plugin):
+    """Early blocks share one prefix over all tasks; in later blocks each task has a prefix and a key of its own.
+
+    Wang et al., "DualPrompt: complementary prompting for rehearsal-free continual learning" (ECCV 2022):
+
+    * prompts are prefixes: half of each is put before the keys, half before the values (section 4.2, equation 5);
+    * in training the images of a task are given its own expert prompt, and its key is pulled to their queries:
+      ``- matching * cosine`` (section 4.1, equation 3; algorithm 1). Exemplars that a plugin replays look theirs up;
+    * at test each image is given the expert prompt whose key is the most similar to its query, the frozen network's
+      feature (algorithm 2).
+
+    The paper trains with cross-entropy over the current task's classes alone: say ``training: {loss: local}``.
+    Prompts start from U(0, 0.01), keys from U(-1, 1), so that they point in all directions.
+
+    Args:
+        general_length: Keys, and values, of the general prompt (paper: 5).
+        expert_length: Keys, and values, of an expert prompt (code: 5 on CIFAR-100, 20 on ImageNet-R).
+        general_blocks: Where: ``0,1``, ``0-1`` (paper: the first two).
+        expert_blocks: Where (paper: the third to the fifth).
+        matching: Weight of the pull on the key (code: 1).
+    """
+
+    traits = Traits(
+        needs=("vit",),
+        stores=("modules",),
+        forbids={
+            "all data": "joint training would start from the modules of the last task",
+            "blocks": "both freeze the backbone and add to it",
+            "masks": "the backbone is frozen: there is nothing to choose from",
+            "modules": "both freeze the backbone and add to it",
+        },
+        paper="Wang, ECCV 2022 (DualPrompt)",
+    )
+
+    def __init__(
+        self,
+        general_length: int = 5,
+        expert_length: int = 5,
+        general_blocks: str = "0-1",
+        expert_blocks: str = "2-4",
+        matching: float = 1.0,
+    ) -> None:
+        super().__init__()
+        for name, length in (("general_length", general_length), ("expert_length", expert_length)):
+            if length < 1:
+                raise UserError(f"dual_prompt: {name} is {length}, but must be at least 1")
+        if matching < 0:
+            raise UserError(f"dual_prompt: matching is {matching}, but must not be negative")
+        self.general_length, self.expert_length = general_length, expert_length
+        self.general_blocks, self.expert_blocks, self.matching = general_blocks, expert_blocks, matching
+
+    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
+        """Freeze the backbone and make the general prompt.
+
+        Raises:
+            UserError: If a block would be given both kinds of prompts, or does not exist.
+        """
+        learner.backbone.requires_grad_(False)
+        found = transformer_blocks(learner.backbone.model)
+        self._general_at = choose_blocks(found, self.general_blocks)
+        self._expert_at = choose_blocks(found, self.expert_blocks)
+        both = sorted({*self._general_at} & {*self._expert_at})
+        if both:
+            raise UserError(f"dual_prompt: block {both[0]} is in general_blocks and in expert_blocks; choose one")
+        self._width = found[0].attn.qkv.out_features // 3
+        self.experts: list[nn.ParameterDict] = []
+        self.prefix = GivenPrefix([*self._general_at, *self._expert_at])
+        generator = torch.Generator().manual_seed(learner.generator("dual_prompt").initial_seed())
+        prompt = self._prompt(len(self._general_at), self.general_length, generator)
+        self.general = nn.ParameterDict({"prompt": prompt})
+        learner.add_module_of(self, "general", self.general)
+        self.prefix.attach(learner.backbone.model)
+        self._routed = RoutedByQuery(learner, [self.prefix], self._route)
+
+    def _prompt(self, blocks: int, length: int, generator: torch.Generator) -> nn.Parameter:
+        """Keys and values of all blocks, ``[blocks, 2, length, width]``."""
+        return nn.Parameter(torch.empty(blocks, 2, length, self._width).uniform_(0, 0.01, generator=generator))
+
+    def restore(self, learner: Learner, tasks: int) -> None:
+        """Make the expert prompts of the first tasks again."""
+        for index in range(tasks):
+            self._add(learner, index)
+
+    def on_task_start(self, learner: Learner, task: Task) -> None:
+        """Make the task's expert prompt and key; the others rest."""
+        self._add(learner, task.index)
+        self._routed.prepare(task)
+
+    def _add(self, learner: Learner, index: int) -> None:
+        generator = torch.Generator().manual_seed(learner.generator("dual_prompt", index).initial_seed())
+        for expert in self.experts:
+            expert.requires_grad_(False)
+        prompt = self._prompt(len(self._expert_at), self.expert_length, generator)
+        key = nn.Parameter(torch.empty(learner.backbone.width).uniform_(-1, 1, generator=generator))
+        expert = nn.ParameterDict({"prompt": prompt, "key": key})
+        learner.add_module_of(self, f"expert{index}", expert)
+        self.experts.append(expert)
+
+    def before_encoding(self, learner: Learner, batch: Batch) -> None:
+        """Note the images whose queries are known."""
+        self._routed.expect(batch)
+
+    def _cosines(self, query: Tensor) -> Tensor:
+        """Cosine ``[B, tasks]`` of each query with each task's key."""
+        keys = torch.stack([expert["key"] for expert in self.experts])
+        return (F.normalize(query, dim=1)[:, None] * F.normalize(keys, dim=1)).sum(dim=2)
+
+    def _route(self, query: Tensor, replayed: Tensor | None) -> None:
+        """Give every block its prompt: in training that of the current task, else that of the nearest key."""
+        owners = self._cosines(query).argmax(dim=1)
+        if replayed is not None:
+            owners = owners.where(replayed, len(self.experts) - 1)
+        general = self.general["prompt"]
+        experts = torch.stack([expert["prompt"] for expert in self.experts])[owners]
+        self.prefix.given = {
+            **{number: (general[i, 0], general[i, 1]) for i, number in enumerate(self._general_at)},
+            **{number: (experts[:, i, 0], experts[:, i, 1]) for i, number in enumerate(self._expert_at)},
+        }
+
+    def loss(self, learner: Learner, step: Step) -> Tensor | None:
+        """Pull the task's key to the queries of its images (equation 3)."""
+        own = ~step.batch.replayed
+        cosines = self._cosines(self._routed.query.of_batch(step.batch))[own, -1]
+        return -self.matching * cosines.sum() / own.sum().clamp(min=1)
+
+    def stored_bytes(self) -> dict[str, int]:
+        """All prompts and keys."""
+        kept = [self.general, *self.experts]
+        return {"modules": 4 * sum(value.numel() for prompts in kept for value in prompts.parameters())}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: prompts and keys are saved with the learner."""
+        return {}

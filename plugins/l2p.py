@@ -1,0 +1,164 @@
+"""A pool of modules that each image chooses from by itself (L2P and L2L)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clsuite.data.batch import Batch
+from clsuite.errors import UserError
+from clsuite.learner.learner import Learner, Step
+from clsuite.peft import PetKind, Prompt, build_pet
+from clsuite.peft.query import RoutedByQuery
+from clsuite.peft.route import Route
+from clsuite.plugin import Plugin, Traits
+from clsuite.scenarios import Scenario, Task
+
+
+class L2P(Plugin):
+    """Every image is given the entries of a pool whose keys are the most similar to its frozen features.
+
+    L2P: Wang et al., "Learning to prompt for continual learning" (CVPR 2022), section 4; L2L: Wistuba et al., "Choice
+    of PEFT technique in continual learning: prompt tuning is not all you need" (2024), where the entries are LoRAs:
+
+    * the query is the frozen network's feature of the un-augmented image, computed once (section 4.2);
+    * the `top_k` keys of the largest cosine choose the entries, for each image on its own, with no task given;
+    * their tokens are put in one row (equation 4); likewise LoRAs (their sum), adapters and prefixes act together as
+      one module of their joint size. Head and prompts learn from the loss, and keys are pulled to the queries that
+      chose them: ``- similarity * sum of the chosen keys' cosines`` (equation 5);
+    * with `diversify` the cosine distance to a key is multiplied, in training, with how often earlier tasks chose it
+      (section 4.2, equation 6; one is added to each count, so that the nearest of those never chosen comes first);
+    * with prompts the head is given the mean of what the tokens have become (section 4.1).
+
+    The paper trains with cross-entropy over the current task's classes alone: say ``training: {loss: local}``. Keys
+    start from U(-1, 1), so that they point in all directions.
+
+    Args:
+        pet: ``prompt`` is L2P, ``lora`` is L2L; ``adapter``, ``prefix`` and ``ia3`` work too.
+        size: Tokens (rank, bottleneck, length) of an entry. (L2P's code: 10; its ports and L2L's setting: 5.)
+        pool: Entries. (L2P and L2L: 10.)
+        top_k: Entries that an image is given. (L2P's code: 4; its ports and L2L's setting: 5.)
+        blocks: Where; a prompt enters at the first of them (L2P: ``0``).
+        targets: Of LoRA.
+        similarity: Weight of the pull on the keys. (L2P's code: 1; L2L's setting: 0.1.)
+        diversify: Turn later tasks to other entries. (L2P: optional, where task boundaries are known in training.)
+        selection: ``sample``, or ``batch``: in training all images of a batch are given the entries that most of them
+            chose, as in L2P's code. In evaluation each image always chooses by itself: a vote would tell the task of a
+            test set that is sorted by task.
+        head_input: ``prompts``, or ``backbone``: what the network itself would give. Only prompts have tokens.
+    """
+
+    traits = Traits(
+        needs=("vit",),
+        stores=("modules",),
+        forbids={
+            "all data": "joint training would start from the modules of the last task",
+            "blocks": "both freeze the backbone and add to it",
+            "masks": "the backbone is frozen: there is nothing to choose from",
+            "modules": "both freeze the backbone and add to it",
+        },
+        paper="Wang, CVPR 2022 (L2P); Wistuba, 2024 (L2L)",
+    )
+
+    def __init__(
+        self,
+        pet: PetKind = "prompt",
+        size: int = 10,
+        pool: int = 10,
+        top_k: int = 4,
+        blocks: str = "0",
+        targets: str = "q+v",
+        similarity: float = 1.0,
+        diversify: bool = False,
+        selection: Literal["sample", "batch"] = "sample",
+        head_input: Literal["prompts", "backbone"] = "prompts",
+    ) -> None:
+        super().__init__()
+        if not 1 <= top_k <= pool:
+            raise UserError(f"l2p: top_k is {top_k}, but must be between 1 and the {pool} entries of the pool")
+        if similarity < 0:
+            raise UserError(f"l2p: similarity is {similarity}, but must not be negative")
+        self.pet, self.size, self.pool, self.top_k = pet, size, pool, top_k
+        self.blocks, self.targets, self.similarity = blocks, targets, similarity
+        self.diversify, self.selection, self.head_input = diversify, selection, head_input
+        self._chosen_before, self._chosen_now = torch.zeros(pool), torch.zeros(pool)
+
+    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
+        """Freeze the backbone, attach the pool and make its keys."""
+        learner.backbone.requires_grad_(False)
+        model = learner.backbone.model
+        generator = torch.Generator().manual_seed(learner.generator("l2p").initial_seed())
+        self.module = build_pet(
+            self.pet,
+            model,
+            size=self.size,
+            blocks=self.blocks,
+            generator=generator,
+            targets=self.targets,
+            entries=self.pool,
+        )
+        if isinstance(self.module, Prompt):
+            self.module.pooled = self.head_input == "prompts"
+        keys = torch.empty(self.pool, learner.backbone.width).uniform_(-1, 1, generator=generator)
+        self.keys = nn.ParameterDict({"key": nn.Parameter(keys)})
+        learner.add_module_of(self, "module", self.module)
+        learner.add_module_of(self, "keys", self.keys)
+        self.module.attach(model)
+        self._routed = RoutedByQuery(learner, [self.module], self._route)
+
+    def on_task_start(self, learner: Learner, task: Task) -> None:
+        """Compute the task's queries."""
+        self._routed.prepare(task)
+
+    def before_encoding(self, learner: Learner, batch: Batch) -> None:
+        """Note the images whose queries are known."""
+        self._routed.expect(batch)
+
+    def _route(self, query: Tensor, replayed: Tensor | None) -> None:
+        training = replayed is not None
+        chosen = self._choose(self._cosines(query), training)
+        self.module.route = Route(chosen, self.pool)
+        if training and self.diversify:
+            self._chosen_now += chosen.flatten().bincount(minlength=self.pool).cpu()
+
+    def _cosines(self, query: Tensor) -> Tensor:
+        """Cosine ``[B, pool]`` of each query with each key."""
+        return (F.normalize(query, dim=1)[:, None] * F.normalize(self.keys["key"], dim=1)).sum(dim=2)
+
+    def _choose(self, cosines: Tensor, training: bool) -> Tensor:
+        """Entries ``[B, top_k]`` of each image."""
+        scores = cosines.detach()
+        if training and self.diversify:
+            frequency = (self._chosen_before + 1).to(scores.device)
+            scores = -(1 - scores) * frequency / frequency.sum()
+        chosen = scores.topk(self.top_k, dim=1).indices
+        if not training or self.selection == "sample":
+            return chosen
+        votes = chosen.flatten().bincount(minlength=self.pool)
+        return votes.argsort(descending=True, stable=True)[: self.top_k].expand(len(chosen), -1)
+
+    def loss(self, learner: Learner, step: Step) -> Tensor | None:
+        """Pull the chosen keys to the queries (equation 5)."""
+        cosines = self._cosines(self._routed.query.of_batch(step.batch))
+        chosen = self._choose(cosines, training=True)
+        return -self.similarity * cosines.gather(1, chosen).sum(dim=1).mean()
+
+    def on_task_end(self, learner: Learner, task: Task) -> None:
+        """Add what the task chose to what is known of earlier tasks."""
+        self._chosen_before, self._chosen_now = self._chosen_before + self._chosen_now, torch.zeros(self.pool)
+
+    def stored_bytes(self) -> dict[str, int]:
+        """The pool and its keys, and what was chosen how often where that is asked for."""
+        counts = self.pool if self.diversify else 0
+        return {"modules": 4 * (self.module.numel + self.keys["key"].numel() + counts)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was chosen how often; the pool is saved with the learner."""
+        return {"chosen": self._chosen_before}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """What was chosen how often."""
+        self._chosen_before = state_dict["chosen"]
