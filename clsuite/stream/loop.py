@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class Stream:
         report: Gets progress events.
         probes: What is read beside the matrix at each evaluation.
         evaluation: How to evaluate within tasks; None does not.
+        observers: Lightning callbacks that watch the training and change nothing.
         tasks: What each finished task cost.
         matrix: The predictions so far.
         within_task: The curves so far, where asked for.
@@ -55,6 +56,7 @@ class Stream:
     report: Report = field(default=lambda event: None)
     probes: ProbeRecorder = field(default_factory=ProbeRecorder)
     evaluation: EvaluationSpec | None = None
+    observers: Sequence[L.Callback] = ()
     tasks: list[TaskEntry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -82,7 +84,7 @@ class Stream:
         L.seed_everything(derive_seed(self.learner.seed, "task", task.index), verbose=False)
         progress = ProgressReporter(self.report, task.index, len(self.scenario.tasks))
         watchers = [self.within_task] if self.within_task else []
-        callbacks = [*self.learner.plugins, self.matrix, *watchers, progress]
+        callbacks = [*self.learner.plugins, self.matrix, *watchers, *self.observers, progress]
         trainer = make_trainer(self.learner.options, self.device, callbacks)
         for watcher in watchers:
             watcher.begin()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clsuite.cli.commands import bench, compare, leaderboard, list, plot, pretrain, show, table, tune
+from clsuite.cli.commands import analyze, bench, compare, leaderboard, list, plot, pretrain, show, table, tune
 from clsuite.cli.commands.base import Command
 
 COMMANDS: dict[str, Command] = {
@@ -13,6 +13,7 @@ COMMANDS: dict[str, Command] = {
     "plot": plot.COMMAND,
     "table": table.COMMAND,
     "tune": tune.COMMAND,
+    "analyze": analyze.COMMAND,
     "pretrain": pretrain.COMMAND,
     "leaderboard": leaderboard.COMMAND,
 }

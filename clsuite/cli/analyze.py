@@ -1,0 +1,82 @@
+"""`clsuite analyze`: what a run did to the network, by doing it again under watch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from clsuite.api.progress import RunProgress
+from clsuite.cli.console import make_console
+from clsuite.errors import UserError
+from clsuite.learner.options import TrainingSpec
+from clsuite.metrics.sensitivity import OUTSIDE, Between, Move, blocks_of, by_kind, mean_sensitivity
+from clsuite.records import RunRecord, read_record
+from clsuite.report.sensitivity_plot import plot_sensitivity, write_moves
+from clsuite.runner.again import plan_again
+from clsuite.runner.execute import build_stream
+from clsuite.runner.plan import RunPlan
+from clsuite.stream.loop import Stream
+from clsuite.stream.movement import Movement
+
+
+def analyze_sensitivity(
+    path: Path, out: Path, *, data_root: Path | None = None, weights: Path | None = None, device: str = "auto"
+) -> None:
+    """Run a record's stream once more, and show and write how far its modules moved.
+
+    Raises:
+        UserError: If the run cannot be done again, or takes no gradient steps.
+    """
+    console = make_console()
+    record = read_record(path)
+    if record.status == "done" and not any(task.steps for task in record.tasks):
+        raise UserError(f"'{path}' took no gradient steps: no module moved")
+    plan = plan_again(path, data_root=data_root, weights=weights, device=device)
+    movement = Movement()
+    stream = _watched(plan, movement)
+    for between in ("epochs", "tasks"):
+        if mean_sensitivity(movement.moves, between):
+            console.print(_table(movement.moves, between))
+    _say_whether_same(console, record, stream)
+    plot_sensitivity(movement.moves, out, f"{plan.pending.benchmark}: {plan.name}")
+    write_moves(movement.moves, out.with_suffix(".csv"))
+    console.print(f"plot and every distance: {out} and {out.with_suffix('.csv')}", markup=False)
+
+
+def _watched(plan: RunPlan, movement: Movement) -> Stream:
+    torch.set_num_threads(TrainingSpec.model_validate(plan.pending.config["training"]).threads)
+    with RunProgress(make_console(stderr=True)) as bar:
+        bar.hear(plan, {"kind": "start"})
+        stream = build_stream(plan, lambda event: bar.hear(plan, {"kind": "progress", **event}))
+        stream.checkpoint_path, stream.observers = None, (movement,)
+        stream.run()
+    return stream
+
+
+def _say_whether_same(console: Console, record: RunRecord, stream: Stream) -> None:
+    """A run on other hardware or versions need not come out the same; the reader is told."""
+    same = stream.matrix.counts() == record.counts
+    told = "to the record's accuracy matrix" if same else "to another accuracy matrix than the record's"
+    console.print(f"the run came out {'again ' if same else ''}{told}", style="" if same else "yellow")
+
+
+def _table(moves: Sequence[Move], between: Between) -> Table:
+    values, kinds = mean_sensitivity(moves, between), by_kind(moves, between)
+    blocks = [block for block in blocks_of(values) if block != OUTSIDE]
+    unit = 10.0 ** -len(str(int(1 / max([*values.values(), 1e-12]))))
+    table = Table(title=f"sensitivity between {between}: mean |change| of a parameter, in units of {unit:.0e}")
+    table.add_column("kind of module")
+    for heading in ("mean", *(f"block {block}" for block in blocks)):
+        table.add_column(heading, justify="right")
+    for kind, mean in kinds.items():
+        cells = [_cell(values.get((block, kind)), unit) for block in blocks]
+        table.add_row(kind, _cell(mean, unit), *cells)
+    return table
+
+
+def _cell(value: float | None, unit: float) -> str:
+    return "" if value is None else f"{value / unit:.3g}"
