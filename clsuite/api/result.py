@@ -7,7 +7,6 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from clsuite.records import RunRecord, read_predictions
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from clsuite.report.plots import ShownFigure
     from clsuite.runner.model_file import TrainedModel
 
 SHOWN = ("final_accuracy_macro", "average_incremental_accuracy_weighted", "forgetting_max_before_last")
@@ -100,9 +100,7 @@ class RunResult:
 
     def plot(self) -> Figure:
         """The accuracy matrix as a heat map: a matplotlib figure of its own, apart from pyplot."""
-        from clsuite.report.plots import matrices_figure
-
-        return matrices_figure({self._title: [self.record]})
+        return self._figure()
 
     def load_model(self) -> TrainedModel:
         """The trained model, of a run with ``save_model=True``.
@@ -124,12 +122,15 @@ class RunResult:
             f"<td style='text-align:left'><code>{escape(METRICS[name].formula)}</code></td></tr>"
             for name in SHOWN
         )
-        picture = BytesIO()
-        self.plot().savefig(picture, format="png", dpi=110, metadata={"Software": None})
-        data = b64encode(picture.getvalue()).decode()
+        data = b64encode(self._figure()._repr_png_()).decode()
         heading = f"<b>{escape(self.record.method)}</b> on {escape(self.record.benchmark)}, seed {self.record.seed}"
         alt = escape(f"accuracy matrix of {self._title}", quote=True)
         return f"<p>{heading}</p><table>{cells}</table><img alt='{alt}' src='data:image/png;base64,{data}'>"
+
+    def _figure(self) -> ShownFigure:
+        from clsuite.report.plots import matrices_figure
+
+        return matrices_figure({self._title: [self.record]})
 
     @property
     def _title(self) -> str:

@@ -8,6 +8,7 @@ and an out-of-memory kill leaves the notebook alive.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,11 @@ def run(
 
 
 def _do(plan: RunPlan, force: bool, timeout: float | None, progress: bool, threads: int) -> None:
-    standing = take_stock([plan], _warn)
+    standing = take_stock([replace(plan, save_model=False)], _warn)
     if force or (plan.save_model and standing.done and not plan.beside(".pt").exists()):
         plan.beside(".ckpt").unlink(missing_ok=True)
         standing = Standing([plan], {})
+    standing = replace(standing, plans=[plan])
     if not standing.missing:
         return
     slots = device_slots(plan.device, 1, threads, count_gpus(), count_cores())

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from clsuite.metrics import Counts, Curves
-from clsuite.records.canonical import sha256_of
+from clsuite.records.canonical import canonical_json, sha256_of
 
 SCHEMA_VERSION = 1
 RESULTS_VERSION = 2
@@ -202,13 +202,13 @@ class TuningEntry(_Model):
 
     @property
     def gradient_samples(self) -> int:
-        """Samples that passed backwards in all trials: what the search cost."""
-        return sum(trial.gradient_samples for trial in self.trials)
+        """Samples that passed backwards in all trials, a point that came twice once: what the search cost."""
+        return sum({canonical_json(trial.values): trial.gradient_samples for trial in self.trials}.values())
 
     @property
     def seconds(self) -> float:
-        """Seconds of all trials."""
-        return sum(trial.seconds for trial in self.trials)
+        """Seconds of all trials, a point that came twice once."""
+        return sum({canonical_json(trial.values): trial.seconds for trial in self.trials}.values())
 
 
 class RunRecord(_Model):

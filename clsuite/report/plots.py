@@ -34,6 +34,15 @@ UNDATED = {"svg": "Date", "png": "Software", "pdf": "CreationDate"}
 """Formats, and what matplotlib would write into each that changes from day to day or version to version."""
 
 
+class ShownFigure(Figure):
+    """A figure that notebooks show although pyplot knows nothing of it."""
+
+    def _repr_png_(self) -> bytes:
+        picture = BytesIO()
+        self.savefig(picture, format="png", dpi=110, metadata={"Software": None})
+        return picture.getvalue()
+
+
 def plot_matrix(record: RunRecord, path: Path) -> None:
     """Heat map of ``A[i, j]`` in per cent; what was never learned stays blank.
 
@@ -55,7 +64,7 @@ def plot_matrices(groups: Mapping[str, Sequence[RunRecord]], path: Path) -> None
         write_figure(matrices_figure(groups), path)
 
 
-def matrices_figure(groups: Mapping[str, Sequence[RunRecord]]) -> Figure:
+def matrices_figure(groups: Mapping[str, Sequence[RunRecord]]) -> ShownFigure:
     """Heat maps of ``A[i, j]`` in per cent side by side, each the mean of its runs.
 
     Args:
@@ -66,7 +75,9 @@ def matrices_figure(groups: Mapping[str, Sequence[RunRecord]]) -> Figure:
     across = min(len(groups), PANELS_ACROSS)
     down = -(-len(groups) // across)
     with style.context(["default", STYLE]):
-        figure = Figure(figsize=(0.9 + across * (0.7 + 0.5 * parts), down * (1.2 + 0.45 * tasks)), layout="constrained")
+        figure = ShownFigure(
+            figsize=(0.9 + across * (0.7 + 0.5 * parts), down * (1.2 + 0.45 * tasks)), layout="constrained"
+        )
         panels = figure.subplots(down, across, squeeze=False).flatten()
         for axes, (title, records) in zip(panels, groups.items(), strict=False):
             image = _heat_map(axes, title, records)

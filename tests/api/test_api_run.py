@@ -87,6 +87,7 @@ def test_a_result_shows_itself(result: clsuite.RunResult) -> None:
     assert repr(result).startswith("<'a+b.py'(alpha=0.3), seed 0 on tiny: final acc. ")
     figure = result.plot()
     assert figure.axes[0].get_title() == "'a+b.py'(alpha=0.3), seed 0"
+    assert figure._repr_png_().startswith(b"\x89PNG")  # what a notebook shows
     shown = result._repr_html_()
     assert "&#x27;a+b.py&#x27;(alpha=0.3)</b> on tiny" in shown
     assert "src='data:image/png;base64,iVBOR" in shown
