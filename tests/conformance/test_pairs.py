@@ -1,0 +1,117 @@
+"""Every legal pair of registered plugins learns, goes on after an interruption, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import shutil
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_methods import ALONE, SMALL
+
+from clsuite.errors import UserError
+from clsuite.plugin.catalog import catalog, find_plugin, load_class
+from clsuite.plugin.compose import check_method
+from clsuite.runner.model_file import TrainedModel
+from clsuite.scenarios import Scenario
+
+LOCAL = {"ease", "s_pet", "lae", "l2p", "dual_prompt", "coda_prompt"}
+"""Plugins whose papers train with the current task's cross-entropy alone."""
+
+
+def legal_pairs() -> list[tuple[str, str]]:
+    """Pairs that composition does not refuse on class-incremental streams."""
+    legal = []
+    for pair in combinations(ALONE, 2):
+        try:
+            check_method([(name, find_plugin(name)[1]) for name in pair], "class_incremental")
+        except UserError:
+            continue
+        legal.append(pair)
+    return legal
+
+
+@pytest.fixture(scope="module")
+def two_tasks(scenario: Scenario) -> Scenario:
+    """Two tasks of two digits with some six test images of each."""
+    tasks = tuple(dataclasses.replace(task, test=task.test[::4]) for task in scenario.first(2).tasks)
+    return dataclasses.replace(scenario, tasks=tasks)
+
+
+def plugins_of(pair: tuple[str, ...]) -> list[Any]:
+    return [load_class(catalog()[name])(**SMALL.get(name, {})) for name in pair]
+
+
+def in_the_order_that_starts(pair: tuple[str, str], make_stream: Any, on: Scenario) -> tuple[str, ...]:
+    """The pair, or its reverse where a plugin says that it must come before or after the other."""
+    try:
+        make_stream(*plugins_of(pair), on=on).learner.start(on)
+    except UserError:
+        return pair[::-1]
+    return pair
+
+
+def hooks_of(learner: Any) -> Counter[str]:
+    """Hooks of every module, by the module's name."""
+    return Counter(
+        {
+            name: sum(
+                len(getattr(module, kind)) for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
+            )
+            for name, module in learner.named_modules()
+        }
+    )
+
+
+def whole_state() -> list[Any]:
+    """Global switches that a run must leave as they were."""
+    hooks = [torch.nn.modules.module._global_forward_hooks, torch.nn.modules.module._global_forward_pre_hooks]
+    return [torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads(), *map(len, hooks)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", legal_pairs(), ids="+".join)
+def test_pair(pair: tuple[str, str], make_stream: Any, two_tasks: Scenario, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"on": two_tasks, **({"loss": "local"} if LOCAL & {*pair} and "icarl" not in pair else {})}
+    ordered = in_the_order_that_starts(pair, make_stream, two_tasks)
+    before = whole_state()
+    whole = make_stream(*plugins_of(ordered), checkpoint=tmp_path / "a", **given)
+    whole.run()
+    assert whole_state() == before
+    shutil.copy(tmp_path / "a", tmp_path / "b")
+    resumed = make_stream(*plugins_of(ordered), checkpoint=tmp_path / "b", **given)
+    random.seed(5)
+    np.random.seed(5)
+    resumed.run()
+    for name, array in whole.matrix.arrays().items():
+        np.testing.assert_array_equal(array, resumed.matrix.arrays()[name], err_msg=name)
+    states = [stream.learner.state_dict() for stream in (whole, resumed)]
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
+    assert hooks_of(whole.learner) == hooks_of(resumed.learner)
+    assert max(hooks_of(whole.learner).values()) <= len(two_tasks.tasks) * len(pair)
+    for plugin in whole.learner.plugins:
+        assert set(plugin.stored_bytes()) <= set(plugin.traits.stores)
+    rows = np.concatenate([task.test for task in two_tasks.tasks])
+    shuffled = np.random.RandomState(0).permutation(len(rows))
+    model = TrainedModel(whole.learner, two_tasks.classes)
+    together = model.predict(two_tasks.table.images[rows])
+    np.testing.assert_array_equal(together, whole.matrix.class_incremental[-1])
+    apart = [model.predict(two_tasks.table.images[rows[part]]) for part in np.array_split(shuffled, 5)]
+    np.testing.assert_array_equal(together[shuffled], np.concatenate(apart))
+
+
+def test_pairs_are_many_and_exclude_what_is_refused() -> None:
+    legal = legal_pairs()
+    assert ("lwf", "replay") in legal
+    assert ("first_session", "lda") in legal
+    assert ("pet", "ranpac") not in legal
+    assert ("joint", "replay") not in legal
+    assert len(legal) > 100
