@@ -35,6 +35,7 @@ from clsuite.metrics.variants import accuracy_over_time_weighted
 from clsuite.plugin.catalog import catalog, is_ours
 from clsuite.plugin.source import PluginSource
 from clsuite.records import RunRecord
+from clsuite.records.record import RESULTS_VERSION
 from clsuite.report.summary import Column, columns_of, summarise
 from clsuite.report.summary import Row as Summary
 from clsuite.runner.plan import file_name
@@ -45,7 +46,8 @@ UNITS: dict[str, Unit] = {
     "trainable_parameters": "parameters", "stored_bytes": "bytes", "gradient_samples": "samples",
     "train_seconds": "seconds", "eval_seconds": "seconds",
 }  # fmt: skip
-STANDING: tuple[Badge, ...] = ("stale", "unconfirmed", "measured", "confirmed")
+STANDING: tuple[Badge, ...] = ("stale", "unconfirmed", "confirmed", "measured")
+"""What a row is called by its runs: by the first of these that one of them is."""
 
 
 def build_board(records: Path, reported: Path) -> Board:
@@ -176,8 +178,9 @@ def read_rerun(path: Path) -> Rerun | None:
 
 
 def stale_notes(record: RunRecord) -> list[str]:
-    """Which of its plugins have changed since or are unknown; those that others bring are not judged."""
-    notes = []
+    """What has changed since the run, in clsuite or its plugins; those that others bring are not judged."""
+    old = record.results_version() != RESULTS_VERSION
+    notes = ["clsuite itself gives other results since"] if old else []
     for entry in record.plugins:
         source = _ours(entry.name)
         if source is None and entry.distribution.startswith("clsuite "):

@@ -12,7 +12,7 @@ BADGES: dict[str, str] = {
     "measured": "measured here",
     "confirmed": "rerun and confirmed",
     "unconfirmed": "rerun, and came out otherwise",
-    "stale": "stale: made by an earlier version of a plugin or of the stream",
+    "stale": "made by an earlier version of clsuite, of a plugin or of the stream",
     "reported": "reported by its paper",
 }
 Unit = Literal["share", "parameters", "bytes", "samples", "seconds", "number"]

@@ -50,8 +50,10 @@ def self_complaint(record: RunRecord, predictions: Path) -> str:
     """What stands against a record by itself; empty where nothing does."""
     if record.status != "done" or record.counts is None or record.cost is None:
         return f"the run is not done but {record.status}"
-    if record.recomputed_key() != record.key:
-        return "its key does not follow from its content: it was edited, or made by another version of clsuite"
+    if record.results_version() is None:
+        return "its key does not follow from its content: it was edited, or made by a later version of clsuite"
+    if "judged_on" in record.config:
+        return f"it is judged on {record.config['judged_on']} parts: only runs judged on test parts are published"
     if record.method.strip() == "" or record.benchmark != Path(record.benchmark).name:
         return "its benchmark or method is not a name"
     if path := machine_path(record.model_dump(mode="json")):

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from clsuite.board.model import Benchmark, Board, Reported, Row
 from clsuite.board.site.addresses import address
 from clsuite.board.site.columns import Column, table_columns
-from clsuite.board.site.text import half_text, number_text, rank_text
+from clsuite.board.site.text import half_text, number_text, rank_text, status_text
 from clsuite.report.export import MARKDOWN, escape_text
 from clsuite.runner.plan import file_name
 
@@ -22,7 +22,8 @@ else; `clsuite leaderboard check` makes all of it again and fails where a byte d
   sorted and filtered there, and open to the accuracy matrix, the curve, the whole configuration and the command.
 - **The figures** as CSV and JSON: [`data/`](data).
 - **A row again**: `clsuite leaderboard rerun BENCHMARK/METHOD/SEED --data-root DATA` repeats a run from its record
-  and says whether the counts are the same.
+  and compares all counts: on the same kind of machine they must be identical, on another one the final accuracy
+  within 1 point and every entry of the matrix within 5.
 - **A row of your own**: `clsuite bench BENCHMARK --methods METHOD`, then
   `clsuite leaderboard add runs/BENCHMARK/METHOD` and `clsuite leaderboard build`.
 
@@ -77,7 +78,7 @@ def _line(benchmark: Benchmark, row: Row, columns: Sequence[Column]) -> str:
     folder = quote(f"records/{benchmark.name}/{file_name(row.method)}", errors="replace")
     cells = [_figure(row, column) for column in columns]
     seeds = str(len(row.seeds))
-    return f"| {rank} | [{_text(row.method)}]({folder}) | {' | '.join(cells)} | {seeds} | {row.badge} |"
+    return f"| {rank} | [{_text(row.method)}]({folder}) | {' | '.join(cells)} | {seeds} | {status_text(row)} |"
 
 
 def _figure(row: Row, column: Column) -> str:
@@ -93,7 +94,7 @@ def _badges(board: Board) -> Iterator[str]:
     yield "## What the status says"
     yield ""
     for kind, meaning in board.badges.items():
-        yield f"- {kind}: {meaning.removeprefix(f'{kind}: ')}"
+        yield f"- {kind}: {meaning}"
 
 
 def _took(board: Board) -> Iterator[str]:

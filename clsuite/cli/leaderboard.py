@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from clsuite.cli.console import make_console
 from clsuite.cli.data_progress import loading_bar
+from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError
+from clsuite.records import RunRecord, read_record
 
 
 def add(places: Sequence[Path], folder: Path, data_root: Path | None, replace: bool, stale: bool) -> int:
@@ -74,3 +77,51 @@ def check(folder: Path) -> int:
     if not problems:
         make_console().print(f"{folder}: every file is what the records give, and no row is lost", markup=False)
     return 1 if problems else 0
+
+
+def rerun(rows: Sequence[str], folder: Path, data_root: Path | None, device: str | None, benchmark: str | None) -> int:
+    """Repeat published runs and write how they came out; returns 1 if one came out otherwise.
+
+    Raises:
+        UserError: If a row is unknown, or a run cannot be repeated here.
+    """
+    from clsuite.board.rerun import changed_stream, compare_rerun, find_rows, stream_changed, write_rerun
+    from clsuite.board.shelf import Leaderboard
+
+    console, warnings = make_console(), make_console(stderr=True)
+    bad = 0
+    for row, path in find_rows(Leaderboard(folder), rows):
+        old = read_record(path)
+        with loading_bar(warnings):
+            changed = stream_changed(old, data_root)
+        if changed:
+            outcome = changed_stream(old, "none: its stream could not be made")
+        else:
+            outcome = compare_rerun(old, _repeat(old, data_root, device, benchmark))
+        write_rerun(outcome, path)
+        bad += outcome.outcome in ("different", "other stream")
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in outcome.figures.items())
+        reason = f": {changed}" if changed else ""
+        console.print(f"{outcome.outcome}: {row}{reason} ({figures})", soft_wrap=True, markup=False)
+    console.print(f"now: clsuite leaderboard build --folder {folder}", soft_wrap=True, markup=False)
+    return 1 if bad else 0
+
+
+def _repeat(old: RunRecord, data_root: Path | None, device: str | None, benchmark: str | None) -> RunRecord:
+    """Run it in a process of its own, in a folder that goes afterwards."""
+    from clsuite.board.rerun import plan_rerun
+    from clsuite.runner.bench import Standing, run_missing
+    from clsuite.runner.slots import count_cores, count_gpus, device_slots
+
+    console = make_console()
+    with TemporaryDirectory(prefix="clsuite-rerun-") as temporary:
+        target = Path(temporary) / "runs" / "rerun.json"
+        plan = plan_rerun(old, target, data_root, device, benchmark)
+        slots = device_slots(plan.device, 1, old.config["training"]["threads"], count_gpus(), count_cores())
+        with BenchProgress(console, 1, 0) as progress:
+            run_missing(Standing([plan], {}), slots, None, progress.hear)
+        new = read_record(target)
+    if new.status != "done":
+        reason = (new.error or new.status).strip().splitlines()[-1]
+        raise UserError(f"the rerun of {old.benchmark}/{old.method}/{old.seed} {new.status}: {reason}")
+    return new

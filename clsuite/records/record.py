@@ -271,10 +271,16 @@ class RunRecord(_Model):
         return self.counts.of(self.scenario.protocol)
 
     @staticmethod
-    def make_key(config: dict[str, Any], plugins: list[PluginEntry], seed: int, fingerprint: str) -> str:
+    def make_key(
+        config: dict[str, Any],
+        plugins: list[PluginEntry],
+        seed: int,
+        fingerprint: str,
+        results: int = RESULTS_VERSION,
+    ) -> str:
         """The run key: what decides the result, and nothing else (no device, path or number of jobs)."""
         parts = {
-            "results": RESULTS_VERSION,
+            "results": results,
             "config": config,
             "plugins": [plugin.model_dump(exclude={"distribution"}) for plugin in plugins],
             "seed": seed,
@@ -285,3 +291,9 @@ class RunRecord(_Model):
     def recomputed_key(self) -> str:
         """The key that the record's own content gives; differs from `key` where the record was edited."""
         return self.make_key(self.config, self.plugins, self.seed, self.scenario.fingerprint)
+
+    def results_version(self) -> int | None:
+        """The version of results that the key was made with; None where it does not follow from the content at all."""
+        content = (self.config, self.plugins, self.seed, self.scenario.fingerprint)
+        versions = range(RESULTS_VERSION, 0, -1)
+        return next((version for version in versions if self.make_key(*content, version) == self.key), None)

@@ -113,7 +113,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     weights = find_weights(spec.backbone, [folder] if root is None else [root, folder])
     stream = find_stream_file(spec.scenario, [folder] if root is None else [folder, root])
     load = stream_loader(spec.dataset, stream, spec.backbone.image_size, root)
-    probes = [_probe_config(probe, spec.backbone.image_size, root) for probe in spec.probes]
+    probes = [probe_config(probe, spec.backbone.image_size, root) for probe in spec.probes]
     plans: list[RunPlan] = []
     for seed in dict.fromkeys(options.seeds or spec.seeds):
         scenario = load(seed, options.limit_tasks)
@@ -282,7 +282,7 @@ def _evaluation(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Any]:
     return {"evaluation": given} if given else {}
 
 
-def _probe_config(probe: AnyProbe, image_size: int, data_root: Path | None) -> dict[str, Any]:
+def probe_config(probe: AnyProbe, image_size: int, data_root: Path | None) -> dict[str, Any]:
     """A probe with the fingerprint of its images in place of their path."""
     content = probe.model_dump()
     if isinstance(probe, ZeroShotProbe):

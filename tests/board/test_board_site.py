@@ -92,7 +92,7 @@ def test_links_lead_to_files_that_are_there_and_only_papers_are_elsewhere(files:
             path = link.split("#")[0]
             target = (Path("/") / Path(name).parent / path).resolve() if path else Path("/") / name
             assert target.relative_to("/").as_posix() in files, (name, link)
-    for name in ("static/site.js", "static/details.js", "static/site.css"):
+    for name in ("static/site.js", "static/theme.js", "static/details.js", "static/site.css"):
         assert re.findall(r"https?://[^\"' ]+", files[name].decode()) in ([], [SVG])
 
 

@@ -99,6 +99,43 @@ def test_a_heading_sorts_best_first_and_then_the_other_way(site: Site) -> None:
     assert page.locator("[aria-sort]").count() == 1
 
 
+def test_sorting_and_filtering_leave_open_rows_open(site: Site) -> None:
+    page = site.go("boards/small.html")
+    page.locator("#row-lora button.open").click()
+    page.wait_for_selector("#row-lora + .detail .matrix")
+    page.select_option(".detail select", label="seed 1")
+    page.locator("button[data-key=method]").click()
+    assert site.methods() == ["finetune", "lora", "ranpac", "replay"]
+    assert page.locator("#row-lora + .detail select").input_value() == "2"
+    assert page.locator("#row-lora button.open").get_attribute("aria-expanded") == "true"
+    page.select_option("select[name=exemplars]", "yes")
+    assert page.locator(".detail").count() == 0
+    page.click("button[type=reset]")
+    assert page.locator("#row-lora + .detail").count() == 1
+    page.locator("#row-lora button.open").click()
+    assert page.locator(".detail").count() == 0
+
+
+def test_the_theme_follows_the_system_until_it_is_chosen_and_is_then_kept(browser: Any, folder: Path) -> None:
+    site = opened(browser, folder, color_scheme="dark")
+    page = site.go("index.html")
+    back = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(back)
+    page.emulate_media(color_scheme="light")
+    assert page.evaluate(back) != dark
+    page.get_by_label("Theme").select_option("dark")
+    assert page.evaluate(back) == dark
+    site.go("boards/small.html")
+    assert page.evaluate(back) == dark
+    page.emulate_media(color_scheme="dark")
+    page.get_by_label("Theme").select_option("light")
+    assert page.evaluate(back) != dark
+    page.get_by_label("Theme").select_option("system")
+    assert page.evaluate(back) == dark
+    assert site.said == []
+    page.close()
+
+
 FILTERS = [
     ("exemplars", "no", ["ranpac", "lora", "finetune"]),
     ("exemplars", "yes", ["replay"]),

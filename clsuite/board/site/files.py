@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from importlib import resources
@@ -10,15 +11,15 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from clsuite.board.model import Benchmark, Board, Row
+from clsuite.board.model import Benchmark, Board, Reported, Row
 from clsuite.board.site.addresses import address, web_link
 from clsuite.board.site.columns import Column, table_columns
 from clsuite.board.site.details import detail_key, row_details, script, table_data
 from clsuite.board.site.pareto import pareto_plots
-from clsuite.board.site.text import half_text, number_text, rank_text
+from clsuite.board.site.text import half_text, number_text, rank_text, status_text
 
 AT_ONCE = 100
-STATIC = ("site.css", "site.js", "details.js")
+STATIC = ("site.css", "theme.js", "site.js", "details.js")
 
 
 def site_files(board: Board) -> dict[str, bytes]:
@@ -93,11 +94,15 @@ def _by_method(board: Board) -> dict[str, Places]:
     return dict(sorted(methods.items()))
 
 
-def _by_stream(board: Board) -> dict[str, list[Any]]:
-    streams: dict[str, list[Any]] = {}
-    for reported in board.reported:
-        streams.setdefault(reported.stream, []).append(reported)
-    return streams
+def _by_stream(board: Board) -> dict[str, tuple[list[str], list[Reported]]]:
+    """Of each stream the names of its figures and its entries, in the order of the file."""
+    streams: dict[str, list[Reported]] = {}
+    for entry in board.reported:
+        streams.setdefault(entry.stream, []).append(entry)
+    return {
+        stream: (list(dict.fromkeys(name for entry in entries for name in entry.figures)), entries)
+        for stream, entries in streams.items()
+    }
 
 
 def _method(board: Board, name: str, places: Places) -> bytes:
@@ -108,11 +113,16 @@ def _method(board: Board, name: str, places: Places) -> bytes:
         if not column.extra
     }
     plugins = {(p.name, p.summary, p.paper, p.url): p for _, row in places for p in row.plugins}
-    reported = [entry for entry in board.reported if entry.method.casefold() == name.casefold()]
+    reported = [entry for entry in board.reported if _plain_name(entry.method) == _plain_name(name)]
     return _page(
         "method.html", "../", board=board, name=name, places=places, columns=list(columns.values()),
         plugins=list(plugins.values()), reported=reported,
     )  # fmt: skip
+
+
+def _plain_name(method: str) -> str:
+    """A method's name without variants and punctuation, as papers and records spell it differently."""
+    return re.sub(r"[\W_]", "", re.split(r"[,(]", method)[0].casefold())
 
 
 @cache
@@ -122,8 +132,8 @@ def _environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, auto_reload=False,
     )  # fmt: skip
     environment.globals.update(
-        number_text=number_text, half_text=half_text, rank_text=rank_text, address=address, web_link=web_link,
-        detail_key=detail_key,
+        number_text=number_text, half_text=half_text, rank_text=rank_text, status_text=status_text,
+        address=address, web_link=web_link, detail_key=detail_key,
     )  # fmt: skip
     return environment
 

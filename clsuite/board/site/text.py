@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clsuite.board.model import Figure, Metric, Rank, Unit
+from clsuite.board.model import Figure, Metric, Rank, Row, Unit
 from clsuite.report.table import short_number
 
 
@@ -31,6 +31,12 @@ def rank_text(rank: Rank) -> str:
     if rank.low is None or rank.high is None or rank.low == rank.high:
         return ""
     return f"{rank.low}-{rank.high}"
+
+
+def status_text(row: Row) -> str:
+    """The badge of a row, and of how many of its runs it is that, where not of all."""
+    number = sum(run.badge == row.badge for run in row.runs)
+    return row.badge if number == len(row.runs) else f"{row.badge} {number}/{len(row.runs)}"
 
 
 def direction(metric: Metric) -> tuple[str, str]:

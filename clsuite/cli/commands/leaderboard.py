@@ -13,6 +13,7 @@ SUMMARIES = {
     "add": "publish finished records, after checking each",
     "build": "make the README, the page, the CSV and the JSON from the published records",
     "check": "make everything again in memory; fail where anything published differs or a row was lost",
+    "rerun": "repeat published runs from their records alone, and compare the counts",
 }
 
 
@@ -37,6 +38,14 @@ def _build_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--drop", type=str, nargs="+", default=[], help="rows (BENCHMARK/METHOD/SEED) that may be gone")
 
 
+def _rerun_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("rows", type=str, nargs="+", help="rows (BENCHMARK/METHOD/SEED), or patterns such as 'quickstart/*/0'")
+    add("--data-root", type=str, help="folder of data and weights")
+    add("--device", type=str, help="cpu, cuda, ...; by default the kind that the run was made on")
+    add("--benchmark", type=str, help="the benchmark's file where it is not a shipped one and has probes of its own")
+
+
 def _no_arguments(parser: ArgumentParser) -> None:
     """Checks have none of their own."""
 
@@ -45,6 +54,7 @@ ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
     "add": _add_arguments,
     "build": _build_arguments,
     "check": _no_arguments,
+    "rerun": _rerun_arguments,
 }
 
 
@@ -53,11 +63,13 @@ def _run(given: Namespace) -> int:
 
     words = given[given.action]
     folder = Path(words.folder)
+    root = Path(words.data_root) if words.get("data_root") else None
     if given.action == "add":
-        root = Path(words.data_root) if words.data_root else None
         return leaderboard.add([Path(place) for place in words.records], folder, root, words.replace, words.stale)
     if given.action == "build":
         return leaderboard.build(folder, words.drop)
+    if given.action == "rerun":
+        return leaderboard.rerun(words.rows, folder, root, words.device, words.benchmark)
     return leaderboard.check(folder)
 
 
@@ -67,6 +79,8 @@ COMMAND = Command(
         "clsuite leaderboard add runs/quickstart --data-root data",
         "clsuite leaderboard build && clsuite leaderboard check",
         "clsuite leaderboard build --drop quickstart/ncm/0",
+        "clsuite leaderboard rerun quickstart/replay/0",
+        "clsuite leaderboard rerun 'pacs/*/0' --data-root data",
     ),
     _arguments,
     _run,

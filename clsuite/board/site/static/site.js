@@ -5,6 +5,7 @@ window.clsuite = (() => {
   const root = document.documentElement.dataset.root;
   const known = new Map(); // details that are loaded, by their key
   const waiting = new Map();
+  const open = new Map(); // the line below each row that is open
 
   function detail(key, data) {
     known.set(key, data);
@@ -29,7 +30,10 @@ window.clsuite = (() => {
     const button = row.querySelector("button.open");
     const opened = button.getAttribute("aria-expanded") === "true";
     button.setAttribute("aria-expanded", String(!opened));
-    if (opened) return row.nextElementSibling.remove();
+    if (opened) {
+      open.get(row).remove();
+      return open.delete(row);
+    }
     const line = document.createElement("tr");
     line.className = "detail";
     const cell = line.insertCell();
@@ -37,6 +41,7 @@ window.clsuite = (() => {
     const place = document.createElement("div");
     place.className = "detail-body";
     cell.append(place);
+    open.set(row, line);
     row.after(line);
     load(row.dataset.detail, (data) => place.replaceChildren(...clsuiteDetails(data, root, row.dataset.detail)));
   }
@@ -67,8 +72,8 @@ window.clsuite = (() => {
     }
 
     function draw() {
-      for (const button of body.querySelectorAll("button[aria-expanded=true]")) button.setAttribute("aria-expanded", "false");
-      body.replaceChildren(...shown.slice(page * AT_ONCE, (page + 1) * AT_ONCE).map(rowAt));
+      const rows = shown.slice(page * AT_ONCE, (page + 1) * AT_ONCE).map(rowAt);
+      body.replaceChildren(...rows.flatMap((row) => (open.has(row) ? [row, open.get(row)] : [row])));
       const pages = Math.max(1, Math.ceil(shown.length / AT_ONCE));
       const all = `${total} methods`;
       document.getElementById("count").textContent = shown.length === total ? all : `${shown.length} of ${all}`;

@@ -1,0 +1,217 @@
+"""A published run repeated from its record alone, and compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from clsuite.backbones.spec import BackboneSpec, Weights, find_weights
+from clsuite.board.build import machine_of, rounded, stale_notes
+from clsuite.board.model import Rerun
+from clsuite.board.shelf import Leaderboard, read_index
+from clsuite.board.streams import Streams, stream_specs
+from clsuite.errors import AbsentError, UserError, did_you_mean
+from clsuite.plugin.catalog import PluginInfo, find_plugin
+from clsuite.probes.spec import AnyProbe, ProbeSpec
+from clsuite.records import RunRecord, atomic_path
+from clsuite.records.canonical import sha256_of_file
+from clsuite.runner.plan import RunPlan, file_name, probe_config
+from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmarks
+from clsuite.runner.streams import find_stream_file
+
+FINAL_TOLERANCE, ENTRY_TOLERANCE = 0.01, 0.05
+"""On another kind of machine: of the final accuracy, and of each entry of the matrix and reading of a probe."""
+PROBE: TypeAdapter[AnyProbe] = TypeAdapter(ProbeSpec)
+WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".npz")
+
+
+def find_rows(place: Leaderboard, wanted: Sequence[str]) -> list[tuple[str, Path]]:
+    """The records of some rows, by ``benchmark/method/seed`` or a pattern such as ``quickstart/*/0``.
+
+    Raises:
+        UserError: If there is no such row.
+    """
+    rows = read_index(place)
+    found: dict[str, Path] = {}
+    for row in wanted:
+        matching = [row] if row in rows else [name for name in rows if fnmatchcase(name, row)]
+        if not matching:
+            raise did_you_mean(f"row in '{place.index}':", row, rows)
+        for name in matching:
+            benchmark, rest = name.split("/", 1)
+            folder = place.records / benchmark / file_name(rest.rpartition("/")[0])
+            found[name] = folder / f"{rows[name]}.json"
+    return list(found.items())
+
+
+def stream_changed(record: RunRecord, data_root: Path | None) -> str:
+    """Why the record's stream is another one now; empty where it is not.
+
+    Raises:
+        AbsentError: If the data are not at hand.
+    """
+    streams = Streams(data_root)
+    complaint = streams.complaint(record)
+    python_file = record.config.get("dataset") is None
+    if streams.unchecked and not python_file:
+        raise AbsentError(streams.unchecked[record.benchmark])
+    return complaint
+
+
+def plan_rerun(
+    record: RunRecord,
+    target: Path,
+    data_root: Path | None,
+    device: str | None,
+    benchmark: str | None,
+) -> RunPlan:
+    """Plan the run that the record describes.
+
+    Args:
+        record: A finished record.
+        target: Where the record of the rerun goes.
+        data_root: Where data and weights are looked for.
+        device: By default the kind that it ran on.
+        benchmark: The file of the benchmark, where it is not a shipped one.
+
+    Raises:
+        UserError: If a plugin is another one now, or something that it needs is not at hand.
+    """
+    if notes := stale_notes(record):
+        raise UserError(f"{'; '.join(notes)}: a rerun would be of another method. Run it anew, and add that record")
+    root = data_root or Path()
+    dataset, scenario = stream_specs(record)
+    known = [*_shipped(), *([load_benchmark(benchmark)[0]] if benchmark else [])]
+    return RunPlan(
+        pending=record.model_copy(
+            update={"status": "interrupted", "counts": None, "probes": [], "within_task": None, "tasks": [],
+                    "cost": None, "environment": {}, "seconds": 0.0, "predictions": None}
+        ),
+        plugins=tuple(_plugins(record, root)),
+        weights=_weights(record.config["backbone"], root, known),
+        dataset=dataset,
+        scenario=find_stream_file(scenario, [root]),
+        record_path=target,
+        data_root=data_root,
+        device=device or record.environment.get("device_type", "auto"),
+        save_model=False,
+        probes=tuple(_probe(record, entry, data_root, known) for entry in record.config.get("probes", [])),
+    )  # fmt: skip
+
+
+def _plugins(record: RunRecord, root: Path) -> Iterator[PluginInfo]:
+    for entry in record.plugins:
+        info, source = find_plugin(entry.name, [Path(), root])
+        if source.sha256 != entry.source:
+            raise UserError(f"the source of plugin '{entry.name}' ({info.distribution}) is not that of the record")
+        yield info
+
+
+def _weights(backbone: Mapping[str, Any], root: Path, known: Sequence[BenchmarkSpec]) -> Weights:
+    """The weights of a record: by keyword, or the file below the data root that has their hash."""
+    kind, name = backbone["weights"], backbone["name"]
+    if kind != "file":
+        weights = find_weights(BackboneSpec(name=name, weights=kind, image_size=backbone["image_size"]), [root])
+        if weights.sha256 != backbone["sha256"]:
+            raise UserError(f"the {kind} weights of '{name}' are not those of the record")
+        return weights
+    likely = [root / spec.backbone.weights for spec in known if spec.backbone.name == name]
+    others = sorted(path for path in root.glob("**/*") if path.suffix in WEIGHT_FILES) if root != Path() else []
+    for path in dict.fromkeys([*likely, *others]):
+        if path.is_file() and sha256_of_file(path) == backbone["sha256"]:
+            return Weights("file", path, backbone["sha256"])
+    where = f"below '{root}'" if root != Path() else "at hand: say --data-root FOLDER"
+    raise AbsentError(f"no weights of '{name}' with sha256 {backbone['sha256'][:12]} {where}")
+
+
+def _shipped() -> list[BenchmarkSpec]:
+    return [load_benchmark(name)[0] for name in shipped_benchmarks()]
+
+
+def _probe(
+    record: RunRecord, entry: dict[str, Any], data_root: Path | None, known: Sequence[BenchmarkSpec]
+) -> AnyProbe:
+    """The probe of an entry; its images, which the entry knows by their fingerprint, lie where a benchmark says."""
+    size = record.config["backbone"]["image_size"]
+    paths = [path for spec in known for probe in spec.probes if (path := getattr(probe, "path", None))]
+    names = [name for spec in known for probe in spec.probes if (name := getattr(probe, "names", None))]
+    plain = {key: value for key, value in entry.items() if key != "fingerprint"}
+    with_path = [{**plain, "path": path} for path in dict.fromkeys(paths)]
+    for content in [plain, *with_path, *({**one, "names": name} for one in with_path for name in dict.fromkeys(names))]:
+        try:
+            probe: AnyProbe = PROBE.validate_python(content)
+            if probe_config(probe, size, data_root) == entry:
+                return probe
+        except (UserError, ValidationError):
+            continue
+    raise AbsentError(
+        f"the images of probe '{entry.get('name') or entry['kind']}' are not where a shipped benchmark has them: "
+        "say --data-root FOLDER, and --benchmark FILE where the benchmark is one's own"
+    )
+
+
+def compare_rerun(old: RunRecord, new: RunRecord) -> Rerun:
+    """How a rerun came out beside the published record."""
+    assert old.counts is not None
+    assert new.counts is not None
+    first, second = old.main_counts, new.main_counts
+    entries = float(np.abs(first.accuracy - second.accuracy).max())
+    finals = [float(counts.accuracy[-1].mean()) for counts in (first, second)]
+    probes = _probe_difference(old, new)
+    same = old.counts == new.counts and probes < 1e-6 and old.within_task == new.within_task
+    close = abs(finals[0] - finals[1]) <= FINAL_TOLERANCE and max(entries, probes) <= ENTRY_TOLERANCE
+    return Rerun(
+        date=datetime.now(UTC).date().isoformat(),
+        machine=machine_of(new.environment),
+        outcome="identical" if same else "within tolerance" if close and not _same_kind(old, new) else "different",
+        figures={
+            "final accuracy, published": rounded(finals[0]) or 0.0,
+            "final accuracy, rerun": rounded(finals[1]) or 0.0,
+            "largest difference of an entry of the matrix": rounded(entries) or 0.0,
+            "largest difference of a reading of a probe": rounded(probes) or 0.0,
+        },
+    )
+
+
+def _probe_difference(old: RunRecord, new: RunRecord) -> float:
+    """The largest difference of a reading: of accuracies as it is, of others as a share where they are above 1."""
+    readings = [{probe.name: np.array(probe.values) for probe in record.probes} for record in (old, new)]
+    if {name: values.shape for name, values in readings[0].items()} != {
+        name: values.shape for name, values in readings[1].items()
+    }:
+        return float("inf")
+    differences = [
+        np.abs(values - readings[1][name]) / np.maximum(1.0, np.abs(values)) for name, values in readings[0].items()
+    ]
+    return max((float(one.max()) for one in differences), default=0.0)
+
+
+def _same_kind(old: RunRecord, new: RunRecord) -> bool:
+    """Whether both ran on one kind of machine, with the same precision and torch: then every count must be the same."""
+
+    def kind(record: RunRecord) -> tuple[Any, ...]:
+        known = record.environment
+        return (machine_of(known), known.get("precision"), known.get("packages", {}).get("torch"))
+
+    return kind(old) == kind(new)
+
+
+def write_rerun(rerun: Rerun, record: Path) -> None:
+    """Write how a rerun came out beside the record."""
+    text = json.dumps(rerun.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False)
+    with atomic_path(record.with_suffix(".rerun.json")) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def changed_stream(record: RunRecord, machine: str) -> Rerun:
+    """The account of a record whose stream the data do not give any more."""
+    counts = record.main_counts
+    published = {"final accuracy, published": rounded(float(counts.accuracy[-1].mean())) or 0.0}
+    return Rerun(date=datetime.now(UTC).date().isoformat(), machine=machine, outcome="other stream", figures=published)

@@ -1,0 +1,134 @@
+"""A published run is repeated from its record alone, and its row says how that came out."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from published_records import make_record, predictions
+
+from clsuite.board.build import build_board
+from clsuite.board.rerun import compare_rerun, plan_rerun
+from clsuite.cli.main import main
+from clsuite.errors import UserError
+from clsuite.records import (
+    ProbeEntry,
+    RunRecord,
+    read_predictions,
+    read_record,
+    rescore,
+    write_predictions,
+    write_record,
+)
+
+BENCHMARK = """
+name: short
+dataset: {name: digits, train_per_class: 4, test_per_class: 5}
+scenario: {kind: class_incremental, tasks: 5}
+backbone: {name: omniglot_vit, weights: bundled, image_size: 32}
+training: {epochs: 1, batch_size: 8, optimizer: {name: adamw, lr: 0.0005, head_lr: 0.003}}
+probes: [{kind: calibration}]
+seeds: [0]
+methods: {short_replay: {replay: {capacity: 10}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A leaderboard of one real run; what it was made from is gone."""
+    folder = tmp_path_factory.mktemp("rerun")
+    (folder / "short.yaml").write_text(BENCHMARK)
+    run = ["bench", str(folder / "short.yaml"), "--out", str(folder / "runs"), "--device", "cpu", "--limit-tasks", "2"]
+    assert main(run) == 0
+    assert main(["leaderboard", "add", str(folder / "runs"), "--folder", str(folder / "board")]) == 0
+    shutil.rmtree(folder / "runs")
+    (folder / "short.yaml").unlink()
+    return folder / "board"
+
+
+def record_of(board: Path) -> Path:
+    return next(path for path in (board / "records/short/short_replay").glob("*.json") if "rerun" not in path.name)
+
+
+def test_a_rerun_is_identical_and_confirms_the_row(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["leaderboard", "rerun", "short/*/0", "--folder", str(published)]) == 0
+    assert "identical: short/short_replay/0 (final accuracy, published" in capsys.readouterr().out
+    row = build_board(published / "records", published / "none").benchmarks[0].rows[0]
+    assert (row.badge, row.runs[0].badge) == ("confirmed", "confirmed")
+    assert row.runs[0].rerun is not None
+    assert row.runs[0].rerun.figures["largest difference of a reading of a probe"] == 0
+    assert main(["leaderboard", "build", "--folder", str(published)]) == 0
+    assert "| confirmed |" in (published / "README.md").read_text()
+
+
+def test_an_invented_result_comes_out_otherwise(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = tmp_path / "board"
+    shutil.copytree(published, board)
+    path = record_of(board)
+    arrays = read_predictions(path.with_suffix(".npz"))
+    arrays["class_incremental"][-1] = arrays["labels"]
+    write_predictions(path.with_suffix(".npz"), arrays)
+    write_record(read_record(path).model_copy(update={"counts": rescore(arrays)}), path)
+    assert main(["leaderboard", "rerun", "short/short_replay/0", "--folder", str(board)]) == 1
+    assert "different: short/short_replay/0" in capsys.readouterr().out
+    assert main(["leaderboard", "build", "--folder", str(board)]) == 0
+    assert "| unconfirmed |" in (board / "README.md").read_text()
+
+
+def test_a_row_of_another_stream_becomes_stale(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = tmp_path / "board"
+    shutil.copytree(published, board)
+    path = record_of(board)
+    record = read_record(path)
+    other = record.model_copy(update={"scenario": record.scenario.model_copy(update={"fingerprint": "f"})})
+    write_record(other, path)
+    assert main(["leaderboard", "rerun", "short/short_replay/0", "--folder", str(board)]) == 1
+    said = capsys.readouterr().out
+    assert "other stream: short/short_replay/0: its stream is not the one that the data give now (f in the" in said
+
+
+def test_an_unknown_row_gets_the_nearest(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["leaderboard", "rerun", "short/short_repay/0", "--folder", str(published)]) == 2
+    assert "Did you mean 'short/short_replay/0'?" in capsys.readouterr().err
+
+
+def test_a_changed_plugin_is_not_rerun(published: Path, tmp_path: Path) -> None:
+    record = read_record(record_of(published))
+    plugin = record.plugins[0].model_copy(update={"source": "ab" * 32})
+    changed = record.model_copy(update={"plugins": [plugin]})
+    changed = changed.model_copy(update={"key": changed.recomputed_key()})
+    with pytest.raises(UserError, match="the source of plugin 'replay' changed since: a rerun would be of another"):
+        plan_rerun(changed, tmp_path / "x.json", None, None, None)
+
+
+def pair(device: str, right: tuple[float, float], probe: float = 0.5) -> tuple[RunRecord, RunRecord]:
+    def one(share: float, **changes: Any) -> RunRecord:
+        reading = [ProbeEntry(name="knn", higher_is_better=True, values=[0.5, changes.pop("probe", 0.5)])]
+        return make_record("a", 0, counts=rescore(predictions(0, share)), probes=reading, **changes)
+
+    return one(right[0]), one(right[1], probe=probe, environment={"device_type": "cuda", "device": device})
+
+
+@pytest.mark.parametrize(
+    ("records", "outcome"),
+    [
+        ((make_record("a", 0), make_record("a", 0)), "identical"),
+        (pair("H", (0.7, 0.7)), "identical"),
+        (pair("H", (0.7, 0.7), probe=0.52), "within tolerance"),
+        (pair("H", (0.7, 0.7), probe=0.6), "different"),
+        (pair("H", (0.7, 0.2)), "different"),
+    ],
+)
+def test_outcomes(records: tuple[RunRecord, RunRecord], outcome: str) -> None:
+    assert compare_rerun(*records).outcome == outcome
+
+
+def test_on_the_same_kind_of_machine_nothing_may_differ() -> None:
+    old, new = pair("H", (0.7, 0.7), probe=0.52)
+    assert compare_rerun(old, new.model_copy(update={"environment": old.environment})).outcome == "different"
