@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from clsuite.plugin.catalog import catalog, find_plugin
-
 SMALL: dict[str, dict[str, Any]] = {
     "aper": {"size": 4},
     "block_expansion": {"blocks": 1},
@@ -23,5 +21,3 @@ SMALL: dict[str, dict[str, Any]] = {
     "slca": {"samples": 16},
     "saft": {"share": 0.01, "rescore": "task"},
 }
-ALONE = sorted(name for name in catalog() if "clip" not in find_plugin(name)[1].traits.needs)
-"""Registered plugins that a ViT suffices for; those that need CLIP run in tests/learner/test_zero_shot_head.py."""

@@ -66,8 +66,11 @@ class GrowingHead(Head):
         return [group.out_features for group in self._linear_groups()]
 
     def grow(self, classes: int, generator: torch.Generator) -> None:
-        """Add a group for new classes: weights from N(0, 0.02), no bias in a cosine head, else bias 0."""
-        group = nn.Linear(self.width, classes, bias=not self.cosine)
+        """Add a group for new classes: weights from N(0, 0.02), no bias in a cosine head, else bias 0.
+
+        It begins on ``meta``, so that nothing is drawn from the global generator.
+        """
+        group = nn.Linear(self.width, classes, bias=not self.cosine, device="meta").to_empty(device="cpu")
         with torch.no_grad():
             group.weight.normal_(0.0, 0.02, generator=generator)
             if group.bias is not None:

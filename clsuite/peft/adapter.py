@@ -21,9 +21,10 @@ class Bottleneck(nn.Module):
     """
 
     def __init__(self, width: int, bottleneck: int, generator: torch.Generator, entries: int = 1) -> None:
-        """Make the two projections and the learnable scale (1)."""
+        """Make the two projections, drawing nothing from the global generator, and the learnable scale (1)."""
         super().__init__()
-        self.down, self.up = nn.Linear(width, bottleneck * entries), nn.Linear(bottleneck * entries, width)
+        self.down = nn.Linear(width, bottleneck * entries, device="meta").to_empty(device="cpu")
+        self.up = nn.Linear(bottleneck * entries, width, device="meta").to_empty(device="cpu")
         if entries > 1:
             self.up.bias = nn.Parameter(torch.empty(entries, width))
         bound = 1 / math.sqrt(width)

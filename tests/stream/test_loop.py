@@ -1,15 +1,14 @@
-"""The stream loop on real data with every registered plugin."""
+"""The stream loop on real data; what every plugin must keep to is in tests/conformance."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from small_methods import ALONE, SMALL
+from small_methods import SMALL
 
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner, Step
@@ -18,77 +17,13 @@ from clsuite.plugin.catalog import catalog, load_class
 from clsuite.records import CountsEntry
 from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
 from clsuite_plugins.finetune import Finetune
-from clsuite_plugins.l2p import L2P
 from clsuite_plugins.lwf import LwF
 from clsuite_plugins.replay import Replay
-from clsuite_plugins.s_pet import SPet
-
-METHODS = [*ALONE, "lwf+replay", "replay:herding", "linear_probe+replay", "finetune:carry", "s_pet:own", "l2p:lora"]
-METHODS += [
-    "replay+fpf",
-    "der+momentum",
-    "pet+replay",
-    "linear_probe+mix_cd",
-    "lae+replay+fpf",
-    "first_session+ranpac",
-    "first_session+lda",
-    "block_expansion+joint",
-    "joint+block_expansion",
-]
 
 
-def plugins_of(method: str) -> tuple[list[Plugin], dict[str, Any]]:
-    """The plugins of a method written for these tests, and its training options."""
-    if method == "replay:herding":
-        return [Replay(capacity=10, buffer="herding")], {}
-    if method == "s_pet:own":
-        return [SPet(pet="lora", size=2, classifier="own")], {"loss": "local", "head": "cosine"}
-    if method == "l2p:lora":
-        return [
-            L2P("lora", size=2, pool=4, top_k=2, blocks="all", selection="batch", diversify=True),
-            Replay(capacity=10),
-        ], {}
-    if method == "finetune:carry":
-        return [Finetune()], {"recreate_optimizer": False}
-    return [load_class(catalog()[name])(**SMALL.get(name, {})) for name in method.split("+")], {}
-
-
-class _StopError(Exception):
-    pass
-
-
-def run_interrupted(make_stream: Any, method: str, checkpoint: Path, after: int) -> Any:
-    """Run a method, stop it after some tasks, and go on with everything made anew."""
-    plugins, options = plugins_of(method)
-    first = make_stream(*plugins, checkpoint=checkpoint, **options)
-
-    def stop(event: dict[str, Any]) -> None:
-        if event["task"] == after and "epoch" in event:
-            raise _StopError
-
-    first.report = stop
-    if any(plugin.traits.gradient_free for plugin in plugins):
-        learn = first._learn
-        first._learn = lambda task: learn(task) if task.index < after else stop({"task": after, "epoch": 0})
-    with pytest.raises(_StopError):
-        first.run()
-    plugins, options = plugins_of(method)
-    second = make_stream(*plugins, checkpoint=checkpoint, **options)
-    second.run()
-    return second
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_resumed_run_equals_uninterrupted_run(method: str, make_stream: Any, tmp_path: Path) -> None:
-    plugins, options = plugins_of(method)
-    whole = make_stream(*plugins, **options)
-    whole.run()
-    resumed = run_interrupted(make_stream, method, tmp_path / "run.ckpt", after=2)
-    for name, array in whole.matrix.arrays().items():
-        np.testing.assert_array_equal(array, resumed.matrix.arrays()[name], err_msg=name)
-    for name, parameter in whole.learner.state_dict().items():
-        assert torch.equal(parameter, resumed.learner.state_dict()[name]), name
-    assert [task.steps for task in whole.tasks] == [task.steps for task in resumed.tasks]
+def small(name: str) -> Plugin:
+    """A registered plugin with the arguments that make it small."""
+    return load_class(catalog()[name])(**SMALL.get(name, {}))
 
 
 def test_the_same_run_twice_is_the_same(make_stream: Any) -> None:
@@ -194,29 +129,6 @@ def test_a_task_without_steps_is_an_error(make_stream: Any) -> None:
         make_stream(_NoRows()).run()
 
 
-@pytest.mark.parametrize("method", ALONE)
-def test_predictions_do_not_depend_on_the_batch(method: str, make_stream: Any, scenario: Scenario) -> None:
-    from clsuite.runner.model_file import TrainedModel
-
-    stream = make_stream(plugins_of(method)[0][0])
-    stream.run()
-    model = TrainedModel(stream.learner, scenario.classes)
-    rows = np.concatenate([task.test for task in scenario.tasks])
-    shuffled = np.random.RandomState(0).permutation(len(rows))
-    whole = model.predict(scenario.table.images[rows])
-    alone = np.concatenate([model.predict(scenario.table.images[[row]]) for row in rows[shuffled]])
-    np.testing.assert_array_equal(whole[shuffled], alone)
-
-
-@pytest.mark.parametrize("method", ALONE)
-def test_declared_stores_are_true(method: str, make_stream: Any) -> None:
-    plugin = plugins_of(method)[0][0]
-    stream = make_stream(plugin)
-    stream.run()
-    assert set(plugin.stored_bytes()) == set(plugin.traits.stores)
-    assert all(size > 0 for size in plugin.stored_bytes().values())
-
-
 def test_local_loss_leaves_old_heads_alone(make_stream: Any) -> None:
     stream = make_stream(Finetune(), loss="local")
     stream.run()
@@ -243,7 +155,7 @@ def test_replay_forgets_less_than_finetuning_and_lwf_composes(make_stream: Any) 
 def test_bf16_learns_as_well(method: str, make_stream: Any) -> None:
     finals = {}
     for precision in ("32", "bf16"):
-        stream = make_stream(plugins_of(method)[0][0], precision=precision, epochs=2)
+        stream = make_stream(small(method), precision=precision, epochs=2)
         stream.run()
         assert next(stream.learner.parameters()).dtype == torch.float32
         finals[precision] = stream.matrix.counts().of("class_incremental").accuracy.diagonal().mean()

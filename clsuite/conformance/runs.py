@@ -1,0 +1,167 @@
+"""Runs of a method on a tiny stream, watched, with the state at every task boundary kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clsuite.conformance.subject import Subject
+from clsuite.conformance.watch import Watch, WatchedLearner
+from clsuite.conformance.world import make_backbone, make_options, make_scenario
+from clsuite.plugin.base import Plugin
+from clsuite.scenarios import Task
+from clsuite.stream import checkpoint
+from clsuite.stream.loop import Stream
+
+
+class _StoppedError(Exception):
+    """The run has learned as many tasks as it was asked to."""
+
+
+@dataclass
+class KeepingStream(Stream):
+    """A stream that keeps the state of every boundary and stops where it is asked to.
+
+    Attributes:
+        folder: Where the states are kept, ``1.ckpt`` after the first task; None keeps none.
+        stop: Tasks to learn; all by default.
+        sizes: Bytes that each plugin declares and bytes of tensors in its state, after each task.
+        snapshots: Attributes of each plugin at each kept boundary, as `digests` sees them.
+        loaded: The same of each plugin after a state was loaded.
+    """
+
+    folder: Path | None = None
+    stop: int | None = None
+    sizes: list[list[tuple[int, int]]] = field(default_factory=list)
+    snapshots: dict[int, list[dict[str, str]]] = field(default_factory=dict)
+    loaded: list[dict[str, str]] = field(default_factory=list)
+
+    def _learn(self, task: Task) -> None:
+        if task.index == self.stop:
+            raise _StoppedError
+        super()._learn(task)
+        plugins = self.learner.plugins
+        self.sizes.append([(sum(one.stored_bytes().values()), tensor_bytes(one.state_dict())) for one in plugins])
+
+    def _resume(self) -> int:
+        done = super()._resume()
+        self.loaded = [digests(plugin) for plugin in self.learner.plugins]
+        return done
+
+    def _save(self, tasks: int) -> None:
+        if self.folder is not None and tasks < len(self.scenario.tasks):
+            self.snapshots[tasks] = [digests(plugin) for plugin in self.learner.plugins]
+            self.checkpoint_path = self.folder / f"{tasks}.ckpt"
+        super()._save(tasks)
+
+
+@dataclass
+class Run:
+    """A run and what came of it.
+
+    Attributes:
+        stream: The stream, with learner and matrix.
+        plugins: The plugins of the subjects.
+        watches: What was seen of each.
+        error: What ended it too early, if anything did.
+    """
+
+    stream: KeepingStream
+    plugins: list[Plugin]
+    watches: list[Watch]
+    error: Exception | None = None
+
+
+def run_method(
+    subjects: Sequence[Subject],
+    kind: str,
+    training: dict[str, Any],
+    *,
+    folder: Path | None = None,
+    resume: Path | None = None,
+    stop: int | None = None,
+) -> Run:
+    """Run a method on the stream that stands for a kind.
+
+    Args:
+        subjects: The plugins.
+        kind: Kind of stream.
+        training: Options of the training.
+        folder: Where to keep the states at task boundaries.
+        resume: State to go on from.
+        stop: Tasks to learn; all by default.
+    """
+    plugins = [subject.make() for subject in subjects]
+    watches = [Watch(subject) for subject in subjects]
+    learner = make_learner(subjects, plugins, training)
+    learner.watches = tuple(watches)
+    for watch, plugin in zip(watches, plugins, strict=True):
+        watch.attach(plugin, learner)
+    device = torch.device("cpu")
+    stream = KeepingStream(learner, make_scenario(kind), device, resume, "conformance", folder=folder, stop=stop)
+    run = Run(stream, plugins, watches)
+    try:
+        stream.run()
+    except _StoppedError:
+        pass
+    except Exception as error:  # whatever a plugin raises
+        run.error = error
+    return run
+
+
+def make_learner(subjects: Sequence[Subject], plugins: Sequence[Plugin], training: dict[str, Any]) -> WatchedLearner:
+    """An untrained learner of some plugins, with the backbone that they need."""
+    needs = [need for subject in subjects for need in subject.cls.traits.needs]
+    return WatchedLearner(make_backbone(needs), make_options(training), plugins, seed=0)
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """The learner's state in a kept checkpoint; None where it cannot be read back."""
+    state = checkpoint.load(path)
+    return None if state is None else state["learner"]
+
+
+def tensor_bytes(value: Any) -> int:
+    """Bytes of all tensors in a state."""
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, dict):
+        return sum(map(tensor_bytes, value.values()))
+    return sum(map(tensor_bytes, value)) if isinstance(value, list | tuple) else 0
+
+
+def digests(plugin: Plugin) -> dict[str, str]:
+    """A digest of each attribute of a plugin that is data."""
+    found = {name: digest(value) for name, value in vars(plugin).items()}
+    return {name: text for name, text in found.items() if text}
+
+
+def digest(value: Any, depth: int = 0) -> str:
+    """A text that two equal values share; empty for what is no data (functions, the model itself)."""
+    import hashlib
+
+    import numpy as np
+
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().contiguous().numpy() if value.dtype != torch.bfloat16 else value.float().numpy()
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{value.shape}{hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
+    if isinstance(value, torch.Generator):
+        return digest(value.get_state(), depth)
+    if isinstance(value, int | float | str | bytes | bool | None):
+        return repr(value)
+    if depth > 4 or (callable(value) and not hasattr(value, "state_dict")):
+        return ""
+    if isinstance(value, torch.nn.Module):
+        return digest(dict(value.state_dict()), depth + 1)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key!r}:{digest(inner, depth + 1)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(digest(inner, depth + 1) for inner in value) + "]"
+    if isinstance(value, set | frozenset):
+        return "(" + ",".join(sorted(digest(inner, depth + 1) for inner in value)) + ")"
+    return digest(dict(vars(value)), depth + 1) if hasattr(value, "__dict__") else ""

@@ -1,0 +1,207 @@
+"""What must survive: the same again, going on after an interruption, saving and loading, and what is declared."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clsuite.conformance.finding import Finding
+from clsuite.conformance.lines import assigns
+from clsuite.conformance.runs import Run, make_learner, read_state, run_method
+from clsuite.conformance.subject import Subject
+from clsuite.conformance.world import without_data
+from clsuite.learner.learner import Learner
+from clsuite.plugin.base import Plugin
+from clsuite.stream.checkpoint import learner_state, load_learner_state
+
+PLAIN = (torch.Tensor, int, float, str, bool, type(None), bytes)
+SLACK = 2048
+
+
+def plain_states(subject: Subject, plugin: Plugin) -> Iterator[Finding]:
+    """What `state_dict` returns can be written and read back."""
+    odd = sorted(_odd(plugin.state_dict(), "state_dict()"))
+    if odd:
+        yield subject.finding(
+            "saves",
+            f"{odd[0]}, which cannot be read back safely",
+            "return tensors, numbers, strings, lists and dicts (arrays: torch.from_numpy; a module: its state_dict())",
+            subject.lines.of_hook("state_dict"),
+        )
+
+
+def _odd(value: Any, where: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _odd(inner, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _odd(inner, f"{where}[…]")
+    elif not isinstance(value, PLAIN):
+        yield f"{where} is of type {type(value).__name__}"
+
+
+def resumed(subjects: list[Subject], run: Run, kind: str, training: dict[str, Any], folder: Path) -> Iterator[Finding]:
+    """A run that is interrupted and goes on ends in the same bits; where not, whether the same is ever the same."""
+    last = len(run.stream.scenario.tasks) - 1
+    again = run_method(subjects, kind, training, resume=folder / f"{last}.ckpt")
+    if again.error is not None:
+        yield crash(subjects, again.error, "resumes", "the run that was resumed after an interruption ended with")
+        return
+    difference = differs(run, again)
+    if not difference:
+        return
+    twice = run_method(subjects, kind, training, resume=folder / f"{last}.ckpt")
+    if twice.error is None and differs(again, twice):
+        yield unrepeatable(subjects[0], differs(again, twice))
+        return
+    for place, subject in enumerate(subjects):
+        yield from _unsaved(subject, run, again, place, difference)
+
+
+def _unsaved(subject: Subject, run: Run, again: Run, place: int, difference: str) -> Iterator[Finding]:
+    boundary = max(run.stream.snapshots)
+    there = run.stream.snapshots[boundary][place]
+    here = again.stream.loaded[place]
+    made_anew = {name for name in there if _assigned_in(subject, name, ("on_task_start",))}
+    lost = sorted(name for name, digest in there.items() if here.get(name) != digest and name not in made_anew)
+    names = " and ".join(f"self.{name}" for name in lost) or "something"
+    line = min((subject.lines.find("on_task_end", assigns(name)) for name in lost), default=subject.lines.of_class())
+    yield subject.finding(
+        "resumes",
+        f"a run that is interrupted and resumed differs ({difference}): {names} is not saved",
+        "return it from state_dict() and take it back in load_state_dict()",
+        line,
+    )
+
+
+def _assigned_in(subject: Subject, name: str, hooks: tuple[str, ...]) -> bool:
+    import ast
+
+    functions = [subject.lines.functions[hook] for hook in hooks if hook in subject.lines.functions]
+    plain = assigns(name)
+    return any(plain(node) and isinstance(node, ast.Assign) for one in functions for node in ast.walk(one))
+
+
+def repeated(subjects: list[Subject], run: Run, kind: str, training: dict[str, Any], folder: Path) -> Iterator[Finding]:
+    """The first task once more, from the same seed, with other global random states before it."""
+    np.random.seed(1)
+    again = run_method(subjects, kind, training, stop=1)
+    if again.error is not None:
+        yield crash(subjects, again.error, "deterministic", "the same run for a second time ended with")
+        return
+    state = read_state(folder / "1.ckpt")
+    if state is None:
+        return
+    there, here = state["parameters"], again.stream.learner.state_dict()
+    changed = [name for name in there if name not in here or not torch.equal(there[name], here[name])]
+    if changed or not np.array_equal(run.stream.matrix.class_incremental[1], again.stream.matrix.class_incremental[1]):
+        yield unrepeatable(subjects[0], f"parameter '{changed[0]}'" if changed else "predictions")
+
+
+def unrepeatable(subject: Subject, difference: str) -> Finding:
+    """The finding that a plugin does not do the same twice."""
+    from clsuite.conformance.lines import calls, draws, either
+
+    where = either(draws, calls("default_rng", "Generator", "seed", "time", "urandom", "shuffle", "hash"))
+    lines = subject.lines.all(where)
+    return subject.finding(
+        "deterministic",
+        f"the same run twice differs ({difference}): something does not follow from the seed",
+        "seed every generator from learner.generator(name); do not use time, hash() or the order of sets, "
+        "and keep no state in the class",
+        lines[0] if lines else subject.lines.of_class(),
+    )
+
+
+def differs(one: Run, other: Run) -> str:
+    """Where two finished runs differ, in words; empty where they do not."""
+    for name, array in one.stream.matrix.arrays().items():
+        if not np.array_equal(array, other.stream.matrix.arrays()[name]):
+            return "predictions"
+    first, second = one.stream.learner.state_dict(), other.stream.learner.state_dict()
+    for name, value in first.items():
+        if name not in second or not torch.equal(value, second[name]):
+            return f"parameter '{name}'"
+    if [task.steps for task in one.stream.tasks] != [task.steps for task in other.stream.tasks]:
+        return "number of steps"
+    return ""
+
+
+def load_again(subjects: list[Subject], run: Run, training: dict[str, Any]) -> Learner:
+    """Save a trained learner and load it as `load_model` does: with the shape of the stream, but no data."""
+    learner, tasks = run.stream.learner, len(run.stream.scenario.tasks)
+    buffer = io.BytesIO()
+    torch.save(learner_state(learner, tasks), buffer)
+    buffer.seek(0)
+    state = torch.load(buffer, weights_only=True, map_location="cpu")
+    fresh = make_learner(subjects, [subject.make() for subject in subjects], training)
+    fresh.start(without_data(run.stream.scenario))
+    load_learner_state(fresh, state)
+    return fresh
+
+
+def truly_declared(subject: Subject, run: Run, place: int) -> Iterator[Finding]:
+    """What is kept is declared, in kind and in size; beside others a plugin may use what they keep."""
+    plugin = run.plugins[place]
+    kept, declared = plugin.stored_bytes(), set(plugin.traits.stores)
+    line = subject.lines.of_hook("stored_bytes")
+    if not set(kept) <= declared or (len(run.plugins) == 1 and set(kept) != declared):
+        yield subject.finding(
+            "stores",
+            f"stored_bytes() names {sorted(kept) or 'nothing'}, but traits.stores {sorted(declared) or 'nothing'}",
+            "let both name the same kinds",
+            line,
+        )
+    elif not all(isinstance(size, int) and size > 0 for size in kept.values()):
+        yield subject.finding(
+            "stores", f"stored_bytes() is {kept} after three tasks", "return the bytes of each kind, as integers", line
+        )
+    else:
+        yield from _growth(subject, run, place)
+
+
+def _growth(subject: Subject, run: Run, place: int) -> Iterator[Finding]:
+    sizes = [task[place] for task in run.stream.sizes]
+    if not sizes:
+        return
+    told, held = sizes[-1][0] - sizes[0][0], sizes[-1][1] - sizes[0][1]
+    if held > 1.5 * max(told, 0) + SLACK:
+        yield subject.finding(
+            "stores",
+            f"state_dict() grows by {held} bytes from the first task to the last, stored_bytes() by {told}",
+            "name what is kept in traits.stores and count it in stored_bytes()",
+            subject.lines.of_hook("state_dict"),
+        )
+
+
+def crash(subjects: list[Subject], error: Exception, check: str, what: str) -> Finding:
+    """The finding that a run ended with an error."""
+    place = next((subject for subject in subjects if subject.line_of(error)), subjects[0])
+    line = place.line_of(error) or place.lines.of_class()
+    named, mend = _recognise(error, place.lines.code(line) if place.line_of(error) else "")
+    text = " ".join(str(error).split())[:300]
+    return place.finding(named or check, f"{what} {type(error).__name__}: {text}", mend, line)
+
+
+def _recognise(error: Exception, code: str) -> tuple[str, str]:
+    """The check that an error belongs to (empty: the one that was made), and its mend."""
+    import re
+
+    text = str(error)
+    if "before Module.__init__" in text:
+        return "constructor", "make super().__init__() the first line of the constructor"
+    if "same device" in text or "CUDA" in text or "NVIDIA" in text:
+        return "device", "make tensors on the device of what they meet: batch.labels.device"
+    shapes = isinstance(error, IndexError) or re.search(r"out of (range|bounds)|must match|size mismatch|shape", text)
+    if shapes and re.search(r"head|logits|label|class|weight|group", code):
+        return "head", (
+            "column c of the logits is stream label c; the head grows by whole groups, and only where classes are new "
+            "(on a domain-incremental stream never): index by label, up to learner.head.classes, not by task"
+        )
+    return "", "see the line; the hook's contract is in its docstring (clsuite.plugin.Plugin)"

@@ -1,0 +1,56 @@
+"""What can be seen in the source alone."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from clsuite.conformance.finding import Finding
+from clsuite.conformance.lines import dotted
+from clsuite.conformance.subject import Subject
+
+DEVICE = re.compile(r"(cuda|mps|xpu)(:\d+)?")
+
+
+def read(subject: Subject) -> Iterator[Finding]:
+    """What the source alone tells."""
+    yield from forgotten_super(subject)
+    yield from fixed_devices(subject)
+
+
+def forgotten_super(subject: Subject) -> Iterator[Finding]:
+    """Classes with a base whose constructor does not call the base's."""
+    for cls in subject.lines.classes.values():
+        constructor = next(
+            (one for one in cls.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"), None
+        )
+        plain = {ast.unparse(base) for base in cls.bases} <= {"object", "Protocol", "ABC"}
+        if constructor is None or plain:
+            continue
+        called = [dotted(node.func) for node in ast.walk(constructor) if isinstance(node, ast.Call)]
+        if not any(name.endswith(".__init__") for name in called):
+            yield subject.finding(
+                "constructor",
+                f"the constructor of '{cls.name}' does not call super().__init__()",
+                "make super().__init__() its first line",
+                constructor.lineno,
+            )
+
+
+def fixed_devices(subject: Subject) -> Iterator[Finding]:
+    """Calls and strings that name a device."""
+    lines = subject.lines.all(_names_device)
+    for line in lines:
+        yield subject.finding(
+            "device",
+            "the source names a device: the plugin works on that one alone",
+            "take the device of what is there: batch.labels.device, or next(learner.backbone.parameters()).device",
+            line,
+        )
+
+
+def _names_device(node: ast.AST) -> bool:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return DEVICE.fullmatch(node.value) is not None
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "cuda"

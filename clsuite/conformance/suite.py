@@ -1,0 +1,294 @@
+"""Puts a method through all checks; one run is shared by as many of them as can be."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clsuite.conformance import leftovers, prediction, state, static
+from clsuite.conformance.finding import Finding, Outcome, Report
+from clsuite.conformance.probes import generator_states
+from clsuite.conformance.runs import Run, read_state, run_method
+from clsuite.conformance.subject import Factory, Subject, subject_of
+from clsuite.errors import UserError
+from clsuite.plugin.catalog import catalog, load_class
+from clsuite.plugin.compose import check_method as check_composition
+
+CHECKS: dict[str, str] = {
+    "constructor": "can be built, and calls super().__init__()",
+    "trains": "trains on a class-incremental stream",
+    "parameters": "creates its parameters before the optimiser, and registers them",
+    "loss": "adds a scalar tensor to the loss",
+    "batch": "leaves the batch that it is given as it was",
+    "loaders": "leaves the trainer's loaders and optimisers alone",
+    "gradients": "leaves no gradients on frozen weights",
+    "randomness": "leaves the global random generators alone",
+    "leftovers": "leaves nothing behind: hooks, patches, switches, state in its class",
+    "head": "answers for all classes seen, each in its column",
+    "prediction": "answers for each sample on its own",
+    "device": "works on the device that it finds",
+    "deterministic": "does the same twice from the same seed",
+    "resumes": "resumes bit-identically after an interruption",
+    "saves": "is saved and loaded, and predicts the same",
+    "stores": "declares truly what it keeps",
+    "needs": "declares truly what it needs",
+    "domains": "trains on a domain-incremental stream",
+    "with replay": "composes with replay",
+    "with pet": "composes with LoRA (pet)",
+}
+"""The checks in order, and what each says of a plugin that keeps to it."""
+
+PARTNERS = {"replay": {"capacity": 12}, "pet": {"size": 2}}
+FAILED = re.compile("the loss is|took no optimiser step")
+"""Errors of the learner that are no refusals."""
+
+
+@dataclass
+class Examination:
+    """A method under examination, and what its steps share.
+
+    Attributes:
+        subjects: Its plugins.
+        training: Options of the training.
+        folder: Where states are kept.
+        kind: Kind of the stream of the main run.
+        run: The main run, once it is done.
+        answers: Its answers to all test images, once given.
+        skipped: Why checks were not made.
+    """
+
+    subjects: list[Subject]
+    training: dict[str, Any]
+    folder: Path
+    kind: str
+    run: Run
+    answers: Any = None
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def check_method(
+    plugins: Sequence[Factory | Subject],
+    *,
+    training: Mapping[str, Any] | None = None,
+    partners: Mapping[str, Mapping[str, Any]] = PARTNERS,
+) -> Report:
+    """Put a method through all checks, on tiny real streams.
+
+    Args:
+        plugins: What makes each plugin of the method (a class, or a function without arguments), in order.
+        training: Options of the training that the method needs, such as ``{"head": "zero_shot"}``.
+        partners: Registered plugins that it is combined with where that is legal, with their arguments.
+
+    Returns:
+        The outcome of each check.
+
+    Raises:
+        UserError: If the source of a plugin cannot be read, or the plugins cannot be combined.
+    """
+    started = time.perf_counter()
+    subjects = [one if isinstance(one, Subject) else subject_of(one) for one in plugins]
+    with _as_it_was(), tempfile.TemporaryDirectory() as folder:
+        found, skipped = _examine(subjects, dict(training or {}), partners, Path(folder))
+    outcomes = []
+    for name, title in CHECKS.items():
+        own = tuple(dict.fromkeys(finding for finding in found if finding.check == name))
+        outcomes.append(Outcome(name, title, own, "" if own else skipped.get(name, "")))
+    method = "+".join(subject.name for subject in subjects)
+    return Report(method, tuple(outcomes), time.perf_counter() - started)
+
+
+def _examine(
+    subjects: list[Subject], training: dict[str, Any], partners: Mapping[str, Mapping[str, Any]], folder: Path
+) -> tuple[list[Finding], dict[str, str]]:
+    found = [finding for subject in subjects for finding in static.read(subject)]
+    built = list(_build(subjects))
+    if built:
+        return found + built, dict.fromkeys(CHECKS, "it cannot be built")
+    kind = _main_kind(subjects)
+    check_composition([(one.name, one.declared) for one in subjects], kind)
+    functions = leftovers.functions()
+    classes = [leftovers.class_state(one.cls) for one in subjects]
+    run = run_method(subjects, kind, training, folder=folder)
+    found += leftovers.patched_functions(subjects[0], leftovers.put_back(functions))
+    found += [finding for watch in run.watches for finding in watch.findings]
+    if run.error is not None:
+        found.append(_of_main_run(subjects, run.error))
+        return found, dict.fromkeys(CHECKS, "it does not train")
+    examination = Examination(subjects, training, folder, kind, run)
+    for place, subject in enumerate(subjects):
+        found += leftovers.changed_class(subject, classes[place])
+        found += _of_state(subject, run, place)
+    found += _changes_something(examination)
+    for step in (_saved, _answered, _resumed, _domains):
+        found += step(examination)
+    for partner, arguments in partners.items():
+        found += _with(examination, partner, arguments)
+    leftovers.put_back(functions)
+    for place, subject in enumerate(subjects):
+        found += prediction.on_another_device(subject, run, place)
+    return found, examination.skipped
+
+
+def _build(subjects: list[Subject]) -> Iterator[Finding]:
+    for subject in subjects:
+        try:
+            subject.make()
+        except UserError:
+            raise
+        except Exception as error:  # whatever a constructor raises
+            yield state.crash([subject], error, "constructor", "making it ends with")
+
+
+def _main_kind(subjects: list[Subject]) -> str:
+    """The class-incremental stream, or the first kind that the method can learn."""
+    kinds = ["class_incremental", "domain_incremental", *subjects[0].cls.traits.scenarios]
+    for kind in kinds:
+        if all(kind in one.cls.traits.scenarios and kind not in one.cls.traits.refuses for one in subjects):
+            return kind
+    return kinds[0]
+
+
+def _of_main_run(subjects: list[Subject], error: Exception) -> Finding:
+    finding = state.crash(subjects, error, "trains", "training on a class-incremental stream ends with")
+    if isinstance(error, UserError) and "CLIP" in str(error):
+        mend = 'declare it: traits = Traits(needs=("clip",))'
+        return subjects[0].finding("needs", str(error), mend, subjects[0].lines.of_class())
+    return finding
+
+
+def _of_state(subject: Subject, run: Run, place: int) -> Iterator[Finding]:
+    yield from leftovers.patched_instances(subject, run)
+    yield from leftovers.repeated_hooks(subject, run)
+    yield from leftovers.strangers(subject, run, place)
+    yield from state.plain_states(subject, run.plugins[place])
+    yield from state.truly_declared(subject, run, place)
+    yield from prediction.columns_in_place(subject, run)
+
+
+def _changes_something(examination: Examination) -> Iterator[Finding]:
+    """What trains by gradient moves some weights."""
+    subjects, run = examination.subjects, examination.run
+    if any(one.cls.traits.gradient_free for one in subjects):
+        return
+    first = read_state(examination.folder / "1.ckpt")
+    now = run.stream.learner.state_dict()
+    if first is not None and all(torch.equal(value, now[name]) for name, value in first["parameters"].items()):
+        yield subjects[0].finding(
+            "trains",
+            "no weight of the model has changed since the first task",
+            "leave something trainable, or declare Traits(gradient_free=True)",
+            subjects[0].lines.of_class(),
+        )
+
+
+def _answered(examination: Examination) -> Iterator[Finding]:
+    for subject in examination.subjects:
+        if "predict" in subject.declared.methods or len(examination.subjects) == 1:
+            yield from prediction.batch_independent(subject, examination.run, examination.answers)
+
+
+def _saved(examination: Examination) -> Iterator[Finding]:
+    """The model that was saved and loaded predicts the same."""
+    subjects, run = examination.subjects, examination.run
+    rows = prediction.test_rows(run.stream.scenario)
+    images = run.stream.scenario.table.images[rows]
+    examination.answers = prediction.answers(run.stream.learner, images).argmax(dim=1).numpy()
+    try:
+        loaded = state.load_again(subjects, run, examination.training)
+        again = prediction.answers(loaded, images).argmax(dim=1).numpy()
+    except Exception as error:  # whatever a plugin raises
+        yield state.crash(subjects, error, "saves", "saving and loading the trained model ends with")
+        return
+    changed = int((again != examination.answers).sum())
+    if changed:
+        yield subjects[0].finding(
+            "saves",
+            f"{changed} of {len(again)} answers differ after saving and loading",
+            "return all that prediction needs from state_dict(), and create modules again in restore()",
+            subjects[0].lines.of_hook("state_dict"),
+        )
+
+
+def _resumed(examination: Examination) -> Iterator[Finding]:
+    given = (examination.subjects, examination.run, examination.kind, examination.training, examination.folder)
+    yield from state.resumed(*given)
+    yield from state.repeated(*given)
+
+
+def _domains(examination: Examination) -> Iterator[Finding]:
+    if examination.kind == "domain_incremental":
+        return
+    try:
+        check_composition([(one.name, one.declared) for one in examination.subjects], "domain_incremental")
+    except UserError as error:
+        examination.skipped["domains"] = f"refused: {error}"
+        return
+    yield from _ends_well(examination, examination.subjects, "domain_incremental", "domains", None)
+
+
+def _with(examination: Examination, partner: str, arguments: Mapping[str, Any]) -> Iterator[Finding]:
+    """The method with a partner on two tasks, where the two go together in some order."""
+    check = f"with {partner}"
+    info = catalog().get(partner)
+    if info is None or info.source is None:
+        examination.skipped[check] = f"plugin '{partner}' is not installed"
+        return
+    cls = load_class(info)
+    if any(one.cls is cls for one in examination.subjects):
+        examination.skipped[check] = f"it is {partner} itself"
+        return
+    other = subject_of(lambda: cls(**arguments), cls, partner)
+    subjects = [other, *examination.subjects]
+    try:
+        check_composition([(one.name, one.declared) for one in subjects], examination.kind)
+    except UserError as error:
+        examination.skipped[check] = f"refused: {error}"
+        return
+    yield from _ends_well(examination, subjects, examination.kind, check, 2)
+
+
+def _ends_well(
+    examination: Examination, subjects: list[Subject], kind: str, check: str, stop: int | None
+) -> Iterator[Finding]:
+    run = run_method(subjects, kind, examination.training, stop=stop)
+    if isinstance(run.error, UserError) and not FAILED.search(str(run.error)):
+        examination.skipped[check] = f"refused: {run.error}"
+        return
+    if run.error is not None:
+        what = f"a {kind.replace('_', '-')} stream" if check == "domains" else f"training {check}"
+        own = [one for one in subjects if one in examination.subjects]
+        yield state.crash(own, run.error, check, f"{what} ends with")
+        return
+    for watch in run.watches:
+        if watch.subject in examination.subjects:
+            yield from watch.findings
+
+
+@contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Put the global generators and switches back, which Lightning sets for each task."""
+    import random
+
+    states, deterministic = generator_states(), torch.are_deterministic_algorithms_enabled()
+    threads = torch.get_num_threads()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(deterministic)
+            torch.set_num_threads(threads)
+            torch.set_grad_enabled(True)
+            torch.set_rng_state(states["torch"])
+            np.random.set_state(states["numpy.random"])
+            random.setstate(states["random"])

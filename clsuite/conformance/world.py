@@ -1,0 +1,71 @@
+"""Tiny real streams and learners: scikit-learn's digits on the bundled backbone, or on a small CLIP."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from clsuite.backbones.clip import build_clip
+from clsuite.backbones.spec import BackboneSpec, Weights, find_weights
+from clsuite.backbones.vit import Backbone, build_backbone
+from clsuite.data.datasets import load_table
+from clsuite.data.spec import DatasetSpec
+from clsuite.data.table import ImageTable
+from clsuite.learner.options import OptimizerSpec, TrainingSpec
+from clsuite.scenarios import Scenario, ScenarioSpec, Task, build_scenario
+from clsuite.scenarios.scenario import Rows
+
+CLIP = "open_clip:clip_nano"
+
+
+@cache
+def make_scenario(kind: str) -> Scenario:
+    """The stream that stands for a kind: two halves of the digits for domains, else three tasks of two digits."""
+    table = load_table(DatasetSpec(name="digits"), 32)
+    if kind == "domain_incremental":
+        halves = dataclasses.replace(table, domains=np.arange(len(table)) % 2, domain_names=("even", "odd"))
+        whole = build_scenario(halves, ScenarioSpec(kind=kind), seed=0, train_per_class=4)
+        return _with_fewer_tests(whole, 4)
+    whole = build_scenario(table, ScenarioSpec(tasks=5, validation=0.1), seed=0, train_per_class=14)
+    return dataclasses.replace(_with_fewer_tests(whole.first(3), 3), kind=kind)
+
+
+def _with_fewer_tests(scenario: Scenario, every: int) -> Scenario:
+    tasks = tuple(dataclasses.replace(task, test=task.test[::every]) for task in scenario.tasks)
+    return dataclasses.replace(scenario, tasks=tasks)
+
+
+def without_data(scenario: Scenario) -> Scenario:
+    """The shape of a stream with an empty table, as a loaded model sees it."""
+    empty: Rows = np.zeros(0, dtype=np.int64)
+    table = ImageTable(
+        images=scenario.table.images[:0],
+        labels=empty,
+        domains=empty,
+        is_test=empty.astype(np.bool_),
+        digests=scenario.table.digests[:0],
+        classes=scenario.table.classes,
+        domain_names=scenario.table.domain_names,
+    )
+    tasks = [Task(one.index, one.name, one.classes, empty, empty, empty, one.fingerprint) for one in scenario.tasks]
+    return Scenario(scenario.kind, table, empty, scenario.classes, tuple(tasks))
+
+
+def make_options(given: Mapping[str, Any]) -> TrainingSpec:
+    """Training in a few steps a task."""
+    defaults = {"optimizer": OptimizerSpec(lr=5e-4, head_lr=3e-3), "batch_size": 8, "precision": "32"}
+    return TrainingSpec(**{**defaults, **given})
+
+
+def make_backbone(needs: Sequence[str]) -> Backbone:
+    """The bundled backbone, or a small CLIP with random weights where CLIP is needed."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    if "clip" in needs:
+        return build_clip(BackboneSpec(name=CLIP), Weights("random"))
+    return build_backbone(BackboneSpec(), find_weights(BackboneSpec(), []))

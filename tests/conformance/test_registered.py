@@ -1,0 +1,63 @@
+"""Every registered plugin, and some combinations, keep to everything that the conformance suite checks."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+from small_methods import SMALL
+
+from clsuite.conformance import check_method
+from clsuite.conformance.subject import Subject, subject_of
+from clsuite.plugin.catalog import catalog, load_class
+
+COMBINATIONS: dict[str, tuple[dict[str, dict[str, Any]], dict[str, Any]]] = {
+    "replay:herding": ({"replay": {"capacity": 10, "buffer": "herding"}}, {}),
+    "finetune:carry": ({"finetune": {}}, {"recreate_optimizer": False}),
+    "s_pet:own": (
+        {"s_pet": {"pet": "lora", "size": 2, "classifier": "own"}}, {"loss": "local", "head": "cosine"},
+    ),
+    "l2p:lora": (
+        {
+            "l2p": {"pet": "lora", "size": 2, "pool": 4, "top_k": 2, "blocks": "all", "diversify": True},
+            "replay": {"capacity": 10},
+        },
+        {},
+    ),
+}  # fmt: skip
+"""Methods by name: the arguments of their plugins, and options of their training."""
+for method in (
+    "lwf+replay",
+    "linear_probe+replay",
+    "linear_probe+mix_cd",
+    "replay+fpf",
+    "der+momentum",
+    "pet+replay",
+    "lae+replay+fpf",
+    "first_session+ranpac",
+    "first_session+lda",
+    "block_expansion+joint",
+    "joint+block_expansion",
+):
+    COMBINATIONS[method] = ({name: SMALL.get(name, {}) for name in method.split("+")}, {})
+
+
+def subject(name: str, arguments: dict[str, Any]) -> Subject:
+    cls = load_class(catalog()[name])
+    return subject_of(partial(cls, **arguments), cls, name)
+
+
+@pytest.mark.parametrize("name", sorted(catalog()))
+def test_registered_plugins_conform(name: str) -> None:
+    report = check_method([subject(name, SMALL.get(name, {}))])
+    assert not report.findings, "\n".join(map(str, report.findings))
+    made = {outcome.check for outcome in report.outcomes if not outcome.skipped}
+    assert {"trains", "deterministic", "resumes", "saves", "stores", "prediction"} <= made
+
+
+@pytest.mark.parametrize("method", sorted(COMBINATIONS))
+def test_combinations_conform(method: str) -> None:
+    plugins, training = COMBINATIONS[method]
+    report = check_method([subject(*one) for one in plugins.items()], training=training, partners={})
+    assert not report.findings, "\n".join(map(str, report.findings))
