@@ -9,11 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import autoaugment as oracle
 from torchvision.transforms.v2 import functional as F
 
-from clsuite.data import policies
+from clsuite.data import geometry, policies
 from clsuite.data.augment import augment
 from clsuite.data.augment_spec import (
     PRESETS,
@@ -158,6 +159,32 @@ def test_cut_boxes_are_those_of_torchvision(channels: int, antialias: bool) -> N
     ]
     assert_levels(cut_boxes(images, boxes), torch.stack(expected), 1)
     assert_levels(cut_together(images, boxes), torch.stack(expected), 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_layout_of_boxes_changes_no_bit(channels: int) -> None:
+    """Against torch's kernel on planes of colour, as tables have them; the input stays."""
+    images = noise(12, channels, 40, 72)
+    before = images.clone()
+    boxes = draw_boxes(12, 40, 72, (0.05, 1.0), (0.5, 2.0), generator(4))
+    expected = [
+        interpolate(images[i : i + 1, :, top : top + height, left : left + width], size=(40, 72), mode="bilinear")
+        for i, (top, left, height, width) in enumerate(boxes.tolist())
+    ]
+    assert torch.equal(cut_boxes(images, boxes), torch.cat(expected))
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_large_images_are_mirrored_as_small_ones(
+    memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = noise(50, 3, 8, 12).contiguous(memory_format=memory_format)
+    before = images.clone()
+    together = augment((Flip(),), images, generator())
+    monkeypatch.setattr(geometry, "LARGE", 0)
+    assert torch.equal(augment((Flip(),), images, generator()), together)
+    assert torch.equal(images, before)
 
 
 @pytest.mark.parametrize("mode", ["constant", "reflect"])

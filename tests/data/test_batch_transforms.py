@@ -6,6 +6,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional
 
+from clsuite.data import transforms
 from clsuite.data.transforms import Normalise
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -25,6 +26,21 @@ def test_normalise_by_hand_and_without_state() -> None:
     expected = torch.tensor([[-1.0, -2.0, -0.5], [1.0, 2.0, 0.5]])
     torch.testing.assert_close(module(images)[:, :, 0, 0], expected)
     assert module.state_dict() == {}
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("at_once", [1, 3 * 35, 2 * 3 * 35, 10**6])
+def test_normalise_gives_the_same_bits_however_many_images_go_at_once(
+    at_once: int, memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = torch.randint(0, 256, (5, 3, 5, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    module = Normalise(MEAN, STD)
+    expected = images.float().sub(module.mean).div(module.std)
+    monkeypatch.setattr(transforms, "CHUNK", at_once)
+    answer = module(images.contiguous(memory_format=memory_format))
+    assert torch.equal(answer, expected)
+    assert answer.is_contiguous()
+    assert module(images[:0]).shape == (0, 3, 5, 7)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
