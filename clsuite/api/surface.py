@@ -40,6 +40,7 @@ INTERNAL = {
     "TrainedModel": "__init__",
     "RunResult": "folders",
     "Head": "begin",
+    "RunRecord": "make_key recomputed_key results_version",
 }
 """Members of public classes that the framework alone calls."""
 
