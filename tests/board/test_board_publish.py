@@ -16,10 +16,12 @@ from published_records import edit, make_record, predictions, write_run
 
 from clsuite.board.build import build_board
 from clsuite.board.publish import Outcome, add_records
+from clsuite.board.rerun import compare_rerun, write_rerun
 from clsuite.board.shelf import Leaderboard, build, check
 from clsuite.cli.main import main
 from clsuite.errors import UserError
-from clsuite.records import read_predictions, read_record, write_predictions
+from clsuite.records import RunRecord, read_predictions, read_record, write_predictions
+from clsuite.records.record import RESULTS_VERSION
 
 
 def add(runs: Path, board: Path, replace: bool = False, stale: bool = False) -> list[Outcome]:
@@ -103,6 +105,19 @@ def test_a_stale_record_gives_way_and_is_itself_refused(board: Path, tmp_path: P
     assert (taken.verdict, "which is stale: the source of plugin 'ncm' changed since" in taken.reason) == (
         "replaced", True,
     )  # fmt: skip
+
+
+def test_a_record_of_earlier_results_of_clsuite_is_stale_and_not_broken(board: Path, tmp_path: Path) -> None:
+    record = make_record("old", 0, 0.55)
+    content = (record.config, record.plugins, record.seed, record.scenario.fingerprint)
+    path = write_run(tmp_path / "old", "old", 0, 0.55)
+    edit(path, lambda found: found.update(key=RunRecord.make_key(*content, results=RESULTS_VERSION - 1)))
+    refused = add(path, board)[0]
+    assert (refused.verdict, "clsuite itself gives other results since" in refused.reason) == ("refused", True)
+    assert add(path, board, stale=True)[0].verdict == "added"
+    build(Leaderboard(board))
+    assert check(Leaderboard(board)) == []
+    assert "| stale |" in (board / "README.md").read_text()
 
 
 def unknown_plugin(content: dict[str, Any]) -> None:
@@ -245,6 +260,7 @@ def test_a_foreign_name_is_escaped_in_every_file(tmp_path: Path) -> None:
         ({"status": "failed"}, "the run is not done but failed"),
         ({"environment": {"where": "/home/somebody"}}, "it holds a path of a machine: '/home/somebody'"),
         ({"benchmark": "../elsewhere"}, "its benchmark or method is not a name"),
+        ({"method": " "}, "its benchmark or method is not a name"),
     ],
 )
 def test_records_that_may_not_be_published(
@@ -286,3 +302,19 @@ def test_a_broken_index_is_told(board: Path) -> None:
     (board / "rows.json").write_text("[]")
     with pytest.raises(UserError, match="take it back from the history"):
         check(Leaderboard(board))
+
+
+def test_published_records_are_records_for_other_commands_too(
+    board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_rerun(compare_rerun(*[read_record(one_of(board, "good"))] * 2), one_of(board, "good"))
+    assert main(["table", str(board), "--format", "csv", "--columns", "final_accuracy_macro"]) == 0
+    assert [line.split(",")[:3] for line in capsys.readouterr().out.splitlines()[1:]] == [
+        ["tiny", "good", "0 1"], ["tiny", "poor", "0 1"],
+    ]  # fmt: skip
+    assert main(["table", str(board / "records"), "--format", "latex"]) == 0
+    assert r"\bottomrule" in capsys.readouterr().out
+    assert main(["compare", "good", "poor", "--runs", str(board)]) == 0
+    assert "good is" in capsys.readouterr().out
+    assert main(["plot", str(board), "-o", str(tmp_path / "x.svg")]) == 0
+    assert (tmp_path / "x.svg").stat().st_size > 1000
