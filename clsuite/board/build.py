@@ -38,6 +38,7 @@ from clsuite.records import RunRecord
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.report.summary import Column, columns_of, summarise
 from clsuite.report.summary import Row as Summary
+from clsuite.report.table import short_number
 from clsuite.runner.plan import file_name
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
@@ -137,8 +138,11 @@ def _figure(row: Summary, name: str, best: float | None) -> Figure:
 
 
 def rounded(value: float) -> float | None:
-    """Nine digits, so that the last bits of another machine's arithmetic do not show; None for what is not defined."""
-    return float(f"{value:.9g}") if math.isfinite(value) else None
+    """Nine digits, so that the last bits of another machine's arithmetic do not show; None for what is not defined.
+
+    What is left of a difference of equal numbers (1e-17) is zero.
+    """
+    return float(f"{round(value, 12):.9g}") + 0.0 if math.isfinite(value) else None
 
 
 def _exact(value: float) -> float:
@@ -154,7 +158,8 @@ def _run(where: str, record: RunRecord, folder: Path) -> Run:
         notes.append("the scenario or its data changed since")
     row = f"{record.benchmark}/{record.method}/{record.seed}"
     return Run(
-        key=record.key, seed=record.seed, record=f"records/{where}", badge=_badge(notes, rerun), notes=notes,
+        key=record.key, seed=record.seed, record=f"records/{where}", badge=_badge(notes, rerun),
+        notes=[*notes, *_tuned(record)],
         rerun=rerun, command=f"clsuite leaderboard rerun {shlex.quote(row)} --data-root DATA",
         machine=machine_of(record.environment), tasks=record.scenario.task_names, parts=record.scenario.columns,
         initial=[_exact(value) for value in counts.initial], learned=counts.learned.tolist(),
@@ -163,6 +168,14 @@ def _run(where: str, record: RunRecord, folder: Path) -> Run:
         probes={probe.name: [_exact(value) for value in probe.values] for probe in record.probes},
         stored_bytes=record.cost.stored_bytes, seconds=_exact(record.seconds), environment=record.environment,
     )  # fmt: skip
+
+
+def _tuned(record: RunRecord) -> list[str]:
+    """What a search for hyper-parameters cost that came before the run."""
+    if record.tuning is None:
+        return []
+    number, samples = len(record.tuning.trials), short_number(record.tuning.gradient_samples)
+    return [f"{', '.join(record.tuning.chosen)} chosen in {number} trials of {samples} gradient samples in all"]
 
 
 def read_rerun(path: Path) -> Rerun | None:

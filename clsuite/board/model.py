@@ -112,6 +112,7 @@ class Run(_Model):
         learned: ``[C]``: the task after which part j is learned for the first time.
         over_tasks: ``[T]``: accuracy on all classes seen so far; None where there is none yet.
         probes: Of each probe its readings ``[T + 1]``.
+        notes: Why it is stale, and what search came before it.
         command: The command that repeats it.
         machine: Kind of machine that it ran on.
     """

@@ -20,6 +20,7 @@ class Shelf:
     seeds: dict[tuple[str, str, int], str] = field(default_factory=dict)
     streams: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
     setups: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
+    methods: dict[tuple[str, str], tuple[dict[str, Any], str]] = field(default_factory=dict)
 
     def complaint(self, record: RunRecord, where: str) -> str:
         """What stands against the record beside those before it; empty where nothing does, and it is remembered."""
@@ -29,16 +30,23 @@ class Shelf:
         same_seed = self.seeds.setdefault((name, record.method, seed), where)
         fingerprint, stream = self.streams.setdefault((name, seed), (record.scenario.fingerprint, where))
         first, place = self.setups.setdefault(name, (setup, where))
+        method = {**record.config, "plugins": [{"name": one.name, "args": one.args} for one in record.plugins]}
+        usual, other = self.methods.setdefault((name, record.method), (method, where))
         if same_key != where:
             return f"it is the same run as '{same_key}'"
         if same_seed != where:
             return f"'{same_seed}' is {record.method} on {name} with seed {seed} too"
         if first != setup:
-            differing = sorted(key for key in {*first, *setup} if first.get(key) != setup.get(key))
-            return f"its {', '.join(differing)} differs from that of '{place}'"
+            return f"its {_differing(first, setup)} differs from that of '{place}'"
+        if usual != method:
+            return f"its {_differing(usual, method)} differs from that of '{other}', another seed of {record.method}"
         if fingerprint != record.scenario.fingerprint:
             return f"its stream is another one than that of '{stream}' with the same seed: other data, seed or scenario"
         return ""
+
+
+def _differing(first: dict[str, Any], second: dict[str, Any]) -> str:
+    return ", ".join(sorted(key for key in {*first, *second} if first.get(key) != second.get(key)))
 
 
 def record_place(record: RunRecord) -> Path:

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from published_records import edit, make_record, predictions, write_run
 
-from clsuite.board.build import build_board
+from clsuite.board.build import build_board, rounded
 from clsuite.board.publish import Outcome, add_records
 from clsuite.board.rerun import compare_rerun, write_rerun
 from clsuite.board.shelf import Leaderboard, build, check
 from clsuite.cli.main import main
 from clsuite.errors import UserError
 from clsuite.records import RunRecord, read_predictions, read_record, write_predictions
-from clsuite.records.record import RESULTS_VERSION
+from clsuite.records.record import RESULTS_VERSION, TrialEntry, TuningEntry
 
 
 def add(runs: Path, board: Path, replace: bool = False, stale: bool = False) -> list[Outcome]:
@@ -79,12 +79,15 @@ def test_adding_again_changes_nothing_and_another_run_only_on_request(board: Pat
     assert {one.verdict for one in add(tmp_path / "runs", board)} == {"known"}
     assert one_of(board, "good").read_bytes() == before
     config = make_record("good", 0).config
-    write_run(tmp_path / "new", "good", 0, 0.8, config={**config, "training": {"epochs": 2}})
+    for seed in (0, 1):
+        write_run(tmp_path / "new", "good", seed, 0.8, config={**config, "training": {"epochs": 2}})
     refused = add(tmp_path / "new", board)
-    assert [one.verdict for one in refused] == ["refused"]
+    assert [one.verdict for one in refused] == ["refused", "refused"]
     assert "--replace" in refused[0].reason
+    one_seed = add(next((tmp_path / "new").rglob("seed0*.json")), board, replace=True)
+    assert "its training differs from that of" in one_seed[0].reason
     replaced = add(tmp_path / "new", board, replace=True)
-    assert [one.verdict for one in replaced] == ["replaced"]
+    assert [one.verdict for one in replaced] == ["replaced", "replaced"]
     build(Leaderboard(board))
     assert check(Leaderboard(board)) == []
     keys = [read_record(path).key for path in (board / "records" / "tiny" / "good").glob("*.json")]
@@ -170,6 +173,14 @@ TAMPERED: dict[str, tuple[Callable[[Path], None], str]] = {
     "another configuration": (
         rekeyed(lambda content: content["config"].update(limit_tasks=2)), "its limit_tasks differs from that of",
     ),
+    "another training of one seed": (
+        rekeyed(lambda content: content["config"]["training"].update(epochs=9)),
+        "its training differs from that of 'tiny/poor/",
+    ),
+    "a run judged on validation parts": (
+        rekeyed(lambda content: content["config"].update(judged_on="validation")),
+        "it is judged on validation parts",
+    ),
     "a truncated file": (
         lambda path: path.write_text(path.read_text()[:-200]), "is not whole JSON",
     ),
@@ -233,11 +244,12 @@ def test_an_edited_or_missing_file_is_told(board: Path, name: str, capsys: pytes
 
 
 def test_a_record_of_an_unknown_plugin_is_shown_as_stale_with_the_reason(board: Path) -> None:
-    rekeyed(unknown_plugin)(one_of(board, "poor"))
+    for path in list((board / "records" / "tiny" / "poor").glob("*.json")):
+        rekeyed(unknown_plugin)(path)
     build(Leaderboard(board))
     row = build_board(board / "records", board / "none").benchmarks[0].rows[1]
     assert row.badge == "stale"
-    assert ["plugin 'nobody_has_this' is unknown to this version"] in [run.notes for run in row.runs]
+    assert [run.notes for run in row.runs] == [["plugin 'nobody_has_this' is unknown to this version"]] * 2
 
 
 def test_a_foreign_name_is_escaped_in_every_file(tmp_path: Path) -> None:
@@ -296,6 +308,25 @@ def test_streams_are_compared_with_the_data_where_they_are_at_hand(
     assert "refused: tiny/other/0: its stream is not the one that the data give now (f0 in the record" in said.err
     assert main(["leaderboard", "add", str(tmp_path / "far"), "--folder", str(tmp_path / "b"), *folder[2:]]) == 0
     assert "streams of tiny were not compared with the data: no copy of 'cifar100'" in capsys.readouterr().err
+
+
+def test_what_is_left_of_a_difference_of_equal_numbers_is_zero() -> None:
+    assert [rounded(value) for value in (0.3 - 0.1 * 3, -1e-17, 1 / 3, 2.5e9 / 3, float("nan"))] == [
+        0.0, 0.0, 0.333333333, 833333333.0, None,
+    ]  # fmt: skip
+    assert str(rounded(-1e-17)) == "0.0"
+
+
+def test_a_search_before_a_run_is_told_beside_it(board: Path, tmp_path: Path) -> None:
+    trial = TrialEntry(values={"alpha": 1}, score=0.5, gradient_samples=1200, seconds=1)
+    tuning = TuningEntry(
+        metric="m", space="s", sampler="grid", sampler_seed=0, tasks=1, validation=0.1, seed=0, chosen={"alpha": 1},
+        trials=[trial, trial],
+    )  # fmt: skip
+    add(write_run(tmp_path / "tuned", "tuned", 0, 0.55, tuning=tuning), board)
+    rows = {row.method: row for row in build_board(board / "records", board / "none").benchmarks[0].rows}
+    assert rows["tuned"].badge == "measured"
+    assert rows["tuned"].runs[0].notes == ["alpha chosen in 2 trials of 2.4 k gradient samples in all"]
 
 
 def test_a_broken_index_is_told(board: Path) -> None:
