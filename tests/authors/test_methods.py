@@ -183,3 +183,12 @@ def test_what_is_important_is_held(name: str, make_stream: Any) -> None:
         stream.run()
         moved[strength] = float((anchors[-1] - anchors[0]).norm())
     assert moved[1e5] < 0.9 * moved[0.0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_each_passes_every_check(name: str) -> None:
+    from clsuite.conformance import check_method
+
+    report = check_method([lambda: make(name)])
+    assert [str(finding) for outcome in report.outcomes for finding in outcome.findings] == []
