@@ -20,7 +20,8 @@ def normalisations_of(model: nn.Module, names: Collection[str]) -> dict[str, _Ba
 class SetAside:
     """Keeps copies of parameters from a task's end until the next task.
 
-    Of a batch normalisation it keeps the running statistics too, as they may change with its parameters.
+    Of a batch normalisation it keeps the running statistics too, as they may change with its parameters. Features that
+    were computed by other values are forgotten.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class SetAside:
         self._kept = {name: value.detach().clone() for name, value in kept.items()}
         for name, value in values.items():
             parameters[name].copy_(value)
+        self._forget(learner)
 
     @torch.no_grad()
     def take_back(self, learner: Learner) -> None:
@@ -44,4 +46,9 @@ class SetAside:
         present = {**dict(learner.named_parameters()), **dict(learner.named_buffers())}
         for name, value in self._kept.items():
             present[name].copy_(value)
+        self._forget(learner)
         self._kept = {}
+
+    def _forget(self, learner: Learner) -> None:
+        if any(not name.startswith("head.") for name in self._kept):
+            learner.store.clear()

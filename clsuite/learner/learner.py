@@ -74,7 +74,11 @@ class Learner(L.LightningModule):
     # -- the life of a stream -------------------------------------------------------------------------------------
 
     def start(self, scenario: Scenario) -> None:
-        """Prepare for a stream: every plugin prepares the model."""
+        """Prepare for a stream: every plugin prepares the model.
+
+        Raises:
+            UserError: If a plugin refuses, or masks the weights of a backbone that another one has frozen.
+        """
         self.scenario = scenario
         self.store = FeatureStore(scenario)
         self.head.begin(scenario.classes)
@@ -82,6 +86,11 @@ class Learner(L.LightningModule):
             avoid_slow_kernels(self.backbone)
         for plugin in self.plugins:
             plugin.on_stream_start(self, scenario)
+        if self.frozen and any("masks" in plugin.traits.stores for plugin in self.plugins):
+            raise UserError(
+                f"[{', '.join(type(plugin).__name__ for plugin in self.plugins)}] cannot be combined: "
+                "the backbone is frozen, so there are no weights for masks to choose from"
+            )
 
     def begin_task(self, task: Task) -> None:
         """Grow the head by the task's new classes and let the plugins begin."""
@@ -152,6 +161,11 @@ class Learner(L.LightningModule):
                 return compute_features(self.backbone, self.scenario.table.images, rows)
             self.store.add(self.backbone, rows)
             return self.store.lookup(torch.from_numpy(rows))
+
+    def compute_known_features(self) -> None:
+        """Compute the features of all tasks so far: task by task, so that a resumed run gets the same bits."""
+        for seen in self.scenario.tasks[: 0 if self.task is None else self.task.index + 1]:
+            self.features_of(seen.train)
 
     def labels_of(self, rows: NDArray[np.int64]) -> Tensor:
         """Stream labels ``[len(rows)]`` of table rows, on the compute device."""

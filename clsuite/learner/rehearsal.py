@@ -91,6 +91,8 @@ def tune_on_exemplars(
     """
     if not len(buffer) or not parameters or not steps:
         return
+    if learner.from_features:
+        learner.compute_known_features()
     values = list(parameters.values())
     optimizer = torch.optim.SGD(values, lr=lr, momentum=momentum)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

@@ -120,8 +120,7 @@ class Stream:
             rows = plugin.training_rows(learner, task, rows)
         from_features = learner.from_features
         if from_features:
-            for seen in self.scenario.tasks[: task.index + 1]:
-                learner.features_of(seen.train)
+            learner.compute_known_features()
         loader = BatchLoader(
             self.scenario.table,
             self.scenario.labels,

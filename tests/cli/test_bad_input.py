@@ -121,6 +121,7 @@ def test_refused_when_the_backbone_is_built(spec: Any, expected: str, bench: Cal
     ("method", "expected"),
     [
         ("kfpf(capacity=0)", "a buffer of 0 holds no exemplar"),
+        ("linear_probe+saft", "the backbone is frozen, so there are no weights for masks to choose from"),
         ("pet(size=500)", "LoRA: rank is 500, but must be between 1 and 192, the width"),
     ],
 )
