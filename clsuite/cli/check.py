@@ -1,0 +1,71 @@
+"""`clsuite check`: the conformance suite's report for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from clsuite.cli.console import make_console
+from clsuite.conformance.finding import Outcome, Report
+from clsuite.plugin.arguments import resolve_arguments
+from clsuite.plugin.catalog import find_plugin, load_class
+from clsuite.runner.methods import PluginUse, parse_method
+
+if TYPE_CHECKING:
+    from clsuite.conformance.subject import Subject
+
+
+def run_check(text: str, training: Mapping[str, Any]) -> int:
+    """Check a plugin, or several that are joined by ``+``; returns the exit status (1 where anything was found).
+
+    Raises:
+        UserError: If there is no such plugin, it is broken, or its arguments do not suit it.
+    """
+    uses = parse_method(text).plugins
+    for use in uses:
+        resolve_arguments(use.name, find_plugin(use.name)[1], use.args)
+    from clsuite.conformance.suite import check_method
+
+    console = make_console()
+    with console.status(f"checking {text} on tiny streams of digits ..."):
+        report = check_method([_subject(use) for use in uses], training=training)
+    print_report(report, console)
+    return 1 if report.findings else 0
+
+
+def _subject(use: PluginUse) -> Subject:
+    from clsuite.conformance.subject import subject_of
+
+    info, _ = find_plugin(use.name)
+    cls = load_class(info)
+    return subject_of(partial(cls, **use.args), cls, info.name)
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print one line for each check, and below it what it found."""
+    console.print(f"[bold]{escape(report.method)}[/bold]")
+    for outcome in report.outcomes:
+        _print_outcome(outcome, console)
+    number = len(report.findings)
+    verdict = "[green]nothing found[/green]" if not number else f"[red]{number} finding{'s' * (number > 1)}[/red]"
+    console.print(f"{verdict} in {report.seconds:.1f} s")
+
+
+def _print_outcome(outcome: Outcome, console: Console) -> None:
+    if outcome.findings:
+        console.print(f"[red]✗[/red] [bold]{outcome.check}[/bold]: not so: {outcome.title}")
+    elif outcome.skipped:
+        console.print(f"[dim]- {outcome.title}: not checked, {escape(outcome.skipped)}[/dim]", soft_wrap=True)
+    else:
+        console.print(f"[green]✓[/green] {outcome.title}")
+    for finding in outcome.findings:
+        console.print(f"    {escape(finding.message)}", soft_wrap=True)
+        if finding.line:
+            console.print(
+                f"    [cyan]{escape(finding.file)}:{finding.line}[/cyan]  {escape(finding.code)}", soft_wrap=True
+            )
+        console.print(f"    [yellow]mend:[/yellow] {escape(finding.mend)}", soft_wrap=True)
