@@ -16,6 +16,7 @@ class Finding:
         file: Name of the plugin's file, without folders; empty where it is not known.
         line: Line of the plugin's file; 0 where there is none.
         code: Text of that line.
+        certain: False where it may be but a consequence of another finding: it is then reported only alone.
     """
 
     check: str
@@ -24,6 +25,7 @@ class Finding:
     file: str = ""
     line: int = 0
     code: str = ""
+    certain: bool = True
 
     def __str__(self) -> str:
         place = f" ({self.file}:{self.line}: {self.code})" if self.line else ""

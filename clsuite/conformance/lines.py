@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 Predicate = Callable[[ast.AST], bool]
@@ -68,9 +69,9 @@ class Lines:
         """The line in which a hook begins, or else the class."""
         return self.functions[hook].lineno if hook in self.functions else self.of_class()
 
-    def find(self, hook: str, predicate: Predicate) -> int:
+    def find(self, hook: str, *predicates: Predicate) -> int:
         """The first line that satisfies a predicate: in the hook, in what it calls, in the class, or the hook's own."""
-        for node in self._scopes(hook):
+        for node, predicate in product(self._scopes(hook), predicates):
             hits = [
                 inner.lineno for inner in ast.walk(node) if isinstance(inner, ast.stmt | ast.expr) and predicate(inner)
             ]

@@ -99,7 +99,7 @@ def columns_in_place(subject: Subject, run: Run) -> Iterator[Finding]:
                 f"after task {task.index} the answers are consistently other classes (stream label {moves}): "
                 "the columns of the head are mixed up",
                 "column c of the logits is stream label c: old classes first, new ones after them",
-                subject.lines.find(hook, either(calls("cat", "stack", "roll", "flip"), _names_head)),
+                subject.lines.find(hook, calls("cat", "stack", "roll", "flip"), _names_head),
             )
             return
 
@@ -116,6 +116,7 @@ def on_another_device(subject: Subject, run: Run, place: int) -> Iterator[Findin
     The learner is of no use afterwards.
     """
     learner, plugin = run.stream.learner, run.plugins[place]
+    vars(plugin).update({name: _moved(value) for name, value in vars(plugin).items()})
     task = run.stream.scenario.tasks[-1]
     rows = task.train[:4]
     meta = torch.device("meta")
@@ -134,8 +135,8 @@ def on_another_device(subject: Subject, run: Run, place: int) -> Iterator[Findin
         try:
             getattr(type(plugin), hook)(plugin, learner, value)
         except RuntimeError as error:
-            line = subject.line_of(error)
-            if line and "same device" in str(error):
+            line = subject.line_of(error) if subject.is_innermost(error) else 0
+            if line and ("expected device" in str(error) or "same device" in str(error)):
                 yield subject.finding(
                     "device",
                     f"'{hook}' mixes a tensor of its own on the CPU with the model's on another device",
@@ -144,3 +145,14 @@ def on_another_device(subject: Subject, run: Run, place: int) -> Iterator[Findin
                 )
         except Exception:  # a device without memory cannot do everything
             continue
+
+
+def _moved(value: Any) -> Any:
+    """What a plugin keeps, its tensors on the device without memory."""
+    if isinstance(value, Tensor) and not isinstance(value, torch.nn.Parameter):
+        return value.to("meta")
+    if isinstance(value, dict):
+        return {key: _moved(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return type(value)(map(_moved, value))
+    return value

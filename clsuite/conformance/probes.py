@@ -200,8 +200,8 @@ def parameters_in_time(call: Call) -> Iterator[None]:
             f"'{call.hook}' creates the parameter '{late[0]}' when the optimiser exists already: it is never trained",
             "create it in on_stream_start or on_task_start (and again in restore), with "
             "learner.add_module_of(self, name, module)",
-            either(calls("add_module_of", "register_parameter", "add_module", "register_module"),
-                   calls("Parameter", "Linear", "Embedding", "Sequential")),
+            calls("add_module_of", "register_parameter", "add_module", "register_module"),
+            calls("Parameter", "Linear", "Embedding", "Sequential"),
         )  # fmt: skip
 
 

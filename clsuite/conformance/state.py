@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -183,10 +184,12 @@ def _growth(subject: Subject, run: Run, place: int) -> Iterator[Finding]:
 def crash(subjects: list[Subject], error: Exception, check: str, what: str) -> Finding:
     """The finding that a run ended with an error."""
     place = next((subject for subject in subjects if subject.line_of(error)), subjects[0])
-    line = place.line_of(error) or place.lines.of_class()
-    named, mend = _recognise(error, place.lines.code(line) if place.line_of(error) else "")
+    own = place.line_of(error)
+    named, mend = _recognise(error, place.lines.code(own))
     text = " ".join(str(error).split())[:300]
-    return place.finding(named or check, f"{what} {type(error).__name__}: {text}", mend, line)
+    message = f"{what} {type(error).__name__}: {text}"
+    finding = place.finding(named or check, message, mend, own or place.lines.of_class())
+    return replace(finding, certain=bool(own))
 
 
 def _recognise(error: Exception, code: str) -> tuple[str, str]:

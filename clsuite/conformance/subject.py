@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from clsuite.conformance.finding import Finding
 from clsuite.conformance.lines import Lines
 from clsuite.errors import UserError
@@ -44,6 +46,12 @@ class Subject:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame.lineno for frame in frames if Path(frame.filename) == self.lines.path]
         return (own[-1] or 0) if own else 0
+
+    def is_innermost(self, error: BaseException) -> bool:
+        """Whether an error arose in the plugin's file itself, PyTorch's own frames left out."""
+        frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        outside = [name for name in frames if Path(torch.__file__).parent not in Path(name).parents]
+        return bool(outside) and Path(outside[-1]) == self.lines.path
 
 
 def subject_of(make: Factory, cls: type[Plugin] | None = None, name: str = "") -> Subject:

@@ -99,6 +99,8 @@ def check_method(
     subjects = [one if isinstance(one, Subject) else subject_of(one) for one in plugins]
     with _as_it_was(), tempfile.TemporaryDirectory() as folder:
         found, skipped = _examine(subjects, dict(training or {}), partners, Path(folder))
+    if any(finding.certain for finding in found):
+        found = [finding for finding in found if finding.certain]
     outcomes = []
     for name, title in CHECKS.items():
         own = tuple(dict.fromkeys(finding for finding in found if finding.check == name))

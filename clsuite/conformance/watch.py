@@ -57,9 +57,9 @@ class Call:
     watch: Watch
     result: Any = None
 
-    def report(self, check: str, message: str, mend: str, where: Predicate) -> None:
+    def report(self, check: str, message: str, mend: str, *where: Predicate) -> None:
         """Report a finding in this hook."""
-        self.watch.report(check, self.hook, message, mend, where)
+        self.watch.report(check, self.hook, message, mend, *where)
 
 
 @dataclass
@@ -93,11 +93,11 @@ class Watch:
 
         return call
 
-    def report(self, check: str, hook: str, message: str, mend: str, where: Predicate) -> None:
+    def report(self, check: str, hook: str, message: str, mend: str, *where: Predicate) -> None:
         """Report a finding in a hook, once."""
         if (check, hook) not in self._seen:
             self._seen.add((check, hook))
-            line = self.subject.lines.find(hook, where)
+            line = self.subject.lines.find(hook, *where)
             self.findings.append(self.subject.finding(check, message, mend, line))
 
     def settle(self, learner: WatchedLearner) -> None:

@@ -1,0 +1,302 @@
+"""Mistakes that authors make, each planted in a plugin: the check that must name it, the marked line, and the mend.
+
+The line at fault ends in ``# HERE``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from textwrap import indent
+
+HEAD = '''"""A method with a mistake."""
+
+import random
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from clsuite.data.batch import BatchLoader
+from clsuite.plugin import Plugin, Traits
+
+
+class Method(Plugin):
+    """A method with a mistake."""
+
+'''
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A planted mistake: the check, parts of its message and of its mend, the class's body, and what fires too."""
+
+    check: str
+    message: str
+    mend: str
+    body: str
+    also: frozenset[str] = frozenset()
+
+    @property
+    def text(self) -> str:
+        body, *rest = self.body.strip("\n").split("\n\n\n")
+        return "\n\n\n".join([HEAD + indent(body, "    "), *rest]) + "\n"
+
+    @property
+    def line(self) -> int:
+        return 1 + next(n for n, line in enumerate(self.text.split("\n")) if line.endswith("# HERE"))
+
+
+MISTAKES = {
+    "forgot super().__init__()": Mistake(
+        "constructor", "the constructor of 'Method' does not call super().__init__()", "its first line", '''
+def __init__(self, alpha: float = 0.1) -> None:  # HERE
+    self.alpha = alpha
+
+def loss(self, learner, step):
+    return self.alpha * step.logits.square().mean()
+'''),
+    "forgot super().__init__() in a module": Mistake(
+        "constructor", "'Scale' does not call super().__init__()", "its first line", '''
+def on_stream_start(self, learner, scenario):
+    learner.add_module_of(self, "scale", Scale())
+
+
+class Scale(nn.Module):
+    def __init__(self):  # HERE
+        self.weight = nn.Parameter(torch.ones(()))
+'''),
+    "parameter created too late": Mistake(
+        "parameters", "'loss' creates the parameter", "on_task_start", '''
+def on_task_start(self, learner, task):
+    self._scale = None
+
+def loss(self, learner, step):
+    if self._scale is None:
+        self._scale = nn.ParameterList([nn.Parameter(torch.ones(()))])
+        learner.add_module_of(self, f"scale{learner.task.index}", self._scale)  # HERE
+    return 0.01 * (self._scale[0] * step.logits).square().mean()
+'''),
+    "parameter that the learner does not know": Mistake(
+        "parameters", "self.scale holds trainable parameters that the learner does not know", "add_module_of", '''
+def on_stream_start(self, learner, scenario):
+    self.scale = nn.Parameter(torch.ones(()))  # HERE
+
+def loss(self, learner, step):
+    return 0.01 * (self.scale * step.logits).square().mean()
+'''),
+    "buffer not in state_dict": Mistake(
+        "resumes", "self.anchor is not saved", "return it from state_dict()", '''
+def __init__(self) -> None:
+    super().__init__()
+    self.anchor = {}
+
+def loss(self, learner, step):
+    if not self.anchor:
+        return None
+    named = dict(learner.backbone.named_parameters())
+    return sum((named[name] - value).square().sum() for name, value in self.anchor.items())
+
+def on_task_end(self, learner, task):
+    self.anchor = {name: value.detach().clone() for name, value in learner.backbone.named_parameters()}  # HERE
+'''),
+    "in-place change of the batch": Mistake(
+        "batch", "'training_batch' writes into batch.images in place", "batch.with_images", '''
+def training_batch(self, learner, batch):
+    images = batch.images
+    images[:, :, :8] = 0  # HERE
+    return batch
+'''),
+    "in-place change of the logits": Mistake(
+        "batch", "'loss' writes into step.logits in place", "clone()", '''
+def loss(self, learner, step):
+    with torch.no_grad():
+        step.logits.div_(2.0)  # HERE
+    return step.features.square().mean()
+'''),
+    "torch's global generator": Mistake(
+        "randomness", "'loss' draws from or seeds torch, the global generator", "generator=learner.generator", '''
+def loss(self, learner, step):
+    noise = torch.randn(step.logits.shape, device=step.logits.device)  # HERE
+    return 0.01 * (step.logits * noise).mean()
+'''),
+    "seeds the global generators": Mistake(
+        "randomness", "'on_task_start' draws from or seeds", "generator of your own", '''
+def on_task_start(self, learner, task):
+    np.random.seed(0)  # HERE
+'''),
+    "Python's global generator": Mistake(
+        "randomness", "'training_rows' draws from or seeds random, the global", "generator of your own", '''
+def training_rows(self, learner, task, rows):
+    kept = random.sample(range(len(rows)), len(rows) - 1)  # HERE
+    return rows[sorted(kept)]
+'''),
+    "gradient left on frozen weights": Mistake(
+        "gradients", "'on_task_end' leaves requires_grad on", "torch.autograd.grad", '''
+def on_stream_start(self, learner, scenario):
+    learner.backbone.requires_grad_(False)
+
+def on_task_end(self, learner, task):
+    learner.backbone.requires_grad_(True)  # HERE
+    images = learner.backbone.normalise(learner.images_of(task.train[:4]))
+    F.cross_entropy(learner(images), learner.labels_of(task.train[:4])).backward()
+'''),
+    "gradient left behind after freezing again": Mistake(
+        "gradients", "'on_task_end' leaves a gradient on", "grad to None", '''
+def on_stream_start(self, learner, scenario):
+    learner.backbone.requires_grad_(False)
+
+def on_task_end(self, learner, task):
+    for value in learner.backbone.parameters():
+        value.requires_grad = True  # HERE
+    images = learner.backbone.normalise(learner.images_of(task.train[:4]))
+    F.cross_entropy(learner(images), learner.labels_of(task.train[:4])).backward()
+    learner.backbone.requires_grad_(False)
+'''),
+    "head index wrong: new classes first": Mistake(
+        "head", "the columns of the head are mixed up", "column c of the logits is stream label c", '''
+def predict(self, learner, batch):
+    features = learner.encode(batch)
+    groups = [group(features) for group in reversed(learner.head.groups)]
+    return torch.cat(groups, dim=1)  # HERE
+'''),
+    "head index wrong: only the current task's columns": Mistake(
+        "head", "'predict' returns a tensor of shape", "learner.head.classes columns", '''
+def predict(self, learner, batch):
+    logits = learner.head(learner.encode(batch))
+    return logits[:, -2:]  # HERE
+'''),
+    "head index wrong: a group for each task": Mistake(
+        "head", "a domain-incremental stream ends with IndexError", "index by label", '''
+def loss(self, learner, step):
+    newest = learner.head.groups[learner.task.index].weight  # HERE
+    return 0.01 * newest.square().mean()
+'''),
+    "wrong device: named in the source": Mistake(
+        "device", "names a device", "batch.labels.device", '''
+def loss(self, learner, step):
+    if torch.cuda.is_available():
+        return step.logits.to("cuda").square().mean()  # HERE
+    return step.logits.square().mean()
+'''),
+    "wrong device: a tensor that stays on the CPU": Mistake(
+        "device", "'loss' mixes a tensor of its own on the CPU", "device=batch.labels.device", '''
+def loss(self, learner, step):
+    weights = torch.ones(step.logits.shape[1])
+    return 0.01 * (weights * step.logits).square().mean()  # HERE
+'''),
+    "returns a float": Mistake(
+        "loss", "'loss' returns float", "without .item()", '''
+def loss(self, learner, step):
+    return 0.1 * step.logits.square().mean().item()  # HERE
+'''),
+    "returns a vector": Mistake(
+        "loss", "'loss' returns a tensor of shape", ".mean()", '''
+def loss(self, learner, step):
+    return 0.1 * step.logits.square().mean(dim=1)  # HERE
+'''),
+    "changes the trainer's loader": Mistake(
+        "loaders", "'on_train_start' changes the trainer's loader", "training_rows", '''
+def on_train_start(self, trainer, pl_module):
+    table, labels = pl_module.scenario.table, pl_module.scenario.labels
+    mine = BatchLoader(table, labels, pl_module.task.train, 4)
+    trainer.fit_loop._data_source.instance = mine  # HERE
+    trainer.fit_loop.setup_data()
+'''),
+    "goes through the trainer's loader": Mistake(
+        "loaders", "'on_train_epoch_start' changes the trainer's loader", "BatchLoader of your own", '''
+def on_train_epoch_start(self, trainer, pl_module):
+    for batch in trainer.train_dataloader:  # HERE
+        assert len(batch)
+'''),
+    "changes the trainer's optimiser": Mistake(
+        "loaders", "'on_train_start' changes the trainer's optimiser", "on_task_start", '''
+def on_train_start(self, trainer, pl_module):
+    (optimizer,) = trainer.optimizers
+    optimizer.add_param_group({"params": [nn.Parameter(torch.ones(()))]})  # HERE
+'''),
+    "hook never removed": Mistake(
+        "leftovers", "the same hook is registered 3 times", "handle.remove()", '''
+def on_task_start(self, learner, task):
+    learner.backbone.model.norm.register_forward_hook(self.look)  # HERE
+
+def look(self, module, inputs, output):
+    self._last = output.detach()
+'''),
+    "gradient mode left off": Mistake(
+        "leftovers", "changes the gradient mode", "torch.no_grad()", '''
+def on_task_end(self, learner, task):
+    torch.set_grad_enabled(False)  # HERE
+    learner.features_of(task.train)
+'''),
+    "patches a function of torch": Mistake(
+        "leftovers", "functional.cross_entropy has been replaced", "use a hook", '''
+def on_stream_start(self, learner, scenario):
+    plain = F.cross_entropy
+    F.cross_entropy = lambda *given, **words: plain(*given, **words)  # HERE
+'''),
+    "state in the class": Mistake(
+        "leftovers", "the class's own attribute 'seen' has changed", "self.seen", '''
+seen: list = []  # HERE
+
+def on_task_end(self, learner, task):
+    self.seen.append(task.index)
+'''),
+    "does not follow from the seed": Mistake(
+        "deterministic", "does not follow from the seed", "learner.generator", '''
+def training_batch(self, learner, batch):
+    draws = np.random.default_rng()  # HERE
+    return batch.with_images(torch.from_numpy(draws.integers(0, 255, batch.images.shape, dtype=np.uint8)))
+'''),
+    "needed for prediction and not saved": Mistake(
+        "saves", "answers differ after saving and loading", "state_dict()", '''
+def on_stream_start(self, learner, scenario):
+    self._means = torch.zeros(len(scenario.classes), learner.backbone.width)
+
+def on_task_end(self, learner, task):
+    features, labels = learner.features_of(task.train), learner.labels_of(task.train)
+    for label in task.classes:
+        self._means[label] = features[labels == label].mean(dim=0)
+
+def predict(self, learner, batch):
+    means = self._means[: learner.head.classes].to(batch.labels.device)
+    return -torch.cdist(learner.encode(batch), means)
+
+def state_dict(self):  # HERE
+    return {}
+''', also=frozenset({"resumes"})),
+    "state that cannot be read back": Mistake(
+        "saves", "state_dict()['seen'] is of type set", "lists and dicts", '''
+def state_dict(self):  # HERE
+    return {"seen": {1, 2}}
+'''),
+    "keeps what it does not declare": Mistake(
+        "stores", "state_dict() grows by", "traits.stores", '''
+def __init__(self) -> None:
+    super().__init__()
+    self.kept = []
+
+def on_task_end(self, learner, task):
+    self.kept.append(learner.images_of(task.train))
+
+def state_dict(self):  # HERE
+    return {"kept": self.kept}
+
+def load_state_dict(self, state_dict):
+    self.kept = state_dict["kept"]
+'''),
+    "answers by the statistics of the batch": Mistake(
+        "prediction", "change with the order or the company", "each sample on its own", '''
+def predict(self, learner, batch):
+    logits = learner.head(learner.encode(batch))
+    return logits - logits.mean(dim=0)  # HERE
+'''),
+    "reads the labels of the test batch": Mistake(
+        "prediction", "where the labels and rows of the test batch are not known", "nothing of the batch but", '''
+def predict(self, learner, batch):
+    logits = learner.head(learner.encode(batch))
+    known = (batch.labels >= 0) & (batch.labels < logits.shape[1])  # HERE
+    right = F.one_hot(batch.labels.clamp(0, logits.shape[1] - 1), logits.shape[1])
+    return logits + 100 * right * known[:, None]
+'''),
+}  # fmt: skip
