@@ -23,6 +23,7 @@ from clsuite.runner.plan import RunOptions, RunPlan, make_plan
 from clsuite.runner.slots import count_cores, count_gpus, device_slots
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark
 from clsuite.tune.search import Search
+from clsuite.tune.space import parse_space, points
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def run_tune(call: TuneCall) -> int:
     search = _search(call, spec, path.parent)
     with loading_bar(warnings):
         make_plan(spec.model_copy(update={"methods": {search.name: search.method}}), path.parent, options)
-    with _TrialProgress(console, call.trials) as progress:
+    trials = min(call.trials, points(parse_space(call.space)) or call.trials)
+    with _TrialProgress(console, trials) as progress:
 
         def do(plans: Sequence[RunPlan]) -> list[RunRecord]:
             run_missing(_stock(plans, warnings), slots, call.timeout, progress.hear)
