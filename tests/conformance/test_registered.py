@@ -37,6 +37,8 @@ for method in (
     "lae+replay+fpf",
     "first_session+ranpac",
     "first_session+lda",
+    "first_session+fpf",
+    "first_session+momentum",
     "block_expansion+joint",
     "joint+block_expansion",
 ):
