@@ -1,4 +1,4 @@
-"""Backbones that `clsuite list backbones` names; every other timm ViT works by its full tag too."""
+"""Backbones that `clsuite list backbones` names; every other ViT and ResNet of timm works by its full tag too."""
 
 from __future__ import annotations
 
@@ -12,5 +12,8 @@ CATALOG: dict[str, str] = {
     "vit_base_patch16_224.augreg_in21k": "ViT-B/16, ImageNet-21k augreg (SLCA, EASE, APER, RanPAC), 86 M parameters",
     "vit_base_patch16_224.augreg_in21k_ft_in1k": "ViT-B/16, ImageNet-21k then 1k (CODA-Prompt), 86 M parameters",
     "vit_base_patch16_224.dino": "ViT-B/16, DINO self-supervision on ImageNet-1k (block expansion), 86 M parameters",
+    "vit_small_patch14_dinov2.lvd142m": "ViT-S/14, DINOv2, 22 M parameters; sizes that 14 divides",
+    "resnet18.a1_in1k": "ResNet-18, ImageNet-1k, 11 M parameters; any image size, for methods that need no ViT",
+    "resnet50.a1_in1k": "ResNet-50, ImageNet-1k, 24 M parameters; any image size, for methods that need no ViT",
     **CLIP_CATALOG,
 }

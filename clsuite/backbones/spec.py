@@ -25,7 +25,8 @@ class BackboneSpec(BaseModel):
 
     Attributes:
         name: ``omniglot_vit`` (bundled), a timm model with its full tag
-            (``vit_tiny_patch16_224.augreg_in21k_ft_in1k``), or a CLIP (``open_clip:ViT-B-32/laion2b_s34b_b79k``).
+            (``vit_tiny_patch16_224.augreg_in21k_ft_in1k``: ViTs, among them DeiT, DINO, MAE, EVA and BEiT, and
+            ResNets), or a CLIP (``open_clip:ViT-B-32/laion2b_s34b_b79k``).
         weights: ``bundled``, ``hub`` (timm or OpenCLIP downloads), ``random``, or a file (safetensors or a state
             dict), absolute, beside the benchmark or below the data root. By default ``bundled`` for the bundled one,
             else ``hub``.

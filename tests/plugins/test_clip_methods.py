@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from clsuite.backbones.class_texts import ClassTexts
 from clsuite.backbones.clip import build_clip
 from clsuite.backbones.spec import BackboneSpec, Weights
 from clsuite.errors import UserError
@@ -18,9 +19,11 @@ from clsuite.learner.options import OptimizerSpec, TrainingSpec
 from clsuite.plugin import Plugin
 from clsuite.scenarios import Scenario
 from clsuite.stream.loop import Stream
+from clsuite_plugins.aper import APER
 from clsuite_plugins.block_expansion import BlockExpansion
 from clsuite_plugins.coda_prompt import CodaPrompt
 from clsuite_plugins.dual_prompt import DualPrompt
+from clsuite_plugins.ease import EASE
 from clsuite_plugins.first_session import FirstSession
 from clsuite_plugins.hft import HFT
 from clsuite_plugins.l2p import L2P
@@ -63,11 +66,46 @@ METHODS: dict[str, Callable[[], tuple[Plugin, ...]]] = {
     "coda_prompt": lambda: (CodaPrompt(components=9, length=2, blocks="all"),),
     "hft": lambda: (HFT(),),
     "first session": lambda: (FirstSession(size=2), NCM()),
+    "ia3": lambda: (Pet("ia3"),),
+    "aper": lambda: (APER(size=2),),
+    "ease": lambda: (EASE(size=2),),
+    "l2l": lambda: (L2P("lora", size=2, pool=4, top_k=2, blocks="all"),),
 }
 
 
-@pytest.mark.parametrize("head", ["linear", "zero_shot"])
-@pytest.mark.parametrize("name", sorted(METHODS))
+def assert_resumes_as(whole: Stream, make: Callable[..., Stream], folder: Path) -> None:
+    """A run that is stopped before its last task and taken up again ends in the same bits."""
+    cut = make(checkpoint=folder / "c.ckpt")
+    learn = cut._learn
+
+    def stop_at_the_second(task: Any) -> None:
+        if task.index == 2:
+            raise KeyboardInterrupt
+        learn(task)
+
+    cut._learn = stop_at_the_second  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        cut.run()
+    again = make(checkpoint=folder / "c.ckpt")
+    again.run()
+    np.testing.assert_array_equal(again.matrix.class_incremental, whole.matrix.class_incremental)
+    theirs = whole.learner.state_dict()
+    for key, value in again.learner.state_dict().items():
+        assert torch.equal(value, theirs[key]), key
+
+
+QUICK = {
+    "linear": ("lora", "prefix", "prompt", "lae", "s_lora", "l2l", "coda_prompt", "hft", "first session"),
+    "zero_shot": ("lora", "s_prompts"),
+}
+RUNS = [
+    pytest.param(name, head, marks=() if name in QUICK[head] else pytest.mark.slow)
+    for head in QUICK
+    for name in sorted(METHODS)
+]
+
+
+@pytest.mark.parametrize(("name", "head"), RUNS)
 def test_methods_for_vits_run_and_resume_on_the_image_tower(
     name: str, head: str, make_clip: MakeClip, tmp_path: Path
 ) -> None:
@@ -81,23 +119,7 @@ def test_methods_for_vits_run_and_resume_on_the_image_tower(
     trained = [part for part in whole.learner.plugin_modules.parameters() if part.abs().sum() > 0]
     assert trained or name == "hft"
 
-    cut = make_clip(*METHODS[name](), head=head, checkpoint=tmp_path / "c.ckpt")
-    learn = cut._learn
-
-    def stop_at_the_second(task: Any) -> None:
-        if task.index == 2:
-            raise KeyboardInterrupt
-        learn(task)
-
-    cut._learn = stop_at_the_second  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
-        cut.run()
-    again = make_clip(*METHODS[name](), head=head, checkpoint=tmp_path / "c.ckpt")
-    again.run()
-    np.testing.assert_array_equal(again.matrix.class_incremental, whole.matrix.class_incremental)
-    theirs = whole.learner.state_dict()
-    for key, value in again.learner.state_dict().items():
-        assert torch.equal(value, theirs[key]), key
+    assert_resumes_as(whole, lambda **more: make_clip(*METHODS[name](), head=head, **more), tmp_path)
 
 
 def test_lora_learns_digits_on_the_image_tower(make_clip: MakeClip) -> None:
@@ -143,6 +165,11 @@ def test_saft_moves_exactly_the_chosen_share_of_both_towers(rescore: Any, make_c
     later = sum(int((ends[2][key] & ~moved).sum()) for key, moved in ends[0].items())
     assert (later > 0) == (rescore == "task")
     assert len(scores) == (3 if rescore == "task" else 1)
+    with torch.no_grad():  # the answers are those of the weights as they are, not of texts that were kept from before
+        rows = stream.scenario.tasks[0].test
+        fresh = ClassTexts(stream.learner.backbone, stream.scenario.classes).logits(stream.learner.features_of(rows), 6)
+    last = stream.matrix.class_incremental[-1][stream.matrix.task == 0]
+    np.testing.assert_array_equal(last, fresh.argmax(dim=1).numpy())
     assert plugin.stored_bytes()["masks"] == sum(-(-value.numel() // 8) for value in start.values())
 
 
@@ -153,6 +180,13 @@ def test_saft_with_sgd_and_momentum_leaves_the_rest_alone(make_clip: MakeClip) -
     stream.run()
     moved = sum(int((value != start[key]).sum()) for key, value in stream.learner.backbone.named_parameters())
     assert 0 < moved <= round(0.01 * sum(value.numel() for value in start.values()))
+
+
+def test_saft_resumes_bit_identically_on_both_towers(make_clip: MakeClip, tmp_path: Path) -> None:
+    both: dict[str, Any] = {"head": "zero_shot", "tune": "both"}
+    whole = make_clip(SAFT(share=0.01, rescore="task"), **both)
+    whole.run()
+    assert_resumes_as(whole, lambda **more: make_clip(SAFT(share=0.01, rescore="task"), **both, **more), tmp_path)
 
 
 @pytest.mark.parametrize(("tune", "tower"), [("image", True), ("text", False)])
