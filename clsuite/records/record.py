@@ -276,11 +276,11 @@ class RunRecord(_Model):
         plugins: list[PluginEntry],
         seed: int,
         fingerprint: str,
-        results: int = RESULTS_VERSION,
+        results: int | None = None,
     ) -> str:
         """The run key: what decides the result, and nothing else (no device, path or number of jobs)."""
         parts = {
-            "results": results,
+            "results": RESULTS_VERSION if results is None else results,
             "config": config,
             "plugins": [plugin.model_dump(exclude={"distribution"}) for plugin in plugins],
             "seed": seed,

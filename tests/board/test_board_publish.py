@@ -321,7 +321,7 @@ def test_a_search_before_a_run_is_told_beside_it(board: Path, tmp_path: Path) ->
     trial = TrialEntry(values={"alpha": 1}, score=0.5, gradient_samples=1200, seconds=1)
     tuning = TuningEntry(
         metric="m", space="s", sampler="grid", sampler_seed=0, tasks=1, validation=0.1, seed=0, chosen={"alpha": 1},
-        trials=[trial, trial],
+        trials=[trial, trial.model_copy(update={"values": {"alpha": 2}})],
     )  # fmt: skip
     add(write_run(tmp_path / "tuned", "tuned", 0, 0.55, tuning=tuning), board)
     rows = {row.method: row for row in build_board(board / "records", board / "none").benchmarks[0].rows}
