@@ -29,7 +29,8 @@ class DualPrompt(Plugin):
       feature (algorithm 2).
 
     The paper trains with cross-entropy over the current task's classes alone: say ``training: {loss: local}``.
-    Prompts start from U(0, 0.01), keys from U(-1, 1), so that they point in all directions.
+    Prompts start from U(0, 0.01), keys from 0.01 U(-1, 1): in all directions, and short, so that Adam's steps, whose
+    length does not hang on the gradient's, turn them towards the queries within an epoch.
 
     Args:
         general_length: Keys, and values, of the general prompt (paper: 5).
@@ -110,7 +111,7 @@ class DualPrompt(Plugin):
         for expert in self.experts:
             expert.requires_grad_(False)
         prompt = self._prompt(len(self._expert_at), self.expert_length, generator)
-        key = nn.Parameter(torch.empty(learner.backbone.width).uniform_(-1, 1, generator=generator))
+        key = nn.Parameter(torch.empty(learner.backbone.width).uniform_(-0.01, 0.01, generator=generator))
         expert = nn.ParameterDict({"prompt": prompt, "key": key})
         learner.add_module_of(self, f"expert{index}", expert)
         self.experts.append(expert)

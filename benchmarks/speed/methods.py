@@ -30,8 +30,15 @@ from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
 from clsuite.stream.loop import Stream
 
 BASELINE = "finetune"
-SMALLER = {"ranpac": "ranpac(projection=2000)", "first_session+ranpac": "first_session+ranpac(projection=2000)"}
-"""Arguments that suit a stream of 1,257 images: a 10,000-square system takes longer to solve than all of it."""
+SMALLER = {
+    "ranpac": "ranpac(projection=2000)",
+    "first_session+ranpac": "first_session+ranpac(projection=2000)",
+    "lae": "lae(blocks='all')",
+    "dual_prompt": "dual_prompt(general_blocks='0', expert_blocks='1')",
+    "coda_prompt": "coda_prompt(blocks='all')",
+}
+"""Arguments that suit a stream of 1,257 images (a 10,000-square system takes longer to solve than all of it) and the
+bundled backbone, which has two blocks."""
 
 
 @dataclass(frozen=True)
