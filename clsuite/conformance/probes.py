@@ -21,7 +21,7 @@ Probe = Callable[["Call"], Iterator[None]]
 
 BUILDING = {"on_stream_start", "restore", "on_task_start"}
 BETWEEN = {*BUILDING, "on_task_end", "before_next_task", "setup", "training_rows"}
-PER_STEP = {"loss", "training_batch", "predict", "training_rows", "parameter_groups"}
+PER_STEP = {"before_encoding", "loss", "training_batch", "predict", "training_rows", "parameter_groups"}
 
 
 def untouched_batch(call: Call) -> Iterator[None]:

@@ -103,7 +103,8 @@ def check_method(
         found = [finding for finding in found if finding.certain]
     outcomes = []
     for name, title in CHECKS.items():
-        own = tuple(dict.fromkeys(finding for finding in found if finding.check == name))
+        places = {(one.file, one.line): one for one in reversed(found) if one.check == name}
+        own = tuple(reversed(places.values()))
         outcomes.append(Outcome(name, title, own, "" if own else skipped.get(name, "")))
     method = "+".join(subject.name for subject in subjects)
     return Report(method, tuple(outcomes), time.perf_counter() - started)

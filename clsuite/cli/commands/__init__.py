@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from clsuite.cli.commands import analyze, bench, check, compare, leaderboard, list, plot, pretrain, show, table, tune
+from clsuite.cli.commands import (
+    analyze,
+    bench,
+    check,
+    compare,
+    leaderboard,
+    list,
+    new,
+    plot,
+    pretrain,
+    show,
+    table,
+    tune,
+)
 from clsuite.cli.commands.base import Command
 
 COMMANDS: dict[str, Command] = {
     "bench": bench.COMMAND,
+    "new": new.COMMAND,
     "check": check.COMMAND,
     "list": list.COMMAND,
     "show": show.COMMAND,

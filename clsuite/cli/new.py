@@ -1,0 +1,61 @@
+"""`clsuite new`: one plugin file that runs as it is, and its test. Needs no torch."""
+
+from __future__ import annotations
+
+import keyword
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from clsuite.cli.console import make_console
+from clsuite.errors import UserError
+from clsuite.plugin.catalog import catalog
+
+
+def write_new(name: str, kind: str, folder: Path) -> None:
+    """Write ``NAME.py`` and ``test_NAME.py``.
+
+    Args:
+        name: Name of the method: an identifier that no plugin has.
+        kind: ``loss``, ``buffer``, ``peft``, ``weights`` or ``predict``.
+        folder: Where to write them.
+
+    Raises:
+        UserError: If the name does not suit, a file is there already, or the folder cannot be written.
+    """
+    _check_name(name)
+    paths = {folder / f"{name}.py": f"{kind}.py.txt", folder / f"test_{name}.py": f"{kind}_test.py.txt"}
+    for path in paths:
+        if path.exists():
+            raise UserError(f"'{path}' is there already and is not overwritten: choose another name or --out folder")
+    for path, template in paths.items():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(_fill(template, name), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"cannot write '{path}': {error.strerror}") from error
+    plugin, test = map(str, paths)
+    console = make_console()
+    console.print(f"wrote {plugin} and {test}; next:", soft_wrap=True)
+    plugin = plugin if "/" in plugin else f"./{plugin}"
+    for command in (f"clsuite check {plugin}", f"pytest {test}", f"clsuite bench quickstart --methods {plugin}"):
+        console.print(f"  {command}", markup=False, soft_wrap=True)
+
+
+def _check_name(name: str) -> None:
+    if not (name.isascii() and name.isidentifier()) or keyword.iskeyword(name) or name.startswith("_"):
+        raise UserError(f"'{name}' is no name for a method: take lower-case letters, digits and '_', such as my_method")
+    if name != name.lower():
+        raise UserError(f"'{name}' has capitals: methods are named in lower case, such as '{name.lower()}'")
+    if name in catalog():
+        taken = catalog()[name].distribution
+        raise UserError(f"the name '{name}' is taken by a plugin of {taken}: choose another, such as 'my_{name}'")
+
+
+def _fill(template: str, name: str) -> str:
+    text = (files("clsuite.cli") / "templates" / template).read_text(encoding="utf-8")
+    words = [word for word in name.split("_") if word]
+    cls = "".join(word[0].upper() + word[1:] for word in words)
+    cls = cls if cls not in {"Plugin", "Scale", "Learner", "Batch", "Task", "Scenario", "Step", "Tensor", "Any", "Path",
+                             "Traits", "ExemplarBuffer", "None", "True", "False"} else f"{cls}Method"  # fmt: skip
+    return Template(text).substitute(name=name, cls=cls, title=" ".join(words).capitalize())
