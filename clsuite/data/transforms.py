@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from clsuite.data.reuse import ReusedMemory
+
 CHUNK = 200_000
 """Values that are normalised at a time on a CPU."""
 
@@ -21,6 +23,7 @@ class Normalise(nn.Module):
         """Keep the backbone's mean and standard deviation (per channel, of values in [0, 1])."""
         super().__init__()
         self.register_buffer("mean", 255 * torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self._memory = ReusedMemory()
         self.register_buffer("std", 255 * torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -29,8 +32,10 @@ class Normalise(nn.Module):
         On the CPU some images at a time, which stay in the processor's cache from one operation to the next.
         """
         images = images.expand(-1, 3, -1, -1)
-        floats = torch.empty(images.shape, dtype=torch.float32, device=images.device)
-        at_once = max(1, CHUNK // max(1, images.shape[1:].numel()) if images.device.type == "cpu" else len(images))
+        if images.device.type == "cpu":
+            floats, at_once = self._memory.empty(images.shape), max(1, CHUNK // max(1, images.shape[1:].numel()))
+        else:
+            floats, at_once = torch.empty(images.shape, device=images.device), max(1, len(images))
         for start in range(0, len(images), at_once):
             part = slice(start, start + at_once)
             floats[part].copy_(images[part]).sub_(self.mean).div_(self.std)
