@@ -18,6 +18,8 @@ EXAMPLES = """examples:
   clsuite bench quickstart --methods ncm,lwf+replay compare some methods, or combinations of plugins
   clsuite bench my.yaml --data-root data --dry-run  see which runs it asks for, and which are done
   clsuite list plugins                              see the methods
+  clsuite new my_method                             begin a method of your own
+  clsuite check ./my_method.py                      see what is wrong with it, and the mend
   clsuite show runs/quickstart/ncm/seed0-….json     read a record
 """
 

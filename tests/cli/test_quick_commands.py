@@ -15,7 +15,8 @@ from clsuite.plugin import catalog as catalog_module
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["bench", "--help"], ["tune", "--help"], ["list", "plugins"], ["list", "benchmarks"],
+    [["--help"], ["bench", "--help"], ["tune", "--help"], ["new", "--help"],
+     ["check", "--help"], ["list", "plugins"], ["list", "benchmarks"],
      ["list", "datasets"], ["list", "backbones"], ["list", "augmentations"], ["bench", "quickstart", "--dry-run"]],
 )  # fmt: skip
 def test_quick_commands_do_not_import_torch(arguments: list[str], tmp_path: Path) -> None:
