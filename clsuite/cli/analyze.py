@@ -42,6 +42,10 @@ def analyze_sensitivity(
         if mean_sensitivity(movement.moves, between):
             console.print(_table(movement.moves, between))
     _say_whether_same(console, record, stream)
+    if (optimizer := record.config["training"]["optimizer"]["name"]) != "sgd":
+        console.print(
+            f"note: {optimizer} takes steps of about one size for every weight; the paper's ranking is of sgd"
+        )
     plot_sensitivity(movement.moves, out, f"{plan.pending.benchmark}: {plan.name}")
     write_moves(movement.moves, out.with_suffix(".csv"))
     console.print(f"plot and every distance: {out} and {out.with_suffix('.csv')}", markup=False)

@@ -85,7 +85,8 @@ def moves_of(distances: Mapping[str, tuple[float, int]], between: Between, task:
 def mean_sensitivity(moves: Iterable[Move], between: Between) -> dict[Site, float]:
     """The sensitivity of each module, the mean over all pairs of moments.
 
-    Zhao et al., "Does continual learning equally forget all parameters?" (ICML 2023), section 3.
+    Zhao et al., "Does continual learning equally forget all parameters?" (ICML 2023), section 3. Modules differ under
+    SGD; Adam moves each parameter by about its learning rate, whatever its gradient.
     """
     values: dict[Site, list[float]] = {}
     for move in moves:

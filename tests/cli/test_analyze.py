@@ -28,6 +28,7 @@ def test_table_plot_and_distances(records: dict[str, Path], tmp_path: Path, caps
     assert "sensitivity between epochs" in told
     assert "sensitivity between tasks" in told
     assert "the run came out again to the record's accuracy matrix" in told
+    assert "note: adamw takes steps of about one size" in told
     rows = list(csv.DictReader((tmp_path / "moves.csv").open()))
     assert len([row for row in rows if row["kind"] == "attention qkv"]) == 2 * (2 * 2 + 1)
     assert {row["epoch"] for row in rows} == {"0", "1"}
