@@ -39,9 +39,10 @@ def forgotten_super(subject: Subject) -> Iterator[Finding]:
 
 
 def fixed_devices(subject: Subject) -> Iterator[Finding]:
-    """Calls and strings that name a device."""
-    lines = subject.lines.all(_names_device)
-    for line in lines:
+    """Calls and strings that name a device; a question, such as ``device.type == "cuda"``, is none of them."""
+    questions = [node for node in ast.walk(subject.lines.module) if isinstance(node, ast.Compare)]
+    asked = {inner for node in questions for inner in ast.walk(node)}
+    for line in subject.lines.all(lambda node: node not in asked and _names_device(node)):
         yield subject.finding(
             "device",
             "the source names a device: the plugin works on that one alone",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mistakes import MISTAKES
+from mistakes import MISTAKES, SOUND
 
 from clsuite.conformance import check_method
 from clsuite.conformance.subject import subject_of
@@ -59,3 +59,12 @@ def test_the_check_leaves_the_process_as_it_was(tmp_path: Path) -> None:
     assert (np.random.get_state()[1].tolist(), random.getstate()) == states[1:]
     assert torch.nn.functional.cross_entropy is function
     assert torch.are_deterministic_algorithms_enabled() == deterministic
+
+
+def test_questions_about_the_device_and_its_own_copies_are_no_mistakes(tmp_path: Path) -> None:
+    path = tmp_path / "method.py"
+    path.write_text(SOUND)
+    cls = load_class(find_plugin(f"{path}:Method")[0])
+    report = check_method([cls])
+    assert not report.findings, "\n".join(map(str, report.findings))
+    assert not [outcome for outcome in report.outcomes if outcome.skipped]
