@@ -29,8 +29,7 @@ class DualPrompt(Plugin):
       feature (algorithm 2).
 
     The paper trains with cross-entropy over the current task's classes alone: say ``training: {loss: local}``.
-    Prompts start from U(0, 0.01), keys from 0.01 U(-1, 1): in all directions, and short, so that Adam's steps, whose
-    length does not hang on the gradient's, turn them towards the queries within an epoch.
+    Prompts and keys start from U(0, 0.01), as in the authors' code (models/prompt.py).
 
     Args:
         general_length: Keys, and values, of the general prompt (paper: 5).
@@ -111,7 +110,7 @@ class DualPrompt(Plugin):
         for expert in self.experts:
             expert.requires_grad_(False)
         prompt = self._prompt(len(self._expert_at), self.expert_length, generator)
-        key = nn.Parameter(torch.empty(learner.backbone.width).uniform_(-0.01, 0.01, generator=generator))
+        key = nn.Parameter(torch.empty(learner.backbone.width).uniform_(0, 0.01, generator=generator))
         expert = nn.ParameterDict({"prompt": prompt, "key": key})
         learner.add_module_of(self, f"expert{index}", expert)
         self.experts.append(expert)

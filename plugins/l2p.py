@@ -34,8 +34,7 @@ class L2P(Plugin):
     * with prompts the head is given the mean of what the tokens have become (section 4.1).
 
     The paper trains with cross-entropy over the current task's classes alone: say ``training: {loss: local}``. Keys
-    start from 0.01 U(-1, 1): in all directions, and short, so that Adam's steps, whose length does not hang on the
-    gradient's, turn them towards the queries within an epoch.
+    start from U(0, 0.01), as in the authors' code (models/prompt.py).
 
     Args:
         pet: ``prompt`` is L2P, ``lora`` is L2L; ``adapter``, ``prefix`` and ``ia3`` work too.
@@ -103,7 +102,7 @@ class L2P(Plugin):
         )
         if isinstance(self.module, Prompt):
             self.module.pooled = self.head_input == "prompts"
-        keys = torch.empty(self.pool, learner.backbone.width).uniform_(-0.01, 0.01, generator=generator)
+        keys = torch.empty(self.pool, learner.backbone.width).uniform_(0, 0.01, generator=generator)
         self.keys = nn.ParameterDict({"key": nn.Parameter(keys)})
         learner.add_module_of(self, "module", self.module)
         learner.add_module_of(self, "keys", self.keys)
