@@ -104,13 +104,16 @@ def build(place: Leaderboard, drop: Iterable[str] = ()) -> tuple[Board, int]:
         drop: Rows that may be gone.
 
     Raises:
-        UserError: If a record is not as it should be, or a row is lost that is not in `drop`; nothing is written then.
+        UserError: If the folder is not there, a record is not as it should be, a row is lost that is not in `drop`, or
+            files of something else would go; nothing is written then.
     """
+    _refuse_missing(place)
     board = build_board(place.records, place.reported)
     lost = [line for line in lost_rows(place, board) if not any(line.startswith(f"row '{row}' ") for row in drop)]
     if lost:
         raise UserError("\n".join([*lost, "Take the records back, or name the rows that are meant to go with --drop."]))
     files = published_files(board)
+    _refuse_others(place, files)
     changed = 0
     for name, content in files.items():
         path = place.folder / name
@@ -130,14 +133,32 @@ def _foreign(place: Leaderboard, files: Mapping[str, bytes]) -> list[Path]:
     return [path for path in there if path.relative_to(place.folder).as_posix() not in files]
 
 
+def _refuse_others(place: Leaderboard, files: Mapping[str, bytes]) -> None:
+    """A made folder is swept; one that holds files, and none that is made, is somebody's own: it is not touched."""
+    for name in MADE:
+        foreign = [path for path in _foreign(place, files) if path.is_relative_to(place.folder / name)]
+        if foreign and not any((place.folder / made).is_file() for made in files if made.startswith(f"{name}/")):
+            raise UserError(
+                f"'{place.folder / name}' holds other things, such as '{foreign[0]}', and build would remove them: "
+                "name another folder for the leaderboard with --folder"
+            )
+
+
+def _refuse_missing(place: Leaderboard) -> None:
+    if not place.folder.is_dir():
+        raise UserError(
+            f"there is no folder '{place.folder}': name the leaderboard's with --folder, "
+            "or begin one with clsuite leaderboard add RUNS"
+        )
+
+
 def check(place: Leaderboard) -> list[str]:
     """Make everything anew in memory; returns a line for whatever is published otherwise, or lost.
 
     Raises:
         UserError: If a record is not as it should be.
     """
-    if not place.folder.is_dir():
-        raise UserError(f"there is no folder '{place.folder}': name the leaderboard's with --folder")
+    _refuse_missing(place)
     board = build_board(place.records, place.reported)
     files = published_files(board)
     problems = lost_rows(place, board)

@@ -329,6 +329,30 @@ def test_a_search_before_a_run_is_told_beside_it(board: Path, tmp_path: Path) ->
     assert rows["tuned"].runs[0].notes == ["alpha chosen in 2 trials of 2.4 k gradient samples in all"]
 
 
+def test_build_removes_nothing_that_is_not_the_leaderboards(
+    board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "project" / "data" / "cifar100" / "train.npy"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"images")
+    shutil.copytree(board / "records", tmp_path / "project" / "records")
+    assert main(["leaderboard", "build", "--folder", str(tmp_path / "project")]) == 2
+    assert f"such as '{own}', and build would remove them" in capsys.readouterr().err
+    assert own.read_bytes() == b"images"
+    assert not (tmp_path / "project" / "README.md").exists()
+    (board / "data" / "old.csv").write_text("made by an earlier version")
+    assert main(["leaderboard", "build", "--folder", str(board)]) == 0
+    assert not (board / "data" / "old.csv").exists()
+
+
+def test_build_begins_no_leaderboard_where_a_folder_is_misspelt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["leaderboard", "build", "--folder", str(tmp_path / "leaderbord")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert not (tmp_path / "leaderbord").exists()
+
+
 def test_a_broken_index_is_told(board: Path) -> None:
     (board / "rows.json").write_text("[]")
     with pytest.raises(UserError, match="take it back from the history"):
