@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,12 +99,21 @@ def _single(records: dict[Path, RunRecord], where: str) -> list[RunRecord]:
     benchmarks = sorted({record.benchmark for record in records.values()})
     if len(benchmarks) > 1:
         raise UserError(f"{where} holds '{methods[0]}' on {', '.join(benchmarks)}: name the folder of one benchmark")
-    by_seed: dict[int, Path] = {}
+    refuse_doubles(records, where)
+    return sorted(records.values(), key=lambda record: record.seed)
+
+
+def refuse_doubles(records: Mapping[Path, RunRecord], where: str) -> None:
+    """Refuse records that would be taken for several seeds of a row, and are one seed under several configurations.
+
+    Raises:
+        UserError: If two records have the same benchmark, method and seed.
+    """
+    seen: dict[tuple[str, str, int], Path] = {}
     for path, record in records.items():
-        if record.seed in by_seed:
+        first = seen.setdefault((record.benchmark, record.method, record.seed), path)
+        if first != path:
             raise UserError(
                 f"{where} holds two runs of '{record.method}' with seed {record.seed}, of unlike configuration: "
-                f"'{by_seed[record.seed]}' and '{path}'; move one away or name the records"
+                f"'{first}' and '{path}'; move one away or name the records"
             )
-        by_seed[record.seed] = path
-    return sorted(records.values(), key=lambda record: record.seed)

@@ -118,6 +118,20 @@ def test_the_commands(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "unknown column 'final_acc'" in capsys.readouterr().err
 
 
+def test_one_seed_under_two_configurations_is_not_taken_for_two_seeds(
+    runs: Path, records: list[RunRecord], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, other = runs / "replay" / "seed0.json", runs / "replay" / "seed0-tuned.json"
+    write_record(of(records, "replay")[0].model_copy(update={"key": "other"}), other)
+    for command in (["table", str(runs)], ["table", str(runs), "--format", "csv"], ["plot", str(runs)]):
+        assert main(command) == 2
+        said = capsys.readouterr().err
+        assert "holds two runs of 'replay' with seed 0, of unlike configuration" in said
+        assert str(first) in said
+        assert str(other) in said
+    assert main(["table", str(other), str(runs / "joint")]) == 0
+
+
 @pytest.mark.parametrize(("kind", "ending"), [("curve", "pdf"), ("matrix", "png"), ("forgetting", "svg")])
 def test_plots_of_a_set_are_the_same_bytes_twice(runs: Path, kind: str, ending: str) -> None:
     files = [runs.parent / f"{name}.{ending}" for name in "ab"]
