@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import keyword
+import sys
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
@@ -50,6 +52,17 @@ def _check_name(name: str) -> None:
     if name in catalog():
         taken = catalog()[name].distribution
         raise UserError(f"the name '{name}' is taken by a plugin of {taken}: choose another, such as 'my_{name}'")
+    if name in sys.stdlib_module_names or _is_installed(name):
+        raise UserError(
+            f"'{name}' is a module that others import, and '{name}.py' would be taken for it: choose another name, "
+            f"such as 'my_{name}'"
+        )
+
+
+def _is_installed(name: str) -> bool:
+    """Whether ``import NAME`` finds a module elsewhere than in the current folder; imports nothing."""
+    spec = find_spec(name)
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve().parent != Path.cwd()
 
 
 def _fill(template: str, name: str) -> str:
