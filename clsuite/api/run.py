@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +72,14 @@ def run(
     Raises:
         UserError: If the input is bad, or the run failed; says why and where its traceback is.
     """
-    _check_numbers(limit_tasks, eval_every, timeout)
+    _check_numbers(seed, limit_tasks, eval_every, timeout)
     spec, folder = _benchmark(benchmark)
     spec, written = _with_method(spec, method, name)
     options = RunOptions(
         out=Path(out),
         data_root=None if data_root is None else Path(data_root),
         methods=written,
-        seeds=[seed],
+        seeds=[int(seed)],
         training=training,
         limit_tasks=limit_tasks,
         device=device,
@@ -116,7 +117,9 @@ def _warn(text: str) -> None:
     warnings.warn(text, RuntimeWarning, stacklevel=4)
 
 
-def _check_numbers(limit_tasks: int | None, eval_every: int | None, timeout: float | None) -> None:
+def _check_numbers(seed: Any, limit_tasks: int | None, eval_every: int | None, timeout: float | None) -> None:
+    if not isinstance(seed, Integral) or isinstance(seed, bool):
+        raise UserError(f"seed is {seed!r}, but must be a whole number; call run for each of several")
     for name, value in (("limit_tasks", limit_tasks), ("eval_every", eval_every)):
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}, but must be at least 1")

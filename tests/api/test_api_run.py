@@ -152,6 +152,8 @@ def test_run_reads_what_bench_has_done(
         ([{"replay": {"capacity": [1, 2]}}], {}, "the method is a grid of 2"),
         ([3], {}, r"cannot read the method \[3\]: give a string such as"),
         (["replay(capacity='x')"], {}, "argument 'capacity' of plugin 'replay' is 'x'"),
+        ("ncm", {"seed": "one"}, "seed is 'one', but must be a whole number"),
+        ("ncm", {"seed": [0, 1]}, r"seed is \[0, 1\], but must be a whole number; call run for each"),
         ("ncm", {"limit_tasks": 0}, "limit_tasks is 0, but must be at least 1"),
         ("ncm", {"timeout": 0}, "timeout is 0, but must be more than 0"),
         ("ncm", {"training": {"epoch": 1}}, "training key of the command line: 'epoch'. Did you mean 'epochs'"),
