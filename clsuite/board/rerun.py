@@ -19,6 +19,7 @@ from clsuite.board.shelf import Leaderboard, read_index
 from clsuite.board.streams import Streams, stream_specs
 from clsuite.errors import AbsentError, UserError, did_you_mean
 from clsuite.plugin.catalog import PluginInfo, find_plugin
+from clsuite.plugin.local import is_file
 from clsuite.probes.spec import AnyProbe, ProbeSpec
 from clsuite.records import RunRecord, atomic_path
 from clsuite.records.canonical import sha256_of_file
@@ -108,7 +109,12 @@ def plan_rerun(
 
 def _plugins(record: RunRecord, root: Path) -> Iterator[PluginInfo]:
     for entry in record.plugins:
-        info, source = find_plugin(entry.name, [Path(), root])
+        try:
+            info, source = find_plugin(entry.name, [Path(), root])
+        except UserError as error:
+            if not is_file(entry.name):
+                raise
+            raise UserError(f"{error}: call it in the folder of that file, or say --data-root FOLDER") from error
         if source.sha256 != entry.source:
             raise UserError(f"the source of plugin '{entry.name}' ({info.distribution}) is not that of the record")
         yield info

@@ -41,7 +41,8 @@ def add(places: Sequence[Path], folder: Path, data_root: Path | None, replace: b
     if not outcomes:
         raise UserError(f"no record in {', '.join(repr(str(place)) for place in places)}")
     summary = ", ".join(f"{number} {verdict}" for verdict, number in sorted(numbers.items()))
-    console.print(f"{summary}; now: clsuite leaderboard build --folder {folder}", soft_wrap=True, markup=False)
+    then = f"; now: clsuite leaderboard build --folder {folder}" if len(outcomes) > numbers["refused"] else ""
+    console.print(f"{summary}{then}", soft_wrap=True, markup=False)
     return 1 if numbers["refused"] else 0
 
 
@@ -82,29 +83,43 @@ def check(folder: Path) -> int:
 def rerun(rows: Sequence[str], folder: Path, data_root: Path | None, device: str | None, benchmark: str | None) -> int:
     """Repeat published runs and write how they came out; returns 1 if one came out otherwise.
 
+    Of several rows, one that cannot be repeated does not take the others with it: it is told, and counts as bad.
+
     Raises:
-        UserError: If a row is unknown, or a run cannot be repeated here.
+        UserError: If a row is unknown, or the only run cannot be repeated here.
     """
-    from clsuite.board.rerun import changed_stream, compare_rerun, find_rows, stream_changed, write_rerun
+    from clsuite.board.rerun import find_rows
     from clsuite.board.shelf import Leaderboard
 
-    console, warnings = make_console(), make_console(stderr=True)
-    bad = 0
-    for row, path in find_rows(Leaderboard(folder), rows):
-        old = read_record(path)
-        with loading_bar(warnings):
-            changed = stream_changed(old, data_root)
-        if changed:
-            outcome = changed_stream(old, "none: its stream could not be made")
-        else:
-            outcome = compare_rerun(old, _repeat(old, data_root, device, benchmark))
-        write_rerun(outcome, path)
-        bad += outcome.outcome in ("different", "other stream")
-        figures = ", ".join(f"{name} {value:.4f}" for name, value in outcome.figures.items())
-        reason = f": {changed}" if changed else ""
-        console.print(f"{outcome.outcome}: {row}{reason} ({figures})", soft_wrap=True, markup=False)
-    console.print(f"now: clsuite leaderboard build --folder {folder}", soft_wrap=True, markup=False)
+    found, bad = find_rows(Leaderboard(folder), rows), 0
+    for row, path in found:
+        try:
+            bad += not _rerun_row(row, path, data_root, device, benchmark)
+        except UserError as error:
+            if len(found) == 1:
+                raise
+            make_console(stderr=True).print(f"not repeated: {row}: {error}", soft_wrap=True, markup=False)
+            bad += 1
+    make_console().print(f"now: clsuite leaderboard build --folder {folder}", soft_wrap=True, markup=False)
     return 1 if bad else 0
+
+
+def _rerun_row(row: str, path: Path, data_root: Path | None, device: str | None, benchmark: str | None) -> bool:
+    """Repeat one row and write how it came out; returns whether that is as it should be."""
+    from clsuite.board.rerun import changed_stream, compare_rerun, stream_changed, write_rerun
+
+    old = read_record(path)
+    with loading_bar(make_console(stderr=True)):
+        changed = stream_changed(old, data_root)
+    if changed:
+        outcome = changed_stream(old, "none: its stream could not be made")
+    else:
+        outcome = compare_rerun(old, _repeat(old, data_root, device, benchmark))
+    write_rerun(outcome, path)
+    figures = ", ".join(f"{name} {value:.4f}" for name, value in outcome.figures.items())
+    reason = f": {changed}" if changed else ""
+    make_console().print(f"{outcome.outcome}: {row}{reason} ({figures})", soft_wrap=True, markup=False)
+    return outcome.outcome not in ("different", "other stream")
 
 
 def _repeat(old: RunRecord, data_root: Path | None, device: str | None, benchmark: str | None) -> RunRecord:

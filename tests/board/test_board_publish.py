@@ -348,6 +348,9 @@ def test_build_removes_nothing_that_is_not_the_leaderboards(
 def test_build_begins_no_leaderboard_where_a_folder_is_misspelt(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "broken.json").write_text("{")
+    assert main(["leaderboard", "add", str(tmp_path / "broken.json"), "--folder", str(tmp_path / "leaderbord")]) == 1
+    assert capsys.readouterr().out == "1 refused\n"
     assert main(["leaderboard", "build", "--folder", str(tmp_path / "leaderbord")]) == 2
     assert "there is no folder" in capsys.readouterr().err
     assert not (tmp_path / "leaderbord").exists()

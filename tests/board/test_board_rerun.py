@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from published_records import make_record, predictions
 
 from clsuite.board.build import build_board
-from clsuite.board.rerun import compare_rerun, plan_rerun
+from clsuite.board.rerun import _plugins, compare_rerun, plan_rerun
 from clsuite.cli.main import main
 from clsuite.errors import UserError
 from clsuite.records import (
@@ -96,6 +97,27 @@ def test_a_row_of_another_stream_becomes_stale(
 def test_an_unknown_row_gets_the_nearest(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["leaderboard", "rerun", "short/short_repay/0", "--folder", str(published)]) == 2
     assert "Did you mean 'short/short_replay/0'?" in capsys.readouterr().err
+
+
+def test_a_row_that_cannot_be_repeated_does_not_take_the_others_with_it(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = tmp_path / "board"
+    shutil.copytree(published, board)
+    rows = json.loads((board / "rows.json").read_text()) if (board / "rows.json").exists() else {}
+    (board / "rows.json").write_text(json.dumps({"short/a_lost_one/0": "ab" * 32, **rows}))
+    assert main(["leaderboard", "rerun", "short/*/0", "--folder", str(board)]) == 1
+    said = capsys.readouterr()
+    assert "not repeated: short/a_lost_one/0: cannot read the record" in said.err
+    assert "identical: short/short_replay/0" in said.out
+    assert main(["leaderboard", "rerun", "short/a_lost_one/0", "--folder", str(board)]) == 2
+
+
+def test_a_plugin_file_that_is_elsewhere_is_asked_for(published: Path, tmp_path: Path) -> None:
+    record = read_record(record_of(published))
+    changed = record.model_copy(update={"plugins": [record.plugins[0].model_copy(update={"name": "gone.py"})]})
+    with pytest.raises(UserError, match=r"gone.py.*call it in the folder of that file, or say --data-root FOLDER"):
+        list(_plugins(changed, Path()))
 
 
 def test_a_changed_plugin_is_not_rerun(published: Path, tmp_path: Path) -> None:
