@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def stream_loader(
         make_benchmark = _function(chosen)
 
         def make(seed: int) -> Scenario:
-            return Scenario.from_avalanche(make_benchmark(seed), image_size)
+            return Scenario.from_avalanche(_call(make_benchmark, seed, chosen), image_size)
 
     else:
         if dataset is None:
@@ -67,6 +68,22 @@ def find_stream_file(spec: ScenarioSpec, folders: Sequence[Path]) -> ScenarioSpe
         if path.is_file():
             return ScenarioSpec(chosen.model_copy(update={"path": str(path.resolve())}))
     raise UserError(f"no stream file at {' or '.join(repr(str(path)) for path in tried)}: mend scenario.path")
+
+
+def _call(make_benchmark: Callable[[int], Any], seed: int, spec: FromAvalanche) -> Any:
+    """What the file's function gives for a seed; complaints name its line."""
+    called = f"{spec.function}({seed}) of '{spec.path}'"
+    try:
+        benchmark = make_benchmark(seed)
+    except UserError:
+        raise
+    except Exception as error:  # whatever the function raises
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == spec.path]
+        where = f" in line {lines[-1]}" if lines else ""
+        raise UserError(f"{called} ends{where} with {type(error).__name__}: {error}") from error
+    if not hasattr(benchmark, "streams"):
+        raise UserError(f"{called} gives {type(benchmark).__name__}, but must return an Avalanche benchmark")
+    return benchmark
 
 
 def _function(spec: FromAvalanche) -> Callable[[int], Any]:

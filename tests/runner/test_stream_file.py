@@ -38,3 +38,23 @@ def test_a_stream_file_is_a_benchmark(
 def test_an_absent_stream_file_is_named() -> None:
     with pytest.raises(UserError, match=r"no stream file at 'absent\.py'"):
         load_benchmark("absent.py")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("pass", "gives NoneType, but must return an Avalanche benchmark"),
+        ("return {}['train']", "ends in line 2 with KeyError: 'train'"),
+        ("return 1 + '1'", "ends in line 2 with TypeError: unsupported operand"),
+    ],
+)
+def test_a_function_that_makes_no_stream_is_told_in_one_line(
+    body: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(f"def make_benchmark(seed):\n    {body}\n")
+    assert main(["bench", str(file), "--out", str(tmp_path / "runs"), "--seeds", "0"]) == 2
+    said = capsys.readouterr().err
+    assert f"make_benchmark(0) of '{file}' {message}" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
