@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import shlex
@@ -244,9 +243,3 @@ def _tags(record: RunRecord, plugins: Sequence[PluginUse]) -> Tags:
         gradient=any(task.gradient_samples for task in record.tasks), pet=sorted(pets),
         needs=needs, stores=stores, year=max(years, default=None),
     )  # fmt: skip
-
-
-def board_json(board: Board) -> bytes:
-    """The board as JSON: the same bytes on every machine."""
-    text = json.dumps(board.model_dump(mode="json"), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
-    return f"{text}\n".encode()
