@@ -56,8 +56,11 @@ def stream_changed(record: RunRecord, data_root: Path | None) -> str:
     """Why the record's stream is another one now; empty where it is not.
 
     Raises:
+        UserError: If the record was edited: it then describes no run.
         AbsentError: If the data are not at hand.
     """
+    if record.results_version() is None:
+        raise UserError("its key does not follow from its content: the record was edited")
     streams = Streams(data_root)
     complaint = streams.complaint(record)
     python_file = record.config.get("dataset") is None

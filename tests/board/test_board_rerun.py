@@ -88,10 +88,22 @@ def test_a_row_of_another_stream_becomes_stale(
     path = record_of(board)
     record = read_record(path)
     other = record.model_copy(update={"scenario": record.scenario.model_copy(update={"fingerprint": "f"})})
-    write_record(other, path)
+    key = other.make_key(other.config, other.plugins, other.seed, "f")
+    write_record(other.model_copy(update={"key": key}), path)
     assert main(["leaderboard", "rerun", "short/short_replay/0", "--folder", str(board)]) == 1
     said = capsys.readouterr().out
     assert "other stream: short/short_replay/0: its stream is not the one that the data give now (f in the" in said
+
+
+def test_an_edited_record_is_not_repeated(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    board = tmp_path / "board"
+    shutil.copytree(published, board)
+    path = record_of(board)
+    write_record(read_record(path).model_copy(update={"seed": 1}), path)
+    before = {file: file.read_bytes() for file in board.rglob("*.rerun.json")}
+    assert main(["leaderboard", "rerun", "short/short_replay/0", "--folder", str(board)]) == 2
+    assert "its key does not follow from its content: the record was edited" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in board.rglob("*.rerun.json")} == before
 
 
 def test_an_unknown_row_gets_the_nearest(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
