@@ -92,7 +92,7 @@ def prepare_avalanche(
         arguments: Of the strategy.
     """
     benchmark = _benchmark(workload, tensors)
-    network = IncrementalNetwork(workload.backbone(), workload.options.precision)
+    network = IncrementalNetwork(workload.backbone(), workload.their_precision)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         evaluator = EvaluationPlugin(accuracy_metrics(experience=True, stream=True), loggers=[])

@@ -32,7 +32,7 @@ class BareLoop:
         self._mean, self._std = backbone.normalise.mean, backbone.normalise.std
         self._network, self._width = backbone.model, backbone.width
         self._heads = nn.ModuleList()
-        self._precision = workload.options.precision
+        self._precision = workload.their_precision
         self._steps = self._evaluated = 0
 
     def learn(self) -> Learned:

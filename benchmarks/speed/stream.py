@@ -36,6 +36,7 @@ from clsuite_plugins.finetune import Finetune
 from clsuite_plugins.replay import Replay
 
 METHODS = ("finetune", "replay")
+PRECISION_HELP = "the same for all, or auto: clsuite as it comes (bf16 where native), the others as they come (float32)"
 Prepare = Callable[[], Callable[[], Learned]]
 
 
@@ -71,7 +72,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--image-size", type=int, help="default: 64 for digits, 128 for caltech101")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--precision", choices=("32", "bf16"), default="32")
+    parser.add_argument("--precision", choices=("32", "bf16", "auto"), default="32", help=PRECISION_HELP)
     parser.add_argument("--only", type=_methods, default=METHODS, help="finetune (with the bare loop), replay, or both")
     parser.add_argument("--avalanche-eval", choices=("stream", "seen"), default="stream")
     parser.add_argument("--avalanche-data", choices=("transform", "tensors"), default="transform")

@@ -68,6 +68,11 @@ class Workload:
         """Images in the test parts of all tasks."""
         return sum(len(task.test) for task in self.tasks)
 
+    @property
+    def their_precision(self) -> str:
+        """What bare PyTorch and Avalanche compute in: float32, their default, where clsuite chooses by itself."""
+        return "32" if self.options.precision == "auto" else self.options.precision
+
     def backbone(self) -> Backbone:
         """A new copy of the network before training."""
         return copy.deepcopy(self.initial)
