@@ -139,7 +139,8 @@ def _with_method(spec: BenchmarkSpec, method: Method, name: str | None) -> tuple
     """The benchmark with the one method, and what `RunOptions.methods` then names."""
     if isinstance(method, str) and name is None:
         return spec, [method]
-    chosen = spec.methods[method] if isinstance(method, str) and method in spec.methods else _read(method)
+    named = spec.named_methods
+    chosen = named[method] if isinstance(method, str) and method in named else _read(method)
     points = expand_grid("", chosen, written=True)
     if len(points) > 1:
         raise UserError(

@@ -35,7 +35,7 @@ class Shelf:
         if same_key != where:
             return f"it is the same run as '{same_key}'"
         if same_seed != where:
-            return f"'{same_seed}' is {record.method} on {name} with seed {seed} too"
+            return f"'{same_seed}' is {record.method} on {name} with seed {seed} too: name the one that is to stand"
         if first != setup:
             return f"its {_differing(first, setup)} differs from that of '{place}'"
         if usual != method:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -13,11 +13,13 @@ from clsuite.board.model import Board
 from clsuite.board.readme import readme
 from clsuite.board.site import site_files
 from clsuite.board.tables import data_files
-from clsuite.errors import UserError
+from clsuite.errors import UserError, did_you_mean
 from clsuite.records import atomic_path
 
 MADE = ("site", "data")
 """Folders in which nothing lies but what is made."""
+BESIDE = (".json", ".npz", ".rerun.json")
+"""How the names of a record's files go on after its key."""
 SHOWN_LINES, WIDTH = 3, 160
 
 
@@ -96,7 +98,7 @@ def published_files(board: Board) -> dict[str, bytes]:
     return files
 
 
-def build(place: Leaderboard, drop: Iterable[str] = ()) -> tuple[Board, int]:
+def build(place: Leaderboard, drop: Collection[str] = ()) -> tuple[Board, int]:
     """Make and write everything; returns the board and how many files changed.
 
     Args:
@@ -104,11 +106,12 @@ def build(place: Leaderboard, drop: Iterable[str] = ()) -> tuple[Board, int]:
         drop: Rows that may be gone.
 
     Raises:
-        UserError: If the folder is not there, a record is not as it should be, a row is lost that is not in `drop`, or
-            files of something else would go; nothing is written then.
+        UserError: If the folder is not there, a record is not as it should be, a row is lost that is not in `drop`, a
+            row in `drop` was never published, or files of something else would go; nothing is written then.
     """
-    _refuse_missing(place)
+    refuse_missing(place)
     board = build_board(place.records, place.reported)
+    _refuse_unknown(drop, read_index(place))
     lost = [line for line in lost_rows(place, board) if not any(line.startswith(f"row '{row}' ") for row in drop)]
     if lost:
         raise UserError("\n".join([*lost, "Take the records back, or name the rows that are meant to go with --drop."]))
@@ -144,7 +147,18 @@ def _refuse_others(place: Leaderboard, files: Mapping[str, bytes]) -> None:
             )
 
 
-def _refuse_missing(place: Leaderboard) -> None:
+def _refuse_unknown(drop: Iterable[str], rows: Mapping[str, str]) -> None:
+    for row in drop:
+        if row not in rows:
+            raise did_you_mean("row in --drop:", row, rows)
+
+
+def refuse_missing(place: Leaderboard) -> None:
+    """Make sure that the leaderboard's folder is there.
+
+    Raises:
+        UserError: If it is not.
+    """
     if not place.folder.is_dir():
         raise UserError(
             f"there is no folder '{place.folder}': name the leaderboard's with --folder, "
@@ -158,7 +172,7 @@ def check(place: Leaderboard) -> list[str]:
     Raises:
         UserError: If a record is not as it should be.
     """
-    _refuse_missing(place)
+    refuse_missing(place)
     board = build_board(place.records, place.reported)
     files = published_files(board)
     problems = lost_rows(place, board)
@@ -168,7 +182,15 @@ def check(place: Leaderboard) -> list[str]:
             problems.append(f"{name} is missing")
         elif (there := path.read_bytes()) != content:
             problems.append("\n".join([f"{name} differs from what the records give:", *_difference(there, content)]))
-    return problems + [f"{path.relative_to(place.folder)}: nothing makes it" for path in _foreign(place, files)]
+    problems += [f"{path.relative_to(place.folder)}: nothing makes it" for path in _foreign(place, files)]
+    return problems + [f"{path.relative_to(place.folder)}: it belongs to no record" for path in _stray(place, board)]
+
+
+def _stray(place: Leaderboard, board: Board) -> list[Path]:
+    """Files among the records that are neither a record nor what stands beside one."""
+    keys = set(rows_of(board).values())
+    there = (path for path in sorted(place.records.rglob("*")) if not path.is_dir())
+    return [path for path in there if not (path.name.split(".")[0] in keys and path.name[64:] in BESIDE)]
 
 
 def _difference(there: bytes, made: bytes) -> Iterator[str]:

@@ -66,11 +66,17 @@ def build(folder: Path, drop: Sequence[str]) -> int:
 
 
 def check(folder: Path) -> int:
-    """See that what is published is what the records give; returns 1 with a line for each thing that is not."""
+    """See that what is published is what the records give; returns 1 with a line for each thing that is not.
+
+    Raises:
+        UserError: If the folder is not there.
+    """
     from clsuite.board import shelf
 
+    place = shelf.Leaderboard(folder)
+    shelf.refuse_missing(place)
     try:
-        problems = shelf.check(shelf.Leaderboard(folder))
+        problems = shelf.check(place)
     except UserError as error:
         problems = str(error).splitlines()
     for line in problems:

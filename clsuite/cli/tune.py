@@ -114,8 +114,8 @@ def _search(call: TuneCall, spec: BenchmarkSpec, folder: Path) -> Search:
 
 
 def _method(call: TuneCall, spec: BenchmarkSpec) -> tuple[str, MethodSpec]:
-    if call.method in spec.methods:
-        return call.method, spec.methods[call.method]
+    if call.method in spec.named_methods:
+        return call.method, spec.named_methods[call.method]
     method = parse_method(call.method)
     return write_method(method), method
 

@@ -91,4 +91,5 @@ def read_predictions(path: Path) -> dict[str, NDArray[np.integer]]:
         with np.load(path, allow_pickle=False) as opened:
             return {name: opened[name] for name in opened.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise RecordError(f"cannot read the predictions '{path}': {error}") from error
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise RecordError(f"cannot read the predictions '{path}': {reason}") from error

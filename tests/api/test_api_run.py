@@ -141,6 +141,9 @@ def test_run_reads_what_bench_has_done(
         assert clsuite.run(tiny, form, limit_tasks=1, device="cpu").path.resolve() in before, form
     spec, _ = load_benchmark(str(tiny))
     assert clsuite.run(spec, NCM, name="mine", limit_tasks=1, device="cpu").path.resolve() in before
+    more = {"methods": {"two": spec.methods["two"]}, "more_methods": {"mine": spec.methods["mine"]}}
+    moved = spec.model_copy(update=more)
+    assert clsuite.run(moved, "mine", name="mine", limit_tasks=1, device="cpu").path.resolve() in before
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 

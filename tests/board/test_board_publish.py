@@ -157,7 +157,9 @@ TAMPERED: dict[str, tuple[Callable[[Path], None], str]] = {
         "counts.class_incremental does not follow from the predictions",
     ),
     "other predictions": (other_predictions, "does not follow from the predictions"),
-    "predictions that are gone": (lambda path: path.with_suffix(".npz").unlink(), "predictions cannot be counted"),
+    "predictions that are gone": (
+        lambda path: path.with_suffix(".npz").unlink(), ".npz': No such file or directory",
+    ),
     "a swapped seed": (
         lambda path: edit(path, lambda content: content.update(seed=5)), "its key does not follow from its content",
     ),
@@ -218,6 +220,8 @@ def test_a_lost_row_is_told_and_goes_only_by_name(board: Path, capsys: pytest.Ca
     assert f"row '{row}' is lost: its record {path.stem[:12]} is not below records/" in capsys.readouterr().err
     assert main(["leaderboard", "build", "--folder", str(board)]) == 2
     assert "--drop" in capsys.readouterr().err
+    assert main(["leaderboard", "build", "--folder", str(board), "--drop", row.replace("poor", "por")]) == 2
+    assert f"unknown row in --drop: '{row.replace('poor', 'por')}'. Did you mean '{row}'" in capsys.readouterr().err
     assert main(["leaderboard", "build", "--folder", str(board), "--drop", row]) == 0
     assert main(["leaderboard", "check", "--folder", str(board)]) == 0
 
@@ -353,7 +357,29 @@ def test_build_begins_no_leaderboard_where_a_folder_is_misspelt(
     assert capsys.readouterr().out == "1 refused\n"
     assert main(["leaderboard", "build", "--folder", str(tmp_path / "leaderbord")]) == 2
     assert "there is no folder" in capsys.readouterr().err
+    assert main(["leaderboard", "check", "--folder", str(tmp_path / "leaderbord")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
     assert not (tmp_path / "leaderbord").exists()
+
+
+def test_a_file_among_the_records_that_belongs_to_none_is_told(board: Path) -> None:
+    record = one_of(board, "poor")
+    stray = [record.with_suffix(".bak"), record.with_name("notes.txt"), board / "records" / f"{'0' * 64}.npz"]
+    for path in stray:
+        path.write_text("x")
+    build(Leaderboard(board))
+    told = {f"{path.relative_to(board)}: it belongs to no record" for path in stray}
+    assert set(check(Leaderboard(board))) == told
+
+
+def test_of_two_runs_of_one_seed_the_one_that_is_meant_is_named(tmp_path: Path) -> None:
+    config = make_record("good", 0).config
+    write_run(tmp_path / "runs", "good", 0, 0.9)
+    write_run(tmp_path / "runs", "good", 0, 0.9, config={**config, "training": {"epochs": 2}})
+    verdicts = add(tmp_path / "runs", tmp_path / "board")
+    assert sorted(one.verdict for one in verdicts) == ["added", "refused"]
+    (reason,) = (one.reason for one in verdicts if one.verdict == "refused")
+    assert reason.endswith("is good on tiny with seed 0 too: name the one that is to stand")
 
 
 def test_a_broken_index_is_told(board: Path) -> None:

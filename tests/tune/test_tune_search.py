@@ -125,7 +125,8 @@ def test_the_command_searches_resumes_and_tells_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("tiny.yaml").write_text(yaml.safe_dump(TINY))
+    spec = {**TINY, "methods": {"finetune": "finetune"}, "more_methods": TINY["methods"]}
+    Path("tiny.yaml").write_text(yaml.safe_dump(spec))
     given = ["tune", "tiny.yaml", "--method", "mine", "--space", "capacity=[2, 20]", "--tasks", "2", "--device", "cpu"]
     given += ["--limit-tasks", "2", "--validation", "0.2", "--jobs", "2"]
     assert main(given) == 0
