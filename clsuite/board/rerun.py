@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
-from clsuite.backbones.spec import BackboneSpec, Weights, find_weights
 from clsuite.board.build import machine_of, rounded, stale_notes
 from clsuite.board.model import Rerun
 from clsuite.board.shelf import Leaderboard, read_index
 from clsuite.board.streams import Streams, stream_specs
 from clsuite.errors import AbsentError, UserError, did_you_mean
-from clsuite.plugin.catalog import PluginInfo, find_plugin
-from clsuite.plugin.local import is_file
-from clsuite.probes.spec import AnyProbe, ProbeSpec
 from clsuite.records import RunRecord, atomic_path
-from clsuite.records.canonical import sha256_of_file
-from clsuite.runner.plan import RunPlan, file_name, probe_config
-from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmarks
+from clsuite.runner.plan import RunPlan, file_name
+from clsuite.runner.restored import known_benchmarks, restored_plugin, restored_probe, restored_weights
 from clsuite.runner.streams import find_stream_file
 
 FINAL_TOLERANCE, ENTRY_TOLERANCE = 0.01, 0.05
 """On another kind of machine: of the final accuracy, and of each entry of the matrix and reading of a probe."""
-PROBE: TypeAdapter[AnyProbe] = TypeAdapter(ProbeSpec)
-WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".npz")
 
 
 def find_rows(place: Leaderboard, wanted: Sequence[str]) -> list[tuple[str, Path]]:
@@ -90,80 +82,25 @@ def plan_rerun(
     """
     if notes := stale_notes(record):
         raise UserError(f"{'; '.join(notes)}: a rerun would be of another method. Run it anew, and add that record")
-    root = data_root or Path()
     dataset, scenario = stream_specs(record)
-    known = [*_shipped(), *([load_benchmark(benchmark)[0]] if benchmark else [])]
+    known = known_benchmarks(*([benchmark] if benchmark else []))
+    backbone = record.config["backbone"]
+    probes = record.config.get("probes", [])
     return RunPlan(
         pending=record.model_copy(
             update={"status": "interrupted", "counts": None, "probes": [], "within_task": None, "tasks": [],
                     "cost": None, "environment": {}, "seconds": 0.0, "predictions": None}
         ),
-        plugins=tuple(_plugins(record, root)),
-        weights=_weights(record.config["backbone"], root, known),
+        plugins=tuple(restored_plugin(entry, data_root) for entry in record.plugins),
+        weights=restored_weights(backbone, data_root, known),
         dataset=dataset,
-        scenario=find_stream_file(scenario, [root]),
+        scenario=find_stream_file(scenario, [data_root or Path()]),
         record_path=target,
         data_root=data_root,
         device=device or record.environment.get("device_type", "auto"),
         save_model=False,
-        probes=tuple(_probe(record, entry, data_root, known) for entry in record.config.get("probes", [])),
+        probes=tuple(restored_probe(entry, backbone["image_size"], data_root, known) for entry in probes),
     )  # fmt: skip
-
-
-def _plugins(record: RunRecord, root: Path) -> Iterator[PluginInfo]:
-    for entry in record.plugins:
-        try:
-            info, source = find_plugin(entry.name, [Path(), root])
-        except UserError as error:
-            if not is_file(entry.name):
-                raise
-            raise UserError(f"{error}: call it in the folder of that file, or say --data-root FOLDER") from error
-        if source.sha256 != entry.source:
-            raise UserError(f"the source of plugin '{entry.name}' ({info.distribution}) is not that of the record")
-        yield info
-
-
-def _weights(backbone: Mapping[str, Any], root: Path, known: Sequence[BenchmarkSpec]) -> Weights:
-    """The weights of a record: by keyword, or the file below the data root that has their hash."""
-    kind, name = backbone["weights"], backbone["name"]
-    if kind != "file":
-        weights = find_weights(BackboneSpec(name=name, weights=kind, image_size=backbone["image_size"]), [root])
-        if weights.sha256 != backbone["sha256"]:
-            raise UserError(f"the {kind} weights of '{name}' are not those of the record")
-        return weights
-    likely = [root / spec.backbone.weights for spec in known if spec.backbone.name == name]
-    others = sorted(path for path in root.glob("**/*") if path.suffix in WEIGHT_FILES) if root != Path() else []
-    for path in dict.fromkeys([*likely, *others]):
-        if path.is_file() and sha256_of_file(path) == backbone["sha256"]:
-            return Weights("file", path, backbone["sha256"])
-    where = f"below '{root}'" if root != Path() else "at hand: say --data-root FOLDER"
-    raise AbsentError(f"no weights of '{name}' with sha256 {backbone['sha256'][:12]} {where}")
-
-
-def _shipped() -> list[BenchmarkSpec]:
-    return [load_benchmark(name)[0] for name in shipped_benchmarks()]
-
-
-def _probe(
-    record: RunRecord, entry: dict[str, Any], data_root: Path | None, known: Sequence[BenchmarkSpec]
-) -> AnyProbe:
-    """The probe of an entry; its images, which the entry knows by their fingerprint, lie where a benchmark says."""
-    size = record.config["backbone"]["image_size"]
-    paths = [path for spec in known for probe in spec.probes if (path := getattr(probe, "path", None))]
-    names = [name for spec in known for probe in spec.probes if (name := getattr(probe, "names", None))]
-    plain = {key: value for key, value in entry.items() if key != "fingerprint"}
-    with_path = [{**plain, "path": path} for path in dict.fromkeys(paths)]
-    for content in [plain, *with_path, *({**one, "names": name} for one in with_path for name in dict.fromkeys(names))]:
-        try:
-            probe: AnyProbe = PROBE.validate_python(content)
-            if probe_config(probe, size, data_root) == entry:
-                return probe
-        except (UserError, ValidationError):
-            continue
-    raise AbsentError(
-        f"the images of probe '{entry.get('name') or entry['kind']}' are not where a shipped benchmark has them: "
-        "say --data-root FOLDER, and --benchmark FILE where the benchmark is one's own"
-    )
 
 
 def compare_rerun(old: RunRecord, new: RunRecord) -> Rerun:

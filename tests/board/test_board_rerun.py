@@ -11,7 +11,7 @@ import pytest
 from published_records import make_record, predictions
 
 from clsuite.board.build import build_board
-from clsuite.board.rerun import _plugins, compare_rerun, plan_rerun
+from clsuite.board.rerun import compare_rerun, plan_rerun
 from clsuite.cli.main import main
 from clsuite.errors import UserError
 from clsuite.records import (
@@ -123,13 +123,6 @@ def test_a_row_that_cannot_be_repeated_does_not_take_the_others_with_it(
     assert "not repeated: short/a_lost_one/0: cannot read the record" in said.err
     assert "identical: short/short_replay/0" in said.out
     assert main(["leaderboard", "rerun", "short/a_lost_one/0", "--folder", str(board)]) == 2
-
-
-def test_a_plugin_file_that_is_elsewhere_is_asked_for(published: Path, tmp_path: Path) -> None:
-    record = read_record(record_of(published))
-    changed = record.model_copy(update={"plugins": [record.plugins[0].model_copy(update={"name": "gone.py"})]})
-    with pytest.raises(UserError, match=r"gone.py.*call it in the folder of that file, or say --data-root FOLDER"):
-        list(_plugins(changed, Path()))
 
 
 def test_a_changed_plugin_is_not_rerun(published: Path, tmp_path: Path) -> None:
