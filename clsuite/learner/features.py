@@ -23,9 +23,13 @@ class FeatureStore:
 
     def __init__(self, scenario: Scenario) -> None:
         """Make an empty store for the rows of a scenario's table."""
-        self._table = scenario.table
+        self._scenario, self._table = scenario, scenario.table
         self._known: NDArray[np.bool_] = np.zeros(len(scenario.table), dtype=np.bool_)
         self._features: Tensor | None = None
+
+    def fresh(self) -> FeatureStore:
+        """An empty store for the same table."""
+        return FeatureStore(self._scenario)
 
     def clear(self) -> None:
         """Forget everything: the backbone has changed."""

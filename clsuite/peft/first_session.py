@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from clsuite.learner.learner import Learner
 from clsuite.peft.base import PET
 from clsuite.peft.build import PetKind, build_pet
+from clsuite.peft.host import Host
 
 
-def attach_for_first_session(learner: Learner, kind: PetKind, size: int, blocks: str, targets: str = "k+v") -> PET:
+def attach_for_first_session(learner: Host, kind: PetKind, size: int, blocks: str, targets: str = "k+v") -> PET:
     """Freeze the backbone and attach a new module to it; the seed alone decides the module's first values.
 
     Args:

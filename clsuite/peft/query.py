@@ -11,16 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clsuite.data.batch import Batch
-from clsuite.learner.features import FeatureStore
-from clsuite.learner.learner import Learner
 from clsuite.peft.base import PET
+from clsuite.peft.host import Host
 from clsuite.scenarios import Task
 
 
 class FrozenQuery:
     """Features of un-augmented images by the backbone with all modules switched off, kept by row of the table."""
 
-    def __init__(self, learner: Learner, modules: Sequence[PET]) -> None:
+    def __init__(self, learner: Host, modules: Sequence[PET]) -> None:
         """Keep nothing yet.
 
         Args:
@@ -28,7 +27,7 @@ class FrozenQuery:
             modules: What is switched off for the query; may grow later.
         """
         self._learner, self._modules = learner, modules
-        self._store = FeatureStore(learner.scenario)
+        self._store = learner.store.fresh()
 
     def of_rows(self, rows: NDArray[np.int64]) -> Tensor:
         """Features ``[len(rows), width]`` of rows of the table."""
@@ -70,9 +69,7 @@ class RoutedByQuery:
         query: The frozen query.
     """
 
-    def __init__(
-        self, learner: Learner, modules: Sequence[PET], route: Callable[[Tensor, Tensor | None], None]
-    ) -> None:
+    def __init__(self, learner: Host, modules: Sequence[PET], route: Callable[[Tensor, Tensor | None], None]) -> None:
         """Watch the learner's backbone, which must be frozen.
 
         Args:
