@@ -88,6 +88,10 @@ def run(
     )
     plan = _single(make_plan(spec, folder, options))
     _do(plan, force, timeout, progress, spec.training.threads)
+    return _result(plan, folder)
+
+
+def _result(plan: RunPlan, folder: Path) -> RunResult:
     record = read_record(plan.record_path)
     if record.status != "done":
         reason = (record.error or record.status).strip().splitlines()[-1]

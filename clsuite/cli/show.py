@@ -11,7 +11,7 @@ from rich.table import Table
 
 from clsuite.cli.console import make_console
 from clsuite.metrics import METRICS, WITHIN_TASK, compute_all
-from clsuite.records import CountsEntry, RunRecord, WithinTaskEntry, read_record
+from clsuite.records import CostEntry, CountsEntry, RunRecord, TuningEntry, WithinTaskEntry, read_record
 from clsuite.report.table import short_number
 
 
@@ -33,14 +33,7 @@ def print_record(path: Path) -> None:
         arguments = ", ".join(f"{name}={value!r}" for name, value in plugin.args.items())
         console.print(escape(f"plugin {plugin.name}({arguments}) from {plugin.distribution}"))
     if record.tuning is not None:
-        tuning = record.tuning
-        held = f" ({tuning.validation:g} of the training images)" if tuning.validation else ""
-        console.print(
-            f"tuned by {tuning.sampler} on the validation parts{held} of the first {tuning.tasks} tasks of seed "
-            f"{tuning.seed}, {METRICS[tuning.metric].label}: {len(tuning.trials)} trials, "
-            f"{short_number(tuning.gradient_samples)} gradient samples, {tuning.seconds:.0f} s, in {tuning.space}",
-            soft_wrap=True, markup=False,
-        )  # fmt: skip
+        console.print(_tuning(record.tuning), soft_wrap=True, markup=False)
     for section, content in {**record.config, "environment": record.environment}.items():
         console.print(escape(f"{section}: {json.dumps(content, sort_keys=True)}"), soft_wrap=True)
     if record.counts is not None:
@@ -49,16 +42,27 @@ def print_record(path: Path) -> None:
     if record.within_task is not None:
         console.print(_within_task(record.within_task))
     if record.cost is not None:
-        cost = record.cost
-        stored = ", ".join(f"{kind} {short_number(size)}B" for kind, size in cost.stored_bytes.items()) or "nothing"
-        console.print(
-            f"{short_number(cost.trainable_parameters)} of {short_number(cost.total_parameters)} parameters trained; "
-            f"keeps {stored}; {short_number(cost.training_flops)}FLOP of training; "
-            f"peak memory {short_number(cost.peak_memory_bytes)}B",
-            highlight=False,
-        )
+        console.print(_cost(record.cost), highlight=False)
     if record.error:
         console.print(escape(record.error))
+
+
+def _tuning(tuning: TuningEntry) -> str:
+    held = f" ({tuning.validation:g} of the training images)" if tuning.validation else ""
+    return (
+        f"tuned by {tuning.sampler} on the validation parts{held} of the first {tuning.tasks} tasks of seed "
+        f"{tuning.seed}, {METRICS[tuning.metric].label}: {len(tuning.trials)} trials, "
+        f"{short_number(tuning.gradient_samples)} gradient samples, {tuning.seconds:.0f} s, in {tuning.space}"
+    )
+
+
+def _cost(cost: CostEntry) -> str:
+    stored = ", ".join(f"{kind} {short_number(size)}B" for kind, size in cost.stored_bytes.items()) or "nothing"
+    return (
+        f"{short_number(cost.trainable_parameters)} of {short_number(cost.total_parameters)} parameters trained; "
+        f"keeps {stored}; {short_number(cost.training_flops)}FLOP of training; "
+        f"peak memory {short_number(cost.peak_memory_bytes)}B"
+    )
 
 
 def _matrix(record: RunRecord, counts: CountsEntry) -> Table:

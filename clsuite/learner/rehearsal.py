@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -106,11 +106,14 @@ def tune_on_exemplars(
         step = learner.rehearse(buffer.batch(chosen, with_images=not learner.from_features))
         loss = F.cross_entropy(step.logits.float(), step.batch.labels)
         loss = loss if extra is None else loss + extra(step, chosen)
-        for value, gradient in zip(values, torch.autograd.grad(loss, values, allow_unused=True), strict=True):
-            value.grad = gradient
+        _set_gradients(values, torch.autograd.grad(loss, values, allow_unused=True))
         optimizer.step()
         schedule.step()
         learner.gradient_samples += len(chosen)
-    for value, before in zip(values, kept, strict=True):
-        value.grad = before
+    _set_gradients(values, kept)
     learner.train(was_training)
+
+
+def _set_gradients(values: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
+    for value, gradient in zip(values, gradients, strict=True):
+        value.grad = gradient

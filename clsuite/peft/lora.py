@@ -89,10 +89,7 @@ class LoRA(PET):
         for number in self._blocks:
             for target in self.targets:
                 inputs, outputs = _shape(found[number], target)
-                if not 1 <= rank <= min(inputs, outputs):
-                    raise UserError(
-                        f"LoRA: rank is {rank}, but must be between 1 and {min(inputs, outputs)}, the width"
-                    )
+                _check_rank(rank, min(inputs, outputs))
                 part = LowRank(inputs, outputs, rank * entries, factor, learn_scale, generator)
                 self.parts[f"{number}_{target}"] = part
 
@@ -152,6 +149,11 @@ class LoRA(PET):
             part.up.zero_()
             if part.scale is not None:
                 part.scale.fill_(1.0)
+
+
+def _check_rank(rank: int, width: int) -> None:
+    if not 1 <= rank <= width:
+        raise UserError(f"LoRA: rank is {rank}, but must be between 1 and {width}, the width")
 
 
 def _projection(block: Any, target: str) -> nn.Linear:

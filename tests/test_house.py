@@ -1,0 +1,113 @@
+"""The style of the house where a machine can see it: short functions, and imports that go downwards only."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import clsuite
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "clsuite"
+LONGEST = 40
+
+FLOORS = (
+    ("errors",),
+    ("metrics",),
+    ("records",),
+    ("data",),
+    ("scenarios",),
+    ("backbones",),
+    ("peft",),
+    ("plugin",),
+    ("learner",),
+    ("probes",),
+    ("stream",),
+    ("conformance", "runner", "report"),
+    ("pretrain", "tune", "api", "board"),
+    ("cli",),
+)
+"""From the ground up; what stands on one floor knows nothing of its neighbours there."""
+HEIGHT = {name: height for height, floor in enumerate(FLOORS) for name in floor}
+"""Height of each package."""
+
+
+def long_functions(text: str) -> Iterator[tuple[str, int]]:
+    """Functions of too many lines, from ``def`` to the last; those of the docstring do not count."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0]
+            written = isinstance(first, ast.Expr) and ast.get_docstring(node) is not None
+            documented = (first.end_lineno or 0) - first.lineno + 1 if written else 0
+            lines = (node.end_lineno or 0) - node.lineno + 1 - documented
+            if lines > LONGEST:
+                yield node.name, lines
+
+
+def imported(text: str) -> Iterator[tuple[int, str]]:
+    """Line and name of each of our packages that a module needs; what only type checkers import it does not need."""
+    nodes: list[ast.AST] = [ast.parse(text)]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            nodes.extend(node.orelse)
+            continue
+        nodes.extend(ast.iter_child_nodes(node))
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            if name.startswith("clsuite."):
+                yield node.lineno, name.split(".")[1]  # type: ignore[attr-defined]
+
+
+def upward_imports(package: str, text: str) -> list[str]:
+    """Imports from a floor that is not below."""
+    return [
+        f"line {line}: {package} imports {name}"
+        for line, name in imported(text)
+        if name != package and HEIGHT[name] >= HEIGHT[package]
+    ]
+
+
+def sources() -> list[Path]:
+    return [path for folder in (PACKAGE, ROOT / "plugins") for path in sorted(folder.rglob("*.py"))]
+
+
+def test_functions_are_short() -> None:
+    assert len(sources()) > 200
+    found = []
+    for path in sources():
+        long = long_functions(path.read_text(encoding="utf-8"))
+        found += [f"{path.relative_to(ROOT)}: {name} has {lines} lines" for name, lines in long]
+    assert found == []
+
+
+def test_imports_go_downwards() -> None:
+    found = []
+    for path in sorted(PACKAGE.glob("*/**/*.py")):
+        package = path.relative_to(PACKAGE).parts[0]
+        complaints = upward_imports(package, path.read_text(encoding="utf-8"))
+        found += [f"{path.relative_to(ROOT)}: {complaint}" for complaint in complaints]
+    assert found == []
+
+
+def test_plugins_know_neither_each_other_nor_what_stands_above_the_learner() -> None:
+    for path in sorted((ROOT / "plugins").glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        assert "clsuite_plugins" not in text, path.name
+        assert all(HEIGHT[name] <= HEIGHT["learner"] for _, name in imported(text)), path.name
+
+
+def test_every_package_has_a_floor() -> None:
+    assert Path(clsuite.__file__).parent == PACKAGE
+    assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(HEIGHT) - {"errors"}
+
+
+def test_what_breaks_the_rules_is_seen() -> None:
+    body = "    x = 1\n" * LONGEST
+    assert list(long_functions("def f():\n" + body)) == [("f", LONGEST + 1)]
+    assert list(long_functions('def f():\n    """Say.\n\n    More."""\n' + body[:-10])) == []
+    upward = "def f():\n    from clsuite.cli.main import main\n"
+    assert upward_imports("data", upward) == ["line 2: data imports cli"]
+    assert upward_imports("peft", "if TYPE_CHECKING:\n    from clsuite.learner.learner import Learner\n") == []
