@@ -124,6 +124,8 @@ def _warn(text: str) -> None:
 def _check_numbers(seed: Any, limit_tasks: int | None, eval_every: int | None, timeout: float | None) -> None:
     if not isinstance(seed, Integral) or isinstance(seed, bool):
         raise UserError(f"seed is {seed!r}, but must be a whole number; call run for each of several")
+    if seed < 0:
+        raise UserError(f"seed is {seed}, but must not be negative")
     for name, value in (("limit_tasks", limit_tasks), ("eval_every", eval_every)):
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}, but must be at least 1")

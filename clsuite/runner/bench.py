@@ -80,9 +80,11 @@ def run_missing(standing: Standing, slots: Sequence[str], timeout: float | None,
     missing = standing.missing
     if not missing:
         return
-    _check_writable(missing[0].record_path.parent.parent)
+    folder = missing[0].record_path.parent.parent
+    _check_writable(folder)
     pool = Pool(slots, timeout)
     pool.check(missing)
+    _make(folder)
     for path in standing.untrusted:
         os.replace(path, _aside(path))
     pool.run(missing, listener)
@@ -97,3 +99,12 @@ def _check_writable(folder: Path) -> None:
         raise UserError(
             f"cannot write into '{folder}': no permission in '{nearest}'. Choose another folder with --out."
         )
+
+
+def _make(folder: Path) -> None:
+    """Make the folder; some places only then say that they take none."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"cannot write into '{folder}': {reason}. Choose another folder with --out.") from error

@@ -76,7 +76,8 @@ def parse_method(text: str) -> MethodSpec:
 def parse_plugin(text: str) -> dict[str, Any]:
     """Parse ``name`` or ``name(argument=literal, ...)``; a name may be ``./file.py`` or ``package.module:Class`` too.
 
-    A path with characters that mean something here (``+``, a comma, a bracket, a blank) stands in quotation marks.
+    A path with characters that mean something here (``+``, a comma, a bracket, a blank) stands in quotation marks. A
+    value that is one word needs none: ``pet(kind=lora)``.
 
     Raises:
         MethodError: If it is neither.
@@ -89,12 +90,19 @@ def parse_plugin(text: str) -> dict[str, Any]:
         call = ast.parse(f"_{found['args']}", mode="eval").body if found else None
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args):
             raise ValueError
-        args = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords if word.arg}
+        args = {str(word.arg): ast.literal_eval(_Words().visit(word.value)) for word in call.keywords if word.arg}
         if len(args) < len(call.keywords):
             raise ValueError
         return {"name": name, "args": args}
     except (SyntaxError, TypeError, ValueError) as error:
         raise _unreadable(text) from error
+
+
+class _Words(ast.NodeTransformer):
+    """Takes bare words as the texts that they are."""
+
+    def visit_Name(self, node: ast.Name) -> ast.Constant:
+        return ast.Constant(node.id)
 
 
 def _unreadable(text: str) -> MethodError:

@@ -45,7 +45,7 @@ class BenchmarkSpec(BaseModel):
     training: TrainingSpec = TrainingSpec()
     probes: Annotated[tuple[ProbeSpec, ...], AfterValidator(check_names)] = ()
     evaluation: EvaluationSpec | None = None
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 1, 2), min_length=1)
     methods: dict[str, MethodSpec] = Field(min_length=1)
     more_methods: dict[str, MethodSpec] = Field(default_factory=dict)
 

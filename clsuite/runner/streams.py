@@ -28,7 +28,7 @@ def stream_loader(
         data_root: Where relative paths are looked for.
 
     Raises:
-        UserError: If the data are not there, or the stream cannot be made from them.
+        UserError: If the data are not there, or the stream cannot be made from them; later, if it has fewer tasks.
     """
     chosen = spec.root
     if isinstance(chosen, FromAvalanche):
@@ -49,6 +49,8 @@ def stream_loader(
 
     def load(seed: int, tasks: int | None) -> Scenario:
         scenario = make(seed)
+        if tasks and tasks > len(scenario.tasks):
+            raise UserError(f"the first {tasks} tasks are asked for, but the stream has {len(scenario.tasks)}")
         return scenario.first(tasks) if tasks else scenario
 
     return load

@@ -75,6 +75,10 @@ def changed(section: str, **values: Any) -> dict[str, Any]:
             "plugin 'replay' herds 9689 exemplars, and the stream has ",
         ),
         (BASE, ["--seeds", "a"], "--seeds is 'a', but must be whole numbers"),
+        (BASE, ["--seeds", "0,-1"], "--seeds is '0,-1', but a seed must not be negative"),
+        (BASE, ["--limit-tasks", "6"], "the first 6 tasks are asked for, but the stream has 5"),
+        (BASE, ["--methods", "pet(kind=lorra)", "--limit-tasks", "1"], "unknown kind of module 'lorra'. Did you mean"),
+        (BASE, ["--methods", "replay(capacity=size)"], "argument 'capacity' of plugin 'replay' is 'size', but must be"),
         (BASE, ["--epochs", "0"], "--epochs is 0, but must be at least 1"),
         (BASE, ["--limit-tasks", "0"], "--limit-tasks is 0, but must be at least 1"),
         (BASE, ["--eval-every", "0"], "--eval-every is 0, but must be at least 1"),
@@ -159,6 +163,22 @@ def test_an_output_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.
     (tmp_path / "file").write_text("not a folder")
     assert main(["bench", "quickstart", "--out", str(tmp_path / "file")]) == 2
     assert "cannot write into" in capsys.readouterr().err
+
+
+def test_an_output_folder_that_only_refuses_when_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    out = tmp_path / "out"
+    assert main(["bench", "quickstart", "--methods", "ncm", "--seeds", "0", "--out", str(out)]) == 2
+    place = out / "quickstart"
+    expected = (
+        f"clsuite bench: cannot write into '{place}': No such file or directory. Choose another folder with --out."
+    )
+    assert capfd.readouterr().err == f"{expected}\n"
 
 
 @pytest.mark.parametrize(

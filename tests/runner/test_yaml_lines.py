@@ -68,6 +68,7 @@ def test_a_good_file(path: Path) -> None:
         ("    name: adamw", "    name: adamx", r"b\.yaml:11: training\.optimizer\.name: .*'sgd', .*, not 'adamx'"),
         ("seeds: [0, 1]", "seeds: [0, x]", r"b\.yaml:13: seeds\.1: .*integer.*, not 'x'"),
         ("seeds: [0, 1]", "seeds:\n  - 0\n  - x", r"b\.yaml:15: seeds\.1: "),
+        ("seeds: [0, 1]", "seeds: [0, -1]", r"b\.yaml:13: seeds\.1: .*greater than or equal to 0, not -1"),
         ("seeds: [0, 1]", "seeds: []", r"b\.yaml:13: seeds: .*at least 1"),
         ("name: mine", "name: a b", r"b\.yaml:2: name: .*pattern.*, not 'a b'"),
         ("name: mine\n", "", r"b\.yaml:\d+: name: Field required$"),

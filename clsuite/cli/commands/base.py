@@ -24,12 +24,15 @@ def whole_numbers(text: str | None) -> list[int]:
     """The whole numbers of a comma-separated option; none where it was not given.
 
     Raises:
-        UserError: If they are none.
+        UserError: If they are none, or negative.
     """
     try:
-        return [int(part) for part in text.split(",")] if text else []
+        numbers = [int(part) for part in text.split(",")] if text else []
     except ValueError as error:
         raise UserError(f"--seeds is '{text}', but must be whole numbers separated by commas, such as 0,1,2") from error
+    if any(number < 0 for number in numbers):
+        raise UserError(f"--seeds is '{text}', but a seed must not be negative")
+    return numbers
 
 
 def places_argument(parser: ArgumentParser) -> None:
