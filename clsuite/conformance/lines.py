@@ -65,6 +65,15 @@ class Lines:
         """The line in which the class begins."""
         return self.classes[self.class_name].lineno if self.class_name in self.classes else 1
 
+    def of_traits(self) -> int:
+        """The line in which the class declares its traits, or else begins."""
+        cls = self.classes.get(self.class_name)
+        for node in cls.body if cls else []:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+            if "traits" in map(dotted, targets):
+                return node.lineno
+        return self.of_class()
+
     def of_hook(self, hook: str) -> int:
         """The line in which a hook begins, or else the class."""
         return self.functions[hook].lineno if hook in self.functions else self.of_class()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from clsuite.backbones.vit import Backbone
 from clsuite.conformance.subject import Subject
 from clsuite.conformance.watch import Watch, WatchedLearner
 from clsuite.conformance.world import make_backbone, make_options, make_scenario
@@ -84,6 +85,7 @@ def run_method(
     folder: Path | None = None,
     resume: Path | None = None,
     stop: int | None = None,
+    backbone: Callable[[], Backbone] | None = None,
 ) -> Run:
     """Run a method on the stream that stands for a kind.
 
@@ -94,10 +96,11 @@ def run_method(
         folder: Where to keep the states at task boundaries.
         resume: State to go on from.
         stop: Tasks to learn; all by default.
+        backbone: Makes the backbone; by default one that has what the plugins need.
     """
     plugins = [subject.make() for subject in subjects]
     watches = [Watch(subject) for subject in subjects]
-    learner = make_learner(subjects, plugins, training)
+    learner = make_learner(subjects, plugins, training, backbone)
     learner.watches = tuple(watches)
     for watch, plugin in zip(watches, plugins, strict=True):
         watch.attach(plugin, learner)
@@ -113,10 +116,16 @@ def run_method(
     return run
 
 
-def make_learner(subjects: Sequence[Subject], plugins: Sequence[Plugin], training: dict[str, Any]) -> WatchedLearner:
-    """An untrained learner of some plugins, with the backbone that they need."""
+def make_learner(
+    subjects: Sequence[Subject],
+    plugins: Sequence[Plugin],
+    training: dict[str, Any],
+    backbone: Callable[[], Backbone] | None = None,
+) -> WatchedLearner:
+    """An untrained learner of some plugins, by default with the backbone that they need."""
     needs = [need for subject in subjects for need in subject.cls.traits.needs]
-    return WatchedLearner(make_backbone(needs), make_options(training), plugins, seed=0)
+    network = backbone() if backbone else make_backbone(needs)
+    return WatchedLearner(network, make_options(training), plugins, seed=0)
 
 
 def read_state(path: Path) -> dict[str, Any] | None:

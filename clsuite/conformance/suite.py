@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 import time
 import warnings
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from clsuite.conformance import leftovers, prediction, state, static
+from clsuite.conformance import leftovers, needs, prediction, state, static
 from clsuite.conformance.finding import Finding, Outcome, Report
 from clsuite.conformance.probes import generator_states
 from clsuite.conformance.runs import Run, read_state, run_method
@@ -49,8 +48,6 @@ CHECKS: dict[str, str] = {
 """The checks in order, and what each says of a plugin that keeps to it."""
 
 PARTNERS = {"replay": {"capacity": 12}, "pet": {"size": 2}}
-FAILED = re.compile("the loss is|took no optimiser step")
-"""Errors of the learner that are no refusals."""
 
 
 @dataclass
@@ -134,6 +131,7 @@ def _examine(
     found += _changes_something(examination)
     for step in (_saved, _answered, _resumed, _domains):
         found += step(examination)
+    found += needs.of_backbone(subjects, kind, training)
     for partner, arguments in partners.items():
         found += _with(examination, partner, arguments)
     leftovers.put_back(functions)
@@ -165,7 +163,8 @@ def _of_main_run(subjects: list[Subject], error: Exception) -> Finding:
     finding = state.crash(subjects, error, "trains", "training on a class-incremental stream ends with")
     if isinstance(error, UserError) and "CLIP" in str(error):
         mend = 'declare it: traits = Traits(needs=("clip",))'
-        return subjects[0].finding("needs", str(error), mend, subjects[0].lines.of_class())
+        line = subjects[0].line_of(error) or subjects[0].lines.of_traits()
+        return subjects[0].finding("needs", str(error), mend, line)
     return finding
 
 
@@ -264,7 +263,7 @@ def _ends_well(
     examination: Examination, subjects: list[Subject], kind: str, check: str, stop: int | None
 ) -> Iterator[Finding]:
     run = run_method(subjects, kind, examination.training, stop=stop)
-    if isinstance(run.error, UserError) and not FAILED.search(str(run.error)):
+    if isinstance(run.error, UserError) and not needs.FAILED.search(str(run.error)):
         examination.skipped[check] = f"refused: {run.error}"
         return
     if run.error is not None:

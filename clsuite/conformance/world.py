@@ -69,3 +69,10 @@ def make_backbone(needs: Sequence[str]) -> Backbone:
     if "clip" in needs:
         return build_clip(BackboneSpec(name=CLIP), Weights("random"))
     return build_backbone(BackboneSpec(), find_weights(BackboneSpec(), []))
+
+
+def make_resnet() -> Backbone:
+    """A small ResNet with random weights: what has no transformer blocks."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    return build_backbone(BackboneSpec(name="test_resnet", image_size=32), Weights("random"))

@@ -217,6 +217,8 @@ def on_train_start(self, trainer, pl_module):
 '''),
     "hook never removed": Mistake(
         "leftovers", "the same hook is registered 3 times", "handle.remove()", '''
+traits = Traits(needs=("vit",))
+
 def on_task_start(self, learner, task):
     learner.backbone.model.norm.register_forward_hook(self.look)  # HERE
 
@@ -291,6 +293,32 @@ def predict(self, learner, batch):
     logits = learner.head(learner.encode(batch))
     return logits - logits.mean(dim=0)  # HERE
 '''),
+    "a ViT is needed and not declared": Mistake(
+        "needs", "does not declare that it needs one: on a ResNet it ends with AttributeError", 'needs=("vit",)', '''
+def loss(self, learner, step):
+    return 0.01 * learner.backbone.model.blocks[0].norm1.weight.square().mean()  # HERE
+'''),
+    "a ViT is declared and not needed": Mistake(
+        "needs", "declares that it needs a ViT, and learns a ResNet as well", 'take "vit" out of', '''
+traits = Traits(needs=("vit",))  # HERE
+
+def loss(self, learner, step):
+    return 0.01 * step.logits.square().mean()
+'''),
+    "CLIP is declared and not needed": Mistake(
+        "needs", "declares that it needs CLIP, and learns a plain ViT as well", 'take "clip" out of', '''
+traits = Traits(needs=("clip",))  # HERE
+
+def loss(self, learner, step):
+    return 0.01 * step.logits.square().mean()
+'''),
+    "CLIP is needed and not declared": Mistake(
+        "needs", "needs a CLIP backbone", 'needs=("clip",)', '''
+def on_stream_start(self, learner, scenario):
+    from clsuite.backbones.clip import clip_of
+
+    clip_of(learner.backbone, "the method")  # HERE
+'''),
     "reads the labels of the test batch": Mistake(
         "prediction", "where the labels and rows of the test batch are not known", "nothing of the batch but", '''
 def predict(self, learner, batch):
@@ -303,7 +331,7 @@ def predict(self, learner, batch):
 
 SOUND = (
     HEAD
-    + """    traits = Traits(stores=("weights", "logits"))
+    + """    traits = Traits(needs=("vit",), stores=("weights", "logits"))
 
     def on_stream_start(self, learner, scenario):
         self.kept, self.answers, self.handle = {}, torch.zeros(0), None

@@ -1,0 +1,66 @@
+"""Whether a method declares truly what it needs of the backbone: it is tried on one that lacks it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from clsuite.backbones.vit import Backbone
+from clsuite.conformance.finding import Finding
+from clsuite.conformance.runs import run_method
+from clsuite.conformance.subject import Subject
+from clsuite.conformance.world import make_backbone, make_resnet
+
+FAILED = re.compile("the loss is|took no optimiser step")
+"""Errors of the learner that are no refusals, and say nothing of the backbone."""
+WORDS = {"vit": ("a ViT", "a ResNet"), "clip": ("CLIP", "a plain ViT")}
+"""What a need is called, and the backbone that lacks it."""
+
+
+def of_backbone(subjects: list[Subject], kind: str, training: dict[str, Any]) -> Iterator[Finding]:
+    """What the method needs and does not declare, or declares and does not need.
+
+    A ViT is needed where two tasks on a small ResNet end with an error; CLIP where they do on a plain ViT. What it does
+    not need is a hint only: the two tasks may never come to where the need arises.
+
+    Args:
+        subjects: Its plugins.
+        kind: Kind of the stream.
+        training: Options of the training; where these need CLIP themselves, nothing can be said.
+    """
+    declared = {need for subject in subjects for need in subject.cls.traits.needs}
+    if training.get("head") == "zero_shot":
+        return
+    if "clip" in declared:
+        yield from _not_needed(subjects, kind, training, "clip", lambda: make_backbone(()))
+    elif "vit" in declared:
+        yield from _not_needed(subjects, kind, training, "vit", make_resnet)
+    else:
+        yield from _undeclared(subjects, kind, training)
+
+
+def _undeclared(subjects: list[Subject], kind: str, training: dict[str, Any]) -> Iterator[Finding]:
+    error = run_method(subjects, kind, training, stop=2, backbone=make_resnet).error
+    if error is None or FAILED.search(str(error)):
+        return
+    owner = next((one for one in subjects if one.line_of(error)), subjects[0])
+    message = (
+        "it learns a ViT, and does not declare that it needs one: "
+        f"on a ResNet it ends with {type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    )
+    line = owner.line_of(error) or owner.lines.of_traits()
+    yield owner.finding("needs", message, 'declare it: traits = Traits(needs=("vit",))', line)
+
+
+def _not_needed(
+    subjects: list[Subject], kind: str, training: dict[str, Any], need: str, backbone: Callable[[], Backbone]
+) -> Iterator[Finding]:
+    if run_method(subjects, kind, training, stop=2, backbone=backbone).error is not None:
+        return
+    owner = next(one for one in subjects if need in one.cls.traits.needs)
+    wanted, other = WORDS[need]
+    message = f"it declares that it needs {wanted}, and learns {other} as well"
+    mend = f'take "{need}" out of Traits(needs=...), so that it may be used where there is none'
+    yield dataclasses.replace(owner.finding("needs", message, mend, owner.lines.of_traits()), certain=False)
