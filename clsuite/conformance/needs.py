@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from clsuite.backbones.vit import Backbone
 from clsuite.conformance.finding import Finding
-from clsuite.conformance.runs import run_method
+from clsuite.conformance.runs import Run, run_method
 from clsuite.conformance.subject import Subject
 from clsuite.conformance.world import make_backbone, make_resnet
 
@@ -19,24 +19,26 @@ WORDS = {"vit": ("a ViT", "a ResNet"), "clip": ("CLIP", "a plain ViT")}
 """What a need is called, and the backbone that lacks it."""
 
 
-def of_backbone(subjects: list[Subject], kind: str, training: dict[str, Any]) -> Iterator[Finding]:
+def of_backbone(subjects: list[Subject], kind: str, training: dict[str, Any], main: Run) -> Iterator[Finding]:
     """What the method needs and does not declare, or declares and does not need.
 
     A ViT is needed where two tasks on a small ResNet end with an error; CLIP where they do on a plain ViT. What it does
-    not need is a hint only: the two tasks may never come to where the need arises.
+    not need is a hint only: the two tasks may never come to where the need arises. A method that adds modules and finds
+    no place for them there needs what it declares.
 
     Args:
         subjects: Its plugins.
         kind: Kind of the stream.
         training: Options of the training; where these need CLIP themselves, nothing can be said.
+        main: Its run on a backbone that has what it declares.
     """
     declared = {need for subject in subjects for need in subject.cls.traits.needs}
     if training.get("head") == "zero_shot":
         return
     if "clip" in declared:
-        yield from _not_needed(subjects, kind, training, "clip", lambda: make_backbone(()))
+        yield from _not_needed(subjects, kind, training, main, "clip")
     elif "vit" in declared:
-        yield from _not_needed(subjects, kind, training, "vit", make_resnet)
+        yield from _not_needed(subjects, kind, training, main, "vit")
     else:
         yield from _undeclared(subjects, kind, training)
 
@@ -55,12 +57,19 @@ def _undeclared(subjects: list[Subject], kind: str, training: dict[str, Any]) ->
 
 
 def _not_needed(
-    subjects: list[Subject], kind: str, training: dict[str, Any], need: str, backbone: Callable[[], Backbone]
+    subjects: list[Subject], kind: str, training: dict[str, Any], main: Run, need: str
 ) -> Iterator[Finding]:
-    if run_method(subjects, kind, training, stop=2, backbone=backbone).error is not None:
+    backbone = make_resnet if need == "vit" else partial(make_backbone, ())
+    run = run_method(subjects, kind, training, stop=2, backbone=backbone)
+    if run.error is not None or _added(run) < min(1, _added(main)):
         return
     owner = next(one for one in subjects if need in one.cls.traits.needs)
     wanted, other = WORDS[need]
     message = f"it declares that it needs {wanted}, and learns {other} as well"
     mend = f'take "{need}" out of Traits(needs=...), so that it may be used where there is none'
     yield dataclasses.replace(owner.finding("needs", message, mend, owner.lines.of_traits()), certain=False)
+
+
+def _added(run: Run) -> int:
+    """How many parameters the plugins have added."""
+    return sum(value.numel() for value in run.stream.learner.plugin_modules.parameters())

@@ -131,7 +131,7 @@ def _examine(
     found += _changes_something(examination)
     for step in (_saved, _answered, _resumed, _domains):
         found += step(examination)
-    found += needs.of_backbone(subjects, kind, training)
+    found += needs.of_backbone(subjects, kind, training, run)
     for partner, arguments in partners.items():
         found += _with(examination, partner, arguments)
     leftovers.put_back(functions)
