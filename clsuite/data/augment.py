@@ -19,7 +19,7 @@ from clsuite.data.augment_spec import (
     TrivialAugment,
 )
 from clsuite.data.colour import colour_jitter
-from clsuite.data.geometry import crop, flip, resized_crop
+from clsuite.data.geometry import crop, flip, flip_own, resized_crop
 from clsuite.data.policies import augmix, rand_augment, trivial_augment
 
 APPLY: dict[type[AnyStep], Callable[[Any, Tensor, torch.Generator], Tensor]] = {
@@ -50,6 +50,11 @@ def augment(steps: Sequence[AnyStep], images: Tensor, generator: torch.Generator
     Returns:
         uint8 ``[B, C, H, W]``.
     """
+    before: AnyStep | None = None
     for step in steps:
-        images = APPLY[type(step)](step, images, generator)
+        if isinstance(step, Flip) and isinstance(before, Crop | ResizedCrop):  # which always make new images
+            images = flip_own(step, images, generator)
+        else:
+            images = APPLY[type(step)](step, images, generator)
+        before = step
     return images

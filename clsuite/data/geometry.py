@@ -5,8 +5,6 @@ Parameters are drawn on the CPU, so that they are the same on every device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,18 +19,21 @@ LARGE = 3 * 64 * 64
 
 def flip(step: Flip, images: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each image left to right with the step's probability."""
+    one_by_one = images.device.type == "cpu" and images.shape[1:].numel() >= LARGE
+    return flip_own(step, images.clone() if one_by_one else images, generator)
+
+
+def flip_own(step: Flip, images: Tensor, generator: torch.Generator) -> Tensor:
+    """As `flip`, of images that nobody else looks at: they may be mirrored where they lie.
+
+    On a CPU a copy of each mirrored image stays in the processor's cache meanwhile.
+    """
     chosen = torch.rand(len(images), generator=generator) < step.p
-    if images.device.type == "cpu" and images.shape[1:].numel() >= LARGE:
-        return _flip_one_by_one(images, chosen.nonzero().flatten().tolist())
-    return by_group(images, chosen.long(), lambda mirrored, part, _: part.flip(-1) if mirrored else part)
-
-
-def _flip_one_by_one(images: Tensor, chosen: Sequence[int]) -> Tensor:
-    """One copy of the batch, and one of each mirrored image, which stays in the processor's cache meanwhile."""
-    result = images.clone()
-    for index in chosen:
-        result[index] = images[index].flip(-1)
-    return result
+    if images.device.type != "cpu" or images.shape[1:].numel() < LARGE:
+        return by_group(images, chosen.long(), lambda mirrored, part, _: part.flip(-1) if mirrored else part)
+    for index in chosen.nonzero().flatten().tolist():
+        images[index] = images[index].flip(-1)
+    return images
 
 
 def crop(step: Crop, images: Tensor, generator: torch.Generator) -> Tensor:

@@ -113,6 +113,19 @@ def test_flip_mirrors_about_half_of_the_samples() -> None:
     assert 430 < int(mirrored.sum()) < 570
 
 
+@pytest.mark.parametrize("side", [32, 96])
+@pytest.mark.parametrize("cut", [ResizedCrop(), Crop()])
+def test_a_flip_behind_a_crop_is_the_flip_of_what_the_crop_gave(cut: AnyStep, side: int) -> None:
+    images = torch.randint(256, (40, 3, side, side), dtype=torch.uint8, generator=generator())
+    before, one, other = images.clone(), generator(), generator()
+    both = augment((cut, Flip()), images, one)
+    first = augment((cut,), images, other)
+    kept = first.clone()
+    assert torch.equal(both, augment((Flip(),), first, other))
+    assert torch.equal(first, kept)
+    assert torch.equal(images, before)
+
+
 @given(
     seed=st.integers(0, 2**31),
     sides=st.tuples(st.integers(1, 40), st.integers(1, 40)),
