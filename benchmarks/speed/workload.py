@@ -16,9 +16,9 @@ from clsuite.backbones.vit import Backbone, build_backbone
 from clsuite.data.datasets import load_table
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.stable_random import derive_seed, stable_random
+from clsuite.learner.chunks import images_at_once
 from clsuite.learner.options import OptimizerSpec, TrainingSpec
 from clsuite.scenarios import Scenario, ScenarioSpec, Task, build_scenario
-from clsuite.stream.loop import EVAL_BATCH
 
 MODEL = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
 SEED = 0
@@ -56,12 +56,16 @@ class Workload:
     options: TrainingSpec
     seed: int = SEED
     memory_size: int = MEMORY_SIZE
-    eval_batch: int = EVAL_BATCH
 
     @property
     def tasks(self) -> tuple[Task, ...]:
         """The tasks in order."""
         return self.scenario.tasks
+
+    @property
+    def eval_batch(self) -> int:
+        """Images of an evaluation batch, the same for all: as many as clsuite takes on a CPU."""
+        return images_at_once(self.scenario.table.images.shape, torch.device("cpu"))
 
     @property
     def test_images(self) -> int:

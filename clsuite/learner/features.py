@@ -9,9 +9,8 @@ from torch import Tensor
 
 from clsuite.backbones.vit import Backbone
 from clsuite.data.mapped import read_rows
+from clsuite.learner.chunks import images_at_once
 from clsuite.scenarios import Scenario
-
-CHUNK = 256
 
 
 class FeatureStore:
@@ -61,11 +60,12 @@ def compute_features(backbone: Backbone, images: NDArray[np.uint8], rows: NDArra
     device = next(backbone.parameters()).device
     was_training = backbone.training
     backbone.eval()
+    at_once = images_at_once(images.shape, device)
     chunks = [
         backbone(
-            backbone.normalise(torch.from_numpy(read_rows(images, rows[start : start + CHUNK])).to(device))
+            backbone.normalise(torch.from_numpy(read_rows(images, rows[start : start + at_once])).to(device))
         ).float()
-        for start in range(0, len(rows), CHUNK)
+        for start in range(0, len(rows), at_once)
     ]
     backbone.train(was_training)
     return torch.cat(chunks)

@@ -15,6 +15,7 @@ from clsuite.backbones.spec import Weights
 from clsuite.data.batch import Batch
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
+from clsuite.learner.chunks import images_at_once
 from clsuite.learner.learner import Learner
 from clsuite.plugin.catalog import PluginInfo, find_plugin
 from clsuite.plugin.local import is_file
@@ -22,8 +23,6 @@ from clsuite.records import PluginEntry, RunRecord, atomic_path, read_record
 from clsuite.runner.build import build_learner
 from clsuite.scenarios import Scenario, Task
 from clsuite.stream.checkpoint import learner_state, load_learner_state
-
-CHUNK = 128
 
 
 class TrainedModel:
@@ -41,15 +40,17 @@ class TrainedModel:
     @torch.inference_mode()
     def logits(self, images: NDArray[np.uint8]) -> Tensor:
         """Logits ``[N, seen classes]`` of uint8 images ``[N, C, H, W]`` at the model's image size."""
+        device = next(self.learner.backbone.parameters()).device
+        at_once = images_at_once(images.shape, device)
         with self.learner.autocast():
-            return torch.cat([self._chunk(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)])
+            starts = range(0, len(images), at_once)
+            return torch.cat([self._chunk(images[start : start + at_once], device) for start in starts])
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Stream labels ``[N]``; ``model.classes[label]`` is the name."""
         return self.logits(images).argmax(dim=1).cpu().numpy()
 
-    def _chunk(self, images: NDArray[np.uint8]) -> Tensor:
-        device = next(self.learner.backbone.parameters()).device
+    def _chunk(self, images: NDArray[np.uint8], device: torch.device) -> Tensor:
         pixels = self.learner.backbone.normalise(torch.from_numpy(np.ascontiguousarray(images)).to(device))
         unknown = torch.full((len(images),), -1, device=device)
         return self.learner.predict_logits(Batch(pixels, unknown, unknown, unknown > 0))

@@ -15,6 +15,7 @@ import torch
 from clsuite.data.batch import BatchLoader
 from clsuite.data.stable_random import derive_seed
 from clsuite.errors import UserError
+from clsuite.learner.chunks import images_at_once
 from clsuite.learner.compilation import check_compiler, compile_blocks
 from clsuite.learner.learner import Learner
 from clsuite.probes.recorder import ProbeRecorder
@@ -26,7 +27,8 @@ from clsuite.stream.trainer import ProgressReporter, Report, make_trainer, relea
 from clsuite.stream.within_task import WithinTask
 from clsuite.stream.within_task_spec import EvaluationSpec
 
-EVAL_BATCH = 128
+KNOWN_FEATURES = 128
+"""Rows of an evaluation batch where no image passes through the backbone any more."""
 
 
 @dataclass
@@ -147,7 +149,8 @@ class Stream:
                 known = part.test[np.isin(part.test, rows)]
                 if len(known):
                     self.learner.features_of(known)
-        loader = BatchLoader(self.scenario.table, self.scenario.labels, rows, EVAL_BATCH, with_images=not frozen)
+        at_once = KNOWN_FEATURES if frozen else images_at_once(self.scenario.table.images.shape, self.device)
+        loader = BatchLoader(self.scenario.table, self.scenario.labels, rows, at_once, with_images=not frozen)
         trainer.test(self.learner, dataloaders=loader, verbose=False)
         self.learner.to(self.device)
         self.probes.read(self.learner)
