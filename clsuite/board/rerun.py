@@ -18,7 +18,7 @@ from clsuite.board.streams import Streams, stream_specs
 from clsuite.errors import AbsentError, UserError, did_you_mean
 from clsuite.records import RunRecord, atomic_path
 from clsuite.runner.plan import RunPlan, file_name
-from clsuite.runner.restored import known_benchmarks, restored_plugin, restored_probe, restored_weights
+from clsuite.runner.restored import folders_of, known_benchmarks, restored_plugin, restored_probe, restored_weights
 from clsuite.runner.streams import find_stream_file
 
 FINAL_TOLERANCE, ENTRY_TOLERANCE = 0.01, 0.05
@@ -91,7 +91,7 @@ def plan_rerun(
             update={"status": "interrupted", "counts": None, "probes": [], "within_task": None, "tasks": [],
                     "cost": None, "environment": {}, "seconds": 0.0, "predictions": None}
         ),
-        plugins=tuple(restored_plugin(entry, data_root) for entry in record.plugins),
+        plugins=tuple(restored_plugin(entry, folders_of(data_root)) for entry in record.plugins),
         weights=restored_weights(backbone, data_root, known),
         dataset=dataset,
         scenario=find_stream_file(scenario, [data_root or Path()]),

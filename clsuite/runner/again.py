@@ -32,7 +32,7 @@ def plan_again(
         reason = (record.error or "it has no result").strip().splitlines()[-1]
         raise UserError(f"'{path}' is not a finished run but {record.status}: {reason}")
     config = {key: value for key, value in record.config.items() if key != "evaluation"}
-    plugins = tuple(restored_plugin(entry, data_root) for entry in record.plugins)
+    plugins = tuple(restored_plugin(entry, folders_of(data_root)) for entry in record.plugins)
     dataset = DatasetSpec.model_validate(config["dataset"]) if config["dataset"] else None
     scenario = find_stream_file(ScenarioSpec.model_validate(config["scenario"]), folders_of(data_root))
     mend = "say --weights FILE or --data-root FOLDER"

@@ -17,10 +17,9 @@ from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
 from clsuite.learner.chunks import images_at_once
 from clsuite.learner.learner import Learner
-from clsuite.plugin.catalog import PluginInfo, find_plugin
-from clsuite.plugin.local import is_file
-from clsuite.records import PluginEntry, RunRecord, atomic_path, read_record
+from clsuite.records import RunRecord, atomic_path, read_record
 from clsuite.runner.build import build_learner
+from clsuite.runner.restored import restored_plugin
 from clsuite.scenarios import Scenario, Task
 from clsuite.stream.checkpoint import learner_state, load_learner_state
 
@@ -94,28 +93,20 @@ def load_model(
     if state["key"] != record.key:
         raise UserError(f"the model beside '{path}' belongs to another run")
     places = [Path(), *(Path(folder) for folder in folders)]
-    plugins = [_plugin_of(entry, places, allow_changed) for entry in record.plugins]
+    plugins = [
+        restored_plugin(
+            entry,
+            places,
+            absent="name its folder with load_model(record, folders=[...])",
+            otherwise="load the model all the same with allow_changed=True",
+            allow_changed=allow_changed,
+        )
+        for entry in record.plugins
+    ]
     learner = build_learner(record, plugins, Weights("random"))
     learner.start(_without_data(record, state))
     load_learner_state(learner, state["learner"])
     return TrainedModel(learner, tuple(record.scenario.classes))
-
-
-def _plugin_of(entry: PluginEntry, folders: Sequence[Path], allow_changed: bool) -> PluginInfo:
-    """The plugin that a record names, which must be the one that ran: another source may predict otherwise."""
-    try:
-        info, source = find_plugin(entry.name, folders)
-    except UserError as error:
-        mend = ": name its folder with load_model(record, folders=[...])" if is_file(entry.name) else ""
-        raise UserError(f"{error}{mend}") from error
-    if source.sha256 != entry.source and not allow_changed:
-        where = info.target.rpartition(":")[0] if is_file(entry.name) else info.distribution
-        raise UserError(
-            f"plugin '{entry.name}' ({where}) has changed since the run, which was made with {entry.distribution} "
-            f"(source {entry.source[:12]}, now {source.sha256[:12]}): bring that version back, "
-            "or load the model all the same with allow_changed=True"
-        )
-    return info
 
 
 def _without_data(record: RunRecord, state: dict[str, Any]) -> Scenario:

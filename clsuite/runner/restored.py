@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,29 +33,40 @@ def folders_of(data_root: Path | None) -> list[Path]:
     return list(dict.fromkeys([data_root or Path(), Path()]))
 
 
-def restored_plugin(entry: PluginEntry, data_root: Path | None) -> PluginInfo:
+def restored_plugin(
+    entry: PluginEntry,
+    folders: Sequence[Path],
+    *,
+    absent: str = "call it in the folder of that file, or say --data-root FOLDER",
+    otherwise: str = "run the benchmark again",
+    allow_changed: bool = False,
+) -> PluginInfo:
     """The plugin of that name and source; of several files of that name, the one that ran.
+
+    Args:
+        entry: What the record knows of it.
+        folders: Where files are looked for: a record knows a file's name, and no folder.
+        absent: What the reader can do where there is no such file.
+        otherwise: What the reader can do in place of bringing the version that ran back.
+        allow_changed: Take one of that name although its source is another one.
 
     Raises:
         UserError: If there is none of that name, or only with another source.
     """
-    places = [[folder] for folder in folders_of(data_root)] if is_file(entry.name) else []
-    for place in places:
-        try:
-            info, source = find_plugin(entry.name, place)
-        except UserError:
-            continue
-        if source.sha256 == entry.source:
-            return info
+    for folder in folders if is_file(entry.name) else ():
+        with suppress(UserError):
+            info, source = find_plugin(entry.name, [folder])
+            if source.sha256 == entry.source:
+                return info
     try:
-        info, source = find_plugin(entry.name, folders_of(data_root))
+        info, source = find_plugin(entry.name, folders)
     except UserError as error:
-        mend = ": call it in the folder of that file, or say --data-root FOLDER" if places else ""
-        raise UserError(f"{error}{mend}") from error
-    if source.sha256 != entry.source:
+        raise UserError(f"{error}: {absent}" if is_file(entry.name) else str(error)) from error
+    if source.sha256 != entry.source and not allow_changed:
+        where = info.target.rpartition(":")[0] if is_file(entry.name) else info.distribution
         raise UserError(
-            f"plugin '{entry.name}' has changed since the run (source {entry.source[:12]}, now {source.sha256[:12]}): "
-            f"bring the version of {entry.distribution} back, or run the benchmark again"
+            f"plugin '{entry.name}' ({where}) has changed since the run, which was made with {entry.distribution} "
+            f"(source {entry.source[:12]}, now {source.sha256[:12]}): bring that version back, or {otherwise}"
         )
     return info
 

@@ -61,7 +61,7 @@ def test_records_that_cannot_be_done_again(records: dict[str, Path], tmp_path: P
             ),
             [],
         ),
-        "plugin 'finetune' has changed since the run": (
+        "has changed since the run, which was made with": (
             changed(records["finetune"], tmp_path / "b.json", plugins=[plugin]),
             [],
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from clsuite.errors import AbsentError, UserError
 from clsuite.plugin.catalog import find_plugin
 from clsuite.records import PluginEntry
 from clsuite.records.canonical import sha256_of_file
-from clsuite.runner.restored import known_benchmarks, restored_plugin, restored_weights
+from clsuite.runner.plan import probe_config
+from clsuite.runner.restored import PROBE, known_benchmarks, restored_plugin, restored_probe, restored_weights
 
 PLUGIN = '"""A method."""\n\nfrom clsuite.plugin import Plugin\n\n\nclass Mine(Plugin):\n    """Mine, {}."""\n'
 
@@ -35,7 +38,7 @@ def test_of_two_files_of_one_name_the_one_that_ran_is_found(root: Path) -> None:
     for number, folder in enumerate((Path(), root)):
         (folder / "mine.py").write_text(PLUGIN.format(number))
     for folder in (Path(), root):
-        found = restored_plugin(entry_of(folder / "mine.py"), root)
+        found = restored_plugin(entry_of(folder / "mine.py"), [root, Path()])
         assert found.target == f"{(folder / 'mine.py').resolve()}:Mine"
 
 
@@ -43,10 +46,10 @@ def test_a_changed_plugin_and_an_absent_one_are_told(root: Path) -> None:
     (root / "mine.py").write_text(PLUGIN.format("old"))
     entry = entry_of(root / "mine.py")
     (root / "mine.py").write_text(PLUGIN.format("new"))
-    with pytest.raises(UserError, match=f"'mine.py' has changed since the run .source {entry.source[:12]}, now"):
-        restored_plugin(entry, root)
+    with pytest.raises(UserError, match=f"'mine.py' .* has changed since the run.*.source {entry.source[:12]}, now"):
+        restored_plugin(entry, [root])
     with pytest.raises(UserError, match=r"mine.py.*call it in the folder of that file, or say --data-root FOLDER"):
-        restored_plugin(entry, None)
+        restored_plugin(entry, [Path()])
 
 
 def test_a_file_of_weights_is_found_by_content_in_the_folder_and_below_the_root(root: Path) -> None:
@@ -69,3 +72,20 @@ def test_weights_of_a_keyword_are_the_records_own() -> None:
     assert restored_weights(backbone, None, []) == known
     with pytest.raises(UserError, match="the bundled weights of 'omniglot_vit' are not those of the record"):
         restored_weights({**backbone, "sha256": "ab" * 32}, None, [])
+
+
+@pytest.mark.parametrize("kind", ["head", "knn", "zero_shot"])
+def test_a_probe_with_images_is_found_by_their_content(kind: str, root: Path, image_tree: Callable[..., Path]) -> None:
+    tree = image_tree()
+    names = {"names": "names.txt"} if kind == "zero_shot" else {}
+    (tree / "train/names.txt").write_text("".join(f"class{label}\tthing {label}\n" for label in range(4)))
+    probe = PROBE.validate_python({"kind": kind, "name": "images", "path": "tree/train", **names})
+    probes = f"probes:\n  - {{kind: knn, path: tree/test}}\n  - {json.dumps(probe.model_dump(mode='json'))}\n"
+    own = root / "own.yaml"
+    own.write_text(f"name: own\ndataset: {{name: digits}}\nscenario: {{tasks: 5}}\nmethods: {{ncm: ncm}}\n{probes}")
+    entry, known = probe_config(probe, 16, tree.parent), known_benchmarks(str(own))
+    assert "path" not in entry
+    assert restored_probe(entry, 16, tree.parent, known) == probe
+    (tree / "train/class0/0.png").unlink()
+    with pytest.raises(AbsentError, match="the images of probe 'images' are not where a shipped benchmark has them"):
+        restored_probe(entry, 16, tree.parent, known)
