@@ -166,6 +166,11 @@ class Benchmark(_Model):
     metrics: list[Metric]
     rows: list[Row]
 
+    @property
+    def machines(self) -> list[str]:
+        """The kinds of machine of its runs: times are comparable within one of them."""
+        return sorted({run.machine for row in self.rows for run in row.runs})
+
 
 class Reported(_Model):
     """Figures that a paper states; never ranked with measured rows.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
@@ -66,6 +66,10 @@ def _benchmark(benchmark: Benchmark) -> Iterator[str]:
     if len(benchmark.rows) > ROWS_SHOWN:
         yield ""
         yield f"and {len(benchmark.rows) - ROWS_SHOWN} more, on the page and in the CSV."
+    if len(benchmark.machines) > 1:
+        yield ""
+        number = len(benchmark.machines)
+        yield f"Times are of {number} kinds of machine ([below](#what-the-runs-took)): compare those of one."
 
 
 def _heading(column: Column) -> str:
@@ -100,14 +104,16 @@ def _badges(board: Board) -> Iterator[str]:
 def _took(board: Board) -> Iterator[str]:
     yield "## What the runs took"
     yield ""
-    yield "| benchmark | runs | machine | hours |"
-    yield "| --- | --: | --- | --: |"
+    yield "| benchmark | runs | machine | precision | hours |"
+    yield "| --- | --: | --- | --- | --: |"
     for benchmark in board.benchmarks:
         runs = [run for row in benchmark.rows for run in row.runs]
-        numbers = Counter(run.machine for run in runs)
-        for machine in sorted(numbers):
-            seconds = sum(run.seconds for run in runs if run.machine == machine)
-            yield f"| {_text(benchmark.name)} | {numbers[machine]} | {_text(machine)} | {seconds / 3600:.2f} |"
+        kinds: dict[tuple[str, str], list[float]] = {}
+        for run in runs:
+            kinds.setdefault((run.machine, str(run.environment.get("precision", "unknown"))), []).append(run.seconds)
+        for (machine, precision), seconds in sorted(kinds.items()):
+            cells = (_text(benchmark.name), str(len(seconds)), _text(machine), _text(precision))
+            yield f"| {' | '.join(cells)} | {math.fsum(seconds) / 3600:.2f} |"
 
 
 def _reported(reported: Sequence[Reported]) -> Iterator[str]:

@@ -54,7 +54,7 @@ def test_what_is_published_is_whole_and_checks(board: Path, capsys: pytest.Captu
     ]
     readme = (board / "README.md").read_text()
     assert readme.index("[good]") < readme.index("[poor]")
-    assert "| tiny | 4 | cpu: X | 0.01 |" in readme
+    assert "| tiny | 4 | cpu: X | unknown | 0.01 |" in readme
     assert "no row is lost" in capsys.readouterr().out
 
 

@@ -16,6 +16,7 @@ import pytest
 from site_board import board, row, small
 
 from clsuite.board.model import Board
+from clsuite.board.readme import readme
 from clsuite.board.site import site_files
 from clsuite.board.site.addresses import address, record_link, web_link
 from clsuite.board.site.pareto import pareto_plots
@@ -136,6 +137,17 @@ def test_the_best_is_bold_with_its_interval_and_ties_are_shown(files: dict[str, 
     assert text.count("<strong>") == 1
     assert "(1-3)" in text
     assert "lower is better" in text
+
+
+def test_times_of_several_kinds_of_machine_are_told_apart(files: dict[str, bytes]) -> None:
+    assert b"kinds of machine" not in files["boards/small.html"] + readme(small())
+    other = {"machine": "cpu: Y", "environment": {"precision": "bf16-mixed"}, "seconds": 7200.0}
+    both = row("ranpac", 1, 0.9)
+    both = both.model_copy(update={"runs": [both.runs[0], both.runs[1].model_copy(update=other)]})
+    shown = readme(board([both])).decode()
+    assert "Times are of 2 kinds of machine ([below](#what-the-runs-took)): compare those of one." in shown
+    assert "| small | 1 | cpu: X | unknown | 0.00 |\n| small | 1 | cpu: Y | bf16-mixed | 2.00 |" in shown
+    assert b"Times are of 2 kinds of machine" in site_files(board([both]))["boards/small.html"]
 
 
 def test_reported_rows_are_apart_and_never_ranked(files: dict[str, bytes]) -> None:
