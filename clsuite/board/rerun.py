@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from clsuite.board.build import machine_of, rounded, stale_notes
+from clsuite.board.build import machine_of, read_rerun, rounded, stale_notes
 from clsuite.board.model import Rerun
 from clsuite.board.shelf import Leaderboard, read_index
 from clsuite.board.streams import Streams, stream_specs
@@ -116,7 +115,7 @@ def compare_rerun(old: RunRecord, new: RunRecord) -> Rerun:
     return Rerun(
         date=datetime.now(UTC).date().isoformat(),
         machine=machine_of(new.environment),
-        outcome="identical" if same else "within tolerance" if close and not _same_kind(old, new) else "different",
+        outcome="identical" if same else "within tolerance" if close and kinds_apart(old, new) else "different",
         figures={
             "final accuracy, published": rounded(finals[0]) or 0.0,
             "final accuracy, rerun": rounded(finals[1]) or 0.0,
@@ -139,21 +138,36 @@ def _probe_difference(old: RunRecord, new: RunRecord) -> float:
     return max((float(one.max()) for one in differences), default=0.0)
 
 
-def _same_kind(old: RunRecord, new: RunRecord) -> bool:
-    """Whether both ran on one kind of machine, with the same precision and torch: then every count must be the same."""
+def kinds_apart(old: RunRecord, new: RunRecord) -> str:
+    """How the machine, precision or torch of two runs differ; empty where every count must be the same."""
 
-    def kind(record: RunRecord) -> tuple[Any, ...]:
+    def kind(record: RunRecord) -> str:
         known = record.environment
-        return (machine_of(known), known.get("precision"), known.get("packages", {}).get("torch"))
+        torch = known.get("packages", {}).get("torch")
+        return ", ".join([machine_of(known), f"precision {known.get('precision')}", f"torch {torch}"])
 
-    return kind(old) == kind(new)
+    first, second = kind(old), kind(new)
+    return "" if first == second else f"published on {first}; rerun on {second}"
 
 
-def write_rerun(rerun: Rerun, record: Path) -> None:
-    """Write how a rerun came out beside the record."""
+def write_rerun(rerun: Rerun, record: Path, apart: str) -> Rerun | None:
+    """Write how a rerun came out beside the record.
+
+    Args:
+        rerun: How it came out.
+        record: The published record.
+        apart: How the machines differ: an identical rerun on the record's own kind is not given up for another's.
+
+    Returns:
+        The earlier rerun, where that is kept.
+    """
+    earlier = read_rerun(record.with_suffix(".rerun.json"))
+    if apart and earlier and earlier.outcome == "identical" and rerun.outcome in ("within tolerance", "different"):
+        return earlier
     text = json.dumps(rerun.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False)
     with atomic_path(record.with_suffix(".rerun.json")) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+    return None
 
 
 def changed_stream(record: RunRecord, machine: str) -> Rerun:

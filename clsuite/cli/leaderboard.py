@@ -112,19 +112,22 @@ def rerun(rows: Sequence[str], folder: Path, data_root: Path | None, device: str
 
 def _rerun_row(row: str, path: Path, data_root: Path | None, device: str | None, benchmark: str | None) -> bool:
     """Repeat one row and write how it came out; returns whether that is as it should be."""
-    from clsuite.board.rerun import changed_stream, compare_rerun, stream_changed, write_rerun
+    from clsuite.board.rerun import changed_stream, compare_rerun, kinds_apart, stream_changed, write_rerun
 
     old = read_record(path)
     with loading_bar(make_console(stderr=True)):
         changed = stream_changed(old, data_root)
+    apart = ""
     if changed:
         outcome = changed_stream(old, "none: its stream could not be made")
     else:
-        outcome = compare_rerun(old, _repeat(old, data_root, device, benchmark))
-    write_rerun(outcome, path)
+        new = _repeat(old, data_root, device, benchmark)
+        outcome, apart = compare_rerun(old, new), kinds_apart(old, new)
+    kept = write_rerun(outcome, path, apart)
     figures = ", ".join(f"{name} {value:.4f}" for name, value in outcome.figures.items())
-    reason = f": {changed}" if changed else ""
-    make_console().print(f"{outcome.outcome}: {row}{reason} ({figures})", soft_wrap=True, markup=False)
+    reason = f": {changed or apart}" if changed or apart else ""
+    stays = f"; the identical rerun of {kept.date} on {kept.machine} stays" if kept else ""
+    make_console().print(f"{outcome.outcome}: {row}{reason} ({figures}){stays}", soft_wrap=True, markup=False)
     return outcome.outcome not in ("different", "other stream")
 
 

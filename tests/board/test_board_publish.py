@@ -391,7 +391,7 @@ def test_a_broken_index_is_told(board: Path) -> None:
 def test_published_records_are_records_for_other_commands_too(
     board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_rerun(compare_rerun(*[read_record(one_of(board, "good"))] * 2), one_of(board, "good"))
+    write_rerun(compare_rerun(*[read_record(one_of(board, "good"))] * 2), one_of(board, "good"), "")
     assert main(["table", str(board), "--format", "csv", "--columns", "final_accuracy_macro"]) == 0
     assert [line.split(",")[:3] for line in capsys.readouterr().out.splitlines()[1:]] == [
         ["tiny", "good", "0 1"], ["tiny", "poor", "0 1"],

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from published_records import make_record, predictions
 
-from clsuite.board.build import build_board
-from clsuite.board.rerun import compare_rerun, plan_rerun
+from clsuite.board.build import build_board, read_rerun
+from clsuite.board.rerun import compare_rerun, kinds_apart, plan_rerun, write_rerun
 from clsuite.cli.main import main
 from clsuite.errors import UserError
 from clsuite.records import (
@@ -159,3 +159,17 @@ def test_outcomes(records: tuple[RunRecord, RunRecord], outcome: str) -> None:
 def test_on_the_same_kind_of_machine_nothing_may_differ() -> None:
     old, new = pair("H", (0.7, 0.7), probe=0.52)
     assert compare_rerun(old, new.model_copy(update={"environment": old.environment})).outcome == "different"
+
+
+def test_an_identical_rerun_is_not_given_up_for_one_on_another_kind_of_machine(tmp_path: Path) -> None:
+    old, new = pair("H", (0.7, 0.2))
+    path, same = tmp_path / "a.json", compare_rerun(old, old)
+    apart = kinds_apart(old, new)
+    assert apart == "published on cpu: X, precision None, torch None; rerun on cuda: H, precision None, torch None"
+    assert kinds_apart(old, old) == ""
+    assert write_rerun(same, path, "") is None
+    assert write_rerun(compare_rerun(old, new), path, apart) == same
+    assert read_rerun(tmp_path / "a.rerun.json") == same
+    at_home = compare_rerun(old, new.model_copy(update={"environment": old.environment}))
+    assert write_rerun(at_home, path, "") is None
+    assert read_rerun(tmp_path / "a.rerun.json") == at_home
