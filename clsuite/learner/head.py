@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """A classifier over all seen classes that grows by whole groups; column ``c`` is stream label ``c``."""
 
     @property
@@ -37,9 +37,9 @@ class Head(nn.Module):
         """Parameters of the newest group alone."""
         return []
 
+    @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
         """Map features ``[B, width]`` to logits ``[B, classes]``."""
-        raise NotImplementedError
 
 
 class GrowingHead(Head):

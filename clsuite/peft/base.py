@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import nn
 from clsuite.peft.route import Route
 
 
-class PET(nn.Module):
+class PET(nn.Module, ABC):
     """A parameter-efficient module over several blocks of a network, attached by hooks.
 
     Attributes:
@@ -30,9 +31,9 @@ class PET(nn.Module):
         self.route: Route | None = None
         self._handles: list[Any] = []
 
+    @abstractmethod
     def attach(self, model: nn.Module) -> None:
         """Attach to a network; does nothing to its parameters."""
-        raise NotImplementedError
 
     def detach_from_model(self) -> None:
         """Take the module off again; nothing of it stays."""
