@@ -136,6 +136,11 @@ class Run(_Model):
     seconds: float
     environment: dict[str, Any]
 
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Machine and precision."""
+        return self.machine, str(self.environment.get("precision", "unknown"))
+
 
 class Row(_Model):
     """A method over its seeds. `slug` names it in file names and addresses; `config` is that of all its seeds."""
@@ -167,9 +172,9 @@ class Benchmark(_Model):
     rows: list[Row]
 
     @property
-    def machines(self) -> list[str]:
-        """The kinds of machine of its runs: times are comparable within one of them."""
-        return sorted({run.machine for row in self.rows for run in row.runs})
+    def kinds(self) -> list[tuple[str, str]]:
+        """The machines and precisions of its runs: times are comparable within one of them."""
+        return sorted({run.kind for row in self.rows for run in row.runs})
 
 
 class Reported(_Model):

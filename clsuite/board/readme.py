@@ -66,10 +66,10 @@ def _benchmark(benchmark: Benchmark) -> Iterator[str]:
     if len(benchmark.rows) > ROWS_SHOWN:
         yield ""
         yield f"and {len(benchmark.rows) - ROWS_SHOWN} more, on the page and in the CSV."
-    if len(benchmark.machines) > 1:
+    if (number := len(benchmark.kinds)) > 1:
         yield ""
-        number = len(benchmark.machines)
-        yield f"Times are of {number} kinds of machine ([below](#what-the-runs-took)): compare those of one."
+        where = "[below](#what-the-runs-took)"
+        yield f"Times are of {number} kinds of machine and precision ({where}): compare those of one."
 
 
 def _heading(column: Column) -> str:
@@ -108,10 +108,8 @@ def _took(board: Board) -> Iterator[str]:
     yield "| --- | --: | --- | --- | --: |"
     for benchmark in board.benchmarks:
         runs = [run for row in benchmark.rows for run in row.runs]
-        kinds: dict[tuple[str, str], list[float]] = {}
-        for run in runs:
-            kinds.setdefault((run.machine, str(run.environment.get("precision", "unknown"))), []).append(run.seconds)
-        for (machine, precision), seconds in sorted(kinds.items()):
+        for machine, precision in benchmark.kinds:
+            seconds = [run.seconds for run in runs if run.kind == (machine, precision)]
             cells = (_text(benchmark.name), str(len(seconds)), _text(machine), _text(precision))
             yield f"| {' | '.join(cells)} | {math.fsum(seconds) / 3600:.2f} |"
 

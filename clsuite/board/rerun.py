@@ -156,7 +156,7 @@ def write_rerun(rerun: Rerun, record: Path, apart: str) -> Rerun | None:
     Args:
         rerun: How it came out.
         record: The published record.
-        apart: How the machines differ: an identical rerun on the record's own kind is not given up for another's.
+        apart: How the machines differ: an identical rerun is not given up for what another kind gives.
 
     Returns:
         The earlier rerun, where that is kept.

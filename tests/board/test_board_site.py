@@ -143,11 +143,16 @@ def test_times_of_several_kinds_of_machine_are_told_apart(files: dict[str, bytes
     assert b"kinds of machine" not in files["boards/small.html"] + readme(small())
     other = {"machine": "cpu: Y", "environment": {"precision": "bf16-mixed"}, "seconds": 7200.0}
     both = row("ranpac", 1, 0.9)
+    same = {"environment": {"precision": "bf16-mixed"}}
+    halved = both.model_copy(update={"runs": [both.runs[0], both.runs[1].model_copy(update=same)]})
+    assert "Times are of 2 kinds of machine and precision" in readme(board([halved])).decode()
     both = both.model_copy(update={"runs": [both.runs[0], both.runs[1].model_copy(update=other)]})
     shown = readme(board([both])).decode()
-    assert "Times are of 2 kinds of machine ([below](#what-the-runs-took)): compare those of one." in shown
+    assert (
+        "Times are of 2 kinds of machine and precision ([below](#what-the-runs-took)): compare those of one." in shown
+    )
     assert "| small | 1 | cpu: X | unknown | 0.00 |\n| small | 1 | cpu: Y | bf16-mixed | 2.00 |" in shown
-    assert b"Times are of 2 kinds of machine" in site_files(board([both]))["boards/small.html"]
+    assert b"Times are of 2 kinds of machine and precision" in site_files(board([both]))["boards/small.html"]
 
 
 def test_reported_rows_are_apart_and_never_ranked(files: dict[str, bytes]) -> None:
