@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
@@ -58,14 +59,16 @@ def _parse(words: list[str]) -> Namespace:
     try:
         return parser.parse_args(words)
     except argparse.ArgumentError as error:
-        chosen, path, names = _chosen(words, commands)
-        options = [option for action in chosen._actions for option in action.option_strings] if path else []
+        chosen, path, names = _chosen(words, parser, commands)
+        options = [option for action in chosen._actions for option in action.option_strings]
         raise explain(error.message, path, names, options) from error
 
 
-def _chosen(words: list[str], commands: Mapping[str, ArgumentParser]) -> tuple[ArgumentParser, str, list[str]]:
+def _chosen(
+    words: list[str], parser: ArgumentParser, commands: Mapping[str, ArgumentParser]
+) -> tuple[ArgumentParser, str, list[str]]:
     """The parser that the first words choose, those words, and the commands that may follow them."""
-    chosen, path, names = ArgumentParser(), "", dict(commands)
+    chosen, path, names = parser, "", dict(commands)
     while words and words[0] in names:
         chosen, path, words = names[words[0]], f"{path} {words[0]}", words[1:]
         nested = [action for action in chosen._actions if isinstance(action, argparse._SubParsersAction)]
@@ -77,6 +80,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     """The parser, and those of its commands."""
     parser = _Parser(
         prog="clsuite",
+        version=importlib.metadata.version("clsuite"),
         description="Continual learning benchmarks for pre-trained vision models.",
         epilog=EXAMPLES,
         formatter_class=_Formatter,

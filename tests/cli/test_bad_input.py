@@ -191,6 +191,7 @@ def test_an_output_folder_that_only_refuses_when_it_is_made(
         ),
         (["bench", "quickstart", "--precision", "64"], "clsuite bench: unknown precision: '64'. "),
         (["list", "plugin"], "clsuite list: unknown what: 'plugin'. Did you mean 'plugins'?"),
+        (["--versoin"], "clsuite: unknown option '--versoin'. Did you mean '--version'?"),
         (["bnch"], "clsuite: unknown command 'bnch'. Did you mean 'bench'?"),
         (["bench"], "clsuite bench: 'benchmark' is missing. Try: clsuite bench --help"),
         ([], "clsuite: say what to do"),

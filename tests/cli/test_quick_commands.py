@@ -15,7 +15,7 @@ from clsuite.plugin import catalog as catalog_module
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["bench", "--help"], ["tune", "--help"], ["new", "--help"],
+    [["--help"], ["--version"], ["bench", "--help"], ["tune", "--help"], ["new", "--help"],
      ["check", "--help"], ["list", "plugins"], ["list", "benchmarks"],
      ["list", "datasets"], ["list", "backbones"], ["list", "augmentations"], ["bench", "quickstart", "--dry-run"]],
 )  # fmt: skip
