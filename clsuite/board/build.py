@@ -20,21 +20,19 @@ from clsuite.board.model import (
     Metric,
     PluginUse,
     Reported,
-    Rerun,
     Row,
     Run,
     Tags,
     Unit,
 )
+from clsuite.board.numbers import rounded
 from clsuite.board.published import read_published
 from clsuite.board.ranking import rank_rows
+from clsuite.board.standing import badge_of, our_source, read_rerun, standing_notes, uncompared
 from clsuite.errors import UserError
 from clsuite.metrics import METRICS
 from clsuite.metrics.variants import accuracy_over_time_weighted
-from clsuite.plugin.catalog import catalog, is_ours
-from clsuite.plugin.source import PluginSource
 from clsuite.records import RunRecord
-from clsuite.records.record import RESULTS_VERSION
 from clsuite.report.summary import Column, columns_of, summarise
 from clsuite.report.summary import Row as Summary
 from clsuite.report.table import short_number
@@ -61,8 +59,8 @@ def build_board(records: Path, reported: Path) -> Board:
         UserError: With a line for each record or figure that is not as it should be.
     """
     grouped: dict[str, list[tuple[str, RunRecord]]] = {}
-    for where, record in read_published(records):
-        grouped.setdefault(record.benchmark, []).append((where, record))
+    for one in read_published(records):
+        grouped.setdefault(one.record.benchmark, []).append((one.where, one.record))
     boards = [_benchmark(name, group, records) for name, group in sorted(grouped.items())]
     return Board(benchmarks=boards, reported=read_reported(reported))
 
@@ -136,14 +134,6 @@ def _figure(row: Summary, name: str, best: float | None) -> Figure:
     )  # fmt: skip
 
 
-def rounded(value: float) -> float | None:
-    """Nine digits, so that the last bits of another machine's arithmetic do not show; None for what is not defined.
-
-    What is left of a difference of equal numbers (1e-17) is zero.
-    """
-    return float(f"{round(value, 12):.9g}") + 0.0 if math.isfinite(value) else None
-
-
 def _exact(value: float) -> float:
     return rounded(float(value)) or 0.0
 
@@ -151,15 +141,13 @@ def _exact(value: float) -> float:
 def _run(where: str, record: RunRecord, folder: Path) -> Run:
     assert record.cost is not None
     counts = record.main_counts
-    rerun = read_rerun((folder / where).with_suffix(".rerun.json"))
-    notes = stale_notes(record)
-    if rerun and rerun.outcome == "other stream":
-        notes.append("the scenario or its data changed since")
+    rerun = read_rerun(folder / where, record)
+    notes = standing_notes(record, rerun)
     row = f"{record.benchmark}/{record.method}/{record.seed}"
     return Run(
-        key=record.key, seed=record.seed, record=f"records/{where}", badge=_badge(notes, rerun),
-        notes=[*notes, *_tuned(record)],
-        rerun=rerun, command=f"clsuite leaderboard rerun {shlex.quote(row)} --data-root DATA",
+        key=record.key, seed=record.seed, record=f"records/{where}", badge=badge_of(notes, rerun),
+        notes=[*notes, *uncompared(record), *_tuned(record)], rerun=rerun,
+        command=f"clsuite leaderboard rerun {shlex.quote(row)} --data-root DATA",
         machine=machine_of(record.environment), tasks=record.scenario.task_names, parts=record.scenario.columns,
         initial=[_exact(value) for value in counts.initial], learned=counts.learned.tolist(),
         accuracy=[[_exact(value) for value in line] for line in counts.accuracy],
@@ -177,52 +165,13 @@ def _tuned(record: RunRecord) -> list[str]:
     return [f"{', '.join(record.tuning.chosen)} chosen in {number} trials of {samples} gradient samples in all"]
 
 
-def read_rerun(path: Path) -> Rerun | None:
-    """How the record was rerun, where it was.
-
-    Raises:
-        UserError: If the file is not valid.
-    """
-    try:
-        return Rerun.model_validate_json(path.read_bytes()) if path.exists() else None
-    except ValidationError as error:
-        raise UserError(f"'{path.name}' is not valid: {error.errors()[0]['msg']}") from error
-
-
-def stale_notes(record: RunRecord) -> list[str]:
-    """What has changed since the run, in clsuite or its plugins; those that others bring are not judged."""
-    old = record.results_version() != RESULTS_VERSION
-    notes = ["clsuite itself gives other results since"] if old else []
-    for entry in record.plugins:
-        source = _ours(entry.name)
-        if source is None and entry.distribution.startswith("clsuite "):
-            notes.append(f"plugin '{entry.name}' is unknown to this version")
-        elif source is not None and source.sha256 != entry.source:
-            notes.append(f"the source of plugin '{entry.name}' changed since")
-    return notes
-
-
 def machine_of(environment: dict[str, Any]) -> str:
     """The kind of machine of a run."""
     return f"{environment.get('device_type', 'unknown')}: {environment.get('device', 'unknown')}"
 
 
-def _badge(notes: list[str], rerun: Rerun | None) -> Badge:
-    if notes:
-        return "stale"
-    if rerun is None:
-        return "measured"
-    return "unconfirmed" if rerun.outcome == "different" else "confirmed"
-
-
-def _ours(name: str) -> PluginSource | None:
-    """What a plugin of the same distribution declares; others' are not read, as not every machine has them."""
-    info = catalog().get(name)
-    return info.source if info is not None and is_ours(info.target) else None
-
-
 def _plugin(name: str, args: dict[str, Any], distribution: str) -> PluginUse:
-    source = _ours(name)
+    source = our_source(name)
     paper = source.traits.paper if source else ""
     summary = source.summary if source else ""
     return PluginUse(name=name, args=args, distribution=distribution, summary=summary, paper=paper)
@@ -230,7 +179,7 @@ def _plugin(name: str, args: dict[str, Any], distribution: str) -> PluginUse:
 
 def _tags(record: RunRecord, plugins: Sequence[PluginUse]) -> Tags:
     assert record.cost is not None
-    traits = [source.traits for plugin in plugins if (source := _ours(plugin.name))]
+    traits = [source.traits for plugin in plugins if (source := our_source(plugin.name))]
     needs = sorted({need for trait in traits for need in trait.needs})
     stores = sorted({kept for trait in traits for kept in trait.stores} | set(record.cost.stored_bytes))
     years = [int(year) for plugin in plugins for year in re.findall(r"\b(?:19|20)\d\d\b", plugin.paper)]

@@ -90,12 +90,14 @@ class Rerun(_Model):
     """How a rerun of the record came out.
 
     Attributes:
+        key: Key of the record that was rerun.
         date: Day of the rerun, ISO 8601.
         machine: Kind of machine, such as ``cpu: AMD EPYC``.
         outcome: ``identical``, ``within tolerance`` (of another kind of machine), ``different`` or ``other stream``.
         figures: Final accuracy as published and as rerun, and the largest difference of any entry of the matrix.
     """
 
+    key: str
     date: str
     machine: str
     outcome: Literal["identical", "within tolerance", "different", "other stream"]

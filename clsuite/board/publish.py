@@ -12,9 +12,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clsuite.board.build import read_rerun, stale_notes
-from clsuite.board.published import Shelf, read_published, record_place, self_complaint
+from clsuite.board.examine import examine, record_place
+from clsuite.board.published import Shelf, read_published
 from clsuite.board.shelf import Leaderboard, index_bytes, read_index
+from clsuite.board.standing import benchmark_notes, read_rerun, stale_notes, standing_notes
 from clsuite.errors import UserError
 from clsuite.records import RecordError, RunRecord, atomic_path, read_predictions, read_record, write_record
 from clsuite.report.gather import record_files
@@ -44,6 +45,7 @@ class _Offer:
 
     path: Path
     record: RunRecord
+    samples: str
     old: RunRecord | None
     why: str
 
@@ -63,19 +65,20 @@ def add_records(
     Raises:
         UserError: If a place is not there, or what is published already is not as it should be.
     """
-    published = {(one.benchmark, one.method, one.seed): one for _, one in read_published(place.records)}
+    shelved = list(read_published(place.records))
+    published = {(one.record.benchmark, one.record.method, one.record.seed): one.record for one in shelved}
     paths = dict.fromkeys(path for given in places for path in record_files(given))
     judged = [_judge(path, place, published, replace, stale) for path in paths]
     offers = [one for one in judged if isinstance(one, _Offer)]
     outcomes = [one for one in judged if isinstance(one, Outcome)]
     gone = {one.old.key for one in offers if one.old}
     shelf = Shelf()
-    for record in published.values():
-        if record.key not in gone:
-            shelf.complaint(record, record_place(record).as_posix())
+    for one in shelved:
+        if one.record.key not in gone:
+            shelf.complaint(one.record, one.samples, one.where)
     taken: list[_Offer] = []
     for offer in offers:
-        complaint = stream(offer.record) or shelf.complaint(offer.record, str(offer.path))
+        complaint = stream(offer.record) or shelf.complaint(offer.record, offer.samples, str(offer.path))
         if complaint:
             outcomes.append(Outcome(offer.path, "refused", _name(offer.record), complaint))
         else:
@@ -102,29 +105,27 @@ def _judge(
     except RecordError as error:
         return Outcome(path, "refused", "", str(error))
     predictions = path.with_name(Path(record.predictions).name) if record.predictions else path.with_suffix(".npz")
-    complaint = self_complaint(record, predictions)
-    notes = [] if stale else stale_notes(record)
-    if not complaint and notes:
+    found = examine(record, predictions)
+    complaint = found.complaint
+    notes = [] if stale or complaint else stale_notes(record) + benchmark_notes(record)
+    if notes:
         complaint = f"{'; '.join(notes)}: run it again, or say --stale to publish it marked as stale"
     if complaint:
         return Outcome(path, "refused", _name(record), complaint)
     old = published.get((record.benchmark, record.method, record.seed))
     if old is None:
-        return _Offer(path, record, None, "")
+        return _Offer(path, record, found.samples, None, "")
     if old.key == record.key:
         return Outcome(path, "known", _name(record), f"the same run is published: {old.key[:12]}")
     why = _why_stale(old, place)
     if not why and not replace:
         text = f"another run of it is published ({old.key[:12]}): say --replace to put this one in its place"
         return Outcome(path, "refused", _name(record), text)
-    return _Offer(path, record, old, f"in place of {old.key[:12]}, {why or 'as asked'}")
+    return _Offer(path, record, found.samples, old, f"in place of {old.key[:12]}, {why or 'as asked'}")
 
 
 def _why_stale(old: RunRecord, place: Leaderboard) -> str:
-    rerun = read_rerun((place.records / record_place(old)).with_suffix(".rerun.json"))
-    notes = stale_notes(old)
-    if rerun and rerun.outcome == "other stream":
-        notes.append("the scenario or its data changed since")
+    notes = standing_notes(old, read_rerun(place.records / record_place(old), old))
     return f"which is stale: {'; '.join(notes)}" if notes else ""
 
 

@@ -7,28 +7,51 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from clsuite.board.examine import examine, record_place
 from clsuite.errors import UserError
-from clsuite.records import RecordError, RunRecord, read_predictions, read_record, rescore
-from clsuite.runner.plan import file_name
+from clsuite.records import RecordError, RunRecord, read_record
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published record that stands every check.
+
+    Attributes:
+        where: Its file, relative to the folder of the records.
+        record: The record.
+        samples: Hash of the test samples that it was judged on.
+    """
+
+    where: str
+    record: RunRecord
+    samples: str
 
 
 @dataclass
 class Shelf:
     """Remembers of the records seen what later ones are checked against."""
 
-    keys: dict[tuple[str, str], str] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
     seeds: dict[tuple[str, str, int], str] = field(default_factory=dict)
-    streams: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
+    streams: dict[tuple[str, int], tuple[str, str, str]] = field(default_factory=dict)
     setups: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
     methods: dict[tuple[str, str], tuple[dict[str, Any], str]] = field(default_factory=dict)
 
-    def complaint(self, record: RunRecord, where: str) -> str:
-        """What stands against the record beside those before it; empty where nothing does, and it is remembered."""
+    def complaint(self, record: RunRecord, samples: str, where: str) -> str:
+        """What stands against the record beside those before it; empty where nothing does, and it is remembered.
+
+        Args:
+            record: The record.
+            samples: Hash of its test samples.
+            where: What to call it in later complaints.
+        """
         name, seed = record.benchmark, record.seed
         setup = {key: value for key, value in record.config.items() if key not in ("training", "probes")}
-        same_key = self.keys.setdefault((name, record.key), where)
+        setup["kind of stream"] = record.scenario.kind
+        same_key = self.keys.setdefault(record.key, where)
         same_seed = self.seeds.setdefault((name, record.method, seed), where)
-        fingerprint, stream = self.streams.setdefault((name, seed), (record.scenario.fingerprint, where))
+        own = (record.scenario.fingerprint, samples, where)
+        fingerprint, judged_on, stream = self.streams.setdefault((name, seed), own)
         first, place = self.setups.setdefault(name, (setup, where))
         method = {**record.config, "plugins": [{"name": one.name, "args": one.args} for one in record.plugins]}
         usual, other = self.methods.setdefault((name, record.method), (method, where))
@@ -42,6 +65,8 @@ class Shelf:
             return f"its {_differing(usual, method)} differs from that of '{other}', another seed of {record.method}"
         if fingerprint != record.scenario.fingerprint:
             return f"its stream is another one than that of '{stream}' with the same seed: other data, seed or scenario"
+        if judged_on != samples:
+            return f"its predictions are of other test images than those of '{stream}' with the same seed"
         return ""
 
 
@@ -49,44 +74,7 @@ def _differing(first: dict[str, Any], second: dict[str, Any]) -> str:
     return ", ".join(sorted(key for key in {*first, *second} if first.get(key) != second.get(key)))
 
 
-def record_place(record: RunRecord) -> Path:
-    """Where a record is published, below the folder of the records."""
-    return Path(record.benchmark) / file_name(record.method) / f"{record.key}.json"
-
-
-def self_complaint(record: RunRecord, predictions: Path) -> str:
-    """What stands against a record by itself; empty where nothing does."""
-    if record.status != "done" or record.counts is None or record.cost is None:
-        return f"the run is not done but {record.status}"
-    if record.results_version() is None:
-        return "its key does not follow from its content: it was edited, or made by a later version of clsuite"
-    if "judged_on" in record.config:
-        return f"it is judged on {record.config['judged_on']} parts: only runs judged on test parts are published"
-    if record.method.strip() == "" or record.benchmark != Path(record.benchmark).name:
-        return "its benchmark or method is not a name"
-    if path := machine_path(record.model_dump(mode="json")):
-        return f"it holds a path of a machine: '{path}'"
-    try:
-        counted = rescore(read_predictions(predictions))
-    except (RecordError, KeyError, IndexError, ValueError) as error:
-        return f"its predictions cannot be counted: {error}"
-    for protocol in ("class_incremental", "task_aware", "n", "learned"):
-        if getattr(counted, protocol) != getattr(record.counts, protocol):
-            return f"counts.{protocol} does not follow from the predictions"
-    return ""
-
-
-def machine_path(value: Any) -> str:
-    """The first text in a value that looks like an absolute path; empty where there is none."""
-    if isinstance(value, dict):
-        return next((found for item in value.values() if (found := machine_path(item))), "")
-    if isinstance(value, list):
-        return next((found for item in value if (found := machine_path(item))), "")
-    absolute = isinstance(value, str) and (value.startswith(("/", "~/", "\\\\")) or value[1:3] in (":\\", ":/"))
-    return value if absolute else ""
-
-
-def read_published(folder: Path) -> Iterator[tuple[str, RunRecord]]:
+def read_published(folder: Path) -> Iterator[Published]:
     """Read all published records in the order of their paths, predictions counted and let go.
 
     Args:
@@ -104,12 +92,13 @@ def read_published(folder: Path) -> Iterator[tuple[str, RunRecord]]:
         except RecordError as error:
             problems.append(str(error).replace(str(path), where))
             continue
-        complaint = self_complaint(record, path.with_suffix(".npz")) or shelf.complaint(record, where)
+        found = examine(record, path.with_suffix(".npz"))
+        complaint = found.complaint or shelf.complaint(record, found.samples, where)
         if not complaint and record_place(record).as_posix() != where:
             complaint = f"its place is '{record_place(record).as_posix()}'"
         if complaint:
             problems.append(f"{where}: {complaint.replace(str(folder) + '/', '')}")
         else:
-            yield where, record
+            yield Published(where, record, found.samples)
     if problems:
         raise UserError("records that cannot be published:\n" + "\n".join(problems))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from clsuite.board.build import machine_of, read_rerun, rounded, stale_notes
+from clsuite.board.build import machine_of
 from clsuite.board.model import Rerun
+from clsuite.board.numbers import rounded
 from clsuite.board.shelf import Leaderboard, read_index
+from clsuite.board.standing import PUBLISHED, published_accuracy, read_rerun, stale_notes
 from clsuite.board.streams import Streams, stream_specs
 from clsuite.errors import AbsentError, UserError, did_you_mean
 from clsuite.records import RunRecord, atomic_path
@@ -110,19 +114,28 @@ def compare_rerun(old: RunRecord, new: RunRecord) -> Rerun:
     entries = float(np.abs(first.accuracy - second.accuracy).max())
     finals = [float(counts.accuracy[-1].mean()) for counts in (first, second)]
     probes = _probe_difference(old, new)
-    same = old.counts == new.counts and probes < 1e-6 and old.within_task == new.within_task
+    same = probes < 1e-6 and entries == 0 and _what_must_agree(old) == _what_must_agree(new)
     close = abs(finals[0] - finals[1]) <= FINAL_TOLERANCE and max(entries, probes) <= ENTRY_TOLERANCE
     return Rerun(
+        key=old.key,
         date=datetime.now(UTC).date().isoformat(),
         machine=machine_of(new.environment),
         outcome="identical" if same else "within tolerance" if close and kinds_apart(old, new) else "different",
         figures={
-            "final accuracy, published": rounded(finals[0]) or 0.0,
+            PUBLISHED: published_accuracy(old),
             "final accuracy, rerun": rounded(finals[1]) or 0.0,
             "largest difference of an entry of the matrix": rounded(entries) or 0.0,
             "largest difference of a reading of a probe": rounded(probes) or 0.0,
         },
     )
+
+
+def _what_must_agree(record: RunRecord) -> list[Any]:
+    """What a rerun on the same kind of machine gives again to the last digit."""
+    assert record.cost is not None
+    cost = record.cost.model_dump(include={"total_parameters", "trainable_parameters", "stored_bytes"})
+    samples = [(task.steps, task.gradient_samples) for task in record.tasks]
+    return [record.counts, record.within_task, record.scenario, cost, samples]
 
 
 def _probe_difference(old: RunRecord, new: RunRecord) -> float:
@@ -150,28 +163,32 @@ def kinds_apart(old: RunRecord, new: RunRecord) -> str:
     return "" if first == second else f"published on {first}; rerun on {second}"
 
 
-def write_rerun(rerun: Rerun, record: Path, apart: str) -> Rerun | None:
+def write_rerun(rerun: Rerun, path: Path, record: RunRecord, apart: str) -> Rerun | None:
     """Write how a rerun came out beside the record.
 
     Args:
         rerun: How it came out.
-        record: The published record.
+        path: The file of the published record.
+        record: That record.
         apart: How the machines differ: an identical rerun is not given up for what another kind gives.
 
     Returns:
         The earlier rerun, where that is kept.
     """
-    earlier = read_rerun(record.with_suffix(".rerun.json"))
+    earlier = None
+    with suppress(UserError):  # one of another record, or one that is not whole, gives way
+        earlier = read_rerun(path, record)
     if apart and earlier and earlier.outcome == "identical" and rerun.outcome in ("within tolerance", "different"):
         return earlier
     text = json.dumps(rerun.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False)
-    with atomic_path(record.with_suffix(".rerun.json")) as temporary:
+    with atomic_path(path.with_suffix(".rerun.json")) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
     return None
 
 
 def changed_stream(record: RunRecord, machine: str) -> Rerun:
     """The account of a record whose stream the data do not give any more."""
-    counts = record.main_counts
-    published = {"final accuracy, published": rounded(float(counts.accuracy[-1].mean())) or 0.0}
-    return Rerun(date=datetime.now(UTC).date().isoformat(), machine=machine, outcome="other stream", figures=published)
+    return Rerun(
+        key=record.key, date=datetime.now(UTC).date().isoformat(), machine=machine, outcome="other stream",
+        figures={PUBLISHED: published_accuracy(record)},
+    )  # fmt: skip

@@ -63,9 +63,11 @@ def read_index(place: Leaderboard) -> dict[str, str]:
     """The rows that were published.
 
     Raises:
-        UserError: If the file is not what this module writes.
+        UserError: If the file is not what this module writes, or gone from beside what was made with it.
     """
     if not place.index.exists():
+        if (place.folder / "data" / "board.json").exists():
+            raise UserError(f"'{place.index}' is gone: take it back from the history, or rows could be lost in silence")
         return {}
     try:
         content = json.loads(place.index.read_text(encoding="utf-8"))

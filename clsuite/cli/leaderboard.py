@@ -123,7 +123,7 @@ def _rerun_row(row: str, path: Path, data_root: Path | None, device: str | None,
     else:
         new = _repeat(old, data_root, device, benchmark)
         outcome, apart = compare_rerun(old, new), kinds_apart(old, new)
-    kept = write_rerun(outcome, path, apart)
+    kept = write_rerun(outcome, path, old, apart)
     figures = ", ".join(f"{name} {value:.4f}" for name, value in outcome.figures.items())
     reason = f": {changed or apart}" if changed or apart else ""
     stays = f"; the identical rerun of {kept.date} on {kept.machine} stays" if kept else ""

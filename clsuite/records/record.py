@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -14,6 +14,8 @@ RESULTS_VERSION = 2
 """Raised when a change to the framework itself changes results, so that older records are not taken for current."""
 Status = Literal["done", "failed", "timeout", "interrupted"]
 Protocol = Literal["class_incremental", "task_aware"]
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 TASK_KNOWN = ("task_incremental",)
 """Kinds of stream in which the task is known at test time."""
 
@@ -89,22 +91,22 @@ class CountsEntry(_Model):
 class TaskEntry(_Model):
     """What one task cost: seconds of training and of evaluation, optimiser steps, samples with a gradient."""
 
-    train_seconds: float
-    eval_seconds: float
-    steps: int
-    gradient_samples: int
+    train_seconds: Amount
+    eval_seconds: Amount
+    steps: Count
+    gradient_samples: Count
     final_loss: float | None
 
 
 class CostEntry(_Model):
     """What the run cost. FLOPs count a multiply-add as two and a backward pass as two forward passes."""
 
-    peak_memory_bytes: int
-    total_parameters: int
-    trainable_parameters: int
-    stored_bytes: dict[str, int]
-    forward_flops_per_image: int
-    training_flops: int
+    peak_memory_bytes: Count
+    total_parameters: Count
+    trainable_parameters: Count
+    stored_bytes: dict[str, Count]
+    forward_flops_per_image: Count
+    training_flops: Count
 
 
 class ProbeEntry(_Model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import tempfile
 import zipfile
@@ -17,6 +18,11 @@ from pydantic import ValidationError
 
 from clsuite.errors import UserError
 from clsuite.records.record import SCHEMA_VERSION, RunRecord
+
+UNREADABLE = (
+    OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError
+)  # fmt: skip
+"""What reading a damaged archive of arrays raises."""
 
 
 class RecordError(UserError):
@@ -62,7 +68,7 @@ def read_record(path: Path) -> RunRecord:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecordError(f"cannot read the record '{path}': {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"the record '{path}' is not whole JSON ({error})") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
@@ -85,11 +91,11 @@ def read_predictions(path: Path) -> dict[str, NDArray[np.integer]]:
     """Read the predictions of a run.
 
     Raises:
-        RecordError: If the file is missing or cut.
+        RecordError: If the file is missing, cut or damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as opened:
             return {name: opened[name] for name in opened.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise RecordError(f"cannot read the predictions '{path}': {reason}") from error

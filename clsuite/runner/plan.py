@@ -258,9 +258,7 @@ def _pending(
 def _config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, weights: Weights) -> dict[str, Any]:
     """The resolved configuration as the record keeps it: no paths."""
     return {
-        "dataset": _without_path(spec.dataset.model_dump()) if spec.dataset else None,
-        "scenario": _without_path(spec.scenario.model_dump()),
-        "limit_tasks": options.limit_tasks,
+        **stream_config(spec, options.limit_tasks),
         "backbone": {
             "name": spec.backbone.name,
             "image_size": spec.backbone.image_size,
@@ -271,6 +269,15 @@ def _config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, we
         "training": training.model_dump(),
         **_evaluation(spec, options),
         **({"judged_on": "validation"} if options.on_validation else {}),
+    }
+
+
+def stream_config(spec: BenchmarkSpec, limit_tasks: int | None) -> dict[str, Any]:
+    """What a record says about its stream; of files their names only."""
+    return {
+        "dataset": _without_path(spec.dataset.model_dump()) if spec.dataset else None,
+        "scenario": _without_path(spec.scenario.model_dump()),
+        "limit_tasks": limit_tasks,
     }
 
 

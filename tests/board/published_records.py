@@ -27,7 +27,7 @@ TASKS, PER_TASK = 3, 8
 def predictions(seed: int, right: float) -> dict[str, np.ndarray[Any, Any]]:
     """Three tasks of two classes, eight test images each, of which a share is predicted right."""
     random = np.random.RandomState([seed, int(1000 * right)])
-    labels = np.arange(2 * TASKS).repeat(PER_TASK // 2).astype(np.int16)
+    labels = np.random.RandomState(seed).permutation(np.arange(2 * TASKS).repeat(PER_TASK // 2)).astype(np.int16)
     task = (labels // 2).astype(np.int16)
     chosen = np.where(random.rand(TASKS + 1, len(labels)) < right, labels, (labels + 1) % (2 * TASKS))
     seen = np.arange(TASKS + 1)[:, None] > task
@@ -44,8 +44,8 @@ def make_record(method: str, seed: int, right: float = 0.7, **changes: Any) -> R
     draft = RunRecord(
         key="", benchmark="tiny", method=method, seed=seed, status="done", plugins=[entry],
         config={
-            "dataset": {"name": "d"}, "scenario": {}, "limit_tasks": None, "backbone": backbone,
-            "training": {"right": right},
+            "dataset": {"name": "d"}, "scenario": {"kind": "class_incremental"}, "limit_tasks": None,
+            "backbone": backbone, "training": {"right": right},
         },
         scenario=ScenarioEntry(
             kind="class_incremental", fingerprint=f"f{seed}", task_fingerprints=["1", "2", "3"],

@@ -11,16 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from published_records import edit, make_record, predictions, write_run
 
-from clsuite.board.build import build_board, rounded
+from clsuite.board.build import build_board
+from clsuite.board.numbers import rounded
 from clsuite.board.publish import Outcome, add_records
 from clsuite.board.rerun import compare_rerun, write_rerun
 from clsuite.board.shelf import Leaderboard, build, check
 from clsuite.cli.main import main
 from clsuite.errors import UserError
-from clsuite.records import RunRecord, read_predictions, read_record, write_predictions
+from clsuite.records import RunRecord, read_predictions, read_record, rescore, write_predictions
 from clsuite.records.record import RESULTS_VERSION, TrialEntry, TuningEntry
 
 
@@ -151,6 +153,49 @@ def other_predictions(path: Path) -> None:
     write_predictions(path.with_suffix(".npz"), predictions(9, 0.1))
 
 
+def recounted(path: Path, arrays: dict[str, Any]) -> None:
+    """Predictions exchanged by somebody who takes care that the counts follow from them."""
+    write_predictions(path.with_suffix(".npz"), arrays)
+    edit(path, lambda content: content.update(counts=rescore(arrays).model_dump()))
+
+
+def cut_a_wrong_answer_out(path: Path) -> None:
+    arrays = read_predictions(path.with_suffix(".npz"))
+    wrong = int(np.flatnonzero(arrays["class_incremental"][-1] != arrays["labels"])[0])
+    recounted(path, {name: np.delete(array, wrong, axis=-1) for name, array in arrays.items()})
+
+
+def take_the_results_of_another_seed(path: Path) -> None:
+    other = next(one for one in sorted(path.parent.glob("*.json")) if one != path)
+    recounted(path, read_predictions(other.with_suffix(".npz")))
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.with_suffix(".npz").read_bytes())
+    content[content.index(b"labels.npy") + 40] ^= 0xFF
+    path.with_suffix(".npz").write_bytes(content)
+
+
+def parts_that_are_no_numbers_of_parts(path: Path) -> None:
+    arrays = predictions(read_record(path).seed, 0.4)
+    np.savez(path.with_suffix(".npz"), **{**arrays, "task": arrays["task"].astype(float)})
+
+
+def a_probe_of_its_own(content: dict[str, Any]) -> None:
+    reading = {"name": "head", "higher_is_better": True, "values": [0.99] * 4, "correct": [2] * 4, "n": 10}
+    content["probes"] = [reading]
+
+
+def nest_endlessly(path: Path) -> None:
+    path.write_text("[" * 200_000)
+
+
+def borrow_a_rerun(path: Path) -> None:
+    other = one_of(path.parents[3], "good")
+    write_rerun(compare_rerun(read_record(other), read_record(other)), other, read_record(other), "")
+    other.with_suffix(".rerun.json").rename(path.with_suffix(".rerun.json"))
+
+
 TAMPERED: dict[str, tuple[Callable[[Path], None], str]] = {
     "a changed count": (
         lambda path: edit(path, lambda content: content["counts"]["class_incremental"][3].__setitem__(0, 8)),
@@ -186,6 +231,43 @@ TAMPERED: dict[str, tuple[Callable[[Path], None], str]] = {
     "a truncated file": (
         lambda path: path.write_text(path.read_text()[:-200]), "is not whole JSON",
     ),
+    "another kind of stream": (
+        lambda path: edit(path, lambda content: content["scenario"].update(kind="task_incremental")),
+        "its stream is task_incremental, but its configuration asks for class_incremental",
+    ),
+    "another kind of stream, asked for": (
+        rekeyed(lambda content: (content["scenario"].update(kind="blurry"),
+                                 content["config"]["scenario"].update(kind="blurry"))),
+        "its kind of stream, scenario differs from that of",
+    ),
+    "a wrong answer cut out": (cut_a_wrong_answer_out, "its predictions are of other test images than those of"),
+    "results of another seed": (
+        take_the_results_of_another_seed, "its predictions are of other test images than those of",
+    ),
+    "damaged predictions": (flip_a_byte, "its predictions cannot be counted: cannot read the predictions"),
+    "predictions of another type": (parts_that_are_no_numbers_of_parts, "its predictions cannot be counted"),
+    "a probe of its own": (
+        lambda path: edit(path, a_probe_of_its_own),
+        "probes.head: its values are not the right answers divided by 10",
+    ),
+    "a task that is gone": (
+        lambda path: edit(path, lambda content: content["tasks"].pop()),
+        "tasks has 2 entries, but its matrix asks for 3",
+    ),
+    "a cost below nothing": (
+        lambda path: edit(path, lambda content: content["cost"]["stored_bytes"].update(exemplars=-5)),
+        "cost.stored_bytes.exemplars: Input should be greater than or equal to 0",
+    ),
+    "no number": (
+        lambda path: edit(path, lambda content: content["environment"].update(threads=float("nan"))),
+        "it holds a number that JSON cannot carry: nan",
+    ),
+    "half a character": (
+        lambda path: edit(path, lambda content: content["config"]["dataset"].update(name="\ud800")),
+        "it holds text that cannot be written: '\\ud800'",
+    ),
+    "endless nesting": (nest_endlessly, "is not whole JSON"),
+    "the rerun of another record": (borrow_a_rerun, "tells of the rerun of another record"),
     "a record in another's place": (
         lambda path: path.rename(path.with_name("x.json")) and path.with_suffix(".npz").rename(path.with_name("x.npz")),
         "its place is 'tiny/poor/",
@@ -226,9 +308,7 @@ def test_a_lost_row_is_told_and_goes_only_by_name(board: Path, capsys: pytest.Ca
     assert main(["leaderboard", "check", "--folder", str(board)]) == 0
 
 
-@pytest.mark.parametrize(
-    "name", ["data/tiny.csv", "site/boards/tiny.html", "README.md", "data/board.json", "rows.json"]
-)
+@pytest.mark.parametrize("name", ["data/tiny.csv", "site/boards/tiny.html", "README.md", "data/board.json"])
 def test_an_edited_or_missing_file_is_told(board: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = (board / name).read_text()
     line = next(number for number, line in enumerate(text.splitlines(), 1) if "poor" in line)
@@ -245,6 +325,44 @@ def test_an_edited_or_missing_file_is_told(board: Path, name: str, capsys: pytes
     assert check(Leaderboard(board)) == ["site/extra.html: nothing makes it"]
     build(Leaderboard(board))
     assert check(Leaderboard(board)) == []
+
+
+def test_rows_are_not_forgotten_with_their_index(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (board / "rows.json").read_text()
+    (board / "rows.json").write_text(text.replace("poor", "best", 1))
+    assert main(["leaderboard", "check", "--folder", str(board)]) == 1
+    assert "row 'tiny/best/0' is lost" in capsys.readouterr().err
+    shutil.rmtree(board / "records" / "tiny" / "poor")
+    (board / "rows.json").unlink()
+    assert main(["leaderboard", "build", "--folder", str(board)]) == 2
+    assert "rows.json' is gone: take it back from the history" in capsys.readouterr().err
+    assert main(["leaderboard", "check", "--folder", str(board)]) == 1
+
+
+def test_a_plugin_of_others_is_not_compared_and_that_is_told(board: Path) -> None:
+    def foreign(content: dict[str, Any]) -> None:
+        content["plugins"][0].update(name="nobody_has_this", distribution="somebody 1.0")
+
+    for path in list((board / "records" / "tiny" / "poor").glob("*.json")):
+        rekeyed(foreign)(path)
+    row = build_board(board / "records", board / "none").benchmarks[0].rows[1]
+    assert row.badge == "measured"
+    assert row.runs[0].notes == ["plugin 'nobody_has_this' of somebody 1.0: its source is not compared"]
+
+
+def test_a_run_under_the_name_of_a_shipped_benchmark_is_held_against_it(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", "plain", 0, benchmark="cub200_10")
+    refused = add(tmp_path / "runs", tmp_path / "board")[0]
+    assert "its dataset, scenario, backbone is not what benchmark 'cub200_10' asks for" in refused.reason
+    assert add(tmp_path / "runs", tmp_path / "board", stale=True)[0].verdict == "added"
+    build(Leaderboard(tmp_path / "board"))
+    assert build_board(tmp_path / "board/records", tmp_path / "none").benchmarks[0].rows[0].badge == "stale"
+
+
+def test_one_run_stands_on_one_board(board: Path, tmp_path: Path) -> None:
+    path = write_run(tmp_path / "again", "good", 0, 0.9)
+    edit(path, lambda content: content.update(benchmark="another"))
+    assert add(tmp_path / "again", board)[0].reason.startswith("it is the same run as 'tiny/good/")
 
 
 def test_a_record_of_an_unknown_plugin_is_shown_as_stale_with_the_reason(board: Path) -> None:
@@ -276,7 +394,12 @@ def test_a_foreign_name_is_escaped_in_every_file(tmp_path: Path) -> None:
         ({"status": "failed"}, "the run is not done but failed"),
         ({"environment": {"where": "/home/somebody"}}, "it holds a path of a machine: '/home/somebody'"),
         ({"benchmark": "../elsewhere"}, "its benchmark or method is not a name"),
+        ({"benchmark": ".."}, "its benchmark or method is not a name"),
+        ({"benchmark": ""}, "its benchmark or method is not a name"),
+        ({"benchmark": "a\0b"}, "its benchmark or method is not a name"),
         ({"method": " "}, "its benchmark or method is not a name"),
+        ({"method": ".."}, "its benchmark or method is not a name"),
+        ({"method": "m" * 300}, "its benchmark or method is not a name of at most 120 characters"),
     ],
 )
 def test_records_that_may_not_be_published(
@@ -391,7 +514,8 @@ def test_a_broken_index_is_told(board: Path) -> None:
 def test_published_records_are_records_for_other_commands_too(
     board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_rerun(compare_rerun(*[read_record(one_of(board, "good"))] * 2), one_of(board, "good"), "")
+    record = read_record(one_of(board, "good"))
+    write_rerun(compare_rerun(record, record), one_of(board, "good"), record, "")
     assert main(["table", str(board), "--format", "csv", "--columns", "final_accuracy_macro"]) == 0
     assert [line.split(",")[:3] for line in capsys.readouterr().out.splitlines()[1:]] == [
         ["tiny", "good", "0 1"], ["tiny", "poor", "0 1"],

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from published_records import make_record, predictions
 
-from clsuite.board.build import build_board, read_rerun
+from clsuite.board.build import build_board
 from clsuite.board.rerun import compare_rerun, kinds_apart, plan_rerun, write_rerun
+from clsuite.board.standing import read_rerun
 from clsuite.cli.main import main
 from clsuite.errors import UserError
 from clsuite.records import (
+    CostEntry,
     ProbeEntry,
     RunRecord,
     read_predictions,
@@ -167,9 +169,22 @@ def test_an_identical_rerun_is_not_given_up_for_one_on_another_kind_of_machine(t
     apart = kinds_apart(old, new)
     assert apart == "published on cpu: X, precision None, torch None; rerun on cuda: H, precision None, torch None"
     assert kinds_apart(old, old) == ""
-    assert write_rerun(same, path, "") is None
-    assert write_rerun(compare_rerun(old, new), path, apart) == same
-    assert read_rerun(tmp_path / "a.rerun.json") == same
+    assert write_rerun(same, path, old, "") is None
+    assert write_rerun(compare_rerun(old, new), path, old, apart) == same
+    assert read_rerun(path, old) == same
     at_home = compare_rerun(old, new.model_copy(update={"environment": old.environment}))
-    assert write_rerun(at_home, path, "") is None
-    assert read_rerun(tmp_path / "a.rerun.json") == at_home
+    assert write_rerun(at_home, path, old, "") is None
+    assert read_rerun(path, old) == at_home
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scenario": make_record("a", 0).scenario.model_copy(update={"kind": "task_incremental"})},
+        {"tasks": [make_record("a", 0).tasks[0].model_copy(update={"gradient_samples": 8})] * 3},
+        {"cost": CostEntry(**{**dict(make_record("a", 0).cost or ()), "stored_bytes": {"exemplars": 1}})},
+        {"cost": CostEntry(**{**dict(make_record("a", 0).cost or ()), "trainable_parameters": 2})},
+    ],
+)
+def test_a_rerun_of_other_cost_or_stream_is_not_identical(changes: dict[str, Any]) -> None:
+    assert compare_rerun(make_record("a", 0).model_copy(update=changes), make_record("a", 0)).outcome == "different"

@@ -1,0 +1,148 @@
+"""What stands against a record by itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsuite.records import RecordError, RunRecord, read_predictions, rescore
+from clsuite.records.canonical import sha256_of
+from clsuite.runner.plan import file_name
+
+LONGEST_NAME = 120
+"""Characters of a folder of the published records, so that every file system takes it."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A record as it stands by itself.
+
+    Attributes:
+        complaint: What stands against it; empty where nothing does.
+        samples: Hash of the test samples that it was judged on: label, part and the task that the part belongs to.
+    """
+
+    complaint: str
+    samples: str = ""
+
+
+def record_place(record: RunRecord) -> Path:
+    """Where a record is published, below the folder of the records."""
+    return Path(record.benchmark) / file_name(record.method) / f"{record.key}.json"
+
+
+def examine(record: RunRecord, predictions: Path) -> Examined:
+    """Check a record against itself and its predictions."""
+    if complaint := next((found for check in CHECKS if (found := check(record))), ""):
+        return Examined(complaint)
+    try:
+        arrays = read_predictions(predictions)
+        counted = rescore(arrays)
+        samples = _hash_of_samples(arrays)
+    except (RecordError, KeyError, IndexError, ValueError, TypeError) as error:
+        return Examined(f"its predictions cannot be counted: {error}")
+    for protocol in ("class_incremental", "task_aware", "n", "learned"):
+        if getattr(counted, protocol) != getattr(record.counts, protocol):
+            return Examined(f"counts.{protocol} does not follow from the predictions")
+    return Examined("", samples)
+
+
+def _hash_of_samples(arrays: dict[str, NDArray[np.integer]]) -> str:
+    return sha256_of({name: arrays[name].tolist() for name in ("labels", "task", "learned") if name in arrays})
+
+
+def _is_done(record: RunRecord) -> str:
+    if record.status != "done" or record.counts is None or record.cost is None:
+        return f"the run is not done but {record.status}"
+    if "judged_on" in record.config:
+        return f"it is judged on {record.config['judged_on']} parts: only runs judged on test parts are published"
+    return ""
+
+
+def _has_names(record: RunRecord) -> str:
+    wrong = not _is_folder(record.benchmark) or record.benchmark != Path(record.benchmark).name
+    if wrong or not _is_folder(file_name(record.method)) or record.method.strip() == "":
+        return f"its benchmark or method is not a name of at most {LONGEST_NAME} characters"
+    return ""
+
+
+def _is_folder(name: str) -> bool:
+    return name.strip(". ") != "" and len(name) <= LONGEST_NAME and not set(name) & {"/", "\\", "\0"}
+
+
+def _is_portable(record: RunRecord) -> str:
+    content = record.model_dump(exclude={"tasks": {"__all__": {"final_loss"}}})
+    for leaf in _leaves(content):
+        if isinstance(leaf, float) and not math.isfinite(leaf):
+            return f"it holds a number that JSON cannot carry: {leaf}"
+        if isinstance(leaf, str) and leaf.encode("utf-8", "ignore").decode("utf-8") != leaf:
+            return f"it holds text that cannot be written: {leaf!r}"
+        if isinstance(leaf, str) and _is_absolute(leaf):
+            return f"it holds a path of a machine: '{leaf}'"
+    return ""
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """Keys and values of all that is nested in a value of JSON."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from _leaves(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def _is_absolute(text: str) -> bool:
+    return text.startswith(("/", "~/", "\\\\")) or text[1:3] in (":\\", ":/")
+
+
+def _has_its_key(record: RunRecord) -> str:
+    if record.results_version() is None:
+        return "its key does not follow from its content: it was edited, or made by a later version of clsuite"
+    asked = (record.config.get("scenario") or {}).get("kind", "avalanche")
+    if asked not in ("avalanche", record.scenario.kind):  # a stream of Avalanche's says of itself what it is
+        return f"its stream is {record.scenario.kind}, but its configuration asks for {asked}"
+    return ""
+
+
+def _has_every_task(record: RunRecord) -> str:
+    """Whether tasks, names and readings are as many as the matrix says."""
+    counts = record.main_counts
+    scenario = record.scenario
+    lengths = {
+        "tasks": (len(record.tasks), counts.tasks),
+        "scenario.task_names": (len(scenario.task_names), counts.tasks),
+        "scenario.task_fingerprints": (len(scenario.task_fingerprints), counts.tasks),
+        "scenario.part_names": (len(scenario.columns), counts.n.shape[0]),
+        **{f"probes.{probe.name}": (len(probe.values), counts.tasks + 1) for probe in record.probes},
+    }
+    for name, (given, due) in lengths.items():
+        if given != due:
+            return f"{name} has {given} entries, but its matrix asks for {due}"
+    return ""
+
+
+def _has_true_readings(record: RunRecord) -> str:
+    """Whether probes that count right answers read what they counted."""
+    for probe in record.probes:
+        if probe.correct is None or not probe.n:
+            continue
+        shares = [right / probe.n for right in probe.correct]
+        if not np.allclose(shares, probe.values, rtol=0, atol=1e-9):
+            return f"probes.{probe.name}: its values are not the right answers divided by {probe.n}"
+    return ""
+
+
+CHECKS: tuple[Callable[[RunRecord], str], ...] = (
+    _is_done, _has_names, _is_portable, _has_its_key, _has_every_task, _has_true_readings
+)  # fmt: skip
+"""What is looked at, in this order; each says what stands against a record, and nothing where nothing does."""

@@ -1,0 +1,112 @@
+"""How a published record stands: whether something changed since, and how it came out when it was rerun."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from clsuite.board.model import Badge, Rerun
+from clsuite.board.numbers import rounded
+from clsuite.errors import UserError
+from clsuite.plugin.catalog import catalog, is_ours
+from clsuite.plugin.source import PluginSource
+from clsuite.records import PluginEntry, RunRecord
+from clsuite.records.record import RESULTS_VERSION
+from clsuite.runner.plan import stream_config
+from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmarks
+
+PUBLISHED = "final accuracy, published"
+
+
+def read_rerun(path: Path, record: RunRecord) -> Rerun | None:
+    """How a record was rerun, where it was.
+
+    Args:
+        path: The record's file; the account of its rerun lies beside it.
+        record: The record.
+
+    Raises:
+        UserError: If the account is not valid, or is of another record.
+    """
+    beside = path.with_suffix(".rerun.json")
+    if not beside.exists():
+        return None
+    name = "/".join(beside.parts[-3:])
+    try:
+        rerun = Rerun.model_validate_json(beside.read_bytes())
+    except ValidationError as error:
+        raise UserError(f"'{name}' is not valid: {error.errors()[0]['msg']}") from error
+    if rerun.key != record.key or rerun.figures.get(PUBLISHED) != published_accuracy(record):
+        raise UserError(f"'{name}' tells of the rerun of another record: take it away, or rerun the row")
+    return rerun
+
+
+def published_accuracy(record: RunRecord) -> float:
+    """The final accuracy as an account of a rerun repeats it."""
+    return rounded(float(record.main_counts.accuracy[-1].mean())) or 0.0
+
+
+def standing_notes(record: RunRecord, rerun: Rerun | None) -> list[str]:
+    """Why a published record is stale; empty where it is not."""
+    other = rerun is not None and rerun.outcome == "other stream"
+    notes = [*stale_notes(record), *benchmark_notes(record)]
+    return [*notes, "the scenario or its data changed since"] if other else notes
+
+
+def stale_notes(record: RunRecord) -> list[str]:
+    """What has changed since the run, in clsuite or its plugins; those that others bring are not judged."""
+    old = record.results_version() != RESULTS_VERSION
+    notes = ["clsuite itself gives other results since"] if old else []
+    for entry in record.plugins:
+        source = our_source(entry.name)
+        if source is None and _is_of_clsuite(entry):
+            notes.append(f"plugin '{entry.name}' is unknown to this version")
+        elif source is not None and source.sha256 != entry.source:
+            notes.append(f"the source of plugin '{entry.name}' changed since")
+    return notes
+
+
+def uncompared(record: RunRecord) -> list[str]:
+    """A line for each plugin that others bring: not every machine has it."""
+    others = [entry for entry in record.plugins if our_source(entry.name) is None and not _is_of_clsuite(entry)]
+    return [
+        f"plugin '{entry.name}' of {entry.distribution or 'a file'}: its source is not compared" for entry in others
+    ]
+
+
+def _is_of_clsuite(entry: PluginEntry) -> bool:
+    return entry.distribution.startswith("clsuite ")
+
+
+def benchmark_notes(record: RunRecord) -> list[str]:
+    """What the benchmark of that name, where clsuite has one, asks for otherwise than the record says."""
+    if record.benchmark not in shipped_benchmarks():
+        return []
+    spec = _shipped(record.benchmark)
+    backbone = record.config.get("backbone") or {}
+    asked = {**stream_config(spec, None), "backbone": (spec.backbone.name, spec.backbone.image_size)}
+    given = {**record.config, "backbone": (backbone.get("name"), backbone.get("image_size"))}
+    differing = [name for name, value in asked.items() if given.get(name) != value]
+    return [f"its {', '.join(differing)} is not what benchmark '{record.benchmark}' asks for"] if differing else []
+
+
+@cache
+def _shipped(name: str) -> BenchmarkSpec:
+    return load_benchmark(name)[0]
+
+
+def badge_of(notes: list[str], rerun: Rerun | None) -> Badge:
+    """What a published record is called."""
+    if notes:
+        return "stale"
+    if rerun is None:
+        return "measured"
+    return "unconfirmed" if rerun.outcome == "different" else "confirmed"
+
+
+def our_source(name: str) -> PluginSource | None:
+    """What a plugin of the same distribution declares; others' are not read, as not every machine has them."""
+    info = catalog().get(name)
+    return info.source if info is not None and is_ours(info.target) else None
