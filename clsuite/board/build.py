@@ -33,7 +33,7 @@ from clsuite.errors import UserError
 from clsuite.metrics import METRICS
 from clsuite.metrics.variants import accuracy_over_time_weighted
 from clsuite.records import RunRecord
-from clsuite.report.summary import Column, columns_of, summarise
+from clsuite.report.summary import INTRANSIGENCE, Column, columns_of, summarise
 from clsuite.report.summary import Row as Summary
 from clsuite.report.table import short_number
 from clsuite.runner.plan import file_name
@@ -44,6 +44,13 @@ UNITS: dict[str, Unit] = {
     "trainable_parameters": "parameters", "stored_bytes": "bytes", "gradient_samples": "samples",
     "train_seconds": "seconds", "eval_seconds": "seconds",
 }  # fmt: skip
+FORMULAS = {
+    INTRANSIGENCE: (
+        "mean_j (A*[j,j] - A[j,j]), A* of joint training with the same seed; over the seeds that it has too",
+        "Chaudhry et al. 2018",
+    )
+}
+"""Formula and source of figures that are no function of one run."""
 STANDING: tuple[Badge, ...] = ("stale", "unconfirmed", "confirmed", "measured")
 """What a row is called by its runs: by the first of these that one of them is."""
 
@@ -110,7 +117,7 @@ def _benchmark(name: str, group: Sequence[tuple[str, RunRecord]], folder: Path) 
 def _metric(name: str, column: Column) -> Metric:
     known = METRICS.get(name)
     unit = UNITS.get(name, "share" if column.share else "number")
-    formula, source = (known.formula, known.source) if known else ("", "")
+    formula, source = (known.formula, known.source) if known else FORMULAS.get(name, ("", ""))
     return Metric(
         name=name, label=column.label, formula=formula, source=source,
         higher_is_better=column.higher_is_better, unit=unit,
@@ -119,7 +126,7 @@ def _metric(name: str, column: Column) -> Metric:
 
 def _best(rows: Sequence[Summary], name: str, column: Column) -> float | None:
     means = [mean for row in rows if (mean := rounded(row.interval(name)[0])) is not None]
-    if column.higher_is_better is None or not means:
+    if column.higher_is_better is None or len(means) < 2:
         return None
     return max(means) if column.higher_is_better else min(means)
 

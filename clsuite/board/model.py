@@ -23,7 +23,11 @@ class _Model(BaseModel):
 
 
 class Metric(_Model):
-    """A column. `higher_is_better` is None where neither way is better; `formula` and `source` may be empty."""
+    """A column. `formula` and `source` may be empty.
+
+    `higher_is_better` is None where neither way is better, or where the rows cannot be compared (times of several kinds
+    of machine).
+    """
 
     name: str
     label: str
@@ -37,11 +41,11 @@ class Figure(_Model):
     """A metric of a row.
 
     Attributes:
-        mean: Mean over the seeds; None where the metric is not defined.
-        low: Lower end of the 95 % Student-t interval over seeds; None for fewer than two seeds.
+        mean: Mean over the seeds that have the metric; None where it is not defined.
+        low: Lower end of the 95 % Student-t interval over them; None for fewer than two.
         high: Upper end.
         values: One value per seed, in the order of the row's seeds; None where not defined.
-        best: Whether no row of the benchmark has a better mean.
+        best: Whether no row of the benchmark has a better mean, and another row has one.
     """
 
     mean: float | None

@@ -129,8 +129,8 @@ def report_runs(console: Console, warnings: Console, spec: BenchmarkSpec, out: P
 
         files = write_report(out / spec.name, spec.title or spec.name, finished)
         rows = summarise(list(finished.values()))
-        console.print(results_table(rows, spec.title or spec.name))
         columns = columns_of(list(finished.values()))
+        console.print(results_table(rows, spec.title or spec.name, columns))
         for table in (probes_table(rows, columns), within_task_table(rows, columns)):
             if table is not None:
                 console.print(table)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clsuite.metrics import METRICS, WITHIN_TASK, compute_all, mean_interval
 from clsuite.metrics.variants import intransigence
@@ -16,11 +17,19 @@ PROBE = "probe_"
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of a row: heading, direction (None where neither way is better), and whether it is a share."""
+    """A figure of a row.
+
+    Attributes:
+        label: Heading.
+        higher_is_better: Direction; None where neither way is better, or where the figures cannot be compared.
+        share: Whether it is shown in per cent.
+        cost: Whether it is a count or a time, which is shown without its interval.
+    """
 
     label: str
     higher_is_better: bool | None
     share: bool = True
+    cost: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,26 +47,35 @@ class Row:
     values: dict[str, tuple[float, ...]]
 
     def interval(self, name: str) -> tuple[float, float]:
-        """Mean and half-width of the 95 % interval over seeds (`nan` where there is one seed)."""
-        return mean_interval(self.values.get(name, (float("nan"),)))
+        """Mean and half-width of the 95 % interval over the seeds that have the figure (`nan` where there is one)."""
+        defined = [value for value in self.values.get(name, ()) if not math.isnan(value)]
+        return mean_interval(defined or [float("nan")])
 
 
 COLUMNS: dict[str, Column] = {
     **{name: Column(metric.label, metric.higher_is_better) for name, metric in METRICS.items()},
     TASK_AWARE: Column("task-aware acc.", True),
     INTRANSIGENCE: Column("intransigence", False),
-    "trainable_parameters": Column("trained", None),
-    "stored_bytes": Column("stored", None),
-    "gradient_samples": Column("gradient samples", None),
-    "train_seconds": Column("training s", None),
-    "eval_seconds": Column("evaluation s", None),
+    "trainable_parameters": Column("trained", False, cost=True),
+    "stored_bytes": Column("stored", False, cost=True),
+    "gradient_samples": Column("gradient samples", False, cost=True),
+    "train_seconds": Column("training s", False, cost=True),
+    "eval_seconds": Column("evaluation s", False, cost=True),
 }
+TIMES = ("train_seconds", "eval_seconds")
+KIND = ("device_type", "device", "precision")
+"""What tells kinds of machine apart in a record's environment: times are comparable within one."""
 
 
 def columns_of(records: Sequence[RunRecord]) -> dict[str, Column]:
-    """The figures of some records: those that all have, those of the probes (last reading, change) and within tasks."""
+    """The figures of some records: those that all have, those of the probes (last reading, change) and within tasks.
+
+    Times have no direction where the records are of several kinds of machine or precision: none of them is the best.
+    """
     probes = {probe.name: probe for record in records for probe in record.probes}
     columns = dict(COLUMNS)
+    if len({tuple(record.environment.get(name) for name in KIND) for record in records}) > 1:
+        columns |= {name: replace(columns[name], higher_is_better=None) for name in TIMES}
     for name, probe in sorted(probes.items()):
         columns[f"{PROBE}{name}"] = Column(f"probe {name}", probe.higher_is_better, probe.correct is not None)
         columns[f"{PROBE}{name}_change"] = Column(
@@ -74,7 +92,7 @@ def summarise(records: Sequence[RunRecord]) -> list[Row]:
     Args:
         records: Finished records of one benchmark. Where a run that keeps all data is among them (joint training), it
             is the upper bound that the intransigence of its seed is measured against; of several, the one with the
-            fewest plugins.
+            fewest plugins. A seed without one has no intransigence, and the mean is over those that have it.
     """
     plainest_last = sorted(records, key=lambda record: (len(record.plugins), record.method), reverse=True)
     bounds = {record.seed: record for record in plainest_last if record.cost and "all data" in record.cost.stored_bytes}

@@ -23,19 +23,23 @@ SHOWN = (
     "train_seconds",
 )
 CAPTION = "accuracies in %, mean ± 95 % interval over seeds; ↑ higher is better, ↓ lower"
+PARTLY = "; intransigence over the seeds that joint training has too"
 
 
-def results_table(rows: Sequence[Row], title: str) -> Table:
+def results_table(rows: Sequence[Row], title: str, columns: Mapping[str, Column] = COLUMNS) -> Table:
     """Mean ± 95 % interval over seeds; direction marked by an arrow, the best of each column in bold.
 
-    Accuracies and their differences are in per cent.
+    Accuracies and their differences are in per cent. The columns are those of `columns_of` where it is known what the
+    records have.
     """
-    return rich_table(rows, {name: COLUMNS[name] for name in SHOWN}, title)
+    return rich_table(rows, {name: columns[name] for name in SHOWN}, title)
 
 
 def rich_table(rows: Sequence[Row], columns: Mapping[str, Column], title: str) -> Table:
-    """As `results_table`, with the given columns."""
-    return _table(rows, columns, title, CAPTION)
+    """As `results_table`, with exactly the given columns."""
+    gaps = [[math.isnan(value) for value in row.values.get(INTRANSIGENCE, ())] for row in rows]
+    partly = INTRANSIGENCE in columns and any(any(gap) and not all(gap) for gap in gaps)
+    return _table(rows, columns, title, CAPTION + PARTLY * partly)
 
 
 def probes_table(rows: Sequence[Row], columns: Mapping[str, Column]) -> Table | None:
@@ -72,9 +76,12 @@ def _table(rows: Sequence[Row], columns: Mapping[str, Column], title: str, capti
 
 
 def best_methods(rows: Sequence[Row], name: str, column: Column) -> set[str]:
-    """The methods with the best mean of a figure, several where they are level; none where neither way is better."""
+    """The methods with the best mean of a figure, several where they are level.
+
+    None where neither way is better, and where no two methods have the figure.
+    """
     means = {row.method: row.interval(name)[0] for row in rows if not math.isnan(row.interval(name)[0])}
-    if column.higher_is_better is None or not means:
+    if column.higher_is_better is None or len(means) < 2:
         return set()
     target = max(means.values()) if column.higher_is_better else min(means.values())
     return {method for method, mean in means.items() if mean == target}
@@ -90,7 +97,7 @@ def figure_text(row: Row, name: str, column: Column) -> str:
     mean, half = row.interval(name)
     if math.isnan(mean):
         return "-"
-    if column.higher_is_better is None:
+    if column.cost:
         return f"{mean:.1f}" if name.endswith("seconds") else short_number(mean)
     scale, digits = (100, 1) if column.share else (1, 3)
     return f"{scale * mean:.{digits}f}" + ("" if math.isnan(half) else f" ± {scale * half:.{digits}f}")

@@ -437,6 +437,28 @@ def test_streams_are_compared_with_the_data_where_they_are_at_hand(
     assert "streams of tiny were not compared with the data: no copy of 'cifar100'" in capsys.readouterr().err
 
 
+def test_costs_have_a_best_but_times_of_several_machines_and_single_values_have_none(tmp_path: Path) -> None:
+    board = tmp_path / "board"
+    add(write_run(tmp_path / "runs", "good", 0, 0.9), board)
+    alone = build_board(board / "records", board / "none").benchmarks[0].rows[0]
+    assert not any(figure.best for figure in alone.figures.values())
+    add(write_run(tmp_path / "runs", "poor", 0, 0.4), board)
+    made = build_board(board / "records", board / "none").benchmarks[0]
+    assert all(row.figures[name].best for row in made.rows for name in ("stored_bytes", "train_seconds"))
+    assert [row.figures["final_accuracy_macro"].best for row in made.rows] == [True, False]
+    add(write_run(tmp_path / "runs", "other", 0, 0.5, environment={"device_type": "cpu", "device": "Y"}), board)
+    made = build_board(board / "records", board / "none").benchmarks[0]
+    assert all(row.figures["stored_bytes"].best and not row.figures["train_seconds"].best for row in made.rows)
+
+
+def test_a_row_carries_the_years_of_all_its_papers(board: Path, tmp_path: Path) -> None:
+    entry = make_record("pool", 0).plugins[0].model_copy(update={"name": "l2p"})
+    add(write_run(tmp_path / "pool", "pool", 0, 0.5, plugins=[entry]), board, stale=True)
+    rows = {row.method: row for row in build_board(board / "records", board / "none").benchmarks[0].rows}
+    assert rows["pool"].tags.years == [2022, 2024]
+    assert rows["good"].tags.years == [2024]
+
+
 def test_what_is_left_of_a_difference_of_equal_numbers_is_zero() -> None:
     assert [rounded(value) for value in (0.3 - 0.1 * 3, -1e-17, 1 / 3, 2.5e9 / 3, float("nan"))] == [
         0.0, 0.0, 0.333333333, 833333333.0, None,

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from clsuite.metrics import METRICS, compute_all, mean_interval
 from clsuite.records import RunRecord
-from clsuite.report.summary import COLUMNS, INTRANSIGENCE, TASK_AWARE, summarise
+from clsuite.report.summary import COLUMNS, INTRANSIGENCE, TASK_AWARE, columns_of, summarise
 from clsuite.report.table import SHOWN, results_table, short_number
 
 
@@ -84,6 +84,35 @@ def test_a_seed_without_joint_training_has_none(records: list[RunRecord]) -> Non
     assert [math.isnan(value) for value in replay.values[INTRANSIGENCE]] == [False, True, False]
 
 
+def test_its_mean_is_over_the_seeds_that_have_one_and_the_table_says_so(records: list[RunRecord]) -> None:
+    rows = summarise([record for record in records if (record.method, record.seed) != ("joint", 1)])
+    replay = next(row for row in rows if row.method == "replay")
+    first, _, last = replay.values[INTRANSIGENCE]
+    assert replay.interval(INTRANSIGENCE) == mean_interval([first, last])
+    said = "intransigence over the seeds that joint training has too"
+    assert said in str(results_table(rows, "Tiny").caption)
+    assert said not in str(results_table(summarise(records), "Tiny").caption)
+
+
+def test_times_have_no_best_where_the_machines_differ(records: list[RunRecord]) -> None:
+    kinds = [{"device_type": "cpu", "device": "X", "precision": "32-true"}] * 9
+    same = [record.model_copy(update={"environment": kind}) for record, kind in zip(records, kinds, strict=True)]
+    assert [columns_of(same)[name].higher_is_better for name in ("train_seconds", "stored_bytes")] == [False, False]
+    for change in ({"device": "Y"}, {"precision": "bf16-mixed"}, {"device_type": "cuda"}):
+        other = [*same[1:], same[0].model_copy(update={"environment": {**kinds[0], **change}})]
+        columns = columns_of(other)
+        assert [columns[name].higher_is_better for name in ("train_seconds", "eval_seconds")] == [None, None]
+        assert columns["stored_bytes"].higher_is_better is False
+        table = results_table(summarise(other), "Tiny", columns)
+        assert cells(table, "training s") == ["4.5"] * 3
+        assert "training s" in [str(column.header) for column in table.columns]
+
+
+def test_what_only_one_method_has_is_not_the_best(records: list[RunRecord]) -> None:
+    rows = summarise([record for record in records if record.method == "replay"])
+    assert not [cell for cell in cells(results_table(rows, "Tiny"), "final acc.") if "bold" in cell]
+
+
 def test_the_order_of_records_does_not_matter(records: list[RunRecord]) -> None:
     shuffled = random.Random(0).sample(records, len(records))
     assert shuffled != records
@@ -116,9 +145,9 @@ def test_the_table_shows_per_cent_with_intervals_and_the_best_in_bold(records: l
     assert shown[0] == f"[bold]{mean:.1f} ± {half:.1f}[/bold]"
     assert not any("bold" in cell for cell in shown[1:])
     assert cells(table, "seeds") == ["3", "3", "3"]
-    assert cells(table, "training s") == ["4.5"] * 3
-    assert cells(table, "trained") == ["930 k"] * 3
-    assert cells(table, "stored") == ["61.4 k", "0", "0"]
+    assert cells(table, "training s") == ["[bold]4.5[/bold]"] * 3
+    assert cells(table, "trained") == ["[bold]930 k[/bold]"] * 3
+    assert cells(table, "stored") == ["61.4 k", "[bold]0[/bold]", "[bold]0[/bold]"]
 
 
 def test_arrows_show_the_direction(records: list[RunRecord]) -> None:
@@ -126,7 +155,7 @@ def test_arrows_show_the_direction(records: list[RunRecord]) -> None:
     assert "final acc. ↑" in headings
     assert "forgetting ↓" in headings
     assert "intransigence ↓" in headings
-    assert "trained" in headings
+    assert {"trained ↓", "stored ↓", "training s ↓"} <= set(headings)
     assert len(headings) == len(SHOWN) + 2
 
 
