@@ -189,7 +189,7 @@ def _tags(record: RunRecord, plugins: Sequence[PluginUse]) -> Tags:
     traits = [source.traits for plugin in plugins if (source := our_source(plugin.name))]
     needs = sorted({need for trait in traits for need in trait.needs})
     stores = sorted({kept for trait in traits for kept in trait.stores} | set(record.cost.stored_bytes))
-    years = [int(year) for plugin in plugins for year in re.findall(r"\b(?:19|20)\d\d\b", plugin.paper)]
+    years = {int(year) for plugin in plugins for year in re.findall(r"\b(?:19|20)\d\d\b", plugin.paper)}
     kinds = {"lora", "adapter", "prefix", "prompt"}
     pets = {str(plugin.args.get(name)) for plugin in plugins for name in ("pet", "kind")} & kinds
     return Tags(
@@ -197,5 +197,5 @@ def _tags(record: RunRecord, plugins: Sequence[PluginUse]) -> Tags:
         exemplars=bool({"exemplars", "all data"} & {*stores}),
         task_id=record.scenario.protocol == "task_aware" or "task_id" in needs,
         gradient=any(task.gradient_samples for task in record.tasks), pet=sorted(pets),
-        needs=needs, stores=stores, year=max(years, default=None),
+        needs=needs, stores=stores, years=sorted(years),
     )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-BOARD_VERSION = 1
+BOARD_VERSION = 2
 Badge = Literal["measured", "confirmed", "unconfirmed", "stale"]
 BADGES: dict[str, str] = {
     "measured": "measured here",
@@ -78,7 +78,7 @@ class PluginUse(_Model):
 
 
 class Tags(_Model):
-    """What rows are filtered by: `year` is that of the newest paper, `pet` the kinds of module that are trained."""
+    """What rows are filtered by: `years` are those of all papers, `pet` the kinds of module that are trained."""
 
     backbone: str
     exemplars: bool
@@ -87,7 +87,7 @@ class Tags(_Model):
     pet: list[str]
     needs: list[str]
     stores: list[str]
-    year: int | None
+    years: list[int]
 
 
 class Rerun(_Model):

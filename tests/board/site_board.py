@@ -38,7 +38,7 @@ def run(name: str, seed: int, accuracy: float) -> Run:
     )  # fmt: skip
 
 
-def row(name: str, rank: int, accuracy: float, best: bool = False, year: int | None = None, **tags: Any) -> Row:
+def row(name: str, rank: int, accuracy: float, best: bool = False, years: tuple[int, ...] = (), **tags: Any) -> Row:
     means = {
         "final_accuracy_macro": accuracy, "forgetting_max_before_last": None if rank == 2 else 1 - accuracy,
         "learning_accuracy": 0.9, "probe_knn": 0.5 + rank / 100, "probe_calibration": 0.1,
@@ -48,7 +48,7 @@ def row(name: str, rank: int, accuracy: float, best: bool = False, year: int | N
     values = {"backbone": "vit", "exemplars": False, "task_id": False, "gradient": True, "pet": [], **tags}
     return Row(
         method=name, slug="unused", badge="measured", rank=Rank(rank=rank, low=1, high=rank), seeds=[0, 1],
-        tags=Tags(needs=[], stores=[], year=year, **values),
+        tags=Tags(needs=[], stores=[], years=list(years), **values),
         plugins=[PluginUse(name="p", args={"a": 1}, distribution="d 1", paper="Doe, 2020", url="https://example.org/p")],
         config={"training": {"epochs": 1}}, runs=[run(name, 0, accuracy), run(name, 1, accuracy)],
         figures={metric: figure(mean, best and metric == "final_accuracy_macro") for metric, mean in means.items()},
@@ -69,9 +69,9 @@ def board(rows: list[Row], reported: tuple[Reported, ...] = (), name: str = "sma
 
 def small() -> Board:
     rows = [
-        row("ranpac", 1, 0.9, best=True, year=2023),
-        row("replay", 2, 0.8, exemplars=True, year=2019),
-        row("lora", 3, 0.7, pet=["lora"], year=2022),
+        row("ranpac", 1, 0.9, best=True, years=(2023,)),
+        row("replay", 2, 0.8, exemplars=True, years=(2019,)),
+        row("lora", 3, 0.7, pet=["lora"], years=(2017, 2022)),
         row("finetune", 4, 0.2, task_id=True, backbone="clip"),
     ]
     told = Reported(

@@ -144,7 +144,9 @@ FILTERS = [
     ("pet", "=lora", ["lora"]),
     ("pet", "-", ["ranpac", "replay", "finetune"]),
     ("from", "2022", ["ranpac", "lora"]),
-    ("to", "2019", ["replay"]),
+    ("from", "2023", ["ranpac"]),
+    ("to", "2019", ["replay", "lora"]),
+    ("to", "2017", ["lora"]),
     ("backbone", "clip", ["finetune"]),
 ]
 
@@ -160,6 +162,10 @@ def test_each_filter_leaves_what_it_says(site: Site) -> None:
     page.select_option("select[name=from]", "2022")
     page.select_option("select[name=pet]", "-")
     assert site.methods() == ["ranpac"]
+    page.click("button[type=reset]")
+    page.select_option("select[name=from]", "2019")  # lora's papers are of 2017 and 2022
+    page.select_option("select[name=to]", "2019")
+    assert site.methods() == ["replay"]
 
 
 def test_search_and_all_columns(site: Site) -> None:

@@ -88,5 +88,5 @@ def table_data(benchmark: Benchmark, columns: Sequence[Column], rest: Sequence[s
         "keys": keys, "ids": [f"row-{address(row.method)}" for row in rows], "words": words, "rest": rest,
         "exemplars": [row.tags.exemplars for row in rows], "task_id": [row.tags.task_id for row in rows],
         "backbone": [row.tags.backbone for row in rows], "pet": [row.tags.pet for row in rows],
-        "year": [row.tags.year for row in rows],
+        "years": [row.tags.years for row in rows],
     }  # fmt: skip

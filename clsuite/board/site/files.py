@@ -79,7 +79,7 @@ def _choices(benchmark: Benchmark) -> dict[str, list[Any]]:
     return {
         "backbone": sorted({tag.backbone for tag in tags}),
         "pet": sorted({kind for tag in tags for kind in tag.pet}),
-        "year": sorted({tag.year for tag in tags if tag.year is not None}),
+        "year": sorted({year for tag in tags for year in tag.years}),
     }
 
 

@@ -87,7 +87,7 @@ window.clsuite = (() => {
 
     function matches(index, want) {
       const pet = data.pet[index];
-      const year = data.year[index];
+      const dated = (year) => year >= Number(want.from) && (!want.to || year <= Number(want.to));
       const flag = (value, chosen) => !chosen || value === (chosen === "yes");
       return (
         data.words[index].includes(want.words.trim().toLowerCase()) &&
@@ -95,8 +95,7 @@ window.clsuite = (() => {
         flag(data.task_id[index], want.task_id) &&
         (!want.backbone || data.backbone[index] === want.backbone) &&
         (!want.pet || (want.pet === "-" ? !pet.length : pet.includes(want.pet.slice(1)))) &&
-        (!want.from || (year !== null && year >= Number(want.from))) &&
-        (!want.to || (year !== null && year <= Number(want.to)))
+        ((!want.from && !want.to) || data.years[index].some(dated))
       );
     }
 
