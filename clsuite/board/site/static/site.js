@@ -160,8 +160,8 @@ window.clsuite = (() => {
       document.getElementById("board").scrollIntoView();
     });
     document.addEventListener("click", (event) => {
-      const point = event.target.closest("[data-row]");
-      if (point) reveal(point.dataset.row);
+      const point = event.target.closest("a.point");
+      if (point && point.getAttribute("href") === location.hash) reveal(location.hash.slice(1)); // it does not change
     });
     addEventListener("hashchange", () => reveal(location.hash.slice(1)));
     filter();
