@@ -213,8 +213,50 @@ def test_the_command_is_that_of_the_run_and_can_be_copied(browser: Any, folder: 
 def test_a_point_of_a_plot_opens_its_row(site: Site) -> None:
     page = site.go("boards/small.html")
     page.select_option("select[name=exemplars]", "yes")
-    page.locator(".plots circle[data-row=row-lora]").first.click()
+    point = page.locator(".plots a[href='#row-lora']").first
+    point.click()
     page.wait_for_selector("#row-lora + .detail .matrix")
+    page.locator("#row-lora button.open").click()
+    point.click()  # the address stays, and the row opens again
+    page.wait_for_selector("#row-lora + .detail .matrix")
+
+
+def test_points_of_plots_are_named_and_reached_with_the_keyboard(site: Site) -> None:
+    page = site.go("boards/small.html")
+    assert page.locator("main [role=img] a").count() == 0
+    assert page.get_by_role("link", name="ranpac: 90.0 % at 10").count() == 1
+    assert page.locator(".plots a[href^='#row-']").count() == 4 * 4
+    point = page.locator(".plots a[href='#row-replay']").first
+    ring = "point => getComputedStyle(point.querySelector('circle')).strokeWidth"
+    before = point.evaluate(ring)
+    page.locator("button.sort").last.focus()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.getAttribute('href')") == "#row-replay":
+            break
+    assert point.evaluate("point => point === document.activeElement")
+    assert point.evaluate(ring) != before
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#row-replay + .detail .matrix")
+    assert page.evaluate("document.activeElement.closest('tr').id") == "row-replay"
+
+
+def test_columns_stay_where_they_are_when_rows_go(browser: Any, tmp_path: Path) -> None:
+    wide = row("a_method_with_a_long_name", 1, 0.9, exemplars=True)
+    big = wide.figures["final_accuracy_macro"].model_copy(update={"low": -900.0, "high": 900.0})
+    wide = wide.model_copy(update={"figures": {**wide.figures, "final_accuracy_macro": big}})
+    page = opened(browser, write(tmp_path, board([wide, row("b", 2, 0.5)]))).go("boards/small.html")
+    places = "[...document.querySelectorAll('#board thead th')].map(head => head.getBoundingClientRect().x)"
+    before = page.evaluate(places)
+    page.select_option("select[name=exemplars]", "no")
+    assert page.locator("#board > tbody > tr").count() == 1
+    assert page.evaluate(places) == pytest.approx(before, abs=1)
+    page.check("input[name=extra]")
+    assert page.locator("button[data-key=learning_accuracy]").is_visible()
+    page.uncheck("input[name=extra]")
+    page.click("button[type=reset]")
+    assert page.evaluate(places) == pytest.approx(before, abs=1)
+    page.close()
 
 
 def test_the_method_page_is_reached_and_opens_rows_too(site: Site) -> None:

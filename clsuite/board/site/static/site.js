@@ -56,6 +56,7 @@ window.clsuite = (() => {
   function table(data) {
     const body = document.querySelector("#board tbody");
     const form = document.getElementById("filters");
+    const heads = [...document.querySelectorAll("#board thead th")];
     const total = data.ids.length;
     const rows = [...body.rows];
     const template = document.createElement("template");
@@ -99,9 +100,21 @@ window.clsuite = (() => {
       );
     }
 
+    function hold() {
+      const widths = heads.map((head) => head.getBoundingClientRect().width);
+      heads.forEach((head, index) => (head.style.minWidth = `${widths[index]}px`));
+    }
+
+    function letGo() {
+      for (const head of heads) head.style.minWidth = "";
+    }
+
     function filter() {
       const want = Object.fromEntries(new FormData(form));
-      document.getElementById("board").classList.toggle("all", Boolean(want.extra));
+      const all = document.getElementById("board").classList;
+      if (all.contains("all") === Boolean(want.extra)) hold(); // so that columns do not jump when wide rows go
+      else letGo();
+      all.toggle("all", Boolean(want.extra));
       shown = order.filter((index) => matches(index, want));
       page = 0;
       draw();
@@ -142,11 +155,13 @@ window.clsuite = (() => {
     }
 
     form.addEventListener("input", filter);
+    addEventListener("resize", letGo);
     form.addEventListener("submit", (event) => event.preventDefault());
     form.querySelector("[type=reset]").addEventListener("click", (event) => {
       event.preventDefault();
       form.reset();
       filter();
+      letGo();
     });
     document.querySelector("#board thead").addEventListener("click", (event) => {
       const button = event.target.closest("button.sort");
