@@ -9,7 +9,7 @@ from urllib.parse import quote
 from clsuite.board.model import Benchmark, Board, Reported, Row
 from clsuite.board.site.addresses import address
 from clsuite.board.site.columns import Column, table_columns
-from clsuite.board.site.text import half_text, number_text, rank_text, status_text
+from clsuite.board.site.text import ONE_SEED, half_text, number_text, rank_text, status_text
 from clsuite.report.export import MARKDOWN, escape_text
 from clsuite.runner.plan import file_name
 
@@ -28,8 +28,10 @@ else; `clsuite leaderboard check` makes all of it again and fails where a byte d
   `clsuite leaderboard add runs/BENCHMARK/METHOD` and `clsuite leaderboard build`.
 
 Accuracies are in per cent, mean ± half the 95 % Student-t interval over the seeds; the best of a column is bold, where
-one way is better (↑ higher, ↓ lower). A rank is by final accuracy, with its 95 % interval by a paired bootstrap over
-the seeds: methods whose intervals overlap are tied for all that these seeds can tell.
+one way is better (↑ higher, ↓ lower) and two rows have a value. A rank is by final accuracy, with its 95 % interval by
+a paired bootstrap over the seeds that were run: 3 (3-3) where hardly any draw of them changes it. Whether two methods
+differ is not decided by whether their rank intervals overlap, but by
+`clsuite compare METHOD OTHER --runs leaderboard/records/BENCHMARK`: a paired interval and an exact test.
 """
 
 
@@ -66,6 +68,9 @@ def _benchmark(benchmark: Benchmark) -> Iterator[str]:
     if len(benchmark.rows) > ROWS_SHOWN:
         yield ""
         yield f"and {len(benchmark.rows) - ROWS_SHOWN} more, on the page and in the CSV."
+    if any(row.rank.low is None for row in benchmark.rows[:ROWS_SHOWN]):
+        yield ""
+        yield f"({ONE_SEED}): from one seed a rank has no interval; it is unknown, not certain."
     if (number := len(benchmark.kinds)) > 1:
         yield ""
         where = "[below](#what-the-runs-took)"
@@ -77,8 +82,7 @@ def _heading(column: Column) -> str:
 
 
 def _line(benchmark: Benchmark, row: Row, columns: Sequence[Column]) -> str:
-    interval = rank_text(row.rank)
-    rank = f"{row.rank.rank} ({interval})" if interval else str(row.rank.rank)
+    rank = f"{row.rank.rank} ({rank_text(row.rank)})"
     folder = quote(f"records/{benchmark.name}/{file_name(row.method)}", errors="replace")
     cells = [_figure(row, column) for column in columns]
     seeds = str(len(row.seeds))

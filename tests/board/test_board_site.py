@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from site_board import board, row, small
 
-from clsuite.board.model import Board
+from clsuite.board.model import Board, Rank, Row
 from clsuite.board.readme import readme
 from clsuite.board.site import site_files
 from clsuite.board.site.addresses import address, record_link, web_link
@@ -153,6 +153,33 @@ def test_times_of_several_kinds_of_machine_are_told_apart(files: dict[str, bytes
     )
     assert "| small | 1 | cpu: X | unknown | 0.00 |\n| small | 1 | cpu: Y | bf16-mixed | 2.00 |" in shown
     assert b"Times are of 2 kinds of machine and precision" in site_files(board([both]))["boards/small.html"]
+
+
+def one_seed(name: str, rank: int) -> Row:
+    made = row(name, rank, 0.5)
+    return made.model_copy(update={"rank": Rank(rank=rank, low=None, high=None), "seeds": [0], "runs": made.runs[:1]})
+
+
+def test_a_rank_that_is_certain_and_one_from_a_single_seed_look_different() -> None:
+    made = board([row("sure", 1, 0.9), one_seed("once", 2)])
+    shown, pages_made = readme(made).decode(), pages(site_files(made))
+    assert "| 1 (1-1) | [sure]" in shown
+    assert "| 2 (one seed) | [once]" in shown
+    assert "\n(one seed): from one seed a rank has no interval" in shown
+    assert "(one seed):" not in readme(small()).decode()
+    words = re.sub(r"<[^>]+>", "", pages_made["boards/small.html"])
+    assert "1 ranks (1-1)" in words
+    assert "2 (one seed)" in words
+    assert "(one seed) where one seed gives none" in words
+    assert "2 (one seed)" in re.sub(r"<[^>]+>", "", pages_made["methods/once.html"])
+
+
+def test_pages_say_what_decides_whether_two_methods_differ(files: dict[str, bytes]) -> None:
+    for text in (*pages(files).values(), readme(small()).decode()):
+        plain = " ".join(re.sub(r"<[^>]+>", "", text).split())
+        assert "Whether two methods differ is not decided by whether their rank intervals overlap, but by" in plain
+        assert "clsuite compare" in plain
+        assert "tied for all that these seeds can tell" not in plain
 
 
 def test_reported_rows_are_apart_and_never_ranked(files: dict[str, bytes]) -> None:

@@ -16,7 +16,7 @@ from clsuite.board.site.addresses import address, web_link
 from clsuite.board.site.columns import Column, table_columns
 from clsuite.board.site.details import detail_key, row_details, script, table_data
 from clsuite.board.site.pareto import pareto_plots
-from clsuite.board.site.text import half_text, number_text, rank_text, status_text
+from clsuite.board.site.text import ONE_SEED, half_text, number_text, rank_text, status_text
 
 AT_ONCE = 100
 STATIC = ("site.css", "theme.js", "site.js", "details.js")
@@ -133,7 +133,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.globals.update(
         number_text=number_text, half_text=half_text, rank_text=rank_text, status_text=status_text,
-        address=address, web_link=web_link, detail_key=detail_key,
+        one_seed=ONE_SEED, address=address, web_link=web_link, detail_key=detail_key,
     )  # fmt: skip
     return environment
 

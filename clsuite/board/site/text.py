@@ -5,6 +5,8 @@ from __future__ import annotations
 from clsuite.board.model import Figure, Metric, Rank, Row, Unit
 from clsuite.report.table import short_number
 
+ONE_SEED = "one seed"
+
 
 def number_text(value: float | None, unit: Unit) -> str:
     """A figure without its interval; a dash where it is not defined. Shares are in per cent, without the sign."""
@@ -27,9 +29,9 @@ def half_text(figure: Figure, unit: Unit) -> str:
 
 
 def rank_text(rank: Rank) -> str:
-    """The interval of a rank, such as 2-4; empty where it is the rank itself or unknown."""
-    if rank.low is None or rank.high is None or rank.low == rank.high:
-        return ""
+    """The interval of a rank, such as 2-4, or 3-3 where it is the rank itself; unknown from one seed."""
+    if rank.low is None or rank.high is None:
+        return ONE_SEED
     return f"{rank.low}-{rank.high}"
 
 
