@@ -56,6 +56,7 @@ window.clsuite = (() => {
   function table(data) {
     const body = document.querySelector("#board tbody");
     const form = document.getElementById("filters");
+    const heads = [...document.querySelectorAll("#board thead th")];
     const total = data.ids.length;
     const rows = [...body.rows];
     const template = document.createElement("template");
@@ -87,7 +88,7 @@ window.clsuite = (() => {
 
     function matches(index, want) {
       const pet = data.pet[index];
-      const year = data.year[index];
+      const dated = (year) => year >= Number(want.from) && (!want.to || year <= Number(want.to));
       const flag = (value, chosen) => !chosen || value === (chosen === "yes");
       return (
         data.words[index].includes(want.words.trim().toLowerCase()) &&
@@ -95,14 +96,25 @@ window.clsuite = (() => {
         flag(data.task_id[index], want.task_id) &&
         (!want.backbone || data.backbone[index] === want.backbone) &&
         (!want.pet || (want.pet === "-" ? !pet.length : pet.includes(want.pet.slice(1)))) &&
-        (!want.from || (year !== null && year >= Number(want.from))) &&
-        (!want.to || (year !== null && year <= Number(want.to)))
+        ((!want.from && !want.to) || data.years[index].some(dated))
       );
+    }
+
+    function hold() {
+      const widths = heads.map((head) => head.getBoundingClientRect().width);
+      heads.forEach((head, index) => (head.style.minWidth = `${widths[index]}px`));
+    }
+
+    function letGo() {
+      for (const head of heads) head.style.minWidth = "";
     }
 
     function filter() {
       const want = Object.fromEntries(new FormData(form));
-      document.getElementById("board").classList.toggle("all", Boolean(want.extra));
+      const all = document.getElementById("board").classList;
+      if (all.contains("all") === Boolean(want.extra)) hold(); // so that columns do not jump when wide rows go
+      else letGo();
+      all.toggle("all", Boolean(want.extra));
       shown = order.filter((index) => matches(index, want));
       page = 0;
       draw();
@@ -143,11 +155,13 @@ window.clsuite = (() => {
     }
 
     form.addEventListener("input", filter);
+    addEventListener("resize", letGo);
     form.addEventListener("submit", (event) => event.preventDefault());
     form.querySelector("[type=reset]").addEventListener("click", (event) => {
       event.preventDefault();
       form.reset();
       filter();
+      letGo();
     });
     document.querySelector("#board thead").addEventListener("click", (event) => {
       const button = event.target.closest("button.sort");
@@ -161,8 +175,8 @@ window.clsuite = (() => {
       document.getElementById("board").scrollIntoView();
     });
     document.addEventListener("click", (event) => {
-      const point = event.target.closest("[data-row]");
-      if (point) reveal(point.dataset.row);
+      const point = event.target.closest("a.point");
+      if (point && point.getAttribute("href") === location.hash) reveal(location.hash.slice(1)); // it does not change
     });
     addEventListener("hashchange", () => reveal(location.hash.slice(1)));
     filter();
