@@ -31,6 +31,7 @@ from clsuite.stream.loop import Stream
 
 BASELINE = "finetune"
 SMALLER = {
+    "block_expansion": "block_expansion(blocks=1)",
     "ranpac": "ranpac(projection=2000)",
     "first_session+ranpac": "first_session+ranpac(projection=2000)",
     "lae": "lae(blocks='all')",
