@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from clsuite.board.model import (
-    Badge,
     Benchmark,
     Board,
     Figure,
@@ -25,17 +24,18 @@ from clsuite.board.model import (
     Tags,
     Unit,
 )
-from clsuite.board.numbers import rounded
 from clsuite.board.published import read_published
 from clsuite.board.ranking import rank_rows
-from clsuite.board.standing import badge_of, our_source, read_rerun, standing_notes, uncompared
+from clsuite.board.standing import badge_of, badge_of_row, our_source, read_rerun, standing_notes, uncompared
 from clsuite.errors import UserError
 from clsuite.metrics import METRICS
 from clsuite.metrics.variants import accuracy_over_time_weighted
 from clsuite.records import RunRecord
+from clsuite.report.machines import machine_of
+from clsuite.report.rounding import rounded
 from clsuite.report.summary import INTRANSIGENCE, Column, columns_of, summarise
 from clsuite.report.summary import Row as Summary
-from clsuite.report.table import short_number
+from clsuite.report.table import best_methods, short_number
 from clsuite.runner.plan import file_name
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
@@ -51,8 +51,6 @@ FORMULAS = {
     )
 }
 """Formula and source of figures that are no function of one run."""
-STANDING: tuple[Badge, ...] = ("stale", "unconfirmed", "confirmed", "measured")
-"""What a row is called by its runs: by the first of these that one of them is."""
 
 
 def build_board(records: Path, reported: Path) -> Board:
@@ -91,7 +89,7 @@ def _benchmark(name: str, group: Sequence[tuple[str, RunRecord]], folder: Path) 
     columns, first = columns_of(records), records[0]
     summaries = {row.method: row for row in summarise(records)}
     ranks = rank_rows([dict(zip(row.seeds, row.values[PRIMARY], strict=True)) for row in summaries.values()])
-    best = {column: _best(list(summaries.values()), column, spec) for column, spec in columns.items()}
+    best = {column: best_methods(list(summaries.values()), column, spec) for column, spec in columns.items()}
     rows = []
     for rank, summary in zip(ranks, summaries.values(), strict=True):
         mine = sorted((pair for pair in group if pair[1].method == summary.method), key=lambda pair: pair[1].seed)
@@ -101,7 +99,7 @@ def _benchmark(name: str, group: Sequence[tuple[str, RunRecord]], folder: Path) 
         rows.append(
             Row(
                 method=summary.method, slug=file_name(summary.method), rank=rank, seeds=list(summary.seeds),
-                badge=min((run.badge for run in runs), key=STANDING.index), tags=_tags(mine[0][1], plugins),
+                badge=badge_of_row([run.badge for run in runs]), tags=_tags(mine[0][1], plugins),
                 plugins=plugins, config=mine[0][1].config, figures=figures, runs=runs,
             )
         )  # fmt: skip
@@ -124,20 +122,12 @@ def _metric(name: str, column: Column) -> Metric:
     )  # fmt: skip
 
 
-def _best(rows: Sequence[Summary], name: str, column: Column) -> float | None:
-    means = [mean for row in rows if (mean := rounded(row.interval(name)[0])) is not None]
-    if column.higher_is_better is None or len(means) < 2:
-        return None
-    return max(means) if column.higher_is_better else min(means)
-
-
-def _figure(row: Summary, name: str, best: float | None) -> Figure:
+def _figure(row: Summary, name: str, best: Collection[str]) -> Figure:
     mean, half = row.interval(name)
     values = [rounded(value) for value in row.values.get(name, [math.nan] * len(row.seeds))]
-    shown = rounded(mean)
     return Figure(
-        mean=shown, low=rounded(mean - half), high=rounded(mean + half), values=values,
-        best=shown is not None and shown == best,
+        mean=rounded(mean), low=rounded(mean - half), high=rounded(mean + half), values=values,
+        best=row.method in best,
     )  # fmt: skip
 
 
@@ -172,11 +162,6 @@ def _tuned(record: RunRecord) -> list[str]:
     return [f"{', '.join(record.tuning.chosen)} chosen in {number} trials of {samples} gradient samples in all"]
 
 
-def machine_of(environment: dict[str, Any]) -> str:
-    """The kind of machine of a run."""
-    return f"{environment.get('device_type', 'unknown')}: {environment.get('device', 'unknown')}"
-
-
 def _plugin(name: str, args: dict[str, Any], distribution: str) -> PluginUse:
     source = our_source(name)
     paper = source.traits.paper if source else ""
@@ -190,8 +175,9 @@ def _tags(record: RunRecord, plugins: Sequence[PluginUse]) -> Tags:
     needs = sorted({need for trait in traits for need in trait.needs})
     stores = sorted({kept for trait in traits for kept in trait.stores} | set(record.cost.stored_bytes))
     years = {int(year) for plugin in plugins for year in re.findall(r"\b(?:19|20)\d\d\b", plugin.paper)}
-    kinds = {"lora", "adapter", "prefix", "prompt"}
-    pets = {str(plugin.args.get(name)) for plugin in plugins for name in ("pet", "kind")} & kinds
+    kinds = {"lora", "adapter", "prefix", "prompt", "ia3"}
+    chosen = {str(plugin.args.get(name)) for plugin in plugins for name in ("pet", "kind")}
+    pets = (chosen | {kind for trait in traits for kind in trait.pet}) & kinds
     return Tags(
         backbone=record.config.get("backbone", {}).get("name", ""),
         exemplars=bool({"exemplars", "all data"} & {*stores}),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clsuite.board.examine import examine, record_place
 from clsuite.board.published import Shelf, read_published
 from clsuite.board.shelf import Leaderboard, index_bytes, read_index
-from clsuite.board.standing import benchmark_notes, read_rerun, stale_notes, standing_notes
+from clsuite.board.standing import read_rerun, standing_notes
 from clsuite.errors import UserError
 from clsuite.records import RecordError, RunRecord, atomic_path, read_predictions, read_record, write_record
 from clsuite.report.gather import record_files
@@ -107,7 +107,7 @@ def _judge(
     predictions = path.with_name(Path(record.predictions).name) if record.predictions else path.with_suffix(".npz")
     found = examine(record, predictions)
     complaint = found.complaint
-    notes = [] if stale or complaint else stale_notes(record) + benchmark_notes(record)
+    notes = [] if stale or complaint else standing_notes(record, None)
     if notes:
         complaint = f"{'; '.join(notes)}: run it again, or say --stale to publish it marked as stale"
     if complaint:

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from clsuite.board.build import machine_of
 from clsuite.board.model import Rerun
-from clsuite.board.numbers import rounded
 from clsuite.board.shelf import Leaderboard, read_index
 from clsuite.board.standing import PUBLISHED, published_accuracy, read_rerun, stale_notes
 from clsuite.board.streams import Streams, stream_specs
 from clsuite.errors import AbsentError, UserError, did_you_mean
 from clsuite.records import RunRecord, atomic_path
+from clsuite.report.machines import kind_of, machine_of
+from clsuite.report.rounding import rounded
 from clsuite.runner.plan import RunPlan, file_name
 from clsuite.runner.restored import folders_of, known_benchmarks, restored_plugin, restored_probe, restored_weights
 from clsuite.runner.streams import find_stream_file
@@ -155,9 +155,9 @@ def kinds_apart(old: RunRecord, new: RunRecord) -> str:
     """How the machine, precision or torch of two runs differ; empty where every count must be the same."""
 
     def kind(record: RunRecord) -> str:
-        known = record.environment
-        torch = known.get("packages", {}).get("torch")
-        return ", ".join([machine_of(known), f"precision {known.get('precision')}", f"torch {torch}"])
+        machine, precision = kind_of(record.environment)
+        torch = record.environment.get("packages", {}).get("torch")
+        return f"{machine}, precision {precision}, torch {torch}"
 
     first, second = kind(old), kind(new)
     return "" if first == second else f"published on {first}; rerun on {second}"

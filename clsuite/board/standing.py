@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from clsuite.board.model import Badge, Rerun
-from clsuite.board.numbers import rounded
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog, is_ours
 from clsuite.plugin.source import PluginSource
 from clsuite.records import PluginEntry, RunRecord
 from clsuite.records.record import RESULTS_VERSION
+from clsuite.report.rounding import rounded
 from clsuite.runner.plan import stream_config
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmarks
 
@@ -104,6 +105,12 @@ def badge_of(notes: list[str], rerun: Rerun | None) -> Badge:
     if rerun is None:
         return "measured"
     return "unconfirmed" if rerun.outcome == "different" else "confirmed"
+
+
+def badge_of_row(badges: Sequence[Badge]) -> Badge:
+    """What a row is called by its runs: the first of these that one of them is."""
+    order: tuple[Badge, ...] = ("stale", "unconfirmed", "confirmed", "measured")
+    return min(badges, key=order.index)
 
 
 def our_source(name: str) -> PluginSource | None:

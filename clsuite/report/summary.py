@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from clsuite.metrics import METRICS, WITHIN_TASK, compute_all, mean_interval
 from clsuite.metrics.variants import intransigence
 from clsuite.records import RunRecord
+from clsuite.report.machines import kind_of
 
 TASK_AWARE = "task_aware_final_accuracy_macro"
 INTRANSIGENCE = "intransigence"
@@ -63,8 +64,6 @@ COLUMNS: dict[str, Column] = {
     "eval_seconds": Column("evaluation s", False, cost=True),
 }
 TIMES = ("train_seconds", "eval_seconds")
-KIND = ("device_type", "device", "precision")
-"""What tells kinds of machine apart in a record's environment: times are comparable within one."""
 
 
 def columns_of(records: Sequence[RunRecord]) -> dict[str, Column]:
@@ -74,7 +73,7 @@ def columns_of(records: Sequence[RunRecord]) -> dict[str, Column]:
     """
     probes = {probe.name: probe for record in records for probe in record.probes}
     columns = dict(COLUMNS)
-    if len({tuple(record.environment.get(name) for name in KIND) for record in records}) > 1:
+    if len({kind_of(record.environment) for record in records}) > 1:
         columns |= {name: replace(columns[name], higher_is_better=None) for name in TIMES}
     for name, probe in sorted(probes.items()):
         columns[f"{PROBE}{name}"] = Column(f"probe {name}", probe.higher_is_better, probe.correct is not None)

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from clsuite.metrics import WITHIN_TASK
+from clsuite.report.rounding import rounded
 from clsuite.report.summary import COLUMNS, INTRANSIGENCE, PROBE, TASK_AWARE, Column, Row
 
 SHOWN = (
@@ -80,7 +81,7 @@ def best_methods(rows: Sequence[Row], name: str, column: Column) -> set[str]:
 
     None where neither way is better, and where no two methods have the figure.
     """
-    means = {row.method: row.interval(name)[0] for row in rows if not math.isnan(row.interval(name)[0])}
+    means = {row.method: mean for row in rows if (mean := rounded(row.interval(name)[0])) is not None}
     if column.higher_is_better is None or len(means) < 2:
         return set()
     target = max(means.values()) if column.higher_is_better else min(means.values())

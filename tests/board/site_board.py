@@ -14,10 +14,10 @@ METRICS = [
     Metric(name="learning_accuracy", label="learning acc.", higher_is_better=True),
     Metric(name="probe_knn", label="probe knn", higher_is_better=True),
     Metric(name="probe_calibration", label="probe calibration", higher_is_better=False, unit="number"),
-    Metric(name="trainable_parameters", label="trained", unit="parameters"),
-    Metric(name="stored_bytes", label="stored", unit="bytes"),
-    Metric(name="gradient_samples", label="gradient samples", unit="samples"),
-    Metric(name="train_seconds", label="training s", unit="seconds"),
+    Metric(name="trainable_parameters", label="trained", higher_is_better=False, unit="parameters"),
+    Metric(name="stored_bytes", label="stored", higher_is_better=False, unit="bytes"),
+    Metric(name="gradient_samples", label="gradient samples", higher_is_better=False, unit="samples"),
+    Metric(name="train_seconds", label="training s", higher_is_better=False, unit="seconds"),
 ]
 
 

@@ -16,7 +16,6 @@ import pytest
 from published_records import edit, make_record, predictions, write_run
 
 from clsuite.board.build import build_board
-from clsuite.board.numbers import rounded
 from clsuite.board.publish import Outcome, add_records
 from clsuite.board.rerun import compare_rerun, write_rerun
 from clsuite.board.shelf import Leaderboard, build, check
@@ -24,6 +23,7 @@ from clsuite.cli.main import main
 from clsuite.errors import UserError
 from clsuite.records import RunRecord, read_predictions, read_record, rescore, write_predictions
 from clsuite.records.record import RESULTS_VERSION, TrialEntry, TuningEntry
+from clsuite.report.rounding import rounded
 
 
 def add(runs: Path, board: Path, replace: bool = False, stale: bool = False) -> list[Outcome]:

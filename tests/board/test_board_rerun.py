@@ -167,7 +167,9 @@ def test_an_identical_rerun_is_not_given_up_for_one_on_another_kind_of_machine(t
     old, new = pair("H", (0.7, 0.2))
     path, same = tmp_path / "a.json", compare_rerun(old, old)
     apart = kinds_apart(old, new)
-    assert apart == "published on cpu: X, precision None, torch None; rerun on cuda: H, precision None, torch None"
+    assert (
+        apart == "published on cpu: X, precision unknown, torch None; rerun on cuda: H, precision unknown, torch None"
+    )
     assert kinds_apart(old, old) == ""
     assert write_rerun(same, path, old, "") is None
     assert write_rerun(compare_rerun(old, new), path, old, apart) == same

@@ -209,6 +209,19 @@ def test_fronts_hold_what_nothing_beats() -> None:
     assert all(40 <= x <= 338 and 16 <= y <= 198 for x, y in places)
 
 
+def test_figures_without_a_direction_have_no_front() -> None:
+    one = board([row("a", 1, 0.9), row("b", 2, 0.8)]).benchmarks[0]
+    undirected = [
+        metric.model_copy(update={"higher_is_better": None}) if metric.unit == "seconds" else metric
+        for metric in one.metrics
+    ]
+    plots = {plot.axis: plot for plot in pareto_plots(one.model_copy(update={"metrics": undirected}))}
+    times = plots["training time (s)"]
+    assert (times.line, [point.front for point in times.points]) == ("", [False, False])
+    assert "several kinds of machine" in times.summary
+    assert any(point.front for point in plots["trained parameters"].points)
+
+
 def test_an_empty_board_is_a_page_too() -> None:
     assert "Nothing is published yet" in site_files(Board(benchmarks=[], reported=[]))["index.html"].decode()
 

@@ -17,6 +17,7 @@ COSTS = {
     "trainable_parameters": "trained parameters", "stored_bytes": "stored bytes", "train_seconds": "training time (s)",
 }  # fmt: skip
 CROWDED = 300
+NOT_ORDERED = "Measured on several kinds of machine: none is called the best."
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def _plot(rows: Sequence[Row], metric: Metric, title: str, more_is_better: bool)
     xs, ys = [x for _, x, _ in known], [100 * y for _, _, y in known]
     across = _Linear(xs, LEFT, RIGHT, metric) if more_is_better else _Log(xs, metric)
     up = _Linear([y / 100 for y in ys], BOTTOM, TOP, None)
-    front = _front([(-x if more_is_better else x, -y) for _, x, y in known])
+    ordered = metric.higher_is_better is not None  # times of several kinds of machine are not
+    front = _front([(-x if more_is_better else x, -y) for _, x, y in known]) if ordered else set()
     points = [
         Point(
             round(across.at(x), 1), round(up.at(y), 1), row.method, f"row-{address(row.method)}",
@@ -76,7 +78,7 @@ def _plot(rows: Sequence[Row], metric: Metric, title: str, more_is_better: bool)
     return Plot(
         title=f"Accuracy against {title}", axis=title, points=_labelled(_thinned(points)),
         line=_stairs(best, more_is_better),
-        x_ticks=across.ticks(), y_ticks=up.ticks(), summary=f"Not beaten in both: {names}.",
+        x_ticks=across.ticks(), y_ticks=up.ticks(), summary=f"Not beaten in both: {names}." if ordered else NOT_ORDERED,
     )  # fmt: skip
 
 
