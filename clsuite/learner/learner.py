@@ -114,8 +114,8 @@ class Learner(L.LightningModule):
             plugin.on_task_end(self, task)
 
     def leave_task(self, task: Task) -> None:
-        """Let the plugins make ready for the next task."""
-        for plugin in self.plugins:
+        """Let the plugins make ready for the next task, the last first: what was put aside last is taken back first."""
+        for plugin in reversed(self.plugins):
             plugin.before_next_task(self, task)
 
     def restore(self, tasks: int, head_sizes: Sequence[int]) -> None:

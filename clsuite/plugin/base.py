@@ -50,7 +50,8 @@ class Plugin(L.Callback):
     def before_next_task(self, learner: Learner, task: Task) -> None:
         """The task has been evaluated and another follows; the checkpoint is written afterwards.
 
-        Here a plugin that puts other weights in place for the evaluation (in ``on_task_end``) takes them out again.
+        The last plugin goes first, so that what was put in place last is taken out first. Here a plugin that puts other
+        weights in place for the evaluation (in ``on_task_end``) takes them out again.
         After the last task it stays as evaluated, and is saved so.
         """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clsuite.errors import UserError
-from clsuite.plugin.hooks import ANSWERING, TRAINING, UNTRAINED
+from clsuite.plugin.hooks import ANSWERING, OF_WEIGHTS, STANDING_IN, TRAINING, UNTRAINED
 from clsuite.plugin.source import PluginSource
 
 Named = tuple[str, PluginSource]
@@ -34,6 +34,7 @@ def check_method(plugins: Sequence[Named], scenario_kind: str) -> None:
                 f"plugin '{name}' cannot learn {scenario_kind} streams, only {', '.join(source.traits.scenarios)}"
             )
     _check_answers(plugins)
+    _check_order(plugins)
     for plugin in plugins:
         for other in plugins:
             if plugin is not other:
@@ -46,6 +47,17 @@ def _check_answers(plugins: Sequence[Named]) -> None:
         if len(answering) > 1:
             both = " and ".join(f"'{name}'" for name in answering)
             raise UserError(f"{both} cannot be combined: both answer {what} ({hook}), and only one plugin can")
+
+
+def _check_order(plugins: Sequence[Named]) -> None:
+    """A plugin that works on the weights at a task's end must not meet weights that only stand in for others."""
+    for place, (name, source) in enumerate(plugins):
+        for other, later in plugins[place + 1 :] if source.methods >= STANDING_IN else ():
+            if "on_task_end" in later.methods and set(later.traits.stores) & {*OF_WEIGHTS}:
+                raise UserError(
+                    f"'{other}' must stand before '{name}', whose weights stand in for the evaluation alone: "
+                    f"write [{other}, {name}]"
+                )
 
 
 def _check_pair(plugin: Named, other: Named) -> None:

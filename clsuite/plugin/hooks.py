@@ -8,6 +8,12 @@ ANSWERING = {"predict": "prediction", "parameter_groups": "the optimiser's param
 TRAINING = ("loss", "training_batch", "training_rows", "parameter_groups")
 """Hooks that only act where gradient steps are taken."""
 
+STANDING_IN = frozenset({"on_task_end", "before_next_task"})
+"""Hooks of a plugin that puts other weights in place for the evaluation alone, and takes them back."""
+
+OF_WEIGHTS = ("weights", "importances", "masks", "statistics")
+"""What a plugin keeps that it takes from the weights at a task's end."""
+
 UNTRAINED = {
     "modules": "the modules of '{other}' would never be trained: to train some on the first task, "
     "write [first_session, {name}]",

@@ -27,6 +27,8 @@ class Traits:
         gradient_free: It takes no optimiser steps: tasks are learned in ``on_task_end``.
         first_session: It trains on the first task and leaves features that never change again; a plugin that takes no
             gradient steps may stand beside it and classify them.
+        pet: Kinds of parameter-efficient module that it always brings (``lora``, ``adapter``, ``prefix``, ``prompt``,
+            ``ia3``); one that an argument called ``pet`` or ``kind`` chooses need not be declared.
         paper: First author, venue and year.
     """
 
@@ -37,4 +39,5 @@ class Traits:
     refuses: Mapping[str, str] = field(default_factory=dict)
     gradient_free: bool = False
     first_session: bool = False
+    pet: tuple[str, ...] = ()
     paper: str = ""

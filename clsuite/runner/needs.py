@@ -25,6 +25,11 @@ def check_needs(plugins: Sequence[Named], backbone: BackboneSpec, training: Trai
         UserError: If it has not, or the text tower would be trained without taking part.
     """
     for name, source in plugins:
+        if "all data" in source.traits.stores and training.loss == "local":
+            raise UserError(
+                f"plugin '{name}' needs training.loss: global: under a local loss the images of a task never compete "
+                "with the classes of earlier ones, which it trains on again"
+            )
         if "vit" in source.traits.needs and is_resnet(backbone.name):
             raise UserError(
                 f"plugin '{name}' needs a ViT: backbone '{backbone.name}' is a ResNet and has no transformer blocks"
@@ -54,6 +59,25 @@ def check_probes(probes: Sequence[AnyProbe], backbone: BackboneSpec) -> None:
         raise UserError(
             f"probe '{wanting[0]}' needs CLIP, and backbone '{backbone.name}' has no text tower: "
             f"choose one such as {EXAMPLE}"
+        )
+
+
+def check_merging(plugins: Sequence[tuple[str, Mapping[str, Any]]], sources: Sequence[Named]) -> None:
+    """Check that no plugin keeps old values of a module that is merged into the weights and started anew.
+
+    Args:
+        plugins: Name and arguments of each plugin.
+        sources: Name and declaration of each plugin.
+
+    Raises:
+        UserError: If a plugin merges (``after_task: merge``) and another keeps weights or importances.
+    """
+    merging = [name for name, args in plugins if args.get("after_task") == "merge"]
+    keeping = [name for name, source in sources if {"weights", "importances"} & {*source.traits.stores}]
+    if merging and keeping:
+        raise UserError(
+            f"'{merging[0]}' with after_task: merge and '{keeping[0]}' cannot be combined: what '{keeping[0]}' keeps "
+            f"of the module is worth nothing once that is merged and starts anew; take after_task: keep"
         )
 
 

@@ -180,3 +180,11 @@ def test_what_our_sources_say_is_what_the_classes_are(name: str) -> None:
     ]
     assert (inspect.getdoc(loaded) or "").split("\n")[0] == source.summary
     assert source.methods == {member for member, value in vars(loaded).items() if inspect.isroutine(value)}
+
+
+def test_every_plugin_that_brings_modules_says_which_kind_or_lets_it_be_chosen() -> None:
+    for name in catalog():
+        source = find_plugin(name)[1]
+        if "modules" in source.traits.stores:
+            chosen = {"pet", "kind"} & {parameter.name for parameter in source.parameters}
+            assert bool(chosen) != bool(source.traits.pet), name

@@ -69,12 +69,35 @@ def test_our_own_that_go_together(names: tuple[str, ...]) -> None:
         (("lae", "s_pet"), r"'lae' and 's_pet' cannot be combined: both answer prediction \(predict\)"),
         (("kfpf", "replay"), "'kfpf' and 'replay' cannot be combined: k-FPF stands in for replay"),
         (("gdumb", "replay"), "'gdumb' and 'replay' cannot be combined: gdumb trains on its own exemplars alone"),
+        (("gdumb", "pet"), "'gdumb' and 'pet' cannot be combined: gdumb starts anew .* modules of the last"),
+        (("gdumb", "momentum"), "'gdumb' and 'momentum' cannot be combined: .* nothing to average"),
+        (("gdumb", "slca"), "'gdumb' and 'slca' cannot be combined: .* statistics of older features"),
+        (("gdumb", "saft"), "'gdumb' and 'saft' cannot be combined"),
+        (("wise_ft", "pet"), "'wise_ft' and 'pet' cannot be combined: the backbone is frozen"),
+        (("ease", "fpf"), "'ease' and 'fpf' cannot be combined: features are kept by image"),
         (("replay", "lwf", "replay"), r"method \[replay, lwf, replay\]: plugin 'replay' stands in it twice"),
     ],
 )
 def test_our_own_that_do_not(names: tuple[str, ...], reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         check_method(real(*names), "class_incremental")
+
+
+@pytest.mark.parametrize(
+    ("second", "first"),
+    [("ewc", "fpf"), ("slca", "fpf"), ("wise_ft", "fpf"), ("saft", "fpf"), ("ewc", "momentum"), ("saft", "momentum"),
+     ("wise_ft", "momentum"), ("ewc", "slca")],
+)  # fmt: skip
+def test_what_works_on_the_weights_stands_before_what_stands_in_for_them(second: str, first: str) -> None:
+    assert check_method(real(second, first), "class_incremental") is None
+    with pytest.raises(UserError, match=rf"'{second}' must stand before '{first}', .*: write \[{second}, {first}\]"):
+        check_method(real(first, second), "class_incremental")
+
+
+def test_of_two_that_stand_in_the_one_that_keeps_weights_comes_first() -> None:
+    assert check_method(real("momentum", "fpf"), "class_incremental") is None
+    with pytest.raises(UserError, match=r"write \[momentum, fpf\]"):
+        check_method(real("fpf", "momentum"), "class_incremental")
 
 
 def test_two_that_predict() -> None:

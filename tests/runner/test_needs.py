@@ -35,6 +35,13 @@ def plans(tmp_path: Path, method: Any, **sections: Any) -> list[RunPlan]:
         ("pet", {"backbone": RESNET}, "plugin 'pet' needs a ViT: backbone 'test_resnet' is a ResNet"),
         ("lae", {"backbone": {"name": "open_clip:RN50", "weights": "random"}}, "plugin 'lae' needs a ViT"),
         ("hft", {"backbone": {"name": "resnet18.a1_in1k"}}, "plugin 'hft' needs a ViT"),
+        ("joint", {"training": {"loss": "local"}}, "plugin 'joint' needs training.loss: global"),
+        (
+            {"plugins": [{"pet": {"after_task": "merge"}}, "momentum"]},
+            {},
+            "'pet' with after_task: merge and 'momentum'",
+        ),
+        ({"plugins": ["ewc", {"pet": {"after_task": "merge"}}]}, {}, "'pet' with after_task: merge and 'ewc'"),
         ("zero_shot+replay", {"backbone": NANO}, "'zero_shot' takes no gradient steps"),
     ],
 )
