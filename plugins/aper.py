@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from clsuite.data.batch import Batch
 from clsuite.learner.learner import Learner
+from clsuite.learner.precision import full_precision
 from clsuite.peft import PetKind
 from clsuite.peft.first_session import attach_for_first_session
 from clsuite.peft.query import FrozenQuery
@@ -27,8 +28,8 @@ class APER(Plugin):
 
     Args:
         kind: ``adapter``, ``lora``, ``prefix`` or ``prompt``. (Paper: adapter, prompt and scale-and-shift.)
-        size: Bottleneck, rank or length. (Authors' adapter: 64. The paper's is parallel to the MLP, the one here to
-            the attention.)
+        size: Bottleneck, rank or length. (Authors' adapter: 64. The paper's is parallel to the MLP, with ReLU and
+            a fixed scale of 0.1; the one here to the attention, with GELU and a learned scale that starts at 1.)
         blocks: Where: ``all``, ``0-4``, ``0,2,5``.
     """
 
@@ -72,7 +73,8 @@ class APER(Plugin):
         both = torch.cat([self._plain.of_batch(batch), learner.encode(batch).float()], dim=1)
         seen = learner.head.classes
         means = self._sums[:seen] / self._numbers[:seen, None].clamp_min(1)
-        return F.normalize(both, dim=1) @ F.normalize(means, dim=1).to(both.device).T
+        with full_precision(both):
+            return F.normalize(both, dim=1) @ F.normalize(means, dim=1).to(both.device).T
 
     def stored_bytes(self) -> dict[str, int]:
         """The module, and the sums and numbers of the classes seen."""

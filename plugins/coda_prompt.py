@@ -49,6 +49,7 @@ class CodaPrompt(Plugin):
             "masks": "the backbone is frozen: there is nothing to choose from",
             "modules": "both freeze the backbone and add to it",
         },
+        pet=("prefix",),
         paper="Smith, CVPR 2023 (CODA-Prompt)",
     )
 

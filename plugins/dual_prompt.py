@@ -48,6 +48,7 @@ class DualPrompt(Plugin):
             "masks": "the backbone is frozen: there is nothing to choose from",
             "modules": "both freeze the backbone and add to it",
         },
+        pet=("prefix",),
         paper="Wang, ECCV 2022 (DualPrompt)",
     )
 

@@ -12,6 +12,7 @@ from clsuite.data.batch import Batch
 from clsuite.errors import UserError
 from clsuite.learner.features import FeatureStore
 from clsuite.learner.learner import Learner
+from clsuite.learner.precision import full_precision
 from clsuite.peft import PET, PetKind, build_pet
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
@@ -38,6 +39,8 @@ class EASE(Plugin):
         pet: ``adapter`` (the paper's), or another kind of module.
         size: Bottleneck, rank or length. (Authors: 64.)
         blocks: Where: ``all`` (the paper's), ``0-4``, ``0,2,5``. An adapter is parallel to the MLP, as the paper's.
+            (The authors' adapter has ReLU, dropout 0.1 and a fixed scale of 0.1 and reads the stream before its norm;
+            the one here has GELU and a learned scale that starts at 1, so that their rates are not its own.)
         alpha: Weight of the other subspaces. (Paper: 0.1.)
     """
 
@@ -50,6 +53,7 @@ class EASE(Plugin):
             "masks": "the backbone is frozen: there is nothing to choose from",
             "modules": "both freeze the backbone and add to it",
             "weights": "the prototypes would not belong to the weights that are evaluated",
+            "before_next_task": "features are kept by image, and would be of weights that stand in for an evaluation",
         },
         scenarios=("class_incremental", "task_incremental", "long_tailed"),
         paper="Zhou, CVPR 2024 (EASE)",
@@ -134,7 +138,8 @@ class EASE(Plugin):
             features = F.normalize(self._features(learner, subspace, batch), dim=1)
             prototypes = F.normalize(self._prototypes[:seen, subspace], dim=1).to(features.device)
             weights = torch.where(owners == subspace, 1.0, self.alpha / max(1, learned - 1)).to(features.device)
-            logits = logits + weights * (features @ prototypes.T)
+            with full_precision(features):
+                logits = logits + weights * (features @ prototypes.T)
         return logits.masked_fill((owners < 0).to(logits.device), BELOW_ALL * (1 + self.alpha))
 
     def stored_bytes(self) -> dict[str, int]:

@@ -65,16 +65,15 @@ class EWC(Plugin):
             for name, fisher in self._fisher.items()
             if parameters[name].requires_grad
         ]
-        return 0.5 * self.penalty * torch.stack(terms).sum()
+        return 0.5 * self.penalty * torch.stack(terms).sum() if terms else None
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Add the task's Fisher diagonal and move the anchor."""
+        """Add the task's Fisher diagonal and move the anchor; what rested in this task stays as important as it was."""
         fresh = self._estimate(learner, task)
-        self._fisher = {
-            name: value + self.gamma * self._fisher[name] if name in self._fisher else value
-            for name, value in fresh.items()
-        }
-        self._anchor = {name: parameter.detach().clone() for name, parameter in self._trained(learner).items()}
+        old = {name: self.gamma * value for name, value in self._fisher.items()}
+        self._fisher = old | {name: value + old[name] if name in old else value for name, value in fresh.items()}
+        parameters = dict(learner.named_parameters())
+        self._anchor = {name: parameters[name].detach().clone() for name in self._fisher}
 
     def _estimate(self, learner: Learner, task: Task) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(learner.generator("fisher").initial_seed())
@@ -91,6 +90,7 @@ class EWC(Plugin):
                 each = vmap(one_gradient, in_dims=(None, 0, 0))(parameters, images, learner.labels_of(chunk))
             for name, gradients in each.items():
                 sums[name] += gradients.square().sum(dim=0)
+            learner.gradient_samples += len(chunk)
         learner.train(was_training)
         return {name: value / len(rows) for name, value in sums.items()}
 

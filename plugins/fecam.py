@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from clsuite.data.batch import Batch
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
+from clsuite.learner.precision import full_precision
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
 
@@ -63,17 +64,19 @@ class FeCAM(Plugin):
         width = len(mean)
         beside = (covariance.sum() - covariance.trace()) / (width * (width - 1))
         eye = torch.eye(width, dtype=covariance.dtype)
+        if covariance.diagonal().mean() < 1e-12:  # one image, or the same again: shrunk, nothing goes with anything
+            return eye
         shrunk = covariance + self.gamma1 * covariance.diagonal().mean() * eye + self.gamma2 * beside * (1 - eye)
         deviation = shrunk.diagonal().sqrt().clamp_min(1e-12)
         return shrunk / torch.outer(deviation, deviation) + 1e-9 * eye
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
         """Negative squared distances to the seen classes, ``[B, seen classes]``."""
-        features = F.normalize(learner.encode(batch).float(), dim=1)
-        seen = learner.head.classes
+        features, seen = learner.encode(batch).float(), learner.head.classes
         means = (self._sums[:seen] / self._numbers[:seen, None].clamp_min(1)).float().to(features.device)
-        away = features[None] - means[:, None]
-        return -((away @ self._precision[:seen].to(features.device)) * away).sum(dim=2).T
+        with full_precision(features):
+            away = F.normalize(features, dim=1)[None] - means[:, None]
+            return -((away @ self._precision[:seen].to(features.device)) * away).sum(dim=2).T
 
     def stored_bytes(self) -> dict[str, int]:
         """Sums and squares of the classes seen."""

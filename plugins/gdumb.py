@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity
+from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
 from clsuite.learner.reset import PretrainedState
 from clsuite.plugin import Plugin, Traits
@@ -34,6 +35,10 @@ class GDumb(Plugin):
             "exemplars": "gdumb trains on its own exemplars alone",
             "importances": "gdumb starts from the pre-trained weights at each task: there is nothing to keep",
             "logits": "gdumb starts from the pre-trained weights at each task: there is nothing to keep",
+            "masks": "gdumb starts from the pre-trained weights at each task: there is nothing to hold",
+            "modules": "gdumb starts anew at each task, and would go on from the modules of the last",
+            "statistics": "gdumb starts anew at each task: statistics of older features would not fit",
+            "weights": "gdumb starts from the pre-trained weights at each task: there is nothing to average",
         },
         paper="Prabhu, ECCV 2020 (GDumb)",
     )
@@ -45,7 +50,13 @@ class GDumb(Plugin):
         self.buffer = ExemplarBuffer(0, "class_balanced")
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Make the buffer."""
+        """Make the buffer.
+
+        Raises:
+            UserError: If images of a task would not compete with the classes of earlier ones.
+        """
+        if learner.options.loss == "local":
+            raise UserError("gdumb needs training.loss: global: it trains on images of all tasks at once")
         size = int(np.prod(scenario.table.images.shape[1:])) + 8
         self.buffer = ExemplarBuffer(exemplar_capacity(self._capacity, self._capacity_bytes, size), "class_balanced")
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from clsuite.data.batch import Batch
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
+from clsuite.learner.precision import full_precision
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
 
@@ -90,7 +91,8 @@ class LDA(Plugin):
         """Discriminant scores ``[B, seen classes]``; far below all others for classes without an image so far."""
         features, seen = learner.encode(batch).float(), learner.head.classes
         weights, biases = self._weights[:seen].to(features.device), self._biases[:seen].to(features.device)
-        return (features - self._centre.to(features.device)) @ weights.T + biases
+        with full_precision(features):
+            return (features - self._centre.to(features.device)) @ weights.T + biases
 
     def stored_bytes(self) -> dict[str, int]:
         """Numbers and sums of the classes seen, and the squares."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from clsuite.errors import UserError
-from clsuite.learner.aside import SetAside
+from clsuite.learner.aside import SetAside, statistics_of
 from clsuite.learner.learner import Learner
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Task
@@ -20,7 +20,7 @@ class Momentum(Plugin):
 
     Stojanovski et al., "Momentum-based weight interpolation of strong zero-shot models for continual learning" (2022),
     equation 2: ``slow <- tau * slow + (1 - tau) * fast`` after each step. It needs no memory of data and goes with
-    any method that trains by gradient.
+    any method that trains by gradient. Running statistics of batch normalisations are followed as weights are.
 
     Args:
         tau: Decay per step. A short stream hardly moves a copy with 0.999: for the same share of a stream of n steps
@@ -42,21 +42,20 @@ class Momentum(Plugin):
         self._aside = SetAside()
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Follow what is trained; new parameters are followed from their first values."""
+        """Follow what is trained, and what once was; new parameters are followed from their first values."""
         trained = {name: value for name, value in learner.named_parameters() if value.requires_grad}
-        self._slow = {
-            name: self._slow[name].to(value.device) if name in self._slow else value.detach().clone()
-            for name, value in trained.items()
-        }
+        device = next(learner.backbone.parameters()).device
+        first = {name: value.detach().clone() for name, value in (trained | statistics_of(learner, trained)).items()}
+        self._slow = first | {name: value.to(device) for name, value in self._slow.items()}
 
     @torch.no_grad()
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the copy (equation 2)."""
-        parameters = dict(pl_module.named_parameters())
+        present = {**dict(pl_module.named_parameters()), **dict(pl_module.named_buffers())}
         for name, slow in self._slow.items():
-            slow.lerp_(parameters[name], 1 - self.tau)
+            slow.lerp_(present[name], 1 - self.tau)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Put the copy in place for the evaluation."""

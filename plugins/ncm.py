@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from clsuite.data.batch import Batch
 from clsuite.learner.learner import Learner
+from clsuite.learner.precision import full_precision
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
 
@@ -43,10 +44,10 @@ class NCM(Plugin):
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
         """Cosine to the mean of each seen class, ``[B, seen classes]``."""
-        features = F.normalize(learner.encode(batch).float(), dim=1)
-        seen = learner.head.classes
+        features, seen = learner.encode(batch).float(), learner.head.classes
         means = self._sums[:seen] / self._numbers[:seen, None].clamp_min(1)
-        return features @ F.normalize(means, dim=1).to(features.device).T
+        with full_precision(features):
+            return F.normalize(features, dim=1) @ F.normalize(means, dim=1).to(features.device).T
 
     def stored_bytes(self) -> dict[str, int]:
         """The sums and numbers of the classes seen."""

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from clsuite.data.batch import Batch
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
+from clsuite.learner.precision import full_precision
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
 
@@ -63,9 +64,10 @@ class RanPAC(Plugin):
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
         """Regression scores ``[B, seen classes]``."""
-        device = batch.labels.device
-        projected = F.relu(learner.encode(batch).float() @ self._random.to(device))
-        return projected @ self._classifier[:, : learner.head.classes].to(device)
+        features, seen = learner.encode(batch).float(), learner.head.classes
+        with full_precision(features):
+            projected = F.relu(features @ self._random.to(features.device))
+            return projected @ self._classifier[:, :seen].to(features.device)
 
     def stored_bytes(self) -> dict[str, int]:
         """G, Q and W."""
@@ -85,7 +87,7 @@ class RanPAC(Plugin):
 def choose_ridge(projected: Tensor, targets: Tensor, generator: torch.Generator) -> float:
     """The ridge with the least squared error on held-out samples of a task (section 4.3).
 
-    One eigendecomposition of the samples' inner products serves all ridges.
+    One eigendecomposition, of the smaller of the two matrices of inner products, serves all ridges.
 
     Args:
         projected: ``[N, M]``.
@@ -98,10 +100,13 @@ def choose_ridge(projected: Tensor, targets: Tensor, generator: torch.Generator)
     if not len(train):
         return 1.0
     inner = projected[train].double()
-    values, vectors = torch.linalg.eigh(inner @ inner.T)
-    right = vectors.T @ targets[train].double()
-    left = projected[valid].double() @ inner.T @ vectors
-    wanted = targets[valid].double()
+    known, wanted, left = targets[train].double(), targets[valid].double(), projected[valid].double()
+    if len(inner) > inner.shape[1]:
+        values, vectors = torch.linalg.eigh(inner.T @ inner)
+        right, left = vectors.T @ (inner.T @ known), left @ vectors
+    else:
+        values, vectors = torch.linalg.eigh(inner @ inner.T)
+        right, left = vectors.T @ known, left @ inner.T @ vectors
     errors = [
         float((left @ (right / (values.clamp_min(0) + ridge)[:, None]) - wanted).square().mean()) for ridge in RIDGES
     ]

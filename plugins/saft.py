@@ -88,6 +88,7 @@ class SAFT(Plugin):
             for total, gradient in zip(sums, gradients, strict=True):
                 if gradient is not None:
                     total += gradient
+            learner.gradient_samples += len(batch.labels)
         learner.train(was_training)
         return {name: total.abs() for name, total in zip(parameters, sums, strict=True)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clsuite.errors import UserError
+from clsuite.learner.aside import SetAside
+from clsuite.learner.head import Head
 from clsuite.learner.learner import Learner
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
@@ -18,21 +21,24 @@ class SLCA(Plugin):
     """Trains the backbone far slower than the head, then aligns the head on features drawn from class Gaussians.
 
     Zhang et al., "SLCA: slow learner with classifier alignment for continual learning on a pre-trained model" (ICCV
-    2023): every task trains the backbone with a hundredth of the head's learning rate; at its end mean and covariance
-    of each new class's features are kept, and the head alone is trained on features drawn from the Gaussians of all
-    classes seen, by a cross-entropy of logits divided by their norm times a temperature. Statistics are not updated
-    when the backbone moves on: it moves slowly.
+    2023): every task trains the backbone with a hundredth of the head's learning rate, and of the head the new
+    classes' part alone; at its end mean and covariance of each new class's features are kept, and the whole head is
+    trained on features drawn from the Gaussians of all classes seen (section 3.3, equation 5): by a cross-entropy of
+    logits divided by the mean over tasks of the norm of a task's logits, and by a temperature. Older means are drawn
+    nearer to zero, down to nine tenths. Statistics are not updated when the backbone moves on: it moves slowly. As in
+    the authors' code the aligned head answers alone; the next task starts from the head as it was trained.
 
     The paper trains with SGD and the cross-entropy of the current task's classes: say ``training: {loss: local,
-    optimizer: {name: sgd}}``. The two rates stand in place of the benchmark's.
+    optimizer: {name: sgd}}``. The two rates stand in place of the benchmark's. Drawn features are no images, and not
+    counted among the gradient samples.
 
     Args:
         lr: Learning rate of the backbone (authors: 1e-4).
         head_lr: Learning rate of the head, and of its alignment at the start (authors: 1e-2).
-        epochs: Epochs of alignment (the facts at hand do not give the authors' number; 5).
-        samples: Features drawn for each class in an epoch (likewise; 256). Batches hold as many as classes are seen,
-            times 16.
-        temperature: Of the normalised logits (likewise; 0.1).
+        epochs: Epochs of alignment (authors: 5).
+        samples: Features drawn for each class in an epoch, and features of a batch (authors: 256).
+        temperature: Of the normalised logits (authors: 0.1).
+        weight_decay: Of the alignment (authors: 5e-4).
     """
 
     traits = Traits(
@@ -50,13 +56,19 @@ class SLCA(Plugin):
         epochs: int = 5,
         samples: int = 256,
         temperature: float = 0.1,
+        weight_decay: float = 5e-4,
     ) -> None:
         super().__init__()
-        if min(lr, head_lr, temperature) <= 0 or min(epochs, samples) < 1:
-            raise UserError("slca: lr, head_lr and temperature must be positive, epochs and samples at least 1")
+        if min(lr, head_lr, temperature) <= 0 or min(epochs, samples) < 1 or weight_decay < 0:
+            raise UserError(
+                "slca: lr, head_lr and temperature must be positive, epochs and samples at least 1, "
+                "and weight_decay not negative"
+            )
         self.lr, self.head_lr = lr, head_lr
         self.epochs, self.samples, self.temperature = epochs, samples, temperature
+        self.weight_decay = weight_decay
         self._means, self._covariances = torch.zeros(0, 0), torch.zeros(0, 0, 0)
+        self._aside = SetAside()
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Make room for the statistics.
@@ -70,15 +82,16 @@ class SLCA(Plugin):
         self._means, self._covariances = torch.zeros(0, width), torch.zeros(0, width, width)
 
     def parameter_groups(self, learner: Learner) -> list[dict[str, Any]]:
-        """The two rates."""
+        """The two rates; older classes' part of the head rests."""
+        newest = {id(value) for value in learner.head.newest_parameters()}
         named = [(name, value) for name, value in learner.named_parameters() if value.requires_grad]
         body = [value for name, value in named if not name.startswith("head.")]
-        head = [value for name, value in named if name.startswith("head.")]
+        head = [value for name, value in named if name.startswith("head.") and id(value) in newest]
         groups = [{"params": body, "lr": self.lr}, {"params": head, "lr": self.head_lr}]
         return [group for group in groups if group["params"]]
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Describe the new classes, then align the head."""
+        """Describe the new classes, then align the head for the evaluation."""
         features, labels = learner.features_of(task.train).cpu(), learner.labels_of(task.train).cpu()
         for label in range(len(self._means), learner.head.classes):
             own = features[labels == label].double()
@@ -86,26 +99,32 @@ class SLCA(Plugin):
             covariance = away.T @ away / max(1, len(own) - 1)
             self._means = torch.cat([self._means, own.mean(dim=0, keepdim=True).float()])
             self._covariances = torch.cat([self._covariances, covariance[None].float()])
+        self._aside.replace(learner, {name: value.detach().clone() for name, value in head_of(learner)})
         if task.index > 0:
             self._align(learner)
 
+    def before_next_task(self, learner: Learner, task: Task) -> None:
+        """Take the head back as it was trained."""
+        self._aside.take_back(learner)
+
     def _align(self, learner: Learner) -> None:
         generator = torch.Generator().manual_seed(learner.generator("slca").initial_seed())
-        parameters = list(learner.head.parameters())
-        optimizer = torch.optim.SGD(parameters, lr=self.head_lr, momentum=0.9)
+        parameters = [value for _, value in head_of(learner)]
+        optimizer = torch.optim.SGD(parameters, lr=self.head_lr, momentum=0.9, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs)
         roots = gaussian_roots(self._covariances)
+        means = self._means * nearness(learner.head.sizes)[:, None]
         for _ in range(self.epochs):
-            features, labels = draw_features(self._means, roots, self.samples, generator)
-            for chosen in torch.randperm(len(labels), generator=generator).split(16 * len(self._means)):
+            features, labels = draw_features(means, roots, self.samples, generator)
+            for chosen in torch.randperm(len(labels), generator=generator).split(self.samples):
                 self._step(learner.head, features[chosen], labels[chosen], optimizer)
             schedule.step()
         optimizer.zero_grad()
 
-    def _step(self, head: nn.Module, features: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    def _step(self, head: Head, features: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer) -> None:
         device = next(head.parameters()).device
         logits = head(features.to(device))
-        loss = F.cross_entropy(F.normalize(logits, dim=1) / self.temperature, labels.to(device))
+        loss = F.cross_entropy(normalised(logits, head.sizes) / self.temperature, labels.to(device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -121,6 +140,23 @@ class SLCA(Plugin):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Means and covariances."""
         self._means, self._covariances = state_dict["means"], state_dict["covariances"]
+
+
+def head_of(learner: Learner) -> list[tuple[str, nn.Parameter]]:
+    """The parameters of the head, by their names in the learner."""
+    return [(name, value) for name, value in learner.named_parameters() if name.startswith("head.")]
+
+
+def nearness(sizes: Sequence[int]) -> Tensor:
+    """What each class's mean is multiplied with: 0.9 and a tenth more for the newest of the tasks, of these sizes."""
+    tasks = torch.arange(1, len(sizes) + 1).repeat_interleave(torch.tensor(sizes))
+    return 0.9 + 0.1 * tasks / len(sizes)
+
+
+def normalised(logits: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Logits divided by the mean over tasks, of these sizes, of the norm of a task's logits."""
+    norms = torch.stack([part.norm(dim=1) for part in logits.split(list(sizes), dim=1)])
+    return logits / (norms.mean(dim=0)[:, None] + 1e-7)
 
 
 def gaussian_roots(covariances: Tensor) -> Tensor:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clsuite.errors import UserError
+from clsuite.learner.aside import statistics_of
 from clsuite.learner.learner import Learner
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
@@ -18,7 +19,7 @@ class WiSEFT(Plugin):
 
     Wortsman et al., "Robust fine-tuning of zero-shot models" (CVPR 2022), equation 1:
     ``(1 - alpha) * theta_0 + alpha * theta_1``. The stream goes on from the mean. The head keeps its trained weights,
-    as new classes have none before.
+    as new classes have none before. Running statistics of batch normalisations are averaged as weights are.
 
     Args:
         alpha: Share of the trained weights (paper: 0.5 where it is not tuned).
@@ -27,7 +28,10 @@ class WiSEFT(Plugin):
 
     traits = Traits(
         stores=("weights",),
-        forbids={"all data": "joint training starts from the pre-trained weights at each task"},
+        forbids={
+            "all data": "joint training starts from the pre-trained weights at each task",
+            "modules": "the backbone is frozen: its weights before and after are the same",
+        },
         paper="Wortsman, CVPR 2022 (WiSE-FT)",
     )
 
@@ -43,17 +47,23 @@ class WiSEFT(Plugin):
         self._keep(learner)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Keep the weights before the task."""
+        """Keep the weights before the task.
+
+        Raises:
+            UserError: If the backbone is frozen.
+        """
+        if learner.frozen:
+            raise UserError("wise_ft: the backbone is frozen: its weights before and after a task are the same")
         if self.anchor == "previous":
             self._keep(learner)
 
     def _keep(self, learner: Learner) -> None:
-        self._before = {name: value.detach().clone() for name, value in learner.backbone.named_parameters()}
+        self._before = {name: value.detach().clone() for name, value in averaged(learner.backbone).items()}
 
     @torch.no_grad()
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Interpolate (equation 1)."""
-        for name, value in learner.backbone.named_parameters():
+        for name, value in averaged(learner.backbone).items():
             value.copy_(torch.lerp(self._before[name].to(value.device), value, self.alpha))
 
     def stored_bytes(self) -> dict[str, int]:
@@ -63,3 +73,9 @@ class WiSEFT(Plugin):
     def state_dict(self) -> dict[str, Any]:
         """Nothing: the weights before are the pre-trained ones, or those that the next task starts with."""
         return {}
+
+
+def averaged(backbone: nn.Module) -> dict[str, Tensor]:
+    """Parameters and running statistics by name."""
+    parameters = dict(backbone.named_parameters())
+    return {**parameters, **statistics_of(backbone, parameters)}

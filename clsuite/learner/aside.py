@@ -17,6 +17,13 @@ def normalisations_of(model: nn.Module, names: Collection[str]) -> dict[str, _Ba
     return {name: part for name, part in model.named_modules() if name in owners and isinstance(part, _BatchNorm)}
 
 
+def statistics_of(model: nn.Module, names: Collection[str]) -> dict[str, Tensor]:
+    """Running means and variances, by name, of the batch normalisations that own any of the named parameters."""
+    owners = normalisations_of(model, names)
+    buffers = ((f"{name}.{key}", value) for name, part in owners.items() for key, value in part.named_buffers())
+    return {name: value for name, value in buffers if value.is_floating_point()}
+
+
 class SetAside:
     """Keeps copies of parameters from a task's end until the next task.
 
@@ -30,14 +37,14 @@ class SetAside:
 
     @torch.no_grad()
     def replace(self, learner: Learner, values: Mapping[str, Tensor]) -> None:
-        """Give named parameters other values and keep those that they had."""
-        parameters = dict(learner.named_parameters())
-        kept: dict[str, Tensor] = {name: parameters[name] for name in values}
+        """Give named parameters, or running statistics, other values and keep those that they had."""
+        present = {**dict(learner.named_parameters()), **dict(learner.named_buffers())}
+        kept: dict[str, Tensor] = {name: present[name] for name in values}
         for name, part in normalisations_of(learner, values.keys()).items():
             kept |= {f"{name}.{key}": value for key, value in part.named_buffers()}
         self._kept = {name: value.detach().clone() for name, value in kept.items()}
         for name, value in values.items():
-            parameters[name].copy_(value)
+            present[name].copy_(value)
         self._forget(learner)
 
     @torch.no_grad()

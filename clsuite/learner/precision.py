@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from clsuite.errors import UserError
 
@@ -48,3 +49,8 @@ def autocast(asked: str, device: torch.device) -> AbstractContextManager[Any]:
 def has_slow_kernels(asked: str, device: torch.device) -> bool:
     """Whether PyTorch has kernels there that are better avoided (``clsuite.backbones.slow_kernels``)."""
     return device.type == "cpu" and resolve_precision(asked, device) == "bf16-mixed"
+
+
+def full_precision(like: Tensor) -> torch.autocast:
+    """A context without autocast on the device of a tensor: answers must not hang on the few bits of bf16."""
+    return torch.autocast(like.device.type, enabled=False)

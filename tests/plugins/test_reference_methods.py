@@ -19,6 +19,7 @@ from clsuite_plugins.linear_probe import LinearProbe
 from clsuite_plugins.lwf import LwF
 from clsuite_plugins.ncm import NCM
 from clsuite_plugins.replay import Replay
+from clsuite_plugins.s_pet import SPet
 
 FC1 = "model.blocks.0.mlp.fc1.weight"
 
@@ -161,6 +162,31 @@ def test_ewc_running_fisher_decays(make_stream: Any, scenario: Scenario) -> None
         make_stream(ewc).run()
         fishers[gamma] = ewc.state_dict()["fisher"]["head.groups.0.weight"].sum()
     assert fishers[1.0] > fishers[0.0] > 0
+
+
+def test_ewc_keeps_what_it_knows_of_parameters_that_rest_and_counts_its_own_samples(make_stream: Any) -> None:
+    ewc, name = EWC(samples=8, penalty=0.0), f"backbone.{FC1}"
+    found: list[torch.Tensor] = []
+
+    def rest(learner: Learner, task: Any) -> None:
+        found.append(ewc.state_dict()["fisher"][name].clone())
+        learner.backbone.get_parameter(FC1).requires_grad_(False)
+
+    stream = make_stream(ewc, Spy(rest))
+    stream.run()
+    assert found[0].sum() > 0
+    assert torch.equal(found[0], found[-1])
+    assert name in ewc.state_dict()["anchor"]
+    plain = make_stream()
+    plain.run()
+    more = [one.gradient_samples - two.gradient_samples for one, two in zip(stream.tasks, plain.tasks, strict=True)]
+    assert more == [8, 8, 8]
+
+
+def test_ewc_asks_nothing_where_none_of_what_it_knows_is_trained(make_stream: Any) -> None:
+    stream = make_stream(SPet(pet="lora", size=1), EWC(samples=4), loss="local")
+    stream.run()
+    assert len(stream.tasks) == 3
 
 
 def test_ewc_holds_parameters_near_the_anchor(make_stream: Any) -> None:

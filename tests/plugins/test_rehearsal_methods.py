@@ -108,6 +108,11 @@ def test_agem_never_leaves_a_gradient_against_the_exemplars(make_stream: Any) ->
     assert all(abs(after) < 1e-4 for before, after in overlaps if before < 0)
 
 
+def test_gdumb_wants_classes_of_all_tasks_to_compete(make_stream: Any) -> None:
+    with pytest.raises(UserError, match=r"gdumb needs training\.loss: global"):
+        make_stream(GDumb(capacity=24), loss="local").run()
+
+
 def test_gdumb_trains_on_a_balanced_buffer_alone(make_stream: Any, scenario: Scenario) -> None:
     watch, plugin = Watch(), GDumb(capacity=24)
     stream = make_stream(plugin, watch)
@@ -121,7 +126,7 @@ def test_fpf_moves_the_chosen_modules_alone_and_takes_them_back(make_stream: Any
     before, after = Watch(weights), Watch(weights)
     stream = make_stream(Replay(capacity=20), before, FPF(steps=5), after)
     stream.run()
-    for plain, tuned, left in zip(before.ends[:2], after.ends[:2], after.left, strict=True):
+    for plain, tuned, left in zip(before.ends[:2], after.ends[:2], before.left, strict=True):
         moved = {name for name in plain if not torch.equal(plain[name], tuned[name])}
         assert moved
         assert all("norm" in name or name.startswith("head.") for name in moved)

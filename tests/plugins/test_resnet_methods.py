@@ -32,10 +32,12 @@ from clsuite_plugins.joint import Joint
 from clsuite_plugins.kfpf import KFPF
 from clsuite_plugins.linear_probe import LinearProbe
 from clsuite_plugins.lwf import LwF
+from clsuite_plugins.momentum import Momentum
 from clsuite_plugins.ncm import NCM
 from clsuite_plugins.pet import Pet
 from clsuite_plugins.replay import Replay
 from clsuite_plugins.saft import SAFT
+from clsuite_plugins.wise_ft import WiSEFT
 
 MakeResNet = Callable[..., Stream]
 FLIPS: dict[str, Any] = {"augment": ["flip"]}
@@ -168,6 +170,28 @@ def test_fpf_tunes_batch_normalisations_with_their_statistics_and_gives_them_bac
         assert torch.equal(value, learned[name]) == (name.rpartition(".")[0] not in owners), name
         assert torch.equal(back[name], learned[name]), name
     assert any("running_mean" in name for name in tuned if name.rpartition(".")[0] in owners)
+
+
+def test_wise_ft_brings_the_statistics_back_with_the_weights(make_resnet: MakeResNet) -> None:
+    stream = make_resnet(WiSEFT(alpha=0.0))
+    before = body(stream.learner)
+    stream.run()
+    assert all(torch.equal(value, before[name]) for name, value in body(stream.learner).items() if "num_b" not in name)
+
+
+def test_momentum_follows_statistics_as_it_follows_weights(make_resnet: MakeResNet) -> None:
+    fast: list[dict[str, torch.Tensor]] = []
+
+    class Fast(Plugin):
+        def on_task_end(self, learner: Learner, task: Any) -> None:
+            fast.append(body(learner))
+
+    slow = make_resnet(Fast(), Momentum(tau=1 - 1e-6))
+    before = body(slow.learner)
+    slow.run()
+    name = "model.bn1.running_mean"
+    torch.testing.assert_close(body(slow.learner)[name], before[name], atol=1e-3, rtol=0)
+    assert (fast[-1][name] - before[name]).abs().max() > 1e-2
 
 
 def test_kinds_of_modules_are_found_by_structure(make_resnet: MakeResNet, scenario: Scenario) -> None:

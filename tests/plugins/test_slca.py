@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from clsuite.errors import UserError
+from clsuite.learner.learner import Learner
 from clsuite.learner.options import OptimizerSpec
-from clsuite.scenarios import Scenario
-from clsuite_plugins.slca import SLCA, draw_features, gaussian_roots
+from clsuite.scenarios import Scenario, Task
+from clsuite_plugins.slca import SLCA, draw_features, gaussian_roots, nearness, normalised
 
 
 def test_drawn_features_have_the_statistics_of_their_class() -> None:
@@ -29,12 +30,23 @@ def test_a_class_of_one_image_can_be_drawn() -> None:
     assert gaussian_roots(torch.zeros(1, 4, 4)).isfinite().all()
 
 
-def test_the_backbone_gets_the_slow_rate_and_the_head_the_fast_one(make_stream: Any) -> None:
+def test_older_means_are_drawn_nearer_to_zero() -> None:
+    torch.testing.assert_close(nearness([2, 1]), torch.tensor([0.95, 0.95, 1.0]))
+    torch.testing.assert_close(nearness([3]), torch.ones(3))
+
+
+def test_logits_are_divided_by_the_mean_norm_of_the_tasks() -> None:
+    logits = torch.tensor([[3.0, 4.0, 1.0], [0.0, 2.0, 4.0]])  # norms of tasks: 5 and 1, 2 and 4
+    torch.testing.assert_close(normalised(logits, [2, 1]), logits / 3, atol=1e-6, rtol=0)
+
+
+def test_the_backbone_gets_the_slow_rate_and_the_newest_classes_the_fast_one(make_stream: Any) -> None:
     stream = make_stream(SLCA(samples=8))
     stream.run()
     slow, fast = stream.learner.plugins[0].parameter_groups(stream.learner)
     assert (slow["lr"], fast["lr"]) == (1e-4, 1e-2)
-    assert {id(value) for value in fast["params"]} == {id(value) for value in stream.learner.head.parameters()}
+    newest = stream.learner.head.newest_parameters()
+    assert {id(value) for value in fast["params"]} == {id(value) for value in newest}
     assert {id(value) for value in slow["params"]} == {id(value) for value in stream.learner.backbone.parameters()}
 
 
@@ -49,6 +61,43 @@ def test_the_statistics_are_those_of_the_features_at_the_end_of_the_task(make_st
         own = features[labels == label]
         np.testing.assert_allclose(plugin.state_dict()["means"][label], own.mean(axis=0), atol=1e-5)
         np.testing.assert_allclose(plugin.state_dict()["covariances"][label], np.cov(own.T), atol=1e-4)
+
+
+class Watched(SLCA):
+    """Keeps the head as it was trained, as it answered, and as the next task begins with it."""
+
+    def __init__(self) -> None:
+        super().__init__(samples=8)
+        self.trained: list[list[torch.Tensor]] = []
+        self.answering: list[list[torch.Tensor]] = []
+        self.begun: list[list[torch.Tensor]] = []
+
+    def on_task_end(self, learner: Learner, task: Task) -> None:
+        self.trained.append(copy_of(learner))
+        super().on_task_end(learner, task)
+        self.answering.append(copy_of(learner))
+
+    def on_task_start(self, learner: Learner, task: Task) -> None:
+        self.begun.append(copy_of(learner))
+
+
+def copy_of(learner: Learner) -> list[torch.Tensor]:
+    return [value.detach().clone() for value in learner.head.parameters()]
+
+
+def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> list[bool]:
+    return [torch.equal(one, other) for one, other in zip(first, second, strict=False)]
+
+
+def test_the_aligned_head_answers_and_the_trained_one_goes_on_with_its_old_classes_at_rest(make_stream: Any) -> None:
+    plugin = Watched()
+    make_stream(plugin, loss="local").run()
+    assert all(same(plugin.trained[0], plugin.answering[0]))  # one task: nothing to align
+    for task in (1, 2):
+        assert not any(same(plugin.trained[task], plugin.answering[task]))
+        assert all(same(plugin.trained[task - 1], plugin.begun[task]))
+        assert all(same(plugin.begun[task], plugin.trained[task])[: 2 * task])
+        assert not any(same(plugin.begun[task], plugin.trained[task])[2 * task :])
 
 
 class Unaligned(SLCA):
@@ -68,3 +117,5 @@ def test_alignment_is_what_makes_old_and_new_classes_comparable(make_stream: Any
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(UserError, match="must be positive"):
         SLCA(lr=0.0)
+    with pytest.raises(UserError, match="weight_decay not negative"):
+        SLCA(weight_decay=-1.0)

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from sklearn.linear_model import Ridge
 
@@ -54,10 +55,11 @@ class Finished(NCM):
     """Stands in until the plugin under test takes its place."""
 
 
-def test_the_ridge_is_the_best_on_held_out_samples() -> None:
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_the_ridge_is_the_best_on_held_out_samples(width: int) -> None:
     generator = torch.Generator().manual_seed(0)
-    projected, noise = torch.randn(60, 40, generator=generator), torch.randn(60, 3, generator=generator)
-    targets = projected @ torch.randn(40, 3, generator=generator) * 0.1 + 2 * noise
+    projected, noise = torch.randn(60, width, generator=generator), torch.randn(60, 3, generator=generator)
+    targets = projected @ torch.randn(width, 3, generator=generator) * 0.1 + 2 * noise
     order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
     valid, train = order[:12].numpy(), order[12:].numpy()
     errors = []
@@ -87,6 +89,18 @@ def test_fecam_is_the_mahalanobis_distance_with_shrunk_correlations(make_stream:
         distances.append((away @ np.linalg.inv(covariance / np.outer(deviation, deviation)) * away).sum(axis=1))
     expected = np.argmin(distances, axis=0)
     assert np.mean(expected == stream.matrix.class_incremental[-1]) > 0.99
+
+
+def test_fecam_finds_a_class_of_a_single_image(make_stream: Any, scenario: Scenario) -> None:
+    first = scenario.tasks[0]
+    rare = first.classes[0]
+    train = first.train[scenario.labels[first.train] != rare]
+    train = np.append(train, first.train[scenario.labels[first.train] == rare][:1])
+    tasks = (dataclasses.replace(first, train=train), *scenario.tasks[1:])
+    stream = make_stream(FeCAM(), on=dataclasses.replace(scenario, tasks=tasks))
+    stream.run()
+    own = stream.matrix.labels == rare
+    assert np.mean(stream.matrix.class_incremental[-1][own] == rare) > 0.2
 
 
 def test_both_beat_chance_by_far_and_train_nothing(make_stream: Any) -> None:

@@ -14,6 +14,8 @@ from clsuite.learner.options import OptimizerSpec
 from clsuite.plugin import Plugin
 from clsuite_plugins.block_expansion import BlockExpansion, identity_copy
 from clsuite_plugins.finetune import Finetune
+from clsuite_plugins.hft import HFT
+from clsuite_plugins.linear_probe import LinearProbe
 from clsuite_plugins.momentum import Momentum
 from clsuite_plugins.saft import SAFT, top_share
 from clsuite_plugins.wise_ft import WiSEFT
@@ -24,7 +26,7 @@ def body(learner: Learner) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("rescore", ["once", "task"])
-def test_saft_moves_exactly_the_chosen_share(rescore: Any, make_stream: Any) -> None:
+def test_saft_moves_exactly_the_chosen_share(rescore: Any, make_stream: Any, scenario: Any) -> None:
     plugin = SAFT(share=0.01, rescore=rescore, head_epochs=1)
     decaying = OptimizerSpec(lr=1e-3, weight_decay=0.1)
     stream = make_stream(plugin, optimizer=decaying)
@@ -39,6 +41,11 @@ def test_saft_moves_exactly_the_chosen_share(rescore: Any, make_stream: Any) -> 
     later = {name: moved[2][name] != start[name] for name in start}
     outside = sum(int((later[name] & (moved[0][name] == start[name])).sum()) for name in start)
     assert (outside > 0) == (rescore == "task")
+    plain = make_stream(Finetune())
+    plain.run()
+    more = [one.gradient_samples - two.gradient_samples for one, two in zip(stream.tasks, plain.tasks, strict=True)]
+    scored = [len(task.train) for task in scenario.tasks]
+    assert more == (scored if rescore == "task" else [scored[0], 0, 0])  # the passes that score weights count too
 
 
 def test_saft_takes_one_threshold_over_all_tensors() -> None:
@@ -132,6 +139,25 @@ def test_wise_ft_is_the_mean_of_before_and_after(make_stream: Any) -> None:
     stream.run()
     for name, value in body(stream.learner).items():
         torch.testing.assert_close(value, 0.75 * start[name] + 0.25 * trained[0][name])
+
+
+def test_wise_ft_is_refused_where_the_backbone_is_frozen(make_stream: Any) -> None:
+    with pytest.raises(UserError, match="wise_ft: the backbone is frozen"):
+        make_stream(WiSEFT(), LinearProbe()).run()
+
+
+def test_momentum_goes_on_following_what_rests_in_a_task(make_stream: Any) -> None:
+    kept: list[set[str]] = []
+
+    class Names(Plugin):
+        def on_task_end(self, learner: Learner, task: Any) -> None:
+            kept.append(set(momentum.state_dict()))
+
+    momentum = Momentum(tau=0.5)
+    make_stream(HFT(), momentum, Names()).run()
+    assert kept[0] <= kept[1] <= kept[2]
+    halves = [{name for name in names if ".blocks." in name} for names in kept]
+    assert halves[0] < halves[2]
 
 
 def test_momentum_without_decay_is_fine_tuning(make_stream: Any) -> None:
