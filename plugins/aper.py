@@ -27,9 +27,9 @@ class APER(Plugin):
     the mean over its training images, and the nearest by cosine answers. Means are running sums.
 
     Args:
-        kind: ``adapter``, ``lora``, ``prefix`` or ``prompt``. (Paper: adapter, prompt and scale-and-shift.)
-        size: Bottleneck, rank or length. (Authors' adapter: 64. The paper's is parallel to the MLP, with ReLU and
-            a fixed scale of 0.1; the one here to the attention, with GELU and a learned scale that starts at 1.)
+        kind: ``adaptformer`` (the authors' adapter), ``lora``, ``prefix``, ``prompt``, ``adapter`` or ``ia3``. (Paper:
+            adapter, prompt and scale-and-shift.)
+        size: Bottleneck, rank or length. (Authors' adapter: 64.)
         blocks: Where: ``all``, ``0-4``, ``0,2,5``.
     """
 
@@ -47,7 +47,7 @@ class APER(Plugin):
         paper="Zhou, IJCV 2024 (APER)",
     )
 
-    def __init__(self, kind: PetKind = "adapter", size: int = 64, blocks: str = "all") -> None:
+    def __init__(self, kind: PetKind = "adaptformer", size: int = 64, blocks: str = "all") -> None:
         super().__init__()
         self.kind, self.size, self.blocks = kind, size, blocks
         self._sums, self._numbers = torch.zeros(0, 0), torch.zeros(0)

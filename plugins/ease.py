@@ -36,11 +36,9 @@ class EASE(Plugin):
       the others (equation 10 adds them; the authors' code divides the sum by their number).
 
     Args:
-        pet: ``adapter`` (the paper's), or another kind of module.
+        pet: ``adaptformer`` (the authors' adapter), or another kind of module; an ``adapter`` is beside the MLP.
         size: Bottleneck, rank or length. (Authors: 64.)
-        blocks: Where: ``all`` (the paper's), ``0-4``, ``0,2,5``. An adapter is parallel to the MLP, as the paper's.
-            (The authors' adapter has ReLU, dropout 0.1 and a fixed scale of 0.1 and reads the stream before its norm;
-            the one here has GELU and a learned scale that starts at 1, so that their rates are not its own.)
+        blocks: Where: ``all`` (the paper's), ``0-4``, ``0,2,5``.
         alpha: Weight of the other subspaces. (Paper: 0.1.)
     """
 
@@ -59,7 +57,7 @@ class EASE(Plugin):
         paper="Zhou, CVPR 2024 (EASE)",
     )
 
-    def __init__(self, pet: PetKind = "adapter", size: int = 64, blocks: str = "all", alpha: float = 0.1) -> None:
+    def __init__(self, pet: PetKind = "adaptformer", size: int = 64, blocks: str = "all", alpha: float = 0.1) -> None:
         super().__init__()
         if alpha < 0:
             raise UserError(f"ease: alpha is {alpha}, but must not be negative")

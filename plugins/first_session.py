@@ -21,8 +21,9 @@ class FirstSession(Plugin):
     trained on as a linear probe of the adapted features.
 
     Args:
-        kind: ``adapter``, ``lora``, ``prefix`` or ``prompt``. (RanPAC: one of adapter, scale-and-shift and prompt.)
-        size: Bottleneck, rank or length. (RanPAC takes APER's adapter, bottleneck 64.)
+        kind: ``adaptformer``, ``lora``, ``prefix``, ``prompt``, ``adapter`` or ``ia3``. (RanPAC: one of APER's adapter,
+            which is ``adaptformer``, scale-and-shift and prompt.)
+        size: Bottleneck, rank or length. (RanPAC's adapter: 64.)
         blocks: Where: ``all``, ``0-4``, ``0,2,5``.
         targets: Of LoRA: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``.
     """
@@ -40,7 +41,9 @@ class FirstSession(Plugin):
         paper="Panos, ICCV 2023 (FSA)",
     )
 
-    def __init__(self, kind: PetKind = "adapter", size: int = 64, blocks: str = "all", targets: str = "q+v") -> None:
+    def __init__(
+        self, kind: PetKind = "adaptformer", size: int = 64, blocks: str = "all", targets: str = "q+v"
+    ) -> None:
         super().__init__()
         self.kind, self.size, self.blocks, self.targets = kind, size, blocks, targets
 

@@ -1,4 +1,4 @@
-"""Parameter-efficient modules (PET) for vision transformers: LoRA, adapter, prefix, prompt and IA3.
+"""Parameter-efficient modules (PET) for vision transformers: LoRA, adapter, prefix, prompt, IA3, AdaptFormer.
 
 They are attached to a network by hooks and leave its own modules and parameter names as they are, so that a module can
 be switched off for a query pass, copied, averaged, merged into the weights and taken away. Hugging Face's ``peft``
@@ -7,6 +7,7 @@ adapter on an attention, and its prefix needs a model with past key values; henc
 """
 
 from clsuite.peft.adapter import Adapter
+from clsuite.peft.adaptformer import AdaptFormer
 from clsuite.peft.base import PET
 from clsuite.peft.build import PET_KINDS, PetKind, build_pet
 from clsuite.peft.ia3 import IA3
@@ -19,6 +20,7 @@ __all__ = [
     "IA3",
     "PET",
     "PET_KINDS",
+    "AdaptFormer",
     "Adapter",
     "GivenPrefix",
     "LoRA",

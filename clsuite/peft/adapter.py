@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -13,15 +13,39 @@ from clsuite.peft.base import PET
 from clsuite.peft.route import Route
 from clsuite.peft.sites import transformer_blocks
 
+Activation = Callable[[Tensor], Tensor]
+
 
 class Bottleneck(nn.Module):
-    """``scale * (up(GELU(down(x))))`` with the up-projection zero at the start.
+    """``scale * up(dropout(activation(down(x))))`` with the up-projection zero at the start.
 
     Entries lie side by side in the bottleneck, each with a scale and an upper bias of its own.
     """
 
-    def __init__(self, width: int, bottleneck: int, generator: torch.Generator, entries: int = 1) -> None:
-        """Make the two projections, drawing nothing from the global generator, and the learnable scale (1)."""
+    scale: Tensor
+
+    def __init__(
+        self,
+        width: int,
+        bottleneck: int,
+        generator: torch.Generator,
+        entries: int = 1,
+        *,
+        activation: Activation = nn.functional.gelu,
+        scale: float | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        """Make the two projections, drawing nothing from the global generator.
+
+        Args:
+            width: Of inputs and outputs.
+            bottleneck: Hidden units of an entry.
+            generator: Source of the first values.
+            entries: How many.
+            activation: Of the hidden units.
+            scale: A fixed factor; without one it is learned, and 1 at the start.
+            dropout: Of the hidden units, in training.
+        """
         super().__init__()
         self.down = nn.Linear(width, bottleneck * entries, device="meta").to_empty(device="cpu")
         self.up = nn.Linear(bottleneck * entries, width, device="meta").to_empty(device="cpu")
@@ -32,11 +56,16 @@ class Bottleneck(nn.Module):
             self.down.weight.uniform_(-bound, bound, generator=generator)
             for zero in (self.down.bias, self.up.weight, self.up.bias):
                 zero.zero_()
-        self.scale = nn.Parameter(torch.ones(()) if entries == 1 else torch.ones(entries))
+        ones = torch.ones(()) if entries == 1 else torch.ones(entries)
+        if scale is None:
+            self.scale = nn.Parameter(ones)
+        else:
+            self.register_buffer("scale", scale * ones, persistent=False)
+        self._activation, self._dropout = activation, nn.Dropout(dropout)
 
     def forward(self, inputs: Tensor, route: Route | None = None) -> Tensor:
         """Map ``[..., width]`` to ``[..., width]``."""
-        hidden = nn.functional.gelu(self.down(inputs))
+        hidden = self._dropout(self._activation(self.down(inputs)))
         if self.scale.dim() == 0:
             added: Tensor = self.scale * self.up(hidden)
             return added

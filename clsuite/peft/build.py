@@ -9,6 +9,7 @@ from torch import nn
 
 from clsuite.errors import UserError, did_you_mean
 from clsuite.peft.adapter import Adapter
+from clsuite.peft.adaptformer import AdaptFormer
 from clsuite.peft.base import PET
 from clsuite.peft.ia3 import IA3
 from clsuite.peft.lora import LoRA
@@ -16,7 +17,7 @@ from clsuite.peft.prefix import Prefix
 from clsuite.peft.prompt import Prompt
 from clsuite.peft.sites import choose_blocks, transformer_blocks
 
-PetKind = Literal["lora", "adapter", "prefix", "prompt", "ia3"]
+PetKind = Literal["lora", "adapter", "prefix", "prompt", "ia3", "adaptformer"]
 PET_KINDS: tuple[str, ...] = get_args(PetKind)
 
 
@@ -36,7 +37,7 @@ def build_pet(
     """Build a module for a network and leave the network as it is.
 
     Args:
-        kind: ``lora``, ``adapter``, ``prefix``, ``prompt`` or ``ia3``.
+        kind: ``lora``, ``adapter``, ``prefix``, ``prompt``, ``ia3`` or ``adaptformer``.
         model: The network.
         size: Rank, bottleneck, or length; IA3 has none.
         blocks: Which blocks: ``all``, ``0-4``, ``0,2,5``.
@@ -61,6 +62,8 @@ def build_pet(
         )
     if kind == "adapter":
         return Adapter(model, numbers, size, generator, place=place, entries=entries)
+    if kind == "adaptformer":
+        return AdaptFormer(model, numbers, size, generator, entries)
     if kind == "prefix":
         return Prefix(model, numbers, size, generator, entries=entries)
     if kind == "ia3":

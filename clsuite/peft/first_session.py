@@ -14,7 +14,7 @@ def attach_for_first_session(learner: Host, kind: PetKind, size: int, blocks: st
 
     Args:
         learner: The learner, before its first task; the module must still be registered with it.
-        kind: ``lora``, ``adapter``, ``prefix``, ``prompt`` or ``ia3``.
+        kind: ``lora``, ``adapter``, ``prefix``, ``prompt``, ``ia3`` or ``adaptformer``.
         size: Rank, bottleneck, or length; IA3 has none.
         blocks: Where: ``all``, ``0-4``, ``0,2,5``.
         targets: Of LoRA: the projections.

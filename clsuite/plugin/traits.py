@@ -28,7 +28,7 @@ class Traits:
         first_session: It trains on the first task and leaves features that never change again; a plugin that takes no
             gradient steps may stand beside it and classify them.
         pet: Kinds of parameter-efficient module that it always brings (``lora``, ``adapter``, ``prefix``, ``prompt``,
-            ``ia3``); one that an argument called ``pet`` or ``kind`` chooses need not be declared.
+            ``ia3``, ``adaptformer``); one that an argument called ``pet`` or ``kind`` chooses need not be declared.
         paper: First author, venue and year.
     """
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from timm.models.vision_transformer import ResPostBlock
 from torch import nn
 
 from clsuite.errors import UserError
@@ -39,7 +40,7 @@ def disturb(module: nn.Module) -> None:
 IMAGES = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("kind", ["lora", "adapter", "ia3"])
+@pytest.mark.parametrize("kind", ["lora", "adapter", "ia3", "adaptformer"])
 def test_a_new_module_changes_nothing(kind: str, model: Any) -> None:
     before = model(IMAGES)
     make(kind, model).attach(model)
@@ -88,6 +89,38 @@ def test_saved_and_loaded_and_averaged(kind: str, model: Any, tmp_path: Path) ->
     fresh.average_towards(one, 0.75)
     for mine, before, theirs in zip(fresh.parameters(), start, one.parameters(), strict=True):
         torch.testing.assert_close(mine, 0.75 * before + 0.25 * theirs)
+
+
+@pytest.mark.parametrize("layer_scale", [None, 0.5])
+def test_adaptformer_adds_what_it_makes_of_the_residual_stream_to_the_block(layer_scale: Any) -> None:
+    torch.manual_seed(0)
+    sizes = {"img_size": 32, "depth": 2, "embed_dim": 48, "num_heads": 3, "num_classes": 0}
+    model: Any = timm.create_model("vit_tiny_patch16_224", init_values=layer_scale, **sizes).eval()
+    module = make("adaptformer", model, blocks="1").eval()
+    disturb(module)
+    part, block = module.parts["1"], model.blocks[1]
+    tokens = torch.randn(2, 5, 48, generator=torch.Generator().manual_seed(4))
+    stream = tokens + block.ls1(block.attn(block.norm1(tokens)))
+    added = 0.1 * part.up(torch.relu(part.down(stream)))
+    expected = stream + block.ls2(block.mlp(block.norm2(stream))) + added
+    module.attach(model)
+    torch.testing.assert_close(block(tokens), expected)
+    module.train()
+    assert not torch.equal(block(tokens), block(tokens))  # dropout of the hidden units
+
+
+def test_adaptformer_reads_the_stream_where_the_norm_comes_last() -> None:
+    torch.manual_seed(0)
+    block: Any = ResPostBlock(48, 3).eval()
+    model = nn.Sequential(block)
+    module = make("adaptformer", model).eval()
+    disturb(module)
+    part, tokens = module.parts["0"], torch.randn(2, 5, 48, generator=torch.Generator().manual_seed(4))
+    stream = tokens + block.norm1(block.attn(tokens))
+    expected = block(tokens) + 0.1 * part.up(torch.relu(part.down(stream)))
+    module.attach(model)
+    for _ in range(2):
+        torch.testing.assert_close(block(tokens), expected)
 
 
 @pytest.mark.parametrize("targets", ["q", "k+v", "q+v+proj", "fc1+fc2", "q+k+v+proj+fc1+fc2"])

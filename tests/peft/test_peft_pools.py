@@ -34,7 +34,7 @@ def make(kind: Any, model: nn.Module, entries: int, size: int = SIZE) -> PET:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return module
+    return module.eval()  # without dropout
 
 
 def own_rows(chosen: list[int], length: int) -> torch.Tensor:

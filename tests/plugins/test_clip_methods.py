@@ -67,6 +67,7 @@ METHODS: dict[str, Callable[[], tuple[Plugin, ...]]] = {
     "hft": lambda: (HFT(),),
     "first session": lambda: (FirstSession(size=2), NCM()),
     "ia3": lambda: (Pet("ia3"),),
+    "adaptformer": lambda: (Pet("adaptformer"),),
     "aper": lambda: (APER(size=2),),
     "ease": lambda: (EASE(size=2),),
     "l2l": lambda: (L2P("lora", size=2, pool=4, top_k=2, blocks="all"),),

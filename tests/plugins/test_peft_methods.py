@@ -16,7 +16,7 @@ from clsuite_plugins.lae import LAE
 from clsuite_plugins.pet import Pet
 from clsuite_plugins.s_pet import SPet
 
-KINDS = ("lora", "adapter", "prefix", "prompt", "ia3")
+KINDS = ("lora", "adapter", "prefix", "prompt", "ia3", "adaptformer")
 
 
 def values(module: torch.nn.Module) -> list[torch.Tensor]:
@@ -60,7 +60,7 @@ def test_only_lora_can_be_merged() -> None:
         Pet("prefix", after_task="merge")
 
 
-@pytest.mark.parametrize("pet", ["lora", "adapter", "prefix", "ia3"])
+@pytest.mark.parametrize("pet", ["lora", "adapter", "prefix", "ia3", "adaptformer"])
 def test_lae_offline_is_a_copy_at_the_second_task_and_follows_every_step(pet: Any, make_stream: Any) -> None:
     plugin = LAE(pet=pet, size=2, blocks="all", frozen_epochs=1, decay=0.9)
     expected: list[torch.Tensor] = []
