@@ -151,9 +151,11 @@ def trainer_marks(learner: Learner) -> dict[str, Any]:
     trainer = learner._trainer
     if trainer is None:
         return {}
-    loader = trainer.fit_loop._data_source.instance
+    source = trainer.fit_loop._data_source.instance
+    loader = None if source is learner else source  # the learner stands for the loader that it may give
     rows = getattr(loader, "_rows", None)
-    inside = [(name, value) for name, value in sorted(vars(loader).items()) if isinstance(value, int | float | str)]
+    marks = {} if loader is None else vars(loader)
+    inside = [(name, value) for name, value in sorted(marks.items()) if isinstance(value, int | float | str)]
     groups = [[id(p) for p in group["params"]] for one in trainer.strategy._optimizers for group in one.param_groups]
     return {
         "loader": (id(loader), None if rows is None else rows.tobytes(), inside) if loader is not None else None,

@@ -72,6 +72,7 @@ class AdaptFormer(PET):
         def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             if not self.enabled:
                 return None
+            part.train(module.training)  # dropout follows the network's mode, which computing features changes
             added: Tensor = part(seen.pop(), self.route)
             return output + added
 

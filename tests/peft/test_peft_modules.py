@@ -105,8 +105,10 @@ def test_adaptformer_adds_what_it_makes_of_the_residual_stream_to_the_block(laye
     expected = stream + block.ls2(block.mlp(block.norm2(stream))) + added
     module.attach(model)
     torch.testing.assert_close(block(tokens), expected)
-    module.train()
+    block.train()
     assert not torch.equal(block(tokens), block(tokens))  # dropout of the hidden units
+    block.eval()
+    torch.testing.assert_close(module.train() and block(tokens), expected)  # the network's mode decides
 
 
 def test_adaptformer_reads_the_stream_where_the_norm_comes_last() -> None:
