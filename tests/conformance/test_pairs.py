@@ -29,6 +29,7 @@ LOCAL = {"ease", "s_pet", "lae", "l2p", "dual_prompt", "coda_prompt"}
 REFUSED_AT_THE_START = {
     ("hft", "linear_probe"): "the blocks of the backbone are frozen already",
     ("linear_probe", "saft"): "the backbone is frozen, so there are no weights for masks to choose from",
+    ("linear_probe", "wise_ft"): "its weights before and after a task are the same",
 }
 """Pairs that say so themselves before anything is trained: composition does not know what a plugin freezes."""
 
