@@ -56,10 +56,18 @@ class AdaptFormer(PET):
         found = transformer_blocks(model)
         for number in self._blocks:
             block, seen = found[number], list[Tensor]()
+            self._handles.append(block.register_forward_pre_hook(self._forget(seen)))
             norms = [norm] if (norm := getattr(block, "norm2", None)) is not None else []
             for part in (*norms, block.mlp):
                 self._handles.append(part.register_forward_pre_hook(self._look(seen)))
             self._handles.append(block.register_forward_hook(self._add(self.parts[str(number)], seen)))
+
+    @staticmethod
+    def _forget(seen: list[Tensor]) -> Any:
+        def forget(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            seen.clear()  # of a pass that was broken off
+
+        return forget
 
     def _look(self, seen: list[Tensor]) -> Any:
         def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:

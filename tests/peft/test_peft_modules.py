@@ -111,6 +111,22 @@ def test_adaptformer_adds_what_it_makes_of_the_residual_stream_to_the_block(laye
     torch.testing.assert_close(module.train() and block(tokens), expected)  # the network's mode decides
 
 
+def test_adaptformer_forgets_a_pass_that_was_broken_off(model: Any) -> None:
+    module = make("adaptformer", model)
+    disturb(module)
+    module.attach(model)
+    expected = model(IMAGES)
+
+    def stop(mlp: nn.Module, inputs: Any) -> None:
+        raise KeyboardInterrupt
+
+    handle = model.blocks[1].mlp.register_forward_pre_hook(stop)
+    with pytest.raises(KeyboardInterrupt):
+        model(2 * IMAGES)
+    handle.remove()
+    torch.testing.assert_close(model(IMAGES), expected, rtol=0, atol=0)
+
+
 def test_adaptformer_reads_the_stream_where_the_norm_comes_last() -> None:
     torch.manual_seed(0)
     block: Any = ResPostBlock(48, 3).eval()
