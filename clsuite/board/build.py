@@ -51,6 +51,8 @@ FORMULAS = {
     )
 }
 """Formula and source of figures that are no function of one run."""
+PETS = frozenset({"lora", "adapter", "prefix", "prompt", "ia3", "adaptformer"})
+"""Kinds of parameter-efficient module, as ``clsuite.peft.PET_KINDS``, which needs torch."""
 
 
 def build_board(records: Path, reported: Path) -> Board:
@@ -175,9 +177,8 @@ def _tags(record: RunRecord, plugins: Sequence[PluginUse]) -> Tags:
     needs = sorted({need for trait in traits for need in trait.needs})
     stores = sorted({kept for trait in traits for kept in trait.stores} | set(record.cost.stored_bytes))
     years = {int(year) for plugin in plugins for year in re.findall(r"\b(?:19|20)\d\d\b", plugin.paper)}
-    kinds = {"lora", "adapter", "prefix", "prompt", "ia3", "adaptformer"}
     chosen = {str(plugin.args.get(name)) for plugin in plugins for name in ("pet", "kind")}
-    pets = (chosen | {kind for trait in traits for kind in trait.pet}) & kinds
+    pets = (chosen | {kind for trait in traits for kind in trait.pet}) & PETS
     return Tags(
         backbone=record.config.get("backbone", {}).get("name", ""),
         exemplars=bool({"exemplars", "all data"} & {*stores}),

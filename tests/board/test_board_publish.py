@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from published_records import edit, make_record, predictions, write_run
 
-from clsuite.board.build import build_board
+from clsuite.board.build import PETS, build_board
 from clsuite.board.publish import Outcome, add_records
 from clsuite.board.rerun import compare_rerun, write_rerun
 from clsuite.board.shelf import Leaderboard, build, check
 from clsuite.cli.main import main
 from clsuite.errors import UserError
+from clsuite.peft import PET_KINDS
 from clsuite.records import RunRecord, read_predictions, read_record, rescore, write_predictions
 from clsuite.records.record import RESULTS_VERSION, TrialEntry, TuningEntry
 from clsuite.report.rounding import rounded
@@ -28,6 +29,10 @@ from clsuite.report.rounding import rounded
 
 def add(runs: Path, board: Path, replace: bool = False, stale: bool = False) -> list[Outcome]:
     return add_records([runs], Leaderboard(board), replace, stale, lambda record: "")
+
+
+def test_the_board_knows_every_kind_of_module() -> None:
+    assert frozenset(PET_KINDS) == PETS
 
 
 @pytest.fixture
