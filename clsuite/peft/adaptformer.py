@@ -62,10 +62,10 @@ class AdaptFormer(PET):
                 self._handles.append(part.register_forward_pre_hook(self._look(seen)))
             self._handles.append(block.register_forward_hook(self._add(self.parts[str(number)], seen)))
 
-    @staticmethod
-    def _forget(seen: list[Tensor]) -> Any:
+    def _forget(self, seen: list[Tensor]) -> Any:
         def forget(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            seen.clear()  # of a pass that was broken off
+            if self.enabled:
+                seen.clear()  # of a pass that was broken off
 
         return forget
 
