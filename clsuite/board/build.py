@@ -36,7 +36,6 @@ from clsuite.report.rounding import rounded
 from clsuite.report.summary import INTRANSIGENCE, Column, columns_of, summarise
 from clsuite.report.summary import Row as Summary
 from clsuite.report.table import best_methods, short_number
-from clsuite.runner.plan import file_name
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
 PRIMARY = "final_accuracy_macro"
@@ -100,7 +99,7 @@ def _benchmark(name: str, group: Sequence[tuple[str, RunRecord]], folder: Path) 
         plugins = [_plugin(entry.name, entry.args, entry.distribution) for entry in mine[0][1].plugins]
         rows.append(
             Row(
-                method=summary.method, slug=file_name(summary.method), rank=rank, seeds=list(summary.seeds),
+                method=summary.method, rank=rank, seeds=list(summary.seeds),
                 badge=badge_of_row([run.badge for run in runs]), tags=_tags(mine[0][1], plugins),
                 plugins=plugins, config=mine[0][1].config, figures=figures, runs=runs,
             )

@@ -74,7 +74,6 @@ class PluginUse(_Model):
     distribution: str
     summary: str = ""
     paper: str = ""
-    url: str = ""
 
 
 class Tags(_Model):
@@ -149,10 +148,9 @@ class Run(_Model):
 
 
 class Row(_Model):
-    """A method over its seeds. `slug` names it in file names and addresses; `config` is that of all its seeds."""
+    """A method over its seeds; `config` is that of all of them."""
 
     method: str
-    slug: str
     badge: Badge
     rank: Rank
     seeds: list[int]

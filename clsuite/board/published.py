@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from clsuite.board.examine import examine, record_place
 from clsuite.errors import UserError
 from clsuite.records import RecordError, RunRecord, read_record
+from clsuite.report.alike import Alike
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,8 @@ class Shelf:
 
     keys: dict[str, str] = field(default_factory=dict)
     seeds: dict[tuple[str, str, int], str] = field(default_factory=dict)
-    streams: dict[tuple[str, int], tuple[str, str, str]] = field(default_factory=dict)
-    setups: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
-    methods: dict[tuple[str, str], tuple[dict[str, Any], str]] = field(default_factory=dict)
+    alike: Alike = field(default_factory=Alike)
+    images: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
 
     def complaint(self, record: RunRecord, samples: str, where: str) -> str:
         """What stands against the record beside those before it; empty where nothing does, and it is remembered.
@@ -46,32 +45,18 @@ class Shelf:
             where: What to call it in later complaints.
         """
         name, seed = record.benchmark, record.seed
-        setup = {key: value for key, value in record.config.items() if key not in ("training", "probes")}
-        setup["kind of stream"] = record.scenario.kind
         same_key = self.keys.setdefault(record.key, where)
-        same_seed = self.seeds.setdefault((name, record.method, seed), where)
-        own = (record.scenario.fingerprint, samples, where)
-        fingerprint, judged_on, stream = self.streams.setdefault((name, seed), own)
-        first, place = self.setups.setdefault(name, (setup, where))
-        method = {**record.config, "plugins": [{"name": one.name, "args": one.args} for one in record.plugins]}
-        usual, other = self.methods.setdefault((name, record.method), (method, where))
         if same_key != where:
             return f"it is the same run as '{same_key}'"
+        same_seed = self.seeds.setdefault((name, record.method, seed), where)
         if same_seed != where:
             return f"'{same_seed}' is {record.method} on {name} with seed {seed} too: name the one that is to stand"
-        if first != setup:
-            return f"its {_differing(first, setup)} differs from that of '{place}'"
-        if usual != method:
-            return f"its {_differing(usual, method)} differs from that of '{other}', another seed of {record.method}"
-        if fingerprint != record.scenario.fingerprint:
-            return f"its stream is another one than that of '{stream}' with the same seed: other data, seed or scenario"
+        if unlike := self.alike.complaint(record, where):
+            return unlike
+        judged_on, other = self.images.setdefault((name, seed), (samples, where))
         if judged_on != samples:
-            return f"its predictions are of other test images than those of '{stream}' with the same seed"
+            return f"its predictions are of other test images than those of '{other}' with the same seed"
         return ""
-
-
-def _differing(first: dict[str, Any], second: dict[str, Any]) -> str:
-    return ", ".join(sorted(key for key in {*first, *second} if first.get(key) != second.get(key)))
 
 
 def read_published(folder: Path) -> Iterator[Published]:

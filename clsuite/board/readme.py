@@ -14,6 +14,7 @@ from clsuite.report.export import MARKDOWN, escape_text
 from clsuite.runner.plan import file_name
 
 ROWS_SHOWN = 60
+HEADING = "# Leaderboard"
 ABOUT = """\
 Every figure here is made by `clsuite leaderboard build` from the run records in [`records/`](records) and from nothing
 else; `clsuite leaderboard check` makes all of it again and fails where a byte differs or a row was lost.
@@ -37,7 +38,7 @@ differ is not decided by whether their rank intervals overlap, but by
 
 def readme(board: Board) -> bytes:
     """Make the page."""
-    lines = ["# Leaderboard", "", ABOUT]
+    lines = [HEADING, "", ABOUT]
     for benchmark in board.benchmarks:
         lines += [*_benchmark(benchmark), ""]
     lines += [*_badges(board), "", *_took(board), ""] if board.benchmarks else ["Nothing is published yet.", ""]

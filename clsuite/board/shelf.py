@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clsuite.board.build import build_board
 from clsuite.board.model import Board
-from clsuite.board.readme import readme
+from clsuite.board.readme import HEADING, readme
 from clsuite.board.site import site_files
 from clsuite.board.tables import data_files
 from clsuite.errors import UserError, did_you_mean
@@ -112,6 +112,7 @@ def build(place: Leaderboard, drop: Collection[str] = ()) -> tuple[Board, int]:
             row in `drop` was never published, or files of something else would go; nothing is written then.
     """
     refuse_missing(place)
+    _refuse_foreign_page(place)
     board = build_board(place.records, place.reported)
     _refuse_unknown(drop, read_index(place))
     lost = [line for line in lost_rows(place, board) if not any(line.startswith(f"row '{row}' ") for row in drop)]
@@ -149,6 +150,13 @@ def _refuse_others(place: Leaderboard, files: Mapping[str, bytes]) -> None:
             )
 
 
+def _refuse_foreign_page(place: Leaderboard) -> None:
+    """A README that is somebody's own is not written over."""
+    page = place.folder / "README.md"
+    if page.exists() and not (page.is_file() and page.read_bytes().startswith(HEADING.encode())):
+        raise UserError(f"'{page}' is no leaderboard's page, and build would write over it: name another with --folder")
+
+
 def _refuse_unknown(drop: Iterable[str], rows: Mapping[str, str]) -> None:
     for row in drop:
         if row not in rows:
@@ -164,6 +172,11 @@ def refuse_missing(place: Leaderboard) -> None:
     if not place.folder.is_dir():
         raise UserError(
             f"there is no folder '{place.folder}': name the leaderboard's with --folder, "
+            "or begin one with clsuite leaderboard add RUNS"
+        )
+    if not (place.records.is_dir() or place.index.exists() or place.reported.exists()):
+        raise UserError(
+            f"'{place.folder}' is no leaderboard: it has no {place.records.name}/. Name another with --folder, "
             "or begin one with clsuite leaderboard add RUNS"
         )
 

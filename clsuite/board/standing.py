@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,12 +15,15 @@ from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog, is_ours
 from clsuite.plugin.source import PluginSource
 from clsuite.records import PluginEntry, RunRecord
+from clsuite.records.canonical import canonical_json
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.report.rounding import rounded
-from clsuite.runner.plan import stream_config
+from clsuite.runner.plan import method_config, stream_config
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmarks
 
 PUBLISHED = "final accuracy, published"
+FREE = frozenset({"precision", "threads", "compile"})
+"""What of the training each machine may choose."""
 
 
 def read_rerun(path: Path, record: RunRecord) -> Rerun | None:
@@ -82,7 +87,10 @@ def _is_of_clsuite(entry: PluginEntry) -> bool:
 
 
 def benchmark_notes(record: RunRecord) -> list[str]:
-    """What the benchmark of that name, where clsuite has one, asks for otherwise than the record says."""
+    """What the benchmark of that name, where clsuite has one, asks for otherwise than the record says.
+
+    A method is held against what its name stands for there; one of a name that tells nothing there is not.
+    """
     if record.benchmark not in shipped_benchmarks():
         return []
     spec = _shipped(record.benchmark)
@@ -90,7 +98,29 @@ def benchmark_notes(record: RunRecord) -> list[str]:
     asked = {**stream_config(spec, None), "backbone": (spec.backbone.name, spec.backbone.image_size)}
     given = {**record.config, "backbone": (backbone.get("name"), backbone.get("image_size"))}
     differing = [name for name, value in asked.items() if given.get(name) != value]
+    differing += _other_method(record)
     return [f"its {', '.join(differing)} is not what benchmark '{record.benchmark}' asks for"] if differing else []
+
+
+def _other_method(record: RunRecord) -> list[str]:
+    """What of a method is not as its name says."""
+    named = _named(record.benchmark, record.method)
+    if named is None:
+        return []
+    plugins, training = named
+    given = [[one.name, one.args] for one in record.plugins]
+    trained = record.config.get("training") or {}
+    keys = sorted(key for key in training if key not in FREE and trained.get(key) != training[key])
+    return ["plugins"] * (given != plugins) + [f"training.{key}" for key in keys]
+
+
+@cache
+def _named(benchmark: str, method: str) -> tuple[Any, dict[str, Any]] | None:
+    try:
+        plugins, training = method_config(_shipped(benchmark), method)
+    except UserError:
+        return None
+    return json.loads(canonical_json(plugins)), json.loads(canonical_json(training))
 
 
 @cache

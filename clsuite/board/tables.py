@@ -77,7 +77,7 @@ def _joined(texts: Iterator[str]) -> list[str]:
 
 def _row(row: Row) -> dict[str, Any]:
     """A row without what its records hold: configuration, matrices and environment."""
-    kept = row.model_dump(mode="json", exclude={"config", "runs", "slug"})
+    kept = row.model_dump(mode="json", exclude={"config", "runs"})
     runs = [
         run.model_dump(mode="json", include={"key", "seed", "record", "badge", "notes", "rerun"}) for run in row.runs
     ]

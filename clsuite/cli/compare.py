@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
 from clsuite.cli.console import make_console
@@ -14,6 +13,7 @@ from clsuite.errors import UserError
 from clsuite.records import RunRecord
 from clsuite.report.compare import Comparison, Paired, compare, verdict
 from clsuite.report.gather import method_below, one_method
+from clsuite.report.text import shown
 
 
 def print_comparison(first: str, second: str, runs: Path | None, seeds: Sequence[int]) -> None:
@@ -53,10 +53,10 @@ def _table(comparison: Comparison, rows: Sequence[Paired], heading: str) -> Tabl
     caption = (
         "in per cent and points; difference is the mean ± 95 % interval over seeds; p: sign-flip test, each row alone"
     )
-    table = Table(title=escape(f"{comparison.first} less {comparison.second}"), caption=caption)
+    table = Table(title=shown(f"{comparison.first} less {comparison.second}"), caption=caption)
     table.add_column(heading)
     for name in (comparison.first, comparison.second):
-        table.add_column(escape(name), justify="right")
+        table.add_column(shown(name), justify="right")
     for seed in comparison.seeds:
         table.add_column(f"seed {seed}", justify="right")
     table.add_column("difference", justify="right")
@@ -71,6 +71,6 @@ def _cells(row: Paired) -> list[str]:
     means = [f"{100 * sum(values) / len(values):.1f}" for values in (row.first, row.second)]
     mean, half = row.interval
     difference = f"{100 * mean:+.1f}" + ("" if math.isnan(half) else f" ± {100 * half:.1f}")
-    shown = [f"{100 * value:+.1f}" for value in row.differences]
-    cells = [*means, *shown, difference, f"{row.p:.3g}"]
-    return [f"{escape(row.name)} {arrow}", *("-" if "nan" in cell else cell for cell in cells)]
+    each = [f"{100 * value:+.1f}" for value in row.differences]
+    cells = [*means, *each, difference, f"{row.p:.3g}"]
+    return [f"{shown(row.name)} {arrow}", *("-" if "nan" in cell else cell for cell in cells)]

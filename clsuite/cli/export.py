@@ -9,7 +9,7 @@ from clsuite.cli.console import make_console
 from clsuite.errors import UserError
 from clsuite.records import RunRecord, atomic_path
 from clsuite.report.export import by_benchmark, choose_columns, csv_table, latex_table, markdown_table
-from clsuite.report.gather import Gathered, gather, refuse_doubles
+from clsuite.report.gather import Gathered, gather, refuse_unlike
 from clsuite.report.summary import summarise
 from clsuite.report.table import rich_table
 
@@ -83,5 +83,5 @@ def _gather(places: Sequence[Path]) -> list[RunRecord]:
     warnings = make_console(stderr=True)
     for line in found.unfinished:
         warnings.print(f"left out, {line}", soft_wrap=True, markup=False)
-    refuse_doubles(found.records, ", ".join(f"'{place}'" for place in places))
+    refuse_unlike(found.records, ", ".join(f"'{place}'" for place in places))
     return list(found.records.values())

@@ -6,13 +6,13 @@ import json
 import math
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
 from clsuite.cli.console import make_console
 from clsuite.metrics import METRICS, WITHIN_TASK, compute_all
 from clsuite.records import CostEntry, CountsEntry, RunRecord, TuningEntry, WithinTaskEntry, read_record
 from clsuite.report.table import short_number
+from clsuite.report.text import shown
 
 
 def print_record(path: Path) -> None:
@@ -24,18 +24,18 @@ def print_record(path: Path) -> None:
     record = read_record(path)
     console = make_console()
     console.print(
-        f"[bold]{escape(record.method)}[/bold] on {escape(record.benchmark)}, seed {record.seed}: {record.status}"
+        f"[bold]{shown(record.method)}[/bold] on {shown(record.benchmark)}, seed {record.seed}: {record.status}"
     )
     console.print(f"key {record.key}, {record.seconds:.1f} s")
     if record.recomputed_key() != record.key:
         console.print("[red]the key does not follow from the content: this record was edited[/red]")
     for plugin in record.plugins:
         arguments = ", ".join(f"{name}={value!r}" for name, value in plugin.args.items())
-        console.print(escape(f"plugin {plugin.name}({arguments}) from {plugin.distribution}"))
+        console.print(shown(f"plugin {plugin.name}({arguments}) from {plugin.distribution}"))
     if record.tuning is not None:
         console.print(_tuning(record.tuning), soft_wrap=True, markup=False)
     for section, content in {**record.config, "environment": record.environment}.items():
-        console.print(escape(f"{section}: {json.dumps(content, sort_keys=True)}"), soft_wrap=True)
+        console.print(shown(f"{section}: {json.dumps(content, sort_keys=True)}"), soft_wrap=True)
     if record.counts is not None:
         console.print(_matrix(record, record.counts))
         console.print(_metrics(record.counts))
@@ -44,7 +44,7 @@ def print_record(path: Path) -> None:
     if record.cost is not None:
         console.print(_cost(record.cost), highlight=False)
     if record.error:
-        console.print(escape(record.error))
+        console.print(shown(record.error))
 
 
 def _tuning(tuning: TuningEntry) -> str:
@@ -72,7 +72,7 @@ def _matrix(record: RunRecord, counts: CountsEntry) -> Table:
     table = Table(title=title)
     table.add_column("after")
     for position, name in enumerate(record.scenario.columns):
-        table.add_column(f"{position + 1}: {escape(name)}", justify="right")
+        table.add_column(f"{position + 1}: {shown(name)}", justify="right")
     table.add_row("nothing", *(f"{100 * value:.1f}" for value in matrix.initial))
     for position, row in enumerate(matrix.accuracy):
         table.add_row(f"task {position + 1}", *(f"{100 * value:.1f}" for value in row))
@@ -88,7 +88,7 @@ def _metrics(counts: CountsEntry) -> Table:
     values = [compute_all(counts.of("class_incremental")), compute_all(counts.of("task_aware"))]
     for name, metric in METRICS.items():
         cells = ["-" if math.isnan(value[name]) else f"{100 * value[name]:.2f}" for value in values]
-        table.add_row(name, escape(metric.formula), metric.source, *cells)
+        table.add_row(name, shown(metric.formula), metric.source, *cells)
     return table
 
 
@@ -102,5 +102,5 @@ def _within_task(entry: WithinTaskEntry) -> Table:
     for name, metric in WITHIN_TASK.items():
         values = [(100 if metric.share else 1) * metric.compute(curve) for curve in curves]
         cells = ["-" if math.isnan(value) else f"{value:.2f}" for value in values]
-        table.add_row(name, escape(metric.formula), metric.source, *cells)
+        table.add_row(name, shown(metric.formula), metric.source, *cells)
     return table

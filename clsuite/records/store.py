@@ -34,8 +34,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """A temporary file beside the target that takes its name when the block ends well.
 
     Raises:
-        UserError: If the folder cannot be written.
+        UserError: If the folder cannot be written, or the target is a folder.
     """
+    if target.is_dir():
+        raise UserError(f"'{target}' is a folder: name a file")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")

@@ -156,6 +156,10 @@ def _check_same_stream(a: RunRecord, b: RunRecord) -> None:
         raise UserError(f"{where} learned unlike streams (fingerprints {prints}): other images, labels, order or split")
     if a.main_counts.n.tolist() != b.main_counts.n.tolist():
         raise UserError(f"{where} were tested on parts of unlike size")
+    for record in (a, b):
+        if len(record.scenario.columns) != len(record.main_counts.n):
+            parts, names = len(record.main_counts.n), len(record.scenario.columns)
+            raise UserError(f"'{record.method}' with seed {record.seed} names {names} test parts and counts {parts}")
 
 
 def _notes(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[str]:
@@ -206,20 +210,28 @@ def verdict(comparison: Comparison) -> str:
     """One or two plain sentences about the final accuracy."""
     main, number = comparison.metrics[0], len(comparison.seeds)
     mean, half = main.interval
-    if mean == 0:
+    if not any(main.differences):
         return f"{comparison.first} and {comparison.second} have the same final accuracy over {_seeds(number)}."
     better, worse = (comparison.first, comparison.second) if mean > 0 else (comparison.second, comparison.first)
-    points = f"{100 * abs(mean):.1f} points"
+    points = f"{_points(abs(mean))} points"
     if number == 1:
         return f"{better} is {points} better than {worse} in final accuracy on one seed; one run cannot tell chance."
-    low, high = 100 * (abs(mean) - half), 100 * (abs(mean) + half)
-    figures = f"95 % interval {low:.1f} to {high:.1f}, p = {main.p:.2g} with {_seeds(number)}"
-    if math.isfinite(low) and low > 0:
+    low, high = abs(mean) - half, abs(mean) + half
+    figures = f"95 % interval {_points(low)} to {_points(high)}, p = {main.p:.2g} with {_seeds(number)}"
+    if mean == 0:
+        text = f"{better} and {worse} are level in final accuracy on average ({figures})."
+    elif math.isfinite(low) and low > 0:
         text = f"{better} is {points} better than {worse} in final accuracy ({figures})."
     else:
         text = f"{better} is {points} ahead of {worse} in final accuracy, but that may be chance ({figures})."
     least = 2 / 2**number
     return text + (f" {_seeds(number).capitalize()} cannot give p below {least:.2g}." if least > 0.05 else "")
+
+
+def _points(share: float) -> str:
+    """A difference of accuracies in points, with as many digits as it takes to be told from none."""
+    text = f"{100 * share:.1f}"
+    return text if share == 0 or float(text) else f"{100 * share:.2g}"
 
 
 def _seeds(number: int) -> str:

@@ -45,7 +45,7 @@ def csv_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:
     )
     for benchmark, group in by_benchmark(records).items():
         for row in summarise(group):
-            figures = [f"{value:.6g}" for name in columns for value in row.interval(name)]
+            figures = [f"{value:.12g}" for name in columns for value in row.interval(name)]
             writer.writerow([benchmark, row.method, " ".join(str(seed) for seed in row.seeds), *figures])
     return out.getvalue()
 

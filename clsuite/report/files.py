@@ -47,5 +47,5 @@ def write_csv(records: Sequence[RunRecord], path: Path) -> None:
         writer = csv.writer(opened, lineterminator="\n")
         writer.writerow(["method", "seeds", *(part for name in columns for part in (name, f"{name}_interval"))])
         for row in rows:
-            figures = [f"{value:.6g}" for name in columns for value in row.interval(name)]
+            figures = [f"{value:.12g}" for name in columns for value in row.interval(name)]
             writer.writerow([row.method, " ".join(str(seed) for seed in row.seeds), *figures])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clsuite.errors import UserError, did_you_mean
 from clsuite.records import RunRecord, read_record
+from clsuite.report.alike import Alike
 
 
 @dataclass(frozen=True)
@@ -99,17 +100,19 @@ def _single(records: dict[Path, RunRecord], where: str) -> list[RunRecord]:
     benchmarks = sorted({record.benchmark for record in records.values()})
     if len(benchmarks) > 1:
         raise UserError(f"{where} holds '{methods[0]}' on {', '.join(benchmarks)}: name the folder of one benchmark")
-    refuse_doubles(records, where)
+    refuse_unlike(records, where)
     return sorted(records.values(), key=lambda record: record.seed)
 
 
-def refuse_doubles(records: Mapping[Path, RunRecord], where: str) -> None:
-    """Refuse records that would be taken for several seeds of a row, and are one seed under several configurations.
+def refuse_unlike(records: Mapping[Path, RunRecord], where: str) -> None:
+    """Refuse records that a table would put side by side, or take for several seeds of a row, and are unlike.
 
     Raises:
-        UserError: If two records have the same benchmark, method and seed.
+        UserError: If two records have the same benchmark, method and seed; if those of a benchmark differ in stream or
+            backbone, or those of a method in their configuration.
     """
     seen: dict[tuple[str, str, int], Path] = {}
+    alike = Alike()
     for path, record in records.items():
         first = seen.setdefault((record.benchmark, record.method, record.seed), path)
         if first != path:
@@ -117,3 +120,5 @@ def refuse_doubles(records: Mapping[Path, RunRecord], where: str) -> None:
                 f"{where} holds two runs of '{record.method}' with seed {record.seed}, of unlike configuration: "
                 f"'{first}' and '{path}'; move one away or name the records"
             )
+        if complaint := alike.complaint(record, str(path)):
+            raise UserError(f"{where} holds unlike runs: '{path}': {complaint}; move one away or name the records")

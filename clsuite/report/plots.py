@@ -15,6 +15,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from clsuite.metrics import Counts, mean_interval
@@ -26,10 +27,13 @@ STYLE: Any = {
     "svg.hashsalt": "clsuite",
     "svg.fonttype": "none",
     "font.size": 9,
+    "text.parse_math": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
 PANELS_ACROSS = 3
+MARKERS = "os^Dv<>P*X"
+"""Ten, as the colours are; after ten lines each colour takes the next marker."""
 UNDATED = {"svg": "Date", "png": "Software", "pdf": "CreationDate"}
 """Formats, and what matplotlib would write into each that changes from day to day or version to version."""
 
@@ -144,15 +148,14 @@ def _plot_over_tasks(
     last = {method: float(np.mean([curve[-1] for curve in curves])) for method, curves in by_method.items()}
     order = sorted(by_method, key=lambda method: (-last[method] if best_first else last[method], method))
     with style.context(["default", STYLE]):
-        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        figure = Figure(figsize=(6.4, _height(4.0, len(order))), layout="constrained")
         axes = figure.subplots()
-        for position, method in enumerate(order):
-            _curve(axes, method, by_method[method], position)
+        lines = [_curve(axes, by_method[method], position) for position, method in enumerate(order)]
         axes.set(xlabel="tasks learned", ylabel=label, title=title)
         if best_first:
             axes.set_ylim(0, 100)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        figure.legend(loc="outside right upper", frameon=False)
+        _legend(figure, dict(zip(order, lines, strict=True)))
         write_figure(figure, path)
 
 
@@ -167,31 +170,43 @@ def plot_probes(records: Sequence[RunRecord], path: Path, title: str) -> None:
     names = sorted({probe.name for record in records for probe in record.probes})
     methods = sorted({record.method for record in records})
     with style.context(["default", STYLE]):
-        figure = Figure(figsize=(1.6 + 3.2 * len(names), 3.4), layout="constrained")
+        figure = Figure(figsize=(1.6 + 3.2 * len(names), _height(3.4, len(methods))), layout="constrained")
+        lines: dict[str, Line2D] = {}
         for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
             for position, method in enumerate(methods):
                 read = [p for r in records if r.method == method for p in r.probes if p.name == name]
                 if read:
                     scale = 100 if read[0].correct is not None else 1
-                    _curve(axes, method, [scale * np.array(probe.values) for probe in read], position, start=0)
+                    lines[method] = _curve(axes, [scale * np.array(p.values) for p in read], position, start=0)
             share = any(p.correct is not None for r in records for p in r.probes if p.name == name)
             axes.set(xlabel="tasks learned", ylabel=f"{name}, in %" if share else name)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right upper", frameon=False)
+        _legend(figure, lines)
         figure.suptitle(title)
         write_figure(figure, path)
 
 
-def _curve(axes: Any, method: str, curves: list[Any], position: int, start: int = 1) -> None:
+def _height(least: float, entries: int) -> float:
+    """Inches that a legend of so many lines needs, and at least the given ones."""
+    return max(least, 0.6 + 0.2 * entries)
+
+
+def _legend(figure: Figure, lines: Mapping[str, Line2D]) -> None:
+    """The name of every line; matplotlib leaves out those that begin with ``_``, so that they begin with a blank."""
+    labels = [f" {name}" if name.startswith("_") else name for name in lines]
+    figure.legend(list(lines.values()), labels, loc="outside right upper", frameon=False)
+
+
+def _curve(axes: Axes, curves: list[Any], position: int, start: int = 1) -> Line2D:
     curves = [curve for curve in curves if len(curve) == len(curves[0])]
     steps = np.arange(len(curves[0])) + start
     summary = np.array([mean_interval([float(curve[step - start]) for curve in curves]) for step in steps])
-    colour, marker = f"C{position % 10}", "os^Dv<>P*X"[position % 10]
-    axes.plot(steps, summary[:, 0], color=colour, marker=marker, markersize=4, label=method)
+    colour, marker = f"C{position % 10}", MARKERS[(position + position // 10) % 10]
+    (line,) = axes.plot(steps, summary[:, 0], color=colour, marker=marker, markersize=4)
     if len(curves) > 1:
         low, high = summary[:, 0] - summary[:, 1], summary[:, 0] + summary[:, 1]
         axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+    return line
 
 
 def _grows(record: RunRecord) -> bool:

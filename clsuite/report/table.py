@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from rich.markup import escape
 from rich.table import Table
 
 from clsuite.metrics import WITHIN_TASK
 from clsuite.report.rounding import rounded
 from clsuite.report.summary import COLUMNS, INTRANSIGENCE, PROBE, TASK_AWARE, Column, Row
+from clsuite.report.text import shown
 
 SHOWN = (
     "final_accuracy_macro",
@@ -63,7 +63,7 @@ def within_task_table(rows: Sequence[Row], columns: Mapping[str, Column]) -> Tab
 
 
 def _table(rows: Sequence[Row], columns: Mapping[str, Column], title: str, caption: str) -> Table:
-    table = Table(title=escape(title), caption=caption)
+    table = Table(title=shown(title), caption=caption)
     table.add_column("method", no_wrap=True)
     for column in columns.values():
         arrow = {True: " ↑", False: " ↓", None: ""}[column.higher_is_better]
@@ -72,7 +72,7 @@ def _table(rows: Sequence[Row], columns: Mapping[str, Column], title: str, capti
     best = {name: best_methods(rows, name, column) for name, column in columns.items()}
     for row in rows:
         cells = [_cell(row, name, column, row.method in best[name]) for name, column in columns.items()]
-        table.add_row(escape(row.method), *cells, str(len(row.seeds)))
+        table.add_row(shown(row.method), *cells, str(len(row.seeds)))
     return table
 
 

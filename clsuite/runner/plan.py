@@ -147,6 +147,16 @@ def outline(spec: BenchmarkSpec, options: RunOptions, folder: Path = Path()) -> 
     return [(name, seed) for seed in dict.fromkeys(options.seeds or spec.seeds) for name in methods]
 
 
+def method_config(spec: BenchmarkSpec, name: str) -> tuple[list[tuple[str, dict[str, Any]]], dict[str, Any]]:
+    """Plugins with all their arguments, and the training, of one of the benchmark's methods or of one as it is written.
+
+    Raises:
+        UserError: If there is no such method.
+    """
+    plugins, training = _checked_methods(spec, RunOptions(Path(), methods=[name]), Path())[name]
+    return [(info.name, args) for info, args in plugins], training.model_dump()
+
+
 ResolvedPlugins = list[tuple[PluginInfo, dict[str, Any]]]
 
 

@@ -47,9 +47,9 @@ def row(name: str, rank: int, accuracy: float, best: bool = False, years: tuple[
     }  # fmt: skip
     values = {"backbone": "vit", "exemplars": False, "task_id": False, "gradient": True, "pet": [], **tags}
     return Row(
-        method=name, slug="unused", badge="measured", rank=Rank(rank=rank, low=1, high=rank), seeds=[0, 1],
+        method=name, badge="measured", rank=Rank(rank=rank, low=1, high=rank), seeds=[0, 1],
         tags=Tags(needs=[], stores=[], years=list(years), **values),
-        plugins=[PluginUse(name="p", args={"a": 1}, distribution="d 1", paper="Doe, 2020", url="https://example.org/p")],
+        plugins=[PluginUse(name="p", args={"a": 1}, distribution="d 1", paper="Doe, 2020")],
         config={"training": {"epochs": 1}}, runs=[run(name, 0, accuracy), run(name, 1, accuracy)],
         figures={metric: figure(mean, best and metric == "final_accuracy_macro") for metric, mean in means.items()},
     )  # fmt: skip
@@ -75,6 +75,6 @@ def small() -> Board:
         row("finetune", 4, 0.2, task_id=True, backbone="clip"),
     ]
     told = Reported(
-        method="RanPAC", stream="Split Z", weights="w", protocol="p", source="Doe 2020", figures={"last": "92.2"}
+        method="RanPAC, 10,000 projections", stream="Split Z", weights="w", protocol="p", source="Doe 2020", figures={"last": "92.2"}
     )
     return board(rows, (told,))

@@ -19,12 +19,15 @@ from clsuite.board.build import PETS, build_board
 from clsuite.board.publish import Outcome, add_records
 from clsuite.board.rerun import compare_rerun, write_rerun
 from clsuite.board.shelf import Leaderboard, build, check
+from clsuite.board.standing import benchmark_notes
 from clsuite.cli.main import main
 from clsuite.errors import UserError
 from clsuite.peft import PET_KINDS
 from clsuite.records import RunRecord, read_predictions, read_record, rescore, write_predictions
 from clsuite.records.record import RESULTS_VERSION, TrialEntry, TuningEntry
 from clsuite.report.rounding import rounded
+from clsuite.runner.plan import stream_config
+from clsuite.runner.spec import load_benchmark
 
 
 def add(runs: Path, board: Path, replace: bool = False, stale: bool = False) -> list[Outcome]:
@@ -362,6 +365,43 @@ def test_a_run_under_the_name_of_a_shipped_benchmark_is_held_against_it(tmp_path
     assert add(tmp_path / "runs", tmp_path / "board", stale=True)[0].verdict == "added"
     build(Leaderboard(tmp_path / "board"))
     assert build_board(tmp_path / "board/records", tmp_path / "none").benchmarks[0].rows[0].badge == "stale"
+
+
+@pytest.mark.parametrize(
+    ("method", "changed", "complaint"),
+    [
+        ("ncm", {}, ""),
+        ("ncm", {"precision": "32", "threads": 2}, ""),
+        ("my own", {"epochs": 8}, ""),
+        ("ncm", {"epochs": 8}, "its training.epochs is not what"),
+        ("slca", {}, "its plugins, training.epochs, training.loss, training.optimizer is not what"),
+        ("replay(capacity=7)", {}, "its plugins is not what"),
+    ],
+)
+def test_a_method_is_what_its_name_stands_for_in_a_shipped_benchmark(
+    tmp_path: Path, method: str, changed: dict[str, Any], complaint: str
+) -> None:
+    spec = load_benchmark("quickstart")[0]
+    config = {
+        **stream_config(spec, None), "training": {**spec.training.model_dump(mode="json"), **changed},
+        "backbone": {"name": spec.backbone.name, "image_size": spec.backbone.image_size},
+    }  # fmt: skip
+    record = make_record(method, 0, benchmark="quickstart", config=config)
+    notes = benchmark_notes(record)
+    assert [complaint in note for note in notes] == ([True] if complaint else [])
+
+
+def test_build_writes_over_nothing_of_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "runs", "plain", 0)
+    before = sorted(tmp_path.rglob("*"))
+    for command in ("build", "check"):
+        assert main(["leaderboard", command, "--folder", str(tmp_path / "runs")]) == 2
+        assert "is no leaderboard: it has no records/" in capsys.readouterr().err
+    (tmp_path / "own" / "records").mkdir(parents=True)
+    (tmp_path / "own" / "README.md").write_text("# My project\n")
+    assert main(["leaderboard", "build", "--folder", str(tmp_path / "own")]) == 2
+    assert "is no leaderboard's page, and build would write over it" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, *(tmp_path / "own").rglob("*"), tmp_path / "own"])
 
 
 def test_one_run_stands_on_one_board(board: Path, tmp_path: Path) -> None:

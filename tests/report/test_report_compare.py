@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import itertools
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ from clsuite.errors import UserError
 from clsuite.metrics import Counts
 from clsuite.metrics.variants import forgetting_max_before_last, forgetting_over_time
 from clsuite.records import RunRecord, write_record
-from clsuite.report.compare import compare, sign_flip_p, verdict
+from clsuite.report.compare import _points, compare, sign_flip_p, verdict
 from clsuite.report.export import csv_table, latex_table, markdown_table
 
 
@@ -58,6 +61,33 @@ def test_the_verdict_names_the_better_whatever_the_order(records: list[RunRecord
         assert "p = 0.25 with three seeds" in text
         assert text.endswith("Three seeds cannot give p below 0.25.")
     assert "one run cannot tell chance" in verdict(compare(replay[:1], finetune[:1]))
+
+
+def with_right(record: RunRecord, method: str, right: int) -> RunRecord:
+    """A record of another method that gets so many of the first part's 20 images right at the end, no others."""
+    assert record.counts is not None
+    counts = record.counts.model_copy(update={"class_incremental": [[0, 0, 0]] * 3 + [[right, 0, 0]]})
+    return record.model_copy(update={"method": method, "key": f"{method}-{record.seed}", "counts": counts})
+
+
+def test_the_verdict_where_means_are_level_or_hardly_apart(records: list[RunRecord]) -> None:
+    runs = of(records, "replay")[:2]
+    ours, theirs = (
+        [with_right(r, m, n) for r, n in zip(runs, ns, strict=True)] for m, ns in (("a", (9, 5)), ("b", (5, 9)))
+    )
+    assert verdict(compare(ours, theirs)).startswith("b and a are level in final accuracy on average (95 % interval -")
+    assert "p = 1 with two seeds" in verdict(compare(ours, theirs))
+    same = [with_right(r, "b", n) for r, n in zip(runs, (9, 5), strict=True)]
+    assert verdict(compare(ours, same)) == "a and b have the same final accuracy over two seeds."
+    assert _points(0.00001) == "0.001"
+    assert [_points(0.0), _points(0.0123), _points(-0.2)] == ["0.0", "1.2", "-20.0"]
+
+
+def test_names_of_parts_that_are_not_there_are_told(records: list[RunRecord]) -> None:
+    replay, finetune = of(records, "replay"), of(records, "finetune")
+    odd = [r.model_copy(update={"scenario": r.scenario.model_copy(update={"part_names": [*"abcd"]})}) for r in replay]
+    with pytest.raises(UserError, match="'replay' with seed 0 names 4 test parts and counts 3"):
+        compare(odd, finetune)
 
 
 def test_what_cannot_be_compared_is_refused_with_the_reason(records: list[RunRecord]) -> None:
@@ -130,6 +160,54 @@ def test_one_seed_under_two_configurations_is_not_taken_for_two_seeds(
         assert str(first) in said
         assert str(other) in said
     assert main(["table", str(other), str(runs / "joint")]) == 0
+
+
+def test_seeds_of_unlike_configuration_are_not_put_in_one_row(
+    runs: Path, records: list[RunRecord], capsys: pytest.CaptureFixture[str]
+) -> None:
+    longer = of(records, "replay")[0].model_copy(update={"config": {"training": {"epochs": 8}}})
+    write_record(longer, runs / "replay" / "seed0.json")
+    for command in (["table", str(runs / "replay")], ["plot", str(runs / "replay")],
+                    ["compare", "replay", "finetune", "--runs", str(runs)]):  # fmt: skip
+        assert main(command) == 2
+        said = capsys.readouterr().err
+        assert "its training differs from that of" in said
+        assert "another seed of replay" in said
+
+
+def test_runs_of_unlike_streams_are_not_put_in_one_table(
+    runs: Path, records: list[RunRecord], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shorter = of(records, "replay")[0].model_copy(update={"config": {"limit_tasks": 2}, "method": "new", "key": "new"})
+    write_record(shorter, runs / "new" / "seed0.json")
+    assert main(["table", str(runs)]) == 2
+    assert "its limit_tasks differs from that of" in capsys.readouterr().err
+    other = shorter.model_copy(
+        update={"config": {}, "scenario": shorter.scenario.model_copy(update={"fingerprint": "x"})}
+    )
+    write_record(other, runs / "new" / "seed0.json")
+    assert main(["plot", str(runs)]) == 2
+    assert "its stream is another one than that of" in capsys.readouterr().err
+
+
+def test_a_folder_is_no_file_to_write(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = runs.parent / "there.svg"
+    folder.mkdir()
+    for command in (["plot", str(runs), "-o"], ["table", str(runs), "--format", "csv", "-o"]):
+        assert main([*command, str(folder)]) == 2
+        assert f"'{folder}' is a folder: name a file" in capsys.readouterr().err
+
+
+def test_a_pipe_without_arrows_and_a_record_that_commands_the_terminal(runs: Path, records: list[RunRecord]) -> None:
+    evil = of(records, "replay")[0].model_copy(update={"method": "a\x1b[2Jb", "key": "evil"})
+    write_record(evil, runs / "evil" / "seed0.json")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for command in (["table", str(runs)], ["show", str(runs / "evil" / "seed0.json")],
+                    ["compare", str(runs / "joint"), str(runs / "finetune")]):  # fmt: skip
+        code = "import sys; from clsuite.cli.main import main; sys.exit(main(sys.argv[1:]))"
+        done = subprocess.run([sys.executable, "-c", code, *command], env=environment, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert b"\x1b" not in done.stdout
 
 
 @pytest.mark.parametrize(("kind", "ending"), [("curve", "pdf"), ("matrix", "png"), ("forgetting", "svg")])

@@ -14,9 +14,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from matplotlib.figure import Figure
 
 from clsuite.metrics import METRICS
 from clsuite.records import RunRecord, write_record
+from clsuite.report import plots
 from clsuite.report.files import write_csv, write_report
 from clsuite.report.plots import plot_curves, plot_matrix
 from clsuite.report.summary import COLUMNS, summarise
@@ -40,6 +42,15 @@ def test_the_csv_holds_every_figure(records: list[RunRecord], tmp_path: Path) ->
             mean, half = row.interval(name)
             assert float(line[name]) == pytest.approx(mean, rel=1e-5, abs=1e-9)
             assert float(line[f"{name}_interval"]) == pytest.approx(half, rel=1e-5, abs=1e-9)
+
+
+def test_the_csv_holds_counts_exactly(records: list[RunRecord], tmp_path: Path) -> None:
+    cost = records[0].cost
+    assert cost is not None
+    large = records[0].model_copy(update={"cost": cost.model_copy(update={"trainable_parameters": 5_518_561})})
+    write_csv([large], tmp_path / "s.csv")
+    with (tmp_path / "s.csv").open(newline="", encoding="utf-8") as opened:
+        assert next(csv.DictReader(opened))["trainable_parameters"] == "5518561"
 
 
 def test_the_csv_does_not_depend_on_the_order_of_records(records: list[RunRecord], tmp_path: Path) -> None:
@@ -158,6 +169,27 @@ def test_more_methods_than_colours(records: list[RunRecord], tmp_path: Path) -> 
     many = [records[0].model_copy(update={"method": f"m{index}"}) for index in range(23)]
     plot_curves(many, tmp_path / "c.svg", "Tiny")
     assert {f"m{index}" for index in range(23)} <= set(texts(tmp_path / "c.svg"))
+
+
+def test_no_two_of_many_curves_look_the_same_and_the_legend_fits(
+    records: list[RunRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Figure] = []
+    monkeypatch.setattr(plots, "write_figure", lambda figure, path: taken.append(figure))
+    plot_curves([records[0].model_copy(update={"method": f"m{index}"}) for index in range(40)], tmp_path / "c", "Tiny")
+    figure = taken[0]
+    assert len({(line.get_color(), line.get_marker()) for line in figure.axes[0].lines}) == 40
+    figure.draw_without_rendering()
+    assert figure.legends[0].get_window_extent().height <= figure.bbox.height
+
+
+@pytest.mark.parametrize("name", ["_hidden", "a$\\frac$", "$x$"])
+def test_a_method_of_any_name_is_in_the_plots(records: list[RunRecord], tmp_path: Path, name: str) -> None:
+    odd = [records[0].model_copy(update={"method": name, "benchmark": name}), records[1]]
+    plot_curves(odd, tmp_path / "c.svg", name)
+    assert name in [text.strip() for text in texts(tmp_path / "c.svg")]
+    plot_matrix(odd[0], tmp_path / "m.svg")
+    assert f"{name}, seed 0" in texts(tmp_path / "m.svg")
 
 
 def test_a_report_is_a_csv_curves_and_a_heat_map_per_record(records: list[RunRecord], tmp_path: Path) -> None:

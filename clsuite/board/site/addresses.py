@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 PLAIN = re.compile(r"[a-z0-9][a-z0-9+_=-]{0,63}")
 
@@ -18,15 +18,6 @@ def address(name: str) -> str:
         return name
     digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:10]
     return f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')[:40] or 'x'}-{digest}"
-
-
-def web_link(url: str) -> str:
-    """The address of a paper if it is one of the web, else nothing: other schemes could run a script."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return ""
-    return url if parts.scheme in ("http", "https") and parts.netloc else ""
 
 
 def record_link(record: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clsuite.board.model import Benchmark, Board, Row, Run
-from clsuite.board.site.addresses import address, record_link, web_link
+from clsuite.board.site.addresses import address, record_link
 from clsuite.board.site.columns import Column, table_columns
 from clsuite.board.site.text import half_text, number_text
 
@@ -32,7 +32,7 @@ def row_details(board: Board, benchmark: Benchmark, row: Row) -> dict[str, Any]:
         "figures": [_figure(row, column) for column in table_columns(benchmark.metrics)],
         "plugins": [
             {"name": plugin.name, "args": plugin.args, "summary": plugin.summary, "paper": plugin.paper,
-             "url": web_link(plugin.url), "distribution": plugin.distribution}
+             "distribution": plugin.distribution}
             for plugin in row.plugins
         ],
         "shares": [m.name.removeprefix("probe_") for m in benchmark.metrics if m.unit == "share"],

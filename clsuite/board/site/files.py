@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from clsuite.board.model import Benchmark, Board, Reported, Row
-from clsuite.board.site.addresses import address, web_link
+from clsuite.board.site.addresses import address
 from clsuite.board.site.columns import Column, table_columns
 from clsuite.board.site.details import detail_key, row_details, script, table_data
 from clsuite.board.site.pareto import pareto_plots
@@ -112,7 +112,7 @@ def _method(board: Board, name: str, places: Places) -> bytes:
         for column in table_columns(benchmark.metrics)
         if not column.extra
     }
-    plugins = {(p.name, p.summary, p.paper, p.url): p for _, row in places for p in row.plugins}
+    plugins = {(p.name, p.summary, p.paper): p for _, row in places for p in row.plugins}
     reported = [entry for entry in board.reported if _plain_name(entry.method) == _plain_name(name)]
     return _page(
         "method.html", "../", board=board, name=name, places=places, columns=list(columns.values()),
@@ -133,7 +133,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.globals.update(
         number_text=number_text, half_text=half_text, rank_text=rank_text, status_text=status_text,
-        one_seed=ONE_SEED, address=address, web_link=web_link, detail_key=detail_key,
+        one_seed=ONE_SEED, address=address, detail_key=detail_key,
     )  # fmt: skip
     return environment
 

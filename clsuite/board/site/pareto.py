@@ -11,7 +11,6 @@ from clsuite.board.site.addresses import address
 from clsuite.board.site.columns import PRIMARY, retentions
 from clsuite.board.site.text import number_text
 
-WIDTH, HEIGHT = 360, 240
 LEFT, RIGHT, TOP, BOTTOM = 40.0, 338.0, 16.0, 198.0
 COSTS = {
     "trainable_parameters": "trained parameters", "stored_bytes": "stored bytes", "train_seconds": "training time (s)",
