@@ -124,6 +124,13 @@ def test_plain_names_are_their_own_addresses() -> None:
     assert address("lwf+replay") == "lwf+replay"
 
 
+def test_an_address_is_nobody_elses_name() -> None:
+    assert address("LoRA") == "lora-c0f5e2c9f7"
+    assert address("lora-c0f5e2c9f7") not in ("lora-c0f5e2c9f7", address("lora-c0f5e2c9f8"))
+    pair = site_files(board([row("LoRA", 1, 0.9), row("lora-c0f5e2c9f7", 2, 0.8)]))
+    assert len([name for name in pair if name.startswith("details/")]) == 2
+
+
 def test_only_papers_on_the_web_and_published_records_are_linked() -> None:
     assert web_link("https://a.org/x") == "https://a.org/x"
     assert [web_link(bad) for bad in ("javascript:alert(1)", "data:x", "//a.org", "https://", "http://[")] == [""] * 5
