@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from clsuite.board.model import (
     Benchmark,
@@ -81,7 +81,9 @@ def read_reported(path: Path) -> list[Reported]:
         return []
     try:
         return TypeAdapter(list[Reported]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")) or [])
-    except (ValidationError, yaml.YAMLError) as error:
+    except RecursionError as error:
+        raise UserError(f"'{path.name}' is not valid: it is nested too deeply") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"'{path.name}' is not valid: {' '.join(str(error).split())[:300]}") from error
 
 

@@ -10,13 +10,37 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from clsuite.records import RecordError, RunRecord, read_predictions, rescore
+from clsuite.records import RunRecord, read_predictions, rescore
 from clsuite.records.canonical import sha256_of
 from clsuite.runner.plan import file_name
 
 LONGEST_NAME = 120
-"""Characters of a folder of the published records, so that every file system takes it."""
+"""Bytes of the name of a folder of the published records, so that every file system takes it."""
+LARGEST_READING = 1e12
+"""What is above it no probe reads, and no plot can show."""
+
+
+class _Named(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: str
+
+
+class _Backbone(_Named):
+    image_size: int
+
+
+class _Setup(BaseModel):
+    """What of a configuration the board and the streams are made from."""
+
+    model_config = ConfigDict(strict=True)
+
+    backbone: _Backbone
+    dataset: _Named | None = None
+    scenario: dict[str, Any] | None = None
+    limit_tasks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -38,14 +62,17 @@ def record_place(record: RunRecord) -> Path:
 
 
 def examine(record: RunRecord, predictions: Path) -> Examined:
-    """Check a record against itself and its predictions."""
-    if complaint := next((found for check in CHECKS if (found := check(record))), ""):
-        return Examined(complaint)
+    """Check a record against itself and its predictions; one that no check can read is told like any other."""
+    try:
+        if complaint := next((found for check in CHECKS if (found := check(record))), ""):
+            return Examined(complaint)
+    except Exception as error:
+        return Examined(f"it cannot be judged: {type(error).__name__}: {error}")
     try:
         arrays = read_predictions(predictions)
         counted = rescore(arrays)
         samples = _hash_of_samples(arrays)
-    except (RecordError, KeyError, IndexError, ValueError, TypeError) as error:
+    except Exception as error:
         return Examined(f"its predictions cannot be counted: {error}")
     for protocol in ("class_incremental", "task_aware", "n", "learned"):
         if getattr(counted, protocol) != getattr(record.counts, protocol):
@@ -58,7 +85,7 @@ def _hash_of_samples(arrays: dict[str, NDArray[np.integer]]) -> str:
 
 
 def _is_done(record: RunRecord) -> str:
-    if record.status != "done" or record.counts is None or record.cost is None:
+    if record.status != "done":
         return f"the run is not done but {record.status}"
     if "judged_on" in record.config:
         return f"it is judged on {record.config['judged_on']} parts: only runs judged on test parts are published"
@@ -66,14 +93,28 @@ def _is_done(record: RunRecord) -> str:
 
 
 def _has_names(record: RunRecord) -> str:
-    wrong = not _is_folder(record.benchmark) or record.benchmark != Path(record.benchmark).name
-    if wrong or not _is_folder(file_name(record.method)) or record.method.strip() == "":
-        return f"its benchmark or method is not a name of at most {LONGEST_NAME} characters"
+    """Whether its benchmark and method can name folders."""
+    for what, name, folder in (
+        ("benchmark", record.benchmark, record.benchmark), ("method", record.method, file_name(record.method))
+    ):  # fmt: skip
+        if not name.replace(".", "").strip():
+            return f"its {what} '{name}' is no name"
+        if bad := set(folder) & {"/", "\\", "\0"}:
+            return f"its {what} '{name}' holds {min(bad)!r}, which no folder may be called"
+        if (size := len(folder.encode("utf-8", "replace"))) > LONGEST_NAME:
+            return f"the name of its {what} takes {size} bytes, but may take {LONGEST_NAME} at most"
     return ""
 
 
-def _is_folder(name: str) -> bool:
-    return name.strip(". ") != "" and len(name) <= LONGEST_NAME and not set(name) & {"/", "\\", "\0"}
+def _has_a_setup(record: RunRecord) -> str:
+    """Whether its configuration is such as clsuite writes."""
+    try:
+        _Setup.model_validate(record.config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"config.{where}: {first['msg'].partition(' or instance of ')[0]}"
+    return ""
 
 
 def _is_portable(record: RunRecord) -> str:
@@ -132,8 +173,10 @@ def _has_every_task(record: RunRecord) -> str:
 
 
 def _has_true_readings(record: RunRecord) -> str:
-    """Whether probes that count right answers read what they counted."""
+    """Whether probes read what can be read, and those that count right answers what they counted."""
     for probe in record.probes:
+        if max(map(abs, probe.values), default=0) > LARGEST_READING:
+            return f"probes.{probe.name}: a reading is above {LARGEST_READING:g}"
         if probe.correct is None or not probe.n:
             continue
         shares = [right / probe.n for right in probe.correct]
@@ -143,6 +186,6 @@ def _has_true_readings(record: RunRecord) -> str:
 
 
 CHECKS: tuple[Callable[[RunRecord], str], ...] = (
-    _is_done, _has_names, _is_portable, _has_its_key, _has_every_task, _has_true_readings
+    _is_done, _has_names, _is_portable, _has_a_setup, _has_its_key, _has_every_task, _has_true_readings
 )  # fmt: skip
 """What is looked at, in this order; each says what stands against a record, and nothing where nothing does."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -104,7 +104,7 @@ class Rerun(_Model):
     date: str
     machine: str
     outcome: Literal["identical", "within tolerance", "different", "other stream"]
-    figures: dict[str, float]
+    figures: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
 
 
 class Run(_Model):

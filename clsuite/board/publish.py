@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,10 +15,10 @@ from numpy.typing import NDArray
 
 from clsuite.board.examine import examine, record_place
 from clsuite.board.published import Shelf, read_published
-from clsuite.board.shelf import Leaderboard, index_bytes, read_index
+from clsuite.board.shelf import BESIDE, Leaderboard, index_bytes, read_index
 from clsuite.board.standing import read_rerun, standing_notes
 from clsuite.errors import UserError
-from clsuite.records import RecordError, RunRecord, atomic_path, read_predictions, read_record, write_record
+from clsuite.records import RunRecord, atomic_path, read_predictions, read_record, write_record
 from clsuite.report.gather import record_files
 
 LARGEST = 2_000_000
@@ -46,6 +47,7 @@ class _Offer:
     path: Path
     record: RunRecord
     samples: str
+    packed: bytes
     old: RunRecord | None
     why: str
 
@@ -54,6 +56,8 @@ def add_records(
     places: Sequence[Path], place: Leaderboard, replace: bool, stale: bool, stream: StreamCheck
 ) -> list[Outcome]:
     """Publish the records among some files and folders that stand every check.
+
+    Whatever is wrong with a record, or with writing it, is its own outcome: the others are published.
 
     Args:
         places: Records, or folders with records anywhere below.
@@ -65,10 +69,10 @@ def add_records(
     Raises:
         UserError: If a place is not there, or what is published already is not as it should be.
     """
-    shelved = list(read_published(place.records))
+    shelved, rows = list(read_published(place.records)), read_index(place)
     published = {(one.record.benchmark, one.record.method, one.record.seed): one.record for one in shelved}
     paths = dict.fromkeys(path for given in places for path in record_files(given))
-    judged = [_judge(path, place, published, replace, stale) for path in paths]
+    judged = [_told(path, "", partial(_judge, path, place, published, replace, stale)) for path in paths]
     offers = [one for one in judged if isinstance(one, _Offer)]
     outcomes = [one for one in judged if isinstance(one, Outcome)]
     gone = {one.old.key for one in offers if one.old}
@@ -76,20 +80,23 @@ def add_records(
     for one in shelved:
         if one.record.key not in gone:
             shelf.complaint(one.record, one.samples, one.where)
-    taken: list[_Offer] = []
-    for offer in offers:
-        complaint = stream(offer.record) or shelf.complaint(offer.record, offer.samples, str(offer.path))
-        if complaint:
-            outcomes.append(Outcome(offer.path, "refused", _name(offer.record), complaint))
-        else:
-            taken.append(offer)
-            outcomes.append(Outcome(offer.path, "replaced" if offer.old else "added", _name(offer.record), offer.why))
-    _publish(place, taken)
-    return outcomes
+    taken = [_told(offer.path, _name(offer.record), partial(_beside_others, offer, shelf, stream)) for offer in offers]
+    outcomes += [one for one in taken if isinstance(one, Outcome)]
+    return outcomes + [_publish(place, offer, rows) for offer in taken if isinstance(offer, _Offer)]
 
 
 def _name(record: RunRecord) -> str:
     return f"{record.benchmark}/{record.method}/{record.seed}"
+
+
+def _told(path: Path, name: str, judge: Callable[[], _Offer | Outcome]) -> _Offer | Outcome:
+    """What a check says; a record that it cannot take is refused like any other, and the rest are judged."""
+    try:
+        return judge()
+    except UserError as error:
+        return Outcome(path, "refused", name, str(error))
+    except Exception as error:
+        return Outcome(path, "refused", name, f"it cannot be judged: {type(error).__name__}: {error}")
 
 
 def _judge(
@@ -100,11 +107,8 @@ def _judge(
     stale: bool,
 ) -> _Offer | Outcome:
     """A record by itself and beside the one in its place."""
-    try:
-        record = read_record(path)
-    except RecordError as error:
-        return Outcome(path, "refused", "", str(error))
-    predictions = path.with_name(Path(record.predictions).name) if record.predictions else path.with_suffix(".npz")
+    record = read_record(path)
+    predictions = _predictions(path, record)
     found = examine(record, predictions)
     complaint = found.complaint
     notes = [] if stale or complaint else standing_notes(record, None)
@@ -112,16 +116,27 @@ def _judge(
         complaint = f"{'; '.join(notes)}: run it again, or say --stale to publish it marked as stale"
     if complaint:
         return Outcome(path, "refused", _name(record), complaint)
+    packed = compact(read_predictions(predictions))
+    if len(packed) > LARGEST:
+        text = f"its predictions take {len(packed)} bytes, but may take {LARGEST} at most"
+        return Outcome(path, "refused", _name(record), text)
     old = published.get((record.benchmark, record.method, record.seed))
     if old is None:
-        return _Offer(path, record, found.samples, None, "")
-    if old.key == record.key:
+        return _Offer(path, record, found.samples, packed, None, "")
+    same = old.key == record.key
+    if same and old.counts == record.counts:
         return Outcome(path, "known", _name(record), f"the same run is published: {old.key[:12]}")
     why = _why_stale(old, place)
     if not why and not replace:
-        text = f"another run of it is published ({old.key[:12]}): say --replace to put this one in its place"
+        which = "the same run is published with other counts" if same else "another run of it is published"
+        text = f"{which} ({old.key[:12]}): say --replace to put this one in its place"
         return Outcome(path, "refused", _name(record), text)
-    return _Offer(path, record, found.samples, old, f"in place of {old.key[:12]}, {why or 'as asked'}")
+    return _Offer(path, record, found.samples, packed, old, f"in place of {old.key[:12]}, {why or 'as asked'}")
+
+
+def _predictions(path: Path, record: RunRecord) -> Path:
+    """The file beside the record with its predictions."""
+    return path.with_name(Path(record.predictions or "").name or path.with_suffix(".npz").name)
 
 
 def _why_stale(old: RunRecord, place: Leaderboard) -> str:
@@ -129,36 +144,43 @@ def _why_stale(old: RunRecord, place: Leaderboard) -> str:
     return f"which is stale: {'; '.join(notes)}" if notes else ""
 
 
-def _publish(place: Leaderboard, offers: Iterable[_Offer]) -> None:
-    rows = read_index(place)
-    for offer in offers:
-        target = place.records / record_place(offer.record)
-        source = offer.path.with_name(Path(offer.record.predictions or offer.path.with_suffix(".npz").name).name)
-        write_compact(target.with_suffix(".npz"), read_predictions(source))
-        name = target.with_suffix(".npz").name
-        write_record(offer.record.model_copy(update={"predictions": name}), target)
-        if offer.old is not None:
-            old = place.records / record_place(offer.old)
-            for suffix in (".json", ".npz", ".rerun.json"):
+def _beside_others(offer: _Offer, shelf: Shelf, stream: StreamCheck) -> _Offer | Outcome:
+    """A record beside the data and those that are published or taken already."""
+    complaint = stream(offer.record) or shelf.complaint(offer.record, offer.samples, str(offer.path))
+    return Outcome(offer.path, "refused", _name(offer.record), complaint) if complaint else offer
+
+
+def _publish(place: Leaderboard, offer: _Offer, rows: dict[str, str]) -> Outcome:
+    """Write a record, its predictions and its row: all of them, or none where that fails."""
+    name = _name(offer.record)
+    try:
+        _write(place, offer, {**rows, name: offer.record.key})
+    except (UserError, OSError, ValueError) as error:
+        return Outcome(offer.path, "refused", name, f"it could not be written: {error}")
+    rows[name] = offer.record.key
+    return Outcome(offer.path, "replaced" if offer.old else "added", name, offer.why)
+
+
+def _write(place: Leaderboard, offer: _Offer, rows: Mapping[str, str]) -> None:
+    target = place.records / record_place(offer.record)
+    arrays = target.with_suffix(".npz")
+    with atomic_path(place.index) as index, atomic_path(target) as record, atomic_path(arrays) as packed:
+        packed.write_bytes(offer.packed)
+        write_record(offer.record.model_copy(update={"predictions": arrays.name}), record)
+        index.write_bytes(index_bytes(rows))
+    if offer.old is not None:
+        old = place.records / record_place(offer.old)
+        for suffix in BESIDE:
+            if suffix == ".rerun.json" or old != target:
                 old.with_suffix(suffix).unlink(missing_ok=True)
-        rows[_name(offer.record)] = offer.record.key
-        with atomic_path(place.index) as temporary:
-            temporary.write_bytes(index_bytes(rows))
 
 
-def write_compact(path: Path, arrays: Mapping[str, NDArray[np.integer]]) -> None:
-    """Write predictions as small as can be, in a form that `read_predictions` reads; the same bytes each time.
-
-    Raises:
-        UserError: If they are larger than a published file may be.
-    """
+def compact(arrays: Mapping[str, NDArray[np.integer]]) -> bytes:
+    """Predictions as small as can be, in a form that `read_predictions` reads; the same bytes each time."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as archive:
         for name, array in sorted(arrays.items()):
             content = io.BytesIO()
             np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_LZMA)
-    if len(packed.getvalue()) > LARGEST:
-        raise UserError(f"the predictions of '{path.name}' take {len(packed.getvalue())} bytes: too many to publish")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(packed.getvalue())
+    return packed.getvalue()

@@ -156,7 +156,8 @@ def kinds_apart(old: RunRecord, new: RunRecord) -> str:
 
     def kind(record: RunRecord) -> str:
         machine, precision = kind_of(record.environment)
-        torch = record.environment.get("packages", {}).get("torch")
+        packages = record.environment.get("packages")
+        torch = packages.get("torch") if isinstance(packages, dict) else None
         return f"{machine}, precision {precision}, torch {torch}"
 
     first, second = kind(old), kind(new)

@@ -71,9 +71,11 @@ def read_index(place: Leaderboard) -> dict[str, str]:
         return {}
     try:
         content = json.loads(place.index.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"'{place.index}' cannot be read: {error}") from error
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and row.count("/") >= 2 for row, key in content.items()
+    ):
         raise UserError(f"'{place.index}' does not hold the key of each row: take it back from the history")
     return content
 
@@ -109,12 +111,14 @@ def build(place: Leaderboard, drop: Collection[str] = ()) -> tuple[Board, int]:
 
     Raises:
         UserError: If the folder is not there, a record is not as it should be, a row is lost that is not in `drop`, a
-            row in `drop` was never published, or files of something else would go; nothing is written then.
+            row in `drop` was never published or still has its record, or files of something else would go; nothing is
+            written then.
     """
     refuse_missing(place)
     _refuse_foreign_page(place)
     board = build_board(place.records, place.reported)
     _refuse_unknown(drop, read_index(place))
+    _refuse_present(drop, rows_of(board))
     lost = [line for line in lost_rows(place, board) if not any(line.startswith(f"row '{row}' ") for row in drop)]
     if lost:
         raise UserError("\n".join([*lost, "Take the records back, or name the rows that are meant to go with --drop."]))
@@ -161,6 +165,12 @@ def _refuse_unknown(drop: Iterable[str], rows: Mapping[str, str]) -> None:
     for row in drop:
         if row not in rows:
             raise did_you_mean("row in --drop:", row, rows)
+
+
+def _refuse_present(drop: Iterable[str], rows: Mapping[str, str]) -> None:
+    for row in drop:
+        if row in rows:
+            raise UserError(f"row '{row}' in --drop is still there: take its record {rows[row][:12]} away first")
 
 
 def refuse_missing(place: Leaderboard) -> None:

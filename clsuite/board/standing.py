@@ -42,6 +42,8 @@ def read_rerun(path: Path, record: RunRecord) -> Rerun | None:
     name = "/".join(beside.parts[-3:])
     try:
         rerun = Rerun.model_validate_json(beside.read_bytes())
+    except OSError as error:
+        raise UserError(f"'{name}' cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
         raise UserError(f"'{name}' is not valid: {error.errors()[0]['msg']}") from error
     if rerun.key != record.key or rerun.figures.get(PUBLISHED) != published_accuracy(record):

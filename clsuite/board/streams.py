@@ -58,7 +58,7 @@ class Streams:
         except AbsentError as error:
             self.unchecked[record.benchmark] = str(error)
             return ""
-        except (UserError, KeyError) as error:
+        except (UserError, KeyError, TypeError) as error:
             return f"its stream cannot be made anew: {error}"
         if found == record.scenario.fingerprint:
             return ""

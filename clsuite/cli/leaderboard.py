@@ -111,7 +111,7 @@ def rerun(rows: Sequence[str], folder: Path, data_root: Path | None, device: str
 
 
 def _rerun_row(row: str, path: Path, data_root: Path | None, device: str | None, benchmark: str | None) -> bool:
-    """Repeat one row and write how it came out; returns whether that is as it should be."""
+    """Repeat one row, tell how it came out, and write that; returns whether both are as they should be."""
     from clsuite.board.rerun import changed_stream, compare_rerun, kinds_apart, stream_changed, write_rerun
 
     old = read_record(path)
@@ -123,11 +123,17 @@ def _rerun_row(row: str, path: Path, data_root: Path | None, device: str | None,
     else:
         new = _repeat(old, data_root, device, benchmark)
         outcome, apart = compare_rerun(old, new), kinds_apart(old, new)
-    kept = write_rerun(outcome, path, old, apart)
+    console = make_console()
     figures = ", ".join(f"{name} {value:.4f}" for name, value in outcome.figures.items())
     reason = f": {changed or apart}" if changed or apart else ""
-    stays = f"; the identical rerun of {kept.date} on {kept.machine} stays" if kept else ""
-    make_console().print(f"{outcome.outcome}: {row}{reason} ({figures}){stays}", soft_wrap=True, markup=False)
+    console.print(f"{outcome.outcome}: {row}{reason} ({figures})", soft_wrap=True, markup=False)
+    try:
+        kept = write_rerun(outcome, path, old, apart)
+    except (UserError, OSError) as error:
+        make_console(stderr=True).print(f"not written down: {row}: {error}", soft_wrap=True, markup=False)
+        return False
+    if kept:
+        console.print(f"the identical rerun of {kept.date} on {kept.machine} stays", soft_wrap=True, markup=False)
     return outcome.outcome not in ("different", "other stream")
 
 

@@ -48,10 +48,11 @@ def print_record(path: Path) -> None:
 
 
 def _tuning(tuning: TuningEntry) -> str:
+    metric = METRICS[tuning.metric].label if tuning.metric in METRICS else tuning.metric
     held = f" ({tuning.validation:g} of the training images)" if tuning.validation else ""
     return (
         f"tuned by {tuning.sampler} on the validation parts{held} of the first {tuning.tasks} tasks of seed "
-        f"{tuning.seed}, {METRICS[tuning.metric].label}: {len(tuning.trials)} trials, "
+        f"{tuning.seed}, {metric}: {len(tuning.trials)} trials, "
         f"{short_number(tuning.gradient_samples)} gradient samples, {tuning.seconds:.0f} s, in {tuning.space}"
     )
 

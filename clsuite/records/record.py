@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from clsuite.metrics import Counts, Curves
 from clsuite.records.canonical import canonical_json, sha256_of
@@ -14,10 +23,21 @@ RESULTS_VERSION = 2
 """Raised when a change to the framework itself changes results, so that older records are not taken for current."""
 Status = Literal["done", "failed", "timeout", "interrupted"]
 Protocol = Literal["class_incremental", "task_aware"]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Operations = Annotated[int, Field(ge=0, lt=2**100)]
+"""Floating-point operations: those of a long training are more than 64 bits hold."""
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 TASK_KNOWN = ("task_incremental",)
 """Kinds of stream in which the task is known at test time."""
+
+
+def _portable(value: dict[str, Any]) -> dict[str, Any]:
+    """What a key is made from, of which every machine must make the same."""
+    canonical_json(value)
+    return value
+
+
+Portable = Annotated[dict[str, Any], AfterValidator(_portable)]
 
 
 class _Model(BaseModel):
@@ -35,7 +55,7 @@ class PluginEntry(_Model):
     """
 
     name: str
-    args: dict[str, Any]
+    args: Portable
     source: str
     distribution: str
 
@@ -72,10 +92,10 @@ class CountsEntry(_Model):
         learned: Task after which each part is first learned; None where the parts are the tasks.
     """
 
-    class_incremental: list[list[int]]
-    task_aware: list[list[int]]
-    n: list[int]
-    learned: list[int] | None = None
+    class_incremental: list[list[Count]]
+    task_aware: list[list[Count]]
+    n: list[Count]
+    learned: list[Count] | None = None
 
     @model_validator(mode="after")
     def _shapes(self) -> CountsEntry:
@@ -105,8 +125,8 @@ class CostEntry(_Model):
     total_parameters: Count
     trainable_parameters: Count
     stored_bytes: dict[str, Count]
-    forward_flops_per_image: Count
-    training_flops: Count
+    forward_flops_per_image: Operations
+    training_flops: Operations
 
 
 class ProbeEntry(_Model):
@@ -117,14 +137,26 @@ class ProbeEntry(_Model):
         higher_is_better: Whether more of it is kept knowledge (an accuracy) or loss of it (a divergence, an error).
         values: ``[T + 1]``; accuracies as shares.
         correct: Right answers ``[T + 1]``, where it is an accuracy.
-        n: Of how many.
+        n: Of how many, where it is one.
     """
 
     name: str
     higher_is_better: bool
     values: list[float]
-    correct: list[int] | None = None
-    n: int | None = None
+    correct: list[Count] | None = None
+    n: Count | None = None
+
+    @model_validator(mode="after")
+    def _counts_are_of_something(self) -> ProbeEntry:
+        if self.correct is None:
+            return self
+        if not self.n:
+            raise ValueError(f"'{self.name}' has right answers, but not of how many")
+        if len(self.correct) != len(self.values):
+            raise ValueError(f"'{self.name}' has {len(self.values)} values, but {len(self.correct)} right answers")
+        if max(self.correct, default=0) > self.n or not all(0 <= value <= 1 for value in self.values):
+            raise ValueError(f"an accuracy of '{self.name}' lies outside 0..1")
+        return self
 
 
 class CurveEntry(_Model):
@@ -136,9 +168,9 @@ class CurveEntry(_Model):
         task_aware: The same with only the classes of the sample's part competing.
     """
 
-    steps: list[int]
-    class_incremental: list[list[int]]
-    task_aware: list[list[int]]
+    steps: list[Count]
+    class_incremental: list[list[Count]]
+    task_aware: list[list[Count]]
 
 
 class WithinTaskEntry(_Model):
@@ -151,9 +183,9 @@ class WithinTaskEntry(_Model):
         tasks: The curve of each task.
     """
 
-    every: int
-    n: list[int]
-    learned: list[int]
+    every: Count
+    n: list[Count]
+    learned: list[Count]
     tasks: list[CurveEntry]
 
     @model_validator(mode="after")
@@ -171,10 +203,10 @@ class WithinTaskEntry(_Model):
 class TrialEntry(_Model):
     """One trial of a search for hyper-parameters: its values, its score (None: it failed), and what it cost."""
 
-    values: dict[str, Any]
+    values: Portable
     score: float | None
-    gradient_samples: int
-    seconds: float
+    gradient_samples: Count
+    seconds: Amount
 
 
 class TuningEntry(_Model):
@@ -196,7 +228,7 @@ class TuningEntry(_Model):
     space: str
     sampler: str
     sampler_seed: int
-    tasks: int
+    tasks: Count
     validation: float | None
     seed: int
     chosen: dict[str, Any]
@@ -243,14 +275,19 @@ class RunRecord(_Model):
     tasks: list[TaskEntry] = Field(default_factory=list)
     cost: CostEntry | None = None
     environment: dict[str, Any] = Field(default_factory=dict)
-    seconds: float = 0.0
+    seconds: Amount = 0.0
     predictions: str | None = None
     error: str | None = None
 
+    @field_validator("config")
+    @classmethod
+    def _gives_a_key(cls, config: dict[str, Any]) -> dict[str, Any]:
+        return _portable(config)
+
     @model_validator(mode="after")
     def _done_has_counts(self) -> RunRecord:
-        if self.status == "done" and self.counts is None:
-            raise ValueError("a finished run has counts")
+        if self.status == "done" and (self.counts is None or self.cost is None):
+            raise ValueError("a finished run has counts and a cost")
         return self
 
     @model_serializer(mode="wrap")

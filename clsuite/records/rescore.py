@@ -18,8 +18,14 @@ def rescore(predictions: dict[str, NDArray[np.integer]]) -> CountsEntry:
 
     Returns:
         The counts, equal to those in the record.
+
+    Raises:
+        ValueError: If the parts of the samples are not numbered from 0, each with a sample.
+        KeyError: If an array is missing.
     """
     labels, task = predictions["labels"], predictions["task"]
+    if task.dtype.kind not in "iu" or not len(task) or not 0 <= int(task.min()) <= int(task.max()) < len(task):
+        raise ValueError("'task' must hold the part of each sample, numbered from 0")
     tasks = int(task.max()) + 1
 
     def count(predicted: NDArray[np.integer]) -> list[list[int]]:

@@ -20,7 +20,7 @@ from clsuite.errors import UserError
 from clsuite.records.record import SCHEMA_VERSION, RunRecord
 
 UNREADABLE = (
-    OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError
+    OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError
 )  # fmt: skip
 """What reading a damaged archive of arrays raises."""
 
@@ -34,10 +34,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """A temporary file beside the target that takes its name when the block ends well.
 
     Raises:
-        UserError: If the folder cannot be written, or the target is a folder.
+        UserError: If the folder cannot be written, or something else has that name.
     """
-    if target.is_dir():
-        raise UserError(f"'{target}' is a folder: name a file")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
@@ -48,9 +46,16 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o644)
-        os.replace(temporary, target)
+        _rename(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _rename(temporary: Path, target: Path) -> None:
+    try:
+        os.replace(temporary, target)
+    except OSError as error:
+        raise UserError(f"cannot write '{target}': {error.strerror or error}") from error
 
 
 def write_record(record: RunRecord, path: Path) -> None:

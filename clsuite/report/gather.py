@@ -54,6 +54,8 @@ def gather(places: Sequence[Path]) -> Gathered:
 def record_files(place: Path) -> list[Path]:
     """The files that may be records: the place itself, or all below a folder; of a leaderboard those published.
 
+    What lies beside a record under its name, such as its predictions, is none: patterns (``seed0*``) name it too.
+
     Raises:
         UserError: If there is no such place.
     """
@@ -63,12 +65,13 @@ def record_files(place: Path) -> list[Path]:
         return sorted(path for path in inside.rglob("*.json") if not path.name.startswith(".") and not _beside(path))
     if not place.exists():
         raise UserError(f"'{place}' is neither a record nor a folder of runs")
-    return [place]
+    return [] if _beside(place) else [place]
 
 
 def _beside(path: Path) -> bool:
-    """Whether it is the account of a record's rerun."""
-    return path.name.endswith(".rerun.json")
+    """Whether it is the account of a record's rerun, or another file of a record that is there."""
+    record = path.with_suffix(".json")
+    return path.name.endswith(".rerun.json") or (record != path and record.is_file())
 
 
 def one_method(place: Path) -> list[RunRecord]:

@@ -75,6 +75,11 @@ def small() -> Board:
         row("finetune", 4, 0.2, task_id=True, backbone="clip"),
     ]
     told = Reported(
-        method="RanPAC, 10,000 projections", stream="Split Z", weights="w", protocol="p", source="Doe 2020", figures={"last": "92.2"}
-    )
+        method="RanPAC, 10,000 projections",
+        stream="Split Z",
+        weights="w",
+        protocol="p",
+        source="Doe 2020",
+        figures={"last": "92.2"},
+    )  # fmt: skip
     return board(rows, (told,))

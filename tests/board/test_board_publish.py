@@ -438,13 +438,13 @@ def test_a_foreign_name_is_escaped_in_every_file(tmp_path: Path) -> None:
     [
         ({"status": "failed"}, "the run is not done but failed"),
         ({"environment": {"where": "/home/somebody"}}, "it holds a path of a machine: '/home/somebody'"),
-        ({"benchmark": "../elsewhere"}, "its benchmark or method is not a name"),
-        ({"benchmark": ".."}, "its benchmark or method is not a name"),
-        ({"benchmark": ""}, "its benchmark or method is not a name"),
-        ({"benchmark": "a\0b"}, "its benchmark or method is not a name"),
-        ({"method": " "}, "its benchmark or method is not a name"),
-        ({"method": ".."}, "its benchmark or method is not a name"),
-        ({"method": "m" * 300}, "its benchmark or method is not a name of at most 120 characters"),
+        ({"benchmark": "../elsewhere"}, "its benchmark '../elsewhere' holds '/', which no folder may be called"),
+        ({"benchmark": ".."}, "its benchmark '..' is no name"),
+        ({"benchmark": ""}, "its benchmark '' is no name"),
+        ({"benchmark": "a\0b"}, "holds '\\x00', which no folder may be called"),
+        ({"method": " "}, "its method ' ' is no name"),
+        ({"method": ".."}, "its method '..' is no name"),
+        ({"method": "m" * 300}, "the name of its method takes 300 bytes, but may take 120 at most"),
     ],
 )
 def test_records_that_may_not_be_published(

@@ -108,6 +108,20 @@ def test_an_edited_record_is_not_repeated(published: Path, tmp_path: Path, capsy
     assert {file: file.read_bytes() for file in board.rglob("*.rerun.json")} == before
 
 
+def test_how_a_rerun_came_out_is_told_even_where_it_cannot_be_written(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = tmp_path / "board"
+    shutil.copytree(published, board)
+    account = record_of(board).with_suffix(".rerun.json")
+    account.unlink(missing_ok=True)
+    account.mkdir()
+    assert main(["leaderboard", "rerun", "short/short_replay/0", "--folder", str(board)]) == 1
+    said = capsys.readouterr()
+    assert "identical: short/short_replay/0 (final accuracy, published" in said.out
+    assert "not written down: short/short_replay/0: cannot write '" in said.err
+
+
 def test_an_unknown_row_gets_the_nearest(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["leaderboard", "rerun", "short/short_repay/0", "--folder", str(published)]) == 2
     assert "Did you mean 'short/short_replay/0'?" in capsys.readouterr().err
@@ -171,6 +185,7 @@ def test_an_identical_rerun_is_not_given_up_for_one_on_another_kind_of_machine(t
         apart == "published on cpu: X, precision unknown, torch None; rerun on cuda: H, precision unknown, torch None"
     )
     assert kinds_apart(old, old) == ""
+    assert kinds_apart(old, old.model_copy(update={"environment": {**old.environment, "packages": "x"}})) == ""
     assert write_rerun(same, path, old, "") is None
     assert write_rerun(compare_rerun(old, new), path, old, apart) == same
     assert read_rerun(path, old) == same

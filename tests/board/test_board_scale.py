@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from published_records import make_record, predictions
 
-from clsuite.board.publish import write_compact
+from clsuite.board.publish import compact
 from clsuite.board.published import record_place
 from clsuite.records import write_record
 
@@ -28,7 +28,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
         record = make_record(f"m{(method * 7919) % 10007:05}", seed, right)
         path = folder / "records" / record_place(record)
         write_record(record.model_copy(update={"predictions": path.with_suffix(".npz").name}), path)
-        write_compact(path.with_suffix(".npz"), predictions(seed, right))
+        path.with_suffix(".npz").write_bytes(compact(predictions(seed, right)))
     return folder
 
 

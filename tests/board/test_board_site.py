@@ -124,6 +124,13 @@ def test_plain_names_are_their_own_addresses() -> None:
     assert address("lwf+replay") == "lwf+replay"
 
 
+def test_an_address_is_nobody_elses_name() -> None:
+    assert address("LoRA") == "lora-c0f5e2c9f7"
+    assert address("lora-c0f5e2c9f7") not in ("lora-c0f5e2c9f7", address("lora-c0f5e2c9f8"))
+    pair = site_files(board([row("LoRA", 1, 0.9), row("lora-c0f5e2c9f7", 2, 0.8)]))
+    assert len([name for name in pair if name.startswith("details/")]) == 2
+
+
 def test_only_published_records_are_linked() -> None:
     assert record_link("records/a b/k.json") == "records/a%20b/k.json"
     assert [record_link(bad) for bad in ("records/../../x", "/etc", "javascript:1", "records//x")] == [""] * 4

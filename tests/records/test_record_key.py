@@ -72,7 +72,7 @@ def test_the_version_of_the_results_changes_the_key(record: RunRecord, monkeypat
         ("seconds", 99.0),
         ("predictions", None),
         ("tasks", []),
-        ("cost", None),
+        ("cost.training_flops", 7),
         ("scenario.task_names", ["x", "y"]),
     ],
 )

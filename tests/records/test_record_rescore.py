@@ -80,3 +80,11 @@ def test_numbers_are_plain_integers() -> None:
     numbers = [*counts.n, *counts.class_incremental[0], *counts.task_aware[1]]
     assert {type(number) for number in numbers} == {int}
     assert numbers == pytest.approx([1, 1, 1])
+
+
+@pytest.mark.parametrize("task", [[0, 2**40], [np.inf, 0], [0.0, 1.0], [-1, 0], []])
+def test_parts_that_are_not_numbered_from_zero_are_refused(task: list[float]) -> None:
+    rows = np.zeros((2, len(task)), dtype=np.int16)
+    arrays = {"class_incremental": rows, "task_aware": rows, "labels": rows[0], "task": np.array(task)}
+    with pytest.raises(ValueError, match="'task' must hold the part of each sample"):
+        rescore(arrays)

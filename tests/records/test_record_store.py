@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from clsuite.errors import UserError
 from clsuite.records import (
     SCHEMA_VERSION,
+    CostEntry,
     RecordError,
     RunRecord,
     atomic_path,
@@ -146,7 +147,11 @@ def test_a_newer_schema_is_named_before_its_unknown_fields(record: RunRecord, tm
         ({"invented": 1}, "invented"),
         ({"status": "great"}, "status"),
         ({"seed": "three"}, "seed"),
-        ({"counts": None}, "a finished run has counts"),
+        ({"counts": None}, "a finished run has counts and a cost"),
+        ({"cost": None}, "a finished run has counts and a cost"),
+        ({"counts": {"class_incremental": [[10**30]], "task_aware": [[0]], "n": [5]}}, "counts.class_incremental.0.0"),
+        ({"seconds": -5}, "seconds: .*greater than or equal to 0"),
+        ({"config": {"lr": float("nan")}}, "config: .*JSON"),
         ({"counts": {"class_incremental": [[0, 0]], "task_aware": [[0, 0]], "n": [5, 6]}}, "counts: .*shape"),
         (
             {"counts": {"class_incremental": [[9, 0]] * 3, "task_aware": [[0, 0]] * 3, "n": [5, 6]}},
@@ -165,6 +170,53 @@ def test_wrong_shapes_are_named(record: RunRecord, tmp_path: Path, changes: dict
     path = edited(record, tmp_path / "r.json", **changes)
     with pytest.raises(RecordError, match=rf"r\.json' is not valid: .*{where}"):
         read_record(path)
+
+
+@pytest.mark.parametrize("name", ["stored_bytes", "trainable_parameters", "training_flops"])
+def test_no_cost_is_too_large_to_reckon_with(record: RunRecord, tmp_path: Path, name: str) -> None:
+    cost = record.model_dump(mode="json")["cost"]
+    path = edited(
+        record, tmp_path / "r.json", cost={**cost, name: {"x": 10**400} if name == "stored_bytes" else 10**400}
+    )
+    with pytest.raises(RecordError, match=rf"cost\.{name}.*should be less than"):
+        read_record(path)
+
+
+def test_a_long_training_may_take_more_operations_than_64_bits_hold(record: RunRecord, tmp_path: Path) -> None:
+    cost = record.model_dump(mode="json")["cost"]
+    path = edited(record, tmp_path / "r.json", cost={**cost, "training_flops": 10**20})
+    assert read_record(path).cost == CostEntry(**{**cost, "training_flops": 10**20})
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"n": None}, "'head' has right answers, but not of how many"),
+        ({"n": 0}, "'head' has right answers, but not of how many"),
+        ({"n": -2}, r"\.n: "),
+        ({"n": 1}, "an accuracy of 'head' lies outside 0..1"),
+        ({"values": [2.0, 0.5, 0.5]}, "an accuracy of 'head' lies outside 0..1"),
+        ({"values": [float("nan"), 0.5, 0.5]}, "an accuracy of 'head' lies outside 0..1"),
+        ({"correct": [2, 1]}, "'head' has 3 values, but 2 right answers"),
+        ({"correct": [10**400, 1, 1]}, r"\.correct\.0: "),
+        ({"correct": [-1, 1, 1]}, r"\.correct\.0: "),
+    ],
+)
+def test_an_accuracy_of_a_probe_is_a_share_of_something(
+    record: RunRecord, tmp_path: Path, changes: dict[str, Any], where: str
+) -> None:
+    probe = {"name": "head", "higher_is_better": True, "values": [1.0, 0.5, 0.5], "correct": [2, 1, 1], "n": 2}
+    assert read_record(edited(record, tmp_path / "r.json", probes=[probe])).probes[0].n == 2
+    path = edited(record, tmp_path / "r.json", probes=[{**probe, **changes}])
+    with pytest.raises(RecordError, match=rf"probes\.0.*{where}"):
+        read_record(path)
+
+
+def test_a_name_that_something_else_has_is_told(tmp_path: Path) -> None:
+    (tmp_path / "r.json").mkdir()
+    with pytest.raises(UserError, match=r"cannot write '.*r\.json': Is a directory"), atomic_path(tmp_path / "r.json"):
+        pass
+    assert os.listdir(tmp_path) == ["r.json"]
 
 
 @pytest.mark.parametrize("content", ["[]", "3", "null", '"text"', "{}"])

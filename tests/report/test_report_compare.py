@@ -195,7 +195,7 @@ def test_a_folder_is_no_file_to_write(runs: Path, capsys: pytest.CaptureFixture[
     folder.mkdir()
     for command in (["plot", str(runs), "-o"], ["table", str(runs), "--format", "csv", "-o"]):
         assert main([*command, str(folder)]) == 2
-        assert f"'{folder}' is a folder: name a file" in capsys.readouterr().err
+        assert f"cannot write '{folder}': Is a directory" in capsys.readouterr().err
 
 
 def test_a_pipe_without_arrows_and_a_record_that_commands_the_terminal(runs: Path, records: list[RunRecord]) -> None:

@@ -7,14 +7,16 @@ import re
 from urllib.parse import quote
 
 PLAIN = re.compile(r"[a-z0-9][a-z0-9+_=-]{0,63}")
+HASHED = re.compile(r".*-[0-9a-f]{10}")
 
 
 def address(name: str) -> str:
     """A file name for a benchmark or method; other names have other addresses, on every file system.
 
-    A plain name is its own address. In another one what is not plain is replaced, and part of its hash is added.
+    A plain name is its own address. In another one what is not plain is replaced, and part of its hash is added; one
+    that ends as if it had a hash is no plain name, or it could be the address of another.
     """
-    if PLAIN.fullmatch(name) and name != "index":
+    if PLAIN.fullmatch(name) and not HASHED.fullmatch(name) and name != "index":
         return name
     digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:10]
     return f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')[:40] or 'x'}-{digest}"
