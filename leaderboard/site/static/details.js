@@ -156,9 +156,8 @@ const clsuiteDetails = (() => {
   }
 
   function plugin(one) {
-    const paper = one.url ? h("a", { href: one.url, rel: "noreferrer noopener" }, one.paper || one.url) : one.paper;
     const summary = one.summary ? `: ${one.summary} ` : " ";
-    return h("li", {}, h("b", {}, one.name), ` (${one.distribution})`, summary, h("span", { class: "paper" }, paper));
+    return h("li", {}, h("b", {}, one.name), ` (${one.distribution})`, summary, h("span", { class: "paper" }, one.paper));
   }
 
   function folded(title, ...children) {
