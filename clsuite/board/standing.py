@@ -18,6 +18,7 @@ from clsuite.records import PluginEntry, RunRecord
 from clsuite.records.canonical import canonical_json
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.report.rounding import rounded
+from clsuite.runner.methods import parse_method
 from clsuite.runner.plan import method_config, stream_config
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmarks
 
@@ -118,8 +119,12 @@ def _other_method(record: RunRecord) -> list[str]:
 
 @cache
 def _named(benchmark: str, method: str) -> tuple[Any, dict[str, Any]] | None:
+    """What a method's name stands for; a record is foreign, so that its name leads to no file and no other package."""
+    spec = _shipped(benchmark)
     try:
-        plugins, training = method_config(_shipped(benchmark), method)
+        if method not in spec.named_methods and not all(our_source(use.name) for use in parse_method(method).plugins):
+            return None
+        plugins, training = method_config(spec, method)
     except UserError:
         return None
     return json.loads(canonical_json(plugins)), json.loads(canonical_json(training))

@@ -391,6 +391,24 @@ def test_a_method_is_what_its_name_stands_for_in_a_shipped_benchmark(
     assert [complaint in note for note in notes] == ([True] if complaint else [])
 
 
+@pytest.mark.parametrize(
+    "method", ["foreign.part:Plugin", "ncm+foreign.part:Plugin", "{folder}/foreign/part.py", "(", ""]
+)
+def test_the_name_of_a_foreign_record_leads_to_no_code(
+    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "foreign").mkdir()
+    for name in ("__init__", "part"):
+        (tmp_path / "foreign" / f"{name}.py").write_text("raise SystemExit('it was run')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    spec = load_benchmark("quickstart")[0]
+    backbone = {"name": spec.backbone.name, "image_size": spec.backbone.image_size}
+    config = {**stream_config(spec, None), "training": {}, "backbone": backbone}
+    record = make_record(method.format(folder=tmp_path), 0, benchmark="quickstart", config=config)
+    assert benchmark_notes(record) == []
+    assert "foreign" not in sys.modules
+
+
 def test_build_writes_over_nothing_of_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(tmp_path / "runs", "plain", 0)
     before = sorted(tmp_path.rglob("*"))
