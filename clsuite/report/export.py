@@ -38,15 +38,27 @@ def choose_columns(records: Sequence[RunRecord], names: Sequence[str]) -> dict[s
 def csv_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:
     """One line per benchmark and method: mean and half-width of each figure, accuracies as fractions."""
     columns = choose_columns(records, names or list(columns_of(records)))
-    out = StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        ["benchmark", "method", "seeds", *(part for name in columns for part in (name, f"{name}_interval"))]
-    )
+    lines = [["benchmark", *csv_head(columns)]]
     for benchmark, group in by_benchmark(records).items():
-        for row in summarise(group):
-            figures = [f"{value:.12g}" for name in columns for value in row.interval(name)]
-            writer.writerow([benchmark, row.method, " ".join(str(seed) for seed in row.seeds), *figures])
+        lines += [[benchmark, *csv_line(row, columns)] for row in summarise(group)]
+    return csv_text(lines)
+
+
+def csv_head(columns: Mapping[str, Column]) -> list[str]:
+    """The heading of `csv_line`."""
+    return ["method", "seeds", *(part for name in columns for part in (name, f"{name}_interval"))]
+
+
+def csv_line(row: Row, columns: Mapping[str, Column]) -> list[str]:
+    """A row's method, seeds, and the mean and half-width of each figure; counts are exact."""
+    figures = [f"{value:.12g}" for name in columns for value in row.interval(name)]
+    return [row.method, " ".join(str(seed) for seed in row.seeds), *figures]
+
+
+def csv_text(lines: Sequence[Sequence[str]]) -> str:
+    """Lines as CSV."""
+    out = StringIO()
+    csv.writer(out, lineterminator="\n").writerows(lines)
     return out.getvalue()
 
 

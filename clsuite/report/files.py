@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clsuite.records import RunRecord, atomic_path
+from clsuite.report.export import csv_head, csv_line, csv_text
 from clsuite.report.plots import plot_curves, plot_matrix, plot_probes
 from clsuite.report.summary import columns_of, summarise
 from clsuite.report.within_task_plot import plot_within_task
@@ -43,9 +43,6 @@ def write_report(folder: Path, title: str, records: Mapping[Path, RunRecord]) ->
 def write_csv(records: Sequence[RunRecord], path: Path) -> None:
     """One line per method: mean and half-width of the 95 % interval of every figure, as fractions."""
     rows, columns = summarise(records), columns_of(records)
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as opened:
-        writer = csv.writer(opened, lineterminator="\n")
-        writer.writerow(["method", "seeds", *(part for name in columns for part in (name, f"{name}_interval"))])
-        for row in rows:
-            figures = [f"{value:.12g}" for name in columns for value in row.interval(name)]
-            writer.writerow([row.method, " ".join(str(seed) for seed in row.seeds), *figures])
+    text = csv_text([csv_head(columns), *(csv_line(row, columns) for row in rows)])
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
