@@ -40,6 +40,7 @@ class _Setup(BaseModel):
     backbone: _Backbone
     dataset: _Named | None = None
     scenario: dict[str, Any] | None = None
+    training: dict[str, Any] | None = None
     limit_tasks: int | None = None
 
 

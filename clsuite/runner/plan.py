@@ -151,9 +151,12 @@ def method_config(spec: BenchmarkSpec, name: str) -> tuple[list[tuple[str, dict[
     """Plugins with all their arguments, and the training, of one of the benchmark's methods or of one as it is written.
 
     Raises:
-        UserError: If there is no such method.
+        UserError: If there is no such method, or the name stands for several.
     """
-    plugins, training = _checked_methods(spec, RunOptions(Path(), methods=[name]), Path())[name]
+    found = _checked_methods(spec, RunOptions(Path(), methods=[name]), Path())
+    if name not in found:
+        raise UserError(f"'{name}' is no name of one method: it stands for {', '.join(found)}")
+    plugins, training = found[name]
     return [(info.name, args) for info, args in plugins], training.model_dump()
 
 

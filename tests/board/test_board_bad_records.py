@@ -65,6 +65,7 @@ BAD: dict[str, tuple[Change, str]] = {
     "a text for data": (config(dataset="x"), "config.dataset: Input should be a valid dictionary ("),
     "a text for a scenario": (config(scenario="x"), "config.scenario: Input should be a valid dictionary ("),
     "a list for a limit": (config(limit_tasks=[1]), "config.limit_tasks: Input should be a valid integer ("),
+    "a text for training": (config(training="x"), "config.training: Input should be a valid dictionary ("),
     "endless nesting": (content(environment=nested(900)), "it could not be written: "),
     "few right answers": (reads(correct=[1, 2], n=2), "'p' has 4 values, but 2 right answers"),
     "a huge reading": (reads(values=[1e300] * 4), "probes.p: a reading is above 1e+12"),

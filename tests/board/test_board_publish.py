@@ -376,6 +376,8 @@ def test_a_run_under_the_name_of_a_shipped_benchmark_is_held_against_it(tmp_path
         ("ncm", {"epochs": 8}, "its training.epochs is not what"),
         ("slca", {}, "its plugins, training.epochs, training.loss, training.optimizer is not what"),
         ("replay(capacity=7)", {}, "its plugins is not what"),
+        ("replay(capacity=[7, 8])", {}, ""),
+        (" ncm", {}, ""),
     ],
 )
 def test_a_method_is_what_its_name_stands_for_in_a_shipped_benchmark(
