@@ -24,6 +24,7 @@ from clsuite.board.model import (
     Tags,
     Unit,
 )
+from clsuite.board.papers import linked
 from clsuite.board.published import read_published
 from clsuite.board.ranking import rank_rows
 from clsuite.board.standing import badge_of, badge_of_row, our_source, read_rerun, standing_notes, uncompared
@@ -167,9 +168,9 @@ def _tuned(record: RunRecord) -> list[str]:
 
 def _plugin(name: str, args: dict[str, Any], distribution: str) -> PluginUse:
     source = our_source(name)
-    paper = source.traits.paper if source else ""
+    papers = linked(source.traits.paper if source else "")
     summary = source.summary if source else ""
-    return PluginUse(name=name, args=args, distribution=distribution, summary=summary, paper=paper)
+    return PluginUse(name=name, args=args, distribution=distribution, summary=summary, papers=papers)
 
 
 def _tags(record: RunRecord, plugins: Sequence[PluginUse]) -> Tags:
@@ -177,7 +178,7 @@ def _tags(record: RunRecord, plugins: Sequence[PluginUse]) -> Tags:
     traits = [source.traits for plugin in plugins if (source := our_source(plugin.name))]
     needs = sorted({need for trait in traits for need in trait.needs})
     stores = sorted({kept for trait in traits for kept in trait.stores} | set(record.cost.stored_bytes))
-    years = {int(year) for plugin in plugins for year in re.findall(r"\b(?:19|20)\d\d\b", plugin.paper)}
+    years = {int(year) for plugin in plugins for year in re.findall(r"\b(?:19|20)\d\d\b", " ".join(plugin.papers))}
     chosen = {str(plugin.args.get(name)) for plugin in plugins for name in ("pet", "kind")}
     pets = (chosen | {kind for trait in traits for kind in trait.pet}) & PETS
     return Tags(

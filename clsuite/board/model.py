@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-BOARD_VERSION = 2
+BOARD_VERSION = 3
 Badge = Literal["measured", "confirmed", "unconfirmed", "stale"]
 BADGES: dict[str, str] = {
     "measured": "measured here",
@@ -67,13 +67,16 @@ class Rank(_Model):
 
 
 class PluginUse(_Model):
-    """A plugin of a method, with all its arguments, and what it says about itself where it is known here."""
+    """A plugin of a method, with all its arguments, and what it says about itself where it is known here.
+
+    `papers` are the addresses of its papers by their names, empty where none is known.
+    """
 
     name: str
     args: dict[str, Any]
     distribution: str
     summary: str = ""
-    paper: str = ""
+    papers: dict[str, str] = {}
 
 
 class Tags(_Model):

@@ -49,7 +49,7 @@ def row(name: str, rank: int, accuracy: float, best: bool = False, years: tuple[
     return Row(
         method=name, badge="measured", rank=Rank(rank=rank, low=1, high=rank), seeds=[0, 1],
         tags=Tags(needs=[], stores=[], years=list(years), **values),
-        plugins=[PluginUse(name="p", args={"a": 1}, distribution="d 1", paper="Doe, 2020")],
+        plugins=[PluginUse(name="p", args={"a": 1}, distribution="d 1", papers={"Doe, 2020": "https://example.org/p"})],
         config={"training": {"epochs": 1}}, runs=[run(name, 0, accuracy), run(name, 1, accuracy)],
         figures={metric: figure(mean, best and metric == "final_accuracy_macro") for metric, mean in means.items()},
     )  # fmt: skip

@@ -188,7 +188,7 @@ def test_a_row_opens_by_click_and_by_keyboard_and_shows_all_about_it(site: Site)
     assert page.locator(".detail svg").count() == 2  # over tasks, and the probe
     page.get_by_text("Full configuration").click()
     assert '"epochs": 1' in page.inner_text(".detail pre:visible")
-    assert page.get_by_text("Doe, 2020").is_visible()
+    assert page.get_by_role("link", name="Doe, 2020").get_attribute("href") == "https://example.org/p"
     assert page.get_by_role("link", name="record of seed 0").get_attribute("href").startswith("../../records/small/")
     button = page.locator("tr[data-detail='small/replay'] button.open")
     button.press("Enter")

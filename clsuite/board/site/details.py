@@ -31,7 +31,7 @@ def row_details(board: Board, benchmark: Benchmark, row: Row) -> dict[str, Any]:
     return {
         "figures": [_figure(row, column) for column in table_columns(benchmark.metrics)],
         "plugins": [
-            {"name": plugin.name, "args": plugin.args, "summary": plugin.summary, "paper": plugin.paper,
+            {"name": plugin.name, "args": plugin.args, "summary": plugin.summary, "papers": list(plugin.papers.items()),
              "distribution": plugin.distribution}
             for plugin in row.plugins
         ],
@@ -82,7 +82,8 @@ def table_data(benchmark: Benchmark, columns: Sequence[Column], rest: Sequence[s
     keys["method"] = [row.method for row in rows]
     keys["status"] = [row.badge for row in rows]
     words = [
-        " ".join([row.method, *(f"{plugin.name} {plugin.paper}" for plugin in row.plugins)]).lower() for row in rows
+        " ".join([row.method, *(f"{plugin.name} {' '.join(plugin.papers)}" for plugin in row.plugins)]).lower()
+        for row in rows
     ]
     return {
         "keys": keys, "ids": [f"row-{address(row.method)}" for row in rows], "words": words, "rest": rest,

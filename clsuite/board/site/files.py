@@ -112,7 +112,7 @@ def _method(board: Board, name: str, places: Places) -> bytes:
         for column in table_columns(benchmark.metrics)
         if not column.extra
     }
-    plugins = {(p.name, p.summary, p.paper): p for _, row in places for p in row.plugins}
+    plugins = {(p.name, p.summary, *p.papers): p for _, row in places for p in row.plugins}
     reported = [entry for entry in board.reported if _plain_name(entry.method) == _plain_name(name)]
     return _page(
         "method.html", "../", board=board, name=name, places=places, columns=list(columns.values()),

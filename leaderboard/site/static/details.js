@@ -157,7 +157,8 @@ const clsuiteDetails = (() => {
 
   function plugin(one) {
     const summary = one.summary ? `: ${one.summary} ` : " ";
-    return h("li", {}, h("b", {}, one.name), ` (${one.distribution})`, summary, h("span", { class: "paper" }, one.paper));
+    const papers = one.papers.map(([name, place]) => h("span", { class: "paper" }, place ? h("a", { href: place }, name) : name, " "));
+    return h("li", {}, h("b", {}, one.name), ` (${one.distribution})`, summary, ...papers);
   }
 
   function folded(title, ...children) {

@@ -1,0 +1,53 @@
+"""Where the papers stand that our plugins name, for the links of the page."""
+
+from __future__ import annotations
+
+ARXIV = "https://arxiv.org/abs/"
+PAPERS = {
+    "Bafghi, CVPR-W 2024 (block expansion)": ARXIV + "2404.17245",
+    "Buzzega, NeurIPS 2020 (DER++)": ARXIV + "2004.07211",
+    "Chaudhry, 2019 (ER)": ARXIV + "1902.10486",
+    "Chaudhry, ICLR 2019 (A-GEM)": ARXIV + "1812.00420",
+    "Gao, ICCV 2023 (LAE)": ARXIV + "2303.10070",
+    "Goswami, NeurIPS 2023 (FeCAM)": ARXIV + "2309.14062",
+    "Hayes, CVPR-W 2020 (SLDA)": ARXIV + "1909.01520",
+    "Hu, ICLR 2022 (LoRA)": ARXIV + "2106.09685",
+    "Hui, 2024 (HFT)": ARXIV + "2404.18466",
+    "Kirkpatrick, PNAS 2017": ARXIV + "1612.00796",
+    "Li, ECCV 2016 (LwF)": ARXIV + "1606.09282",
+    "McDonnell, NeurIPS 2023 (RanPAC)": ARXIV + "2307.02251",
+    "mix-cd, NAACL Findings 2025": ARXIV + "2402.08096",
+    "Nguyen, ECCV 2024 (SAFT)": ARXIV + "2407.03036",
+    "Panos, ICCV 2023 (FSA)": ARXIV + "2303.13199",
+    "Prabhu, ECCV 2020 (GDumb)": "https://doi.org/10.1007/978-3-030-58536-5_31",
+    "Rebuffi, CVPR 2017 (iCaRL)": ARXIV + "1611.07725",
+    "Schwarz, ICML 2018": ARXIV + "1805.06370",
+    "Smith, CVPR 2023 (CODA-Prompt)": ARXIV + "2211.13218",
+    "Stojanovski, 2022 (momentum interpolation)": ARXIV + "2211.03186",
+    "Thengane, 2022 (Continual-CLIP)": ARXIV + "2210.03114",
+    "Wang, CVPR 2022 (L2P)": ARXIV + "2112.08654",
+    "Wang, ECCV 2022 (DualPrompt)": ARXIV + "2204.04799",
+    "Wang, NeurIPS 2022 (S-Prompts)": ARXIV + "2207.12819",
+    "Wistuba, 2024 (L2L)": ARXIV + "2406.03216",
+    "Wistuba, 2024 (S-LoRA)": ARXIV + "2406.03216",
+    "Wortsman, CVPR 2022 (WiSE-FT)": ARXIV + "2109.01903",
+    "Zhang, ICCV 2023 (SLCA)": ARXIV + "2303.05118",
+    "Zhao, ICML 2023 (FPF)": ARXIV + "2304.04158",
+    "Zhao, ICML 2023 (k-FPF)": ARXIV + "2304.04158",
+    "Zhou, CVPR 2024 (EASE)": ARXIV + "2403.12030",
+    "Zhou, IJCV 2024 (APER)": ARXIV + "2303.07338",
+    "Zhou, IJCV 2024 (SimpleCIL)": ARXIV + "2303.07338",
+}
+"""The address of each paper, by its name in the plugins' traits. A record cannot add one: all links are ours."""
+
+
+def linked(papers: str) -> dict[str, str]:
+    """The address of each of some papers.
+
+    Args:
+        papers: As a plugin's traits name them, several parted by semicolons.
+
+    Returns:
+        The address by name, in their order; it is empty where none is known.
+    """
+    return {name: PAPERS.get(name, "") for name in papers.split("; ") if name}
