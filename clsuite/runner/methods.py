@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from clsuite.errors import UserError
 from clsuite.plugin.local import short_name
+from clsuite.runner.literals import read_literal
 
 PLUGIN = re.compile(
     r"""(?:(?P<quote>["'])(?P<quoted>[^"']+)(?P=quote)|(?P<name>[\w./\\:~-]+?))\s*(?P<args>\(.*\))?""", re.DOTALL
@@ -77,7 +78,7 @@ def parse_plugin(text: str) -> dict[str, Any]:
     """Parse ``name`` or ``name(argument=literal, ...)``; a name may be ``./file.py`` or ``package.module:Class`` too.
 
     A path with characters that mean something here (``+``, a comma, a bracket, a blank) stands in quotation marks. A
-    value that is one word needs none: ``pet(kind=lora)``.
+    value that is one word, or words joined by ``+``, needs none: ``pet(kind=lora)``.
 
     Raises:
         MethodError: If it is neither.
@@ -90,19 +91,12 @@ def parse_plugin(text: str) -> dict[str, Any]:
         call = ast.parse(f"_{found['args']}", mode="eval").body if found else None
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args):
             raise ValueError
-        args = {str(word.arg): ast.literal_eval(_Words().visit(word.value)) for word in call.keywords if word.arg}
+        args = {str(word.arg): read_literal(word.value) for word in call.keywords if word.arg}
         if len(args) < len(call.keywords):
             raise ValueError
         return {"name": name, "args": args}
     except (SyntaxError, TypeError, ValueError) as error:
         raise _unreadable(text) from error
-
-
-class _Words(ast.NodeTransformer):
-    """Takes bare words as the texts that they are."""
-
-    def visit_Name(self, node: ast.Name) -> ast.Constant:
-        return ast.Constant(node.id)
 
 
 def _unreadable(text: str) -> MethodError:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clsuite.errors import UserError
+from clsuite.runner.literals import read_literal
 from clsuite.runner.methods import split_outside
 
 NAME = re.compile(r"[A-Za-z_][\w.]*")
@@ -82,7 +83,7 @@ def _dimension(text: str) -> Dimension:
 
 def _values(node: ast.expr) -> Choice | Range:
     if isinstance(node, ast.List):
-        values = ast.literal_eval(node)
+        values = read_literal(node)
         if not values:
             raise ValueError("it is an empty list")
         return Choice(tuple(values))

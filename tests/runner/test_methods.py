@@ -37,6 +37,7 @@ def plugins(value: Any) -> list[tuple[str, dict[str, Any]]]:
         ("lwf+replay", [("lwf", {}), ("replay", {})]),
         ("lwf + replay(capacity=5) + ewc", [("lwf", {}), ("replay", {"capacity": 5}), ("ewc", {})]),
         ("x(a='b+c')+y", [("x", {"a": "b+c"}), ("y", {})]),
+        ("fpf(modules=norm+head, steps=5)+y", [("fpf", {"modules": "norm+head", "steps": 5}), ("y", {})]),
         ({"replay": {"capacity": 100}}, [("replay", {"capacity": 100})]),
         ({"replay": None}, [("replay", {})]),
         ({"name": "replay", "args": {"capacity": 3}}, [("replay", {"capacity": 3})]),

@@ -28,9 +28,16 @@ def test_a_space_of_every_kind() -> None:
     )
 
 
+def test_words_need_no_quotation_marks() -> None:
+    (dimension,) = parse_space("modules=[norm+head, 'a+b', all, -1, True]")
+    assert dimension.values == Choice(("norm+head", "a+b", "all", -1, True))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("a=['x'+y]", "write .value"),
+        ("a=[x-y]", "write .value"),
         ("", "--space is empty"),
         ("alpha", "cannot read 'alpha' in --space: write NAME="),
         ("2=[1]", "cannot read '2=.1.' in --space"),

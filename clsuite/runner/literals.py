@@ -1,0 +1,30 @@
+"""Values as people write them on a command line: Python's literals, and words without quotation marks."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+
+def read_literal(node: ast.expr) -> Any:
+    """The value of a literal in which a text that is one word, or words joined by ``+``, needs no quotation marks.
+
+    Args:
+        node: Of Python's syntax tree; it is changed.
+
+    Raises:
+        ValueError: If it is anything else than that.
+    """
+    return ast.literal_eval(_Words().visit(node))
+
+
+class _Words(ast.NodeTransformer):
+    """Takes bare words as the texts that they are."""
+
+    def visit_Name(self, node: ast.Name) -> ast.Constant:
+        return ast.Constant(node.id)
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        if all(isinstance(part, ast.BinOp | ast.Add | ast.Name | ast.Load) for part in ast.walk(node)):
+            return ast.Constant(ast.unparse(node).replace(" ", ""))
+        return node
