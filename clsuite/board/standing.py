@@ -98,7 +98,7 @@ def benchmark_notes(record: RunRecord) -> list[str]:
         return []
     spec = _shipped(record.benchmark)
     backbone = record.config.get("backbone") or {}
-    asked = {**stream_config(spec, None), "backbone": (spec.backbone.name, spec.backbone.image_size)}
+    asked = {**stream_config(spec), "backbone": (spec.backbone.name, spec.backbone.image_size)}
     given = {**record.config, "backbone": (backbone.get("name"), backbone.get("image_size"))}
     differing = [name for name, value in asked.items() if given.get(name) != value]
     differing += _other_method(record)

@@ -43,7 +43,7 @@ class RunOptions:
         methods: Methods to run instead of the benchmark's.
         seeds: Seeds to run instead of the benchmark's.
         training: Overrides of the benchmark's training, such as ``{"epochs": 1}``.
-        limit_tasks: Only the first tasks of the stream.
+        limit_tasks: Only the first tasks of the stream, however many the benchmark says.
         device: ``auto``, ``cpu``, ``cuda``, ...
         save_model: Keep the trained model beside the record.
         eval_every: Evaluate within tasks after each so many steps, whatever the benchmark says.
@@ -116,7 +116,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     probes = [probe_config(probe, spec.backbone.image_size, root) for probe in spec.probes]
     plans: list[RunPlan] = []
     for seed in dict.fromkeys(options.seeds or spec.seeds):
-        scenario = load(seed, options.limit_tasks)
+        scenario = load(seed, tasks_learned(spec, options.limit_tasks))
         if options.on_validation:
             scenario = judged_on_validation(scenario)
         for name, (plugins, training) in methods.items():
@@ -286,12 +286,17 @@ def _config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, we
     }
 
 
-def stream_config(spec: BenchmarkSpec, limit_tasks: int | None) -> dict[str, Any]:
+def tasks_learned(spec: BenchmarkSpec, limit_tasks: int | None = None) -> int | None:
+    """How many tasks of the stream are learned, with a number in place of the benchmark's; None is all of them."""
+    return spec.limit_tasks if limit_tasks is None else limit_tasks
+
+
+def stream_config(spec: BenchmarkSpec, limit_tasks: int | None = None) -> dict[str, Any]:
     """What a record says about its stream; of files their names only."""
     return {
         "dataset": _without_path(spec.dataset.model_dump()) if spec.dataset else None,
         "scenario": _without_path(spec.scenario.model_dump()),
-        "limit_tasks": limit_tasks,
+        "limit_tasks": tasks_learned(spec, limit_tasks),
     }
 
 

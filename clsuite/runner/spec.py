@@ -29,6 +29,7 @@ class BenchmarkSpec(BaseModel):
         tier: ``quickstart``, ``compact`` or ``standard``; free for one's own.
         dataset: The data set; every scenario needs one, but for `avalanche`, which brings its images.
         probes: What is read beside the accuracy matrix before the stream and after each task.
+        limit_tasks: Learn only the first tasks of the stream.
         evaluation: How to evaluate within tasks too; by default only after each.
         seeds: Seeds to run; a seed decides class order, initial heads, sample order and augmentation.
         methods: By the name that tables show.
@@ -41,6 +42,7 @@ class BenchmarkSpec(BaseModel):
     tier: str = "own"
     dataset: DatasetSpec | None = None
     scenario: ScenarioSpec = ScenarioSpec()
+    limit_tasks: int | None = Field(default=None, ge=1)
     backbone: BackboneSpec = BackboneSpec()
     training: TrainingSpec = TrainingSpec()
     probes: Annotated[tuple[ProbeSpec, ...], AfterValidator(check_names)] = ()

@@ -367,6 +367,12 @@ def test_a_run_under_the_name_of_a_shipped_benchmark_is_held_against_it(tmp_path
     assert build_board(tmp_path / "board/records", tmp_path / "none").benchmarks[0].rows[0].badge == "stale"
 
 
+def test_a_run_of_more_tasks_than_the_benchmark_has_is_held_against_it(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", "plain", 0, benchmark="cifar100_scratch")
+    refused = add(tmp_path / "runs", tmp_path / "board")[0]
+    assert "its dataset, scenario, limit_tasks, backbone is not what" in refused.reason
+
+
 @pytest.mark.parametrize(
     ("method", "changed", "complaint"),
     [

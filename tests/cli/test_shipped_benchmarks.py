@@ -26,7 +26,7 @@ def test_it_lists_its_runs(
     assert spec.title
 
 
-@pytest.mark.parametrize("name", ["caltech101", "pacs", "digits_domains", "cifar100_compact"])
+@pytest.mark.parametrize("name", ["caltech101", "pacs", "digits_domains", "cifar100_compact", "cifar100_scratch"])
 def test_the_compact_tier_finds_its_data(
     name: str, real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,7 +33,7 @@ def _arguments(parser: ArgumentParser) -> None:
     add("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--precision", type=Precision, help="auto is bf16 where the hardware has it natively, else 32")
     add("--epochs", type=int, help="epochs per task in place of the benchmark's")
-    add("--limit-tasks", type=int, help="learn only the first tasks of the stream")
+    add("--limit-tasks", type=int, help="learn only the first tasks of the stream, in place of the benchmark's")
     add("--eval-every", type=int, help="evaluate within tasks too, after each so many steps, on a part of the tests")
     add("--jobs", type=int, help="runs at a time; by default as many as the cores carry")
     add("--timeout", type=float, help="seconds after which a run is ended")
