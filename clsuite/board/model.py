@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-BOARD_VERSION = 3
+BOARD_VERSION = 4
 Badge = Literal["measured", "confirmed", "unconfirmed", "stale"]
 BADGES: dict[str, str] = {
     "measured": "measured here",
@@ -189,6 +189,7 @@ class Reported(_Model):
 
     Attributes:
         figures: By the paper's own name of the metric, as written there (per cent unless the name says otherwise).
+        address: Where the paper stands; empty where it is not known.
         second_hand: Whether they were read in later papers' tables and not at the source.
     """
 
@@ -197,6 +198,7 @@ class Reported(_Model):
     weights: str
     protocol: str
     source: str
+    address: str = Field(default="", pattern=r"^(https://[^\s|()<>]+)?$")
     figures: dict[str, str] = Field(min_length=1)
     second_hand: bool = False
 

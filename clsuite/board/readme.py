@@ -128,6 +128,7 @@ def _reported(reported: Sequence[Reported]) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- | --- |"
     for one in reported:
         figures = ", ".join(f"{name} {value}" for name, value in one.figures.items())
-        source = f"{one.source} (second hand)" if one.second_hand else one.source
-        cells = (one.method, one.stream, figures, one.weights, one.protocol, source)
-        yield f"| {' | '.join(_text(cell) for cell in cells)} |"
+        cells = [_text(cell) for cell in (one.method, one.stream, figures, one.weights, one.protocol, one.source)]
+        if one.address:
+            cells[-1] = f"[{cells[-1]}]({one.address})"
+        yield f"| {' | '.join(cells)}{' (second hand)' * one.second_hand} |"

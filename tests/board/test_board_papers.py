@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import pytest
+from pydantic import ValidationError
+from site_board import board, row
+
+from clsuite.board.build import read_reported
+from clsuite.board.model import Reported
 from clsuite.board.papers import PAPERS, linked
+from clsuite.board.readme import readme
+from clsuite.board.site import site_files
 from clsuite.plugin.catalog import catalog, is_ours
 
+ADDRESS = r"https://(arxiv\.org/abs/\d{4}\.\d{5}|doi\.org/10\.\d+/[\w-]+)"
 NO_PAPERS = {"lower bound", "upper bound", "baseline"}
 
 
@@ -18,10 +28,39 @@ def test_every_paper_of_our_plugins_has_an_address_and_none_is_left_over() -> No
 
 def test_addresses_are_of_known_places_in_full() -> None:
     for address in PAPERS.values():
-        assert re.fullmatch(r"https://(arxiv\.org/abs/\d{4}\.\d{5}|doi\.org/10\.\d+/[\w-]+)", address)
+        assert re.fullmatch(ADDRESS, address)
 
 
 def test_papers_are_parted_and_unknown_ones_have_no_address() -> None:
     both = linked("Kirkpatrick, PNAS 2017; Me, 2030")
     assert both == {"Kirkpatrick, PNAS 2017": "https://arxiv.org/abs/1612.00796", "Me, 2030": ""}
     assert linked("") == {}
+
+
+def test_every_reported_figure_leads_to_its_paper() -> None:
+    reported = read_reported(Path(__file__).parents[2] / "leaderboard" / "reported.yaml")
+    assert len(reported) > 25
+    by_source = {one.source: {other.address for other in reported if other.source == one.source} for one in reported}
+    assert all(len(places) == 1 and re.fullmatch(ADDRESS, *places) for places in by_source.values()), by_source
+
+
+FIGURES = {
+    "method": "LAE", "stream": "Z", "weights": "w", "protocol": "p", "source": "Doe | 2020", "figures": {"last": "9"}
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("address", ["", "https://arxiv.org/abs/2001.00001"])
+def test_the_source_of_a_reported_figure_is_a_link_where_it_has_an_address(address: str) -> None:
+    shown = board([row("lae", 1, 0.9)], (Reported.model_validate({**FIGURES, "address": address}),))
+    pages, text = site_files(shown), readme(shown).decode()
+    link = f'<a href="{address}">Doe | 2020</a>'
+    for page in ("reported.html", "methods/lae.html"):
+        assert (link in pages[page].decode()) is bool(address)
+        assert "Doe | 2020" in pages[page].decode()
+    assert (f"| [Doe \\| 2020]({address}) |" if address else "| Doe \\| 2020 |") in text
+
+
+@pytest.mark.parametrize("address", ["javascript:alert(1)", "http://x.org", "https://x.org/a) b", "https://x.org/|"])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(ValidationError, match="address"):
+        Reported.model_validate({**FIGURES, "address": address})
