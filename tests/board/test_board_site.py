@@ -210,7 +210,7 @@ def test_fronts_hold_what_nothing_beats() -> None:
     assert front["trained parameters"] == {"a", "c"}  # 10, 100, 1000, 10000
     assert front["stored bytes"] == {"c"}  # 1000, 2000, 0, 1000
     assert front["probe knn"] == {"c", "d"}  # more is better: 0.51 to 0.54
-    assert set(front) == {"trained parameters", "stored bytes", "training time (s)", "probe knn"}
+    assert set(front) == {"trained parameters", "stored bytes", "gradient samples", "training time (s)", "probe knn"}
     places = [(point.x, point.y) for plot in plots.values() for point in plot.points]
     assert all(40 <= x <= 338 and 16 <= y <= 198 for x, y in places)
 

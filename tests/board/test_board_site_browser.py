@@ -225,7 +225,7 @@ def test_points_of_plots_are_named_and_reached_with_the_keyboard(site: Site) -> 
     page = site.go("boards/small.html")
     assert page.locator("main [role=img] a").count() == 0
     assert page.get_by_role("link", name="ranpac: 90.0 % at 10").count() == 1
-    assert page.locator(".plots a[href^='#row-']").count() == 4 * 4
+    assert page.locator(".plots a[href^='#row-']").count() == 5 * 4  # plots, methods
     point = page.locator(".plots a[href='#row-replay']").first
     ring = "point => getComputedStyle(point.querySelector('circle')).strokeWidth"
     before = point.evaluate(ring)

@@ -13,7 +13,8 @@ from clsuite.board.site.text import number_text
 
 LEFT, RIGHT, TOP, BOTTOM = 40.0, 338.0, 16.0, 198.0
 COSTS = {
-    "trainable_parameters": "trained parameters", "stored_bytes": "stored bytes", "train_seconds": "training time (s)",
+    "trainable_parameters": "trained parameters", "stored_bytes": "stored bytes",
+    "gradient_samples": "gradient samples", "train_seconds": "training time (s)",
 }  # fmt: skip
 CROWDED = 300
 NOT_ORDERED = "Measured on several kinds of machine: none is called the best."
@@ -47,7 +48,7 @@ class Plot:
 
 
 def pareto_plots(benchmark: Benchmark) -> list[Plot]:
-    """Accuracy against trained parameters, stored bytes, time and each retention probe, where rows have them."""
+    """Accuracy against each cost and each retention probe that rows have."""
     known = {metric.name: metric for metric in benchmark.metrics}
     chosen = [(known[name], title, False) for name, title in COSTS.items() if name in known]
     chosen += [(metric, metric.label, True) for metric in retentions(benchmark.metrics)]
