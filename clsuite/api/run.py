@@ -59,7 +59,7 @@ def run(
         seed: Decides class order, initial heads, sample order and augmentation.
         name: What tables call the method; by default what it is made of.
         training: Changes to the benchmark's training, such as ``{"epochs": 1, "optimizer": {"lr": 1e-4}}``.
-        limit_tasks: Learn only the first tasks of the stream.
+        limit_tasks: Learn only the first tasks of the stream, in place of the benchmark's.
         eval_every: Evaluate within tasks too, after each so many steps.
         data_root: Where data sets and weights are looked for.
         out: Folder of the records.

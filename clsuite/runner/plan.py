@@ -43,7 +43,7 @@ class RunOptions:
         methods: Methods to run instead of the benchmark's.
         seeds: Seeds to run instead of the benchmark's.
         training: Overrides of the benchmark's training, such as ``{"epochs": 1}``.
-        limit_tasks: Only the first tasks of the stream, however many the benchmark says.
+        limit_tasks: Only the first tasks of the stream, in place of the benchmark's.
         device: ``auto``, ``cpu``, ``cuda``, ...
         save_model: Keep the trained model beside the record.
         eval_every: Evaluate within tasks after each so many steps, whatever the benchmark says.
