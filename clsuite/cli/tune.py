@@ -19,7 +19,7 @@ from clsuite.metrics import METRICS
 from clsuite.records import RunRecord, TrialEntry, TuningEntry, read_record, write_record
 from clsuite.runner.bench import Standing, run_missing, take_stock
 from clsuite.runner.methods import MethodSpec, parse_method, write_method
-from clsuite.runner.plan import RunOptions, RunPlan, make_plan
+from clsuite.runner.plan import RunOptions, RunPlan, make_plan, tasks_learned
 from clsuite.runner.slots import count_cores, count_gpus, device_slots
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark
 from clsuite.tune.search import Search
@@ -62,6 +62,7 @@ def run_tune(call: TuneCall) -> int:
     console, warnings = make_console(), make_console(stderr=True)
     _check_numbers(call)
     spec, path = load_benchmark(call.benchmark)
+    _check_tasks(call.tasks, tasks_learned(spec, call.limit_tasks))
     slots = device_slots(call.device, call.jobs, spec.training.threads, count_gpus(), count_cores())
     options = _options(call)
     search = _search(call, spec, path.parent)
@@ -148,6 +149,12 @@ def _check_numbers(call: TuneCall) -> None:
         raise UserError(f"--validation is {call.validation}, but must be a share between 0 and 1")
     if call.metric not in METRICS:
         raise did_you_mean("metric", call.metric, METRICS)
+
+
+def _check_tasks(searched: int, learned: int | None) -> None:
+    """A search on tasks that no final run learns would choose for another stream."""
+    if learned is not None and searched > learned:
+        raise UserError(f"--tasks is {searched}, but the final runs learn {learned} tasks only: say --tasks {learned}")
 
 
 class _TrialProgress:

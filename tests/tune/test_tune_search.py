@@ -164,6 +164,7 @@ def test_the_command_searches_resumes_and_tells_of_it(
     [
         (["--trials", "0"], "--trials is 0, but must be at least 1"),
         (["--tasks", "99"], "the first 99 tasks are asked for, but the stream has 5"),
+        (["--limit-tasks", "2"], "--tasks is 3, but the final runs learn 2 tasks only: say --tasks 2"),
         (["--seeds", "-1"], "--seeds is '-1', but a seed must not be negative"),
         (["--validation", "1.5"], "--validation is 1.5, but must be a share between 0 and 1"),
         (["--metric", "accuracy"], "unknown metric 'accuracy'"),
@@ -173,3 +174,9 @@ def test_the_command_searches_resumes_and_tells_of_it(
 def test_bad_options_are_one_line(given: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tune", "quickstart", "--method", "replay", "--space", "capacity=[1]", *given]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_search_takes_no_more_tasks_than_the_benchmark_learns(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["tune", "cifar100_scratch", "--method", "replay", "--space", "capacity=[1]", "--tasks", "6"]
+    assert main(given) == 2
+    assert "--tasks is 6, but the final runs learn 5 tasks only: say --tasks 5" in capsys.readouterr().err
