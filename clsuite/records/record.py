@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -42,6 +42,16 @@ Portable = Annotated[dict[str, Any], AfterValidator(_portable)]
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+    absent: ClassVar[tuple[str, ...]] = ()
+    """Fields that a file does not have where they are None."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialise(self)
+        for name in self.absent:
+            if getattr(self, name) is None:
+                content.pop(name, None)
+        return content
 
 
 class PluginEntry(_Model):
@@ -109,17 +119,31 @@ class CountsEntry(_Model):
 
 
 class TaskEntry(_Model):
-    """What one task cost: seconds of training and of evaluation, optimiser steps, samples with a gradient."""
+    """What one task cost: seconds of training and of evaluation, optimiser steps, samples with a gradient.
+
+    Attributes:
+        trainable_parameters: Those that had a gradient when its training began; absent from older files.
+        frozen: Whether the features were fixed then, so that no gradient went through the backbone; absent likewise.
+    """
+
+    absent = ("trainable_parameters", "frozen")
 
     train_seconds: Amount
     eval_seconds: Amount
     steps: Count
     gradient_samples: Count
     final_loss: float | None
+    trainable_parameters: Count | None = None
+    frozen: bool | None = None
 
 
 class CostEntry(_Model):
-    """What the run cost. FLOPs count a multiply-add as two and a backward pass as two forward passes."""
+    """What the run cost. FLOPs count a multiply-add as two and a backward pass as two forward passes.
+
+    Attributes:
+        trainable_parameters: Those that were trained in one task, the largest number over the tasks.
+        training_flops: Of all samples whose gradient went through the backbone.
+    """
 
     peak_memory_bytes: Count
     total_parameters: Count
@@ -259,6 +283,8 @@ class RunRecord(_Model):
         predictions: Name of the file beside the record that holds the predictions.
     """
 
+    absent = ("within_task", "tuning")
+
     schema_version: int = SCHEMA_VERSION
     key: str
     benchmark: str
@@ -289,14 +315,6 @@ class RunRecord(_Model):
         if self.status == "done" and (self.counts is None or self.cost is None):
             raise ValueError("a finished run has counts and a cost")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        content: dict[str, Any] = serialise(self)
-        for name in ("within_task", "tuning"):
-            if getattr(self, name) is None:
-                content.pop(name, None)
-        return content
 
     @property
     def main_curves(self) -> Curves | None:

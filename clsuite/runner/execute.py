@@ -119,14 +119,14 @@ def _cost(stream: Stream) -> CostEntry:
     learner = stream.learner
     parameters = list(learner.parameters())
     flops = forward_flops(learner.backbone, stream.scenario.table.images.shape[-1])
-    samples = sum(task.gradient_samples for task in stream.tasks)
+    samples = sum(task.gradient_samples for task in stream.tasks if not task.frozen)
     return CostEntry(
         peak_memory_bytes=_peak_memory(stream.device),
         total_parameters=sum(parameter.numel() for parameter in parameters),
-        trainable_parameters=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        trainable_parameters=max(task.trainable_parameters or 0 for task in stream.tasks),
         stored_bytes={kind: size for plugin in learner.plugins for kind, size in plugin.stored_bytes().items()},
         forward_flops_per_image=flops,
-        training_flops=0 if learner.frozen else 3 * flops * samples,
+        training_flops=3 * flops * samples,
     )
 
 

@@ -94,6 +94,8 @@ class Stream:
         self.learner.begin_task(task)
         if task.index == 0:
             started += self._timed(lambda: self._evaluate(trainer, 0))
+        trainable = sum(value.numel() for value in self.learner.parameters() if value.requires_grad)
+        frozen = self.learner.frozen
         steps = self._fit(trainer, task) if self.learner.takes_steps(task) else 0
         self.learner.to(self.device)
         self.learner.end_task(task)
@@ -110,6 +112,8 @@ class Stream:
                 steps=steps,
                 gradient_samples=samples,
                 final_loss=progress.final_loss,
+                trainable_parameters=trainable,
+                frozen=frozen,
             )
         )
         self.report(
