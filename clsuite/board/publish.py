@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -14,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsuite.board.examine import examine, record_place
+from clsuite.board.index import BESIDE, Entry, index_bytes, read_index, why_untrusted
+from clsuite.board.place import Leaderboard
 from clsuite.board.published import Shelf, read_published
-from clsuite.board.shelf import BESIDE, Leaderboard, index_bytes, read_index
 from clsuite.board.standing import read_rerun, standing_notes
 from clsuite.errors import UserError
-from clsuite.records import RunRecord, atomic_path, read_predictions, read_record, write_record
+from clsuite.records import RunRecord, atomic_path, read_predictions, read_record, record_text
 from clsuite.report.gather import record_files
 
 LARGEST = 2_000_000
@@ -52,6 +54,24 @@ class _Offer:
     why: str
 
 
+@dataclass(frozen=True)
+class _Published:
+    """What is published already, and what may give way.
+
+    Attributes:
+        records: By benchmark, method and seed.
+        rows: What the index knows of each row.
+        replace: Whether another run gives way.
+        stale: Whether records of an earlier version are taken.
+    """
+
+    place: Leaderboard
+    records: Mapping[tuple[str, str, int], RunRecord]
+    rows: Mapping[str, Entry]
+    replace: bool
+    stale: bool
+
+
 def add_records(
     places: Sequence[Path], place: Leaderboard, replace: bool, stale: bool, stream: StreamCheck
 ) -> list[Outcome]:
@@ -70,9 +90,10 @@ def add_records(
         UserError: If a place is not there, or what is published already is not as it should be.
     """
     shelved, rows = list(read_published(place.records)), read_index(place)
-    published = {(one.record.benchmark, one.record.method, one.record.seed): one.record for one in shelved}
+    there = {(one.record.benchmark, one.record.method, one.record.seed): one.record for one in shelved}
+    published = _Published(place, there, rows, replace, stale)
     paths = dict.fromkeys(path for given in places for path in record_files(given))
-    judged = [_told(path, "", partial(_judge, path, place, published, replace, stale)) for path in paths]
+    judged = [_told(path, "", partial(_judge, path, published)) for path in paths]
     offers = [one for one in judged if isinstance(one, _Offer)]
     outcomes = [one for one in judged if isinstance(one, Outcome)]
     gone = {one.old.key for one in offers if one.old}
@@ -99,19 +120,13 @@ def _told(path: Path, name: str, judge: Callable[[], _Offer | Outcome]) -> _Offe
         return Outcome(path, "refused", name, f"it cannot be judged: {type(error).__name__}: {error}")
 
 
-def _judge(
-    path: Path,
-    place: Leaderboard,
-    published: Mapping[tuple[str, str, int], RunRecord],
-    replace: bool,
-    stale: bool,
-) -> _Offer | Outcome:
+def _judge(path: Path, published: _Published) -> _Offer | Outcome:
     """A record by itself and beside the one in its place."""
     record = read_record(path)
     predictions = _predictions(path, record)
     found = examine(record, predictions)
     complaint = found.complaint
-    notes = [] if stale or complaint else standing_notes(record, None)
+    notes = [] if published.stale or complaint else standing_notes(record, None)
     if notes:
         complaint = f"{'; '.join(notes)}: run it again, or say --stale to publish it marked as stale"
     if complaint:
@@ -120,18 +135,28 @@ def _judge(
     if len(packed) > LARGEST:
         text = f"its predictions take {len(packed)} bytes, but may take {LARGEST} at most"
         return Outcome(path, "refused", _name(record), text)
-    old = published.get((record.benchmark, record.method, record.seed))
-    if old is None:
-        return _Offer(path, record, found.samples, packed, None, "")
-    same = old.key == record.key
-    if same and old.counts == record.counts:
-        return Outcome(path, "known", _name(record), f"the same run is published: {old.key[:12]}")
-    why = _why_stale(old, place)
-    if not why and not replace:
-        which = "the same run is published with other counts" if same else "another run of it is published"
+    old = published.records.get((record.benchmark, record.method, record.seed))
+    offer = _Offer(path, record, found.samples, packed, old, "")
+    return offer if old is None else _in_place_of(old, offer, published)
+
+
+def _in_place_of(old: RunRecord, offer: _Offer, published: _Published) -> _Offer | Outcome:
+    """A record where another of its method and seed is published."""
+    name, entry = _name(old), published.rows.get(_name(old))
+    untrusted = why_untrusted(entry, published.place.records / record_place(old))
+    same = old.key == offer.record.key and old.counts == offer.record.counts
+    if same and not untrusted:
+        return Outcome(offer.path, "known", name, f"the same run is published: {old.key[:12]}")
+    why = _why_stale(old, published.place) or (f"which {untrusted}" if untrusted and entry is None else "")
+    if not why and not published.replace:
+        which = "another run of it is published"
+        if old.key == offer.record.key:
+            which = "the same run is published with other counts"
+        if untrusted:
+            which = f"what is published is not to be trusted, it {untrusted}"
         text = f"{which} ({old.key[:12]}): say --replace to put this one in its place"
-        return Outcome(path, "refused", _name(record), text)
-    return _Offer(path, record, found.samples, packed, old, f"in place of {old.key[:12]}, {why or 'as asked'}")
+        return Outcome(offer.path, "refused", name, text)
+    return replace(offer, why=f"in place of {old.key[:12]}, {why or 'as asked'}")
 
 
 def _predictions(path: Path, record: RunRecord) -> Path:
@@ -150,29 +175,33 @@ def _beside_others(offer: _Offer, shelf: Shelf, stream: StreamCheck) -> _Offer |
     return Outcome(offer.path, "refused", _name(offer.record), complaint) if complaint else offer
 
 
-def _publish(place: Leaderboard, offer: _Offer, rows: dict[str, str]) -> Outcome:
+def _publish(place: Leaderboard, offer: _Offer, rows: dict[str, Entry]) -> Outcome:
     """Write a record, its predictions and its row: all of them, or none where that fails."""
     name = _name(offer.record)
     try:
-        _write(place, offer, {**rows, name: offer.record.key})
+        rows[name] = _write(place, offer, rows)
     except (UserError, OSError, ValueError) as error:
         return Outcome(offer.path, "refused", name, f"it could not be written: {error}")
-    rows[name] = offer.record.key
     return Outcome(offer.path, "replaced" if offer.old else "added", name, offer.why)
 
 
-def _write(place: Leaderboard, offer: _Offer, rows: Mapping[str, str]) -> None:
+def _write(place: Leaderboard, offer: _Offer, rows: Mapping[str, Entry]) -> Entry:
+    """Write the files of a row and the index with it; returns what the index then knows of it."""
     target = place.records / record_place(offer.record)
-    arrays = target.with_suffix(".npz")
-    with atomic_path(place.index) as index, atomic_path(target) as record, atomic_path(arrays) as packed:
+    arrays = target.with_suffix(BESIDE["predictions"])
+    content = record_text(offer.record.model_copy(update={"predictions": arrays.name})).encode()
+    record, predictions = (sha256(part).hexdigest() for part in (content, offer.packed))
+    entry = Entry(key=offer.record.key, record=record, predictions=predictions)
+    with atomic_path(place.index) as index, atomic_path(target) as written, atomic_path(arrays) as packed:
         packed.write_bytes(offer.packed)
-        write_record(offer.record.model_copy(update={"predictions": arrays.name}), record)
-        index.write_bytes(index_bytes(rows))
+        written.write_bytes(content)
+        index.write_bytes(index_bytes({**rows, _name(offer.record): entry}))
     if offer.old is not None:
         old = place.records / record_place(offer.old)
-        for suffix in BESIDE:
-            if suffix == ".rerun.json" or old != target:
+        for part, suffix in BESIDE.items():
+            if part == "rerun" or old != target:
                 old.with_suffix(suffix).unlink(missing_ok=True)
+    return entry
 
 
 def compact(arrays: Mapping[str, NDArray[np.integer]]) -> bytes:

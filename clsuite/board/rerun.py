@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from clsuite.board.index import digest_of, index_bytes, read_index
 from clsuite.board.model import Rerun
-from clsuite.board.shelf import Leaderboard, read_index
+from clsuite.board.place import Leaderboard
 from clsuite.board.standing import PUBLISHED, published_accuracy, read_rerun, stale_notes
 from clsuite.board.streams import Streams, stream_specs
 from clsuite.errors import AbsentError, UserError, did_you_mean
@@ -43,7 +44,7 @@ def find_rows(place: Leaderboard, wanted: Sequence[str]) -> list[tuple[str, Path
         for name in matching:
             benchmark, rest = name.split("/", 1)
             folder = place.records / benchmark / file_name(rest.rpartition("/")[0])
-            found[name] = folder / f"{rows[name]}.json"
+            found[name] = folder / f"{rows[name].key}.json"
     return list(found.items())
 
 
@@ -185,6 +186,31 @@ def write_rerun(rerun: Rerun, path: Path, record: RunRecord, apart: str) -> Reru
     with atomic_path(path.with_suffix(".rerun.json")) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
     return None
+
+
+def publish_rerun(
+    place: Leaderboard, row: str, rerun: Rerun, path: Path, record: RunRecord, apart: str
+) -> Rerun | None:
+    """Write how a rerun of a published row came out, and what the index then knows of it.
+
+    Args:
+        place: The leaderboard.
+        row: The row, ``benchmark/method/seed``.
+        rerun: How it came out.
+        path: The file of the published record.
+        record: That record.
+        apart: As in `write_rerun`; an earlier account that `rerun` did not write gives way in any case.
+
+    Returns:
+        The earlier rerun, where that is kept.
+    """
+    rows = read_index(place)
+    trusted = digest_of(path, "rerun") == rows[row].rerun
+    with atomic_path(place.index) as index:
+        kept = write_rerun(rerun, path, record, apart if trusted else "")
+        rows[row] = rows[row].model_copy(update={"rerun": digest_of(path, "rerun")})
+        index.write_bytes(index_bytes(rows))
+    return kept
 
 
 def changed_stream(record: RunRecord, machine: str) -> Rerun:

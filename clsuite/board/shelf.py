@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
 from clsuite.board.build import build_board
+from clsuite.board.index import BESIDE, Entry, altered_files, index_bytes, read_index
 from clsuite.board.model import Board
+from clsuite.board.place import Leaderboard
 from clsuite.board.readme import HEADING, readme
 from clsuite.board.site import site_files
 from clsuite.board.tables import data_files
@@ -18,35 +18,7 @@ from clsuite.records import atomic_path
 
 MADE = ("site", "data")
 """Folders in which nothing lies but what is made."""
-BESIDE = (".json", ".npz", ".rerun.json")
-"""How the names of a record's files go on after its key."""
 SHOWN_LINES, WIDTH = 3, 160
-
-
-@dataclass(frozen=True)
-class Leaderboard:
-    """Where the parts of a published leaderboard lie.
-
-    Attributes:
-        folder: The folder of all of it.
-    """
-
-    folder: Path
-
-    @property
-    def records(self) -> Path:
-        """The folder of the records."""
-        return self.folder / "records"
-
-    @property
-    def reported(self) -> Path:
-        """The file of the figures that papers report."""
-        return self.folder / "reported.yaml"
-
-    @property
-    def index(self) -> Path:
-        """The file that names every published row, so that none is lost in silence."""
-        return self.folder / "rows.json"
 
 
 def rows_of(board: Board) -> dict[str, str]:
@@ -59,45 +31,29 @@ def rows_of(board: Board) -> dict[str, str]:
     }
 
 
-def read_index(place: Leaderboard) -> dict[str, str]:
-    """The rows that were published.
-
-    Raises:
-        UserError: If the file is not what this module writes, or gone from beside what was made with it.
-    """
-    if not place.index.exists():
-        if (place.folder / "data" / "board.json").exists():
-            raise UserError(f"'{place.index}' is gone: take it back from the history, or rows could be lost in silence")
-        return {}
-    try:
-        content = json.loads(place.index.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"'{place.index}' cannot be read: {error}") from error
-    if not isinstance(content, dict) or not all(
-        isinstance(key, str) and row.count("/") >= 2 for row, key in content.items()
-    ):
-        raise UserError(f"'{place.index}' does not hold the key of each row: take it back from the history")
-    return content
-
-
-def index_bytes(rows: Mapping[str, str]) -> bytes:
-    """The file of the published rows."""
-    return (json.dumps(dict(sorted(rows.items())), indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+def record_paths(place: Leaderboard, board: Board) -> dict[str, Path]:
+    """The record's file of each row, ``benchmark/method/seed``."""
+    return {
+        f"{benchmark.name}/{row.method}/{run.seed}": place.folder / run.record
+        for benchmark in board.benchmarks
+        for row in benchmark.rows
+        for run in row.runs
+    }
 
 
 def lost_rows(place: Leaderboard, board: Board) -> list[str]:
     """A line for each row that was published and has no record any more."""
     rows = rows_of(board)
     return [
-        f"row '{row}' is lost: its record {key[:12]} is not below {place.records.name}/"
-        for row, key in read_index(place).items()
+        f"row '{row}' is lost: its record {entry.key[:12]} is not below {place.records.name}/"
+        for row, entry in read_index(place).items()
         if row not in rows
     ]
 
 
 def published_files(board: Board) -> dict[str, bytes]:
     """All files that are made from the board, by their path below the leaderboard's folder."""
-    files = {"README.md": readme(board), "rows.json": index_bytes(rows_of(board)), **data_files(board)}
+    files = {"README.md": readme(board), **data_files(board)}
     files.update((f"site/{name}", content) for name, content in site_files(board).items())
     return files
 
@@ -110,18 +66,21 @@ def build(place: Leaderboard, drop: Collection[str] = ()) -> tuple[Board, int]:
         drop: Rows that may be gone.
 
     Raises:
-        UserError: If the folder is not there, a record is not as it should be, a row is lost that is not in `drop`, a
-            row in `drop` was never published or still has its record, or files of something else would go; nothing is
-            written then.
+        UserError: If the folder is not there, a record is not as it should be or not as it was added, a row is lost
+            that is not in `drop`, a row in `drop` was never published or still has its record, or files of something
+            else would go; nothing is written then.
     """
     refuse_missing(place)
     _refuse_foreign_page(place)
     board = build_board(place.records, place.reported)
-    _refuse_unknown(drop, read_index(place))
+    rows = read_index(place)
+    _refuse_unknown(drop, rows)
     _refuse_present(drop, rows_of(board))
     lost = [line for line in lost_rows(place, board) if not any(line.startswith(f"row '{row}' ") for row in drop)]
     if lost:
         raise UserError("\n".join([*lost, "Take the records back, or name the rows that are meant to go with --drop."]))
+    if altered := altered_files(place, record_paths(place, board)):
+        raise UserError("\n".join(altered))
     files = published_files(board)
     _refuse_others(place, files)
     changed = 0
@@ -134,7 +93,17 @@ def build(place: Leaderboard, drop: Collection[str] = ()) -> tuple[Board, int]:
     for path in _foreign(place, files):
         changed += 1
         path.unlink()
-    return board, changed
+    return board, changed + _write_index(place, {row: entry for row, entry in rows.items() if row not in drop})
+
+
+def _write_index(place: Leaderboard, rows: Mapping[str, Entry]) -> bool:
+    """Write the rows that stay, where some went or there is no index yet; returns whether it changed."""
+    content = index_bytes(rows)
+    if place.index.is_file() and place.index.read_bytes() == content:
+        return False
+    with atomic_path(place.index) as temporary:
+        temporary.write_bytes(content)
+    return True
 
 
 def _foreign(place: Leaderboard, files: Mapping[str, bytes]) -> list[Path]:
@@ -161,7 +130,7 @@ def _refuse_foreign_page(place: Leaderboard) -> None:
         raise UserError(f"'{page}' is no leaderboard's page, and build would write over it: name another with --folder")
 
 
-def _refuse_unknown(drop: Iterable[str], rows: Mapping[str, str]) -> None:
+def _refuse_unknown(drop: Iterable[str], rows: Collection[str]) -> None:
     for row in drop:
         if row not in rows:
             raise did_you_mean("row in --drop:", row, rows)
@@ -200,7 +169,7 @@ def check(place: Leaderboard) -> list[str]:
     refuse_missing(place)
     board = build_board(place.records, place.reported)
     files = published_files(board)
-    problems = lost_rows(place, board)
+    problems = lost_rows(place, board) + altered_files(place, record_paths(place, board))
     for name, content in files.items():
         path = place.folder / name
         if not path.is_file():
@@ -215,7 +184,7 @@ def _stray(place: Leaderboard, board: Board) -> list[Path]:
     """Files among the records that are neither a record nor what stands beside one."""
     keys = set(rows_of(board).values())
     there = (path for path in sorted(place.records.rglob("*")) if not path.is_dir())
-    return [path for path in there if not (path.name.split(".")[0] in keys and path.name[64:] in BESIDE)]
+    return [path for path in there if not (path.name.split(".")[0] in keys and path.name[64:] in BESIDE.values())]
 
 
 def _difference(there: bytes, made: bytes) -> Iterator[str]:

@@ -6,12 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from clsuite.cli.console import make_console
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError
 from clsuite.records import RunRecord, read_record
+
+if TYPE_CHECKING:
+    from clsuite.board.place import Leaderboard
 
 
 def add(places: Sequence[Path], folder: Path, data_root: Path | None, replace: bool, stale: bool) -> int:
@@ -20,8 +24,8 @@ def add(places: Sequence[Path], folder: Path, data_root: Path | None, replace: b
     Raises:
         UserError: If a place is not there, or what is published is not as it should be.
     """
+    from clsuite.board.place import Leaderboard
     from clsuite.board.publish import add_records
-    from clsuite.board.shelf import Leaderboard
     from clsuite.board.streams import Streams
 
     console, warnings = make_console(), make_console(stderr=True)
@@ -53,8 +57,9 @@ def build(folder: Path, drop: Sequence[str]) -> int:
         UserError: If a record is not as it should be, or a row was lost.
     """
     from clsuite.board import shelf
+    from clsuite.board.place import Leaderboard
 
-    board, changed = shelf.build(shelf.Leaderboard(folder), drop)
+    board, changed = shelf.build(Leaderboard(folder), drop)
     methods = sum(len(benchmark.rows) for benchmark in board.benchmarks)
     runs = sum(len(row.runs) for benchmark in board.benchmarks for row in benchmark.rows)
     make_console().print(
@@ -72,8 +77,9 @@ def check(folder: Path) -> int:
         UserError: If the folder is not there.
     """
     from clsuite.board import shelf
+    from clsuite.board.place import Leaderboard
 
-    place = shelf.Leaderboard(folder)
+    place = Leaderboard(folder)
     shelf.refuse_missing(place)
     try:
         problems = shelf.check(place)
@@ -94,13 +100,14 @@ def rerun(rows: Sequence[str], folder: Path, data_root: Path | None, device: str
     Raises:
         UserError: If a row is unknown, or the only run cannot be repeated here.
     """
+    from clsuite.board.place import Leaderboard
     from clsuite.board.rerun import find_rows
-    from clsuite.board.shelf import Leaderboard
 
-    found, bad = find_rows(Leaderboard(folder), rows), 0
+    place = Leaderboard(folder)
+    found, bad = find_rows(place, rows), 0
     for row, path in found:
         try:
-            bad += not _rerun_row(row, path, data_root, device, benchmark)
+            bad += not _rerun_row(place, row, path, data_root, device, benchmark)
         except UserError as error:
             if len(found) == 1:
                 raise
@@ -110,9 +117,11 @@ def rerun(rows: Sequence[str], folder: Path, data_root: Path | None, device: str
     return 1 if bad else 0
 
 
-def _rerun_row(row: str, path: Path, data_root: Path | None, device: str | None, benchmark: str | None) -> bool:
+def _rerun_row(
+    place: Leaderboard, row: str, path: Path, data_root: Path | None, device: str | None, benchmark: str | None
+) -> bool:
     """Repeat one row, tell how it came out, and write that; returns whether both are as they should be."""
-    from clsuite.board.rerun import changed_stream, compare_rerun, kinds_apart, stream_changed, write_rerun
+    from clsuite.board.rerun import changed_stream, compare_rerun, kinds_apart, publish_rerun, stream_changed
 
     old = read_record(path)
     with loading_bar(make_console(stderr=True)):
@@ -128,7 +137,7 @@ def _rerun_row(row: str, path: Path, data_root: Path | None, device: str | None,
     reason = f": {changed or apart}" if changed or apart else ""
     console.print(f"{outcome.outcome}: {row}{reason} ({figures})", soft_wrap=True, markup=False)
     try:
-        kept = write_rerun(outcome, path, old, apart)
+        kept = publish_rerun(place, row, outcome, path, old, apart)
     except (UserError, OSError) as error:
         make_console(stderr=True).print(f"not written down: {row}: {error}", soft_wrap=True, markup=False)
         return False

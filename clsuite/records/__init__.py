@@ -20,6 +20,7 @@ from clsuite.records.store import (
     atomic_path,
     read_predictions,
     read_record,
+    record_text,
     write_predictions,
     write_record,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "atomic_path",
     "read_predictions",
     "read_record",
+    "record_text",
     "rescore",
     "write_predictions",
     "write_record",

@@ -58,11 +58,16 @@ def _rename(temporary: Path, target: Path) -> None:
         raise UserError(f"cannot write '{target}': {error.strerror or error}") from error
 
 
+def record_text(record: RunRecord) -> str:
+    """A record as indented JSON with sorted keys, as its file holds it."""
+    return json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
 def write_record(record: RunRecord, path: Path) -> None:
-    """Write a record as indented JSON with sorted keys, atomically."""
-    text = json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False)
+    """Write a record as `record_text` gives it, atomically."""
+    text = record_text(record)
     with atomic_path(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_record(path: Path) -> RunRecord:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from published_records import edit, make_record, predictions, write_run
 
+from clsuite.board.place import Leaderboard
 from clsuite.board.publish import add_records
 from clsuite.board.rerun import compare_rerun, write_rerun
-from clsuite.board.shelf import Leaderboard, build, check
+from clsuite.board.shelf import build, check
 from clsuite.board.streams import Streams
 from clsuite.cli.main import main
 from clsuite.errors import UserError
@@ -133,7 +134,7 @@ def test_what_cannot_be_written_is_told_and_the_others_are_published(
     said = capsys.readouterr()
     assert "refused: tiny/b/0: it could not be written: cannot write into" in said.err
     assert "added: tiny/a/0\nadded: tiny/c/0\n2 added, 1 refused" in said.out
-    assert sorted(json.loads(place.index.read_text())) == ["tiny/a/0", "tiny/c/0"]
+    assert sorted(json.loads(place.index.read_text())["rows"]) == ["tiny/a/0", "tiny/c/0"]
 
 
 def test_a_record_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:

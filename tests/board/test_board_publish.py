@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from published_records import edit, make_record, predictions, write_run
+from published_records import edit, make_record, predictions, registered, write_run
 
 from clsuite.board.build import PETS, build_board
+from clsuite.board.place import Leaderboard
 from clsuite.board.publish import Outcome, add_records
 from clsuite.board.rerun import compare_rerun, write_rerun
-from clsuite.board.shelf import Leaderboard, build, check
+from clsuite.board.shelf import build, check
 from clsuite.board.standing import benchmark_notes
 from clsuite.cli.main import main
 from clsuite.errors import UserError
@@ -59,7 +60,7 @@ def test_what_is_published_is_whole_and_checks(board: Path, capsys: pytest.Captu
     there, made = read_predictions(path), predictions(record.seed, 0.9)
     assert all((there[name] == made[name]).all() and there[name].dtype == made[name].dtype for name in made)
     assert main(["leaderboard", "check", "--folder", str(board)]) == 0
-    assert sorted(json.loads((board / "rows.json").read_text())) == [
+    assert sorted(json.loads((board / "rows.json").read_text())["rows"]) == [
         f"tiny/{method}/{seed}" for method in ("good", "poor") for seed in (0, 1)
     ]
     readme = (board / "README.md").read_text()
@@ -70,6 +71,7 @@ def test_what_is_published_is_whole_and_checks(board: Path, capsys: pytest.Captu
 
 def test_the_same_records_give_the_same_bytes_without_torch_elsewhere(board: Path, tmp_path: Path) -> None:
     shutil.copytree(board / "records", tmp_path / "other" / "records")
+    shutil.copy(board / "rows.json", tmp_path / "other")
     code = (
         "import sys; from clsuite.cli.main import main\n"
         "assert main(['leaderboard', 'build', '--folder', sys.argv[1]]) == 0\n"
@@ -439,6 +441,7 @@ def test_one_run_stands_on_one_board(board: Path, tmp_path: Path) -> None:
 def test_a_record_of_an_unknown_plugin_is_shown_as_stale_with_the_reason(board: Path) -> None:
     for path in list((board / "records" / "tiny" / "poor").glob("*.json")):
         rekeyed(unknown_plugin)(path)
+    registered(board, *(board / "records" / "tiny" / "poor").glob("*.json"))
     build(Leaderboard(board))
     row = build_board(board / "records", board / "none").benchmarks[0].rows[1]
     assert row.badge == "stale"
@@ -556,6 +559,7 @@ def test_build_removes_nothing_that_is_not_the_leaderboards(
     own.parent.mkdir(parents=True)
     own.write_bytes(b"images")
     shutil.copytree(board / "records", tmp_path / "project" / "records")
+    shutil.copy(board / "rows.json", tmp_path / "project")
     assert main(["leaderboard", "build", "--folder", str(tmp_path / "project")]) == 2
     assert f"such as '{own}', and build would remove them" in capsys.readouterr().err
     assert own.read_bytes() == b"images"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from published_records import make_record, predictions
+from published_records import make_record, predictions, registered
 
 from clsuite.board.build import build_board
 from clsuite.board.rerun import compare_rerun, kinds_apart, plan_rerun, write_rerun
@@ -76,6 +76,7 @@ def test_an_invented_result_comes_out_otherwise(
     arrays["class_incremental"][-1] = arrays["labels"]
     write_predictions(path.with_suffix(".npz"), arrays)
     write_record(read_record(path).model_copy(update={"counts": rescore(arrays)}), path)
+    registered(board, path)
     assert main(["leaderboard", "rerun", "short/short_replay/0", "--folder", str(board)]) == 1
     assert "different: short/short_replay/0" in capsys.readouterr().out
     assert main(["leaderboard", "build", "--folder", str(board)]) == 0
@@ -132,8 +133,9 @@ def test_a_row_that_cannot_be_repeated_does_not_take_the_others_with_it(
 ) -> None:
     board = tmp_path / "board"
     shutil.copytree(published, board)
-    rows = json.loads((board / "rows.json").read_text()) if (board / "rows.json").exists() else {}
-    (board / "rows.json").write_text(json.dumps({"short/a_lost_one/0": "ab" * 32, **rows}))
+    index = json.loads((board / "rows.json").read_text())
+    index["rows"]["short/a_lost_one/0"] = {"key": "ab" * 32}
+    (board / "rows.json").write_text(json.dumps(index))
     assert main(["leaderboard", "rerun", "short/*/0", "--folder", str(board)]) == 1
     said = capsys.readouterr()
     assert "not repeated: short/a_lost_one/0: cannot read the record" in said.err

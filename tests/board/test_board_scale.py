@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from published_records import make_record, predictions
+from published_records import make_record, predictions, registered
 
 from clsuite.board.publish import compact
 from clsuite.board.published import record_place
@@ -29,6 +29,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / "records" / record_place(record)
         write_record(record.model_copy(update={"predictions": path.with_suffix(".npz").name}), path)
         path.with_suffix(".npz").write_bytes(compact(predictions(seed, right)))
+    registered(folder, *(folder / "records").rglob("*.json"))
     return folder
 
 
