@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from clsuite.board.readings import has_its_probes, has_true_readings
 from clsuite.records import RunRecord, read_predictions, rescore
 from clsuite.records.canonical import sha256_of
 from clsuite.runner.plan import file_name
 
 LONGEST_NAME = 120
 """Bytes of the name of a folder of the published records, so that every file system takes it."""
-LARGEST_READING = 1e12
-"""What is above it no probe reads, and no plot can show."""
 
 
 class _Named(BaseModel):
@@ -32,6 +31,13 @@ class _Backbone(_Named):
     image_size: int
 
 
+class _Probe(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    kind: str
+    name: str | None = None
+
+
 class _Setup(BaseModel):
     """What of a configuration the board and the streams are made from."""
 
@@ -42,6 +48,7 @@ class _Setup(BaseModel):
     scenario: dict[str, Any] | None = None
     training: dict[str, Any] | None = None
     limit_tasks: int | None = None
+    probes: list[_Probe] = []
 
 
 @dataclass(frozen=True)
@@ -173,20 +180,7 @@ def _has_every_task(record: RunRecord) -> str:
     return ""
 
 
-def _has_true_readings(record: RunRecord) -> str:
-    """Whether probes read what can be read, and those that count right answers what they counted."""
-    for probe in record.probes:
-        if max(map(abs, probe.values), default=0) > LARGEST_READING:
-            return f"probes.{probe.name}: a reading is above {LARGEST_READING:g}"
-        if probe.correct is None or not probe.n:
-            continue
-        shares = [right / probe.n for right in probe.correct]
-        if not np.allclose(shares, probe.values, rtol=0, atol=1e-9):
-            return f"probes.{probe.name}: its values are not the right answers divided by {probe.n}"
-    return ""
-
-
 CHECKS: tuple[Callable[[RunRecord], str], ...] = (
-    _is_done, _has_names, _is_portable, _has_a_setup, _has_its_key, _has_every_task, _has_true_readings
+    _is_done, _has_names, _is_portable, _has_a_setup, _has_its_key, _has_every_task, has_true_readings, has_its_probes
 )  # fmt: skip
 """What is looked at, in this order; each says what stands against a record, and nothing where nothing does."""

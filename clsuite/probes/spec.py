@@ -115,14 +115,38 @@ AnyProbe = HeadProbe | KnnProbe | LeftOutProbe | CalibrationProbe | ZeroShotProb
 ProbeSpec = Annotated[AnyProbe, Field(discriminator="kind")]
 
 
+RESERVED = ("_kl", "_change")
+"""Ends of the names that readings and columns of a probe get beside its own."""
+COUNTED, ERROR = (True, True), (False, False)
+READINGS = {"head": COUNTED, "knn": COUNTED, "left_out_domains": COUNTED, "zero_shot": COUNTED, "calibration": ERROR}
+
+
+def readings_of(kind: str, name: str) -> dict[str, tuple[bool, bool]]:
+    """What a probe reads: of each reading its name, whether more is better, and whether it counts right answers.
+
+    Args:
+        kind: Its kind.
+        name: What records and tables call it.
+
+    Raises:
+        ValueError: If there is no such kind, or the name is one that another probe's reading or column gets.
+    """
+    if kind not in READINGS:
+        raise ValueError(f"'{kind}' is no kind of probe: {', '.join(READINGS)}")
+    if name.endswith(RESERVED):
+        raise ValueError(f"a probe may not be called '{name}': names that end in {' or '.join(RESERVED)} are taken")
+    return {name: READINGS[kind], **({f"{name}_kl": ERROR} if kind == "head" else {})}
+
+
 def check_names(specs: tuple[AnyProbe, ...]) -> tuple[AnyProbe, ...]:
-    """Check that no two probes have one name.
+    """Check that no two probes have one name, and none the name of another's reading.
 
     Raises:
         ValueError: If two have.
     """
     names = [probe_name(spec) for spec in specs]
-    for name in names:
+    for spec, name in zip(specs, names, strict=True):
+        readings_of(spec.kind, name)
         if names.count(name) > 1:
             raise ValueError(f"two probes are called '{name}': give one of them another name")
     return specs

@@ -16,6 +16,8 @@ class Alike:
     setups: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
     methods: dict[tuple[str, str], tuple[dict[str, Any], str]] = field(default_factory=dict)
     streams: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
+    probes: dict[tuple[str, str], tuple[tuple[bool, bool], str]] = field(default_factory=dict)
+    sizes: dict[tuple[str, str, int], tuple[int | None, str]] = field(default_factory=dict)
 
     def complaint(self, record: RunRecord, where: str) -> str:
         """How the record differs from those before it; empty where it does not, and it is remembered.
@@ -36,6 +38,19 @@ class Alike:
         stream, place = self.streams.setdefault((name, record.seed), (fingerprint, where))
         if stream != fingerprint:
             return f"its stream is another one than that of '{place}' with the same seed: other data, seed or scenario"
+        return self._unlike_probe(record, where)
+
+    def _unlike_probe(self, record: RunRecord, where: str) -> str:
+        """How a probe reads otherwise than the one of that name: a column shows one figure, in one direction."""
+        for probe in record.probes:
+            sign = probe.higher_is_better, probe.correct is not None
+            first, place = self.probes.setdefault((record.benchmark, probe.name), (sign, where))
+            if first != sign:
+                told = "only one counts right answers" if first[0] == sign[0] else "more is better of only one"
+                return f"its probe '{probe.name}' is unlike that of '{place}': {told}"
+            size, place = self.sizes.setdefault((record.benchmark, probe.name, record.seed), (probe.n, where))
+            if size != probe.n:
+                return f"its probe '{probe.name}' reads {probe.n} images, but that of '{place}' {size}"
         return ""
 
 

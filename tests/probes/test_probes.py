@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -21,7 +21,17 @@ from clsuite.probes.base import ProbeContext
 from clsuite.probes.knn import weighted_knn
 from clsuite.probes.probes import make_probes, predict_rows, split_index_queries
 from clsuite.probes.recorder import ProbeRecorder
-from clsuite.probes.spec import CalibrationProbe, HeadProbe, KnnProbe, LeftOutProbe, ProbeSpec, check_names
+from clsuite.probes.spec import (
+    READINGS,
+    AnyProbe,
+    CalibrationProbe,
+    HeadProbe,
+    KnnProbe,
+    LeftOutProbe,
+    ProbeSpec,
+    check_names,
+    readings_of,
+)
 from clsuite.scenarios import ScenarioSpec, build_scenario
 from clsuite_plugins.finetune import Finetune
 from clsuite_plugins.linear_probe import LinearProbe
@@ -188,6 +198,18 @@ def test_two_probes_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="two probes are called 'knn'"):
         check_names((KnnProbe(path="a"), KnnProbe(path="b")))
     assert len(check_names((KnnProbe(path="a"), KnnProbe(path="b", name="other")))) == 2
+
+
+@pytest.mark.parametrize("name", ["head_kl", "head_change"])
+def test_a_probe_does_not_take_the_name_of_anothers_reading(name: str) -> None:
+    with pytest.raises(ValueError, match=f"a probe may not be called '{name}': names that end in _kl or _change"):
+        check_names((HeadProbe(path="a"), CalibrationProbe(name=name)))
+
+
+def test_every_kind_of_probe_says_what_it_reads() -> None:
+    kinds = [kind.model_fields["kind"].default for kind in get_args(AnyProbe)]
+    assert sorted(kinds) == sorted(READINGS)
+    assert readings_of("head", "h") == {"h": (True, True), "h_kl": (False, False)}
 
 
 @pytest.mark.parametrize(

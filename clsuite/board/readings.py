@@ -1,0 +1,58 @@
+"""What stands against the readings of a record's probes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from clsuite.probes.spec import readings_of
+from clsuite.records import RunRecord
+
+LARGEST_READING = 1e12
+"""What is above it no probe reads, and no plot can show."""
+
+
+def has_true_readings(record: RunRecord) -> str:
+    """Whether probes read what can be read, and those that count right answers what they counted."""
+    for probe in record.probes:
+        if max(map(abs, probe.values), default=0) > LARGEST_READING:
+            return f"probes.{probe.name}: a reading is above {LARGEST_READING:g}"
+        if probe.correct is None or not probe.n:
+            continue
+        shares = [right / probe.n for right in probe.correct]
+        if not np.allclose(shares, probe.values, rtol=0, atol=1e-9):
+            return f"probes.{probe.name}: its values are not the right answers divided by {probe.n}"
+    return ""
+
+
+def has_its_probes(record: RunRecord) -> str:
+    """Whether its readings are those of the probes that its configuration names, each once."""
+    due: dict[str, tuple[bool, bool]] = {}
+    for probe in record.config.get("probes", []):
+        try:
+            readings = readings_of(probe["kind"], probe.get("name") or probe["kind"])
+        except ValueError as error:
+            return f"config.probes: {error}"
+        if doubled := due.keys() & readings:
+            return f"config.probes: two are called '{min(doubled)}'"
+        due |= readings
+    names = [probe.name for probe in record.probes]
+    if doubled := _doubled(names):
+        return f"probes.{doubled}: it is there twice"
+    if other := {*names} ^ due.keys():
+        name = min(other)
+        told = "is not of a probe that its configuration names" if name in names else "is missing"
+        return f"probes.{name}: it {told}"
+    for reading in record.probes:
+        if (reading.higher_is_better, reading.correct is not None) != due[reading.name]:
+            better, counted = due[reading.name]
+            return (
+                f"probes.{reading.name}: of its kind of probe {'more' if better else 'less'} is better, "
+                f"and right answers are {'counted' if counted else 'not counted'}; it says otherwise"
+            )
+    return ""
+
+
+def _doubled(names: Sequence[str]) -> str:
+    return next((name for name in names if names.count(name) > 1), "")
