@@ -14,6 +14,11 @@ class AbsentError(UserError):
     """Data or weights that are not on this machine; everything else about the benchmark may be right."""
 
 
+def printable(text: str) -> str:
+    """A foreign text on one line, with an escape for each character that cannot be printed (ESC, NUL, ...)."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UserError:
     """Build the error for an unknown name, with the nearest known names.
 

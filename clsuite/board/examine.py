@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clsuite.board.readings import has_its_probes, has_true_readings
-from clsuite.records import RunRecord, read_predictions, rescore
-from clsuite.records.canonical import sha256_of
+from clsuite.board.texts import has_names, is_portable
+from clsuite.records import RecordError, RunRecord, read_predictions, read_record, rescore
 from clsuite.runner.plan import file_name
 
-LONGEST_NAME = 120
-"""Bytes of the name of a folder of the published records, so that every file system takes it."""
+LARGEST_ARRAYS = 2**25
+"""Bytes of a record's predictions, unpacked: 50,000 test images over 150 tasks."""
+LARGEST_RECORD = 2_000_000
+"""Bytes of a record, two hundred times what those of ten tasks take."""
 
 
 class _Named(BaseModel):
@@ -69,6 +71,17 @@ def record_place(record: RunRecord) -> Path:
     return Path(record.benchmark) / file_name(record.method) / f"{record.key}.json"
 
 
+def read_foreign(path: Path) -> RunRecord:
+    """Read a record that somebody hands in, or that lies among the published ones.
+
+    Raises:
+        RecordError: As `read_record`, and if it is larger than any that is published; it is not read then.
+    """
+    if path.is_file() and (size := path.stat().st_size) > LARGEST_RECORD:
+        raise RecordError(f"the record '{path}' takes {size} bytes, but may take {LARGEST_RECORD} at most")
+    return read_record(path)
+
+
 def examine(record: RunRecord, predictions: Path) -> Examined:
     """Check a record against itself and its predictions; one that no check can read is told like any other."""
     try:
@@ -77,7 +90,7 @@ def examine(record: RunRecord, predictions: Path) -> Examined:
     except Exception as error:
         return Examined(f"it cannot be judged: {type(error).__name__}: {error}")
     try:
-        arrays = read_predictions(predictions)
+        arrays = read_predictions(predictions, LARGEST_ARRAYS)
         counted = rescore(arrays)
         samples = _hash_of_samples(arrays)
     except Exception as error:
@@ -89,7 +102,12 @@ def examine(record: RunRecord, predictions: Path) -> Examined:
 
 
 def _hash_of_samples(arrays: dict[str, NDArray[np.integer]]) -> str:
-    return sha256_of({name: arrays[name].tolist() for name in ("labels", "task", "learned") if name in arrays})
+    content = sha256()
+    for name in ("labels", "task", "learned"):
+        if name in arrays:
+            content.update(f"{name}{arrays[name].shape}".encode())
+            content.update(arrays[name].astype("<i8").tobytes())
+    return content.hexdigest()
 
 
 def _is_done(record: RunRecord) -> str:
@@ -97,20 +115,6 @@ def _is_done(record: RunRecord) -> str:
         return f"the run is not done but {record.status}"
     if "judged_on" in record.config:
         return f"it is judged on {record.config['judged_on']} parts: only runs judged on test parts are published"
-    return ""
-
-
-def _has_names(record: RunRecord) -> str:
-    """Whether its benchmark and method can name folders."""
-    for what, name, folder in (
-        ("benchmark", record.benchmark, record.benchmark), ("method", record.method, file_name(record.method))
-    ):  # fmt: skip
-        if not name.replace(".", "").strip():
-            return f"its {what} '{name}' is no name"
-        if bad := set(folder) & {"/", "\\", "\0"}:
-            return f"its {what} '{name}' holds {min(bad)!r}, which no folder may be called"
-        if (size := len(folder.encode("utf-8", "replace"))) > LONGEST_NAME:
-            return f"the name of its {what} takes {size} bytes, but may take {LONGEST_NAME} at most"
     return ""
 
 
@@ -123,35 +127,6 @@ def _has_a_setup(record: RunRecord) -> str:
         where = ".".join(str(part) for part in first["loc"])
         return f"config.{where}: {first['msg'].partition(' or instance of ')[0]}"
     return ""
-
-
-def _is_portable(record: RunRecord) -> str:
-    content = record.model_dump(exclude={"tasks": {"__all__": {"final_loss"}}})
-    for leaf in _leaves(content):
-        if isinstance(leaf, float) and not math.isfinite(leaf):
-            return f"it holds a number that JSON cannot carry: {leaf}"
-        if isinstance(leaf, str) and leaf.encode("utf-8", "ignore").decode("utf-8") != leaf:
-            return f"it holds text that cannot be written: {leaf!r}"
-        if isinstance(leaf, str) and _is_absolute(leaf):
-            return f"it holds a path of a machine: '{leaf}'"
-    return ""
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    """Keys and values of all that is nested in a value of JSON."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield key
-            yield from _leaves(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _leaves(item)
-    else:
-        yield value
-
-
-def _is_absolute(text: str) -> bool:
-    return text.startswith(("/", "~/", "\\\\")) or text[1:3] in (":\\", ":/")
 
 
 def _has_its_key(record: RunRecord) -> str:
@@ -181,6 +156,6 @@ def _has_every_task(record: RunRecord) -> str:
 
 
 CHECKS: tuple[Callable[[RunRecord], str], ...] = (
-    _is_done, _has_names, _is_portable, _has_a_setup, _has_its_key, _has_every_task, has_true_readings, has_its_probes
+    _is_done, has_names, is_portable, _has_a_setup, _has_its_key, _has_every_task, has_true_readings, has_its_probes
 )  # fmt: skip
 """What is looked at, in this order; each says what stands against a record, and nothing where nothing does."""

@@ -14,13 +14,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clsuite.board.examine import examine, record_place
+from clsuite.board.examine import LARGEST_ARRAYS, examine, read_foreign, record_place
 from clsuite.board.index import BESIDE, Entry, index_bytes, read_index, why_untrusted
 from clsuite.board.place import Leaderboard
 from clsuite.board.published import Shelf, read_published
 from clsuite.board.standing import read_rerun, standing_notes
-from clsuite.errors import UserError
-from clsuite.records import RunRecord, atomic_path, read_predictions, read_record, record_text
+from clsuite.errors import UserError, printable
+from clsuite.records import RunRecord, atomic_path, read_predictions, record_text
 from clsuite.report.gather import record_files
 
 LARGEST = 2_000_000
@@ -33,6 +33,7 @@ class Outcome:
     """What became of a record that was offered.
 
     Attributes:
+        name: The row that it gives.
         reason: Why it was refused, or which record it replaces and why.
     """
 
@@ -106,6 +107,10 @@ def add_records(
     return outcomes + [_publish(place, offer, rows) for offer in taken if isinstance(offer, _Offer)]
 
 
+def _refused(path: Path, name: str, reason: str) -> Outcome:
+    return Outcome(path, "refused", printable(name), printable(reason))
+
+
 def _name(record: RunRecord) -> str:
     return f"{record.benchmark}/{record.method}/{record.seed}"
 
@@ -115,14 +120,14 @@ def _told(path: Path, name: str, judge: Callable[[], _Offer | Outcome]) -> _Offe
     try:
         return judge()
     except UserError as error:
-        return Outcome(path, "refused", name, str(error))
+        return _refused(path, name, str(error))
     except Exception as error:
-        return Outcome(path, "refused", name, f"it cannot be judged: {type(error).__name__}: {error}")
+        return _refused(path, name, f"it cannot be judged: {type(error).__name__}: {error}")
 
 
 def _judge(path: Path, published: _Published) -> _Offer | Outcome:
     """A record by itself and beside the one in its place."""
-    record = read_record(path)
+    record = read_foreign(path)
     predictions = _predictions(path, record)
     found = examine(record, predictions)
     complaint = found.complaint
@@ -130,11 +135,11 @@ def _judge(path: Path, published: _Published) -> _Offer | Outcome:
     if notes:
         complaint = f"{'; '.join(notes)}: run it again, or say --stale to publish it marked as stale"
     if complaint:
-        return Outcome(path, "refused", _name(record), complaint)
-    packed = compact(read_predictions(predictions))
+        return _refused(path, _name(record), complaint)
+    packed = compact(read_predictions(predictions, LARGEST_ARRAYS))
     if len(packed) > LARGEST:
         text = f"its predictions take {len(packed)} bytes, but may take {LARGEST} at most"
-        return Outcome(path, "refused", _name(record), text)
+        return _refused(path, _name(record), text)
     old = published.records.get((record.benchmark, record.method, record.seed))
     offer = _Offer(path, record, found.samples, packed, old, "")
     return offer if old is None else _in_place_of(old, offer, published)
@@ -155,7 +160,7 @@ def _in_place_of(old: RunRecord, offer: _Offer, published: _Published) -> _Offer
         if untrusted:
             which = f"what is published is not to be trusted, it {untrusted}"
         text = f"{which} ({old.key[:12]}): say --replace to put this one in its place"
-        return Outcome(offer.path, "refused", name, text)
+        return _refused(offer.path, name, text)
     return replace(offer, why=f"in place of {old.key[:12]}, {why or 'as asked'}")
 
 
@@ -172,7 +177,7 @@ def _why_stale(old: RunRecord, place: Leaderboard) -> str:
 def _beside_others(offer: _Offer, shelf: Shelf, stream: StreamCheck) -> _Offer | Outcome:
     """A record beside the data and those that are published or taken already."""
     complaint = stream(offer.record) or shelf.complaint(offer.record, offer.samples, str(offer.path))
-    return Outcome(offer.path, "refused", _name(offer.record), complaint) if complaint else offer
+    return _refused(offer.path, _name(offer.record), complaint) if complaint else offer
 
 
 def _publish(place: Leaderboard, offer: _Offer, rows: dict[str, Entry]) -> Outcome:
@@ -181,7 +186,7 @@ def _publish(place: Leaderboard, offer: _Offer, rows: dict[str, Entry]) -> Outco
     try:
         rows[name] = _write(place, offer, rows)
     except (UserError, OSError, ValueError) as error:
-        return Outcome(offer.path, "refused", name, f"it could not be written: {error}")
+        return _refused(offer.path, name, f"it could not be written: {error}")
     return Outcome(offer.path, "replaced" if offer.old else "added", name, offer.why)
 
 

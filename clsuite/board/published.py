@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clsuite.board.examine import examine, record_place
-from clsuite.errors import UserError
-from clsuite.records import RecordError, RunRecord, read_record
+from clsuite.board.examine import examine, read_foreign, record_place
+from clsuite.errors import UserError, printable
+from clsuite.records import RecordError, RunRecord
 from clsuite.report.alike import Alike
 
 
@@ -73,16 +73,16 @@ def read_published(folder: Path) -> Iterator[Published]:
     for path in paths:
         where = path.relative_to(folder).as_posix()
         try:
-            record = read_record(path)
+            record = read_foreign(path)
         except RecordError as error:
-            problems.append(str(error).replace(str(path), where))
+            problems.append(printable(str(error).replace(str(path), where)))
             continue
         found = examine(record, path.with_suffix(".npz"))
         complaint = found.complaint or shelf.complaint(record, found.samples, where)
         if not complaint and record_place(record).as_posix() != where:
             complaint = f"its place is '{record_place(record).as_posix()}'"
         if complaint:
-            problems.append(f"{where}: {complaint.replace(str(folder) + '/', '')}")
+            problems.append(printable(f"{where}: {complaint.replace(str(folder) + '/', '')}"))
         else:
             yield Published(where, record, found.samples)
     if problems:

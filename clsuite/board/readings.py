@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from clsuite.probes.spec import readings_of
@@ -38,8 +36,8 @@ def has_its_probes(record: RunRecord) -> str:
             return f"config.probes: two are called '{min(doubled)}'"
         due |= readings
     names = [probe.name for probe in record.probes]
-    if doubled := _doubled(names):
-        return f"probes.{doubled}: it is there twice"
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        return f"probes.{twice}: it is there twice"
     if other := {*names} ^ due.keys():
         name = min(other)
         told = "is not of a probe that its configuration names" if name in names else "is missing"
@@ -52,7 +50,3 @@ def has_its_probes(record: RunRecord) -> str:
                 f"and right answers are {'counted' if counted else 'not counted'}; it says otherwise"
             )
     return ""
-
-
-def _doubled(names: Sequence[str]) -> str:
-    return next((name for name in names if names.count(name) > 1), "")

@@ -121,9 +121,10 @@ def _rerun_row(
     place: Leaderboard, row: str, path: Path, data_root: Path | None, device: str | None, benchmark: str | None
 ) -> bool:
     """Repeat one row, tell how it came out, and write that; returns whether both are as they should be."""
+    from clsuite.board.examine import read_foreign
     from clsuite.board.rerun import changed_stream, compare_rerun, kinds_apart, publish_rerun, stream_changed
 
-    old = read_record(path)
+    old = read_foreign(path)
     with loading_bar(make_console(stderr=True)):
         changed = stream_changed(old, data_root)
     apart = ""

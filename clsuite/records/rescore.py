@@ -20,13 +20,18 @@ def rescore(predictions: dict[str, NDArray[np.integer]]) -> CountsEntry:
         The counts, equal to those in the record.
 
     Raises:
-        ValueError: If the parts of the samples are not numbered from 0, each with a sample.
+        ValueError: If the parts of the samples are not numbered from 0, or an array does not have a whole number for
+            each sample.
         KeyError: If an array is missing.
     """
     labels, task = predictions["labels"], predictions["task"]
     if task.dtype.kind not in "iu" or not len(task) or not 0 <= int(task.min()) <= int(task.max()) < len(task):
         raise ValueError("'task' must hold the part of each sample, numbered from 0")
     tasks = int(task.max()) + 1
+    for name in ("class_incremental", "task_aware", "labels"):
+        array = predictions[name]
+        if array.dtype.kind not in "iu" or array.shape[array.ndim - 1 :] != task.shape or array.ndim > 2:
+            raise ValueError(f"'{name}' must hold a whole number for each of the {len(task)} samples")
 
     def count(predicted: NDArray[np.integer]) -> list[list[int]]:
         return [np.bincount(task[row == labels], minlength=tasks).tolist() for row in predicted]

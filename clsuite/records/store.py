@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import io
 import json
 import lzma
 import os
+import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from clsuite.errors import UserError
+from clsuite.errors import UserError, printable
 from clsuite.records.record import SCHEMA_VERSION, RunRecord
 
 UNREADABLE = (
-    OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError
+    OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, OverflowError, struct.error,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError,
 )  # fmt: skip
 """What reading a damaged archive of arrays raises."""
+ARRAYS = ("class_incremental", "task_aware", "labels", "task", "learned")
+"""What predictions consist of; the last only where the parts are not the tasks."""
+LARGEST_PREDICTIONS = 2**28
+"""Bytes of all arrays together: 50,000 test images over a thousand tasks."""
+AT_ONCE = 4096
+"""Bytes that are unpacked in one step, so that an archive that lies about its size fills no memory."""
+DEEPEST = 100
+"""Levels of a record's nesting: what is deeper cannot be written again."""
 
 
 class RecordError(UserError):
@@ -74,7 +86,7 @@ def read_record(path: Path) -> RunRecord:
     """Read and check one record.
 
     Raises:
-        RecordError: If the file is missing, cut, of a newer schema, or does not hold a record.
+        RecordError: If the file is missing, cut, nested too deeply, of a newer schema, or does not hold a record.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -82,6 +94,8 @@ def read_record(path: Path) -> RunRecord:
         raise RecordError(f"cannot read the record '{path}': {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise RecordError(f"the record '{path}' is not whole JSON ({error})") from error
+    if _is_deep(content):
+        raise RecordError(f"the record '{path}' is not valid: it is nested more than {DEEPEST} levels deep")
     version = content.get("schema_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise RecordError(f"the record '{path}' has schema {version}; this clsuite reads up to {SCHEMA_VERSION}")
@@ -90,7 +104,19 @@ def read_record(path: Path) -> RunRecord:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the record"
-        raise RecordError(f"the record '{path}' is not valid: {where}: {first['msg']}") from error
+        raise RecordError(f"the record '{path}' is not valid: {printable(where)}: {printable(first['msg'])}") from error
+
+
+def _is_deep(content: Any) -> bool:
+    """Whether JSON is nested more than `DEEPEST` levels deep; found level by level, as recursion would end first."""
+    level = [content]
+    for _ in range(DEEPEST):
+        level = [item for one in level if isinstance(one, dict | list) for item in _items(one)]
+    return any(isinstance(one, dict | list) for one in level)
+
+
+def _items(one: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return one.values() if isinstance(one, dict) else one
 
 
 def write_predictions(path: Path, arrays: dict[str, NDArray[np.integer]]) -> None:
@@ -99,15 +125,48 @@ def write_predictions(path: Path, arrays: dict[str, NDArray[np.integer]]) -> Non
         np.savez_compressed(opened, allow_pickle=False, **arrays)
 
 
-def read_predictions(path: Path) -> dict[str, NDArray[np.integer]]:
+def read_predictions(path: Path, largest: int = LARGEST_PREDICTIONS) -> dict[str, NDArray[np.integer]]:
     """Read the predictions of a run.
 
+    Args:
+        path: The file.
+        largest: Bytes that its arrays may take in all.
+
     Raises:
-        RecordError: If the file is missing, cut or damaged.
+        RecordError: If the file is missing, cut or damaged, too large, or holds anything else.
     """
     try:
-        with np.load(path, allow_pickle=False) as opened:
-            return {name: opened[name] for name in opened.files}
+        with zipfile.ZipFile(path) as archive:
+            members = _members(archive, largest)
+            return {name: _array(archive, info) for name, info in members.items()}
     except UNREADABLE as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise RecordError(f"cannot read the predictions '{path}': {reason}") from error
+
+
+def _members(archive: zipfile.ZipFile, largest: int) -> dict[str, zipfile.ZipInfo]:
+    """The arrays of an archive by name; nothing is unpacked."""
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        name = info.filename.removesuffix(".npy")
+        if name not in ARRAYS:
+            raise ValueError(f"it holds '{printable(name[:80])}', which is no part of predictions: {', '.join(ARRAYS)}")
+        if name in members:
+            raise ValueError(f"it holds '{name}' twice")
+        members[name] = info
+    size = sum(info.file_size for info in members.values())
+    if size > largest:
+        raise ValueError(f"its arrays take {size} bytes, but may take {largest} at most")
+    return members
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[np.integer]:
+    content = io.BytesIO()
+    with archive.open(info) as opened:
+        while chunk := opened.read(AT_ONCE):
+            content.write(chunk)
+    content.seek(0)
+    array: NDArray[np.integer] = np.lib.format.read_array(content, allow_pickle=False)
+    if array.size > info.file_size:
+        raise ValueError(f"'{info.filename}' says that it has {array.size} entries, but holds {info.file_size} bytes")
+    return array

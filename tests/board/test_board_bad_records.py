@@ -67,20 +67,47 @@ BAD: dict[str, tuple[Change, str]] = {
     "a text for a scenario": (config(scenario="x"), "config.scenario: Input should be a valid dictionary ("),
     "a list for a limit": (config(limit_tasks=[1]), "config.limit_tasks: Input should be a valid integer ("),
     "a text for training": (config(training="x"), "config.training: Input should be a valid dictionary ("),
-    "endless nesting": (content(environment=nested(900)), "it could not be written: "),
+    "endless nesting": (content(environment=nested(400)), "is not valid: it is nested more than 100 levels deep"),
+    "a text without end": (content(environment={"note": "x" * 2_000_000}), "bytes, but may take 2000000 at most"),
     "few right answers": (reads(correct=[1, 2], n=2), "'p' has 4 values, but 2 right answers"),
     "a huge reading": (reads(values=[1e300] * 4), "probes.p: a reading is above 1e+12"),
     "parts without end": (arrays(task=lambda made: made["task"].astype(np.int64) + 2**40), "'task' must hold the part"),
     "no parts": (arrays(task=lambda made: np.full(made["task"].shape, np.inf)), "'task' must hold the part"),
-    "too much": (
-        arrays(more=lambda made: np.random.RandomState(0).randint(0, 255, 2_100_000).astype(np.uint8)),
-        "bytes, but may take 2000000 at most",
+    "an array of its own": (
+        arrays(more=lambda made: np.zeros(9)), "it holds 'more', which is no part of predictions: class_incremental, ",
+    ),
+    "arrays without end": (
+        arrays(labels=lambda made: np.zeros(2**25, np.int8)), " bytes, but may take 33554432 at most",
+    ),
+    "a label for all": (arrays(labels=lambda made: made["labels"][:1]), "'labels' must hold a whole number for each"),
+    "answers that are no numbers": (
+        arrays(task_aware=lambda made: made["task_aware"].astype(float)), "'task_aware' must hold a whole number for",
     ),
     "an array and no archive": (
         lambda path: np.save(path.with_suffix(".npz").open("wb"), np.zeros(3)), "cannot read the predictions",
     ),
     "a name too long in bytes": (
         content(benchmark="漢" * 100), "its benchmark takes 300 bytes, but may take 120 at most",
+    ),
+    "a command to the terminal": (
+        content(method="a\x1b[31mred\x07\0z"), "its method 'a\\x1b[31mred\\x07\\x00z' holds '\\x1b', which cannot be",
+    ),
+    "a name of two lines": (content(method="a\nadded: b"), "its method 'a\\nadded: b' holds '\\n', which cannot be"),
+    "a name that reads backwards": (content(method="a\u202eb"), "holds '\\u202e', which cannot be printed"),
+    "a name with a blank before it": (content(method=" good"), "its method ' good' begins or ends with a blank"),
+    "a benchmark with a blank behind it": (content(benchmark="b "), "its benchmark 'b ' begins or ends with a blank"),
+    "a task that beeps": (
+        lambda path: edit(path, lambda found: found["scenario"].update(task_names=["a", "b", "\x07"])),
+        "scenario.task_names: '\\x07' holds '\\x07', which cannot be printed",
+    ),
+    "a part that beeps": (
+        lambda path: edit(path, lambda found: found["scenario"].update(part_names=["a", "b", "\x07"])),
+        "scenario.part_names: '\\x07' holds '\\x07', which cannot be printed",
+    ),
+    "a probe that beeps": (reads(name="\x07"), "probes: '\\x07' holds '\\x07', which cannot be printed"),
+    "a machine that beeps": (content(environment={"device": "\x07"}), "it holds the character '\\x07', which cannot"),
+    "an unknown cost that beeps": (
+        lambda path: edit(path, lambda found: found["cost"].update({"\x1b[31m": 1})), "cost.\\x1b[31m: Extra inputs",
     ),
 }  # fmt: skip
 
@@ -98,7 +125,22 @@ def test_a_bad_record_does_not_take_the_others_with_it(
     said = capsys.readouterr()
     assert said.out.splitlines()[:2] == ["added: tiny/good/0", "added: tiny/well/0"]
     assert [complaint in line for line in said.err.splitlines() if line.startswith("refused: ")] == [True]
+    assert all(one.isprintable() or one == "\n" for one in said.out + said.err)
     assert main(["leaderboard", "build", *folder]) == 0
+
+
+def test_predictions_that_take_too_much_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clsuite.board.publish.LARGEST", 100)
+    path = write_run(tmp_path / "runs", "a", 0)
+    (outcome,) = add_records([path], Leaderboard(tmp_path / "board"), False, False, lambda record: "")
+    assert (outcome.verdict, outcome.reason.endswith(" bytes, but may take 100 at most")) == ("refused", True)
+
+
+def test_a_refused_record_begins_no_leaderboard(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "runs", "a", 0)
+    content(environment=nested(400))(path)
+    assert main(["leaderboard", "add", str(path), "--folder", str(tmp_path / "board")]) == 1
+    assert not (tmp_path / "board").exists()
 
 
 def test_predictions_are_found_where_the_record_names_no_file(tmp_path: Path) -> None:

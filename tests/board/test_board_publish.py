@@ -470,7 +470,7 @@ def test_a_foreign_name_is_escaped_in_every_file(tmp_path: Path) -> None:
         ({"benchmark": "../elsewhere"}, "its benchmark '../elsewhere' holds '/', which no folder may be called"),
         ({"benchmark": ".."}, "its benchmark '..' is no name"),
         ({"benchmark": ""}, "its benchmark '' is no name"),
-        ({"benchmark": "a\0b"}, "holds '\\x00', which no folder may be called"),
+        ({"benchmark": "a\0b"}, "its benchmark 'a\\x00b' holds '\\x00', which cannot be printed"),
         ({"method": " "}, "its method ' ' is no name"),
         ({"method": ".."}, "its method '..' is no name"),
         ({"method": "m" * 300}, "the name of its method takes 300 bytes, but may take 120 at most"),

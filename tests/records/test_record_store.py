@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import struct
+import tracemalloc
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -276,3 +280,67 @@ def test_predictions_are_never_unpickled(tmp_path: Path) -> None:
     np.savez(tmp_path / "p.npz", labels=np.array([{"a": 1}], dtype=object))
     with pytest.raises(RecordError, match="predictions"):
         read_predictions(tmp_path / "p.npz")
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [(("zz",), "it holds 'zz', which is no part of"), (("labels", "labels"), "it holds 'labels' twice")],
+)
+def test_predictions_hold_what_is_known_and_each_once(tmp_path: Path, names: tuple[str, ...], told: str) -> None:
+    path = tmp_path / "p.npz"
+    write_predictions(path, {"task": np.zeros(3, np.int16)})
+    with zipfile.ZipFile(path, "a") as archive:
+        for name in names:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                archive.writestr(f"{name}.npy", b"x")
+    with pytest.raises(RecordError, match=told):
+        read_predictions(path)
+
+
+def test_predictions_that_unpack_to_too_much_are_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "p.npz"
+    write_predictions(path, {"labels": np.zeros(1_000_000, np.int8)})
+    assert len(read_predictions(path, 1_000_200)["labels"]) == 1_000_000
+    with pytest.raises(RecordError, match="its arrays take 1000128 bytes, but may take 1000000 at most"):
+        read_predictions(path, 1_000_000)
+
+
+def test_an_archive_that_lies_about_its_size_fills_no_memory(tmp_path: Path) -> None:
+    path, size = tmp_path / "p.npz", 100_000_000
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("labels.npy", bytes(size))
+    packed = path.read_bytes()
+    assert packed.count(struct.pack("<I", size)) == 2
+    path.write_bytes(packed.replace(struct.pack("<I", size), struct.pack("<I", 900)))
+    tracemalloc.start()
+    with pytest.raises(RecordError, match="predictions"):
+        read_predictions(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < size * 0.7
+
+
+@pytest.mark.parametrize("kind", ["<i2", "|V0"])
+def test_an_array_has_no_more_entries_than_it_holds(tmp_path: Path, kind: str) -> None:
+    header = str({"descr": kind, "fortran_order": False, "shape": (10**11,)})
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + header.encode() + b"\n" + bytes(100)
+    with zipfile.ZipFile(tmp_path / "p.npz", "w") as archive:
+        archive.writestr("labels.npy", content)
+    with pytest.raises(RecordError, match="predictions"):
+        read_predictions(tmp_path / "p.npz")
+
+
+def nested(levels: int) -> Any:
+    found: Any = 1
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize("name", ["environment", "config"])
+def test_a_record_that_is_nested_too_deeply_is_told(record: RunRecord, tmp_path: Path, name: str) -> None:
+    assert read_record(edited(record, tmp_path / "r.json", environment={"a": nested(98)})).environment["a"]
+    path = edited(record, tmp_path / "r.json", **{name: {"a": nested(99)}})
+    with pytest.raises(RecordError, match=r"r\.json' is not valid: it is nested more than 100 levels deep"):
+        read_record(path)
