@@ -23,10 +23,13 @@ RESULTS_VERSION = 2
 """Raised when a change to the framework itself changes results, so that older records are not taken for current."""
 Status = Literal["done", "failed", "timeout", "interrupted"]
 Protocol = Literal["class_incremental", "task_aware"]
-Count = Annotated[int, Field(ge=0, lt=2**63)]
-Operations = Annotated[int, Field(ge=0, lt=2**100)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+"""Images, steps, parameters, bytes: up to 9 peta, which every reader of JSON gives back to the last digit."""
+Operations = Annotated[int, Field(ge=0, lt=10**27)]
 """Floating-point operations: those of a long training are more than 64 bits hold."""
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=1e10, allow_inf_nan=False)]
+"""Seconds, up to three hundred years: sums of them are still numbers that a table can show."""
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 TASK_KNOWN = ("task_incremental",)
 """Kinds of stream in which the task is known at test time."""
 
@@ -251,10 +254,10 @@ class TuningEntry(_Model):
     metric: str
     space: str
     sampler: str
-    sampler_seed: int
+    sampler_seed: Seed
     tasks: Count
     validation: float | None
-    seed: int
+    seed: Seed
     chosen: dict[str, Any]
     trials: list[TrialEntry]
 
@@ -289,7 +292,7 @@ class RunRecord(_Model):
     key: str
     benchmark: str
     method: str
-    seed: int
+    seed: Seed
     status: Status
     config: dict[str, Any]
     plugins: list[PluginEntry]

@@ -105,6 +105,7 @@ BAD: dict[str, tuple[Change, str]] = {
         "scenario.part_names: '\\x07' holds '\\x07', which cannot be printed",
     ),
     "a probe that beeps": (reads(name="\x07"), "probes: '\\x07' holds '\\x07', which cannot be printed"),
+    "endless seconds": (content(seconds=1.5e308), "seconds: Input should be less than or equal to 10000000000"),
     "a machine that beeps": (content(environment={"device": "\x07"}), "it holds the character '\\x07', which cannot"),
     "an unknown cost that beeps": (
         lambda path: edit(path, lambda found: found["cost"].update({"\x1b[31m": 1})), "cost.\\x1b[31m: Extra inputs",

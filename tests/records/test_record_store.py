@@ -155,6 +155,8 @@ def test_a_newer_schema_is_named_before_its_unknown_fields(record: RunRecord, tm
         ({"cost": None}, "a finished run has counts and a cost"),
         ({"counts": {"class_incremental": [[10**30]], "task_aware": [[0]], "n": [5]}}, "counts.class_incremental.0.0"),
         ({"seconds": -5}, "seconds: .*greater than or equal to 0"),
+        ({"seconds": 1.5e308}, "seconds: .*less than or equal to 10000000000"),
+        ({"seed": 10**400}, "seed: .*less than"),
         ({"config": {"lr": float("nan")}}, "config: .*JSON"),
         ({"counts": {"class_incremental": [[0, 0]], "task_aware": [[0, 0]], "n": [5, 6]}}, "counts: .*shape"),
         (
@@ -184,6 +186,31 @@ def test_no_cost_is_too_large_to_reckon_with(record: RunRecord, tmp_path: Path, 
     )
     with pytest.raises(RecordError, match=rf"cost\.{name}.*should be less than"):
         read_record(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("train_seconds", 1e300), ("eval_seconds", 1e11), ("train_seconds", float("inf")), ("steps", 2**53),
+        ("gradient_samples", 10**300),
+    ],
+)  # fmt: skip
+def test_no_task_takes_longer_than_can_be_shown(record: RunRecord, tmp_path: Path, name: str, value: Any) -> None:
+    tasks = record.model_dump(mode="json")["tasks"]
+    path = edited(record, tmp_path / "r.json", tasks=[{**tasks[0], name: value}, *tasks[1:]])
+    with pytest.raises(RecordError, match=rf"r\.json' is not valid: tasks\.0\.{name}: Input should be"):
+        read_record(path)
+
+
+def test_what_large_models_take_on_many_cards_fits(record: RunRecord, tmp_path: Path) -> None:
+    """A month of a thousand cards, of a model of a trillion parameters."""
+    large = {
+        "peak_memory_bytes": 10**15, "total_parameters": 10**12, "trainable_parameters": 10**12,
+        "stored_bytes": {"exemplars": 10**15}, "forward_flops_per_image": 10**15, "training_flops": 10**25,
+    }  # fmt: skip
+    task = {**record.model_dump(mode="json")["tasks"][0], "gradient_samples": 10**13, "train_seconds": 3e6 * 1000}
+    path = edited(record, tmp_path / "r.json", cost=large, tasks=[task], seconds=3e9)
+    assert read_record(path).cost == CostEntry.model_validate(large)
 
 
 def test_a_long_training_may_take_more_operations_than_64_bits_hold(record: RunRecord, tmp_path: Path) -> None:
