@@ -83,16 +83,16 @@ def build(place: Leaderboard, drop: Collection[str] = ()) -> tuple[Board, int]:
         raise UserError("\n".join(altered))
     files = published_files(board)
     _refuse_others(place, files)
-    changed = 0
+    foreign = _foreign(place, files)
+    for path in foreign:
+        path.unlink()
+    changed = len(foreign)
     for name, content in files.items():
         path = place.folder / name
         if not path.is_file() or path.read_bytes() != content:
             changed += 1
             with atomic_path(path) as temporary:
                 temporary.write_bytes(content)
-    for path in _foreign(place, files):
-        changed += 1
-        path.unlink()
     return board, changed + _write_index(place, {row: entry for row, entry in rows.items() if row not in drop})
 
 
@@ -107,9 +107,14 @@ def _write_index(place: Leaderboard, rows: Mapping[str, Entry]) -> bool:
 
 
 def _foreign(place: Leaderboard, files: Mapping[str, bytes]) -> list[Path]:
-    """Files in the made folders that nothing makes."""
-    there = (path for name in MADE for path in sorted((place.folder / name).rglob("*")) if not path.is_dir())
+    """Files and links in the made folders that nothing makes; a link to a folder is one."""
+    there = (path for name in MADE for path in sorted((place.folder / name).rglob("*")) if _is_file(path))
     return [path for path in there if path.relative_to(place.folder).as_posix() not in files]
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is no folder: a link to one leads out of the leaderboard, and is a file here."""
+    return path.is_symlink() or not path.is_dir()
 
 
 def _refuse_others(place: Leaderboard, files: Mapping[str, bytes]) -> None:
@@ -183,7 +188,7 @@ def check(place: Leaderboard) -> list[str]:
 def _stray(place: Leaderboard, board: Board) -> list[Path]:
     """Files among the records that are neither a record nor what stands beside one."""
     keys = set(rows_of(board).values())
-    there = (path for path in sorted(place.records.rglob("*")) if not path.is_dir())
+    there = (path for path in sorted(place.records.rglob("*")) if _is_file(path))
     return [path for path in there if not (path.name.split(".")[0] in keys and path.name[64:] in BESIDE.values())]
 
 

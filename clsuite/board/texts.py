@@ -16,6 +16,15 @@ LONGEST_NAME = 120
 UNSHOWN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters other than tabs and ends of lines, and those that turn the direction of what follows."""
 
+PATH = re.compile(
+    r"file://|(?<![\w/])~\w*/\w|(?<![A-Za-z0-9])[A-Za-z]:[\\/]\w|(?<!\\)\\\\[\w.-]+\\\w"
+    r"|(?<![\w.~/)\]}>*-])/(?:(?:home|root|tmp|usr|var|opt|mnt|srv|Users)\b|[\w.@+-]+/[\w.@+-])"
+)
+"""A path of a machine within a text: of a home or a drive, or from the root on, of two names or a well-known one.
+
+What follows a name, a dot or a bracket is no beginning of one: ``and/or``, ``https://a.org/b/c``, ``2026/11/27``.
+"""
+
 
 def has_names(record: RunRecord) -> str:
     """Whether its names can be shown, and those of benchmark and method can name folders."""
@@ -60,7 +69,7 @@ def _unportable(leaf: Any) -> str:
     if bad := UNSHOWN.search(leaf):
         return f"it holds the character '{printable(bad[0])}', which cannot be shown: '{printable(leaf[:80])}'"
     if _is_absolute(leaf):
-        return f"it holds a path of a machine: '{leaf}'"
+        return f"it holds a path of a machine: '{leaf[:200]}'"
     return ""
 
 
@@ -78,4 +87,5 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 def _is_absolute(text: str) -> bool:
-    return text.startswith(("/", "~/", "\\\\")) or text[1:3] in (":\\", ":/")
+    whole = text.startswith(("/", "~/", "\\\\")) or text[1:3] in (":\\", ":/")
+    return whole or PATH.search(text) is not None

@@ -22,12 +22,13 @@ def add(places: Sequence[Path], folder: Path, data_root: Path | None, replace: b
     """Publish records; returns 1 if one was refused.
 
     Raises:
-        UserError: If a place is not there, or what is published is not as it should be.
+        UserError: If a place or the data root is not there, or what is published is not as it should be.
     """
     from clsuite.board.place import Leaderboard
     from clsuite.board.publish import add_records
     from clsuite.board.streams import Streams
 
+    _refuse_no_folder(data_root)
     console, warnings = make_console(), make_console(stderr=True)
     streams = Streams(data_root)
     with loading_bar(warnings):
@@ -48,6 +49,11 @@ def add(places: Sequence[Path], folder: Path, data_root: Path | None, replace: b
     then = f"; now: clsuite leaderboard build --folder {folder}" if len(outcomes) > numbers["refused"] else ""
     console.print(f"{summary}{then}", soft_wrap=True, markup=False)
     return 1 if numbers["refused"] else 0
+
+
+def _refuse_no_folder(data_root: Path | None) -> None:
+    if data_root is not None and not data_root.is_dir():
+        raise UserError(f"--data-root '{data_root}' is no folder")
 
 
 def build(folder: Path, drop: Sequence[str]) -> int:
@@ -98,11 +104,12 @@ def rerun(rows: Sequence[str], folder: Path, data_root: Path | None, device: str
     Of several rows, one that cannot be repeated does not take the others with it: it is told, and counts as bad.
 
     Raises:
-        UserError: If a row is unknown, or the only run cannot be repeated here.
+        UserError: If a row is unknown, the data root is not there, or the only run cannot be repeated here.
     """
     from clsuite.board.place import Leaderboard
     from clsuite.board.rerun import find_rows
 
+    _refuse_no_folder(data_root)
     place = Leaderboard(folder)
     found, bad = find_rows(place, rows), 0
     for row, path in found:

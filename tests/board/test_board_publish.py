@@ -592,6 +592,43 @@ def test_a_file_among_the_records_that_belongs_to_none_is_told(board: Path) -> N
     assert set(check(Leaderboard(board))) == told
 
 
+@pytest.mark.parametrize("name", ["site/elsewhere", "data/elsewhere", "site/boards/elsewhere"])
+def test_a_link_that_leads_out_of_the_leaderboard_is_told_and_goes(board: Path, tmp_path: Path, name: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "own.txt").write_text("mine")
+    (board / name).symlink_to(outside)
+    assert check(Leaderboard(board)) == [f"{name}: nothing makes it"]
+    build(Leaderboard(board))
+    assert ((board / name).is_symlink(), (outside / "own.txt").read_text()) == (False, "mine")
+    assert check(Leaderboard(board)) == []
+
+
+def test_a_folder_of_the_page_that_is_a_link_is_made_anew_and_not_written_through(board: Path, tmp_path: Path) -> None:
+    (board / "site" / "boards").rename(tmp_path / "outside")
+    (tmp_path / "outside" / "tiny.html").write_text("mine")
+    (board / "site" / "boards").symlink_to(tmp_path / "outside")
+    assert "site/boards: nothing makes it" in check(Leaderboard(board))
+    build(Leaderboard(board))
+    assert (tmp_path / "outside" / "tiny.html").read_text() == "mine"
+    assert check(Leaderboard(board)) == []
+
+
+def test_a_link_among_the_records_is_told(board: Path, tmp_path: Path) -> None:
+    (board / "records" / "tiny" / "elsewhere").symlink_to(tmp_path)
+    assert check(Leaderboard(board)) == ["records/tiny/elsewhere: it belongs to no record"]
+
+
+@pytest.mark.parametrize("command", [["add", "{runs}"], ["rerun", "tiny/good/0"]])
+def test_a_data_root_that_is_not_there_is_told(
+    board: Path, tmp_path: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word.format(runs=tmp_path / "runs") for word in command]
+    assert main(["leaderboard", *words, "--folder", str(board), "--data-root", str(tmp_path / "nope")]) == 2
+    said = capsys.readouterr()
+    assert (said.out, f"--data-root '{tmp_path / 'nope'}' is no folder" in said.err) == ("", True)
+
+
 def test_of_two_runs_of_one_seed_the_one_that_is_meant_is_named(tmp_path: Path) -> None:
     config = make_record("good", 0).config
     write_run(tmp_path / "runs", "good", 0, 0.9)
