@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-BOARD_VERSION = 4
+from clsuite.report.machines import kind_of
+
+BOARD_VERSION = 5
 Badge = Literal["measured", "confirmed", "unconfirmed", "stale"]
 BADGES: dict[str, str] = {
     "measured": "measured here",
@@ -41,7 +43,8 @@ class Figure(_Model):
     """A metric of a row.
 
     Attributes:
-        mean: Mean over the seeds that have the metric; None where it is not defined.
+        mean: Mean over the seeds that have the metric; None where it is not defined, and for times of a row whose runs
+            are of several kinds of machine or precision.
         low: Lower end of the 95 % Student-t interval over them; None for fewer than two.
         high: Upper end.
         values: One value per seed, in the order of the row's seeds; None where not defined.
@@ -147,7 +150,7 @@ class Run(_Model):
     @property
     def kind(self) -> tuple[str, str]:
         """Machine and precision."""
-        return self.machine, str(self.environment.get("precision", "unknown"))
+        return self.machine, kind_of(self.environment)[1]
 
 
 class Row(_Model):

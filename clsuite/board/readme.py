@@ -9,7 +9,7 @@ from urllib.parse import quote
 from clsuite.board.model import Benchmark, Board, Reported, Row
 from clsuite.board.site.addresses import address
 from clsuite.board.site.columns import Column, table_columns
-from clsuite.board.site.text import ONE_SEED, half_text, number_text, rank_text, status_text
+from clsuite.board.site.text import NONE, ONE_SEED, half_text, kinds_text, number_text, rank_text, status_text
 from clsuite.report.export import MARKDOWN, escape_text
 from clsuite.runner.plan import file_name
 
@@ -74,8 +74,8 @@ def _benchmark(benchmark: Benchmark) -> Iterator[str]:
         yield f"({ONE_SEED}): from one seed a rank has no interval; it is unknown, not certain."
     if (number := len(benchmark.kinds)) > 1:
         yield ""
-        where = "[below](#what-the-runs-took)"
-        yield f"Times are of {number} kinds of machine and precision ({where}): compare those of one."
+        where = "named [below](#what-the-runs-took)"
+        yield kinds_text(number, where)
 
 
 def _heading(column: Column) -> str:
@@ -93,7 +93,7 @@ def _line(benchmark: Benchmark, row: Row, columns: Sequence[Column]) -> str:
 def _figure(row: Row, column: Column) -> str:
     figure = row.figures.get(column.metric.name)
     if figure is None:
-        return "-"
+        return NONE
     half = half_text(figure, column.metric.unit)
     text = number_text(figure.mean, column.metric.unit) + (f" ± {half}" if half else "")
     return f"**{text}**" if figure.best else text

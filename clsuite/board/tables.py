@@ -36,11 +36,11 @@ def _methods(benchmark: Benchmark) -> bytes:
 
 def _seeds(benchmark: Benchmark) -> bytes:
     names = [metric.name for metric in benchmark.metrics]
-    lines: list[Sequence[Any]] = [["method", "seed", "status", "machine", "seconds", "record", *names]]
+    lines: list[Sequence[Any]] = [["method", "seed", "status", "machine", "precision", "seconds", "record", *names]]
     for row in benchmark.rows:
         for index, run in enumerate(row.runs):
             figures = [one.values[index] if (one := row.figures.get(name)) else None for name in names]
-            lines.append([row.method, run.seed, run.badge, run.machine, run.seconds, run.record, *figures])
+            lines.append([row.method, run.seed, run.badge, *run.kind, run.seconds, run.record, *figures])
     return _csv(lines)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from clsuite.errors import UserError
 from clsuite.metrics import METRICS, mean_interval
 from clsuite.records import RunRecord
+from clsuite.report.machines import kind_of
 
 MAIN = "final_accuracy_macro"
 COMPARED = (
@@ -167,11 +168,28 @@ def _notes(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[str]:
     for section in ("backbone", "training"):
         if any(a.config.get(section) != b.config.get(section) for a, b in pairs):
             notes.append(f"the two differ in their {section} too, not only in the method")
+    notes += _kinds(pairs)
     strange = [f"{r.method}, seed {r.seed}" for pair in pairs for r in pair if r.recomputed_key() != r.key]
     if strange:
         names = "; ".join(strange)
         notes.append(f"keys that do not follow from the content (edited, or made by another clsuite): {names}")
     return notes
+
+
+def _kinds(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[str]:
+    """Which seeds ran on which kind of machine and in which precision, where not all are of one."""
+    kinds: dict[tuple[str, str], dict[str, list[int]]] = {}
+    for record in (record for pair in pairs for record in pair):
+        methods = kinds.setdefault(kind_of(record.environment), {})
+        methods.setdefault(record.method, []).append(record.seed)
+    if len(kinds) < 2:
+        return []
+    told = []
+    for (machine, precision), methods in sorted(kinds.items()):
+        names = [f"{name} (seed{'s' * (len(seeds) > 1)} {_list(seeds)})" for name, seeds in methods.items()]
+        told.append(f"{', '.join(names)} on {machine} in {precision}")
+    return [f"the runs are of {len(kinds)} kinds of machine and precision, part of a difference may be theirs: "
+            f"{'; '.join(told)}"]  # fmt: skip
 
 
 def _labels(records: Sequence[RunRecord]) -> list[str]:

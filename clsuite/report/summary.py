@@ -41,14 +41,21 @@ class Row:
         method: Its name.
         seeds: The seeds, ascending.
         values: For each figure the value of every seed.
+        one_kind: Whether all its runs are of one kind of machine and precision; else its times have no mean.
     """
 
     method: str
     seeds: tuple[int, ...]
     values: dict[str, tuple[float, ...]]
+    one_kind: bool = True
 
     def interval(self, name: str) -> tuple[float, float]:
-        """Mean and half-width of the 95 % interval over the seeds that have the figure (`nan` where there is one)."""
+        """Mean and half-width of the 95 % interval over the seeds that have the figure (`nan` where there is one).
+
+        A time has neither (`nan`) where the seeds ran on several kinds of machine or in several precisions.
+        """
+        if name in TIMES and not self.one_kind:
+            return math.nan, math.nan
         defined = [value for value in self.values.get(name, ()) if not math.isnan(value)]
         return mean_interval(defined or [float("nan")])
 
@@ -106,7 +113,8 @@ def _row(method: str, records: list[RunRecord], bounds: dict[int, RunRecord]) ->
     figures = [_figures(record, bounds.get(record.seed)) for record in records]
     names = {name: None for figure in figures for name in figure}
     values = {name: tuple(figure.get(name, float("nan")) for figure in figures) for name in names}
-    return Row(method, tuple(record.seed for record in records), values)
+    one_kind = len({kind_of(record.environment) for record in records}) == 1
+    return Row(method, tuple(record.seed for record in records), values, one_kind)
 
 
 def _figures(record: RunRecord, bound: RunRecord | None) -> dict[str, float]:

@@ -34,7 +34,7 @@ def run(name: str, seed: int, accuracy: float) -> Run:
         command=f"clsuite leaderboard rerun small/{name}/{seed} --data-root DATA", machine="cpu: X",
         tasks=["a", "b", "c"], parts=["cat", "dog", "eel"], initial=[0.1, 0.0, 0.0], accuracy=matrix, learned=[0, 1, 2],
         over_tasks=[accuracy] * 3, probes={"knn": [0.9, 0.8, 0.7, 0.6]}, stored_bytes={}, seconds=1.5,
-        environment={"python": "3.11.0"},
+        environment={"python": "3.11.0", "precision": "32-true"},
     )  # fmt: skip
 
 

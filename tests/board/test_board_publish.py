@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from clsuite.board.place import Leaderboard
 from clsuite.board.publish import Outcome, add_records
 from clsuite.board.rerun import compare_rerun, write_rerun
 from clsuite.board.shelf import build, check
+from clsuite.board.site.pareto import pareto_plots
 from clsuite.board.standing import benchmark_notes
 from clsuite.cli.main import main
 from clsuite.errors import UserError
@@ -523,6 +525,29 @@ def test_costs_have_a_best_but_times_of_several_machines_and_single_values_have_
     add(write_run(tmp_path / "runs", "other", 0, 0.5, environment={"device_type": "cpu", "device": "Y"}), board)
     made = build_board(board / "records", board / "none").benchmarks[0]
     assert all(row.figures["stored_bytes"].best and not row.figures["train_seconds"].best for row in made.rows)
+
+
+def test_a_row_whose_runs_are_of_several_kinds_has_no_training_time(tmp_path: Path) -> None:
+    board, kinds = tmp_path / "board", ("32-true", "bf16-mixed")
+    for method, right, precisions in (("mixed", 0.9, kinds), ("alike", 0.8, kinds[:1] * 2)):
+        for seed, precision in enumerate(precisions):
+            environment = {"device_type": "cpu", "device": "X", "precision": precision}
+            add(write_run(tmp_path / "runs", method, seed, right, environment=environment), board)
+    build(Leaderboard(board))
+    rows = {row.method: row for row in build_board(board / "records", board / "none").benchmarks[0].rows}
+    for name, value in (("train_seconds", 4.5), ("eval_seconds", 1.5)):
+        mixed, alike = rows["mixed"].figures[name], rows["alike"].figures[name]
+        assert (mixed.mean, mixed.low, mixed.high, mixed.values) == (None, None, None, [value] * 2)
+        assert (alike.mean, alike.low, alike.high) == (value, value, value)
+    lines = {line["method"]: line for line in csv.DictReader((board / "data" / "tiny.csv").open())}
+    assert [lines["mixed"][f"train_seconds{part}"] for part in ("", "_low", "_high")] == ["", "", ""]
+    seeds = list(csv.DictReader((board / "data" / "tiny.seeds.csv").open()))
+    assert [line["train_seconds"] for line in seeds] == ["4.5"] * 4
+    assert [line["precision"] for line in seeds if line["method"] == "mixed"] == [*kinds]
+    plots = {plot.axis: plot for plot in pareto_plots(build_board(board / "records", board / "none").benchmarks[0])}
+    assert [point.name for point in plots["training time (s)"].points] == ["alike"]
+    line = next(line for line in (board / "README.md").read_text().splitlines() if "[mixed]" in line)
+    assert line.endswith("| – | 2 | measured |")
 
 
 def test_a_row_carries_the_years_of_all_its_papers(board: Path, tmp_path: Path) -> None:

@@ -150,14 +150,13 @@ def test_times_of_several_kinds_of_machine_are_told_apart(files: dict[str, bytes
     both = row("ranpac", 1, 0.9)
     same = {"environment": {"precision": "bf16-mixed"}}
     halved = both.model_copy(update={"runs": [both.runs[0], both.runs[1].model_copy(update=same)]})
-    assert "Times are of 2 kinds of machine and precision" in readme(board([halved])).decode()
+    assert "The runs are of 2 kinds of machine and precision" in readme(board([halved])).decode()
     both = both.model_copy(update={"runs": [both.runs[0], both.runs[1].model_copy(update=other)]})
     shown = readme(board([both])).decode()
-    assert (
-        "Times are of 2 kinds of machine and precision ([below](#what-the-runs-took)): compare those of one." in shown
-    )
-    assert "| small | 1 | cpu: X | unknown | 0.00 |\n| small | 1 | cpu: Y | bf16-mixed | 2.00 |" in shown
-    assert b"Times are of 2 kinds of machine and precision" in site_files(board([both]))["boards/small.html"]
+    assert "The runs are of 2 kinds of machine and precision (named [below](#what-the-runs-took)), for which" in shown
+    assert "a row whose runs are of several has none (–)." in shown
+    assert "| small | 1 | cpu: X | 32-true | 0.00 |\n| small | 1 | cpu: Y | bf16-mixed | 2.00 |" in shown
+    assert b"The runs are of 2 kinds of machine and precision" in site_files(board([both]))["boards/small.html"]
 
 
 def one_seed(name: str, rank: int) -> Row:
@@ -200,7 +199,7 @@ def test_details_hold_the_command_configuration_and_every_figure(files: dict[str
     assert known["config"] == {"training": {"epochs": 1}}
     assert len(known["figures"]) == 9
     forgetting = next(entry for entry in known["figures"] if entry[0] == "forgetting")
-    assert forgetting[5:] == ["-", "", ["-", "-"]]
+    assert forgetting[5:] == ["–", "", ["–", "–"]]
 
 
 def test_fronts_hold_what_nothing_beats() -> None:

@@ -186,6 +186,9 @@ def test_a_row_opens_by_click_and_by_keyboard_and_shows_all_about_it(site: Site)
     page.select_option(".detail select", label="seed 1")
     assert page.locator(".matrix").get_by_title("dog").count() == 5
     assert page.locator(".detail svg").count() == 2  # over tasks, and the probe
+    runs = page.get_by_role("region", name="Runs")
+    heads = runs.locator("thead th").all_inner_texts()
+    assert runs.locator("tbody tr td").nth(heads.index("Precision") - 1).inner_text() == "32-true"
     page.get_by_text("Full configuration").click()
     assert '"epochs": 1' in page.inner_text(".detail pre:visible")
     assert page.get_by_role("link", name="Doe, 2020").get_attribute("href") == "https://example.org/p"

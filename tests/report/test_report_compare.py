@@ -104,6 +104,21 @@ def test_what_cannot_be_compared_is_refused_with_the_reason(records: list[RunRec
         compare(replay, replay)
 
 
+def test_runs_of_several_kinds_of_machine_or_precision_are_told(records: list[RunRecord]) -> None:
+    def of_kind(method: str, *precisions: str) -> list[RunRecord]:
+        kinds = [{"device_type": "cpu", "device": "X", "precision": precision} for precision in precisions]
+        runs = of(records, method)
+        return [run.model_copy(update={"environment": kind}) for run, kind in zip(runs, kinds, strict=True)]
+
+    alike = of_kind("replay", *["32-true"] * 3)
+    assert not [note for note in compare(alike, of_kind("finetune", *["32-true"] * 3)).notes if "kinds" in note]
+    note = compare(alike, of_kind("finetune", "32-true", "bf16-mixed", "bf16-mixed")).notes[0]
+    assert note == (
+        "the runs are of 2 kinds of machine and precision, part of a difference may be theirs: "
+        "replay (seeds 0, 1, 2), finetune (seed 0) on cpu: X in 32-true; finetune (seeds 1, 2) on cpu: X in bf16-mixed"
+    )
+
+
 def test_forgetting_over_time_ends_in_the_metric() -> None:
     counts = Counts.of([[0, 0, 0], [10, 0, 0], [6, 8, 0], [7, 4, 9]], [10, 10, 10])
     over_time = forgetting_over_time(counts)

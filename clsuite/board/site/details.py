@@ -9,7 +9,7 @@ from typing import Any
 from clsuite.board.model import Benchmark, Board, Row, Run
 from clsuite.board.site.addresses import address, record_link
 from clsuite.board.site.columns import Column, table_columns
-from clsuite.board.site.text import half_text, number_text
+from clsuite.board.site.text import NONE, half_text, number_text
 
 
 def script(function: str, *arguments: Any) -> bytes:
@@ -44,7 +44,7 @@ def _figure(row: Row, column: Column) -> list[Any]:
     metric, figure = column.metric, row.figures.get(column.metric.name)
     heading = [metric.label, column.arrow, column.unit, metric.formula, metric.source]
     if figure is None:
-        return [*heading, "-", "", []]
+        return [*heading, NONE, "", []]
     values = [number_text(value, metric.unit) for value in figure.values]
     return [*heading, number_text(figure.mean, metric.unit), half_text(figure, metric.unit), values]
 
@@ -52,7 +52,8 @@ def _figure(row: Row, column: Column) -> list[Any]:
 def _run(board: Board, run: Run) -> dict[str, Any]:
     return {
         "seed": run.seed, "badge": run.badge, "status": board.badges.get(run.badge, run.badge), "notes": run.notes,
-        "rerun": run.rerun.model_dump() if run.rerun else None, "command": run.command, "machine": run.machine,
+        "rerun": run.rerun.model_dump() if run.rerun else None, "command": run.command,
+        "machine": run.machine, "precision": run.kind[1],
         "seconds": number_text(run.seconds, "seconds"), "record": record_link(run.record), "tasks": run.tasks,
         "parts": run.parts, "initial": _rounded(run.initial), "accuracy": [_rounded(line) for line in run.accuracy],
         "learned": run.learned, "over_tasks": _rounded(run.over_tasks),

@@ -17,7 +17,7 @@ COSTS = {
     "gradient_samples": "gradient samples", "train_seconds": "training time (s)",
 }  # fmt: skip
 CROWDED = 300
-NOT_ORDERED = "Measured on several kinds of machine: none is called the best."
+NOT_ORDERED = "Measured on several kinds of machine: none is called the best, and rows of several are left out."
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from clsuite.board.model import Figure, Metric, Rank, Row, Unit
 from clsuite.report.table import short_number
 
 ONE_SEED = "one seed"
+NONE = "–"
 
 
 def number_text(value: float | None, unit: Unit) -> str:
     """A figure without its interval; a dash where it is not defined. Shares are in per cent, without the sign."""
     if value is None:
-        return "-"
+        return NONE
     if unit == "share":
         return f"{100 * value:.1f}"
     if unit == "bytes":
@@ -39,6 +40,19 @@ def status_text(row: Row) -> str:
     """The badge of a row, and of how many of its runs it is that, where not of all."""
     number = sum(run.badge == row.badge for run in row.runs)
     return row.badge if number == len(row.runs) else f"{row.badge} {number}/{len(row.runs)}"
+
+
+def kinds_text(number: int, where: str) -> str:
+    """What it means for the figures that runs are of several kinds of machine and precision.
+
+    Args:
+        number: How many kinds.
+        where: Where they are named.
+    """
+    return (
+        f"The runs are of {number} kinds of machine and precision ({where}), for which accuracies may differ a little. "
+        f"Times are comparable within one kind alone: a row whose runs are of several has none ({NONE})."
+    )
 
 
 def direction(metric: Metric) -> tuple[str, str]:

@@ -125,6 +125,7 @@ const clsuiteDetails = (() => {
       h("td", {}, command(run.command)),
       h("td", {}, rerun),
       h("td", {}, run.machine),
+      h("td", {}, run.precision),
       h("td", { class: "num" }, `${run.seconds} s`),
       h("td", {}, record),
     );
@@ -181,7 +182,7 @@ const clsuiteDetails = (() => {
         ...probes.map((name) => over(`Probe ${name}${share(name) ? ", %" : ""}`, data.runs, (run) => run.probes[name], 0, share(name))),
       ),
       h("h3", {}, "Repeat it"),
-      table("Runs", ["Seed", "Status", "Command", "Rerun", "Machine", "Took", "Record"], data.runs.map((run) => runRow(run, root))),
+      table("Runs", ["Seed", "Status", "Command", "Rerun", "Machine", "Precision", "Took", "Record"], data.runs.map((run) => runRow(run, root))),
       folded("All figures", figures(data)),
       folded("Full configuration", h("pre", { tabindex: "0" }, json(config))),
       folded(
