@@ -98,7 +98,7 @@ def _benchmark(name: str, group: Sequence[tuple[str, RunRecord]], folder: Path) 
     for rank, summary in zip(ranks, summaries.values(), strict=True):
         mine = sorted((pair for pair in group if pair[1].method == summary.method), key=lambda pair: pair[1].seed)
         runs = [_run(where, record, folder) for where, record in mine]
-        figures = {column: _figure(summary, column, best[column]) for column in columns}
+        figures = {column: _figure(summary, column, spec.cost, best[column]) for column, spec in columns.items()}
         plugins = [_plugin(entry.name, entry.args, entry.distribution) for entry in mine[0][1].plugins]
         rows.append(
             Row(
@@ -126,11 +126,12 @@ def _metric(name: str, column: Column) -> Metric:
     )  # fmt: skip
 
 
-def _figure(row: Summary, name: str, best: Collection[str]) -> Figure:
+def _figure(row: Summary, name: str, cost: bool, best: Collection[str]) -> Figure:
     mean, half = row.interval(name)
+    low = 0.0 if cost and mean < half else mean - half  # no cost is below zero
     values = [rounded(value) for value in row.values.get(name, [math.nan] * len(row.seeds))]
     return Figure(
-        mean=rounded(mean), low=rounded(mean - half), high=rounded(mean + half), values=values,
+        mean=rounded(mean), low=rounded(low), high=rounded(mean + half), values=values,
         best=row.method in best,
     )  # fmt: skip
 

@@ -45,7 +45,7 @@ class Figure(_Model):
     Attributes:
         mean: Mean over the seeds that have the metric; None where it is not defined, and for times of a row whose runs
             are of several kinds of machine or precision.
-        low: Lower end of the 95 % Student-t interval over them; None for fewer than two.
+        low: Lower end of the 95 % Student-t interval over them; None for fewer than two, never below zero for costs.
         high: Upper end.
         values: One value per seed, in the order of the row's seeds; None where not defined.
         best: Whether no row of the benchmark has a better mean, and another row has one.

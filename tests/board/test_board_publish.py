@@ -22,6 +22,7 @@ from clsuite.board.publish import Outcome, add_records
 from clsuite.board.rerun import compare_rerun, write_rerun
 from clsuite.board.shelf import build, check
 from clsuite.board.site.pareto import pareto_plots
+from clsuite.board.site.text import half_text
 from clsuite.board.standing import benchmark_notes
 from clsuite.cli.main import main
 from clsuite.errors import UserError
@@ -547,7 +548,19 @@ def test_a_row_whose_runs_are_of_several_kinds_has_no_training_time(tmp_path: Pa
     plots = {plot.axis: plot for plot in pareto_plots(build_board(board / "records", board / "none").benchmarks[0])}
     assert [point.name for point in plots["training time (s)"].points] == ["alike"]
     line = next(line for line in (board / "README.md").read_text().splitlines() if "[mixed]" in line)
-    assert line.endswith("| – | 2 | measured |")
+    assert line.endswith("| \N{EN DASH} | 2 | measured |")
+
+
+def test_the_interval_of_a_cost_does_not_reach_below_zero(tmp_path: Path) -> None:
+    tasks = make_record("good", 0).tasks
+    for seed in (0, 1):
+        took = [task.model_copy(update={"train_seconds": 1.0 + 9 * seed}) for task in tasks]
+        add(write_run(tmp_path / "runs", "good", seed, 0.9, tasks=took), tmp_path / "board")
+    row = build_board(tmp_path / "board" / "records", tmp_path / "none").benchmarks[0].rows[0]
+    time = row.figures["train_seconds"]
+    assert (time.mean, time.low) == (16.5, 0.0)
+    assert time.high == pytest.approx(16.5 + 171.5, abs=0.1)
+    assert half_text(time, "seconds") == "171.5"
 
 
 def test_a_row_carries_the_years_of_all_its_papers(board: Path, tmp_path: Path) -> None:

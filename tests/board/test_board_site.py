@@ -20,6 +20,7 @@ from clsuite.board.readme import readme
 from clsuite.board.site import site_files
 from clsuite.board.site.addresses import address, record_link
 from clsuite.board.site.pareto import pareto_plots
+from clsuite.board.site.text import NONE
 
 EVIL = "<script>alert(1)</script>'\"&\u2028\ud800"
 SVG = "http://www.w3.org/2000/svg"
@@ -154,7 +155,7 @@ def test_times_of_several_kinds_of_machine_are_told_apart(files: dict[str, bytes
     both = both.model_copy(update={"runs": [both.runs[0], both.runs[1].model_copy(update=other)]})
     shown = readme(board([both])).decode()
     assert "The runs are of 2 kinds of machine and precision (named [below](#what-the-runs-took)), for which" in shown
-    assert "a row whose runs are of several has none (–)." in shown
+    assert "a row whose runs are of several has none (\N{EN DASH})." in shown
     assert "| small | 1 | cpu: X | 32-true | 0.00 |\n| small | 1 | cpu: Y | bf16-mixed | 2.00 |" in shown
     assert b"The runs are of 2 kinds of machine and precision" in site_files(board([both]))["boards/small.html"]
 
@@ -199,7 +200,7 @@ def test_details_hold_the_command_configuration_and_every_figure(files: dict[str
     assert known["config"] == {"training": {"epochs": 1}}
     assert len(known["figures"]) == 9
     forgetting = next(entry for entry in known["figures"] if entry[0] == "forgetting")
-    assert forgetting[5:] == ["–", "", ["–", "–"]]
+    assert forgetting[5:] == [NONE, "", [NONE, NONE]]
 
 
 def test_fronts_hold_what_nothing_beats() -> None:

@@ -132,8 +132,8 @@ def _environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, auto_reload=False,
     )  # fmt: skip
     environment.globals.update(
-        number_text=number_text, half_text=half_text, rank_text=rank_text, status_text=status_text, kinds_text=kinds_text,
-        one_seed=ONE_SEED, address=address, detail_key=detail_key,
+        number_text=number_text, half_text=half_text, rank_text=rank_text, status_text=status_text,
+        kinds_text=kinds_text, one_seed=ONE_SEED, address=address, detail_key=detail_key,
     )  # fmt: skip
     return environment
 

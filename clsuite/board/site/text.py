@@ -6,7 +6,7 @@ from clsuite.board.model import Figure, Metric, Rank, Row, Unit
 from clsuite.report.table import short_number
 
 ONE_SEED = "one seed"
-NONE = "–"
+NONE = "\N{EN DASH}"
 
 
 def number_text(value: float | None, unit: Unit) -> str:
@@ -26,7 +26,7 @@ def half_text(figure: Figure, unit: Unit) -> str:
     """Half the width of the 95 % interval; empty where there is none or where it is no news (a count that is fixed)."""
     if figure.low is None or figure.high is None or unit in ("parameters", "bytes", "samples"):
         return ""
-    return number_text((figure.high - figure.low) / 2, unit)
+    return number_text(figure.high - (figure.mean or 0.0), unit)
 
 
 def rank_text(rank: Rank) -> str:
