@@ -29,12 +29,11 @@ from clsuite.board.published import read_published
 from clsuite.board.ranking import rank_rows
 from clsuite.board.standing import badge_of, badge_of_row, our_source, read_rerun, standing_notes, uncompared
 from clsuite.errors import UserError
-from clsuite.metrics import METRICS
 from clsuite.metrics.variants import accuracy_over_time_weighted
 from clsuite.records import RunRecord
 from clsuite.report.machines import machine_of
 from clsuite.report.rounding import rounded
-from clsuite.report.summary import INTRANSIGENCE, Column, columns_of, summarise
+from clsuite.report.summary import Column, columns_of, summarise
 from clsuite.report.summary import Row as Summary
 from clsuite.report.table import best_methods, short_number
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
@@ -44,13 +43,6 @@ UNITS: dict[str, Unit] = {
     "trainable_parameters": "parameters", "stored_bytes": "bytes", "gradient_samples": "samples",
     "train_seconds": "seconds", "eval_seconds": "seconds",
 }  # fmt: skip
-FORMULAS = {
-    INTRANSIGENCE: (
-        "mean_j (A*[j,j] - A[j,j]), A* of joint training with the same seed; over the seeds that it has too",
-        "Chaudhry et al. 2018",
-    )
-}
-"""Formula and source of figures that are no function of one run."""
 PETS = frozenset({"lora", "adapter", "prefix", "prompt", "ia3", "adaptformer"})
 """Kinds of parameter-efficient module, as ``clsuite.peft.PET_KINDS``, which needs torch."""
 
@@ -117,11 +109,9 @@ def _benchmark(name: str, group: Sequence[tuple[str, RunRecord]], folder: Path) 
 
 
 def _metric(name: str, column: Column) -> Metric:
-    known = METRICS.get(name)
     unit = UNITS.get(name, "share" if column.share else "number")
-    formula, source = (known.formula, known.source) if known else FORMULAS.get(name, ("", ""))
     return Metric(
-        name=name, label=column.label, formula=formula, source=source,
+        name=name, label=column.label, about=column.about, formula=column.formula, source=column.source,
         higher_is_better=column.higher_is_better, unit=unit,
     )  # fmt: skip
 

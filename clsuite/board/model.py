@@ -25,14 +25,15 @@ class _Model(BaseModel):
 
 
 class Metric(_Model):
-    """A column. `formula` and `source` may be empty.
+    """A column. `about` says in plain words what it is; `formula` and `source` may be empty.
 
     `higher_is_better` is None where neither way is better, or where the rows cannot be compared (times of several kinds
-    of machine).
+    of machine, changes of probes).
     """
 
     name: str
     label: str
+    about: str = ""
     formula: str = ""
     source: str = ""
     higher_is_better: bool | None = None

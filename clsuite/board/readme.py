@@ -9,8 +9,18 @@ from urllib.parse import quote
 from clsuite.board.model import Benchmark, Board, Reported, Row
 from clsuite.board.site.addresses import address
 from clsuite.board.site.columns import Column, table_columns
-from clsuite.board.site.text import NONE, ONE_SEED, half_text, kinds_text, number_text, rank_text, status_text
+from clsuite.board.site.text import (
+    NONE,
+    ONE_SEED,
+    half_text,
+    kinds_text,
+    number_text,
+    rank_text,
+    source_text,
+    status_text,
+)
 from clsuite.report.export import MARKDOWN, escape_text
+from clsuite.report.meanings import NOTATION
 from clsuite.runner.plan import file_name
 
 ROWS_SHOWN = 60
@@ -29,9 +39,10 @@ else; `clsuite leaderboard check` makes all of it again and fails where a byte d
   `clsuite leaderboard add runs/BENCHMARK/METHOD` and `clsuite leaderboard build`.
 
 Accuracies are in per cent, mean ± half the 95 % Student-t interval over the seeds; the best of a column is bold, where
-one way is better (↑ higher, ↓ lower) and two rows have a value. A rank is by final accuracy, with its 95 % interval by
-a paired bootstrap over the seeds that were run: 3 (3-3) where hardly any draw of them changes it. Whether two methods
-differ is not decided by whether their rank intervals overlap, but by
+one way is better (↑ higher, ↓ lower) and two rows have a value. [What each column is](#what-the-columns-are)
+stands below. A rank is by final accuracy, with its 95 % interval by a paired bootstrap over the seeds that were run:
+3 (3-3) where hardly any draw of them changes it. Whether two methods differ is not decided by whether their rank
+intervals overlap, but by
 `clsuite compare METHOD OTHER --runs leaderboard/records/BENCHMARK`: a paired interval and an exact test.
 """
 
@@ -41,7 +52,11 @@ def readme(board: Board) -> bytes:
     lines = [HEADING, "", ABOUT]
     for benchmark in board.benchmarks:
         lines += [*_benchmark(benchmark), ""]
-    lines += [*_badges(board), "", *_took(board), ""] if board.benchmarks else ["Nothing is published yet.", ""]
+    lines += (
+        [*_columns(board), "", *_badges(board), "", *_took(board), ""]
+        if board.benchmarks
+        else ["Nothing is published yet.", ""]
+    )
     if board.reported:
         lines += [*_reported(board.reported), ""]
     return ("\n".join(lines).rstrip("\n") + "\n").encode("utf-8", "replace")
@@ -97,6 +112,19 @@ def _figure(row: Row, column: Column) -> str:
     half = half_text(figure, column.metric.unit)
     text = number_text(figure.mean, column.metric.unit) + (f" ± {half}" if half else "")
     return f"**{text}**" if figure.best else text
+
+
+def _columns(board: Board) -> Iterator[str]:
+    """The columns of all tables, those alike once."""
+    yield "## What the columns are"
+    yield ""
+    tables = [table_columns(benchmark.metrics) for benchmark in board.benchmarks]
+    shown = [column.metric for table in tables for column in table if not column.extra]
+    for metric in {(metric.label, metric.about): metric for metric in shown}.values():
+        formula = f" `{metric.formula}` {_text(source_text(metric))}" if metric.formula else ""
+        yield f"- **{_text(metric.label)}**: {_text(metric.about)}{formula}".rstrip()
+    yield ""
+    yield f"{_text(NOTATION)} The columns of the CSV that are not shown here are explained on each board's page."
 
 
 def _badges(board: Board) -> Iterator[str]:

@@ -10,10 +10,18 @@ from clsuite.metrics import METRICS, WITHIN_TASK, compute_all, mean_interval
 from clsuite.metrics.variants import intransigence
 from clsuite.records import RunRecord
 from clsuite.report.machines import kind_of
+from clsuite.report.meanings import (
+    ABOUT,
+    FORMULAS,
+    INTRANSIGENCE,
+    TASK_AWARE,
+    Meaning,
+    change_meaning,
+    probe_meaning,
+    probe_meanings,
+)
 
-TASK_AWARE = "task_aware_final_accuracy_macro"
-INTRANSIGENCE = "intransigence"
-PROBE = "probe_"
+PROBE, CHANGE = "probe_", "_change"
 
 
 @dataclass(frozen=True)
@@ -25,12 +33,18 @@ class Column:
         higher_is_better: Direction; None where neither way is better, or where the figures cannot be compared.
         share: Whether it is shown in per cent.
         cost: Whether it is a count or a time, which is shown without its interval.
+        about: What it is, in plain words.
+        formula: In the notation of `clsuite.metrics.variants`; empty where it has none.
+        source: Whose formula it is.
     """
 
     label: str
     higher_is_better: bool | None
     share: bool = True
     cost: bool = False
+    about: str = ""
+    formula: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,13 @@ class Row:
         return mean_interval(defined or [float("nan")])
 
 
-COLUMNS: dict[str, Column] = {
+def _explained(name: str, column: Column) -> Column:
+    metric = METRICS.get(name) or WITHIN_TASK.get(name)
+    formula, source = (metric.formula, metric.source) if metric else FORMULAS.get(name, ("", ""))
+    return replace(column, about=ABOUT[name], formula=formula, source=source)
+
+
+_PLAIN: dict[str, Column] = {
     **{name: Column(metric.label, metric.higher_is_better) for name, metric in METRICS.items()},
     TASK_AWARE: Column("task-aware acc.", True),
     INTRANSIGENCE: Column("intransigence", False),
@@ -70,6 +90,10 @@ COLUMNS: dict[str, Column] = {
     "train_seconds": Column("training s", False, cost=True),
     "eval_seconds": Column("evaluation s", False, cost=True),
 }
+COLUMNS: dict[str, Column] = {name: _explained(name, column) for name, column in _PLAIN.items()}
+WITHIN: dict[str, Column] = {
+    m.name: _explained(m.name, Column(m.label, m.higher_is_better, m.share)) for m in WITHIN_TASK.values()
+}
 TIMES = ("train_seconds", "eval_seconds")
 
 
@@ -77,19 +101,25 @@ def columns_of(records: Sequence[RunRecord]) -> dict[str, Column]:
     """The figures of some records: those that all have, those of the probes (last reading, change) and within tasks.
 
     Times have no direction where the records are of several kinds of machine or precision: none of them is the best.
+    Nor have changes of probes, which begin with what a method attaches.
     """
     probes = {probe.name: probe for record in records for probe in record.probes}
     columns = dict(COLUMNS)
     if len({kind_of(record.environment) for record in records}) > 1:
         columns |= {name: replace(columns[name], higher_is_better=None) for name in TIMES}
+    known = {name: meaning for record in records for name, meaning in probe_meanings(record.config).items()}
     for name, probe in sorted(probes.items()):
-        columns[f"{PROBE}{name}"] = Column(f"probe {name}", probe.higher_is_better, probe.correct is not None)
-        columns[f"{PROBE}{name}_change"] = Column(
-            f"change of {name}", probe.higher_is_better, probe.correct is not None
-        )
-    if any(record.within_task for record in records):
-        columns |= {m.name: Column(m.label, m.higher_is_better, m.share) for m in WITHIN_TASK.values()}
-    return columns
+        meaning, share = probe_meaning(name, known), probe.correct is not None
+        columns[f"{PROBE}{name}"] = _probed(meaning, probe.higher_is_better, share)
+        if meaning.changes:
+            columns[f"{PROBE}{name}{CHANGE}"] = _probed(change_meaning(meaning), None, share)
+    return columns | (WITHIN if any(record.within_task for record in records) else {})
+
+
+def _probed(meaning: Meaning, higher_is_better: bool | None, share: bool) -> Column:
+    return Column(
+        meaning.label, higher_is_better, share, about=meaning.about, formula=meaning.formula, source=meaning.source
+    )
 
 
 def summarise(records: Sequence[RunRecord]) -> list[Row]:
@@ -140,7 +170,7 @@ def _figures(record: RunRecord, bound: RunRecord | None) -> dict[str, float]:
     figures["eval_seconds"] = sum(task.eval_seconds for task in record.tasks)
     for probe in record.probes:
         figures[f"{PROBE}{probe.name}"] = probe.values[-1]
-        figures[f"{PROBE}{probe.name}_change"] = probe.values[-1] - probe.values[0]
+        figures[f"{PROBE}{probe.name}{CHANGE}"] = probe.values[-1] - probe.values[0]
     curves = record.main_curves
     if curves is not None:
         figures |= {name: metric.compute(curves) for name, metric in WITHIN_TASK.items()}

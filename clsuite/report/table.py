@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 
 from clsuite.metrics import WITHIN_TASK
+from clsuite.report.meanings import INTRANSIGENCE, TASK_AWARE
 from clsuite.report.rounding import rounded
-from clsuite.report.summary import COLUMNS, INTRANSIGENCE, PROBE, TASK_AWARE, Column, Row
+from clsuite.report.summary import COLUMNS, PROBE, Column, Row
 from clsuite.report.text import shown
 
 SHOWN = (

@@ -8,7 +8,12 @@ from clsuite.board.model import Benchmark, Board, Figure, Metric, PluginUse, Ran
 
 METRICS = [
     Metric(
-        name="final_accuracy_macro", label="final acc.", formula="mean_j A[T-1,j]", source="x", higher_is_better=True
+        name="final_accuracy_macro",
+        label="final acc.",
+        about="The last accuracy.",
+        formula="mean_j A[T-1,j]",
+        source="x",
+        higher_is_better=True,
     ),
     Metric(name="forgetting_max_before_last", label="forgetting", higher_is_better=False),
     Metric(name="learning_accuracy", label="learning acc.", higher_is_better=True),

@@ -28,7 +28,7 @@ from clsuite.cli.main import main
 from clsuite.errors import UserError
 from clsuite.peft import PET_KINDS
 from clsuite.records import RunRecord, read_predictions, read_record, rescore, write_predictions
-from clsuite.records.record import RESULTS_VERSION, TrialEntry, TuningEntry
+from clsuite.records.record import RESULTS_VERSION, ProbeEntry, TrialEntry, TuningEntry
 from clsuite.report.rounding import rounded
 from clsuite.runner.plan import stream_config
 from clsuite.runner.spec import load_benchmark
@@ -561,6 +561,25 @@ def test_the_interval_of_a_cost_does_not_reach_below_zero(tmp_path: Path) -> Non
     assert (time.mean, time.low) == (16.5, 0.0)
     assert time.high == pytest.approx(16.5 + 171.5, abs=0.1)
     assert half_text(time, "seconds") == "171.5"
+
+
+def test_changes_of_probes_have_no_best_and_that_of_a_distance_is_no_column(tmp_path: Path) -> None:
+    def read(name: str, values: list[float]) -> ProbeEntry:
+        return ProbeEntry(name=name, higher_is_better=False, values=values)
+
+    for method, right, end in (("good", 0.9, 0.1), ("poor", 0.4, 0.2)):
+        config = {**make_record(method, 0, right).config, "probes": [{"kind": "head"}, {"kind": "calibration"}]}
+        probes = [read(name, [0.0, 0.0, 0.0, end]) for name in ("head", "head_kl", "calibration")]
+        add(write_run(tmp_path / "runs", method, 0, right, config=config, probes=probes), tmp_path / "board")
+    made = build_board(tmp_path / "board" / "records", tmp_path / "none").benchmarks[0]
+    known = {metric.name: metric for metric in made.metrics if metric.name.startswith("probe_")}
+    assert [*known] == [
+        "probe_calibration", "probe_calibration_change", "probe_head", "probe_head_change", "probe_head_kl",
+    ]  # fmt: skip
+    assert [metric.higher_is_better for metric in known.values()] == [False, None, False, None, False]
+    assert [made.rows[0].figures[name].best for name in known] == [True, False, True, False, True]
+    assert "the model as the method begins, its modules attached" in known["probe_head_change"].about
+    assert all(metric.about for metric in made.metrics)
 
 
 def test_a_row_carries_the_years_of_all_its_papers(board: Path, tmp_path: Path) -> None:

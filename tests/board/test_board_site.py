@@ -21,6 +21,7 @@ from clsuite.board.site import site_files
 from clsuite.board.site.addresses import address, record_link
 from clsuite.board.site.pareto import pareto_plots
 from clsuite.board.site.text import NONE
+from clsuite.report.meanings import NOTATION
 
 EVIL = "<script>alert(1)</script>'\"&\u2028\ud800"
 SVG = "http://www.w3.org/2000/svg"
@@ -200,7 +201,22 @@ def test_details_hold_the_command_configuration_and_every_figure(files: dict[str
     assert known["config"] == {"training": {"epochs": 1}}
     assert len(known["figures"]) == 9
     forgetting = next(entry for entry in known["figures"] if entry[0] == "forgetting")
-    assert forgetting[5:] == [NONE, "", [NONE, NONE]]
+    assert forgetting[6:] == [NONE, "", [NONE, NONE]]
+
+
+def test_every_column_is_explained_where_it_stands(files: dict[str, bytes]) -> None:
+    known = small().benchmarks[0].metrics[0]
+    page, method = files["boards/small.html"].decode(), files["methods/ranpac.html"].decode()
+    hint = 'title="The last accuracy. mean_j A[T-1,j] (x)"'
+    for text in (page, method):
+        assert hint in text
+        legend = re.sub(r"<[^>]+>", "", text.split('<details class="legend">')[1].split("</details>")[0])
+        assert "What the columns are" in legend
+        assert f"{known.label} % ↑{known.about} {known.formula} ({known.source})" in legend
+        assert NOTATION in legend
+    assert "- **final acc.**: The last accuracy. `mean_j A[T-1,j]` (x)\n" in readme(small()).decode()
+    assert detail(files, "small/replay")["figures"][0][:6] == ["final acc.", "↑", "%", known.about, known.formula, "x"]
+    assert detail(files, "small/replay")["probes"] == {"knn": "probe knn", "calibration": "probe calibration"}
 
 
 def test_fronts_hold_what_nothing_beats() -> None:

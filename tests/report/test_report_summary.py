@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from clsuite.metrics import METRICS, compute_all, mean_interval
-from clsuite.records import RunRecord
-from clsuite.report.summary import COLUMNS, INTRANSIGENCE, TASK_AWARE, columns_of, summarise
+from clsuite.records import ProbeEntry, RunRecord
+from clsuite.report.meanings import ABOUT, INTRANSIGENCE, TASK_AWARE
+from clsuite.report.summary import COLUMNS, WITHIN, columns_of, summarise
 from clsuite.report.table import SHOWN, results_table, short_number
 
 
@@ -106,6 +107,45 @@ def test_times_have_no_best_where_the_machines_differ(records: list[RunRecord]) 
         table = results_table(summarise(other), "Tiny", columns)
         assert cells(table, "training s") == ["4.5", "4.5", "-"]  # finetune was measured on both
         assert "training s" in [str(column.header) for column in table.columns]
+
+
+HEAD, KL = {"kind": "head"}, "head_kl"
+
+
+@pytest.mark.parametrize(
+    ("probes", "backbone", "name", "label"),
+    [
+        ([HEAD], "vit_tiny_patch16_224.augreg_in21k_ft_in1k", "head", "ImageNet head"),
+        ([HEAD], "vit_tiny_patch16_224.augreg_in21k_ft_in1k", KL, "ImageNet head drift"),
+        ([HEAD], "vit_tiny_patch16_224.augreg_in21k", "head", "pre-trained head"),
+        ([HEAD], "omniglot_vit", KL, "pre-trained head drift"),
+        ([{"kind": "head", "name": "birds"}], "vit.in1k", "birds", "probe birds"),
+        ([{"kind": "head", "name": "birds"}], "vit.in1k", "birds_kl", "probe birds_kl"),
+        ([{"kind": "calibration", "bins": 15, "name": None}], "vit", "calibration", "calibration error"),
+        ([{"kind": "nobody knows"}, 3, {"kind": []}], "vit", "head", "probe head"),
+        ("broken", "vit.in1k", "head", "probe head"),
+        (None, "vit.in1k", "head", "probe head"),
+    ],
+)
+def test_probes_are_called_what_their_configuration_says(
+    records: list[RunRecord], probes: object, backbone: str, name: str, label: str
+) -> None:
+    reading = ProbeEntry(name=name, higher_is_better=True, values=[0.5] * 4)
+    config = {"probes": probes, "backbone": {"name": backbone}}
+    columns = columns_of([records[0].model_copy(update={"probes": [reading], "config": config})])
+    assert columns[f"probe_{name}"].label == label
+    assert columns[f"probe_{name}"].about
+    change = columns.get(f"probe_{name}_change")
+    assert change is None or change.label == f"change of {label.removeprefix('probe ')}"
+    assert (change is None) is (name.endswith("_kl") and probes is not None)
+
+
+def test_every_column_has_words_of_its_own() -> None:
+    words = [column.about for column in [*COLUMNS.values(), *WITHIN.values()]]
+    assert all(words)
+    assert len({*words}) == len(words)
+    assert {*ABOUT} == {*COLUMNS, *WITHIN}
+    assert all(COLUMNS[name].formula == metric.formula for name, metric in METRICS.items())
 
 
 def test_what_only_one_method_has_is_not_the_best(records: list[RunRecord]) -> None:

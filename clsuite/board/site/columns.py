@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from clsuite.board.model import Metric
 from clsuite.board.site.text import direction, unit_text
+from clsuite.report.summary import CHANGE, PROBE
 
 PRIMARY = "final_accuracy_macro"
 ACCURACIES = (PRIMARY, "average_incremental_accuracy_weighted", "forgetting_max_before_last")
@@ -26,7 +27,7 @@ class Column:
 
 def is_probe(metric: Metric) -> bool:
     """Whether the metric is the last reading of a probe."""
-    return metric.name.startswith("probe_") and not metric.name.endswith("_change")
+    return metric.name.startswith(PROBE) and not metric.name.endswith(CHANGE)
 
 
 def retentions(metrics: Sequence[Metric]) -> list[Metric]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from clsuite.board.model import Benchmark, Board, Row, Run
 from clsuite.board.site.addresses import address, record_link
-from clsuite.board.site.columns import Column, table_columns
+from clsuite.board.site.columns import Column, is_probe, table_columns
 from clsuite.board.site.text import NONE, half_text, number_text
+from clsuite.report.summary import PROBE
 
 
 def script(function: str, *arguments: Any) -> bytes:
@@ -35,14 +36,15 @@ def row_details(board: Board, benchmark: Benchmark, row: Row) -> dict[str, Any]:
              "distribution": plugin.distribution}
             for plugin in row.plugins
         ],
-        "shares": [m.name.removeprefix("probe_") for m in benchmark.metrics if m.unit == "share"],
+        "shares": [m.name.removeprefix(PROBE) for m in benchmark.metrics if m.unit == "share"],
+        "probes": {m.name.removeprefix(PROBE): m.label for m in benchmark.metrics if is_probe(m)},
         "seeds": row.seeds, "config": row.config, "runs": [_run(board, run) for run in row.runs],
     }  # fmt: skip
 
 
 def _figure(row: Row, column: Column) -> list[Any]:
     metric, figure = column.metric, row.figures.get(column.metric.name)
-    heading = [metric.label, column.arrow, column.unit, metric.formula, metric.source]
+    heading = [metric.label, column.arrow, column.unit, metric.about, metric.formula, metric.source]
     if figure is None:
         return [*heading, NONE, "", []]
     values = [number_text(value, metric.unit) for value in figure.values]

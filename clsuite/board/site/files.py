@@ -16,7 +16,17 @@ from clsuite.board.site.addresses import address
 from clsuite.board.site.columns import Column, table_columns
 from clsuite.board.site.details import detail_key, row_details, script, table_data
 from clsuite.board.site.pareto import pareto_plots
-from clsuite.board.site.text import ONE_SEED, half_text, kinds_text, number_text, rank_text, status_text
+from clsuite.board.site.text import (
+    ONE_SEED,
+    half_text,
+    hint_text,
+    kinds_text,
+    number_text,
+    rank_text,
+    source_text,
+    status_text,
+)
+from clsuite.report.meanings import NOTATION
 
 AT_ONCE = 100
 STATIC = ("site.css", "theme.js", "site.js", "details.js")
@@ -133,7 +143,8 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.globals.update(
         number_text=number_text, half_text=half_text, rank_text=rank_text, status_text=status_text,
-        kinds_text=kinds_text, one_seed=ONE_SEED, address=address, detail_key=detail_key,
+        kinds_text=kinds_text, hint_text=hint_text, source_text=source_text, notation=NOTATION,
+        one_seed=ONE_SEED, address=address, detail_key=detail_key,
     )  # fmt: skip
     return environment
 

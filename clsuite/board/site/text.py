@@ -64,6 +64,16 @@ def direction(metric: Metric) -> tuple[str, str]:
     }[metric.higher_is_better]
 
 
+def source_text(metric: Metric) -> str:
+    """Whose formula a column has, in brackets; empty where it has none."""
+    return f"({metric.source})" if metric.source else ""
+
+
+def hint_text(metric: Metric) -> str:
+    """Everything that is said about a column, on one line."""
+    return " ".join(part for part in (metric.about, metric.formula, source_text(metric)) if part)
+
+
 def unit_text(metric: Metric) -> str:
     """What stands below a heading."""
     return "%" if metric.unit == "share" else ""

@@ -141,18 +141,19 @@ const clsuiteDetails = (() => {
   }
 
   function figures(data) {
-    const rows = data.figures.map(([label, arrow, unit, formula, source, value, half, values]) =>
+    const rows = data.figures.map(([label, arrow, unit, about, formula, source, value, half, values]) =>
       h(
         "tr",
         {},
         h("th", { scope: "row" }, [label, unit, arrow].filter(Boolean).join(" ")),
         h("td", { class: "num" }, half ? `${value} ± ${half}` : value),
         ...data.seeds.map((_, i) => h("td", { class: "num" }, values[i] === undefined ? "–" : values[i])),
-        h("td", { class: "quiet" }, formula),
+        h("td", { class: "words quiet" }, about),
+        h("td", { class: "quiet" }, formula ? h("code", {}, formula) : ""),
         h("td", { class: "quiet" }, source),
       ),
     );
-    const heads = ["Figure", "Mean ± 95 %", ...data.seeds.map((seed) => `Seed ${seed}`), "Formula", "Source"];
+    const heads = ["Figure", "Mean ± 95 %", ...data.seeds.map((seed) => `Seed ${seed}`), "What it is", "Formula", "Source"];
     return table("All figures", heads, rows);
   }
 
@@ -179,7 +180,7 @@ const clsuiteDetails = (() => {
         { class: "blocks" },
         matrices(data.runs),
         over("Accuracy on all classes seen, %", data.runs, (run) => run.over_tasks, 1),
-        ...probes.map((name) => over(`Probe ${name}${share(name) ? ", %" : ""}`, data.runs, (run) => run.probes[name], 0, share(name))),
+        ...probes.map((name) => over(`${data.probes[name] || `probe ${name}`}${share(name) ? ", %" : ""}`, data.runs, (run) => run.probes[name], 0, share(name))),
       ),
       h("h3", {}, "Repeat it"),
       table("Runs", ["Seed", "Status", "Command", "Rerun", "Machine", "Precision", "Took", "Record"], data.runs.map((run) => runRow(run, root))),
