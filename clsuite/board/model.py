@@ -49,7 +49,7 @@ class Figure(_Model):
         low: Lower end of the 95 % Student-t interval over them; None for fewer than two, never below zero for costs.
         high: Upper end.
         values: One value per seed, in the order of the row's seeds; None where not defined.
-        best: Whether no row of the benchmark has a better mean, and another row has one.
+        best: Whether no row of the benchmark has a better mean, and another row has a worse one.
     """
 
     mean: float | None

@@ -41,6 +41,10 @@ PAPERS = {
 """The address of each paper, by its name in the plugins' traits. A record cannot add one: all links are ours."""
 
 
+NO_PAPERS = frozenset({"lower bound", "upper bound", "baseline"})
+"""What our plugins without a paper say they are instead."""
+
+
 def linked(papers: str) -> dict[str, str]:
     """The address of each of some papers.
 
@@ -50,4 +54,4 @@ def linked(papers: str) -> dict[str, str]:
     Returns:
         The address by name, in their order; it is empty where none is known.
     """
-    return {name: PAPERS.get(name, "") for name in papers.split("; ") if name}
+    return {name: PAPERS.get(name, "") for name in papers.split("; ") if name and name not in NO_PAPERS}

@@ -80,10 +80,10 @@ def _table(rows: Sequence[Row], columns: Mapping[str, Column], title: str, capti
 def best_methods(rows: Sequence[Row], name: str, column: Column) -> set[str]:
     """The methods with the best mean of a figure, several where they are level.
 
-    None where neither way is better, and where no two methods have the figure.
+    None where neither way is better, and where no two methods have the figure or all are level.
     """
     means = {row.method: mean for row in rows if (mean := rounded(row.interval(name)[0])) is not None}
-    if column.higher_is_better is None or len(means) < 2:
+    if column.higher_is_better is None or len({*means.values()}) < 2:
         return set()
     target = max(means.values()) if column.higher_is_better else min(means.values())
     return {method for method, mean in means.items() if mean == target}

@@ -231,6 +231,27 @@ def test_fronts_hold_what_nothing_beats() -> None:
     assert all(40 <= x <= 338 and 16 <= y <= 198 for x, y in places)
 
 
+def test_names_of_points_hide_no_point_of_the_front(files: dict[str, bytes]) -> None:
+    svg = files["boards/small.html"].decode().split("<svg")[1]
+    assert svg.index('<text class="name"') < svg.index('<a class="point"')  # what comes later lies on top
+    rows = [row(f"method_{index}", index + 1, 0.9 - index / 300) for index in range(8)]
+    crowded = pareto_plots(board([*rows, row("joint", 9, 0.9), row("z", 3, 0.95)]).benchmarks[0])
+    for plot in crowded:
+        named = [point for point in plot.points if point.label]
+        assert named
+        boxes = []
+        for point in named:
+            (x, y), width = point.at, 6.2 * len(point.label)
+            left = x if point.anchor == "start" else x - width
+            assert 36 <= left <= left + width <= 350
+            assert not [one for one in plot.points if one.front and one != point
+                        and left - 4 < one.x < left + width + 4 and y - 13 < one.y < y + 6]  # fmt: skip
+            assert not [
+                box for box in boxes if box[0] < left + width and left < box[0] + box[1] and abs(y - box[2]) < 10
+            ]
+            boxes.append((left, width, y))
+
+
 def test_figures_without_a_direction_have_no_front() -> None:
     one = board([row("a", 1, 0.9), row("b", 2, 0.8)]).benchmarks[0]
     undirected = [

@@ -172,9 +172,34 @@ def test_search_and_all_columns(site: Site) -> None:
     page = site.go("boards/small.html")
     page.fill("input[name=words]", "LOR")
     assert site.methods() == ["lora"]
+    for words, found in (
+        (" doe  LOR ", ["lora"]),
+        ("2020 doe p", ["ranpac", "replay", "lora", "finetune"]),
+        ("lora x", []),
+    ):
+        page.fill("input[name=words]", words)  # in any order, all of them
+        assert site.methods() == found
     assert not page.locator("button[data-key=learning_accuracy]").is_visible()
     page.check("input[name=extra]")
     assert page.locator("button[data-key=learning_accuracy]").is_visible()
+
+
+def test_the_legend_explains_the_columns(site: Site) -> None:
+    page = site.go("boards/small.html")
+    assert not page.get_by_text("The last accuracy.").is_visible()
+    page.get_by_text("What the columns are").press("Enter")
+    assert page.get_by_text("The last accuracy.").is_visible()
+
+
+def test_the_command_and_its_button_are_in_sight_on_a_phone(browser: Any, folder: Path) -> None:
+    site = opened(browser, folder, viewport={"width": 390, "height": 800})
+    page = site.go("boards/small.html#row-lora")
+    page.wait_for_selector(".command")
+    for place in (page.locator(".command code").first, page.locator(".command button").first):
+        box = place.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    page.close()
 
 
 def test_a_row_opens_by_click_and_by_keyboard_and_shows_all_about_it(site: Site) -> None:

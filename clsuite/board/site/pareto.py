@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from clsuite.board.model import Benchmark, Metric, Row
 from clsuite.board.site.addresses import address
@@ -17,12 +17,18 @@ COSTS = {
     "gradient_samples": "gradient samples", "train_seconds": "training time (s)",
 }  # fmt: skip
 CROWDED = 300
+RADIUS = 5.5
+Box = tuple[float, float, float, float]
+"""Left, right, top and bottom."""
 NOT_ORDERED = "Measured on several kinds of machine: none is called the best, and rows of several are left out."
 
 
 @dataclass(frozen=True)
 class Point:
-    """A method in a plot; `front` where no other is better in both, `label` where there is room for its name."""
+    """A method in a plot; `front` where no other is better in both, `label` where there is room for its name.
+
+    The name stands `at` its place, which is its left end or its right one, as `anchor` says.
+    """
 
     x: float
     y: float
@@ -32,6 +38,7 @@ class Point:
     front: bool
     label: str = ""
     anchor: str = "start"
+    at: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -118,20 +125,42 @@ def _thinned(points: Sequence[Point]) -> list[Point]:
 
 
 def _labelled(points: Sequence[Point]) -> list[Point]:
-    """Names for the points of the front, as long as they do not lie on others."""
-    taken: list[tuple[float, float, float]] = []
+    """Names for the points of the front, where they lie on no other name and on no point of the front."""
+    taken: list[Box] = []
     out = []
     for point in points:
-        name = point.name if len(point.name) <= 18 else f"{point.name[:17]}…"
-        width = 6.2 * len(name) + 8
-        right = point.x + width < RIGHT + 8
-        start = point.x if right else point.x - width
-        clear = all(abs(point.y - y) > 12 or start > end or start + width < begin for begin, end, y in taken)
-        if point.front and clear:
-            taken.append((start, start + width, point.y))
-            point = Point(point.x, point.y, point.name, point.row, point.text, True, name, "start" if right else "end")
+        found = _place(point, points, taken) if point.front else None
+        if found:
+            taken.append(found[0])
+            point = found[1]
         out.append(point)
     return out
+
+
+def _place(point: Point, points: Sequence[Point], taken: Sequence[Box]) -> tuple[Box, Point] | None:
+    """A place for a point's name, that over the fewest other points; None where there is no room."""
+    name = point.name if len(point.name) <= 18 else f"{point.name[:17]}…"
+    width = 6.2 * len(name) + 3
+    choices: list[tuple[int, int, Box, Point]] = []
+    for shift, anchor in ((5.0, "start"), (-5.0, "end")):
+        for drop in (-6.0, 13.0):
+            x, y = round(point.x + shift, 1), round(point.y + drop, 1)
+            left = x if anchor == "start" else x - width
+            box = (left, left + width, y - 10, y + 3)
+            if left < LEFT - 4 or left + width > RIGHT + 12 or y > BOTTOM or any(_meet(box, other) for other in taken):
+                continue
+            covered = [other for other in points if other != point and _meet(box, _around(other))]
+            if not any(other.front for other in covered):
+                choices.append((len(covered), len(choices), box, replace(point, label=name, anchor=anchor, at=(x, y))))
+    return min(choices, key=lambda choice: choice[:2])[2:] if choices else None
+
+
+def _around(point: Point) -> Box:
+    return point.x - RADIUS, point.x + RADIUS, point.y - RADIUS, point.y + RADIUS
+
+
+def _meet(one: Box, other: Box) -> bool:
+    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
 
 
 class _Linear:

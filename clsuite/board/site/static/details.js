@@ -114,21 +114,21 @@ const clsuiteDetails = (() => {
     return h("div", { class: "command" }, code, button);
   }
 
-  function runRow(run, root) {
+  function runRows(run, root) {
     const rerun = run.rerun ? `${run.rerun.outcome} on ${run.rerun.machine}, ${run.rerun.date}` : "not yet";
     const record = run.record ? h("a", { href: `${root}../${run.record}`, "aria-label": `record of seed ${run.seed}` }, "record") : "";
-    return h(
+    const facts = h(
       "tr",
-      {},
+      { class: "facts" },
       h("th", { scope: "row" }, String(run.seed)),
       h("td", {}, h("span", { class: `badge ${run.badge}`, title: run.status }, run.badge), " ", run.notes.join("; ")),
-      h("td", {}, command(run.command)),
       h("td", {}, rerun),
       h("td", {}, run.machine),
       h("td", {}, run.precision),
       h("td", { class: "num" }, `${run.seconds} s`),
       h("td", {}, record),
     );
+    return [facts, h("tr", {}, h("td", { colspan: facts.cells.length }, command(run.command)))];
   }
 
   function scrolled(label, ...children) {
@@ -183,7 +183,7 @@ const clsuiteDetails = (() => {
         ...probes.map((name) => over(`${data.probes[name] || `probe ${name}`}${share(name) ? ", %" : ""}`, data.runs, (run) => run.probes[name], 0, share(name))),
       ),
       h("h3", {}, "Repeat it"),
-      table("Runs", ["Seed", "Status", "Command", "Rerun", "Machine", "Precision", "Took", "Record"], data.runs.map((run) => runRow(run, root))),
+      table("Runs", ["Seed", "Status", "Rerun", "Machine", "Precision", "Took", "Record"], data.runs.flatMap((run) => runRows(run, root))),
       folded("All figures", figures(data)),
       folded("Full configuration", h("pre", { tabindex: "0" }, json(config))),
       folded(
