@@ -5,7 +5,7 @@ The ending of the file says whether it is SVG, PNG or PDF.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from clsuite.metrics import Counts, mean_interval
+from clsuite.metrics import Counts
 from clsuite.metrics.counts import Floats
 from clsuite.metrics.variants import accuracy_over_time_weighted, forgetting_over_time
-from clsuite.records import RunRecord, atomic_path
+from clsuite.records import ProbeEntry, RunRecord, atomic_path
+from clsuite.report.looks import ANY, FROM_ZERO, PERCENT, POINTS, Limits, Looks, best_first
+from clsuite.report.summary import summarise
 
 STYLE: Any = {
     "svg.hashsalt": "clsuite",
@@ -32,8 +34,6 @@ STYLE: Any = {
     "axes.spines.right": False,
 }
 PANELS_ACROSS = 3
-MARKERS = "os^Dv<>P*X"
-"""Ten, as the colours are; after ten lines each colour takes the next marker."""
 UNDATED = {"svg": "Date", "png": "Software", "pdf": "CreationDate"}
 """Formats, and what matplotlib would write into each that changes from day to day or version to version."""
 
@@ -119,7 +119,7 @@ def plot_curves(records: Sequence[RunRecord], path: Path, title: str) -> None:
         title: Title of the plot.
     """
     label = "accuracy on the classes seen, in %"
-    _plot_over_tasks(records, path, title, accuracy_over_time_weighted, label, best_first=True)
+    _plot_over_tasks(records, path, title, accuracy_over_time_weighted, label, PERCENT)
 
 
 def plot_forgetting(records: Sequence[RunRecord], path: Path, title: str) -> None:
@@ -131,7 +131,7 @@ def plot_forgetting(records: Sequence[RunRecord], path: Path, title: str) -> Non
         title: Title of the plot.
     """
     label = "forgetting of the earlier tasks, in points"
-    _plot_over_tasks(records, path, title, forgetting_over_time, label, best_first=False)
+    _plot_over_tasks(records, path, title, forgetting_over_time, label, POINTS)
 
 
 def _plot_over_tasks(
@@ -140,27 +140,30 @@ def _plot_over_tasks(
     title: str,
     figure_of: Callable[[Counts], Floats],
     label: str,
-    best_first: bool,
+    limits: Limits,
 ) -> None:
     by_method: dict[str, list[Any]] = {}
     for record in sorted(records, key=lambda record: record.seed):
         by_method.setdefault(record.method, []).append(100 * figure_of(record.main_counts))
-    last = {method: float(np.mean([curve[-1] for curve in curves])) for method, curves in by_method.items()}
-    order = sorted(by_method, key=lambda method: (-last[method] if best_first else last[method], method))
+    sign = 1 if limits == PERCENT else -1  # less forgetting is better
+    looks = Looks(best_first({m: sign * float(np.mean([c[-1] for c in curves])) for m, curves in by_method.items()}))
     with style.context(["default", STYLE]):
-        figure = Figure(figsize=(6.4, _height(4.0, len(order))), layout="constrained")
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.subplots()
-        lines = [_curve(axes, by_method[method], position) for position, method in enumerate(order)]
-        axes.set(xlabel="tasks learned", ylabel=label, title=title)
-        if best_first:
-            axes.set_ylim(0, 100)
+        lines = {method: looks.draw(axes, method, by_method[method], limits) for method in looks.order}
+        axes.set(xlabel="tasks learned", ylabel=label)
+        axes.set_title(looks.titled(title), fontsize="large" if looks.bands else "medium")
+        if limits == PERCENT:
+            axes.set_ylim(*PERCENT if looks.bands else _tens(lines.values()))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _legend(figure, dict(zip(order, lines, strict=True)))
+        looks.legend(figure, lines)
         write_figure(figure, path)
 
 
 def plot_probes(records: Sequence[RunRecord], path: Path, title: str) -> None:
     """What every probe read before the stream and after each task: a panel a probe, the mean over seeds a method.
+
+    Where there are many methods, those with the best final accuracy are in colour.
 
     Args:
         records: Finished records of one benchmark, some of them with probes.
@@ -168,45 +171,39 @@ def plot_probes(records: Sequence[RunRecord], path: Path, title: str) -> None:
         title: Title of the plot.
     """
     names = sorted({probe.name for record in records for probe in record.probes})
-    methods = sorted({record.method for record in records})
+    looks = Looks([row.method for row in summarise(records)])
     with style.context(["default", STYLE]):
-        figure = Figure(figsize=(1.6 + 3.2 * len(names), _height(3.4, len(methods))), layout="constrained")
+        figure = Figure(figsize=(1.6 + 3.2 * len(names), 3.6), layout="constrained")
         lines: dict[str, Line2D] = {}
         for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
-            for position, method in enumerate(methods):
-                read = [p for r in records if r.method == method for p in r.probes if p.name == name]
-                if read:
-                    scale = 100 if read[0].correct is not None else 1
-                    lines[method] = _curve(axes, [scale * np.array(p.values) for p in read], position, start=0)
-            share = any(p.correct is not None for r in records for p in r.probes if p.name == name)
-            axes.set(xlabel="tasks learned", ylabel=f"{name}, in %" if share else name)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _legend(figure, lines)
-        figure.suptitle(title)
+            lines |= _probe_panel(axes, name, records, looks)
+        looks.legend(figure, lines)
+        figure.suptitle(looks.titled(title, " by final accuracy"))
         write_figure(figure, path)
 
 
-def _height(least: float, entries: int) -> float:
-    """Inches that a legend of so many lines needs, and at least the given ones."""
-    return max(least, 0.6 + 0.2 * entries)
+def _tens(lines: Iterable[Line2D]) -> Limits:
+    """The part of 0 to 100 that lines take, in tens, so that many of them have room."""
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in lines])
+    low, high = 10 * np.floor(np.nanmin(values) / 10), 10 * np.ceil(np.nanmax(values) / 10)
+    return max(0.0, float(low)), min(100.0, max(float(high), float(low) + 10))
 
 
-def _legend(figure: Figure, lines: Mapping[str, Line2D]) -> None:
-    """The name of every line; matplotlib leaves out those that begin with ``_``, so that they begin with a blank."""
-    labels = [f" {name}" if name.startswith("_") else name for name in lines]
-    figure.legend(list(lines.values()), labels, loc="outside right upper", frameon=False)
-
-
-def _curve(axes: Axes, curves: list[Any], position: int, start: int = 1) -> Line2D:
-    curves = [curve for curve in curves if len(curve) == len(curves[0])]
-    steps = np.arange(len(curves[0])) + start
-    summary = np.array([mean_interval([float(curve[step - start]) for curve in curves]) for step in steps])
-    colour, marker = f"C{position % 10}", MARKERS[(position + position // 10) % 10]
-    (line,) = axes.plot(steps, summary[:, 0], color=colour, marker=marker, markersize=4)
-    if len(curves) > 1:
-        low, high = summary[:, 0] - summary[:, 1], summary[:, 0] + summary[:, 1]
-        axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-    return line
+def _probe_panel(axes: Axes, name: str, records: Sequence[RunRecord], looks: Looks) -> dict[str, Line2D]:
+    read: dict[str, list[ProbeEntry]] = {}
+    for record in sorted(records, key=lambda record: record.seed):
+        read.setdefault(record.method, []).extend(probe for probe in record.probes if probe.name == name)
+    probes = [probe for group in read.values() for probe in group]
+    share = any(probe.correct is not None for probe in probes)
+    signed = any(value < 0 for probe in probes for value in probe.values)
+    limits = PERCENT if share else ANY if signed else FROM_ZERO
+    axes.set(xlabel="tasks learned", ylabel=f"{name}, in %" if share else name)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return {
+        method: looks.draw(axes, method, [(100 if share else 1) * np.array(probe.values) for probe in read[method]],
+                           limits, start=0)
+        for method in looks.order if read[method]
+    }  # fmt: skip
 
 
 def _grows(record: RunRecord) -> bool:

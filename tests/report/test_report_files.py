@@ -13,14 +13,15 @@ import time
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from clsuite.metrics import METRICS
-from clsuite.records import RunRecord, write_record
+from clsuite.records import ProbeEntry, RunRecord, write_record
 from clsuite.report import plots
 from clsuite.report.files import write_csv, write_report
-from clsuite.report.plots import plot_curves, plot_matrix
+from clsuite.report.plots import plot_curves, plot_matrix, plot_probes
 from clsuite.report.summary import COLUMNS, summarise
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -165,22 +166,63 @@ def test_a_band_needs_two_seeds(records: list[RunRecord], tmp_path: Path) -> Non
     assert bands(records) == 3
 
 
-def test_more_methods_than_colours(records: list[RunRecord], tmp_path: Path) -> None:
-    many = [records[0].model_copy(update={"method": f"m{index}"}) for index in range(23)]
-    plot_curves(many, tmp_path / "c.svg", "Tiny")
-    assert {f"m{index}" for index in range(23)} <= set(texts(tmp_path / "c.svg"))
-
-
-def test_no_two_of_many_curves_look_the_same_and_the_legend_fits(
-    records: list[RunRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Figures that would have been written."""
     taken: list[Figure] = []
     monkeypatch.setattr(plots, "write_figure", lambda figure, path: taken.append(figure))
-    plot_curves([records[0].model_copy(update={"method": f"m{index}"}) for index in range(40)], tmp_path / "c", "Tiny")
-    figure = taken[0]
-    assert len({(line.get_color(), line.get_marker()) for line in figure.axes[0].lines}) == 40
-    figure.draw_without_rendering()
-    assert figure.legends[0].get_window_extent().height <= figure.bbox.height
+    return taken
+
+
+def methods(records: list[RunRecord], number: int) -> list[RunRecord]:
+    """So many methods with the same seeds, the later the name the worse."""
+    made = []
+    for index in range(number):
+        for record in records[:6]:  # two seeds
+            assert record.counts is not None
+            right = [[max(0, right - index // 8) for right in line] for line in record.counts.class_incremental]
+            counts = record.counts.model_copy(update={"class_incremental": right})
+            if record.method == "replay":
+                made.append(record.model_copy(update={"method": f"m{index:02}", "counts": counts}))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("number", "bands", "named", "said"),
+    [
+        (8, 8, 8, ""),
+        (9, 0, 9, "9 methods, without intervals"),
+        (10, 0, 10, "10 methods, without intervals"),
+        (40, 0, 10, "in colour the best 10 of 40 methods, without intervals"),
+    ],
+)
+def test_of_many_methods_the_best_have_a_colour_and_a_name_and_none_a_band(
+    records: list[RunRecord], drawn: list[Figure], tmp_path: Path, number: int, bands: int, named: int, said: str
+) -> None:
+    plot_curves(methods(records, number), tmp_path / "c", "Tiny")
+    axes, (legend,) = drawn[0].axes[0], drawn[0].legends
+    assert len(axes.lines) == number
+    assert len({line.get_color() for line in axes.lines}) == named + (number > named)
+    assert len(axes.collections) == bands
+    assert axes.get_title() == f"Tiny\n{said}".strip()
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == [f"m{index:02}" for index in range(named)] + [f"{number - named} others"] * (number > named)
+    drawn[0].draw_without_rendering()
+    assert legend.get_window_extent().height <= drawn[0].bbox.height
+
+
+def test_bands_stay_within_what_is_possible(records: list[RunRecord], drawn: list[Figure], tmp_path: Path) -> None:
+    far = [record.model_copy(update={"probes": [
+        ProbeEntry(name="kl", higher_is_better=False, values=[0.0, 0.0, 3.0 * record.seed, 0.1]),
+        ProbeEntry(name="knn", higher_is_better=True, values=[1.0, 1.0, record.seed / 2, 1.0],
+                   correct=[2, 2, record.seed, 2], n=2),
+    ]}) for record in records]  # fmt: skip
+    plot_probes(far, tmp_path / "p", "Tiny")
+    kl, knn = (np.concatenate([path.vertices[:, 1] for band in axes.collections for path in band.get_paths()])
+               for axes in drawn[0].axes)  # fmt: skip
+    assert kl.min() == 0
+    assert kl.max() > 6
+    assert (knn.min(), knn.max()) == (0, 100)
 
 
 @pytest.mark.parametrize("name", ["_hidden", "a$\\frac$", "$x$"])
