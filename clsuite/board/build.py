@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from clsuite.board.model import (
     Benchmark,
@@ -76,8 +76,25 @@ def read_reported(path: Path) -> list[Reported]:
         return TypeAdapter(list[Reported]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")) or [])
     except RecursionError as error:
         raise UserError(f"'{path.name}' is not valid: it is nested too deeply") from error
+    except ValidationError as error:
+        raise UserError(f"'{path.name}' is not valid: {_first_complaint(error)}") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"'{path.name}' is not valid: {' '.join(str(error).split())[:300]}") from error
+
+
+def _first_complaint(error: ValidationError) -> str:
+    """Which entry of the reported figures is wrong, in what, and what mends it."""
+    first = error.errors()[0]
+    number, *names = first["loc"] or ("",)
+    if not isinstance(number, int):
+        return "it must be a list of entries, each with method, stream, weights, protocol, source and figures"
+    what = ".".join(str(name) for name in names) or "it"
+    mends = {
+        "string_type": "must be text: put it in quotes",
+        "missing": "is missing",
+        "extra_forbidden": "is no name that an entry may have",
+    }
+    return f"entry {number + 1}: {what} {mends.get(first['type'], 'is wrong: ' + first['msg'])}"
 
 
 def _benchmark(name: str, group: Sequence[tuple[str, RunRecord]], folder: Path) -> Benchmark:

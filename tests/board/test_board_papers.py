@@ -14,6 +14,7 @@ from clsuite.board.model import Reported
 from clsuite.board.papers import NO_PAPERS, PAPERS, linked
 from clsuite.board.readme import readme
 from clsuite.board.site import site_files
+from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog, is_ours
 
 ADDRESS = r"https://(arxiv\.org/abs/\d{4}\.\d{5}|doi\.org/10\.\d+/[\w-]+)"
@@ -63,6 +64,28 @@ def test_the_source_of_a_reported_figure_is_a_link_where_it_has_an_address(addre
         assert (link in pages[page].decode()) is bool(address)
         assert "Doe | 2020" in pages[page].decode()
     assert (f"| [Doe \\| 2020]({address}) |" if address else "| Doe \\| 2020 |") in text
+
+
+ENTRY = "method: LAE\n  stream: Z\n  weights: w\n  protocol: p\n  source: Doe"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (f"- {ENTRY}\n  figures: {{a: 1.5}}", "entry 1: figures.a must be text: put it in quotes"),
+        (f"- {ENTRY}\n  figures: {{a: '1'}}\n- {ENTRY}", "entry 2: figures is missing"),
+        (f"- {ENTRY}\n  figures: {{a: '1'}}\n  yeer: 1", "entry 1: yeer is no name that an entry may have"),
+        (f"- {ENTRY}\n  figures: {{}}", "entry 1: figures is wrong: Dictionary should have at least 1 item.*"),
+        ("- LAE", "entry 1: it is wrong: Input should be .*"),
+        (ENTRY.replace("\n  ", "\n"), "it must be a list of entries, each with method, .*"),
+    ],
+)
+def test_a_reported_figure_that_is_wrong_is_named_in_one_plain_line(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / "reported.yaml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_reported(tmp_path / "reported.yaml")
+    assert re.fullmatch(rf"'reported\.yaml' is not valid: {complaint}", str(caught.value))
+    assert "pydantic" not in str(caught.value)
 
 
 @pytest.mark.parametrize("address", ["javascript:alert(1)", "http://x.org", "https://x.org/a) b", "https://x.org/|"])
