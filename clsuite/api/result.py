@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsuite.errors import UserError
-from clsuite.metrics import METRICS, compute_all
+from clsuite.metrics import METRICS, PRIMARY, compute_all
 from clsuite.records import RunRecord, read_predictions
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from clsuite.report.plots import ShownFigure
     from clsuite.runner.model_file import TrainedModel
 
-SHOWN = ("final_accuracy_macro", "average_incremental_accuracy_weighted", "forgetting_max_before_last")
+SHOWN = (PRIMARY, "average_incremental_accuracy_weighted", "forgetting_max_before_last")
 
 
 @dataclass(frozen=True)

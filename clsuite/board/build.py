@@ -29,6 +29,7 @@ from clsuite.board.published import read_published
 from clsuite.board.ranking import rank_rows
 from clsuite.board.standing import badge_of, badge_of_row, our_source, read_rerun, standing_notes, uncompared
 from clsuite.errors import UserError
+from clsuite.metrics import PRIMARY
 from clsuite.metrics.variants import accuracy_over_time_weighted
 from clsuite.records import RunRecord
 from clsuite.report.machines import machine_of
@@ -38,7 +39,6 @@ from clsuite.report.summary import Row as Summary
 from clsuite.report.table import best_methods, short_number
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
-PRIMARY = "final_accuracy_macro"
 UNITS: dict[str, Unit] = {
     "trainable_parameters": "parameters", "stored_bytes": "bytes", "gradient_samples": "samples",
     "train_seconds": "seconds", "eval_seconds": "seconds",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Sequence
-from io import StringIO
 from typing import Any
 
 from clsuite.board.model import Benchmark, Board, Row
 from clsuite.board.site.addresses import address
+from clsuite.report.export import csv_text
 
 
 def data_files(board: Board) -> dict[str, bytes]:
@@ -45,15 +44,7 @@ def _seeds(benchmark: Benchmark) -> bytes:
 
 
 def _csv(lines: Sequence[Sequence[Any]]) -> bytes:
-    out = StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerows([_cell(value) for value in line] for line in lines)
-    return out.getvalue().encode("utf-8", "replace")
-
-
-def _cell(value: Any) -> Any:
-    """A value as it is; a text that a spreadsheet would take for a formula is quoted by an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return csv_text(lines).encode("utf-8", "replace")
 
 
 def _json(board: Board) -> bytes:

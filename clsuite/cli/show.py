@@ -11,7 +11,7 @@ from rich.table import Table
 from clsuite.cli.console import make_console
 from clsuite.metrics import METRICS, WITHIN_TASK, compute_all
 from clsuite.records import CostEntry, CountsEntry, RunRecord, TuningEntry, WithinTaskEntry, read_record
-from clsuite.report.table import short_number
+from clsuite.report.table import bytes_text, short_number
 from clsuite.report.text import shown
 
 
@@ -58,11 +58,11 @@ def _tuning(tuning: TuningEntry) -> str:
 
 
 def _cost(cost: CostEntry) -> str:
-    stored = ", ".join(f"{kind} {short_number(size)}B" for kind, size in cost.stored_bytes.items()) or "nothing"
+    stored = ", ".join(f"{kind} {bytes_text(size)}" for kind, size in cost.stored_bytes.items()) or "nothing"
     return (
         f"{short_number(cost.trainable_parameters)} of {short_number(cost.total_parameters)} parameters trained; "
         f"keeps {stored}; {short_number(cost.training_flops)}FLOP of training; "
-        f"peak memory {short_number(cost.peak_memory_bytes)}B"
+        f"peak memory {bytes_text(cost.peak_memory_bytes)}"
     )
 
 

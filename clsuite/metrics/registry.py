@@ -30,11 +30,13 @@ class Metric:
     compute: Callable[[Counts], float]
 
 
+PRIMARY = "final_accuracy_macro"
+"""The metric that methods are ranked and compared by."""
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric(
-            "final_accuracy_macro",
+            PRIMARY,
             "final acc.",
             "mean_j A[T-1,j]",
             "Lopez-Paz & Ranzato 2017; Mammoth",

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from clsuite.errors import UserError
-from clsuite.metrics import METRICS, mean_interval
+from clsuite.metrics import METRICS, PRIMARY, mean_interval
 from clsuite.records import RunRecord
 from clsuite.report.machines import kind_of
 
-MAIN = "final_accuracy_macro"
 COMPARED = (
-    MAIN,
+    PRIMARY,
     "average_incremental_accuracy_weighted",
     "forgetting_max_before_last",
     "learning_accuracy",
@@ -202,7 +201,7 @@ def _labels(records: Sequence[RunRecord]) -> list[str]:
 
 def _task_aware(record: RunRecord) -> float:
     assert record.counts is not None
-    return METRICS[MAIN].compute(record.counts.of("task_aware"))
+    return METRICS[PRIMARY].compute(record.counts.of("task_aware"))
 
 
 def _last_on(part: int) -> Callable[[RunRecord], float]:

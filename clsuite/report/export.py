@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
+from typing import Any
 
 from clsuite.errors import did_you_mean
 from clsuite.records import RunRecord
@@ -38,7 +40,7 @@ def choose_columns(records: Sequence[RunRecord], names: Sequence[str]) -> dict[s
 def csv_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:
     """One line per benchmark and method: mean and half-width of each figure, accuracies as fractions."""
     columns = choose_columns(records, names or list(columns_of(records)))
-    lines = [["benchmark", *csv_head(columns)]]
+    lines: list[list[Any]] = [["benchmark", *csv_head(columns)]]
     for benchmark, group in by_benchmark(records).items():
         lines += [[benchmark, *csv_line(row, columns)] for row in summarise(group)]
     return csv_text(lines)
@@ -49,17 +51,30 @@ def csv_head(columns: Mapping[str, Column]) -> list[str]:
     return ["method", "seeds", *(part for name in columns for part in (name, f"{name}_interval"))]
 
 
-def csv_line(row: Row, columns: Mapping[str, Column]) -> list[str]:
+def csv_line(row: Row, columns: Mapping[str, Column]) -> list[Any]:
     """A row's method, seeds, and the mean and half-width of each figure; counts are exact."""
-    figures = [f"{value:.12g}" for name in columns for value in row.interval(name)]
+    figures = [_exact(value) for name in columns for value in row.interval(name)]
     return [row.method, " ".join(str(seed) for seed in row.seeds), *figures]
 
 
-def csv_text(lines: Sequence[Sequence[str]]) -> str:
-    """Lines as CSV."""
+def _exact(value: float) -> float | int:
+    """Twelve digits, which are the same on every machine; a count is written without a point."""
+    short = float(f"{value:.12g}")
+    return int(short) if short.is_integer() else short
+
+
+def csv_text(lines: Sequence[Sequence[Any]]) -> str:
+    """Lines as CSV: what is not defined (None, nan) is an empty cell, and no text is a formula to a spreadsheet."""
     out = StringIO()
-    csv.writer(out, lineterminator="\n").writerows(lines)
+    csv.writer(out, lineterminator="\n").writerows([_cell(value) for value in line] for line in lines)
     return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A value as it is; a text that a spreadsheet would take for a formula is quoted by an apostrophe."""
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def markdown_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:

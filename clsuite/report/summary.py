@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from clsuite.metrics import METRICS, WITHIN_TASK, compute_all, mean_interval
+from clsuite.metrics import METRICS, PRIMARY, WITHIN_TASK, compute_all, mean_interval
 from clsuite.metrics.variants import intransigence
 from clsuite.records import RunRecord
 from clsuite.report.machines import kind_of
@@ -136,7 +136,7 @@ def summarise(records: Sequence[RunRecord]) -> list[Row]:
     for record in sorted(records, key=lambda record: record.seed):
         by_method.setdefault(record.method, []).append(record)
     rows = [_row(method, group, bounds) for method, group in by_method.items()]
-    return sorted(rows, key=lambda row: (-row.interval("final_accuracy_macro")[0], row.method))
+    return sorted(rows, key=lambda row: (-row.interval(PRIMARY)[0], row.method))
 
 
 def _row(method: str, records: list[RunRecord], bounds: dict[int, RunRecord]) -> Row:
@@ -152,7 +152,7 @@ def _figures(record: RunRecord, bound: RunRecord | None) -> dict[str, float]:
     assert record.cost is not None
     counts = record.main_counts
     figures = compute_all(counts)
-    figures[TASK_AWARE] = METRICS["final_accuracy_macro"].compute(record.counts.of("task_aware"))
+    figures[TASK_AWARE] = METRICS[PRIMARY].compute(record.counts.of("task_aware"))
     comparable = (
         bound is not None
         and bound.counts is not None

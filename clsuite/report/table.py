@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from clsuite.metrics import WITHIN_TASK
+from clsuite.metrics import PRIMARY, WITHIN_TASK
 from clsuite.report.meanings import INTRANSIGENCE, TASK_AWARE
 from clsuite.report.rounding import rounded
-from clsuite.report.summary import COLUMNS, PROBE, Column, Row
+from clsuite.report.summary import COLUMNS, PROBE, TIMES, Column, Row
 from clsuite.report.text import shown
 
 SHOWN = (
-    "final_accuracy_macro",
+    PRIMARY,
     "average_incremental_accuracy_weighted",
     "forgetting_max_before_last",
     "learning_accuracy",
@@ -100,7 +100,8 @@ def figure_text(row: Row, name: str, column: Column) -> str:
     if math.isnan(mean):
         return "-"
     if column.cost:
-        return f"{mean:.1f}" if name.endswith("seconds") else short_number(mean)
+        texts = {"stored_bytes": bytes_text, **dict.fromkeys(TIMES, "{:.1f}".format)}
+        return texts.get(name, short_number)(mean)
     scale, digits = (100, 1) if column.share else (1, 3)
     return f"{scale * mean:.{digits}f}" + ("" if math.isnan(half) else f" ± {scale * half:.{digits}f}")
 
@@ -111,3 +112,8 @@ def short_number(value: float) -> str:
         if value >= 0.9995 * size:
             return f"{value / size:.3g} {unit}"
     return f"{value:.0f}"
+
+
+def bytes_text(value: float) -> str:
+    """A size with three digits and a unit: 512 B, 7.72 kB."""
+    return f"{short_number(value)}B" if value >= 999.5 else f"{value:.0f} B"

@@ -187,7 +187,7 @@ def test_the_table_shows_per_cent_with_intervals_and_the_best_in_bold(records: l
     assert cells(table, "seeds") == ["3", "3", "3"]
     assert cells(table, "training s") == ["4.5"] * 3
     assert cells(table, "trained") == ["930 k"] * 3
-    assert cells(table, "stored") == ["61.4 k", "[bold]0[/bold]", "[bold]0[/bold]"]
+    assert cells(table, "stored") == ["61.4 kB", "[bold]0 B[/bold]", "[bold]0 B[/bold]"]
 
 
 def test_arrows_show_the_direction(records: list[RunRecord]) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from clsuite.board.model import Metric
 from clsuite.board.site.text import direction, unit_text
+from clsuite.metrics import PRIMARY
 from clsuite.report.summary import CHANGE, PROBE
 
-PRIMARY = "final_accuracy_macro"
 ACCURACIES = (PRIMARY, "average_incremental_accuracy_weighted", "forgetting_max_before_last")
 COSTS = ("trainable_parameters", "stored_bytes", "gradient_samples", "train_seconds")
 

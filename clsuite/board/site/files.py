@@ -26,6 +26,7 @@ from clsuite.board.site.text import (
     source_text,
     status_text,
 )
+from clsuite.metrics import PRIMARY
 from clsuite.report.meanings import NOTATION
 
 AT_ONCE = 100
@@ -143,7 +144,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.globals.update(
         number_text=number_text, half_text=half_text, rank_text=rank_text, status_text=status_text,
-        kinds_text=kinds_text, hint_text=hint_text, source_text=source_text, notation=NOTATION,
+        kinds_text=kinds_text, hint_text=hint_text, source_text=source_text, notation=NOTATION, primary=PRIMARY,
         one_seed=ONE_SEED, address=address, detail_key=detail_key,
     )  # fmt: skip
     return environment

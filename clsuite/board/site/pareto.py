@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from clsuite.board.model import Benchmark, Metric, Row
 from clsuite.board.site.addresses import address
-from clsuite.board.site.columns import PRIMARY, retentions
+from clsuite.board.site.columns import retentions
 from clsuite.board.site.text import number_text
+from clsuite.metrics import PRIMARY
 
 LEFT, RIGHT, TOP, BOTTOM = 40.0, 338.0, 16.0, 198.0
 COSTS = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clsuite.board.model import Figure, Metric, Rank, Row, Unit
-from clsuite.report.table import short_number
+from clsuite.report.table import bytes_text, short_number
 
 ONE_SEED = "one seed"
 NONE = "\N{EN DASH}"
@@ -16,7 +16,7 @@ def number_text(value: float | None, unit: Unit) -> str:
     if unit == "share":
         return f"{100 * value:.1f}"
     if unit == "bytes":
-        return f"{short_number(value)}B" if value >= 999.5 else f"{value:.0f} B"
+        return bytes_text(value)
     if unit in ("parameters", "samples"):
         return short_number(value)
     return f"{value:.1f}" if unit == "seconds" else f"{value:.3f}"
