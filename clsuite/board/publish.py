@@ -150,7 +150,8 @@ def _in_place_of(old: RunRecord, offer: _Offer, published: _Published) -> _Offer
     name, entry = _name(old), published.rows.get(_name(old))
     untrusted = why_untrusted(entry, published.place.records / record_place(old))
     same = old.key == offer.record.key and old.counts == offer.record.counts
-    if same and not untrusted:
+    repeated = old.model_copy(update={"predictions": offer.record.predictions}) != offer.record
+    if same and not untrusted and not (published.replace and repeated):
         return Outcome(offer.path, "known", name, f"the same run is published: {old.key[:12]}")
     why = _why_stale(old, published.place) or (f"which {untrusted}" if untrusted and entry is None else "")
     if not why and not published.replace:

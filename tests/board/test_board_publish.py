@@ -110,6 +110,17 @@ def test_adding_again_changes_nothing_and_another_run_only_on_request(board: Pat
     assert make_record("good", 0).key not in keys
 
 
+def test_a_repeated_run_with_the_same_counts_takes_its_place_on_request_alone(board: Path, tmp_path: Path) -> None:
+    path = write_run(tmp_path / "again", "good", 0, 0.9, seconds=3.5)
+    assert [one.verdict for one in add(path, board)] == ["known"]
+    assert [one.verdict for one in add(path, board, replace=True)] == ["replaced"]
+    assert [one.verdict for one in add(path, board, replace=True)] == ["known"]
+    build(Leaderboard(board))
+    assert check(Leaderboard(board)) == []
+    kept = [read_record(one) for one in (board / "records" / "tiny" / "good").glob("*.json")]
+    assert sorted((one.seed, one.seconds) for one in kept) == [(0, 3.5), (1, 7.2)]
+
+
 def test_a_stale_record_gives_way_and_is_itself_refused(board: Path, tmp_path: Path) -> None:
     old = make_record("old", 0).plugins[0].model_copy(update={"source": "ab" * 32})
     path = write_run(tmp_path / "old", "old", 0, plugins=[old])
