@@ -114,20 +114,21 @@ const clsuiteDetails = (() => {
     return h("div", { class: "command" }, code, button);
   }
 
-  function runRow(run, root) {
+  function runRows(run, root) {
     const rerun = run.rerun ? `${run.rerun.outcome} on ${run.rerun.machine}, ${run.rerun.date}` : "not yet";
     const record = run.record ? h("a", { href: `${root}../${run.record}`, "aria-label": `record of seed ${run.seed}` }, "record") : "";
-    return h(
+    const facts = h(
       "tr",
-      {},
+      { class: "facts" },
       h("th", { scope: "row" }, String(run.seed)),
       h("td", {}, h("span", { class: `badge ${run.badge}`, title: run.status }, run.badge), " ", run.notes.join("; ")),
-      h("td", {}, command(run.command)),
       h("td", {}, rerun),
       h("td", {}, run.machine),
+      h("td", {}, run.precision),
       h("td", { class: "num" }, `${run.seconds} s`),
       h("td", {}, record),
     );
+    return [facts, h("tr", {}, h("td", { colspan: facts.cells.length }, command(run.command)))];
   }
 
   function scrolled(label, ...children) {
@@ -140,18 +141,19 @@ const clsuiteDetails = (() => {
   }
 
   function figures(data) {
-    const rows = data.figures.map(([label, arrow, unit, formula, source, value, half, values]) =>
+    const rows = data.figures.map(([label, arrow, unit, about, formula, source, value, half, values]) =>
       h(
         "tr",
         {},
         h("th", { scope: "row" }, [label, unit, arrow].filter(Boolean).join(" ")),
         h("td", { class: "num" }, half ? `${value} ± ${half}` : value),
         ...data.seeds.map((_, i) => h("td", { class: "num" }, values[i] === undefined ? "–" : values[i])),
-        h("td", { class: "quiet" }, formula),
+        h("td", { class: "words quiet" }, about),
+        h("td", { class: "quiet" }, formula ? h("code", {}, formula) : ""),
         h("td", { class: "quiet" }, source),
       ),
     );
-    const heads = ["Figure", "Mean ± 95 %", ...data.seeds.map((seed) => `Seed ${seed}`), "Formula", "Source"];
+    const heads = ["Figure", "Mean ± 95 %", ...data.seeds.map((seed) => `Seed ${seed}`), "What it is", "Formula", "Source"];
     return table("All figures", heads, rows);
   }
 
@@ -178,10 +180,10 @@ const clsuiteDetails = (() => {
         { class: "blocks" },
         matrices(data.runs),
         over("Accuracy on all classes seen, %", data.runs, (run) => run.over_tasks, 1),
-        ...probes.map((name) => over(`Probe ${name}${share(name) ? ", %" : ""}`, data.runs, (run) => run.probes[name], 0, share(name))),
+        ...probes.map((name) => over(`${data.probes[name] || `probe ${name}`}${share(name) ? ", %" : ""}`, data.runs, (run) => run.probes[name], 0, share(name))),
       ),
       h("h3", {}, "Repeat it"),
-      table("Runs", ["Seed", "Status", "Command", "Rerun", "Machine", "Took", "Record"], data.runs.map((run) => runRow(run, root))),
+      table("Runs", ["Seed", "Status", "Rerun", "Machine", "Precision", "Took", "Record"], data.runs.flatMap((run) => runRows(run, root))),
       folded("All figures", figures(data)),
       folded("Full configuration", h("pre", { tabindex: "0" }, json(config))),
       folded(

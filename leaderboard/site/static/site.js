@@ -91,7 +91,7 @@ window.clsuite = (() => {
       const dated = (year) => year >= Number(want.from) && (!want.to || year <= Number(want.to));
       const flag = (value, chosen) => !chosen || value === (chosen === "yes");
       return (
-        data.words[index].includes(want.words.trim().toLowerCase()) &&
+        want.words.toLowerCase().split(/\s+/).every((word) => data.words[index].includes(word)) &&
         flag(data.exemplars[index], want.exemplars) &&
         flag(data.task_id[index], want.task_id) &&
         (!want.backbone || data.backbone[index] === want.backbone) &&
