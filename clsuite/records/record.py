@@ -29,7 +29,6 @@ Operations = Annotated[int, Field(ge=0, lt=10**27)]
 """Floating-point operations: those of a long training are more than 64 bits hold."""
 Amount = Annotated[float, Field(ge=0, le=1e10, allow_inf_nan=False)]
 """Seconds, up to three hundred years: sums of them are still numbers that a table can show."""
-Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 TASK_KNOWN = ("task_incremental",)
 """Kinds of stream in which the task is known at test time."""
 
@@ -254,10 +253,10 @@ class TuningEntry(_Model):
     metric: str
     space: str
     sampler: str
-    sampler_seed: Seed
+    sampler_seed: int = Field(ge=-(2**63), lt=2**63)
     tasks: Count
     validation: float | None
-    seed: Seed
+    seed: int = Field(ge=-(2**63), lt=2**63)
     chosen: dict[str, Any]
     trials: list[TrialEntry]
 
@@ -292,7 +291,7 @@ class RunRecord(_Model):
     key: str
     benchmark: str
     method: str
-    seed: Seed
+    seed: int = Field(ge=-(2**63), lt=2**63)
     status: Status
     config: dict[str, Any]
     plugins: list[PluginEntry]
