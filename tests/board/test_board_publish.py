@@ -583,19 +583,23 @@ def test_the_interval_of_a_cost_does_not_reach_below_zero(tmp_path: Path) -> Non
 
 
 def test_changes_of_probes_have_no_best_and_that_of_a_distance_is_no_column(tmp_path: Path) -> None:
-    def read(name: str, values: list[float]) -> ProbeEntry:
-        return ProbeEntry(name=name, higher_is_better=False, values=values)
+    def read(name: str, end: float) -> ProbeEntry:
+        return ProbeEntry(name=name, higher_is_better=False, values=[0.0, 0.0, 0.0, end])
+
+    def count(right: int) -> ProbeEntry:
+        kept = [8, 8, 8, right]
+        return ProbeEntry(name="head", higher_is_better=True, values=[one / 8 for one in kept], correct=kept, n=8)
 
     for method, right, end in (("good", 0.9, 0.1), ("poor", 0.4, 0.2)):
         config = {**make_record(method, 0, right).config, "probes": [{"kind": "head"}, {"kind": "calibration"}]}
-        probes = [read(name, [0.0, 0.0, 0.0, end]) for name in ("head", "head_kl", "calibration")]
+        probes = [count(int(right * 8)), read("head_kl", end), read("calibration", end)]
         add(write_run(tmp_path / "runs", method, 0, right, config=config, probes=probes), tmp_path / "board")
     made = build_board(tmp_path / "board" / "records", tmp_path / "none").benchmarks[0]
     known = {metric.name: metric for metric in made.metrics if metric.name.startswith("probe_")}
     assert [*known] == [
         "probe_calibration", "probe_calibration_change", "probe_head", "probe_head_change", "probe_head_kl",
     ]  # fmt: skip
-    assert [metric.higher_is_better for metric in known.values()] == [False, None, False, None, False]
+    assert [metric.higher_is_better for metric in known.values()] == [False, None, True, None, False]
     assert [made.rows[0].figures[name].best for name in known] == [True, False, True, False, True]
     assert "the model as the method begins, its modules attached" in known["probe_head_change"].about
     assert all(metric.about for metric in made.metrics)
