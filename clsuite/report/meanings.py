@@ -39,8 +39,7 @@ ABOUT: dict[str, str] = {
     TASK_AWARE: "Accuracy after the last task if the task of each test image were told: its classes alone compete.",
     INTRANSIGENCE: "How far the accuracy on a part just after it was learned stays below that of joint training on all "
     "data with the same seed; over the seeds that joint training has too.",
-    "trainable_parameters": "Parameters that still take a gradient when the last task is done. 0 where nothing is "
-    "trained by gradients, or in the first task alone.",
+    "trainable_parameters": "Parameters that gradients train in one task, the most over the tasks.",
     "stored_bytes": "What the method keeps from task to task, such as exemplars, modules, statistics, old weights.",
     "gradient_samples": "Images that passed backwards in training, over all tasks; an image counts each time. It does "
     "not depend on the machine.",
