@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from clsuite.board.costs import has_true_costs
 from clsuite.board.readings import has_its_probes, has_true_readings
 from clsuite.board.texts import has_names, is_portable
 from clsuite.records import RecordError, RunRecord, read_predictions, read_record, rescore
@@ -156,6 +157,7 @@ def _has_every_task(record: RunRecord) -> str:
 
 
 CHECKS: tuple[Callable[[RunRecord], str], ...] = (
-    _is_done, has_names, is_portable, _has_a_setup, _has_its_key, _has_every_task, has_true_readings, has_its_probes
+    _is_done, has_names, is_portable, _has_a_setup, _has_its_key, _has_every_task, has_true_costs, has_true_readings,
+    has_its_probes,
 )  # fmt: skip
 """What is looked at, in this order; each says what stands against a record, and nothing where nothing does."""

@@ -105,6 +105,14 @@ BAD: dict[str, tuple[Change, str]] = {
         "scenario.part_names: '\\x07' holds '\\x07', which cannot be printed",
     ),
     "a probe that beeps": (reads(name="\x07"), "probes: '\\x07' holds '\\x07', which cannot be printed"),
+    "training of nothing": (
+        lambda path: edit(path, lambda found: found["cost"].update(trainable_parameters=0)),
+        "it trained with 27 samples, but says that no parameter was trained: run it again",
+    ),
+    "tasks that train more than the run": (
+        lambda path: edit(path, lambda found: found["tasks"][1].update(trainable_parameters=5)),
+        "its cost names 3 trained parameters, but its tasks at most 5",
+    ),
     "endless seconds": (content(seconds=1.5e308), "seconds: Input should be less than or equal to 10000000000"),
     "a machine that beeps": (content(environment={"device": "\x07"}), "it holds the character '\\x07', which cannot"),
     "an unknown cost that beeps": (
