@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clsuite.board.build import build_board
 from clsuite.board.index import BESIDE, Entry, altered_files, index_bytes, read_index
-from clsuite.board.model import Board
+from clsuite.board.model import Board, Run
 from clsuite.board.place import Leaderboard
 from clsuite.board.readme import HEADING, readme
 from clsuite.board.site import site_files
@@ -21,24 +21,21 @@ MADE = ("site", "data")
 SHOWN_LINES, WIDTH = 3, 160
 
 
+def _runs(board: Board) -> Iterator[tuple[str, Run]]:
+    """Every published run by its row, ``benchmark/method/seed``."""
+    for benchmark in board.benchmarks:
+        for row in benchmark.rows:
+            yield from ((f"{benchmark.name}/{row.method}/{run.seed}", run) for run in row.runs)
+
+
 def rows_of(board: Board) -> dict[str, str]:
     """The key of each published record by its row, ``benchmark/method/seed``."""
-    return {
-        f"{benchmark.name}/{row.method}/{run.seed}": run.key
-        for benchmark in board.benchmarks
-        for row in benchmark.rows
-        for run in row.runs
-    }
+    return {row: run.key for row, run in _runs(board)}
 
 
 def record_paths(place: Leaderboard, board: Board) -> dict[str, Path]:
     """The record's file of each row, ``benchmark/method/seed``."""
-    return {
-        f"{benchmark.name}/{row.method}/{run.seed}": place.folder / run.record
-        for benchmark in board.benchmarks
-        for row in benchmark.rows
-        for run in row.runs
-    }
+    return {row: place.folder / run.record for row, run in _runs(board)}
 
 
 def lost_rows(place: Leaderboard, board: Board) -> list[str]:

@@ -17,9 +17,10 @@ import pytest
 from published_records import edit, make_record, predictions, registered, write_run
 
 from clsuite.board.build import PETS, build_board
+from clsuite.board.place import Leaderboard
 from clsuite.board.publish import Outcome, add_records
 from clsuite.board.rerun import compare_rerun, write_rerun
-from clsuite.board.shelf import Leaderboard, build, check
+from clsuite.board.shelf import build, check
 from clsuite.board.site.pareto import pareto_plots
 from clsuite.board.site.text import half_text
 from clsuite.board.standing import benchmark_notes
