@@ -12,7 +12,7 @@ from clsuite.board.texts import is_portable
 PATHS = (
     "/x", "~/x", "C:\\Users\\b", "see /home/bob/x", "cwd=/home/bob", "cwd:/data/x", "(/srv)", "file:///home/x",
     "at ~/x",
-    "of ~bob/x", "in D:/data", "on \\\\host\\share", '"/tmp"', "a\n/b/c", "[/work/x/y]", "/data/images,/home",
+    "of ~bob/x", "in D:/data", "on \\\\host\\share", '"/tmp"', "a\n/b/c", "[/srv/x/y]", "/data/images,/home",
 )  # fmt: skip
 NONE = (
     "and/or", "w/ and w/o", "TCP/IP", "N/A", "https://a.org/b/c", "http://x:8080/p/q", "s3://bucket/x/y", "2026/11/27",
