@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from clsuite.errors import UserError, did_you_mean
 from clsuite.plugin import local
+from clsuite.plugin.imports import Home
 from clsuite.plugin.source import PluginSource, read_source
 
 if TYPE_CHECKING:
@@ -99,6 +100,12 @@ def load_class(info: PluginInfo) -> type[Plugin]:
     return loaded
 
 
+def source_now(info: PluginInfo) -> str:
+    """The hash of a plugin's source as its files are now; empty where they are broken."""
+    source = _inspect(info.name, info.target, info.distribution).source
+    return source.sha256 if source else ""
+
+
 def is_ours(target: str) -> bool:
     """Whether a plugin is one of the reference methods."""
     return target.startswith("clsuite_plugins.")
@@ -127,9 +134,10 @@ def _inspect(name: str, target: str, distribution: str) -> PluginInfo:
     module, _, class_name = target.rpartition(":")
     source, problem = None, ""
     try:
-        text = Path(module).read_text(encoding="utf-8") if module.endswith(".py") else _read(module)
+        home = Home("", Path(module)) if module.endswith(".py") else _home_of(module)
+        text = home.path.read_text(encoding="utf-8")
         problem = _missing_import(text)
-        source = None if problem else read_source(text, class_name)
+        source = None if problem else read_source(text, class_name, home)
     except SyntaxError as error:
         problem = f"SyntaxError in line {error.lineno}: {error.msg}"
     except Exception as error:  # finding a module runs its package, which may raise anything
@@ -137,11 +145,11 @@ def _inspect(name: str, target: str, distribution: str) -> PluginInfo:
     return PluginInfo(name, target, distribution, source, problem)
 
 
-def _read(module: str) -> str:
+def _home_of(module: str) -> Home:
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise ImportError(f"no module named '{module}'")
-    return Path(spec.origin).read_text(encoding="utf-8")
+    return Home(module, Path(spec.origin), spec.submodule_search_locations is not None)
 
 
 def _missing_import(text: str) -> str:
