@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from clsuite.board.confirmed import NONE, Confirmation, Confirmations, our_source
 from clsuite.board.model import (
     Benchmark,
     Board,
@@ -27,7 +28,7 @@ from clsuite.board.model import (
 from clsuite.board.papers import linked
 from clsuite.board.published import read_published
 from clsuite.board.ranking import rank_rows
-from clsuite.board.standing import badge_of, badge_of_row, our_source, read_rerun, standing_notes, uncompared
+from clsuite.board.standing import badge_of, badge_of_row, read_rerun, standing_notes, uncompared
 from clsuite.errors import UserError
 from clsuite.metrics import PRIMARY
 from clsuite.metrics.variants import accuracy_over_time_weighted
@@ -47,12 +48,13 @@ PETS = frozenset({"lora", "adapter", "prefix", "prompt", "ia3", "adaptformer"})
 """Kinds of parameter-efficient module, as ``clsuite.peft.PET_KINDS``, which needs torch."""
 
 
-def build_board(records: Path, reported: Path) -> Board:
+def build_board(records: Path, reported: Path, confirmed: Confirmations = NONE) -> Board:
     """Build the board.
 
     Args:
         records: Folder of the published records.
         reported: The file of the reported figures; none are shown where it is missing.
+        confirmed: Which earlier sources give the counts that those of now give.
 
     Raises:
         UserError: With a line for each record or figure that is not as it should be.
@@ -60,7 +62,7 @@ def build_board(records: Path, reported: Path) -> Board:
     grouped: dict[str, list[tuple[str, RunRecord]]] = {}
     for one in read_published(records):
         grouped.setdefault(one.record.benchmark, []).append((one.where, one.record))
-    boards = [_benchmark(name, group, records) for name, group in sorted(grouped.items())]
+    boards = [_benchmark(name, group, records, confirmed) for name, group in sorted(grouped.items())]
     return Board(benchmarks=boards, reported=read_reported(reported))
 
 
@@ -97,7 +99,7 @@ def _first_complaint(error: ValidationError) -> str:
     return f"entry {number + 1}: {what} {mends.get(first['type'], 'is wrong: ' + first['msg'])}"
 
 
-def _benchmark(name: str, group: Sequence[tuple[str, RunRecord]], folder: Path) -> Benchmark:
+def _benchmark(name: str, group: Sequence[tuple[str, RunRecord]], folder: Path, confirmed: Confirmations) -> Benchmark:
     records = [record for _, record in group]
     columns, first = columns_of(records), records[0]
     summaries = {row.method: row for row in summarise(records)}
@@ -106,7 +108,7 @@ def _benchmark(name: str, group: Sequence[tuple[str, RunRecord]], folder: Path) 
     rows = []
     for rank, summary in zip(ranks, summaries.values(), strict=True):
         mine = sorted((pair for pair in group if pair[1].method == summary.method), key=lambda pair: pair[1].seed)
-        runs = [_run(where, record, folder) for where, record in mine]
+        runs = [_run(where, record, folder, confirmed) for where, record in mine]
         figures = {column: _figure(summary, column, spec.cost, best[column]) for column, spec in columns.items()}
         plugins = [_plugin(entry.name, entry.args, entry.distribution) for entry in mine[0][1].plugins]
         rows.append(
@@ -147,15 +149,15 @@ def _exact(value: float) -> float:
     return rounded(float(value)) or 0.0
 
 
-def _run(where: str, record: RunRecord, folder: Path) -> Run:
+def _run(where: str, record: RunRecord, folder: Path, confirmed: Confirmations) -> Run:
     assert record.cost is not None
     counts = record.main_counts
     rerun = read_rerun(folder / where, record)
-    notes = standing_notes(record, rerun)
+    notes = standing_notes(record, rerun, confirmed)
     row = f"{record.benchmark}/{record.method}/{record.seed}"
     return Run(
         key=record.key, seed=record.seed, record=f"records/{where}", badge=badge_of(notes, rerun),
-        notes=[*notes, *uncompared(record), *_tuned(record)], rerun=rerun,
+        notes=[*notes, *uncompared(record), *_confirmed(confirmed.of(record)), *_tuned(record)], rerun=rerun,
         command=f"clsuite leaderboard rerun {shlex.quote(row)} --data-root DATA",
         machine=machine_of(record.environment), tasks=record.scenario.task_names, parts=record.scenario.columns,
         initial=[_exact(value) for value in counts.initial], learned=counts.learned.tolist(),
@@ -164,6 +166,11 @@ def _run(where: str, record: RunRecord, folder: Path) -> Run:
         probes={probe.name: [_exact(value) for value in probe.values] for probe in record.probes},
         stored_bytes=record.cost.stored_bytes, seconds=_exact(record.seconds), environment=record.environment,
     )  # fmt: skip
+
+
+def _confirmed(confirmation: Confirmation | None) -> list[str]:
+    """How earlier sources are known to give the same counts."""
+    return [f"made by earlier sources, which give the same counts in {confirmation.canary}"] if confirmation else []
 
 
 def _tuned(record: RunRecord) -> list[str]:

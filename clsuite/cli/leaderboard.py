@@ -124,6 +124,20 @@ def rerun(rows: Sequence[str], folder: Path, data_root: Path | None, device: str
     return 1 if bad else 0
 
 
+def confirm(rows: Sequence[str], folder: Path, data_root: Path | None, jobs: int | None) -> int:
+    """See whether stale rows would come out the same; returns 1 if one stays stale.
+
+    Raises:
+        UserError: If a row or method is unknown, or a number or folder cannot be.
+    """
+    from clsuite.cli import confirm as confirming
+
+    _refuse_no_folder(data_root)
+    if jobs is not None and jobs < 1:
+        raise UserError(f"--jobs is {jobs}, but must be at least 1")
+    return confirming.confirm(rows, folder, data_root, jobs)
+
+
 def _rerun_row(
     place: Leaderboard, row: str, path: Path, data_root: Path | None, device: str | None, benchmark: str | None
 ) -> bool:

@@ -118,7 +118,8 @@ class _Imports:
         if not top or top in FRAMEWORK or (top in sys.stdlib_module_names and _is_of_python(top, tuple(sys.path))):
             return []
         parts = name.split(".")
-        read, path = [], None
+        read: list[_Read] = []
+        path: list[str] | None = None
         for length in range(1, len(parts) + 1):
             part = ".".join(parts[:length])
             spec = _find(part, path, self.folder if length == 1 else None)

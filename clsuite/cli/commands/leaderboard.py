@@ -14,6 +14,8 @@ SUMMARIES = {
     "build": "make the README, the page, the CSV and the JSON from the published records",
     "check": "make everything again in memory; fail where anything published differs or a row was lost",
     "rerun": "repeat published runs from their records alone, and compare the counts",
+    "confirm": "see whether stale rows would come out the same: run a short canary of each method by the sources that "
+    "made them, from the repository's history, and by those of now",
 }
 
 
@@ -46,6 +48,16 @@ def _rerun_arguments(parser: ArgumentParser) -> None:
     add("--benchmark", type=str, help="the benchmark's file where it is not a shipped one and has probes of its own")
 
 
+def _confirm_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "rows", type=str, nargs="*",
+        help="methods, rows (BENCHMARK/METHOD/SEED), or patterns such as 'quickstart/*/0'; by default all",
+    )  # fmt: skip
+    add("--data-root", type=str, help="folder of the data, for canaries that need some")
+    add("--jobs", type=int, help="runs at a time; by default as many as the cores carry")
+
+
 def _no_arguments(parser: ArgumentParser) -> None:
     """Checks have none of their own."""
 
@@ -55,6 +67,7 @@ ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
     "build": _build_arguments,
     "check": _no_arguments,
     "rerun": _rerun_arguments,
+    "confirm": _confirm_arguments,
 }
 
 
@@ -70,6 +83,8 @@ def _run(given: Namespace) -> int:
         return leaderboard.build(folder, words.drop)
     if given.action == "rerun":
         return leaderboard.rerun(words.rows, folder, root, words.device, words.benchmark)
+    if given.action == "confirm":
+        return leaderboard.confirm(words.rows, folder, root, words.jobs)
     return leaderboard.check(folder)
 
 
@@ -81,6 +96,7 @@ COMMAND = Command(
         "clsuite leaderboard build --drop quickstart/ncm/0",
         "clsuite leaderboard rerun quickstart/replay/0",
         "clsuite leaderboard rerun 'pacs/*/0' --data-root data",
+        "clsuite leaderboard confirm ncm 'quickstart/*/0'",
     ),
     _arguments,
     _run,
