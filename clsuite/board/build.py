@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from clsuite.board.model import (
     Unit,
 )
 from clsuite.board.papers import linked
-from clsuite.board.published import read_published
+from clsuite.board.published import Published, read_published
 from clsuite.board.ranking import rank_rows
 from clsuite.board.standing import badge_of, badge_of_row, read_rerun, standing_notes, uncompared
 from clsuite.errors import UserError
@@ -59,9 +59,9 @@ def build_board(records: Path, reported: Path, confirmed: Confirmations = NONE) 
     Raises:
         UserError: With a line for each record or figure that is not as it should be.
     """
-    grouped: dict[str, list[tuple[str, RunRecord]]] = {}
+    grouped: dict[str, list[Published]] = {}
     for one in read_published(records):
-        grouped.setdefault(one.record.benchmark, []).append((one.where, one.record))
+        grouped.setdefault(one.record.benchmark, []).append(one)
     boards = [_benchmark(name, group, records, confirmed) for name, group in sorted(grouped.items())]
     return Board(benchmarks=boards, reported=read_reported(reported))
 
@@ -99,23 +99,24 @@ def _first_complaint(error: ValidationError) -> str:
     return f"entry {number + 1}: {what} {mends.get(first['type'], 'is wrong: ' + first['msg'])}"
 
 
-def _benchmark(name: str, group: Sequence[tuple[str, RunRecord]], folder: Path, confirmed: Confirmations) -> Benchmark:
-    records = [record for _, record in group]
+def _benchmark(name: str, group: Sequence[Published], folder: Path, confirmed: Confirmations) -> Benchmark:
+    records = [one.record for one in group]
     columns, first = columns_of(records), records[0]
     summaries = {row.method: row for row in summarise(records)}
     ranks = rank_rows([dict(zip(row.seeds, row.values[PRIMARY], strict=True)) for row in summaries.values()])
     best = {column: best_methods(list(summaries.values()), column, spec) for column, spec in columns.items()}
-    rows = []
+    rows, same = [], _same_predictions(group)
     for rank, summary in zip(ranks, summaries.values(), strict=True):
-        mine = sorted((pair for pair in group if pair[1].method == summary.method), key=lambda pair: pair[1].seed)
-        runs = [_run(where, record, folder, confirmed) for where, record in mine]
+        mine = sorted((one for one in group if one.record.method == summary.method), key=lambda one: one.record.seed)
+        runs = [_run(one.where, one.record, folder, confirmed) for one in mine]
+        some = mine[0].record
         figures = {column: _figure(summary, column, spec.cost, best[column]) for column, spec in columns.items()}
-        plugins = [_plugin(entry.name, entry.args, entry.distribution) for entry in mine[0][1].plugins]
+        plugins = [_plugin(entry.name, entry.args, entry.distribution) for entry in some.plugins]
         rows.append(
             Row(
                 method=summary.method, rank=rank, seeds=list(summary.seeds),
-                badge=badge_of_row([run.badge for run in runs]), tags=_tags(mine[0][1], plugins),
-                plugins=plugins, config=mine[0][1].config, figures=figures, runs=runs,
+                badge=badge_of_row([run.badge for run in runs]), tags=_tags(some, plugins),
+                plugins=plugins, config=some.config, figures=figures, runs=runs, same_as=same[summary.method],
             )
         )  # fmt: skip
     title = load_benchmark(name)[0].title if name in shipped_benchmarks() else ""
@@ -125,6 +126,22 @@ def _benchmark(name: str, group: Sequence[tuple[str, RunRecord]], folder: Path, 
         backbone=first.config.get("backbone", {}).get("name", ""), seeds=sorted({record.seed for record in records}),
         metrics=[_metric(column, spec) for column, spec in columns.items()], rows=rows,
     )  # fmt: skip
+
+
+def _same_predictions(group: Sequence[Published]) -> dict[str, list[str]]:
+    """Of each method the others that answer as it does after every task, for all seeds that both have."""
+    given: dict[str, dict[int, str]] = {}
+    for one in group:
+        given.setdefault(one.record.method, {})[one.record.seed] = one.predictions
+    return {
+        method: sorted(other for other in given if other != method and _agree(given[method], given[other]))
+        for method in given
+    }
+
+
+def _agree(first: Mapping[int, str], second: Mapping[int, str]) -> bool:
+    shared = first.keys() & second.keys()
+    return bool(shared) and all(first[seed] == second[seed] for seed in shared)
 
 
 def _metric(name: str, column: Column) -> Metric:

@@ -16,6 +16,7 @@ from clsuite.board.site.text import (
     kinds_text,
     number_text,
     rank_text,
+    same_text,
     source_text,
     status_text,
 )
@@ -102,7 +103,8 @@ def _line(benchmark: Benchmark, row: Row, columns: Sequence[Column]) -> str:
     folder = quote(f"records/{benchmark.name}/{file_name(row.method)}", errors="replace")
     cells = [_figure(row, column) for column in columns]
     seeds = str(len(row.seeds))
-    return f"| {rank} | [{_text(row.method)}]({folder}) | {' | '.join(cells)} | {seeds} | {status_text(row)} |"
+    same = f" ({_text(same_text(row))})" if row.same_as else ""
+    return f"| {rank} | [{_text(row.method)}]({folder}){same} | {' | '.join(cells)} | {seeds} | {status_text(row)} |"
 
 
 def _figure(row: Row, column: Column) -> str:
