@@ -24,7 +24,7 @@ from clsuite.records import RecordError, RunRecord, read_record
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.runner.methods import MethodSpec, PluginUse
 from clsuite.runner.plan import RunOptions, RunPlan, make_plan
-from clsuite.runner.spec import load_benchmark
+from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
 CANARIES = {"class_incremental": "quickstart", "domain_incremental": "digits_domains"}
 """The benchmark of a canary, by the kind of stream: one says nothing about rows of another kind."""
@@ -121,6 +121,8 @@ def _why_not(record: RunRecord) -> str:
 
 def _lasting_notes(record: RunRecord) -> list[str]:
     """What its benchmark would ask for otherwise, were every source confirmed."""
+    if record.benchmark not in shipped_benchmarks():
+        return []
     named = named_method(record.benchmark, record.method)
     if named is None or len(named[0]) != len(record.plugins):
         return benchmark_notes(record)
