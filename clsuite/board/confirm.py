@@ -7,6 +7,7 @@ The sources of now are then given the same, argument by argument, whatever they 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def _why_not(record: RunRecord) -> str:
     if notes := _lasting_notes(record):
         return f"{'; '.join(notes)}: run it again, whatever a canary would give"
     commit = record.environment.get("commit")
-    if not isinstance(commit, str) or not commit.isalnum():
+    if not isinstance(commit, str) or not re.fullmatch(r"[0-9a-f]{40,64}", commit):
         return "it was not made from a checkout, so that no commit holds its sources"
     if record.environment.get("dirty"):
         return f"it was made from a checkout of {commit[:9]} with changes that no commit holds"

@@ -69,7 +69,7 @@ def find_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginI
     """
     known = catalog()
     if name in known:
-        info = known[name]
+        info = _as_it_is_now(known[name])
     elif local.is_file(name):
         info = _of_file(name, folders)
     elif local.is_importable(name):
@@ -115,6 +115,11 @@ def _distribution(entry: EntryPoint) -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
 
 
+def _as_it_is_now(info: PluginInfo) -> PluginInfo:
+    """A plugin read again: a notebook lives longer than the state that its files were in when it first looked."""
+    return info if info.source is None else _inspect(info.name, info.target, info.distribution)
+
+
 def _describe(entry: EntryPoint) -> PluginInfo:
     return _inspect(entry.name, entry.value, _distribution(entry))
 
@@ -122,7 +127,7 @@ def _describe(entry: EntryPoint) -> PluginInfo:
 def _of_target(target: str) -> PluginInfo:
     """A class named by its module; where an entry point names it too, it is that plugin."""
     named = [info for info in catalog().values() if info.target == target]
-    return named[0] if named else _inspect(target, target, local.module_distribution(target))
+    return _as_it_is_now(named[0]) if named else _inspect(target, target, local.module_distribution(target))
 
 
 def _of_file(name: str, folders: Sequence[Path]) -> PluginInfo:
