@@ -9,7 +9,7 @@ from clsuite.scenarios.blurry import build_blurry
 from clsuite.scenarios.by_class import build_by_class, class_sizes
 from clsuite.scenarios.by_domain import build_by_domain, build_cross_domain
 from clsuite.scenarios.long_tail import build_long_tailed
-from clsuite.scenarios.recurring import build_recurring
+from clsuite.scenarios.recurring import build_power_law, build_recurring
 from clsuite.scenarios.scenario import Scenario
 from clsuite.scenarios.spec import (
     AnySpec,
@@ -20,6 +20,7 @@ from clsuite.scenarios.spec import (
     FromAvalanche,
     LongTailed,
     Online,
+    PowerLaw,
     Recurring,
     ScenarioSpec,
     TaskIncremental,
@@ -55,6 +56,8 @@ def build_scenario(
             return build_blurry(source, chosen)
         case Recurring():
             return build_recurring(source, chosen)
+        case PowerLaw():
+            return build_power_law(source, chosen)
         case LongTailed():
             return build_long_tailed(source, chosen)
         case ClassIncremental() | TaskIncremental() | Online():
