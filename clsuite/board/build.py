@@ -161,7 +161,9 @@ def _run(where: str, record: RunRecord, folder: Path) -> Run:
         initial=[_exact(value) for value in counts.initial], learned=counts.learned.tolist(),
         accuracy=[[_exact(value) for value in line] for line in counts.accuracy],
         over_tasks=[rounded(float(value)) for value in accuracy_over_time_weighted(counts)],
-        probes={probe.name: [_exact(value) for value in probe.values] for probe in record.probes},
+        probes={
+            probe.name: [None if value is None else _exact(value) for value in probe.values] for probe in record.probes
+        },
         stored_bytes=record.cost.stored_bytes, seconds=_exact(record.seconds), environment=record.environment,
     )  # fmt: skip
 
