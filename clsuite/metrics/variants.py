@@ -12,6 +12,8 @@ tasks" are the parts with ``l[j] < T-1``. With ``l[j] = j`` they are the papers'
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -117,7 +119,7 @@ def forward_transfer(counts: Counts) -> float:
     """
     later = np.flatnonzero(counts.learned > 0)
     before, ahead = counts.initial[later], counts.accuracy[counts.learned[later] - 1, later]
-    return float((ahead - before).mean()) if before.any() or ahead.any() else float("nan")
+    return float((ahead - before).mean()) if before.any() or ahead.any() else math.nan
 
 
 def learning_accuracy(counts: Counts) -> float:
