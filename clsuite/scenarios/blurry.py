@@ -51,9 +51,9 @@ def build_blurry(source: Source, spec: Blurry) -> Scenario:
     first tasks. The authors let a task be without a class of its own; here that is drawn again, since it could not be
     evaluated (of 50 and 50 classes in five tasks, one draw in a hundred).
 
-    Each image passes once. The authors train on each batch three times in a row (``online_iter``); that cannot be said
-    here. Evaluation parts are the homes. Classes are numbered by first appearance, so that scattered images of a class
-    may make it known long before its home task.
+    Each image passes once, in one batch; ``repeats`` is the number of steps on it, 1 here and 3 in the authors' runs
+    (``online_iter``). Evaluation parts are the homes. Classes are numbered by first appearance, so that scattered
+    images of a class may make it known long before its home task.
 
     Raises:
         UserError: If a task would be without classes or images.
@@ -68,7 +68,7 @@ def build_blurry(source: Source, spec: Blurry) -> Scenario:
     scenario = assemble(spec.kind, table, _by_appearance(source, order, whole.train, task_of), named)
     home_of_test = homes[table.labels[whole.test]]
     columns = [(f"home {task + 1}", whole.test[home_of_test == task]) for task in range(spec.tasks)]
-    return replace(scenario, columns=evaluation_parts(scenario, columns))
+    return replace(scenario, columns=evaluation_parts(scenario, columns), batch_repeats=spec.repeats)
 
 
 def _drawn(order: NDArray[np.int64], labels: NDArray[np.int64], spec: Blurry, random: RandomState) -> Draw:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
 from clsuite.scenarios.assemble import Source
@@ -60,5 +62,7 @@ def build_scenario(
             return build_power_law(source, chosen)
         case LongTailed():
             return build_long_tailed(source, chosen)
-        case ClassIncremental() | TaskIncremental() | Online():
+        case Online():
+            return replace(build_by_class(chosen.kind, source, chosen), batch_repeats=chosen.repeats)
+        case ClassIncremental() | TaskIncremental():
             return build_by_class(chosen.kind, source, chosen)

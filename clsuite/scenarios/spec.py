@@ -70,9 +70,14 @@ class TaskIncremental(ByClass):
 
 
 class Online(ByClass):
-    """Class-incremental in a single pass (Mai et al. 2022, "Online continual learning in image classification")."""
+    """Class-incremental in a single pass (Mai et al. 2022, "Online continual learning in image classification").
+
+    Attributes:
+        repeats: Steps in a row on each batch, after which its images do not come again.
+    """
 
     kind: Literal["online"] = "online"
+    repeats: int = Field(default=1, ge=1)
 
 
 class LongTailed(ByClass):
@@ -169,6 +174,8 @@ class Blurry(_Spec):
         sizes: How many disjoint classes, blurry classes and scattered images a task has: all at ``random`` (Si-blurry,
             as its authors' sampler draws it), ``blurry_equal`` (as many blurry classes in each, the rest at random), or
             all ``equal`` (i-Blurry).
+        repeats: Steps in a row on each batch, after which its images do not come again (``online_iter`` of the
+            Si-blurry code, which runs 3).
     """
 
     kind: Literal["blurry"] = "blurry"
@@ -176,6 +183,7 @@ class Blurry(_Spec):
     disjoint: float = Field(default=0.5, ge=0.0, le=1.0)
     blurry: float = Field(default=0.1, ge=0.0, le=1.0)
     sizes: Literal["random", "blurry_equal", "equal"] = "random"
+    repeats: int = Field(default=1, ge=1)
 
 
 class FromAvalanche(BaseModel):

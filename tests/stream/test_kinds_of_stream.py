@@ -111,6 +111,34 @@ def test_several_epochs_are_refused_where_images_pass_once(make_stream: Any) -> 
         stream.run()
 
 
+class _Batches(Plugin):
+    """Notes the rows of every training batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[int]] = []
+
+    def training_batch(self, learner: Any, batch: Any) -> Any:
+        self.rows.append(batch.rows.tolist())
+        return batch
+
+
+@pytest.mark.parametrize("kind", ["online", "blurry"])
+def test_each_batch_is_taken_several_times_in_a_row_and_never_again(kind: str, make_stream: Any) -> None:
+    spec = ScenarioSpec.model_validate({"kind": kind, **KINDS[kind], "repeats": 3})
+    scenario = build_scenario(load_table(DatasetSpec(name="digits"), 32), spec, 1, 6)
+    noted = _Batches()
+    stream = make_stream(load_class(catalog()["finetune"])(), noted, on=scenario)
+    stream.run()
+    rows = noted.rows
+    assert rows[0::3] == rows[1::3] == rows[2::3]
+    once = sorted(row for batch in rows[0::3] for row in batch)
+    assert once == sorted(row for task in scenario.tasks for row in task.train)
+    assert sum(task.steps for task in stream.tasks) == len(rows)
+    assert sum(task.gradient_samples for task in stream.tasks) == 3 * len(once)
+    assert scenario.first(2).batch_repeats == 3
+
+
 def test_metrics_by_hand_where_parts_are_not_tasks() -> None:
     """Three tasks, two parts; part 1 is learned in task 1, and both are met again."""
     counts = Counts.of([[1, 2], [6, 0], [5, 8], [7, 4]], [10, 10], [0, 1])
