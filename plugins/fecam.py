@@ -43,7 +43,9 @@ class FeCAM(Plugin):
             in place of the mean of the transformed ones.)
     """
 
-    traits = Traits(stores=("statistics",), gradient_free=True, paper="Goswami, NeurIPS 2023 (FeCAM)")
+    traits = Traits(
+        stores=("statistics",), gradient_free=True, scores="distance", paper="Goswami, NeurIPS 2023 (FeCAM)"
+    )
 
     def __init__(
         self,
@@ -119,7 +121,7 @@ class FeCAM(Plugin):
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
         """Negative squared distances to the seen classes, ``[B, seen classes]``."""
-        features, seen = learner.encode(batch).float(), learner.head.classes
+        features, seen = learner.encode(batch).float(), learner.seen
         means = (self._sums[:seen] / self._numbers[:seen, None].clamp_min(1)).float().to(features.device)
         with full_precision(features):
             away = self._normalised(features)[None] - means[:, None]

@@ -51,7 +51,7 @@ class LDA(Plugin):
             images and divided by one less (Panos et al.).
     """
 
-    traits = Traits(stores=("statistics",), gradient_free=True, paper="Hayes, CVPR-W 2020 (SLDA)")
+    traits = Traits(stores=("statistics",), gradient_free=True, scores="logits", paper="Hayes, CVPR-W 2020 (SLDA)")
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class LDA(Plugin):
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
         """Discriminant scores ``[B, seen classes]``; far below all others for classes without an image so far."""
-        features, seen = learner.encode(batch).float(), learner.head.classes
+        features, seen = learner.encode(batch).float(), learner.seen
         weights, biases = self._weights[:seen].to(features.device), self._biases[:seen].to(features.device)
         with full_precision(features):
             return (features - self._centre.to(features.device)) @ weights.T + biases

@@ -27,7 +27,7 @@ class NCM(Plugin):
     class without an image so far is never answered (-2, less than any cosine).
     """
 
-    traits = Traits(stores=("prototypes",), gradient_free=True, paper="Zhou, IJCV 2024 (SimpleCIL)")
+    traits = Traits(stores=("prototypes",), gradient_free=True, scores="cosine", paper="Zhou, IJCV 2024 (SimpleCIL)")
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class NCM(Plugin):
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
         """Cosine to the mean of each seen class, ``[B, seen classes]``."""
-        features, seen = learner.encode(batch).float(), learner.head.classes
+        features, seen = learner.encode(batch).float(), learner.seen
         means = self._sums[:seen] / self._numbers[:seen, None].clamp_min(1)
         with full_precision(features):
             cosines = F.normalize(features, dim=1) @ F.normalize(means, dim=1).to(features.device).T

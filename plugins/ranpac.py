@@ -46,7 +46,9 @@ class RanPAC(Plugin):
         projection: M, the number of random projections (paper: 10,000; the memory is M^2 numbers of eight bytes).
     """
 
-    traits = Traits(stores=("statistics",), gradient_free=True, paper="McDonnell, NeurIPS 2023 (RanPAC)")
+    traits = Traits(
+        stores=("statistics",), gradient_free=True, scores="regression", paper="McDonnell, NeurIPS 2023 (RanPAC)"
+    )
 
     def __init__(self, projection: int = 10_000) -> None:
         super().__init__()
@@ -85,7 +87,7 @@ class RanPAC(Plugin):
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
         """Regression scores ``[B, seen classes]``; far below all others for classes without an image so far."""
-        features, seen = learner.encode(batch).float(), learner.head.classes
+        features, seen = learner.encode(batch).float(), learner.seen
         with full_precision(features):
             projected = F.relu(features @ self._random.to(features.device))
             scores = projected @ self._classifier[:, :seen].to(features.device)
