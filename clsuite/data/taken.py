@@ -22,6 +22,6 @@ class TakenRows:
     def new(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of some rows that come for the first time, in their order and each once; now they are taken."""
         first = rows[np.sort(np.unique(rows, return_index=True)[1])]
-        fresh = first[~self.mask.numpy()[first]]
+        fresh: NDArray[np.int64] = first[~self.mask.numpy()[first]]
         self.mask[torch.from_numpy(fresh)] = True
         return fresh
