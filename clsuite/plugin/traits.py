@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from clsuite.errors import UserError, did_you_mean
 from clsuite.scenarios.catalog import KINDS
 
 API_VERSION = 1
@@ -28,8 +30,11 @@ class Traits:
         first_session: It trains on the first task and leaves features that never change again; a plugin that takes no
             gradient steps may stand beside it and classify them.
         pet: Kinds of parameter-efficient module that it always brings (``lora``, ``adapter``, ``prefix``, ``prompt``,
-            ``ia3``, ``adaptformer``); one that an argument called ``pet`` or ``kind`` chooses need not be declared.
+            ``ia3``, ``adaptformer``, ``ssf``); one that an argument called ``pet`` or ``kind`` chooses need not be declared.
         paper: First author, venue and year.
+        defaults_by: Defaults that another argument chooses, which have the default None in the constructor:
+            ``{"kind": {"lora": {"size": 8, "targets": "q+v"}, "prompt": {"size": 10}}}``. These are the only values of
+            that argument, and what stands in the tables of other values alone cannot be given.
     """
 
     needs: tuple[str, ...] = ()
@@ -41,3 +46,26 @@ class Traits:
     first_session: bool = False
     pet: tuple[str, ...] = ()
     paper: str = ""
+    defaults_by: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+
+    def filled(self, plugin: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """A constructor's arguments, where they are None as `defaults_by` has them.
+
+        Args:
+            plugin: Its name, for messages.
+            given: All its arguments, or those that `defaults_by` names.
+
+        Raises:
+            UserError: If an argument that chooses has no table, or one is given that the chosen value has no use for.
+        """
+        values = dict(given)
+        for chooser, tables in self.defaults_by.items():
+            chosen = str(values[chooser])
+            if chosen not in tables:
+                raise did_you_mean(f"{chooser} of plugin '{plugin}':", chosen, tables)
+            for name in dict.fromkeys(name for table in tables.values() for name in table):
+                if name in tables[chosen]:
+                    values[name] = tables[chosen][name] if values.get(name) is None else values[name]
+                elif values.get(name) is not None:
+                    raise UserError(f"plugin '{plugin}' has no use for {name} where {chooser} is {chosen}: leave it out")
+        return values
