@@ -71,6 +71,11 @@ class Prompt(PET):
         size = (len(self._blocks), length * entries, width)
         self.tokens = nn.Parameter(first_values(init, size, generator, patch=_patch(model)))
 
+    @property
+    def replaces_features(self) -> bool:
+        """Whether the mean of the tokens stands for the image."""
+        return self.pooled
+
     def attach(self, model: nn.Module) -> None:
         """Let the tokens in before the chosen blocks and out behind the last block."""
         found = transformer_blocks(model)
