@@ -32,12 +32,12 @@ class CodaPrompt(Plugin):
       square of ``X X^T - I``.
 
     As in the authors' code the cross-entropy runs over the current task's classes alone, and the head begins as
-    PyTorch's linear layers do. Their cosine schedule falls at each epoch and ends just above zero; here it falls at each
-    step.
+    PyTorch's linear layers do. Their cosine schedule falls at each epoch and ends just above zero; here it falls at
+    each step.
 
     Args:
-        components: In each block over the whole stream (paper: 100); each task adds an equal share, as many tasks as the
-            stream has before it is cut (``--limit-tasks``, ``clsuite tune --tasks``).
+        components: In each block over the whole stream (paper: 100); each task adds an equal share, as many tasks as
+            the stream has before it is cut (``--limit-tasks``, ``clsuite tune --tasks``).
         length: Of a component, keys and values together (paper: 8).
         blocks: Where (paper: the first five).
         orthogonality: Weight of the loss; 0 leaves it to the first values. (Paper: 0.1. The authors' released scripts,

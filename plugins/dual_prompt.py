@@ -28,8 +28,8 @@ class DualPrompt(Plugin):
     * at test each image is given the expert prompt whose key is the most similar to its query, the frozen network's
       feature (algorithm 2).
 
-    As in the authors' code the cross-entropy runs over the current task's classes alone, and the head begins with zeros.
-    Their code compares a test image with the keys of all tasks to come too; here only with those of tasks seen.
+    As in the authors' code the cross-entropy runs over the current task's classes alone, and the head begins with
+    zeros. Their code compares a test image with the keys of all tasks to come too; here only with those of tasks seen.
 
     Args:
         general_length: Keys, and values, of the general prompt (paper: 5).

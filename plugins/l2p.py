@@ -33,15 +33,16 @@ class L2P(Plugin):
       (section 4.2, equation 6; one is added to each count, so that the nearest of those never chosen comes first);
     * with prompts the head is given the mean of what the tokens have become (section 4.1).
 
-    As in the authors' code the cross-entropy runs over the current task's classes alone, and the head begins with zeros.
+    As in the authors' code the cross-entropy runs over the current task's classes alone, and the head begins with
+    zeros.
 
     Args:
         pet: ``prompt`` is L2P, ``lora`` is L2L; ``adapter``, ``prefix``, ``ia3``, ``adaptformer`` and ``ssf`` work too.
         size: Tokens (rank, bottleneck, length) of an entry. By default 10 tokens (L2P's code; its ports: 5), or rank 1,
             so that the five LoRAs of an image have rank 5; L2L's rank is not in its authors' public code.
         pool: Entries. (L2P and L2L: 10.)
-        top_k: Entries that an image is given. By default 4 prompts (L2P's code; its ports: 5), or 5 of other kinds (L2L's
-            authors).
+        top_k: Entries that an image is given. By default 4 prompts (L2P's code; its ports: 5), or 5 of other kinds
+            (L2L's authors).
         blocks: Where; a prompt enters at the first of them. By default ``0`` for prompts (L2P), else ``all``.
         targets: Of LoRA: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``; null takes
             ``q+v``.
@@ -50,11 +51,12 @@ class L2P(Plugin):
         selection: ``sample``, or ``batch``: in training all images of a batch are given the entries that most of them
             chose, as in L2P's code. In evaluation each image always chooses by itself: a vote would tell the task of a
             test set that is sorted by task.
-        head_input: Of prompts: ``prompts``, or ``backbone``: what the network itself would give. Null takes ``prompts``.
-        prompt_init: Of prompts, their first values: ``unit``, U(-1, 1), as in the ports to PyTorch, PILOT and Renate (the
-            code base of L2L's authors), or ``small``, U(0, 0.01), as in the JAX code, which needs many more steps (1,560
-            a task there): on 100 steps a task the prompts' outputs are then hardly a feature. ``xavier`` is VPT's,
-            ``linear`` S-Prompts'. Null takes ``unit``.
+        head_input: Of prompts: ``prompts``, or ``backbone``: what the network itself would give. Null takes
+            ``prompts``.
+        prompt_init: Of prompts, their first values: ``unit``, U(-1, 1), as in the ports to PyTorch, PILOT and Renate
+            (the code base of L2L's authors), or ``small``, U(0, 0.01), as in the JAX code, which needs many more steps
+            (1,560 a task there): on 100 steps a task the prompts' outputs are then hardly a feature. ``xavier`` is
+            VPT's, ``linear`` S-Prompts'. Null takes ``unit``.
         key_init: First values of the keys: ``unit`` or ``small``, by the same codes.
         query: ``plain``: a training image's query is that of the image without augmentation, computed once, a saving
             that is ours; ``augmented``: computed of the augmented image in each step, as all authors' codes do.
@@ -73,8 +75,12 @@ class L2P(Plugin):
         defaults_by={
             "pet": {
                 "prompt": {
-                    "size": 10, "blocks": "0", "top_k": 4, "similarity": 1.0,
-                    "head_input": "prompts", "prompt_init": "unit",
+                    "size": 10,
+                    "blocks": "0",
+                    "top_k": 4,
+                    "similarity": 1.0,
+                    "head_input": "prompts",
+                    "prompt_init": "unit",
                 },
                 "lora": {"size": 1, "blocks": "all", "top_k": 5, "similarity": 0.1, "targets": "q+v"},
                 "adapter": {"size": 1, "blocks": "all", "top_k": 5, "similarity": 0.1},
@@ -83,7 +89,7 @@ class L2P(Plugin):
                 "adaptformer": {"size": 1, "blocks": "all", "top_k": 5, "similarity": 0.1},
                 "ssf": {"size": 1, "blocks": "all", "top_k": 5, "similarity": 0.1},
             }
-        },  # fmt: skip
+        },
         paper="Wang, CVPR 2022 (L2P); Wistuba, 2024 (L2L)",
     )
 

@@ -20,9 +20,9 @@ def first_values(init: PromptInit, size: Sequence[int], generator: torch.Generat
     """First values of prompts and keys ``[..., width]``, whose authors differ by a factor of a hundred.
 
     Args:
-        init: ``unit``: U(-1, 1) (L2P's and DualPrompt's ports to PyTorch, PILOT, Renate); ``small``: U(0, 0.01) (the JAX
-            code of both); ``xavier``: U(-b, b) with ``b = sqrt(6 / (3 patch^2 + width))`` (VPT's code); ``linear``: U(-b,
-            b) with ``b = 1 / sqrt(width)``, a linear layer's (S-Prompts' code).
+        init: ``unit``: U(-1, 1) (L2P's and DualPrompt's ports to PyTorch, PILOT, Renate); ``small``: U(0, 0.01) (the
+            JAX code of both); ``xavier``: U(-b, b) with ``b = sqrt(6 / (3 patch^2 + width))`` (VPT's code); ``linear``:
+            U(-b, b) with ``b = 1 / sqrt(width)``, a linear layer's (S-Prompts' code).
         size: Of the tensor.
         generator: Source.
         patch: Side of a patch, for ``xavier``.

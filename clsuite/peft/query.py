@@ -16,7 +16,6 @@ from clsuite.peft.base import PET, only
 from clsuite.peft.host import Host
 from clsuite.scenarios import Task
 
-
 QueryOf = Literal["plain", "augmented"]
 
 

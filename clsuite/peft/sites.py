@@ -33,7 +33,8 @@ def block_list(model: nn.Module) -> tuple[nn.Module, str]:
     """Where a network keeps its blocks: the module that holds the list of them, and the list's name there.
 
     Raises:
-        UserError: If they do not stand in one list, or one of them has no attention and MLP of its own (parallel blocks).
+        UserError: If they do not stand in one list, or one of them has no attention and MLP of its own (parallel
+            blocks).
     """
     for parent in model.modules():
         for name, child in parent.named_children():

@@ -44,9 +44,7 @@ class SSF(PET):
     Panos et al. (ICCV 2023), is the same operation in a ResNet.
     """
 
-    def __init__(
-        self, model: nn.Module, blocks: Sequence[int], generator: torch.Generator, entries: int = 1
-    ) -> None:
+    def __init__(self, model: nn.Module, blocks: Sequence[int], generator: torch.Generator, entries: int = 1) -> None:
         """Make the factors and shifts for a network.
 
         Args:

@@ -80,5 +80,7 @@ class Traits:
                 if name in tables[chosen]:
                     values[name] = tables[chosen][name] if values.get(name) is None else values[name]
                 elif values.get(name) is not None:
-                    raise UserError(f"plugin '{plugin}' has no use for {name} where {chooser} is {chosen}: leave it out")
+                    raise UserError(
+                        f"plugin '{plugin}' has no use for {name} where {chooser} is {chosen}: leave it out"
+                    )
         return values

@@ -47,7 +47,8 @@ class Trained:
         return self.plugin.module if isinstance(self.plugin, L2P) else self.plugin.prefix
 
     def _count(self, backbone: Any, inputs: Any, output: torch.Tensor) -> None:
-        self.queries += 0 if self.module.enabled else len(output)
+        started = hasattr(self.plugin, "_routed")  # row -1 passes before
+        self.queries += len(output) if started and not self.module.enabled else 0
 
 
 RUNS: dict[str, Trained] = {}
