@@ -31,8 +31,8 @@ class SPet(Plugin):
     prompt tuning is not all you need" (2024). After a task k-means on the frozen network's L2-normalised features of
     its images gives its centroids; at test the nearest centroid of all tasks chooses module and classifier, for each
     image on its own. The classifier knows its own task's classes alone; all others stand below them. In both papers'
-    codes the cross-entropy runs over the task's classes alone, and heads begin as PyTorch's linear layers do. S-Prompts'
-    code clusters features of augmented images; here they are of the images as they are.
+    codes the cross-entropy runs over the task's classes alone, and heads begin as PyTorch's linear layers do.
+    S-Prompts' code clusters features of augmented images; here they are of the images as they are.
 
     Args:
         pet: ``prompt`` is S-Prompts, ``lora`` is S-LoRA; ``adapter``, ``prefix``, ``ia3``, ``adaptformer`` and ``ssf``
