@@ -139,5 +139,5 @@ def test_each_task_begins_with_a_new_head(make_stream: Any, scenario: Scenario) 
     with torch.no_grad():
         learner.head.scale.fill_(3.0)
     learner.begin_task(scenario.tasks[1])
-    assert float(learner.head.scale) == 1.0
+    assert learner.head.scale.item() == 1.0
     assert learner.head.classes == 4
