@@ -61,7 +61,7 @@ def test_what_plugins_bring_is_told_but_for_what_is_said() -> None:
 
 
 def test_a_mistake_in_traits_names_the_plugin() -> None:
-    with pytest.raises(UserError, match=r"training key of plugin 'bad': .*'los'.*did you mean 'loss'"):
+    with pytest.raises(UserError, match=r"training key of plugin 'bad': 'los'\. Did you mean 'loss'"):
         resolved(named("bad", los="local"))
 
 
