@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,22 @@ def test_codas_share_follows_the_whole_stream(make_stream: Any, scenario: Scenar
         make_stream(plugin, on=stream).learner.start(stream)
         shares.append(plugin._share)
     assert shares == [3, 3, 3]
+
+
+def test_a_model_of_a_cut_stream_is_loaded_with_the_parts_of_the_whole_one(make_stream: Any, scenario: Scenario) ->
+    None: from clsuite.conformance.world import without_data
+    from clsuite.runner.model_file import _without_data
+
+    cut = scenario.first(2)
+    entry = SimpleNamespace(kind=cut.kind, classes=cut.classes, task_names=["a", "b"], task_fingerprints=["", ""])
+    state = {
+        "image_shape": [3, 32, 32],
+        "domains": [],
+        "task_classes": [list(task.classes) for task in cut.tasks],
+        "planned_tasks": cut.planned_tasks,
+    }
+    loaded = _without_data(SimpleNamespace(scenario=entry), state)  # type: ignore[arg-type]
+    assert loaded.planned_tasks == without_data(cut).planned_tasks == 3
 
 
 def test_a_search_on_the_first_tasks_cuts_the_stream_the_same_way() -> None:
