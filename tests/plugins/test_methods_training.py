@@ -151,8 +151,8 @@ def test_codas_share_follows_the_whole_stream(make_stream: Any, scenario: Scenar
     assert shares == [3, 3, 3]
 
 
-def test_a_model_of_a_cut_stream_is_loaded_with_the_parts_of_the_whole_one(make_stream: Any, scenario: Scenario) ->
-    None: from clsuite.conformance.world import without_data
+def test_a_model_of_a_cut_stream_is_loaded_with_the_parts_of_the_whole_one(scenario: Scenario) -> None:
+    from clsuite.conformance.world import without_data
     from clsuite.runner.model_file import _without_data
 
     cut = scenario.first(2)
