@@ -10,7 +10,13 @@ from clsuite.scenarios import Scenario
 class LinearProbe(Plugin):
     """Freezes the backbone and trains the head alone; features are computed once per image."""
 
-    traits = Traits(paper="baseline")
+    traits = Traits(
+        forbids={
+            "blocks": "linear probing freezes the backbone, new blocks and all: they would never be trained",
+            "masks": "the backbone is frozen: there is nothing to choose from",
+        },
+        paper="baseline",
+    )
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone."""

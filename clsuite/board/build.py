@@ -44,7 +44,7 @@ UNITS: dict[str, Unit] = {
     "trainable_parameters": "parameters", "stored_bytes": "bytes", "gradient_samples": "samples",
     "train_seconds": "seconds", "eval_seconds": "seconds",
 }  # fmt: skip
-PETS = frozenset({"lora", "adapter", "prefix", "prompt", "ia3", "adaptformer"})
+PETS = frozenset({"lora", "adapter", "prefix", "prompt", "ia3", "adaptformer", "ssf"})
 """Kinds of parameter-efficient module, as ``clsuite.peft.PET_KINDS``, which needs torch."""
 
 
