@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from clsuite.plugin.hooks import DEEDS
 from clsuite.scenarios.catalog import KINDS
 
 API_VERSION = 1
@@ -20,8 +21,8 @@ class Traits:
             method: ``gradient`` (it does nothing where no gradient steps are taken).
         stores: What is kept between tasks: ``exemplars``, ``logits``, ``importances``, ``prototypes``, ``statistics``,
             ``weights``, ``masks``, ``blocks``, ``modules``, ``all data``.
-        forbids: What other plugins of the method must not store or do (an entry of their `stores`, or the name of a
-            hook of theirs), with the reason.
+        forbids: What other plugins of the method must not store or do (an entry of their `stores` or `does`, or the
+            name of a hook of theirs), with the reason.
         scenarios: Kinds of stream that it can learn; all by default.
         refuses: Kinds of stream that it cannot learn, with the reason.
         gradient_free: It takes no optimiser steps: tasks are learned in ``on_task_end``.
@@ -30,6 +31,13 @@ class Traits:
         pet: Kinds of parameter-efficient module that it always brings (``lora``, ``adapter``, ``prefix``, ``prompt``,
             ``ia3``, ``adaptformer``); one that an argument called ``pet`` or ``kind`` chooses need not be declared.
         paper: First author, venue and year.
+        does: What it does to the model besides adding to loss and batch, for what must stand before or after it
+            (``clsuite.plugin.hooks.DEEDS``): ``adds modules``, ``warms up``, ``scores``, ``follows``, ``tunes``,
+            ``restores``, ``thaws``, ``freezes``, ``moves``.
+        buffer: How it chooses exemplars where no argument called ``buffer`` says so: ``reservoir``,
+            ``class_balanced`` or ``herding``.
+        lends: Its exemplars, in an attribute called ``buffer``, can be borrowed.
+        borrows: It takes the exemplars of another plugin that lends its own, and keeps some only where none does.
     """
 
     needs: tuple[str, ...] = ()
@@ -41,3 +49,17 @@ class Traits:
     first_session: bool = False
     pet: tuple[str, ...] = ()
     paper: str = ""
+    does: tuple[str, ...] = ()
+    buffer: str = ""
+    lends: bool = False
+    borrows: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what has names.
+
+        Raises:
+            ValueError: If it does what there is no name for.
+        """
+        unknown = [deed for deed in self.does if deed not in DEEDS]
+        if unknown:
+            raise ValueError(f"traits.does: '{unknown[0]}' is none of {', '.join(DEEDS)}")

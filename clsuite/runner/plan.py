@@ -25,7 +25,7 @@ from clsuite.probes.spec import AnyProbe, ZeroShotProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, parse_method, split_outside
-from clsuite.runner.needs import check_herding, check_merging, check_needs, check_probes
+from clsuite.runner.needs import check_buffers, check_merging, check_needs, check_probes
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.streams import find_stream_file, stream_loader
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
@@ -120,7 +120,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
         if options.on_validation:
             scenario = judged_on_validation(scenario)
         for name, (plugins, training) in methods.items():
-            check_herding([(info.name, args) for info, args in plugins], scenario)
+            check_buffers([(info.name, info.source, args) for info, args in plugins if info.source], scenario)
             try:
                 config = {**_config(spec, options, training, weights), "probes": probes}
                 pending = _pending(spec, config, scenario, name, seed, plugins)
@@ -172,7 +172,7 @@ def _checked_methods(
         plugins, training = _resolve(spec, method, (Path(), folder))
         training = _override(training, options.training or {}, "the command line")
         named = [(info.name, info.source) for info, _ in plugins if info.source]
-        check_method(named, spec.scenario.kind)
+        check_method(named, spec.scenario.kind, [args for info, args in plugins if info.source])
         check_merging([(info.name, args) for info, args in plugins], named)
         check_needs(named, spec.backbone, training)
         check_single_pass(spec.scenario.kind, training.epochs)
