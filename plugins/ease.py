@@ -55,6 +55,7 @@ class EASE(Plugin):
         },
         scenarios=("class_incremental", "task_incremental", "long_tailed"),
         paper="Zhou, CVPR 2024 (EASE)",
+        does=("adds modules",),
     )
 
     def __init__(self, pet: PetKind = "adaptformer", size: int = 64, blocks: str = "all", alpha: float = 0.1) -> None:

@@ -8,9 +8,17 @@ from clsuite.scenarios import Scenario
 
 
 class LinearProbe(Plugin):
-    """Freezes the backbone and trains the head alone; features are computed once per image."""
+    """Freezes the backbone and trains the head alone.
 
-    traits = Traits(paper="baseline")
+    Without augmentation the features are computed once for each image and looked up after that; with augmentation
+    each image passes the backbone anew at each step.
+    """
+
+    traits = Traits(
+        forbids={"blocks": "the probe freezes the backbone, so the inserted blocks would never be trained"},
+        paper="baseline",
+        does=("freezes",),
+    )
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone."""

@@ -53,6 +53,7 @@ class SPet(Plugin):
             "blurry": "it clusters the task's images after training on them, but the stream passes once",
         },
         paper="Wang, NeurIPS 2022 (S-Prompts); Wistuba, 2024 (S-LoRA)",
+        does=("adds modules",),
     )
 
     def __init__(

@@ -63,11 +63,11 @@ def _check_loans(plugins: Sequence[Named]) -> None:
             continue
         if len(lenders) > 1:
             both = " and ".join(f"'{lender}'" for lender in lenders)
-            raise UserError(f"'{name}' borrows the exemplars of one plugin, and {both} keep some: leave one of them out")
-        if lenders[0] in [later for later, _ in plugins[place:]]:
             raise UserError(
-                f"'{name}' must come after the plugin that stores exemplars: write [{lenders[0]}, {name}]"
+                f"'{name}' borrows the exemplars of one plugin, and {both} keep some: leave one of them out"
             )
+        if lenders[0] in [later for later, _ in plugins[place:]]:
+            raise UserError(f"'{name}' must come after the plugin that stores exemplars: write [{lenders[0]}, {name}]")
 
 
 def _check_order(plugins: Sequence[Named], arguments: Sequence[Mapping[str, Any]]) -> None:
