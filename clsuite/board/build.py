@@ -44,7 +44,7 @@ UNITS: dict[str, Unit] = {
     "trainable_parameters": "parameters", "stored_bytes": "bytes", "gradient_samples": "samples",
     "train_seconds": "seconds", "eval_seconds": "seconds",
 }  # fmt: skip
-PETS = frozenset({"lora", "adapter", "prefix", "prompt", "ia3", "adaptformer"})
+PETS = frozenset({"lora", "adapter", "prefix", "prompt", "ia3", "adaptformer", "ssf"})
 """Kinds of parameter-efficient module, as ``clsuite.peft.PET_KINDS``, which needs torch."""
 
 
@@ -180,7 +180,9 @@ def _run(where: str, record: RunRecord, folder: Path, confirmed: Confirmations) 
         initial=[_exact(value) for value in counts.initial], learned=counts.learned.tolist(),
         accuracy=[[_exact(value) for value in line] for line in counts.accuracy],
         over_tasks=[rounded(float(value)) for value in accuracy_over_time_weighted(counts)],
-        probes={probe.name: [_exact(value) for value in probe.values] for probe in record.probes},
+        probes={
+            probe.name: [None if value is None else _exact(value) for value in probe.values] for probe in record.probes
+        },
         stored_bytes=record.cost.stored_bytes, seconds=_exact(record.seconds), environment=record.environment,
     )  # fmt: skip
 

@@ -123,7 +123,7 @@ class Run(_Model):
         accuracy: ``[T, C]``: on part j after learning task i.
         learned: ``[C]``: the task after which part j is learned for the first time.
         over_tasks: ``[T]``: accuracy on all classes seen so far; None where there is none yet.
-        probes: Of each probe its readings ``[T + 1]``.
+        probes: Of each probe its readings ``[T + 1]``; None where there is none.
         notes: Why it is stale, and what search came before it.
         command: The command that repeats it.
         machine: Kind of machine that it ran on.
@@ -143,7 +143,7 @@ class Run(_Model):
     accuracy: list[list[float]]
     learned: list[int]
     over_tasks: list[float | None]
-    probes: dict[str, list[float]]
+    probes: dict[str, list[float | None]]
     stored_bytes: dict[str, int]
     seconds: float
     environment: dict[str, Any]

@@ -153,16 +153,19 @@ def _what_must_agree(record: RunRecord) -> list[Any]:
 
 
 def _probe_difference(old: RunRecord, new: RunRecord) -> float:
-    """The largest difference of a reading: of accuracies as it is, of others as a share where they are above 1."""
-    readings = [{probe.name: np.array(probe.values) for probe in record.probes} for record in (old, new)]
-    if {name: values.shape for name, values in readings[0].items()} != {
-        name: values.shape for name, values in readings[1].items()
+    """The largest difference of a reading: of accuracies as it is, of others as a share where they are above 1.
+
+    Infinite where one has a reading and the other a dash, or none at all.
+    """
+    readings = [{probe.name: np.array(probe.values, dtype=float) for probe in record.probes} for record in (old, new)]
+    if {name: np.isnan(values).tolist() for name, values in readings[0].items()} != {
+        name: np.isnan(values).tolist() for name, values in readings[1].items()
     }:
         return float("inf")
     differences = [
         np.abs(values - readings[1][name]) / np.maximum(1.0, np.abs(values)) for name, values in readings[0].items()
     ]
-    return max((float(one.max()) for one in differences), default=0.0)
+    return max((float(one) for each in differences for one in each[~np.isnan(each)]), default=0.0)
 
 
 def kinds_apart(old: RunRecord, new: RunRecord) -> str:

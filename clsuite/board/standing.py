@@ -119,9 +119,15 @@ def benchmark_notes(record: RunRecord, confirmation: Confirmation | None = None)
     backbone = record.config.get("backbone") or {}
     asked = {**stream_config(spec), "backbone": (spec.backbone.name, spec.backbone.image_size)}
     given = {**record.config, "backbone": (backbone.get("name"), backbone.get("image_size"))}
-    differing = [name for name, value in asked.items() if given.get(name) != value]
+    differing = [name for name, value in _as_read(asked).items() if _as_read(given).get(name) != value]
     differing += _other_method(record, confirmation)
     return [f"its {', '.join(differing)} is not what benchmark '{record.benchmark}' asks for"] if differing else []
+
+
+def _as_read(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as a file gives it back: a list of names is no tuple."""
+    content: dict[str, Any] = json.loads(canonical_json(config))
+    return content
 
 
 def _other_method(record: RunRecord, confirmation: Confirmation | None) -> list[str]:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from clsuite.cli.console import make_console
 from clsuite.metrics import METRICS, WITHIN_TASK, compute_all
-from clsuite.records import CostEntry, CountsEntry, RunRecord, TuningEntry, WithinTaskEntry, read_record
+from clsuite.records import CostEntry, CountsEntry, ProbeEntry, RunRecord, TuningEntry, WithinTaskEntry, read_record
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.report.table import bytes_text, short_number
 from clsuite.report.text import shown
@@ -40,6 +40,8 @@ def print_record(path: Path) -> None:
     if record.counts is not None:
         console.print(_matrix(record, record.counts))
         console.print(_metrics(record.counts))
+    if record.probes:
+        console.print(_probes(record.probes))
     if record.within_task is not None:
         console.print(_within_task(record.within_task))
     if record.cost is not None:
@@ -103,6 +105,24 @@ def _metrics(counts: CountsEntry) -> Table:
         cells = ["-" if math.isnan(value[name]) else f"{100 * value[name]:.2f}" for value in values]
         table.add_row(name, shown(metric.formula), metric.source, *cells)
     return table
+
+
+def _probes(probes: list[ProbeEntry]) -> Table:
+    table = Table(title="probes: accuracies in %; - where it was not read, or the method has no such reading")
+    table.add_column("after")
+    for probe in probes:
+        table.add_column(f"{shown(probe.name)} {'↑' if probe.higher_is_better else '↓'}", justify="right")
+    for row in range(max(len(probe.values) for probe in probes)):
+        cells = [_reading(probe, row) for probe in probes]
+        table.add_row(f"task {row}" if row else "nothing", *cells)
+    return table
+
+
+def _reading(probe: ProbeEntry, row: int) -> str:
+    value = probe.values[row] if row < len(probe.values) else None
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if probe.correct is None else f"{100 * value:.1f}"
 
 
 def _within_task(entry: WithinTaskEntry) -> Table:

@@ -16,6 +16,7 @@ from clsuite.report.machines import kind_of
 
 COMPARED = (
     PRIMARY,
+    "final_accuracy_weighted",
     "average_incremental_accuracy_weighted",
     "forgetting_max_before_last",
     "learning_accuracy",

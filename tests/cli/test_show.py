@@ -33,6 +33,27 @@ def test_a_metric_that_is_unknown_is_shown_by_its_name(tmp_path: Path, capsys: p
     assert "of the first 2 tasks of seed 0, a_metric_of_later: 0 trials" in capsys.readouterr().out
 
 
+def test_readings_of_probes_are_shown_and_dashes_where_there_are_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = [0.5, None, None, None, None, 0.25]
+    head = {
+        "name": "head",
+        "higher_is_better": True,
+        "values": values,
+        "correct": [2, None, None, None, None, 1],
+        "n": 4,
+    }
+    silent = {"name": "calibration", "higher_is_better": False, "values": [None] * 6}
+    assert main(["show", str(a_record(tmp_path, probes=[head, silent]))]) == 0
+    told = capsys.readouterr().out
+    lines = [line.replace("│", " ").replace("┃", " ").split() for line in told[told.index("probes:") :].splitlines()]
+    assert ["nothing", "50.0", "-"] in lines
+    assert ["task", "1", "-", "-"] in lines
+    assert ["task", "5", "25.0", "-"] in lines
+    assert main(["table", str(tmp_path / "seed0.json"), "--format", "csv"]) == 0
+
+
 @pytest.mark.parametrize("command", ["show", "table"])
 def test_a_finished_run_without_a_cost_is_one_line(
     tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
