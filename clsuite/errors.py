@@ -16,7 +16,7 @@ class AbsentError(UserError):
 
 
 class InputWarning(UserWarning):
-    """Something that was taken as it is, or made good, and that people should know. The command line prints its line."""
+    """What was taken as it is, or made good, and people should know; the command line prints its line."""
 
 
 class DataWarning(InputWarning):

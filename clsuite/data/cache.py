@@ -93,8 +93,8 @@ def kept_table(content: Any, make: Callable[[Path], Columns], root: Path) -> Ima
             return _open_or_make(target, checked, make)
     except OSError as error:
         raise UserError(
-            f"cannot write the table cache '{root / 'tables'}': {error.strerror or error}. Set CLSUITE_CACHE to another "
-            "folder, or make room."
+            f"cannot write the table cache '{root / 'tables'}': {error.strerror or error}. Set CLSUITE_CACHE to "
+            "another folder, or make room."
         ) from error
 
 

@@ -7,13 +7,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clsuite.data.stable_random import stable_random
-from clsuite.data.table import digest
+from clsuite.data.table import ImageTable, digest
 from clsuite.errors import UserError
 
 
@@ -120,19 +120,8 @@ class Listing:
         return replace(self, source=source, **columns)
 
 
-class Columns(Protocol):
-    """What is known about each sample of a data set, beside its pixels."""
-
-    @property
-    def labels(self) -> NDArray[np.int64]: ...
-    @property
-    def domains(self) -> NDArray[np.int64]: ...
-    @property
-    def is_test(self) -> NDArray[np.bool_]: ...
-    @property
-    def classes(self) -> tuple[str, ...]: ...
-    @property
-    def domain_names(self) -> tuple[str, ...]: ...
+Columns = Listing | ImageTable
+"""What has a label, a domain and a part for each row."""
 
 
 def choose_rows(

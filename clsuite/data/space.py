@@ -48,7 +48,7 @@ def flush_to_disk(folder: Path) -> None:
 
 
 def flush_file(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk; where a system cannot say that of a folder, nothing is done."""
+    """Have a file, or the names in a folder, on the disk, where a system can be asked for that."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except PermissionError:  # a folder cannot be opened everywhere

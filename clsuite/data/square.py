@@ -15,9 +15,9 @@ from clsuite.errors import UserError
 def square_pixels(image: Any, size: int, what: str) -> NDArray[np.uint8]:
     """Pixels uint8 ``[C, size, size]`` of a PIL image, an array ``[H, W(, C)]`` or a tensor ``[C, H, W]``.
 
-    Floats must lie in [0, 1], or be whole 0 and 1 of a bool. A PIL image of 16 bits is scaled to 8 and a transparent one
-    laid on white, as files are; it is not turned, as whoever made it has decided that. Where the size differs, the
-    shorter side is resized (bicubic) and the centre cut out.
+    Floats must lie in [0, 1]; bools are black and white. A PIL image of 16 bits is scaled to 8 and a transparent one
+    is laid on white, as files are; it is not turned, as whoever made it has decided that. Where the size differs,
+    the shorter side is resized (bicubic) and the centre cut out.
 
     Args:
         image: The image.
