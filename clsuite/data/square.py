@@ -56,7 +56,7 @@ def _check_values(pixels: NDArray[Any], what: str) -> None:
     if not np.issubdtype(pixels.dtype, np.number) or np.iscomplexobj(pixels):
         raise UserError(f"{what} has values of type {pixels.dtype}: they must be uint8, or floats in 0..1")
     low, high = pixels.min(), pixels.max()
-    found = f"{what} has values in {low:.4g}..{high:.4g} ({pixels.dtype}): they must be uint8, or floats in 0..1"
+    found = f"{what} has values in {low:.6g}..{high:.6g} ({pixels.dtype}): they must be uint8, or floats in 0..1"
     if not np.issubdtype(pixels.dtype, np.floating):
         if high <= 1 and low >= 0:
             raise UserError(f"{found}; an image of 0 and 1 is given as bool")
