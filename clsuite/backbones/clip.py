@@ -129,7 +129,7 @@ def build_clip(spec: BackboneSpec, weights: Weights) -> ClipBackbone:
             _load(clip, spec, str(path))
         _resize(clip, spec)
     source = tag if tag.get("mean") else clip.visual.preprocess_cfg
-    return ClipBackbone(clip, _tokenizer(name), spec.prompts, width, source["mean"], source["std"])
+    return ClipBackbone(clip, _tokenizer(name), spec.prompts, width, *spec.mean_and_std(source))
 
 
 def _identifier(name: ClipName) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -31,6 +32,8 @@ class BackboneSpec(BaseModel):
             dict), absolute, beside the benchmark or below the data root. By default ``bundled`` for the bundled one,
             else ``hub``.
         image_size: Side of the input in pixels; the position embedding is resampled where it differs.
+        normalization: ``pretrained``: the mean and standard deviation that the network was pre-trained with.
+            ``none``: values in [0, 1], as the codes of L2P, DualPrompt, CODA-Prompt, LAE and PILOT feed them.
         templates: Prompts of CLIP's text tower: a set by name (``imagenet``, ``cifar``, ...) or a list of one's own
             with ``{}`` for the class name; ``a photo of a {}.`` by default.
     """
@@ -39,6 +42,7 @@ class BackboneSpec(BaseModel):
     name: str = BUNDLED
     weights: str = ""
     image_size: int = Field(default=32, ge=1)
+    normalization: Literal["pretrained", "none"] = "pretrained"
     templates: tuple[str, ...] = ()
 
     @field_validator("templates", mode="before")
@@ -54,6 +58,16 @@ class BackboneSpec(BaseModel):
         if self.templates and not is_clip(self.name):
             raise ValueError(f"templates are prompts for a text tower, and backbone '{self.name}' has none")
         return self
+
+    def mean_and_std(self, pretrained: Mapping[str, Any]) -> tuple[Sequence[float], Sequence[float]]:
+        """Mean and standard deviation, of values in [0, 1], by which images are normalized.
+
+        Args:
+            pretrained: Those of the pre-training, as ``mean`` and ``std``.
+        """
+        if self.normalization == "none":
+            return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        return pretrained["mean"], pretrained["std"]
 
     @property
     def prompts(self) -> tuple[str, ...]:

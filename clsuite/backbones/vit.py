@@ -83,7 +83,7 @@ def build_backbone(spec: BackboneSpec, weights: Weights) -> Backbone:
     """
     model = build_model(spec, weights, num_classes=0)
     config: Any = model.default_cfg if spec.name != BUNDLED else bundled_card()
-    return Backbone(model, config["mean"], config["std"])
+    return Backbone(model, *spec.mean_and_std(config))
 
 
 def build_model(spec: BackboneSpec, weights: Weights, num_classes: int) -> Any:

@@ -116,6 +116,10 @@ def _list_runs(console: Console, standing: Standing) -> int:
     for plan in standing.plans:
         state = "done" if plan.record_path in standing.done else "to do"
         console.print(f"{state:5}  {plan.name:40}  {plan.record_path}", soft_wrap=True, markup=False)
+    brought = {plan.pending.method: plan.brought for plan in standing.plans if plan.brought}
+    for method, settings in brought.items():
+        said = ", ".join(f"{key} {value}" for key, value in settings.items())
+        console.print(f"'{method}' brings its training: {said}", soft_wrap=True, markup=False)
     console.print(f"{len(standing.plans)} runs, {len(standing.done)} done, {len(standing.missing)} to do")
     return 0
 

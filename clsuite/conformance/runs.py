@@ -48,8 +48,8 @@ class KeepingStream(Stream):
         plugins = self.learner.plugins
         self.sizes.append([(sum(one.stored_bytes().values()), tensor_bytes(one.state_dict())) for one in plugins])
 
-    def _resume(self) -> int:
-        done = super()._resume()
+    def _resume(self, state: dict[str, Any]) -> int:
+        done = super()._resume(state)
         self.loaded = [digests(plugin) for plugin in self.learner.plugins]
         return done
 

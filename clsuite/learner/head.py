@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clsuite.learner.options import SMALL_INIT, HeadInit
+
 
 class Head(nn.Module, ABC):
     """A classifier over all seen classes that grows by whole groups; column ``c`` is stream label ``c``."""
@@ -48,17 +50,22 @@ class GrowingHead(Head):
     It grows by whole groups, so that the parameters of old classes stay the same objects.
     """
 
-    def __init__(self, width: int, cosine: bool = False) -> None:
+    def __init__(
+        self, width: int, cosine: bool = False, first_values: HeadInit = SMALL_INIT, first_scale: float = 10.0
+    ) -> None:
         """Make a head without classes.
 
         Args:
             width: Length of a feature vector.
-            cosine: Cosine similarity with a learned scale (start: 10) in place of the dot product.
+            cosine: Cosine similarity with a learned scale in place of the dot product.
+            first_values: Standard deviation of the first weights, or ``uniform`` (`TrainingSpec.head_init`).
+            first_scale: What the scale of a cosine head begins with.
         """
         super().__init__()
         self.width, self.cosine = width, cosine
+        self.first_values, self.first_scale = first_values, first_scale
         self.groups = nn.ModuleList()
-        self.scale = nn.Parameter(torch.tensor(10.0)) if cosine else None
+        self.scale = nn.Parameter(torch.tensor(float(first_scale))) if cosine else None
 
     @property
     def sizes(self) -> list[int]:
@@ -66,17 +73,25 @@ class GrowingHead(Head):
         return [group.out_features for group in self._linear_groups()]
 
     def grow(self, classes: int, generator: torch.Generator) -> None:
-        """Add a group for new classes: weights from N(0, 0.02), no bias in a cosine head, else bias 0.
+        """Add a group for new classes, with `first_values`; a cosine head has no bias.
 
         It begins on ``meta``, so that nothing is drawn from the global generator.
         """
         group = nn.Linear(self.width, classes, bias=not self.cosine, device="meta").to_empty(device="cpu")
-        with torch.no_grad():
-            group.weight.normal_(0.0, 0.02, generator=generator)
-            if group.bias is not None:
-                group.bias.zero_()
+        self._fill(group, generator)
         old = self._linear_groups()
         self.groups.append(group.to(old[0].weight.device) if old else group)
+
+    @torch.no_grad()
+    def _fill(self, group: nn.Linear, generator: torch.Generator) -> None:
+        if group.bias is not None:
+            group.bias.zero_()
+        if self.first_values == "uniform":
+            bound = self.width**-0.5
+            for values in group.parameters():
+                values.uniform_(-bound, bound, generator=generator)
+        else:
+            group.weight.normal_(0.0, self.first_values, generator=generator)
 
     def reset(self, generator: torch.Generator) -> None:
         """New weights for every group, and the scale that a cosine head starts with."""
@@ -85,7 +100,7 @@ class GrowingHead(Head):
         for size in sizes:
             self.grow(size, generator)
         if self.scale is not None:
-            nn.init.constant_(self.scale, 10.0)
+            nn.init.constant_(self.scale, self.first_scale)
         self.to(device)
 
     def newest_parameters(self) -> list[nn.Parameter]:

@@ -52,7 +52,7 @@ def make_head(backbone: Backbone, options: TrainingSpec) -> Head:
     """
     if options.head == "zero_shot":
         return ZeroShotHead(clip_of(backbone, "training.head: zero_shot"))
-    return GrowingHead(backbone.width, cosine=options.head == "cosine")
+    return GrowingHead(backbone.width, options.head == "cosine", options.first_values, options.head_scale)
 
 
 def choose_towers(backbone: Backbone, options: TrainingSpec) -> None:

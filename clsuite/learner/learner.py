@@ -20,12 +20,14 @@ from clsuite.data.batch import Batch
 from clsuite.data.stable_random import derive_seed
 from clsuite.errors import UserError
 from clsuite.learner.features import FeatureStore, compute_features
+from clsuite.learner.finite import check_features, check_loss
 from clsuite.learner.heads import choose_towers, make_head
 from clsuite.learner.loss import classification_loss
 from clsuite.learner.optimizer import OptimizerPolicy
 from clsuite.learner.options import TrainingSpec
 from clsuite.learner.precision import autocast, has_slow_kernels
 from clsuite.plugin.base import Plugin
+from clsuite.plugin.traits import Scores
 from clsuite.scenarios import Scenario, Task
 
 
@@ -36,7 +38,8 @@ class Step:
     Attributes:
         batch: The batch, its images transformed (None while frozen features are used).
         features: ``[B, width]``.
-        logits: ``[B, seen classes]``, of the head.
+        logits: ``[B, seen classes]``, of the head; ``[B, classes of the stream]`` where it has all of them from the
+            start (``training.head_classes: stream``).
     """
 
     batch: Batch
@@ -70,6 +73,7 @@ class Learner(L.LightningModule):
         self.optimizer_policy = OptimizerPolicy(options)
         self.task: Task | None = None
         self.gradient_samples = 0
+        self._tasks_begun = 0
 
     # -- the life of a stream -------------------------------------------------------------------------------------
 
@@ -95,8 +99,10 @@ class Learner(L.LightningModule):
     def begin_task(self, task: Task) -> None:
         """Grow the head by the task's new classes and let the plugins begin."""
         self.task, self.gradient_samples = task, 0
+        self._tasks_begun = task.index + 1
         self._augment_generator = torch.Generator().manual_seed(derive_seed(self.seed, task.index, "augment"))
-        new = self.scenario.seen_classes(task.index + 1) - self.head.classes
+        wanted = len(self.scenario.classes) if self.options.head_classes == "stream" else self.seen
+        new = wanted - self.head.classes
         if new > 0:
             self.head.grow(new, torch.Generator().manual_seed(derive_seed(self.seed, "head", task.index)))
             self.head.to(next(self.backbone.parameters()).device)
@@ -120,6 +126,7 @@ class Learner(L.LightningModule):
 
     def restore(self, tasks: int, head_sizes: Sequence[int]) -> None:
         """Create again what the first tasks created, so that saved state fits."""
+        self._tasks_begun = tasks
         for size in head_sizes:
             self.head.grow(size, torch.Generator())
         for plugin in self.plugins:
@@ -136,6 +143,22 @@ class Learner(L.LightningModule):
         task = -1 if self.task is None else self.task.index
         device = next(self.backbone.parameters()).device
         return torch.Generator(device=device).manual_seed(derive_seed(self.seed, task, *purpose))
+
+    @property
+    def seen(self) -> int:
+        """Number of classes seen up to the current task; of a loaded model, all that it learned."""
+        return self.scenario.seen_classes(self._tasks_begun)
+
+    @property
+    def scores(self) -> Scores:
+        """What `predict_logits` gives: what the plugin that answers says, or the logits of the head."""
+        answering = [plugin for plugin in self.plugins if type(plugin).predict is not Plugin.predict]
+        return answering[0].traits.scores if answering else "logits"
+
+    @property
+    def has_own_features(self) -> bool:
+        """Whether what the backbone gives is its own kind of feature, which its pre-trained head was made to read."""
+        return not any(getattr(module, "replaces_features", False) for module in self.plugin_modules.modules())
 
     @property
     def frozen(self) -> bool:
@@ -155,12 +178,19 @@ class Learner(L.LightningModule):
         return self.frozen and not self.options.augment
 
     def features_of(self, rows: NDArray[np.int64]) -> Tensor:
-        """Features ``[len(rows), width]`` of table rows: no augmentation, no gradient; kept while frozen."""
+        """Features ``[len(rows), width]`` of table rows: no augmentation, no gradient; kept while frozen.
+
+        Raises:
+            UserError: If one is not finite; says in which task, and of which part.
+        """
         with self.autocast():
-            if not self.frozen:
-                return compute_features(self.backbone, self.scenario.table.images, rows)
-            self.store.add(self.backbone, rows)
-            return self.store.lookup(torch.from_numpy(rows))
+            if self.frozen:
+                self.store.add(self.backbone, rows)
+                features = self.store.lookup(torch.from_numpy(rows))
+            else:
+                features = compute_features(self.backbone, self.scenario.table.images, rows)
+        check_features(self, features, rows)
+        return features
 
     def compute_known_features(self) -> None:
         """Compute the features of all tasks so far: task by task, so that a resumed run gets the same bits."""
@@ -235,7 +265,8 @@ class Learner(L.LightningModule):
             extra = plugin.loss(self, step)
             if extra is not None:
                 loss = loss + extra
-        self._check_finite(loss, batch_idx)
+        if self._looks_at(batch_idx):
+            check_loss(self, loss, features, batch_idx)
         self.gradient_samples += len(batch)
         return loss
 
@@ -244,13 +275,16 @@ class Learner(L.LightningModule):
         return self.predict_logits(batch)
 
     def predict_logits(self, batch: Batch) -> Tensor:
-        """The method's logits for a transformed batch: those of the plugin that answers, or else the head's."""
+        """The method's logits ``[B, seen classes]`` for a transformed batch: of the plugin that answers, or the head's.
+
+        Classes that a head has from the start compete from the task on in which they are seen.
+        """
         for plugin in self.plugins:
             logits = plugin.predict(self, batch)
             if logits is not None:
-                return logits.float()
-        answer: Tensor = self.head(self.encode(batch)).float()
-        return answer
+                return logits[:, : self.seen].float()
+        answer: Tensor = self.head(self.encode(batch))
+        return answer[:, : self.seen].float()
 
     def configure_optimizers(self) -> Any:
         """The optimiser and its schedule for the current task."""
@@ -263,11 +297,6 @@ class Learner(L.LightningModule):
         optimizer = self.optimizers()
         self.optimizer_policy.keep(self, optimizer.optimizer)  # type: ignore[union-attr]
 
-    def _check_finite(self, loss: Tensor, batch_idx: int) -> None:
-        looks = self.device.type == "cpu" or batch_idx % 25 == 0 or self.trainer.is_last_batch
-        if looks and not torch.isfinite(loss):
-            task, epoch = self.task.index if self.task else -1, self.current_epoch
-            raise UserError(
-                f"the loss is {loss.item()} in task {task}, epoch {epoch}, step {batch_idx}: "
-                "lower training.optimizer.lr or set training.gradient_clip"
-            )
+    def _looks_at(self, batch_idx: int) -> bool:
+        """Whether the loss of a step is looked at: a look at it waits for a GPU."""
+        return self.device.type == "cpu" or batch_idx % 25 == 0 or bool(self.trainer.is_last_batch)

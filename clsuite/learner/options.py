@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from clsuite.data.augment_spec import Augment
+
+HeadInit = Annotated[float, Field(ge=0)] | Literal["uniform"]
+"""First values of a head's weights; see `TrainingSpec.head_init`."""
+SMALL_INIT = 0.001
+"""Standard deviation of a linear head's first weights, as in LAE's code (Gao et al., ICCV 2023)."""
 
 
 class OptimizerSpec(BaseModel):
@@ -40,6 +45,14 @@ class TrainingSpec(BaseModel):
         loss: ``global`` cross-entropy over all seen classes, or ``local`` over the current task's only.
         head: ``linear``, ``cosine`` (normalised features and weights, learned scale), or ``zero_shot`` (CLIP: text
             features of the seen classes' names).
+        head_init: First values of a growing head's weights: the standard deviation of a normal distribution (0 for
+            zeros), or ``uniform`` for U(-1/sqrt(width), 1/sqrt(width)), PyTorch's default for a linear layer, of the
+            bias too, which else begins with zeros. By default 0.001 in a linear head (LAE's code) and ``uniform`` in a
+            cosine head (PILOT's). Under a local loss old and new classes meet at test time alone, and what is left of
+            the first values is noise between them.
+        head_scale: Scale of the cosines that a cosine head begins with; it is trained.
+        head_classes: ``seen``: the head grows with the tasks. ``stream``: it has all the stream's classes from the
+            start; the cross-entropy runs over all of them, and only seen ones compete at test time.
         tune: CLIP's tower that methods train, ``image``, ``text`` or ``both``; other backbones have the first only.
         augment: A preset (``clsuite list augmentations``), or a list of steps with their parameters; drawn per sample.
         compile: Compile the blocks of the backbone (``torch.compile``): minutes at the start, faster steps after.
@@ -57,8 +70,28 @@ class TrainingSpec(BaseModel):
     recreate_optimizer: bool = True
     loss: Literal["global", "local"] = "global"
     head: Literal["linear", "cosine", "zero_shot"] = "linear"
+    head_init: HeadInit | None = None
+    head_scale: float = Field(default=10.0, gt=0)
+    head_classes: Literal["seen", "stream"] = "seen"
     tune: Literal["image", "text", "both"] = "image"
     augment: Augment = ()
     compile: bool = False
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
     threads: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _a_cosine_has_a_direction(self) -> TrainingSpec:
+        if self.head == "cosine" and self.head_init == 0:
+            raise ValueError("head_init is 0, but a cosine head needs first weights with a direction")
+        return self
+
+    @property
+    def first_values(self) -> HeadInit:
+        """`head_init`, or what the kind of head begins with by default."""
+        if self.head_init is not None:
+            return self.head_init
+        return "uniform" if self.head == "cosine" else SMALL_INIT
+
+    def resolved(self) -> TrainingSpec:
+        """The same with every default that depends on another choice written out, as records hold it."""
+        return self.model_copy(update={"head_init": self.first_values})

@@ -31,6 +31,11 @@ class PET(nn.Module, ABC):
         self.route: Route | None = None
         self._handles: list[Any] = []
 
+    @property
+    def replaces_features(self) -> bool:
+        """Whether what stands for an image while the module is attached is none of the network's own features."""
+        return False
+
     @abstractmethod
     def attach(self, model: nn.Module) -> None:
         """Attach to a network; does nothing to its parameters."""

@@ -45,6 +45,11 @@ class Prompt(PET):
             0.01 * torch.empty(len(self._blocks), length * entries, width).uniform_(-1, 1, generator=generator)
         )
 
+    @property
+    def replaces_features(self) -> bool:
+        """Whether the mean of the tokens stands for the image."""
+        return self.pooled
+
     def attach(self, model: nn.Module) -> None:
         """Let the tokens in before the chosen blocks and out behind the last block."""
         found = transformer_blocks(model)

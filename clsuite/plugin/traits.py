@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from clsuite.scenarios.catalog import KINDS
 
+Scores = Literal["logits", "cosine", "distance", "regression", "probabilities"]
+"""What a method's answers for the classes are."""
 API_VERSION = 1
 """Version of the plugin API; raised when a hook, or what plugins may use, changes so that older plugins would break."""
 
@@ -30,6 +33,12 @@ class Traits:
         pet: Kinds of parameter-efficient module that it always brings (``lora``, ``adapter``, ``prefix``, ``prompt``,
             ``ia3``, ``adaptformer``); one that an argument called ``pet`` or ``kind`` chooses need not be declared.
         paper: First author, venue and year.
+        training: What the method's paper needs of the training, as a benchmark writes it (``{"loss": "local"}``). It
+            stands in place of the benchmark's; what the benchmark or the command line says of this one method wins.
+        scores: What `predict` answers: ``logits``, of which a softmax is a probability, or scores of which it is not
+            (``cosine``, ``distance``, ``regression``, ``probabilities``), so that no calibration can be read.
+        open_vocabulary: It can answer for a class by its name, before it has seen an image of it.
+        from_memory: It trains on its exemplars alone, so that several epochs pass over these and not over the stream.
     """
 
     needs: tuple[str, ...] = ()
@@ -41,3 +50,7 @@ class Traits:
     first_session: bool = False
     pet: tuple[str, ...] = ()
     paper: str = ""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    scores: Scores = "logits"
+    open_vocabulary: bool = False
+    from_memory: bool = False

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from clsuite.backbones.spec import BackboneSpec, Weights
 from clsuite.backbones.vit import Backbone
 from clsuite.data.table import ImageTable
+from clsuite.errors import UserError
 from clsuite.learner.features import compute_features
+from clsuite.learner.finite import MEND, WRONG
 from clsuite.learner.learner import Learner
 
 
@@ -22,16 +25,20 @@ class Reading:
     """What a probe reads at one moment.
 
     Attributes:
-        value: An accuracy in [0, 1], or another figure.
+        value: An accuracy in [0, 1], or another figure; None where the method has no such thing, or it was not read.
         higher_is_better: Whether more of it is kept knowledge, or loss of it.
         correct: Right answers, where it is an accuracy.
         n: Of how many.
     """
 
-    value: float
+    value: float | None
     higher_is_better: bool
     correct: int | None = None
     n: int | None = None
+
+    def missing(self) -> Reading:
+        """The same reading without a value: a dash."""
+        return replace(self, value=None, correct=None)
 
     @classmethod
     def accuracy(cls, right: Tensor) -> Reading:
@@ -64,10 +71,16 @@ class Features:
         self._kept_frozen = False
 
     def of(self, learner: Learner) -> Tensor:
-        """Features ``[len(rows), width]``, on the compute device."""
+        """Features ``[len(rows), width]``, on the compute device.
+
+        Raises:
+            UserError: If one is not finite.
+        """
         if self._kept is None or not (learner.frozen and self._kept_frozen):
             self._kept_frozen = learner.frozen
             backbone = self._view(learner.backbone) if self._view else learner.backbone
             with learner.autocast():
                 self._kept = compute_features(backbone, self._table.images, self._rows)
+            if not bool(torch.isfinite(self._kept).all()):
+                raise UserError(f"the features of a probe's {len(self._rows)} images are {WRONG}: {MEND}")
         return self._kept

@@ -19,6 +19,7 @@ from clsuite.data.batch import BatchLoader
 from clsuite.data.listing import choose_rows
 from clsuite.data.stable_random import stable_random
 from clsuite.errors import UserError
+from clsuite.learner.finite import check_answers
 from clsuite.learner.learner import Learner
 from clsuite.probes.base import Features, Measure, ProbeContext, Reading
 from clsuite.probes.images import load_probe_images
@@ -70,7 +71,12 @@ class OriginalHead:
         self.before: Tensor | None = None
 
     def __call__(self, learner: Learner) -> dict[str, Reading]:
-        """Read accuracy and divergence; the first reading is what later ones are compared with."""
+        """Read accuracy and divergence; the first reading is what later ones are compared with.
+
+        Of features that the head was not made to read (the mean of prompts) there is none.
+        """
+        if not learner.has_own_features:
+            return {self._name: Reading(None, True), f"{self._name}_kl": Reading(None, False)}
         features = self._features.of(learner).cpu()
         with torch.no_grad():
             answers = F.log_softmax(self._head(features).double(), dim=1)
@@ -127,7 +133,11 @@ def split_index_queries(
 
 
 def predict_rows(learner: Learner, rows: NDArray[np.int64]) -> Tensor:
-    """The method's logits ``[len(rows), seen classes]`` for rows of the stream's table, on the CPU, in eval mode."""
+    """The method's logits ``[len(rows), seen classes]`` for rows of the stream's table, on the CPU, in eval mode.
+
+    Raises:
+        UserError: If one is not finite.
+    """
     if learner.frozen:
         learner.features_of(rows)
     loader = BatchLoader(learner.scenario.table, learner.scenario.labels, rows, BATCH, with_images=not learner.frozen)
@@ -142,7 +152,9 @@ def predict_rows(learner: Learner, rows: NDArray[np.int64]) -> Tensor:
                 batch = batch.with_images(learner.backbone.normalise(batch.images))
             answers.append(learner.predict_logits(batch).cpu())
     learner.train(was_training)
-    return torch.cat(answers)
+    logits = torch.cat(answers)
+    check_answers(learner, logits, f"on {len(rows)} test images that a probe reads")
+    return logits
 
 
 class LeftOutDomains:
@@ -178,10 +190,12 @@ class Calibration:
         self._name, self._bins = probe_name(spec), spec.bins
 
     def __call__(self, learner: Learner) -> dict[str, Reading]:
-        """Read the error, in [0, 1]."""
+        """Read the error, in [0, 1]; of scores that are no logits there is none."""
+        if learner.scores != "logits":
+            return {self._name: Reading(None, False)}
         scenario = learner.scenario
         tests = np.unique(np.concatenate([part.test for part in scenario.parts]))
-        rows = tests[scenario.labels[tests] < learner.head.classes]
+        rows = tests[scenario.labels[tests] < learner.seen]
         confidence, answers = predict_rows(learner, rows).float().softmax(dim=1).max(dim=1)
         right = answers == torch.from_numpy(scenario.labels[rows])
         error = float(binary_calibration_error(confidence, right.int(), n_bins=self._bins))

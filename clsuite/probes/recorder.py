@@ -13,18 +13,36 @@ from clsuite.records import ProbeEntry
 
 
 class ProbeRecorder:
-    """Reads all probes at each evaluation; training is as it would be without them."""
+    """Reads the probes at each evaluation; training is as it would be without them."""
 
-    def __init__(self, probes: Sequence[Measure] = ()) -> None:
-        """Keep the probes; nothing is read yet."""
-        self._probes = probes
+    def __init__(self, probes: Sequence[Measure] = (), at_ends: Sequence[bool] = ()) -> None:
+        """Keep the probes; nothing is read yet.
+
+        Args:
+            probes: What is read.
+            at_ends: Of each probe, whether it is read before the stream and after the last task alone.
+        """
+        self._probes, self._at_ends = probes, at_ends or [False] * len(probes)
         self._readings: dict[str, list[Reading]] = {}
+        self._names: list[list[str]] = [[] for _ in probes]
 
-    def read(self, learner: Learner) -> None:
-        """Read every probe; random numbers that a method draws in an evaluation are given back."""
+    def read(self, learner: Learner, row: int, last: bool) -> None:
+        """Read every probe whose time it is; random numbers that a method draws in an evaluation are given back.
+
+        Args:
+            learner: As it is now.
+            row: 0 before the stream, ``t`` after ``t`` tasks.
+            last: Whether this is the last evaluation.
+        """
         with torch.random.fork_rng(enabled=bool(self._probes)):
-            for probe in self._probes:
-                for name, reading in probe(learner).items():
+            for probe, at_ends, names in zip(self._probes, self._at_ends, self._names, strict=True):
+                if at_ends and row and not last:
+                    for name in names:
+                        self._readings[name].append(self._readings[name][0].missing())
+                    continue
+                readings = probe(learner)
+                names[:] = readings
+                for name, reading in readings.items():
                     self._readings.setdefault(name, []).append(reading)
 
     def entries(self) -> list[ProbeEntry]:
@@ -34,8 +52,8 @@ class ProbeRecorder:
                 name=name,
                 higher_is_better=readings[0].higher_is_better,
                 values=[reading.value for reading in readings],
-                correct=None if readings[0].correct is None else [reading.correct or 0 for reading in readings],
-                n=readings[0].n,
+                correct=_counts(readings),
+                n=next((reading.n for reading in readings if reading.n), None),
             )
             for name, readings in self._readings.items()
         ]
@@ -43,11 +61,19 @@ class ProbeRecorder:
     def state_dict(self) -> dict[str, Any]:
         """The readings so far, and what later ones are compared with."""
         readings = {name: [vars(reading) for reading in kept] for name, kept in self._readings.items()}
-        return {"readings": readings, "probes": [getattr(probe, "before", None) for probe in self._probes]}
+        before = [getattr(probe, "before", None) for probe in self._probes]
+        return {"readings": readings, "probes": before, "names": self._names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the readings back."""
         self._readings = {name: [Reading(**kept) for kept in rows] for name, rows in state["readings"].items()}
+        self._names = [list(names) for names in state["names"]]
         for probe, before in zip(self._probes, state["probes"], strict=True):
             if before is not None:
                 probe.before = before  # type: ignore[attr-defined]
+
+
+def _counts(readings: Sequence[Reading]) -> list[int | None] | None:
+    """Right answers of each reading; None where no reading has any."""
+    counts = [reading.correct for reading in readings]
+    return counts if any(count is not None for count in counts) else None

@@ -16,10 +16,13 @@ class _Probe(BaseModel):
 
     Attributes:
         name: What records and tables call it; the kind by default.
+        at: When it is read: ``every_task`` is before the stream and after each task, ``ends`` before the stream and
+            after the last task alone.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str | None = Field(default=None, pattern=r"^\w[\w-]*$")
+    at: Literal["every_task", "ends"] = "every_task"
 
 
 class HeadProbe(_Probe):

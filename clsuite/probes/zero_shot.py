@@ -28,11 +28,13 @@ class ZeroShotAccuracy:
         self._texts: ClassTexts | None = None
 
     def __call__(self, learner: Learner) -> dict[str, Reading]:
-        """Read the accuracy.
+        """Read the accuracy; of features that are not the image tower's own there is none.
 
         Raises:
             UserError: If the backbone has no text tower.
         """
+        if not learner.has_own_features:
+            return {self._name: Reading(None, True)}
         if self._texts is None:
             backbone = clip_of(learner.backbone, f"probe '{self._name}'")
             self._texts = ClassTexts(backbone, self._names, self._templates)

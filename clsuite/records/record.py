@@ -19,7 +19,7 @@ from clsuite.metrics import Counts, Curves
 from clsuite.records.canonical import canonical_json, sha256_of
 
 SCHEMA_VERSION = 1
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 """Raised when a change to the framework itself changes results, so that older records are not taken for current."""
 Status = Literal["done", "failed", "timeout", "interrupted"]
 Protocol = Literal["class_incremental", "task_aware"]
@@ -161,15 +161,15 @@ class ProbeEntry(_Model):
     Attributes:
         name: Its name.
         higher_is_better: Whether more of it is kept knowledge (an accuracy) or loss of it (a divergence, an error).
-        values: ``[T + 1]``; accuracies as shares.
+        values: ``[T + 1]``; accuracies as shares; None where the method has no such reading, or none was taken.
         correct: Right answers ``[T + 1]``, where it is an accuracy.
         n: Of how many, where it is one.
     """
 
     name: str
     higher_is_better: bool
-    values: list[float]
-    correct: list[Count] | None = None
+    values: list[float | None]
+    correct: list[Count | None] | None = None
     n: Count | None = None
 
     @model_validator(mode="after")
@@ -180,7 +180,10 @@ class ProbeEntry(_Model):
             raise ValueError(f"'{self.name}' has right answers, but not of how many")
         if len(self.correct) != len(self.values):
             raise ValueError(f"'{self.name}' has {len(self.values)} values, but {len(self.correct)} right answers")
-        if max(self.correct, default=0) > self.n or not all(0 <= value <= 1 for value in self.values):
+        if [value is None for value in self.values] != [count is None for count in self.correct]:
+            raise ValueError(f"'{self.name}' has a value without right answers, or right answers without a value")
+        counts = [count for count in self.correct if count is not None]
+        if max(counts, default=0) > self.n or not all(0 <= value <= 1 for value in self.values if value is not None):
             raise ValueError(f"an accuracy of '{self.name}' lies outside 0..1")
         return self
 

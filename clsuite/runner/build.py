@@ -29,8 +29,8 @@ def build_learner(record: RunRecord, plugins: Sequence[PluginInfo], weights: Wei
         UserError: If a plugin fails to import, or the weights do not fit.
     """
     backbone = record.config["backbone"]
-    templates = backbone.get("templates", ())
-    spec = BackboneSpec(name=backbone["name"], image_size=backbone["image_size"], templates=templates)
+    known = ("name", "image_size", "normalization", "templates")
+    spec = BackboneSpec.model_validate({key: backbone[key] for key in known if key in backbone})
     torch.manual_seed(derive_seed(record.seed, "backbone"))
     instances = [load_class(info)(**entry.args) for info, entry in zip(plugins, record.plugins, strict=True)]
     options = TrainingSpec.model_validate(record.config["training"])

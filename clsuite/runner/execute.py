@@ -82,7 +82,9 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
         checkpoint_path=plan.beside(".ckpt"),
         identity=plan.pending.key,
         report=report,
-        probes=ProbeRecorder(make_probes(plan.probes, _probe_context(plan))),
+        probes=ProbeRecorder(
+            make_probes(plan.probes, _probe_context(plan)), [probe.at == "ends" for probe in plan.probes]
+        ),
         evaluation=EvaluationSpec(**config["evaluation"]) if "evaluation" in config else None,
     )
 

@@ -81,6 +81,34 @@ def check_merging(plugins: Sequence[tuple[str, Mapping[str, Any]]], sources: Seq
         )
 
 
+def check_classes(method: str, plugins: Sequence[Named], training: TrainingSpec, scenario: Scenario) -> None:
+    """Check that every task that is trained under a local loss has classes that can compete.
+
+    Args:
+        method: Name of the method, for the message.
+        plugins: Name and declaration of its plugins.
+        training: How it is trained.
+        scenario: The stream.
+
+    Raises:
+        UserError: If a task has one class alone: its loss is exactly 0, and nothing of it is learned.
+    """
+    if training.loss != "local":
+        return
+    traits = [source.traits for _, source in plugins]
+    if any(trait.gradient_free for trait in traits):
+        trained = scenario.tasks[:1] if any(trait.first_session for trait in traits) else ()
+    else:
+        trained = scenario.tasks
+    lonely = next((task for task in trained if len(task.classes) == 1), None)
+    if lonely is not None:
+        raise UserError(
+            f"method '{method}': task {lonely.index} ({lonely.name}) has one class, and under training.loss: local "
+            "only the classes of a task compete, so that its loss is exactly 0 and nothing is learned: take tasks of "
+            "several classes, or training.loss: global"
+        )
+
+
 def check_herding(plugins: Sequence[tuple[str, Mapping[str, Any]]], scenario: Scenario) -> None:
     """Check that a buffer that herds has something to choose from.
 

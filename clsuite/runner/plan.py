@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from pydantic import ValidationError
 
 from clsuite.backbones.spec import Weights, find_weights
 from clsuite.data.fingerprint import table_fingerprint
@@ -17,7 +15,7 @@ from clsuite.errors import UserError, did_you_mean
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.arguments import resolve_arguments
 from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin
-from clsuite.plugin.compose import check_method
+from clsuite.plugin.compose import Named, check_method
 from clsuite.plugin.local import is_file, is_importable
 from clsuite.probes.images import load_probe_images
 from clsuite.probes.named import load_named_table
@@ -25,9 +23,10 @@ from clsuite.probes.spec import AnyProbe, ZeroShotProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, parse_method, split_outside
-from clsuite.runner.needs import check_herding, check_merging, check_needs, check_probes
+from clsuite.runner.needs import check_classes, check_herding, check_merging, check_needs, check_probes
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.streams import find_stream_file, stream_loader
+from clsuite.runner.training import brought_training, resolve_training
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 from clsuite.scenarios.validation import judged_on_validation
 from clsuite.stream.within_task_spec import EvaluationSpec
@@ -74,6 +73,7 @@ class RunPlan:
         scenario: The stream, with the whole path of its Python file where it has one.
         record_path: Where the record goes; predictions, checkpoint, model and log go beside it.
         probes: What is read beside the accuracy matrix.
+        brought: What of the training the method's plugins bring, by dotted key.
     """
 
     pending: RunRecord
@@ -86,6 +86,7 @@ class RunPlan:
     device: str
     save_model: bool
     probes: tuple[AnyProbe, ...] = ()
+    brought: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -119,21 +120,22 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
         scenario = load(seed, tasks_learned(spec, options.limit_tasks))
         if options.on_validation:
             scenario = judged_on_validation(scenario)
-        for name, (plugins, training) in methods.items():
-            check_herding([(info.name, args) for info, args in plugins], scenario)
+        for name, method in methods.items():
+            check_herding([(info.name, args) for info, args in method.plugins], scenario)
+            check_classes(name, method.named, method.training, scenario)
             try:
-                config = {**_config(spec, options, training, weights), "probes": probes}
-                pending = _pending(spec, config, scenario, name, seed, plugins)
+                config = {**_config(spec, options, method.training, weights), "probes": probes}
+                pending = _pending(spec, config, scenario, name, seed, method.plugins)
             except (TypeError, ValueError) as error:  # a value that JSON has not
                 raise UserError(
                     f"method '{name}' has a value that no record can hold (such as .inf): {error}"
                 ) from error
             path = options.out / spec.name / file_name(name) / f"seed{seed}-{pending.key[:12]}.json"
-            infos = tuple(info for info, _ in plugins)
+            infos = tuple(info for info, _ in method.plugins)
             if any(plan.record_path == path for plan in plans):
                 raise UserError(f"two methods would write '{path}': give '{name}' another name")
             where = (spec.dataset, stream, path, root, options.device, options.save_model, spec.probes)
-            plans.append(RunPlan(pending, infos, weights, *where))
+            plans.append(RunPlan(pending, infos, weights, *where, method.brought))
     return plans
 
 
@@ -156,27 +158,45 @@ def method_config(spec: BenchmarkSpec, name: str) -> tuple[list[tuple[str, dict[
     found = _checked_methods(spec, RunOptions(Path(), methods=[name]), Path())
     if name not in found:
         raise UserError(f"'{name}' is no name of one method: it stands for {', '.join(found)}")
-    plugins, training = found[name]
-    return [(info.name, args) for info, args in plugins], training.model_dump()
+    method = found[name]
+    return [(info.name, args) for info, args in method.plugins], method.training.model_dump()
 
 
 ResolvedPlugins = list[tuple[PluginInfo, dict[str, Any]]]
 
 
-def _checked_methods(
-    spec: BenchmarkSpec, options: RunOptions, folder: Path
-) -> dict[str, tuple[ResolvedPlugins, TrainingSpec]]:
+@dataclass(frozen=True)
+class ResolvedMethod:
+    """A method with all its arguments and its training.
+
+    Attributes:
+        plugins: Where each plugin's class is found, and all its arguments.
+        training: The benchmark's, with what the plugins need and what is said of this method.
+        brought: What of it the plugins bring, by dotted key.
+    """
+
+    plugins: ResolvedPlugins
+    training: TrainingSpec
+    brought: Mapping[str, Any]
+
+    @property
+    def named(self) -> list[Named]:
+        """Name and declaration of each plugin."""
+        return [(info.name, info.source) for info, _ in self.plugins if info.source]
+
+
+def _checked_methods(spec: BenchmarkSpec, options: RunOptions, folder: Path) -> dict[str, ResolvedMethod]:
     checked = {}
     check_probes(spec.probes, spec.backbone)
     for name, method in _chosen_methods(spec, options).items():
-        plugins, training = _resolve(spec, method, (Path(), folder))
-        training = _override(training, options.training or {}, "the command line")
-        named = [(info.name, info.source) for info, _ in plugins if info.source]
+        resolved = _resolve(spec, method, options.training or {}, (Path(), folder))
+        named = resolved.named
         check_method(named, spec.scenario.kind)
-        check_merging([(info.name, args) for info, args in plugins], named)
-        check_needs(named, spec.backbone, training)
-        check_single_pass(spec.scenario.kind, training.epochs)
-        checked[name] = (plugins, training)
+        check_merging([(info.name, args) for info, args in resolved.plugins], named)
+        check_needs(named, spec.backbone, resolved.training)
+        from_memory = any(source.traits.from_memory for _, source in named)
+        check_single_pass(spec.scenario.kind, resolved.training.epochs, from_memory)
+        checked[name] = resolved
     return checked
 
 
@@ -207,33 +227,16 @@ def _unknown(name: str, spec: BenchmarkSpec) -> UserError:
     return did_you_mean("plugin", name, {*catalog(), *spec.named_methods, "all"})
 
 
-def _resolve(spec: BenchmarkSpec, method: MethodSpec, folders: Sequence[Path]) -> tuple[ResolvedPlugins, TrainingSpec]:
+def _resolve(
+    spec: BenchmarkSpec, method: MethodSpec, given: Mapping[str, Any], folders: Sequence[Path]
+) -> ResolvedMethod:
     plugins = []
     for use in method.plugins:
         info, source = find_plugin(use.name, folders)
         plugins.append((info, resolve_arguments(use.name, source, use.args)))
-    return plugins, _override(spec.training, method.training, f"method with '{method.plugins[0].name}'")
-
-
-def _override(training: TrainingSpec, changes: Mapping[str, Any], where: str) -> TrainingSpec:
-    merged = _merge(training.model_dump(), changes)
-    try:
-        return TrainingSpec.model_validate(merged)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            raise did_you_mean(f"training key of {where}:", key, TrainingSpec.model_fields) from error
-        raise UserError(f"training.{key} of {where} is {first['input']!r}: {message}") from error
-
-
-def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in changes.items():
-        inner = merged.get(key)
-        merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
-    return merged
+    named = [(info.name, info.source) for info, _ in plugins if info.source]
+    training = resolve_training(spec.training, named, method.training, given)
+    return ResolvedMethod(plugins, training, brought_training(named, method.training, given))
 
 
 def _pending(
@@ -276,6 +279,7 @@ def _config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, we
         "backbone": {
             "name": spec.backbone.name,
             "image_size": spec.backbone.image_size,
+            "normalization": spec.backbone.normalization,
             "weights": weights.kind,
             "sha256": weights.sha256,
             **({"templates": list(spec.backbone.prompts)} if spec.backbone.prompts else {}),
@@ -311,6 +315,8 @@ def _evaluation(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Any]:
 def probe_config(probe: AnyProbe, image_size: int, data_root: Path | None) -> dict[str, Any]:
     """A probe with the fingerprint of its images in place of their path."""
     content = probe.model_dump()
+    if probe.at == "every_task":
+        del content["at"]  # so that the entries of older records are found again
     if isinstance(probe, ZeroShotProbe):
         named = load_named_table(probe, image_size, data_root)
         sources = {"dataset": _without_path(content["dataset"])} if probe.dataset else {}

@@ -19,11 +19,16 @@ SINGLE_PASS = ("blurry", "online")
 """Kinds of stream whose images pass once."""
 
 
-def check_single_pass(kind: str, epochs: int) -> None:
+def check_single_pass(kind: str, epochs: int, from_memory: bool = False) -> None:
     """Check that a stream that passes once is not trained on for several epochs.
+
+    Args:
+        kind: Of the stream.
+        epochs: Passes over what is trained on.
+        from_memory: What is trained on are stored exemplars alone, which may be passed over again.
 
     Raises:
         UserError: If it would be.
     """
-    if kind in SINGLE_PASS and epochs != 1:
+    if kind in SINGLE_PASS and epochs != 1 and not from_memory:
         raise UserError(f"training.epochs is {epochs}, but a stream of kind '{kind}' passes once: set it to 1")

@@ -75,6 +75,7 @@ class Scenario:
         classes: Class names by stream label.
         tasks: The tasks in order.
         columns: The evaluation parts where they are not the tasks' test parts; else empty. Read `parts`.
+        planned: Number of tasks before the stream was cut; None where it was not. Read `planned_tasks`.
     """
 
     kind: str
@@ -83,6 +84,12 @@ class Scenario:
     classes: tuple[str, ...]
     tasks: tuple[Task, ...]
     columns: tuple[Part, ...] = ()
+    planned: int | None = None
+
+    @property
+    def planned_tasks(self) -> int:
+        """Number of tasks of the whole stream, of which a cut one learns the first alone."""
+        return self.planned or len(self.tasks)
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -105,7 +112,7 @@ class Scenario:
         if self.columns and not kept:
             raise UserError(f"no evaluation part is learned in the first {tasks} tasks: take more of them")
         columns = tuple(replace(part, index=index) for index, part in enumerate(kept))
-        return replace(self, tasks=self.tasks[:tasks], columns=columns)
+        return replace(self, tasks=self.tasks[:tasks], columns=columns, planned=self.planned_tasks)
 
     @cached_property
     def fingerprint(self) -> str:

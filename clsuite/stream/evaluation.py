@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clsuite.data.batch import Batch
+from clsuite.learner.finite import check_answers
+from clsuite.learner.learner import Learner
 from clsuite.records import CountsEntry, rescore
 from clsuite.scenarios import Scenario
 
@@ -54,9 +56,15 @@ class AccuracyMatrix(L.Callback):
     def on_test_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Batch, *_: Any
     ) -> None:
-        """Take the logits of one batch."""
+        """Take the logits of one batch.
+
+        Raises:
+            UserError: If one is not finite.
+        """
         logits: Tensor = outputs
         columns = self._columns[self._position : self._position + len(batch)]
+        assert isinstance(module, Learner)
+        check_answers(module, logits, f"in part '{self.scenario.parts[self.task[columns[0]]].name}'")
         self._position += len(batch)
         masks = self._masks[self.task[columns].astype(np.int64)].to(logits.device)
         self.class_incremental[self._row, columns] = logits.argmax(dim=1).cpu().numpy()

@@ -17,6 +17,7 @@ from clsuite.data.stable_random import derive_seed
 from clsuite.errors import UserError
 from clsuite.learner.chunks import images_at_once
 from clsuite.learner.compilation import check_compiler, compile_blocks
+from clsuite.learner.finite import check_weights
 from clsuite.learner.learner import Learner
 from clsuite.probes.recorder import ProbeRecorder
 from clsuite.records import TaskEntry
@@ -69,18 +70,33 @@ class Stream:
 
     def run(self) -> None:
         """Learn and evaluate every task that is not done yet."""
-        check_single_pass(self.scenario.kind, self.learner.options.epochs)
+        from_memory = any(plugin.traits.from_memory for plugin in self.learner.plugins)
+        check_single_pass(self.scenario.kind, self.learner.options.epochs, from_memory)
         self.learner.to(self.device)
+        state = self._saved()
+        if state is None:
+            self._read_before()
         self.learner.start(self.scenario)
         if self.learner.options.compile:
             check_compiler(self.device)
             compile_blocks(self.learner.backbone.model)
-        done = self._resume()
+        done = 0 if state is None else self._resume(state)
         for task in self.scenario.tasks[done:]:
             self._learn(task)
             if task is not self.scenario.tasks[-1]:
                 self.learner.leave_task(task)
             self._save(task.index + 1)
+
+    def _read_before(self) -> None:
+        """Fill row -1 and read the probes: the backbone as it was pre-trained, and a head that has grown.
+
+        No plugin has touched either; only one that can answer for a class by its name answers here too.
+        """
+        knowing = [plugin for plugin in self.learner.plugins if plugin.traits.open_vocabulary]
+        plain = Learner(self.learner.backbone, self.learner.options, knowing, self.learner.seed)
+        plain.start(self.scenario)
+        plain.begin_task(self.scenario.tasks[0])
+        self._evaluate(plain, make_trainer(plain.options, self.device, [self.matrix]), 0)
 
     def _learn(self, task: Task) -> None:
         L.seed_everything(derive_seed(self.learner.seed, "task", task.index), verbose=False)
@@ -92,15 +108,14 @@ class Stream:
             watcher.begin()
         started = time.perf_counter()
         self.learner.begin_task(task)
-        if task.index == 0:
-            started += self._timed(lambda: self._evaluate(trainer, 0))
         trainable = sum(value.numel() for value in self.learner.parameters() if value.requires_grad)
         frozen = self.learner.frozen
         steps = self._fit(trainer, task) if self.learner.takes_steps(task) else 0
         self.learner.to(self.device)
         self.learner.end_task(task)
+        check_weights(self.learner)
         trained = time.perf_counter() - started
-        evaluated = self._timed(lambda: self._evaluate(trainer, task.index + 1))
+        evaluated = self._timed(lambda: self._evaluate(self.learner, trainer, task.index + 1))
         for watcher in watchers:
             watcher.finish(task.index + 1, steps)
             trained, evaluated = trained - watcher.seconds, evaluated + watcher.seconds
@@ -145,19 +160,19 @@ class Stream:
             )
         return int(trainer.global_step)
 
-    def _evaluate(self, trainer: L.Trainer, row: int) -> None:
+    def _evaluate(self, learner: Learner, trainer: L.Trainer, row: int) -> None:
         rows = self.matrix.begin(row)
-        frozen = self.learner.frozen
+        frozen = learner.frozen
         if frozen:
             for part in self.scenario.parts:
                 known = part.test[np.isin(part.test, rows)]
                 if len(known):
-                    self.learner.features_of(known)
+                    learner.features_of(known)
         at_once = KNOWN_FEATURES if frozen else images_at_once(self.scenario.table.images.shape, self.device)
         loader = BatchLoader(self.scenario.table, self.scenario.labels, rows, at_once, with_images=not frozen)
-        trainer.test(self.learner, dataloaders=loader, verbose=False)
-        self.learner.to(self.device)
-        self.probes.read(self.learner)
+        trainer.test(learner, dataloaders=loader, verbose=False)
+        learner.to(self.device)
+        self.probes.read(learner, row, last=row == len(self.scenario.tasks))
 
     @staticmethod
     def _timed(work: Callable[[], None]) -> float:
@@ -165,10 +180,11 @@ class Stream:
         work()
         return time.perf_counter() - started
 
-    def _resume(self) -> int:
+    def _saved(self) -> dict[str, Any] | None:
         state = checkpoint.load(self.checkpoint_path) if self.checkpoint_path else None
-        if state is None or state["identity"] != self.identity:
-            return 0
+        return state if state is not None and state["identity"] == self.identity else None
+
+    def _resume(self, state: dict[str, Any]) -> int:
         checkpoint.load_learner_state(self.learner, state["learner"])
         self.learner.to(self.device)
         self.matrix.load_state_dict(state["matrix"])

@@ -33,6 +33,12 @@ def _arguments(parser: ArgumentParser) -> None:
     add("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--precision", type=Precision, help="auto is bf16 where the hardware has it natively, else 32")
     add("--epochs", type=int, help="epochs per task in place of the benchmark's")
+    add(
+        "--training",
+        type=str,
+        help="settings of the training in place of the benchmark's and the methods', such as "
+        "'loss=local, optimizer.lr=0.003'",
+    )
     add("--limit-tasks", type=int, help="learn only the first tasks of the stream, in place of the benchmark's")
     add("--eval-every", type=int, help="evaluate within tasks too, after each so many steps, on a part of the tests")
     add("--jobs", type=int, help="runs at a time; by default as many as the cores carry")
@@ -44,8 +50,10 @@ def _arguments(parser: ArgumentParser) -> None:
 
 def _run(given: Namespace) -> int:
     from clsuite.cli.bench import BenchCall, run_bench
+    from clsuite.runner.training import merged, read_settings
 
     overrides: dict[str, Any] = {"precision": given.precision, "epochs": given.epochs}
+    single = {key: value for key, value in overrides.items() if value is not None}
     return run_bench(
         BenchCall(
             benchmark=given.benchmark,
@@ -54,7 +62,7 @@ def _run(given: Namespace) -> int:
             out=Path(given.out),
             data_root=Path(given.data_root) if given.data_root else None,
             device=given.device,
-            training={key: value for key, value in overrides.items() if value is not None},
+            training=merged(read_settings(given.training or ""), single),
             limit_tasks=given.limit_tasks,
             jobs=given.jobs,
             timeout=given.timeout,
@@ -73,6 +81,7 @@ COMMAND = Command(
         'clsuite bench quickstart --methods "ncm,lwf+replay(capacity=50)" --seeds 0,1',
         'clsuite bench quickstart --methods "./my_method.py(alpha=[0.1,0.3])+replay"',
         "clsuite bench quickstart --methods all",
+        "clsuite bench quickstart --methods pet --training 'loss=global, optimizer.lr=0.003'",
         "clsuite bench my.yaml --data-root data --out runs --dry-run",
         "clsuite bench quickstart --limit-tasks 2 --epochs 1 --methods finetune --save-model",
     ),

@@ -1,0 +1,125 @@
+"""How a method is trained: the benchmark's settings, what its plugins need, and what is said of this one method."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from clsuite.errors import UserError, did_you_mean
+from clsuite.learner.options import TrainingSpec
+from clsuite.plugin.compose import Named
+from clsuite.runner.literals import read_literal
+from clsuite.runner.methods import split_outside
+
+COMMAND_LINE = "the command line"
+
+
+def resolve_training(
+    base: TrainingSpec, plugins: Sequence[Named], own: Mapping[str, Any], given: Mapping[str, Any]
+) -> TrainingSpec:
+    """The training of a method, every default written out.
+
+    Args:
+        base: The benchmark's.
+        plugins: Name and declaration of the method's plugins, whose ``traits.training`` stands in place of it.
+        own: What the benchmark says of this one method; stands in place of both.
+        given: What the command line says; stands in place of all.
+
+    Raises:
+        UserError: If a key or value cannot be, or two plugins need different values and nothing says which.
+    """
+    first = plugins[0][0] if plugins else ""
+    training = base
+    for name, source in plugins:
+        training = _override(training, source.traits.training, f"plugin '{name}'")
+    _check_agreement(plugins, {*_leaves(own), *_leaves(given)})
+    training = _override(training, own, f"method with '{first}'")
+    return _override(training, given, COMMAND_LINE).resolved()
+
+
+def brought_training(plugins: Sequence[Named], *stronger: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a method's training its plugins bring, by dotted key.
+
+    Args:
+        plugins: Name and declaration of the method's plugins.
+        stronger: What is said of the method elsewhere, and wins.
+    """
+    said = {key for settings in stronger for key in _leaves(settings)}
+    asked = {key: value for _, source in plugins for key, value in _leaves(source.traits.training).items()}
+    return {key: value for key, value in asked.items() if key not in said}
+
+
+def read_settings(text: str) -> dict[str, Any]:
+    """Read ``loss=local, optimizer.lr=0.003`` as a benchmark would write it.
+
+    Raises:
+        UserError: If it is not that.
+    """
+    settings: dict[str, Any] = {}
+    for part in split_outside(text, ","):
+        key, sign, value = part.partition("=")
+        path = [name.strip() for name in key.split(".")]
+        try:
+            if not sign or not all(name.isidentifier() for name in path):
+                raise ValueError
+            settings = merged(settings, _nested(path, read_literal(ast.parse(value.strip(), mode="eval").body)))
+        except (SyntaxError, ValueError) as error:
+            raise UserError(f"cannot read the setting '{part}': write KEY=VALUE, such as optimizer.lr=0.003") from error
+    return settings
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with some of them changed."""
+    result = dict(base)
+    for key, value in changes.items():
+        inner = result.get(key)
+        result[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
+    return result
+
+
+def _override(training: TrainingSpec, changes: Mapping[str, Any], where: str) -> TrainingSpec:
+    try:
+        return TrainingSpec.model_validate(merged(training.model_dump(), changes))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            raise did_you_mean(f"training key of {where}:", key, TrainingSpec.model_fields) from error
+        if not key:
+            raise UserError(f"training of {where}: {message}") from error
+        raise UserError(f"training.{key} of {where} is {first['input']!r}: {message}") from error
+
+
+def _check_agreement(plugins: Sequence[Named], said: set[str]) -> None:
+    asked: dict[str, tuple[str, Any]] = {}
+    for name, source in plugins:
+        for key, value in _leaves(source.traits.training).items():
+            other, before = asked.setdefault(key, (name, value))
+            if before != value and key not in said:
+                raise UserError(
+                    f"'{other}' needs training.{key}: {before} and '{name}' needs {value}: say which it is, "
+                    f"in the method's training or with --training {key}=..."
+                )
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    return dict(_walk(settings, prefix))
+
+
+def _walk(settings: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _walk(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
+    for name in reversed(path):
+        value = {name: value}
+    nested: dict[str, Any] = value
+    return nested
