@@ -12,20 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from references.common import Head, Stream, accuracy, attend, batches, bundled, embed, linear, over, pooled, step, tokens
+from references import common
+from references.common import Head, Stream, adam, batches, over
 
 Parts = list[dict[str, Tensor]]
 
 
-def orthonormal(number: int, old: Tensor) -> nn.Parameter:
+def orthonormal(number: int, old: list[Tensor], width: int) -> nn.Parameter:
     """Gram-Schmidt: new rows of unit length, orthogonal to each other and to the old ones."""
-    rows = list(old)
+    rows = [row for part in old for row in part]
     for _ in range(number):
-        row = torch.randn(old.shape[1])
+        row = torch.randn(width)
         for other in rows:
             row = row - (row @ other) / (other @ other) * other
         rows.append(row / row.norm())
-    return nn.Parameter(torch.stack(rows[len(old) :]))
+    return nn.Parameter(torch.stack(rows[-number:]))
 
 
 def together(parts: Parts, name: str) -> Tensor:
@@ -48,13 +49,13 @@ def orthogonality(parts: Parts) -> Tensor:
 
 
 def features(model: Any, blocks: list[Parts], images: Tensor, query: Tensor) -> Tensor:
-    x = tokens(model, images)
+    x = common.tokens(model, images)
     for block, parts in zip(model.blocks, blocks, strict=True):
         q, k, v = block.attn.qkv(block.norm1(x)).chunk(3, dim=2)
         keys, values = prompt(parts, query)
-        x = x + attend(block.attn, q, torch.cat([keys, k], dim=1), torch.cat([values, v], dim=1))
+        x = x + common.attend(block.attn, q, torch.cat([keys, k], dim=1), torch.cat([values, v], dim=1))
         x = x + block.mlp(block.norm2(x))
-    return pooled(model, x)
+    return common.pooled(model, x)
 
 
 def curve(
@@ -72,21 +73,23 @@ def curve(
 ) -> list[float]:
     """Accuracy over the seen classes after each task; each task adds its share of components to every block."""
     torch.manual_seed(seed)
-    model = bundled().eval().requires_grad_(False)
+    model = common.bundled().eval().requires_grad_(False)
     widths = {"P": 192 * length, "K": 192, "A": 192}
     blocks: list[Parts] = [[] for _ in model.blocks]
     head, results = Head(), []
-    queries = over(torch.arange(len(stream.images)), lambda images: embed(model, images), stream)
+    queries = over(torch.arange(len(stream.images)), lambda images: common.embed(model, images), stream)
     for task, rows, old, seen in stream.tasks():
-        head.append(linear(192, seen - old, head_std))
+        head.append(common.linear(192, seen - old, head_std))
         for parts in blocks:
-            before = {name: torch.cat([torch.zeros(0, w), *(p[name].detach() for p in parts)]) for name, w in widths.items()}
-            parts.append({name: orthonormal(share, rows) for name, rows in before.items()})
+            known = {name: [part[name].detach() for part in parts] for name in widths}
+            parts.append({name: orthonormal(share, known[name], width) for name, width in widths.items()})
         new = [value for parts in blocks for value in parts[-1].values()]
-        optimizer = torch.optim.Adam([{"params": new, "lr": lr}, {"params": head.parameters(), "lr": head_lr}])
+        optimizer = adam(new, lr, head, head_lr)
         for _, chosen in batches(rows, batch_size, epochs):
             logits = head(features(model, blocks, stream.images[chosen], queries[chosen]))[:, old:]
             loss = F.cross_entropy(logits, stream.labels[chosen] - old)
-            step(optimizer, loss + penalty * torch.stack([orthogonality(parts) for parts in blocks]).sum())
-        results.append(accuracy(lambda x: head(features(model, blocks, x, embed(model, x))), stream, task))
+            common.step(optimizer, loss + penalty * torch.stack([orthogonality(parts) for parts in blocks]).sum())
+        results.append(
+            common.accuracy(lambda x: head(features(model, blocks, x, common.embed(model, x))), stream, task)
+        )
     return results

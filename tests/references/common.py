@@ -53,7 +53,9 @@ def read(scenario: Scenario) -> Stream:
     images = torch.from_numpy(np.array(scenario.table.images)).expand(-1, 3, -1, -1).float().div(127.5).sub(1)
     train, test = ([torch.from_numpy(getattr(task, part)) for task in scenario.tasks] for part in ("train", "test"))
     seen = tuple(max(task.classes) + 1 for task in scenario.tasks)
-    return Stream(images, torch.from_numpy(np.array(scenario.labels)), tuple(train), tuple(test), seen, len(scenario.classes))
+    return Stream(
+        images, torch.from_numpy(np.array(scenario.labels)), tuple(train), tuple(test), seen, len(scenario.classes)
+    )
 
 
 def bundled() -> Any:
@@ -113,6 +115,11 @@ def batches(rows: Tensor, size: int, epochs: int = 1) -> Iterator[tuple[int, Ten
             yield epoch, chosen
 
 
+def adam(body: Iterable[Tensor], lr: float, head: nn.Module, head_lr: float) -> torch.optim.Optimizer:
+    """A new Adam with a rate of its own for the head."""
+    return torch.optim.Adam([{"params": body, "lr": lr}, {"params": head.parameters(), "lr": head_lr}])
+
+
 def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     """One step down the loss."""
     optimizer.zero_grad()
@@ -131,8 +138,3 @@ def accuracy(answer: Answer, stream: Stream, task: int) -> float:
     rows = torch.cat(stream.test[: task + 1])
     right = over(rows, answer, stream).argmax(dim=1) == stream.labels[rows]
     return 100 * right.float().mean().item()
-
-
-def parameters_of(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
-    """The trainable parameters of several modules."""
-    return [value for module in modules for value in module.parameters() if value.requires_grad]

@@ -12,7 +12,7 @@ import random
 import torch
 from torch.nn import functional as F
 
-from references.common import Stream, accuracy, batches, bundled, embed, linear, step
+from references.common import Stream, accuracy, adam, batches, bundled, embed, linear, step
 
 
 def curve(
@@ -34,8 +34,7 @@ def curve(
     model, head = bundled(), linear(192, stream.classes, head_std)
     kept, logits_of, offered, results = [], {}, 0, []
     for task, rows, _, seen in stream.tasks():
-        groups = [{"params": model.parameters(), "lr": lr}, {"params": head.parameters(), "lr": head_lr}]
-        optimizer = torch.optim.Adam(groups)
+        optimizer = adam(model.parameters(), lr, head, head_lr)
         for _, chosen in batches(rows, batch_size, epochs):
             logits = head(embed(model, stream.images[chosen]))
             loss = F.cross_entropy(logits, stream.labels[chosen])

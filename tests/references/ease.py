@@ -1,4 +1,4 @@
-"""EASE: an adapter of each task, and class prototypes in the subspaces of all of them, synthesised where images are gone.
+"""EASE: an adapter of each task, and prototypes in all their subspaces, synthesised where a class's images are gone.
 
 Zhou et al., "Expandable subspace ensemble for pre-trained model-based class-incremental learning" (CVPR 2024), and the
 authors' code (sun-hailong/LAMDA-PILOT, ``models/ease.py``, ``backbone/vit_ease.py``).
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from references.common import Stream, accuracy, batches, bundled, over, pooled, step, tokens
+from references.common import Stream, accuracy, adam, batches, bundled, over, pooled, step, tokens
 
 
 class AdaptFormer(nn.Module):
@@ -25,8 +25,7 @@ class AdaptFormer(nn.Module):
             nn.init.zeros_(zero)
 
     def forward(self, x: Tensor) -> Tensor:
-        added: Tensor = 0.1 * self.up(F.dropout(F.relu(self.down(x)), 0.1, self.training))
-        return added
+        return 0.1 * self.up(F.dropout(F.relu(self.down(x)), 0.1, self.training))
 
 
 class Cosine(nn.Module):
@@ -56,8 +55,7 @@ def synthesised(means: list[list[Tensor]]) -> Tensor:
         for subspace in range(task + 1, last):
             there = torch.cat([means[subspace][t] for t in range(subspace, last)])
             here = torch.cat([means[task][t] for t in range(subspace, last)])
-            cosines = F.normalize(means[task][task], dim=1) @ F.normalize(here, dim=1).T
-            known.append(cosines.softmax(dim=1) @ there)
+            known.append((F.normalize(means[task][task], dim=1) @ F.normalize(here, dim=1).T).softmax(dim=1) @ there)
         whole.append(torch.stack(known, dim=1))
     return torch.cat(whole)
 
@@ -76,13 +74,11 @@ def curve(
 ) -> list[float]:
     """Accuracy over the seen classes after each task."""
     torch.manual_seed(seed)
-    model, subspaces, results = bundled().eval().requires_grad_(False), [], []
-    means: list[dict[int, Tensor]] = []
+    model, subspaces, means, results = bundled().eval().requires_grad_(False), [], list[dict[int, Tensor]](), []
     for task, rows, old, seen in stream.tasks():
         subspaces.append(nn.ModuleList(AdaptFormer(192, size) for _ in model.blocks))
         head = Cosine(192, seen - old, scale)
-        groups = [{"params": subspaces[-1].parameters(), "lr": lr}, {"params": head.parameters(), "lr": head_lr}]
-        optimizer = torch.optim.Adam(groups)
+        optimizer = adam(subspaces[-1].parameters(), lr, head, head_lr)
         for _, chosen in batches(rows, batch_size, epochs):
             logits = head(features(model, subspaces[-1], stream.images[chosen]))
             step(optimizer, F.cross_entropy(logits, stream.labels[chosen] - old))
@@ -91,15 +87,14 @@ def curve(
         for own, adapters in zip(means, subspaces, strict=True):
             known = over(rows, lambda images, adapters=adapters: features(model, adapters, images), stream)
             own[task] = torch.stack([known[stream.labels[rows] == c].mean(dim=0) for c in range(old, seen)])
-        prototypes = F.normalize(synthesised(means), dim=2)
+        whole = F.normalize(synthesised(means), dim=2)
         owner = torch.bucketize(torch.arange(seen), torch.tensor(stream.seen), right=True)
 
-        def answer(images: Tensor, prototypes: Tensor = prototypes, owner: Tensor = owner) -> Tensor:
+        def answer(images: Tensor, prototypes: Tensor = whole, owner: Tensor = owner) -> Tensor:
             found = torch.stack([F.normalize(features(model, a, images), dim=1) for a in subspaces], dim=1)
             cosines = torch.einsum("btd,ctd->bct", found, prototypes)
-            inside = F.one_hot(owner, len(subspaces)).float()
-            outside = (1 - inside) * alpha / max(1, len(subspaces) - 1)
-            return (cosines * (inside + outside)).sum(dim=2)
+            inside = F.one_hot(owner, len(subspaces))
+            return (cosines * torch.where(inside > 0, 1.0, alpha / max(1, len(subspaces) - 1))).sum(dim=2)
 
         results.append(accuracy(answer, stream, task))
     return results

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from references.common import Head, Stream, accuracy, batches, bundled, embed, linear, step
+from references.common import Head, Stream, accuracy, adam, batches, bundled, embed, linear, step
 
 
 def curve(
@@ -31,8 +31,7 @@ def curve(
     held: list[tuple[torch.nn.Parameter, torch.Tensor, torch.Tensor]] = []
     for task, rows, old, seen in stream.tasks():
         head.append(linear(192, seen - old, head_std))
-        groups = [{"params": model.parameters(), "lr": lr}, {"params": head.parameters(), "lr": head_lr}]
-        optimizer = torch.optim.Adam(groups)
+        optimizer = adam(model.parameters(), lr, head, head_lr)
         for _, chosen in batches(rows, batch_size, epochs):
             loss = F.cross_entropy(head(embed(model, stream.images[chosen])), stream.labels[chosen])
             pull = sum((fisher * (value - anchor).square()).sum() for value, fisher, anchor in held)

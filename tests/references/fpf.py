@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from references.common import Head, Stream, accuracy, batches, bundled, embed, linear, step
+from references.common import Head, Stream, accuracy, adam, batches, bundled, embed, linear, step
 
 
 def curve(
@@ -35,8 +35,7 @@ def curve(
     model, head, kept, results = bundled(), Head(), list[torch.Tensor](), []
     for task, rows, old, seen in stream.tasks():
         head.append(linear(192, seen - old, head_std))
-        groups = [{"params": model.parameters(), "lr": lr}, {"params": head.parameters(), "lr": head_lr}]
-        optimizer = torch.optim.Adam(groups)
+        optimizer = adam(model.parameters(), lr, head, head_lr)
         for _, chosen in batches(rows, batch_size, epochs):
             step(optimizer, F.cross_entropy(head(embed(model, stream.images[chosen])), stream.labels[chosen]))
         own = [rows[stream.labels[rows] == label] for label in range(old, seen)]

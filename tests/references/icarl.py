@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from references.common import Head, Stream, accuracy, batches, bundled, embed, linear, over, step
+from references.common import Head, Stream, accuracy, adam, batches, bundled, embed, linear, over, step
 
 
 def herded(features: Tensor, number: int) -> list[int]:
@@ -52,8 +52,7 @@ def curve(
             both = torch.cat([rows, past])
             targets[both, :old] = over(both, lambda images: head(embed(model, images)), stream).sigmoid()
         head.append(linear(192, seen - old, head_std))
-        groups = [{"params": model.parameters(), "lr": lr}, {"params": head.parameters(), "lr": head_lr}]
-        optimizer = torch.optim.Adam(groups)
+        optimizer = adam(model.parameters(), lr, head, head_lr)
         for _, chosen in batches(torch.cat([rows, past]) if rehearsal == "among" else rows, batch_size, epochs):
             if rehearsal == "beside":
                 chosen = torch.cat([chosen, past[torch.randperm(len(past))[: len(chosen)]]])

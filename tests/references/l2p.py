@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from references.common import Head, Stream, accuracy, batches, bundled, embed, linear, over, step, tokens
+from references.common import Head, Stream, accuracy, adam, batches, bundled, embed, linear, over, step, tokens
 
 
 def curve(
@@ -56,8 +56,7 @@ def curve(
     queries = over(torch.arange(len(stream.images)), lambda images: embed(model, images), stream)
     for task, rows, old, seen in stream.tasks():
         head.append(linear(192, seen - old, head_std))
-        groups = [{"params": [prompts, keys], "lr": lr}, {"params": head.parameters(), "lr": head_lr}]
-        optimizer = torch.optim.Adam(groups)
+        optimizer = adam([prompts, keys], lr, head, head_lr)
         for _, chosen in batches(rows, batch_size, epochs):
             cosines, entries = nearest(queries[chosen])
             logits = logits_of(stream.images[chosen], entries)[:, old:]

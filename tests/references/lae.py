@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from references.common import Head, Stream, accuracy, attend, batches, bundled, linear, pooled, step, tokens
+from references.common import Head, Stream, accuracy, adam, attend, batches, bundled, linear, pooled, step, tokens
 
 
 class Adapter(nn.Module):
@@ -64,8 +64,7 @@ def curve(
 
     for task, rows, old, seen in stream.tasks():
         head.append(linear(192, seen - old, head_std))
-        groups = [{"params": online.parameters(), "lr": lr}, {"params": head.parameters(), "lr": head_lr}]
-        optimizer = torch.optim.Adam(groups)
+        optimizer = adam(online.parameters(), lr, head, head_lr)
         if task == 1:
             offline = copy.deepcopy(online).requires_grad_(False)
         for epoch, chosen in batches(rows, batch_size, epochs):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from references.common import Head, Stream, accuracy, attend, batches, bundled, linear, pooled, step, tokens
+from references.common import Head, Stream, accuracy, adam, attend, batches, bundled, linear, pooled, step, tokens
 
 
 class LowRank(nn.Module):
@@ -56,8 +56,7 @@ def curve(
     head, results = Head(), []
     for task, rows, old, seen in stream.tasks():
         head.append(linear(192, seen - old, head_std))
-        groups = [{"params": parts.parameters(), "lr": lr}, {"params": head.parameters(), "lr": head_lr}]
-        optimizer = torch.optim.Adam(groups)
+        optimizer = adam(parts.parameters(), lr, head, head_lr)
         for _, chosen in batches(rows, batch_size, epochs):
             logits = head(features(model, parts, stream.images[chosen]))[:, old:]
             step(optimizer, F.cross_entropy(logits, stream.labels[chosen] - old))

@@ -1,7 +1,7 @@
 """LwF: the old model's answers to the new images are kept while the new classes are learned.
 
-Li & Hoiem, "Learning without forgetting" (ECCV 2016), section 3 and figure 3: record responses, warm the new outputs up,
-then train everything on equation 1 for the new outputs plus lambda_o times equation 2 for the old ones.
+Li & Hoiem, "Learning without forgetting" (ECCV 2016), section 3 and figure 3: record responses, warm the new outputs
+up, then train everything on equation 1 for the new outputs plus lambda_o times equation 2 for the old ones.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from references.common import Head, Stream, accuracy, batches, bundled, embed, linear, over, step
+from references.common import Head, Stream, accuracy, adam, batches, bundled, embed, linear, over, step
 
 
 def curve(
@@ -41,8 +41,7 @@ def curve(
             optimizer = torch.optim.Adam(head[-1].parameters(), lr=warmup_lr)
             for _, chosen in batches(rows, batch_size, warmup_epochs):
                 step(optimizer, F.cross_entropy(head(known[chosen])[:, first:], stream.labels[chosen] - first))
-        groups = [{"params": model.parameters(), "lr": lr}, {"params": head.parameters(), "lr": head_lr}]
-        optimizer = torch.optim.Adam(groups)
+        optimizer = adam(model.parameters(), lr, head, head_lr)
         for _, chosen in batches(rows, batch_size, epochs):
             logits = head(embed(model, stream.images[chosen]))
             loss = F.cross_entropy(logits[:, first:], stream.labels[chosen] - first)

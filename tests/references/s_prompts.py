@@ -11,7 +11,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from references.common import Stream, accuracy, batches, bundled, embed, linear, over, pooled, step, tokens
+from references.common import Stream, accuracy, adam, batches, bundled, embed, linear, over, pooled, step, tokens
 
 BELOW_ALL = -1e9
 
@@ -22,7 +22,7 @@ def curve(
     *,
     length: int = 10,
     clusters: int = 5,
-    bound: float = 0.01,
+    bound: float = 192**-0.5,
     epochs: int = 5,
     batch_size: int = 32,
     lr: float = 0.01,
@@ -55,8 +55,7 @@ def curve(
     for task, rows, old, seen in stream.tasks():
         prompts.append(nn.Parameter(torch.empty(length, 192).uniform_(-bound, bound)))
         heads.append(linear(192, seen - old, head_std))
-        groups = [{"params": [prompts[-1]], "lr": lr}, {"params": heads[-1].parameters(), "lr": head_lr}]
-        optimizer = torch.optim.Adam(groups)
+        optimizer = adam([prompts[-1]], lr, heads[-1], head_lr)
         for _, chosen in batches(rows, batch_size, epochs):
             step(optimizer, F.cross_entropy(logits_of(stream.images[chosen], task), stream.labels[chosen] - old))
         queries = F.normalize(over(rows, lambda images: embed(model, images), stream), dim=1)
