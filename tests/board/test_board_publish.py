@@ -396,7 +396,7 @@ def test_a_run_of_more_tasks_than_the_benchmark_has_is_held_against_it(tmp_path:
         ("ncm", {"precision": "32", "threads": 2}, ""),
         ("my own", {"epochs": 8}, ""),
         ("ncm", {"epochs": 8}, "its training.epochs is not what"),
-        ("slca", {}, "its plugins, training.epochs, training.loss, training.optimizer is not what"),
+        ("slca", {}, "its plugins, training.epochs, training.head_init, training.loss, training.optimizer is not what"),
         ("replay(capacity=7)", {}, "its plugins is not what"),
         ("replay(capacity=[7, 8])", {}, ""),
         (" ncm", {}, ""),
