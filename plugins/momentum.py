@@ -8,10 +8,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from clsuite.errors import UserError
 from clsuite.learner.aside import SetAside, statistics_of
 from clsuite.learner.learner import Learner
-from clsuite.plugin import Plugin, Traits
+from clsuite.plugin import Plugin, Traits, check_range
 from clsuite.scenarios import Task
 
 
@@ -33,12 +32,12 @@ class Momentum(Plugin):
         stores=("weights",),
         forbids={"all data": "joint training starts anew at each task: there is nothing to average"},
         paper="Stojanovski, 2022 (momentum interpolation)",
+        does=("follows",),
     )
 
     def __init__(self, tau: float = 0.999) -> None:
         super().__init__()
-        if not 0 <= tau < 1:
-            raise UserError(f"momentum: tau is {tau}, but must be at least 0 and less than 1")
+        check_range("momentum", at_least=0, below=1, tau=tau)
         self.tau = tau
         self._slow: dict[str, Tensor] = {}
         self._behind = False

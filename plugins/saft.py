@@ -45,8 +45,13 @@ class SAFT(Plugin):
             "online": "it scores the weights on the task's images before training, but the stream passes once",
             "blurry": "it scores the weights on the task's images before training, but the stream passes once",
         },
-        forbids={"all data": "joint training goes back to the pre-trained weights at each task"},
+        forbids={
+            "all data": "joint training goes back to the pre-trained weights at each task",
+            "freezes": "the backbone is frozen: there is nothing to choose from",
+            "tunes": "saft puts weights back after each step, and with them what was tuned between steps",
+        },
         paper="Nguyen, ECCV 2024 (SAFT)",
+        does=("warms up", "scores", "restores"),
     )
 
     def __init__(

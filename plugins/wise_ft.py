@@ -35,9 +35,11 @@ class WiSEFT(Plugin):
         stores=("weights",),
         forbids={
             "all data": "joint training starts from the pre-trained weights at each task",
+            "freezes": "the backbone is frozen: its weights before and after a task are the same",
             "modules": "the backbone is frozen: its weights before and after are the same",
         },
         paper="Wortsman, CVPR 2022 (WiSE-FT)",
+        does=("moves",),
     )
 
     def __init__(self, alpha: float = 0.5, anchor: Literal["previous", "pretrained"] = "previous") -> None:

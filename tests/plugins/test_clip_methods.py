@@ -13,7 +13,6 @@ import torch
 from clsuite.backbones.class_texts import ClassTexts
 from clsuite.backbones.clip import build_clip
 from clsuite.backbones.spec import BackboneSpec, Weights
-from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
 from clsuite.learner.options import OptimizerSpec, TrainingSpec
 from clsuite.plugin import Plugin
@@ -129,9 +128,14 @@ def test_lora_learns_digits_on_the_image_tower(make_clip: MakeClip) -> None:
     assert stream.matrix.counts().of("task_aware").accuracy.diagonal().mean() > 0.8
 
 
-def test_block_expansion_says_what_it_needs(make_clip: MakeClip) -> None:
-    with pytest.raises(UserError, match="needs a ViT with a sequence of blocks"):
-        make_clip(BlockExpansion(1)).run()
+def test_block_expansion_puts_copies_into_the_image_tower(make_clip: MakeClip) -> None:
+    stream = make_clip(BlockExpansion(1))
+    tower = stream.learner.backbone.model.transformer.resblocks
+    old = {name: value.detach().clone() for name, value in tower.named_parameters()}
+    stream.run()
+    new = dict(stream.learner.backbone.model.transformer.resblocks.named_parameters())
+    assert all(torch.equal(value, new[name]) for name, value in old.items())
+    assert any(value.abs().sum() > 0 for name, value in new.items() if name not in old and "out_proj" in name)
 
 
 @pytest.mark.parametrize("rescore", ["once", "task"])
