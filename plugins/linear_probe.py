@@ -8,9 +8,20 @@ from clsuite.scenarios import Scenario
 
 
 class LinearProbe(Plugin):
-    """Freezes the backbone and trains the head alone; features are computed once per image."""
+    """Freezes the backbone and trains the head alone.
 
-    traits = Traits(paper="baseline")
+    Without augmentation the features are computed once for each image and looked up after that; with augmentation
+    each image passes the backbone anew at each step.
+    """
+
+    traits = Traits(
+        forbids={
+            "blocks": "linear probing freezes the backbone, new blocks and all: they would never be trained",
+            "masks": "the backbone is frozen: there is nothing to choose from",
+        },
+        paper="baseline",
+        does=("freezes",),
+    )
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from clsuite.report.machines import kind_of
 
-BOARD_VERSION = 5
+BOARD_VERSION = 6
 Badge = Literal["measured", "confirmed", "unconfirmed", "stale"]
 BADGES: dict[str, str] = {
     "measured": "measured here",
@@ -155,7 +155,10 @@ class Run(_Model):
 
 
 class Row(_Model):
-    """A method over its seeds; `config` is that of all of them."""
+    """A method over its seeds; `config` is that of all of them.
+
+    `same_as` are the methods whose predictions are its own, after every task, for all seeds that both have.
+    """
 
     method: str
     badge: Badge
@@ -166,6 +169,7 @@ class Row(_Model):
     config: dict[str, Any]
     figures: dict[str, Figure]
     runs: list[Run]
+    same_as: list[str] = []
 
 
 class Benchmark(_Model):

@@ -11,6 +11,7 @@ from rich.table import Table
 from clsuite.cli.console import make_console
 from clsuite.metrics import METRICS, WITHIN_TASK, compute_all
 from clsuite.records import CostEntry, CountsEntry, ProbeEntry, RunRecord, TuningEntry, WithinTaskEntry, read_record
+from clsuite.records.record import RESULTS_VERSION
 from clsuite.report.table import bytes_text, short_number
 from clsuite.report.text import shown
 
@@ -27,8 +28,8 @@ def print_record(path: Path) -> None:
         f"[bold]{shown(record.method)}[/bold] on {shown(record.benchmark)}, seed {record.seed}: {record.status}"
     )
     console.print(f"key {record.key}, {record.seconds:.1f} s")
-    if record.recomputed_key() != record.key:
-        console.print("[red]the key does not follow from the content: this record was edited[/red]")
+    if told := _told_by_the_key(record):
+        console.print(f"[red]{told}[/red]", soft_wrap=True)
     for plugin in record.plugins:
         arguments = ", ".join(f"{name}={value!r}" for name, value in plugin.args.items())
         console.print(shown(f"plugin {plugin.name}({arguments}) from {plugin.distribution}"))
@@ -47,6 +48,17 @@ def print_record(path: Path) -> None:
         console.print(_cost(record.cost), highlight=False)
     if record.error:
         console.print(shown(record.error))
+
+
+def _told_by_the_key(record: RunRecord) -> str:
+    """What the key says of a record that this version would not make so; empty where it would."""
+    version = record.results_version()
+    if version is None:
+        return "the key does not follow from the content: this record was edited, or made by a later version of clsuite"
+    if version != RESULTS_VERSION:
+        made = f"results version {version}; this one has {RESULTS_VERSION}"
+        return f"made by an older version of clsuite ({made}): run again, it may come out otherwise"
+    return ""
 
 
 def _tuning(tuning: TuningEntry) -> str:

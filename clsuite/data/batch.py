@@ -35,6 +35,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def own(self) -> int:
+        """Number of the batch's own samples: those that no plugin added."""
+        return len(self) - int(self.replayed.sum())
+
     def to(self, device: torch.device) -> Batch:
         """Copy to a device."""
         moved = None if self.images is None else self.images.to(device, non_blocking=True)

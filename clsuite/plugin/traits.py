@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from clsuite.errors import UserError, did_you_mean
+from clsuite.plugin.hooks import DEEDS
 from clsuite.scenarios.catalog import KINDS
 
 Scores = Literal["logits", "cosine", "distance", "regression", "probabilities"]
@@ -23,15 +25,16 @@ class Traits:
             method: ``gradient`` (it does nothing where no gradient steps are taken).
         stores: What is kept between tasks: ``exemplars``, ``logits``, ``importances``, ``prototypes``, ``statistics``,
             ``weights``, ``masks``, ``blocks``, ``modules``, ``all data``.
-        forbids: What other plugins of the method must not store or do (an entry of their `stores`, or the name of a
-            hook of theirs), with the reason.
+        forbids: What other plugins of the method must not store or do (an entry of their `stores` or `does`, or the
+            name of a hook of theirs), with the reason.
         scenarios: Kinds of stream that it can learn; all by default.
         refuses: Kinds of stream that it cannot learn, with the reason.
         gradient_free: It takes no optimiser steps: tasks are learned in ``on_task_end``.
         first_session: It trains on the first task and leaves features that never change again; a plugin that takes no
             gradient steps may stand beside it and classify them.
         pet: Kinds of parameter-efficient module that it always brings (``lora``, ``adapter``, ``prefix``, ``prompt``,
-            ``ia3``, ``adaptformer``); one that an argument called ``pet`` or ``kind`` chooses need not be declared.
+            ``ia3``, ``adaptformer``, ``ssf``); one that an argument called ``pet`` or ``kind`` chooses need not be
+            declared.
         paper: First author, venue and year.
         training: What the method's paper needs of the training, as a benchmark writes it (``{"loss": "local"}``). It
             stands in place of the benchmark's; what the benchmark or the command line says of this one method wins.
@@ -39,6 +42,16 @@ class Traits:
             (``cosine``, ``distance``, ``regression``, ``probabilities``), so that no calibration can be read.
         open_vocabulary: It can answer for a class by its name, before it has seen an image of it.
         from_memory: It trains on its exemplars alone, so that several epochs pass over these and not over the stream.
+        defaults_by: Defaults that another argument chooses, which have the default None in the constructor:
+            ``{"kind": {"lora": {"size": 8, "targets": "q+v"}, "prompt": {"size": 10}}}``. These are the only values of
+            that argument, and what stands in the tables of other values alone cannot be given.
+        does: What it does to the model besides adding to loss and batch, for what must stand before or after it
+            (``clsuite.plugin.hooks.DEEDS``): ``adds modules``, ``warms up``, ``scores``, ``follows``, ``tunes``,
+            ``restores``, ``thaws``, ``freezes``, ``moves``.
+        buffer: How it chooses exemplars where no argument called ``buffer`` says so: ``reservoir``,
+            ``class_balanced`` or ``herding``.
+        lends: Its exemplars, in an attribute called ``buffer``, can be borrowed.
+        borrows: It takes the exemplars of another plugin that lends its own, and keeps some only where none does.
     """
 
     needs: tuple[str, ...] = ()
@@ -54,3 +67,42 @@ class Traits:
     scores: Scores = "logits"
     open_vocabulary: bool = False
     from_memory: bool = False
+    defaults_by: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    does: tuple[str, ...] = ()
+    buffer: str = ""
+    lends: bool = False
+    borrows: bool = False
+
+    def filled(self, plugin: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """A constructor's arguments, where they are None as `defaults_by` has them.
+
+        Args:
+            plugin: Its name, for messages.
+            given: All its arguments, or those that `defaults_by` names.
+
+        Raises:
+            UserError: If an argument that chooses has no table, or one is given that the chosen value has no use for.
+        """
+        values = dict(given)
+        for chooser, tables in self.defaults_by.items():
+            chosen = str(values[chooser])
+            if chosen not in tables:
+                raise did_you_mean(f"{chooser} of plugin '{plugin}':", chosen, tables)
+            for name in dict.fromkeys(name for table in tables.values() for name in table):
+                if name in tables[chosen]:
+                    values[name] = tables[chosen][name] if values.get(name) is None else values[name]
+                elif values.get(name) is not None:
+                    raise UserError(
+                        f"plugin '{plugin}' has no use for {name} where {chooser} is {chosen}: leave it out"
+                    )
+        return values
+
+    def __post_init__(self) -> None:
+        """Check what has names.
+
+        Raises:
+            ValueError: If it does what there is no name for.
+        """
+        unknown = [deed for deed in self.does if deed not in DEEDS]
+        if unknown:
+            raise ValueError(f"traits.does: '{unknown[0]}' is none of {', '.join(DEEDS)}")

@@ -64,7 +64,8 @@ class PluginEntry(_Model):
     Attributes:
         name: Registered name.
         args: Every constructor argument, the defaults resolved.
-        source: sha256 of the plugin's source file.
+        source: Hash of the plugin's source and of all local modules that it imports (before results version 3: of the
+            text of its file).
         distribution: Distribution that brought the plugin, and its version (``clsuite 0.1.0``).
     """
 
