@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity
+from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity, make_buffer
 from clsuite.learner.learner import Learner
-from clsuite.plugin import Plugin, Traits
+from clsuite.plugin import Plugin, Traits, check_range
 from clsuite.scenarios import Scenario, Task
 
 
@@ -21,31 +20,40 @@ class AGEM(Plugin):
 
     Chaudhry et al., "Efficient lifelong learning with A-GEM" (ICLR 2019), equation 11: where the gradient g and the
     exemplars' gradient r point apart (g·r < 0), g becomes ``g - (g·r / r·r) r``. A task's samples are offered to the
-    reservoir at its end.
+    reservoir at its end, over all tasks; the paper gives every task the same number of places. g is the gradient of
+    all losses of the method, before other plugins mask it.
 
     Args:
-        capacity: Exemplars kept; null where `capacity_bytes` is given.
+        capacity: Exemplars kept; null where `capacity_bytes` is given. (Paper, CIFAR-100: 1,300; 500 is the default of
+            all plugins that keep exemplars.)
         capacity_bytes: Bytes kept instead.
-        batch_size: Exemplars that r is computed on (paper: 256 on CIFAR-100, of 1,300 stored).
+        batch_size: Exemplars that r is computed on (paper: 256 on CIFAR-100); all where fewer are stored.
     """
 
     traits = Traits(
         stores=("exemplars",),
         forbids={"all data": "joint training has all data already"},
         paper="Chaudhry, ICLR 2019 (A-GEM)",
+        lends=True,
     )
 
-    def __init__(self, capacity: int | None = 200, capacity_bytes: int | None = None, batch_size: int = 64) -> None:
+    def __init__(self, capacity: int | None = 500, capacity_bytes: int | None = None, batch_size: int = 256) -> None:
         super().__init__()
-        exemplar_capacity(capacity, capacity_bytes, 1)
-        exemplar_capacity(batch_size, None, 1)
+        check_range("agem", at_least=1, batch_size=batch_size)
+        exemplar_capacity(capacity, capacity_bytes, 1, "agem")
         self._capacity, self._capacity_bytes, self._batch_size = capacity, capacity_bytes, batch_size
         self.buffer = ExemplarBuffer(0, "reservoir")
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Make the buffer."""
-        size = int(np.prod(scenario.table.images.shape[1:])) + 8
-        self.buffer = ExemplarBuffer(exemplar_capacity(self._capacity, self._capacity_bytes, size), "reservoir")
+        self.buffer = make_buffer(
+            "agem",
+            "reservoir",
+            self._capacity,
+            self._capacity_bytes,
+            image_shape=scenario.table.images.shape[1:],
+            classes=len(scenario.classes),
+        )
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Begin the task's own draws."""
@@ -77,7 +85,7 @@ class AGEM(Plugin):
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Offer the task's samples to the buffer."""
         rows = torch.from_numpy(task.train)
-        self.buffer.offer(learner.images_of(task.train), learner.labels_of(task.train).cpu(), rows, self._draws)
+        self.buffer.offer(learner.images_of, learner.labels_of(task.train).cpu(), rows, self._draws)
 
     def stored_bytes(self) -> dict[str, int]:
         """The exemplars."""

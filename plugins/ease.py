@@ -73,6 +73,7 @@ class EASE(Plugin):
             }
         },
         paper="Zhou, CVPR 2024 (EASE)",
+        does=("adds modules",),
     )
 
     def __init__(

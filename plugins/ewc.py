@@ -7,12 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
-from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from clsuite.errors import UserError
 from clsuite.learner.learner import Learner, Step
-from clsuite.plugin import Plugin, Traits
+from clsuite.learner.loss import classification_loss
+from clsuite.plugin import Plugin, Traits, check_range
 from clsuite.scenarios import Task
 
 CHUNK = 16
@@ -24,10 +23,15 @@ class EWC(Plugin):
     Kirkpatrick et al. (PNAS 2017), equation 3, in the online form of Schwarz et al. (ICML 2018), section 3.2: one
     running Fisher diagonal F <- gamma F + F_new and one anchor, the parameters after the last task. F_new is the mean
     over training images of the squared gradient of the log-likelihood of the true label (the empirical Fisher; each
-    image's gradient is squared on its own, not the batch's).
+    image's gradient is squared on its own, not the batch's). The likelihood is the one that is trained: under a local
+    loss that among the task's own classes.
 
     Args:
-        penalty: lambda: the loss gains lambda / 2 * sum F (theta - anchor)^2 (Mammoth: 10 in its own scale).
+        penalty: lambda: the loss gains lambda / 2 * sum F (theta - anchor)^2. It goes with network and optimiser: an
+            adaptive one needs it far larger than SGD does, and it is tuned by decades (the default is what
+            ``clsuite tune quickstart`` finds on validation parts; under AdamW 1e4 and less do nothing there).
+            Mammoth's 10 is of another scale: the gradient there is 2 lambda F d, here lambda F d, its F is weighted by
+            the label's probability, and it trains with SGD.
         gamma: Decay of the running Fisher (1: none).
         samples: Training images that the Fisher is estimated on; null takes all of the task.
     """
@@ -43,8 +47,9 @@ class EWC(Plugin):
 
     def __init__(self, penalty: float = 10.0, gamma: float = 1.0, samples: int | None = 512) -> None:
         super().__init__()
-        if samples is not None and samples < 1:
-            raise UserError(f"ewc: samples is {samples}, but must be at least 1")
+        check_range("ewc", at_least=0, penalty=penalty)
+        check_range("ewc", at_least=0, at_most=1, gamma=gamma)
+        check_range("ewc", at_least=1, samples=samples)
         self.penalty, self.gamma, self.samples = penalty, gamma, samples
         self._fisher: dict[str, Tensor] = {}
         self._anchor: dict[str, Tensor] = {}
@@ -113,5 +118,7 @@ class EWC(Plugin):
 
 
 def _negative_log_likelihood(learner: Learner, parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-    """Cross-entropy of one image as a function of the parameters."""
-    return F.cross_entropy(functional_call(learner, parameters, (image[None],)), label[None])
+    """Cross-entropy of one image, as training has it, as a function of the parameters."""
+    assert learner.task is not None
+    logits = functional_call(learner, parameters, (image[None],))
+    return classification_loss(logits, label[None], learner.options.loss, learner.task.classes)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity
+from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity, make_buffer
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
 from clsuite.learner.reset import PretrainedState
@@ -20,11 +20,18 @@ class GDumb(Plugin):
     """Keeps a class-balanced buffer and trains on it alone, from the pre-trained weights, whenever a task has come.
 
     Prabhu et al., "GDumb: a simple approach that questions our progress in continual learning" (ECCV 2020),
-    algorithms 1 (greedy balancing sampler) and 2 (dumb learner). The paper starts from random weights; here the start
-    is the run's pre-trained backbone, as for every method.
+    algorithms 1 (greedy balancing sampler) and 2 (dumb learner). The sampler meets every sample once, fills every
+    place, and lets new classes replace what the largest hold; so streams that pass once can be learned, and the epochs
+    are passes over the exemplars.
+
+    The traits have the paper's 256 passes with batches of 16 and gradients clipped at 10. What differs: the start is
+    the run's pre-trained backbone, as for every method, where the paper's is random, and so the optimiser and its rate
+    are the run's too (paper: SGD from 0.05 down to 0.0005 with warm restarts, weight decay 1e-6); there is no CutMix
+    (paper: with probability 0.5).
 
     Args:
-        capacity: Exemplars kept; null where `capacity_bytes` is given.
+        capacity: Exemplars kept, at least one for each class; null where `capacity_bytes` is given. (Paper, CIFAR-100:
+            500 to 10,000.)
         capacity_bytes: Bytes kept instead.
     """
 
@@ -41,11 +48,14 @@ class GDumb(Plugin):
             "weights": "gdumb starts from the pre-trained weights at each task: there is nothing to average",
         },
         paper="Prabhu, ECCV 2020 (GDumb)",
+        training={"epochs": 256, "batch_size": 16, "gradient_clip": 10.0},
+        from_memory=True,
+        buffer="class_balanced",
     )
 
     def __init__(self, capacity: int | None = 500, capacity_bytes: int | None = None) -> None:
         super().__init__()
-        exemplar_capacity(capacity, capacity_bytes, 1)
+        exemplar_capacity(capacity, capacity_bytes, 1, "gdumb")
         self._capacity, self._capacity_bytes = capacity, capacity_bytes
         self.buffer = ExemplarBuffer(0, "class_balanced")
 
@@ -57,8 +67,14 @@ class GDumb(Plugin):
         """
         if learner.options.loss == "local":
             raise UserError("gdumb needs training.loss: global: it trains on images of all tasks at once")
-        size = int(np.prod(scenario.table.images.shape[1:])) + 8
-        self.buffer = ExemplarBuffer(exemplar_capacity(self._capacity, self._capacity_bytes, size), "class_balanced")
+        self.buffer = make_buffer(
+            "gdumb",
+            "class_balanced",
+            self._capacity,
+            self._capacity_bytes,
+            image_shape=scenario.table.images.shape[1:],
+            classes=scenario.seen_classes(len(scenario.tasks)),
+        )
 
     def restore(self, learner: Learner, tasks: int) -> None:
         """Keep the pre-trained weights: those of the interrupted run are loaded afterwards."""
@@ -68,7 +84,7 @@ class GDumb(Plugin):
         """Sample the task (algorithm 1) and go back to the pre-trained weights."""
         draws = torch.Generator().manual_seed(learner.generator("gdumb").initial_seed())
         rows = torch.from_numpy(task.train)
-        self.buffer.offer(learner.images_of(task.train), learner.labels_of(task.train).cpu(), rows, draws)
+        self.buffer.offer(learner.images_of, learner.labels_of(task.train).cpu(), rows, draws)
         if task.index == 0:
             self._initial = PretrainedState(learner)
         else:
@@ -76,7 +92,7 @@ class GDumb(Plugin):
 
     def training_rows(self, learner: Learner, task: Task, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows of the exemplars (algorithm 2)."""
-        return self.buffer.rows.numpy()
+        return self.buffer.rows.numpy().copy()
 
     def stored_bytes(self) -> dict[str, int]:
         """The exemplars."""

@@ -10,11 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsuite.data.batch import Batch
-from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity
+from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity, make_buffer
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner, Step
-from clsuite.plugin import Plugin, Traits
+from clsuite.plugin import Plugin, Traits, check_range
 from clsuite.scenarios import Scenario, Task
+
+NEVER = -1e30
+"""Score of a class without an exemplar: below that of every class that has one."""
 
 
 class ICaRL(Plugin):
@@ -27,14 +30,23 @@ class ICaRL(Plugin):
       old classes and against the labels for the new ones. Here exemplars are added to each batch, where the paper
       shuffles them among the images;
     * algorithms 4 and 5: exemplars are chosen by herding, the capacity shared among the classes;
-    * algorithm 1: the class whose exemplars' mean (of L2-normalised features, normalised) is nearest.
+    * algorithm 1: the class whose exemplars' mean (of L2-normalised features, normalised) is nearest. A class without
+      an exemplar is never answered.
+
+    What differs: the loss is a sum over classes, as the paper writes it, and a mean over the batch; the authors' code
+    has the mean over classes too, which only changes the learning rate. As many exemplars as new images are rehearsed,
+    where the paper's ratio is that of their numbers. Only classes seen so far have outputs to train (a growing head),
+    where the authors' code trains all of them as negatives from the start: ``head_classes: stream`` does so here.
 
     The learner's own cross-entropy is taken back out of the loss: say ``training: {loss: global}``, the default.
 
     Args:
-        capacity: Exemplars kept, over all classes; null where `capacity_bytes` is given. (Paper, CIFAR-100: 2,000.)
+        capacity: Exemplars kept, over all classes, at least one for each; null where `capacity_bytes` is given. (Paper,
+            CIFAR-100: 2,000; 500 is the default of all plugins that keep exemplars.)
         capacity_bytes: Bytes kept instead.
-        batch_size: Exemplars added to each batch; null adds as many as the batch has.
+        batch_size: Exemplars added to each batch; null adds as many as the batch has samples of its own.
+        mirror: Whether the mean of a class is that of its exemplars and of their mirror images, as in the authors'
+            code; the paper's algorithm 1 has the exemplars alone, and a mirrored digit is none.
     """
 
     traits = Traits(
@@ -47,16 +59,22 @@ class ICaRL(Plugin):
         },
         scenarios=("class_incremental", "task_incremental", "long_tailed"),
         paper="Rebuffi, CVPR 2017 (iCaRL)",
+        scores="distance",
+        buffer="herding",
     )
 
     def __init__(
-        self, capacity: int | None = 2000, capacity_bytes: int | None = None, batch_size: int | None = None
+        self,
+        capacity: int | None = 500,
+        capacity_bytes: int | None = None,
+        batch_size: int | None = None,
+        mirror: bool = False,
     ) -> None:
         super().__init__()
-        if batch_size is not None and batch_size < 1:
-            raise UserError(f"icarl: batch_size is {batch_size}, but must be at least 1")
-        exemplar_capacity(capacity, capacity_bytes, 1)
+        check_range("icarl", at_least=1, batch_size=batch_size)
+        exemplar_capacity(capacity, capacity_bytes, 1, "icarl")
         self._capacity, self._capacity_bytes, self._batch_size = capacity, capacity_bytes, batch_size
+        self.mirror = mirror
         self.buffer = ExemplarBuffer(0, "herding")
         self._means = torch.zeros(0, 0)
         self._targets, self._bytes = torch.zeros(0, 0), 0
@@ -69,8 +87,14 @@ class ICaRL(Plugin):
         """
         if learner.options.loss != "global":
             raise UserError("icarl: training.loss must be global: its loss covers old and new classes")
-        size = int(np.prod(scenario.table.images.shape[1:])) + 8
-        self.buffer = ExemplarBuffer(exemplar_capacity(self._capacity, self._capacity_bytes, size), "herding")
+        self.buffer = make_buffer(
+            "icarl",
+            "herding",
+            self._capacity,
+            self._capacity_bytes,
+            image_shape=scenario.table.images.shape[1:],
+            classes=scenario.seen_classes(len(scenario.tasks)),
+        )
         self._means = torch.zeros(len(scenario.classes), learner.backbone.width)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
@@ -92,7 +116,7 @@ class ICaRL(Plugin):
         """Add exemplars."""
         if not len(self.buffer):
             return batch
-        return batch.extended(*self.buffer.sample(self._batch_size or len(batch), self._draws))
+        return batch.extended(*self.buffer.sample(self._batch_size or batch.own, self._draws))
 
     def loss(self, learner: Learner, step: Step) -> Tensor:
         """Binary cross-entropy in place of the learner's: a sum over the classes, a mean over the batch."""
@@ -108,15 +132,32 @@ class ICaRL(Plugin):
         self._targets = torch.zeros(0, 0)
         features, labels = learner.features_of(task.train).cpu(), learner.labels_of(task.train).cpu()
         rows = torch.from_numpy(task.train)
-        self.buffer.offer(learner.images_of(task.train), labels, rows, self._draws, features=features)
+        self.buffer.offer(learner.images_of, labels, rows, self._draws, features=features)
         stored = F.normalize(learner.features_of(self.buffer.rows.numpy()).cpu(), dim=1)
+        if self.mirror:
+            stored = stored + F.normalize(self._mirrored(learner).cpu(), dim=1)
+        self._means.zero_()
         for label in torch.unique(self.buffer.labels).tolist():
             self._means[label] = F.normalize(stored[self.buffer.labels == label].mean(dim=0), dim=0)
+
+    @torch.no_grad()
+    def _mirrored(self, learner: Learner) -> Tensor:
+        """Features ``[E, width]`` of the exemplars' mirror images."""
+        was_training, device = learner.training, next(learner.backbone.parameters()).device
+        learner.eval()
+        with learner.autocast():
+            parts = [
+                learner.backbone(learner.backbone.normalise(images.flip(-1).to(device))).float()
+                for images in self.buffer.images.split(learner.options.batch_size)
+            ]
+        learner.train(was_training)
+        return torch.cat(parts)
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
         """Negative distance to the mean of each seen class's exemplars, ``[B, seen classes]`` (algorithm 1)."""
         features = F.normalize(learner.encode(batch).float(), dim=1)
-        return -torch.cdist(features, self._means[: learner.head.classes].to(features.device))
+        means = self._means[: learner.seen].to(features.device)
+        return (-torch.cdist(features, means)).masked_fill(~means.any(dim=1), NEVER)
 
     def stored_bytes(self) -> dict[str, int]:
         """Exemplars, their means, and the old outputs that are kept while a task is trained."""

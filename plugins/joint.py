@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
 from clsuite.learner.reset import PretrainedState
 from clsuite.plugin import Plugin, Traits
@@ -36,7 +37,13 @@ class Joint(Plugin):
         self._rows = 0
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Know the size of an image."""
+        """Know the size of an image.
+
+        Raises:
+            UserError: If images of a task would not compete with the classes of earlier ones.
+        """
+        if learner.options.loss == "local":
+            raise UserError("joint needs training.loss: global: it trains on images of all tasks at once")
         self._bytes_per_image = int(np.prod(scenario.table.images.shape[1:]))
 
     def restore(self, learner: Learner, tasks: int) -> None:

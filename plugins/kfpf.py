@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity
+from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity, make_buffer
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner, Step
-from clsuite.learner.rehearsal import select_parameters, tune_on_exemplars
-from clsuite.plugin import Plugin, Traits
+from clsuite.learner.rehearsal import check_trained, select_parameters, tune_on_exemplars
+from clsuite.plugin import Plugin, Traits, check_range
 from clsuite.scenarios import Scenario, Task
 
 
@@ -32,7 +31,7 @@ class KFPF(Plugin):
     Args:
         capacity: Exemplars kept; null where `capacity_bytes` is given.
         capacity_bytes: Bytes kept instead.
-        per_task: Times of fine-tuning in each task, evenly spaced, the last at its end.
+        per_task: Times of fine-tuning in each task, evenly spaced, the last at its end; no more than a task has steps.
         modules: As of ``fpf``.
         steps: SGD steps each time.
         lr: Learning rate at the start of each time; falls to zero by a cosine.
@@ -45,11 +44,12 @@ class KFPF(Plugin):
         stores=("exemplars", "logits"),
         forbids={"all data": "joint training has nothing to mend", "exemplars": "k-FPF stands in for replay"},
         paper="Zhao, ICML 2023 (k-FPF)",
+        does=("tunes",),
     )
 
     def __init__(
         self,
-        capacity: int | None = 200,
+        capacity: int | None = 500,
         capacity_bytes: int | None = None,
         per_task: int = 1,
         modules: str = "norm+head",
@@ -60,22 +60,51 @@ class KFPF(Plugin):
         alpha: float = 0.0,
     ) -> None:
         super().__init__()
-        exemplar_capacity(capacity, capacity_bytes, 1)
-        if min(per_task, steps, batch_size) < 1 or alpha < 0:
-            raise UserError("kfpf: per_task, steps and batch_size must each be at least 1, and alpha not negative")
+        exemplar_capacity(capacity, capacity_bytes, 1, "kfpf")
+        check_range("kfpf", at_least=1, per_task=per_task, steps=steps, batch_size=batch_size)
+        check_range("kfpf", above=0, lr=lr)
+        check_range("kfpf", at_least=0, below=1, momentum=momentum)
+        check_range("kfpf", at_least=0, alpha=alpha)
         self._capacity, self._capacity_bytes = capacity, capacity_bytes
         self.per_task, self.modules, self.alpha = per_task, modules, alpha
         self._tuning = {"steps": steps, "lr": lr, "momentum": momentum, "batch_size": batch_size}
         self.buffer = ExemplarBuffer(0, "reservoir")
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Make the buffer."""
+        """Make the buffer.
+
+        Raises:
+            UserError: If a task has fewer steps than it is to be fine-tuned times, or a kind of module is unknown.
+        """
         select_parameters(learner, self.modules)
-        size = int(np.prod(scenario.table.images.shape[1:])) + 8 + (4 * len(scenario.classes) if self.alpha else 0)
-        self.buffer = ExemplarBuffer(exemplar_capacity(self._capacity, self._capacity_bytes, size), "reservoir")
+        self._check_steps(learner, scenario)
+        self.buffer = make_buffer(
+            "kfpf",
+            "reservoir",
+            self._capacity,
+            self._capacity_bytes,
+            image_shape=scenario.table.images.shape[1:],
+            classes=len(scenario.classes),
+            logits=len(scenario.classes) if self.alpha else 0,
+        )
+
+    def _check_steps(self, learner: Learner, scenario: Scenario) -> None:
+        epochs, batch_size = learner.options.epochs, learner.options.batch_size
+        for task in scenario.tasks:
+            steps = epochs * -(-len(task.train) // batch_size)
+            if 0 < steps < self.per_task:
+                raise UserError(
+                    f"kfpf: per_task is {self.per_task}, but task {task.index} ({task.name}) has {steps} steps"
+                )
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Begin the task's own draws; none of its samples has been offered."""
+        """Begin the task's own draws; none of its samples has been offered.
+
+        Raises:
+            UserError: If a kind of module is frozen.
+        """
+        if task.index == 0:
+            check_trained("kfpf", learner, self.modules)
         self._draws = torch.Generator().manual_seed(learner.generator("kfpf").initial_seed())
         self._offered = torch.zeros(len(learner.scenario.table), dtype=torch.bool)
 
@@ -88,7 +117,7 @@ class KFPF(Plugin):
             self._offered[rows] = True
             logits = self._answers(learner, step, new) if self.alpha else None
             labels = step.batch.labels.cpu()[new]
-            self.buffer.offer(learner.images_of(rows.numpy()), labels, rows, self._draws, logits=logits)
+            self.buffer.offer(learner.images_of, labels, rows, self._draws, logits=logits)
         return None
 
     @staticmethod

@@ -8,7 +8,11 @@ from clsuite.scenarios import Scenario
 
 
 class LinearProbe(Plugin):
-    """Freezes the backbone and trains the head alone; features are computed once per image."""
+    """Freezes the backbone and trains the head alone.
+
+    Without augmentation the features are computed once for each image and looked up after that; with augmentation
+    each image passes the backbone anew at each step.
+    """
 
     traits = Traits(
         forbids={
@@ -16,6 +20,7 @@ class LinearProbe(Plugin):
             "masks": "the backbone is frozen: there is nothing to choose from",
         },
         paper="baseline",
+        does=("freezes",),
     )
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from clsuite.learner.learner import Learner, Step
 from clsuite.learner.warmup import warm_up_head
-from clsuite.plugin import Plugin, Traits
+from clsuite.plugin import Plugin, Traits, check_range
 from clsuite.scenarios import Task
 
 
@@ -21,12 +21,14 @@ class LwF(Plugin):
     un-augmented images are computed once (section 3, "record responses"), the new part of the head is warmed up alone
     (section 3, "warm-up step"), and then everything is trained with cross-entropy plus the distillation loss
     (equation 2) on the old classes. Exemplars that another plugin adds are not distilled: their old answers were
-    not recorded.
+    not recorded. The warm-up is under the run's own loss: against all seen classes where that is global (the paper has
+    a head for each task, Mammoth the new classes alone: ``loss: local``).
 
     Args:
-        alpha: Weight of the distillation loss. The paper's lambda_o is 1; 0.5 is what class-incremental
-            re-implementations use (Buzzega et al. 2020, Mammoth).
+        alpha: Weight of the distillation loss (paper: lambda_o = 1; Mammoth: 0.5, on this very scale).
         temperature: Temperature T of both softmaxes (section 3: T = 2).
+        squared: Multiply by T^2, so that a gradient does not shrink as T grows (Hinton et al. 2015, section 2); the
+            paper's equation has no such factor. At T = 2 alpha 0.25 with it is alpha 1 without.
         warmup_epochs: Epochs of head-only training on the new images (paper: to convergence).
         warmup_lr: Learning rate (Adam) of the warm-up.
     """
@@ -38,13 +40,21 @@ class LwF(Plugin):
             "blurry": "it records old answers and warms up the head before training, which are passes of their own",
         },
         paper="Li, ECCV 2016 (LwF)",
+        does=("warms up",),
     )
 
     def __init__(
-        self, alpha: float = 0.5, temperature: float = 2.0, warmup_epochs: int = 5, warmup_lr: float = 0.01
+        self,
+        alpha: float = 1.0,
+        temperature: float = 2.0,
+        squared: bool = False,
+        warmup_epochs: int = 5,
+        warmup_lr: float = 0.01,
     ) -> None:
         super().__init__()
-        self.alpha, self.temperature = alpha, temperature
+        check_range("lwf", at_least=0, alpha=alpha, warmup_epochs=warmup_epochs)
+        check_range("lwf", above=0, temperature=temperature, warmup_lr=warmup_lr)
+        self.alpha, self.temperature, self.squared = alpha, temperature, squared
         self.warmup_epochs, self.warmup_lr = warmup_epochs, warmup_lr
         self._teacher: Tensor | None = None
         self._bytes = 0
@@ -69,17 +79,23 @@ class LwF(Plugin):
             warm_up_head(learner, task, features, epochs=self.warmup_epochs, lr=self.warmup_lr, generator=generator)
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
-        """Distillation on the old classes: alpha * T^2 * KL(teacher || student), mean over the task's own samples."""
+        """Distillation on the old classes: alpha * KL(teacher || student), mean over the task's own samples.
+
+        Its gradient is that of the paper's cross-entropy with the teacher (equation 2). A batch without samples of the
+        task's own has none.
+        """
         if self._teacher is None:
             return None
         position = self._position[step.batch.rows]
         known = (position >= 0) & ~step.batch.replayed
+        if not known.any():
+            return None
         teacher = self._teacher[position[known]] / self.temperature
         student = step.logits[known, : teacher.shape[1]].float() / self.temperature
         divergence = F.kl_div(
             F.log_softmax(student, dim=1), F.log_softmax(teacher, dim=1), reduction="batchmean", log_target=True
         )
-        return self.alpha * self.temperature**2 * divergence
+        return self.alpha * (self.temperature**2 if self.squared else 1.0) * divergence
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Forget the recorded logits: they belong to the task's images."""

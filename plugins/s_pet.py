@@ -78,6 +78,7 @@ class SPet(Plugin):
             }
         },
         paper="Wang, NeurIPS 2022 (S-Prompts); Wistuba, 2024 (S-LoRA)",
+        does=("adds modules",),
     )
 
     def __init__(

@@ -16,7 +16,7 @@ from clsuite.records.store import atomic_path
 
 PUBLIC: Mapping[str, tuple[str, ...]] = {
     "clsuite": ("run", "RunResult", "load_model", "TrainedModel", "read_record", "UserError"),
-    "clsuite.plugin": ("Plugin", "Traits", "API_VERSION"),
+    "clsuite.plugin": ("Plugin", "Traits", "API_VERSION", "check_range"),
     "clsuite.learner.learner": ("Learner", "Step"),
     "clsuite.learner.head": ("Head", "GrowingHead"),
     "clsuite.learner.options": ("TrainingSpec", "OptimizerSpec"),
@@ -24,7 +24,7 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
     "clsuite.learner.rehearsal": ("tune_on_exemplars", "select_parameters"),
     "clsuite.learner.warmup": ("warm_up_head",),
     "clsuite.data.batch": ("Batch",),
-    "clsuite.data.buffer": ("ExemplarBuffer", "exemplar_capacity", "herding_ranks"),
+    "clsuite.data.buffer": ("ExemplarBuffer", "exemplar_capacity", "herding_ranks", "make_buffer"),
     "clsuite.data.table": ("ImageTable",),
     "clsuite.data": ("load_dataset",),
     "clsuite.scenarios": ("Scenario", "Task"),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clsuite.backbones.clip_spec import EXAMPLE, ClipName, own_configs, parse_clip
+from clsuite.backbones.finite import check_finite
 from clsuite.backbones.spec import BackboneSpec, Weights
 from clsuite.backbones.vit import Backbone
 from clsuite.data.transforms import Normalise
@@ -89,8 +90,14 @@ class ClipBackbone(Backbone):
         return scale
 
     def logits(self, image_features: Tensor, text_features: Tensor) -> Tensor:
-        """Scaled cosines ``[B, C]`` of image features ``[B, width]`` and normalised text features ``[C, width]``."""
-        return self.logit_scale * F.normalize(image_features, dim=1) @ text_features.T
+        """Scaled cosines ``[B, C]`` of image features ``[B, width]`` and normalised text features ``[C, width]``.
+
+        In float32 under autocast too: at a scale of 100 bf16 has steps of 0.125 and more, which changes answers and
+        makes ties.
+        """
+        with torch.autocast(image_features.device.type, enabled=False):
+            images, texts = F.normalize(image_features.float(), dim=1), text_features.float()
+            return self.logit_scale * images @ texts.T
 
     def text_parameters(self) -> list[nn.Parameter]:
         """All that the text features and their scale depend on: everything but the image tower."""
@@ -207,6 +214,7 @@ def _load(clip: Any, spec: BackboneSpec, path: str) -> None:
     except (RuntimeError, KeyError, AttributeError, ValueError) as error:
         detail = " ".join(str(error).split())[:300]
         raise UserError(f"the weights '{path}' do not fit backbone '{spec.name}': {detail}") from error
+    check_finite(clip, f"the weights file '{path}'")
 
 
 def _resize(clip: Any, spec: BackboneSpec) -> None:

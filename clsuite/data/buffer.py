@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from clsuite.data.batch import Batch
-from clsuite.errors import UserError
+from clsuite.data.policy import LABEL_BYTES, LOGIT_BYTES, Policy, check_one_of_each, exemplar_capacity
 
-Policy = Literal["reservoir", "class_balanced", "herding"]
+Images = Tensor | Callable[[NDArray[np.int64]], Tensor]
+
+__all__ = ["ExemplarBuffer", "Policy", "exemplar_capacity", "herding_ranks", "make_buffer"]
 
 
 class ExemplarBuffer:
@@ -23,26 +28,59 @@ class ExemplarBuffer:
     * ``herding``: the key is the sample's rank in the herding order of its class and task (Rebuffi et al. 2017, iCaRL,
       algorithm 4), the smallest of each class stay (algorithm 5).
 
+    Where the capacity is shared, what small classes leave free goes to the others, so that no place stays empty while
+    more was offered (Prabhu et al. 2020, GDumb, algorithm 1). What is left over after equal shares goes to the
+    smallest keys, and of equal ones to the newest classes; with fewer places than classes, new classes come in by
+    their keys as old ones did.
+
+    It is chosen first, by keys and labels, what stays; then images of that alone are read, and they take the places of
+    what leaves. A sample that is kept keeps its place.
+
     Attributes:
         capacity: Most exemplars kept.
-        images: uint8 ``[E, C, H, W]``.
-        labels: int64 ``[E]`` stream labels.
-        rows: int64 ``[E]`` rows of the table.
-        logits: float32 ``[E, K]``, what the model answered when they were stored, nan for classes not seen then; K is 0
-            where a method stores no logits.
     """
 
     def __init__(self, capacity: int, policy: Policy) -> None:
         """Make an empty buffer."""
         self.capacity, self.policy = capacity, policy
-        self.images = torch.zeros(0, dtype=torch.uint8)
-        self.labels = torch.zeros(0, dtype=torch.int64)
-        self.rows = torch.zeros(0, dtype=torch.int64)
-        self.logits = torch.zeros(0, 0)
-        self._keys = torch.zeros(0, dtype=torch.float64)
+        self._size = 0
+        self._columns = {
+            "images": torch.zeros(0, dtype=torch.uint8),
+            "labels": torch.zeros(0, dtype=torch.int64),
+            "rows": torch.zeros(0, dtype=torch.int64),
+            "logits": torch.zeros(0, 0),
+            "keys": torch.zeros(0, dtype=torch.float64),
+        }
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return self._size
+
+    @property
+    def images(self) -> Tensor:
+        """Images, uint8 ``[E, C, H, W]``: like all columns, seen as they are until the next offer."""
+        return self._columns["images"][: self._size]
+
+    @property
+    def labels(self) -> Tensor:
+        """Stream labels, int64 ``[E]``."""
+        return self._columns["labels"][: self._size]
+
+    @property
+    def rows(self) -> Tensor:
+        """Rows of the table, int64 ``[E]``."""
+        return self._columns["rows"][: self._size]
+
+    @property
+    def logits(self) -> Tensor:
+        """What the model answered when they were stored, float32 ``[E, K]``, nan for classes not seen then.
+
+        K is 0 where a method stores no logits.
+        """
+        return self._columns["logits"][: self._size]
+
+    @property
+    def _keys(self) -> Tensor:
+        return self._columns["keys"][: self._size]
 
     @property
     def bytes(self) -> int:
@@ -56,39 +94,46 @@ class ExemplarBuffer:
 
     def offer(
         self,
-        images: Tensor,
+        images: Images,
         labels: Tensor,
         rows: Tensor,
         generator: torch.Generator,
         *,
         features: Tensor | None = None,
         logits: Tensor | None = None,
+        again: bool = False,
     ) -> None:
         """Offer new samples; the buffer keeps what its policy chooses.
 
-        Samples of a task that came back and are in the buffer already stay as they are.
+        Samples of a task that came back and are in the buffer already stay as they are; one that has left the buffer
+        gets a new key, as any other sample.
 
         Args:
-            images: uint8 ``[N, C, H, W]``.
+            images: uint8 ``[N, C, H, W]``, or what reads the images of some rows, such as ``learner.images_of``: it is
+                asked for those alone that stay.
             labels: ``[N]``.
             rows: ``[N]``.
             generator: Source of the random keys (on the CPU).
             features: ``[N, width]``; only herding needs them.
             logits: ``[N, K]`` to be stored with them, the same K each time; nan where there is no answer.
+            again: Whether samples that are in the buffer already are offered like others, so that it may hold a row
+                several times, with other logits: a reservoir then samples everything that was offered, not every row.
         """
-        if self.policy == "herding":
+        keys = None if self.policy == "herding" else torch.rand(len(labels), generator=generator, dtype=torch.float64)
+        new = torch.arange(len(labels)) if again else (~torch.isin(rows, self.rows)).nonzero().flatten()
+        if keys is None:
             assert features is not None
-            keys = herding_ranks(features, labels)
-        else:
-            keys = torch.rand(len(labels), generator=generator, dtype=torch.float64)
-        new = ~torch.isin(rows, self.rows)
-        answers = (torch.zeros(len(labels), 0) if logits is None else logits)[new]
-        self.images = torch.cat([self.images, images[new]]) if len(self) else images[new]
-        self.logits = torch.cat([self.logits, answers]) if len(self) else answers
-        self.labels = torch.cat([self.labels, labels[new]])
-        self.rows = torch.cat([self.rows, rows[new]])
-        self._keys = torch.cat([self._keys, keys[new]])
-        self._keep(self._chosen())
+            held_already = len(labels) - len(new)
+            keys = herding_ranks(features, labels, self._most_of_a_class(labels[new]) + held_already)
+        keep = self._chosen(torch.cat([self.labels, labels[new]]), torch.cat([self._keys, keys[new]]))
+        taken = new[keep[self._size :]]
+        places = (~keep[: self._size]).nonzero().flatten()
+        places = torch.cat([places, torch.arange(self._size, self._size + len(taken) - len(places))])
+        if len(taken):
+            answers = torch.zeros(len(taken), 0) if logits is None else logits[taken]
+            pixels = images[taken] if isinstance(images, Tensor) else images(rows[taken].numpy())
+            values = {"images": pixels, "labels": labels[taken], "rows": rows[taken], "logits": answers}
+            self._write(places, {**values, "keys": keys[taken]})
 
     def sample(self, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Draw exemplars without replacement (all of them where there are fewer).
@@ -108,50 +153,108 @@ class ExemplarBuffer:
         images = self.images[chosen] if with_images else None
         return Batch(images, self.labels[chosen], self.rows[chosen], torch.ones(len(chosen), dtype=torch.bool))
 
-    def _chosen(self) -> Tensor:
-        order = torch.argsort(self._keys, stable=True)
+    def _chosen(self, labels: Tensor, keys: Tensor) -> Tensor:
+        """Which of all samples, held and offered, stay, bool ``[N]``."""
+        if len(keys) <= self.capacity:
+            return torch.ones(len(keys), dtype=torch.bool)
         if self.policy == "reservoir":
-            return order[: self.capacity].sort().values
-        classes = torch.unique(self.labels).tolist()
-        quota, rest = divmod(self.capacity, len(classes))
-        kept = [
-            order[self.labels[order] == label][: quota + (position < rest)] for position, label in enumerate(classes)
-        ]
-        return torch.cat(kept).sort().values
+            keep = torch.zeros(len(keys), dtype=torch.bool)
+            keep[torch.argsort(keys, stable=True)[: self.capacity]] = True
+            return keep
+        return smallest_of_each_class(labels, keys, self.capacity)
 
-    def _keep(self, chosen: Tensor) -> None:
-        self.images, self.labels = self.images[chosen], self.labels[chosen]
-        self.rows, self._keys = self.rows[chosen], self._keys[chosen]
-        self.logits = self.logits[chosen]
+    def _most_of_a_class(self, labels: Tensor) -> int:
+        """Most exemplars that a class can have after these labels are offered."""
+        counts = torch.unique(torch.cat([self.labels, labels]), return_counts=True)[1]
+        return equal_shares(counts, self.capacity)[0] + 1
+
+    def _write(self, places: Tensor, values: dict[str, Tensor]) -> None:
+        size = max(self._size, int(places.max()) + 1)
+        for name, value in values.items():
+            column = self._columns[name]
+            if len(column) < size:
+                room = min(self.capacity, max(size, 2 * len(column)))
+                grown = torch.zeros(room, *value.shape[1:], dtype=value.dtype)
+                if self._size:
+                    grown[: self._size] = column[: self._size]
+                self._columns[name] = column = grown
+            column[places] = value
+        self._size = size
 
     def state_dict(self) -> dict[str, Any]:
         """Exemplars and keys."""
-        kept = {"images": self.images, "labels": self.labels, "rows": self.rows, "logits": self.logits}
-        return {**kept, "keys": self._keys}
+        return {name: column[: self._size].clone() for name, column in self._columns.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take exemplars and keys back."""
-        self.images, self.labels = state["images"], state["labels"]
-        self.rows, self._keys, self.logits = state["rows"], state["keys"], state["logits"]
+        self._columns = {name: state[name].clone() for name in self._columns}
+        self._size = len(state["labels"])
 
 
-def exemplar_capacity(exemplars: int | None, size: int | None, bytes_per_exemplar: int) -> int:
-    """The capacity in exemplars, from exactly one of a number and a size in bytes.
+def make_buffer(
+    plugin: str,
+    policy: Policy,
+    capacity: int | None,
+    capacity_bytes: int | None,
+    *,
+    image_shape: Sequence[int],
+    classes: int,
+    logits: int = 0,
+) -> ExemplarBuffer:
+    """The empty buffer of a plugin.
+
+    Args:
+        plugin: Name of the plugin, for messages.
+        policy: What stays.
+        capacity: Exemplars; None where a size is given.
+        capacity_bytes: Bytes; an exemplar is an image, a label and its logits.
+        image_shape: Shape of an image of the stream's table.
+        classes: Classes of the stream.
+        logits: Logits that are stored with an exemplar.
 
     Raises:
-        UserError: If both or none are given, or the size holds no exemplar.
+        UserError: If it holds no exemplar, or, where classes share it, not one of each.
     """
-    if (exemplars is None) == (size is None):
-        raise UserError("give a buffer either capacity (exemplars) or capacity_bytes, the other one null")
-    capacity = exemplars if exemplars is not None else (size or 0) // bytes_per_exemplar
-    if capacity < 1:
-        raise UserError(
-            f"a buffer of {size if exemplars is None else exemplars} holds no exemplar of {bytes_per_exemplar} bytes"
-        )
-    return capacity
+    each = int(np.prod(image_shape)) + LABEL_BYTES + LOGIT_BYTES * logits
+    held = exemplar_capacity(capacity, capacity_bytes, each, plugin)
+    check_one_of_each(plugin, policy, held, classes)
+    return ExemplarBuffer(held, policy)
 
 
-def herding_ranks(features: Tensor, labels: Tensor) -> Tensor:
+def smallest_of_each_class(labels: Tensor, keys: Tensor, capacity: int) -> Tensor:
+    """Which samples stay where classes share a capacity that is smaller than their number, bool ``[N]``.
+
+    Every class has its smallest keys, in equal shares; what is left over goes to the smallest keys among those that
+    come next, of equal ones to the class with the largest label.
+    """
+    order = torch.argsort(keys, stable=True)
+    order = order[torch.argsort(labels[order], stable=True)]
+    counts = torch.unique_consecutive(labels[order], return_counts=True)[1]
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    share, rest = equal_shares(counts, capacity)
+    keep = rank < share
+    following = (rank == share).nonzero().flatten()
+    following = following[torch.argsort(labels[following], descending=True, stable=True)]
+    keep[following[torch.argsort(keys[following], stable=True)][:rest]] = True
+    return keep
+
+
+def equal_shares(counts: Tensor, capacity: int) -> tuple[int, int]:
+    """The largest share that every class with so many samples can have, up to its number, and what is then left over.
+
+    Args:
+        counts: Samples of each class.
+        capacity: Places.
+    """
+    low, high = 0, int(counts.max()) if len(counts) else 0
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if int(counts.clamp_max(middle).sum()) <= capacity else (low, middle - 1)
+    return low, capacity - int(counts.clamp_max(low).sum())
+
+
+def herding_ranks(features: Tensor, labels: Tensor, limit: int | None = None) -> Tensor:
     """Rank of each sample in the herding order of its class (iCaRL, algorithm 4), float64 ``[N]``.
 
     Greedily takes the sample that brings the mean of the taken ones nearest to the class mean, on L2-normalised
@@ -160,18 +263,20 @@ def herding_ranks(features: Tensor, labels: Tensor) -> Tensor:
     Args:
         features: ``[N, width]``.
         labels: ``[N]``.
+        limit: Samples of a class that are ranked; the ranks of the others are infinite. All where there is none.
     """
-    ranks = torch.zeros(len(labels), dtype=torch.float64)
+    ranks = torch.full((len(labels),), torch.inf, dtype=torch.float64)
     for label in torch.unique(labels):
         members = torch.nonzero(labels == label).flatten()
-        ranks[members] = _herd(F.normalize(features[members].double(), dim=1))
+        ranks[members] = _herd(F.normalize(features[members].double(), dim=1), limit)
     return ranks
 
 
-def _herd(features: Tensor) -> Tensor:
+def _herd(features: Tensor, limit: int | None) -> Tensor:
     mean, total = features.mean(dim=0), torch.zeros_like(features[0])
-    ranks, left = torch.zeros(len(features), dtype=torch.float64), torch.ones(len(features), dtype=torch.bool)
-    for rank in range(len(features)):
+    ranks = torch.full((len(features),), torch.inf, dtype=torch.float64)
+    left = torch.ones(len(features), dtype=torch.bool)
+    for rank in range(len(features) if limit is None else min(limit, len(features))):
         distance = torch.linalg.vector_norm(mean - (total + features) / (rank + 1), dim=1)
         taken = int(distance.masked_fill(~left, float("inf")).argmin())
         ranks[taken], left[taken] = rank, False

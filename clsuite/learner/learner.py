@@ -74,6 +74,7 @@ class Learner(L.LightningModule):
         self.task: Task | None = None
         self.gradient_samples = 0
         self._tasks_begun = 0
+        self._module_owners: dict[str, Plugin] = {}
 
     # -- the life of a stream -------------------------------------------------------------------------------------
 
@@ -135,8 +136,18 @@ class Learner(L.LightningModule):
     # -- what plugins use -----------------------------------------------------------------------------------------
 
     def add_module_of(self, plugin: Plugin, name: str, module: nn.Module) -> None:
-        """Register a plugin's module: trained, moved and saved with the learner."""
-        self.plugin_modules[f"{type(plugin).__name__}_{name}"] = module.to(next(self.backbone.parameters()).device)
+        """Register a plugin's module: trained, moved and saved with the learner.
+
+        Raises:
+            UserError: If a plugin of another file, whose class has the same name, has a module of that name.
+        """
+        key = f"{type(plugin).__name__}_{name}"
+        if self._module_owners.setdefault(key, plugin) is not plugin:
+            raise UserError(
+                f"two plugins called {type(plugin).__name__} register a module '{name}': one would overwrite the "
+                "other's; give the class of one of them another name"
+            )
+        self.plugin_modules[key] = module.to(next(self.backbone.parameters()).device)
 
     def generator(self, *purpose: str | int) -> torch.Generator:
         """A generator on the compute device that follows from the seed, the task and the purpose alone."""

@@ -47,6 +47,10 @@ class OptimizerPolicy:
             names: dict[torch.Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
             self._kept = {names[parameter]: state for parameter, state in optimizer.state.items() if parameter in names}
 
+    def forget(self) -> None:
+        """Let the kept state go: the weights that it belongs to are gone."""
+        self._kept = {}
+
     def state_dict(self) -> dict[str, Any]:
         """What must survive an interruption."""
         return self._kept

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clsuite.data.buffer import ExemplarBuffer
-from clsuite.errors import did_you_mean
+from clsuite.errors import UserError, did_you_mean
 from clsuite.learner.aside import normalisations_of
 from clsuite.learner.learner import Learner, Step
 
@@ -36,6 +36,28 @@ def select_parameters(learner: Learner, kinds: str) -> dict[str, nn.Parameter]:
             raise did_you_mean("kind of module", kind, MODULE_KINDS)
         chosen |= set(_names_of(learner, kind))
     return {name: value for name, value in learner.named_parameters() if name in chosen and value.requires_grad}
+
+
+def check_trained(plugin: str, learner: Learner, kinds: str) -> None:
+    """Check that every one of some kinds of modules has parameters that are trained, if the network has it at all.
+
+    Args:
+        plugin: Name of the plugin that is to tune them, for the message.
+        learner: The learner, with all that is frozen for good.
+        kinds: As of `select_parameters`.
+
+    Raises:
+        UserError: If a kind is wholly frozen, or nothing is left.
+    """
+    asked = kinds.replace(" ", "").split("+")
+    trained = {name for name, value in learner.named_parameters() if value.requires_grad}
+    left = [kind for kind in asked if trained & {*_names_of(learner, kind)}]
+    frozen = [kind for kind in asked if kind not in left and _names_of(learner, kind)]
+    if frozen or not left:
+        mend = f"say modules: {'+'.join(left)}" if left else "there is nothing for it to tune"
+        raise UserError(
+            f"{plugin}: modules: {kinds} asks for '{(frozen or asked)[0]}', but all of that is frozen: {mend}"
+        )
 
 
 def _names_of(learner: Learner, kind: str) -> list[str]:

@@ -18,6 +18,10 @@ class PretrainedState:
         }
 
     def put_back(self, learner: Learner) -> None:
-        """Give the learner the pre-trained backbone and an untrained head for the classes seen so far."""
+        """Give the learner the pre-trained backbone, an untrained head for its classes and an optimizer without state.
+
+        What an optimizer that is carried on knows of the last task belongs to the weights that are gone.
+        """
         learner.backbone.load_state_dict(self._backbone)
+        learner.optimizer_policy.forget()
         learner.head.reset(torch.Generator().manual_seed(learner.generator("joint head").initial_seed()))

@@ -13,9 +13,9 @@ from clsuite.scenarios import Task
 def warm_up_head(
     learner: Learner, task: Task, features: Tensor, *, epochs: int, lr: float, generator: torch.Generator
 ) -> None:
-    """Train the head's newest group with Adam on a task's features; nothing else moves.
+    """Train the columns of a task's new classes with Adam on its features; nothing else moves.
 
-    A head without weights of its own stays as it is.
+    A head without weights of its own stays as it is. The samples count among those that pass backwards.
 
     Args:
         learner: Its head is trained.
@@ -29,6 +29,7 @@ def warm_up_head(
     parameters = learner.head.newest_parameters()
     if not parameters:
         return
+    new = _new_columns(learner, task, len(parameters[0]))
     optimizer = torch.optim.Adam(parameters, lr=lr)
     for _ in range(epochs):
         order = torch.randperm(len(labels), generator=generator).to(labels.device)
@@ -36,7 +37,16 @@ def warm_up_head(
             logits = learner.head(features[rows])
             loss = classification_loss(logits, labels[rows], learner.options.loss, task.classes)
             for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-                parameter.grad = gradient
+                parameter.grad = gradient * new.view(-1, *[1] * (gradient.dim() - 1))
             optimizer.step()
+            learner.gradient_samples += len(rows)
     for parameter in parameters:
         parameter.grad = None
+
+
+def _new_columns(learner: Learner, task: Task, newest: int) -> Tensor:
+    """Which of the newest group's columns are trained, ``[newest]``: of a head that has all classes, the task's new."""
+    first = learner.head.classes - newest
+    old, seen = (learner.scenario.seen_classes(task.index + later) for later in (0, 1))
+    columns = torch.arange(newest, device=next(learner.backbone.parameters()).device) + first
+    return ((columns >= old) & (columns < seen) | (old == seen)).float()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from clsuite.plugin.ranges import check_range
 from clsuite.plugin.traits import API_VERSION, Traits
 
 if TYPE_CHECKING:
     from clsuite.plugin.base import Plugin
 
-__all__ = ["API_VERSION", "Plugin", "Traits"]
+__all__ = ["API_VERSION", "Plugin", "Traits", "check_range"]
 
 
 def __getattr__(name: str) -> Any:

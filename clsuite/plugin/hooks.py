@@ -1,4 +1,4 @@
-"""Names of the hooks by the rule that composition gives them. Needs no torch."""
+"""Names of the hooks, and of what plugins do, by the rule that composition gives them. Needs no torch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,52 @@ ANSWERING = {"predict": "prediction", "parameter_groups": "the optimiser's param
 TRAINING = ("loss", "training_batch", "training_rows", "parameter_groups")
 """Hooks that only act where gradient steps are taken."""
 
+OURS = frozenset(
+    {*ANSWERING, *TRAINING, "restore", "before_encoding", "before_next_task", "stored_bytes", "state_dict",
+     "load_state_dict", "setup", "teardown"}
+)  # fmt: skip
+"""Hooks whose names do not begin with ``on_``; all others of ours and of Lightning's do."""
+
 STANDING_IN = frozenset({"on_task_end", "before_next_task"})
 """Hooks of a plugin that puts other weights in place for the evaluation alone, and takes them back."""
 
 OF_WEIGHTS = ("weights", "importances", "masks", "statistics")
 """What a plugin keeps that it takes from the weights at a task's end."""
+
+OF_FEATURES = ("importances", "statistics", "prototypes")
+"""What a plugin keeps that a task's end must not change once it is taken."""
+
+DEEDS = {
+    "adds modules": "adds a module of its own at a task's start",
+    "warms up": "trains the head's new part at a task's start",
+    "scores": "reads gradients at a task's start, through the head as it then is",
+    "follows": "averages the weights after each step, from those at the task's start on",
+    "tunes": "trains some parameters between steps",
+    "restores": "puts weights back after each step",
+    "thaws": "holds parameters frozen for a task, and thaws them at its end",
+    "freezes": "freezes the backbone",
+    "moves": "changes the weights for good at a task's end",
+}
+"""What a plugin can say in ``traits.does``."""
+
+ORDERS = (
+    ("works on weights", "stands in", "whose weights stand in for the evaluation alone"),
+    ("herds", "stands in", "whose weights stand in for the evaluation alone"),
+    ("thaws", "stands in", "which works on weights at a task's end that must be thawed by then"),
+    ("thaws", "keeps", "which works on weights at a task's end that must be thawed by then"),
+    ("moves", "keeps", "which keeps what the weights are after the task"),
+    ("moves", "herds", "which chooses exemplars by the weights after the task"),
+    ("adds modules", "warms up", "which trains the head on features that the new module changes"),
+    ("adds modules", "follows", "which follows what is there when a task starts"),
+    ("warms up", "scores", "which reads gradients through a head that must be warm"),
+    ("warms up", "follows", "which follows the head from its values after the warm-up"),
+    ("tunes", "follows", "which averages the weights as they are after the tuning"),
+    ("restores", "follows", "which averages the weights as they are once put back"),
+)
+"""Who must stand before whom: what the one does, what the other does, and why, as said of the other.
+
+Besides `DEEDS` it knows what follows from hooks and stores: to ``stand in`` (`STANDING_IN`), to ``work on weights``
+(`OF_WEIGHTS`) or to ``keep`` (`OF_FEATURES`) at a task's end, and to ``herd`` exemplars."""
 
 UNTRAINED = {
     "modules": "the modules of '{other}' would never be trained: to train some on the first task, "
@@ -23,3 +64,8 @@ UNTRAINED = {
     "weights": "the weights of '{other}' would never differ from the pre-trained ones",
 }
 """What a plugin keeps that comes to nothing where no gradient steps are taken, and why."""
+
+
+def is_hook(method: str) -> bool:
+    """Whether a method of that name is a hook, and not a helper of the plugin's own."""
+    return method in OURS or method.startswith("on_")

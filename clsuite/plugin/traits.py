@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from clsuite.errors import UserError, did_you_mean
+from clsuite.plugin.hooks import DEEDS
 from clsuite.scenarios.catalog import KINDS
 
 Scores = Literal["logits", "cosine", "distance", "regression", "probabilities"]
@@ -24,8 +25,8 @@ class Traits:
             method: ``gradient`` (it does nothing where no gradient steps are taken).
         stores: What is kept between tasks: ``exemplars``, ``logits``, ``importances``, ``prototypes``, ``statistics``,
             ``weights``, ``masks``, ``blocks``, ``modules``, ``all data``.
-        forbids: What other plugins of the method must not store or do (an entry of their `stores`, or the name of a
-            hook of theirs), with the reason.
+        forbids: What other plugins of the method must not store or do (an entry of their `stores` or `does`, or the
+            name of a hook of theirs), with the reason.
         scenarios: Kinds of stream that it can learn; all by default.
         refuses: Kinds of stream that it cannot learn, with the reason.
         gradient_free: It takes no optimiser steps: tasks are learned in ``on_task_end``.
@@ -44,6 +45,13 @@ class Traits:
         defaults_by: Defaults that another argument chooses, which have the default None in the constructor:
             ``{"kind": {"lora": {"size": 8, "targets": "q+v"}, "prompt": {"size": 10}}}``. These are the only values of
             that argument, and what stands in the tables of other values alone cannot be given.
+        does: What it does to the model besides adding to loss and batch, for what must stand before or after it
+            (``clsuite.plugin.hooks.DEEDS``): ``adds modules``, ``warms up``, ``scores``, ``follows``, ``tunes``,
+            ``restores``, ``thaws``, ``freezes``, ``moves``.
+        buffer: How it chooses exemplars where no argument called ``buffer`` says so: ``reservoir``,
+            ``class_balanced`` or ``herding``.
+        lends: Its exemplars, in an attribute called ``buffer``, can be borrowed.
+        borrows: It takes the exemplars of another plugin that lends its own, and keeps some only where none does.
     """
 
     needs: tuple[str, ...] = ()
@@ -60,6 +68,10 @@ class Traits:
     open_vocabulary: bool = False
     from_memory: bool = False
     defaults_by: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    does: tuple[str, ...] = ()
+    buffer: str = ""
+    lends: bool = False
+    borrows: bool = False
 
     def filled(self, plugin: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """A constructor's arguments, where they are None as `defaults_by` has them.
@@ -84,3 +96,13 @@ class Traits:
                         f"plugin '{plugin}' has no use for {name} where {chooser} is {chosen}: leave it out"
                     )
         return values
+
+    def __post_init__(self) -> None:
+        """Check what has names.
+
+        Raises:
+            ValueError: If it does what there is no name for.
+        """
+        unknown = [deed for deed in self.does if deed not in DEEDS]
+        if unknown:
+            raise ValueError(f"traits.does: '{unknown[0]}' is none of {', '.join(DEEDS)}")

@@ -9,13 +9,14 @@ from typing import Any
 from clsuite.backbones.clip_spec import EXAMPLE, is_clip
 from clsuite.backbones.families import is_resnet
 from clsuite.backbones.spec import BackboneSpec
+from clsuite.data.policy import LABEL_BYTES, check_one_of_each
 from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.compose import Named
+from clsuite.plugin.source import PluginSource
 from clsuite.probes.spec import AnyProbe, ZeroShotProbe, probe_name
 from clsuite.scenarios import Scenario
-
-LABEL_BYTES = 8
+from clsuite.scenarios.catalog import SINGLE_PASS
 
 
 def check_needs(plugins: Sequence[Named], backbone: BackboneSpec, training: TrainingSpec) -> None:
@@ -109,22 +110,39 @@ def check_classes(method: str, plugins: Sequence[Named], training: TrainingSpec,
         )
 
 
-def check_herding(plugins: Sequence[tuple[str, Mapping[str, Any]]], scenario: Scenario) -> None:
-    """Check that a buffer that herds has something to choose from.
+def check_buffers(plugins: Sequence[tuple[str, PluginSource, Mapping[str, Any]]], scenario: Scenario) -> None:
+    """Check that buffers suit the stream: a shared one has a place for each class, a herding one has what it needs.
 
     Args:
-        plugins: Name and arguments of each plugin.
+        plugins: Name, declaration and arguments of each plugin.
         scenario: The stream.
 
     Raises:
-        UserError: If a plugin with ``buffer: herding`` would keep more exemplars than the stream has images.
+        UserError: If a buffer that classes share has fewer places than there are classes, or one that herds would
+            keep more exemplars than the stream has images, or would pass a stream that passes once through the network
+            again.
     """
-    samples = sum(len(task.train) for task in scenario.tasks)
-    for name, args in plugins:
+    lent = any(source.traits.lends for _, source, _ in plugins)
+    for name, source, args in plugins:
+        policy = args.get("buffer", source.traits.buffer)
         size = args.get("capacity_bytes")
         held = size // (math.prod(scenario.table.images.shape[1:]) + LABEL_BYTES) if size else args.get("capacity")
-        if args.get("buffer") == "herding" and held and held > samples:
-            raise UserError(
-                f"plugin '{name}' herds {held} exemplars, and the stream has {samples} training images: "
-                f"there is nothing to choose; give it less capacity"
-            )
+        if not policy or not held or (lent and source.traits.borrows):
+            continue
+        check_one_of_each(name, policy, held, scenario.seen_classes(len(scenario.tasks)))
+        if policy == "herding":
+            _check_herding(name, held, scenario)
+
+
+def _check_herding(name: str, held: int, scenario: Scenario) -> None:
+    samples = sum(len(task.train) for task in scenario.tasks)
+    if held > samples:
+        raise UserError(
+            f"plugin '{name}' herds {held} exemplars, and the stream has {samples} training images: "
+            f"there is nothing to choose; give it less capacity"
+        )
+    if scenario.kind in SINGLE_PASS:
+        raise UserError(
+            f"plugin '{name}' cannot herd on {scenario.kind} streams: it passes a task's images through the network "
+            "again, but the stream passes once; take buffer: reservoir or class_balanced"
+        )

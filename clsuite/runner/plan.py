@@ -23,7 +23,7 @@ from clsuite.probes.spec import AnyProbe, ZeroShotProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, parse_method, split_outside
-from clsuite.runner.needs import check_classes, check_herding, check_merging, check_needs, check_probes
+from clsuite.runner.needs import check_buffers, check_classes, check_merging, check_needs, check_probes
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.streams import find_stream_file, stream_loader
 from clsuite.runner.training import brought_training, resolve_training
@@ -121,7 +121,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
         if options.on_validation:
             scenario = judged_on_validation(scenario)
         for name, method in methods.items():
-            check_herding([(info.name, args) for info, args in method.plugins], scenario)
+            check_buffers([(info.name, info.source, args) for info, args in method.plugins if info.source], scenario)
             check_classes(name, method.named, method.training, scenario)
             try:
                 config = {**_config(spec, options, method.training, weights), "probes": probes}
@@ -191,7 +191,9 @@ def _checked_methods(spec: BenchmarkSpec, options: RunOptions, folder: Path) -> 
     for name, method in _chosen_methods(spec, options).items():
         resolved = _resolve(spec, method, options.training or {}, (Path(), folder))
         named = resolved.named
-        check_method(named, spec.scenario.kind)
+        given = [args for info, args in resolved.plugins if info.source]
+        for kind in spec.scenario.kinds:
+            check_method(named, kind, given)
         check_merging([(info.name, args) for info, args in resolved.plugins], named)
         check_needs(named, spec.backbone, resolved.training)
         from_memory = any(source.traits.from_memory for _, source in named)

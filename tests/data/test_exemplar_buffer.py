@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from clsuite.data.buffer import ExemplarBuffer, Policy, exemplar_capacity, herding_ranks
+from clsuite.data.buffer import ExemplarBuffer, Policy, exemplar_capacity, herding_ranks, make_buffer
 from clsuite.errors import UserError
 
 
@@ -83,7 +83,7 @@ def test_classes_share_the_capacity() -> None:
     offer(buffer, range(40), [row // 20 for row in range(40)])
     assert torch.bincount(buffer.labels).tolist() == [5, 5]
     offer(buffer, range(40, 60), [2] * 20)
-    assert torch.bincount(buffer.labels).tolist() == [4, 3, 3]
+    assert sorted(torch.bincount(buffer.labels).tolist()) == [3, 3, 4]
     offer(buffer, range(60, 100), [3] * 20 + [4] * 20)
     assert torch.bincount(buffer.labels).tolist() == [2, 2, 2, 2, 2]
 
@@ -91,7 +91,7 @@ def test_classes_share_the_capacity() -> None:
 def test_balance_holds_where_classes_are_of_unequal_size() -> None:
     buffer = ExemplarBuffer(10, "class_balanced")
     offer(buffer, range(52), [0] * 50 + [1] * 2)
-    assert torch.bincount(buffer.labels).tolist() == [5, 2]
+    assert torch.bincount(buffer.labels).tolist() == [8, 2]
 
 
 def test_a_reservoir_is_not_balanced_and_a_balanced_buffer_is() -> None:
@@ -152,7 +152,7 @@ def test_herding_keeps_the_first_of_each_class_over_several_tasks(seed: int) -> 
             first[label] = rows[members[herd_by_hand(features[members])]].tolist()
         offer(buffer, rows.tolist(), labels.tolist(), features=features)
         quota, rest = divmod(9, len(first))
-        expected = [row for label in sorted(first) for row in first[label][: quota + (label < rest)]]
+        expected = [row for label in first for row in first[label][: quota + (label >= len(first) - rest)]]
         assert sorted(buffer.rows.tolist()) == sorted(expected)
 
 
@@ -187,15 +187,30 @@ def test_a_number_of_exemplars_is_taken_as_it_is() -> None:
     [
         (None, None, "either capacity .* or capacity_bytes"),
         (5, 100, "either capacity .* or capacity_bytes"),
-        (0, None, "buffer of 0 holds no exemplar"),
-        (-1, None, "buffer of -1 holds no exemplar"),
-        (None, 11, "buffer of 11 holds no exemplar of 12 bytes"),
-        (None, 0, "buffer of 0 holds no exemplar of 12 bytes"),
+        (0, None, "capacity is 0, but must be at least 1$"),
+        (-1, None, "capacity is -1, but must be at least 1$"),
+        (None, 11, "capacity_bytes is 11, but must be at least 12, the size of one exemplar$"),
+        (None, 0, "capacity_bytes is 0, but must be at least 12, the size of one exemplar$"),
     ],
 )
 def test_capacities_that_cannot_be(exemplars: int | None, size: int | None, reason: str) -> None:
-    with pytest.raises(UserError, match=reason):
-        exemplar_capacity(exemplars, size, 12)
+    with pytest.raises(UserError, match=f"^mine: .*{reason}"):
+        exemplar_capacity(exemplars, size, 12, "mine")
+
+
+@pytest.mark.parametrize("policy", ["class_balanced", "herding"])
+def test_a_buffer_that_classes_share_has_a_place_for_each(policy: Policy) -> None:
+    reason = f"^mine: a {policy} buffer of 5 has not one exemplar for each of the stream's 6 classes: .* at least 6$"
+    for capacity, size in ((5, None), (None, 5 * 12 + 11)):
+        with pytest.raises(UserError, match=reason):
+            make_buffer("mine", policy, capacity, size, image_shape=(1, 2, 2), classes=6)
+    assert make_buffer("mine", policy, 6, None, image_shape=(1, 2, 2), classes=6).capacity == 6
+    assert make_buffer("mine", "reservoir", 5, None, image_shape=(1, 2, 2), classes=6).capacity == 5
+
+
+def test_logits_are_part_of_an_exemplars_size() -> None:
+    buffer = make_buffer("mine", "reservoir", None, 10 * (4 + 8 + 4 * 6), image_shape=(1, 2, 2), classes=6, logits=6)
+    assert buffer.capacity == 10
 
 
 def test_drawing_is_without_replacement_and_follows_the_generator() -> None:
@@ -243,3 +258,107 @@ def test_the_buffer_does_not_change_what_it_was_given() -> None:
     buffer.offer(images, torch.zeros(8, dtype=torch.long), torch.arange(8), torch.Generator())
     images += 1
     assert buffer.images.max() == 0
+
+
+LONG_TAIL = (200, 120, 70, 42, 25, 15, 9, 5, 3, 2)
+
+
+@pytest.mark.parametrize("policy", ["class_balanced", "herding"])
+def test_on_a_long_tail_every_place_is_used(policy: Policy) -> None:
+    """GDumb, algorithm 1: what small classes leave free goes to the others."""
+    buffer, features = ExemplarBuffer(100, policy), torch.randn(491, 5)
+    starts = np.cumsum((0, *LONG_TAIL))
+    for label, (start, number) in enumerate(zip(starts, LONG_TAIL, strict=False)):
+        rows = torch.arange(start, start + number)
+        images = torch.zeros(number, 1, 2, 2, dtype=torch.uint8)
+        draws = torch.Generator().manual_seed(label)
+        buffer.offer(images, torch.full((number,), label), rows, draws, features=features[rows])
+        assert len(buffer) == 100
+    counts = torch.bincount(buffer.labels).tolist()
+    assert counts[6:] == [9, 5, 3, 2]
+    assert sorted(counts[:6]) == [13, 13, 13, 14, 14, 14]
+
+
+def test_with_fewer_places_than_classes_new_classes_still_come_in() -> None:
+    """Capacity 6, two classes a task, five tasks: each of ten classes is there in six tenths of the buffers."""
+    trials, kept = 400, np.zeros(10)
+    for trial in range(trials):
+        buffer = ExemplarBuffer(6, "class_balanced")
+        for task in range(5):
+            rows = range(20 * task, 20 * task + 20)
+            offer(buffer, rows, [2 * task + number % 2 for number in range(20)], seed=1000 * task + trial)
+        assert sorted(torch.bincount(buffer.labels, minlength=10).tolist()) == [0] * 4 + [1] * 6
+        kept[buffer.labels.numpy()] += 1
+    statistic = ((kept - trials * 0.6) ** 2 / (trials * 0.6 * 0.4)).sum() * 9 / 10
+    assert stats.chi2.sf(statistic, 9) > 0.01
+
+
+def test_herding_with_fewer_places_than_classes_keeps_the_newest() -> None:
+    buffer = ExemplarBuffer(3, "herding")
+    for task in range(3):
+        offer(buffer, range(4 * task, 4 * task + 4), [2 * task, 2 * task + 1] * 2, features=np.random.randn(4, 3))
+    assert sorted(buffer.labels.tolist()) == [3, 4, 5]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_only_images_that_stay_are_read(policy: Policy) -> None:
+    buffer, features, asked = ExemplarBuffer(6, policy), np.random.RandomState(0).randn(300, 4), []
+
+    def read(rows: np.ndarray) -> torch.Tensor:
+        asked.append(rows.tolist())
+        return torch.from_numpy(rows).to(torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2)
+
+    for task in range(3):
+        rows, before = torch.arange(100 * task, 100 * task + 100), set(buffer.rows.tolist())
+        labels = 2 * task + torch.arange(100) % 2
+        given = torch.from_numpy(features)[rows]
+        buffer.offer(read, labels, rows, torch.Generator().manual_seed(task), features=given)
+        assert set(asked.pop() if asked else []) == set(buffer.rows.tolist()) - before
+        assert not asked
+        assert (buffer.images == (buffer.rows % 256)[:, None, None, None]).all()
+
+
+def test_a_full_buffer_is_written_in_place() -> None:
+    buffer = ExemplarBuffer(50, "reservoir")
+    offer(buffer, range(60), [0] * 60)
+    place, rows = buffer.images.data_ptr(), buffer.rows.clone()
+    offer(buffer, range(60, 200), [0] * 140, seed=1)
+    assert buffer.images.data_ptr() == place
+    stayed = torch.isin(rows, buffer.rows)
+    assert 0 < int(stayed.sum()) < 50
+    assert torch.equal(buffer.rows[stayed], rows[stayed])  # what stays keeps its place
+
+
+def test_a_row_that_is_offered_again_counts_again() -> None:
+    """Of rows 0 to 4 once and rows 5 to 9 three times, a place holds one of the latter in three quarters of cases."""
+    trials, late = 600, 0
+    for trial in range(trials):
+        buffer, draws = ExemplarBuffer(4, "reservoir"), torch.Generator().manual_seed(trial)
+        for epoch in range(3):
+            rows = torch.arange(10) if epoch == 0 else torch.arange(5, 10)
+            images = torch.zeros(len(rows), 1, 1, 1, dtype=torch.uint8)
+            logits = torch.full((len(rows), 2), float(epoch))
+            buffer.offer(images, rows * 0, rows, draws, logits=logits, again=True)
+        late += int((buffer.rows >= 5).sum())
+        assert len(buffer) == 4
+    share = late / (4 * trials)
+    assert abs(share - 0.75) < 4 * (0.75 * 0.25 / (4 * trials)) ** 0.5
+    assert set(buffer.logits.flatten().tolist()) <= {0.0, 1.0, 2.0}
+
+
+def test_a_state_does_not_change_with_the_buffer() -> None:
+    buffer, other = ExemplarBuffer(4, "reservoir"), ExemplarBuffer(4, "reservoir")
+    offer(buffer, range(8), [0] * 8)
+    state = buffer.state_dict()
+    kept = {name: value.clone() for name, value in state.items()}
+    other.load_state_dict(state)
+    for full in (buffer, other):
+        offer(full, range(8, 100), [0] * 92, seed=1)
+    assert all(torch.equal(value, kept[name]) for name, value in state.items())
+
+
+def test_herding_ranks_no_more_than_it_is_asked_for() -> None:
+    features, labels = torch.randn(40, 5), torch.arange(40) % 2
+    whole, part = herding_ranks(features, labels), herding_ranks(features, labels, 3)
+    assert torch.equal(part[whole < 3], whole[whole < 3])
+    assert torch.isinf(part[whole >= 3]).all()

@@ -86,12 +86,101 @@ def test_our_own_that_do_not(names: tuple[str, ...], reason: str) -> None:
 @pytest.mark.parametrize(
     ("second", "first"),
     [("ewc", "fpf"), ("slca", "fpf"), ("wise_ft", "fpf"), ("saft", "fpf"), ("ewc", "momentum"), ("saft", "momentum"),
-     ("wise_ft", "momentum"), ("ewc", "slca")],
+     ("wise_ft", "momentum"), ("ewc", "slca")],  # "ewc" and "wise_ft" by what they keep, "saft" by its masks
 )  # fmt: skip
 def test_what_works_on_the_weights_stands_before_what_stands_in_for_them(second: str, first: str) -> None:
     assert check_method(real(second, first), "class_incremental") is None
     with pytest.raises(UserError, match=rf"'{second}' must stand before '{first}', .*: write \[{second}, {first}\]"):
         check_method(real(first, second), "class_incremental")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        ("lwf", "saft", "which reads gradients through a head that must be warm"),
+        ("s_pet", "lwf", "which trains the head on features that the new module changes"),
+        ("lwf", "momentum", "which follows the head from its values after the warm-up"),
+        ("wise_ft", "ewc", "which keeps what the weights are after the task"),
+        ("wise_ft", "slca", "which keeps what the weights are after the task"),
+        ("kfpf", "momentum", "which averages the weights as they are after the tuning"),
+        ("saft", "momentum", "whose weights stand in for the evaluation alone"),
+        ("hft", "fpf", "which works on weights at a task's end that must be thawed by then"),
+        ("hft", "ewc", "which works on weights at a task's end that must be thawed by then"),
+        ("s_pet", "momentum", "which follows what is there when a task starts"),
+    ],
+)
+def test_an_order_that_would_decide_the_result_is_said(first: str, second: str, reason: str) -> None:
+    assert check_method(real(first, second), "class_incremental") is None
+    expected = rf"'{first}' must stand before '{second}', {reason}: write \[{first}, {second}\]"
+    with pytest.raises(UserError, match=expected):
+        check_method(real(second, first), "class_incremental")
+
+
+def test_who_herds_chooses_by_weights_that_stay() -> None:
+    herds, random = [{"buffer": "herding"}, {}], [{"buffer": "reservoir"}, {}]
+    for given in (herds, random):
+        assert check_method(real("replay", "momentum"), "class_incremental", given) is None
+    assert check_method(real("momentum", "replay"), "class_incremental", random[::-1]) is None
+    with pytest.raises(UserError, match=r"write \[replay, momentum\]"):
+        check_method(real("momentum", "replay"), "class_incremental", herds[::-1])
+    with pytest.raises(UserError, match=r"which chooses exemplars by the weights after the task: write \[wise_ft, rep"):
+        check_method(real("replay", "wise_ft"), "class_incremental", herds)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "reason"),
+    [
+        ("block_expansion", "linear_probe", "the inserted blocks would never be trained"),
+        ("hft", "linear_probe", "the blocks of the backbone are frozen already"),
+        ("saft", "linear_probe", "there is nothing to choose from"),
+        ("wise_ft", "linear_probe", "its weights before and after a task are the same"),
+        ("saft", "kfpf", "saft puts weights back after each step, and with them what was tuned"),
+    ],
+)
+def test_what_comes_to_nothing_in_either_order_is_refused(one: str, other: str, reason: str) -> None:
+    for pair in ((one, other), (other, one)):
+        with pytest.raises(UserError, match=f"cannot be combined: .*{reason}"):
+            check_method(real(*pair), "class_incremental")
+
+
+@pytest.mark.parametrize("pair", [("slca", "mix_cd"), ("mix_cd", "momentum"), ("replay", "mix_cd")])
+def test_names_of_helpers_and_of_counts_force_no_order(pair: tuple[str, str]) -> None:
+    for both in (pair, pair[::-1]):
+        assert check_method(real(*both), "class_incremental") is None
+
+
+def test_a_method_that_is_called_as_a_store_is_no_store() -> None:
+    keeps = fake("keeps", traits="stores=('weights',)")
+    forbids = fake("forbids", traits="forbids={'weights': 'none may keep weights'}")
+    assert check_method([fake("helper", "weights", "exemplars"), forbids], "class_incremental") is None
+    with pytest.raises(UserError, match="none may keep weights"):
+        check_method([keeps, forbids], "class_incremental")
+
+
+def test_a_deed_can_be_forbidden_and_must_have_a_name() -> None:
+    forbids = fake("forbids", traits="forbids={'freezes': 'it must move'}")
+    with pytest.raises(UserError, match="it must move"):
+        check_method([fake("ice", traits="does=('freezes',)"), forbids], "class_incremental")
+    with pytest.raises(ValueError, match=r"traits\.does: 'freeze' is none of adds modules, "):
+        fake("typo", traits="does=('freeze',)")
+
+
+def test_two_that_must_each_stand_before_the_other() -> None:
+    plugins = [fake("one", traits="does=('warms up', 'follows')"), fake("two", traits="does=('warms up', 'follows')")]
+    with pytest.raises(UserError, match="'one' and 'two' cannot be combined: each must stand before the other"):
+        check_method(plugins, "class_incremental")
+
+
+def test_exemplars_are_borrowed_of_one_plugin_before() -> None:
+    borrower, lender = fake("mine", traits="borrows=True"), fake("theirs", traits="lends=True")
+    assert check_method([lender, borrower], "class_incremental") is None
+    assert check_method([borrower], "class_incremental") is None
+    with pytest.raises(UserError, match=r"after the plugin that stores exemplars: write \[theirs, mine\]"):
+        check_method([borrower, lender], "class_incremental")
+    with pytest.raises(
+        UserError, match="'mine' borrows the exemplars of one plugin, and 'theirs' and 'more' keep some"
+    ):
+        check_method([lender, fake("more", traits="lends=True"), borrower], "class_incremental")
 
 
 def test_of_two_that_stand_in_the_one_that_keeps_weights_comes_first() -> None:

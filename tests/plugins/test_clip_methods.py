@@ -194,6 +194,27 @@ def test_saft_resumes_bit_identically_on_both_towers(make_clip: MakeClip, tmp_pa
     assert_resumes_as(whole, lambda **more: make_clip(SAFT(share=0.01, rescore="task"), **both, **more), tmp_path)
 
 
+@pytest.mark.parametrize("tune", ["image", "text", "both"])
+def test_hft_halves_every_tower_that_is_trained(tune: str, make_clip: MakeClip, scenario: Scenario) -> None:
+    stream = make_clip(HFT(), head="zero_shot", tune=tune)
+    learner = stream.learner
+    learner.start(scenario)
+    clip = learner.backbone.clip
+    trained = {key for key, value in clip.named_parameters() if value.requires_grad}
+    learner.begin_task(scenario.tasks[0])
+    resting = {key for key, value in clip.named_parameters() if key in trained and not value.requires_grad}
+    for prefix, is_trained in (("visual.", tune != "text"), ("transformer.", tune != "image")):
+        matrices = [key for key in clip.state_dict() if key.startswith(prefix) and key.endswith(MATRICES)]
+        assert len(matrices) % 6 == 0, matrices
+        assert matrices
+        assert sum(key in resting for key in matrices) == (len(matrices) // 2 if is_trained else 0)
+    learner.end_task(scenario.tasks[0])
+    assert {key for key, value in clip.named_parameters() if value.requires_grad} == trained
+
+
+MATRICES = ("in_proj_weight", "out_proj.weight", "c_fc.weight", "c_proj.weight", "ln_1.weight", "ln_2.weight")
+
+
 @pytest.mark.parametrize(("tune", "tower"), [("image", True), ("text", False)])
 def test_saft_chooses_among_the_towers_that_are_trained(tune: str, tower: bool, make_clip: MakeClip) -> None:
     stream = make_clip(SAFT(share=0.01), head="zero_shot", tune=tune)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import pairwise_distances_argmin
 
+from clsuite.data.batch import gather
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner, Step
 from clsuite.plugin import Plugin
@@ -63,6 +64,47 @@ def test_it_answers_with_the_nearest_mean_of_its_herded_exemplars(make_stream: A
     means = torch.stack([normalised(stored[labels == label].mean(dim=0), dim=0) for label in range(6)])
     test = normalised(learner.features_of(stream.matrix.rows), dim=1).numpy()
     assert np.mean(pairwise_distances_argmin(test, means.numpy()) == stream.matrix.class_incremental[-1]) > 0.99
+
+
+def test_a_class_without_an_exemplar_is_never_answered(make_stream: Any, scenario: Any) -> None:
+    icarl = ICaRL(capacity=6)
+    stream = make_stream(icarl)
+    stream.run()
+    learner = stream.learner
+    icarl._means[3] = 0
+    answers = learner.predict_logits(gather_all(learner, scenario))
+    assert torch.isfinite(answers).all()
+    assert 3 not in answers.argmax(dim=1).tolist()
+    assert (answers[:, 3] < answers[:, [0, 1, 2, 4, 5]].min() - 1).all()
+
+
+@pytest.mark.parametrize("capacity", [1, 5])
+def test_fewer_exemplars_than_classes_are_refused(capacity: int, make_stream: Any) -> None:
+    with pytest.raises(UserError, match=f"^icarl: a herding buffer of {capacity} has not one .* 6 classes"):
+        make_stream(ICaRL(capacity=capacity)).run()
+
+
+def test_mirrored_exemplars_take_part_in_the_means(make_stream: Any) -> None:
+    icarl = ICaRL(capacity=12, mirror=True)
+    stream = make_stream(icarl)
+    stream.run()
+    learner, normalised = stream.learner.eval(), torch.nn.functional.normalize
+    with torch.no_grad():
+        whole = [
+            normalised(learner.backbone(learner.backbone.normalise(images)), dim=1)
+            for images in (icarl.buffer.images, icarl.buffer.images.flip(-1))
+        ]
+    for label in range(6):
+        own = icarl.buffer.labels == label
+        mean = normalised((whole[0][own].mean(dim=0) + whole[1][own].mean(dim=0)) / 2, dim=0)
+        torch.testing.assert_close(icarl._means[label], mean, rtol=1e-4, atol=1e-5)
+
+
+def gather_all(learner: Learner, scenario: Any) -> Any:
+    rows = np.concatenate([task.test for task in scenario.tasks])
+    batch = gather(scenario.table, scenario.labels, rows)
+    learner.eval()
+    return batch.with_images(learner.backbone.normalise(batch.images))
 
 
 def test_it_forgets_less_than_fine_tuning(make_stream: Any) -> None:

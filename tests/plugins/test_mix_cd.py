@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner, Step
 from clsuite.plugin import Plugin
+from clsuite.plugin.catalog import find_plugin
+from clsuite.plugin.compose import check_method
 from clsuite.scenarios import Scenario
 from clsuite_plugins.finetune import Finetune
 from clsuite_plugins.mix_cd import MixCD, part_in_bins
@@ -39,7 +43,7 @@ class Count(Plugin):
     def loss(self, learner: Learner, step: Step) -> None:
         chosen = step.batch.replayed.nonzero().flatten().tolist()
         self.rehearsed.append(len(chosen))
-        self.hits, self.draws = 0.9 * self.hits, 0.9 * self.draws
+        self.hits, self.draws = 0.99 * self.hits, 0.99 * self.draws
         bins = dict(zip(self.watched._rows.tolist(), self.watched._bin.tolist(), strict=False))
         for position in chosen:
             row = int(step.batch.rows[position])
@@ -88,8 +92,9 @@ def test_one_pass_of_the_prior_model_per_task_and_no_other(make_stream: Any, sce
 
 
 def learned(plugin: MixCD, sizes: list[int], hits: list[float], draws: list[float]) -> MixCD:
-    plugin._bin = torch.cat([torch.full((size,), number) for number, size in enumerate(sizes)])
+    plugin._put_in_bins(torch.cat([torch.full((size,), number) for number, size in enumerate(sizes)]))
     plugin._rows = torch.arange(len(plugin._bin))
+    plugin._random = torch.Generator().manual_seed(0)
     plugin._hits, plugin._draws = torch.tensor(hits), torch.tensor(draws)
     return plugin
 
@@ -98,19 +103,41 @@ def test_samples_are_drawn_by_the_rate_of_their_bin_with_a_floor() -> None:
     plugin = learned(MixCD(floor=0.2), [10, 30, 0, 60], [3.0, 0.0, 0.0, 1.0], [3.0, 9.0, 0.0, 8.0])
     rates = np.array([3.2 / 4, 0.2 / 10, 0, 1.2 / 9])
     expected = 0.8 * rates / rates.sum() + 0.2 * np.array([0.1, 0.3, 0, 0.6])
-    weights = plugin.weights()
-    totals = [float(weights[plugin._bin == number].sum()) for number in range(4)]
-    np.testing.assert_allclose(totals, expected, rtol=1e-5)
-    assert all(len(weights[plugin._bin == number].unique()) == 1 for number in (0, 1, 3))
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.multinomial(weights, 20_000, replacement=True, generator=generator)
-    np.testing.assert_allclose(np.bincount(plugin._bin[drawn], minlength=4) / 20_000, expected, atol=0.01)
+    np.testing.assert_allclose(plugin.shares().numpy(), expected, rtol=1e-5)
+    drawn = torch.cat([plugin.draw(1) for _ in range(8000)])
+    np.testing.assert_allclose(np.bincount(plugin._bin[drawn], minlength=4) / 8000, expected, atol=0.02)
+    inside = np.bincount(drawn[plugin._bin[drawn] == 3] - 40, minlength=60)
+    assert stats.chisquare(inside).pvalue > 0.01
+
+
+def test_what_is_drawn_is_different_and_by_the_same_law_as_from_all_at_once() -> None:
+    """Drawing over what was drawn already is drawing without replacement, sample by sample."""
+    plugin = learned(MixCD(floor=0.1), [2, 8, 30], [2.0, 1.0, 0.0], [4.0, 4.0, 4.0])
+    weights = (plugin.shares() / plugin._sizes)[plugin._bin]
+    ours = torch.stack([plugin.draw(6) for _ in range(3000)])
+    assert all(len(row.unique()) == 6 for row in ours)
+    theirs = torch.stack([torch.multinomial(weights, 6, generator=plugin._random) for _ in range(3000)])
+    tables = [np.bincount(drawn.flatten(), minlength=40) for drawn in (ours, theirs)]
+    assert stats.chi2_contingency(np.stack(tables)).pvalue > 0.01
+    assert sorted(plugin.draw(40).tolist()) == list(range(40))
+
+
+def test_the_effort_of_a_draw_does_not_follow_all_data() -> None:
+    small, large = (learned(MixCD(), [size] * 10, [1.0] * 10, [2.0] * 10) for size in (100, 200_000))
+    seconds = []
+    for plugin in (small, large):
+        plugin.draw(32)
+        started = time.perf_counter()
+        for _ in range(50):
+            plugin.draw(32)
+        seconds.append(time.perf_counter() - started)
+    assert seconds[1] < 10 * seconds[0]  # all at once takes some 500 times as long
 
 
 @pytest.mark.parametrize(("floor", "hits"), [(1.0, [5.0, 0.0]), (0.1, [0.0, 0.0])])
 def test_all_are_alike_with_a_full_floor_or_without_damage(floor: float, hits: list[float]) -> None:
-    weights = learned(MixCD(floor=floor), [5, 15], hits, [5.0, 5.0]).weights()
-    torch.testing.assert_close(weights, torch.full((20,), 0.05))
+    shares = learned(MixCD(floor=floor), [5, 15], hits, [5.0, 5.0]).shares()
+    torch.testing.assert_close(shares, torch.tensor([0.25, 0.75]))
 
 
 def test_bins_are_of_equal_size_and_follow_the_loss() -> None:
@@ -118,6 +145,12 @@ def test_bins_are_of_equal_size_and_follow_the_loss() -> None:
     assert part_in_bins(loss, labels, "labels", 2).tolist() == [1, 1, 1, 1, 0, 0]
     assert part_in_bins(loss, labels, "loss", 3).tolist() == [0, 2, 1, 1, 0, 2]
     assert part_in_bins(loss, labels, "both", 2).tolist() == [2, 3, 2, 3, 0, 1]
+
+
+@pytest.mark.parametrize("kind", ["online", "blurry"])
+def test_streams_that_pass_once_are_refused(kind: str) -> None:
+    with pytest.raises(UserError, match=f"'mix_cd' cannot learn {kind} streams: it keeps all data"):
+        check_method([("mix_cd", find_plugin("mix_cd")[1])], kind)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from clsuite.data.batch import Batch
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner, Step
 from clsuite.plugin import Plugin
@@ -17,8 +19,11 @@ from clsuite_plugins.der import DER
 from clsuite_plugins.finetune import Finetune
 from clsuite_plugins.fpf import FPF
 from clsuite_plugins.gdumb import GDumb
+from clsuite_plugins.icarl import ICaRL
+from clsuite_plugins.joint import Joint
 from clsuite_plugins.kfpf import KFPF
 from clsuite_plugins.linear_probe import LinearProbe
+from clsuite_plugins.mix_cd import MixCD
 from clsuite_plugins.replay import Replay
 
 
@@ -47,7 +52,7 @@ def weights(learner: Learner) -> dict[str, torch.Tensor]:
 
 
 def test_der_stores_the_logits_of_the_moment(make_stream: Any) -> None:
-    plugin = DER(capacity=30)
+    plugin = DER(capacity=30, offer="first_epoch")
     seen: dict[int, torch.Tensor] = {}
 
     class Logits(Plugin):
@@ -70,7 +75,133 @@ def test_der_without_weights_is_fine_tuning(make_stream: Any) -> None:
     plain.run()
     der.run()
     assert plain.matrix.counts() == der.matrix.counts()
-    assert sum(task.gradient_samples for task in der.tasks) > sum(task.gradient_samples for task in plain.tasks)
+    assert [task.gradient_samples for task in der.tasks] == [task.gradient_samples for task in plain.tasks]
+
+
+@pytest.mark.parametrize(("alpha", "beta", "draws"), [(0.0, 0.5, 1), (0.3, 0.0, 1), (0.3, 0.5, 2)])
+def test_der_passes_an_exemplar_for_each_weight_that_is_not_zero(
+    alpha: float, beta: float, draws: int, make_stream: Any
+) -> None:
+    plain, der = make_stream(), make_stream(DER(capacity=30, alpha=alpha, beta=beta, batch_size=3))
+    plain.run()
+    der.run()
+    more = [one.gradient_samples - two.gradient_samples for one, two in zip(der.tasks, plain.tasks, strict=True)]
+    assert more[1:] == [3 * draws * task.steps for task in der.tasks[1:]]
+
+
+def test_der_matches_all_classes_of_the_stream_and_divides_by_them(make_stream: Any, scenario: Scenario) -> None:
+    """As the authors' code: the mean over batch and all classes, those that have not come yet too."""
+    plugin = DER(capacity=30, alpha=0.7, beta=0.0)
+    measured: list[tuple[float, float]] = []
+    match, rehearse, seen = plugin._match, Learner.rehearse, list[Any]()
+
+    def spy(learner: Learner, step: Step) -> torch.Tensor | None:
+        term = match(learner, step)
+        assert term is not None
+        again, stored = seen.pop()
+        assert again.shape[1] == 6
+        assert not stored.isnan().any()
+        measured.append((float(term.detach()), 0.7 * float((again - stored).square().mean())))
+        return term
+
+    stream = make_stream(plugin, head_classes="stream", head_init="uniform")
+    plugin._match = spy  # type: ignore[method-assign]
+
+    def watch(batch: Any) -> Step:
+        step = rehearse(stream.learner, batch)
+        where = [int((plugin.buffer.rows == row).nonzero()[0]) for row in batch.rows]
+        seen.append((step.logits.detach(), plugin.buffer.logits[where].clone()))
+        return step
+
+    stream.learner.rehearse = watch
+    plugin.offer = "first_epoch"  # a row is then stored once, and found again by its number
+    stream.run()
+    assert len(measured) > 4
+    for term, expected in measured:
+        assert term == pytest.approx(expected, rel=1e-4)
+
+
+def test_der_of_a_growing_head_divides_by_all_classes_too(make_stream: Any, scenario: Scenario) -> None:
+    plugin = DER(capacity=10, alpha=1.0, beta=0.0)
+    learner = make_stream(plugin).learner
+    learner.start(scenario)
+    learner.begin_task(scenario.tasks[0])
+    rows = torch.from_numpy(scenario.tasks[0].train[:5])
+    logits = torch.full((5, 6), float("nan"))
+    logits[:, :2] = 3.0
+    plugin.buffer.offer(learner.images_of, learner.labels_of(rows.numpy()), rows, plugin._draws, logits=logits)
+    batch = plugin.buffer.batch(torch.arange(5))
+    step = learner.rehearse(batch)
+    own = Step(dataclasses.replace(step.batch, replayed=torch.zeros(5, dtype=torch.bool)), step.features, step.logits)
+    term = plugin._match(learner, own)
+    expected = (step.logits.detach() - 3.0).square().sum() / (5 * 6)
+    torch.testing.assert_close(term.detach(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_der_offers_every_sample_of_every_epoch(make_stream: Any) -> None:
+    offered: dict[str, int] = {}
+    for offer in ("every_epoch", "first_epoch"):
+        plugin = DER(capacity=400, offer=offer)
+        stream = make_stream(plugin, epochs=3)
+        stream.run()
+        offered[offer] = len(plugin.buffer)
+        samples = sum(len(task.train) for task in stream.scenario.tasks)
+    assert offered == {"every_epoch": 3 * samples, "first_epoch": samples}
+
+
+@pytest.mark.parametrize("fill", [False, True])
+def test_der_fills_in_what_a_growing_head_did_not_know(fill: bool, make_stream: Any, scenario: Scenario) -> None:
+    plugin = DER(capacity=20, fill=fill)
+    learner = make_stream(plugin).learner
+    learner.start(scenario)
+    learner.begin_task(scenario.tasks[0])
+    rows = torch.from_numpy(scenario.tasks[0].train[:8])
+    logits = torch.full((8, 6), float("nan"))
+    logits[:, :2] = 7.0
+    plugin.buffer.offer(learner.images_of, learner.labels_of(rows.numpy()), rows, plugin._draws, logits=logits)
+    learner.begin_task(scenario.tasks[1])
+    stored = plugin.buffer.logits
+    assert (stored[:, :2] == 7.0).all()
+    assert stored[:, 4:].isnan().all()
+    if fill:
+        answers = learner.head(learner.features_of(plugin.buffer.rows.numpy())).detach()
+        torch.testing.assert_close(stored[:, 2:4], answers[:, 2:4])
+    else:
+        assert stored[:, 2:4].isnan().all()
+
+
+class Extra(Plugin):
+    """Adds samples to every batch, as a plugin with a buffer does."""
+
+    def training_batch(self, learner: Learner, batch: Batch) -> Batch:
+        rows = torch.arange(17)
+        return batch.extended(learner.images_of(rows.numpy()), learner.labels_of(rows.numpy()), rows)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("name", ["replay", "mix_cd", "icarl"])
+def test_as_many_as_the_batch_has_are_as_many_as_are_its_own(name: str, first: bool, make_stream: Any) -> None:
+    plugin: Any = {"replay": Replay(capacity=60), "mix_cd": MixCD(), "icarl": ICaRL(capacity=60)}[name]
+    sizes: list[tuple[int, int]] = []
+
+    class Sizes(Plugin):
+        def loss(self, learner: Learner, step: Step) -> None:
+            if learner.task is not None and learner.task.index == 2:
+                sizes.append((step.batch.own, len(step.batch)))
+
+    if name == "icarl":
+        plugin.loss = lambda learner, step: None  # it has no targets for what others add
+    stream = make_stream(*([Extra(), plugin] if first else [plugin, Extra()]), Sizes())
+    stream.run()
+    assert all(whole == 2 * own + 17 for own, whole in sizes)
+
+
+def test_der_draws_as_many_as_the_batch_has_of_its_own(make_stream: Any) -> None:
+    alone, beside = make_stream(DER(capacity=60)), make_stream(Extra(), DER(capacity=60))
+    alone.run()
+    beside.run()
+    for one, other in zip(alone.tasks, beside.tasks, strict=True):
+        assert other.gradient_samples - one.gradient_samples == 17 * one.steps
 
 
 def test_der_forgets_less_than_fine_tuning(make_stream: Any) -> None:
@@ -111,6 +242,36 @@ def test_agem_never_leaves_a_gradient_against_the_exemplars(make_stream: Any) ->
 def test_gdumb_wants_classes_of_all_tasks_to_compete(make_stream: Any) -> None:
     with pytest.raises(UserError, match=r"gdumb needs training\.loss: global"):
         make_stream(GDumb(capacity=24), loss="local").run()
+
+
+def test_joint_wants_classes_of_all_tasks_to_compete(make_stream: Any) -> None:
+    with pytest.raises(UserError, match=r"joint needs training\.loss: global"):
+        make_stream(Joint(), loss="local").run()
+
+
+@pytest.mark.parametrize("plugin", [GDumb(capacity=24), Joint()])
+def test_who_starts_again_starts_without_the_optimizers_state(plugin: Plugin, make_stream: Any) -> None:
+    counts: list[set[float]] = []
+
+    class Look(Plugin):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            if batch_idx == 0:
+                state = trainer.optimizers[0].state.values()
+                counts.append({float(values["step"]) for values in state})
+
+    make_stream(plugin, Look(), recreate_optimizer=False).run()
+    assert counts == [set()] * 3
+
+
+def test_gdumb_passes_over_its_exemplars_often_where_the_stream_passes_once(
+    make_stream: Any, scenario: Scenario
+) -> None:
+    online = dataclasses.replace(scenario, kind="online")
+    with pytest.raises(UserError, match="passes once"):
+        make_stream(Finetune(), on=online, epochs=5).run()
+    stream = make_stream(GDumb(capacity=24), on=online, epochs=5)
+    stream.run()
+    assert [task.gradient_samples for task in stream.tasks] == [5 * 24] * 3
 
 
 def test_gdumb_trains_on_a_balanced_buffer_alone(make_stream: Any, scenario: Scenario) -> None:
@@ -157,9 +318,37 @@ def test_fpf_must_come_after_the_buffer(make_stream: Any) -> None:
         make_stream(FPF(), Replay()).run()
 
 
+@pytest.mark.parametrize("plugin", [FPF(), KFPF()])
+@pytest.mark.parametrize("first", [True, False])
+def test_what_is_frozen_cannot_be_tuned(plugin: Plugin, first: bool, make_stream: Any) -> None:
+    pair = [LinearProbe(), plugin] if first else [plugin, LinearProbe()]
+    with pytest.raises(UserError, match=r"asks for 'norm', but all of that is frozen: say modules: head$"):
+        make_stream(*pair).run()
+
+
+def test_fpf_at_the_end_alone_costs_what_the_paper_spends(make_stream: Any) -> None:
+    plain = make_stream()
+    plain.run()
+    for when, times in (("each", [1, 1, 1]), ("end", [0, 0, 1])):
+        stream = make_stream(FPF(capacity=20, steps=4, batch_size=5, when=when))
+        stream.run()
+        more = [one.gradient_samples - two.gradient_samples for one, two in zip(stream.tasks, plain.tasks, strict=True)]
+        assert more == [20 * time for time in times]
+
+
+def test_fpf_borrows_from_one_alone(make_stream: Any) -> None:
+    with pytest.raises(UserError, match=r"fpf borrows the exemplars of one plugin, and Replay and DER keep some"):
+        make_stream(Replay(capacity=20), DER(capacity=20), FPF()).run()
+
+
+def test_kfpf_is_not_asked_for_more_times_than_a_task_has_steps(make_stream: Any) -> None:
+    with pytest.raises(UserError, match=r"kfpf: per_task is 20, but task 0 \(.*\) has 4 steps"):
+        make_stream(KFPF(capacity=20, per_task=20)).run()
+
+
 def test_fpf_on_a_frozen_backbone_tunes_the_head(make_stream: Any) -> None:
     before, after = Watch(weights), Watch(weights)
-    make_stream(LinearProbe(), before, FPF(steps=3), after).run()
+    make_stream(LinearProbe(), before, FPF(modules="head", steps=3), after).run()
     moved = {n for n in before.ends[1] if not torch.equal(before.ends[1][n], after.ends[1][n])}
     assert moved
     assert all(name.startswith("head.") for name in moved)

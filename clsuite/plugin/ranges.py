@@ -1,0 +1,45 @@
+"""Checks of the numbers that a plugin is given, with one line that says what may stand there instead."""
+
+from __future__ import annotations
+
+import math
+
+from clsuite.errors import UserError
+
+
+def check_range(
+    plugin: str,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    **values: float | None,
+) -> None:
+    """Check that arguments of a plugin lie in a range; those that are None pass.
+
+    Args:
+        plugin: Name of the plugin, for the message.
+        at_least: Smallest value.
+        above: What every value must exceed.
+        at_most: Largest value.
+        below: What no value may reach.
+        **values: The arguments, by name.
+
+    Raises:
+        UserError: If one lies outside or is not a finite number.
+    """
+    bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
+    wanted = " and ".join(f"{words} {bound:g}" for words, bound in bounds.items() if bound is not None)
+    for name, value in values.items():
+        if value is None:
+            continue
+        fits = (
+            math.isfinite(value)
+            and (at_least is None or value >= at_least)
+            and (above is None or value > above)
+            and (at_most is None or value <= at_most)
+            and (below is None or value < below)
+        )
+        if not fits:
+            raise UserError(f"{plugin}: {name} is {value}, but must be {wanted or 'a finite number'}")
