@@ -17,6 +17,9 @@ from clsuite.peft.query import FrozenQuery
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
 
+BELOW_ALL = -10.0
+"""Stands for the cosine to a class that has no mean yet."""
+
 
 class APER(Plugin):
     """Tunes a small module on the first task, then classifies by class means of the plain and the tuned features.
@@ -24,13 +27,14 @@ class APER(Plugin):
     Zhou et al., "Revisiting class-incremental learning with pre-trained models: generalizability and adaptivity are all
     you need" (IJCV 2024), section 4.2 (ADAM, later named APER): the module is trained with the head on the first task
     alone; the features of the plain and of the tuned network are concatenated (equation 7); the prototype of a class is
-    the mean over its training images, and the nearest by cosine answers. Means are running sums.
+    the mean over its training images, and the nearest by cosine answers. Means are running sums. As in the authors'
+    code (PILOT) the head of the first task has cosines and a learned scale, which begins at 1.
 
     Args:
-        kind: ``adaptformer`` (the authors' adapter), ``lora``, ``prefix``, ``prompt``, ``adapter`` or ``ia3``. (Paper:
-            adapter, prompt and scale-and-shift.)
-        size: Bottleneck, rank or length. (Authors' adapter: 64.)
-        blocks: Where: ``all``, ``0-4``, ``0,2,5``.
+        kind: ``adaptformer`` (the authors' adapter), ``prompt`` (their VPT-deep), ``ssf`` (their scale-and-shift), or
+            ``lora``, ``prefix``, ``adapter`` or ``ia3``, which the paper has not.
+        size: Bottleneck, rank or length. By default 64 hidden units (authors), 5 tokens (authors), rank 8 or 10 pairs.
+        blocks: Where: ``all`` (the default), ``0-4``, ``0,2,5``.
     """
 
     traits = Traits(
@@ -44,12 +48,26 @@ class APER(Plugin):
         },
         gradient_free=True,
         first_session=True,
+        training={"head": "cosine", "head_scale": 1.0, "head_init": "uniform"},
+        scores="cosine",
+        defaults_by={
+            "kind": {
+                "adaptformer": {"size": 64, "blocks": "all"},
+                "adapter": {"size": 64, "blocks": "all"},
+                "lora": {"size": 8, "blocks": "all"},
+                "prefix": {"size": 10, "blocks": "all"},
+                "prompt": {"size": 5, "blocks": "all"},
+                "ia3": {"size": 1, "blocks": "all"},
+                "ssf": {"size": 1, "blocks": "all"},
+            }
+        },
         paper="Zhou, IJCV 2024 (APER)",
     )
 
-    def __init__(self, kind: PetKind = "adaptformer", size: int = 64, blocks: str = "all") -> None:
+    def __init__(self, kind: PetKind = "adaptformer", size: int | None = None, blocks: str | None = None) -> None:
         super().__init__()
-        self.kind, self.size, self.blocks = kind, size, blocks
+        of_kind = self.traits.filled("aper", {"kind": kind, "size": size, "blocks": blocks})
+        self.kind, self.size, self.blocks = kind, of_kind["size"], of_kind["blocks"]
         self._sums, self._numbers = torch.zeros(0, 0), torch.zeros(0)
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
@@ -69,12 +87,13 @@ class APER(Plugin):
         self._numbers += torch.bincount(labels, minlength=len(self._numbers))
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
-        """Cosine to the mean of each seen class, ``[B, seen classes]``."""
+        """Cosine to the mean of each seen class, ``[B, seen classes]``; a class without a mean stands below all."""
         both = torch.cat([self._plain.of_batch(batch), learner.encode(batch).float()], dim=1)
-        seen = learner.head.classes
+        seen = learner.seen
         means = self._sums[:seen] / self._numbers[:seen, None].clamp_min(1)
         with full_precision(both):
-            return F.normalize(both, dim=1) @ F.normalize(means, dim=1).to(both.device).T
+            cosines = F.normalize(both, dim=1) @ F.normalize(means, dim=1).to(both.device).T
+        return cosines.masked_fill((self._numbers[:seen] == 0).to(both.device), BELOW_ALL)
 
     def stored_bytes(self) -> dict[str, int]:
         """The module, and the sums and numbers of the classes seen."""

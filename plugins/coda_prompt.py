@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,13 +31,19 @@ class CodaPrompt(Plugin):
       in the authors' code), and are kept so by a loss (section 4.3, equation 7): for P, K and A of each block the mean
       square of ``X X^T - I``.
 
-    The paper trains with cross-entropy over the current task's classes alone: say ``training: {loss: local}``.
+    As in the authors' code the cross-entropy runs over the current task's classes alone, and the head begins as
+    PyTorch's linear layers do. Their cosine schedule falls at each epoch and ends just above zero; here it falls at
+    each step.
 
     Args:
-        components: In each block over the whole stream (paper: 100); each task adds an equal share.
+        components: In each block over the whole stream (paper: 100); each task adds an equal share, as many tasks as
+            the stream has before it is cut (``--limit-tasks``, ``clsuite tune --tasks``).
         length: Of a component, keys and values together (paper: 8).
         blocks: Where (paper: the first five).
-        orthogonality: Weight of the loss; 0 leaves it to the first values.
+        orthogonality: Weight of the loss; 0 leaves it to the first values. (Paper: 0.1. The authors' released scripts,
+            and PILOT's, pass 0, since first values are made orthogonal.)
+        query: ``plain``: a training image's query is that of the image without augmentation, computed once, a saving
+            that is ours; ``augmented``: computed of the augmented image in each step, as in the authors' code.
     """
 
     traits = Traits(
@@ -50,16 +56,25 @@ class CodaPrompt(Plugin):
             "modules": "both freeze the backbone and add to it",
         },
         pet=("prefix",),
+        training={"loss": "local", "head_init": "uniform"},
         paper="Smith, CVPR 2023 (CODA-Prompt)",
     )
 
-    def __init__(self, components: int = 100, length: int = 8, blocks: str = "0-4", orthogonality: float = 0.1) -> None:
+    def __init__(
+        self,
+        components: int = 100,
+        length: int = 8,
+        blocks: str = "0-4",
+        orthogonality: float = 0.1,
+        query: Literal["plain", "augmented"] = "plain",
+    ) -> None:
         super().__init__()
         if length < 2 or length % 2:
             raise UserError(f"coda_prompt: length is {length}, but must be even: half are keys, half are values")
         if orthogonality < 0:
             raise UserError(f"coda_prompt: orthogonality is {orthogonality}, but must not be negative")
         self.components, self.length, self.blocks, self.orthogonality = components, length, blocks, orthogonality
+        self.query = query
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone.
@@ -71,9 +86,9 @@ class CodaPrompt(Plugin):
         found = transformer_blocks(learner.backbone.model)
         self._at = choose_blocks(found, self.blocks)
         self._width = found[0].attn.qkv.out_features // 3
-        self._share = self.components // len(scenario.tasks)
+        tasks = scenario.planned_tasks
+        self._share = self.components // tasks
         if self._share < 1:
-            tasks = len(scenario.tasks)
             raise UserError(f"coda_prompt: components is {self.components}, but each of {tasks} tasks needs one")
         if self.components > learner.backbone.width:
             raise UserError(
@@ -83,7 +98,7 @@ class CodaPrompt(Plugin):
         self.parts: list[nn.ParameterDict] = []
         self.prefix = GivenPrefix(self._at)
         self.prefix.attach(learner.backbone.model)
-        self._routed = RoutedByQuery(learner, [self.prefix], self._route)
+        self._routed = RoutedByQuery(learner, [self.prefix], self._route, self.query)
 
     def restore(self, learner: Learner, tasks: int) -> None:
         """Make the components of the first tasks again."""
@@ -151,7 +166,3 @@ class CodaPrompt(Plugin):
     def stored_bytes(self) -> dict[str, int]:
         """All components, keys and attention vectors."""
         return {"modules": 4 * sum(value.numel() for part in self.parts for value in part.parameters())}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: the components are saved with the learner."""
-        return {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from clsuite.data.batch import Batch
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner, Step
-from clsuite.peft import GivenPrefix, choose_blocks, transformer_blocks
+from clsuite.peft import GivenPrefix, choose_blocks, first_values, transformer_blocks
 from clsuite.peft.query import RoutedByQuery
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
@@ -28,8 +28,8 @@ class DualPrompt(Plugin):
     * at test each image is given the expert prompt whose key is the most similar to its query, the frozen network's
       feature (algorithm 2).
 
-    The paper trains with cross-entropy over the current task's classes alone: say ``training: {loss: local}``.
-    Prompts and keys start from U(0, 0.01), as in the authors' code (models/prompt.py).
+    As in the authors' code the cross-entropy runs over the current task's classes alone, and the head begins with
+    zeros. Their code compares a test image with the keys of all tasks to come too; here only with those of tasks seen.
 
     Args:
         general_length: Keys, and values, of the general prompt (paper: 5).
@@ -37,6 +37,13 @@ class DualPrompt(Plugin):
         general_blocks: Where: ``0,1``, ``0-1`` (paper: the first two).
         expert_blocks: Where (paper: the third to the fifth).
         matching: Weight of the pull on the key (code: 1).
+        expert_start: ``copy``: a new expert prompt begins as a copy of the last task's, as in the authors' code and its
+            ports (``shared_prompt_pool``), whose keys are new each time; ``new``: it is drawn anew.
+        prompt_init: First values of the prompts: ``small``, U(0, 0.01), as in the authors' code (models/prompt.py), or
+            ``unit``, U(-1, 1), as in its ports to PyTorch.
+        key_init: First values of the keys, the same two.
+        query: ``plain``: a training image's query is that of the image without augmentation, computed once, a saving
+            that is ours; ``augmented``: computed of the augmented image in each step, as in the authors' code.
     """
 
     traits = Traits(
@@ -49,6 +56,7 @@ class DualPrompt(Plugin):
             "modules": "both freeze the backbone and add to it",
         },
         pet=("prefix",),
+        training={"loss": "local", "head_init": 0.0},
         paper="Wang, ECCV 2022 (DualPrompt)",
     )
 
@@ -59,6 +67,10 @@ class DualPrompt(Plugin):
         general_blocks: str = "0-1",
         expert_blocks: str = "2-4",
         matching: float = 1.0,
+        expert_start: Literal["copy", "new"] = "copy",
+        prompt_init: Literal["small", "unit"] = "small",
+        key_init: Literal["small", "unit"] = "small",
+        query: Literal["plain", "augmented"] = "plain",
     ) -> None:
         super().__init__()
         for name, length in (("general_length", general_length), ("expert_length", expert_length)):
@@ -68,6 +80,7 @@ class DualPrompt(Plugin):
             raise UserError(f"dual_prompt: matching is {matching}, but must not be negative")
         self.general_length, self.expert_length = general_length, expert_length
         self.general_blocks, self.expert_blocks, self.matching = general_blocks, expert_blocks, matching
+        self.expert_start, self.prompt_init, self.key_init, self.query = expert_start, prompt_init, key_init, query
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone and make the general prompt.
@@ -90,11 +103,11 @@ class DualPrompt(Plugin):
         self.general = nn.ParameterDict({"prompt": prompt})
         learner.add_module_of(self, "general", self.general)
         self.prefix.attach(learner.backbone.model)
-        self._routed = RoutedByQuery(learner, [self.prefix], self._route)
+        self._routed = RoutedByQuery(learner, [self.prefix], self._route, self.query)
 
     def _prompt(self, blocks: int, length: int, generator: torch.Generator) -> nn.Parameter:
         """Keys and values of all blocks, ``[blocks, 2, length, width]``."""
-        return nn.Parameter(torch.empty(blocks, 2, length, self._width).uniform_(0, 0.01, generator=generator))
+        return nn.Parameter(first_values(self.prompt_init, (blocks, 2, length, self._width), generator))
 
     def restore(self, learner: Learner, tasks: int) -> None:
         """Make the expert prompts of the first tasks again."""
@@ -111,7 +124,9 @@ class DualPrompt(Plugin):
         for expert in self.experts:
             expert.requires_grad_(False)
         prompt = self._prompt(len(self._expert_at), self.expert_length, generator)
-        key = nn.Parameter(torch.empty(learner.backbone.width).uniform_(0, 0.01, generator=generator))
+        if self.experts and self.expert_start == "copy":
+            prompt = nn.Parameter(self.experts[-1]["prompt"].detach().clone())
+        key = nn.Parameter(first_values(self.key_init, (learner.backbone.width,), generator))
         expert = nn.ParameterDict({"prompt": prompt, "key": key})
         learner.add_module_of(self, f"expert{index}", expert)
         self.experts.append(expert)
@@ -140,14 +155,10 @@ class DualPrompt(Plugin):
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """Pull the task's key to the queries of its images (equation 3)."""
         own = ~step.batch.replayed
-        cosines = self._cosines(self._routed.query.of_batch(step.batch))[own, -1]
+        cosines = self._cosines(self._routed.of_step(step.batch))[own, -1]
         return -self.matching * cosines.sum() / own.sum().clamp(min=1)
 
     def stored_bytes(self) -> dict[str, int]:
         """All prompts and keys."""
         kept = [self.general, *self.experts]
         return {"modules": 4 * sum(value.numel() for prompts in kept for value in prompts.parameters())}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: prompts and keys are saved with the learner."""
-        return {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from clsuite.data.batch import Batch
 from clsuite.errors import UserError
-from clsuite.learner.features import FeatureStore
+from clsuite.learner.features import FeatureStore, compute_features
 from clsuite.learner.learner import Learner
 from clsuite.learner.precision import full_precision
-from clsuite.peft import PET, PetKind, build_pet
+from clsuite.peft import PET, PetKind, build_pet, only
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
 
@@ -26,8 +26,9 @@ class EASE(Plugin):
     Zhou et al., "Expandable subspace ensemble for pre-trained model-based class-incremental learning" (CVPR 2024). No
     exemplars are kept.
 
-    * Section 4.1: backbone and older adapters are frozen; a new adapter and the head are trained on the task's classes
-      (say ``training: {loss: local, head: cosine}``). The features of an image are those of all subspaces.
+    * Section 4.1: backbone and older adapters are frozen; a new adapter and a new head are trained on the task's
+      classes alone. As in the authors' code (PILOT) the head has cosines and a learned scale, which begins at 1 in each
+      task. The features of an image are those of all subspaces.
     * Section 4.2: the prototype of a class is its mean feature, in the subspaces of its own and of all earlier tasks.
       In later ones, where its images are gone, it is synthesised from the classes that have prototypes there (equations
       8 and 9): their prototypes, weighted by the softmax of their cosines to the class in its own subspace. As in the
@@ -35,10 +36,14 @@ class EASE(Plugin):
     * Section 4.3: the answer is the cosine in the class's own subspace plus ``alpha`` times the mean of its cosines in
       the others (equation 10 adds them; the authors' code divides the sum by their number).
 
+    Every class must come in one task only. Features of the test images are kept for each subspace, so that they are
+    computed once: tasks x test images x width numbers on the compute device while a run lasts.
+
     Args:
-        pet: ``adaptformer`` (the authors' adapter), or another kind of module; an ``adapter`` is beside the MLP.
-        size: Bottleneck, rank or length. (Authors: 64.)
-        blocks: Where: ``all`` (the paper's), ``0-4``, ``0,2,5``.
+        pet: ``adaptformer`` (the authors' adapter), ``adapter`` (beside the MLP), ``lora``, ``prefix``, ``prompt``,
+            ``ia3`` or ``ssf``.
+        size: Bottleneck, rank or length. By default 64 hidden units (authors), 5 tokens, rank 8 or 10 pairs.
+        blocks: Where: ``all`` (the paper's, and the default), ``0-4``, ``0,2,5``.
         alpha: Weight of the other subspaces. (Paper: 0.1.)
     """
 
@@ -53,23 +58,52 @@ class EASE(Plugin):
             "weights": "the prototypes would not belong to the weights that are evaluated",
             "before_next_task": "features are kept by image, and would be of weights that stand in for an evaluation",
         },
-        scenarios=("class_incremental", "task_incremental", "long_tailed"),
+        scenarios=("class_incremental", "task_incremental", "long_tailed", "cross_domain", "avalanche"),
+        training={"loss": "local", "head": "cosine", "head_scale": 1.0, "head_init": "uniform"},
+        scores="cosine",
+        defaults_by={
+            "pet": {
+                "adaptformer": {"size": 64, "blocks": "all"},
+                "adapter": {"size": 64, "blocks": "all"},
+                "lora": {"size": 8, "blocks": "all"},
+                "prefix": {"size": 10, "blocks": "all"},
+                "prompt": {"size": 5, "blocks": "all"},
+                "ia3": {"size": 1, "blocks": "all"},
+                "ssf": {"size": 1, "blocks": "all"},
+            }
+        },
         paper="Zhou, CVPR 2024 (EASE)",
         does=("adds modules",),
     )
 
-    def __init__(self, pet: PetKind = "adaptformer", size: int = 64, blocks: str = "all", alpha: float = 0.1) -> None:
+    def __init__(
+        self,
+        pet: PetKind = "adaptformer",
+        size: int | None = None,
+        blocks: str | None = None,
+        alpha: float = 0.1,
+    ) -> None:
         super().__init__()
         if alpha < 0:
             raise UserError(f"ease: alpha is {alpha}, but must not be negative")
-        self.pet, self.size, self.blocks, self.alpha = pet, size, blocks, alpha
+        of_pet = self.traits.filled("ease", {"pet": pet, "size": size, "blocks": blocks})
+        self.pet, self.size, self.blocks, self.alpha = pet, of_pet["size"], of_pet["blocks"], alpha
         self.modules: list[PET] = []
         self._stores: list[FeatureStore] = []
         self._means, self._prototypes = torch.zeros(0, 0, 0), torch.zeros(0, 0, 0)
         self._owners = torch.zeros(0, dtype=torch.int64)
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Freeze the backbone."""
+        """Freeze the backbone.
+
+        Raises:
+            UserError: If a class comes in several tasks: its prototypes would be of one of them.
+        """
+        classes = [label for task in scenario.tasks for label in task.classes]
+        if len({*classes}) < len(classes):
+            raise UserError(
+                "ease: a class of the stream comes in several tasks, and each class belongs to one subspace"
+            )
         learner.backbone.requires_grad_(False)
         self.modules, self._stores = [], []
         self._means = torch.zeros(len(scenario.classes), len(scenario.tasks), learner.backbone.width)
@@ -82,8 +116,10 @@ class EASE(Plugin):
             self._add(learner, index)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Make the task's module; the others rest."""
+        """Make the task's module and a new head; the others rest."""
         self._add(learner, task.index)
+        if task.index:
+            learner.head.reset(torch.Generator().manual_seed(learner.generator("ease head").initial_seed()))
 
     def _add(self, learner: Learner, index: int) -> None:
         model = learner.backbone.model
@@ -91,7 +127,8 @@ class EASE(Plugin):
             module.enabled = False
             module.requires_grad_(False)
         generator = torch.Generator().manual_seed(learner.generator("ease", index).initial_seed())
-        module = build_pet(self.pet, model, size=self.size, blocks=self.blocks, generator=generator, place="mlp")
+        place: Literal["mlp"] | None = "mlp" if self.pet == "adapter" else None
+        module = build_pet(self.pet, model, size=self.size, blocks=self.blocks, generator=generator, place=place)
         learner.add_module_of(self, f"task{index}", module)
         module.attach(model)
         self.modules.append(module)
@@ -101,7 +138,8 @@ class EASE(Plugin):
         """Find the prototypes of the task's classes in all subspaces, and those of older classes in the new one."""
         labels = learner.labels_of(task.train).cpu()
         for subspace in range(len(self.modules)):
-            features = self._features(learner, subspace, Batch(None, labels, torch.from_numpy(task.train), labels < 0))
+            with learner.autocast(), only(self.modules, subspace):
+                features = compute_features(learner.backbone, learner.scenario.table.images, task.train)
             for label in task.classes:
                 self._means[label, subspace] = features[labels == label].mean(dim=0).cpu()
         self._owners[list(task.classes)] = task.index
@@ -109,27 +147,21 @@ class EASE(Plugin):
 
     @torch.no_grad()
     def _features(self, learner: Learner, subspace: int, batch: Batch) -> Tensor:
-        """Features ``[B, width]`` by one module; kept by row of the table once it is trained."""
-        states = [module.enabled for module in self.modules]
-        for number, module in enumerate(self.modules):
-            module.enabled = number == subspace
+        """Features ``[B, width]`` of evaluated images by one trained module; kept by row of the table."""
         rows = batch.rows.cpu().numpy()
-        with learner.autocast():
+        with learner.autocast(), only(self.modules, subspace):
             if (rows >= 0).all():
                 self._stores[subspace].add(learner.backbone, rows)
-                features = self._stores[subspace].lookup(batch.rows)
-            else:
-                assert batch.images is not None
-                features = learner.backbone(batch.images).float()
-        for module, state in zip(self.modules, states, strict=True):
-            module.enabled = state
-        return features
+                return self._stores[subspace].lookup(batch.rows)
+            assert batch.images is not None
+            features: Tensor = learner.backbone(batch.images)
+            return features.float()
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
         """Reweighted cosines ``[B, seen classes]``; the head's logits before the first task has been learned."""
-        learned, seen = int(self._owners.max()) + 1, learner.head.classes
+        learned, seen = int(self._owners.max()) + 1, learner.seen
         if not learned:
-            answer: Tensor = learner.head(learner.encode(batch)).float()
+            answer: Tensor = learner.head(learner.encode(batch))[:, :seen].float()
             return answer
         owners = self._owners[:seen]
         logits = torch.zeros(len(batch), seen, device=batch.labels.device)

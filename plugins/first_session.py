@@ -1,31 +1,35 @@
-"""First-session adaptation: a module tuned on the first task, then frozen."""
+"""First-session adaptation: a module, or the whole backbone, tuned on the first task, then frozen."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
-from clsuite.peft import PetKind
+from clsuite.peft import PET
 from clsuite.peft.first_session import attach_for_first_session
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
 
 
 class FirstSession(Plugin):
-    """Trains a small module and the head on the first task; from then on the features stay as they are.
+    """Trains a small module, or the whole backbone, and the head on the first task; then the features stay as they are.
 
-    Panos et al., "First session adaptation" (ICCV 2023); with parameter-efficient modules as McDonnell et al., "RanPAC"
-    (NeurIPS 2023), algorithm 1, phase 1: ``[first_session, ranpac]``, or with ``fecam`` or ``ncm`` in ranpac's place.
-    These classify the adapted features; the head that the first task trained is then not used. Alone, the head is
-    trained on as a linear probe of the adapted features.
+    With parameter-efficient modules it is McDonnell et al., "RanPAC" (NeurIPS 2023), algorithm 1, phase 1:
+    ``[first_session, ranpac]``, or with ``fecam`` or ``ncm`` in ranpac's place; as in the authors' code the head of the
+    first task has cosines and a learned scale, which begins at 1. Panos et al., "First session adaptation" (ICCV 2023),
+    tune the whole body (FSA: ``[first_session(kind=full), lda]``) or FiLM in a ResNet (FSA-FiLM; on a ViT ``ssf`` is
+    its like), with a linear head. These classify the adapted features; the head that the first task trained is then not
+    used. Alone, the head is trained on as a probe of the adapted features.
 
     Args:
-        kind: ``adaptformer``, ``lora``, ``prefix``, ``prompt``, ``adapter`` or ``ia3``. (RanPAC: one of APER's adapter,
-            which is ``adaptformer``, scale-and-shift and prompt.)
-        size: Bottleneck, rank or length. (RanPAC's adapter: 64.)
-        blocks: Where: ``all``, ``0-4``, ``0,2,5``.
-        targets: Of LoRA: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``.
+        kind: ``adaptformer`` (APER's and RanPAC's adapter), ``prompt`` and ``ssf`` (theirs too), ``lora``, ``prefix``,
+            ``adapter`` or ``ia3``; ``full`` is the whole backbone.
+        size: Bottleneck, rank or length. By default 64 hidden units, 5 tokens (both APER's and RanPAC's), rank 8 or 10
+            pairs.
+        blocks: Where: ``all`` (the default), ``0-4``, ``0,2,5``.
+        targets: Of LoRA: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``; null takes
+            ``q+v``.
     """
 
     traits = Traits(
@@ -38,17 +42,36 @@ class FirstSession(Plugin):
             "modules": "both freeze the backbone and add to it",
         },
         first_session=True,
+        training={"head": "cosine", "head_scale": 1.0, "head_init": "uniform"},
+        defaults_by={
+            "kind": {
+                "adaptformer": {"size": 64, "blocks": "all"},
+                "adapter": {"size": 64, "blocks": "all"},
+                "lora": {"size": 8, "blocks": "all", "targets": "q+v"},
+                "prefix": {"size": 10, "blocks": "all"},
+                "prompt": {"size": 5, "blocks": "all"},
+                "ia3": {"size": 1, "blocks": "all"},
+                "ssf": {"size": 1, "blocks": "all"},
+                "full": {},
+            }
+        },
         paper="Panos, ICCV 2023 (FSA)",
     )
 
     def __init__(
-        self, kind: PetKind = "adaptformer", size: int = 64, blocks: str = "all", targets: str = "q+v"
+        self,
+        kind: Literal["adaptformer", "adapter", "lora", "prefix", "prompt", "ia3", "ssf", "full"] = "adaptformer",
+        size: int | None = None,
+        blocks: str | None = None,
+        targets: str | None = None,
     ) -> None:
         super().__init__()
-        self.kind, self.size, self.blocks, self.targets = kind, size, blocks, targets
+        given = {"kind": kind, "size": size, "blocks": blocks, "targets": targets}
+        self.kind, self._of_kind = kind, self.traits.filled("first_session", given)
+        self.module: PET | None = None
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Freeze the backbone and attach the module.
+        """Freeze the backbone and attach the module; the whole backbone is trained as it is.
 
         Raises:
             UserError: If a classifier of the features comes before this plugin: it would see them unadapted.
@@ -56,17 +79,14 @@ class FirstSession(Plugin):
         for plugin in learner.plugins[: learner.plugins.index(self)]:
             if plugin.traits.gradient_free:
                 raise UserError("first_session must come before the plugin that classifies, as in [first_session, ncm]")
-        self.module = attach_for_first_session(learner, self.kind, self.size, self.blocks, self.targets)
-        learner.add_module_of(self, "module", self.module)
+        if self.kind != "full":
+            self.module = attach_for_first_session(learner, **self._of_kind)
+            learner.add_module_of(self, "module", self.module)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Freeze the module for good."""
-        self.module.requires_grad_(False)
+        """Freeze the module, or the backbone, for good."""
+        (self.module or learner.backbone).requires_grad_(False)
 
     def stored_bytes(self) -> dict[str, int]:
-        """The module."""
-        return {"modules": 4 * self.module.numel}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: the module is saved with the learner."""
-        return {}
+        """The module; the backbone is no more than what every method has."""
+        return {"modules": 4 * self.module.numel} if self.module else {}

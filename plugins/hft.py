@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from clsuite.backbones.clip import clip_of
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
 from clsuite.peft import transformer_blocks
@@ -21,8 +22,10 @@ class HFT(Plugin):
 
     Hui et al., "HFT: half fine-tuning for large language models" (2024): in every round, half of the parameter matrices
     of each category (attention, feed-forward, layer norm) is drawn anew and frozen; embeddings and head are always
-    trained. A block of a ViT has two modules of each category (query, key and value are one matrix), so that one of
-    each pair is frozen, in every block by a draw of its own.
+    trained. A block of a ViT has two modules of each category, so that one of each pair is frozen, in every block by a
+    draw of its own. Query, key and value are one matrix here: of an attention three quarters of the weights rest, or
+    one quarter, where the paper freezes two of its four matrices. Where both towers of a CLIP are trained
+    (``training.tune: both``), the blocks of both are halved.
     """
 
     traits = Traits(
@@ -47,7 +50,7 @@ class HFT(Plugin):
             UserError: If the backbone is frozen already.
         """
         generator = torch.Generator().manual_seed(learner.generator("hft").initial_seed())
-        for block in transformer_blocks(learner.backbone.model):
+        for block in blocks_of(learner):
             for pair in CATEGORIES:
                 chosen = pair[int(torch.randint(2, (1,), generator=generator))]
                 self._resting += [value for value in block.get_submodule(chosen).parameters() if value.requires_grad]
@@ -65,3 +68,11 @@ class HFT(Plugin):
     def state_dict(self) -> dict[str, Any]:
         """Nothing: each task draws anew."""
         return {}
+
+
+def blocks_of(learner: Learner) -> list[nn.Module]:
+    """The blocks of the backbone, the text tower's behind those of the image tower where it is trained."""
+    blocks: list[nn.Module] = transformer_blocks(learner.backbone.model)
+    if learner.options.tune != "image":
+        blocks += transformer_blocks(clip_of(learner.backbone, f"training.tune: {learner.options.tune}").text_model)
+    return blocks

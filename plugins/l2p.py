@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from clsuite.data.batch import Batch
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner, Step
-from clsuite.peft import PetKind, Prompt, build_pet
+from clsuite.peft import PetKind, Prompt, build_pet, first_values
 from clsuite.peft.query import RoutedByQuery
 from clsuite.peft.route import Route
 from clsuite.plugin import Plugin, Traits
@@ -24,7 +24,7 @@ class L2P(Plugin):
     L2P: Wang et al., "Learning to prompt for continual learning" (CVPR 2022), section 4; L2L: Wistuba et al., "Choice
     of PEFT technique in continual learning: prompt tuning is not all you need" (2024), where the entries are LoRAs:
 
-    * the query is the frozen network's feature of the un-augmented image, computed once (section 4.2);
+    * the query is the frozen network's feature of the image (section 4.2);
     * the `top_k` keys of the largest cosine choose the entries, for each image on its own, with no task given;
     * their tokens are put in one row (equation 4); likewise LoRAs (their sum), adapters and prefixes act together as
       one module of their joint size. Head and prompts learn from the loss, and keys are pulled to the queries that
@@ -33,22 +33,33 @@ class L2P(Plugin):
       (section 4.2, equation 6; one is added to each count, so that the nearest of those never chosen comes first);
     * with prompts the head is given the mean of what the tokens have become (section 4.1).
 
-    The paper trains with cross-entropy over the current task's classes alone: say ``training: {loss: local}``. Keys
-    start from U(0, 0.01), as in the authors' code (models/prompt.py).
+    As in the authors' code the cross-entropy runs over the current task's classes alone, and the head begins with
+    zeros.
 
     Args:
-        pet: ``prompt`` is L2P, ``lora`` is L2L; ``adapter``, ``prefix`` and ``ia3`` work too.
-        size: Tokens (rank, bottleneck, length) of an entry. (L2P's code: 10; its ports and L2L's setting: 5.)
+        pet: ``prompt`` is L2P, ``lora`` is L2L; ``adapter``, ``prefix``, ``ia3``, ``adaptformer`` and ``ssf`` work too.
+        size: Tokens (rank, bottleneck, length) of an entry. By default 10 tokens (L2P's code; its ports: 5), or rank 1,
+            so that the five LoRAs of an image have rank 5; L2L's rank is not in its authors' public code.
         pool: Entries. (L2P and L2L: 10.)
-        top_k: Entries that an image is given. (L2P's code: 4; its ports and L2L's setting: 5.)
-        blocks: Where; a prompt enters at the first of them (L2P: ``0``).
-        targets: Of LoRA.
-        similarity: Weight of the pull on the keys. (L2P's code: 1; L2L's setting: 0.1.)
+        top_k: Entries that an image is given. By default 4 prompts (L2P's code; its ports: 5), or 5 of other kinds
+            (L2L's authors).
+        blocks: Where; a prompt enters at the first of them. By default ``0`` for prompts (L2P), else ``all``.
+        targets: Of LoRA: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``; null takes
+            ``q+v``.
+        similarity: Weight of the pull on the keys. By default 1 for prompts (L2P's code), else 0.1 (L2L's authors).
         diversify: Turn later tasks to other entries. (L2P: optional, where task boundaries are known in training.)
         selection: ``sample``, or ``batch``: in training all images of a batch are given the entries that most of them
             chose, as in L2P's code. In evaluation each image always chooses by itself: a vote would tell the task of a
             test set that is sorted by task.
-        head_input: ``prompts``, or ``backbone``: what the network itself would give. Only prompts have tokens.
+        head_input: Of prompts: ``prompts``, or ``backbone``: what the network itself would give. Null takes
+            ``prompts``.
+        prompt_init: Of prompts, their first values: ``unit``, U(-1, 1), as in the ports to PyTorch, PILOT and Renate
+            (the code base of L2L's authors), or ``small``, U(0, 0.01), as in the JAX code, which needs many more steps
+            (1,560 a task there): on 100 steps a task the prompts' outputs are then hardly a feature. ``xavier`` is
+            VPT's, ``linear`` S-Prompts'. Null takes ``unit``.
+        key_init: First values of the keys: ``unit`` or ``small``, by the same codes.
+        query: ``plain``: a training image's query is that of the image without augmentation, computed once, a saving
+            that is ours; ``augmented``: computed of the augmented image in each step, as all authors' codes do.
     """
 
     traits = Traits(
@@ -60,30 +71,58 @@ class L2P(Plugin):
             "masks": "the backbone is frozen: there is nothing to choose from",
             "modules": "both freeze the backbone and add to it",
         },
+        training={"loss": "local", "head_init": 0.0},
+        defaults_by={
+            "pet": {
+                "prompt": {
+                    "size": 10,
+                    "blocks": "0",
+                    "top_k": 4,
+                    "similarity": 1.0,
+                    "head_input": "prompts",
+                    "prompt_init": "unit",
+                },
+                "lora": {"size": 1, "blocks": "all", "top_k": 5, "similarity": 0.1, "targets": "q+v"},
+                "adapter": {"size": 1, "blocks": "all", "top_k": 5, "similarity": 0.1},
+                "prefix": {"size": 5, "blocks": "all", "top_k": 5, "similarity": 0.1},
+                "ia3": {"size": 1, "blocks": "all", "top_k": 5, "similarity": 0.1},
+                "adaptformer": {"size": 1, "blocks": "all", "top_k": 5, "similarity": 0.1},
+                "ssf": {"size": 1, "blocks": "all", "top_k": 5, "similarity": 0.1},
+            }
+        },
         paper="Wang, CVPR 2022 (L2P); Wistuba, 2024 (L2L)",
     )
 
     def __init__(
         self,
         pet: PetKind = "prompt",
-        size: int = 10,
+        size: int | None = None,
         pool: int = 10,
-        top_k: int = 4,
-        blocks: str = "0",
-        targets: str = "q+v",
-        similarity: float = 1.0,
+        top_k: int | None = None,
+        blocks: str | None = None,
+        targets: str | None = None,
+        similarity: float | None = None,
         diversify: bool = False,
         selection: Literal["sample", "batch"] = "sample",
-        head_input: Literal["prompts", "backbone"] = "prompts",
+        head_input: Literal["prompts", "backbone"] | None = None,
+        prompt_init: Literal["unit", "small", "xavier", "linear"] | None = None,
+        key_init: Literal["unit", "small"] = "unit",
+        query: Literal["plain", "augmented"] = "plain",
     ) -> None:
         super().__init__()
-        if not 1 <= top_k <= pool:
-            raise UserError(f"l2p: top_k is {top_k}, but must be between 1 and the {pool} entries of the pool")
-        if similarity < 0:
-            raise UserError(f"l2p: similarity is {similarity}, but must not be negative")
-        self.pet, self.size, self.pool, self.top_k = pet, size, pool, top_k
-        self.blocks, self.targets, self.similarity = blocks, targets, similarity
-        self.diversify, self.selection, self.head_input = diversify, selection, head_input
+        given = {
+            "pet": pet, "size": size, "top_k": top_k, "blocks": blocks, "targets": targets, "similarity": similarity,
+            "head_input": head_input, "prompt_init": prompt_init,
+        }  # fmt: skip
+        of_pet = self.traits.filled("l2p", given)
+        self.pet, self.pool, self.top_k, self.similarity = pet, pool, int(of_pet["top_k"]), of_pet["similarity"]
+        if not 1 <= self.top_k <= pool:
+            raise UserError(f"l2p: top_k is {self.top_k}, but must be between 1 and the {pool} entries of the pool")
+        if self.similarity < 0:
+            raise UserError(f"l2p: similarity is {self.similarity}, but must not be negative")
+        self._build = {name: of_pet[name] for name in ("size", "blocks", "targets", "prompt_init")}
+        self.diversify, self.selection, self.head_input = diversify, selection, of_pet["head_input"]
+        self.key_init, self.query = key_init, query
         self._chosen_before, self._chosen_now = torch.zeros(pool), torch.zeros(pool)
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
@@ -91,23 +130,15 @@ class L2P(Plugin):
         learner.backbone.requires_grad_(False)
         model = learner.backbone.model
         generator = torch.Generator().manual_seed(learner.generator("l2p").initial_seed())
-        self.module = build_pet(
-            self.pet,
-            model,
-            size=self.size,
-            blocks=self.blocks,
-            generator=generator,
-            targets=self.targets,
-            entries=self.pool,
-        )
+        self.module = build_pet(self.pet, model, generator=generator, entries=self.pool, **self._build)
         if isinstance(self.module, Prompt):
             self.module.pooled = self.head_input == "prompts"
-        keys = torch.empty(self.pool, learner.backbone.width).uniform_(0, 0.01, generator=generator)
+        keys = first_values(self.key_init, (self.pool, learner.backbone.width), generator)
         self.keys = nn.ParameterDict({"key": nn.Parameter(keys)})
         learner.add_module_of(self, "module", self.module)
         learner.add_module_of(self, "keys", self.keys)
         self.module.attach(model)
-        self._routed = RoutedByQuery(learner, [self.module], self._route)
+        self._routed = RoutedByQuery(learner, [self.module], self._route, self.query)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Compute the task's queries."""
@@ -142,7 +173,7 @@ class L2P(Plugin):
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """Pull the chosen keys to the queries (equation 5)."""
-        cosines = self._cosines(self._routed.query.of_batch(step.batch))
+        cosines = self._cosines(self._routed.of_step(step.batch))
         chosen = self._choose(cosines, training=True)
         return -self.similarity * cosines.gather(1, chosen).sum(dim=1).mean()
 

@@ -1,4 +1,4 @@
-"""Streaming linear discriminant analysis on frozen features (SLDA)."""
+"""Streaming linear discriminant analysis on frozen features (SLDA), and the classifier of first-session adaptation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from clsuite.data.batch import Batch
+from clsuite.data.taken import TakenRows
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
 from clsuite.learner.precision import full_precision
@@ -15,41 +16,59 @@ from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
 
 NEVER = -1e30
+NAMES = ("numbers", "sums", "squares", "weights", "biases", "centre")
 
 
 class LDA(Plugin):
     """Classifies frozen features by class means and one shrunk covariance that all classes share.
 
-    Hayes & Kanan, "Lifelong machine learning with deep streaming linear discriminant analysis" (CVPR-W 2020), section
-    3: class means and the covariance within classes are kept as running sums, and with the precision
-    ``L = ((1 - shrinkage) S + shrinkage I)^-1`` the score of a class is ``(L m)' f - m' L m / 2``, here with features
-    and means taken from the mean of all, which changes no answer and keeps the numbers small. The authors update S by
-    each sample's distance to its class mean so far; here S is the covariance around the final means, which the sums
-    give exactly, so that the order of samples and tasks does not matter. ``[first_session, lda]`` is first-session
-    adaptation with the incremental LDA of Panos et al. (ICCV 2023). Solved in double precision.
+    Class means and the covariance are kept as running sums, and with the precision ``L``, the inverse of the shrunk
+    covariance, the score of a class is ``(L m)' f - m' L m / 2``, here with features and means taken from the mean of
+    all, which changes no answer and keeps the numbers small. An image that comes again does not count again. Solved in
+    double precision. The arguments make it one of these:
+
+    * Hayes & Kanan, "Lifelong machine learning with deep streaming linear discriminant analysis" (CVPR-W 2020), section
+      3: ``shrinkage: 1e-4`` with the other defaults. The authors update the covariance S by each sample's distance to
+      its class mean so far; here S is the covariance around the final means, which the sums give exactly, so that the
+      order of samples and tasks does not matter. They begin with a base task whose covariance OAS estimates, and so
+      never invert one of few images; 1e-4 by itself breaks down where images are about as many as features.
+    * The default, ``shrinkage: null``: the covariance within classes by OAS (Chen et al., "Shrinkage algorithms for
+      MMSE covariance estimation", 2010, equation 23), of all images so far and not of a base task alone.
+    * Panos et al., "First session adaptation" (ICCV 2023), section 3: ``covariance: total, target: added, shrinkage:
+      1``, the covariance around the mean of all images plus the identity; ``[first_session, lda]`` with these, and with
+      the whole body tuned in the first session, is the authors' method.
+
+    Where no class varies (one image of each, or equal ones) the identity stands in for the covariance: the nearest
+    class mean.
 
     Args:
-        shrinkage: Share of the target in the covariance (Hayes & Kanan: 1e-4); null estimates it from the same sums
-            (Chen et al., "Shrinkage algorithms for MMSE covariance estimation", 2010, equation 23: OAS).
+        shrinkage: Share of the target in the covariance (Hayes & Kanan: 1e-4; Panos et al.: 1, added); null: by OAS.
         target: What the covariance is shrunk to: ``identity`` (Hayes & Kanan), or ``variance``, the identity times the
-            mean variance, whatever the scale of the features; OAS always takes this one.
-        priors: ``equal`` (Hayes & Kanan), or ``counts``, the classes' shares of the images seen.
+            mean variance, whatever the scale of the features; OAS always takes this one. ``added``: the identity, times
+            the shrinkage, is added to the whole covariance (Panos et al.).
+        priors: ``equal`` (all of them), or ``counts``, the classes' shares of the images seen.
+        covariance: ``within`` classes, divided by the number of images, or the ``total``, around the mean of all
+            images and divided by one less (Panos et al.).
     """
 
-    traits = Traits(stores=("statistics",), gradient_free=True, paper="Hayes, CVPR-W 2020 (SLDA)")
+    traits = Traits(stores=("statistics",), gradient_free=True, scores="logits", paper="Hayes, CVPR-W 2020 (SLDA)")
 
     def __init__(
         self,
-        shrinkage: float | None = 1e-4,
-        target: Literal["identity", "variance"] = "identity",
+        shrinkage: float | None = None,
+        target: Literal["identity", "variance", "added"] = "identity",
         priors: Literal["equal", "counts"] = "equal",
+        covariance: Literal["within", "total"] = "within",
     ) -> None:
         super().__init__()
         if shrinkage is not None and not 0 < shrinkage <= 1:
             raise UserError(f"lda: shrinkage is {shrinkage}, but must be above 0 and at most 1, or null")
-        self.shrinkage, self.target, self.priors = shrinkage, target, priors
+        if shrinkage is None and target == "added":
+            raise UserError("lda: target is 'added', so that shrinkage must say how much of it (Panos et al.: 1)")
+        self.shrinkage, self.target, self.priors, self.around = shrinkage, target, priors, covariance
         self._numbers, self._sums, self._squares = torch.zeros(0), torch.zeros(0, 0), torch.zeros(0, 0)
         self._weights, self._biases, self._centre = torch.zeros(0, 0), torch.zeros(0), torch.zeros(0)
+        self._taken = TakenRows()
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone; the head is not used."""
@@ -59,11 +78,14 @@ class LDA(Plugin):
         self._squares = torch.zeros(width, width).double()
         self._weights, self._biases = torch.zeros(classes, width), torch.full((classes,), NEVER)
         self._centre = torch.zeros(width)
+        self._taken = TakenRows(len(scenario.table))
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Add the task's features to the sums, and solve for the classifier."""
-        features = learner.features_of(task.train).cpu().double()
-        labels = learner.labels_of(task.train).cpu()
+        """Add the features of the task's new images to the sums, and solve for the classifier."""
+        rows = self._taken.new(task.train)
+        if not len(rows):
+            return
+        features, labels = learner.features_of(rows).cpu().double(), learner.labels_of(rows).cpu()
         self._numbers += torch.bincount(labels, minlength=len(self._numbers))
         self._sums.index_add_(0, labels, features)
         self._squares += features.T @ features
@@ -78,18 +100,28 @@ class LDA(Plugin):
         self._centre = centre.float()
 
     def covariance(self) -> Tensor:
-        """The shrunk covariance within classes, ``[width, width]``."""
-        total, width = float(self._numbers.sum()), len(self._squares)
-        means = self._sums / self._numbers[:, None].clamp_min(1)
-        plain = (self._squares - self._sums.T @ means) / total
-        variance = float(plain.trace()) / width
+        """The shrunk covariance, ``[width, width]``."""
+        total, plain = float(self._numbers.sum()), self._plain()
+        eye, variance = torch.eye(len(plain), dtype=plain.dtype), float(plain.diagonal().mean())
+        if self.target == "added" and self.shrinkage is not None:
+            return plain + self.shrinkage * eye
+        if variance <= float(self._squares.trace()) * torch.finfo(plain.dtype).eps / min(total, len(plain)):
+            return eye  # what is left of the sums is rounding
         share = oas_shrinkage(plain, total) if self.shrinkage is None else self.shrinkage
         scale = 1.0 if self.target == "identity" and self.shrinkage is not None else variance
-        return (1 - share) * plain + share * scale * torch.eye(width, dtype=plain.dtype)
+        return (1 - share) * plain + share * scale * eye
+
+    def _plain(self) -> Tensor:
+        total = self._numbers.sum()
+        if self.around == "total":
+            centre = self._sums.sum(dim=0) / total
+            return (self._squares - total * torch.outer(centre, centre)) / (total - 1).clamp_min(1)
+        means = self._sums / self._numbers[:, None].clamp_min(1)
+        return (self._squares - self._sums.T @ means) / total
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
         """Discriminant scores ``[B, seen classes]``; far below all others for classes without an image so far."""
-        features, seen = learner.encode(batch).float(), learner.head.classes
+        features, seen = learner.encode(batch).float(), learner.seen
         weights, biases = self._weights[:seen].to(features.device), self._biases[:seen].to(features.device)
         with full_precision(features):
             return (features - self._centre.to(features.device)) @ weights.T + biases
@@ -100,14 +132,14 @@ class LDA(Plugin):
         return {"statistics": 8 * (int((self._numbers > 0).sum()) * (width + 1) + width * width)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Numbers, sums, squares and the classifier."""
-        names = ("numbers", "sums", "squares", "weights", "biases", "centre")
-        return {name: getattr(self, f"_{name}") for name in names}
+        """Numbers, sums, squares, the rows in them, and the classifier."""
+        return {name: getattr(self, f"_{name}") for name in NAMES} | {"taken": self._taken.mask}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Numbers, sums, squares and the classifier."""
-        for name, value in state_dict.items():
-            setattr(self, f"_{name}", value)
+        """Numbers, sums, squares, the rows in them, and the classifier."""
+        for name in NAMES:
+            setattr(self, f"_{name}", state_dict[name])
+        self._taken.mask = state_dict["taken"]
 
 
 def oas_shrinkage(covariance: Tensor, samples: float) -> float:

@@ -15,7 +15,10 @@ class LinearProbe(Plugin):
     """
 
     traits = Traits(
-        forbids={"blocks": "the probe freezes the backbone, so the inserted blocks would never be trained"},
+        forbids={
+            "blocks": "linear probing freezes the backbone, new blocks and all: they would never be trained",
+            "masks": "the backbone is frozen: there is nothing to choose from",
+        },
         paper="baseline",
         does=("freezes",),
     )

@@ -19,7 +19,9 @@ class Momentum(Plugin):
 
     Stojanovski et al., "Momentum-based weight interpolation of strong zero-shot models for continual learning" (2022),
     equation 2: ``slow <- tau * slow + (1 - tau) * fast`` after each step. It needs no memory of data and goes with
-    any method that trains by gradient. Running statistics of batch normalisations are followed as weights are.
+    any method that trains by gradient. Running statistics of batch normalisations are followed as weights are. What
+    other plugins do to the weights before the first step and after each one is done before the copy follows, whatever
+    the order of the plugins.
 
     Args:
         tau: Decay per step. A short stream hardly moves a copy with 0.999: for the same share of a stream of n steps
@@ -38,23 +40,42 @@ class Momentum(Plugin):
         check_range("momentum", at_least=0, below=1, tau=tau)
         self.tau = tau
         self._slow: dict[str, Tensor] = {}
+        self._behind = False
         self._aside = SetAside()
 
-    def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Follow what is trained, and what once was; new parameters are followed from their first values."""
-        trained = {name: value for name, value in learner.named_parameters() if value.requires_grad}
-        device = next(learner.backbone.parameters()).device
-        first = {name: value.detach().clone() for name, value in (trained | statistics_of(learner, trained)).items()}
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Follow what is trained, and what once was; new parameters are followed from their values at this moment."""
+        trained = {name: value for name, value in pl_module.named_parameters() if value.requires_grad}
+        device = next(pl_module.parameters()).device
+        first = {name: value.detach().clone() for name, value in (trained | statistics_of(pl_module, trained)).items()}
         self._slow = first | {name: value.to(device) for name, value in self._slow.items()}
+        self._behind = False
 
-    @torch.no_grad()
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the copy (equation 2)."""
-        present = {**dict(pl_module.named_parameters()), **dict(pl_module.named_buffers())}
+        """A step has been taken; plugins that stand behind this one may still put weights right."""
+        self._behind = True
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Follow the last step."""
+        self._follow(pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Follow the last step of the task."""
+        self._follow(pl_module)
+
+    @torch.no_grad()
+    def _follow(self, learner: L.LightningModule) -> None:
+        """Move the copy, if there is a step that it has not followed (equation 2)."""
+        if not self._behind:
+            return
+        present = {**dict(learner.named_parameters()), **dict(learner.named_buffers())}
         for name, slow in self._slow.items():
             slow.lerp_(present[name], 1 - self.tau)
+        self._behind = False
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Put the copy in place for the evaluation."""

@@ -9,10 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsuite.data.batch import Batch
+from clsuite.data.taken import TakenRows
 from clsuite.learner.learner import Learner
 from clsuite.learner.precision import full_precision
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
+
+NEVER = -2.0
 
 
 class NCM(Plugin):
@@ -20,34 +23,41 @@ class NCM(Plugin):
 
     Zhou et al., "Revisiting class-incremental learning with pre-trained models" (IJCV 2024), section 4.1 (SimpleCIL):
     the prototype of a class is the mean feature of its training images. Means are running sums, so that a class that
-    comes back in another domain is averaged over all its images.
+    comes back in another domain is averaged over all its images; an image that comes again does not count again. A
+    class without an image so far is never answered (-2, less than any cosine).
     """
 
-    traits = Traits(stores=("prototypes",), gradient_free=True, paper="Zhou, IJCV 2024 (SimpleCIL)")
+    traits = Traits(stores=("prototypes",), gradient_free=True, scores="cosine", paper="Zhou, IJCV 2024 (SimpleCIL)")
 
     def __init__(self) -> None:
         super().__init__()
         self._sums = torch.zeros(0, 0)
         self._numbers = torch.zeros(0)
+        self._taken = TakenRows()
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone; the head is not used."""
         learner.backbone.requires_grad_(False)
         self._sums = torch.zeros(len(scenario.classes), learner.backbone.width)
         self._numbers = torch.zeros(len(scenario.classes))
+        self._taken = TakenRows(len(scenario.table))
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Add the task's features to the sums of their classes."""
-        features, labels = learner.features_of(task.train).cpu(), learner.labels_of(task.train).cpu()
+        """Add the features of the task's new images to the sums of their classes."""
+        rows = self._taken.new(task.train)
+        if not len(rows):
+            return
+        features, labels = learner.features_of(rows).cpu(), learner.labels_of(rows).cpu()
         self._sums.index_add_(0, labels, features)
         self._numbers += torch.bincount(labels, minlength=len(self._numbers))
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
         """Cosine to the mean of each seen class, ``[B, seen classes]``."""
-        features, seen = learner.encode(batch).float(), learner.head.classes
+        features, seen = learner.encode(batch).float(), learner.seen
         means = self._sums[:seen] / self._numbers[:seen, None].clamp_min(1)
         with full_precision(features):
-            return F.normalize(features, dim=1) @ F.normalize(means, dim=1).to(features.device).T
+            cosines = F.normalize(features, dim=1) @ F.normalize(means, dim=1).to(features.device).T
+        return cosines.masked_fill((self._numbers[:seen] == 0).to(features.device), NEVER)
 
     def stored_bytes(self) -> dict[str, int]:
         """The sums and numbers of the classes seen."""
@@ -55,9 +65,9 @@ class NCM(Plugin):
         return {"prototypes": seen * (self._sums.shape[1] + 1) * self._sums.element_size()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Sums and numbers."""
-        return {"sums": self._sums, "numbers": self._numbers}
+        """Sums, numbers, and the rows in them."""
+        return {"sums": self._sums, "numbers": self._numbers, "taken": self._taken.mask}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Sums and numbers."""
-        self._sums, self._numbers = state_dict["sums"], state_dict["numbers"]
+        """Sums, numbers, and the rows in them."""
+        self._sums, self._numbers, self._taken.mask = (state_dict[name] for name in ("sums", "numbers", "taken"))

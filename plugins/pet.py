@@ -1,8 +1,8 @@
-"""Sequential parameter-efficient tuning: one LoRA, adapter, prefix or prompt for the whole stream."""
+"""Sequential parameter-efficient tuning: one LoRA, adapter, prefix, prompt or the like for the whole stream."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -14,16 +14,25 @@ from clsuite.scenarios import Scenario, Task
 
 
 class Pet(Plugin):
-    """Freezes the backbone and trains a small module (LoRA, adapter, prefix or prompt) and the head on every task.
+    """Freezes the backbone and trains a small module (LoRA, adapter, prefix, prompt, ...) and the head on every task.
 
-    LoRA: Hu et al. (ICLR 2022); as the baseline of Bafghi et al. (CVPR-W 2024): query and value, alpha equal to the
-    rank. Adapter: He et al. (ICLR 2022). Prefix: Li & Liang (ACL 2021). Prompt: Jia et al. (ECCV 2022).
+    * ``lora``: Hu et al. (ICLR 2022), as the baseline of Bafghi et al. (CVPR-W 2024): rank 8, query and value, alpha
+      equal to the rank, all blocks;
+    * ``adapter``: parallel to the attention, He et al. (ICLR 2022), with LAE's bottleneck of 5, all blocks;
+    * ``prefix``: Li & Liang (ACL 2021) in the form of LAE (Gao et al., ICCV 2023), whose length is 10: what a query
+      gives the prefix is divided by its sum, and each prefix has learned scales;
+    * ``prompt``: Jia et al. (ECCV 2022), VPT-deep, that is in all blocks, 10 tokens, the authors' first values;
+    * ``ia3``: Liu et al. (NeurIPS 2022); ``ssf``: Lian et al. (NeurIPS 2022); neither has a size;
+    * ``adaptformer``: Chen et al. (NeurIPS 2022), 64 hidden units.
+
+    In the papers each task has a classifier of its own: the cross-entropy is local.
 
     Args:
-        kind: ``lora``, ``adapter``, ``prefix`` or ``prompt``.
-        size: Rank, bottleneck, or number of prefix pairs or tokens.
+        kind: ``lora``, ``adapter``, ``prefix``, ``prompt``, ``ia3``, ``adaptformer`` or ``ssf``.
+        size: Rank, bottleneck, or number of prefix pairs or tokens; by default as above.
         blocks: Where: ``all``, ``0-4``, ``0,2,5``.
-        targets: Of LoRA: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``.
+        targets: Of LoRA: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``; null takes
+            ``q+v``.
         alpha: Of LoRA: numerator of the factor; null takes the rank.
         after_task: ``keep`` trains the same module on; ``merge`` (LoRA) adds it to the weights and starts it anew, so
             that the sum of all tasks can have any rank.
@@ -38,36 +47,41 @@ class Pet(Plugin):
             "masks": "the backbone is frozen: there is nothing to choose from",
             "modules": "both freeze the backbone and add to it",
         },
+        training={"loss": "local"},
+        defaults_by={
+            "kind": {
+                "lora": {"size": 8, "blocks": "all", "targets": "q+v", "alpha": None},
+                "adapter": {"size": 5, "blocks": "all"},
+                "prefix": {"size": 10, "blocks": "all"},
+                "prompt": {"size": 10, "blocks": "all"},
+                "ia3": {"size": 1, "blocks": "all"},
+                "adaptformer": {"size": 64, "blocks": "all"},
+                "ssf": {"size": 1, "blocks": "all"},
+            }
+        },
         paper="Hu, ICLR 2022 (LoRA)",
     )
 
     def __init__(
         self,
         kind: PetKind = "lora",
-        size: int = 8,
-        blocks: str = "all",
-        targets: str = "q+v",
+        size: int | None = None,
+        blocks: str | None = None,
+        targets: str | None = None,
         alpha: float | None = None,
         after_task: Literal["keep", "merge"] = "keep",
     ) -> None:
         super().__init__()
         if after_task == "merge" and kind != "lora":
             raise UserError(f"pet: a {kind} cannot be merged into the weights; only lora can")
-        self.kind, self.size, self.blocks, self.targets, self.alpha = kind, size, blocks, targets, alpha
+        given = {"kind": kind, "size": size, "blocks": blocks, "targets": targets, "alpha": alpha}
+        self.kind, self._of_kind = kind, self.traits.filled("pet", given)
         self.after_task = after_task
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone and attach the module."""
         learner.backbone.requires_grad_(False)
-        self.module = build_pet(
-            self.kind,
-            learner.backbone.model,
-            size=self.size,
-            blocks=self.blocks,
-            generator=self._generator(learner),
-            targets=self.targets,
-            alpha=self.alpha,
-        )
+        self.module = build_pet(model=learner.backbone.model, generator=self._generator(learner), **self._of_kind)
         learner.add_module_of(self, "module", self.module)
         self.module.attach(learner.backbone.model)
 
@@ -85,7 +99,3 @@ class Pet(Plugin):
     def stored_bytes(self) -> dict[str, int]:
         """The module."""
         return {"modules": 4 * self.module.numel}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: the module is saved with the learner."""
-        return {}

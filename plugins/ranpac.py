@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsuite.data.batch import Batch
+from clsuite.data.taken import TakenRows
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
 from clsuite.learner.precision import full_precision
@@ -17,22 +18,37 @@ from clsuite.scenarios import Scenario, Task
 
 RIDGES = tuple(10.0**exponent for exponent in range(-8, 9))
 HELD_OUT = 0.2
+CHUNK = 1024
+"""Images whose products are summed at once: as many more do not save time, but take memory."""
+NAMES = ("gram", "sums", "numbers", "classifier")
+NEVER = -1e30
 
 
 class RanPAC(Plugin):
-    """Classifies by ridge regression on randomly projected frozen features; the order of tasks does not matter.
+    """RanPAC's second phase: ridge regression on randomly projected frozen features. Alone, its "no phase 1".
 
     McDonnell et al., "RanPAC: random projections and pre-trained models for continual learning" (NeurIPS 2023), section
-    4 and algorithm 1; the first-session adaptation is a plugin of its own, ``[first_session, ranpac]``. With
-    ``h = ReLU(f W)``, W from N(0, 1), ``G`` sums ``h h'`` and ``Q`` sums ``h y'``; the classifier is
+    4 and algorithm 1. The paper's RanPAC adapts the features in a first phase, which is a plugin of its own:
+    ``[first_session, ranpac]``. ``ranpac`` alone is the ablation that the paper calls "no phase 1", and its figures are
+    not those of RanPAC. The order of tasks does not matter, but for the ridge.
+
+    With ``h = ReLU(f W)``, W from N(0, 1), ``G`` sums ``h h'`` and ``Q`` sums ``h y'``; the classifier is
     ``(G + ridge I)^-1 Q``. The ridge is the one of 10^-8..10^8 with the least squared error on a fifth of the current
-    task when fitted to the rest of it; of ties (within one part in a thousand) the largest. Solved in double precision.
+    task when fitted to the rest of it; of ties (within one part in a thousand) the largest. An image that comes again
+    does not count again. A class without an image so far is never answered.
+
+    Sums and solution are in double precision. With more projections than images G has eigenvalues that are zero, and in
+    single precision (as in the authors' code) their rounding is larger than a small ridge, so that the answers
+    collapse. A ridge below what double precision tells from zero, the largest of M and the images times its epsilon
+    times the trace, is raised to that.
 
     Args:
-        projection: M, the number of random projections (paper: 10,000; the memory is M^2 numbers).
+        projection: M, the number of random projections (paper: 10,000; the memory is M^2 numbers of eight bytes).
     """
 
-    traits = Traits(stores=("statistics",), gradient_free=True, paper="McDonnell, NeurIPS 2023 (RanPAC)")
+    traits = Traits(
+        stores=("statistics",), gradient_free=True, scores="regression", paper="McDonnell, NeurIPS 2023 (RanPAC)"
+    )
 
     def __init__(self, projection: int = 10_000) -> None:
         super().__init__()
@@ -40,34 +56,42 @@ class RanPAC(Plugin):
             raise UserError(f"ranpac: projection is {projection}, but must be at least 1")
         self.projection = projection
         self._gram, self._sums, self._classifier = torch.zeros(0, 0), torch.zeros(0, 0), torch.zeros(0, 0)
+        self._numbers, self._taken = torch.zeros(0), TakenRows()
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone, draw W; the head is not used."""
         learner.backbone.requires_grad_(False)
         generator = torch.Generator().manual_seed(learner.generator("ranpac").initial_seed())
         self._random = torch.randn(learner.backbone.width, self.projection, generator=generator)
-        self._gram = torch.zeros(self.projection, self.projection)
-        self._sums = torch.zeros(self.projection, len(scenario.classes))
+        self._gram = torch.zeros(self.projection, self.projection, dtype=torch.float64)
+        self._sums = torch.zeros(self.projection, len(scenario.classes), dtype=torch.float64)
         self._classifier = torch.zeros(self.projection, len(scenario.classes))
+        self._numbers = torch.zeros(len(scenario.classes), dtype=torch.int64)
+        self._taken = TakenRows(len(scenario.table))
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Add the task's statistics and solve for the classifier."""
-        projected = F.relu(learner.features_of(task.train).cpu() @ self._random)
-        targets = F.one_hot(learner.labels_of(task.train).cpu(), self._sums.shape[1]).float()
-        self._gram += projected.T @ projected
-        self._sums += projected.T @ targets
+        """Add the statistics of the task's new images and solve for the classifier."""
+        rows = self._taken.new(task.train)
+        if not len(rows):
+            return
+        projected = F.relu(learner.features_of(rows).cpu() @ self._random)
+        labels = learner.labels_of(rows).cpu()
+        targets = F.one_hot(labels, self._sums.shape[1]).float()
+        self._numbers += torch.bincount(labels, minlength=len(self._numbers))
+        for part, wanted in zip(projected.split(CHUNK), targets.split(CHUNK), strict=True):
+            self._gram.addmm_(part.double().T, part.double())
+            self._sums.addmm_(part.double().T, wanted.double())
         generator = torch.Generator().manual_seed(learner.generator("ridge").initial_seed())
         ridge = choose_ridge(projected, targets, generator)
-        regular = self._gram.double()
-        regular.diagonal().add_(ridge)
-        self._classifier = torch.linalg.solve(regular, self._sums.double()).float()
+        self._classifier = solve(self._gram, self._sums, ridge, int(self._numbers.sum())).float()
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
-        """Regression scores ``[B, seen classes]``."""
-        features, seen = learner.encode(batch).float(), learner.head.classes
+        """Regression scores ``[B, seen classes]``; far below all others for classes without an image so far."""
+        features, seen = learner.encode(batch).float(), learner.seen
         with full_precision(features):
             projected = F.relu(features @ self._random.to(features.device))
-            return projected @ self._classifier[:, :seen].to(features.device)
+            scores = projected @ self._classifier[:, :seen].to(features.device)
+        return scores.masked_fill((self._numbers[:seen] == 0).to(features.device), NEVER)
 
     def stored_bytes(self) -> dict[str, int]:
         """G, Q and W."""
@@ -75,13 +99,29 @@ class RanPAC(Plugin):
         return {"statistics": sum(tensor.numel() * tensor.element_size() for tensor in tensors)}
 
     def state_dict(self) -> dict[str, Any]:
-        """G, Q and the classifier; W follows from the seed."""
-        return {"gram": self._gram, "sums": self._sums, "classifier": self._classifier}
+        """G, Q, the images in them, and the classifier; W follows from the seed."""
+        return {name: getattr(self, f"_{name}") for name in NAMES} | {"taken": self._taken.mask}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """G, Q and the classifier."""
-        self._gram, self._sums = state_dict["gram"], state_dict["sums"]
-        self._classifier = state_dict["classifier"]
+        """G, Q, the images in them, and the classifier."""
+        for name in NAMES:
+            setattr(self, f"_{name}", state_dict[name])
+        self._taken.mask = state_dict["taken"]
+
+
+def solve(gram: Tensor, sums: Tensor, ridge: float, images: int) -> Tensor:
+    """The classifier ``(G + ridge I)^-1 Q`` in double precision, with a ridge that this can tell from zero.
+
+    Args:
+        gram: G, ``[M, M]``.
+        sums: Q, ``[M, C]``.
+        ridge: What is asked for.
+        images: How many G sums over.
+    """
+    least = max(len(gram), images) * torch.finfo(gram.dtype).eps * float(gram.trace())
+    regular = gram.clone()
+    regular.diagonal().add_(max(ridge, least))
+    return torch.cholesky_solve(sums, torch.linalg.cholesky(regular))
 
 
 def choose_ridge(projected: Tensor, targets: Tensor, generator: torch.Generator) -> float:

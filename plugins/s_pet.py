@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, Literal
 
 import torch
@@ -14,29 +13,43 @@ from clsuite.data.batch import Batch
 from clsuite.errors import UserError
 from clsuite.learner.head import GrowingHead
 from clsuite.learner.learner import Learner
-from clsuite.peft import PET, PetKind, build_pet
+from clsuite.learner.precision import full_precision
+from clsuite.peft import PET, PetKind, build_pet, only
 from clsuite.peft.query import FrozenQuery
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
 
+BELOW_ALL = 1e4
+"""How far below a task's own classes those of other tasks stand, in their order, and below these what none knows."""
+
 
 class SPet(Plugin):
-    """Each task trains a module of its own; a test image is given the module of the nearest centroid.
+    """Each task trains a module and a classifier of its own; a test image is given those of the nearest centroid.
 
     S-Prompts: Wang et al., "S-Prompts learning with pre-trained transformers: an Occam's razor for domain incremental
     learning" (NeurIPS 2022), section 3; S-LoRA: Wistuba et al., "Choice of PEFT technique in continual learning:
     prompt tuning is not all you need" (2024). After a task k-means on the frozen network's L2-normalised features of
-    its images gives its centroids; at test the nearest centroid of all tasks (Euclidean) chooses the module, for each
-    image on its own. Both papers train with cross-entropy over the current task's classes: say
-    ``training: {loss: local}``.
+    its images gives its centroids; at test the nearest centroid of all tasks chooses module and classifier, for each
+    image on its own. The classifier knows its own task's classes alone; all others stand below them. In both papers'
+    codes the cross-entropy runs over the task's classes alone, and heads begin as PyTorch's linear layers do.
+    S-Prompts' code clusters features of augmented images; here they are of the images as they are.
 
     Args:
-        pet: ``prompt`` is S-Prompts, ``lora`` is S-LoRA; ``adapter`` and ``prefix`` work too.
-        size: Tokens or rank. (S-Prompts: 10 tokens.)
-        blocks: Where; a prompt enters at the first of them (S-Prompts: ``0``).
-        targets: Of LoRA.
+        pet: ``prompt`` is S-Prompts, ``lora`` is S-LoRA; ``adapter``, ``prefix``, ``ia3``, ``adaptformer`` and ``ssf``
+            work too.
+        size: Tokens, rank, bottleneck or length. By default 10 tokens (S-Prompts), else rank or bottleneck 1 and length
+            10; S-LoRA's rank is not in its authors' public code.
+        blocks: Where; a prompt enters at the first of them. By default ``0`` for prompts (S-Prompts), else ``all``.
+        targets: Of LoRA: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``; null takes
+            ``q+v``.
         clusters: Centroids of a task (paper: 5).
-        classifier: ``shared`` (one head, the last), or ``own``: each task answers with the head as it left it.
+        classifier: ``own``: each task has one (the papers'); ``shared``: one head for all, as the last task left it,
+            which in domain-incremental streams costs about ten points.
+        head_start: Of own classifiers: ``fresh``: each begins anew (the papers'); ``last``: as the last task left it.
+        distance: To the centroids: ``euclidean`` (Renate, the code base of S-LoRA's authors) or ``manhattan``
+            (S-Prompts' code).
+        prompt_init: Of prompts, their first values: ``linear``, U(-1/sqrt(width), 1/sqrt(width)) (S-Prompts' code);
+            ``unit`` and ``small`` are L2P's, ``xavier`` is VPT's. Null takes ``linear``.
     """
 
     traits = Traits(
@@ -52,6 +65,18 @@ class SPet(Plugin):
             "online": "it clusters the task's images after training on them, but the stream passes once",
             "blurry": "it clusters the task's images after training on them, but the stream passes once",
         },
+        training={"loss": "local", "head_init": "uniform"},
+        defaults_by={
+            "pet": {
+                "prompt": {"size": 10, "blocks": "0", "prompt_init": "linear"},
+                "lora": {"size": 1, "blocks": "all", "targets": "q+v"},
+                "adapter": {"size": 1, "blocks": "all"},
+                "prefix": {"size": 10, "blocks": "all"},
+                "ia3": {"size": 1, "blocks": "all"},
+                "adaptformer": {"size": 1, "blocks": "all"},
+                "ssf": {"size": 1, "blocks": "all"},
+            }
+        },
         paper="Wang, NeurIPS 2022 (S-Prompts); Wistuba, 2024 (S-LoRA)",
         does=("adds modules",),
     )
@@ -59,17 +84,22 @@ class SPet(Plugin):
     def __init__(
         self,
         pet: PetKind = "prompt",
-        size: int = 10,
-        blocks: str = "0",
-        targets: str = "q+v",
+        size: int | None = None,
+        blocks: str | None = None,
+        targets: str | None = None,
         clusters: int = 5,
-        classifier: Literal["shared", "own"] = "shared",
+        classifier: Literal["own", "shared"] = "own",
+        head_start: Literal["fresh", "last"] = "fresh",
+        distance: Literal["euclidean", "manhattan"] = "euclidean",
+        prompt_init: Literal["unit", "small", "xavier", "linear"] | None = None,
     ) -> None:
         super().__init__()
         if clusters < 1:
             raise UserError(f"s_pet: clusters is {clusters}, but must be at least 1")
-        self.pet, self.size, self.blocks, self.targets = pet, size, blocks, targets
-        self.clusters, self.classifier = clusters, classifier
+        given = {"pet": pet, "size": size, "blocks": blocks, "targets": targets, "prompt_init": prompt_init}
+        of_pet = self.traits.filled("s_pet", given)
+        self.pet, self._build = pet, {name: of_pet[name] for name in given if name != "pet"}
+        self.clusters, self.classifier, self.head_start, self.distance = clusters, classifier, head_start, distance
         self.modules: list[PET] = []
         self._centroids, self._owners = torch.zeros(0, 0), torch.zeros(0, dtype=torch.int64)
         self._heads: list[GrowingHead] = []
@@ -78,12 +108,12 @@ class SPet(Plugin):
         """Freeze the backbone.
 
         Raises:
-            UserError: If tasks shall keep heads of their own, but the head has no weights.
+            UserError: If tasks shall have heads of their own, but the head has no weights.
         """
         if self.classifier == "own" and not isinstance(learner.head, GrowingHead):
-            raise UserError("s_pet: classifier own keeps a head of each task; a zero_shot head has no weights to keep")
+            raise UserError("s_pet: a zero_shot head has no weights that tasks could own: take classifier: shared")
         learner.backbone.requires_grad_(False)
-        self.modules = []
+        self.modules, self._heads = [], []
         self._query = FrozenQuery(learner, self.modules)
 
     def restore(self, learner: Learner, tasks: int) -> None:
@@ -92,8 +122,10 @@ class SPet(Plugin):
             self._add(learner, index)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Make the task's module; the others rest."""
+        """Make the task's module and, where it has one of its own, a fresh classifier; the others rest."""
         self._add(learner, task.index)
+        if task.index and self.classifier == "own" and self.head_start == "fresh":
+            learner.head.reset(torch.Generator().manual_seed(learner.generator("s_pet head").initial_seed()))
 
     def _add(self, learner: Learner, index: int) -> None:
         generator = torch.Generator().manual_seed(learner.generator("s_pet", index).initial_seed())
@@ -101,15 +133,13 @@ class SPet(Plugin):
         for module in self.modules:
             module.enabled = False
             module.requires_grad_(False)
-        module = build_pet(
-            self.pet, model, size=self.size, blocks=self.blocks, generator=generator, targets=self.targets
-        )
+        module = build_pet(self.pet, model, generator=generator, **self._build)
         learner.add_module_of(self, f"task{index}", module)
         module.attach(model)
         self.modules.append(module)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Find the task's centroids and keep the head where tasks answer with their own."""
+        """Find the task's centroids and keep its classifier where it has one of its own."""
         features = F.normalize(self._query.of_rows(task.train), dim=1).cpu().numpy()
         seed = learner.generator("k-means").initial_seed() % 2**31
         found = KMeans(min(self.clusters, len(features)), n_init=10, random_state=seed).fit(features)
@@ -118,34 +148,42 @@ class SPet(Plugin):
         self._centroids = torch.cat([self._centroids, centroids]) if len(self._owners) else centroids
         self._owners = torch.cat([self._owners, owners])
         if self.classifier == "own":
-            self._heads.append(copy.deepcopy(learner.head).requires_grad_(False))
+            assert isinstance(learner.head, GrowingHead)
+            self._heads.append(rows_of_head(learner.head, list(task.classes)))
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
-        """Logits ``[B, seen classes]``, each image by its own module."""
+        """Logits ``[B, seen classes]``, each image by its own task's module and classifier."""
         if not len(self._owners):
             answer: Tensor = learner.head(learner.encode(batch)).float()
             return answer
         query = F.normalize(self._query.of_batch(batch), dim=1)
-        nearest = torch.cdist(query, self._centroids.to(query.device)).argmin(dim=1)
+        power = 1.0 if self.distance == "manhattan" else 2.0
+        nearest = torch.cdist(query, self._centroids.to(query.device), p=power).argmin(dim=1)
         owners = self._owners.to(query.device)[nearest]
-        logits = torch.full((len(batch), learner.head.classes), float("-inf"), device=query.device)
+        logits = torch.zeros(len(batch), learner.seen, device=query.device)
         for index in owners.unique().tolist():
             own = (owners == index).nonzero().flatten()
-            answers = self._answer(learner, batch, own, index)
-            logits[own, : answers.shape[1]] = answers
+            logits[own] = self._answer(learner, batch, own, index)
         return logits
 
     def _answer(self, learner: Learner, batch: Batch, own: Tensor, index: int) -> Tensor:
         assert batch.images is not None
-        states = [module.enabled for module in self.modules]
-        for number, module in enumerate(self.modules):
-            module.enabled = number == index
-        with learner.autocast():
+        with learner.autocast(), only(self.modules, index):
             features: Tensor = learner.backbone(batch.images[own]).float()
-        for module, state in zip(self.modules, states, strict=True):
-            module.enabled = state
-        head = learner.head if self.classifier == "shared" else self._heads[index].to(features.device)
-        answer: Tensor = head(features).float()
+        if self.classifier == "shared":
+            return self._shared(learner, features)
+        logits = torch.full((len(own), learner.seen), -2 * BELOW_ALL, device=features.device)
+        order = [*(number for number in range(len(self._heads)) if number != index), index]
+        for number in order:  # the task's own last: it writes over what others said of its classes
+            classes = list(learner.scenario.tasks[number].classes)
+            with full_precision(features):
+                answers = self._heads[number].to(features.device)(features)
+            logits[:, classes] = answers if number == index else answers - BELOW_ALL
+        return logits
+
+    @staticmethod
+    def _shared(learner: Learner, features: Tensor) -> Tensor:
+        answer: Tensor = learner.head(features)[:, : learner.seen].float()
         return answer
 
     def stored_bytes(self) -> dict[str, int]:
@@ -158,17 +196,29 @@ class SPet(Plugin):
 
     def state_dict(self) -> dict[str, Any]:
         """Centroids and kept heads; the modules are saved with the learner."""
-        heads = [{"sizes": head.sizes, "state": head.state_dict()} for head in self._heads]
+        heads = [{"classes": head.classes, "state": head.state_dict()} for head in self._heads]
         return {"centroids": self._centroids, "owners": self._owners, "heads": heads}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Centroids and kept heads."""
         self._centroids, self._owners = state_dict["centroids"], state_dict["owners"]
-        self._heads = [self._head(kept["sizes"], kept["state"]) for kept in state_dict["heads"]]
+        self._heads = [self._head(kept["classes"], kept["state"]) for kept in state_dict["heads"]]
 
-    def _head(self, sizes: list[int], state: dict[str, Tensor]) -> GrowingHead:
+    def _head(self, classes: int, state: dict[str, Tensor]) -> GrowingHead:
         head = GrowingHead(state["groups.0.weight"].shape[1], cosine="scale" in state)
-        for size in sizes:
-            head.grow(size, torch.Generator())
+        head.grow(classes, torch.Generator())
         head.load_state_dict(state)
         return head.requires_grad_(False)
+
+
+@torch.no_grad()
+def rows_of_head(head: GrowingHead, classes: list[int]) -> GrowingHead:
+    """A copy of a head with some of its classes, in that order, in one group."""
+    copy = GrowingHead(head.width, head.cosine)
+    copy.grow(len(classes), torch.Generator())
+    whole = [list(group.parameters()) for group in head.groups]
+    for mine, parts in zip(copy.groups[0].parameters(), zip(*whole, strict=True), strict=True):
+        mine.copy_(torch.cat(parts)[classes])
+    if copy.scale is not None and head.scale is not None:
+        copy.scale.copy_(head.scale)
+    return copy.to(next(head.parameters()).device).requires_grad_(False)

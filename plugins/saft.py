@@ -7,11 +7,11 @@ from typing import Any, Literal
 import lightning as L
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from clsuite.data.batch import BatchLoader
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
+from clsuite.learner.loss import classification_loss
 from clsuite.learner.warmup import warm_up_head
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Task
@@ -21,16 +21,20 @@ class SAFT(Plugin):
     """Fine-tunes only those weights of the backbone whose gradient is largest at its start.
 
     Nguyen et al., "SAFT: towards out-of-distribution generalization in fine-tuning" (ECCV 2024), section 3: every
-    weight is scored by the magnitude of its mean gradient over the training images (not by the mean magnitude); the
-    largest share of all weights of the backbone, by one threshold, is trained, and the rest is put back after each
-    step, as weight decay and momentum move weights that have no gradient. The head is trained whole.
+    weight is scored by the magnitude of its mean gradient over the training images (not by the mean magnitude), of the
+    cross-entropy that trains (``training.loss``); the largest share of those weights of the backbone that are trained,
+    by one threshold, moves, and the rest is put back after each step, as weight decay and momentum move weights that
+    have no gradient. The head is trained whole. A clipped gradient (``training.gradient_clip``) is clipped by the norm
+    of all its entries, chosen or not.
 
-    The paper scores CLIP with its zero-shot head. A new linear head's gradients say nothing, so it is trained on
-    frozen features first (`head_epochs`).
+    The paper scores and trains both towers of CLIP with its zero-shot head: say ``training: {head: zero_shot, tune:
+    both}``; by default ``tune: image``, so that share and weights are those of the image tower alone. A new linear
+    head's gradients say nothing, so it is trained on frozen features first (`head_epochs`). The paper has no stream of
+    tasks.
 
     Args:
         share: Share of the backbone's weights that is trained (paper: 0.001).
-        rescore: ``once`` (at the first task) or ``task`` (at each task, at the weights of that moment).
+        rescore: ``once`` (at the first task) or ``task`` (at each task, at the weights of that moment; ours).
         head_epochs: Epochs of training the new part of the head on frozen features before weights are scored.
         head_lr: Learning rate (Adam) of that.
     """
@@ -88,7 +92,7 @@ class SAFT(Plugin):
             assert batch.images is not None
             with learner.autocast():
                 logits = learner.head(learner.backbone(learner.backbone.normalise(batch.images)))
-            loss = F.cross_entropy(logits.float(), batch.labels, reduction="sum")
+            loss = len(batch) * classification_loss(logits, batch.labels, learner.options.loss, task.classes)
             gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
             for total, gradient in zip(sums, gradients, strict=True):
                 if gradient is not None:

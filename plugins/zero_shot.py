@@ -16,10 +16,12 @@ class ZeroShot(Plugin):
     """Classifies by the cosine to the text features of the seen classes' names; nothing is trained or stored.
 
     Thengane et al., "CLIP model is an efficient continual learner" (2022), section 3: the frozen CLIP, with the
-    names of the classes seen so far as prompts. The prompts are ``backbone.templates``.
+    names of the classes seen so far as prompts. The prompts are ``backbone.templates``: by default "a photo of a {}.",
+    where the authors' configurations have "a bad photo of a {}." for CIFAR-100 and Tiny-ImageNet, and "a good photo of
+    a {}." for ImageNet and CORe50. Cosines are computed in full precision, whatever the towers compute in.
     """
 
-    traits = Traits(needs=("clip",), gradient_free=True, paper="Thengane, 2022 (Continual-CLIP)")
+    traits = Traits(needs=("clip",), gradient_free=True, open_vocabulary=True, paper="Thengane, 2022 (Continual-CLIP)")
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze both towers; the head is not used."""
@@ -32,4 +34,4 @@ class ZeroShot(Plugin):
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
         """Scaled cosines to the seen classes' text features, ``[B, seen classes]``."""
-        return self._texts.logits(learner.encode(batch).float(), learner.head.classes)
+        return self._texts.logits(learner.encode(batch), learner.seen)

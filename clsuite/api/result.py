@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from clsuite.report.plots import ShownFigure
     from clsuite.runner.model_file import TrainedModel
 
-SHOWN = (PRIMARY, "average_incremental_accuracy_weighted", "forgetting_max_before_last")
+SHOWN = (PRIMARY, "final_accuracy_weighted", "average_incremental_accuracy_weighted", "forgetting_max_before_last")
 
 
 @dataclass(frozen=True)

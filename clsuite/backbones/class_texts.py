@@ -30,8 +30,8 @@ class ClassTexts:
         self._state: tuple[object, ...] = ()
 
     def logits(self, image_features: Tensor, classes: int) -> Tensor:
-        """Scaled cosines ``[B, classes]`` of image features ``[B, width]`` and the first classes."""
-        return self._backbone.logits(image_features, self.features(classes).to(image_features.dtype))
+        """Scaled cosines ``[B, classes]``, float32, of image features ``[B, width]`` and the first classes."""
+        return self._backbone.logits(image_features, self.features(classes))
 
     def features(self, classes: int) -> Tensor:
         """Text features ``[classes, width]`` of the first classes, of length one."""
@@ -52,6 +52,6 @@ class ClassTexts:
         return torch.stack(self._kept[:classes])
 
     def _encode(self, tokens: Sequence[Tensor], device: torch.device) -> Tensor:
-        features = self._backbone.encode_tokens(torch.cat(list(tokens)).to(device))
+        features = self._backbone.encode_tokens(torch.cat(list(tokens)).to(device)).float()
         means = features.view(len(tokens), len(self._templates), -1).mean(dim=1)
         return F.normalize(means, dim=1)

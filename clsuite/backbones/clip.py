@@ -89,8 +89,14 @@ class ClipBackbone(Backbone):
         return scale
 
     def logits(self, image_features: Tensor, text_features: Tensor) -> Tensor:
-        """Scaled cosines ``[B, C]`` of image features ``[B, width]`` and normalised text features ``[C, width]``."""
-        return self.logit_scale * F.normalize(image_features, dim=1) @ text_features.T
+        """Scaled cosines ``[B, C]`` of image features ``[B, width]`` and normalised text features ``[C, width]``.
+
+        In float32 under autocast too: at a scale of 100 bf16 has steps of 0.125 and more, which changes answers and
+        makes ties.
+        """
+        with torch.autocast(image_features.device.type, enabled=False):
+            images, texts = F.normalize(image_features.float(), dim=1), text_features.float()
+            return self.logit_scale * images @ texts.T
 
     def text_parameters(self) -> list[nn.Parameter]:
         """All that the text features and their scale depend on: everything but the image tower."""

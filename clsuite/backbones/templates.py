@@ -1,4 +1,8 @@
-"""Prompts of class names, by data set as OpenAI published them with CLIP (Radford et al. 2021). Needs no torch."""
+"""Prompts of class names, by data set as OpenAI published them with CLIP (Radford et al. 2021). Needs no torch.
+
+The prompts are theirs; the names that are put into them are the data set's own. OpenAI's figures on ImageNet are with a
+curated list of names (OpenCLIP ships it as ``IMAGENET_CLASSNAMES``), which differs from WordNet's for three in ten.
+"""
 
 from __future__ import annotations
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from clsuite.board.confirmed import NONE, Confirmation, Confirmations, our_source
 from clsuite.board.model import (
     Benchmark,
     Board,
@@ -25,9 +26,9 @@ from clsuite.board.model import (
     Unit,
 )
 from clsuite.board.papers import linked
-from clsuite.board.published import read_published
+from clsuite.board.published import Published, read_published
 from clsuite.board.ranking import rank_rows
-from clsuite.board.standing import badge_of, badge_of_row, our_source, read_rerun, standing_notes, uncompared
+from clsuite.board.standing import badge_of, badge_of_row, read_rerun, standing_notes, uncompared
 from clsuite.errors import UserError
 from clsuite.metrics import PRIMARY
 from clsuite.metrics.variants import accuracy_over_time_weighted
@@ -43,24 +44,25 @@ UNITS: dict[str, Unit] = {
     "trainable_parameters": "parameters", "stored_bytes": "bytes", "gradient_samples": "samples",
     "train_seconds": "seconds", "eval_seconds": "seconds",
 }  # fmt: skip
-PETS = frozenset({"lora", "adapter", "prefix", "prompt", "ia3", "adaptformer"})
+PETS = frozenset({"lora", "adapter", "prefix", "prompt", "ia3", "adaptformer", "ssf"})
 """Kinds of parameter-efficient module, as ``clsuite.peft.PET_KINDS``, which needs torch."""
 
 
-def build_board(records: Path, reported: Path) -> Board:
+def build_board(records: Path, reported: Path, confirmed: Confirmations = NONE) -> Board:
     """Build the board.
 
     Args:
         records: Folder of the published records.
         reported: The file of the reported figures; none are shown where it is missing.
+        confirmed: Which earlier sources give the counts that those of now give.
 
     Raises:
         UserError: With a line for each record or figure that is not as it should be.
     """
-    grouped: dict[str, list[tuple[str, RunRecord]]] = {}
+    grouped: dict[str, list[Published]] = {}
     for one in read_published(records):
-        grouped.setdefault(one.record.benchmark, []).append((one.where, one.record))
-    boards = [_benchmark(name, group, records) for name, group in sorted(grouped.items())]
+        grouped.setdefault(one.record.benchmark, []).append(one)
+    boards = [_benchmark(name, group, records, confirmed) for name, group in sorted(grouped.items())]
     return Board(benchmarks=boards, reported=read_reported(reported))
 
 
@@ -97,23 +99,24 @@ def _first_complaint(error: ValidationError) -> str:
     return f"entry {number + 1}: {what} {mends.get(first['type'], 'is wrong: ' + first['msg'])}"
 
 
-def _benchmark(name: str, group: Sequence[tuple[str, RunRecord]], folder: Path) -> Benchmark:
-    records = [record for _, record in group]
+def _benchmark(name: str, group: Sequence[Published], folder: Path, confirmed: Confirmations) -> Benchmark:
+    records = [one.record for one in group]
     columns, first = columns_of(records), records[0]
     summaries = {row.method: row for row in summarise(records)}
     ranks = rank_rows([dict(zip(row.seeds, row.values[PRIMARY], strict=True)) for row in summaries.values()])
     best = {column: best_methods(list(summaries.values()), column, spec) for column, spec in columns.items()}
-    rows = []
+    rows, same = [], _same_predictions(group)
     for rank, summary in zip(ranks, summaries.values(), strict=True):
-        mine = sorted((pair for pair in group if pair[1].method == summary.method), key=lambda pair: pair[1].seed)
-        runs = [_run(where, record, folder) for where, record in mine]
+        mine = sorted((one for one in group if one.record.method == summary.method), key=lambda one: one.record.seed)
+        runs = [_run(one.where, one.record, folder, confirmed) for one in mine]
+        some = mine[0].record
         figures = {column: _figure(summary, column, spec.cost, best[column]) for column, spec in columns.items()}
-        plugins = [_plugin(entry.name, entry.args, entry.distribution) for entry in mine[0][1].plugins]
+        plugins = [_plugin(entry.name, entry.args, entry.distribution) for entry in some.plugins]
         rows.append(
             Row(
                 method=summary.method, rank=rank, seeds=list(summary.seeds),
-                badge=badge_of_row([run.badge for run in runs]), tags=_tags(mine[0][1], plugins),
-                plugins=plugins, config=mine[0][1].config, figures=figures, runs=runs,
+                badge=badge_of_row([run.badge for run in runs]), tags=_tags(some, plugins),
+                plugins=plugins, config=some.config, figures=figures, runs=runs, same_as=same[summary.method],
             )
         )  # fmt: skip
     title = load_benchmark(name)[0].title if name in shipped_benchmarks() else ""
@@ -123,6 +126,22 @@ def _benchmark(name: str, group: Sequence[tuple[str, RunRecord]], folder: Path) 
         backbone=first.config.get("backbone", {}).get("name", ""), seeds=sorted({record.seed for record in records}),
         metrics=[_metric(column, spec) for column, spec in columns.items()], rows=rows,
     )  # fmt: skip
+
+
+def _same_predictions(group: Sequence[Published]) -> dict[str, list[str]]:
+    """Of each method the others that answer as it does after every task, for all seeds that both have."""
+    given: dict[str, dict[int, str]] = {}
+    for one in group:
+        given.setdefault(one.record.method, {})[one.record.seed] = one.predictions
+    return {
+        method: sorted(other for other in given if other != method and _agree(given[method], given[other]))
+        for method in given
+    }
+
+
+def _agree(first: Mapping[int, str], second: Mapping[int, str]) -> bool:
+    shared = first.keys() & second.keys()
+    return bool(shared) and all(first[seed] == second[seed] for seed in shared)
 
 
 def _metric(name: str, column: Column) -> Metric:
@@ -147,23 +166,30 @@ def _exact(value: float) -> float:
     return rounded(float(value)) or 0.0
 
 
-def _run(where: str, record: RunRecord, folder: Path) -> Run:
+def _run(where: str, record: RunRecord, folder: Path, confirmed: Confirmations) -> Run:
     assert record.cost is not None
     counts = record.main_counts
     rerun = read_rerun(folder / where, record)
-    notes = standing_notes(record, rerun)
+    notes = standing_notes(record, rerun, confirmed)
     row = f"{record.benchmark}/{record.method}/{record.seed}"
     return Run(
         key=record.key, seed=record.seed, record=f"records/{where}", badge=badge_of(notes, rerun),
-        notes=[*notes, *uncompared(record), *_tuned(record)], rerun=rerun,
+        notes=[*notes, *uncompared(record), *_confirmed(confirmed.of(record)), *_tuned(record)], rerun=rerun,
         command=f"clsuite leaderboard rerun {shlex.quote(row)} --data-root DATA",
         machine=machine_of(record.environment), tasks=record.scenario.task_names, parts=record.scenario.columns,
         initial=[_exact(value) for value in counts.initial], learned=counts.learned.tolist(),
         accuracy=[[_exact(value) for value in line] for line in counts.accuracy],
         over_tasks=[rounded(float(value)) for value in accuracy_over_time_weighted(counts)],
-        probes={probe.name: [_exact(value) for value in probe.values] for probe in record.probes},
+        probes={
+            probe.name: [None if value is None else _exact(value) for value in probe.values] for probe in record.probes
+        },
         stored_bytes=record.cost.stored_bytes, seconds=_exact(record.seconds), environment=record.environment,
     )  # fmt: skip
+
+
+def _confirmed(confirmation: Confirmation | None) -> list[str]:
+    """How earlier sources are known to give the same counts."""
+    return [f"made by earlier sources, which give the same counts in {confirmation.canary}"] if confirmation else []
 
 
 def _tuned(record: RunRecord) -> list[str]:

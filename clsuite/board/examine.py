@@ -61,10 +61,12 @@ class Examined:
     Attributes:
         complaint: What stands against it; empty where nothing does.
         samples: Hash of the test samples that it was judged on: label, part and the task that the part belongs to.
+        predictions: Hash of its predictions after each task.
     """
 
     complaint: str
     samples: str = ""
+    predictions: str = ""
 
 
 def record_place(record: RunRecord) -> Path:
@@ -93,21 +95,30 @@ def examine(record: RunRecord, predictions: Path) -> Examined:
     try:
         arrays = read_predictions(predictions, LARGEST_ARRAYS)
         counted = rescore(arrays)
-        samples = _hash_of_samples(arrays)
+        samples, predicted = _hash_of_samples(arrays), _hash_of_predictions(arrays)
     except Exception as error:
         return Examined(f"its predictions cannot be counted: {error}")
     for protocol in ("class_incremental", "task_aware", "n", "learned"):
         if getattr(counted, protocol) != getattr(record.counts, protocol):
             return Examined(f"counts.{protocol} does not follow from the predictions")
-    return Examined("", samples)
+    return Examined("", samples, predicted)
 
 
 def _hash_of_samples(arrays: dict[str, NDArray[np.integer]]) -> str:
+    return _hash_of({name: arrays[name] for name in ("labels", "task", "learned") if name in arrays})
+
+
+def _hash_of_predictions(arrays: dict[str, NDArray[np.integer]]) -> str:
+    """Of what was answered after each task; the row before all of them is no method's own."""
+    return _hash_of({name: arrays[name][1:] for name in ("class_incremental", "task_aware")})
+
+
+def _hash_of(arrays: dict[str, NDArray[np.integer]]) -> str:
+    """Of names, shapes and values, whatever the width that they are stored in."""
     content = sha256()
-    for name in ("labels", "task", "learned"):
-        if name in arrays:
-            content.update(f"{name}{arrays[name].shape}".encode())
-            content.update(arrays[name].astype("<i8").tobytes())
+    for name, array in arrays.items():
+        content.update(f"{name}{array.shape}".encode())
+        content.update(array.astype("<i8").tobytes())
     return content.hexdigest()
 
 

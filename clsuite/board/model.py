@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from clsuite.report.machines import kind_of
 
-BOARD_VERSION = 5
+BOARD_VERSION = 6
 Badge = Literal["measured", "confirmed", "unconfirmed", "stale"]
 BADGES: dict[str, str] = {
     "measured": "measured here",
@@ -123,7 +123,7 @@ class Run(_Model):
         accuracy: ``[T, C]``: on part j after learning task i.
         learned: ``[C]``: the task after which part j is learned for the first time.
         over_tasks: ``[T]``: accuracy on all classes seen so far; None where there is none yet.
-        probes: Of each probe its readings ``[T + 1]``.
+        probes: Of each probe its readings ``[T + 1]``; None where there is none.
         notes: Why it is stale, and what search came before it.
         command: The command that repeats it.
         machine: Kind of machine that it ran on.
@@ -143,7 +143,7 @@ class Run(_Model):
     accuracy: list[list[float]]
     learned: list[int]
     over_tasks: list[float | None]
-    probes: dict[str, list[float]]
+    probes: dict[str, list[float | None]]
     stored_bytes: dict[str, int]
     seconds: float
     environment: dict[str, Any]
@@ -155,7 +155,10 @@ class Run(_Model):
 
 
 class Row(_Model):
-    """A method over its seeds; `config` is that of all of them."""
+    """A method over its seeds; `config` is that of all of them.
+
+    `same_as` are the methods whose predictions are its own, after every task, for all seeds that both have.
+    """
 
     method: str
     badge: Badge
@@ -166,6 +169,7 @@ class Row(_Model):
     config: dict[str, Any]
     figures: dict[str, Figure]
     runs: list[Run]
+    same_as: list[str] = []
 
 
 class Benchmark(_Model):

@@ -30,3 +30,8 @@ class Leaderboard:
     def index(self) -> Path:
         """The file that names every published row and its files' digests: none is lost or edited in silence."""
         return self.folder / "rows.json"
+
+    @property
+    def confirmed(self) -> Path:
+        """The file that says which earlier sources give the counts that those of now give."""
+        return self.folder / "confirmed.json"

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from clsuite.board.confirmed import Confirmations, read_confirmed
 from clsuite.board.examine import LARGEST_ARRAYS, examine, read_foreign, record_place
 from clsuite.board.index import BESIDE, Entry, index_bytes, read_index, why_untrusted
 from clsuite.board.place import Leaderboard
@@ -62,6 +63,7 @@ class _Published:
     Attributes:
         records: By benchmark, method and seed.
         rows: What the index knows of each row.
+        confirmed: Which earlier sources give the counts that those of now give.
         replace: Whether another run gives way.
         stale: Whether records of an earlier version are taken.
     """
@@ -69,6 +71,7 @@ class _Published:
     place: Leaderboard
     records: Mapping[tuple[str, str, int], RunRecord]
     rows: Mapping[str, Entry]
+    confirmed: Confirmations
     replace: bool
     stale: bool
 
@@ -92,7 +95,7 @@ def add_records(
     """
     shelved, rows = list(read_published(place.records)), read_index(place)
     there = {(one.record.benchmark, one.record.method, one.record.seed): one.record for one in shelved}
-    published = _Published(place, there, rows, replace, stale)
+    published = _Published(place, there, rows, read_confirmed(place.confirmed), replace, stale)
     paths = dict.fromkeys(path for given in places for path in record_files(given))
     judged = [_told(path, "", partial(_judge, path, published)) for path in paths]
     offers = [one for one in judged if isinstance(one, _Offer)]
@@ -131,7 +134,7 @@ def _judge(path: Path, published: _Published) -> _Offer | Outcome:
     predictions = _predictions(path, record)
     found = examine(record, predictions)
     complaint = found.complaint
-    notes = [] if published.stale or complaint else standing_notes(record, None)
+    notes = [] if published.stale or complaint else standing_notes(record, None, published.confirmed)
     if notes:
         complaint = f"{'; '.join(notes)}: run it again, or say --stale to publish it marked as stale"
     if complaint:
@@ -153,7 +156,7 @@ def _in_place_of(old: RunRecord, offer: _Offer, published: _Published) -> _Offer
     repeated = old.model_copy(update={"predictions": offer.record.predictions}) != offer.record
     if same and not untrusted and not (published.replace and repeated):
         return Outcome(offer.path, "known", name, f"the same run is published: {old.key[:12]}")
-    why = _why_stale(old, published.place) or (f"which {untrusted}" if untrusted and entry is None else "")
+    why = _why_stale(old, published) or (f"which {untrusted}" if untrusted and entry is None else "")
     if not why and not published.replace:
         which = "another run of it is published"
         if old.key == offer.record.key:
@@ -170,8 +173,9 @@ def _predictions(path: Path, record: RunRecord) -> Path:
     return path.with_name(Path(record.predictions or "").name or path.with_suffix(".npz").name)
 
 
-def _why_stale(old: RunRecord, place: Leaderboard) -> str:
-    notes = standing_notes(old, read_rerun(place.records / record_place(old), old))
+def _why_stale(old: RunRecord, published: _Published) -> str:
+    rerun = read_rerun(published.place.records / record_place(old), old)
+    notes = standing_notes(old, rerun, published.confirmed)
     return f"which is stale: {'; '.join(notes)}" if notes else ""
 
 

@@ -20,11 +20,13 @@ class Published:
         where: Its file, relative to the folder of the records.
         record: The record.
         samples: Hash of the test samples that it was judged on.
+        predictions: Hash of its predictions after each task.
     """
 
     where: str
     record: RunRecord
     samples: str
+    predictions: str
 
 
 @dataclass
@@ -84,6 +86,6 @@ def read_published(folder: Path) -> Iterator[Published]:
         if complaint:
             problems.append(printable(f"{where}: {complaint.replace(str(folder) + '/', '')}"))
         else:
-            yield Published(where, record, found.samples)
+            yield Published(where, record, found.samples, found.predictions)
     if problems:
         raise UserError("records that cannot be published:\n" + "\n".join(problems))

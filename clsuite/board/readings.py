@@ -14,12 +14,13 @@ LARGEST_READING = 1e12
 def has_true_readings(record: RunRecord) -> str:
     """Whether probes read what can be read, and those that count right answers what they counted."""
     for probe in record.probes:
-        if max(map(abs, probe.values), default=0) > LARGEST_READING:
+        read = [value for value in probe.values if value is not None]
+        if max(map(abs, read), default=0) > LARGEST_READING:
             return f"probes.{probe.name}: a reading is above {LARGEST_READING:g}"
         if probe.correct is None or not probe.n:
             continue
-        shares = [right / probe.n for right in probe.correct]
-        if not np.allclose(shares, probe.values, rtol=0, atol=1e-9):
+        shares = [right / probe.n for right in probe.correct if right is not None]
+        if not np.allclose(shares, read, rtol=0, atol=1e-9):
             return f"probes.{probe.name}: its values are not the right answers divided by {probe.n}"
     return ""
 
@@ -43,8 +44,9 @@ def has_its_probes(record: RunRecord) -> str:
         told = "is not of a probe that its configuration names" if name in names else "is missing"
         return f"probes.{name}: it {told}"
     for reading in record.probes:
-        if (reading.higher_is_better, reading.correct is not None) != due[reading.name]:
-            better, counted = due[reading.name]
+        better, counted = due[reading.name]
+        counts = reading.correct is not None if reading.was_read else counted
+        if (reading.higher_is_better, counts) != (better, counted):
             return (
                 f"probes.{reading.name}: of its kind of probe {'more' if better else 'less'} is better, "
                 f"and right answers are {'counted' if counted else 'not counted'}; it says otherwise"

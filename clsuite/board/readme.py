@@ -16,6 +16,7 @@ from clsuite.board.site.text import (
     kinds_text,
     number_text,
     rank_text,
+    same_text,
     source_text,
     status_text,
 )
@@ -35,6 +36,9 @@ else; `clsuite leaderboard check` makes all of it again and fails where a byte d
 - **A row again**: `clsuite leaderboard rerun BENCHMARK/METHOD/SEED --data-root DATA` repeats a run from its record
   and compares all counts: on the same kind of machine they must be identical, on another one the final accuracy
   within 1 point and every entry of the matrix within 5.
+- **A stale row that may still hold**: `clsuite leaderboard confirm METHOD` runs a short canary of the method by the
+  sources that made the row, from the repository's history, and by those of now; where all counts are the same, the row
+  is current again, until the next change.
 - **A row of your own**: `clsuite bench BENCHMARK --methods METHOD`, then
   `clsuite leaderboard add runs/BENCHMARK/METHOD` and `clsuite leaderboard build`.
 
@@ -102,7 +106,8 @@ def _line(benchmark: Benchmark, row: Row, columns: Sequence[Column]) -> str:
     folder = quote(f"records/{benchmark.name}/{file_name(row.method)}", errors="replace")
     cells = [_figure(row, column) for column in columns]
     seeds = str(len(row.seeds))
-    return f"| {rank} | [{_text(row.method)}]({folder}) | {' | '.join(cells)} | {seeds} | {status_text(row)} |"
+    same = f" ({_text(same_text(row))})" if row.same_as else ""
+    return f"| {rank} | [{_text(row.method)}]({folder}){same} | {' | '.join(cells)} | {seeds} | {status_text(row)} |"
 
 
 def _figure(row: Row, column: Column) -> str:

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from clsuite.board.confirmed import NONE, Confirmation, Confirmations
 from clsuite.board.index import digest_of, index_bytes, read_index
 from clsuite.board.model import Rerun
 from clsuite.board.place import Leaderboard
 from clsuite.board.standing import PUBLISHED, published_accuracy, read_rerun, stale_notes
 from clsuite.board.streams import Streams, stream_specs
 from clsuite.errors import AbsentError, UserError, did_you_mean
-from clsuite.records import RunRecord, atomic_path
+from clsuite.records import PluginEntry, RunRecord, atomic_path
 from clsuite.report.machines import kind_of, machine_of
 from clsuite.report.rounding import rounded
 from clsuite.runner.plan import RunPlan, file_name
@@ -71,6 +72,7 @@ def plan_rerun(
     data_root: Path | None,
     device: str | None,
     benchmark: str | None,
+    confirmed: Confirmations = NONE,
 ) -> RunPlan:
     """Plan the run that the record describes.
 
@@ -80,22 +82,25 @@ def plan_rerun(
         data_root: Where data and weights are looked for.
         device: By default the kind that it ran on.
         benchmark: The file of the benchmark, where it is not a shipped one.
+        confirmed: Which earlier sources give the counts that those of now give: rows of those are repeated by the
+            sources of now.
 
     Raises:
         UserError: If a plugin is another one now, or something that it needs is not at hand.
     """
-    if notes := stale_notes(record):
+    if notes := stale_notes(record, confirmed):
         raise UserError(f"{'; '.join(notes)}: a rerun would be of another method. Run it anew, and add that record")
     dataset, scenario = stream_specs(record)
     known = known_benchmarks(*([benchmark] if benchmark else []))
     backbone = record.config["backbone"]
     probes = record.config.get("probes", [])
+    plugins = _plugins_of_now(record, confirmed.of(record))
     return RunPlan(
         pending=record.model_copy(
             update={"status": "interrupted", "counts": None, "probes": [], "within_task": None, "tasks": [],
-                    "cost": None, "environment": {}, "seconds": 0.0, "predictions": None}
+                    "cost": None, "environment": {}, "seconds": 0.0, "predictions": None, "plugins": plugins}
         ),
-        plugins=tuple(restored_plugin(entry, folders_of(data_root)) for entry in record.plugins),
+        plugins=tuple(restored_plugin(entry, folders_of(data_root)) for entry in plugins),
         weights=restored_weights(backbone, data_root, known),
         dataset=dataset,
         scenario=find_stream_file(scenario, [data_root or Path()]),
@@ -105,6 +110,14 @@ def plan_rerun(
         save_model=False,
         probes=tuple(restored_probe(entry, backbone["image_size"], data_root, known) for entry in probes),
     )  # fmt: skip
+
+
+def _plugins_of_now(record: RunRecord, confirmation: Confirmation | None) -> list[PluginEntry]:
+    """The plugins of a record, by the sources that are confirmed to give the same counts where those are others."""
+    if confirmation is None:
+        return record.plugins
+    pairs = zip(record.plugins, confirmation.plugins, strict=True)
+    return [entry.model_copy(update={"source": one.new, "args": {**one.args, **entry.args}}) for entry, one in pairs]
 
 
 def compare_rerun(old: RunRecord, new: RunRecord) -> Rerun:
@@ -140,16 +153,19 @@ def _what_must_agree(record: RunRecord) -> list[Any]:
 
 
 def _probe_difference(old: RunRecord, new: RunRecord) -> float:
-    """The largest difference of a reading: of accuracies as it is, of others as a share where they are above 1."""
-    readings = [{probe.name: np.array(probe.values) for probe in record.probes} for record in (old, new)]
-    if {name: values.shape for name, values in readings[0].items()} != {
-        name: values.shape for name, values in readings[1].items()
+    """The largest difference of a reading: of accuracies as it is, of others as a share where they are above 1.
+
+    Infinite where one has a reading and the other a dash, or none at all.
+    """
+    readings = [{probe.name: np.array(probe.values, dtype=float) for probe in record.probes} for record in (old, new)]
+    if {name: np.isnan(values).tolist() for name, values in readings[0].items()} != {
+        name: np.isnan(values).tolist() for name, values in readings[1].items()
     }:
         return float("inf")
     differences = [
         np.abs(values - readings[1][name]) / np.maximum(1.0, np.abs(values)) for name, values in readings[0].items()
     ]
-    return max((float(one.max()) for one in differences), default=0.0)
+    return max((float(one) for each in differences for one in each[~np.isnan(each)]), default=0.0)
 
 
 def kinds_apart(old: RunRecord, new: RunRecord) -> str:

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from clsuite.board.build import build_board
+from clsuite.board.confirmed import read_confirmed
 from clsuite.board.index import BESIDE, Entry, altered_files, index_bytes, read_index
 from clsuite.board.model import Board, Run
 from clsuite.board.place import Leaderboard
@@ -69,7 +70,7 @@ def build(place: Leaderboard, drop: Collection[str] = ()) -> tuple[Board, int]:
     """
     refuse_missing(place)
     _refuse_foreign_page(place)
-    board = build_board(place.records, place.reported)
+    board = build_board(place.records, place.reported, read_confirmed(place.confirmed))
     rows = read_index(place)
     _refuse_unknown(drop, rows)
     _refuse_present(drop, rows_of(board))
@@ -169,7 +170,7 @@ def check(place: Leaderboard) -> list[str]:
         UserError: If a record is not as it should be.
     """
     refuse_missing(place)
-    board = build_board(place.records, place.reported)
+    board = build_board(place.records, place.reported, read_confirmed(place.confirmed))
     files = published_files(board)
     problems = lost_rows(place, board) + altered_files(place, record_paths(place, board))
     for name, content in files.items():

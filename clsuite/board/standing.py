@@ -10,10 +10,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from clsuite.board.confirmed import (
+    NONE,
+    Confirmation,
+    Confirmations,
+    completed_args,
+    completed_training,
+    our_source,
+)
 from clsuite.board.model import Badge, Rerun
 from clsuite.errors import UserError
-from clsuite.plugin.catalog import catalog, is_ours
-from clsuite.plugin.source import PluginSource
 from clsuite.records import PluginEntry, RunRecord
 from clsuite.records.canonical import canonical_json
 from clsuite.records.record import RESULTS_VERSION
@@ -57,15 +63,26 @@ def published_accuracy(record: RunRecord) -> float:
     return rounded(float(record.main_counts.accuracy[-1].mean())) or 0.0
 
 
-def standing_notes(record: RunRecord, rerun: Rerun | None) -> list[str]:
-    """Why a published record is stale; empty where it is not."""
+def standing_notes(record: RunRecord, rerun: Rerun | None, confirmed: Confirmations = NONE) -> list[str]:
+    """Why a published record is stale; empty where it is not.
+
+    Args:
+        record: The record.
+        rerun: How it was rerun, where it was.
+        confirmed: Which earlier sources give the counts that those of now give.
+    """
     other = rerun is not None and rerun.outcome == "other stream"
-    notes = [*stale_notes(record), *benchmark_notes(record)]
+    notes = [*stale_notes(record, confirmed), *benchmark_notes(record, confirmed.of(record))]
     return [*notes, "the scenario or its data changed since"] if other else notes
 
 
-def stale_notes(record: RunRecord) -> list[str]:
-    """What has changed since the run, in clsuite or its plugins; those that others bring are not judged."""
+def stale_notes(record: RunRecord, confirmed: Confirmations = NONE) -> list[str]:
+    """What has changed since the run, in clsuite or its plugins; those that others bring are not judged.
+
+    Sources that are confirmed to give the same counts as those of now have not changed.
+    """
+    if confirmed.of(record):
+        return []
     old = record.results_version() != RESULTS_VERSION
     notes = ["clsuite itself gives other results since"] if old else []
     for entry in record.plugins:
@@ -89,10 +106,12 @@ def _is_of_clsuite(entry: PluginEntry) -> bool:
     return entry.distribution.startswith("clsuite ")
 
 
-def benchmark_notes(record: RunRecord) -> list[str]:
+def benchmark_notes(record: RunRecord, confirmation: Confirmation | None = None) -> list[str]:
     """What the benchmark of that name, where clsuite has one, asks for otherwise than the record says.
 
-    A method is held against what its name stands for there; one of a name that tells nothing there is not.
+    A method is held against what its name stands for there; one of a name that tells nothing there is not. What an
+    older version had no argument or key for counts as differing, unless the sources are confirmed to give the same
+    counts: then it counts as what it was when they did (of keys of the training, see `completed_training`).
     """
     if record.benchmark not in shipped_benchmarks():
         return []
@@ -100,25 +119,33 @@ def benchmark_notes(record: RunRecord) -> list[str]:
     backbone = record.config.get("backbone") or {}
     asked = {**stream_config(spec), "backbone": (spec.backbone.name, spec.backbone.image_size)}
     given = {**record.config, "backbone": (backbone.get("name"), backbone.get("image_size"))}
-    differing = [name for name, value in asked.items() if given.get(name) != value]
-    differing += _other_method(record)
+    differing = [name for name, value in _as_read(asked).items() if _as_read(given).get(name) != value]
+    differing += _other_method(record, confirmation)
     return [f"its {', '.join(differing)} is not what benchmark '{record.benchmark}' asks for"] if differing else []
 
 
-def _other_method(record: RunRecord) -> list[str]:
+def _as_read(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as a file gives it back: a list of names is no tuple."""
+    content: dict[str, Any] = json.loads(canonical_json(config))
+    return content
+
+
+def _other_method(record: RunRecord, confirmation: Confirmation | None) -> list[str]:
     """What of a method is not as its name says."""
-    named = _named(record.benchmark, record.method)
+    named = named_method(record.benchmark, record.method)
     if named is None:
         return []
     plugins, training = named
-    given = [[one.name, one.args] for one in record.plugins]
-    trained = record.config.get("training") or {}
+    given = [
+        [one.name, completed_args(one.args, confirmation, position)] for position, one in enumerate(record.plugins)
+    ]
+    trained = completed_training(record, confirmation)
     keys = sorted(key for key in training if key not in FREE and trained.get(key) != training[key])
     return ["plugins"] * (given != plugins) + [f"training.{key}" for key in keys]
 
 
 @cache
-def _named(benchmark: str, method: str) -> tuple[Any, dict[str, Any]] | None:
+def named_method(benchmark: str, method: str) -> tuple[Any, dict[str, Any]] | None:
     """What a method's name stands for; a record is foreign, so that its name leads to no file and no other package."""
     spec = _shipped(benchmark)
     try:
@@ -148,9 +175,3 @@ def badge_of_row(badges: Sequence[Badge]) -> Badge:
     """What a row is called by its runs: the first of these that one of them is."""
     order: tuple[Badge, ...] = ("stale", "unconfirmed", "confirmed", "measured")
     return min(badges, key=order.index)
-
-
-def our_source(name: str) -> PluginSource | None:
-    """What a plugin of the same distribution declares; others' are not read, as not every machine has them."""
-    info = catalog().get(name)
-    return info.source if info is not None and is_ours(info.target) else None

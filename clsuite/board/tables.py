@@ -22,14 +22,16 @@ def data_files(board: Board) -> dict[str, bytes]:
 
 def _methods(benchmark: Benchmark) -> bytes:
     names = [metric.name for metric in benchmark.metrics]
-    head = ["rank", "rank_low", "rank_high", "method", "status", "seeds"]
+    head = ["rank", "rank_low", "rank_high", "method", "status", "seeds", "same_predictions_as"]
     parts = ("", "_low", "_high")
     lines: list[Sequence[Any]] = [[*head, *(f"{name}{part}" for name in names for part in parts)]]
     for row in benchmark.rows:
         figures = [row.figures.get(name) for name in names]
         cells = [value for one in figures for value in ((one.mean, one.low, one.high) if one else (None,) * 3)]
         seeds = " ".join(str(seed) for seed in row.seeds)
-        lines.append([row.rank.rank, row.rank.low, row.rank.high, row.method, row.badge, seeds, *cells])
+        lines.append([
+            row.rank.rank, row.rank.low, row.rank.high, row.method, row.badge, seeds, "; ".join(row.same_as), *cells,
+        ])  # fmt: skip
     return _csv(lines)
 
 

@@ -15,6 +15,7 @@ from clsuite.errors import UserError
 from clsuite.records import RunRecord, read_record
 
 if TYPE_CHECKING:
+    from clsuite.board.confirmed import Confirmations
     from clsuite.board.place import Leaderboard
 
 
@@ -124,10 +125,25 @@ def rerun(rows: Sequence[str], folder: Path, data_root: Path | None, device: str
     return 1 if bad else 0
 
 
+def confirm(rows: Sequence[str], folder: Path, data_root: Path | None, jobs: int | None) -> int:
+    """See whether stale rows would come out the same; returns 1 if one stays stale.
+
+    Raises:
+        UserError: If a row or method is unknown, or a number or folder cannot be.
+    """
+    from clsuite.cli import confirm as confirming
+
+    _refuse_no_folder(data_root)
+    if jobs is not None and jobs < 1:
+        raise UserError(f"--jobs is {jobs}, but must be at least 1")
+    return confirming.confirm(rows, folder, data_root, jobs)
+
+
 def _rerun_row(
     place: Leaderboard, row: str, path: Path, data_root: Path | None, device: str | None, benchmark: str | None
 ) -> bool:
     """Repeat one row, tell how it came out, and write that; returns whether both are as they should be."""
+    from clsuite.board.confirmed import read_confirmed
     from clsuite.board.examine import read_foreign
     from clsuite.board.rerun import changed_stream, compare_rerun, kinds_apart, publish_rerun, stream_changed
 
@@ -138,7 +154,7 @@ def _rerun_row(
     if changed:
         outcome = changed_stream(old, "none: its stream could not be made")
     else:
-        new = _repeat(old, data_root, device, benchmark)
+        new = _repeat(old, data_root, device, benchmark, read_confirmed(place.confirmed))
         outcome, apart = compare_rerun(old, new), kinds_apart(old, new)
     console = make_console()
     figures = ", ".join(f"{name} {value:.4f}" for name, value in outcome.figures.items())
@@ -154,7 +170,9 @@ def _rerun_row(
     return outcome.outcome not in ("different", "other stream")
 
 
-def _repeat(old: RunRecord, data_root: Path | None, device: str | None, benchmark: str | None) -> RunRecord:
+def _repeat(
+    old: RunRecord, data_root: Path | None, device: str | None, benchmark: str | None, confirmed: Confirmations
+) -> RunRecord:
     """Run it in a process of its own, in a folder that goes afterwards."""
     from clsuite.board.rerun import plan_rerun
     from clsuite.runner.bench import Standing, run_missing
@@ -163,7 +181,7 @@ def _repeat(old: RunRecord, data_root: Path | None, device: str | None, benchmar
     console = make_console()
     with TemporaryDirectory(prefix="clsuite-rerun-") as temporary:
         target = Path(temporary) / "runs" / "rerun.json"
-        plan = plan_rerun(old, target, data_root, device, benchmark)
+        plan = plan_rerun(old, target, data_root, device, benchmark, confirmed)
         slots = device_slots(plan.device, 1, old.config["training"]["threads"], count_gpus(), count_cores())
         with BenchProgress(console, 1, 0) as progress:
             run_missing(Standing([plan], {}), slots, None, progress.hear)

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from clsuite.cli.console import make_console
 from clsuite.metrics import METRICS, WITHIN_TASK, compute_all
-from clsuite.records import CostEntry, CountsEntry, RunRecord, TuningEntry, WithinTaskEntry, read_record
+from clsuite.records import CostEntry, CountsEntry, ProbeEntry, RunRecord, TuningEntry, WithinTaskEntry, read_record
+from clsuite.records.record import RESULTS_VERSION
 from clsuite.report.table import bytes_text, short_number
 from clsuite.report.text import shown
 
@@ -27,8 +28,8 @@ def print_record(path: Path) -> None:
         f"[bold]{shown(record.method)}[/bold] on {shown(record.benchmark)}, seed {record.seed}: {record.status}"
     )
     console.print(f"key {record.key}, {record.seconds:.1f} s")
-    if record.recomputed_key() != record.key:
-        console.print("[red]the key does not follow from the content: this record was edited[/red]")
+    if told := _told_by_the_key(record):
+        console.print(f"[red]{told}[/red]", soft_wrap=True)
     for plugin in record.plugins:
         arguments = ", ".join(f"{name}={value!r}" for name, value in plugin.args.items())
         console.print(shown(f"plugin {plugin.name}({arguments}) from {plugin.distribution}"))
@@ -39,12 +40,25 @@ def print_record(path: Path) -> None:
     if record.counts is not None:
         console.print(_matrix(record, record.counts))
         console.print(_metrics(record.counts))
+    if record.probes:
+        console.print(_probes(record.probes))
     if record.within_task is not None:
         console.print(_within_task(record.within_task))
     if record.cost is not None:
         console.print(_cost(record.cost), highlight=False)
     if record.error:
         console.print(shown(record.error))
+
+
+def _told_by_the_key(record: RunRecord) -> str:
+    """What the key says of a record that this version would not make so; empty where it would."""
+    version = record.results_version()
+    if version is None:
+        return "the key does not follow from the content: this record was edited, or made by a later version of clsuite"
+    if version != RESULTS_VERSION:
+        made = f"results version {version}; this one has {RESULTS_VERSION}"
+        return f"made by an older version of clsuite ({made}): run again, it may come out otherwise"
+    return ""
 
 
 def _tuning(tuning: TuningEntry) -> str:
@@ -91,6 +105,24 @@ def _metrics(counts: CountsEntry) -> Table:
         cells = ["-" if math.isnan(value[name]) else f"{100 * value[name]:.2f}" for value in values]
         table.add_row(name, shown(metric.formula), metric.source, *cells)
     return table
+
+
+def _probes(probes: list[ProbeEntry]) -> Table:
+    table = Table(title="probes: accuracies in %; - where it was not read, or the method has no such reading")
+    table.add_column("after")
+    for probe in probes:
+        table.add_column(f"{shown(probe.name)} {'↑' if probe.higher_is_better else '↓'}", justify="right")
+    for row in range(max(len(probe.values) for probe in probes)):
+        cells = [_reading(probe, row) for probe in probes]
+        table.add_row(f"task {row}" if row else "nothing", *cells)
+    return table
+
+
+def _reading(probe: ProbeEntry, row: int) -> str:
+    value = probe.values[row] if row < len(probe.values) else None
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if probe.correct is None else f"{100 * value:.1f}"
 
 
 def _within_task(entry: WithinTaskEntry) -> Table:

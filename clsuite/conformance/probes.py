@@ -280,18 +280,19 @@ def _last_return(node: Any) -> bool:
 
 
 def _judge_predict(call: Call) -> tuple[str, str, str, Any] | None:
-    result, learner = call.result, call.learner
+    result = call.result
+    learner = next((given for given in call.args if isinstance(given, Learner)), call.learner)
     batch = next((given for given in call.args if isinstance(given, Batch)), None)
     if result is None or batch is None:
         return None
-    wanted = [len(batch), learner.head.classes]
+    wanted = [len(batch), learner.seen]
     if isinstance(result, Tensor) and list(result.shape) == wanted:
         return None
     got = f"a tensor of shape {list(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
     return (
         "head",
         f"'predict' returns {got}, but must return logits [batch, seen classes], here {wanted}",
-        "answer for all classes seen so far: column c is stream label c, learner.head.classes columns",
+        "answer for all classes seen so far: column c is stream label c, learner.seen columns",
         _last_return,
     )
 

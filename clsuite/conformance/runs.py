@@ -125,7 +125,10 @@ def make_learner(
     """An untrained learner of some plugins, by default with the backbone that they need."""
     needs = [need for subject in subjects for need in subject.cls.traits.needs]
     network = backbone() if backbone else make_backbone(needs)
-    return WatchedLearner(network, make_options(training), plugins, seed=0)
+    brought: dict[str, Any] = {}
+    for subject in subjects:
+        brought.update(subject.cls.traits.training)
+    return WatchedLearner(network, make_options({**brought, **training}), plugins, seed=0)
 
 
 def read_state(path: Path) -> dict[str, Any] | None:

@@ -53,7 +53,7 @@ def without_data(scenario: Scenario) -> Scenario:
         domain_names=scenario.table.domain_names,
     )
     tasks = [Task(one.index, one.name, one.classes, empty, empty, empty, one.fingerprint) for one in scenario.tasks]
-    return Scenario(scenario.kind, table, empty, scenario.classes, tuple(tasks))
+    return Scenario(scenario.kind, table, empty, scenario.classes, tuple(tasks), planned=scenario.planned)
 
 
 def make_options(given: Mapping[str, Any]) -> TrainingSpec:

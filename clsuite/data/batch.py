@@ -75,6 +75,7 @@ class BatchLoader:
         *,
         shuffle_seed: int | None = None,
         with_images: bool = True,
+        repeats: int = 1,
     ) -> None:
         """Set up the loader.
 
@@ -85,13 +86,14 @@ class BatchLoader:
             batch_size: Samples per batch; the last batch may be smaller.
             shuffle_seed: Seed of the permutations; None keeps the given order.
             with_images: False leaves the images out.
+            repeats: How often in a row each batch comes.
         """
         self._table, self._labels, self._rows = table, labels, rows
         self._batch_size, self._shuffle_seed, self._with_images = batch_size, shuffle_seed, with_images
-        self._epoch = 0
+        self._epoch, self._repeats = 0, repeats
 
     def __len__(self) -> int:
-        return -(-len(self._rows) // self._batch_size)
+        return -(-len(self._rows) // self._batch_size) * self._repeats
 
     def __iter__(self) -> Iterator[Batch]:
         rows = self._rows
@@ -99,7 +101,8 @@ class BatchLoader:
             rows = stable_random(self._shuffle_seed, "epoch", self._epoch).permutation(rows)
         self._epoch += 1
         for start in range(0, len(rows), self._batch_size):
-            yield gather(self._table, self._labels, rows[start : start + self._batch_size], self._with_images)
+            for _ in range(self._repeats):
+                yield gather(self._table, self._labels, rows[start : start + self._batch_size], self._with_images)
 
 
 def gather(table: ImageTable, labels: NDArray[np.int64], rows: NDArray[np.int64], with_images: bool = True) -> Batch:

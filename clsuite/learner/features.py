@@ -17,13 +17,16 @@ class FeatureStore:
     """Un-augmented features by row of the table.
 
     Images are passed through the backbone in chunks of the asked-for rows, so that the same question gives the same
-    bits. Known rows are looked up.
+    bits. Known rows are looked up. Memory is taken for known rows, and at most as much again to grow into.
     """
 
     def __init__(self, scenario: Scenario) -> None:
         """Make an empty store for the rows of a scenario's table."""
         self._scenario, self._table = scenario, scenario.table
-        self._known: NDArray[np.bool_] = np.zeros(len(scenario.table), dtype=np.bool_)
+        self._places = torch.full(
+            (len(scenario.table),), -1
+        )  # of each row among the known ones, in the order of coming
+        self._number = 0
         self._features: Tensor | None = None
 
     def fresh(self) -> FeatureStore:
@@ -32,26 +35,41 @@ class FeatureStore:
 
     def clear(self) -> None:
         """Forget everything: the backbone has changed."""
-        self._known[:] = False
-        self._features = None
+        self._places, self._number, self._features = torch.full((len(self._table),), -1), 0, None
 
     def lookup(self, rows: Tensor) -> Tensor:
         """Features ``[B, width]`` of rows that are known."""
         if self._features is None:
             raise RuntimeError("no features have been computed yet")
-        return self._features[rows]
+        return self._features[self._places[rows.to(self._places.device)]]
 
     def add(self, backbone: Backbone, rows: NDArray[np.int64]) -> int:
         """Compute the features of those rows that are not known yet; returns how many were."""
-        missing = rows[~self._known[rows]]
+        asked = torch.from_numpy(rows).to(self._places.device)
+        missing = rows[(self._places[asked] < 0).cpu().numpy()]
         if len(missing):
             computed = compute_features(backbone, self._table.images, missing)
-            if self._features is None:
-                with torch.inference_mode(False):  # a store that an evaluation begins is written to in training too
-                    self._features = torch.zeros(len(self._table), backbone.width, device=computed.device)
-            self._features[torch.from_numpy(missing).to(computed.device)] = computed
-            self._known[missing] = True
+            with torch.inference_mode(False):  # a store that an evaluation begins is written to in training too
+                self._keep(missing, computed)
         return len(missing)
+
+    def _keep(self, rows: NDArray[np.int64], computed: Tensor) -> None:
+        needed = self._number + len(rows)
+        if self._features is None:
+            self._places, self._features = (
+                self._places.to(computed.device),
+                computed.new_zeros(needed, computed.shape[1]),
+            )
+        elif needed > len(self._features):
+            room = min(len(self._table), max(needed, 2 * len(self._features)))
+            grown = self._features.new_zeros(room, computed.shape[1])
+            grown[: self._number] = self._features[: self._number]
+            self._features = grown
+        self._features[self._number : needed] = computed
+        self._places[torch.from_numpy(rows).to(computed.device)] = torch.arange(
+            self._number, needed, device=computed.device
+        )
+        self._number = needed
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clsuite.learner.options import SMALL_INIT, HeadInit
+from clsuite.learner.precision import full_precision
 
 
 class Head(nn.Module, ABC):
@@ -108,11 +109,12 @@ class GrowingHead(Head):
         return list(self.groups[-1].parameters())
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map features ``[B, width]`` to logits ``[B, classes]``."""
+        """Map features ``[B, width]`` to logits ``[B, classes]``; cosines in full precision, as few bits make ties."""
         if self.scale is None:
             return torch.cat([group(features) for group in self.groups], dim=1)
         weight = torch.cat([group.weight for group in self._linear_groups()])
-        return self.scale * F.linear(F.normalize(features, dim=1), F.normalize(weight, dim=1))
+        with full_precision(features):
+            return self.scale * F.linear(F.normalize(features.float(), dim=1), F.normalize(weight, dim=1))
 
     def _linear_groups(self) -> list[nn.Linear]:
         return [group for group in self.groups if isinstance(group, nn.Linear)]

@@ -40,7 +40,7 @@ class ZeroShotHead(Head):
         self._sizes.append(classes)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map image features ``[B, width]`` to logits ``[B, classes]``."""
+        """Map image features ``[B, width]`` to logits ``[B, classes]``, float32 in every precision."""
         return self._texts.logits(features, self.classes)
 
 

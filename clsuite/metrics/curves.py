@@ -22,6 +22,8 @@ class Curves:
         n: ``[C]`` images of each part.
         learned: ``[C]`` task after which each part is first learned.
         every: Steps between two regular evaluations.
+        exposed: For each task ``[E]``: accuracy on the test images of the classes met so far, `nan` before the first;
+            None where it was not measured.
     """
 
     steps: tuple[NDArray[np.int64], ...]
@@ -29,6 +31,7 @@ class Curves:
     n: NDArray[np.int64]
     learned: NDArray[np.int64]
     every: int
+    exposed: tuple[Floats, ...] | None = None
 
     @classmethod
     def of(
@@ -38,8 +41,17 @@ class Curves:
         n: ArrayLike,
         learned: ArrayLike,
         every: int,
+        exposed: Sequence[Sequence[float | None]] | None = None,
     ) -> Curves:
         """Check shapes and ranges and build the curves.
+
+        Args:
+            steps: As the attribute, and so all others.
+            correct: Right answers.
+            n: Sizes of the parts.
+            learned: Tasks after which they are learned.
+            every: Steps between two regular evaluations.
+            exposed: Accuracy on the classes met so far.
 
         Raises:
             ValueError: If the shapes do not fit, a count is outside ``0..n``, or steps do not ascend.
@@ -58,7 +70,7 @@ class Curves:
                 raise ValueError("a count lies outside 0..n")
         if (first < 0).any() or every < 1:
             raise ValueError("a part is learned before the first task, or 'every' is below 1")
-        return cls(times, counts, sizes, first, every)
+        return cls(times, counts, sizes, first, every, _exposed(exposed, times))
 
     @property
     def tasks(self) -> int:
@@ -81,3 +93,16 @@ class Curves:
         chosen: NDArray[np.bool_] = self.after_a_step(task) & (self.steps[task] % self.every == 0)
         chosen[-1] = True
         return chosen
+
+
+def _exposed(
+    given: Sequence[Sequence[float | None]] | None, times: Sequence[NDArray[np.int64]]
+) -> tuple[Floats, ...] | None:
+    """The accuracies on the exposed classes, one for each evaluation."""
+    if given is None:
+        return None
+    shares = tuple(np.array(task, dtype=np.float64) for task in given)
+    for share, time in zip(shares, times, strict=True):
+        if share.shape != time.shape or (share < 0).any() or (share > 1).any():
+            raise ValueError("the exposed classes need an accuracy within 0..1 for each evaluation")
+    return shares

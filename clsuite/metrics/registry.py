@@ -37,7 +37,7 @@ METRICS: dict[str, Metric] = {
     for metric in (
         Metric(
             PRIMARY,
-            "final acc.",
+            "final acc. (macro)",
             "mean_j A[T-1,j]",
             "Lopez-Paz & Ranzato 2017; Mammoth",
             True,
@@ -45,9 +45,9 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             "final_accuracy_weighted",
-            "final acc. (weighted)",
+            "last acc. (weighted)",
             "sum_j n[j] A[T-1,j] / sum_j n[j]",
-            "Avalanche",
+            "Avalanche; PILOT, RanPAC, FeCAM, SLCA",
             True,
             variants.final_accuracy_weighted,
         ),
@@ -78,7 +78,7 @@ METRICS: dict[str, Metric] = {
         Metric(
             "forgetting_max_any_row",
             "forgetting (max any row)",
-            "mean_{j<T-1} (max_i A[i,j] - A[T-1,j])",
+            "mean_{j<T-1} (max_{i>=j} A[i,j] - A[T-1,j])",
             "Mammoth; PILOT",
             False,
             variants.forgetting_max_any_row,

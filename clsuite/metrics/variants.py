@@ -12,6 +12,8 @@ tasks" are the parts with ``l[j] < T-1``. With ``l[j] = j`` they are the papers'
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,12 +21,20 @@ from clsuite.metrics.counts import Counts, Floats
 
 
 def final_accuracy_macro(counts: Counts) -> float:
-    """Mean of the last row, every task alike (Lopez-Paz & Ranzato 2017, ACC; Mammoth)."""
+    """Mean of the last row, every task alike (Lopez-Paz & Ranzato 2017, ACC; Mammoth).
+
+    Where tasks have unlike numbers of test images this is not the "last accuracy" that most class-incremental papers
+    state: see `final_accuracy_weighted`.
+    """
     return float(counts.accuracy[-1].mean())
 
 
 def final_accuracy_weighted(counts: Counts) -> float:
-    """Last row weighted by the tasks' test samples (Avalanche's stream accuracy after the last task)."""
+    """Last row weighted by the tasks' test samples (Avalanche's stream accuracy after the last task; PILOT).
+
+    The accuracy on all test images together: what PILOT, RanPAC, FeCAM and SLCA call the last accuracy. Of a model that
+    does not depend on the order of tasks it is the same in every order; the macro one is not where tasks are unlike.
+    """
     return float(counts.correct[-1].sum() / counts.n.sum())
 
 
@@ -80,12 +90,14 @@ def forgetting_over_time(counts: Counts) -> Floats:
 
 
 def forgetting_max_any_row(counts: Counts) -> float:
-    """Mean over the earlier tasks of the best accuracy in any row, the last included, less the last.
+    """Mean over the earlier tasks of the best accuracy since it was learned, the last row included, less the last.
 
-    Never negative (Mammoth, PILOT).
+    Never negative (Mammoth, PILOT: both have zeros where a task is not learned yet, so that what a model could do
+    before does not count; the rows are ``j..T-1`` here).
     """
-    drops = (counts.accuracy.max(axis=0) - counts.accuracy[-1])[counts.earlier]
-    return float(drops.mean()) if len(drops) else float("nan")
+    matrix = counts.accuracy
+    drops = [matrix[counts.learned[j] :, j].max() - matrix[-1, j] for j in counts.earlier]
+    return float(np.mean(drops)) if drops else float("nan")
 
 
 def forgetting_just_after(counts: Counts) -> float:
@@ -102,11 +114,12 @@ def backward_transfer(counts: Counts) -> float:
 def forward_transfer(counts: Counts) -> float:
     """Mean over the later tasks of ``A[j-1, j] - A[-1, j]`` (Lopez-Paz & Ranzato 2017, FWT; Avalanche).
 
-    Zero by construction where a task's classes are unknown before it (class-incremental streams).
+    Where the classes of a task are unknown before it (class-incremental streams) nothing of it can be answered then:
+    all these entries are 0, and so would be the transfer, whatever the method. That says nothing: it is `nan`.
     """
     later = np.flatnonzero(counts.learned > 0)
-    gains = counts.accuracy[counts.learned[later] - 1, later] - counts.initial[later]
-    return float(gains.mean()) if len(gains) else float("nan")
+    before, ahead = counts.initial[later], counts.accuracy[counts.learned[later] - 1, later]
+    return float((ahead - before).mean()) if before.any() or ahead.any() else math.nan
 
 
 def learning_accuracy(counts: Counts) -> float:
@@ -117,9 +130,13 @@ def learning_accuracy(counts: Counts) -> float:
 def intransigence(counts: Counts, joint: Counts) -> float:
     """Mean over the tasks of joint training's ``A*[j, j]`` less ours (Chaudhry et al. 2018, section 3.2).
 
+    ``A*[j, j]`` is the accuracy on part ``j`` of a model that was trained on the data of the tasks ``0..j`` together:
+    of a joint run its diagonal, as the paper has it, and not its last row. Negative where the method is the better one:
+    joint training is a bound only as far as its own training goes (its epochs, its optimizer).
+
     Args:
         counts: The method's counts.
-        joint: The counts of a run that trains on all data seen so far, on the same stream.
+        joint: The counts of a run that trains on all data seen so far after each task, on the same stream.
 
     Raises:
         ValueError: If the two runs have other test parts.
@@ -134,7 +151,11 @@ def mtil_transfer(counts: Counts) -> float:
 
     ``mean_{j: l[j]>=1} mean_{i<l[j]} A[i, j]``: each data set's mean over the rows before it is learned, then the mean
     over the data sets, so that each weighs the same (the upper right triangle; the paper's matrix has no row before
-    training, and the task is known at test time). A head that grows with the classes scores 0 by construction.
+    training, and the task is known at test time).
+
+    A head that grows with the classes has no row for a data set that it has not learned, and what it cannot answer
+    counts as wrong: its Transfer is 0 by construction, whatever the method. It says something of methods alone that
+    answer for classes by their names, and only where their answers were taken before the classes came.
     """
     matrix = counts.accuracy
     later = [matrix[: counts.learned[j], j].mean() for j in np.flatnonzero(counts.learned > 0)]

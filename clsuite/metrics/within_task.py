@@ -46,6 +46,8 @@ def average_anytime_accuracy(curves: Curves) -> float:
     ``mean_{t, s} mean_{j: l[j] <= t} a[t, s, j]`` (Caccia et al. 2020, "Online learned continual compression with
     adaptive quantization modules", who average the accuracy over all moments of a stream). The evaluations before the
     first step and the further ones among the first steps have no part in it: they would give the start more weight.
+    Every part weighs alike, and one counts when all its classes are known: on blurry streams that is not the accuracy
+    on the classes met so far (see `area_under_exposed_accuracy`).
     """
     means = []
     for task in range(curves.tasks):
@@ -53,6 +55,28 @@ def average_anytime_accuracy(curves: Curves) -> float:
         if known.any():
             means.append(curves.accuracy(task)[curves.regular(task)][:, known].mean(axis=1))
     return float(np.concatenate(means).mean()) if means else float("nan")
+
+
+def area_under_exposed_accuracy(curves: Curves) -> float:
+    """A_AUC of i-Blurry: the area under the accuracy on the exposed classes, over the images of the stream.
+
+    ``sum_i e[i] d[i] / sum_i d[i]`` over the regular evaluations of the stream, ``e`` the accuracy on all test images
+    of the classes met so far and ``d`` the steps since the evaluation before (Koh et al., ICLR 2022, "Online continual
+    learning on class incremental blurry task configuration with anytime inference", who evaluate after every so many
+    images, with the same ``d`` throughout; Moon et al., ICCV 2023, take it over). A step is a batch: images in a single
+    pass. What is left of a task after its last whole interval counts as much as it has steps, and a task without steps
+    as one.
+    `nan` where it was not measured: streams that pass more than once.
+    """
+    if curves.exposed is None:
+        return float("nan")
+    values, lengths = [], []
+    for task, exposed in enumerate(curves.exposed):
+        regular = curves.regular(task)
+        values.append(exposed[regular])
+        lengths.append(np.diff(curves.steps[task][regular], prepend=0) if curves.steps[task][-1] else np.ones(1))
+    area, length = np.concatenate(values), np.concatenate(lengths)
+    return float((area * length).sum() / length.sum())
 
 
 def stability_gap_depth(curves: Curves) -> float:
@@ -148,6 +172,15 @@ WITHIN_TASK: dict[str, WithinTaskMetric] = {
             True,
             True,
             average_anytime_accuracy,
+        ),
+        WithinTaskMetric(
+            "area_under_exposed_accuracy",
+            "A_AUC",
+            "sum_i e[i] d[i] / sum_i d[i]",
+            "Koh et al. 2022 (i-Blurry); Moon et al. 2023",
+            True,
+            True,
+            area_under_exposed_accuracy,
         ),
         WithinTaskMetric(
             "stability_gap_depth",

@@ -1,4 +1,4 @@
-"""Parameter-efficient modules (PET) for vision transformers: LoRA, adapter, prefix, prompt, IA3, AdaptFormer.
+"""Parameter-efficient modules (PET) for vision transformers: LoRA, adapter, prefix, prompt, IA3, AdaptFormer, SSF.
 
 They are attached to a network by hooks and leave its own modules and parameter names as they are, so that a module can
 be switched off for a query pass, copied, averaged, merged into the weights and taken away. Hugging Face's ``peft``
@@ -8,18 +8,20 @@ adapter on an attention, and its prefix needs a model with past key values; henc
 
 from clsuite.peft.adapter import Adapter
 from clsuite.peft.adaptformer import AdaptFormer
-from clsuite.peft.base import PET
+from clsuite.peft.base import PET, only
 from clsuite.peft.build import PET_KINDS, PetKind, build_pet
 from clsuite.peft.ia3 import IA3
 from clsuite.peft.lora import LoRA
 from clsuite.peft.prefix import GivenPrefix, Prefix
-from clsuite.peft.prompt import Prompt
-from clsuite.peft.sites import choose_blocks, transformer_blocks
+from clsuite.peft.prompt import Prompt, PromptInit, first_values
+from clsuite.peft.sites import block_list, choose_blocks, transformer_blocks
+from clsuite.peft.ssf import SSF
 
 __all__ = [
     "IA3",
     "PET",
     "PET_KINDS",
+    "SSF",
     "AdaptFormer",
     "Adapter",
     "GivenPrefix",
@@ -27,7 +29,11 @@ __all__ = [
     "PetKind",
     "Prefix",
     "Prompt",
+    "PromptInit",
+    "block_list",
     "build_pet",
     "choose_blocks",
+    "first_values",
+    "only",
     "transformer_blocks",
 ]

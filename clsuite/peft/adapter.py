@@ -69,7 +69,9 @@ class Bottleneck(nn.Module):
         if self.scale.dim() == 0:
             added: Tensor = self.scale * self.up(hidden)
             return added
-        scale = self.scale if route is None else self.scale * route.weights()  # [entries] or [B, entries]
+        scale = (
+            self.scale if route is None else self.scale * route.weights(self.scale.dtype)
+        )  # [entries] or [B, entries]
         size = hidden.shape[-1] // scale.shape[-1]
         gate, bias = scale.repeat_interleave(size, dim=-1), scale @ self.up.bias
         if route is not None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +82,12 @@ class PET(nn.Module, ABC):
     def load(self, path: Path) -> None:
         """Read what `save` wrote."""
         self.load_state_dict(load_file(path))
+
+
+@contextmanager
+def only(modules: Sequence[PET], chosen: int | None) -> Iterator[None]:
+    """Let one of several modules act alone for a while, or none of them; afterwards all are as they were."""
+    with ExitStack() as stack:
+        for number, module in enumerate(modules):
+            stack.enter_context(module.switched(number == chosen))
+        yield

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -14,11 +15,21 @@ from clsuite.peft.base import PET
 from clsuite.peft.ia3 import IA3
 from clsuite.peft.lora import LoRA
 from clsuite.peft.prefix import Prefix
-from clsuite.peft.prompt import Prompt
+from clsuite.peft.prompt import Prompt, PromptInit
 from clsuite.peft.sites import choose_blocks, transformer_blocks
+from clsuite.peft.ssf import SSF
 
-PetKind = Literal["lora", "adapter", "prefix", "prompt", "ia3", "adaptformer"]
+PetKind = Literal["lora", "adapter", "prefix", "prompt", "ia3", "adaptformer", "ssf"]
 PET_KINDS: tuple[str, ...] = get_args(PetKind)
+
+OF_KINDS: Mapping[str, tuple[str, ...]] = {
+    "targets": ("lora",),
+    "alpha": ("lora",),
+    "learn_scale": ("lora", "adapter", "prefix"),
+    "place": ("adapter",),
+    "prompt_init": ("prompt",),
+}
+"""Arguments that mean something to some kinds only."""
 
 
 def build_pet(
@@ -28,44 +39,55 @@ def build_pet(
     size: int,
     blocks: str,
     generator: torch.Generator,
-    targets: str = "k+v",
+    targets: str | None = None,
     alpha: float | None = None,
     learn_scale: bool = False,
-    place: Literal["attn", "mlp"] = "attn",
+    place: Literal["attn", "mlp"] | None = None,
+    prompt_init: PromptInit | None = None,
     entries: int = 1,
 ) -> PET:
     """Build a module for a network and leave the network as it is.
 
     Args:
-        kind: ``lora``, ``adapter``, ``prefix``, ``prompt``, ``ia3`` or ``adaptformer``.
+        kind: ``lora``, ``adapter``, ``prefix``, ``prompt``, ``ia3``, ``adaptformer`` or ``ssf``.
         model: The network.
-        size: Rank, bottleneck, or length; IA3 has none.
+        size: Rank, bottleneck, or length; IA3 and SSF have none.
         blocks: Which blocks: ``all``, ``0-4``, ``0,2,5``.
         generator: Source of the first values (on the CPU).
-        targets: Of LoRA: the projections.
-        alpha: Of LoRA.
-        learn_scale: Of LoRA: a learnable factor for each projection.
-        place: Of an adapter: the sub-block that it is parallel to.
+        targets: Of LoRA: the projections; by default query and value (Hu et al.).
+        alpha: Of LoRA; by default the rank.
+        learn_scale: Of LoRA: a learnable factor for each projection. Adapters and prefixes always have one.
+        place: Of an adapter: the sub-block that it is parallel to; by default the attention.
+        prompt_init: Of a prompt: its first values (`first_values`); by default VPT's.
         entries: How many of that size to make, side by side; `PET.route` says which act on which sample.
 
     Raises:
-        UserError: If the kind is unknown, or the sizes or blocks do not fit the network.
+        UserError: If the kind is unknown, is given what it has not, or the sizes or blocks do not fit the network.
     """
     if kind not in PET_KINDS:
         raise did_you_mean("kind of module", kind, PET_KINDS)
+    _check_given(kind, {"targets": targets, "alpha": alpha, "place": place, "prompt_init": prompt_init})
+    _check_given(kind, {"learn_scale": learn_scale or None})
     if size < 1:
         raise UserError(f"{kind}: size is {size}, but must be at least 1")
     numbers = choose_blocks(transformer_blocks(model), blocks)
     if kind == "lora":
-        return LoRA(
-            model, numbers, size, generator, alpha=alpha, targets=targets, learn_scale=learn_scale, entries=entries
-        )
+        chosen: dict[str, Any] = {"targets": targets or "q+v", "alpha": alpha, "learn_scale": learn_scale}
+        return LoRA(model, numbers, size, generator, entries=entries, **chosen)
     if kind == "adapter":
-        return Adapter(model, numbers, size, generator, place=place, entries=entries)
+        return Adapter(model, numbers, size, generator, place=place or "attn", entries=entries)
     if kind == "adaptformer":
         return AdaptFormer(model, numbers, size, generator, entries)
     if kind == "prefix":
         return Prefix(model, numbers, size, generator, entries=entries)
     if kind == "ia3":
         return IA3(model, numbers, entries)
-    return Prompt(model, numbers, size, generator, entries)
+    if kind == "ssf":
+        return SSF(model, numbers, generator, entries)
+    return Prompt(model, numbers, size, generator, entries, prompt_init or "xavier")
+
+
+def _check_given(kind: str, given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        if value is not None and kind not in OF_KINDS[name]:
+            raise UserError(f"{kind}: {name} is of {' and '.join(OF_KINDS[name])} alone: leave it out")

@@ -37,7 +37,7 @@ def _together(factors: Tensor, route: Route | None) -> Tensor:
     """What entries ``[entries, width]`` do together: 1 and the sum of what each adds to 1."""
     if route is None:
         return factors[0] if len(factors) == 1 else 1 + (factors - 1).sum(dim=0)
-    return (1 + route.weights() @ (factors - 1))[:, None]
+    return (1 + route.weights(factors.dtype) @ (factors - 1))[:, None]
 
 
 class IA3(PET):

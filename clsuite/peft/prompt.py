@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +13,31 @@ from clsuite.errors import UserError
 from clsuite.peft.base import PET
 from clsuite.peft.sites import final_norm, transformer_blocks
 
+PromptInit = Literal["unit", "small", "xavier", "linear"]
+
+
+def first_values(init: PromptInit, size: Sequence[int], generator: torch.Generator, patch: int = 16) -> Tensor:
+    """First values of prompts and keys ``[..., width]``, whose authors differ by a factor of a hundred.
+
+    Args:
+        init: ``unit``: U(-1, 1) (L2P's and DualPrompt's ports to PyTorch, PILOT, Renate); ``small``: U(0, 0.01) (the
+            JAX code of both); ``xavier``: U(-b, b) with ``b = sqrt(6 / (3 patch^2 + width))`` (VPT's code); ``linear``:
+            U(-b, b) with ``b = 1 / sqrt(width)``, a linear layer's (S-Prompts' code).
+        size: Of the tensor.
+        generator: Source.
+        patch: Side of a patch, for ``xavier``.
+    """
+    xavier, linear = math.sqrt(6 / (3 * patch**2 + size[-1])), 1 / math.sqrt(size[-1])
+    bounds = {"unit": (-1.0, 1.0), "small": (0.0, 0.01), "xavier": (-xavier, xavier), "linear": (-linear, linear)}
+    return torch.empty(tuple(size)).uniform_(*bounds[init], generator=generator)
+
 
 class Prompt(PET):
     """Learned tokens behind the class token.
 
     Jia et al., "Visual prompt tuning" (ECCV 2022). With one block (shallow) the tokens enter there and are carried on;
-    with several (deep), each later block of the choice replaces what the tokens have become by its own.
+    with several (deep), each later block of the choice replaces what the tokens have become by its own. The authors'
+    dropout of 0.1 on the tokens is left out.
 
     Attributes:
         pooled: Whether the mean of what the tokens have become stands for the image in place of the network's own
@@ -25,7 +45,13 @@ class Prompt(PET):
     """
 
     def __init__(
-        self, model: nn.Module, blocks: Sequence[int], length: int, generator: torch.Generator, entries: int = 1
+        self,
+        model: nn.Module,
+        blocks: Sequence[int],
+        length: int,
+        generator: torch.Generator,
+        entries: int = 1,
+        init: PromptInit = "xavier",
     ) -> None:
         """Make the tokens for a network.
 
@@ -33,17 +59,17 @@ class Prompt(PET):
             model: The network; it is not changed.
             blocks: Numbers of the blocks that tokens enter at.
             length: Number of tokens.
-            generator: Source of the first values, U(-1, 1) (L2P) times 0.01.
+            generator: Source of the first values.
             entries: Sets of tokens to route samples to.
+            init: The first values; see `first_values`.
         """
         super().__init__()
         _check(model)
         self._blocks, self._length, self._entries = tuple(blocks), length, entries
         self.pooled = False
         width = transformer_blocks(model)[0].attn.qkv.in_features
-        self.tokens = nn.Parameter(
-            0.01 * torch.empty(len(self._blocks), length * entries, width).uniform_(-1, 1, generator=generator)
-        )
+        size = (len(self._blocks), length * entries, width)
+        self.tokens = nn.Parameter(first_values(init, size, generator, patch=_patch(model)))
 
     @property
     def replaces_features(self) -> bool:
@@ -91,6 +117,12 @@ class Prompt(PET):
             return output.mean(dim=1, keepdim=True).expand(-1, prefix_tokens + 1, -1) if self.enabled else None
 
         return pool
+
+
+def _patch(model: Any) -> int:
+    """Side of a patch in pixels."""
+    layer = model.conv1 if hasattr(model, "conv1") else getattr(model.patch_embed, "proj", None)
+    return int(layer.kernel_size[0]) if isinstance(layer, nn.Conv2d) else 16
 
 
 def _check(model: Any) -> None:

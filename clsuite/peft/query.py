@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clsuite.data.batch import Batch
-from clsuite.peft.base import PET
+from clsuite.peft.base import PET, only
 from clsuite.peft.host import Host
 from clsuite.scenarios import Task
+
+QueryOf = Literal["plain", "augmented"]
 
 
 class FrozenQuery:
@@ -50,12 +53,10 @@ class FrozenQuery:
             features: Tensor = self._learner.backbone(images)
         return features.float()
 
-    def _plain(self) -> ExitStack:
-        stack = ExitStack()
-        stack.enter_context(self._learner.autocast())
-        for module in self._modules:
-            stack.enter_context(module.switched(False))
-        return stack
+    @contextmanager
+    def _plain(self) -> Iterator[None]:
+        with self._learner.autocast(), only(self._modules, None):
+            yield
 
 
 class RoutedByQuery:
@@ -65,21 +66,33 @@ class RoutedByQuery:
     ``Plugin.before_encoding``) have a known query; for others it takes a pass of its own, so that any way into the
     backbone is right.
 
+    The authors of L2P, DualPrompt and CODA-Prompt compute the query of a training image from its augmented pixels, with
+    a second pass through the frozen network in each step. From the un-augmented image it is computed once.
+
     Attributes:
         query: The frozen query.
     """
 
-    def __init__(self, learner: Host, modules: Sequence[PET], route: Callable[[Tensor, Tensor | None], None]) -> None:
+    def __init__(
+        self,
+        learner: Host,
+        modules: Sequence[PET],
+        route: Callable[[Tensor, Tensor | None], None],
+        of: QueryOf = "plain",
+    ) -> None:
         """Watch the learner's backbone, which must be frozen.
 
         Args:
             learner: The learner.
             modules: What is switched off for the query; may grow later.
             route: Takes the queries ``[B, width]`` and, in training steps, bool ``[B]``, true for replayed samples.
+            of: The query of a training image: of the image as it is (``plain``) or as it is trained on (``augmented``).
         """
         self.query = FrozenQuery(learner, modules)
+        self._augmented = of == "augmented"
         self._learner, self._modules, self._route = learner, modules, route
         self._expected: Batch | None = None
+        self._last: tuple[Tensor | None, Tensor] = (None, torch.zeros(0, 0))
         learner.backbone.register_forward_pre_hook(lambda backbone, inputs: self._before(inputs[0]))
         learner.backbone.register_forward_hook(lambda backbone, inputs, output: self._after())
 
@@ -89,8 +102,12 @@ class RoutedByQuery:
 
     def prepare(self, task: Task) -> None:
         """Compute the queries of all training images up to a task, always part by part: the same bits on resume."""
-        for seen in self._learner.scenario.tasks[: task.index + 1]:
+        for seen in self._learner.scenario.tasks[: 0 if self._augmented else task.index + 1]:
             self.query.of_rows(seen.train)
+
+    def of_step(self, batch: Batch) -> Tensor:
+        """Queries ``[B, width]`` of a training batch, as `route` was given them."""
+        return self._of(batch)
 
     def _before(self, images: Tensor) -> None:
         if not any(module.enabled for module in self._modules):
@@ -98,10 +115,18 @@ class RoutedByQuery:
         batch, self._expected = self._expected, None
         if batch is not None and batch.images is not images:
             batch = None
-        query = self.query.of_images(images) if batch is None else self.query.of_batch(batch)
+        query = self.query.of_images(images) if batch is None else self._of(batch)
         replayed = batch.replayed if batch is not None and self._learner.backbone.training else None
         with torch.autocast(images.device.type, enabled=False):  # a choice must not hang on the few bits of bf16
             self._route(query, replayed)
+
+    def _of(self, batch: Batch) -> Tensor:
+        if not self._augmented or not self._learner.backbone.training:
+            return self.query.of_batch(batch)
+        if self._last[0] is not batch.images:
+            assert batch.images is not None
+            self._last = (batch.images, self.query.of_images(batch.images))
+        return self._last[1]
 
     def _after(self) -> None:
         for module in self._modules:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,13 +24,13 @@ class Route:
     chosen: Tensor
     entries: int
 
-    def weights(self) -> Tensor:
+    def weights(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """``[B, entries]``: 1 for the entries that a sample is given, else 0."""
-        return F.one_hot(self.chosen, self.entries).sum(dim=1).float()
+        return F.one_hot(self.chosen, self.entries).sum(dim=1).to(dtype)
 
     def gate(self, hidden: Tensor) -> Tensor:
         """``[B, ..., entries * size]`` of which only what belongs to a sample's entries is left."""
-        kept = self.weights().repeat_interleave(hidden.shape[-1] // self.entries, dim=1).to(hidden.dtype)
+        kept = self.weights(hidden.dtype).repeat_interleave(hidden.shape[-1] // self.entries, dim=1)
         return hidden * kept.view(len(kept), *[1] * (hidden.dim() - 2), -1)
 
     def gather(self, rows: Tensor) -> Tensor:

@@ -29,6 +29,30 @@ def transformer_blocks(model: nn.Module) -> list[Any]:
     return blocks
 
 
+def block_list(model: nn.Module) -> tuple[nn.Module, str]:
+    """Where a network keeps its blocks: the module that holds the list of them, and the list's name there.
+
+    Raises:
+        UserError: If they do not stand in one list, or one of them has no attention and MLP of its own (parallel
+            blocks).
+    """
+    for parent in model.modules():
+        for name, child in parent.named_children():
+            blocks = list(child) if isinstance(child, nn.Sequential | nn.ModuleList) else []
+            views = [as_timm(block) for block in blocks]
+            if any(view is not None for view in views):
+                if all(view is not None for view in views):
+                    return parent, name
+                raise UserError("the backbone's blocks are of different makes")
+    found = getattr(model, "blocks", None)
+    make = type(found[0]).__name__ if isinstance(found, nn.Sequential | nn.ModuleList) and len(found) else ""
+    raise UserError(
+        f"the backbone's blocks ({make}) have no attention and MLP, one behind the other, to copy"
+        if make
+        else f"the backbone ({type(model).__name__}) has no list of blocks with an attention and an MLP: it needs a ViT"
+    )
+
+
 def final_norm(model: nn.Module) -> tuple[nn.Module, int]:
     """The norm that every token passes behind the last block, and how many tokens stand before the patches'.
 

@@ -24,16 +24,17 @@ def resolve_arguments(name: str, source: PluginSource, given: Mapping[str, Any])
         given: Arguments from the benchmark or the command line.
 
     Returns:
-        Every argument of the constructor.
+        Every argument of the constructor, with those defaults that follow from another argument.
 
     Raises:
-        UserError: If an argument is unknown, missing or of the wrong type.
+        UserError: If an argument is unknown, missing, of the wrong type, or of no use beside another.
     """
     known = {parameter.name: parameter for parameter in source.parameters}
     for argument in given:
         if argument not in known:
             raise did_you_mean(f"argument of plugin '{name}':", argument, known)
-    return {parameter.name: _value(name, source, parameter, given) for parameter in source.parameters}
+    values = {parameter.name: _value(name, source, parameter, given) for parameter in source.parameters}
+    return source.traits.filled(name, values)
 
 
 def _value(name: str, source: PluginSource, parameter: Parameter, given: Mapping[str, Any]) -> Any:

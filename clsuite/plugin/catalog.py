@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from clsuite.errors import UserError, did_you_mean
 from clsuite.plugin import local
+from clsuite.plugin.imports import Home
 from clsuite.plugin.source import PluginSource, read_source
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def find_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginI
     """
     known = catalog()
     if name in known:
-        info = known[name]
+        info = _as_it_is_now(known[name])
     elif local.is_file(name):
         info = _of_file(name, folders)
     elif local.is_importable(name):
@@ -99,6 +100,12 @@ def load_class(info: PluginInfo) -> type[Plugin]:
     return loaded
 
 
+def source_now(info: PluginInfo) -> str:
+    """The hash of a plugin's source as its files are now; empty where they are broken."""
+    source = _inspect(info.name, info.target, info.distribution).source
+    return source.sha256 if source else ""
+
+
 def is_ours(target: str) -> bool:
     """Whether a plugin is one of the reference methods."""
     return target.startswith("clsuite_plugins.")
@@ -108,6 +115,11 @@ def _distribution(entry: EntryPoint) -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
 
 
+def _as_it_is_now(info: PluginInfo) -> PluginInfo:
+    """A plugin read again: a notebook lives longer than the state that its files were in when it first looked."""
+    return info if info.source is None else _inspect(info.name, info.target, info.distribution)
+
+
 def _describe(entry: EntryPoint) -> PluginInfo:
     return _inspect(entry.name, entry.value, _distribution(entry))
 
@@ -115,7 +127,7 @@ def _describe(entry: EntryPoint) -> PluginInfo:
 def _of_target(target: str) -> PluginInfo:
     """A class named by its module; where an entry point names it too, it is that plugin."""
     named = [info for info in catalog().values() if info.target == target]
-    return named[0] if named else _inspect(target, target, local.module_distribution(target))
+    return _as_it_is_now(named[0]) if named else _inspect(target, target, local.module_distribution(target))
 
 
 def _of_file(name: str, folders: Sequence[Path]) -> PluginInfo:
@@ -127,9 +139,10 @@ def _inspect(name: str, target: str, distribution: str) -> PluginInfo:
     module, _, class_name = target.rpartition(":")
     source, problem = None, ""
     try:
-        text = Path(module).read_text(encoding="utf-8") if module.endswith(".py") else _read(module)
+        home = Home("", Path(module)) if module.endswith(".py") else _home_of(module)
+        text = home.path.read_text(encoding="utf-8")
         problem = _missing_import(text)
-        source = None if problem else read_source(text, class_name)
+        source = None if problem else read_source(text, class_name, home)
     except SyntaxError as error:
         problem = f"SyntaxError in line {error.lineno}: {error.msg}"
     except Exception as error:  # finding a module runs its package, which may raise anything
@@ -137,11 +150,11 @@ def _inspect(name: str, target: str, distribution: str) -> PluginInfo:
     return PluginInfo(name, target, distribution, source, problem)
 
 
-def _read(module: str) -> str:
+def _home_of(module: str) -> Home:
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise ImportError(f"no module named '{module}'")
-    return Path(spec.origin).read_text(encoding="utf-8")
+    return Home(module, Path(spec.origin), spec.submodule_search_locations is not None)
 
 
 def _missing_import(text: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from clsuite.plugin.imports import Home, source_hash
 from clsuite.plugin.traits import API_VERSION, Traits
 
 MISSING = "<required>"
@@ -31,24 +32,36 @@ class PluginSource:
         parameters: The constructor's arguments.
         traits: What it declares.
         methods: Names of the methods that it defines.
-        sha256: Hash of the file.
+        text: The text of the file.
         aliases: Names given to types in the file.
         api: The version of the plugin API that it was written for.
+        home: Where the file stands.
     """
 
     summary: str
     parameters: tuple[Parameter, ...]
     traits: Traits
     methods: frozenset[str]
-    sha256: str
+    text: str = field(repr=False)
     aliases: Mapping[str, str] = field(default_factory=dict)
     api: int = API_VERSION
+    home: Home | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file and of all that it imports, as `clsuite.plugin.imports` tells; made when it is asked for."""
+        return source_hash(ast.parse(self.text), self.home)
 
 
-def read_source(text: str, class_name: str) -> PluginSource:
+def read_source(text: str, class_name: str, home: Home | None = None) -> PluginSource:
     """Read a plugin class from the text of its module.
 
     Bases that stand in the same module are followed.
+
+    Args:
+        text: The text of the module.
+        class_name: The class.
+        home: Where the module stands, from which its own imports are followed.
 
     Raises:
         SyntaxError: If the text is not Python.
@@ -68,9 +81,10 @@ def read_source(text: str, class_name: str) -> PluginSource:
         parameters=_parameters(constructor) if isinstance(constructor, ast.FunctionDef) else (),
         traits=_traits(members.get("traits")),
         methods=frozenset(name for name, node in members.items() if isinstance(node, ast.FunctionDef)),
-        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        text=text,
         aliases=_aliases(module),
         api=api,
+        home=home,
     )
 
 

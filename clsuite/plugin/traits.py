@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from clsuite.errors import UserError, did_you_mean
 from clsuite.plugin.hooks import DEEDS
 from clsuite.scenarios.catalog import KINDS
 
@@ -32,7 +33,8 @@ class Traits:
         first_session: It trains on the first task and leaves features that never change again; a plugin that takes no
             gradient steps may stand beside it and classify them.
         pet: Kinds of parameter-efficient module that it always brings (``lora``, ``adapter``, ``prefix``, ``prompt``,
-            ``ia3``, ``adaptformer``); one that an argument called ``pet`` or ``kind`` chooses need not be declared.
+            ``ia3``, ``adaptformer``, ``ssf``); one that an argument called ``pet`` or ``kind`` chooses need not be
+            declared.
         paper: First author, venue and year.
         training: What the method's paper needs of the training, as a benchmark writes it (``{"loss": "local"}``). It
             stands in place of the benchmark's; what the benchmark or the command line says of this one method wins.
@@ -40,6 +42,9 @@ class Traits:
             (``cosine``, ``distance``, ``regression``, ``probabilities``), so that no calibration can be read.
         open_vocabulary: It can answer for a class by its name, before it has seen an image of it.
         from_memory: It trains on its exemplars alone, so that several epochs pass over these and not over the stream.
+        defaults_by: Defaults that another argument chooses, which have the default None in the constructor:
+            ``{"kind": {"lora": {"size": 8, "targets": "q+v"}, "prompt": {"size": 10}}}``. These are the only values of
+            that argument, and what stands in the tables of other values alone cannot be given.
         does: What it does to the model besides adding to loss and batch, for what must stand before or after it
             (``clsuite.plugin.hooks.DEEDS``): ``adds modules``, ``warms up``, ``scores``, ``follows``, ``tunes``,
             ``restores``, ``thaws``, ``freezes``, ``moves``.
@@ -62,6 +67,7 @@ class Traits:
     scores: Scores = "logits"
     open_vocabulary: bool = False
     from_memory: bool = False
+    defaults_by: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     does: tuple[str, ...] = ()
     buffer: str = ""
     lends: bool = False
@@ -76,3 +82,27 @@ class Traits:
         unknown = [deed for deed in self.does if deed not in DEEDS]
         if unknown:
             raise ValueError(f"traits.does: '{unknown[0]}' is none of {', '.join(DEEDS)}")
+
+    def filled(self, plugin: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """A constructor's arguments, where they are None as `defaults_by` has them.
+
+        Args:
+            plugin: Its name, for messages.
+            given: All its arguments, or those that `defaults_by` names.
+
+        Raises:
+            UserError: If an argument that chooses has no table, or one is given that the chosen value has no use for.
+        """
+        values = dict(given)
+        for chooser, tables in self.defaults_by.items():
+            chosen = str(values[chooser])
+            if chosen not in tables:
+                raise did_you_mean(f"{chooser} of plugin '{plugin}':", chosen, tables)
+            for name in dict.fromkeys(name for table in tables.values() for name in table):
+                if name in tables[chosen]:
+                    values[name] = tables[chosen][name] if values.get(name) is None else values[name]
+                elif values.get(name) is not None:
+                    raise UserError(
+                        f"plugin '{plugin}' has no use for {name} where {chooser} is {chosen}: leave it out"
+                    )
+        return values

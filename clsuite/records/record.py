@@ -29,6 +29,8 @@ Operations = Annotated[int, Field(ge=0, lt=10**27)]
 """Floating-point operations: those of a long training are more than 64 bits hold."""
 Amount = Annotated[float, Field(ge=0, le=1e10, allow_inf_nan=False)]
 """Seconds, up to three hundred years: sums of them are still numbers that a table can show."""
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+"""A part of one."""
 TASK_KNOWN = ("task_incremental",)
 """Kinds of stream in which the task is known at test time."""
 
@@ -62,7 +64,8 @@ class PluginEntry(_Model):
     Attributes:
         name: Registered name.
         args: Every constructor argument, the defaults resolved.
-        source: sha256 of the plugin's source file.
+        source: Hash of the plugin's source and of all local modules that it imports (before results version 3: of the
+            text of its file).
         distribution: Distribution that brought the plugin, and its version (``clsuite 0.1.0``).
     """
 
@@ -172,6 +175,11 @@ class ProbeEntry(_Model):
     correct: list[Count | None] | None = None
     n: Count | None = None
 
+    @property
+    def was_read(self) -> bool:
+        """Whether there is any reading: one that is a dash throughout does not tell what it would have been."""
+        return any(value is not None for value in self.values)
+
     @model_validator(mode="after")
     def _counts_are_of_something(self) -> ProbeEntry:
         if self.correct is None:
@@ -195,11 +203,17 @@ class CurveEntry(_Model):
         steps: Optimiser steps of the task before each evaluation; the last is after the task.
         class_incremental: ``[evaluations, C]``; 0 for parts that are not learned up to this task.
         task_aware: The same with only the classes of the sample's part competing.
+        exposed: ``[evaluations]`` accuracy on the test images of the classes that training has met by then, these
+            classes competing alone; each weighs as many images as its test set has. None before the first class.
+            Absent from the file where the images of the stream pass more than once.
     """
+
+    absent = ("exposed",)
 
     steps: list[Count]
     class_incremental: list[list[Count]]
     task_aware: list[list[Count]]
+    exposed: list[Share | None] | None = None
 
 
 class WithinTaskEntry(_Model):
@@ -226,7 +240,9 @@ class WithinTaskEntry(_Model):
     def of(self, protocol: Protocol) -> Curves:
         """The curves of one protocol."""
         counts = [getattr(curve, protocol) for curve in self.tasks]
-        return Curves.of([curve.steps for curve in self.tasks], counts, self.n, self.learned, self.every)
+        given = [curve.exposed for curve in self.tasks if curve.exposed is not None]
+        exposed = given if len(given) == len(self.tasks) and protocol == "class_incremental" else None
+        return Curves.of([curve.steps for curve in self.tasks], counts, self.n, self.learned, self.every, exposed)
 
 
 class TrialEntry(_Model):

@@ -41,8 +41,11 @@ class Alike:
         return self._unlike_probe(record, where)
 
     def _unlike_probe(self, record: RunRecord, where: str) -> str:
-        """How a probe reads otherwise than the one of that name: a column shows one figure, in one direction."""
-        for probe in record.probes:
+        """How a probe reads otherwise than the one of that name: a column shows one figure, in one direction.
+
+        One that is a dash throughout tells nothing of what it reads, and stands in the column of the others.
+        """
+        for probe in (one for one in record.probes if one.was_read):
             sign = probe.higher_is_better, probe.correct is not None
             first, place = self.probes.setdefault((record.benchmark, probe.name), (sign, where))
             if first != sign:

@@ -11,10 +11,12 @@ import numpy as np
 from clsuite.errors import UserError
 from clsuite.metrics import METRICS, PRIMARY, mean_interval
 from clsuite.records import RunRecord
+from clsuite.records.record import RESULTS_VERSION
 from clsuite.report.machines import kind_of
 
 COMPARED = (
     PRIMARY,
+    "final_accuracy_weighted",
     "average_incremental_accuracy_weighted",
     "forgetting_max_before_last",
     "learning_accuracy",
@@ -168,11 +170,19 @@ def _notes(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[str]:
         if any(a.config.get(section) != b.config.get(section) for a, b in pairs):
             notes.append(f"the two differ in their {section} too, not only in the method")
     notes += _kinds(pairs)
-    strange = [f"{r.method}, seed {r.seed}" for pair in pairs for r in pair if r.recomputed_key() != r.key]
-    if strange:
-        names = "; ".join(strange)
-        notes.append(f"keys that do not follow from the content (edited, or made by another clsuite): {names}")
-    return notes
+    return notes + _strange_keys([record for pair in pairs for record in pair])
+
+
+def _strange_keys(records: Sequence[RunRecord]) -> list[str]:
+    """Which records this version would not make so."""
+    versions = [(f"{record.method}, seed {record.seed}", record.results_version()) for record in records]
+    edited = "; ".join(name for name, version in versions if version is None)
+    older = "; ".join(name for name, version in versions if version not in (None, RESULTS_VERSION))
+    told = {
+        "keys that do not follow from the content (edited, or made by a later clsuite)": edited,
+        "made by an older version of clsuite, whose results may differ": older,
+    }
+    return [f"{what}: {names}" for what, names in told.items() if names]
 
 
 def _kinds(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[str]:

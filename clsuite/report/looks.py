@@ -67,13 +67,16 @@ class Looks:
         Args:
             axes: Where to draw.
             method: One of `order`.
-            curves: A curve for each seed; those of another length than the first are left out.
+            curves: A curve for each seed; those of another length than the first are left out. What is `nan` has no
+                part in the mean, and where all are there is no point.
             limits: What the figure cannot be below and above, where a band ends.
             start: Number of tasks learned at the first point.
         """
         alike = np.array([curve for curve in curves if len(curve) == len(curves[0])], dtype=float)
-        steps = np.arange(alike.shape[1]) + start
-        summary = np.array([mean_interval(values.tolist()) for values in alike.T])
+        defined = np.flatnonzero(~np.isnan(alike).all(axis=0))
+        steps = defined + start
+        columns = [values[~np.isnan(values)].tolist() for values in alike.T[defined]]
+        summary = np.array([mean_interval(values) for values in columns]).reshape(-1, 2)
         position = list(self.order).index(method)
         if position >= NAMED_UP_TO:
             (line,) = axes.plot(steps, summary[:, 0], color=GREY, linewidth=0.7, zorder=1.5)

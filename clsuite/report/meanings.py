@@ -16,29 +16,34 @@ NOTATION = (
 )
 ALIKE = "Comparable on one kind of machine and precision alone: a row whose runs are of several has none."
 ABOUT: dict[str, str] = {
-    "final_accuracy_macro": "Accuracy after the last task: the mean over all test parts.",
-    "final_accuracy_weighted": "Accuracy after the last task on all test images together.",
+    "final_accuracy_macro": "Accuracy after the last task: the mean over all test parts, every part alike however many "
+    "images it has. Rows are ranked by it.",
+    "final_accuracy_weighted": "Accuracy after the last task on all test images together, so that a large part weighs "
+    "more: what most class-incremental papers call last accuracy. It is the figure to hold against theirs.",
     "average_incremental_accuracy_weighted": "Accuracy after each task on the test images of all that was learned so "
     "far: the mean over the tasks.",
     "average_incremental_accuracy_macro": "Mean accuracy after each task on the test parts learned so far, every part "
     "alike: the mean over the tasks.",
     "forgetting_max_before_last": "How far the accuracy on earlier parts has fallen at the end from its highest since "
     "they were learned: the mean over those parts.",
-    "forgetting_max_any_row": "How far the accuracy on earlier parts has fallen at the end from its highest after any "
-    "task: the mean over those parts.",
+    "forgetting_max_any_row": "How far the accuracy on earlier parts has fallen at the end from its highest since they "
+    "were learned, the end included: the mean over those parts, never below zero.",
     "forgetting_just_after": "How far the accuracy on earlier parts has fallen at the end from what it was just after "
     "they were learned: the mean over those parts.",
     "backward_transfer": "Change of the accuracy on earlier parts from just after they were learned to the end; below "
     "zero it is forgetting.",
     "forward_transfer": "Accuracy on a part just before it is learned, less that before any training: the mean over "
-    "the parts after the first. Zero where classes that were not learned are never predicted.",
+    "the parts after the first. A dash where no part could be answered before it was learned, as in class-incremental "
+    "streams.",
     "learning_accuracy": "Accuracy on each part just after it was learned: the mean over the parts.",
-    "mtil_transfer": "Accuracy on parts that are not learned yet: the mean over the tasks before each.",
+    "mtil_transfer": "Accuracy on parts that are not learned yet: the mean over the tasks before each. Zero by "
+    "construction where the head grows with the classes.",
     "mtil_average": "Accuracy on all parts after every task: the mean of the whole matrix.",
     "mtil_last": "Accuracy on all parts after the last task.",
     TASK_AWARE: "Accuracy after the last task if the task of each test image were told: its classes alone compete.",
-    INTRANSIGENCE: "How far the accuracy on a part just after it was learned stays below that of joint training on all "
-    "data with the same seed; over the seeds that joint training has too.",
+    INTRANSIGENCE: "How far the accuracy on a part just after it was learned stays below that of joint training, with "
+    "the same seed, on the data of all tasks up to that moment; below zero where it is above. Over the seeds that "
+    "joint training has too.",
     "trainable_parameters": "Parameters that gradients train in one task, the most over the tasks.",
     "stored_bytes": "What the method keeps from task to task, such as exemplars, modules, statistics, old weights.",
     "gradient_samples": "Images that passed backwards in training, over all tasks; an image counts each time. It does "
@@ -48,6 +53,8 @@ ABOUT: dict[str, str] = {
     "min_accuracy": "Lowest accuracy on each earlier part since its task ended: the mean over those parts.",
     "worst_case_accuracy": "Final accuracy on the last task and the lowest on each earlier one, all alike.",
     "average_anytime_accuracy": "Accuracy on the parts learned so far at every moment of training: the mean over all.",
+    "area_under_exposed_accuracy": "Accuracy on the test images of all classes met so far, over the images of the "
+    "stream: the area under that curve.",
     "stability_gap_depth": "How far the accuracy on earlier parts falls while a new task is learned.",
     "stability_gap_length": "Steps of a new task until the accuracy on earlier parts has recovered.",
 }
@@ -82,13 +89,14 @@ KINDS = {
     "zero_shot": ("zero-shot acc.", "Zero-shot accuracy of the CLIP, after the last task, on images that the stream "
                   "need not know: how much of that knowledge is left."),
     "calibration": ("calibration error", "How far the confidence of predictions is from their accuracy, after the last "
-                    "task, on the test images of the classes seen: the expected calibration error, from 0 to 1."),
+                    "task, on the test images of the classes seen: the expected calibration error, from 0 to 1. A dash "
+                    "where a method's scores are no logits."),
 }  # fmt: skip
 """Heading and words of each kind of probe."""
 SOURCES = {"calibration": ("sum_b n[b]/n |acc[b] - conf[b]|, b bins of the confidence", "Guo et al. 2017")}
 DRIFT = (
-    "How far the answers of the pre-trained head have moved since the method began, its modules attached: 0 where they "
-    "are the same. In nats."
+    "How far the answers of the pre-trained head have moved since before the stream, in nats: "
+    "0 where they are the same."
 )
 
 
@@ -97,8 +105,8 @@ def change_meaning(meaning: Meaning) -> Meaning:
     label = meaning.label.removeprefix("probe ")
     return Meaning(
         f"change of {label}",
-        "The reading after the last task, less that of the model as the method begins, its modules attached. Modules "
-        "that start at random change the first reading already, so no row is called the best.",
+        "The reading after the last task, less that before the stream, of the pre-trained backbone; a dash where "
+        "either is one. It orders rows as the reading itself does, so no row is called the best.",
     )
 
 

@@ -163,6 +163,8 @@ def _plot_over_tasks(
 def plot_probes(records: Sequence[RunRecord], path: Path, title: str) -> None:
     """What every probe read before the stream and after each task: a panel a probe, the mean over seeds a method.
 
+    Where nothing was read there is no point, and the line goes on to the next; a method without readings has no line.
+
     Where there are many methods, those with the best final accuracy are in colour.
 
     Args:
@@ -195,20 +197,22 @@ def _probe_panel(axes: Axes, name: str, records: Sequence[RunRecord], looks: Loo
         read.setdefault(record.method, []).extend(probe for probe in record.probes if probe.name == name)
     probes = [probe for group in read.values() for probe in group]
     share = any(probe.correct is not None for probe in probes)
-    signed = any(value < 0 for probe in probes for value in probe.values)
+    signed = any(value < 0 for probe in probes for value in probe.values if value is not None)
     limits = PERCENT if share else ANY if signed else FROM_ZERO
     axes.set(xlabel="tasks learned", ylabel=f"{name}, in %" if share else name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return {
-        method: looks.draw(axes, method, [(100 if share else 1) * np.array(probe.values) for probe in read[method]],
-                           limits, start=0)
-        for method in looks.order if read[method]
+        method: looks.draw(axes, method, [(100 if share else 1) * np.array(probe.values, dtype=float)
+                                          for probe in read[method]], limits, start=0)
+        for method in looks.order if any(probe.was_read for probe in read[method])
     }  # fmt: skip
 
 
 def _grows(record: RunRecord) -> bool:
     """Whether a part cannot be known before it is learned: all kinds but those whose classes are all there at once."""
-    return record.scenario.kind != "domain_incremental"
+    scenario = record.config.get("scenario")
+    over = scenario.get("over") if isinstance(scenario, dict) else None
+    return record.scenario.kind != "domain_incremental" and over != "domains"
 
 
 def _part_label(record: RunRecord) -> str:

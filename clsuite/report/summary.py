@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from clsuite.metrics import METRICS, PRIMARY, WITHIN_TASK, compute_all, mean_interval
 from clsuite.metrics.variants import intransigence
-from clsuite.records import RunRecord
+from clsuite.records import ProbeEntry, RunRecord
 from clsuite.report.machines import kind_of
 from clsuite.report.meanings import (
     ABOUT,
@@ -22,6 +22,8 @@ from clsuite.report.meanings import (
 )
 
 PROBE, CHANGE = "probe_", "_change"
+EXPOSED = "area_under_exposed_accuracy"
+"""The figure within tasks that streams which pass once have alone."""
 
 
 @dataclass(frozen=True)
@@ -101,19 +103,38 @@ def columns_of(records: Sequence[RunRecord]) -> dict[str, Column]:
     """The figures of some records: those that all have, those of the probes (last reading, change) and within tasks.
 
     Times have no direction where the records are of several kinds of machine or precision: none of them is the best.
-    Nor have changes of probes, which begin with what a method attaches.
+    Nor have changes of probes, which order rows as the readings do. The words on intransigence name its bound.
     """
-    probes = {probe.name: probe for record in records for probe in record.probes}
+    probes = _read_probes(records)
     columns = dict(COLUMNS)
     if len({kind_of(record.environment) for record in records}) > 1:
         columns |= {name: replace(columns[name], higher_is_better=None) for name in TIMES}
+    if bounds := sorted({record.method for record in _bounds(records).values()}):
+        about = f"{columns[INTRANSIGENCE].about} Joint training is '{' or '.join(bounds)}' here."
+        columns[INTRANSIGENCE] = replace(columns[INTRANSIGENCE], about=about)
     known = {name: meaning for record in records for name, meaning in probe_meanings(record.config).items()}
     for name, probe in sorted(probes.items()):
         meaning, share = probe_meaning(name, known), probe.correct is not None
         columns[f"{PROBE}{name}"] = _probed(meaning, probe.higher_is_better, share)
         if meaning.changes:
             columns[f"{PROBE}{name}{CHANGE}"] = _probed(change_meaning(meaning), None, share)
-    return columns | (WITHIN if any(record.within_task for record in records) else {})
+    return columns | _within(records)
+
+
+def _read_probes(records: Sequence[RunRecord]) -> dict[str, ProbeEntry]:
+    """Of each probe an entry that tells what it reads: one with a reading, where any record has one."""
+    probes: dict[str, ProbeEntry] = {}
+    for probe in (probe for record in records for probe in record.probes):
+        if probe.name not in probes or probe.was_read:
+            probes[probe.name] = probe
+    return probes
+
+
+def _within(records: Sequence[RunRecord]) -> dict[str, Column]:
+    """The figures within tasks that the records have: that of the exposed classes where it was measured."""
+    curves = [record.main_curves for record in records if record.within_task]
+    exposed = any(one is not None and one.exposed is not None for one in curves)
+    return {name: column for name, column in WITHIN.items() if curves and (exposed or name != EXPOSED)}
 
 
 def _probed(meaning: Meaning, higher_is_better: bool | None, share: bool) -> Column:
@@ -130,13 +151,18 @@ def summarise(records: Sequence[RunRecord]) -> list[Row]:
             is the upper bound that the intransigence of its seed is measured against; of several, the one with the
             fewest plugins. A seed without one has no intransigence, and the mean is over those that have it.
     """
-    plainest_last = sorted(records, key=lambda record: (len(record.plugins), record.method), reverse=True)
-    bounds = {record.seed: record for record in plainest_last if record.cost and "all data" in record.cost.stored_bytes}
+    bounds = _bounds(records)
     by_method: dict[str, list[RunRecord]] = {}
     for record in sorted(records, key=lambda record: record.seed):
         by_method.setdefault(record.method, []).append(record)
     rows = [_row(method, group, bounds) for method, group in by_method.items()]
     return sorted(rows, key=lambda row: (-row.interval(PRIMARY)[0], row.method))
+
+
+def _bounds(records: Sequence[RunRecord]) -> dict[int, RunRecord]:
+    """Of each seed the run that intransigence is measured against: of those that keep all data the plainest."""
+    plainest_last = sorted(records, key=lambda record: (len(record.plugins), record.method), reverse=True)
+    return {record.seed: record for record in plainest_last if record.cost and "all data" in record.cost.stored_bytes}
 
 
 def _row(method: str, records: list[RunRecord], bounds: dict[int, RunRecord]) -> Row:
@@ -169,8 +195,9 @@ def _figures(record: RunRecord, bound: RunRecord | None) -> dict[str, float]:
     figures["train_seconds"] = sum(task.train_seconds for task in record.tasks)
     figures["eval_seconds"] = sum(task.eval_seconds for task in record.tasks)
     for probe in record.probes:
-        figures[f"{PROBE}{probe.name}"] = probe.values[-1]
-        figures[f"{PROBE}{probe.name}{CHANGE}"] = probe.values[-1] - probe.values[0]
+        before, now = (math.nan if value is None else value for value in (probe.values[0], probe.values[-1]))
+        figures[f"{PROBE}{probe.name}"] = now
+        figures[f"{PROBE}{probe.name}{CHANGE}"] = now - before
     curves = record.main_curves
     if curves is not None:
         figures |= {name: metric.compute(curves) for name, metric in WITHIN_TASK.items()}

@@ -14,7 +14,10 @@ import torch
 import clsuite
 from clsuite.learner.precision import resolve_precision
 
-PACKAGES = ("clsuite", "torch", "torchvision", "lightning", "timm", "open_clip_torch", "numpy", "torchmetrics")
+PACKAGES = (
+    "clsuite", "torch", "torchvision", "lightning", "timm", "open_clip_torch", "numpy", "torchmetrics", "scipy",
+    "scikit-learn",
+)  # fmt: skip
 
 
 def describe_environment(device: torch.device, asked_precision: str, threads: int) -> dict[str, Any]:

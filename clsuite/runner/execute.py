@@ -15,6 +15,7 @@ from clsuite.backbones.state_hash import state_sha256
 from clsuite.backbones.vit import forward_flops
 from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
+from clsuite.plugin.catalog import source_now
 from clsuite.probes.base import ProbeContext
 from clsuite.probes.probes import make_probes
 from clsuite.probes.recorder import ProbeRecorder
@@ -69,14 +70,16 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
     """Build the learner and the stream of a plan.
 
     Raises:
-        UserError: If the data or the device are not there, or the data changed since the plan was made.
+        UserError: If the data or the device are not there, or data or plugins changed since the plan was made.
     """
     config = plan.pending.config
     scenario = load_scenario(plan)
     if scenario.fingerprint != plan.pending.scenario.fingerprint:
         raise UserError("the data changed while the benchmark was running")
+    learner = build_learner(plan.pending, plan.plugins, plan.weights)
+    _check_sources(plan)
     return Stream(
-        learner=build_learner(plan.pending, plan.plugins, plan.weights),
+        learner=learner,
         scenario=scenario,
         device=find_device(plan.device),
         checkpoint_path=plan.beside(".ckpt"),
@@ -87,6 +90,13 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
         ),
         evaluation=EvaluationSpec(**config["evaluation"]) if "evaluation" in config else None,
     )
+
+
+def _check_sources(plan: RunPlan) -> None:
+    """See, after plugins were imported, that they are still what the key was made from."""
+    for info, entry in zip(plan.plugins, plan.pending.plugins, strict=True):
+        if source_now(info) != entry.source:
+            raise UserError(f"plugin '{info.name}' changed while the benchmark was running: run it again")
 
 
 def load_scenario(plan: RunPlan) -> Scenario:

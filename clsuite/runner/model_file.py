@@ -62,6 +62,7 @@ def save_model(learner: Learner, record: RunRecord, path: Path) -> None:
         "task_classes": [list(task.classes) for task in learner.scenario.tasks],
         "image_shape": list(learner.scenario.table.images.shape[1:]),
         "domains": list(learner.scenario.table.domain_names),
+        "planned_tasks": learner.scenario.planned_tasks,
         "learner": learner_state(learner, len(learner.scenario.tasks)),
     }
     with atomic_path(path) as temporary:
@@ -126,4 +127,5 @@ def _without_data(record: RunRecord, state: dict[str, Any]) -> Scenario:
         Task(index, name, tuple(classes), empty, empty, empty, fingerprint)
         for index, (name, classes, fingerprint) in enumerate(entries)
     ]
-    return Scenario(record.scenario.kind, table, empty, tuple(record.scenario.classes), tuple(tasks))
+    planned = state.get("planned_tasks")
+    return Scenario(record.scenario.kind, table, empty, tuple(record.scenario.classes), tuple(tasks), planned=planned)

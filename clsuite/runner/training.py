@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import keyword
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -65,7 +66,7 @@ def read_settings(text: str) -> dict[str, Any]:
         try:
             if not sign or not all(name.isidentifier() for name in path):
                 raise ValueError
-            settings = merged(settings, _nested(path, read_literal(ast.parse(value.strip(), mode="eval").body)))
+            settings = merged(settings, _nested(path, _value(value.strip())))
         except (SyntaxError, ValueError) as error:
             raise UserError(f"cannot read the setting '{part}': write KEY=VALUE, such as optimizer.lr=0.003") from error
     return settings
@@ -116,6 +117,13 @@ def _walk(settings: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
             yield from _walk(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _value(text: str) -> Any:
+    """A value as people write it; ``global`` is a word here, and no keyword of Python."""
+    if keyword.iskeyword(text) and text not in ("None", "True", "False"):
+        return text
+    return read_literal(ast.parse(text, mode="eval").body)
 
 
 def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:

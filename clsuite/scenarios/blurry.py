@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import RandomState
@@ -14,50 +15,120 @@ from clsuite.scenarios.assemble import Named, Parts, Source, assemble, evaluatio
 from clsuite.scenarios.scenario import Rows, Scenario
 from clsuite.scenarios.spec import Blurry
 
+TRIES = 1000
+"""Draws in which every task has classes and images before it is said that there is none."""
+
+
+class Draw(NamedTuple):
+    """One draw of the stream.
+
+    Attributes:
+        homes: ``[classes]`` home task of each class of the table.
+        task_of: ``[N]`` task of each training image.
+    """
+
+    homes: NDArray[np.int64]
+    task_of: NDArray[np.int64]
+
 
 def build_blurry(source: Source, spec: Blurry) -> Scenario:
     """Si-blurry: Moon et al., "Online class incremental learning on stochastic blurry task boundary" (ICCV 2023), 3.2.
 
-    A share N of the classes is disjoint: all their images are in one task, and the number of such classes of a task is
-    random. The other classes are blurry: each has a home task (the same number in each), but a share M of all their
-    images is pooled, shuffled, and handed out again; a task gives and gets the same random number of them. With
-    ``sizes: equal`` these numbers are the same for all tasks (i-Blurry: Koh et al., ICLR 2022). N is rounded down to a
-    multiple of the number of tasks, as in the authors' sampler; classes that do not divide go to the first tasks.
+    A share N of the classes is disjoint: all their images are in one task. The other classes are blurry: each has a
+    home task, but a share M of all their images is pooled, shuffled, and handed out again, to each task as many as it
+    was to give. How many disjoint classes, blurry classes and scattered images a task has:
 
-    Evaluation parts are the homes. Classes are numbered by first appearance, so that scattered images of a class may
-    make it known long before its home task.
+    - ``sizes: random``: all by random cuts, as the authors' code draws them (its OnlineSampler with ``rnd_NM``). A task
+      that has fewer blurry images than its number gives what it has, so that fewer than M are scattered where the cuts
+      are uneven, and the last tasks get what is left. The paper does not say how the blurry classes are divided.
+    - ``sizes: blurry_equal``: as many blurry classes in each task (as the authors' batch sampler, which they do not
+      use), and what a task cannot give the next ones do, so that exactly M is scattered.
+    - ``sizes: equal``: all numbers alike, images in proportion to what is at home (i-Blurry: Koh et al., "Online
+      continual learning on class incremental blurry task configuration with anytime inference", ICLR 2022).
+
+    N is rounded down to a multiple of the number of tasks, as in the authors' sampler. It also drops blurry classes
+    that do not divide by the number of tasks; here all classes are kept: by the cuts, or with equal numbers in the
+    first tasks. The authors let a task be without a class of its own; here that is drawn again, since it could not be
+    evaluated (of 50 and 50 classes in five tasks, one draw in a hundred).
+
+    Each image passes once, in one batch; ``repeats`` is the number of steps on it, 1 here and 3 in the authors' runs
+    (``online_iter``). Evaluation parts are the homes. Classes are numbered by first appearance, so that scattered
+    images of a class may make it known long before its home task.
 
     Raises:
-        UserError: If a task would be without classes.
+        UserError: If a task would be without classes or images.
     """
     table, random = source.table, stable_random(source.order_seed, "blurry")
     order = stable_random(source.order_seed, "class order").permutation(len(table.classes))
-    disjoint = int(len(order) * spec.disjoint) // spec.tasks * spec.tasks
     if len(order) < spec.tasks:
         raise UserError(f"scenario.tasks is {spec.tasks}, but the data set has only {len(order)} classes")
-    homes = np.empty(len(order), dtype=np.int64)
-    homes[order[:disjoint]] = _disjoint_homes(disjoint, len(order) - disjoint, spec, random)
-    blurry = order[disjoint:]
-    homes[blurry] = np.repeat(np.arange(spec.tasks), [len(part) for part in np.array_split(blurry, spec.tasks)])
     whole = source.parts()
-    task_of = scatter(homes[table.labels[whole.train]], np.isin(table.labels[whole.train], blurry), spec, random)
+    homes, task_of = _drawn(order, table.labels[whole.train], spec, random)
     named = _named(source, whole, homes, task_of, spec.tasks)
     scenario = assemble(spec.kind, table, _by_appearance(source, order, whole.train, task_of), named)
     home_of_test = homes[table.labels[whole.test]]
     columns = [(f"home {task + 1}", whole.test[home_of_test == task]) for task in range(spec.tasks)]
-    return replace(scenario, columns=evaluation_parts(scenario, columns))
+    return replace(scenario, columns=evaluation_parts(scenario, columns), batch_repeats=spec.repeats)
+
+
+def _drawn(order: NDArray[np.int64], labels: NDArray[np.int64], spec: Blurry, random: RandomState) -> Draw:
+    """The first draw in which every task has classes and images.
+
+    Args:
+        order: ``[classes]`` the classes in a random order: the disjoint ones, then the blurry ones.
+        labels: ``[N]`` class of each training image.
+        spec: Number of tasks, N, M and what is random.
+        random: Source of the draws.
+    """
+    disjoint = _share(len(order), spec.disjoint) // spec.tasks * spec.tasks
+    blurry = order[disjoint:]
+    for _ in range(TRIES if spec.sizes == "random" else 1):
+        homes = np.empty(len(order), dtype=np.int64)
+        homes[order[:disjoint]] = _disjoint_homes(disjoint, len(blurry), spec, random)
+        homes[blurry] = _blurry_homes(len(blurry), spec, random)
+        task_of = scatter(homes[labels], np.isin(labels, blurry), spec, random)
+        if all(np.bincount(each, minlength=spec.tasks).all() for each in (homes, task_of)):
+            return Draw(homes, task_of)
+    raise UserError(
+        f"scenario.tasks is {spec.tasks}, but {len(order)} classes cut at random leave a task without classes or "
+        "images: ask for fewer tasks, a lower 'blurry', or sizes: equal"
+    )
+
+
+def _share(number: int, share: float) -> int:
+    """The share of a number, rounded down: 29 of 100, which 100 * 0.29 is not to a machine."""
+    return int(number * share + 1e-9)
 
 
 def _disjoint_homes(disjoint: int, blurry: int, spec: Blurry, random: RandomState) -> NDArray[np.int64]:
     """Home of each disjoint class, ascending; a task may have none where it has blurry ones."""
     if spec.sizes == "equal" or disjoint == 0:
         return np.repeat(np.arange(spec.tasks), disjoint // spec.tasks)
+    if spec.sizes == "random":
+        return _cut(disjoint, spec.tasks, random)
     if blurry >= spec.tasks:
         cuts = random.randint(0, disjoint + 1, spec.tasks - 1)
     else:
         cuts = 1 + random.permutation(disjoint - 1)[: spec.tasks - 1]
     sizes = np.diff([0, *np.sort(cuts), disjoint])
     return np.repeat(np.arange(spec.tasks), sizes)
+
+
+def _blurry_homes(number: int, spec: Blurry, random: RandomState) -> NDArray[np.int64]:
+    """Home of each blurry class, ascending."""
+    if spec.sizes == "random" and number:
+        return _cut(number, spec.tasks, random)
+    return np.repeat(np.arange(spec.tasks), [len(part) for part in np.array_split(np.arange(number), spec.tasks)])
+
+
+def _cut(number: int, tasks: int, random: RandomState) -> NDArray[np.int64]:
+    """Home of each of a number of classes, ascending, by cuts uniform on ``0..number - 1`` as the authors'."""
+    return np.repeat(np.arange(tasks), _between_cuts(number, tasks, random))
+
+
+def _between_cuts(number: int, tasks: int, random: RandomState) -> NDArray[np.int64]:
+    sizes: NDArray[np.int64] = np.diff([0, *np.sort(random.randint(0, number, tasks - 1)), number])
+    return sizes
 
 
 def scatter(home: NDArray[np.int64], blurry: NDArray[np.bool_], spec: Blurry, random: RandomState) -> NDArray[np.int64]:
@@ -73,13 +144,19 @@ def scatter(home: NDArray[np.int64], blurry: NDArray[np.bool_], spec: Blurry, ra
     members = [random.permutation(np.flatnonzero(blurry & (home == index))) for index in range(spec.tasks)]
     quotas = _quotas([len(rows) for rows in members], spec, random)
     pool = random.permutation(np.concatenate([rows[:quota] for rows, quota in zip(members, quotas, strict=True)]))
-    task[pool] = np.repeat(np.arange(spec.tasks), quotas)
+    task[pool] = np.repeat(np.arange(spec.tasks), quotas)[: len(pool)]
     return task
 
 
 def _quotas(sizes: list[int], spec: Blurry, random: RandomState) -> NDArray[np.int64]:
-    """How many images each task gives and gets: together the share M of all, none more than it has."""
-    total, available = int(sum(sizes) * spec.blurry), np.array(sizes, dtype=np.int64)
+    """How many images each task gives and gets: together the share M of all.
+
+    None gives more than it has: with ``sizes: random`` the numbers are those of the cuts all the same, else the next
+    tasks give what is missing.
+    """
+    total, available = _share(sum(sizes), spec.blurry), np.array(sizes, dtype=np.int64)
+    if spec.sizes == "random":
+        return _between_cuts(total, spec.tasks, random) if total else np.zeros_like(available)
     if spec.sizes == "equal":
         weights = np.array(sizes, dtype=np.float64)
     else:

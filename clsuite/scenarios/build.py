@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
 from clsuite.scenarios.assemble import Source
@@ -9,7 +11,7 @@ from clsuite.scenarios.blurry import build_blurry
 from clsuite.scenarios.by_class import build_by_class, class_sizes
 from clsuite.scenarios.by_domain import build_by_domain, build_cross_domain
 from clsuite.scenarios.long_tail import build_long_tailed
-from clsuite.scenarios.recurring import build_recurring
+from clsuite.scenarios.recurring import build_power_law, build_recurring
 from clsuite.scenarios.scenario import Scenario
 from clsuite.scenarios.spec import (
     AnySpec,
@@ -20,6 +22,7 @@ from clsuite.scenarios.spec import (
     FromAvalanche,
     LongTailed,
     Online,
+    PowerLaw,
     Recurring,
     ScenarioSpec,
     TaskIncremental,
@@ -55,7 +58,11 @@ def build_scenario(
             return build_blurry(source, chosen)
         case Recurring():
             return build_recurring(source, chosen)
+        case PowerLaw():
+            return build_power_law(source, chosen)
         case LongTailed():
             return build_long_tailed(source, chosen)
-        case ClassIncremental() | TaskIncremental() | Online():
+        case Online():
+            return replace(build_by_class(chosen.kind, source, chosen), batch_repeats=chosen.repeats)
+        case ClassIncremental() | TaskIncremental():
             return build_by_class(chosen.kind, source, chosen)

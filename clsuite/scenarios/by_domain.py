@@ -13,6 +13,7 @@ from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
 from clsuite.scenarios.assemble import Named, Parts, Source, assemble, evaluation_parts
 from clsuite.scenarios.order import Order, find_order
+from clsuite.scenarios.order_spec import NumpyOrder
 from clsuite.scenarios.scenario import Scenario
 from clsuite.scenarios.spec import CrossDomain, DomainIncremental
 
@@ -44,6 +45,21 @@ def build_by_domain(source: Source, spec: DomainIncremental) -> Scenario:
     return replace(scenario, columns=evaluation_parts(scenario, named))
 
 
+def whole_domains(source: Source, spec: DomainIncremental) -> list[Named]:
+    """Name and rows of each domain, where every one has training and test images.
+
+    Raises:
+        UserError: If there are no or not enough domains, one has no training or no test images, or the first lacks a
+            class.
+    """
+    table = source.table
+    if len(table.domain_names) < 2:
+        raise UserError("tasks that are domains need a data set with domains (DOMAIN/train/CLASS/*.png)")
+    chosen = _chosen(table.domain_names, spec.order, source.order_seed, spec.tasks)
+    _check_first_domain(table, int(chosen[0]))
+    return _by_domain(source, chosen)
+
+
 def build_cross_domain(source: Source, spec: CrossDomain) -> Scenario:
     """A stream of data sets, each with classes of its own (MTIL: Zheng et al., ICCV 2023, section 4).
 
@@ -71,7 +87,7 @@ def _domains(table: ImageTable, among: NDArray[np.bool_]) -> Order:
     return np.unique(table.domains[among]).astype(np.int64)
 
 
-def _chosen(names: Sequence[str], order: str | tuple[str, ...], seed: int, tasks: int | None) -> Order:
+def _chosen(names: Sequence[str], order: str | tuple[str, ...] | NumpyOrder, seed: int, tasks: int | None) -> Order:
     """The first `tasks` of some domains in the order asked for, as indices into `names`."""
     if tasks is not None and tasks > len(names):
         raise UserError(

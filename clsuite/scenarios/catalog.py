@@ -10,6 +10,7 @@ KINDS: dict[str, str] = {
     "domain_incremental": "the same classes in a new domain in each task",
     "cross_domain": "one data set after another; with dataset {name: sequence, parts: [...]} or {name: mtil}",
     "recurring": "tasks come back, with a probability that falls as a power of the time since they were last seen",
+    "power_law": "each task brings images of all earlier ones too, in shares that fall as a power of their age",
     "long_tailed": "class-incremental with exponentially unbalanced classes, ordered or shuffled",
     "blurry": "Si-blurry: some classes are disjoint, of the others a share is scattered over all tasks; single pass",
     "online": "class-incremental in a single pass: one epoch, each image once",

@@ -9,18 +9,19 @@ from numpy.typing import NDArray
 
 from clsuite.data.stable_random import stable_random
 from clsuite.errors import UserError, did_you_mean
+from clsuite.scenarios.order_spec import NumpyOrder
 
 Order = NDArray[np.int64]
 
 
-def find_order(what: str, names: Sequence[str], order: str | Sequence[str], seed: int) -> Order:
+def find_order(what: str, names: Sequence[str], order: str | Sequence[str] | NumpyOrder, seed: int) -> Order:
     """Indices into `names` in the order asked for.
 
     Args:
         what: What is ordered, for people and as the purpose of the random numbers: ``class`` or ``domain``.
         names: As the data set lists them.
-        order: ``seed``, ``given``, or all names in their order.
-        seed: Of the permutation.
+        order: ``seed``, ``given``, all names in their order, or the permutation of NumPy's legacy generator.
+        seed: Of the permutation of ``seed``.
 
     Raises:
         UserError: If a list of names lacks one, has one twice or one that there is not.
@@ -29,7 +30,12 @@ def find_order(what: str, names: Sequence[str], order: str | Sequence[str], seed
         return np.arange(len(names))
     if order == "seed":
         return stable_random(seed, f"{what} order").permutation(len(names))
+    if isinstance(order, NumpyOrder):
+        return np.random.RandomState(order.numpy).permutation(len(names))
     for name in order:
+        if name not in names and any(_same_number(name, other) for other in names):
+            raise UserError(f"scenario.order names the {what} '{name}', which no {what} is called: YAML has read a "
+                            f"number; write the names in quotation marks ({_quoted(names)})")  # fmt: skip
         if name not in names:
             raise did_you_mean(f"{what} in scenario.order:", name, names)
         if list(order).count(name) > 1:
@@ -39,3 +45,17 @@ def find_order(what: str, names: Sequence[str], order: str | Sequence[str], seed
         raise UserError(f"scenario.order lacks the {what} '{missing[0]}' ({len(missing)} of {len(names)} are missing)")
     position = {name: index for index, name in enumerate(names)}
     return np.array([position[name] for name in order], dtype=np.int64)
+
+
+def _same_number(one: str, other: str) -> bool:
+    """Whether two names are one number, written in two ways: ``7`` and ``007``."""
+    return one.isdecimal() and other.isdecimal() and int(one) in (int(other), _octal(other))
+
+
+def _octal(name: str) -> int:
+    """What YAML 1.1 makes of digits after a zero, or -1 where it leaves them."""
+    return int(name, 8) if name.startswith("0") and not {*name} & {"8", "9"} else -1
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names[:2]) + ", ..."

@@ -1,37 +1,89 @@
-"""Streams in which tasks come back, after a power law."""
+"""Streams in which tasks come back, after a power law: whole, or as shares of later tasks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
 
 from clsuite.data.stable_random import stable_random
 from clsuite.errors import UserError
-from clsuite.scenarios.assemble import Source, assemble, evaluation_parts
+from clsuite.scenarios.assemble import Named, Source, assemble, evaluation_parts
 from clsuite.scenarios.by_class import group_classes
-from clsuite.scenarios.scenario import Scenario
-from clsuite.scenarios.spec import Recurring
+from clsuite.scenarios.by_domain import whole_domains
+from clsuite.scenarios.scenario import Part, Rows, Scenario
+from clsuite.scenarios.spec import DomainIncremental, PowerLaw, Recurring
+
+
+class Distinct(NamedTuple):
+    """The distinct tasks.
+
+    Attributes:
+        order: Indices into the table's classes, in the order of the stream.
+        named: Name and rows of each.
+    """
+
+    order: NDArray[np.int64]
+    named: list[Named]
 
 
 def build_recurring(source: Source, spec: Recurring) -> Scenario:
-    """An instance-recurring stream: a task that comes back brings the same images again.
+    """An instance-recurring stream: a task that comes back comes alone, and brings the same images again.
 
-    Repetition of classes and instances as in Hemati et al., "Class-incremental learning with repetition" (CoLLAs 2023),
-    section 3; the law of the return as in the environments of human memory, where the chance that something occurs
-    falls as a power of the time since it last did (Anderson & Schooler, "Reflections of the environment in memory",
-    Psychological Science 1991). Evaluation parts are the distinct tasks, each learned at its first visit.
+    The law of the return is that of the environments of human memory, where the chance that something occurs falls as a
+    power of the time since it last did (Anderson & Schooler, "Reflections of the environment in memory", Psychological
+    Science 1991). Two papers learn on streams with repetition, and this is neither of theirs:
+
+    - Hemati et al., "Class-incremental learning with repetition" (CoLLAs 2023), section 3: classes and instances come
+      again as here, but single classes with probabilities of their own, and not fixed groups of them.
+    - Gandhi et al., "Natural mitigation of catastrophic interference: continual learning in power-law learning
+      environments" (2024): each task is mixed with shares of all earlier ones; see `build_power_law`.
+
+    Evaluation parts are the distinct tasks, each learned at its first visit. What a visit means is the method's choice:
+    joint and replay take an image once, statistics such as those of lda and ranpac count it again at each visit.
 
     Raises:
         UserError: If the stream is too short for all tasks to be seen.
     """
-    groups = group_classes(source, spec)
-    if spec.length < len(groups.sizes):
-        raise UserError(f"scenario.length is {spec.length}, but {len(groups.sizes)} tasks have to be seen in it")
-    named = groups.named_parts(source.table, source.parts())
+    distinct = _distinct(source, spec)
+    named = distinct.named
+    if spec.length < len(named):
+        raise UserError(f"scenario.length is {spec.length}, but {len(named)} tasks have to be seen in it")
     visits = power_law_visits(len(named), spec.length, spec.exponent, source.order_seed)
-    scenario = assemble(spec.kind, source.table, groups.order, [named[group] for group in visits])
-    return replace(scenario, columns=evaluation_parts(scenario, [(name, parts.test) for name, parts in named]))
+    scenario = assemble(spec.kind, source.table, distinct.order, [named[group] for group in visits])
+    return replace(scenario, columns=_parts(scenario, named, [visits.index(group) for group in range(len(named))]))
+
+
+def build_power_law(source: Source, spec: PowerLaw) -> Scenario:
+    """A power-law environment: each task brings its own images and shares of those of all earlier tasks.
+
+    After Gandhi et al., "Natural mitigation of catastrophic interference: continual learning in power-law learning
+    environments" (arXiv 2401.10393, 2024; its first version, "Catastrophic interference is mitigated in naturalistic
+    power-law learning environments", has permuted MNIST, which is ``over: domains`` here): the share of a task falls as
+    a power of the time since it was new. What is ours: the law counts the age in tasks (``1 + k``, so that the new task
+    itself is whole), each earlier task's images are drawn anew in each task, without replacement, and exponent and
+    amount are arguments. The paper's own fitted constants and amounts are not reproduced; ``replayed`` fixes the
+    number of rehearsed images, as comparisons at equal rehearsal need it.
+
+    Rehearsal is the environment's here, not the method's: it stores nothing. Evaluation parts are the distinct tasks.
+    What a method makes of images that come again is said at `build_recurring`.
+    """
+    distinct = _distinct(source, spec)
+    random = stable_random(source.order_seed, "power law")
+    tasks = []
+    for task, (name, parts) in enumerate(distinct.named):
+        sizes = [len(earlier.train) for _, earlier in distinct.named[:task]]
+        numbers = power_law_shares(sizes, len(parts.train), spec.exponent, spec.replayed)
+        again = [
+            _draw(earlier.train, number, random) for (_, earlier), number in zip(distinct.named, numbers, strict=False)
+        ]
+        tasks.append((name, parts._replace(train=np.sort(np.concatenate([parts.train, *again])))))
+    scenario = assemble(spec.kind, source.table, distinct.order, tasks)
+    return replace(scenario, columns=_parts(scenario, distinct.named, range(len(tasks))))
 
 
 def power_law_visits(groups: int, length: int, exponent: float, seed: int) -> list[int]:
@@ -61,3 +113,50 @@ def power_law_visits(groups: int, length: int, exponent: float, seed: int) -> li
         last[chosen] = step
         visits.append(chosen)
     return visits
+
+
+def power_law_shares(sizes: Sequence[int], new: int, exponent: float, replayed: float | None) -> list[int]:
+    """How many images of each earlier task a task brings.
+
+    With ``k = len(sizes) - g`` the age of task ``g`` (1: the one just before): ``n_g (1 + k)^-exponent``, or of
+    ``replayed * new`` images in all the part ``k^-exponent / sum_k k^-exponent``; to the nearest number, and never more
+    than the task has.
+
+    Args:
+        sizes: Images ``n_g`` of the earlier tasks, the oldest first.
+        new: Images of the new task.
+        exponent: 0 brings as many of each task, whatever its age.
+        replayed: Images of all earlier tasks together as a share of `new`; None takes shares of each task's own.
+    """
+    ages, have = np.arange(len(sizes), 0, -1, dtype=np.float64), np.array(sizes, dtype=np.float64)
+    if replayed is None:
+        wanted = have * (1 + ages) ** -exponent
+    else:
+        weights = ages**-exponent
+        wanted = replayed * new * weights / max(float(weights.sum()), 1e-300)
+    return [int(number) for number in np.minimum(np.floor(wanted + 0.5), have)]
+
+
+def _draw(rows: Rows, number: int, random: RandomState) -> Rows:
+    return random.permutation(rows)[:number]
+
+
+def _distinct(source: Source, spec: Recurring | PowerLaw) -> Distinct:
+    """The tasks by themselves, each once."""
+    if spec.over == "domains":
+        domains = DomainIncremental(tasks=spec.tasks, order=spec.order)
+        return Distinct(np.arange(len(source.table.classes)), whole_domains(source, domains))
+    groups = group_classes(source, spec)
+    return Distinct(groups.order, groups.named_parts(source.table, source.parts()))
+
+
+def _parts(scenario: Scenario, named: Sequence[Named], first: Sequence[int]) -> tuple[Part, ...]:
+    """The distinct tasks as evaluation parts, each learned when it first comes: of domains all classes are known then.
+
+    Args:
+        scenario: The stream.
+        named: The distinct tasks.
+        first: The task in which each first comes.
+    """
+    parts = evaluation_parts(scenario, [(name, parts.test) for name, parts in named])
+    return tuple(replace(part, learned=learned) for part, learned in zip(parts, first, strict=True))

@@ -75,6 +75,7 @@ class Scenario:
         classes: Class names by stream label.
         tasks: The tasks in order.
         columns: The evaluation parts where they are not the tasks' test parts; else empty. Read `parts`.
+        batch_repeats: Steps in a row on each batch of training.
         planned: Number of tasks before the stream was cut; None where it was not. Read `planned_tasks`.
     """
 
@@ -85,6 +86,7 @@ class Scenario:
     tasks: tuple[Task, ...]
     columns: tuple[Part, ...] = ()
     planned: int | None = None
+    batch_repeats: int = 1
 
     @property
     def planned_tasks(self) -> int:

@@ -10,17 +10,19 @@ from pydantic_core import PydanticUndefined
 
 from clsuite.errors import did_you_mean
 from clsuite.scenarios.catalog import KINDS
+from clsuite.scenarios.order_spec import CrossOrder, Order
 
 SPLIT = r"^B\d+-inc[1-9]\d*$"
-Order = Literal["seed", "given"] | tuple[str, ...]
+Over = Literal["classes", "domains"]
 
 
 class _Spec(BaseModel):
     """What every stream over a table has.
 
     Attributes:
-        order_seed: Seed of the order of classes or domains and of what else shapes the stream, in place of the run's
-            (papers fix 1993); validation parts and training still follow the run's seed.
+        order_seed: Seed of the order of classes or domains and of what else shapes the stream, in place of the run's;
+            validation parts and training still follow the run's seed. The draws are clsuite's own: no seed gives the
+            order of another code base (``order: {numpy: 1993}`` does).
         validation: Share of each class's training images that is set aside as the validation part.
     """
 
@@ -37,7 +39,10 @@ class ByClass(_Spec):
         first_task: Classes in the first task; the others share the rest.
         split: The field's short form ``B50-inc5``: 50 classes in the first task and 5 in each other; ``B0-inc10``:
             10 in each. The last task takes what is left (as PILOT does).
-        order: ``seed`` (permuted), ``given`` (as the data set lists them), or a list of all class names.
+        order: ``seed`` (permuted), ``given`` (as the data set lists them), a list of all class names, or
+            ``{numpy: 1993}``: the permutation that NumPy's legacy generator draws first from that seed, whatever the
+            run's seed. It is the order of PILOT, RanPAC and FeCAM, which all fix 1993 (of CIFAR-100: the classes 68,
+            56, 78, 8, 23, 84, 90, 65, ...).
     """
 
     tasks: int | None = Field(default=None, ge=1)
@@ -65,9 +70,14 @@ class TaskIncremental(ByClass):
 
 
 class Online(ByClass):
-    """Class-incremental in a single pass (Mai et al. 2022, "Online continual learning in image classification")."""
+    """Class-incremental in a single pass (Mai et al. 2022, "Online continual learning in image classification").
+
+    Attributes:
+        repeats: Steps in a row on each batch, after which its images do not come again.
+    """
 
     kind: Literal["online"] = "online"
+    repeats: int = Field(default=1, ge=1)
 
 
 class LongTailed(ByClass):
@@ -83,8 +93,27 @@ class LongTailed(ByClass):
     tail: Literal["ordered", "shuffled"] = "shuffled"
 
 
-class Recurring(ByClass):
-    """Tasks come back; see `clsuite.scenarios.recurring`.
+class _Returning(ByClass):
+    """What streams with returning tasks share.
+
+    Attributes:
+        exponent: What comes again falls as this power of the time since a task was met.
+        over: What a task is: new ``classes``, or a domain of the same classes (``domains``; tasks are all domains or
+            the first so many then, and the classes are not shared out).
+    """
+
+    exponent: float = Field(default=1.0, ge=0.0)
+    over: Over = "classes"
+
+    @model_validator(mode="after")
+    def _domains_are_not_shared_out(self) -> _Returning:
+        if self.over == "domains" and (self.split is not None or self.first_task is not None):
+            raise ValueError("split and first_task share out classes: leave them out where tasks are domains")
+        return self
+
+
+class Recurring(_Returning):
+    """Whole tasks come back, one at a time; see `clsuite.scenarios.recurring.build_recurring`.
 
     Attributes:
         length: Number of tasks of the stream, those that come back counted again.
@@ -93,7 +122,19 @@ class Recurring(ByClass):
 
     kind: Literal["recurring"] = "recurring"
     length: int = Field(ge=1)
-    exponent: float = Field(default=1.0, ge=0.0)
+
+
+class PowerLaw(_Returning):
+    """Each task brings shares of all earlier ones; see `clsuite.scenarios.recurring.build_power_law`.
+
+    Attributes:
+        exponent: A task that is ``k`` tasks old brings ``(1 + k)^-exponent`` of its images.
+        replayed: Images of all earlier tasks together, as a share of the new task's: they are then divided among the
+            earlier tasks as ``k^-exponent``. Without it each task brings its own share, as above.
+    """
+
+    kind: Literal["power_law"] = "power_law"
+    replayed: float | None = Field(default=None, ge=0.0)
 
 
 class DomainIncremental(_Spec):
@@ -101,7 +142,7 @@ class DomainIncremental(_Spec):
 
     Attributes:
         tasks: Number of tasks; all domains where it is not given.
-        order: ``seed``, ``given``, or a list of domain names.
+        order: ``seed``, ``given``, a list of domain names, or ``{numpy: SEED}``.
     """
 
     kind: Literal["domain_incremental"] = "domain_incremental"
@@ -114,13 +155,13 @@ class CrossDomain(_Spec):
 
     Attributes:
         tasks: Number of tasks; all data sets where it is not given.
-        order: ``given`` (as the benchmark lists them), ``seed``, ``mtil_i`` or ``mtil_ii`` (the paper's orders), or a
-            list of names.
+        order: ``given`` (as the benchmark lists them), ``seed``, ``mtil_i`` or ``mtil_ii`` (the paper's orders), a list
+            of names, or ``{numpy: SEED}``.
     """
 
     kind: Literal["cross_domain"] = "cross_domain"
     tasks: int | None = Field(default=None, ge=1)
-    order: Literal["mtil_i", "mtil_ii"] | Order = "given"
+    order: CrossOrder = "given"
 
 
 class Blurry(_Spec):
@@ -130,14 +171,19 @@ class Blurry(_Spec):
         tasks: Number of tasks (the paper: 5).
         disjoint: Share N of the classes that occur in one task only (the paper: 0.5).
         blurry: Share M of the other classes' images that is scattered over all tasks (the paper: 0.1).
-        sizes: ``random`` (Si-blurry) or ``equal`` (i-Blurry): disjoint classes and scattered images of each task.
+        sizes: How many disjoint classes, blurry classes and scattered images a task has: all at ``random`` (Si-blurry,
+            as its authors' sampler draws it), ``blurry_equal`` (as many blurry classes in each, the rest at random), or
+            all ``equal`` (i-Blurry).
+        repeats: Steps in a row on each batch, after which its images do not come again (``online_iter`` of the
+            Si-blurry code, which runs 3).
     """
 
     kind: Literal["blurry"] = "blurry"
     tasks: int = Field(default=5, ge=2)
     disjoint: float = Field(default=0.5, ge=0.0, le=1.0)
     blurry: float = Field(default=0.1, ge=0.0, le=1.0)
-    sizes: Literal["random", "equal"] = "random"
+    sizes: Literal["random", "blurry_equal", "equal"] = "random"
+    repeats: int = Field(default=1, ge=1)
 
 
 class FromAvalanche(BaseModel):
@@ -160,6 +206,7 @@ AnySpec = (
     | DomainIncremental
     | CrossDomain
     | Recurring
+    | PowerLaw
     | LongTailed
     | Blurry
     | Online
@@ -192,6 +239,11 @@ class ScenarioSpec(RootModel[AnySpec]):
         """The kind of stream."""
         return self.root.kind
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """All kinds that a method must be able to learn: of tasks that are domains, domain-incremental too."""
+        return (self.kind, "domain_incremental") if getattr(self.root, "over", "") == "domains" else (self.kind,)
+
 
 MODELS: dict[str, type[BaseModel]] = {
     "class_incremental": ClassIncremental,
@@ -199,6 +251,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "domain_incremental": DomainIncremental,
     "cross_domain": CrossDomain,
     "recurring": Recurring,
+    "power_law": PowerLaw,
     "long_tailed": LongTailed,
     "blurry": Blurry,
     "online": Online,

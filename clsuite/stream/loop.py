@@ -149,6 +149,7 @@ class Stream:
             learner.options.batch_size,
             shuffle_seed=derive_seed(learner.seed, "order", task.index),
             with_images=not from_features,
+            repeats=self.scenario.batch_repeats,
         )
         trainer.fit(learner, train_dataloaders=loader)
         release_optimizers(trainer)

@@ -13,11 +13,14 @@ import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
 
+from clsuite.data.batch import Batch
 from clsuite.data.stable_random import stable_random
 from clsuite.learner.learner import Learner
 from clsuite.probes.probes import predict_rows
 from clsuite.records import CurveEntry, WithinTaskEntry
+from clsuite.scenarios import SINGLE_PASS
 from clsuite.stream.evaluation import AccuracyMatrix, part_masks
+from clsuite.stream.exposure import Exposure
 from clsuite.stream.within_task_spec import EvaluationSpec
 
 
@@ -26,6 +29,8 @@ class WithinTask(L.Callback):
 
     The last point of each task's curve is the evaluation after it, when the plugins have ended the task: it is taken
     from the accuracy matrix and costs nothing. A task without optimiser steps has that point alone.
+
+    On streams that pass once, the accuracy on the classes that training has met so far is measured beside it.
 
     Attributes:
         seconds: Time spent since the task began.
@@ -39,17 +44,24 @@ class WithinTask(L.Callback):
         self._labels, self._task = matrix.labels[self._columns], matrix.task[self._columns]
         self._finished: list[CurveEntry] = []
         self._points: dict[int, tuple[list[int], list[int]]] = {}
+        self._exposure = Exposure(matrix, self._columns) if matrix.scenario.kind in SINGLE_PASS else None
 
     def begin(self) -> None:
         """Begin the curve of a task."""
         self._points, self.seconds = {}, 0.0
+        if self._exposure is not None:
+            self._exposure.begin(len(self._finished))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Evaluate before the first step."""
         self._read(pl_module, 0)
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, *_: Any
+    ) -> None:
         """Evaluate where it is time; after the last step the matrix does it."""
+        if self._exposure is not None:
+            self._exposure.meet(batch.labels.cpu().numpy())
         step = trainer.global_step
         if self._spec.wants(step) and step not in self._points and step < trainer.estimated_stepping_batches:
             self._read(pl_module, step)
@@ -62,11 +74,15 @@ class WithinTask(L.Callback):
             self._count(self._matrix.task_aware[row, self._columns], learned),
         )
         points = sorted(self._points.items())
+        exposed = None
+        if self._exposure is not None:
+            exposed = self._exposure.finish(row, steps)
         self._finished.append(
             CurveEntry(
                 steps=[step for step, _ in points],
                 class_incremental=[counts for _, (counts, _) in points],
                 task_aware=[counts for _, (_, counts) in points],
+                exposed=exposed,
             )
         )
 
@@ -95,11 +111,16 @@ class WithinTask(L.Callback):
         assert module.task is not None
         started = time.perf_counter()
         learned = self._learned(module.task.index)
-        chosen = np.flatnonzero(learned[self._task])
-        predicted = np.full((2, len(self._columns)), -1, dtype=np.int64)
+        asked = learned[self._task]
+        if self._exposure is not None:
+            asked |= self._exposure.asked
+        chosen = np.flatnonzero(asked)
+        predicted = np.full((3, len(self._columns)), -1, dtype=np.int64)
         if len(chosen):
             with _unnoticed(module):
                 predicted[:, chosen] = self._predict(module, chosen)
+        if self._exposure is not None:
+            self._exposure.read(step, predicted[2])
         self._points[step] = (self._count(predicted[0], learned), self._count(predicted[1], learned))
         self.seconds += time.perf_counter() - started
 
@@ -110,7 +131,8 @@ class WithinTask(L.Callback):
                     learner.features_of(part.test)
         logits = predict_rows(learner, self._matrix.rows[self._columns[chosen]])
         masks = part_masks(self._matrix.scenario, logits.shape[1])[self._task[chosen].astype(np.int64)]
-        return torch.stack([logits.argmax(dim=1), (logits + masks).argmax(dim=1)]).numpy()
+        among = logits if self._exposure is None else logits + self._exposure.mask(logits.shape[1])
+        return torch.stack([one.argmax(dim=1) for one in (logits, logits + masks, among)]).numpy()
 
     def _count(self, predicted: NDArray[np.integer], learned: NDArray[np.bool_]) -> list[int]:
         right = (predicted == self._labels) & learned[self._task]

@@ -407,7 +407,7 @@ def test_a_method_is_what_its_name_stands_for_in_a_shipped_benchmark(
 ) -> None:
     spec = load_benchmark("quickstart")[0]
     config = {
-        **stream_config(spec, None), "training": {**spec.training.model_dump(mode="json"), **changed},
+        **stream_config(spec, None), "training": {**spec.training.resolved().model_dump(mode="json"), **changed},
         "backbone": {"name": spec.backbone.name, "image_size": spec.backbone.image_size},
     }  # fmt: skip
     record = make_record(method, 0, benchmark="quickstart", config=config)
@@ -602,7 +602,7 @@ def test_changes_of_probes_have_no_best_and_that_of_a_distance_is_no_column(tmp_
     ]  # fmt: skip
     assert [metric.higher_is_better for metric in known.values()] == [False, None, True, None, False]
     assert [made.rows[0].figures[name].best for name in known] == [True, False, True, False, True]
-    assert "the model as the method begins, its modules attached" in known["probe_head_change"].about
+    assert "less that before the stream, of the pre-trained backbone" in known["probe_head_change"].about
     assert all(metric.about for metric in made.metrics)
 
 

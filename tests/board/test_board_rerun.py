@@ -152,7 +152,7 @@ def test_a_changed_plugin_is_not_rerun(published: Path, tmp_path: Path) -> None:
         plan_rerun(changed, tmp_path / "x.json", None, None, None)
 
 
-def pair(device: str, right: tuple[float, float], probe: float = 0.5) -> tuple[RunRecord, RunRecord]:
+def pair(device: str, right: tuple[float, float], probe: float | None = 0.5) -> tuple[RunRecord, RunRecord]:
     def one(share: float, **changes: Any) -> RunRecord:
         reading = [ProbeEntry(name="knn", higher_is_better=True, values=[0.5, changes.pop("probe", 0.5)])]
         return make_record("a", 0, counts=rescore(predictions(0, share)), probes=reading, **changes)
@@ -167,6 +167,7 @@ def pair(device: str, right: tuple[float, float], probe: float = 0.5) -> tuple[R
         (pair("H", (0.7, 0.7)), "identical"),
         (pair("H", (0.7, 0.7), probe=0.52), "within tolerance"),
         (pair("H", (0.7, 0.7), probe=0.6), "different"),
+        (pair("H", (0.7, 0.7), probe=None), "different"),
         (pair("H", (0.7, 0.2)), "different"),
     ],
 )

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from clsuite.cli.main import main
+from clsuite.records import RunRecord, read_record
+from clsuite.records.record import RESULTS_VERSION
 
 ROOT = Path(__file__).parents[2]
 TUNING = {
@@ -31,6 +33,27 @@ def test_a_metric_that_is_unknown_is_shown_by_its_name(tmp_path: Path, capsys: p
     assert "of the first 2 tasks of seed 0, a_metric_of_later: 0 trials" in capsys.readouterr().out
 
 
+def test_readings_of_probes_are_shown_and_dashes_where_there_are_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = [0.5, None, None, None, None, 0.25]
+    head = {
+        "name": "head",
+        "higher_is_better": True,
+        "values": values,
+        "correct": [2, None, None, None, None, 1],
+        "n": 4,
+    }
+    silent = {"name": "calibration", "higher_is_better": False, "values": [None] * 6}
+    assert main(["show", str(a_record(tmp_path, probes=[head, silent]))]) == 0
+    told = capsys.readouterr().out
+    lines = [line.replace("│", " ").replace("┃", " ").split() for line in told[told.index("probes:") :].splitlines()]
+    assert ["nothing", "50.0", "-"] in lines
+    assert ["task", "1", "-", "-"] in lines
+    assert ["task", "5", "25.0", "-"] in lines
+    assert main(["table", str(tmp_path / "seed0.json"), "--format", "csv"]) == 0
+
+
 @pytest.mark.parametrize("command", ["show", "table"])
 def test_a_finished_run_without_a_cost_is_one_line(
     tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
@@ -45,3 +68,41 @@ def test_a_table_of_a_pattern_takes_the_record_alone(tmp_path: Path, capsys: pyt
     path.with_suffix(".npz").write_bytes(b"predictions")
     assert main(["table", str(path), str(path.with_suffix(".npz")), "--format", "csv"]) == 0
     assert "quickstart,ncm" in capsys.readouterr().out
+
+
+def content_key(record: RunRecord, version: int) -> str:
+    return RunRecord.make_key(record.config, record.plugins, record.seed, record.scenario.fingerprint, version)
+
+
+def test_a_record_of_an_older_version_is_called_so_and_not_edited(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A user's own records, of a version whose results were others, are as genuine as they were."""
+    path = a_record(tmp_path)
+    for version in range(1, RESULTS_VERSION + 2):
+        path = a_record(tmp_path, key=content_key(read_record(path), version))
+        assert main(["show", str(path)]) == 0
+        said = capsys.readouterr().out
+        older = f"made by an older version of clsuite (results version {version}; this one has {RESULTS_VERSION})"
+        assert (older in said) == (version < RESULTS_VERSION)
+        assert ("was edited, or made by a later version" in said) == (version > RESULTS_VERSION)
+
+
+def test_an_edited_record_is_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(a_record(tmp_path, seed=77))]) == 0
+    assert "the key does not follow from the content: this record was edited" in capsys.readouterr().out
+
+
+def test_compare_tells_older_records_from_edited_ones() -> None:
+    from clsuite.report.compare import _strange_keys
+
+    folder = ROOT / "leaderboard" / "records" / "quickstart" / "ncm"
+    record = read_record(next(path for path in sorted(folder.glob("*.json")) if ".rerun" not in path.name))
+    now, old = (
+        record.model_copy(update={"key": content_key(record, version)})
+        for version in (RESULTS_VERSION, RESULTS_VERSION - 1)
+    )
+    edited, name = record.model_copy(update={"key": "ab" * 32}), f"ncm, seed {record.seed}"
+    assert _strange_keys([now]) == []
+    assert _strange_keys([old]) == [f"made by an older version of clsuite, whose results may differ: {name}"]
+    assert "edited" in _strange_keys([edited])[0]

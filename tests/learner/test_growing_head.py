@@ -123,3 +123,14 @@ def test_a_new_group_goes_where_the_old_ones_are() -> None:
     head = grown(2).to("meta")
     head.grow(3, generator())
     assert {parameter.device.type for parameter in head.parameters()} == {"meta"}
+
+
+def test_cosines_are_computed_in_full_precision() -> None:
+    head = GrowingHead(32, cosine=True)
+    generator = torch.Generator().manual_seed(0)
+    head.grow(40, generator)
+    features = torch.randn(200, 32, generator=generator)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        low = head(features)
+    assert low.dtype == torch.float32
+    torch.testing.assert_close(low, head(features).detach(), rtol=0, atol=0)

@@ -14,6 +14,7 @@ from clsuite.backbones.class_texts import ClassTexts
 from clsuite.backbones.clip import build_clip
 from clsuite.backbones.spec import BackboneSpec, Weights, find_weights
 from clsuite.backbones.vit import build_backbone
+from clsuite.data.batch import gather
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
 from clsuite.learner.options import OptimizerSpec, TrainingSpec
@@ -120,6 +121,37 @@ def test_ewc_weighs_the_text_tower(make_clip: MakeClip, scenario: Scenario) -> N
     fisher = ewc.state_dict()["fisher"]
     assert fisher["backbone.clip.text_projection"].sum() > 0
     assert fisher["backbone.clip.visual.proj"].sum() > 0
+
+
+@pytest.mark.parametrize("where", ["plugin", "head"])
+def test_answers_are_the_same_under_autocast(where: str, make_clip: MakeClip, scenario: Scenario) -> None:
+    """At a scale of 100 bf16 has steps of 0.25: without full precision answers change, and some are ties."""
+    plugin = ZeroShot()
+    learner = make_clip(plugin if where == "plugin" else Finetune()).learner
+    learner.start(scenario)
+    for task in scenario.tasks:
+        learner.begin_task(task)
+    with torch.no_grad():
+        learner.backbone.clip.logit_scale.fill_(5.0)
+    rows = scenario.tasks[0].test
+    known = learner.features_of(rows)
+    learner.encode = lambda batch: known  # type: ignore[method-assign]
+    batch = gather(scenario.table, scenario.labels, rows)
+    answer = (lambda: plugin.predict(learner, batch)) if where == "plugin" else (lambda: learner.head(known))
+    with torch.no_grad():
+        plain = answer()
+        with torch.autocast("cpu", torch.bfloat16):
+            low = answer()
+    assert low.dtype == torch.float32
+    torch.testing.assert_close(low, plain, rtol=0, atol=0)
+    assert (low.topk(2).values.diff() != 0).all()
+
+
+def test_a_zero_shot_method_answers_before_it_has_seen_an_image(make_clip: MakeClip, scenario: Scenario) -> None:
+    stream = make_clip(ZeroShot(), head="linear")
+    stream.run()
+    first = stream.matrix.task == 0
+    np.testing.assert_array_equal(stream.matrix.class_incremental[0][first], stream.matrix.class_incremental[1][first])
 
 
 def test_what_is_refused(make_clip: MakeClip) -> None:

@@ -28,7 +28,7 @@ BY_HAND = {
     "average_incremental_accuracy_weighted": (6 / 10 + 25 / 30 + 25 / 40) / 3,
     "average_incremental_accuracy_macro": (0.6 + 0.85 + 2.0 / 3) / 3,
     "forgetting_max_before_last": (0.2 + 0.3) / 2,
-    "forgetting_max_any_row": (0.2 + 0.4) / 2,
+    "forgetting_max_any_row": (0.2 + 0.3) / 2,
     "forgetting_just_after": (-0.1 + 0.3) / 2,
     "backward_transfer": (0.1 - 0.3) / 2,
     "forward_transfer": (0.7 + 0.1) / 2,
@@ -64,6 +64,31 @@ def test_compute_all_gives_every_metric() -> None:
 )
 def test_a_task_that_gets_better_later(name: str, expected: float) -> None:
     assert METRICS[name].compute(BETTER) == pytest.approx(expected, abs=1e-12)
+
+
+def test_rows_before_a_part_is_learned_are_no_best_of_it() -> None:
+    """Part 1 (learned in task 1) has 0.9 after task 0; since it was learned its best is 0.8."""
+    counts = Counts.of([[0, 2, 0], [8, 9, 0], [8, 8, 0], [8, 6, 5]], [10, 10, 10])
+    assert v.forgetting_max_any_row(counts) == pytest.approx((0.0 + 0.2) / 2)
+    later = Counts.of([[0, 9], [6, 9], [5, 8], [7, 4]], [10, 10], [0, 1])
+    assert v.forgetting_max_any_row(later) == pytest.approx((0.0 + 0.4) / 2)
+
+
+def test_where_no_part_can_be_answered_before_it_is_learned_forward_transfer_is_a_dash() -> None:
+    assert math.isnan(v.forward_transfer(Counts.of([[3, 0], [6, 0], [5, 8]], [10, 10])))
+    assert v.forward_transfer(Counts.of([[3, 2], [6, 0], [5, 8]], [10, 10])) == pytest.approx(-0.2)
+    assert v.forward_transfer(Counts.of([[3, 0], [6, 1], [5, 8]], [10, 10])) == pytest.approx(0.1)
+
+
+def test_intransigence_takes_the_diagonal_of_joint_training_and_not_its_last_row() -> None:
+    joint = Counts.of([[0, 0], [9, 0], [2, 8]], [10, 10])
+    ours = Counts.of([[0, 0], [6, 0], [1, 9]], [10, 10])
+    assert v.intransigence(ours, joint) == pytest.approx((0.3 - 0.1) / 2)
+
+
+def test_both_final_accuracies_are_named_for_what_they_weigh() -> None:
+    assert METRICS["final_accuracy_macro"].label == "final acc. (macro)"
+    assert METRICS["final_accuracy_weighted"].label == "last acc. (weighted)"
 
 
 DEFINED_FOR_ONE = {name for name in METRICS if "accuracy" in name} | {"mtil_average", "mtil_last"}

@@ -43,6 +43,28 @@ def test_anytime_by_hand() -> None:
     assert w.average_anytime_accuracy(three_tasks()) == pytest.approx(sum(means) / 6)
 
 
+EXPOSED = [[None, 0.2, 0.6, 1.0], [0.5, 0.1, 0.4, 0.9], [0.4, 0.3, 0.3, 0.2, 0.6]]
+
+
+def with_exposed(exposed: list[list[float | None]] = EXPOSED) -> Curves:
+    plain = three_tasks()
+    return Curves.of(plain.steps, plain.correct, plain.n, plain.learned, plain.every, exposed)
+
+
+def test_area_under_the_exposed_classes_by_hand() -> None:
+    """Steps 2 and 4 of each task, two steps apart; what is before and among the first steps has no part in it."""
+    expected = (0.6 + 1.0 + 0.4 + 0.9 + 0.3 + 0.6) / 6
+    assert w.area_under_exposed_accuracy(with_exposed()) == pytest.approx(expected)
+    assert math.isnan(w.area_under_exposed_accuracy(three_tasks()))
+
+
+def test_what_is_left_of_a_task_counts_as_long_as_it_lasts_and_a_task_without_steps_as_one() -> None:
+    curves = Curves.of(
+        [[0, 1, 3, 6, 7], [0]], [[[0, 0]] * 5, [[5, 5]]], [10, 10], [0, 1], 3, [[None, 0.1, 0.2, 0.4, 0.8], [0.5]]
+    )
+    assert w.area_under_exposed_accuracy(curves) == pytest.approx((3 * 0.2 + 3 * 0.4 + 0.8 + 0.5) / 8)
+
+
 def test_depth_by_hand() -> None:
     """Task 1: part 0 from 1.0 to 0.2. Task 2: part 0 from 0.8 to 0.7, part 1 from 1.0 to 0.1."""
     assert w.stability_gap_depth(three_tasks()) == pytest.approx((0.8 + (0.1 + 0.9) / 2) / 2)
@@ -67,10 +89,11 @@ def test_a_method_without_steps_has_one_point_a_task() -> None:
         "min_accuracy": 0.6,
         "worst_case_accuracy": 0.8,
         "average_anytime_accuracy": 0.8,
+        "area_under_exposed_accuracy": math.nan,
         "stability_gap_depth": 0.2,
         "stability_gap_length": 0.0,
     }
-    assert values == pytest.approx(expected)
+    assert values == pytest.approx(expected, nan_ok=True)
 
 
 def test_parts_that_are_learned_together_count_alike() -> None:
@@ -87,6 +110,8 @@ def test_parts_that_are_learned_together_count_alike() -> None:
         ({"correct": [[[1, 0]], [[1, 1], [1, 1]]]}, "needs shape"),
         ({"n": [10]}, "need the size"),
         ({"every": 0}, "below 1"),
+        ({"exposed": [[0.5], [0.5, 0.5]]}, "an accuracy within 0..1 for each evaluation"),
+        ({"exposed": [[0.5, 1.5], [0.5, 0.5]]}, "an accuracy within 0..1 for each evaluation"),
     ],
 )
 def test_curves_that_cannot_be(change: dict[str, object], message: str) -> None:
@@ -112,12 +137,21 @@ def curves(draw: st.DrawFn) -> Curves:
 def test_ranges(curves: Curves) -> None:
     for name, metric in WITHIN_TASK.items():
         value = metric.compute(curves)
-        if curves.tasks == 1 and name not in ("worst_case_accuracy", "average_anytime_accuracy"):
+        if name == "area_under_exposed_accuracy":
+            assert math.isnan(value)  # nothing was measured
+        elif curves.tasks == 1 and name not in ("worst_case_accuracy", "average_anytime_accuracy"):
             assert math.isnan(value)
         elif name == "stability_gap_length":
             assert 0 <= value <= 20
         else:
             assert (-1 if name == "stability_gap_depth" else 0) <= value <= 1
+
+
+@given(curves(), st.floats(0, 1))
+def test_the_area_under_a_level_line_is_its_height(curves: Curves, height: float) -> None:
+    exposed = [[height] * len(steps) for steps in curves.steps]
+    level = Curves.of(curves.steps, curves.correct, curves.n, curves.learned, curves.every, exposed)
+    assert w.area_under_exposed_accuracy(level) == pytest.approx(height)
 
 
 @given(curves())
@@ -154,7 +188,8 @@ def test_shares_count_and_not_sizes(curves: Curves, factor: int) -> None:
 def test_level_curves_have_no_gap(curves: Curves) -> None:
     level = [np.tile(np.where(curves.learned <= task, curves.n, 0), (len(steps), 1))
              for task, steps in enumerate(curves.steps)]  # fmt: skip
-    perfect = Curves.of(curves.steps, level, curves.n, curves.learned, curves.every)
+    exposed = [[1.0] * len(steps) for steps in curves.steps]
+    perfect = Curves.of(curves.steps, level, curves.n, curves.learned, curves.every, exposed)
     for name, metric in WITHIN_TASK.items():
         expected = 0.0 if name.startswith("stability") else 1.0
         assert curves.tasks == 1 or metric.compute(perfect) == pytest.approx(expected)

@@ -27,8 +27,9 @@ def model() -> Any:
 
 
 def make(kind: Any, model: nn.Module, entries: int, size: int = SIZE) -> PET:
+    own = {"alpha": 1.0} if kind == "lora" else {}
     module = build_pet(
-        kind, model, size=size, blocks="all", generator=torch.Generator().manual_seed(1), entries=entries, alpha=1.0
+        kind, model, size=size, blocks="all", generator=torch.Generator().manual_seed(1), entries=entries, **own
     )
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():

@@ -47,6 +47,16 @@ def test_looking_imports_nothing(offer: Offer) -> None:
     assert "third_b" not in sys.modules
 
 
+def test_a_plugin_that_was_edited_since_the_catalog_was_made_is_read_again(offer: Offer, tmp_path: Path) -> None:
+    """A notebook lives on while an author edits an installed method: its run is of what there is then."""
+    offer({"good": "third_k:Good"}, {"third_k.py": GOOD})
+    first = find_plugin("good")[1]
+    (tmp_path / "third_k.py").write_text(GOOD.replace("size: int = 3", "size: int = 30"))
+    for name in ("good", "third_k:Good"):
+        again = find_plugin(name)[1]
+        assert (again.parameters[0].default, again.sha256 != first.sha256) == (30, True)
+
+
 def test_loading_gives_the_class(offer: Offer) -> None:
     offer({"good": "third_c:Good"}, {"third_c.py": GOOD})
     loaded = load_class(find_plugin("good")[0])

@@ -13,7 +13,6 @@ import torch
 from clsuite.backbones.class_texts import ClassTexts
 from clsuite.backbones.clip import build_clip
 from clsuite.backbones.spec import BackboneSpec, Weights
-from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
 from clsuite.learner.options import OptimizerSpec, TrainingSpec
 from clsuite.plugin import Plugin
@@ -129,9 +128,14 @@ def test_lora_learns_digits_on_the_image_tower(make_clip: MakeClip) -> None:
     assert stream.matrix.counts().of("task_aware").accuracy.diagonal().mean() > 0.8
 
 
-def test_block_expansion_says_what_it_needs(make_clip: MakeClip) -> None:
-    with pytest.raises(UserError, match="needs a ViT with a sequence of blocks"):
-        make_clip(BlockExpansion(1)).run()
+def test_block_expansion_puts_copies_into_the_image_tower(make_clip: MakeClip) -> None:
+    stream = make_clip(BlockExpansion(1))
+    tower = stream.learner.backbone.model.transformer.resblocks
+    old = {name: value.detach().clone() for name, value in tower.named_parameters()}
+    stream.run()
+    new = dict(stream.learner.backbone.model.transformer.resblocks.named_parameters())
+    assert all(torch.equal(value, new[name]) for name, value in old.items())
+    assert any(value.abs().sum() > 0 for name, value in new.items() if name not in old and "out_proj" in name)
 
 
 @pytest.mark.parametrize("rescore", ["once", "task"])
@@ -188,6 +192,27 @@ def test_saft_resumes_bit_identically_on_both_towers(make_clip: MakeClip, tmp_pa
     whole = make_clip(SAFT(share=0.01, rescore="task"), **both)
     whole.run()
     assert_resumes_as(whole, lambda **more: make_clip(SAFT(share=0.01, rescore="task"), **both, **more), tmp_path)
+
+
+@pytest.mark.parametrize("tune", ["image", "text", "both"])
+def test_hft_halves_every_tower_that_is_trained(tune: str, make_clip: MakeClip, scenario: Scenario) -> None:
+    stream = make_clip(HFT(), head="zero_shot", tune=tune)
+    learner = stream.learner
+    learner.start(scenario)
+    clip = learner.backbone.clip
+    trained = {key for key, value in clip.named_parameters() if value.requires_grad}
+    learner.begin_task(scenario.tasks[0])
+    resting = {key for key, value in clip.named_parameters() if key in trained and not value.requires_grad}
+    for prefix, is_trained in (("visual.", tune != "text"), ("transformer.", tune != "image")):
+        matrices = [key for key in clip.state_dict() if key.startswith(prefix) and key.endswith(MATRICES)]
+        assert len(matrices) % 6 == 0, matrices
+        assert matrices
+        assert sum(key in resting for key in matrices) == (len(matrices) // 2 if is_trained else 0)
+    learner.end_task(scenario.tasks[0])
+    assert {key for key, value in clip.named_parameters() if value.requires_grad} == trained
+
+
+MATRICES = ("in_proj_weight", "out_proj.weight", "c_fc.weight", "c_proj.weight", "ln_1.weight", "ln_2.weight")
 
 
 @pytest.mark.parametrize(("tune", "tower"), [("image", True), ("text", False)])

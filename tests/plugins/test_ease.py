@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -107,3 +108,36 @@ def test_what_is_refused() -> None:
             check_method([(name, find_plugin(name)[1]) for name in ("ease", other)], "class_incremental")
     with pytest.raises(UserError, match="'ease' cannot learn domain_incremental streams"):
         check_method([("ease", find_plugin("ease")[1])], "domain_incremental")
+
+
+def test_streams_of_other_kinds_are_learned_where_classes_do_not_come_back(
+    make_stream: Any, scenario: Scenario
+) -> None:
+    for kind in ("cross_domain", "avalanche"):
+        check_method([("ease", find_plugin("ease")[1])], kind)
+    stream = make_stream(EASE(size=4), on=dataclasses.replace(scenario, kind="cross_domain"), loss="local")
+    stream.run()
+    assert stream.matrix.counts().of("class_incremental").accuracy[-1].mean() > 0.7
+    again = dataclasses.replace(scenario.tasks[0], index=2)
+    repeated = dataclasses.replace(scenario, kind="avalanche", tasks=(*scenario.tasks[:2], again))
+    with pytest.raises(UserError, match="a class of the stream comes in several tasks"):
+        make_stream(EASE(size=4), on=repeated).run()
+
+
+def test_features_of_training_images_are_not_kept(learned: tuple[EASE, Any], scenario: Scenario) -> None:
+    plugin, _ = learned
+    for store in plugin._stores:
+        assert store._number == sum(len(task.test) for task in scenario.tasks)
+        assert all((store._places[torch.from_numpy(task.train)] < 0).all() for task in scenario.tasks)
+
+
+def test_each_task_begins_with_a_new_head(make_stream: Any, scenario: Scenario) -> None:
+    stream = make_stream(EASE(size=4), loss="local", head="cosine", head_scale=1.0)
+    learner = stream.learner
+    learner.start(scenario)
+    learner.begin_task(scenario.tasks[0])
+    with torch.no_grad():
+        learner.head.scale.fill_(3.0)
+    learner.begin_task(scenario.tasks[1])
+    assert learner.head.scale.item() == 1.0
+    assert learner.head.classes == 4

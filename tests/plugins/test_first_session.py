@@ -79,3 +79,48 @@ def test_what_may_stand_beside_it() -> None:
 def test_the_classifier_comes_after_it(make_stream: Any) -> None:
     with pytest.raises(UserError, match="must come before"):
         make_stream(NCM(), FirstSession(size=4)).run()
+
+
+def test_the_whole_backbone_is_tuned_on_the_first_task_alone(make_stream: Any) -> None:
+    bodies: list[dict[str, torch.Tensor]] = []
+
+    class Body(Plugin):
+        def on_task_end(self, learner: Learner, task: Any) -> None:
+            bodies.append({name: value.clone() for name, value in learner.backbone.state_dict().items()})
+
+    stream = make_stream(plugin := FirstSession(kind="full"), Body())
+    before = {name: value.clone() for name, value in stream.learner.backbone.state_dict().items()}
+    stream.run()
+    assert sum(not torch.equal(before[name], value) for name, value in bodies[0].items()) > 20
+    for later in bodies[1:]:
+        assert all(torch.equal(bodies[0][name], value) for name, value in later.items())
+    assert [task.frozen for task in stream.tasks] == [False, True, True]
+    assert plugin.stored_bytes() == {}
+
+
+def test_the_whole_backbone_with_a_classifier_of_its_features_resumes_the_same(make_stream: Any, tmp_path: Any) -> None:
+    whole = make_stream(FirstSession(kind="full"), NCM())
+    whole.run()
+    first = make_stream(FirstSession(kind="full"), NCM(), checkpoint=tmp_path / "state.ckpt")
+    end = first.learner.end_task
+
+    def stop(task: Any) -> None:
+        if task.index == 2:
+            raise KeyboardInterrupt
+        end(task)
+
+    first.learner.end_task = stop
+    with pytest.raises(KeyboardInterrupt):
+        first.run()
+    again = make_stream(FirstSession(kind="full"), NCM(), checkpoint=tmp_path / "state.ckpt")
+    again.run()
+    assert (again.matrix.class_incremental == whole.matrix.class_incremental).all()
+    assert [task.steps > 0 for task in again.tasks] == [True, False, False]
+
+
+@pytest.mark.parametrize("kind", ["ssf", "prompt"])
+def test_other_kinds_are_tuned_too(kind: Any, make_stream: Any) -> None:
+    look = Look()
+    make_stream(FirstSession(kind=kind), look, NCM()).run()
+    assert any(not torch.equal(look.modules[1][name], value) for name, value in look.modules[0].items())
+    assert all(torch.equal(look.modules[1][name], value) for name, value in look.modules[-1].items())

@@ -47,10 +47,10 @@ def test_it_is_scikit_learns(make_stream: Any, scenario: Scenario, shrinkage: fl
     assert [task.steps > 0 for task in stream.tasks] == [adapted, False, False]
 
 
-def test_default_adds_the_identity_and_ignores_how_many_images_a_class_has(
+def test_the_paper_s_shrinkage_adds_the_identity_and_ignores_how_many_images_a_class_has(
     make_stream: Any, scenario: Scenario
 ) -> None:
-    plugin = LDA()
+    plugin = LDA(shrinkage=1e-4)
     stream = make_stream(plugin)
     stream.run()
     features, labels, test = parts_of(stream, scenario)
@@ -63,7 +63,7 @@ def test_default_adds_the_identity_and_ignores_how_many_images_a_class_has(
 
 
 def test_oas_is_scikit_learns(make_stream: Any, scenario: Scenario) -> None:
-    plugin = LDA(shrinkage=None)
+    plugin = LDA()
     stream = make_stream(plugin)
     stream.run()
     features, labels, _ = parts_of(stream, scenario)
@@ -99,3 +99,76 @@ def test_a_class_without_images_is_never_answered(make_stream: Any, scenario: Sc
 def test_shrinkage_that_cannot_be(shrinkage: float) -> None:
     with pytest.raises(UserError, match=r"lda: shrinkage is .* but must be above 0 and at most 1, or null"):
         LDA(shrinkage=shrinkage)
+
+
+def test_it_is_first_session_adaptations_classifier(make_stream: Any, scenario: Scenario) -> None:
+    """Panos et al.: the covariance of all features (with one degree of freedom less) plus the identity."""
+    plugin = LDA(shrinkage=1.0, target="added", covariance="total")
+    stream = make_stream(plugin)
+    stream.run()
+    features, labels, test = parts_of(stream, scenario)
+    means = np.stack([features[labels == label].mean(axis=0) for label in range(6)])
+    covariance = np.cov(features.T) + np.eye(features.shape[1])
+    np.testing.assert_allclose(plugin.covariance().numpy(), covariance, rtol=1e-9, atol=1e-9)
+    coefficients = np.linalg.solve(covariance, means.T)
+    expected = test @ coefficients - (coefficients * means.T).sum(axis=0) / 2
+    scores = plugin.predict(stream.learner, batch_of(scenario)).numpy()
+    np.testing.assert_allclose(scores - scores[:, :1], expected - expected[:, :1], rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(stream.matrix.class_incremental[-1], expected.argmax(axis=1))
+
+
+def few_images(scenario: Scenario, each: int) -> Scenario:
+    rows = [
+        np.concatenate([task.train[scenario.labels[task.train] == label][:each] for label in task.classes])
+        for task in scenario.tasks
+    ]
+    tasks = [dataclasses.replace(task, train=own) for task, own in zip(scenario.tasks, rows, strict=True)]
+    return dataclasses.replace(scenario, tasks=tuple(tasks))
+
+
+@pytest.mark.parametrize("same", [False, True])
+@pytest.mark.parametrize(
+    "plugin",
+    [
+        LDA,
+        lambda: LDA(shrinkage=0.1, target="variance"),
+        lambda: LDA(shrinkage=1.0, target="added", covariance="total"),
+    ],
+    ids=["oas", "variance", "total"],
+)
+def test_classes_that_do_not_vary_are_told_apart_by_their_means(
+    plugin: Any, same: bool, make_stream: Any, scenario: Scenario
+) -> None:
+    few = few_images(scenario, 3 if same else 1)
+    if same:  # three equal images of each class
+        images = few.table.images.copy()
+        for task in few.tasks:
+            for label in task.classes:
+                own = task.train[few.labels[task.train] == label]
+                images[own] = images[own[0]]
+        few = dataclasses.replace(few, table=dataclasses.replace(few.table, images=images))
+    answers = []
+    for one in (plugin(), LDA(shrinkage=1.0)):
+        stream = make_stream(one, on=few)
+        stream.run()
+        answers.append(stream.matrix.class_incremental[-1])
+        assert one.predict(stream.learner, batch_of(few)).isfinite().all()
+    if plugin is LDA or plugin().target == "variance":
+        np.testing.assert_array_equal(*answers)  # the nearest class mean
+
+
+def test_default_does_not_break_down_with_few_images_a_class(make_stream: Any, scenario: Scenario) -> None:
+    """Three a class in a space of 192: as the nearest class mean at least, where the paper's 1e-4 breaks down."""
+    few = few_images(scenario, 3)
+    finals = []
+    for shrinkage in (None, 1e-4, 1.0):
+        stream = make_stream(LDA(shrinkage=shrinkage), on=few)
+        stream.run()
+        finals.append(stream.matrix.counts().of("class_incremental").accuracy[-1].mean())
+    assert LDA().shrinkage is None
+    assert finals[0] >= max(finals[1:]) - 0.02, finals
+
+
+def test_what_is_added_must_be_said() -> None:
+    with pytest.raises(UserError, match="lda: target is 'added', so that shrinkage must say how much"):
+        LDA(target="added")

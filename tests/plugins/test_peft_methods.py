@@ -16,7 +16,7 @@ from clsuite_plugins.lae import LAE
 from clsuite_plugins.pet import Pet
 from clsuite_plugins.s_pet import SPet
 
-KINDS = ("lora", "adapter", "prefix", "prompt", "ia3", "adaptformer")
+KINDS = ("lora", "adapter", "prefix", "prompt", "ia3", "adaptformer", "ssf")
 
 
 def values(module: torch.nn.Module) -> list[torch.Tensor]:
@@ -142,10 +142,13 @@ def test_s_pet_gives_each_image_the_module_of_the_nearest_centroid(
         query = torch.nn.functional.normalize(learner.backbone(batch.images), dim=1)
         for position in range(len(rows)):
             distance = (plugin._centroids - query[position]).square().sum(dim=1)
-            module = plugin.modules[plugin._owners[distance.argmin()]]
-            with module.switched(True):
-                expected = learner.head(learner.backbone(batch.images[position : position + 1]))[0]
-            torch.testing.assert_close(answer[position], expected, rtol=1e-4, atol=1e-4)
+            owner = int(plugin._owners[distance.argmin()])
+            with plugin.modules[owner].switched(True):
+                expected = plugin._heads[owner](learner.backbone(batch.images[position : position + 1]))[0]
+            own = list(scenario.tasks[owner].classes)
+            torch.testing.assert_close(answer[position, own], expected, rtol=1e-4, atol=1e-4)
+            assert answer[position].argmax() in own
+    assert torch.isfinite(answer).all()
 
 
 def test_s_pet_computes_each_query_once(make_stream: Any, scenario: Scenario) -> None:
@@ -154,7 +157,7 @@ def test_s_pet_computes_each_query_once(make_stream: Any, scenario: Scenario) ->
     seen: list[int] = []
 
     def count(module: Any, inputs: Any, output: Any) -> None:
-        if not any(pet.enabled for pet in plugin.modules):
+        if plugin.modules and not any(pet.enabled for pet in plugin.modules):
             seen.append(len(output))
 
     stream.learner.backbone.register_forward_hook(count)

@@ -47,7 +47,8 @@ class Trained:
         return self.plugin.module if isinstance(self.plugin, L2P) else self.plugin.prefix
 
     def _count(self, backbone: Any, inputs: Any, output: torch.Tensor) -> None:
-        self.queries += 0 if self.module.enabled else len(output)
+        started = hasattr(self.plugin, "_routed")  # row -1 passes before
+        self.queries += len(output) if started and not self.module.enabled else 0
 
 
 RUNS: dict[str, Trained] = {}
@@ -368,3 +369,62 @@ def test_arguments_that_make_no_sense_are_refused(make: Any, message: str) -> No
 def test_what_does_not_fit_the_network_or_the_stream_is_refused(plugin: Plugin, message: str, make_stream: Any) -> None:
     with pytest.raises(UserError, match=message):
         make_stream(plugin).run()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: L2P(**POOL, query="augmented"),
+        lambda: DualPrompt(2, 2, "0", "1", query="augmented"),
+        lambda: CodaPrompt(components=9, length=2, blocks="all", query="augmented"),
+    ],
+)
+def test_the_query_of_the_augmented_image_is_taken_where_asked_for(
+    make: Any, make_stream: Any, scenario: Scenario
+) -> None:
+    plugin, routed = make(), []
+    route = plugin._route
+    plugin._route = lambda query, replayed: (routed.append((query, replayed)), route(query, replayed))
+    stream = make_stream(plugin, augment="flip", loss="local", on=scenario.first(1))
+    learner, seen = stream.learner, []
+
+    def look(batch: Batch) -> None:
+        with torch.no_grad(), plugin._routed.query._plain():
+            seen.append(learner.backbone(batch.images))
+
+    before = plugin.before_encoding
+    plugin.before_encoding = lambda learner, batch: (look(batch) if learner.training else None, before(learner, batch))
+    stream.run()
+    queries = [query for query, replayed in routed if replayed is not None]
+    assert len(queries) == len(seen) > 0
+    for query, expected in zip(queries, seen, strict=True):
+        torch.testing.assert_close(query, expected, rtol=1e-4, atol=1e-4)
+    rows = torch.from_numpy(scenario.tasks[0].train)
+    plain = plugin._routed.query.of_rows(rows.numpy())
+    flipped = sum(bool((torch.cdist(query, plain).amin(dim=1) > 0.1).any()) for query in queries)
+    assert flipped > 0
+
+
+def test_an_expert_prompt_begins_as_a_copy_of_the_last_and_its_key_anew(make_stream: Any, scenario: Scenario) -> None:
+    for start in ("copy", "new"):
+        plugin = DualPrompt(2, 2, "0", "1", expert_start=start)
+        learner = make_stream(plugin).learner
+        learner.start(scenario)
+        for task in scenario.tasks[:2]:
+            learner.begin_task(task)
+        first, second = plugin.experts
+        assert torch.equal(first["prompt"], second["prompt"]) == (start == "copy")
+        assert not torch.equal(first["key"], second["key"])
+
+
+def test_first_values_of_prompts_and_keys_are_those_asked_for(make_stream: Any, scenario: Scenario) -> None:
+    for init, low, high in (("unit", -1.0, 1.0), ("small", 0.0, 0.01)):
+        pool, dual = L2P(prompt_init=init, key_init=init), DualPrompt(5, 5, "0", "1", prompt_init=init, key_init=init)
+        for plugin in (pool, dual):
+            learner = make_stream(plugin).learner
+            learner.start(scenario)
+            learner.begin_task(scenario.tasks[0])
+        for values in (pool.module.tokens, pool.keys["key"], dual.general["prompt"], dual.experts[0]["key"]):
+            assert values.min() >= low
+            assert values.max() <= high
+            assert values.max() - values.min() > 0.9 * (high - low)

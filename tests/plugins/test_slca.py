@@ -10,7 +10,9 @@ import torch
 
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
-from clsuite.learner.options import OptimizerSpec
+from clsuite.learner.options import OptimizerSpec, TrainingSpec
+from clsuite.plugin.catalog import find_plugin
+from clsuite.runner.training import resolve_training
 from clsuite.scenarios import Scenario, Task
 from clsuite_plugins.slca import SLCA, draw_features, gaussian_roots, nearness, normalised
 
@@ -112,6 +114,26 @@ def test_alignment_is_what_makes_old_and_new_classes_comparable(make_stream: Any
         stream.run()
     finals = [stream.matrix.counts().of("class_incremental").accuracy[-1].mean() for stream in streams]
     assert finals[1] > finals[0] + 0.1, finals
+
+
+def test_it_brings_its_training() -> None:
+    """Named bare, on a benchmark that trains otherwise, it is trained as in its paper."""
+    source = find_plugin("slca")[1]
+    base = TrainingSpec(optimizer=OptimizerSpec(name="adamw", lr=5e-4), loss="global", head="cosine")
+    training = resolve_training(base, [("slca", source)], {}, {})
+    optimizer = training.optimizer
+    assert (training.loss, training.head, training.head_init, training.head_classes) == (
+        "local",
+        "linear",
+        0.02,
+        "seen",
+    )
+    assert (optimizer.name, optimizer.momentum, optimizer.weight_decay) == ("sgd", 0.9, 5e-4)
+
+
+def test_a_head_that_does_not_grow_is_refused(make_stream: Any) -> None:
+    with pytest.raises(UserError, match=r"slca: training\.head_classes must be seen"):
+        make_stream(SLCA(), head_classes="stream").run()
 
 
 def test_bad_arguments_are_refused() -> None:

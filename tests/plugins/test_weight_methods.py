@@ -71,6 +71,24 @@ def test_saft_scores_by_the_mean_gradient(make_stream: Any, scenario: Any) -> No
         torch.testing.assert_close(scores[name], value.grad.abs(), rtol=1e-3, atol=1e-4)
 
 
+def test_saft_scores_by_the_loss_that_trains(make_stream: Any, scenario: Any) -> None:
+    """In a later task of a local loss only the task's classes compete, when weights are scored too."""
+    plugin = SAFT(rescore="task", head_epochs=1)
+    stream = make_stream(plugin, loss="local")
+    learner = stream.learner
+    learner.start(scenario)
+    for task in scenario.tasks[:2]:
+        learner.begin_task(task)
+    scores = plugin._scores(learner, scenario.tasks[1])
+    learner.eval()
+    rows = scenario.tasks[1].train
+    logits = learner.head(learner.backbone(learner.backbone.normalise(learner.images_of(rows))))
+    local = logits[:, list(scenario.tasks[1].classes)]
+    torch.nn.functional.cross_entropy(local, learner.labels_of(rows) - 2, reduction="sum").backward()
+    for name, value in learner.backbone.named_parameters():
+        torch.testing.assert_close(scores[name], value.grad.abs(), rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_block_expansion_computes_the_same_bit_for_bit(blocks: int, make_stream: Any, scenario: Any) -> None:
     stream = make_stream(BlockExpansion(blocks))
@@ -192,3 +210,36 @@ def test_momentum_follows_the_equation_and_does_not_disturb_training(make_stream
 
     make_stream(Ends()).run()
     assert all(torch.equal(value, fast_ends[-1][key]) for key, value in plain_ends[-1].items())
+
+
+class AfterEachStep(Plugin):
+    """Puts a weight right after each step, and warms another up before the first: as SAFT, k-FPF and LwF do."""
+
+    def on_task_start(self, learner: Learner, task: Any) -> None:
+        with torch.no_grad():
+            learner.head.newest_parameters()[0].add_(0.1)
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
+        pl_module.backbone.model.blocks[0].mlp.fc1.bias.mul_(0.5)
+
+
+def whole(learner: Learner) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in learner.named_parameters()}
+
+
+@pytest.mark.parametrize("other", [AfterEachStep, lambda: SAFT(share=0.01, head_epochs=1)], ids=["any", "saft"])
+def test_the_slow_copy_does_not_depend_on_the_order_of_plugins(other: Any, make_stream: Any, scenario: Any) -> None:
+    decaying = OptimizerSpec(lr=1e-3, weight_decay=0.1)
+    ends = []
+    for order in (1, -1):
+        stream = make_stream(*(Momentum(tau=0.8), other())[::order], optimizer=decaying)
+        start = body(stream.learner)
+        stream.run()
+        ends.append(whole(stream.learner))
+    for name, value in ends[0].items():
+        assert torch.equal(value, ends[1][name]), name
+    if other is not AfterEachStep:
+        moved = sum(int((value != start[name.removeprefix("backbone.")]).sum()) for name, value in ends[0].items()
+                    if name.startswith("backbone."))  # fmt: skip
+        assert 0 < moved <= round(0.01 * sum(value.numel() for value in start.values()))

@@ -10,7 +10,9 @@ import random
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -20,9 +22,12 @@ from matplotlib.figure import Figure
 from clsuite.metrics import METRICS
 from clsuite.records import ProbeEntry, RunRecord, write_record
 from clsuite.report import plots
+from clsuite.report.export import csv_table, latex_table, markdown_table
 from clsuite.report.files import write_csv, write_report
+from clsuite.report.looks import PERCENT, Looks
 from clsuite.report.plots import plot_curves, plot_matrix, plot_probes
-from clsuite.report.summary import COLUMNS, summarise
+from clsuite.report.summary import COLUMNS, columns_of, summarise
+from clsuite.report.table import probes_table
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -41,8 +46,93 @@ def test_the_csv_holds_every_figure(records: list[RunRecord], tmp_path: Path) ->
         assert len(line) == 2 + 2 * len(COLUMNS)
         for name in METRICS:
             mean, half = row.interval(name)
+            if name == "forward_transfer":  # nothing is answered before it is learned
+                assert (line[name], line[f"{name}_interval"]) == ("", "")
+                continue
             assert float(line[name]) == pytest.approx(mean, rel=1e-5, abs=1e-9)
             assert float(line[f"{name}_interval"]) == pytest.approx(half, rel=1e-5, abs=1e-9)
+
+
+def dashed(records: list[RunRecord]) -> list[RunRecord]:
+    """Probes with dashes: joint was read at the ends alone, replay's head never, finetune's not before the stream."""
+    values = {
+        "joint": ([0.6, None, None, 0.4], [0.2, None, None, 0.1]),
+        "replay": ([None] * 4, [0.2, 0.3, 0.3, 0.4]),
+        "finetune": ([None, 0.5, 0.4, 0.2], [0.1, 0.2, 0.3, 0.4]),
+    }
+    out = []
+    for record in records:
+        head, error = values[record.method]
+        correct = [None if value is None else round(10 * value) for value in head] if any(head) else None
+        probes = [
+            ProbeEntry(name="head", higher_is_better=True, values=head, correct=correct, n=10 if correct else None),
+            ProbeEntry(name="calibration", higher_is_better=False, values=error),
+        ]
+        out.append(record.model_copy(update={"probes": probes}))
+    return out
+
+
+def test_dashes_of_probes_in_rows_tables_and_csv(records: list[RunRecord], tmp_path: Path) -> None:
+    given = dashed(records)
+    rows, columns = {row.method: row for row in summarise(given)}, columns_of(given)
+    ends = {name: [rows[name].interval(f"probe_head{end}")[0] for end in ("", "_change")] for name in rows}
+    assert ends["joint"] == pytest.approx([0.4, -0.2])
+    assert np.isnan(ends["replay"]).all()
+    assert ends["finetune"] == pytest.approx([0.2, np.nan], nan_ok=True)
+    assert columns["probe_head"].share
+    assert not columns["probe_calibration"].share
+    table = probes_table(list(rows.values()), columns)
+    assert table is not None
+    shown = {str(column.header).rstrip(" ↑↓"): [str(cell) for cell in column.cells] for column in table.columns}
+    assert shown["probe head"] == ["[bold]40.0 ± 0.0[/bold]", "-", "20.0 ± 0.0"]
+    assert shown["change of head"] == ["-20.0 ± 0.0", "-", "-"]
+    write_csv(given, tmp_path / "s.csv")
+    with (tmp_path / "s.csv").open(newline="", encoding="utf-8") as opened:
+        lines = {line["method"]: line for line in csv.DictReader(opened)}
+    assert [lines[name]["probe_head_change"] for name in ("joint", "replay", "finetune")] == ["-0.2", "", ""]
+    assert csv_table(given, ["probe_head"]).splitlines()[2] == "tiny,replay,0 1 2,,"
+    for text in (markdown_table(given, ["probe_head"]), latex_table(given, ["probe_head"])):
+        assert "replay" in text
+        assert "nan" not in text.lower()
+
+
+def test_one_seed_with_a_dash_is_left_out_of_the_mean(records: list[RunRecord]) -> None:
+    given = dashed(records)
+    silent = ProbeEntry(name="head", higher_is_better=True, values=[None] * 4)
+    joint = next(record for record in given if record.method == "joint")
+    mixed = [one.model_copy(update={"probes": [silent, one.probes[1]]}) if one is joint else one for one in given]
+    rows = {row.method: row for row in summarise(mixed)}
+    assert rows["joint"].interval("probe_head")[0] == pytest.approx(0.4)
+    assert columns_of(list(reversed(mixed)))["probe_head"].share == columns_of(mixed)["probe_head"].share is True
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_plots_of_probes_with_dashes(many: bool, records: list[RunRecord], tmp_path: Path) -> None:
+    given = dashed(records)
+    if many:  # more methods than colours: those left over are lines without points
+        given += [one.model_copy(update={"method": f"m{number}"}) for number in range(12) for one in given[:3]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plot_probes(given, tmp_path / "p.svg", "Tiny")
+    text = (tmp_path / "p.svg").read_text()
+    assert "nan" not in text
+    drawn: list[Any] = []
+    axes = Figure().subplots()
+    drawn.append(Looks(["a"]).draw(axes, "a", [[0.6, np.nan, np.nan, 0.4], [0.4, np.nan, np.nan, np.nan]], PERCENT, 0))
+    assert drawn[0].get_xdata().tolist() == [0, 3]
+    assert drawn[0].get_ydata().tolist() == [0.5, 0.4]
+
+
+def test_domains_that_come_again_are_shown_before_they_are_learned(
+    records: list[RunRecord], domain_record: RunRecord, tmp_path: Path
+) -> None:
+    def numbers(config: dict[str, Any]) -> int:
+        scenario = domain_record.scenario.model_copy(update={"kind": "power_law"})
+        record = domain_record.model_copy(update={"scenario": scenario, "config": config})
+        plot_matrix(record, tmp_path / "m.svg")
+        return sum(text.isdecimal() for text in texts(tmp_path / "m.svg"))
+
+    assert numbers({"scenario": {"over": "domains"}}) == numbers({"scenario": {"over": "classes"}}) + 3
 
 
 def test_the_csv_holds_counts_exactly(records: list[RunRecord], tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_metrics_are_those_of_each_record(records: list[RunRecord]) -> None:
         for position, record in enumerate(of(records, row.method)):
             assert record.counts is not None
             expected = compute_all(record.counts.of("class_incremental"))
-            assert {name: row.values[name][position] for name in METRICS} == expected
+            assert {name: row.values[name][position] for name in METRICS} == pytest.approx(expected, nan_ok=True)
 
 
 def test_every_row_has_every_column(records: list[RunRecord]) -> None:
@@ -72,6 +72,27 @@ def test_of_several_bounds_the_plainest_is_taken(records: list[RunRecord]) -> No
     for together in ([*records, *probes], [*probes, *records]):
         rows = {row.method: row for row in summarise(together)}
         assert rows["replay"].values[INTRANSIGENCE] == expected
+
+
+def test_the_words_on_intransigence_name_the_bound(records: list[RunRecord]) -> None:
+    assert columns_of(records)[INTRANSIGENCE].about.endswith("Joint training is 'joint' here.")
+    without = [record for record in records if record.method != "joint"]
+    assert columns_of(without)[INTRANSIGENCE].about == ABOUT[INTRANSIGENCE]
+
+
+def test_the_weighted_last_accuracy_stands_beside_the_macro_one(records: list[RunRecord]) -> None:
+    """Test parts of 20, 30 and 10 images."""
+    unlike = []
+    for record in of(records, "replay"):
+        assert record.counts is not None
+        rows = [*record.counts.class_incremental[:-1], [20, 15, 0]]
+        unlike.append(
+            record.model_copy(update={"counts": record.counts.model_copy(update={"class_incremental": rows})})
+        )
+    table = results_table(summarise(unlike), "Tiny")
+    assert cells(table, "final acc. (macro)") == ["50.0 ± 0.0"]
+    assert cells(table, "last acc. (weighted)") == ["58.3 ± 0.0"]
+    assert "all test images together" in str(table.caption)
 
 
 def test_without_joint_training_there_is_no_intransigence(records: list[RunRecord]) -> None:
@@ -192,7 +213,7 @@ def test_the_table_shows_per_cent_with_intervals_and_the_best_in_bold(records: l
 
 def test_arrows_show_the_direction(records: list[RunRecord]) -> None:
     headings = [str(column.header) for column in results_table(summarise(records), "Tiny").columns]
-    assert "final acc. ↑" in headings
+    assert headings[1:3] == ["final acc. (macro) ↑", "last acc. (weighted) ↑"]
     assert "forgetting ↓" in headings
     assert "intransigence ↓" in headings
     assert {"trained ↓", "stored ↓", "training s ↓"} <= set(headings)

@@ -14,7 +14,7 @@ from clsuite.cli.show import print_record
 from clsuite.metrics import WITHIN_TASK
 from clsuite.records import RunRecord, WithinTaskEntry, read_record, write_record
 from clsuite.report.files import write_report
-from clsuite.report.summary import COLUMNS, columns_of, summarise
+from clsuite.report.summary import COLUMNS, EXPOSED, columns_of, summarise
 from clsuite.report.table import within_task_table
 from clsuite.report.within_task_plot import plot_within_task
 
@@ -43,6 +43,22 @@ def test_a_record_keeps_its_curves(records: list[RunRecord], tmp_path: Path) -> 
     assert WITHIN_TASK["min_accuracy"].compute(again.main_curves) == pytest.approx((0.2 + 0.4) / 2)
 
 
+def test_a_record_with_exposed_classes_has_their_column(records: list[RunRecord], tmp_path: Path) -> None:
+    """A_AUC: steps 2 of each task alone are regular (every two steps)."""
+    record = with_curves(records[0])
+    assert record.within_task is not None
+    tasks = [one.model_copy(update={"exposed": [None, 0.3, 0.6]}) for one in record.within_task.tasks]
+    exposed = record.model_copy(update={"within_task": record.within_task.model_copy(update={"tasks": tasks})})
+    write_record(exposed, tmp_path / "r.json")
+    assert json.loads((tmp_path / "r.json").read_text())["within_task"]["tasks"][0]["exposed"] == [None, 0.3, 0.6]
+    again = read_record(tmp_path / "r.json")
+    assert summarise([again])[0].values[EXPOSED] == pytest.approx((0.6,))
+    assert EXPOSED in columns_of([again, records[1]])
+    assert EXPOSED not in columns_of([record])
+    write_record(record, tmp_path / "plain.json")
+    assert "exposed" not in json.loads((tmp_path / "plain.json").read_text())["within_task"]["tasks"][0]
+
+
 def test_columns_are_there_where_a_record_has_curves(records: list[RunRecord], tmp_path: Path) -> None:
     assert set(columns_of(records)) == set(COLUMNS)
     assert within_task_table(summarise(records), columns_of(records)) is None
@@ -60,7 +76,7 @@ def test_columns_are_there_where_a_record_has_curves(records: list[RunRecord], t
     with console.capture() as capture:
         console.print(table)
     shown = capture.get()
-    assert all(metric.label in shown for metric in WITHIN_TASK.values())
+    assert all((metric.label in shown) == (metric.name != EXPOSED) for metric in WITHIN_TASK.values())
     assert "30.0" in shown
 
 

@@ -17,7 +17,16 @@ from clsuite.records.canonical import sha256_of_file
 from clsuite.runner.plan import probe_config
 from clsuite.runner.restored import PROBE, known_benchmarks, restored_plugin, restored_probe, restored_weights
 
-PLUGIN = '"""A method."""\n\nfrom clsuite.plugin import Plugin\n\n\nclass Mine(Plugin):\n    """Mine, {}."""\n'
+PLUGIN = '''"""A method."""
+
+from clsuite.plugin import Plugin
+
+
+class Mine(Plugin):
+    """Mine."""
+
+    which = "{}"
+'''
 
 
 def entry_of(path: Path) -> PluginEntry:

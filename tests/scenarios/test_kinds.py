@@ -48,7 +48,10 @@ def any_spec(draw: st.DrawFn) -> ScenarioSpec:
                 {"kind": "task_incremental"},
                 {"kind": "online"},
                 {"kind": "recurring", "length": tasks + 6, "exponent": 1.5},
+                {"kind": "power_law", "exponent": 0.5},
+                {"kind": "power_law", "replayed": 0.4},
                 {"kind": "blurry", "disjoint": 0.5, "blurry": 0.3},
+                {"kind": "blurry", "disjoint": 0.5, "blurry": 0.3, "sizes": "blurry_equal"},
                 {"kind": "blurry", "disjoint": 0.0, "blurry": 1.0, "sizes": "equal"},
                 {"kind": "blurry", "disjoint": 1.0},
                 {"kind": "long_tailed", "imbalance": 10, "tail": "ordered"},
@@ -66,7 +69,7 @@ def test_every_sample_is_where_the_kind_says(spec: ScenarioSpec, seed: int) -> N
     trained = [row for task in scenario.tasks for row in (*task.train, *task.validation)]
     visits = np.bincount(np.array(trained), minlength=len(table))
     assert not visits[table.is_test].any()
-    if spec.kind == "recurring":
+    if spec.kind in ("recurring", "power_law"):
         assert visits.sum() == sum(len(task.train) + len(task.validation) for task in scenario.tasks)
         assert (visits[~table.is_test] >= 1).all()
     elif spec.kind == "long_tailed":
@@ -114,7 +117,9 @@ for shape in SHAPES:
 SHAPES: list[Any] = [
     "B4-inc3",
     {"kind": "recurring", "tasks": 5, "length": 9},
+    {"kind": "power_law", "tasks": 5},
     {"kind": "blurry"},
+    {"kind": "blurry", "sizes": "blurry_equal"},
     {"kind": "long_tailed", "tasks": 5},
 ]
 
@@ -191,7 +196,7 @@ def test_a_long_tailed_stream_has_the_counts_of_the_formula(tail: str) -> None:
     assert (counts.tolist() == sorted(counts, reverse=True)) == (tail == "ordered")
 
 
-@pytest.mark.parametrize("sizes", ["random", "equal"])
+@pytest.mark.parametrize("sizes", ["random", "blurry_equal", "equal"])
 @pytest.mark.parametrize("seed", range(4))
 def test_si_blurry_ratios(sizes: str, seed: int) -> None:
     shape = {"kind": "blurry", "tasks": 5, "disjoint": 0.5, "blurry": 0.1, "sizes": sizes}
@@ -203,7 +208,7 @@ def test_si_blurry_ratios(sizes: str, seed: int) -> None:
             away[int(label)] += home[int(label)] != task.index
     scattered = sum(away.values())
     assert sum(1 for number in away.values() if number == 0) >= 10
-    assert 0.02 * 1000 < scattered <= 0.1 * 1000
+    assert (0 if sizes == "random" else 0.02 * 1000) < scattered <= 0.1 * 1000
     if sizes == "equal":
         assert [len(task.train) for task in scenario.tasks] == [400] * 5
         assert scattered == pytest.approx(0.8 * 100, abs=20)  # one in five comes home again
@@ -237,6 +242,8 @@ def test_mtil_orders_hold_the_same_eleven_data_sets() -> None:
         ("B50-5", "unknown kind of scenario 'B50-5'"),
         ({"kind": "blurry", "length": 3}, "length"),
         ({"kind": "recurring", "tasks": 3}, "length"),
+        ({"kind": "power_law", "over": "domains", "split": "B5-inc1"}, "share out classes"),
+        ({"kind": "power_law", "length": 3}, "length"),
         ({"split": "B5-inc1", "tasks": 3}, "either split, or tasks"),
         ({"kind": "avalanche"}, "path"),
         (5, "write a mapping"),
@@ -253,6 +260,7 @@ def test_specifications_that_cannot_be(wrong: Any, message: str) -> None:
         ("B11-inc1", "split is B11-inc1, but the data set has only 10 classes"),
         ({"kind": "recurring", "tasks": 5, "length": 4}, "length is 4, but 5 tasks have to be seen"),
         ({"kind": "blurry", "tasks": 11}, "tasks is 11, but the data set has only 10 classes"),
+        ({"kind": "recurring", "over": "domains", "length": 4}, "tasks that are domains need a data set with domains"),
         ({"kind": "avalanche", "path": "x.py"}, "brings its own images"),
     ],
 )

@@ -107,7 +107,7 @@ def test_fresh_trainer_per_task_and_the_order_of_hooks(make_stream: Any) -> None
     make_stream(plugin).run()
     assert len(set(plugin.trainers)) == 3
     assert plugin.heads == [2, 4, 6]
-    assert plugin.order == ["start", "test", "fit", "end", "test", *["start", "fit", "end", "test"] * 2]
+    assert plugin.order == ["start", "fit", "end", "test"] * 3
 
 
 class _Nan(Plugin):
@@ -116,7 +116,7 @@ class _Nan(Plugin):
 
 
 def test_a_loss_that_is_not_finite_says_where(make_stream: Any) -> None:
-    with pytest.raises(UserError, match="the loss is nan in task 1, epoch 0, step 0"):
+    with pytest.raises(UserError, match=r"the loss is nan in task 1 \(.*\), epoch 0, step 0"):
         make_stream(_Nan()).run()
 
 

@@ -10,7 +10,7 @@ from clsuite.board.site.text import direction, unit_text
 from clsuite.metrics import PRIMARY
 from clsuite.report.summary import CHANGE, PROBE
 
-ACCURACIES = (PRIMARY, "average_incremental_accuracy_weighted", "forgetting_max_before_last")
+ACCURACIES = (PRIMARY, "final_accuracy_weighted", "average_incremental_accuracy_weighted", "forgetting_max_before_last")
 COSTS = ("trainable_parameters", "stored_bytes", "gradient_samples", "train_seconds")
 
 

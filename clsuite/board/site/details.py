@@ -9,7 +9,7 @@ from typing import Any
 from clsuite.board.model import Benchmark, Board, Row, Run
 from clsuite.board.site.addresses import address, record_link
 from clsuite.board.site.columns import Column, is_probe, table_columns
-from clsuite.board.site.text import NONE, half_text, number_text
+from clsuite.board.site.text import NONE, half_text, number_text, same_text
 from clsuite.report.summary import PROBE
 
 
@@ -39,6 +39,7 @@ def row_details(board: Board, benchmark: Benchmark, row: Row) -> dict[str, Any]:
         "shares": [m.name.removeprefix(PROBE) for m in benchmark.metrics if m.unit == "share"],
         "probes": {m.name.removeprefix(PROBE): m.label for m in benchmark.metrics if is_probe(m)},
         "seeds": row.seeds, "config": row.config, "runs": [_run(board, run) for run in row.runs],
+        "same": same_text(row),
     }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from clsuite.board.site.text import (
     kinds_text,
     number_text,
     rank_text,
+    same_text,
     source_text,
     status_text,
 )
@@ -145,7 +146,7 @@ def _environment() -> Environment:
     environment.globals.update(
         number_text=number_text, half_text=half_text, rank_text=rank_text, status_text=status_text,
         kinds_text=kinds_text, hint_text=hint_text, source_text=source_text, notation=NOTATION, primary=PRIMARY,
-        one_seed=ONE_SEED, address=address, detail_key=detail_key,
+        one_seed=ONE_SEED, address=address, same_text=same_text, detail_key=detail_key,
     )  # fmt: skip
     return environment
 

@@ -42,6 +42,11 @@ def status_text(row: Row) -> str:
     return row.badge if number == len(row.runs) else f"{row.badge} {number}/{len(row.runs)}"
 
 
+def same_text(row: Row) -> str:
+    """Which methods give the same predictions; empty where none does."""
+    return f"same predictions as {', '.join(row.same_as)}" if row.same_as else ""
+
+
 def kinds_text(number: int, where: str) -> str:
     """What it means for the figures that runs are of several kinds of machine and precision.
 

@@ -14,13 +14,32 @@ SUMMARIES = {
     "build": "make the README, the page, the CSV and the JSON from the published records",
     "check": "make everything again in memory; fail where anything published differs or a row was lost",
     "rerun": "repeat published runs from their records alone, and compare the counts",
+    "confirm": "run a short canary of each stale method by the sources that made its rows, from the repository's history, "
+    "and by those of now; where all counts are the same, the rows are current again",
 }
+EXAMPLES = (
+    "clsuite leaderboard add runs/quickstart --data-root data",
+    "clsuite leaderboard build && clsuite leaderboard check",
+    "clsuite leaderboard build --drop quickstart/ncm/0",
+    "clsuite leaderboard rerun quickstart/replay/0",
+    "clsuite leaderboard rerun 'pacs/*/0' --data-root data",
+    "clsuite leaderboard confirm ncm 'quickstart/*/0'",
+)
+
+
+def _examples(action: str) -> str:
+    """How an action is called."""
+    return "Example: " + "; ".join(line for line in EXAMPLES if f"leaderboard {action}" in line)
 
 
 def _arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subcommands(dest="action", metavar="{" + ",".join(SUMMARIES) + "}")
     for name, summary in SUMMARIES.items():
-        action = type(parser)(description=f"{summary[0].upper()}{summary[1:]}.", formatter_class=DefaultHelpFormatter)
+        action = type(parser)(
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=_examples(name),
+            formatter_class=DefaultHelpFormatter,
+        )
         ARGUMENTS[name](action)
         action.add_argument("--folder", type=str, default="leaderboard", help="folder of the leaderboard")
         actions.add_subcommand(name, action, help=summary)
@@ -46,6 +65,16 @@ def _rerun_arguments(parser: ArgumentParser) -> None:
     add("--benchmark", type=str, help="the benchmark's file where it is not a shipped one and has probes of its own")
 
 
+def _confirm_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "rows", type=str, nargs="*", default=[],
+        help="methods, rows (BENCHMARK/METHOD/SEED), or patterns such as 'quickstart/*/0'; by default all",
+    )  # fmt: skip
+    add("--data-root", type=str, help="folder of the data, for canaries that need some")
+    add("--jobs", type=int, help="runs at a time; by default as many as the cores carry")
+
+
 def _no_arguments(parser: ArgumentParser) -> None:
     """Checks have none of their own."""
 
@@ -55,6 +84,7 @@ ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
     "build": _build_arguments,
     "check": _no_arguments,
     "rerun": _rerun_arguments,
+    "confirm": _confirm_arguments,
 }
 
 
@@ -70,18 +100,14 @@ def _run(given: Namespace) -> int:
         return leaderboard.build(folder, words.drop)
     if given.action == "rerun":
         return leaderboard.rerun(words.rows, folder, root, words.device, words.benchmark)
+    if given.action == "confirm":
+        return leaderboard.confirm(words.rows, folder, root, words.jobs)
     return leaderboard.check(folder)
 
 
 COMMAND = Command(
     "Publish run records and make the leaderboard from them.",
-    (
-        "clsuite leaderboard add runs/quickstart --data-root data",
-        "clsuite leaderboard build && clsuite leaderboard check",
-        "clsuite leaderboard build --drop quickstart/ncm/0",
-        "clsuite leaderboard rerun quickstart/replay/0",
-        "clsuite leaderboard rerun 'pacs/*/0' --data-root data",
-    ),
+    EXAMPLES,
     _arguments,
     _run,
 )

@@ -1,0 +1,113 @@
+"""clsuite as it was at an earlier commit: its files from the repository's history, and runs by them."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import clsuite
+from clsuite.errors import UserError
+
+SCRIPT = "import sys; from clsuite.cli.main import main; sys.exit(main(sys.argv[1:]))"
+GROUP = "clsuite.plugins"
+
+
+def project_folder() -> Path:
+    """The folder that clsuite runs from: where it is a checkout, its files have a history."""
+    return Path(clsuite.__file__).resolve().parents[1]
+
+
+def check_out(commit: str, project: Path, target: Path) -> None:
+    """Lay the packages of a commit into a folder, as if they were installed there.
+
+    Nothing is written into the repository. The folder gets the packages under the names that they are imported by, and
+    the metadata that names the plugins of that commit.
+
+    Args:
+        commit: The commit.
+        project: A folder of the repository, with ``pyproject.toml``.
+        target: An empty folder; one that stands on ``PYTHONPATH`` goes before what is installed.
+
+    Raises:
+        UserError: If there is no history with that commit, or clsuite did not lie in it as it does now.
+    """
+    try:
+        description = tomllib.loads(_git(project, "show", f"{commit}:./pyproject.toml").decode())
+        folders = {"clsuite": "clsuite", **description["tool"]["setuptools"]["package-dir"]}
+        packed = _git(project, "archive", "--format=tar", commit, *folders.values())
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(target, filter="data")
+        for package, folder in folders.items():
+            (target / folder).rename(target / package)
+        _write_metadata(description["project"], target)
+    except (KeyError, TypeError, OSError, ValueError, tarfile.TarError) as error:
+        raise UserError(f"commit {commit[:9]} cannot be laid out: {type(error).__name__}: {error}") from error
+
+
+def _write_metadata(project: dict[str, Any], target: Path) -> None:
+    name, version = project["name"], project["version"]
+    folder = target / f"{name}-{version}.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
+    plugins = "".join(f"{key} = {value}\n" for key, value in project["entry-points"][GROUP].items())
+    (folder / "entry_points.txt").write_text(f"[{GROUP}]\n{plugins}", encoding="utf-8")
+
+
+def _git(project: Path, *words: str) -> bytes:
+    try:
+        return subprocess.run(["git", "-C", str(project), *words], capture_output=True, check=True).stdout
+    except OSError as error:
+        raise UserError(
+            f"git cannot be called ({error.strerror}): the sources that made a row are in its history"
+        ) from error
+    except subprocess.CalledProcessError as error:
+        reason = error.stderr.decode("utf-8", "replace").strip().splitlines()
+        told = reason[-1] if reason else f"status {error.returncode}"
+        raise UserError(f"'{project}' has no history with the sources that made it: {told}") from error
+
+
+def bench_there(
+    site: Path, benchmark: Path, out: Path, data_root: Path | None, jobs: int | None, hear: Callable[[int], None]
+) -> None:
+    """Run a benchmark by the clsuite in a folder that `check_out` made: same interpreter, packages and machine.
+
+    Args:
+        site: The folder.
+        benchmark: The benchmark's YAML file.
+        out: Where its records go.
+        data_root: Where its data are looked for.
+        jobs: Runs at a time.
+        hear: Hears of how many records there are.
+
+    Raises:
+        UserError: If it refuses to run, with its own last line.
+    """
+    command = [sys.executable, "-c", SCRIPT, "bench", str(benchmark), "--out", str(out), "--device", "cpu"]
+    command += ["--data-root", str(data_root.resolve())] if data_root else []
+    command += ["--jobs", str(jobs)] if jobs else []
+    path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, "CLSUITE_CACHE": str(site / "cache")}
+    running = subprocess.Popen(
+        command, cwd=site, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    while True:
+        try:
+            _, said = running.communicate(timeout=1)
+            break
+        except subprocess.TimeoutExpired:
+            hear(len(list(out.glob("*/*/*.json"))))
+        except BaseException:
+            running.terminate()
+            running.wait()
+            raise
+    hear(len(list(out.glob("*/*/*.json"))))
+    if running.returncode not in (0, 1):  # 1: a run failed, which its record says
+        lines = said.strip().splitlines() or [f"status {running.returncode}"]
+        raise UserError(lines[-1])

@@ -1,0 +1,192 @@
+"""`clsuite leaderboard confirm`: runs the canaries of rows by earlier sources and by those of now, and compares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from clsuite.board.confirm import (
+    Case,
+    by_commit,
+    chosen_rows,
+    complaint_of,
+    confirmation_of,
+    find_cases,
+    old_canaries,
+    plan_new,
+    write_old_benchmark,
+)
+from clsuite.board.confirmed import Confirmations, confirmed_bytes, read_confirmed
+from clsuite.board.examine import read_foreign
+from clsuite.board.history import bench_there, check_out, project_folder
+from clsuite.board.index import read_index
+from clsuite.board.place import Leaderboard
+from clsuite.board.rerun import find_rows
+from clsuite.board.shelf import refuse_missing
+from clsuite.cli.console import make_console
+from clsuite.cli.progress import BenchProgress
+from clsuite.errors import UserError
+from clsuite.records import RunRecord, atomic_path, read_record
+from clsuite.runner.bench import Standing, run_missing
+from clsuite.runner.plan import RunPlan
+from clsuite.runner.slots import count_cores, device_slots
+
+ROWS_TOLD = 3
+
+
+def confirm(wanted: Sequence[str], folder: Path, data_root: Path | None, jobs: int | None) -> int:
+    """Confirm stale rows whose method gives the same counts still; returns 1 if one stays stale.
+
+    Raises:
+        UserError: If a row or method is unknown, or the leaderboard is not as it should be.
+    """
+    place = Leaderboard(folder)
+    refuse_missing(place)
+    rows = chosen_rows(read_index(place), wanted)
+    paths = find_rows(place, rows) if rows else []
+    cases, reasons = find_cases({row: read_foreign(path) for row, path in paths}, read_confirmed(place.confirmed))
+    for reason, without in reasons.items():
+        _tell(without, reason)
+    work = _Work(place, project_folder(), data_root, jobs)
+    for batch in by_commit(cases):
+        work.confirm(batch)
+    stale = sum(len(without) for without in reasons.values()) + work.stale
+    current = len(rows) - stale - work.confirmed
+    make_console().print(
+        f"{work.confirmed} rows confirmed, {stale} stay stale, {current} were current"
+        + (f"; now: clsuite leaderboard build --folder {folder}" if work.confirmed else ""),
+        soft_wrap=True, markup=False,
+    )  # fmt: skip
+    return 1 if stale else 0
+
+
+def _tell(rows: Sequence[str], reason: str) -> None:
+    """Say in a line why rows stay stale."""
+    more = f" and {len(rows) - ROWS_TOLD} more" if len(rows) > ROWS_TOLD else ""
+    text = f"stale: {', '.join(rows[:ROWS_TOLD])}{more}: {reason}"
+    make_console(stderr=True).print(text, soft_wrap=True, markup=False)
+
+
+@dataclass
+class _Work:
+    """Runs canaries, and writes down what they prove.
+
+    Attributes:
+        place: The leaderboard.
+        project: The folder whose history has the earlier sources.
+        data_root: Where data are looked for.
+        jobs: Runs at a time; as many as the cores carry where it is not said.
+        done: The canaries by the sources of now, by their key: several cases may ask for the same.
+        confirmed: How many rows are.
+        stale: How many stay stale.
+    """
+
+    place: Leaderboard
+    project: Path
+    data_root: Path | None
+    jobs: int | None
+    done: dict[str, RunRecord] = field(default_factory=dict)
+    confirmed: int = 0
+    stale: int = 0
+
+    def confirm(self, cases: Sequence[Case]) -> None:
+        """Confirm cases of one commit; whatever stops them is told, and takes no other commit's with it."""
+        with TemporaryDirectory(prefix="clsuite-confirm-") as temporary:
+            try:
+                old = self._run_old(cases, Path(temporary))
+            except UserError as error:
+                for case in cases:
+                    self._stays(case, str(error))
+                return
+            new, refused = self._run_new(old, Path(temporary) / "now")
+        for case in cases:
+            method = case.record.method
+            if reason := refused.get(method) or complaint_of(case, old.get(method), new.get(method)):
+                self._stays(case, reason)
+            else:
+                self._note(case, old[method], new[method])
+
+    def _stays(self, case: Case, reason: str) -> None:
+        self.stale += len(case.rows)
+        _tell(case.rows, reason)
+
+    def _note(self, case: Case, old: RunRecord, new: RunRecord) -> None:
+        """Write down at once what two canaries prove."""
+        known: Confirmations = read_confirmed(self.place.confirmed).with_entry(confirmation_of(case, old, new))
+        with atomic_path(self.place.confirmed) as temporary:
+            temporary.write_bytes(confirmed_bytes(known))
+        self.confirmed += len(case.rows)
+        text = f"confirmed: {case.record.method}: {case.name} gives the same counts ({len(case.rows)} rows)"
+        make_console().print(text, soft_wrap=True, markup=False)
+
+    def _run_old(self, cases: Sequence[Case], folder: Path) -> dict[str, RunRecord]:
+        """The canaries by the sources of the cases' commit, by method."""
+        site, out = folder / "site", folder / "then"
+        site.mkdir()
+        check_out(cases[0].commit, self.project, site)
+        self._say(f"{len(cases)} canaries on {cases[0].canary} by the sources of {cases[0].commit[:9]}")
+        self._bench_old(cases, site, out)
+        return old_canaries(out)
+
+    def _bench_old(self, cases: Sequence[Case], site: Path, out: Path) -> None:
+        """Run them together; one by one where something stops them, so that it stops its own case alone."""
+        path = site / "canaries.yaml"
+        write_old_benchmark(cases, site, path)
+        known = 0
+
+        def hear(number: int) -> None:
+            nonlocal known
+            if number > known:
+                self._say(f"  {number} of {len(cases)} done")
+            known = number
+
+        try:
+            bench_there(site, path, out, self.data_root, self.jobs, hear)
+        except UserError:
+            if len(cases) == 1:
+                raise
+            for case in cases:
+                with suppress(UserError):
+                    self._bench_old([case], site, out / "alone")
+            for record in (out / "alone").glob("*/*/*.json"):
+                target = out / record.relative_to(out / "alone")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                record.rename(target)
+
+    def _run_new(self, old: Mapping[str, RunRecord], out: Path) -> tuple[dict[str, RunRecord], dict[str, str]]:
+        """The canaries by the sources of now, by method, and why some methods are refused."""
+        plans: dict[str, RunPlan] = {}
+        refused: dict[str, str] = {}
+        for method, record in old.items():
+            if record.status != "done":
+                continue
+            try:
+                plans[method] = plan_new(record, out, self.data_root)
+            except UserError as error:
+                refused[method] = f"the sources of now refuse its canary: {error}"
+        missing = {plan.pending.key: plan for plan in plans.values() if plan.pending.key not in self.done}
+        if missing:
+            self._say(f"{len(missing)} canaries by the sources of now")
+            refused |= self._bench_new(list(missing.values()))
+        return {name: self.done[p.pending.key] for name, p in plans.items() if p.pending.key in self.done}, refused
+
+    def _bench_new(self, plans: list[RunPlan]) -> dict[str, str]:
+        """Run plans together, or one by one where one is refused; returns why, by method."""
+        slots = device_slots("cpu", self.jobs, plans[0].pending.config["training"]["threads"], 0, count_cores())
+        try:
+            with BenchProgress(make_console(), len(plans), 0) as progress:
+                run_missing(Standing(plans, {}), slots, None, progress.hear)
+        except UserError as error:
+            if len(plans) == 1:
+                return {plans[0].pending.method: f"the sources of now refuse its canary: {error}"}
+            return {method: why for plan in plans for method, why in self._bench_new([plan]).items()}
+        for plan in plans:
+            self.done[plan.pending.key] = read_record(plan.record_path)
+        return {}
+
+    @staticmethod
+    def _say(text: str) -> None:
+        make_console().print(text, soft_wrap=True, markup=False)

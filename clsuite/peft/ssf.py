@@ -1,0 +1,90 @@
+"""SSF: learned scales and shifts behind the operations of a block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clsuite.peft.base import PET
+from clsuite.peft.route import Route
+from clsuite.peft.sites import transformer_blocks
+
+SPREAD = 0.02
+
+
+class ScaleShift(nn.Module):
+    """Factors and shifts ``[entries, width]`` of what an operation gives: from N(1, 0.02) and N(0, 0.02)."""
+
+    def __init__(self, width: int, entries: int, generator: torch.Generator) -> None:
+        """Draw them."""
+        super().__init__()
+        self.scale = nn.Parameter(1 + SPREAD * torch.randn(entries, width, generator=generator))
+        self.shift = nn.Parameter(SPREAD * torch.randn(entries, width, generator=generator))
+
+    def forward(self, outputs: Tensor, route: Route | None = None) -> Tensor:
+        """Map ``[B, N, width]`` to the same; several entries act as what each adds to 1 and to 0."""
+        if route is None:
+            scale = self.scale[0] if len(self.scale) == 1 else 1 + (self.scale - 1).sum(dim=0)
+            shift = self.shift.sum(dim=0)
+        else:
+            weights = route.weights(self.scale.dtype)
+            scale, shift = (1 + weights @ (self.scale - 1))[:, None], (weights @ self.shift)[:, None]
+        return outputs * scale.to(outputs.dtype) + shift.to(outputs.dtype)
+
+
+class SSF(PET):
+    """Scales and shifts, channel by channel, what the norms and linear layers of each chosen block give.
+
+    Lian et al., "Scaling & shifting your features: a new baseline for efficient model tuning" (NeurIPS 2022), section
+    3.2, with their first values: behind both norms, the projections of the attention and both layers of the MLP. The
+    authors have them behind the patch embedding and the last norm too, which are in no block. It has no size. FiLM, of
+    Panos et al. (ICCV 2023), is the same operation in a ResNet.
+    """
+
+    def __init__(self, model: nn.Module, blocks: Sequence[int], generator: torch.Generator, entries: int = 1) -> None:
+        """Make the factors and shifts for a network.
+
+        Args:
+            model: The network; it is not changed.
+            blocks: Numbers of the blocks.
+            generator: Source of the first values.
+            entries: Sets of them to route samples to.
+        """
+        super().__init__()
+        self._blocks = tuple(blocks)
+        found = transformer_blocks(model)
+        self.parts = nn.ModuleDict()
+        for number in self._blocks:
+            for name, _, width in operations(found[number]):
+                self.parts[f"{number}_{name}"] = ScaleShift(width, entries, generator)
+
+    def attach(self, model: nn.Module) -> None:
+        """Attach behind the operations."""
+        found = transformer_blocks(model)
+        for number in self._blocks:
+            for name, operation, _ in operations(found[number]):
+                hook = self._hook(self.parts[f"{number}_{name}"])
+                self._handles.append(operation.register_forward_hook(hook))
+
+    def _hook(self, part: nn.Module) -> Any:
+        def modulate(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+            return part(output, self.route) if self.enabled else None
+
+        return modulate
+
+
+def operations(block: Any) -> Iterator[tuple[str, Any, int]]:
+    """Name, module and width of what a block's norms and linear layers give; a gated MLP has two first layers."""
+    width = block.attn.qkv.in_features
+    for name in ("norm1", "norm2"):
+        if getattr(block, name, None) is not None:
+            yield name, getattr(block, name), width
+    yield "qkv", block.attn.qkv, block.attn.qkv.out_features
+    yield "proj", block.attn.proj, width
+    first = block.mlp.fc1 if isinstance(block.mlp.fc1, nn.ModuleList) else [block.mlp.fc1]
+    for place, layer in enumerate(first):
+        yield f"fc1_{place}", layer, layer.out_features
+    yield "fc2", block.mlp.fc2, width

@@ -1,0 +1,71 @@
+"""What a benchmark may say about the order of classes, domains or data sets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from clsuite.errors import did_you_mean
+
+WORDS = ("seed", "given")
+MTIL = ("mtil_i", "mtil_ii")
+LARGEST_SEED = 2**32 - 1
+"""Of NumPy's legacy generator."""
+
+
+class NumpyOrder(BaseModel):
+    """The order of other code bases: ``numpy.random.RandomState(numpy).permutation(number)``.
+
+    Attributes:
+        numpy: The seed; PILOT, RanPAC and FeCAM fix 1993.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    numpy: int = Field(ge=0, le=LARGEST_SEED, strict=True)
+
+
+def _checked(value: Any, words: tuple[str, ...]) -> Any:
+    """An order as it is written, in the words of people where it cannot be."""
+    if isinstance(value, str):
+        if value not in words:
+            raise ValueError(str(did_you_mean("order", value, words)))
+        return value
+    if isinstance(value, list | tuple):
+        return tuple(_name(one) for one in value)
+    if isinstance(value, dict):
+        seed = value.get("numpy")
+        if (
+            set(value) == {"numpy"}
+            and isinstance(seed, int)
+            and not isinstance(seed, bool)
+            and 0 <= seed <= LARGEST_SEED
+        ):
+            return NumpyOrder(numpy=seed)
+        raise ValueError(f"write {{numpy: SEED}} with a whole number from 0 to {LARGEST_SEED}, such as {{numpy: 1993}}")
+    if isinstance(value, NumpyOrder):
+        return value
+    raise ValueError(f"write {', '.join(words)}, a list of all names, or {{numpy: 1993}}; not {value!r}")
+
+
+def _name(value: Any) -> str:
+    """A name of a list; whole numbers are names of digits."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise ValueError(f"{value!r} is no name: write names that YAML takes for something else in quotation marks")
+
+
+def _plain(value: Any) -> Any:
+    return _checked(value, WORDS)
+
+
+def _cross(value: Any) -> Any:
+    return _checked(value, (*WORDS, *MTIL))
+
+
+Order = Annotated[Literal["seed", "given"] | NumpyOrder | tuple[str, ...], BeforeValidator(_plain)]
+CrossOrder = Annotated[
+    Literal["seed", "given", "mtil_i", "mtil_ii"] | NumpyOrder | tuple[str, ...], BeforeValidator(_cross)
+]
