@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable
 
 
@@ -12,6 +13,19 @@ class UserError(Exception):
 
 class AbsentError(UserError):
     """Data or weights that are not on this machine; everything else about the benchmark may be right."""
+
+
+class InputWarning(UserWarning):
+    """What was taken as it is, or made good, and people should know; the command line prints its line."""
+
+
+class DataWarning(InputWarning):
+    """An `InputWarning` about data: each process that loads them finds it again, so only the first one tells it."""
+
+
+def warn_of(text: str, kind: type[InputWarning] = DataWarning) -> None:
+    """Tell people something that is no error, on one line; the same line is told once."""
+    warnings.warn(printable(text), kind, stacklevel=2)
 
 
 def printable(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from clsuite.errors import InputWarning, warn_of
 from clsuite.runner.plan import RunPlan
 
 
@@ -51,6 +52,8 @@ class RunProgress:
             self._bar = self._progress.add_task(plan.name, total=1.0, note="starting")
         elif event["kind"] == "progress":
             self._move(plan, event)
+        elif event["kind"] == "warning":
+            warn_of(event["text"], InputWarning)
 
     def _move(self, plan: RunPlan, event: dict[str, Any]) -> None:
         note = f"task {event['task'] + 1}/{event['tasks']}"

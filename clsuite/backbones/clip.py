@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clsuite.backbones.clip_spec import EXAMPLE, ClipName, own_configs, parse_clip
+from clsuite.backbones.finite import check_finite
 from clsuite.backbones.spec import BackboneSpec, Weights
 from clsuite.backbones.vit import Backbone
 from clsuite.data.transforms import Normalise
@@ -213,6 +214,7 @@ def _load(clip: Any, spec: BackboneSpec, path: str) -> None:
     except (RuntimeError, KeyError, AttributeError, ValueError) as error:
         detail = " ".join(str(error).split())[:300]
         raise UserError(f"the weights '{path}' do not fit backbone '{spec.name}': {detail}") from error
+    check_finite(clip, f"the weights file '{path}'")
 
 
 def _resize(clip: Any, spec: BackboneSpec) -> None:

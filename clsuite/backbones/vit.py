@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from clsuite.backbones.class_token import class_token_features, only_class_token_counts
 from clsuite.backbones.families import is_resnet
+from clsuite.backbones.finite import check_finite
 from clsuite.backbones.spec import BUNDLED, BackboneSpec, Weights, bundled_card
 from clsuite.data.transforms import Normalise
 from clsuite.errors import UserError, did_you_mean
@@ -155,6 +156,7 @@ def _load(model: nn.Module, spec: BackboneSpec, weights: Weights, keep_head: boo
     except RuntimeError as error:
         detail = " ".join(str(error).split())[:300]
         raise UserError(f"the weights '{weights.path}' do not fit backbone '{spec.name}': {detail}") from error
+    check_finite(model, f"the weights file '{weights.path}'")
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from clsuite.cli.commands import COMMANDS
 from clsuite.cli.complaints import explain
+from clsuite.cli.told import warnings_told
 from clsuite.errors import UserError
 
 EXAMPLES = """examples:
@@ -46,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = words[0] if words and words[0] in COMMANDS else ""
     try:
         given = _parse(words)
-        return COMMANDS[given["command"]].run(given[given["command"]])
+        with warnings_told():
+            return COMMANDS[given["command"]].run(given[given["command"]])
     except UserError as error:
         print(f"{f'clsuite {name}'.strip()}: {error}", file=sys.stderr)
         return 2

@@ -47,8 +47,11 @@ class BenchProgress:
 
     def hear(self, plan: RunPlan, event: dict[str, Any]) -> None:
         """Take an event of the pool."""
-        handler = {"start": self._start, "progress": self._move, "end": self._end}[event["kind"]]
+        handler = {"start": self._start, "progress": self._move, "warning": self._warn, "end": self._end}[event["kind"]]
         handler(plan, event)
+
+    def _warn(self, plan: RunPlan, event: dict[str, Any]) -> None:
+        self._console.print(f"warning: {plan.name}: {event['text']}", markup=False, soft_wrap=True)
 
     def _start(self, plan: RunPlan, event: dict[str, Any]) -> None:
         key = plan.record_path

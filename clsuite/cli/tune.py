@@ -185,6 +185,9 @@ class _TrialProgress:
 
     def hear(self, plan: RunPlan, event: dict[str, Any]) -> None:
         """Take an event of the pool."""
+        if event["kind"] == "warning":
+            self._console.print(f"warning: {event['text']}", markup=False, soft_wrap=True)
+            return
         self._shares[plan.record_path] = event.get("done", 1.0 if event["kind"] == "end" else 0.0)
         self._bar.update(self._task, completed=self._finished + sum(self._shares.values()))
 

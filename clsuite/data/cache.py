@@ -1,28 +1,29 @@
-"""Decoded tables on disk, memory-mapped, keyed by content and image size."""
+"""Decoded tables on disk, memory-mapped, keyed by content and image size, sealed and checked."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock
-from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
+from clsuite.data.contents import with_digests
 from clsuite.data.decoding import DecoderKilledError, Job, decode_all
-from clsuite.data.listing import Listing, Pixels
+from clsuite.data.listing import Columns, Listing, Pixels
+from clsuite.data.seal import DamagedTableError, open_table, seal_table
+from clsuite.data.space import flush_file, flush_to_disk
 from clsuite.data.table import ImageTable
-from clsuite.errors import UserError
+from clsuite.errors import UserError, warn_of
 from clsuite.records.canonical import sha256_of
 
-FORMAT = 2
-COLUMNS = ("labels", "domains", "is_test")
-ImageArray = NDArray[np.uint8]
+FORMAT = 3
+"""Version of tables and of decoding; raise it when an image gives other pixels than before."""
+WORK = ("job.json", "marks.npy", "pixels.npy")
+"""What decoding needs and a finished table does not."""
 
 
 def cache_folder() -> Path:
@@ -42,10 +43,11 @@ def cached_table(
     """Open the table of this content, decoding it once if it is not there.
 
     It is decoded in a folder of its own, which is renamed when all is done: a killed decoding leaves nothing behind
-    that counts, and the next call goes on where it stopped. Of two processes that want the same table, one waits.
+    that counts, and the next call goes on where it stopped. Of two processes that want the same table, one waits. A
+    table that is damaged is warned of and made anew.
 
     Args:
-        content: JSON value that identifies the content: file names, sizes and times, or a version.
+        content: JSON value that identifies the content: a hash of it, or a version.
         image_size: Side of the images in pixels.
         read: Lists the samples; only called if the table is not there.
         folder: Cache folder; `cache_folder` by default.
@@ -55,43 +57,72 @@ def cached_table(
         UserError: If the cache folder cannot be written or is too small, or the data are bad.
     """
     root = folder or cache_folder()
-    key = sha256_of({"format": FORMAT, "content": content, "size": image_size})[:32]
-    target = root / "tables" / key
-    if not (target / "meta.json").is_file():
-        _make_folders(root)
-        with FileLock(root / "locks" / f"{key}.lock"):
-            if not (target / "meta.json").is_file():  # else another process has built it while we waited
-                _build(target, read(), image_size, workers)
-    return _open(target)
+
+    def make(building: Path) -> Listing:
+        listing = with_digests(read(), root)
+        if not building.is_dir():
+            _check_space(building.parent, listing, image_size)
+        decode_all(Job.prepare(building, listing, image_size), workers)
+        return listing
+
+    return kept_table([content, image_size], make, root)
 
 
-def _make_folders(root: Path) -> None:
+def kept_table(content: Any, make: Callable[[Path], Columns], root: Path) -> ImageTable:
+    """Open a table of the cache, or make it.
+
+    Args:
+        content: JSON value that identifies it.
+        make: Makes ``images.npy`` and ``digests.npy`` in the folder that it is given, and returns the columns.
+        root: Cache folder.
+
+    Raises:
+        UserError: If the cache folder cannot be written or is too small; whatever `make` raises.
+    """
+    key = sha256_of({"format": FORMAT, "content": content})[:32]
+    target, checked = root / "tables" / key, root / "checked" / key
+    try:
+        if target.is_dir():
+            return open_table(target, checked)
+    except DamagedTableError:
+        pass  # told below, if it is still so when nobody else is mending it
     try:
         for name in ("tables", "locks"):
             (root / name).mkdir(parents=True, exist_ok=True)
+        with FileLock(root / "locks" / f"{key}.lock"):
+            return _open_or_make(target, checked, make)
     except OSError as error:
         raise UserError(
-            f"cannot write the table cache '{root / 'tables'}': {error.strerror}. Set CLSUITE_CACHE to another folder."
+            f"cannot write the table cache '{root / 'tables'}': {error.strerror or error}. Set CLSUITE_CACHE to "
+            "another folder, or make room."
         ) from error
 
 
-def _build(target: Path, listing: Listing, image_size: int, workers: int | None) -> None:
-    building = target.with_name(f".building-{target.name}")
-    if not building.is_dir():
-        _check_space(target.parent, listing, image_size)
+def _open_or_make(target: Path, checked: Path, make: Callable[[Path], Columns]) -> ImageTable:
     try:
-        decode_all(Job.prepare(building, listing, image_size), workers)
+        if target.is_dir():  # else another process has made it while we waited
+            return open_table(target, checked)
+    except DamagedTableError as error:
+        warn_of(f"the table '{target}' in the cache is damaged ({error}): it is made anew")
+        shutil.rmtree(target)
+    _build(target, make)
+    return open_table(target)
+
+
+def _build(target: Path, make: Callable[[Path], Columns]) -> None:
+    building = target.with_name(f".building-{target.name}")
+    try:
+        seal_table(building, make(building))
+        for name in WORK:
+            (building / name).unlink(missing_ok=True)
+        flush_to_disk(building)
     except DecoderKilledError:
         raise
-    except UserError:
+    except (UserError, OSError):
         shutil.rmtree(building, ignore_errors=True)
         raise
-    np.savez(building / "columns.npz", **{name: getattr(listing, name) for name in COLUMNS})
-    names = {"classes": listing.classes, "domain_names": listing.domain_names}
-    (building / "meta.json").write_text(json.dumps(names), encoding="utf-8")
-    for name in ("job.json", "marks.npy", "pixels.npy"):
-        (building / name).unlink(missing_ok=True)
     os.replace(building, target)
+    flush_file(target.parent)
 
 
 def _check_space(folder: Path, listing: Listing, image_size: int) -> None:
@@ -103,16 +134,3 @@ def _check_space(folder: Path, listing: Listing, image_size: int) -> None:
             f"{len(listing)} images of {image_size} px take {needed / 1e9:.1f} GB in the table cache '{folder}', but "
             f"{free / 1e9:.1f} GB are free: set CLSUITE_CACHE to another folder, or bound train_per_class"
         )
-
-
-def _open(folder: Path) -> ImageTable:
-    names = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    with np.load(folder / "columns.npz") as opened:
-        columns = {name: opened[name] for name in COLUMNS}
-    return ImageTable(
-        images=np.load(folder / "images.npy", mmap_mode="r"),
-        digests=np.load(folder / "digests.npy"),
-        classes=tuple(names["classes"]),
-        domain_names=tuple(names["domain_names"]),
-        **columns,
-    )

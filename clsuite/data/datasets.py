@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from clsuite.data.cache import cache_folder, cached_table
 from clsuite.data.catalog import DATASETS
+from clsuite.data.contents import with_digests
 from clsuite.data.dataset import Dataset
 from clsuite.data.digits import list_digits
+from clsuite.data.doubts import tell_doubles, tell_untested
 from clsuite.data.fingerprint import check_remembered, check_stated, table_fingerprint
 from clsuite.data.listing import Listing, choose_rows
 from clsuite.data.places import Copy, find_copy, how_to_place
@@ -19,9 +21,9 @@ from clsuite.data.readers.tree import read_tree
 from clsuite.data.sequence import SEQUENCES, load_sequence
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable
-from clsuite.errors import AbsentError, UserError, did_you_mean
+from clsuite.errors import AbsentError, UserError, did_you_mean, printable
 
-READERS = 1
+READERS = 2
 """Version of the readers; raise it when one lists other samples than before, so that no old table is taken."""
 
 
@@ -84,6 +86,14 @@ def load_table(
     """
     if spec.name in SEQUENCES:
         return load_sequence(spec, lambda part: load_table(part, image_size, data_root, workers))
+    try:
+        return _load_single(spec, image_size, data_root, workers)
+    except OSError as error:
+        where = f" '{error.filename}'" if error.filename else ""
+        raise UserError(f"cannot read data set '{spec.name}'{where}: {error.strerror or error}") from error
+
+
+def _load_single(spec: DatasetSpec, image_size: int, data_root: Path | None, workers: int | None) -> ImageTable:
     dataset = find_dataset(spec.name)
     if spec.parts:
         raise UserError(f"data set '{spec.name}' has no parts: only 'sequence' has")
@@ -124,9 +134,7 @@ def _load_folder(spec: DatasetSpec, image_size: int, data_root: Path | None, wor
     if spec.path is None:
         raise UserError("data set 'image_folder' needs a path, for example {name: image_folder, path: caltech101}")
     root = locate(spec.path, data_root)
-    copy = Copy("tree", root, (".",), lambda: read_tree(root))
-    content = ["image_folder", READERS, copy.stamps(), *_limits(spec)]
-    return cached_table(content, image_size, lambda: _limited(copy.read(), spec), workers=workers)
+    return _listed(_limited(read_tree(root), spec), f"'{root}'", image_size, workers)
 
 
 def _load_registered(
@@ -140,11 +148,28 @@ def _load_registered(
         dataset.check(listing, what)
         return _limited(listing, spec)
 
-    content = [spec.name, READERS, copy.layout, copy.stamps(), *_limits(spec)]
-    table = cached_table(content, image_size, read, workers=workers)
+    if copy.quick:
+        table = _listed(read(), what, image_size, workers)
+    else:
+        content = [spec.name, READERS, copy.contents(cache_folder()), *_limits(spec)]
+        table = cached_table(content, image_size, lambda: _told(read(), what), workers=workers)
     known_as = "-".join([spec.name, copy.layout, *("all" if bound is None else str(bound) for bound in _limits(spec))])
     check_remembered(what, known_as, table_fingerprint(table), cache_folder())
     return table
+
+
+def _listed(listing: Listing, what: str, image_size: int, workers: int | None) -> ImageTable:
+    """The table of a listing, keyed by what its files hold: their names, places and times change nothing."""
+    known = _told(listing, what)
+    return cached_table(["listing", known.identity], image_size, lambda: known, workers=workers)
+
+
+def _told(listing: Listing, what: str) -> Listing:
+    """The listing with the digests of its files; warns of what makes it doubtful."""
+    known = with_digests(listing, cache_folder())
+    tell_untested(known, what)
+    tell_doubles(known, what)
+    return known
 
 
 def _obtain(spec: DatasetSpec, dataset: Dataset, data_root: Path | None) -> Copy:
@@ -176,10 +201,14 @@ def locate(path: str, data_root: Path | None) -> Path:
     Raises:
         UserError: If it is nowhere; says where it was looked for and how to say where it is.
     """
-    tried = [Path(path).expanduser()] if data_root is None else [data_root / path, Path(path).expanduser()]
-    for candidate in tried:
-        if candidate.exists():
-            return candidate
+    try:
+        own = Path(path).expanduser()
+        tried = [own] if data_root is None else [data_root / path, own]
+        found = next((candidate for candidate in tried if candidate.exists()), None)
+    except (RuntimeError, ValueError, OSError) as error:  # ~nobody, a zero byte, a loop of links
+        raise UserError(f"'{printable(path)}' is no path: {error}") from error
+    if found is not None:
+        return found
     where = " or ".join(f"'{candidate}'" for candidate in tried)
     mend = (
         "Say where your data lies with --data-root FOLDER."

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
+from clsuite.records import atomic_path
 
 
 def table_fingerprint(table: ImageTable) -> str:
@@ -56,10 +56,8 @@ def check_remembered(what: str, name: str, found: str, cache: Path) -> None:
     """
     path = cache / "fingerprints" / name
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{name}.{os.getpid()}")
-        temporary.write_text(found + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        with atomic_path(path) as temporary:
+            temporary.write_text(found + "\n", encoding="utf-8")
     remembered = path.read_text(encoding="utf-8").strip()
     if found != remembered:
         raise UserError(

@@ -2,28 +2,86 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-
+from clsuite.data.decode import decode
 from clsuite.data.listing import Sample
-from clsuite.errors import UserError
+from clsuite.errors import UserError, printable, warn_of
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif"}
+__all__ = [
+    "SUFFIXES", "LeftOut", "decode", "folders_in", "is_image", "is_tree", "list_classes", "list_folder", "list_images",
+    "names_in",
+]  # fmt: skip
+
+SUFFIXES = {
+    ".apng", ".avif", ".bmp", ".dib", ".gif", ".ico", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf",
+    ".jpg", ".jpx", ".mpo", ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".ras", ".sgi", ".tga",
+    ".tif", ".tiff", ".webp", ".xbm",
+}  # fmt: skip
+"""Endings of images, the same whatever this machine's Pillow can read: what it cannot is named, not left out."""
 TEST_NAMES = ("test", "val", "validation")
+JUNK = {"thumbs.db", "desktop.ini", "icon\r", "__macosx"}
+"""What systems leave in folders, in lower case; hidden names besides."""
+
+
+def is_image(name: str) -> bool:
+    """Whether a file of this name is taken for an image: a known ending, and not hidden (as ``._1.jpg`` of a Mac)."""
+    return PurePath(name).suffix.lower() in SUFFIXES and not _is_junk(name)
+
+
+def _is_junk(name: str) -> bool:
+    return name.startswith(".") or name.lower() in JUNK
+
+
+@dataclass
+class LeftOut:
+    """What lies where images are looked for and is not taken.
+
+    Attributes:
+        number: How many files and folders; those that systems leave everywhere do not count.
+        first: The first of them.
+    """
+
+    number: int = 0
+    first: Path | None = None
+
+    def add(self, folder: Path, names: Iterable[str]) -> None:
+        """Count names of a folder."""
+        for name in names:
+            if not _is_junk(name):
+                self.number += 1
+                self.first = self.first or folder / name
+
+    def tell(self, root: Path) -> None:
+        """Warn, where anything is left out."""
+        if self.first is not None:
+            what = "1 file or folder" if self.number == 1 else f"{self.number} files and folders"
+            warn_of(
+                f"{what} in '{root}' left out, for example '{self.first.relative_to(root)}': images lie in class "
+                f"folders, not deeper, and end in {_endings()}"
+            )
+
+
+def _endings() -> str:
+    return ", ".join(sorted(SUFFIXES))
 
 
 def is_tree(root: Path) -> bool:
     """Whether a folder has ``train`` inside, or a domain that has it inside."""
     if not root.is_dir():
         return False
-    return (root / "train").is_dir() or any((entry / "train").is_dir() for entry in root.iterdir())
+    return (root / "train").is_dir() or bool(_domains(root))
+
+
+def _domains(root: Path) -> list[str]:
+    return [name for name in folders_in(root) if (root / name / "train").is_dir()]
 
 
 def list_folder(root: Path) -> list[Sample]:
-    """List the image files of a tree in sorted order.
+    """List the image files of a tree in sorted order; warns of what is left out.
 
     Args:
         root: Folder with ``train`` and ``test`` (or ``val``) inside, or with domains that have them inside.
@@ -33,34 +91,43 @@ def list_folder(root: Path) -> list[Sample]:
     """
     if not root.is_dir():
         raise UserError(f"no data at '{root}': expected a folder with train/CLASS/*.png and test/CLASS/*.png")
-    domains = [""] if (root / "train").is_dir() else sorted(d.name for d in root.iterdir() if (d / "train").is_dir())
+    domains = [""] if (root / "train").is_dir() else _domains(root)
     if not domains:
         raise UserError(f"'{root}' has neither train/CLASS/*.png nor DOMAIN/train/CLASS/*.png inside")
-    files = [file for domain in domains for file in _list_domain(root, domain)]
+    left_out = LeftOut()
+    files = [file for domain in domains for file in _list_domain(root, domain, left_out)]
     if not files:
         raise UserError(f"'{root}' has no class folders in train and test")
     trained = {(file.domain, file.label) for file in files if not file.is_test}
     for file in files:
         if (file.domain, file.label) not in trained:
             raise UserError(f"class '{file.label}' of '{root / file.domain}' has test images but no training images")
+    left_out.tell(root)
     return files
 
 
-def _list_domain(root: Path, domain: str) -> list[Sample]:
+def _list_domain(root: Path, domain: str, left_out: LeftOut) -> list[Sample]:
     folder = root / domain
     test = next((name for name in TEST_NAMES if (folder / name).is_dir()), None)
     if test is None:
         raise UserError(f"'{folder}' has a train folder but no test folder ({', '.join(TEST_NAMES)})")
     prefix = f"{domain}/" if domain else ""
-    return [
-        Sample(path, label, part == test, domain)
-        for part in ("train", test)
-        for path, label in list_classes(root, f"{prefix}{part}")
-    ]
+    samples = []
+    for part in ("train", test):
+        samples += [
+            Sample(path, label, part == test, domain) for path, label in list_classes(root, f"{prefix}{part}", left_out)
+        ]
+        left_out.add(folder / part, (name for name in list_images(folder / part) if (folder / part / name).is_file()))
+    return samples
 
 
-def list_classes(root: Path, part: str = "") -> list[tuple[str, str]]:
-    """List ``part/CLASS/*`` in sorted order.
+def list_classes(root: Path, part: str = "", left_out: LeftOut | None = None) -> list[tuple[str, str]]:
+    """List ``part/CLASS/*`` in sorted order; hidden folders are no classes.
+
+    Args:
+        root: Folder of the data set.
+        part: Folder in it.
+        left_out: Hears of what is no image.
 
     Returns:
         Path relative to `root`, and class, of each image.
@@ -69,13 +136,27 @@ def list_classes(root: Path, part: str = "") -> list[tuple[str, str]]:
         UserError: If a class folder is empty.
     """
     found = []
-    for folder in sorted(entry for entry in (root / part).iterdir() if entry.is_dir()):
-        images = list_images(folder)
+    for label in folders_in(root / part):
+        folder = root / part / label
+        names = names_in(folder)
+        images = [name for name in names if is_image(name)]
+        others = [name for name in names if not is_image(name)]
         if not images:
-            raise UserError(f"class folder '{folder}' holds no images: fill it or remove it")
+            raise UserError(_empty(folder, [name for name in others if not _is_junk(name)]))
+        if left_out is not None:
+            left_out.add(folder, others)
         prefix = folder.relative_to(root).as_posix()
-        found += [(f"{prefix}/{name}", folder.name) for name in images]
+        found += [(f"{prefix}/{name}", label) for name in images]
     return found
+
+
+def _empty(folder: Path, others: list[str]) -> str:
+    if not others:
+        return f"class folder '{folder}' holds no images: fill it or remove it"
+    return (
+        f"class folder '{folder}' holds no images by their ending, but {len(others)} other files or folders, for "
+        f"example '{others[0]}': images end in {_endings()}"
+    )
 
 
 def list_images(folder: Path) -> list[str]:
@@ -86,25 +167,29 @@ def list_images(folder: Path) -> list[str]:
     """
     if not folder.is_dir():
         raise UserError(f"'{folder}' is missing: unpack the archive anew")
-    return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    return [name for name in names_in(folder) if is_image(name)]
 
 
-def decode(path: Path, size: int) -> NDArray[np.uint8]:
-    """Decode one image to uint8 ``[3, size, size]``.
-
-    The shorter side is resized to `size` (bicubic) and the centre is cut out.
+def folders_in(parent: Path) -> list[str]:
+    """Names of the folders in a folder, sorted, without hidden ones and what systems leave behind.
 
     Raises:
-        UserError: If it cannot be decoded; it is named.
+        UserError: If the name of one is not UTF-8: as a class or domain, no record could hold it.
+    """
+    names = [name for name in names_in(parent) if not _is_junk(name) and (parent / name).is_dir()]
+    for name in names:
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise UserError(f"the name of the folder '{printable(str(parent / name))}' is not UTF-8: rename it")
+    return names
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of all that a folder holds, sorted.
+
+    Raises:
+        UserError: If it cannot be read.
     """
     try:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
-        raise UserError(f"cannot decode the image '{path}': {error}. Mend or remove it.") from error
-    scale = size / min(image.size)
-    if scale != 1:
-        wide, high = (max(size, round(side * scale)) for side in image.size)
-        image = image.resize((wide, high), Image.Resampling.BICUBIC)
-    left, top = (image.width - size) // 2, (image.height - size) // 2
-    return np.asarray(image.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        raise UserError(f"cannot read the folder '{folder}': {error.strerror or error}") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsuite.data.stable_random import stable_random
-from clsuite.data.table import digest
+from clsuite.data.table import ImageTable, digest
 from clsuite.errors import UserError
 
 
@@ -33,10 +35,17 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Files:
-    """Pixels in image files ``root/names[i]``; always three channels."""
+    """Pixels in image files ``root/names[i]``; always three channels.
+
+    Attributes:
+        root: Folder of the data set.
+        names: Of the files, relative to it.
+        digests: uint8 ``[N, 16]``, the digest of each file; None until they are read.
+    """
 
     root: Path
     names: tuple[str, ...]
+    digests: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,22 @@ class Listing:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def digests(self) -> NDArray[np.uint8]:
+        """The digest of each sample ``[N, 16]``; those of files must have been read."""
+        assert self.source.digests is not None
+        return self.source.digests
+
+    @property
+    def identity(self) -> str:
+        """Hash of the samples' content and of all columns: what a table made from it depends on, but for its size."""
+        hashed = hashlib.sha256(json.dumps([len(self), self.classes, self.domain_names]).encode())
+        if isinstance(self.source, Pixels):
+            hashed.update(f"{self.source.images.shape} {self.source.resample}".encode())
+        for column in (self.digests, self.labels.astype("<i8"), self.domains.astype("<i8"), self.is_test):
+            hashed.update(np.ascontiguousarray(column).tobytes())
+        return hashed.hexdigest()
+
     def limited(self, train_per_class: int | None, test_per_class: int | None) -> Listing:
         """At most so many images of each class, domain and part: a fixed choice that no seed changes."""
         if train_per_class is None and test_per_class is None:
@@ -87,11 +112,16 @@ class Listing:
     def _rows(self, rows: NDArray[np.int64]) -> Listing:
         source: Files | Pixels
         if isinstance(self.source, Files):
-            source = replace(self.source, names=tuple(self.source.names[row] for row in rows))
+            digests = None if self.source.digests is None else self.source.digests[rows]
+            source = replace(self.source, names=tuple(self.source.names[row] for row in rows), digests=digests)
         else:
             source = replace(self.source, images=self.source.images[rows], digests=self.source.digests[rows])
         columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in ("labels", "domains", "is_test")}
         return replace(self, source=source, **columns)
+
+
+Columns = Listing | ImageTable
+"""What has a label, a domain and a part for each row."""
 
 
 def choose_rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,8 +27,22 @@ def synset_words(words: Path | None = None) -> dict[str, str]:
     """
     if words is None or not words.is_file():
         words = _timm_words()
-    lines = (line.split("\t", 1) for line in words.read_text(encoding="utf-8").splitlines() if "\t" in line)
+    lines = (line.split("\t", 1) for line in text_lines(words) if "\t" in line)
     return {wnid.strip(): text.split(",")[0].strip() for wnid, text in lines}
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines of a text file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        UserError: If it cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(f"cannot read '{path}': {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"'{path}' is not UTF-8 (byte {error.start}): save it in UTF-8") from error
 
 
 def _timm_words() -> Path:
@@ -49,19 +64,36 @@ def read_names(root: Path) -> dict[str, str]:
     """The names of ``class_names.txt``, a line ``LABEL<tab>NAME`` each; none where there is no such file.
 
     Raises:
-        UserError: If a line has another form.
+        UserError: If a line has another form, or names a label for the second time.
     """
     path = root / NAMES_FILE
     if not path.is_file():
         return {}
-    names = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        label, tab, name = line.partition("\t")
-        if line.strip() and not (tab and label.strip() and name.strip()):
+    names: dict[str, str] = {}
+    for number, line in enumerate(text_lines(path), start=1):
+        label, _, name = (part.strip() for part in line.partition("\t"))
+        if line.strip() and not ("\t" in line and label and name):
             raise UserError(f"line {number} of '{path}' is {line!r}, but must be LABEL, a tab, NAME")
+        if label in names:
+            raise UserError(f"line {number} of '{path}' names '{label}' for the second time")
         if line.strip():
-            names[label.strip()] = name.strip()
+            names[label] = name
     return names
+
+
+def check_labels(stated: Mapping[str, str], labels: Sequence[str], root: Path) -> None:
+    """See that ``class_names.txt`` names nothing but classes of the data set.
+
+    Raises:
+        UserError: If a label is none; names the nearest.
+    """
+    for label in stated:
+        if label not in labels:
+            near = difflib.get_close_matches(label, labels, n=1, cutoff=0)
+            raise UserError(
+                f"'{root / NAMES_FILE}' names the class '{label}', but there is none of that name: "
+                f"did you mean '{near[0]}'?"
+            )
 
 
 def check_names(labels: Sequence[str], names: Sequence[str], where: str) -> None:

@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from clsuite.data.contents import file_digests
 from clsuite.data.dataset import Dataset
-from clsuite.data.folder import is_tree
+from clsuite.data.folder import is_tree, names_in
 from clsuite.data.listing import Listing
 from clsuite.data.readers.tree import read_tree
-from clsuite.errors import AbsentError, UserError
+from clsuite.data.readers.vision import Vision
+from clsuite.errors import AbsentError, UserError, printable
 
 
 @dataclass(frozen=True)
@@ -32,25 +34,37 @@ class Copy:
     parts: tuple[str, ...]
     read: Callable[[], Listing]
 
-    def stamps(self) -> list[tuple[str, int, int]]:
-        """Name, size and time of change (ns) of every file, in sorted order."""
-        return sorted(stamp for part in self.parts for stamp in _stamps(str(self.root), part))
+    @property
+    def quick(self) -> bool:
+        """Whether its samples are listed in no time: all but those that torchvision reads."""
+        return self.layout == "tree" or not isinstance(getattr(self.read, "func", None), Vision)
+
+    def contents(self, cache: Path) -> list[tuple[str, str]]:
+        """Name and digest of every file that belongs to it, in sorted order; hidden ones do not.
+
+        Args:
+            cache: The cache folder, which remembers digests.
+
+        Raises:
+            UserError: If a file or folder cannot be read; it is named.
+        """
+        names = sorted(name for part in self.parts for name in _files(self.root, part, ()))
+        digests = file_digests(self.root, names, cache)
+        return [(printable(name), digest.tobytes().hex()) for name, digest in zip(names, digests, strict=True)]
 
 
-def _stamps(folder: str, name: str) -> Iterator[tuple[str, int, int]]:
-    path = os.path.join(folder, name)
-    if not os.path.isdir(path):
-        status = os.stat(path)
-        yield name, status.st_size, status.st_mtime_ns
+def _files(root: Path, name: str, above: tuple[str, ...]) -> Iterator[str]:
+    path = root / name
+    if not path.is_dir():
+        yield name
         return
+    real = os.path.realpath(path)
+    if real in above:
+        raise UserError(f"'{path}' is a link to a folder that it lies in: remove it")
     prefix = "" if name == "." else f"{name}/"
-    with os.scandir(path) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                yield from _stamps(folder, prefix + entry.name)
-            else:
-                status = entry.stat()
-                yield prefix + entry.name, status.st_size, status.st_mtime_ns
+    for entry in names_in(path):
+        if not entry.startswith("."):
+            yield from _files(root, prefix + entry, (*above, real))
 
 
 def find_copy(name: str, dataset: Dataset, folder: Path | None, data_root: Path | None) -> Copy | None:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from clsuite.data.cache import cache_folder
+from clsuite.data.cache import cache_folder, kept_table
+from clsuite.data.seal import table_sha256
+from clsuite.data.space import reserve
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
-from clsuite.records.canonical import sha256_of
 
 CHUNK = 1024
 
@@ -82,7 +79,7 @@ def join_tables(tables: Sequence[ImageTable], names: Sequence[str]) -> ImageTabl
     """Join tables of one image size; each becomes a domain (domains inside a part are merged).
 
     Class names that occur in more than one part are qualified by its name (``mnist/3``); all classes are kept apart.
-    Grey images get three channels where another part has colours. The pixels go into a memory map in the cache, once.
+    Grey images get three channels where another part has colours. The joined table is kept in the cache.
 
     Args:
         tables: The parts.
@@ -103,34 +100,23 @@ def join_tables(tables: Sequence[ImageTable], names: Sequence[str]) -> ImageTabl
         ),
         domain_names=tuple(names),
     )
-    return replace(joined, images=_joined_images(tables, joined.digests))
+
+    def make(building: Path) -> ImageTable:
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(parents=True)
+        _join_images(tables, building / "images.npy")
+        np.save(building / "digests.npy", joined.digests)
+        return joined
+
+    content = ["sequence", 2, [table_sha256(table) for table in tables], list(names)]
+    return kept_table(content, make, cache_folder())
 
 
-def _joined_images(tables: Sequence[ImageTable], digests: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The pixels of all tables in one memory-mapped file, made anew where it is not there."""
+def _join_images(tables: Sequence[ImageTable], path: Path) -> None:
+    """The pixels of all tables in one file."""
     channels = max(table.images.shape[1] for table in tables)
-    shape = (len(digests), channels, *tables[0].images.shape[2:])
-    key = sha256_of(["sequence", 1, shape, [len(table) for table in tables], digests.tobytes().hex()])[:32]
-    folder = cache_folder() / "sequences"
-    target = folder / f"{key}.npy"
-    if not target.is_file():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            building = Path(tempfile.mkdtemp(dir=folder, prefix=".building-"))
-        except OSError as error:
-            raise UserError(
-                f"cannot write the table cache '{folder}': {error.strerror}. Set CLSUITE_CACHE to another folder."
-            ) from error
-        try:
-            _copy_images(tables, np.lib.format.open_memmap(building / "images.npy", "w+", np.uint8, shape))
-            os.replace(building / "images.npy", target)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
-    images: NDArray[np.uint8] = np.load(target, mmap_mode="r")
-    return images
-
-
-def _copy_images(tables: Sequence[ImageTable], target: np.memmap[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+    reserve(path, (sum(len(table) for table in tables), channels, *tables[0].images.shape[2:]))
+    target = np.lib.format.open_memmap(path, "r+")
     offset = 0
     for table in tables:
         for start in range(0, len(table), CHUNK):

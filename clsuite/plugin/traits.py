@@ -73,16 +73,6 @@ class Traits:
     lends: bool = False
     borrows: bool = False
 
-    def __post_init__(self) -> None:
-        """Check what has names.
-
-        Raises:
-            ValueError: If it does what there is no name for.
-        """
-        unknown = [deed for deed in self.does if deed not in DEEDS]
-        if unknown:
-            raise ValueError(f"traits.does: '{unknown[0]}' is none of {', '.join(DEEDS)}")
-
     def filled(self, plugin: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """A constructor's arguments, where they are None as `defaults_by` has them.
 
@@ -106,3 +96,13 @@ class Traits:
                         f"plugin '{plugin}' has no use for {name} where {chooser} is {chosen}: leave it out"
                     )
         return values
+
+    def __post_init__(self) -> None:
+        """Check what has names.
+
+        Raises:
+            ValueError: If it does what there is no name for.
+        """
+        unknown = [deed for deed in self.does if deed not in DEEDS]
+        if unknown:
+            raise ValueError(f"traits.does: '{unknown[0]}' is none of {', '.join(DEEDS)}")

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsuite.backbones.templates import readable
-from clsuite.data.folder import SUFFIXES, decode
+from clsuite.data.decode import decode
+from clsuite.data.folder import folders_in, list_images
+from clsuite.data.naming import text_lines
 from clsuite.data.stable_random import stable_random
 from clsuite.errors import UserError
 
@@ -68,7 +70,7 @@ def read_named_images(folder: Path, names_file: str | None, size: int, report: C
     Raises:
         UserError: If there are no classes, a class has no name, or an image cannot be decoded.
     """
-    classes = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    classes = [folder / name for name in folders_in(folder)] if folder.is_dir() else []
     if not classes:
         raise UserError(f"'{folder}' has no class folders inside")
     known = _read_names(folder / names_file) if names_file else {path.name: (readable(path.name),) for path in classes}
@@ -112,16 +114,12 @@ def hold_out(labels: NDArray[np.int64], images: int, classes: int, seed: int) ->
 
 
 def _images(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    files = [folder / name for name in list_images(folder)]
     if not files:
         raise UserError(f"class folder '{folder}' holds no images: fill it or remove it")
     return files
 
 
 def _read_names(path: Path) -> dict[str, tuple[str, ...]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"cannot read the class names '{path}': {error.strerror or error}") from error
-    pairs = [line.split("\t", 1) for line in lines if "\t" in line]
+    pairs = [line.split("\t", 1) for line in text_lines(path) if "\t" in line]
     return {name: tuple(readable(part) for part in words.split(",") if part.strip()) for name, words in pairs}

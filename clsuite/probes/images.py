@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from clsuite.data.cache import cached_table
+from clsuite.data.cache import cache_folder, cached_table
+from clsuite.data.contents import with_digests
 from clsuite.data.datasets import locate
-from clsuite.data.folder import SUFFIXES
+from clsuite.data.folder import folders_in, list_images
 from clsuite.data.listing import Files, Listing
+from clsuite.data.naming import text_lines
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
 
@@ -26,24 +28,18 @@ def load_probe_images(path: str, image_size: int, data_root: Path | None) -> Ima
     """
     root = locate(path, data_root)
     classes = _class_folders(root)
-    names = [
-        f"{label}/{image.name}"
-        for label in classes
-        for image in sorted((root / label).iterdir())
-        if image.suffix.lower() in SUFFIXES
-    ]
+    names = [f"{label}/{name}" for label in classes for name in list_images(root / label)]
     if not names:
         raise UserError(f"the probe set '{root}' holds no images: expected CLASS/*.png")
-    stamps = [(name, (root / name).stat().st_size, (root / name).stat().st_mtime_ns) for name in names]
-    return cached_table(["probe", 1, classes, stamps], image_size, lambda: _listing(root, names, classes))
+    listing = with_digests(_listing(root, names, classes), cache_folder())
+    return cached_table(["probe", listing.identity], image_size, lambda: listing)
 
 
 def _class_folders(root: Path) -> list[str]:
-    found = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+    found = folders_in(root) if root.is_dir() else []
     if not (root / CLASSES_FILE).is_file():
         return found
-    lines = (root / CLASSES_FILE).read_text(encoding="utf-8").splitlines()
-    stated = [line.split()[0] for line in lines if line.strip()]
+    stated = [line.split()[0] for line in text_lines(root / CLASSES_FILE) if line.strip()]
     missing = sorted(set(stated) - set(found))
     if missing:
         raise UserError(f"'{root / CLASSES_FILE}' names the class '{missing[0]}', but there is no such folder")

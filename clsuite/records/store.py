@@ -11,7 +11,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ class RecordError(UserError):
 def atomic_path(target: Path) -> Iterator[Path]:
     """A temporary file beside the target that takes its name when the block ends well.
 
+    Its content is on the disk before it takes the name, so that a power cut leaves the old file or the new one.
+
     Raises:
         UserError: If the folder cannot be written, or something else has that name.
     """
@@ -65,9 +67,22 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 def _rename(temporary: Path, target: Path) -> None:
     try:
+        with temporary.open("rb") as opened:
+            os.fsync(opened.fileno())
         os.replace(temporary, target)
+        _flush_names(target.parent)
     except OSError as error:
         raise UserError(f"cannot write '{target}': {error.strerror or error}") from error
+
+
+def _flush_names(folder: Path) -> None:
+    """Have the names in a folder on the disk, where a system can be asked for that."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def record_text(record: RunRecord) -> str:

@@ -15,8 +15,8 @@ import clsuite
 from clsuite.learner.precision import resolve_precision
 
 PACKAGES = (
-    "clsuite", "torch", "torchvision", "lightning", "timm", "open_clip_torch", "numpy", "torchmetrics", "scipy",
-    "scikit-learn",
+    "clsuite", "torch", "torchvision", "lightning", "timm", "open_clip_torch", "numpy", "pillow", "torchmetrics",
+    "scipy", "scikit-learn",
 )  # fmt: skip
 
 

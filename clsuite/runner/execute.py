@@ -13,6 +13,7 @@ import torch
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.backbones.state_hash import state_sha256
 from clsuite.backbones.vit import forward_flops
+from clsuite.data.seal import table_sha256
 from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.catalog import source_now
@@ -26,6 +27,7 @@ from clsuite.runner.model_file import save_model
 from clsuite.runner.plan import RunPlan
 from clsuite.runner.streams import stream_loader
 from clsuite.scenarios import Scenario
+from clsuite.scenarios.spec import FromAvalanche
 from clsuite.scenarios.validation import judged_on_validation
 from clsuite.stream.loop import Stream
 from clsuite.stream.trainer import Report, find_device
@@ -45,6 +47,7 @@ def execute(plan: RunPlan, report: Report) -> RunRecord:
         environment = describe_environment(stream.device, training.precision, training.threads)
         environment["normalisation"] = _normalisation(stream)
         environment["backbone_sha256"] = state_sha256(stream.learner.backbone)
+        environment["table_sha256"] = table_sha256(stream.scenario.table)
         if stream.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(stream.device)
         stream.run()
@@ -74,8 +77,6 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
     """
     config = plan.pending.config
     scenario = load_scenario(plan)
-    if scenario.fingerprint != plan.pending.scenario.fingerprint:
-        raise UserError("the data changed while the benchmark was running")
     learner = build_learner(plan.pending, plan.plugins, plan.weights)
     _check_sources(plan)
     return Stream(
@@ -100,11 +101,30 @@ def _check_sources(plan: RunPlan) -> None:
 
 
 def load_scenario(plan: RunPlan) -> Scenario:
-    """The stream of a plan, as its data are now."""
+    """The stream of a plan, made anew.
+
+    Raises:
+        UserError: If the data are not there, or the stream is not the one that was planned.
+    """
     config = plan.pending.config
     load = stream_loader(plan.dataset, plan.scenario, config["backbone"]["image_size"], plan.data_root)
     scenario = load(plan.pending.seed, config["limit_tasks"])
-    return judged_on_validation(scenario) if "judged_on" in config else scenario
+    if "judged_on" in config:
+        scenario = judged_on_validation(scenario)
+    if scenario.fingerprint != plan.pending.scenario.fingerprint:
+        raise UserError(_other_stream(plan))
+    return scenario
+
+
+def _other_stream(plan: RunPlan) -> str:
+    """Why a stream may be another one than was planned."""
+    chosen = plan.scenario.root
+    if not isinstance(chosen, FromAvalanche):
+        return "the data changed while the benchmark was running"
+    return (
+        f"{chosen.function}({plan.pending.seed}) of '{Path(chosen.path).name}' gives another stream each time: let all "
+        "that it draws (class order, splits, images) follow from its argument, the seed"
+    )
 
 
 def _probe_context(plan: RunPlan) -> ProbeContext:

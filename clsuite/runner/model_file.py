@@ -11,17 +11,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clsuite.backbones.finite import check_finite
 from clsuite.backbones.spec import Weights
 from clsuite.data.batch import Batch
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
 from clsuite.learner.chunks import images_at_once
 from clsuite.learner.learner import Learner
-from clsuite.records import RunRecord, atomic_path, read_record
+from clsuite.records import RunRecord, read_record
 from clsuite.runner.build import build_learner
+from clsuite.runner.given_images import checked_images
 from clsuite.runner.restored import restored_plugin
 from clsuite.scenarios import Scenario, Task
 from clsuite.stream.checkpoint import learner_state, load_learner_state
+from clsuite.stream.sealed_state import DamagedStateError, read_state, write_state
 
 
 class TrainedModel:
@@ -37,16 +40,23 @@ class TrainedModel:
         self.learner, self.classes = learner.eval(), classes
 
     @torch.inference_mode()
-    def logits(self, images: NDArray[np.uint8]) -> Tensor:
-        """Logits ``[N, seen classes]`` of uint8 images ``[N, C, H, W]`` at the model's image size."""
+    def logits(self, images: NDArray[np.uint8] | Tensor) -> Tensor:
+        """Logits ``[N, seen classes]`` of uint8 images ``[N, C, H, W]`` at the model's image size.
+
+        Raises:
+            UserError: If the images are of another type or shape; says what to do with them.
+        """
+        images = checked_images(images, self.learner.scenario.table.images.shape[1:])
+        if not len(images):
+            return torch.empty(0, self.learner.seen)
         device = next(self.learner.backbone.parameters()).device
         at_once = images_at_once(images.shape, device)
         with self.learner.autocast():
             starts = range(0, len(images), at_once)
             return torch.cat([self._chunk(images[start : start + at_once], device) for start in starts])
 
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Stream labels ``[N]``; ``model.classes[label]`` is the name."""
+    def predict(self, images: NDArray[np.uint8] | Tensor) -> NDArray[np.int64]:
+        """Stream labels ``[N]`` of images as for `logits`; ``model.classes[label]`` is the name."""
         return self.logits(images).argmax(dim=1).cpu().numpy()
 
     def _chunk(self, images: NDArray[np.uint8], device: torch.device) -> Tensor:
@@ -60,13 +70,13 @@ def save_model(learner: Learner, record: RunRecord, path: Path) -> None:
     state: dict[str, Any] = {
         "key": record.key,
         "task_classes": [list(task.classes) for task in learner.scenario.tasks],
+        "classes": list(record.scenario.classes),
         "image_shape": list(learner.scenario.table.images.shape[1:]),
         "domains": list(learner.scenario.table.domain_names),
         "planned_tasks": learner.scenario.planned_tasks,
         "learner": learner_state(learner, len(learner.scenario.tasks)),
     }
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    write_state(state, path)
 
 
 def load_model(
@@ -81,18 +91,12 @@ def load_model(
         allow_changed: Load it although a plugin's source is another one than the run's.
 
     Raises:
-        UserError: If the record or the model is missing or broken, or a plugin is no longer installed or has changed.
+        UserError: If the record or the model is missing, damaged or edited, or a plugin is no longer installed or has
+            changed.
     """
     path = Path(record_path)
-    record = read_record(path)
-    try:
-        state = torch.load(path.with_suffix(".pt"), weights_only=True, map_location="cpu")
-    except FileNotFoundError as error:
-        raise UserError(f"no model beside '{path}': run the benchmark with --save-model --force") from error
-    except Exception as error:  # a cut file raises many kinds of errors
-        raise UserError(f"cannot read the model '{path.with_suffix('.pt')}': {type(error).__name__}") from error
-    if state["key"] != record.key:
-        raise UserError(f"the model beside '{path}' belongs to another run")
+    record = _finished(path)
+    state = _read(path.with_suffix(".pt"), record)
     places = [Path(), *(Path(folder) for folder in folders)]
     plugins = [
         restored_plugin(
@@ -104,10 +108,42 @@ def load_model(
         )
         for entry in record.plugins
     ]
-    learner = build_learner(record, plugins, Weights("random"))
-    learner.start(_without_data(record, state))
-    load_learner_state(learner, state["learner"])
+    try:
+        learner = build_learner(record, plugins, Weights("random"))
+        learner.start(_without_data(record, state))
+        load_learner_state(learner, state["learner"])
+    except UserError:
+        raise
+    except Exception as error:  # a foreign record may say anything, and a changed plugin want another state
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"cannot make the model of '{path}': {type(error).__name__}: {reason}") from error
+    check_finite(learner.backbone, f"the model '{path.with_suffix('.pt')}'")
     return TrainedModel(learner, tuple(record.scenario.classes))
+
+
+def _finished(path: Path) -> RunRecord:
+    """The record of a finished run that nobody has edited."""
+    record = read_record(path)
+    if record.status != "done":
+        raise UserError(f"the run of '{path}' is {record.status}, so it has no model: run the benchmark again")
+    if record.results_version() is None:
+        raise UserError(f"the record '{path}' was edited: its key does not follow from its content")
+    return record
+
+
+def _read(path: Path, record: RunRecord) -> dict[str, Any]:
+    """The state of a model file that belongs to a record."""
+    try:
+        state = read_state(path)
+    except FileNotFoundError as error:
+        raise UserError(f"no model '{path}' beside its record: run the benchmark with --save-model --force") from error
+    except DamagedStateError as error:
+        raise UserError(
+            f"cannot read the model '{path}': {error}. Run the benchmark with --save-model --force"
+        ) from error
+    if state.get("key") != record.key or state.get("classes") != list(record.scenario.classes):
+        raise UserError(f"the model '{path}' belongs to another run than the record beside it")
+    return state
 
 
 def _without_data(record: RunRecord, state: dict[str, Any]) -> Scenario:

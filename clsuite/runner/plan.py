@@ -191,9 +191,9 @@ def _checked_methods(spec: BenchmarkSpec, options: RunOptions, folder: Path) -> 
     for name, method in _chosen_methods(spec, options).items():
         resolved = _resolve(spec, method, options.training or {}, (Path(), folder))
         named = resolved.named
-        arguments = [args for info, args in resolved.plugins if info.source]
+        given = [args for info, args in resolved.plugins if info.source]
         for kind in spec.scenario.kinds:
-            check_method(named, kind, arguments)
+            check_method(named, kind, given)
         check_merging([(info.name, args) for info, args in resolved.plugins], named)
         check_needs(named, spec.backbone, resolved.training)
         from_memory = any(source.traits.from_memory for _, source in named)

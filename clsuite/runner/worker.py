@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
+import numpy as np
 import torch
 
-from clsuite.errors import UserError
+from clsuite.errors import DataWarning, InputWarning, UserError
 from clsuite.learner.compilation import check_compiler
 from clsuite.learner.learner import Learner
 from clsuite.learner.precision import resolve_precision
@@ -23,6 +26,9 @@ from clsuite.runner.plan import RunPlan
 from clsuite.scenarios import Scenario
 from clsuite.stream.trainer import find_device
 
+OTHER_SEED = 90210
+"""Any number that is no generator's own first seed; nothing that is kept depends on it."""
+
 
 def run_worker(plan: RunPlan, connection: Connection) -> None:
     """Do one run; sends progress events and at last the record's status."""
@@ -30,6 +36,7 @@ def run_worker(plan: RunPlan, connection: Connection) -> None:
     log = plan.beside(".log")
     log.parent.mkdir(parents=True, exist_ok=True)
     _redirect_output(str(log))
+    _tell_warnings(connection)
     record = execute(plan, lambda event: _send(connection, {"kind": "progress", **event}))
     if record.status == "done":
         log.unlink(missing_ok=True)
@@ -44,6 +51,7 @@ def check_worker(plans: Sequence[RunPlan], connection: Connection) -> None:
 
 
 def _complaint(plans: Sequence[RunPlan]) -> str:
+    _disturb_generators()
     try:
         scenario = load_scenario(plans[0])
         for plan in {plan.pending.method: plan for plan in plans}.values():
@@ -55,6 +63,13 @@ def _complaint(plans: Sequence[RunPlan]) -> str:
     except UserError as error:
         return str(error)
     return ""
+
+
+def _disturb_generators() -> None:
+    """Seed the global generators with anything: a stream that draws from them, and not from its seed, shows here."""
+    torch.manual_seed(OTHER_SEED)
+    np.random.seed(OTHER_SEED)
+    random.seed(OTHER_SEED)
 
 
 def _start(learner: Learner, scenario: Scenario) -> None:
@@ -78,6 +93,20 @@ def _become_worker(connection: Connection) -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _tell_warnings(connection: Connection) -> None:
+    """Send our warnings to the parent; those about data it has heard itself, when it made the plan."""
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, InputWarning):
+            usual(message, category, *place, **more)
+        elif not issubclass(category, DataWarning):
+            _send(connection, {"kind": "warning", "text": str(message)})
+
+    usual = warnings.showwarning
+    warnings.simplefilter("always", InputWarning)
+    warnings.showwarning = show
 
 
 def _redirect_output(path: str) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from clsuite.errors import InputWarning, warn_of
 from clsuite.learner.learner import Learner
-from clsuite.records import atomic_path
+from clsuite.stream.sealed_state import DamagedStateError, read_state, write_state
 
 
 def learner_state(learner: Learner, tasks: int) -> dict[str, Any]:
@@ -40,16 +39,15 @@ def save(state: dict[str, Any], path: Path) -> None:
     Raises:
         UserError: If the folder cannot be written.
     """
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    write_state(state, path)
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """Read a state; None where there is none, or it is cut or of another kind."""
+    """Read a state; None where there is none, and with a warning where it is damaged: the run then begins anew."""
     try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
+        return read_state(path)
     except FileNotFoundError:
         return None
-    except Exception:  # a cut file raises many kinds of errors; the run then begins anew
+    except DamagedStateError as error:
+        warn_of(f"the checkpoint '{path}' is damaged: {error}. The run begins anew.", InputWarning)
         return None
-    return state if isinstance(state, dict) and "learner" in state else None

@@ -116,3 +116,16 @@ def test_imagenet_vit_tiny_scores_what_it_should(size: int, published: float, re
         logits = torch.cat([model(normalise(torch.from_numpy(part))) for part in np.array_split(images, 20)])
     accuracy = float((logits.argmax(dim=1) == torch.arange(1000)).float().mean())
     assert accuracy == pytest.approx(published, abs=0.01)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    good = find_weights(BackboneSpec(), [])
+    assert good.path is not None
+    state = load_file(good.path)
+    name = "blocks.0.mlp.fc1.weight"
+    state[name][3, 5] = value
+    save_file(state, tmp_path / "w.safetensors")
+    message = rf"the weights file '.*w\.safetensors' holds NaN or infinite values, in '{name}'"
+    with pytest.raises(UserError, match=message):
+        build_backbone(BackboneSpec(), Weights("file", tmp_path / "w.safetensors", "0" * 64))

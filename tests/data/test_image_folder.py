@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from clsuite.data.datasets import load_table
 from clsuite.data.folder import decode, list_folder
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable, digest
-from clsuite.errors import UserError
+from clsuite.errors import DataWarning, UserError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 Tree = Callable[..., Path]
@@ -89,6 +90,106 @@ def test_files_that_are_no_images_are_left_alone(plain_tree: Path) -> None:
     assert len(list_folder(plain_tree)) == 5
 
 
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("hidden", [".ipynb_checkpoints", ".git", "__MACOSX"])
+def test_hidden_folders_are_no_classes(plain_tree: Path, hidden: str, full: bool) -> None:
+    for part in ("train", "test"):
+        (plain_tree / part / hidden).mkdir()
+        if full:
+            Image.new("RGB", (4, 4)).save(plain_tree / part / hidden / "1.png")
+    assert load(plain_tree).classes == ("cat", "dog")
+
+
+def test_hidden_folders_are_no_domains(png_tree: Tree) -> None:
+    parts = {f"{domain}/{part}/a/1.png": RED for domain in ("art", ".cache", "__MACOSX") for part in ("train", "test")}
+    assert load(png_tree(parts)).domain_names == ("art",)
+
+
+def test_what_a_mac_leaves_beside_images_is_no_image(plain_tree: Path) -> None:
+    (plain_tree / "train/cat/._a.png").write_bytes(b"\0\5\x16\7")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list_folder(plain_tree)) == 5
+
+
+ENDINGS = ["avif", "bmp", "dib", "gif", "ico", "j2k", "jfif", "jp2", "jpe", "jpeg", "jpg", "pbm", "pcx", "pgm", "png",
+           "pnm", "ppm", "sgi", "tga", "tif", "tiff", "webp", "xbm"]  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_common_endings_are_read(plain_tree: Path, ending: str) -> None:
+    Image.new("1" if ending in ("xbm", "pbm") else "RGB", (16, 16)).save(plain_tree / f"train/cat/z.{ending}")
+    table = load(plain_tree)
+    assert len(table) == 6
+    assert table.is_test.sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ["train/cat/a.heic"],
+            "1 file or folder in '.*' left out, for example 'train/cat/a.heic': images lie in class",
+        ),
+        (["test/cat/b.npy", "test/cat/c.npy"], "2 files and folders in '.*' left out, for example 'test/cat/b.npy'"),
+        (["train/stray.png"], "1 file or folder in '.*' left out, for example 'train/stray.png'"),
+        (["train/cat/sub/1.png"], "1 file or folder in '.*' left out, for example 'train/cat/sub'"),
+    ],
+)
+def test_what_is_left_out_is_told(plain_tree: Path, names: list[str], message: str) -> None:
+    for name in names:
+        (plain_tree / name).parent.mkdir(exist_ok=True)
+        (plain_tree / name).write_bytes(b"x")
+    with pytest.warns(DataWarning, match=message) as caught:
+        assert len(list_folder(plain_tree)) == 5
+    assert len(caught) == 1
+
+
+def test_a_class_of_unknown_endings_is_not_called_empty(plain_tree: Path) -> None:
+    (plain_tree / "train/bird").mkdir()
+    (plain_tree / "train/bird/1.heic").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"'.*bird' holds no images by their ending, but 1 other files .*'1\.heic'"):
+        list_folder(plain_tree)
+
+
+def test_a_class_without_test_images_is_told(plain_tree: Path) -> None:
+    (plain_tree / "test/dog/2.png").unlink()
+    (plain_tree / "test/dog").rmdir()
+    with pytest.warns(DataWarning, match="has no test images of class 'dog': learned, but never tested"):
+        load(plain_tree)
+
+
+def test_a_class_that_a_domain_does_not_test_is_told_with_it(png_tree: Tree) -> None:
+    parts = {f"{d}/{part}/{c}/1.png": RED for d in ("p", "q") for part in ("train", "test") for c in ("a", "b")}
+    root = png_tree({name: colour for name, colour in parts.items() if name != "q/test/b/1.png"})
+    with pytest.warns(DataWarning, match="has no test images of class 'b' of domain 'q': learned, but never tested"):
+        load(root)
+
+
+def test_many_untested_classes_are_counted(png_tree: Tree) -> None:
+    trained = {f"train/{label}/1.png": RED for label in "abcdef"}
+    with pytest.warns(DataWarning, match="of classes 'b', 'c', 'd' and 2 more: learned"):
+        load(png_tree({**trained, "test/a/1.png": BLUE}))
+
+
+def test_a_file_in_both_parts_is_told(plain_tree: Path) -> None:
+    """The fixture has one: red is in train and test."""
+    message = "has 1 test image in the training part too, for example 'test/cat/1.png' and 'train/cat/b.png'"
+    with pytest.warns(DataWarning, match=message):
+        load(plain_tree)
+    with pytest.warns(DataWarning, match="has 1 test image"):  # and again, when the table is there already
+        load(plain_tree)
+
+
+def test_an_ordinary_tree_is_told_nothing_about(png_tree: Tree) -> None:
+    root = png_tree({"train/a/1.png": RED, "train/b/1.png": GREEN, "test/a/1.png": BLUE, "test/b/1.png": WHITE})
+    for name in ("train/a/Thumbs.db", "train/a/.DS_Store", "train/a/desktop.ini", "README.md", "train/notes.txt"):
+        (root / name).write_text("x")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(root)
+
+
 def test_suffixes_in_capitals_count(plain_tree: Path) -> None:
     (plain_tree / "train/cat/a.png").rename(plain_tree / "train/cat/a.PNG")
     assert len(list_folder(plain_tree)) == 5
@@ -162,7 +263,7 @@ def test_a_cut_image_is_named(plain_tree: Path) -> None:
 def test_a_bomb_is_named(plain_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
     with pytest.raises(UserError, match=r"cannot decode the image '.*a\.png'.*bomb"):
-        load(plain_tree)
+        load(plain_tree, 5)  # no other test has a table of this size in the cache
 
 
 def test_an_unreadable_image_is_no_table_in_the_cache(
@@ -198,7 +299,7 @@ def test_any_size_becomes_a_square(tmp_path: Path, size: tuple[int, int]) -> Non
 
 @pytest.mark.parametrize(
     ("mode", "colour", "expected"),
-    [("L", 7, [7, 7, 7]), ("RGBA", (1, 2, 3, 128), [1, 2, 3]), ("1", 1, [255, 255, 255]), ("P", 0, [0, 0, 0])],
+    [("L", 7, [7, 7, 7]), ("RGBA", (1, 2, 3, 255), [1, 2, 3]), ("1", 1, [255, 255, 255]), ("P", 0, [0, 0, 0])],
 )
 def test_other_modes_become_three_channels(tmp_path: Path, mode: str, colour: int, expected: list[int]) -> None:
     Image.new(mode, (4, 4), colour).save(tmp_path / "i.png")

@@ -83,3 +83,29 @@ def test_a_line_of_another_form_is_named(tree: Path, line: str) -> None:
     (tree / "class_names.txt").write_text(f"c2\tdog\n{line}\n")
     with pytest.raises(UserError, match=r"line 2 of '.*class_names\.txt' is .*must be LABEL, a tab, NAME"):
         read_names(tree)
+
+
+def test_a_label_that_is_no_class_is_refused_with_the_nearest(tree: Path) -> None:
+    (tree / "class_names.txt").write_text("c33\tmy dog\n")
+    with pytest.raises(UserError, match=r"class_names\.txt' names the class 'c33', but .*: did you mean 'c3'\?"):
+        load_dataset("image_folder", path=str(tree), image_size=4)
+
+
+def test_a_label_that_comes_twice_is_refused(tree: Path) -> None:
+    (tree / "class_names.txt").write_text("c3\tmy dog\nc3\tmy cat\n")
+    with pytest.raises(UserError, match=r"line 2 of '.*class_names\.txt' names 'c3' for the second time"):
+        load_dataset("image_folder", path=str(tree), image_size=4)
+
+
+def test_names_that_are_not_utf_8_name_the_file(tree: Path) -> None:
+    (tree / "class_names.txt").write_bytes(b"c3\tcaf\xe9\n")
+    with pytest.raises(UserError, match=r"'.*class_names\.txt' is not UTF-8 \(byte 6\): save it in UTF-8"):
+        load_dataset("image_folder", path=str(tree), image_size=4)
+    (tree / "words.txt").write_bytes(b"n01443537\tcaf\xe9\n")
+    with pytest.raises(UserError, match=r"'.*words\.txt' is not UTF-8"):
+        synset_words(tree / "words.txt")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_label(tree: Path) -> None:
+    (tree / "class_names.txt").write_text("c1\tmy cat\n", encoding="utf-8-sig")
+    assert load_dataset("image_folder", path=str(tree), image_size=4).classes == ("my cat", "c2", "c3")

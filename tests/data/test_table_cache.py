@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clsuite.data import datasets
+from clsuite.data import cache
 from clsuite.data.cache import cache_folder, cached_table
 from clsuite.data.datasets import load_table
+from clsuite.data.decoding import Job
 from clsuite.data.listing import Listing, Pixels
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable
@@ -139,17 +140,16 @@ def test_the_environment_names_the_folder(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
-    """The number of files that each decoding of a folder has read; the cache is the test's own."""
+    """The number of files of each decoding; the cache is the test's own."""
     monkeypatch.setenv("CLSUITE_CACHE", str(tmp_path / "cache"))
     calls: list[int] = []
-    real: Callable[..., Listing] = datasets.read_tree
+    real: Callable[..., None] = cache.decode_all
 
-    def counting(*arguments: Any) -> Listing:
-        listing = real(*arguments)
-        calls.append(len(listing))
-        return listing
+    def counting(job: Job, workers: int | None) -> None:
+        calls.append(job.count)
+        real(job, workers)
 
-    monkeypatch.setattr(datasets, "read_tree", counting)
+    monkeypatch.setattr(cache, "decode_all", counting)
     return calls
 
 

@@ -371,3 +371,15 @@ def test_a_record_that_is_nested_too_deeply_is_told(record: RunRecord, tmp_path:
     path = edited(record, tmp_path / "r.json", **{name: {"a": nested(99)}})
     with pytest.raises(RecordError, match=r"r\.json' is not valid: it is nested more than 100 levels deep"):
         read_record(path)
+
+
+def test_content_is_on_the_disk_before_the_file_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (done.append(os.readlink(f"/proc/self/fd/{handle}")), sync(handle)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append("renamed"), replace(a, b)))
+    with atomic_path(tmp_path / "x") as temporary:
+        temporary.write_text("content")
+        name = str(temporary)
+    assert done == [name, "renamed", str(tmp_path)]
+    assert (tmp_path / "x").read_text() == "content"

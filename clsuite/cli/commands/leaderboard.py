@@ -14,8 +14,8 @@ SUMMARIES = {
     "build": "make the README, the page, the CSV and the JSON from the published records",
     "check": "make everything again in memory; fail where anything published differs or a row was lost",
     "rerun": "repeat published runs from their records alone, and compare the counts",
-    "confirm": "run a short canary of each stale method by the sources that made its rows, from the repository's history, "
-    "and by those of now; where all counts are the same, the rows are current again",
+    "confirm": "run a short canary of each stale method by the sources that made its rows, from the repository's "
+    "history, and by those of now; where all counts are the same, the rows are current again",
 }
 EXAMPLES = (
     "clsuite leaderboard add runs/quickstart --data-root data",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clsuite.data.folder import decode
+from clsuite.data.contents import with_digests
+from clsuite.data.decode import decode
 from clsuite.data.listing import Files, Listing, Pixels
+from clsuite.data.space import reserve
 from clsuite.data.table import digest
 from clsuite.errors import UserError
 
@@ -28,9 +31,9 @@ UNDONE = -1
 class Job:
     """A job as its folder describes it.
 
-    The folder has ``job.json`` (written last: without it nothing else counts), ``images.npy`` and ``digests.npy`` (the
-    result), ``marks.npy`` (a checksum per chunk, or -1 until it is done), and ``pixels.npy`` where the images do not
-    come from files.
+    The folder has ``job.json`` (written last: without it nothing else counts), ``digests.npy`` (what each image must
+    be), ``images.npy`` (the result), ``marks.npy`` (a checksum per chunk, or -1 until it is done), and ``pixels.npy``
+    where the images do not come from files.
     """
 
     folder: Path
@@ -49,10 +52,13 @@ class Job:
 
     @classmethod
     def prepare(cls, folder: Path, listing: Listing, size: int) -> Job:
-        """Make the job of a folder, or take up the one that is there."""
-        if not (folder / "job.json").is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            _write_job(folder, listing, size)
+        """Make the job of a folder, or take up the one that is there, where it is of the same files."""
+        listing = with_digests(listing)
+        said = _description(listing, size)
+        if _described(folder) != said:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            _write_job(folder, listing, size, said)
         return cls.open(folder)
 
     @property
@@ -79,10 +85,11 @@ class Job:
         """Decode a chunk. Its result depends on nothing but the sources.
 
         Raises:
-            UserError: If an image cannot be decoded; it is named.
+            UserError: If an image cannot be decoded, or is not what it was when it was listed; it is named.
         """
         rows = slice(chunk * CHUNK, chunk * CHUNK + self.length(chunk))
-        images, digests = (np.load(self.folder / f"{name}.npy", mmap_mode="r+") for name in ("images", "digests"))
+        images = np.load(self.folder / "images.npy", mmap_mode="r+")
+        digests = np.load(self.folder / "digests.npy", mmap_mode="r")
         block = self._decode_pixels(rows) if self.root is None else self._decode_files(rows, digests)
         images[rows] = block
         marks = np.load(self.folder / "marks.npy", mmap_mode="r+")
@@ -94,10 +101,12 @@ class Job:
         for position, row in enumerate(range(rows.start, rows.stop)):
             path = self.root / self.names[row]
             try:
-                digests[row] = digest(path.read_bytes())
+                content = path.read_bytes()
             except OSError as error:
                 raise UserError(f"cannot read the image '{path}': {error.strerror}") from error
-            block[position] = decode(path, self.size)
+            if not np.array_equal(digest(content), digests[row]):
+                raise UserError(f"the image '{path}' changed while it was read: call again")
+            block[position] = decode(path, self.size, content)
         return block
 
     def _decode_pixels(self, rows: slice) -> NDArray[np.uint8]:
@@ -116,21 +125,33 @@ def _checksum(block: NDArray[np.uint8], digests: NDArray[np.uint8]) -> int:
     return zlib.crc32(np.ascontiguousarray(digests).data, zlib.crc32(np.ascontiguousarray(block).data))
 
 
-def _write_job(folder: Path, listing: Listing, size: int) -> None:
-    source, count = listing.source, len(listing)
-    channels = 1 if isinstance(source, Pixels) and source.images.ndim == 3 else 3
-    np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, channels, size, size)).flush()
-    if isinstance(source, Pixels):
-        np.save(folder / "pixels.npy", source.images)
-        np.save(folder / "digests.npy", source.digests)
-    else:
-        np.save(folder / "digests.npy", np.zeros((count, 16), dtype=np.uint8))
-    np.save(folder / "marks.npy", np.full(-(-count // CHUNK), UNDONE, dtype=np.int64))
-    said: dict[str, Any] = {"size": size, "count": count, "root": None, "names": [], "resample": "bicubic"}
+def _description(listing: Listing, size: int) -> dict[str, Any]:
+    """What ``job.json`` says."""
+    source = listing.source
+    said: dict[str, Any] = {"size": size, "count": len(listing), "root": None, "names": [], "resample": "bicubic"}
     if isinstance(source, Files):
-        said |= {"root": str(source.root.resolve()), "names": source.names}
+        said |= {"root": str(source.root.resolve()), "names": list(source.names)}
     else:
         said["resample"] = source.resample
+    return {**said, "identity": listing.identity}
+
+
+def _described(folder: Path) -> Any:
+    """What the ``job.json`` of a folder says; None where there is none, or it cannot be read."""
+    try:
+        return json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _write_job(folder: Path, listing: Listing, size: int, said: dict[str, Any]) -> None:
+    source, count = listing.source, len(listing)
+    channels = 1 if isinstance(source, Pixels) and source.images.ndim == 3 else 3
+    reserve(folder / "images.npy", (count, channels, size, size))
+    if isinstance(source, Pixels):
+        np.save(folder / "pixels.npy", source.images)
+    np.save(folder / "digests.npy", listing.digests)
+    np.save(folder / "marks.npy", np.full(-(-count // CHUNK), UNDONE, dtype=np.int64))
     temporary = folder / "job.json.new"
     temporary.write_text(json.dumps(said), encoding="utf-8")
     os.replace(temporary, folder / "job.json")

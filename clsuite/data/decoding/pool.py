@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from typing import Self
 
+from clsuite.data.cores import count_cores
 from clsuite.data.decoding.job import Job
 from clsuite.data.progress import tell
 from clsuite.errors import UserError
@@ -42,11 +43,6 @@ def decode_all(job: Job, workers: int | None = None) -> None:
     for chunk in finished:
         done += job.length(chunk)
         tell("decoding images", done, job.count)
-
-
-def count_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _here(job: Job, chunks: Sequence[int]) -> Iterator[int]:

@@ -19,6 +19,8 @@ def main(folder: str) -> None:
             answer: dict[str, int | str] = {"done": int(line)}
         except UserError as error:
             answer = {"complaint": str(error)}
+        except (OSError, MemoryError) as error:
+            answer = {"complaint": f"cannot decode into '{folder}': {error or type(error).__name__}"}
         print(json.dumps(answer), flush=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from clsuite.data.folder import list_classes
+from clsuite.data.folder import folders_in, list_classes
 from clsuite.data.listing import Listing, Sample, list_samples
 from clsuite.data.naming import readable
 from clsuite.data.readers.tree import (
@@ -33,8 +33,8 @@ def read_tiny_imagenet(root: Path) -> Listing:
     The test part has no labels; the validation part is tested on, as everybody does.
     """
     samples = []
-    for folder in sorted(entry for entry in (root / "train").iterdir() if entry.is_dir()):
-        samples += [Sample(path, folder.name, False) for path in nested_images(root, f"train/{folder.name}/images")]
+    for wnid in folders_in(root / "train"):
+        samples += [Sample(path, wnid, False) for path in nested_images(root, f"train/{wnid}/images")]
     for file, wnid, *_ in read_table(root / "val" / "val_annotations.txt", 2, "\t"):
         samples.append(Sample(f"val/images/{file}", wnid, True))
     return list_named(root, samples, by_synsets)
@@ -111,7 +111,7 @@ def read_core50(root: Path) -> Listing:
 def read_cddb(root: Path) -> Listing:
     """CDDB: ``GENERATOR/{train,val}/0_real/*`` and ``1_fake/*``, in some with a folder of the subject in between."""
     samples = []
-    for domain in sorted(entry for entry in root.iterdir() if (entry / "train").is_dir()):
+    for domain in (root / name for name in folders_in(root) if (root / name / "train").is_dir()):
         for part in ("train", "val"):
             for folder in sorted(entry for entry in (domain / part).rglob("*") if entry.name in ("0_real", "1_fake")):
                 label = folder.name.partition("_")[2]

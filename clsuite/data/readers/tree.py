@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clsuite.data.folder import list_classes, list_folder, list_images
 from clsuite.data.listing import Listing, Sample, list_samples, with_split
-from clsuite.data.naming import check_names, name_synsets, read_names, readable, synset_words
+from clsuite.data.naming import check_labels, check_names, name_synsets, read_names, readable, synset_words
 from clsuite.errors import UserError
 
 TEST_SHARE = 0.2
@@ -33,10 +33,11 @@ def list_named(root: Path, samples: Sequence[Sample], naming: Naming) -> Listing
     """Make a listing, with names from the tree's ``class_names.txt`` where it has one.
 
     Raises:
-        UserError: If two classes get one name.
+        UserError: If two classes get one name, or ``class_names.txt`` names a class that is none.
     """
     labels = sorted({sample.label for sample in samples})
     stated = read_names(root)
+    check_labels(stated, labels, root)
     names = tuple(stated.get(label, name) for label, name in zip(labels, naming(labels, root), strict=True))
     check_names(labels, names, f"'{root}'")
     named = dict(zip(labels, names, strict=True))

@@ -1,0 +1,30 @@
+"""Our warnings on the command line: one line each, each once."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from clsuite.errors import InputWarning
+
+
+@contextmanager
+def warnings_told() -> Iterator[None]:
+    """While open, an `InputWarning` is a line on standard error, and other warnings are what they were."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, InputWarning):
+                usual(message, category, *place, **more)
+            elif str(message) not in told:
+                told.add(str(message))
+                print(f"warning: {message}", file=sys.stderr)
+
+        warnings.simplefilter("always", InputWarning)
+        warnings.showwarning = show
+        yield

@@ -1,0 +1,57 @@
+"""Images that somebody gives to a trained model: refused where they are not what it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clsuite.errors import UserError
+
+
+def checked_images(images: Any, shape: Sequence[int]) -> NDArray[np.uint8]:
+    """Images uint8 ``[N, C, H, W]`` as an array.
+
+    Args:
+        images: An array or a tensor.
+        shape: What one image of the model is: channels, height, width. One channel and three are the same to it.
+
+    Raises:
+        UserError: If they are of another type or shape; says what to do with them.
+    """
+    given = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
+    _check_shape(given.shape, tuple(shape))
+    if given.dtype != np.uint8:
+        found = f"the images have values of type {given.dtype}"
+        if given.size and np.issubdtype(given.dtype, np.number):
+            found += f" in {given.min():.4g}..{given.max():.4g}"
+        mend = "scale them to 0..255 and convert them"
+        if given.size and np.issubdtype(given.dtype, np.floating) and 0 <= given.min() <= given.max() <= 1:
+            mend = "give (255 * images).round().astype(numpy.uint8)"
+        raise UserError(f"{found}, but must be uint8 in 0..255, not normalised: {mend}")
+    return given
+
+
+def _check_shape(found: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    channels, high, wide = shape
+    wanted = f"[N, {channels}, {high}, {wide}]"
+    complaint = f"the images have the shape {list(found)}, but must be {wanted}"
+    if len(found) == 3 and _is_one(found, shape):
+        raise UserError(f"{complaint}: a single one is given as images[None]")
+    if len(found) == 3 and found[1:] == (high, wide):
+        raise UserError(f"{complaint}: those of one channel are given as images[:, None]")
+    if len(found) == 4 and _is_one(found[1:], shape):
+        return
+    if found[-3:-1] == (high, wide) and found[-1] in (1, 3):
+        turned = "images.transpose(0, 3, 1, 2)" if len(found) == 4 else "images.transpose(2, 0, 1)[None]"
+        raise UserError(f"{complaint}: channels come before height and width, {turned}")
+    if len(found) == 4 and found[1] in (1, 3):
+        raise UserError(f"{complaint}: resize them to the {high} px that the model was trained at")
+    raise UserError(complaint)
+
+
+def _is_one(found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    return found[0] in (1, 3) and found[1:] == shape[1:]

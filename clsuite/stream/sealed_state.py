@@ -1,0 +1,80 @@
+"""States on disk that know what they hold: a hash of all entries lies in the file, and is compared when it is read.
+
+`torch.load` compares no checksum: a sector of zeros, or one flipped bit, would be read as other weights. The hash is of
+the entries and not of the file's bytes, so that the file stays one that `torch.load` reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clsuite.records import atomic_path
+
+SEAL = "sha256"
+
+
+class DamagedStateError(Exception):
+    """A file that is not what was written; the message says how."""
+
+
+def write_state(state: dict[str, Any], path: Path) -> None:
+    """Write a state with its hash, whole or not at all.
+
+    Raises:
+        UserError: If the folder cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        torch.save({**state, SEAL: state_digest(state)}, temporary)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read a state; nothing in it is executed.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        DamagedStateError: If it is not what `write_state` wrote: cut, changed, or something else.
+    """
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a cut file raises many kinds of errors
+        raise DamagedStateError(f"it cannot be read ({type(error).__name__})") from error
+    if not isinstance(state, dict) or SEAL not in state:
+        raise DamagedStateError("it has no checksum: it is cut, of an older clsuite, or something else")
+    if state_digest({name: value for name, value in state.items() if name != SEAL}) != state[SEAL]:
+        raise DamagedStateError("its content is not that which was written")
+    return state
+
+
+def state_digest(state: Any) -> str:
+    """sha256 over the kinds, names, shapes and bytes of everything in a state."""
+    total = hashlib.sha256()
+    for piece in _pieces(state):
+        total.update(piece)
+    return total.hexdigest()
+
+
+def _pieces(value: Any) -> Iterator[Any]:
+    if isinstance(value, Tensor):
+        yield f"tensor {value.dtype} {tuple(value.shape)}\n".encode()
+        yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    elif isinstance(value, Mapping):
+        yield f"mapping {len(value)}\n".encode()
+        for name, entry in value.items():
+            yield f"{name!r}\n".encode()
+            yield from _pieces(entry)
+    elif isinstance(value, list | tuple):
+        yield f"sequence {len(value)}\n".encode()
+        for entry in value:
+            yield from _pieces(entry)
+    elif isinstance(value, set | frozenset):
+        yield f"set {sorted(map(repr, value))}\n".encode()
+    else:
+        yield f"{type(value).__name__} {value!r}\n".encode()

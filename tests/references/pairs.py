@@ -1,0 +1,98 @@
+"""The twelve families: a method of the suite, the plain loop that it is held against, and settings that both have."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from clsuite.backbones.spec import BackboneSpec, find_weights
+from clsuite.backbones.vit import build_backbone
+from clsuite.learner.learner import Learner
+from clsuite.learner.options import TrainingSpec
+from clsuite.plugin.catalog import catalog, load_class
+from clsuite.scenarios import Scenario
+from clsuite.stream.loop import Stream as SuiteStream
+from references.common import read
+
+TWO_RATES = {"name": "adamw", "lr": 0.0005, "head_lr": 0.003}
+SLOW: dict[str, Any] = {"epochs": 3, "optimizer": {"name": "adamw", "lr": 0.0001, "head_lr": 0.001}}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One family.
+
+    Attributes:
+        plugin: Of the suite.
+        arguments: Of the plugin.
+        reference: Module of the plain loop.
+        settings: Of the plain loop, what `training` says left out.
+        training: Of both, as a benchmark writes it.
+        apart: Points that two curves of three tasks may be apart at any stage: about four times the largest standard
+            deviation of a stage over seeds of first values and order, or three.
+    """
+
+    plugin: str
+    reference: str
+    apart: float
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def whole_training(self) -> dict[str, Any]:
+        """What the suite is told of the training."""
+        return {"epochs": 5, "batch_size": 32, "head_init": 0.001, "precision": "32", **self.training}
+
+    def plain(self, scenario: Scenario, seed: int, **other: Any) -> list[float]:
+        """The plain loop's curve."""
+        curve: Callable[..., list[float]] = importlib.import_module(f"references.{self.reference}").curve
+        training, shared = self.whole_training, dict[str, Any]()
+        shared |= {name: training[name] for name in ("epochs", "batch_size")}
+        shared |= {name: training["optimizer"][name] for name in ("lr", "head_lr") if name in training["optimizer"]}
+        return curve(read(scenario), seed, **{**shared, **self.settings, **other})
+
+    def suite(self, scenario: Scenario, seed: int, **other: Any) -> list[float]:
+        """The suite's curve: its learner and its loop in this process."""
+        torch.manual_seed(seed)
+        spec = BackboneSpec()
+        method = load_class(catalog()[self.plugin])(**{**self.arguments, **other})
+        options = TrainingSpec.model_validate(self.whole_training)
+        learner = Learner(build_backbone(spec, find_weights(spec, [])), options, [method], seed)
+        stream = SuiteStream(learner, scenario, torch.device("cpu"))
+        stream.run()
+        matrix = stream.matrix
+        right = matrix.class_incremental[1:] == matrix.labels
+        return [100 * float(row[matrix.task <= task].mean()) for task, row in enumerate(right)]
+
+
+def local(lr: float, **more: Any) -> dict[str, Any]:
+    """Five epochs of a module and a head, of the task's own classes."""
+    return {"loss": "local", "optimizer": {"name": "adamw", "lr": lr, "head_lr": 0.003}, **more}
+
+
+PAIRS: dict[str, Pair] = {
+    "lae": Pair("lae", "lae", 5.0, {"blocks": "all", "frozen_epochs": 3, "decay": 0.95}, training=local(0.003)),
+    "l2p": Pair("l2p", "l2p", 5.0, {"prompt_init": "unit", "key_init": "unit"}, training=local(0.003)),
+    "coda_prompt": Pair("coda_prompt", "coda_prompt", 5.0, {"blocks": "all"}, training=local(0.01)),
+    "s_prompts": Pair("s_pet", "s_prompts", 5.0, {"distance": "manhattan"}, training=local(0.01)),
+    "lora": Pair("pet", "lora", 5.0, training=local(0.001)),
+    "slca": Pair(
+        "slca",
+        "slca",
+        5.0,
+        training={"loss": "local", "epochs": 3, "optimizer": {"name": "sgd", "lr": 1e-4, "head_lr": 1e-2}},
+    ),
+    "ease": Pair("ease", "ease", 5.0, training=local(0.003, head="cosine", head_scale=1.0, head_init="uniform")),
+    "der++": Pair("der", "der", 5.0, {"capacity": 50}, training={"head_classes": "stream", "optimizer": TWO_RATES}),
+    "icarl": Pair("icarl", "icarl", 5.0, {"capacity": 50}, training={"epochs": 3, "optimizer": TWO_RATES}),
+    "ewc": Pair("ewc", "ewc", 5.0, {"penalty": 1e8, "samples": 32}, {"penalty": 1e8, "samples": 32}, SLOW),
+    "lwf": Pair("lwf", "lwf", 5.0, {"alpha": 1.0}, {"strength": 1.0, "local": False}, SLOW),
+    "fpf": Pair("fpf", "fpf", 5.0, {"capacity": 50}, training=SLOW),
+}
+
+REFERENCES = sorted({pair.reference for pair in PAIRS.values()})

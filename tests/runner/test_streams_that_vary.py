@@ -1,0 +1,62 @@
+"""Avalanche streams that give another stream each time are told, before any run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+STREAM = """
+import warnings
+warnings.filterwarnings("ignore")
+import numpy as np, random, torch
+from torch.utils.data import Dataset
+from avalanche.benchmarks import nc_benchmark
+
+class Images(Dataset):
+    def __init__(self, x):
+        self.x, self.targets = x, [i % 4 for i in range(len(x))]
+    def __len__(self):
+        return len(self.x)
+    def __getitem__(self, i):
+        return self.x[i], self.targets[i]
+
+def fixed(seed):
+    return torch.rand(24, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+def make_benchmark(seed):
+    images = {images}
+    return nc_benchmark(Images(images), Images(images[:8]), n_experiences=2, task_labels=False{seed})
+"""
+
+
+def bench(folder: Path, images: str, seed: str, seeds: str) -> subprocess.CompletedProcess[str]:
+    (folder / "stream.py").write_text(STREAM.replace("{images}", images).replace("{seed}", seed))
+    command = [sys.executable, "-m", "clsuite.cli.main", "bench", str(folder / "stream.py"), "--methods", "ncm"]
+    arguments = ["--seeds", seeds, "--out", str(folder / "out")]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("images", "seed", "seeds"),
+    [
+        ("fixed(seed)", "", "0,1"),
+        ("torch.rand(24, 3, 32, 32)", ", seed=seed", "0"),
+        ("torch.from_numpy(np.random.rand(24, 3, 32, 32)).float()", ", seed=seed", "0"),
+    ],
+)
+def test_a_stream_that_does_not_follow_from_its_seed(tmp_path: Path, images: str, seed: str, seeds: str) -> None:
+    done = bench(tmp_path, images, seed, seeds)
+    assert done.returncode == 2
+    assert "make_benchmark(0) of 'stream.py' gives another stream each time" in done.stderr
+    assert "the seed" in done.stderr
+    assert not list(tmp_path.glob("out/*/*/*.json"))
+
+
+def test_values_of_0_to_255_say_so(tmp_path: Path) -> None:
+    done = bench(tmp_path, "255 * fixed(seed)", ", seed=seed", "0")
+    assert done.returncode == 2
+    assert "(float32): they must be uint8, or floats in 0..1; divide them by 255" in done.stderr
+    assert "normalisation" not in done.stderr
