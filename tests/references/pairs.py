@@ -90,7 +90,7 @@ PAIRS: dict[str, Pair] = {
     "ease": Pair("ease", "ease", 5.0, training=local(0.003, head="cosine", head_scale=1.0, head_init="uniform")),
     "der++": Pair("der", "der", 5.0, {"capacity": 50}, training={"head_classes": "stream", "optimizer": TWO_RATES}),
     "icarl": Pair("icarl", "icarl", 5.0, {"capacity": 50}, training={"epochs": 3, "optimizer": TWO_RATES}),
-    "ewc": Pair("ewc", "ewc", 5.0, {"penalty": 1e8, "samples": 32}, {"penalty": 1e8, "samples": 32}, SLOW),
+    "ewc": Pair("ewc", "ewc", 5.0, {"penalty": 1e7, "samples": 32}, {"penalty": 1e7, "samples": 32}, SLOW),
     "lwf": Pair("lwf", "lwf", 5.0, {"alpha": 1.0}, {"strength": 1.0, "local": False}, SLOW),
     "fpf": Pair("fpf", "fpf", 5.0, {"capacity": 50}, training=SLOW),
 }
