@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from clsuite.errors import InputWarning
-from clsuite.plugin.catalog import find_plugin
 from clsuite.stream import checkpoint
 from clsuite.stream.sealed_state import DamagedStateError, read_state, state_digest, write_state
+from clsuite_plugins.replay import Replay
 
 STATE: dict[str, Any] = {
     "identity": "x",
@@ -109,8 +109,7 @@ def interrupted(make_stream: Any, path: Path) -> None:
 
 
 def plugin() -> Any:
-    info, _ = find_plugin("replay", [])
-    return info.load()(capacity=20)
+    return Replay(capacity=20)
 
 
 def test_a_run_with_a_damaged_checkpoint_ends_as_an_uninterrupted_one(make_stream: Any, tmp_path: Path) -> None:
