@@ -29,8 +29,6 @@ from clsuite.stream.trainer import find_device
 
 OTHER_SEED = 90210
 """Any number that is no generator's own first seed; nothing that is kept depends on it."""
-CHECKED = 2
-"""Further seeds whose streams are made anew before the first run."""
 
 
 def run_worker(plan: RunPlan, connection: Connection) -> None:
@@ -76,14 +74,15 @@ def _checked_scenario(plans: Sequence[RunPlan]) -> Scenario:
     Raises:
         UserError: If a stream is not the one that was planned.
     """
-    if isinstance(plans[0].scenario.root, FromAvalanche):
-        by_seed = list({plan.pending.seed: plan for plan in reversed(plans)}.values())
-        for number, plan in enumerate([*by_seed[:-1][:CHECKED], plans[0]]):
-            torch.manual_seed(OTHER_SEED + number)
-            np.random.seed(OTHER_SEED + number)
-            random.seed(OTHER_SEED + number)
-            load_scenario(plan)
-    return load_scenario(plans[0])
+    if not isinstance(plans[0].scenario.root, FromAvalanche):
+        return load_scenario(plans[0])
+    others = [plan for plan in plans if plan.pending.seed != plans[0].pending.seed]
+    for number, plan in enumerate([plans[0], *others[:1], plans[0]]):
+        torch.manual_seed(OTHER_SEED + number)
+        np.random.seed(OTHER_SEED + number)
+        random.seed(OTHER_SEED + number)
+        scenario = load_scenario(plan)
+    return scenario
 
 
 def _start(learner: Learner, scenario: Scenario) -> None:

@@ -105,7 +105,7 @@ def interrupted(make_stream: Any, path: Path) -> None:
             raise _KilledError
 
     with pytest.raises(_KilledError):
-        make_stream([plugin()], checkpoint_path=path, identity="x", report=stop).run()
+        make_stream(plugin(), checkpoint_path=path, identity="x", report=stop).run()
 
 
 def plugin() -> Any:
@@ -113,7 +113,7 @@ def plugin() -> Any:
 
 
 def test_a_run_with_a_damaged_checkpoint_ends_as_an_uninterrupted_one(make_stream: Any, tmp_path: Path) -> None:
-    whole = make_stream([plugin()])
+    whole = make_stream(plugin())
     whole.run()
     path = tmp_path / "c.ckpt"
     interrupted(make_stream, path)
@@ -121,7 +121,7 @@ def test_a_run_with_a_damaged_checkpoint_ends_as_an_uninterrupted_one(make_strea
     middle = len(content) // 2
     content[middle : middle + 512] = bytes(512)
     path.write_bytes(content)
-    again = make_stream([plugin()], checkpoint_path=path, identity="x")
+    again = make_stream(plugin(), checkpoint_path=path, identity="x")
     with pytest.warns(InputWarning, match="is damaged"):
         again.run()
     assert again.matrix.counts() == whole.matrix.counts()
