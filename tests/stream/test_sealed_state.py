@@ -104,8 +104,10 @@ def interrupted(make_stream: Any, path: Path) -> None:
         if event["task"] == 1:
             raise _KilledError
 
+    stream = make_stream(plugin(), checkpoint=path)
+    stream.report = stop
     with pytest.raises(_KilledError):
-        make_stream(plugin(), checkpoint_path=path, identity="x", report=stop).run()
+        stream.run()
 
 
 def plugin() -> Any:
@@ -121,7 +123,7 @@ def test_a_run_with_a_damaged_checkpoint_ends_as_an_uninterrupted_one(make_strea
     middle = len(content) // 2
     content[middle : middle + 512] = bytes(512)
     path.write_bytes(content)
-    again = make_stream(plugin(), checkpoint_path=path, identity="x")
+    again = make_stream(plugin(), checkpoint=path)
     with pytest.warns(InputWarning, match="is damaged"):
         again.run()
     assert again.matrix.counts() == whole.matrix.counts()
