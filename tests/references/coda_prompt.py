@@ -77,9 +77,10 @@ def curve(
     widths = {"P": 192 * length, "K": 192, "A": 192}
     blocks: list[Parts] = [[] for _ in model.blocks]
     head, results = Head(), []
-    queries = over(torch.arange(len(stream.images)), lambda images: common.embed(model, images), stream)
+    queries = torch.zeros(len(stream.images), 192)
     for task, rows, old, seen in stream.tasks():
         head.append(common.linear(192, seen - old, head_std))
+        queries[rows] = over(rows, lambda images: common.embed(model, images), stream)
         for parts in blocks:
             known = {name: [part[name].detach() for part in parts] for name in widths}
             parts.append({name: orthonormal(share, known[name], width) for name, width in widths.items()})

@@ -16,7 +16,7 @@ def curve(
     stream: Stream,
     seed: int,
     *,
-    penalty: float = 1e8,
+    penalty: float = 1e7,
     gamma: float = 1.0,
     samples: int = 128,
     epochs: int = 1,
