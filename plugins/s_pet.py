@@ -44,7 +44,7 @@ class SPet(Plugin):
             ``q+v``.
         clusters: Centroids of a task (paper: 5).
         classifier: ``own``: each task has one (the papers'); ``shared``: one head for all, as the last task left it,
-            which in domain-incremental streams costs about ten points.
+            which in domain-incremental streams costs about ten points. A zero-shot head is the same for all tasks.
         head_start: Of own classifiers: ``fresh``: each begins anew (the papers'); ``last``: as the last task left it.
         distance: To the centroids: ``euclidean`` (Renate, the code base of S-LoRA's authors) or ``manhattan``
             (S-Prompts' code).
@@ -105,13 +105,8 @@ class SPet(Plugin):
         self._heads: list[GrowingHead] = []
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Freeze the backbone.
-
-        Raises:
-            UserError: If tasks shall have heads of their own, but the head has no weights.
-        """
-        if self.classifier == "own" and not isinstance(learner.head, GrowingHead):
-            raise UserError("s_pet: a zero_shot head has no weights that tasks could own: take classifier: shared")
+        """Freeze the backbone; a zero-shot head has no weights that a task could own, and is the same for all."""
+        self._owns = self.classifier == "own" and isinstance(learner.head, GrowingHead)
         learner.backbone.requires_grad_(False)
         self.modules, self._heads = [], []
         self._query = FrozenQuery(learner, self.modules)
@@ -124,7 +119,7 @@ class SPet(Plugin):
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Make the task's module and, where it has one of its own, a fresh classifier; the others rest."""
         self._add(learner, task.index)
-        if task.index and self.classifier == "own" and self.head_start == "fresh":
+        if task.index and self._owns and self.head_start == "fresh":
             learner.head.reset(torch.Generator().manual_seed(learner.generator("s_pet head").initial_seed()))
 
     def _add(self, learner: Learner, index: int) -> None:
@@ -147,7 +142,7 @@ class SPet(Plugin):
         owners = torch.full((len(centroids),), task.index)
         self._centroids = torch.cat([self._centroids, centroids]) if len(self._owners) else centroids
         self._owners = torch.cat([self._owners, owners])
-        if self.classifier == "own":
+        if self._owns:
             assert isinstance(learner.head, GrowingHead)
             self._heads.append(rows_of_head(learner.head, list(task.classes)))
 
@@ -170,7 +165,7 @@ class SPet(Plugin):
         assert batch.images is not None
         with learner.autocast(), only(self.modules, index):
             features: Tensor = learner.backbone(batch.images[own]).float()
-        if self.classifier == "shared":
+        if not self._owns:
             return self._shared(learner, features)
         logits = torch.full((len(own), learner.seen), -2 * BELOW_ALL, device=features.device)
         order = [*(number for number in range(len(self._heads)) if number != index), index]

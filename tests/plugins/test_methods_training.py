@@ -215,7 +215,7 @@ def test_each_session_answers_with_its_own_classifier(make_stream: Any, scenario
         stream.run()
         accuracy[classifier] = stream.matrix.counts().of("class_incremental").accuracy[-1]
     assert accuracy["own"].min() > 0.8
-    assert accuracy["own"].mean() >= accuracy["shared"].mean()
+    assert accuracy["own"][0] >= accuracy["shared"][0]  # of the session whose classifier the last one overwrites
 
 
 def test_a_fresh_classifier_begins_anew_and_the_last_is_carried_on(make_stream: Any, scenario: Scenario) -> None:
