@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsuite.data.batch import Batch
+from clsuite.data.taken import TakenRows
 from clsuite.learner.learner import Learner
 from clsuite.learner.precision import full_precision
 from clsuite.peft import PetKind
@@ -27,8 +28,9 @@ class APER(Plugin):
     Zhou et al., "Revisiting class-incremental learning with pre-trained models: generalizability and adaptivity are all
     you need" (IJCV 2024), section 4.2 (ADAM, later named APER): the module is trained with the head on the first task
     alone; the features of the plain and of the tuned network are concatenated (equation 7); the prototype of a class is
-    the mean over its training images, and the nearest by cosine answers. Means are running sums. As in the authors'
-    code (PILOT) the head of the first task has cosines and a learned scale, which begins at 1.
+    the mean over its training images, and the nearest by cosine answers. Means are running sums, in which an image that
+    comes again does not count again. As in the authors' code (PILOT) the head of the first task has cosines and a
+    learned scale, which begins at 1.
 
     Args:
         kind: ``adaptformer`` (the authors' adapter), ``prompt`` (their VPT-deep), ``ssf`` (their scale-and-shift), or
@@ -68,7 +70,7 @@ class APER(Plugin):
         super().__init__()
         of_kind = self.traits.filled("aper", {"kind": kind, "size": size, "blocks": blocks})
         self.kind, self.size, self.blocks = kind, of_kind["size"], of_kind["blocks"]
-        self._sums, self._numbers = torch.zeros(0, 0), torch.zeros(0)
+        self._sums, self._numbers, self._taken = torch.zeros(0, 0), torch.zeros(0), TakenRows()
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone and attach the module."""
@@ -77,12 +79,16 @@ class APER(Plugin):
         self._plain = FrozenQuery(learner, [self.module])
         self._sums = torch.zeros(len(scenario.classes), 2 * learner.backbone.width)
         self._numbers = torch.zeros(len(scenario.classes))
+        self._taken = TakenRows(len(scenario.table))
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Freeze the module for good, and add the task's features to the sums of their classes."""
+        """Freeze the module for good, and add the features of the task's new images to the sums of their classes."""
         self.module.requires_grad_(False)
-        both = torch.cat([self._plain.of_rows(task.train), learner.features_of(task.train)], dim=1).float().cpu()
-        labels = learner.labels_of(task.train).cpu()
+        rows = self._taken.new(task.train)
+        if not len(rows):
+            return
+        both = torch.cat([self._plain.of_rows(rows), learner.features_of(rows)], dim=1).float().cpu()
+        labels = learner.labels_of(rows).cpu()
         self._sums.index_add_(0, labels, both)
         self._numbers += torch.bincount(labels, minlength=len(self._numbers))
 
@@ -101,9 +107,9 @@ class APER(Plugin):
         return {"modules": 4 * self.module.numel, "prototypes": seen * (self._sums.shape[1] + 1) * 4}
 
     def state_dict(self) -> dict[str, Any]:
-        """Sums and numbers; the module is saved with the learner."""
-        return {"sums": self._sums, "numbers": self._numbers}
+        """Sums, numbers, and the rows in them; the module is saved with the learner."""
+        return {"sums": self._sums, "numbers": self._numbers, "taken": self._taken.mask}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Sums and numbers."""
-        self._sums, self._numbers = state_dict["sums"], state_dict["numbers"]
+        """Sums, numbers, and the rows in them."""
+        self._sums, self._numbers, self._taken.mask = (state_dict[name] for name in ("sums", "numbers", "taken"))

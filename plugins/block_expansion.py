@@ -35,7 +35,12 @@ class BlockExpansion(Plugin):
         blocks: p, the number of inserted blocks; divides the number of blocks L (paper: 1 to 4 of 12).
     """
 
-    traits = Traits(needs=("vit",), stores=("blocks",), paper="Bafghi, CVPR-W 2024 (block expansion)")
+    traits = Traits(
+        needs=("vit",),
+        stores=("blocks",),
+        forbids={"freezes": "both freeze the backbone, and the inserted blocks would never be trained"},
+        paper="Bafghi, CVPR-W 2024 (block expansion)",
+    )
 
     def __init__(self, blocks: int = 3) -> None:
         super().__init__()
@@ -84,7 +89,8 @@ class BlockExpansion(Plugin):
         """Two images of noise of the stream's size."""
         size, device = scenario.table.images.shape[1:], next(learner.backbone.parameters()).device
         noise = torch.randint(0, 256, (2, *size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-        return learner.backbone.normalise(noise.to(device))
+        images: Tensor = learner.backbone.normalise(noise.to(device))
+        return images
 
     @staticmethod
     @torch.no_grad()
@@ -111,7 +117,7 @@ class BlockExpansion(Plugin):
 
 def identity_copy(block: nn.Module) -> nn.Module:
     """A trainable copy of a transformer block that adds nothing, as the last layer of each branch is zero."""
-    inserted: Any = copy.deepcopy(block)
+    inserted = copy.deepcopy(block)
     view = transformer_blocks(inserted)[0]
     last = (view.norm1, view.norm2) if isinstance(block, NORM_LAST) else (view.attn.proj, view.mlp.fc2)
     with torch.no_grad():

@@ -45,7 +45,7 @@ class EWC(Plugin):
         paper="Kirkpatrick, PNAS 2017; Schwarz, ICML 2018",
     )
 
-    def __init__(self, penalty: float = 10.0, gamma: float = 1.0, samples: int | None = 512) -> None:
+    def __init__(self, penalty: float = 1e8, gamma: float = 1.0, samples: int | None = 512) -> None:
         super().__init__()
         check_range("ewc", at_least=0, penalty=penalty)
         check_range("ewc", at_least=0, at_most=1, gamma=gamma)

@@ -24,8 +24,8 @@ class FeCAM(Plugin):
     """Classifies frozen features by the Mahalanobis distance to class means, each class with its own covariance.
 
     Goswami et al., "FeCAM: exploiting the heterogeneity of class distributions in exemplar-free continual learning"
-    (NeurIPS 2023), equations 5 (distance), 6 (shrinkage) and 7 (normalisation to correlations). As in the authors'
-    experiments with ViTs, features are L2-normalised and Tukey's transform is left out. The mean of a class is that of
+    (NeurIPS 2023), equations 5 (distance), 6 (shrinkage) and 7 (normalization to correlations). As in the authors'
+    experiments with ViTs, features are L2-normalized and Tukey's transform is left out. The mean of a class is that of
     all its images; an image that comes again does not count again. A class without an image so far is never answered,
     and one that does not vary has the identity for its correlations. The paper's variant with one covariance for all
     classes is not offered here: `lda` has one.
@@ -38,7 +38,7 @@ class FeCAM(Plugin):
             ``averaged``: by the mean of its shrunk covariance so far and that of the new domain, so that the last
             domain weighs a half (the authors, CORe50). ``pooled``: by the covariance of all its images, into which the
             distances between the domains enter. A blurry stream brings a class in parts that are no domains: pooled.
-        tukey: Exponent of Tukey's transform of features that are never negative, before they are normalised; null
+        tukey: Exponent of Tukey's transform of features that are never negative, before they are normalized; null
             leaves it out. (Authors: 0.5 for convolutional networks, from the second task on, and of the mean feature
             in place of the mean of the transformed ones.)
     """
@@ -88,13 +88,13 @@ class FeCAM(Plugin):
             raise UserError(
                 "fecam: tukey is a power, but this backbone has negative features: leave it out, as for ViTs"
             )
-        features = self._normalised(features)
+        features = self._normalized(features)
         labels = learner.labels_of(rows).cpu()
         for label in labels.unique().tolist():
             covariance = self._take(label, features[labels == label])
             self._precision[label] = torch.linalg.inv(correlations(covariance)).float()
 
-    def _normalised(self, features: Tensor) -> Tensor:
+    def _normalized(self, features: Tensor) -> Tensor:
         return F.normalize(features if self.tukey is None else features.clamp_min(0) ** self.tukey, dim=1)
 
     def _take(self, label: int, own: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class FeCAM(Plugin):
         features, seen = learner.encode(batch).float(), learner.seen
         means = (self._sums[:seen] / self._numbers[:seen, None].clamp_min(1)).float().to(features.device)
         with full_precision(features):
-            away = self._normalised(features)[None] - means[:, None]
+            away = self._normalized(features)[None] - means[:, None]
             distances = ((away @ self._precision[:seen].to(features.device)) * away).sum(dim=2).T
         return (-distances).masked_fill((self._numbers[:seen] == 0).to(features.device), NEVER)
 
@@ -146,7 +146,7 @@ class FeCAM(Plugin):
 
 
 def correlations(covariance: Tensor) -> Tensor:
-    """A covariance ``[width, width]`` normalised to correlations (equation 7)."""
+    """A covariance ``[width, width]`` normalized to correlations (equation 7)."""
     eye = torch.eye(len(covariance), dtype=covariance.dtype)
     if covariance.diagonal().mean() < 1e-12:  # one image, or the same again: nothing goes with anything
         return eye

@@ -115,7 +115,8 @@ class L2P(Plugin):
             "head_input": head_input, "prompt_init": prompt_init,
         }  # fmt: skip
         of_pet = self.traits.filled("l2p", given)
-        self.pet, self.pool, self.top_k, self.similarity = pet, pool, int(of_pet["top_k"]), of_pet["similarity"]
+        self.pet, self.pool = pet, pool
+        self.top_k, self.similarity = int(of_pet["top_k"]), float(of_pet["similarity"])
         if not 1 <= self.top_k <= pool:
             raise UserError(f"l2p: top_k is {self.top_k}, but must be between 1 and the {pool} entries of the pool")
         if self.similarity < 0:
@@ -175,7 +176,8 @@ class L2P(Plugin):
         """Pull the chosen keys to the queries (equation 5)."""
         cosines = self._cosines(self._routed.of_step(step.batch))
         chosen = self._choose(cosines, training=True)
-        return -self.similarity * cosines.gather(1, chosen).sum(dim=1).mean()
+        pull: Tensor = cosines.gather(1, chosen).sum(dim=1).mean()
+        return -self.similarity * pull
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Add what the task chose to what is known of earlier tasks."""

@@ -114,8 +114,8 @@ class LDA(Plugin):
     def _plain(self) -> Tensor:
         total = self._numbers.sum()
         if self.around == "total":
-            centre = self._sums.sum(dim=0) / total
-            return (self._squares - total * torch.outer(centre, centre)) / (total - 1).clamp_min(1)
+            center = self._sums.sum(dim=0) / total
+            return (self._squares - total * torch.outer(center, center)) / (total - 1).clamp_min(1)
         means = self._sums / self._numbers[:, None].clamp_min(1)
         return (self._squares - self._sums.T @ means) / total
 

@@ -14,14 +14,7 @@ class LinearProbe(Plugin):
     each image passes the backbone anew at each step.
     """
 
-    traits = Traits(
-        forbids={
-            "blocks": "linear probing freezes the backbone, new blocks and all: they would never be trained",
-            "masks": "the backbone is frozen: there is nothing to choose from",
-        },
-        paper="baseline",
-        does=("freezes",),
-    )
+    traits = Traits(paper="baseline", does=("freezes",))
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone."""

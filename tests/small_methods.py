@@ -13,7 +13,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "first_session": {"size": 4},
     "fpf": {"steps": 5},
     "l2p": {"size": 2, "pool": 4, "top_k": 2},
-    "lae": {"blocks": "all", "frozen_epochs": 1, "decay": 0.9},
+    "lae": {"blocks": "all", "frozen_epochs": 0, "decay": 0.9},
     "icarl": {"capacity": 18},
     "kfpf": {"steps": 5, "alpha": 0.5},
     "ranpac": {"projection": 300},

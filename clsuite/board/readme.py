@@ -44,8 +44,8 @@ else; `clsuite leaderboard check` makes all of it again and fails where a byte d
 
 Accuracies are in per cent, mean ± half the 95 % Student-t interval over the seeds; the best of a column is bold, where
 one way is better (↑ higher, ↓ lower) and rows differ. [What each column is](#what-the-columns-are)
-stands below. A rank is by final accuracy, with its 95 % interval by a paired bootstrap over the seeds that were run:
-3 (3-3) where hardly any draw of them changes it. Whether two methods differ is not decided by whether their rank
+stands below. A rank is by final accuracy (macro), with its 95 % interval by a paired bootstrap over the seeds that were
+run: 3 (3-3) where hardly any draw of them changes it. Whether two methods differ is not decided by whether their rank
 intervals overlap, but by
 `clsuite compare METHOD OTHER --runs leaderboard/records/BENCHMARK`: a paired interval and an exact test.
 """

@@ -119,7 +119,8 @@ def benchmark_notes(record: RunRecord, confirmation: Confirmation | None = None)
     backbone = record.config.get("backbone") or {}
     asked = {**stream_config(spec), "backbone": (spec.backbone.name, spec.backbone.image_size)}
     given = {**record.config, "backbone": (backbone.get("name"), backbone.get("image_size"))}
-    differing = [name for name, value in _as_read(asked).items() if _as_read(given).get(name) != value]
+    due, found = _as_read(asked), _as_read(given)
+    differing = [name for name in asked if found.get(name) != due[name]]
     differing += _other_method(record, confirmation)
     return [f"its {', '.join(differing)} is not what benchmark '{record.benchmark}' asks for"] if differing else []
 

@@ -183,8 +183,13 @@ def _changes_something(examination: Examination) -> Iterator[Finding]:
     if any(one.cls.traits.gradient_free for one in subjects):
         return
     first = read_state(examination.folder / "1.ckpt")
-    now = run.stream.learner.state_dict()
-    if first is not None and all(torch.equal(value, now[name]) for name, value in first["parameters"].items()):
+    if first is None:
+        return
+    before, learner = first["parameters"], run.stream.learner
+    now = learner.state_dict()
+    kept = {name for name, value in learner.named_parameters() if value.requires_grad and name not in before}
+    made_for_the_task = any(name.startswith("plugin_modules.") for name in kept)
+    if not made_for_the_task and all(torch.equal(value, now[name]) for name, value in before.items()):
         yield subjects[0].finding(
             "trains",
             "no weight of the model has changed since the first task",

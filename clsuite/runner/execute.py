@@ -44,6 +44,7 @@ def execute(plan: RunPlan, report: Report) -> RunRecord:
     torch.set_num_threads(training.threads)
     try:
         stream = build_stream(plan, report)
+        _check_sources(plan)
         environment = describe_environment(stream.device, training.precision, training.threads)
         environment["normalisation"] = _normalisation(stream)
         environment["backbone_sha256"] = state_sha256(stream.learner.backbone)
@@ -73,14 +74,12 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
     """Build the learner and the stream of a plan.
 
     Raises:
-        UserError: If the data or the device are not there, or data or plugins changed since the plan was made.
+        UserError: If the data or the device are not there, or the data changed since the plan was made.
     """
     config = plan.pending.config
     scenario = load_scenario(plan)
-    learner = build_learner(plan.pending, plan.plugins, plan.weights)
-    _check_sources(plan)
     return Stream(
-        learner=learner,
+        learner=build_learner(plan.pending, plan.plugins, plan.weights),
         scenario=scenario,
         device=find_device(plan.device),
         checkpoint_path=plan.beside(".ckpt"),
@@ -91,13 +90,6 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
         ),
         evaluation=EvaluationSpec(**config["evaluation"]) if "evaluation" in config else None,
     )
-
-
-def _check_sources(plan: RunPlan) -> None:
-    """See, after plugins were imported, that they are still what the key was made from."""
-    for info, entry in zip(plan.plugins, plan.pending.plugins, strict=True):
-        if source_now(info) != entry.source:
-            raise UserError(f"plugin '{info.name}' changed while the benchmark was running: run it again")
 
 
 def load_scenario(plan: RunPlan) -> Scenario:
@@ -131,6 +123,13 @@ def _probe_context(plan: RunPlan) -> ProbeContext:
     backbone = plan.pending.config["backbone"]
     spec = BackboneSpec(name=backbone["name"], image_size=backbone["image_size"])
     return ProbeContext(spec, plan.weights, plan.data_root)
+
+
+def _check_sources(plan: RunPlan) -> None:
+    """See, after plugins were imported, that they are still what the key was made from."""
+    for info, entry in zip(plan.plugins, plan.pending.plugins, strict=True):
+        if source_now(info) != entry.source:
+            raise UserError(f"plugin '{info.name}' changed while the benchmark was running: run it again")
 
 
 def _finished(plan: RunPlan, stream: Stream) -> RunRecord:

@@ -24,6 +24,7 @@ from clsuite.runner.build import build_learner
 from clsuite.runner.execute import execute, load_scenario
 from clsuite.runner.plan import RunPlan
 from clsuite.scenarios import Scenario
+from clsuite.scenarios.spec import FromAvalanche
 from clsuite.stream.trainer import find_device
 
 OTHER_SEED = 90210
@@ -51,9 +52,8 @@ def check_worker(plans: Sequence[RunPlan], connection: Connection) -> None:
 
 
 def _complaint(plans: Sequence[RunPlan]) -> str:
-    _disturb_generators()
     try:
-        scenario = load_scenario(plans[0])
+        scenario = _checked_scenario(plans)
         for plan in {plan.pending.method: plan for plan in plans}.values():
             resolve_precision(plan.pending.config["training"]["precision"], find_device(plan.device))
             if plan.pending.config["training"]["compile"]:
@@ -65,11 +65,24 @@ def _complaint(plans: Sequence[RunPlan]) -> str:
     return ""
 
 
-def _disturb_generators() -> None:
-    """Seed the global generators with anything: a stream that draws from them, and not from its seed, shows here."""
-    torch.manual_seed(OTHER_SEED)
-    np.random.seed(OTHER_SEED)
-    random.seed(OTHER_SEED)
+def _checked_scenario(plans: Sequence[RunPlan]) -> Scenario:
+    """The stream of the first plan, seen to be the one that was planned.
+
+    A stream from somebody's Python file is made some more times, with other seeds of the global generators: one that
+    draws from them, and not from the seed that it is given, shows here and not in the middle of the runs.
+
+    Raises:
+        UserError: If a stream is not the one that was planned.
+    """
+    if not isinstance(plans[0].scenario.root, FromAvalanche):
+        return load_scenario(plans[0])
+    others = [plan for plan in plans if plan.pending.seed != plans[0].pending.seed]
+    for number, plan in enumerate([plans[0], *others[:1], plans[0]]):
+        torch.manual_seed(OTHER_SEED + number)
+        np.random.seed(OTHER_SEED + number)
+        random.seed(OTHER_SEED + number)
+        scenario = load_scenario(plan)
+    return scenario
 
 
 def _start(learner: Learner, scenario: Scenario) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from published_records import make_record
 
 from clsuite.board.confirm import by_commit, chosen_rows, complaint_of, confirmation_of, find_cases
 from clsuite.board.confirmed import Confirmation, Confirmations, Sources, confirmed_bytes, read_confirmed
+from clsuite.board.rerun import _plugins_of_now
 from clsuite.board.standing import benchmark_notes, stale_notes, standing_notes
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import find_plugin
@@ -189,3 +192,16 @@ def test_two_canaries_are_compared_to_the_last_count() -> None:
     assert complaint_of(case, None, new) == "its canary by the earlier sources left no record"
     others = old_record(plugins=[old.plugins[0].model_copy(update={"source": "ee" * 32})])
     assert complaint_of(case, others, new) == "the sources at commit cdcdcdcdc are not those that made it"
+
+
+def test_a_confirmed_row_is_repeated_by_the_sources_of_now() -> None:
+    record = old_record()
+    assert _plugins_of_now(record, None) == record.plugins
+    sources = Sources(name="ncm", old=OLD, new=NOW, args={"shift": 0.5})
+    made = _plugins_of_now(record, confirmation(plugins=(sources,)))
+    assert [(one.name, one.source, one.args) for one in made] == [("ncm", NOW, {"shift": 0.5})]
+
+
+def test_torch_waits_until_a_canary_runs() -> None:
+    script = "import sys, clsuite.cli.confirm; assert not {'torch', 'lightning'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)

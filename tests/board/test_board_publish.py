@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from published_records import edit, make_record, predictions, registered, write_run
 
+from clsuite.board import standing
 from clsuite.board.build import PETS, build_board
 from clsuite.board.place import Leaderboard
 from clsuite.board.publish import Outcome, add_records
@@ -32,6 +33,7 @@ from clsuite.records.record import RESULTS_VERSION, ProbeEntry, TrialEntry, Tuni
 from clsuite.report.rounding import rounded
 from clsuite.runner.plan import stream_config
 from clsuite.runner.spec import load_benchmark
+from clsuite.scenarios import ScenarioSpec
 
 
 def add(runs: Path, board: Path, replace: bool = False, stale: bool = False) -> list[Outcome]:
@@ -604,6 +606,22 @@ def test_changes_of_probes_have_no_best_and_that_of_a_distance_is_no_column(tmp_
     assert [made.rows[0].figures[name].best for name in known] == [True, False, True, False, True]
     assert "less that before the stream, of the pre-trained backbone" in known["probe_head_change"].about
     assert all(metric.about for metric in made.metrics)
+
+
+@pytest.mark.parametrize("order", [["b", "a"], {"numpy": 1993}, "given"])
+def test_a_stream_with_an_order_of_its_own_is_that_of_its_benchmark(
+    order: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file gives back a list where the benchmark has a tuple."""
+    spec = load_benchmark("quickstart")[0]
+    scenario = ScenarioSpec.model_validate({"tasks": 2, "order": order})
+    monkeypatch.setattr(standing, "_shipped", lambda name: spec.model_copy(update={"scenario": scenario}))
+    backbone = {"name": spec.backbone.name, "image_size": spec.backbone.image_size}
+    config = json.loads(json.dumps({**stream_config(standing._shipped(""), None), "backbone": backbone}))
+    record = make_record("my own", 0, benchmark="quickstart", config=config)
+    assert benchmark_notes(record) == []
+    other = {**config, "scenario": {**config["scenario"], "order": "seed"}}
+    assert "its scenario is not what" in benchmark_notes(record.model_copy(update={"config": other}))[0]
 
 
 def test_a_row_carries_the_years_of_all_its_papers(board: Path, tmp_path: Path) -> None:

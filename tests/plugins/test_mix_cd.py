@@ -12,6 +12,7 @@ from scipy import stats
 
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner, Step
+from clsuite.learner.options import OptimizerSpec
 from clsuite.plugin import Plugin
 from clsuite.plugin.catalog import find_plugin
 from clsuite.plugin.compose import check_method
@@ -62,7 +63,7 @@ class Count(Plugin):
 def test_rates_are_those_of_damage_among_the_rehearsed(bins: Any, make_stream: Any, scenario: Scenario) -> None:
     plugin = MixCD(batch_size=6, bins=bins, levels=3)
     counter = Count(plugin)
-    stream = make_stream(plugin, counter)
+    stream = make_stream(plugin, counter, optimizer=OptimizerSpec(lr=3e-3, head_lr=1e-2))
     stream.run()
     steps = [task.steps for task in stream.tasks]
     assert counter.rehearsed == [0] * steps[0] + [6] * (steps[1] + steps[2])

@@ -115,7 +115,7 @@ def test_lwf_distils_the_old_model_on_its_old_classes(make_stream: Any, scenario
     target = F.softmax(teacher / 3, dim=1)
     student = step.logits[:, :2] / 3
     by_hand = -(target * F.log_softmax(student, dim=1)).sum(dim=1) + (target * target.log()).sum(dim=1)
-    assert float(by_hand.mean()) > 1e-2
+    assert float(by_hand.mean()) > 1e-3
     torch.testing.assert_close(lwf.loss(learner, step), 0.7 * by_hand.mean(), rtol=1e-4, atol=1e-6)
     lwf.squared = True
     torch.testing.assert_close(lwf.loss(learner, step), 0.7 * 9 * by_hand.mean(), rtol=1e-4, atol=1e-6)
@@ -168,7 +168,7 @@ def test_lwf_warms_up_the_new_columns_of_a_head_that_has_all_classes(make_stream
     before = learner.head.groups[0].weight.detach().clone()
     learner.begin_task(scenario.tasks[1])
     moved = (learner.head.groups[0].weight != before).any(dim=1)
-    assert moved.tolist() == [False, False, True, True, False, False]
+    assert moved.nonzero().flatten().tolist() == [2, 3]
 
 
 def test_lwf_warm_up_moves_the_new_head_alone(make_stream: Any, scenario: Scenario) -> None:

@@ -99,7 +99,7 @@ def test_der_matches_all_classes_of_the_stream_and_divides_by_them(make_stream: 
         term = match(learner, step)
         assert term is not None
         again, stored = seen.pop()
-        assert again.shape[1] == 6
+        assert again.shape[1] == 10
         assert not stored.isnan().any()
         measured.append((float(term.detach()), 0.7 * float((again - stored).square().mean())))
         return term
@@ -127,14 +127,14 @@ def test_der_of_a_growing_head_divides_by_all_classes_too(make_stream: Any, scen
     learner.start(scenario)
     learner.begin_task(scenario.tasks[0])
     rows = torch.from_numpy(scenario.tasks[0].train[:5])
-    logits = torch.full((5, 6), float("nan"))
+    logits = torch.full((5, 10), float("nan"))
     logits[:, :2] = 3.0
     plugin.buffer.offer(learner.images_of, learner.labels_of(rows.numpy()), rows, plugin._draws, logits=logits)
     batch = plugin.buffer.batch(torch.arange(5))
     step = learner.rehearse(batch)
     own = Step(dataclasses.replace(step.batch, replayed=torch.zeros(5, dtype=torch.bool)), step.features, step.logits)
     term = plugin._match(learner, own)
-    expected = (step.logits.detach() - 3.0).square().sum() / (5 * 6)
+    expected = (step.logits.detach() - 3.0).square().sum() / (5 * 10)
     torch.testing.assert_close(term.detach(), expected, rtol=1e-4, atol=1e-6)
 
 
@@ -156,7 +156,7 @@ def test_der_fills_in_what_a_growing_head_did_not_know(fill: bool, make_stream: 
     learner.start(scenario)
     learner.begin_task(scenario.tasks[0])
     rows = torch.from_numpy(scenario.tasks[0].train[:8])
-    logits = torch.full((8, 6), float("nan"))
+    logits = torch.full((8, 10), float("nan"))
     logits[:, :2] = 7.0
     plugin.buffer.offer(learner.images_of, learner.labels_of(rows.numpy()), rows, plugin._draws, logits=logits)
     learner.begin_task(scenario.tasks[1])
@@ -174,7 +174,7 @@ class Extra(Plugin):
     """Adds samples to every batch, as a plugin with a buffer does."""
 
     def training_batch(self, learner: Learner, batch: Batch) -> Batch:
-        rows = torch.arange(17)
+        rows = torch.from_numpy(learner.scenario.tasks[0].train[:17])
         return batch.extended(learner.images_of(rows.numpy()), learner.labels_of(rows.numpy()), rows)
 
 

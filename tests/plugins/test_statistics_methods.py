@@ -15,6 +15,7 @@ from clsuite.data.datasets import load_table
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError
 from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
+from clsuite_plugins.aper import APER
 from clsuite_plugins.fecam import FeCAM
 from clsuite_plugins.lda import LDA
 from clsuite_plugins.ncm import NCM
@@ -242,12 +243,18 @@ def test_a_class_whose_images_have_not_come_is_never_answered(
     assert stream.matrix.counts().of("class_incremental").accuracy[-1].mean() > 0.5
 
 
-@pytest.mark.parametrize("method", ["ncm", "fecam", "lda", "ranpac"])
+@pytest.mark.parametrize("method", ["ncm", "fecam", "lda", "ranpac", "aper"])
 def test_an_image_that_comes_again_does_not_count_again(
     method: str, make_stream: Any, scenario: Scenario, tmp_path: Any
 ) -> None:
     """Statistics of a recurring stream are those of the same stream with each task once; on resume too."""
-    makes = {"ncm": NCM, "fecam": FeCAM, "lda": LDA, "ranpac": lambda: RanPAC(projection=150)}
+    makes = {
+        "ncm": NCM,
+        "fecam": FeCAM,
+        "lda": LDA,
+        "ranpac": lambda: RanPAC(projection=150),
+        "aper": lambda: APER(size=2),
+    }
     more = [scenario.tasks[n] for n in (0, 1, 0, 0, 2, 1)]
     again = dataclasses.replace(
         scenario, tasks=tuple(dataclasses.replace(task, index=n) for n, task in enumerate(more)), kind="recurring",

@@ -50,6 +50,47 @@ def test_refused_before_any_run(tmp_path: Path, method: Any, sections: dict[str,
         plans(tmp_path, method, **sections)
 
 
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ({"icarl": {"capacity": 9}}, "icarl: a herding buffer of 9 has not one exemplar for each of the .* 10 classes"),
+        ({"gdumb": {"capacity": 9}}, "gdumb: a class_balanced buffer of 9 has not one exemplar"),
+        ({"fpf": {"capacity": 9}}, "fpf: a class_balanced buffer of 9 has not one exemplar"),
+        ({"replay": {"capacity": 9, "buffer": "class_balanced"}}, "replay: a class_balanced buffer of 9"),
+        (
+            {"replay": {"capacity": None, "capacity_bytes": 9 * (1024 + 8), "buffer": "herding"}},
+            "a herding buffer of 9",
+        ),
+        ({"plugins": ["momentum", {"replay": {"buffer": "herding"}}]}, "write \\[replay, momentum\\]"),
+    ],
+)
+def test_buffers_that_cannot_be_are_refused_before_any_run(tmp_path: Path, method: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        plans(tmp_path, method)
+
+
+def test_a_borrowed_buffer_counts_and_not_the_one_that_would_stand_in_for_it(tmp_path: Path) -> None:
+    assert plans(tmp_path, {"plugins": [{"replay": {"capacity": 9}}, {"fpf": {"capacity": 9}}]})
+
+
+def test_herding_is_a_second_pass(tmp_path: Path) -> None:
+    online = {"scenario": {"kind": "online", "tasks": 5}, "training": {"epochs": 1}}
+    assert plans(tmp_path, {"replay": {"capacity": 50}}, **online)
+    with pytest.raises(UserError, match=r"plugin 'replay' cannot herd on online streams: .* stream passes once"):
+        plans(tmp_path, {"replay": {"capacity": 50, "buffer": "herding"}}, **online)
+
+
+def test_gdumb_passes_over_its_memory_on_streams_that_pass_once(tmp_path: Path) -> None:
+    online = {"scenario": {"kind": "online", "tasks": 5}, "training": {"epochs": 1}}
+    training = plans(tmp_path, {"gdumb": {"capacity": 50}}, **online)[0].pending.config["training"]
+    assert (training["epochs"], training["batch_size"], training["gradient_clip"]) == (256, 16, 10.0)
+
+
+def test_der_brings_its_authors_head(tmp_path: Path) -> None:
+    training = plans(tmp_path, "der")[0].pending.config["training"]
+    assert (training["head_classes"], training["head_init"]) == ("stream", "uniform")
+
+
 def test_templates_are_in_the_record_and_its_key(tmp_path: Path) -> None:
     default, named = (
         plans(tmp_path, "zero_shot", backbone={**NANO, **extra})[0].pending for extra in ({}, {"templates": "mnist"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +51,7 @@ def bench(folder: Path, images: str, seed: str, seeds: str) -> subprocess.Comple
 def test_a_stream_that_does_not_follow_from_its_seed(tmp_path: Path, images: str, seed: str, seeds: str) -> None:
     done = bench(tmp_path, images, seed, seeds)
     assert done.returncode == 2
-    assert "make_benchmark(0) of 'stream.py' gives another stream each time" in done.stderr
+    assert re.search(r"make_benchmark\([01]\) of 'stream\.py' gives another stream each time", done.stderr)
     assert "the seed" in done.stderr
     assert not list(tmp_path.glob("out/*/*/*.json"))
 

@@ -36,6 +36,7 @@ def ids(scenario: Scenario, rows: Any) -> list[bytes]:
         {"tasks": 5, "validation": 0.2},
         {"kind": "task_incremental", "tasks": 5},
         {"kind": "recurring", "tasks": 5, "length": 8},
+        {"kind": "power_law", "tasks": 5},
         {"kind": "blurry", "tasks": 3, "blurry": 0.3},
     ],
 )

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from clsuite.errors import InputWarning
-from clsuite.plugin.catalog import find_plugin
 from clsuite.stream import checkpoint
 from clsuite.stream.sealed_state import DamagedStateError, read_state, state_digest, write_state
+from clsuite_plugins.replay import Replay
 
 STATE: dict[str, Any] = {
     "identity": "x",
@@ -104,17 +104,18 @@ def interrupted(make_stream: Any, path: Path) -> None:
         if event["task"] == 1:
             raise _KilledError
 
+    stream = make_stream(plugin(), checkpoint=path)
+    stream.report = stop
     with pytest.raises(_KilledError):
-        make_stream([plugin()], checkpoint_path=path, identity="x", report=stop).run()
+        stream.run()
 
 
 def plugin() -> Any:
-    info, _ = find_plugin("replay", [])
-    return info.load()(capacity=20)
+    return Replay(capacity=20)
 
 
 def test_a_run_with_a_damaged_checkpoint_ends_as_an_uninterrupted_one(make_stream: Any, tmp_path: Path) -> None:
-    whole = make_stream([plugin()])
+    whole = make_stream(plugin())
     whole.run()
     path = tmp_path / "c.ckpt"
     interrupted(make_stream, path)
@@ -122,7 +123,7 @@ def test_a_run_with_a_damaged_checkpoint_ends_as_an_uninterrupted_one(make_strea
     middle = len(content) // 2
     content[middle : middle + 512] = bytes(512)
     path.write_bytes(content)
-    again = make_stream([plugin()], checkpoint_path=path, identity="x")
+    again = make_stream(plugin(), checkpoint=path)
     with pytest.warns(InputWarning, match="is damaged"):
         again.run()
     assert again.matrix.counts() == whole.matrix.counts()
