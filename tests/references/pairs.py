@@ -92,7 +92,7 @@ PAIRS: dict[str, Pair] = {
     "icarl": Pair("icarl", "icarl", 14.0, {"capacity": 50}, training={"epochs": 3, "optimizer": TWO_RATES}),
     "ewc": Pair("ewc", "ewc", 4.0, {"penalty": 1e7, "samples": 32}, {"penalty": 1e7, "samples": 32}, SLOW),
     "lwf": Pair("lwf", "lwf", 7.0, {"alpha": 1.0}, {"strength": 1.0, "local": False}, SLOW),
-    "fpf": Pair("fpf", "fpf", 12.0, {"capacity": 50}, training=SLOW),
+    "fpf": Pair("fpf", "fpf", 12.0, {"capacity": 50, "steps": 25}, {"steps": 25}, SLOW),
 }
 
 REFERENCES = sorted({pair.reference for pair in PAIRS.values()})
