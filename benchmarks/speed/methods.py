@@ -34,7 +34,7 @@ SMALLER = {
     "block_expansion": "block_expansion(blocks=1)",
     "ranpac": "ranpac(projection=2000)",
     "first_session+ranpac": "first_session+ranpac(projection=2000)",
-    "lae": "lae(blocks='all')",
+    "lae": "lae(blocks='all', frozen_epochs=0)",
     "dual_prompt": "dual_prompt(general_blocks='0', expert_blocks='1')",
     "coda_prompt": "coda_prompt(blocks='all')",
 }

@@ -16,7 +16,7 @@ PAPERS = {
     "Kirkpatrick, PNAS 2017": ARXIV + "1612.00796",
     "Li, ECCV 2016 (LwF)": ARXIV + "1606.09282",
     "McDonnell, NeurIPS 2023 (RanPAC)": ARXIV + "2307.02251",
-    "mix-cd, NAACL Findings 2025": ARXIV + "2402.08096",
+    "Bai, NAACL Findings 2025 (mix-cd)": ARXIV + "2402.08096",
     "Nguyen, ECCV 2024 (SAFT)": ARXIV + "2407.03036",
     "Panos, ICCV 2023 (FSA)": ARXIV + "2303.13199",
     "Prabhu, ECCV 2020 (GDumb)": "https://doi.org/10.1007/978-3-030-58536-5_31",

@@ -45,7 +45,7 @@ class PluginSource:
     text: str = field(repr=False)
     aliases: Mapping[str, str] = field(default_factory=dict)
     api: int = API_VERSION
-    home: Home | None = None
+    home: Home | None = field(default=None, compare=False)
 
     @cached_property
     def sha256(self) -> str:

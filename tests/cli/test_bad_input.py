@@ -77,7 +77,11 @@ def changed(section: str, **values: Any) -> dict[str, Any]:
         (BASE, ["--seeds", "a"], "--seeds is 'a', but must be whole numbers"),
         (BASE, ["--seeds", "0,-1"], "--seeds is '0,-1', but a seed must not be negative"),
         (BASE, ["--limit-tasks", "6"], "the first 6 tasks are asked for, but the stream has 5"),
-        (BASE, ["--methods", "pet(kind=lorra)", "--limit-tasks", "1"], "unknown kind of module 'lorra'. Did you mean"),
+        (
+            BASE,
+            ["--methods", "pet(kind=lorra)", "--limit-tasks", "1"],
+            "unknown kind of plugin 'pet': 'lorra'. Did you mean",
+        ),
         (BASE, ["--methods", "replay(capacity=size)"], "argument 'capacity' of plugin 'replay' is 'size', but must be"),
         (BASE, ["--epochs", "0"], "--epochs is 0, but must be at least 1"),
         (BASE, ["--limit-tasks", "0"], "--limit-tasks is 0, but must be at least 1"),
@@ -124,8 +128,8 @@ def test_refused_when_the_backbone_is_built(spec: Any, expected: str, bench: Cal
 @pytest.mark.parametrize(
     ("method", "expected"),
     [
-        ("kfpf(capacity=0)", "a buffer of 0 holds no exemplar"),
-        ("linear_probe+saft", "the backbone is frozen, so there are no weights for masks to choose from"),
+        ("kfpf(capacity=0)", "kfpf: capacity is 0, but must be at least 1"),
+        ("linear_probe+saft", "the backbone is frozen: there is nothing to choose from"),
         ("pet(size=500)", "LoRA: rank is 500, but must be between 1 and 192, the width"),
     ],
 )

@@ -34,15 +34,16 @@ for method in (
     "replay+fpf",
     "der+momentum",
     "pet+replay",
-    "lae+replay+fpf",
     "first_session+ranpac",
     "first_session+lda",
-    "first_session+fpf",
     "first_session+momentum",
     "block_expansion+joint",
     "joint+block_expansion",
 ):
     COMBINATIONS[method] = ({name: SMALL.get(name, {}) for name in method.split("+")}, {})
+for method in ("lae+replay+fpf", "first_session+fpf"):  # beside modules the LayerNorms are frozen, and FPF says so
+    arguments = {name: SMALL.get(name, {}) for name in method.split("+")}
+    COMBINATIONS[method] = ({**arguments, "fpf": {**arguments["fpf"], "modules": "head"}}, {})
 
 
 def subject(name: str, arguments: dict[str, Any]) -> Subject:

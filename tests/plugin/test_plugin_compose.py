@@ -129,7 +129,7 @@ def test_who_herds_chooses_by_weights_that_stay() -> None:
 @pytest.mark.parametrize(
     ("one", "other", "reason"),
     [
-        ("block_expansion", "linear_probe", "new blocks and all: they would never be trained"),
+        ("block_expansion", "linear_probe", "the inserted blocks would never be trained"),
         ("hft", "linear_probe", "the blocks of the backbone are frozen already"),
         ("saft", "linear_probe", "there is nothing to choose from"),
         ("wise_ft", "linear_probe", "its weights before and after a task are the same"),

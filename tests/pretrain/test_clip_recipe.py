@@ -124,7 +124,7 @@ def test_the_loss_by_hand() -> None:
         ({"images": "nowhere"}, "no data at"),
         ({"held_out_classes": 4}, "two must be left"),
         ({"held_out_images": 6}, "has only 6 images"),
-        ({"names": "no.txt"}, "cannot read the class names"),
+        ({"names": "no.txt"}, r"cannot read .*no\.txt"),
     ],
 )
 def test_bad_recipes_are_refused(root: Path, changes: dict[str, Any], message: str) -> None:

@@ -45,10 +45,11 @@ def cost_of(record: RunRecord) -> CostEntry:
 def test_a_module_of_the_first_session_was_trained(tmp_path: Path) -> None:
     record = record_of(tmp_path, [{"first_session": {"kind": "adapter", "size": 4}}, "ncm"])
     module = cost_of(record).stored_bytes["modules"] // 4
+    cosine_head = 2 * (HEAD - 1) + 1  # two classes without a bias, and one scale
     assert module > 0
-    assert [task.trainable_parameters for task in record.tasks] == [module + 2 * HEAD, 0, 0]
+    assert [task.trainable_parameters for task in record.tasks] == [module + cosine_head, 0, 0]
     assert [task.frozen for task in record.tasks] == [False, True, True]
-    assert cost_of(record).trainable_parameters == module + 2 * HEAD
+    assert cost_of(record).trainable_parameters == module + cosine_head
     assert record.tasks[0].gradient_samples > 0
     assert cost_of(record).training_flops == (
         3 * cost_of(record).forward_flops_per_image * record.tasks[0].gradient_samples

@@ -55,7 +55,7 @@ def methods() -> dict[str, Any]:
 
     return {
         "noisy+replay": lambda: [Noisy(), Replay(10)],
-        "lae": lambda: [make("lae", blocks="all", frozen_epochs=1, decay=0.9)],
+        "lae": lambda: [make("lae", blocks="all", frozen_epochs=0, decay=0.9)],
         "saft": lambda: [make("saft", share=0.01)],
         "linear_probe": lambda: [make("linear_probe")],
         "momentum+der": lambda: [make("der"), make("momentum")],

@@ -105,7 +105,10 @@ def test_the_stream_of_a_search_has_no_test_rows(scenario: Scenario) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"space": "capacity=[0]"}, r"none of the 1 trials finished: UserError: a buffer of 0 holds no exemplar"),
+        (
+            {"space": "capacity=[0]"},
+            r"none of the 1 trials finished: UserError: replay: capacity is 0, but must be at least 1",
+        ),
         ({"space": "capacity=['x']"}, "argument 'capacity' of plugin 'replay' is 'x'"),
         ({"space": "capacity=[5]", "metric": "backward_transfer", "tasks": 1}, "says nothing of 1 tasks"),
         ({"method": MethodSpec.model_validate({"replay": {"batch_size": [1, 2]}})}, "is a grid: write its values into"),
