@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_methods import SMALL
 from torch import Tensor
 
 from clsuite.data.batch import Batch
@@ -74,7 +75,7 @@ def test_no_method_makes_a_number_of_nan(make_stream: Any, name: str) -> None:
     assert info.source is not None
     if "clip" in info.source.traits.needs:
         return
-    stream = make_stream(load_class(info)(), Breaks())
+    stream = make_stream(load_class(info)(**SMALL.get(name, {})), Breaks())
     with pytest.raises(UserError):
         stream.run()
 

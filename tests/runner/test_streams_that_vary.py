@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from clsuite.cli.main import main
 
 STREAM = """
 import warnings
@@ -33,11 +34,17 @@ def make_benchmark(seed):
 """
 
 
-def bench(folder: Path, images: str, seed: str, seeds: str) -> subprocess.CompletedProcess[str]:
-    (folder / "stream.py").write_text(STREAM.replace("{images}", images).replace("{seed}", seed))
-    command = [sys.executable, "-m", "clsuite.cli.main", "bench", str(folder / "stream.py"), "--methods", "ncm"]
-    arguments = ["--seeds", seeds, "--out", str(folder / "out")]
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+@pytest.fixture
+def bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs the stream of a file, which must be refused; returns what is said."""
+
+    def refused(images: str, seed: str, seeds: str) -> str:
+        path = tmp_path / "stream.py"
+        path.write_text(STREAM.replace("{images}", images).replace("{seed}", seed))
+        assert main(["bench", str(path), "--methods", "ncm", "--seeds", seeds, "--out", str(tmp_path / "out")]) == 2
+        return capsys.readouterr().err
+
+    return refused
 
 
 @pytest.mark.parametrize(
@@ -48,16 +55,16 @@ def bench(folder: Path, images: str, seed: str, seeds: str) -> subprocess.Comple
         ("torch.from_numpy(np.random.rand(24, 3, 32, 32)).float()", ", seed=seed", "0"),
     ],
 )
-def test_a_stream_that_does_not_follow_from_its_seed(tmp_path: Path, images: str, seed: str, seeds: str) -> None:
-    done = bench(tmp_path, images, seed, seeds)
-    assert done.returncode == 2
-    assert re.search(r"make_benchmark\([01]\) of 'stream\.py' gives another stream each time", done.stderr)
-    assert "the seed" in done.stderr
+def test_a_stream_that_does_not_follow_from_its_seed(
+    bench: Callable[..., str], tmp_path: Path, images: str, seed: str, seeds: str
+) -> None:
+    said = bench(images, seed, seeds)
+    assert re.search(r"make_benchmark\([01]\) of 'stream\.py' gives another stream each time", said)
+    assert "the seed" in said
     assert not list(tmp_path.glob("out/*/*/*.json"))
 
 
-def test_values_of_0_to_255_say_so(tmp_path: Path) -> None:
-    done = bench(tmp_path, "255 * fixed(seed)", ", seed=seed", "0")
-    assert done.returncode == 2
-    assert "(float32): they must be uint8, or floats in 0..1; divide them by 255" in done.stderr
-    assert "normalisation" not in done.stderr
+def test_values_of_0_to_255_say_so(bench: Callable[..., str]) -> None:
+    said = bench("255 * fixed(seed)", ", seed=seed", "0")
+    assert "(float32): they must be uint8, or floats in 0..1; divide them by 255" in said
+    assert "normalisation" not in said
