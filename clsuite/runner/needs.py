@@ -127,8 +127,8 @@ def check_buffers(plugins: Sequence[tuple[str, PluginSource, Mapping[str, Any]]]
         policy = args.get("buffer", source.traits.buffer)
         size = args.get("capacity_bytes")
         held = size // (math.prod(scenario.table.images.shape[1:]) + LABEL_BYTES) if size else args.get("capacity")
-        if not policy or not held or (lent and source.traits.borrows):
-            continue
+        if not policy or not held or held < 1 or (lent and source.traits.borrows):
+            continue  # a capacity below 1 is refused by the plugin itself
         check_one_of_each(name, policy, held, scenario.seen_classes(len(scenario.tasks)))
         if policy == "herding":
             _check_herding(name, held, scenario)

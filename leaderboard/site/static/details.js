@@ -175,6 +175,7 @@ const clsuiteDetails = (() => {
     const blocks = [
       h("ul", { class: "plain" }, ...data.plugins.map(plugin)),
       !document.getElementById("board") ? null : h("p", {}, h("a", { href: `${root}methods/${key.split("/")[1]}.html` }, "This method on all benchmarks")),
+      data.same ? h("p", {}, `After every task it gives the ${data.same}.`) : null,
       h(
         "div",
         { class: "blocks" },
