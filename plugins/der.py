@@ -33,7 +33,8 @@ class DER(Plugin):
         alpha: Weight of the error of the logits; at 0 no draw is made for it. (The authors' repository has 0.3 for
             CIFAR-100 with 500 exemplars, in the setting of X-DER, Boschini et al. 2022.)
         beta: Weight of the exemplars' cross-entropy; 0 is DER. (As alpha: 0.5.)
-        batch_size: Exemplars of each draw; null draws as many as the batch has samples of its own.
+        batch_size: Exemplars of each draw; null draws as many as a full batch has (``training.batch_size``), also where
+            the last batch of an epoch is smaller (as in the authors' code).
         offer: ``every_epoch`` offers every sample at each step that it takes part in (the authors'); ``first_epoch``
             once in a task, at its first step.
         fill: Of a growing head: when it has grown, the new classes' answers are filled in for the exemplars that were
@@ -119,7 +120,7 @@ class DER(Plugin):
         return self.beta * F.cross_entropy(again.logits.float(), again.batch.labels)
 
     def _again(self, learner: Learner, step: Step) -> tuple[Tensor, Step]:
-        chosen = self.buffer.draw(self._batch_size or step.batch.own, self._draws)
+        chosen = self.buffer.draw(self._batch_size or learner.options.batch_size, self._draws)
         learner.gradient_samples += len(chosen)
         return chosen, learner.rehearse(self.buffer.batch(chosen, step.batch.images is not None))
 

@@ -196,7 +196,26 @@ def test_as_many_as_the_batch_has_are_as_many_as_are_its_own(name: str, first: b
     assert all(whole == 2 * own + 17 for own, whole in sizes)
 
 
-def test_der_draws_as_many_as_the_batch_has_of_its_own(make_stream: Any) -> None:
+def test_der_draws_a_full_batch_beside_a_small_last_one(make_stream: Any) -> None:
+    plugin = DER(capacity=60)
+    drawn: list[tuple[int, int, int]] = []
+    again = plugin._again
+
+    def watch(learner: Learner, step: Step) -> tuple[torch.Tensor, Step]:
+        held = len(plugin.buffer)
+        chosen, replayed = again(learner, step)
+        drawn.append((len(step.batch), held, len(chosen)))
+        return chosen, replayed
+
+    plugin._again = watch  # type: ignore[method-assign]
+    stream = make_stream(plugin)
+    stream.run()
+    size = stream.learner.options.batch_size
+    assert all(number == min(held, size) for _, held, number in drawn)
+    assert any(own < size <= held for own, held, _ in drawn)
+
+
+def test_der_draws_no_more_for_what_other_plugins_add(make_stream: Any) -> None:
     alone, beside = make_stream(DER(capacity=60)), make_stream(Extra(), DER(capacity=60))
     alone.run()
     beside.run()
