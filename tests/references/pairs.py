@@ -88,10 +88,10 @@ PAIRS: dict[str, Pair] = {
         training={"loss": "local", "epochs": 3, "optimizer": {"name": "sgd", "lr": 1e-4, "head_lr": 1e-2}},
     ),
     "ease": Pair("ease", "ease", 6.5, training=local(0.003, head="cosine", head_scale=1.0, head_init="uniform")),
-    "der++": Pair("der", "der", 11.0, {"capacity": 50}, training={"head_classes": "stream", "optimizer": TWO_RATES}),
+    "der++": Pair("der", "der", 20.0, {"capacity": 50}, training={"head_classes": "stream", "optimizer": TWO_RATES}),
     "icarl": Pair("icarl", "icarl", 14.0, {"capacity": 50}, training={"epochs": 3, "optimizer": TWO_RATES}),
     "ewc": Pair("ewc", "ewc", 4.0, {"penalty": 1e7, "samples": 32}, {"penalty": 1e7, "samples": 32}, SLOW),
-    "lwf": Pair("lwf", "lwf", 7.0, {"alpha": 1.0}, {"strength": 1.0, "local": False}, SLOW),
+    "lwf": Pair("lwf", "lwf", 9.0, {"alpha": 1.0}, {"strength": 1.0, "local": False}, SLOW),
     "fpf": Pair("fpf", "fpf", 12.0, {"capacity": 50, "steps": 25}, {"steps": 25}, SLOW),
 }
 
