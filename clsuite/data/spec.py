@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from clsuite.written.spec import Spec
 
 
-class DatasetSpec(BaseModel):
+class DatasetSpec(Spec):
     """A data set by name.
 
     Attributes:
@@ -20,7 +22,6 @@ class DatasetSpec(BaseModel):
             configuration that a record keeps.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     parts: tuple[DatasetSpec, ...] = ()
     path: str | None = None

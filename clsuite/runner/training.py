@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import ast
 import keyword
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from clsuite.errors import UserError, did_you_mean
-from clsuite.learner.options import TrainingSpec
+from clsuite.learner.options import OptimizerSpec, TrainingSpec
 from clsuite.plugin.compose import Named
 from clsuite.runner.literals import read_literal
 from clsuite.runner.methods import split_outside
+from clsuite.written.words import first_mistake
 
 COMMAND_LINE = "the command line"
 
@@ -86,13 +87,24 @@ def _override(training: TrainingSpec, changes: Mapping[str, Any], where: str) ->
         return TrainingSpec.model_validate(merged(training.model_dump(), changes))
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
-            raise did_you_mean(f"training key of {where}:", key, TrainingSpec.model_fields) from error
-        if not key:
-            raise UserError(f"training of {where}: {message}") from error
-        raise UserError(f"training.{key} of {where} is {first['input']!r}: {message}") from error
+            raise _unknown_key(first["loc"], where) from error
+        raise UserError(f"training of {where}: {first_mistake(error, 'it')}") from error
+
+
+def _unknown_key(location: Sequence[int | str], where: str) -> UserError:
+    """The error for a key that there is not; one that stands a level too high is told where it belongs."""
+    *above, name = (str(part) for part in location)
+    model: Any = TrainingSpec
+    for part in above:
+        model = model.model_fields[part].annotation
+    if not above and name in OptimizerSpec.model_fields:
+        return UserError(f"unknown training key of {where}: '{name}'. It is one of the optimizer: optimizer.{name}")
+    return did_you_mean(f"training key of {where}:", ".".join((*above, name)), _dotted(above, model.model_fields))
+
+
+def _dotted(above: Sequence[str], names: Iterable[str]) -> list[str]:
+    return [".".join((*above, name)) for name in names]
 
 
 def _check_agreement(plugins: Sequence[Named], said: set[str]) -> None:
