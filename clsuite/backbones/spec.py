@@ -16,6 +16,7 @@ from clsuite.backbones.clip_spec import check_on_hub, is_clip
 from clsuite.backbones.templates import DEFAULT, TEMPLATES, resolve_templates
 from clsuite.errors import AbsentError, UserError
 from clsuite.records.canonical import sha256_of_file
+from clsuite.written.paths import home_path
 from clsuite.written.spec import Spec
 
 BUNDLED = "omniglot_vit"
@@ -122,7 +123,8 @@ def find_weights(spec: BackboneSpec, folders: list[Path]) -> Weights:
 
 
 def _find_file(name: str, folders: list[Path]) -> Path:
-    tried = [folder / name for folder in folders] + [Path(name).expanduser()]
+    own = home_path(name)
+    tried = [folder / name for folder in folders] + [own]
     for path in tried:
         if path.is_file():
             return path

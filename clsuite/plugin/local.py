@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from clsuite.errors import UserError
+from clsuite.written.paths import home_path
 
 FILE = re.compile(r"(?P<path>.+\.py)(:(?P<name>\w+))?")
 IMPORTABLE = re.compile(r"[A-Za-z_][\w.]*:\w+")
@@ -48,7 +49,8 @@ def locate(name: str, folders: Sequence[Path]) -> tuple[str, str]:
     """
     match = FILE.fullmatch(name)
     assert match is not None
-    tried = [folder / Path(match["path"]).expanduser() for folder in folders]
+    own = home_path(match["path"])
+    tried = [folder / own for folder in folders]
     path = next((path.resolve() for path in tried if path.is_file()), None)
     if path is None:
         raise UserError(f"no plugin file at {' or '.join(repr(str(path)) for path in dict.fromkeys(tried))}")

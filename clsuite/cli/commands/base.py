@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from clsuite.errors import UserError
+from clsuite.written.paths import home_or_name, home_path
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,24 @@ class Command:
     examples: tuple[str, ...]
     add_arguments: Callable[[ArgumentParser], None]
     run: Callable[[Namespace], int]
+
+
+@dataclass(frozen=True)
+class _Type:
+    """The type of an argument, with a name for ``--help``."""
+
+    name: str
+    read: Callable[[str], Any]
+
+    def __call__(self, text: str) -> Any:
+        return self.read(text)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+PATH = _Type("path", home_path)
+PATH_OR_NAME = _Type("path or name", home_or_name)
 
 
 def whole_numbers(text: str | None) -> list[int]:
@@ -37,4 +57,4 @@ def whole_numbers(text: str | None) -> list[int]:
 
 def places_argument(parser: ArgumentParser) -> None:
     """The argument of commands that read records."""
-    parser.add_argument("records", type=str, nargs="+", help="records, or folders with records anywhere below")
+    parser.add_argument("records", type=PATH, nargs="+", help="records, or folders with records anywhere below")
