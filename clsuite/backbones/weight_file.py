@@ -100,7 +100,7 @@ def _kind(first: bytes, path: Path) -> str:
         return "a web page. Download the file itself, by the link that the page shows"
     if path.suffix != SAFE and first[8:9] == b"{" and int.from_bytes(first[:8], "little") < path.stat().st_size:
         return f"of the format safetensors. Give it a name that ends in {SAFE}"
-    if path.suffix == SAFE and first.startswith((ZIP, PICKLE)):
+    if path.suffix == SAFE and first[8:9] != b"{" and first.startswith((ZIP, PICKLE)):
         return "written by torch.save, and no safetensors. Give it a name that ends in .pt"
     if path.suffix not in (SAFE, ".npz", ".npy") and not first.startswith((ZIP, PICKLE)):
         return f"neither of torch.save nor of safetensors (it begins with {printable(first[:20].decode('latin-1'))!r})"

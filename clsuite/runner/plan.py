@@ -23,7 +23,7 @@ from clsuite.probes.spec import AnyProbe, ZeroShotProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, parse_method, split_outside
-from clsuite.runner.needs import check_buffers, check_classes, check_merging, check_needs, check_probes
+from clsuite.runner.needs import check_buffers, check_classes, check_merging, check_needs, check_probes, check_rests
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.streams import find_stream_file, stream_loader
 from clsuite.runner.training import brought_training, resolve_training
@@ -123,6 +123,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
         for name, method in methods.items():
             check_buffers([(info.name, info.source, args) for info, args in method.plugins if info.source], scenario)
             check_classes(name, method.named, method.training, scenario)
+            check_rests(name, method.named, method.training, spec.backbone, scenario)
             try:
                 config = {**_config(spec, options, method.training, weights), "probes": probes}
                 pending = _pending(spec, config, scenario, name, seed, method.plugins)
