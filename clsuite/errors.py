@@ -49,7 +49,7 @@ def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UserError:
     Returns:
         An error to raise, for example ``unknown plugin 'reply'. Did you mean 'replay'?``.
     """
-    return UserError(unknown_word(f"{kind} '{shortened(name)}'", name, known))
+    return UserError(unknown_word(f"{kind} '{shortened(name)}'", name, sorted(known)))
 
 
 def unknown_word(what: str, name: str, known: Iterable[str], number: int = 3) -> str:

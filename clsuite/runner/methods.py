@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from clsuite.errors import UserError
+from clsuite.errors import UserError, shortened
 from clsuite.plugin.local import short_name
 from clsuite.runner.literals import read_literal
 from clsuite.written.spec import Spec
@@ -106,7 +106,7 @@ def parse_plugin(text: str) -> dict[str, Any]:
         if len(args) < len(call.keywords):
             raise ValueError
         return {"name": name, "args": args}
-    except (SyntaxError, TypeError, ValueError) as error:
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
         raise _unreadable(text) from error
 
 
@@ -114,7 +114,7 @@ def _unreadable(text: str) -> MethodError:
     mend = "write NAME or NAME(argument=value), joined by '+'"
     if re.search(r"[./\\\"']", text.partition("(")[0]):
         mend += "; a path with blanks, '+' or ',' in it stands in quotation marks of its own"
-    return MethodError(f"cannot read the method '{text}': {mend}")
+    return MethodError(f"cannot read the method '{shortened(text)}': {mend}")
 
 
 def write_plugin(use: PluginUse) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from clsuite.runner.methods import MethodSpec, parse_method, split_outside
 from clsuite.runner.needs import check_buffers, check_classes, check_merging, check_needs, check_probes, check_rests
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.streams import find_stream_file, stream_loader
-from clsuite.runner.training import brought_training, resolve_training
+from clsuite.runner.training import brought_training, leaves, resolve_training
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 from clsuite.scenarios.validation import judged_on_validation
 from clsuite.stream.within_task_spec import EvaluationSpec
@@ -124,13 +125,12 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
             check_buffers([(info.name, info.source, args) for info, args in method.plugins if info.source], scenario)
             check_classes(name, method.named, method.training, scenario)
             check_rests(name, method.named, method.training, spec.backbone, scenario)
+            config: dict[str, Any] = {}
             try:
                 config = {**_config(spec, options, method.training, weights), "probes": probes}
                 pending = _pending(spec, config, scenario, name, seed, method.plugins)
             except (TypeError, ValueError) as error:  # a value that JSON has not
-                raise UserError(
-                    f"method '{name}' has a value that no record can hold (such as .inf): {error}"
-                ) from error
+                raise UserError(f"method '{name}': {_unrecordable(config, method.plugins) or error}") from error
             path = options.out / spec.name / file_name(name) / f"seed{seed}-{pending.key[:12]}.json"
             infos = tuple(info for info, _ in method.plugins)
             if any(plan.record_path == path for plan in plans):
@@ -273,6 +273,18 @@ def _pending(
             classes=list(scenario.classes),
         ),
     )
+
+
+def _unrecordable(config: Mapping[str, Any], plugins: ResolvedPlugins) -> str:
+    """Which value no record can hold, as JSON has none such."""
+    places: dict[str, Any] = {f"argument '{{}}' of plugin '{info.name}'": args for info, args in plugins}
+    for place, values in {**places, "training.{}": config.get("training", {}), "{}": config}.items():
+        for key, value in leaves(values).items():
+            if not isinstance(value, str | int | float | None | bool | list | tuple) or (
+                isinstance(value, float) and not math.isfinite(value)
+            ):
+                return f"{place.format(key)} is {value!r}, which no record can hold"
+    return ""
 
 
 def _config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, weights: Weights) -> dict[str, Any]:

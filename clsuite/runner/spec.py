@@ -17,11 +17,9 @@ from clsuite.probes.spec import ProbeSpec, check_names
 from clsuite.runner.methods import MethodSpec
 from clsuite.scenarios import ScenarioSpec
 from clsuite.stream.within_task_spec import EvaluationSpec
-from clsuite.written.spec import Spec
+from clsuite.written.spec import LARGEST_SEED, Spec
 from clsuite.written.yaml_lines import load_yaml
 
-LARGEST_SEED = 2**32 - 1
-"""Of NumPy's and scikit-learn's generators."""
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
 LONGEST = 100
 """Characters of a name that is a folder's; file systems take 255 bytes."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from clsuite.errors import UserError, did_you_mean
+from clsuite.errors import UserError, did_you_mean, shortened
 from clsuite.learner.options import OptimizerSpec, TrainingSpec
 from clsuite.plugin.compose import Named
 from clsuite.runner.literals import read_literal
@@ -37,7 +37,7 @@ def resolve_training(
     training = base
     for name, source in plugins:
         training = _override(training, source.traits.training, f"plugin '{name}'")
-    _check_agreement(plugins, {*_leaves(own), *_leaves(given)})
+    _check_agreement(plugins, {*leaves(own), *leaves(given)})
     training = _override(training, own, f"method with '{first}'")
     return _override(training, given, COMMAND_LINE).resolved()
 
@@ -49,8 +49,8 @@ def brought_training(plugins: Sequence[Named], *stronger: Mapping[str, Any]) -> 
         plugins: Name and declaration of the method's plugins.
         stronger: What is said of the method elsewhere, and wins.
     """
-    said = {key for settings in stronger for key in _leaves(settings)}
-    asked = {key: value for _, source in plugins for key, value in _leaves(source.traits.training).items()}
+    said = {key for settings in stronger for key in leaves(settings)}
+    asked = {key: value for _, source in plugins for key, value in leaves(source.traits.training).items()}
     return {key: value for key, value in asked.items() if key not in said}
 
 
@@ -68,8 +68,10 @@ def read_settings(text: str) -> dict[str, Any]:
             if not sign or not all(name.isidentifier() for name in path):
                 raise ValueError
             settings = merged(settings, _nested(path, _value(value.strip())))
-        except (SyntaxError, ValueError) as error:
-            raise UserError(f"cannot read the setting '{part}': write KEY=VALUE, such as optimizer.lr=0.003") from error
+        except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
+            raise UserError(
+                f"cannot read the setting '{shortened(part)}': write KEY=VALUE, such as optimizer.lr=0.003"
+            ) from error
     return settings
 
 
@@ -110,7 +112,7 @@ def _dotted(above: Sequence[str], names: Iterable[str]) -> list[str]:
 def _check_agreement(plugins: Sequence[Named], said: set[str]) -> None:
     asked: dict[str, tuple[str, Any]] = {}
     for name, source in plugins:
-        for key, value in _leaves(source.traits.training).items():
+        for key, value in leaves(source.traits.training).items():
             other, before = asked.setdefault(key, (name, value))
             if before != value and key not in said:
                 raise UserError(
@@ -119,7 +121,8 @@ def _check_agreement(plugins: Sequence[Named], said: set[str]) -> None:
                 )
 
 
-def _leaves(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def leaves(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted keys."""
     return dict(_walk(settings, prefix))
 
 

@@ -7,12 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from clsuite.errors import did_you_mean
-from clsuite.written.spec import Spec
+from clsuite.written.spec import LARGEST_SEED, Spec
 
 WORDS = ("seed", "given")
 MTIL = ("mtil_i", "mtil_ii")
-LARGEST_SEED = 2**32 - 1
-"""Of NumPy's legacy generator."""
 
 
 class NumpyOrder(Spec):

@@ -12,6 +12,9 @@ from clsuite.written.words import NUMBER, WHOLE, Mistyped, shown
 LARGEST_NUMBER = 2**53
 """Whole numbers beyond it are not the same in every reader of JSON, and nothing that is counted here comes near."""
 
+LARGEST_SEED = 2**32 - 1
+"""Of NumPy's and scikit-learn's generators."""
+
 
 class Spec(BaseModel):
     """Takes no unknown keys, cannot be changed, and takes ``true`` for no number."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.cli.commands.base import PATH, Command
+from clsuite.cli.commands.base import DEVICE, PATH, Command
 from clsuite.errors import UserError
 
 Analysis = Literal["sensitivity"]
@@ -18,7 +18,7 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("record", type=PATH, help="the record of a finished run; it is learned again, and not changed")
     parser.add_argument("--data-root", type=PATH, help="where data sets and weights are looked for")
     parser.add_argument("--weights", type=PATH, help="the backbone's weights, where they are a file found nowhere else")
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--device", type=DEVICE, default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument(
         "-o", "--out", type=PATH, default="sensitivity.svg", help="plot, .svg, .png or .pdf; a .csv too"
     )

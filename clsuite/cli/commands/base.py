@@ -8,8 +8,10 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.errors import UserError
+from clsuite.errors import UserError, shortened
+from clsuite.written.devices import checked_device
 from clsuite.written.paths import home_or_name, home_path
+from clsuite.written.spec import LARGEST_SEED
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class _Type:
 
 PATH = _Type("path", home_path)
 PATH_OR_NAME = _Type("path or name", home_or_name)
+DEVICE = _Type("device", checked_device)
 
 
 def whole_numbers(text: str | None) -> list[int]:
@@ -49,9 +52,13 @@ def whole_numbers(text: str | None) -> list[int]:
     try:
         numbers = [int(part) for part in text.split(",")] if text else []
     except ValueError as error:
-        raise UserError(f"--seeds is '{text}', but must be whole numbers separated by commas, such as 0,1,2") from error
+        raise UserError(
+            f"--seeds is '{shortened(text or '')}', but must be whole numbers separated by commas, such as 0,1,2"
+        ) from error
     if any(number < 0 for number in numbers):
         raise UserError(f"--seeds is '{text}', but a seed must not be negative")
+    if any(number > LARGEST_SEED for number in numbers):
+        raise UserError(f"--seeds is '{shortened(text or '')}', but a seed must be at most {LARGEST_SEED}")
     return numbers
 
 

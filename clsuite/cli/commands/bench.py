@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.cli.commands.base import PATH, PATH_OR_NAME, Command, whole_numbers
+from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME, Command, whole_numbers
 
 Precision = Literal["auto", "32", "bf16", "16"]
 
@@ -29,7 +29,7 @@ def _arguments(parser: ArgumentParser) -> None:
     add("--seeds", type=str, help="seeds in place of the benchmark's, comma-separated")
     add("--out", type=PATH, default="runs", help="folder for records, tables and plots")
     add("--data-root", type=PATH, help="folder in which data sets and weights are looked for")
-    add("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add("--device", type=DEVICE, default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--precision", type=Precision, help="auto is bf16 where the hardware has it natively, else 32")
     add("--epochs", type=int, help="epochs per task in place of the benchmark's")
     add(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
-from clsuite.cli.commands.base import PATH, PATH_OR_NAME, Command
+from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME, Command
 
 SUMMARIES = {
     "add": "publish finished records, after checking each",
@@ -60,7 +60,7 @@ def _rerun_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("rows", type=str, nargs="+", help="rows (BENCHMARK/METHOD/SEED), or patterns such as 'quickstart/*/0'")
     add("--data-root", type=PATH, help="folder of data and weights")
-    add("--device", type=str, help="cpu, cuda, ...; by default the kind that the run was made on")
+    add("--device", type=DEVICE, help="cpu, cuda, ...; by default the kind that the run was made on")
     add(
         "--benchmark",
         type=PATH_OR_NAME,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.cli.commands.base import PATH, PATH_OR_NAME, Command, whole_numbers
+from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME, Command, whole_numbers
 from clsuite.cli.commands.bench import Precision
 
 
@@ -30,7 +30,7 @@ def _arguments(parser: ArgumentParser) -> None:
     add("--seeds", type=str, help="seeds of the final runs in place of the benchmark's, comma-separated")
     add("--out", type=PATH, default="runs", help="folder for records; those of trials go into its folder 'tuning'")
     add("--data-root", type=PATH, help="folder in which data sets and weights are looked for")
-    add("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add("--device", type=DEVICE, default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--precision", type=Precision, help="auto is bf16 where the hardware has it natively, else 32")
     add("--epochs", type=int, help="epochs per task in place of the benchmark's")
     add("--limit-tasks", type=int, help="learn only the first tasks of the stream in the final runs")
