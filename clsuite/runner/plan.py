@@ -12,12 +12,14 @@ from typing import Any
 from clsuite.backbones.spec import Weights, find_weights
 from clsuite.data.fingerprint import table_fingerprint
 from clsuite.data.spec import DatasetSpec
-from clsuite.errors import UserError, did_you_mean
+from clsuite.errors import InputWarning, UserError, did_you_mean, warn_of
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.arguments import resolve_arguments
-from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin
+from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin, is_ours
 from clsuite.plugin.compose import Named, check_method
 from clsuite.plugin.local import is_file, is_importable
+from clsuite.plugin.misspelt import doubts
+from clsuite.plugin.source import PluginSource
 from clsuite.probes.images import load_probe_images
 from clsuite.probes.named import load_named_table
 from clsuite.probes.spec import AnyProbe, ZeroShotProbe
@@ -236,10 +238,18 @@ def _resolve(
     plugins = []
     for use in method.plugins:
         info, source = find_plugin(use.name, folders)
+        _tell_doubts(info, source)
         plugins.append((info, resolve_arguments(use.name, source, use.args)))
     named = [(info.name, info.source) for info, _ in plugins if info.source]
     training = resolve_training(spec.training, named, method.training, given)
     return ResolvedMethod(plugins, training, brought_training(named, method.training, given))
+
+
+def _tell_doubts(info: PluginInfo, source: PluginSource) -> None:
+    """Warn of hooks that are none: the method would train as another one does, and nothing else would tell."""
+    if not is_ours(info.target):
+        for doubt in doubts(source.text, info.target.rpartition(":")[2], bool(source.traits.training)):
+            warn_of(f"plugin '{info.name}', line {doubt.line}: {doubt.message}", InputWarning)
 
 
 def _pending(
