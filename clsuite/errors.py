@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 AT_MOST = 10
 """Names that a list of known ones shows, and mistakes that are told at once."""
+LONGEST_SHORT = 3
+"""Letters that may stand for a longer name."""
 LONGEST_NAME = 100
 """Characters of a foreign name that a message repeats."""
 
@@ -69,14 +71,23 @@ def nearest(name: str, known: Iterable[str], number: int = 3) -> list[str]:
         return []
     spelt = difflib.get_close_matches(lower, sorted({one.lower() for one in names}), n=number, cutoff=0.6)
     alike = [one for word in spelt for one in names if one.lower() == word]
-    return list(dict.fromkeys([*begun, *alike]))[:number]
+    return list(dict.fromkeys([*begun, *alike]))[:number] or [one for one in names if _shortens(lower, one)][:number]
+
+
+def _shortens(short: str, name: str) -> bool:
+    """Whether two or three letters stand for a name, as ``md`` for ``markdown``."""
+    letters = iter(name.lower())
+    return (
+        1 < len(short) <= LONGEST_SHORT and name.lower().startswith(short[0]) and all(one in letters for one in short)
+    )
 
 
 def listed(names: Iterable[str], at_most: int = AT_MOST) -> str:
     """Names as a list for people: the first ones, and how many more there are."""
     known = [printable(one) for one in names]
-    rest = f", … and {len(known) - at_most} more" if len(known) > at_most else ""
-    return f"{', '.join(known[:at_most])}{rest}" or "none"
+    if len(known) <= at_most + 2:  # "and 2 more" would be no shorter
+        return ", ".join(known) or "none"
+    return f"{', '.join(known[:at_most])}, … and {len(known) - at_most} more"
 
 
 def shortened(text: str, longest: int = LONGEST_NAME) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from clsuite.cli.console import make_console
-from clsuite.errors import UserError
+from clsuite.errors import UserError, shortened
 from clsuite.records import RunRecord
 from clsuite.report.compare import Comparison, Paired, compare, verdict
 from clsuite.report.gather import method_below, one_method
@@ -38,7 +38,14 @@ def print_comparison(first: str, second: str, runs: Path | None, seeds: Sequence
 
 
 def _find(name: str, runs: Path | None) -> list[RunRecord]:
-    return one_method(Path(name)) if runs is None else method_below(runs, name)
+    if runs is not None:
+        return method_below(runs, name)
+    if not Path(name).exists():
+        raise UserError(
+            f"'{shortened(name)}' is neither a record nor a folder of runs: a method by its name needs the folder of "
+            "its benchmark's runs, --runs runs/BENCHMARK"
+        )
+    return one_method(Path(name))
 
 
 def _only(records: list[RunRecord], name: str, seeds: Sequence[int]) -> list[RunRecord]:

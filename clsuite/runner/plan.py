@@ -12,10 +12,10 @@ from typing import Any
 from clsuite.backbones.spec import Weights, find_weights
 from clsuite.data.fingerprint import table_fingerprint
 from clsuite.data.spec import DatasetSpec
-from clsuite.errors import InputWarning, UserError, did_you_mean, warn_of
+from clsuite.errors import InputWarning, UserError, warn_of
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.arguments import resolve_arguments
-from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin, is_ours
+from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin, is_ours, unknown_plugin
 from clsuite.plugin.compose import Named, check_method
 from clsuite.plugin.local import is_file, is_importable
 from clsuite.plugin.misspelt import doubts
@@ -229,7 +229,7 @@ def _unknown(name: str, spec: BenchmarkSpec) -> UserError:
         return UserError(
             f"'{name}' is no plugin: a file ends in .py, and a path with '+' or ',' in it stands in quotation marks"
         )
-    return did_you_mean("plugin", name, {*catalog(), *spec.named_methods, "all"})
+    return unknown_plugin(name, {*catalog(), *spec.named_methods, "all"})
 
 
 def _resolve(

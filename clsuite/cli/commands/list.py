@@ -8,11 +8,11 @@ from jsonargparse import ArgumentParser, Namespace
 
 from clsuite.cli.commands.base import PATH, Command
 
-Things = Literal["plugins", "benchmarks", "datasets", "scenarios", "backbones", "augmentations"]
+Things = Literal["plugins", "methods", "benchmarks", "datasets", "scenarios", "backbones", "augmentations"]
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("what", type=Things, help="what to list")
+    parser.add_argument("what", type=Things, help="what to list; methods are plugins")
     parser.add_argument("--data-root", type=PATH, help="for datasets: say which of them are there, and what is missing")
 
 
