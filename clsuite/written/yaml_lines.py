@@ -31,7 +31,7 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
     node, content = read_yaml(path)
     listed = not hasattr(model, "model_fields")
     if listed and node is None:
-        node, content = yaml.SequenceNode("", [], yaml.Mark(None, 0, 0, 0, None, None)), []
+        node, content = yaml.SequenceNode("", [], yaml.Mark("", 0, 0, 0, None, 0)), []
     if not isinstance(node, yaml.SequenceNode if listed else yaml.MappingNode):
         raise UserError(f"'{path}' must be a {'list of entries' if listed else 'mapping'} such as '{_example(model)}'")
     complaints = [(False, line, text) for line, text in _key_complaints(node)]
