@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from clsuite.cli.console import make_console
+from clsuite.cli.console import make_console, table_width
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import AbsentError, UserError
@@ -134,8 +134,9 @@ def report_runs(console: Console, warnings: Console, spec: BenchmarkSpec, out: P
         files = write_report(out / spec.name, spec.title or spec.name, finished)
         rows = summarise(list(finished.values()))
         columns = columns_of(list(finished.values()))
-        console.print(results_table(rows, spec.title or spec.name, columns))
-        for table in (probes_table(rows, columns), within_task_table(rows, columns)):
+        width = table_width(console)
+        console.print(results_table(rows, spec.title or spec.name, columns, width))
+        for table in (probes_table(rows, columns, width), within_task_table(rows, columns, width)):
             if table is not None:
                 console.print(table)
         console.print(f"records, matrices and plots: {out / spec.name} ({', '.join(file.name for file in files)})")

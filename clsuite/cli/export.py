@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from clsuite.cli.console import make_console
+from clsuite.cli.console import make_console, table_width
 from clsuite.errors import UserError
 from clsuite.records import RunRecord, atomic_path
 from clsuite.report.export import by_benchmark, choose_columns, csv_table, latex_table, markdown_table
@@ -27,8 +27,10 @@ def make_table(places: Sequence[Path], form: str, columns: Sequence[str], out: P
     if form == "text":
         if out is not None:
             raise UserError("-o needs --format csv, markdown or latex")
+        console = make_console()
         for benchmark, group in by_benchmark(records).items():
-            make_console().print(rich_table(summarise(group), choose_columns(group, columns), benchmark))
+            chosen, width = choose_columns(group, columns), table_width(console)
+            console.print(rich_table(summarise(group), chosen, benchmark, width, asked=bool(columns)))
         return
     text = EXPORTS[form](records, columns)
     if out is None:
