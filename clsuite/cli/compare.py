@@ -9,9 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from clsuite.cli.console import make_console, print_table
-from clsuite.errors import UserError
 from clsuite.records import RunRecord
-from clsuite.report.compare import Comparison, Paired, compare, verdict
+from clsuite.report.compare import Comparison, Paired, compare, only_seeds, verdict
 from clsuite.report.fit import TableColumn
 from clsuite.report.gather import method_below, one_method
 from clsuite.report.text import shown
@@ -29,7 +28,7 @@ def print_comparison(first: str, second: str, runs: Path | None, seeds: Sequence
     Raises:
         UserError: If something is not there or the two cannot be compared.
     """
-    comparison = compare(*(_only(_find(name, runs), name, seeds) for name in (first, second)))
+    comparison = compare(*(only_seeds(_find(name, runs), name, seeds) for name in (first, second)))
     console = make_console()
     _print(console, comparison, comparison.metrics, "metric")
     _print(console, comparison, comparison.parts, "test part, after the last task")
@@ -39,15 +38,10 @@ def print_comparison(first: str, second: str, runs: Path | None, seeds: Sequence
 
 
 def _find(name: str, runs: Path | None) -> list[RunRecord]:
-    return one_method(Path(name)) if runs is None else method_below(runs, name)
-
-
-def _only(records: list[RunRecord], name: str, seeds: Sequence[int]) -> list[RunRecord]:
-    chosen = [record for record in records if not seeds or record.seed in seeds]
-    missing = sorted(set(seeds) - {record.seed for record in records})
-    if missing:
-        raise UserError(f"'{name}' has no finished run with seed {', '.join(str(seed) for seed in missing)}")
-    return chosen
+    found = one_method(Path(name)) if runs is None else method_below(runs, name)
+    for line in found.left_out:
+        make_console(stderr=True).print(line, soft_wrap=True, markup=False)
+    return sorted(found.records.values(), key=lambda record: record.seed)
 
 
 def _print(console: Console, comparison: Comparison, rows: Sequence[Paired], heading: str) -> None:

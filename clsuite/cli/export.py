@@ -9,7 +9,7 @@ from clsuite.cli.console import make_console, table_width
 from clsuite.errors import UserError
 from clsuite.records import RunRecord, atomic_path
 from clsuite.report.export import by_benchmark, choose_columns, csv_table, latex_table, markdown_table
-from clsuite.report.gather import Gathered, gather, refuse_unlike
+from clsuite.report.gather import gather, newest_of
 from clsuite.report.summary import summarise
 from clsuite.report.table import rich_table
 
@@ -81,9 +81,9 @@ def _panels(records: list[RunRecord]) -> dict[str, list[RunRecord]]:
 
 
 def _gather(places: Sequence[Path]) -> list[RunRecord]:
-    found: Gathered = gather(places)
+    found = gather(places)
+    chosen = newest_of(found, ", ".join(f"'{place}'" for place in places))
     warnings = make_console(stderr=True)
-    for line in found.unfinished:
-        warnings.print(f"left out, {line}", soft_wrap=True, markup=False)
-    refuse_unlike(found.records, ", ".join(f"'{place}'" for place in places))
-    return list(found.records.values())
+    for line in (*(f"left out, {text}" for text in found.unfinished), *chosen.left_out):
+        warnings.print(line, soft_wrap=True, markup=False)
+    return list(chosen.records.values())
