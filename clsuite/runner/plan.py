@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clsuite.backbones.spec import Weights, find_weights
+from clsuite.data.datasets import beside, path_beside
 from clsuite.data.fingerprint import table_fingerprint
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError, did_you_mean
@@ -103,7 +104,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
 
     Args:
         spec: The benchmark.
-        folder: The folder of its YAML file, where relative weights are looked for too.
+        folder: The folder of its YAML file, where relative data and weights are looked for too.
         options: What the command line decides.
 
     Raises:
@@ -113,6 +114,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     root = options.data_root
     weights = find_weights(spec.backbone, [folder] if root is None else [root, folder])
     stream = find_stream_file(spec.scenario, [folder] if root is None else [folder, root])
+    spec = _placed(spec, root, folder)
     load = stream_loader(spec.dataset, stream, spec.backbone.image_size, root)
     probes = [probe_config(probe, spec.backbone.image_size, root) for probe in spec.probes]
     plans: list[RunPlan] = []
@@ -137,6 +139,17 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
             where = (spec.dataset, stream, path, root, options.device, options.save_model, spec.probes)
             plans.append(RunPlan(pending, infos, weights, *where, method.brought))
     return plans
+
+
+def _placed(spec: BenchmarkSpec, data_root: Path | None, folder: Path) -> BenchmarkSpec:
+    """The benchmark with the whole paths of data that lie beside its file; records keep their last part alone."""
+    probes = []
+    for probe in spec.probes:
+        path = getattr(probe, "path", None)
+        placed = {"path": path_beside(path, data_root, folder)} if path else {}
+        probes.append(probe.model_copy(update=placed))
+    dataset = beside(spec.dataset, data_root, folder) if spec.dataset else None
+    return spec.model_copy(update={"dataset": dataset, "probes": type(spec.probes)(probes)})
 
 
 def outline(spec: BenchmarkSpec, options: RunOptions, folder: Path = Path()) -> list[tuple[str, int]]:
