@@ -50,8 +50,8 @@ def _ways_out(name: str, reason: str) -> str:
     return (
         f"the files of backbone '{name}' are not in the hub's local cache, and {reason}. Without a network say "
         f"backbone.weights: FILE with a file from elsewhere, or take backbone: {BUNDLED}, which comes with clsuite "
-        "(weights: bundled), or weights: random; clsuite list backbones shows more. What was loaded once with a network "
-        "stays in the cache (HF_HOME); HF_HUB_OFFLINE=1 looks nowhere else"
+        "(weights: bundled), or weights: random; clsuite list backbones shows more. What was loaded once "
+        "with a network stays in the cache (HF_HOME); HF_HUB_OFFLINE=1 looks nowhere else"
     )
 
 
