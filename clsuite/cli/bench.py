@@ -13,6 +13,7 @@ from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import AbsentError, UserError
 from clsuite.records import read_record
+from clsuite.records.curves import POINTS
 from clsuite.report.summary import columns_of, summarise
 from clsuite.report.table import probes_table, results_table, within_task_table
 from clsuite.runner.bench import Standing, run_missing, take_stock
@@ -39,6 +40,7 @@ class BenchCall:
     dry_run: bool
     force: bool
     eval_every: int | None = None
+    curve_points: int = POINTS
 
 
 def run_bench(call: BenchCall) -> int:
@@ -90,6 +92,7 @@ def _options(call: BenchCall) -> RunOptions:
         device=call.device,
         save_model=call.save_model,
         eval_every=call.eval_every,
+        curve_points=call.curve_points,
     )
 
 
@@ -102,6 +105,8 @@ def _check_numbers(call: BenchCall) -> None:
     ):
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}, but must be at least 1")
+    if call.curve_points < 0:
+        raise UserError(f"--curve-points is {call.curve_points}, but must be at least 0")
     if call.timeout is not None and not call.timeout > 0:
         raise UserError(f"--timeout is {call.timeout}, but must be more than 0 seconds")
 

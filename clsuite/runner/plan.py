@@ -22,6 +22,7 @@ from clsuite.probes.images import load_probe_images
 from clsuite.probes.named import load_named_table
 from clsuite.probes.spec import AnyProbe, ZeroShotProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry
+from clsuite.records.curves import POINTS
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, parse_method, split_outside
 from clsuite.runner.needs import check_buffers, check_classes, check_merging, check_needs, check_probes
@@ -48,6 +49,7 @@ class RunOptions:
         save_model: Keep the trained model beside the record.
         eval_every: Evaluate within tasks after each so many steps, whatever the benchmark says.
         on_validation: Judge by the validation parts, and leave the test parts out altogether.
+        curve_points: Points of the curves of training that are kept for each task; they are no part of a run's key.
     """
 
     out: Path
@@ -60,6 +62,7 @@ class RunOptions:
     save_model: bool = False
     eval_every: int | None = None
     on_validation: bool = False
+    curve_points: int = POINTS
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class RunPlan:
         record_path: Where the record goes; predictions, checkpoint, model and log go beside it.
         probes: What is read beside the accuracy matrix.
         brought: What of the training the method's plugins bring, by dotted key.
+        curve_points: Points of the curves of training that are kept for each task.
     """
 
     pending: RunRecord
@@ -88,6 +92,7 @@ class RunPlan:
     save_model: bool
     probes: tuple[AnyProbe, ...] = ()
     brought: Mapping[str, Any] = field(default_factory=dict)
+    curve_points: int = POINTS
 
     @property
     def name(self) -> str:
@@ -137,7 +142,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
             if any(plan.record_path == path for plan in plans):
                 raise UserError(f"two methods would write '{path}': give '{name}' another name")
             where = (spec.dataset, stream, path, root, options.device, options.save_model, spec.probes)
-            plans.append(RunPlan(pending, infos, weights, *where, method.brought))
+            plans.append(RunPlan(pending, infos, weights, *where, method.brought, options.curve_points))
     return plans
 
 
