@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from clsuite.backbones.clip_spec import EXAMPLE, ClipName, own_configs, parse_clip
 from clsuite.backbones.finite import check_finite
+from clsuite.backbones.hub import hub_access
 from clsuite.backbones.spec import BackboneSpec, Weights
 from clsuite.backbones.vit import Backbone
 from clsuite.data.transforms import Normalise
@@ -193,7 +194,10 @@ def _download(spec: BackboneSpec, tag: dict[str, Any]) -> str:
     import open_clip
 
     try:
-        return str(open_clip.download_pretrained(tag))
+        with hub_access(spec.name, None if tag.get("hf_hub") else tag.get("url")):
+            return str(open_clip.download_pretrained(tag))
+    except UserError:
+        raise
     except Exception as error:  # whatever the network raises means the same
         raise UserError(
             f"cannot download the weights of '{spec.name}': {_line(error)}. "
@@ -226,8 +230,12 @@ def _resize(clip: Any, spec: BackboneSpec) -> None:
 def _tokenizer(name: ClipName) -> Tokenizer:
     import open_clip
 
+    from_hub = "hf_tokenizer_name" in open_clip.get_model_config(_identifier(name)).get("text_cfg", {})
     try:
-        tokenizer: Tokenizer = open_clip.get_tokenizer(_identifier(name))
+        with hub_access(f"open_clip:{name.model}") if from_hub else nullcontext():
+            tokenizer: Tokenizer = open_clip.get_tokenizer(_identifier(name))
+    except UserError:
+        raise
     except Exception as error:  # some models bring a tokenizer that is downloaded
         raise UserError(f"cannot get the tokenizer of CLIP model '{name.model}': {_line(error)}") from error
     return tokenizer
