@@ -28,6 +28,7 @@ from clsuite.runner.methods import MethodSpec, write_method
 from clsuite.runner.plan import RunOptions, RunPlan, make_plan
 from clsuite.runner.slots import count_cores, count_gpus, device_slots
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark
+from clsuite.written.paths import home_path
 
 Method = str | type | Sequence[Any] | Mapping[str, Any] | MethodSpec
 
@@ -80,7 +81,7 @@ def run(
     spec, written = _with_method(spec, method, name)
     options = RunOptions(
         out=Path(out),
-        data_root=None if data_root is None else Path(data_root),
+        data_root=None if data_root is None else home_path(data_root),
         methods=written,
         seeds=[int(seed)],
         training=training,

@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):  # a terminal or pipe that has no arrows gets question marks
         sys.stdout.reconfigure(errors="replace")
     words = list(sys.argv[1:] if arguments is None else arguments)
+    words = [*words[1:], "--help"] if words[:1] == ["help"] else words
     name = words[0] if words and words[0] in COMMANDS else ""
     try:
         given = _parse(words)
@@ -65,7 +66,8 @@ def _parse(words: list[str]) -> Namespace:
         return parser.parse_args(words)
     except argparse.ArgumentError as error:
         chosen, path, names = _chosen(words, parser, commands)
-        options = [option for action in chosen._actions for option in action.option_strings]
+        shown = [action for action in chosen._actions if action.help != argparse.SUPPRESS]
+        options = [option for action in shown for option in action.option_strings]
         raise explain(error.message, path, names, options) from error
 
 

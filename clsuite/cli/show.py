@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from clsuite.cli.console import make_console, print_table
+from clsuite.errors import UserError
 from clsuite.metrics import METRICS, WITHIN_TASK, Curves, compute_all
 from clsuite.records import CostEntry, CountsEntry, ProbeEntry, RunRecord, TuningEntry, WithinTaskEntry, read_record
 from clsuite.records.record import RESULTS_VERSION
@@ -23,9 +24,9 @@ def print_record(path: Path) -> None:
     """Print a record.
 
     Raises:
-        RecordError: If it cannot be read.
+        UserError: If it cannot be read; of a folder or a benchmark, says what to name.
     """
-    record = read_record(path)
+    record = _read(path)
     console = make_console()
     console.print(
         f"[bold]{shown(record.method)}[/bold] on {shown(record.benchmark)}, seed {record.seed}: {record.status}"
@@ -60,6 +61,24 @@ def _plainly(content: Any, name: str = "") -> str:
         return ", ".join(_plainly(value, f"{name}.{key}" if name else str(key)) for key, value in inside)
     text = content if isinstance(content, str) else json.dumps(content, sort_keys=True, ensure_ascii=False)
     return f"{name} {text}".strip()
+
+
+def _read(path: Path) -> RunRecord:
+    """The record; of what is no file, which record may be meant."""
+    from clsuite.runner.spec import shipped_benchmarks
+
+    if path.is_file():
+        return read_record(path)
+    if path.is_dir():
+        inside = next(iter(sorted(path.rglob("seed*.json"))), None)
+        named = f"name one of its records, such as {inside}" if inside else "it holds no records"
+        raise UserError(f"'{path}' is a folder: {named}. For all of them: clsuite table {path}")
+    if str(path) in shipped_benchmarks():
+        raise UserError(
+            f"'{path}' is a benchmark, and show takes a record, such as runs/{path}/METHOD/seed0-….json: "
+            f"clsuite bench {path} --dry-run lists them"
+        )
+    raise UserError(f"no record at '{path}': clsuite bench writes them to runs/BENCHMARK/METHOD/seed0-….json")
 
 
 def _told_by_the_key(record: RunRecord) -> str:

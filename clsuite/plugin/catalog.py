@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clsuite.errors import UserError, did_you_mean
+from clsuite.errors import LONGEST_NAME, UserError, did_you_mean
 from clsuite.plugin import local
 from clsuite.plugin.imports import Home
 from clsuite.plugin.source import PluginSource, read_source
@@ -75,10 +75,24 @@ def find_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginI
     elif local.is_importable(name):
         info = _of_target(name)
     else:
-        raise did_you_mean("plugin", name, known)
+        raise unknown_plugin(name, known, folders)
     if info.source is None:
         raise UserError(f"plugin '{name}' of {info.distribution} is broken: {info.problem}")
     return info, info.source
+
+
+def unknown_plugin(name: str, known: Iterable[str], folders: Sequence[Path] = (Path(),)) -> UserError:
+    """The error for a name that no plugin has; a file of that name may be meant.
+
+    Args:
+        name: The name.
+        known: Names of plugins, and of what else may stand there.
+        folders: Where files are looked for.
+    """
+    file = f"{name}.py"
+    if any((folder / file).is_file() for folder in folders if len(name) < LONGEST_NAME):
+        return UserError(f"unknown plugin '{name}'. Did you mean the file './{file}'?")
+    return did_you_mean("plugin", name, known)
 
 
 def load_class(info: PluginInfo) -> type[Plugin]:

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from clsuite.errors import UserError, printable
 from clsuite.records.record import SCHEMA_VERSION, RunRecord
+from clsuite.written.words import first_mistake
 
 UNREADABLE = (
     OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, OverflowError, struct.error,
@@ -119,9 +120,7 @@ def read_record(path: Path) -> RunRecord:
     try:
         return RunRecord.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the record"
-        raise RecordError(f"the record '{path}' is not valid: {printable(where)}: {printable(first['msg'])}") from error
+        raise RecordError(f"the record '{path}' is not valid: {first_mistake(error, 'the record')}") from error
 
 
 def _is_deep(content: Any) -> bool:

@@ -14,6 +14,7 @@ from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError, did_you_mean
 from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
 from clsuite.scenarios.spec import FromAvalanche
+from clsuite.written.paths import home_path
 
 
 def stream_loader(
@@ -65,7 +66,7 @@ def find_stream_file(spec: ScenarioSpec, folders: Sequence[Path]) -> ScenarioSpe
     chosen = spec.root
     if not isinstance(chosen, FromAvalanche):
         return spec
-    tried = [folder / chosen.path for folder in folders]
+    tried = [folder / home_path(chosen.path) for folder in folders]
     for path in tried:
         if path.is_file():
             return ScenarioSpec(chosen.model_copy(update={"path": str(path.resolve())}))
