@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from clsuite.backbones.clip_spec import EXAMPLE, ClipName, own_configs, parse_clip
 from clsuite.backbones.finite import check_finite
+from clsuite.backbones.hub import hub_access
 from clsuite.backbones.spec import BackboneSpec, Weights
 from clsuite.backbones.vit import Backbone
 from clsuite.backbones.weight_file import read_network, what_differs
@@ -198,7 +199,10 @@ def _download(spec: BackboneSpec, tag: dict[str, Any]) -> Path:
     import open_clip
 
     try:
-        return Path(open_clip.download_pretrained(tag))
+        with hub_access(spec.name, None if tag.get("hf_hub") else tag.get("url")):
+            return Path(open_clip.download_pretrained(tag))
+    except UserError:
+        raise
     except Exception as error:  # whatever the network raises means the same
         raise UserError(
             f"cannot download the weights of '{spec.name}': {_line(error)}. "
@@ -234,8 +238,12 @@ def _resize(clip: Any, spec: BackboneSpec) -> None:
 def _tokenizer(name: ClipName) -> Tokenizer:
     import open_clip
 
+    from_hub = "hf_tokenizer_name" in open_clip.get_model_config(_identifier(name)).get("text_cfg", {})
     try:
-        tokenizer: Tokenizer = open_clip.get_tokenizer(_identifier(name))
+        with hub_access(f"open_clip:{name.model}") if from_hub else nullcontext():
+            tokenizer: Tokenizer = open_clip.get_tokenizer(_identifier(name))
+    except UserError:
+        raise
     except Exception as error:  # some models bring a tokenizer that is downloaded
         raise UserError(f"cannot get the tokenizer of CLIP model '{name.model}': {_line(error)}") from error
     return tokenizer

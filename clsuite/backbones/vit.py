@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from clsuite.backbones.class_token import class_token_features, only_class_token_counts
 from clsuite.backbones.families import is_resnet
 from clsuite.backbones.finite import check_finite
+from clsuite.backbones.hub import hub_access
 from clsuite.backbones.spec import BUNDLED, BackboneSpec, Weights, bundled_card
 from clsuite.backbones.weight_file import fit, read_network, what_differs
 from clsuite.data.transforms import Normalise
@@ -106,7 +108,8 @@ def _create(spec: BackboneSpec, num_classes: int, pretrained: bool) -> Any:
     if not is_resnet(name):
         arguments = {"img_size": spec.image_size, **arguments}
     try:
-        model = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **arguments)
+        with hub_access(spec.name) if pretrained else nullcontext():
+            model = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **arguments)
     except RuntimeError as error:
         if "Unknown model" in str(error) or "Invalid pretrained tag" in str(error):
             known = [BUNDLED, *timm.list_models(), *timm.list_models(pretrained=True)]

@@ -8,11 +8,12 @@ from typing import Any
 
 from rich.console import Console
 
-from clsuite.cli.console import make_console
+from clsuite.cli.console import make_console, table_width
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import AbsentError, UserError
 from clsuite.records import read_record
+from clsuite.records.curves import POINTS
 from clsuite.report.summary import columns_of, summarise
 from clsuite.report.table import probes_table, results_table, within_task_table
 from clsuite.runner.bench import Standing, run_missing, take_stock
@@ -39,6 +40,7 @@ class BenchCall:
     dry_run: bool
     force: bool
     eval_every: int | None = None
+    curve_points: int = POINTS
 
 
 def run_bench(call: BenchCall) -> int:
@@ -90,6 +92,7 @@ def _options(call: BenchCall) -> RunOptions:
         device=call.device,
         save_model=call.save_model,
         eval_every=call.eval_every,
+        curve_points=call.curve_points,
     )
 
 
@@ -102,6 +105,8 @@ def _check_numbers(call: BenchCall) -> None:
     ):
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}, but must be at least 1")
+    if call.curve_points < 0:
+        raise UserError(f"--curve-points is {call.curve_points}, but must be at least 0")
     if call.timeout is not None and not call.timeout > 0:
         raise UserError(f"--timeout is {call.timeout}, but must be more than 0 seconds")
 
@@ -134,8 +139,9 @@ def report_runs(console: Console, warnings: Console, spec: BenchmarkSpec, out: P
         files = write_report(out / spec.name, spec.title or spec.name, finished)
         rows = summarise(list(finished.values()))
         columns = columns_of(list(finished.values()))
-        console.print(results_table(rows, spec.title or spec.name, columns))
-        for table in (probes_table(rows, columns), within_task_table(rows, columns)):
+        width = table_width(console)
+        console.print(results_table(rows, spec.title or spec.name, columns, width))
+        for table in (probes_table(rows, columns, width), within_task_table(rows, columns, width)):
             if table is not None:
                 console.print(table)
         console.print(f"records, matrices and plots: {out / spec.name} ({', '.join(file.name for file in files)})")

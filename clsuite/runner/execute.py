@@ -21,6 +21,7 @@ from clsuite.probes.base import ProbeContext
 from clsuite.probes.probes import make_probes
 from clsuite.probes.recorder import ProbeRecorder
 from clsuite.records import CostEntry, RunRecord, write_predictions, write_record
+from clsuite.records.curves import curve_arrays
 from clsuite.runner.build import build_learner
 from clsuite.runner.environment import describe_environment
 from clsuite.runner.model_file import save_model
@@ -57,7 +58,7 @@ def execute(plan: RunPlan, report: Report) -> RunRecord:
         )
         if plan.save_model:
             save_model(stream.learner, record, plan.beside(".pt"))
-        write_predictions(plan.beside(".npz"), stream.matrix.arrays())
+        write_predictions(plan.beside(".npz"), {**stream.matrix.arrays(), **curve_arrays(stream.curves.curves())})
     except Exception as error:
         text = f"UserError: {error}" if isinstance(error, UserError) else traceback.format_exc()
         record = plan.pending.model_copy(
@@ -89,6 +90,7 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
             make_probes(plan.probes, _probe_context(plan)), [probe.at == "ends" for probe in plan.probes]
         ),
         evaluation=EvaluationSpec(**config["evaluation"]) if "evaluation" in config else None,
+        curve_points=plan.curve_points,
     )
 
 

@@ -10,7 +10,7 @@ from clsuite.backbones.clip_spec import EXAMPLE, is_clip
 from clsuite.backbones.families import is_resnet
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.data.policy import LABEL_BYTES, check_one_of_each
-from clsuite.errors import UserError
+from clsuite.errors import InputWarning, UserError, warn_of
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.compose import Named
 from clsuite.plugin.source import PluginSource
@@ -151,14 +151,15 @@ def check_rests(
 def check_buffers(plugins: Sequence[tuple[str, PluginSource, Mapping[str, Any]]], scenario: Scenario) -> None:
     """Check that buffers suit the stream: a shared one has a place for each class, a herding one has what it needs.
 
+    One that herds and could keep more exemplars than the stream has images keeps them all; that is told.
+
     Args:
         plugins: Name, declaration and arguments of each plugin.
         scenario: The stream.
 
     Raises:
-        UserError: If a buffer that classes share has fewer places than there are classes, or one that herds would
-            keep more exemplars than the stream has images, or would pass a stream that passes once through the network
-            again.
+        UserError: If a buffer that classes share has fewer places than there are classes, or one that herds would pass
+            a stream that passes once through the network again.
     """
     lent = any(source.traits.lends for _, source, _ in plugins)
     for name, source, args in plugins:
@@ -175,9 +176,10 @@ def check_buffers(plugins: Sequence[tuple[str, PluginSource, Mapping[str, Any]]]
 def _check_herding(name: str, held: int, scenario: Scenario) -> None:
     samples = sum(len(task.train) for task in scenario.tasks)
     if held > samples:
-        raise UserError(
-            f"plugin '{name}' herds {held} exemplars, and the stream has {samples} training images: "
-            f"there is nothing to choose; give it less capacity"
+        warn_of(
+            f"plugin '{name}' may keep {held} exemplars, and the stream has {samples} training images: all are kept, "
+            "and herding chooses none",
+            InputWarning,
         )
     if scenario.kind in SINGLE_PASS:
         raise UserError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clsuite.backbones.spec import Weights, find_weights
+from clsuite.data.datasets import beside, path_beside
 from clsuite.data.fingerprint import table_fingerprint
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import InputWarning, UserError, warn_of
@@ -24,6 +25,7 @@ from clsuite.probes.images import load_probe_images
 from clsuite.probes.named import load_named_table
 from clsuite.probes.spec import AnyProbe, ZeroShotProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry
+from clsuite.records.curves import POINTS
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, parse_method, split_outside
 from clsuite.runner.needs import check_buffers, check_classes, check_merging, check_needs, check_probes, check_rests
@@ -50,6 +52,7 @@ class RunOptions:
         save_model: Keep the trained model beside the record.
         eval_every: Evaluate within tasks after each so many steps, whatever the benchmark says.
         on_validation: Judge by the validation parts, and leave the test parts out altogether.
+        curve_points: Points of the curves of training that are kept for each task; they are no part of a run's key.
     """
 
     out: Path
@@ -62,6 +65,7 @@ class RunOptions:
     save_model: bool = False
     eval_every: int | None = None
     on_validation: bool = False
+    curve_points: int = POINTS
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class RunPlan:
         record_path: Where the record goes; predictions, checkpoint, model and log go beside it.
         probes: What is read beside the accuracy matrix.
         brought: What of the training the method's plugins bring, by dotted key.
+        curve_points: Points of the curves of training that are kept for each task.
     """
 
     pending: RunRecord
@@ -90,6 +95,7 @@ class RunPlan:
     save_model: bool
     probes: tuple[AnyProbe, ...] = ()
     brought: Mapping[str, Any] = field(default_factory=dict)
+    curve_points: int = POINTS
 
     @property
     def name(self) -> str:
@@ -106,7 +112,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
 
     Args:
         spec: The benchmark.
-        folder: The folder of its YAML file, where relative weights are looked for too.
+        folder: The folder of its YAML file, where relative data and weights are looked for too.
         options: What the command line decides.
 
     Raises:
@@ -116,6 +122,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     root = options.data_root
     weights = find_weights(spec.backbone, [folder] if root is None else [root, folder])
     stream = find_stream_file(spec.scenario, [folder] if root is None else [folder, root])
+    spec = _placed(spec, root, folder)
     load = stream_loader(spec.dataset, stream, spec.backbone.image_size, root)
     probes = [probe_config(probe, spec.backbone.image_size, root) for probe in spec.probes]
     plans: list[RunPlan] = []
@@ -138,8 +145,19 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
             if any(plan.record_path == path for plan in plans):
                 raise UserError(f"two methods would write '{path}': give '{name}' another name")
             where = (spec.dataset, stream, path, root, options.device, options.save_model, spec.probes)
-            plans.append(RunPlan(pending, infos, weights, *where, method.brought))
+            plans.append(RunPlan(pending, infos, weights, *where, method.brought, options.curve_points))
     return plans
+
+
+def _placed(spec: BenchmarkSpec, data_root: Path | None, folder: Path) -> BenchmarkSpec:
+    """The benchmark with the whole paths of data that lie beside its file; records keep their last part alone."""
+    probes = []
+    for probe in spec.probes:
+        path = getattr(probe, "path", None)
+        placed = {"path": path_beside(path, data_root, folder)} if path else {}
+        probes.append(probe.model_copy(update=placed))
+    dataset = beside(spec.dataset, data_root, folder) if spec.dataset else None
+    return spec.model_copy(update={"dataset": dataset, "probes": type(spec.probes)(probes)})
 
 
 def outline(spec: BenchmarkSpec, options: RunOptions, folder: Path = Path()) -> list[tuple[str, int]]:

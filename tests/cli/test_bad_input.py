@@ -64,16 +64,6 @@ def changed(section: str, **values: Any) -> dict[str, Any]:
             ["--methods", "pet+ranpac"],
             "never be trained: to train some on the first task, write [first_session, ra",
         ),
-        (
-            BASE,
-            ["--methods", "replay(capacity=2000,buffer='herding')"],
-            "plugin 'replay' herds 2000 exemplars, and the stream has ",
-        ),
-        (
-            BASE,
-            ["--methods", "replay(capacity=None,capacity_bytes=10000000,buffer='herding')", "--limit-tasks", "2"],
-            "plugin 'replay' herds 9689 exemplars, and the stream has ",
-        ),
         (BASE, ["--seeds", "a"], "--seeds is 'a', but must be whole numbers"),
         (BASE, ["--seeds", "0,-1"], "--seeds is '0,-1', but a seed must not be negative"),
         (BASE, ["--limit-tasks", "6"], "the first 6 tasks are asked for, but the stream has 5"),

@@ -40,6 +40,13 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     add("--limit-tasks", type=int, help="learn only the first tasks of the stream, in place of the benchmark's")
     add("--eval-every", type=int, help="evaluate within tasks too, after each so many steps, on a part of the tests")
+    add(
+        "--curve-points",
+        type=int,
+        default=200,
+        help="points of the loss curve, and of what plugins log, that are kept for each task, each the mean of as many "
+        "steps; 0 keeps none (`clsuite plot --kind loss`)",
+    )
     add("--jobs", type=int, help="runs at a time; by default as many as the cores carry")
     add("--timeout", type=float, help="seconds after which a run is ended")
     add("--save-model", action="store_true", help="keep each trained model beside its record")
@@ -69,6 +76,7 @@ def _run(given: Namespace) -> int:
             dry_run=given.dry_run,
             force=given.force,
             eval_every=given.eval_every,
+            curve_points=given.curve_points,
         )
     )
 

@@ -14,7 +14,12 @@ TableFormat = Literal["text", "csv", "markdown", "latex"]
 def _arguments(parser: ArgumentParser) -> None:
     places_argument(parser)
     parser.add_argument("--format", type=TableFormat, default="text", help="text, csv, markdown or latex (booktabs)")
-    parser.add_argument("--columns", type=str, help="figures to show, comma-separated, as a summary.csv names them")
+    parser.add_argument(
+        "--columns",
+        type=str,
+        help="figures to show, comma-separated, by the names in the first line of a summary.csv, most important "
+        "first; or all. By default those that fit the terminal",
+    )
     parser.add_argument("-o", "--out", type=PATH, help="file to write; by default it is printed")
 
 
