@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clsuite.cli.console import make_console
-from clsuite.errors import UserError
+from clsuite.errors import UserError, harmless
 from clsuite.records import RunRecord, atomic_path
 from clsuite.report.export import by_benchmark, choose_columns, csv_table, latex_table, markdown_table
 from clsuite.report.gather import Gathered, gather, refuse_unlike
@@ -30,7 +30,7 @@ def make_table(places: Sequence[Path], form: str, columns: Sequence[str], out: P
         for benchmark, group in by_benchmark(records).items():
             make_console().print(rich_table(summarise(group), choose_columns(group, columns), benchmark))
         return
-    text = EXPORTS[form](records, columns)
+    text = harmless(EXPORTS[form](records, columns))
     if out is None:
         print(text, end="")
         return
@@ -53,7 +53,7 @@ def make_plot(places: Sequence[Path], kind: str | None, out: Path | None) -> Non
     if len(benchmarks) > 1:
         raise UserError(f"a plot shows one benchmark, and these are {', '.join(benchmarks)}: name the folder of one")
     _plot(records, kind, target, benchmarks[0])
-    make_console().print(f"{kind} of {len(records)} runs: {target}", soft_wrap=True, markup=False)
+    make_console().print(f"{kind} of {len(records)} runs: {target}", soft_wrap=True)
 
 
 def _plot(records: list[RunRecord], kind: str, target: Path, title: str) -> None:
@@ -82,6 +82,6 @@ def _gather(places: Sequence[Path]) -> list[RunRecord]:
     found: Gathered = gather(places)
     warnings = make_console(stderr=True)
     for line in found.unfinished:
-        warnings.print(f"left out, {line}", soft_wrap=True, markup=False)
+        warnings.print(f"left out, {line}", soft_wrap=True)
     refuse_unlike(found.records, ", ".join(f"'{place}'" for place in places))
     return list(found.records.values())
