@@ -142,7 +142,7 @@ def report_runs(
                 console.print(table)
         files, complaints = write_report(out / spec.name, spec.title or spec.name, finished)
         names = ", ".join(file.name for file in files)
-        console.print(f"records, matrices and plots: {out / spec.name} ({names})")
+        console.print(f"records, matrices and plots: {out / spec.name}" + (f" ({names})" if names else ""))
     tell_failures(warnings, plans, outcomes)
     if complaints:
         more = f" (and {len(complaints) - 1} more files)" if len(complaints) > 1 else ""

@@ -20,7 +20,7 @@ from clsuite.plugin.catalog import BrokenPluginError, source_now
 from clsuite.probes.base import ProbeContext
 from clsuite.probes.probes import make_probes
 from clsuite.probes.recorder import ProbeRecorder
-from clsuite.records import CostEntry, RunRecord, write_predictions, write_record
+from clsuite.records import CostEntry, RunRecord, reason_of, write_predictions, write_record
 from clsuite.runner.build import build_learner
 from clsuite.runner.environment import describe_environment
 from clsuite.runner.model_file import save_model
@@ -54,7 +54,10 @@ def execute(plan: RunPlan, report: Report) -> RunRecord:
         return record
     # outside of the block above, as the exception holds what was open, and a full disk has room when that is closed
     record = failed_record(plan, "failed", _without_paths(text), time.perf_counter() - started)
-    write_record(record, plan.record_path)
+    try:
+        write_record(record, plan.record_path)
+    except UserError as error:
+        raise UserError(str(error) if str(error) in text else f"{reason_of(record)}; {error}") from error
     return record
 
 

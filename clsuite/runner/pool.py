@@ -146,7 +146,7 @@ class Pool:
             record = failed_record(
                 one.plan, "timeout" if ended_late else "failed", one.end.get("unwritten", reason), seconds
             )
-            self._keep(one.plan, record)
+            self._keep(one.plan, record, told="unwritten" in one.end)
             status = record.status
         one.end = one.end or {"status": status}
         listener(one.plan, {"kind": "end", "status": status})
@@ -161,12 +161,12 @@ class Pool:
         listener(one.plan, {"kind": "warning", "text": BEGUN_AGAIN})
         return True
 
-    def _keep(self, plan: RunPlan, record: RunRecord) -> None:
-        """Write a record, or keep it in memory with the reason why it cannot be written."""
+    def _keep(self, plan: RunPlan, record: RunRecord, told: bool = False) -> None:
+        """Write a record, or keep it in memory with the reason why it cannot be written, which it may have `told`."""
         try:
             write_record(record, plan.record_path)
         except UserError as error:
-            reason = record.error if str(error) in str(record.error) else f"{record.error}; {error}"
+            reason = record.error if told else f"{record.error}; {error}"
             self._unwritten[plan.record_path] = record.model_copy(update={"error": reason})
 
     @staticmethod

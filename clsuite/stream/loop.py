@@ -14,7 +14,7 @@ import torch
 
 from clsuite.data.batch import BatchLoader
 from clsuite.data.stable_random import derive_seed
-from clsuite.errors import UserError
+from clsuite.errors import InputWarning, UserError, warn_of
 from clsuite.learner.chunks import images_at_once
 from clsuite.learner.compilation import check_compiler, compile_blocks
 from clsuite.learner.finite import check_weights
@@ -208,4 +208,7 @@ class Stream:
             "tasks": [entry.model_dump() for entry in self.tasks],
             "rng": torch.get_rng_state(),
         }
-        checkpoint.save(state, self.checkpoint_path)
+        try:
+            checkpoint.save(state, self.checkpoint_path)
+        except UserError as error:
+            warn_of(f"{error}. The run goes on, but cannot be taken up at this task.", InputWarning)
