@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -64,13 +65,13 @@ def cached_table(
         listing = with_digests(read(), root)
         free = shutil.disk_usage(building.parent).free
         if not building.is_dir() and _needed(listing, image_size) > free:
-            raise _no_room(building.parent, listing, image_size, free)
+            raise _no_room(building.parent, listing, image_size, free, os.strerror(errno.ENOSPC))
         try:
             decode_all(Job.prepare(building, listing, image_size), workers)
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            raise _no_room(building.parent, listing, image_size, free) from error
+            raise _no_room(building.parent, listing, image_size, free, error.strerror) from error
         return listing
 
     return kept_table([content, image_size], make, root)
@@ -139,9 +140,9 @@ def _needed(listing: Listing, image_size: int) -> int:
     return len(listing) * ((1 if grey else 3) * image_size**2 + PER_IMAGE) + PER_TABLE
 
 
-def _no_room(folder: Path, listing: Listing, image_size: int, free: int) -> UserError:
+def _no_room(folder: Path, listing: Listing, image_size: int, free: int, reason: str) -> UserError:
     return UserError(
         f"{len(listing)} images of {image_size} px take {size_text(_needed(listing, image_size))} in the table cache "
-        f"'{folder}', which has room for {size_text(free)}: set CLSUITE_CACHE to another folder, make room, or bound "
-        "train_per_class"
+        f"'{folder}', where {size_text(free)} are free ({reason}): set CLSUITE_CACHE to another folder, make room, or "
+        "bound train_per_class"
     )

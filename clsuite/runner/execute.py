@@ -14,7 +14,7 @@ from clsuite.backbones.spec import BackboneSpec
 from clsuite.backbones.state_hash import state_sha256
 from clsuite.backbones.vit import forward_flops
 from clsuite.data.seal import table_sha256
-from clsuite.errors import UserError
+from clsuite.errors import InputWarning, UserError, warn_of
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.catalog import BrokenPluginError, source_now
 from clsuite.probes.base import ProbeContext
@@ -29,7 +29,7 @@ from clsuite.runner.streams import stream_loader
 from clsuite.scenarios import Scenario
 from clsuite.scenarios.spec import FromAvalanche
 from clsuite.scenarios.validation import judged_on_validation
-from clsuite.stream.loop import Stream
+from clsuite.stream.loop import Stream, UnfitCheckpointError
 from clsuite.stream.trainer import Report, find_device
 from clsuite.stream.within_task_spec import EvaluationSpec
 
@@ -73,7 +73,17 @@ def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
     environment["table_sha256"] = table_sha256(stream.scenario.table)
     if stream.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(stream.device)
-    stream.run()
+    unfit = ""
+    try:
+        stream.run()
+    except UnfitCheckpointError as error:
+        unfit = str(error)
+    if unfit:
+        del stream
+        checkpoint = plan.beside(".ckpt")
+        warn_of(f"the checkpoint '{checkpoint}' does not fit: {unfit}. The run begins anew.", InputWarning)
+        checkpoint.unlink()
+        return _learned(plan, report, started)
     record = _finished(plan, stream).model_copy(
         update={"environment": environment, "seconds": time.perf_counter() - started}
     )

@@ -32,6 +32,10 @@ KNOWN_FEATURES = 128
 """Rows of an evaluation batch where no image passes through the backbone any more."""
 
 
+class UnfitCheckpointError(Exception):
+    """A whole checkpoint that this learner cannot go on from; the message says why."""
+
+
 @dataclass
 class Stream:
     """One learner on one stream.
@@ -69,7 +73,11 @@ class Stream:
         self.within_task = WithinTask(self.matrix, spec, seed) if spec else None
 
     def run(self) -> None:
-        """Learn and evaluate every task that is not done yet."""
+        """Learn and evaluate every task that is not done yet.
+
+        Raises:
+            UnfitCheckpointError: If the state to go on from does not fit; the stream is then of no use any more.
+        """
         from_memory = any(plugin.traits.from_memory for plugin in self.learner.plugins)
         check_single_pass(self.scenario.kind, self.learner.options.epochs, from_memory)
         self.learner.to(self.device)
@@ -183,9 +191,15 @@ class Stream:
 
     def _saved(self) -> dict[str, Any] | None:
         state = checkpoint.load(self.checkpoint_path) if self.checkpoint_path else None
-        return state if state is not None and state["identity"] == self.identity else None
+        return state if state is not None and state.get("identity") == self.identity else None
 
     def _resume(self, state: dict[str, Any]) -> int:
+        try:
+            return self._take_up(state)
+        except Exception as error:  # whatever a state of another version, or a plugin's own method, raises
+            raise UnfitCheckpointError(f"{type(error).__name__}: {error}") from error
+
+    def _take_up(self, state: dict[str, Any]) -> int:
         checkpoint.load_learner_state(self.learner, state["learner"])
         self.learner.to(self.device)
         self.matrix.load_state_dict(state["matrix"])
