@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import warnings
 from collections.abc import Iterable
 
@@ -12,6 +13,7 @@ LONGEST_SHORT = 3
 """Letters that may stand for a longer name."""
 LONGEST_NAME = 100
 """Characters of a foreign name that a message repeats."""
+COMMANDING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class UserError(Exception):
@@ -38,6 +40,15 @@ def warn_of(text: str, kind: type[InputWarning] = DataWarning) -> None:
 def printable(text: str) -> str:
     """A foreign text on one line, with an escape for each character that cannot be printed (ESC, NUL, ...)."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def harmless(text: str) -> str:
+    """A foreign text of several lines, with an escape for each character that commands a terminal or cannot be written.
+
+    These are control characters other than ends of lines and tabs, those that turn the direction of what follows, and
+    halves of characters, which no encoding has.
+    """
+    return COMMANDING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UserError:

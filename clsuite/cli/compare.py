@@ -34,8 +34,8 @@ def print_comparison(first: str, second: str, runs: Path | None, seeds: Sequence
     _print(console, comparison, comparison.metrics, "metric")
     _print(console, comparison, comparison.parts, "test part, after the last task")
     for note in comparison.notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
-    console.print(verdict(comparison), soft_wrap=True, markup=False)
+        console.print(f"note: {note}", soft_wrap=True)
+    console.print(verdict(comparison), soft_wrap=True)
 
 
 def _find(name: str, runs: Path | None) -> list[RunRecord]:

@@ -46,7 +46,7 @@ def write_new(name: str, kind: str, folder: Path) -> None:
     console.print(f"wrote {plugin} and {test}; next:", soft_wrap=True)
     plugin = plugin if "/" in plugin else f"./{plugin}"
     for command in (f"clsuite check {plugin}", f"pytest {test}", f"clsuite bench quickstart --methods {plugin}"):
-        console.print(f"  {command}", markup=False, soft_wrap=True)
+        console.print(f"  {command}", soft_wrap=True)
 
 
 def _check_name(name: str) -> None:

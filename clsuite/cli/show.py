@@ -29,18 +29,19 @@ def print_record(path: Path) -> None:
     record = _read(path)
     console = make_console()
     console.print(
-        f"[bold]{shown(record.method)}[/bold] on {shown(record.benchmark)}, seed {record.seed}: {record.status}"
+        f"[bold]{shown(record.method)}[/bold] on {shown(record.benchmark)}, seed {record.seed}: {record.status}",
+        markup=True,
     )
     console.print(f"key {record.key}, {record.seconds:.1f} s")
     if told := _told_by_the_key(record):
-        console.print(f"[red]{told}[/red]", soft_wrap=True)
+        console.print(told, style="red", soft_wrap=True)
     for plugin in record.plugins:
         arguments = ", ".join(f"{name}={value!r}" for name, value in plugin.args.items())
-        console.print(shown(f"plugin {plugin.name}({arguments}) from {plugin.distribution}"))
+        console.print(f"plugin {plugin.name}({arguments}) from {plugin.distribution}")
     if record.tuning is not None:
-        console.print(_tuning(record.tuning), soft_wrap=True, markup=False)
+        console.print(_tuning(record.tuning), soft_wrap=True)
     for section, content in {**record.config, "environment": record.environment}.items():
-        console.print(shown(f"{section}: {_plainly(content)}"), soft_wrap=True)
+        console.print(f"{section}: {_plainly(content)}", soft_wrap=True)
     if record.counts is not None:
         _print_matrix(console, record, record.counts)
         _print_metrics(console, record.counts)
@@ -51,7 +52,7 @@ def print_record(path: Path) -> None:
     if record.cost is not None:
         console.print(_cost(record.cost), highlight=False)
     if record.error:
-        console.print(shown(record.error))
+        console.print(record.error)
 
 
 def _plainly(content: Any, name: str = "") -> str:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 GROUP = "clsuite.plugins"
 
 
+class BrokenPluginError(UserError):
+    """A plugin whose module ends with an error of its own when it is imported."""
+
+
 @dataclass(frozen=True)
 class PluginInfo:
     """A plugin that some distribution offers.
@@ -99,7 +103,8 @@ def load_class(info: PluginInfo) -> type[Plugin]:
     """Import a plugin's class.
 
     Raises:
-        UserError: If its module fails to import, or the class is not a plugin.
+        BrokenPluginError: If its module fails to import.
+        UserError: If the class is not a plugin.
     """
     from clsuite.plugin.base import Plugin
 
@@ -107,8 +112,8 @@ def load_class(info: PluginInfo) -> type[Plugin]:
     try:
         imported = local.import_file(module) if module.endswith(".py") else importlib.import_module(module)
         loaded = getattr(imported, name)
-    except Exception as error:  # whatever a foreign module raises on import
-        raise UserError(f"plugin '{info.name}' fails to import: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever a foreign module raises on import
+        raise BrokenPluginError(f"plugin '{info.name}' fails to import: {type(error).__name__}: {error}") from error
     if not (isinstance(loaded, type) and issubclass(loaded, Plugin)):
         raise UserError(f"plugin '{info.name}' ({info.target}) is not a subclass of clsuite.plugin.Plugin")
     return loaded
@@ -159,7 +164,7 @@ def _inspect(name: str, target: str, distribution: str) -> PluginInfo:
         source = None if problem else read_source(text, class_name, home)
     except SyntaxError as error:
         problem = f"SyntaxError in line {error.lineno}: {error.msg}"
-    except Exception as error:  # finding a module runs its package, which may raise anything
+    except (Exception, SystemExit) as error:  # finding a module runs its package, which may raise anything
         problem = f"{type(error).__name__}: {error}"
     return PluginInfo(name, target, distribution, source, problem)
 

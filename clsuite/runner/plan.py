@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from clsuite.backbones.spec import Weights, find_weights
 from clsuite.data.datasets import beside, path_beside
@@ -24,7 +25,8 @@ from clsuite.plugin.source import PluginSource
 from clsuite.probes.images import load_probe_images
 from clsuite.probes.named import load_named_table
 from clsuite.probes.spec import AnyProbe, ZeroShotProbe
-from clsuite.records import PluginEntry, RunRecord, ScenarioEntry
+from clsuite.records import PluginEntry, RunRecord, ScenarioEntry, bounded
+from clsuite.records.canonical import sha256_of
 from clsuite.records.curves import POINTS
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, parse_method, split_outside
@@ -35,6 +37,9 @@ from clsuite.runner.training import brought_training, leaves, resolve_training
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 from clsuite.scenarios.validation import judged_on_validation
 from clsuite.stream.within_task_spec import EvaluationSpec
+
+LONGEST_FOLDER = 255
+"""Bytes of the name of a folder, as many as the usual file systems take."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +107,28 @@ class RunPlan:
         """What people call the run."""
         return f"{self.pending.method}, seed {self.pending.seed}"
 
+    @property
+    def recipe(self) -> str:
+        """What the runs of all seeds of a method share: its name, plugins, arguments and configuration, as a hash."""
+        plugins = [entry.model_dump(mode="json") for entry in self.pending.plugins]
+        return sha256_of([self.pending.method, plugins, self.pending.config])
+
     def beside(self, suffix: str) -> Path:
         """A file beside the record."""
         return self.record_path.with_suffix(suffix)
+
+    def whole_paths(self) -> RunPlan:
+        """The plan with whole paths, which mean the same when a plugin changes the current folder."""
+        root = Path.cwd() if self.data_root is None else self.data_root.expanduser().absolute()
+        weights = (
+            self.weights if self.weights.path is None else replace(self.weights, path=self.weights.path.absolute())
+        )
+        return replace(self, record_path=self.record_path.absolute(), data_root=root, weights=weights)
+
+
+def failed_record(plan: RunPlan, status: Literal["failed", "timeout"], reason: str, seconds: float) -> RunRecord:
+    """The record of a run that has no result."""
+    return plan.pending.model_copy(update={"status": status, "error": bounded(reason), "seconds": seconds})
 
 
 def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[RunPlan]:
@@ -382,5 +406,15 @@ def _without_path(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def file_name(method: str) -> str:
-    """The folder of a method: its name with what file systems may refuse replaced."""
+    """The folder of a method: its name with what file systems may refuse replaced; of a long one a hash ends it."""
+    name = fit_for_files(method)
+    content = name.encode("utf-8", "replace")
+    if len(content) <= LONGEST_FOLDER:
+        return name
+    digest = hashlib.sha256(method.encode("utf-8", "replace")).hexdigest()[:12]
+    return f"{content[: LONGEST_FOLDER - 13].decode(errors='ignore')}-{digest}"
+
+
+def fit_for_files(method: str) -> str:
+    """The name of a method with what file systems may refuse replaced."""
     return "".join(character if character.isalnum() or character in "+-_.=," else "_" for character in method)

@@ -90,7 +90,7 @@ def test_a_full_disk_leaves_the_old_record(record: RunRecord, tmp_path: Path, mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(UserError, match=r"cannot write '.*r\.json': No space left on device"):
         write_record(record.model_copy(update={"seed": 4}), path)
     assert read_record(path) == record
     assert os.listdir(tmp_path) == ["r.json"]
