@@ -10,12 +10,22 @@ from criterion import call, check, fuzzed, nothing_written
 from hypothesis import given
 from hypothesis import strategies as some
 
-COMMANDS = [
-    line.split()
-    for line in ["\n    bench quickstart --dry-run --seeds 0 --methods ncm ", " bench --dry-run ", " check ./none.py ", " list ", " show ", " table ", " plot\n    ", " tune quickstart --method nothing-of-this-name ", " compare ", " new Not_A_Name ", " pretrain ", " leaderboard check\n    ", " leaderboard build ", " leaderboard rerun ", " analyze sensitivity ", " leaderboard ", "\n"]
-]
+
+def words_of(text: str) -> list[str]:
+    return text.split()
+
+
+COMMANDS = (
+    "bench quickstart --dry-run --seeds 0 --methods ncm", "bench --dry-run", "check ./none.py", "list", "show", "table",
+    "plot", "tune quickstart --method nothing-of-this-name", "compare", "new Not_A_Name", "pretrain",
+    "leaderboard check", "leaderboard build", "leaderboard rerun", "analyze sensitivity", "leaderboard", "",
+)  # fmt: skip
 OPTIONS = some.sampled_from(
-    ["--methods", "--seeds", "--out", "--data-root", "--device", "--precision", "--epochs", "--training", "--limit-tasks", "--eval-every", "--jobs", "--timeout", "--save-model", "--dry-run", "--force", "--columns", "--format", "--kind", "--runs", "--folder", "--space", "--trials", "--head", "--loss", "--weights", "-o", "--help", "--version", "--", "-x", "--config", "--print_shtab"]
+    words_of("""
+    --methods --seeds --out --data-root --device --precision --epochs --training --limit-tasks --eval-every --jobs
+    --timeout --save-model --dry-run --force --columns --format --kind --runs --folder --space --trials --head --loss
+    --weights -o --help --version -- -x --config --print_shtab
+""")
 )
 WORDS = some.sampled_from(
     [
@@ -23,7 +33,11 @@ WORDS = some.sampled_from(
         "a b",
         "alpha=[0.1, 0.2]",
         "alpha=uniform(0, 1)",
-        *["ncm", "lwf+replay", "replay(capacity=5)", "replay(capacity=-1)", "./none.py", "none.py:X", "os:system", "a.b:C", "quickstart", "digits", "0", "0,1", "-1", "1e3", "99999999999999999999", "nan", "inf", "~", "~nobody-here/x", "/", ".", "file", "folder", "loss=local", "optimizer.lr=1e-3", "lr=", "auto", "cuda:99", "meta", "plugins", "md", "{}", "%s", "$HOME", "[/red]", "*"],
+        *words_of("""
+    ncm lwf+replay replay(capacity=5) replay(capacity=-1) ./none.py none.py:X os:system a.b:C quickstart digits 0 0,1 -1
+    1e3 99999999999999999999 nan inf ~ ~nobody-here/x / . file folder loss=local optimizer.lr=1e-3 lr= auto cuda:99 meta
+    plugins md {} %s $HOME [/red] *
+"""),
     ]
 )
 LETTERS = some.text(some.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=15)
@@ -37,7 +51,7 @@ METHODS = some.lists(
 
 @some.composite
 def command_lines(draw: some.DrawFn) -> list[str]:
-    words = [*draw(some.sampled_from(COMMANDS))]
+    words = words_of(draw(some.sampled_from(COMMANDS)))
     for _ in range(draw(some.integers(0, 4))):
         kind = draw(some.sampled_from(["option", "pair", "pair", "joined", "word"]))
         value = draw(WORDS | METHODS | LETTERS)
