@@ -79,7 +79,7 @@ def called(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[str]]
     return run
 
 
-@fuzzed(0.4)
+@fuzzed(0.25)
 @given(words=command_lines())
 def test_command_lines(called: Callable[[Sequence[str]], None], words: list[str]) -> None:
     called(words)
