@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor
 
 from clsuite.backbones.finite import check_finite
@@ -25,6 +26,7 @@ from clsuite.runner.restored import restored_plugin
 from clsuite.scenarios import Scenario, Task
 from clsuite.stream.checkpoint import learner_state, load_learner_state
 from clsuite.stream.sealed_state import DamagedStateError, read_state, write_state
+from clsuite.written.words import first_mistake
 
 
 class TrainedModel:
@@ -115,10 +117,20 @@ def load_model(
     except UserError:
         raise
     except Exception as error:  # a foreign record may say anything, and a changed plugin want another state
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"cannot make the model of '{path}': {type(error).__name__}: {reason}") from error
+        raise UserError(f"cannot make the model of '{path}': {_reason(error)}") from error
     check_finite(learner.backbone, f"the model '{path.with_suffix('.pt')}'")
     return TrainedModel(learner, tuple(record.scenario.classes))
+
+
+def _reason(error: Exception) -> str:
+    """Why a model cannot be made, in words of ours where pydantic's or PyTorch's would say it."""
+    if isinstance(error, ValidationError):
+        return first_mistake(error, "its configuration")
+    if isinstance(error, KeyError):
+        return f"it has no entry {error}"
+    if "loading state_dict" in str(error):
+        return "its values are not those of the network that the record's configuration describes"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _finished(path: Path) -> RunRecord:

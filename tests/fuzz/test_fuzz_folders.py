@@ -17,8 +17,9 @@ from PIL import Image
 
 PLACES = some.sampled_from([
     b"train", b"test", b"train/cat", b"train/dog", b"test/cat", b"train/cat/0.bmp", b"train/dog/1.bmp",
-    b"test/dog/0.bmp", b"train/new", b"train/cat/x.png", b"train/.hidden", b"valid", b"class_names.txt", b"files.csv",
-    b"metadata.jsonl", b"train/caf\xe9", b"train/cat/\xff.bmp", b"train/a b", b"README", b"Thumbs.db", b"train/cat/x.heic",
+    b"test/dog/0.bmp", b"train/new", b"train/cat/x.png", b"train/.hidden", b"valid", b"class_names.txt",
+    b"files.csv", b"metadata.jsonl", b"train/caf\xe9", b"train/cat/\xff.bmp", b"train/a b", b"README",
+    b"Thumbs.db", b"train/cat/x.heic",
 ])  # fmt: skip
 CONTENTS = some.one_of(
     some.binary(max_size=40),
