@@ -209,6 +209,18 @@ def _all_of(tree: ast.Module) -> list[str]:
     ]
 
 
+def find_module(name: str) -> ModuleSpec | None:
+    """Find a module as ``import`` would, step by step, without importing it or the packages around it."""
+    parts, spec = name.split("."), None
+    path: list[str] | None = None
+    for length in range(1, len(parts) + 1):
+        spec = _find(".".join(parts[:length]), path, None)
+        if spec is None:
+            return None
+        path = list(spec.submodule_search_locations or ())
+    return spec
+
+
 def _find(name: str, path: list[str] | None, folder: Path | None) -> ModuleSpec | None:
     """Find a module as ``import`` would, without importing the packages around it."""
     places = [path] if folder is None else [path, [str(folder)]]
