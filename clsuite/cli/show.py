@@ -10,7 +10,16 @@ from rich.table import Table
 
 from clsuite.cli.console import make_console
 from clsuite.metrics import METRICS, WITHIN_TASK, compute_all
-from clsuite.records import CostEntry, CountsEntry, ProbeEntry, RunRecord, TuningEntry, WithinTaskEntry, read_record
+from clsuite.records import (
+    CostEntry,
+    CountsEntry,
+    ProbeEntry,
+    RunRecord,
+    TuningEntry,
+    WithinTaskEntry,
+    read_record,
+    why_untrue,
+)
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.report.table import bytes_text, short_number
 from clsuite.report.text import shown
@@ -28,8 +37,9 @@ def print_record(path: Path) -> None:
         f"[bold]{shown(record.method)}[/bold] on {shown(record.benchmark)}, seed {record.seed}: {record.status}"
     )
     console.print(f"key {record.key}, {record.seconds:.1f} s")
-    if told := _told_by_the_key(record):
-        console.print(f"[red]{told}[/red]", soft_wrap=True)
+    untrue = why_untrue(record, path)
+    if told := f"this record {untrue}; its accuracies are not shown" if untrue else _told_by_the_key(record):
+        console.print(f"[red]{shown(told)}[/red]", soft_wrap=True)
     for plugin in record.plugins:
         arguments = ", ".join(f"{name}={value!r}" for name, value in plugin.args.items())
         console.print(shown(f"plugin {plugin.name}({arguments}) from {plugin.distribution}"))
@@ -37,12 +47,12 @@ def print_record(path: Path) -> None:
         console.print(_tuning(record.tuning), soft_wrap=True, markup=False)
     for section, content in {**record.config, "environment": record.environment}.items():
         console.print(shown(f"{section}: {json.dumps(content, sort_keys=True)}"), soft_wrap=True)
-    if record.counts is not None:
+    if record.counts is not None and not untrue:
         console.print(_matrix(record, record.counts))
         console.print(_metrics(record.counts))
-    if record.probes:
+    if record.probes and not untrue:
         console.print(_probes(record.probes))
-    if record.within_task is not None:
+    if record.within_task is not None and not untrue:
         console.print(_within_task(record.within_task))
     if record.cost is not None:
         console.print(_cost(record.cost), highlight=False)
@@ -53,8 +63,6 @@ def print_record(path: Path) -> None:
 def _told_by_the_key(record: RunRecord) -> str:
     """What the key says of a record that this version would not make so; empty where it would."""
     version = record.results_version()
-    if version is None:
-        return "the key does not follow from the content: this record was edited, or made by a later version of clsuite"
     if version != RESULTS_VERSION:
         made = f"results version {version}; this one has {RESULTS_VERSION}"
         return f"made by an older version of clsuite ({made}): run again, it may come out otherwise"

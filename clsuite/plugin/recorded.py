@@ -21,6 +21,9 @@ from clsuite.plugin import local
 from clsuite.plugin.catalog import PluginInfo, catalog, described_file, find_plugin
 from clsuite.plugin.imports import find_module
 
+NAME_FOLDER = "name its folder with --plugins-from FOLDER"
+"""How a caller lets code run that a record names."""
+
 
 def plain_name(name: str, what: str) -> str:
     """The name of a file that a record may give: no way to another folder.

@@ -24,6 +24,7 @@ from clsuite.records.store import (
     write_predictions,
     write_record,
 )
+from clsuite.records.trusted import predictions_beside, read_true, refuse_other_key, why_untrue
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -40,10 +41,14 @@ __all__ = [
     "TuningEntry",
     "WithinTaskEntry",
     "atomic_path",
+    "predictions_beside",
     "read_predictions",
     "read_record",
+    "read_true",
     "record_text",
+    "refuse_other_key",
     "rescore",
+    "why_untrue",
     "write_predictions",
     "write_record",
 ]

@@ -18,10 +18,10 @@ from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
 from clsuite.learner.chunks import images_at_once
 from clsuite.learner.learner import Learner
-from clsuite.records import RunRecord, read_record
+from clsuite.records import RunRecord, read_record, refuse_other_key
 from clsuite.runner.build import build_learner
 from clsuite.runner.given_images import checked_images
-from clsuite.runner.restored import restored_plugin
+from clsuite.runner.restored import refuse_request, restored_plugin
 from clsuite.scenarios import Scenario, Task
 from clsuite.stream.checkpoint import learner_state, load_learner_state
 from clsuite.stream.sealed_state import DamagedStateError, read_state, write_state
@@ -80,28 +80,35 @@ def save_model(learner: Learner, record: RunRecord, path: Path) -> None:
 
 
 def load_model(
-    record_path: str | Path, *, folders: Sequence[str | Path] = (), allow_changed: bool = False
+    record_path: str | Path,
+    *,
+    folders: Sequence[str | Path] = (),
+    allow_changed: bool = False,
+    download: bool = False,
 ) -> TrainedModel:
     """Load the model of a finished run that was made with ``--save-model``.
 
+    Record and model are data, whoever they are from: of the plugins that the record names, installed ones alone are
+    imported, and files in the `folders` of that name and with the hash that the record has.
+
     Args:
         record_path: The record; the model lies beside it.
-        folders: Where the files of plugins are looked for, after the current folder: a record knows a file's name, and
-            no folder.
+        folders: Where plugins that are files are looked for by their name. Their code runs; no other folder is looked
+            into, not the current one either.
         allow_changed: Load it although a plugin's source is another one than the run's.
+        download: Let a backbone that is described on the network (``hf-hub:...``, some CLIPs) be asked for there.
 
     Raises:
         UserError: If the record or the model is missing, damaged or edited, or a plugin is no longer installed or has
             changed.
     """
-    path = Path(record_path)
+    path = Path(record_path).expanduser()
     record = _finished(path)
     state = _read(path.with_suffix(".pt"), record)
-    places = [Path(), *(Path(folder) for folder in folders)]
     plugins = [
         restored_plugin(
             entry,
-            places,
+            [Path(folder).expanduser() for folder in folders],
             absent="name its folder with load_model(record, folders=[...])",
             otherwise="load the model all the same with allow_changed=True",
             allow_changed=allow_changed,
@@ -109,6 +116,7 @@ def load_model(
         for entry in record.plugins
     ]
     try:
+        refuse_request(record.config["backbone"], download, "let it be asked for with load_model(record, download=True)")
         learner = build_learner(record, plugins, Weights("random"))
         learner.start(_without_data(record, state))
         load_learner_state(learner, state["learner"])
@@ -126,8 +134,7 @@ def _finished(path: Path) -> RunRecord:
     record = read_record(path)
     if record.status != "done":
         raise UserError(f"the run of '{path}' is {record.status}, so it has no model: run the benchmark again")
-    if record.results_version() is None:
-        raise UserError(f"the record '{path}' was edited: its key does not follow from its content")
+    refuse_other_key(record, path)
     return record
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.cli.commands.base import Command
+from clsuite.cli.commands.base import Command, allowing_arguments
 from clsuite.errors import UserError
 
 Analysis = Literal["sensitivity"]
@@ -20,6 +20,7 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data-root", type=str, help="where data sets and weights are looked for")
     parser.add_argument("--weights", type=str, help="the backbone's weights, where they are a file found nowhere else")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    allowing_arguments(parser)
     parser.add_argument("-o", "--out", type=str, default="sensitivity.svg", help="plot, .svg, .png or .pdf; a .csv too")
 
 
@@ -28,9 +29,11 @@ def _run(given: Namespace) -> int:
     if out.suffix.lower() not in FORMATS:
         raise UserError(f"--out is '{given.out}', but must end in {', '.join(FORMATS)}")
     from clsuite.cli.analyze import analyze_sensitivity
+    from clsuite.runner.restored import Allowed
 
+    allowed = Allowed([Path(folder).expanduser() for folder in given.plugins_from], given.download)
     root, weights = (Path(path) if path else None for path in (given.data_root, given.weights))
-    analyze_sensitivity(Path(given.record), out, data_root=root, weights=weights, device=given.device)
+    analyze_sensitivity(Path(given.record), out, data_root=root, weights=weights, device=given.device, allowed=allowed)
     return 0
 
 

@@ -35,6 +35,15 @@ def whole_numbers(text: str | None) -> list[int]:
     return numbers
 
 
+def allowing_arguments(parser: ArgumentParser) -> None:
+    """What commands that do a record's run again ask of their caller: a record alone is data."""
+    parser.add_argument(
+        "--plugins-from", type=str, nargs="+", default=[],
+        help="folders where files that a record names (plugins, its stream) are looked for; their code is run",
+    )  # fmt: skip
+    parser.add_argument("--download", action="store_true", help="let data and weights that a record names be fetched")
+
+
 def places_argument(parser: ArgumentParser) -> None:
     """The argument of commands that read records."""
     parser.add_argument("records", type=str, nargs="+", help="records, or folders with records anywhere below")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
-from clsuite.cli.commands.base import Command
+from clsuite.cli.commands.base import Command, allowing_arguments
 
 SUMMARIES = {
     "add": "publish finished records, after checking each",
@@ -49,6 +49,10 @@ def _add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("records", type=str, nargs="+", help="records, or folders with records anywhere below")
     add("--data-root", type=str, help="folder of the data that the records' streams are compared with")
+    add(
+        "--plugins-from", type=str, nargs="+", default=[],
+        help="folders of the files that the runs' methods are, which are published with them; nothing of them is run",
+    )  # fmt: skip
     add("--replace", action="store_true", help="take the place of other runs of the same method and seed")
     add("--stale", action="store_true", help="publish runs of earlier plugin sources too, marked as stale")
 
@@ -63,6 +67,7 @@ def _rerun_arguments(parser: ArgumentParser) -> None:
     add("--data-root", type=str, help="folder of data and weights")
     add("--device", type=str, help="cpu, cuda, ...; by default the kind that the run was made on")
     add("--benchmark", type=str, help="the benchmark's file where it is not a shipped one and has probes of its own")
+    allowing_arguments(parser)
 
 
 def _confirm_arguments(parser: ArgumentParser) -> None:
@@ -90,16 +95,19 @@ ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
 
 def _run(given: Namespace) -> int:
     from clsuite.cli import leaderboard
+    from clsuite.runner.restored import Allowed
 
     words = given[given.action]
     folder = Path(words.folder)
     root = Path(words.data_root) if words.get("data_root") else None
     if given.action == "add":
-        return leaderboard.add([Path(place) for place in words.records], folder, root, words.replace, words.stale)
+        places, sources = ([Path(place) for place in given] for given in (words.records, words.plugins_from))
+        return leaderboard.add(places, folder, root, words.replace, words.stale, sources)
     if given.action == "build":
         return leaderboard.build(folder, words.drop)
     if given.action == "rerun":
-        return leaderboard.rerun(words.rows, folder, root, words.device, words.benchmark)
+        allowed = Allowed([Path(one).expanduser() for one in words.plugins_from], words.download)
+        return leaderboard.rerun(words.rows, folder, root, words.device, words.benchmark, allowed)
     if given.action == "confirm":
         return leaderboard.confirm(words.rows, folder, root, words.jobs)
     return leaderboard.check(folder)
