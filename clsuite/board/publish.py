@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from clsuite.board.confirmed import Confirmations, read_confirmed
 from clsuite.board.examine import LARGEST_ARRAYS, examine, read_foreign, record_place
 from clsuite.board.index import BESIDE, Entry, index_bytes, read_index, why_untrusted
+from clsuite.board.names import has_its_names
 from clsuite.board.place import Leaderboard
 from clsuite.board.published import Shelf, read_published
 from clsuite.board.sources import find_sources, published_sources
@@ -180,7 +181,7 @@ def _judge(path: Path, published: _Published) -> _Offer | Outcome:
     record = read_foreign(path)
     predictions = predictions_beside(path, record)
     found = examine(record, predictions)
-    complaint = found.complaint
+    complaint = found.complaint or has_its_names(record)
     notes = [] if published.options.stale or complaint else standing_notes(record, None, published.confirmed)
     if notes:
         complaint = f"{'; '.join(notes)}: run it again, or say --stale to publish it marked as stale"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clsuite.board.costs import has_possible_steps
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import AbsentError, UserError
 from clsuite.records import RunRecord
@@ -33,12 +34,16 @@ class Made:
         entries: What stands in the record's `scenario`.
         arrays: What stands beside the predictions.
         training: Training images of each task.
+        seen: Classes seen after each task.
+        of_parts: Classes of each evaluation part.
         batch_repeats: Steps in a row on each batch.
     """
 
     entries: Mapping[str, Any]
     arrays: Mapping[str, NDArray[np.integer]]
     training: tuple[int, ...]
+    seen: tuple[int, ...]
+    of_parts: tuple[tuple[int, ...], ...]
     batch_repeats: int
 
     @classmethod
@@ -60,7 +65,25 @@ class Made:
             "fingerprint": scenario.fingerprint,
         }
         training = tuple(len(task.train) for task in scenario.tasks)
-        return cls(entries, arrays, training, scenario.batch_repeats)
+        seen = tuple(scenario.seen_classes(index + 1) for index in range(len(scenario.tasks)))
+        of_parts = tuple(part.classes for part in scenario.parts)
+        return cls(entries, arrays, training, seen, of_parts, scenario.batch_repeats)
+
+    def answers_complaint(self, arrays: Mapping[str, NDArray[np.integer]]) -> str:
+        """What stands against predictions: of classes that were not seen, or of another part, there are none."""
+        labels, task = self.arrays["labels"], self.arrays["task"]
+        members = np.zeros((len(self.of_parts), max(self.seen)), dtype=np.bool_)
+        for part, classes in enumerate(self.of_parts):
+            members[part, [label for label in classes if label < max(self.seen)]] = True
+        for name in ("class_incremental", "task_aware"):
+            for row, given in enumerate(arrays[name]):
+                seen = self.seen[max(row, 1) - 1]
+                asked = labels < seen
+                if not ((given[~asked] == -1).all() and ((given[asked] >= 0) & (given[asked] < seen)).all()):
+                    return f"row {row} of {name} in its predictions names classes that are not seen by then"
+                if name == "task_aware" and not members[task[asked], given[asked].astype(np.int64)].all():
+                    return f"row {row} of {name} in its predictions names classes of other parts"
+        return ""
 
 
 class Streams:
@@ -109,7 +132,7 @@ class Streams:
         for name in ("labels", "task", "learned"):
             if not np.array_equal(arrays.get(name, ()), found.arrays.get(name, ())):
                 return f"the {name} beside its predictions are not those of the stream's test images"
-        return has_possible_steps(record, found.training, found.batch_repeats)
+        return found.answers_complaint(arrays) or has_possible_steps(record, found.training, found.batch_repeats)
 
     def _found(self, record: RunRecord) -> Made | str:
         """The record's stream made anew; a complaint where it cannot be, an empty one where data are not at hand."""

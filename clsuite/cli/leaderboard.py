@@ -13,7 +13,7 @@ from clsuite.cli.console import make_console
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError
-from clsuite.records import RunRecord, read_record
+from clsuite.records import RunRecord, predictions_beside, read_record
 
 if TYPE_CHECKING:
     from clsuite.board.place import Leaderboard
@@ -166,10 +166,12 @@ def _rerun_row(
 ) -> bool:
     """Repeat one row, tell how it came out, and write that; returns whether both are as they should be."""
     from clsuite.board.confirmed import read_confirmed
-    from clsuite.board.examine import read_foreign
+    from clsuite.board.examine import examine, read_foreign
     from clsuite.board.rerun import changed_stream, compare_rerun, kinds_apart, plan_rerun, publish_rerun, stream_changed
 
     old = read_foreign(path)
+    if complaint := examine(old, predictions_beside(path, old)).complaint:
+        raise UserError(f"'{path}' is not as its run left it: {complaint}")
     with loading_bar(make_console(stderr=True)):
         changed = stream_changed(old, data_root)
     apart = ""
