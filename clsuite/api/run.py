@@ -19,7 +19,7 @@ from clsuite.api.progress import RunProgress
 from clsuite.api.result import RunResult
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog
-from clsuite.records import read_record, read_true
+from clsuite.records import read_record
 from clsuite.report.plots import plot_matrix
 from clsuite.runner.bench import Standing, run_missing, take_stock
 from clsuite.runner.grid import expand_grid
@@ -92,7 +92,7 @@ def run(
 
 
 def _result(plan: RunPlan, folder: Path) -> RunResult:
-    record = read_true(plan.record_path)
+    record = read_record(plan.record_path)
     if record.status != "done":
         reason = (record.error or record.status).strip().splitlines()[-1]
         raise UserError(f"{record.status}: {plan.name}: {reason} (see {plan.record_path})")

@@ -173,9 +173,11 @@ def _run(where: str, record: RunRecord, folder: Path, confirmed: Confirmations) 
     rerun = read_rerun(folder / where, record)
     notes = standing_notes(record, rerun, confirmed)
     row = f"{record.benchmark}/{record.method}/{record.seed}"
+    sources = source_notes(record, folder / where, f"records/{where}")
     return Run(
         key=record.key, seed=record.seed, record=f"records/{where}", badge=badge_of(notes, rerun),
-        notes=[*notes, *uncompared(record), *source_notes(record, folder / where, f"records/{where}"), *_confirmed(confirmed.of(record)), *_tuned(record)], rerun=rerun,
+        notes=[*notes, *uncompared(record), *sources, *_confirmed(confirmed.of(record)), *_tuned(record)],
+        rerun=rerun,
         command=f"clsuite leaderboard rerun {shlex.quote(row)} --data-root DATA{_sources(record, folder / where)}",
         machine=machine_of(record.environment), tasks=record.scenario.task_names, parts=record.scenario.columns,
         initial=[_exact(value) for value in counts.initial], learned=counts.learned.tolist(),

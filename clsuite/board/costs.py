@@ -130,7 +130,12 @@ def _parameters(record: RunRecord) -> str:
     linear = (record.config.get("training") or {}).get("head") == "linear"
     if total < size:
         return f"its cost names {total} parameters, but its backbone alone has {size}"
-    if method.is_plain and linear and record.config.get("limit_tasks") is None and total != size + classes * (width + 1):
+    if (
+        method.is_plain
+        and linear
+        and record.config.get("limit_tasks") is None
+        and total != size + classes * (width + 1)
+    ):
         return f"its cost names {total} parameters, but backbone and head have {size + classes * (width + 1)}"
     return ""
 
@@ -193,9 +198,7 @@ def has_possible_steps(record: RunRecord, training: Sequence[int], repeats: int)
     return _images(record, sum(training))
 
 
-def _of_task(
-    record: RunRecord, method: Method, index: int, task: TaskEntry, due: tuple[int, int, int]
-) -> str:
+def _of_task(record: RunRecord, method: Method, index: int, task: TaskEntry, due: tuple[int, int, int]) -> str:
     """What stands against the steps and samples of a task.
 
     Args:
@@ -238,7 +241,9 @@ def _images(record: RunRecord, training: int) -> str:
     capacities = [entry.args["capacity"] for entry in record.plugins if isinstance(entry.args.get("capacity"), int)]
     stored: Mapping[str, int] = record.cost.stored_bytes
     for kind in sorted(OF_IMAGES & stored.keys()):
-        bounded = kind == "exemplars" and capacities and all("exemplars" in one.stores for one in Method.of(record).traits)
+        bounded = (
+            kind == "exemplars" and capacities and all("exemplars" in one.stores for one in Method.of(record).traits)
+        )
         number = min(training, sum(capacities)) if bounded else training
         if stored[kind] > number * image:
             return f"cost.stored_bytes.{kind}: {stored[kind]} bytes are more than {number} images"

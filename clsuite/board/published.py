@@ -13,7 +13,6 @@ from clsuite.errors import UserError, printable
 from clsuite.records import RecordError, RunRecord
 from clsuite.report.alike import Alike
 
-
 FIXED = ("total_parameters", "forward_flops_per_image")
 MOST_APART_IN_SIZE, MOST_APART = 1.1, 2.0
 """How many times more one seed of a method may cost than another: of the network's size, and of other costs."""

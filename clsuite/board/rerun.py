@@ -17,8 +17,8 @@ from clsuite.board.confirmed import NONE, Confirmation, Confirmations
 from clsuite.board.index import digest_of, index_bytes, read_index
 from clsuite.board.model import Rerun
 from clsuite.board.place import Leaderboard
-from clsuite.board.standing import PUBLISHED, published_accuracy, read_rerun, stale_notes
 from clsuite.board.sources import STREAM, published_sources, sources_within
+from clsuite.board.standing import PUBLISHED, published_accuracy, read_rerun, stale_notes
 from clsuite.board.streams import Streams
 from clsuite.errors import AbsentError, UserError, did_you_mean
 from clsuite.plugin.recorded import NAME_FOLDER

@@ -12,7 +12,7 @@ from clsuite.cli.console import make_console
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import AbsentError, UserError
-from clsuite.records import read_true
+from clsuite.records import read_record
 from clsuite.report.summary import columns_of, summarise
 from clsuite.report.table import probes_table, results_table, within_task_table
 from clsuite.runner.bench import Standing, run_missing, take_stock
@@ -126,7 +126,7 @@ def _list_runs(console: Console, standing: Standing) -> int:
 
 def report_runs(console: Console, warnings: Console, spec: BenchmarkSpec, out: Path, plans: list[RunPlan]) -> int:
     """Write the report of some runs and print their tables; returns the exit status."""
-    records = {plan.record_path: read_true(plan.record_path) for plan in plans}
+    records = {plan.record_path: read_record(plan.record_path) for plan in plans}
     finished = {path: record for path, record in records.items() if record.status == "done"}
     if finished:
         from clsuite.report.files import write_report

@@ -167,7 +167,14 @@ def _rerun_row(
     """Repeat one row, tell how it came out, and write that; returns whether both are as they should be."""
     from clsuite.board.confirmed import read_confirmed
     from clsuite.board.examine import examine, read_foreign
-    from clsuite.board.rerun import changed_stream, compare_rerun, kinds_apart, plan_rerun, publish_rerun, stream_changed
+    from clsuite.board.rerun import (
+        changed_stream,
+        compare_rerun,
+        kinds_apart,
+        plan_rerun,
+        publish_rerun,
+        stream_changed,
+    )
 
     old = read_foreign(path)
     if complaint := examine(old, predictions_beside(path, old)).complaint:

@@ -16,7 +16,7 @@ from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError, did_you_mean
 from clsuite.metrics import METRICS
-from clsuite.records import RunRecord, TrialEntry, TuningEntry, read_true, write_record
+from clsuite.records import RunRecord, TrialEntry, TuningEntry, read_record, write_record
 from clsuite.runner.bench import Standing, run_missing, take_stock
 from clsuite.runner.methods import MethodSpec, parse_method, write_method
 from clsuite.runner.plan import RunOptions, RunPlan, make_plan, tasks_learned
@@ -73,7 +73,7 @@ def run_tune(call: TuneCall) -> int:
 
         def do(plans: Sequence[RunPlan]) -> list[RunRecord]:
             run_missing(_stock(plans, warnings), slots, call.timeout, progress.hear)
-            return [read_true(plan.record_path) for plan in plans]
+            return [read_record(plan.record_path) for plan in plans]
 
         tuning = search.run(options, do, progress.show)
     console.print(f"chosen: {_values(tuning.chosen)}", markup=False)

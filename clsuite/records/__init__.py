@@ -24,7 +24,7 @@ from clsuite.records.store import (
     write_predictions,
     write_record,
 )
-from clsuite.records.trusted import predictions_beside, read_true, refuse_other_key, why_untrue
+from clsuite.records.trusted import predictions_beside, refuse_other_key, why_untrue
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -44,7 +44,6 @@ __all__ = [
     "predictions_beside",
     "read_predictions",
     "read_record",
-    "read_true",
     "record_text",
     "refuse_other_key",
     "rescore",

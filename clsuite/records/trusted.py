@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clsuite.records.record import RunRecord
 from clsuite.records.rescore import rescore
-from clsuite.records.store import RecordError, read_predictions, read_record
+from clsuite.records.store import RecordError, read_predictions
 
 COUNTED = ("class_incremental", "task_aware", "n", "learned")
 
@@ -47,15 +47,3 @@ def refuse_other_key(record: RunRecord, path: Path) -> None:
     """
     if record.results_version() is None:
         raise RecordError(f"the record '{path}' was edited: its key does not follow from its content")
-
-
-def read_true(path: Path) -> RunRecord:
-    """Read a record whose key follows from its content and whose counts follow from its predictions.
-
-    Raises:
-        RecordError: As `read_record`, and if they do not.
-    """
-    record = read_record(path)
-    if complaint := why_untrue(record, path):
-        raise RecordError(f"the record '{path}' {complaint}")
-    return record

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from clsuite.backbones.spec import KEYWORDS, BackboneSpec, Weights, find_weights
 from clsuite.backbones.clip_spec import is_clip, parse_clip
+from clsuite.backbones.spec import KEYWORDS, BackboneSpec, Weights, find_weights
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import AbsentError, UserError, printable
 from clsuite.plugin.catalog import PluginInfo

@@ -154,7 +154,9 @@ def test_a_refused_record_begins_no_leaderboard(tmp_path: Path) -> None:
 
 def test_predictions_are_found_where_the_record_names_no_file(tmp_path: Path) -> None:
     content(predictions=".")(write_run(tmp_path / "runs", "good", 0))
-    outcomes = add_records([tmp_path / "runs"], Leaderboard(tmp_path / "board"), False, False, lambda record, arrays: "")
+    outcomes = add_records(
+        [tmp_path / "runs"], Leaderboard(tmp_path / "board"), False, False, lambda record, arrays: ""
+    )
     assert [one.verdict for one in outcomes] == ["added"]
 
 
