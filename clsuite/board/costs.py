@@ -126,17 +126,12 @@ def _parameters(record: RunRecord) -> str:
     if backbone["name"] != BUNDLED or backbone.get("weights") != "bundled":
         return ""
     size, width = bundled_size()
-    classes, method = len(record.scenario.classes), Method.of(record)
-    linear = (record.config.get("training") or {}).get("head") == "linear"
+    due = size + len(record.scenario.classes) * (width + 1)
+    linear = (record.config.get("training") or {}).get("head") == "linear" and record.config.get("limit_tasks") is None
     if total < size:
         return f"its cost names {total} parameters, but its backbone alone has {size}"
-    if (
-        method.is_plain
-        and linear
-        and record.config.get("limit_tasks") is None
-        and total != size + classes * (width + 1)
-    ):
-        return f"its cost names {total} parameters, but backbone and head have {size + classes * (width + 1)}"
+    if linear and total != due and Method.of(record).is_plain:
+        return f"its cost names {total} parameters, but backbone and head have {due}"
     return ""
 
 
@@ -231,7 +226,8 @@ def _most_samples(record: RunRecord, method: Method, steps: int) -> int:
     """Samples that may pass backwards in some steps: of plugins that only add exemplars, at most two batches each."""
     batch = record.config["training"]["batch_size"]
     added = [max(batch, int(entry.args.get("batch_size") or 0)) for entry in record.plugins]
-    return steps * (MOST_PASSES * batch if method.has_own_passes else batch + 2 * sum(added))
+    at_once: int = MOST_PASSES * batch if method.has_own_passes else batch + 2 * sum(added)
+    return steps * at_once
 
 
 def _images(record: RunRecord, training: int) -> str:
@@ -240,11 +236,9 @@ def _images(record: RunRecord, training: int) -> str:
     image = 3 * record.config["backbone"]["image_size"] ** 2 + BESIDE_AN_IMAGE
     capacities = [entry.args["capacity"] for entry in record.plugins if isinstance(entry.args.get("capacity"), int)]
     stored: Mapping[str, int] = record.cost.stored_bytes
+    all_bounded = capacities and all("exemplars" in one.stores for one in Method.of(record).traits)
     for kind in sorted(OF_IMAGES & stored.keys()):
-        bounded = (
-            kind == "exemplars" and capacities and all("exemplars" in one.stores for one in Method.of(record).traits)
-        )
-        number = min(training, sum(capacities)) if bounded else training
+        number = min(training, sum(capacities)) if all_bounded and kind == "exemplars" else training
         if stored[kind] > number * image:
             return f"cost.stored_bytes.{kind}: {stored[kind]} bytes are more than {number} images"
     return ""

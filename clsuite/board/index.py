@@ -135,9 +135,9 @@ def _altered(place: Leaderboard, row: str, record: Path, entry: Entry | None) ->
         if digest_of(record, part) != getattr(entry, part):
             told = f"{where.with_suffix(BESIDE[part])}: it was edited since it was added"
             yield f"{told}: take it back from the history, or add the run again: {add} RUN --replace"
-    there = published_sources(record)
-    for suffix in sorted({*there, *(entry.sources or {})}):
-        known, path = (entry.sources or {}).get(suffix), there.get(suffix)
+    sources, listed = published_sources(record), entry.sources or {}
+    for suffix in sorted({*sources, *listed}):
+        known, path = listed.get(suffix), sources.get(suffix)
         if path is None or sha256_of_file(path) != known:
             told = f"{where.with_suffix('')}{suffix}: it is {'not the source that add wrote' if path else 'gone'}"
             yield f"{told}: take it back from the history, or add the run again: {add} RUN --replace"
