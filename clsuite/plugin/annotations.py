@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
+from types import GenericAlias
 from typing import Any, Literal
 
 PLAIN: dict[str, Any] = {
@@ -96,9 +97,9 @@ class _Reader:
         return OF_TWO[name][found[0], found[1]] if name in OF_TWO and len(found) == 2 else Any
 
     def of_tuple(self, nodes: Sequence[ast.expr], levels: int) -> Any:
-        if len(nodes) == 2 and isinstance(nodes[1], ast.Constant) and nodes[1].value is Ellipsis:
-            return tuple[self.of_node(nodes[0], levels - 1), ...]
-        return tuple[tuple(self.of_node(node, levels - 1) for node in nodes)] if nodes else tuple
+        endless = len(nodes) == 2 and isinstance(nodes[1], ast.Constant) and nodes[1].value is Ellipsis
+        found = [self.of_node(node, levels - 1) for node in (nodes[:1] if endless else nodes)]
+        return GenericAlias(tuple, (found[0], ...) if endless else tuple(found)) if found else tuple
 
 
 def _name(node: ast.expr) -> str:

@@ -116,9 +116,7 @@ def load_model(
         for entry in record.plugins
     ]
     try:
-        refuse_request(
-            record.config["backbone"], download, "let it be asked for with load_model(record, download=True)"
-        )
+        refuse_request(record.config["backbone"], download, "load it with load_model(record, download=True)")
         learner = build_learner(record, plugins, Weights("random"))
         learner.start(_without_data(record, state))
         load_learner_state(learner, state["learner"])
