@@ -4,27 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from clsuite.backbones.finite import check_finite
 from clsuite.backbones.spec import Weights
 from clsuite.data.batch import Batch
 from clsuite.data.table import ImageTable
-from clsuite.errors import UserError
+from clsuite.errors import UserError, printable
 from clsuite.learner.chunks import images_at_once
 from clsuite.learner.learner import Learner
 from clsuite.records import RunRecord, read_record, refuse_other_key
 from clsuite.runner.build import build_learner
 from clsuite.runner.given_images import checked_images
 from clsuite.runner.restored import refuse_request, restored_plugin
-from clsuite.scenarios import Scenario, Task
+from clsuite.scenarios import KINDS, Scenario, Task
 from clsuite.stream.checkpoint import learner_state, load_learner_state
 from clsuite.stream.sealed_state import DamagedStateError, read_state, write_state
+
+
+class _Shape(BaseModel):
+    """What a state says of the stream: it must fit the record's."""
+
+    model_config = ConfigDict(strict=True)
+
+    task_classes: list[list[Annotated[int, Field(ge=0)]]]
+    image_shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3, max_length=3)]
+    domains: list[str]
+    planned_tasks: Annotated[int, Field(ge=1)] | None = None
+    learner: dict[str, Any]
+
+    def refuse_unlike(self, record: RunRecord) -> None:
+        """Make sure that it is of the record's stream.
+
+        Raises:
+            ValueError: If it is not; says in what.
+        """
+        size, classes = record.config["backbone"]["image_size"], len(record.scenario.classes)
+        if self.image_shape[0] not in (1, 3) or self.image_shape[1:] != [size, size]:
+            raise ValueError(f"image_shape: {self.image_shape} is no image of {size} px")
+        if len(self.task_classes) != len(record.scenario.task_names):
+            raise ValueError(f"task_classes: {len(self.task_classes)} tasks, but the record has others")
+        if max((label for task in self.task_classes for label in task), default=0) >= classes:
+            raise ValueError(f"task_classes: a class is none of the record's {classes}")
+        if record.scenario.kind not in KINDS:
+            raise ValueError(f"the record's kind of stream, '{printable(record.scenario.kind)}', is none")
 
 
 class TrainedModel:
@@ -150,6 +179,12 @@ def _read(path: Path, record: RunRecord) -> dict[str, Any]:
         ) from error
     if state.get("key") != record.key or state.get("classes") != list(record.scenario.classes):
         raise UserError(f"the model '{path}' belongs to another run than the record beside it")
+    try:
+        _Shape.model_validate(state).refuse_unlike(record)
+    except (ValidationError, ValueError, KeyError, TypeError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"cannot read the model '{path}': {where + ': ' if where else ''}{first['msg']}") from error
     return state
 
 

@@ -147,7 +147,7 @@ def refuse_request(backbone: Mapping[str, Any], download: bool, mend: str = DOWN
     Raises:
         UserError: If it would, or names a folder.
     """
-    name = str(backbone.get("name"))
+    name = str(backbone["name"])
     if name.startswith("local-dir:"):
         raise UserError(f"the record's backbone '{printable(name)}' is a folder, and a record may give no path")
     remote = _has_foreign_text(name) if is_clip(name) else ":" in name
