@@ -38,8 +38,8 @@ def whole_numbers(text: str | None) -> list[int]:
 def allowing_arguments(parser: ArgumentParser) -> None:
     """What commands that do a record's run again ask of their caller: a record alone is data."""
     parser.add_argument(
-        "--plugins-from", type=str, nargs="+", default=[],
-        help="folders where files that a record names (plugins, its stream) are looked for; their code is run",
+        "--plugins-from", type=str, action="append", default=[], metavar="FOLDER",
+        help="a folder (may be given again) where files that a record names are looked for; their code is run",
     )  # fmt: skip
     parser.add_argument("--download", action="store_true", help="let data and weights that a record names be fetched")
 

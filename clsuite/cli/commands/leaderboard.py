@@ -50,8 +50,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
     add("records", type=str, nargs="+", help="records, or folders with records anywhere below")
     add("--data-root", type=str, help="folder of the data that the records' streams are compared with")
     add(
-        "--plugins-from", type=str, nargs="+", default=[],
-        help="folders of the files that the runs' methods are, which are published with them; nothing of them is run",
+        "--plugins-from", type=str, action="append", default=[], metavar="FOLDER",
+        help="a folder (may be given again) of methods that are files: published with their rows, and not run",
     )  # fmt: skip
     add("--replace", action="store_true", help="take the place of other runs of the same method and seed")
     add("--stale", action="store_true", help="publish runs of earlier plugin sources too, marked as stale")
