@@ -19,14 +19,16 @@ from clsuite.api.progress import RunProgress
 from clsuite.api.result import RunResult
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog
-from clsuite.records import read_record
+from clsuite.records import RunRecord, reason_of
+from clsuite.records.curves import POINTS
 from clsuite.report.plots import plot_matrix
-from clsuite.runner.bench import Standing, run_missing, take_stock
+from clsuite.runner.bench import forget, run_missing, take_stock
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, write_method
 from clsuite.runner.plan import RunOptions, RunPlan, make_plan
 from clsuite.runner.slots import count_cores, count_gpus, device_slots
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark
+from clsuite.written.paths import home_path
 
 Method = str | type | Sequence[Any] | Mapping[str, Any] | MethodSpec
 
@@ -40,6 +42,7 @@ def run(
     training: Mapping[str, Any] | None = None,
     limit_tasks: int | None = None,
     eval_every: int | None = None,
+    curve_points: int = POINTS,
     data_root: str | Path | None = None,
     out: str | Path = "runs",
     device: str = "auto",
@@ -61,6 +64,7 @@ def run(
         training: Changes to the benchmark's training, such as ``{"epochs": 1, "optimizer": {"lr": 1e-4}}``.
         limit_tasks: Learn only the first tasks of the stream, in place of the benchmark's.
         eval_every: Evaluate within tasks too, after each so many steps.
+        curve_points: Points of the loss curve, and of what plugins log, that are kept for each task; 0 keeps none.
         data_root: Where data sets and weights are looked for.
         out: Folder of the records.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
@@ -72,12 +76,12 @@ def run(
     Raises:
         UserError: If the input is bad, or the run failed; says why and where its traceback is.
     """
-    _check_numbers(seed, limit_tasks, eval_every, timeout)
+    _check_numbers(seed, limit_tasks, eval_every, timeout, curve_points)
     spec, folder = _benchmark(benchmark)
     spec, written = _with_method(spec, method, name)
     options = RunOptions(
         out=Path(out),
-        data_root=None if data_root is None else Path(data_root),
+        data_root=None if data_root is None else home_path(data_root),
         methods=written,
         seeds=[int(seed)],
         training=training,
@@ -85,34 +89,31 @@ def run(
         device=device,
         save_model=save_model,
         eval_every=eval_every,
+        curve_points=curve_points,
     )
     plan = _single(make_plan(spec, folder, options))
-    _do(plan, force, timeout, progress, spec.training.threads)
-    return _result(plan, folder)
-
-
-def _result(plan: RunPlan, folder: Path) -> RunResult:
-    record = read_record(plan.record_path)
+    record = _do(plan, force, timeout, progress, spec.training.threads)
     if record.status != "done":
-        reason = (record.error or record.status).strip().splitlines()[-1]
-        raise UserError(f"{record.status}: {plan.name}: {reason} (see {plan.record_path})")
+        raise UserError(f"{record.status}: {plan.name}: {reason_of(record)} (see {plan.record_path})")
     return RunResult(record, plan.record_path, (folder, *_folders(plan)))
 
 
-def _do(plan: RunPlan, force: bool, timeout: float | None, progress: bool, threads: int) -> None:
+def _do(plan: RunPlan, force: bool, timeout: float | None, progress: bool, threads: int) -> RunRecord:
     standing = take_stock([replace(plan, save_model=False)], _warn)
     if force or (plan.save_model and standing.done and not plan.beside(".pt").exists()):
-        plan.beside(".ckpt").unlink(missing_ok=True)
-        standing = Standing([plan], {})
+        standing = forget([plan])
     standing = replace(standing, plans=[plan])
     if not standing.missing:
-        return
+        return standing.done[plan.record_path]
     slots = device_slots(plan.device, 1, threads, count_gpus(), count_cores())
     with RunProgress(shown=progress) as bar:
-        run_missing(standing, slots, timeout, bar.hear)
-    record = read_record(plan.record_path)
+        record = run_missing(standing, slots, timeout, bar.hear)[plan.record_path]
     if record.status == "done":
-        plot_matrix(record, plan.beside(".svg"))
+        try:
+            plot_matrix(record, plan.beside(".svg"))
+        except UserError as error:
+            _warn(str(error))
+    return record
 
 
 def _warn(text: str) -> None:
@@ -121,7 +122,9 @@ def _warn(text: str) -> None:
     warnings.warn(text, RuntimeWarning, stacklevel=4)
 
 
-def _check_numbers(seed: Any, limit_tasks: int | None, eval_every: int | None, timeout: float | None) -> None:
+def _check_numbers(
+    seed: Any, limit_tasks: int | None, eval_every: int | None, timeout: float | None, curve_points: int
+) -> None:
     if not isinstance(seed, Integral) or isinstance(seed, bool):
         raise UserError(f"seed is {seed!r}, but must be a whole number; call run for each of several")
     if seed < 0:
@@ -129,6 +132,8 @@ def _check_numbers(seed: Any, limit_tasks: int | None, eval_every: int | None, t
     for name, value in (("limit_tasks", limit_tasks), ("eval_every", eval_every)):
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}, but must be at least 1")
+    if curve_points < 0:
+        raise UserError(f"curve_points is {curve_points}, but must be at least 0")
     if timeout is not None and not timeout > 0:
         raise UserError(f"timeout is {timeout}, but must be more than 0 seconds")
 

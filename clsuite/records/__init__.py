@@ -1,5 +1,6 @@
 """Run records: reading results needs no torch."""
 
+from clsuite.records.failure import bounded, place_of, reason_of
 from clsuite.records.record import (
     SCHEMA_VERSION,
     CostEntry,
@@ -41,9 +42,12 @@ __all__ = [
     "TuningEntry",
     "WithinTaskEntry",
     "atomic_path",
+    "bounded",
+    "place_of",
     "predictions_beside",
     "read_predictions",
     "read_record",
+    "reason_of",
     "record_text",
     "refuse_other_key",
     "rescore",

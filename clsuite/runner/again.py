@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clsuite.errors import UserError
-from clsuite.records import RunRecord, read_record, refuse_other_key
+from clsuite.records import RunRecord, read_record, reason_of, refuse_other_key
 from clsuite.runner.plan import RunPlan
 from clsuite.runner.restored import (
     NOTHING,
@@ -60,7 +60,6 @@ def _finished(path: Path) -> RunRecord:
     """The record of a run that ended well, and that nobody has edited."""
     record = read_record(path)
     if record.status != "done":
-        reason = (record.error or "it has no result").strip().splitlines()[-1]
-        raise UserError(f"'{path}' is not a finished run but {record.status}: {reason}")
+        raise UserError(f"'{path}' is not a finished run but {record.status}: {reason_of(record)}")
     refuse_other_key(record, path)
     return record

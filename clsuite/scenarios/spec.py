@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
 from pydantic_core import PydanticUndefined
 
-from clsuite.errors import did_you_mean
+from clsuite.errors import did_you_mean, shortened
 from clsuite.scenarios.catalog import KINDS
 from clsuite.scenarios.order_spec import CrossOrder, Order
+from clsuite.written.spec import Spec
 
 SPLIT = r"^B\d+-inc[1-9]\d*$"
 Over = Literal["classes", "domains"]
 
 
-class _Spec(BaseModel):
+def _checked_split(split: str) -> str:
+    if re.match(SPLIT, split) is None:
+        raise ValueError(f"write BASE and INCREMENT as in B50-inc5 or B0-inc10, not '{shortened(split)}'")
+    return split
+
+
+class _Spec(Spec):
     """What every stream over a table has.
 
     Attributes:
@@ -26,7 +33,6 @@ class _Spec(BaseModel):
         validation: Share of each class's training images that is set aside as the validation part.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     order_seed: int | None = Field(default=None, ge=0)
     validation: float = Field(default=0.0, ge=0.0, lt=1.0)
 
@@ -47,7 +53,7 @@ class ByClass(_Spec):
 
     tasks: int | None = Field(default=None, ge=1)
     first_task: int | None = Field(default=None, ge=1)
-    split: str | None = Field(default=None, pattern=SPLIT)
+    split: Annotated[str, AfterValidator(_checked_split)] | None = None
     order: Order = "seed"
 
     @model_validator(mode="after")
@@ -186,7 +192,7 @@ class Blurry(_Spec):
     repeats: int = Field(default=1, ge=1)
 
 
-class FromAvalanche(BaseModel):
+class FromAvalanche(Spec):
     """A stream made with Avalanche; the benchmark has no `dataset` then.
 
     Attributes:
@@ -196,7 +202,6 @@ class FromAvalanche(BaseModel):
             may state it, and another file is then refused.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["avalanche"] = "avalanche"
     path: str
     function: str = "make_benchmark"

@@ -14,15 +14,17 @@ import torch
 
 from clsuite.data.batch import BatchLoader
 from clsuite.data.stable_random import derive_seed
-from clsuite.errors import UserError
+from clsuite.errors import InputWarning, UserError, warn_of
 from clsuite.learner.chunks import images_at_once
 from clsuite.learner.compilation import check_compiler, compile_blocks
 from clsuite.learner.finite import check_weights
 from clsuite.learner.learner import Learner
 from clsuite.probes.recorder import ProbeRecorder
 from clsuite.records import TaskEntry
+from clsuite.records.curves import POINTS
 from clsuite.scenarios import Scenario, Task, check_single_pass
 from clsuite.stream import checkpoint
+from clsuite.stream.curves import TrainingCurves
 from clsuite.stream.evaluation import AccuracyMatrix
 from clsuite.stream.trainer import ProgressReporter, Report, make_trainer, release_optimizers
 from clsuite.stream.within_task import WithinTask
@@ -30,6 +32,10 @@ from clsuite.stream.within_task_spec import EvaluationSpec
 
 KNOWN_FEATURES = 128
 """Rows of an evaluation batch where no image passes through the backbone any more."""
+
+
+class UnfitCheckpointError(Exception):
+    """A whole checkpoint that this learner cannot go on from; the message says why."""
 
 
 @dataclass
@@ -46,9 +52,11 @@ class Stream:
         probes: What is read beside the matrix at each evaluation.
         evaluation: How to evaluate within tasks; None does not.
         observers: Lightning callbacks that watch the training and change nothing.
+        curve_points: Points of each curve of training in a task, at most.
         tasks: What each finished task cost.
         matrix: The predictions so far.
-        within_task: The curves so far, where asked for.
+        within_task: The curves of accuracy so far, where asked for.
+        curves: The curves of training so far.
     """
 
     learner: Learner
@@ -60,6 +68,7 @@ class Stream:
     probes: ProbeRecorder = field(default_factory=ProbeRecorder)
     evaluation: EvaluationSpec | None = None
     observers: Sequence[L.Callback] = ()
+    curve_points: int = POINTS
     tasks: list[TaskEntry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -67,9 +76,14 @@ class Stream:
         self.matrix = AccuracyMatrix(self.scenario)
         spec, seed = self.evaluation, self.learner.seed
         self.within_task = WithinTask(self.matrix, spec, seed) if spec else None
+        self.curves = TrainingCurves(self.curve_points)
 
     def run(self) -> None:
-        """Learn and evaluate every task that is not done yet."""
+        """Learn and evaluate every task that is not done yet.
+
+        Raises:
+            UnfitCheckpointError: If the state to go on from does not fit; the stream is then of no use any more.
+        """
         from_memory = any(plugin.traits.from_memory for plugin in self.learner.plugins)
         check_single_pass(self.scenario.kind, self.learner.options.epochs, from_memory)
         self.learner.to(self.device)
@@ -77,6 +91,7 @@ class Stream:
         if state is None:
             self._read_before()
         self.learner.start(self.scenario)
+        self.learner.log_to = self.curves.log
         if self.learner.options.compile:
             check_compiler(self.device)
             compile_blocks(self.learner.backbone.model)
@@ -102,10 +117,11 @@ class Stream:
         L.seed_everything(derive_seed(self.learner.seed, "task", task.index), verbose=False)
         progress = ProgressReporter(self.report, task.index, len(self.scenario.tasks))
         watchers = [self.within_task] if self.within_task else []
-        callbacks = [*self.learner.plugins, self.matrix, *watchers, *self.observers, progress]
+        callbacks = [*self.learner.plugins, self.matrix, *watchers, *self.observers, self.curves, progress]
         trainer = make_trainer(self.learner.options, self.device, callbacks)
         for watcher in watchers:
             watcher.begin()
+        self.curves.begin(task.index)
         started = time.perf_counter()
         self.learner.begin_task(task)
         trainable = sum(value.numel() for value in self.learner.parameters() if value.requires_grad)
@@ -119,6 +135,7 @@ class Stream:
         for watcher in watchers:
             watcher.finish(task.index + 1, steps)
             trained, evaluated = trained - watcher.seconds, evaluated + watcher.seconds
+        self.curves.finish()
         samples = self.learner.gradient_samples
         self.tasks.append(
             TaskEntry(
@@ -183,15 +200,22 @@ class Stream:
 
     def _saved(self) -> dict[str, Any] | None:
         state = checkpoint.load(self.checkpoint_path) if self.checkpoint_path else None
-        return state if state is not None and state["identity"] == self.identity else None
+        return state if state is not None and state.get("identity") == self.identity else None
 
     def _resume(self, state: dict[str, Any]) -> int:
+        try:
+            return self._take_up(state)
+        except Exception as error:  # whatever a state of another version, or a plugin's own method, raises
+            raise UnfitCheckpointError(f"{type(error).__name__}: {error}") from error
+
+    def _take_up(self, state: dict[str, Any]) -> int:
         checkpoint.load_learner_state(self.learner, state["learner"])
         self.learner.to(self.device)
         self.matrix.load_state_dict(state["matrix"])
         self.probes.load_state_dict(state["probes"])
         if self.within_task:
             self.within_task.load_state_dict(state["within_task"])
+        self.curves.load_state_dict(state.get("curves", {}))
         self.tasks = [TaskEntry(**entry) for entry in state["tasks"]]
         torch.set_rng_state(state["rng"])
         return len(self.tasks)
@@ -205,7 +229,11 @@ class Stream:
             "matrix": self.matrix.state_dict(),
             "probes": self.probes.state_dict(),
             "within_task": self.within_task.state_dict() if self.within_task else None,
+            "curves": self.curves.state_dict(),
             "tasks": [entry.model_dump() for entry in self.tasks],
             "rng": torch.get_rng_state(),
         }
-        checkpoint.save(state, self.checkpoint_path)
+        try:
+            checkpoint.save(state, self.checkpoint_path)
+        except UserError as error:
+            warn_of(f"{error}. The run goes on, but cannot be taken up at this task.", InputWarning)

@@ -84,7 +84,7 @@ def test_dashes_of_probes_in_rows_tables_and_csv(records: list[RunRecord], tmp_p
     table = probes_table(list(rows.values()), columns)
     assert table is not None
     shown = {str(column.header).rstrip(" ↑↓"): [str(cell) for cell in column.cells] for column in table.columns}
-    assert shown["probe head"] == ["[bold]40.0 ± 0.0[/bold]", "-", "20.0 ± 0.0"]
+    assert shown["probe head"] == ["40.0 ± 0.0", "-", "20.0 ± 0.0"]
     assert shown["change of head"] == ["-20.0 ± 0.0", "-", "-"]
     write_csv(given, tmp_path / "s.csv")
     with (tmp_path / "s.csv").open(newline="", encoding="utf-8") as opened:
@@ -328,7 +328,7 @@ def test_a_report_is_a_csv_curves_and_a_heat_map_per_record(records: list[RunRec
     paths = {tmp_path / record.method / f"seed{record.seed}.json": record for record in records[:2]}
     for path, record in paths.items():
         write_record(record, path)
-    assert write_report(tmp_path, "Tiny", paths) == [tmp_path / "summary.csv", tmp_path / "accuracy.svg"]
+    assert write_report(tmp_path, "Tiny", paths) == ([tmp_path / "summary.csv", tmp_path / "accuracy.svg"], [])
     assert (tmp_path / "summary.csv").is_file()
     assert "Tiny" in texts(tmp_path / "accuracy.svg")
     assert sorted(tmp_path.rglob("seed*.svg")) == sorted(path.with_suffix(".svg") for path in paths)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.cli.commands.base import Command, whole_numbers
+from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME, Command, whole_numbers
 
 Precision = Literal["auto", "32", "bf16", "16"]
 
@@ -16,7 +15,7 @@ def _arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "benchmark",
-        type=str,
+        type=PATH_OR_NAME,
         help="name of a benchmark (see `clsuite list benchmarks`), a YAML file, "
         "or a Python file whose make_benchmark(seed) gives an Avalanche benchmark",
     )
@@ -28,9 +27,9 @@ def _arguments(parser: ArgumentParser) -> None:
         "'all' is every method that the benchmark names, its more_methods too",
     )
     add("--seeds", type=str, help="seeds in place of the benchmark's, comma-separated")
-    add("--out", type=str, default="runs", help="folder for records, tables and plots")
-    add("--data-root", type=str, help="folder in which data sets and weights are looked for")
-    add("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add("--out", type=PATH, default="runs", help="folder for records, tables and plots")
+    add("--data-root", type=PATH, help="folder in which data sets and weights are looked for")
+    add("--device", type=DEVICE, default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--precision", type=Precision, help="auto is bf16 where the hardware has it natively, else 32")
     add("--epochs", type=int, help="epochs per task in place of the benchmark's")
     add(
@@ -41,6 +40,13 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     add("--limit-tasks", type=int, help="learn only the first tasks of the stream, in place of the benchmark's")
     add("--eval-every", type=int, help="evaluate within tasks too, after each so many steps, on a part of the tests")
+    add(
+        "--curve-points",
+        type=int,
+        default=200,
+        help="points of the loss curve, and of what plugins log, that are kept for each task, each the mean of as many "
+        "steps; 0 keeps none (`clsuite plot --kind loss`)",
+    )
     add("--jobs", type=int, help="runs at a time; by default as many as the cores carry")
     add("--timeout", type=float, help="seconds after which a run is ended")
     add("--save-model", action="store_true", help="keep each trained model beside its record")
@@ -59,8 +65,8 @@ def _run(given: Namespace) -> int:
             benchmark=given.benchmark,
             methods=[given.methods] if given.methods else [],
             seeds=whole_numbers(given.seeds),
-            out=Path(given.out),
-            data_root=Path(given.data_root) if given.data_root else None,
+            out=given.out,
+            data_root=given.data_root,
             device=given.device,
             training=merged(read_settings(given.training or ""), single),
             limit_tasks=given.limit_tasks,
@@ -70,6 +76,7 @@ def _run(given: Namespace) -> int:
             dry_run=given.dry_run,
             force=given.force,
             eval_every=given.eval_every,
+            curve_points=given.curve_points,
         )
     )
 
