@@ -146,7 +146,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     root = options.data_root
     weights = find_weights(spec.backbone, [folder] if root is None else [root, folder])
     stream = find_stream_file(spec.scenario, [folder] if root is None else [folder, root])
-    spec = _placed(spec, root, folder)
+    spec = _placed(spec.model_copy(update={"scenario": stream}), root, folder)
     load = stream_loader(spec.dataset, stream, spec.backbone.image_size, root)
     probes = [probe_config(probe, spec.backbone.image_size, root) for probe in spec.probes]
     plans: list[RunPlan] = []
