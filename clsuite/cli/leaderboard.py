@@ -99,7 +99,14 @@ def check(folder: Path) -> int:
     return 1 if problems else 0
 
 
-def rerun(rows: Sequence[str], folder: Path, data_root: Path | None, device: str | None, benchmark: str | None) -> int:
+def rerun(
+    rows: Sequence[str],
+    folder: Path,
+    data_root: Path | None,
+    device: str | None,
+    benchmark: str | None,
+    dry_run: bool = False,
+) -> int:
     """Repeat published runs and write how they came out; returns 1 if one came out otherwise.
 
     Of several rows, one that cannot be repeated does not take the others with it: it is told, and counts as bad.
@@ -113,9 +120,13 @@ def rerun(rows: Sequence[str], folder: Path, data_root: Path | None, device: str
     _refuse_no_folder(data_root)
     place = Leaderboard(folder)
     found, bad = find_rows(place, rows), 0
-    for row, path in found:
+    if dry_run or len(found) > 1:
+        _tell_rows([row for row, _ in found], dry_run)
+    if dry_run:
+        return 0
+    for number, (row, path) in enumerate(found, 1):
         try:
-            bad += not _rerun_row(place, row, path, data_root, device, benchmark)
+            bad += not _rerun_row(place, row, path, data_root, device, benchmark, (number, len(found)))
         except UserError as error:
             if len(found) == 1:
                 raise
@@ -123,6 +134,14 @@ def rerun(rows: Sequence[str], folder: Path, data_root: Path | None, device: str
             bad += 1
     make_console().print(f"now: clsuite leaderboard build --folder {folder}", soft_wrap=True, markup=False)
     return 1 if bad else 0
+
+
+def _tell_rows(rows: Sequence[str], whole: bool) -> None:
+    """Say how many runs there are, before the first begins."""
+    console = make_console()
+    for row in rows if whole else ():
+        console.print(row, soft_wrap=True, markup=False)
+    console.print("1 run" if len(rows) == 1 else f"{len(rows)} runs, one after another")
 
 
 def confirm(rows: Sequence[str], folder: Path, data_root: Path | None, jobs: int | None) -> int:
@@ -140,7 +159,13 @@ def confirm(rows: Sequence[str], folder: Path, data_root: Path | None, jobs: int
 
 
 def _rerun_row(
-    place: Leaderboard, row: str, path: Path, data_root: Path | None, device: str | None, benchmark: str | None
+    place: Leaderboard,
+    row: str,
+    path: Path,
+    data_root: Path | None,
+    device: str | None,
+    benchmark: str | None,
+    number: tuple[int, int],
 ) -> bool:
     """Repeat one row, tell how it came out, and write that; returns whether both are as they should be."""
     from clsuite.board.confirmed import read_confirmed
@@ -154,7 +179,7 @@ def _rerun_row(
     if changed:
         outcome = changed_stream(old, "none: its stream could not be made")
     else:
-        new = _repeat(old, data_root, device, benchmark, read_confirmed(place.confirmed))
+        new = _repeat(old, data_root, device, benchmark, read_confirmed(place.confirmed), number)
         outcome, apart = compare_rerun(old, new), kinds_apart(old, new)
     console = make_console()
     figures = ", ".join(f"{name} {value:.4f}" for name, value in outcome.figures.items())
@@ -171,7 +196,12 @@ def _rerun_row(
 
 
 def _repeat(
-    old: RunRecord, data_root: Path | None, device: str | None, benchmark: str | None, confirmed: Confirmations
+    old: RunRecord,
+    data_root: Path | None,
+    device: str | None,
+    benchmark: str | None,
+    confirmed: Confirmations,
+    number: tuple[int, int],
 ) -> RunRecord:
     """Run it in a process of its own, in a folder that goes afterwards."""
     from clsuite.board.rerun import plan_rerun
@@ -183,7 +213,7 @@ def _repeat(
         target = Path(temporary) / "runs" / "rerun.json"
         plan = plan_rerun(old, target, data_root, device, benchmark, confirmed)
         slots = device_slots(plan.device, 1, old.config["training"]["threads"], count_gpus(), count_cores())
-        with BenchProgress(console, 1, 0) as progress:
+        with BenchProgress(console, 1, 0, *number) as progress:
             run_missing(Standing([plan], {}), slots, None, progress.hear)
         new = read_record(target)
     if new.status != "done":

@@ -23,6 +23,7 @@ EXAMPLES = (
     "clsuite leaderboard build --drop quickstart/ncm/0",
     "clsuite leaderboard rerun quickstart/replay/0",
     "clsuite leaderboard rerun 'pacs/*/0' --data-root data",
+    "clsuite leaderboard rerun 'quickstart/**' --dry-run",
     "clsuite leaderboard confirm ncm 'quickstart/*/0'",
 )
 
@@ -59,7 +60,13 @@ def _build_arguments(parser: ArgumentParser) -> None:
 
 def _rerun_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("rows", type=str, nargs="+", help="rows (BENCHMARK/METHOD/SEED), or patterns such as 'quickstart/*/0'")
+    add(
+        "rows",
+        type=str,
+        nargs="+",
+        help="rows (BENCHMARK/METHOD/SEED), or patterns such as 'quickstart/*/0'; '*' stops at '/', '**' does not",
+    )
+    add("--dry-run", action="store_true", help="only list the rows that would be repeated")
     add("--data-root", type=str, help="folder of data and weights")
     add("--device", type=str, help="cpu, cuda, ...; by default the kind that the run was made on")
     add("--benchmark", type=str, help="the benchmark's file where it is not a shipped one and has probes of its own")
@@ -99,7 +106,7 @@ def _run(given: Namespace) -> int:
     if given.action == "build":
         return leaderboard.build(folder, words.drop)
     if given.action == "rerun":
-        return leaderboard.rerun(words.rows, folder, root, words.device, words.benchmark)
+        return leaderboard.rerun(words.rows, folder, root, words.device, words.benchmark, words.dry_run)
     if given.action == "confirm":
         return leaderboard.confirm(words.rows, folder, root, words.jobs)
     return leaderboard.check(folder)
