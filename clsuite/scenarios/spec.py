@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, model_validator
 from pydantic_core import PydanticUndefined
 
 from clsuite.errors import did_you_mean
@@ -31,11 +31,27 @@ class _Spec(BaseModel):
     validation: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 
+def _tasks(value: Any) -> Any:
+    """A number of tasks, or the numbers of classes of each."""
+    listed = value if isinstance(value, list | tuple) else [value]
+    if value is not None and not (listed and all(isinstance(one, int) and not isinstance(one, bool) for one in listed)):
+        raise ValueError(
+            f"write a whole number of tasks, or the classes of each, such as [102, 67, 200]; not {value!r}"
+        )
+    if any(one < 1 for one in listed if one is not None):
+        raise ValueError(f"there is no task of less than one class, and no stream of less than one task; not {value!r}")
+    return tuple(value) if isinstance(value, list) else value
+
+
+Tasks = Annotated[int | tuple[int, ...] | None, BeforeValidator(_tasks)]
+
+
 class ByClass(_Spec):
     """Classes shared out among tasks.
 
     Attributes:
-        tasks: Number of tasks; one for each class where neither it nor `split` is given.
+        tasks: Number of tasks, or a list of the number of classes in each (``[102, 67, 200]``, all classes together);
+            one for each class where neither it nor `split` is given.
         first_task: Classes in the first task; the others share the rest.
         split: The field's short form ``B50-inc5``: 50 classes in the first task and 5 in each other; ``B0-inc10``:
             10 in each. The last task takes what is left (as PILOT does).
@@ -45,7 +61,7 @@ class ByClass(_Spec):
             56, 78, 8, 23, 84, 90, 65, ...).
     """
 
-    tasks: int | None = Field(default=None, ge=1)
+    tasks: Tasks = None
     first_task: int | None = Field(default=None, ge=1)
     split: str | None = Field(default=None, pattern=SPLIT)
     order: Order = "seed"
@@ -54,6 +70,8 @@ class ByClass(_Spec):
     def _one_way(self) -> ByClass:
         if self.split is not None and (self.tasks is not None or self.first_task is not None):
             raise ValueError("split says all about the sizes: give either split, or tasks and first_task")
+        if isinstance(self.tasks, tuple) and self.first_task is not None:
+            raise ValueError("tasks lists the classes of each task, the first too: leave first_task out")
         return self
 
 
@@ -109,6 +127,8 @@ class _Returning(ByClass):
     def _domains_are_not_shared_out(self) -> _Returning:
         if self.over == "domains" and (self.split is not None or self.first_task is not None):
             raise ValueError("split and first_task share out classes: leave them out where tasks are domains")
+        if self.over == "domains" and isinstance(self.tasks, tuple):
+            raise ValueError("a list of tasks shares out classes: write a number of tasks where they are domains")
         return self
 
 
