@@ -42,6 +42,12 @@ def _arguments(parser: ArgumentParser) -> None:
         help="settings of the training in place of the benchmark's and the methods', such as "
         "'loss=local, optimizer.lr=0.003'",
     )
+    _more_arguments(parser)
+
+
+def _more_arguments(parser: ArgumentParser) -> None:
+    """How long, how much at a time, and what is kept."""
+    add = parser.add_argument
     add("--limit-tasks", type=int, help="learn only the first tasks of the stream, in place of the benchmark's")
     add("--eval-every", type=int, help="evaluate within tasks too, after each so many steps, on a part of the tests")
     add(
