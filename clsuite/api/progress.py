@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from clsuite.errors import InputWarning, warn_of
+from clsuite.errors import InputWarning, harmless, warn_of
 from clsuite.runner.plan import RunPlan
 
 
@@ -27,9 +27,9 @@ class RunProgress:
         self._lines = shown and self._console.is_jupyter and not bar
         self._task = 0
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self._console,
@@ -49,7 +49,7 @@ class RunProgress:
     def hear(self, plan: RunPlan, event: dict[str, Any]) -> None:
         """Take an event of the pool."""
         if event["kind"] == "start":
-            self._bar = self._progress.add_task(plan.name, total=1.0, note="starting")
+            self._bar = self._progress.add_task(harmless(plan.name), total=1.0, note="starting")
         elif event["kind"] == "progress":
             self._move(plan, event)
         elif event["kind"] == "warning":

@@ -19,15 +19,16 @@ from clsuite.api.progress import RunProgress
 from clsuite.api.result import RunResult
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog
-from clsuite.records import read_record
+from clsuite.records import RunRecord, reason_of
 from clsuite.records.curves import POINTS
 from clsuite.report.plots import plot_matrix
-from clsuite.runner.bench import Standing, run_missing, take_stock
+from clsuite.runner.bench import forget, run_missing, take_stock
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, write_method
 from clsuite.runner.plan import RunOptions, RunPlan, make_plan
 from clsuite.runner.slots import count_cores, count_gpus, device_slots
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark
+from clsuite.written.paths import home_path
 
 Method = str | type | Sequence[Any] | Mapping[str, Any] | MethodSpec
 
@@ -80,7 +81,7 @@ def run(
     spec, written = _with_method(spec, method, name)
     options = RunOptions(
         out=Path(out),
-        data_root=None if data_root is None else Path(data_root),
+        data_root=None if data_root is None else home_path(data_root),
         methods=written,
         seeds=[int(seed)],
         training=training,
@@ -91,32 +92,28 @@ def run(
         curve_points=curve_points,
     )
     plan = _single(make_plan(spec, folder, options))
-    _do(plan, force, timeout, progress, spec.training.threads)
-    return _result(plan, folder)
-
-
-def _result(plan: RunPlan, folder: Path) -> RunResult:
-    record = read_record(plan.record_path)
+    record = _do(plan, force, timeout, progress, spec.training.threads)
     if record.status != "done":
-        reason = (record.error or record.status).strip().splitlines()[-1]
-        raise UserError(f"{record.status}: {plan.name}: {reason} (see {plan.record_path})")
+        raise UserError(f"{record.status}: {plan.name}: {reason_of(record)} (see {plan.record_path})")
     return RunResult(record, plan.record_path, (folder, *_folders(plan)))
 
 
-def _do(plan: RunPlan, force: bool, timeout: float | None, progress: bool, threads: int) -> None:
+def _do(plan: RunPlan, force: bool, timeout: float | None, progress: bool, threads: int) -> RunRecord:
     standing = take_stock([replace(plan, save_model=False)], _warn)
     if force or (plan.save_model and standing.done and not plan.beside(".pt").exists()):
-        plan.beside(".ckpt").unlink(missing_ok=True)
-        standing = Standing([plan], {})
+        standing = forget([plan])
     standing = replace(standing, plans=[plan])
     if not standing.missing:
-        return
+        return standing.done[plan.record_path]
     slots = device_slots(plan.device, 1, threads, count_gpus(), count_cores())
     with RunProgress(shown=progress) as bar:
-        run_missing(standing, slots, timeout, bar.hear)
-    record = read_record(plan.record_path)
+        record = run_missing(standing, slots, timeout, bar.hear)[plan.record_path]
     if record.status == "done":
-        plot_matrix(record, plan.beside(".svg"))
+        try:
+            plot_matrix(record, plan.beside(".svg"))
+        except UserError as error:
+            _warn(str(error))
+    return record
 
 
 def _warn(text: str) -> None:

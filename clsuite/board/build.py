@@ -9,9 +9,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 
-import yaml
-from pydantic import TypeAdapter, ValidationError
-
 from clsuite.board.confirmed import NONE, Confirmation, Confirmations, our_source
 from clsuite.board.model import (
     Benchmark,
@@ -41,6 +38,7 @@ from clsuite.report.summary import Column, columns_of, summarise
 from clsuite.report.summary import Row as Summary
 from clsuite.report.table import best_methods, short_number
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
+from clsuite.written.yaml_lines import load_yaml
 
 UNITS: dict[str, Unit] = {
     "trainable_parameters": "parameters", "stored_bytes": "bytes", "gradient_samples": "samples",
@@ -76,31 +74,7 @@ def read_reported(path: Path) -> list[Reported]:
     Raises:
         UserError: If the file is not valid.
     """
-    if not path.exists():
-        return []
-    try:
-        return TypeAdapter(list[Reported]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")) or [])
-    except RecursionError as error:
-        raise UserError(f"'{path.name}' is not valid: it is nested too deeply") from error
-    except ValidationError as error:
-        raise UserError(f"'{path.name}' is not valid: {_first_complaint(error)}") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"'{path.name}' is not valid: {' '.join(str(error).split())[:300]}") from error
-
-
-def _first_complaint(error: ValidationError) -> str:
-    """Which entry of the reported figures is wrong, in what, and what mends it."""
-    first = error.errors()[0]
-    number, *names = first["loc"] or ("",)
-    if not isinstance(number, int):
-        return "it must be a list of entries, each with method, stream, weights, protocol, source and figures"
-    what = ".".join(str(name) for name in names) or "it"
-    mends = {
-        "string_type": "must be text: put it in quotes",
-        "missing": "is missing",
-        "extra_forbidden": "is no name that an entry may have",
-    }
-    return f"entry {number + 1}: {what} {mends.get(first['type'], 'is wrong: ' + first['msg'])}"
+    return load_yaml(path, list[Reported]) if path.exists() else []
 
 
 def _benchmark(name: str, group: Sequence[Published], folder: Path, confirmed: Confirmations) -> Benchmark:

@@ -22,7 +22,7 @@ from clsuite.board.confirmed import Confirmation, Confirmations, Sources, made_w
 from clsuite.board.rerun import matches
 from clsuite.board.standing import FREE, benchmark_notes, named_method, stale_notes
 from clsuite.errors import UserError, did_you_mean
-from clsuite.records import RecordError, RunRecord, read_record
+from clsuite.records import RecordError, RunRecord, read_record, reason_of
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.runner.methods import MethodSpec, PluginUse
 from clsuite.runner.plan import RunOptions, RunPlan, make_plan
@@ -213,7 +213,7 @@ def complaint_of(case: Case, old: RunRecord | None, new: RunRecord | None) -> st
         if record is None:
             return f"its canary by the {which} left no record"
         if record.status != "done":
-            return f"its canary by the {which} {record.status}: {_last_line(record.error)}"
+            return f"its canary by the {which} {record.status}: {reason_of(record)}"
     assert old is not None
     assert new is not None
     if made_with(old) != made_with(case.record):
@@ -221,11 +221,6 @@ def complaint_of(case: Case, old: RunRecord | None, new: RunRecord | None) -> st
     if old.scenario.fingerprint != new.scenario.fingerprint:
         return "the stream of the canary is another one since"
     return _difference(old, new)
-
-
-def _last_line(text: str | None) -> str:
-    lines = (text or "").strip().splitlines()
-    return lines[-1] if lines else "without a word"
 
 
 def _difference(old: RunRecord, new: RunRecord) -> str:

@@ -17,6 +17,7 @@ from clsuite.board.readings import has_its_probes, has_true_readings
 from clsuite.board.texts import has_names, is_portable
 from clsuite.records import RecordError, RunRecord, read_predictions, read_record, rescore
 from clsuite.runner.plan import file_name
+from clsuite.written.words import first_mistake
 
 LARGEST_ARRAYS = 2**25
 """Bytes of a record's predictions, unpacked: 50,000 test images over 150 tasks."""
@@ -135,9 +136,7 @@ def _has_a_setup(record: RunRecord) -> str:
     try:
         _Setup.model_validate(record.config)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return f"config.{where}: {first['msg'].partition(' or instance of ')[0]}"
+        return first_mistake(error, "config", "config.")
     return ""
 
 

@@ -27,6 +27,7 @@ from clsuite.report.rounding import rounded
 from clsuite.runner.methods import parse_method
 from clsuite.runner.plan import method_config, stream_config
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmarks
+from clsuite.written.words import first_mistake
 
 PUBLISHED = "final accuracy, published"
 FREE = frozenset({"precision", "threads", "compile"})
@@ -52,7 +53,7 @@ def read_rerun(path: Path, record: RunRecord) -> Rerun | None:
     except OSError as error:
         raise UserError(f"'{name}' cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
-        raise UserError(f"'{name}' is not valid: {error.errors()[0]['msg']}") from error
+        raise UserError(f"'{name}' is not valid: {first_mistake(error, 'it')}") from error
     if rerun.key != record.key or rerun.figures.get(PUBLISHED) != published_accuracy(record):
         raise UserError(f"'{name}' tells of the rerun of another record: take it away, or rerun the row")
     return rerun

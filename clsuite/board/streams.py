@@ -14,6 +14,7 @@ from clsuite.records import RunRecord
 from clsuite.records.canonical import canonical_json
 from clsuite.runner.streams import find_stream_file, stream_loader
 from clsuite.scenarios import Scenario, ScenarioSpec
+from clsuite.written.words import first_mistake
 
 
 def stream_specs(record: RunRecord) -> tuple[DatasetSpec | None, ScenarioSpec]:
@@ -28,8 +29,10 @@ def stream_specs(record: RunRecord) -> tuple[DatasetSpec | None, ScenarioSpec]:
             DatasetSpec.model_validate(dataset) if dataset is not None else None,
             ScenarioSpec.model_validate(record.config["scenario"]),
         )
-    except (KeyError, ValidationError) as error:
-        raise UserError(f"its stream cannot be made by this version: {' '.join(str(error).split())[:200]}") from error
+    except KeyError as error:
+        raise UserError(f"its stream cannot be made by this version: config.{error.args[0]} is missing") from error
+    except ValidationError as error:
+        raise UserError(f"its stream cannot be made by this version: {first_mistake(error, 'it')}") from error
 
 
 class Streams:

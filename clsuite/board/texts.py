@@ -9,7 +9,7 @@ from typing import Any
 
 from clsuite.errors import printable
 from clsuite.records import RunRecord
-from clsuite.runner.plan import file_name
+from clsuite.runner.plan import fit_for_files
 
 LONGEST_NAME = 120
 """Bytes of the name of a folder of the published records, so that every file system takes it."""
@@ -29,7 +29,7 @@ What follows a name, a dot or a bracket is no beginning of one: ``and/or``, ``ht
 def has_names(record: RunRecord) -> str:
     """Whether its names can be shown, and those of benchmark and method can name folders."""
     for what, name, folder in (
-        ("benchmark", record.benchmark, record.benchmark), ("method", record.method, file_name(record.method))
+        ("benchmark", record.benchmark, record.benchmark), ("method", record.method, fit_for_files(record.method))
     ):  # fmt: skip
         if not name.replace(".", "").strip():
             return f"its {what} '{printable(name)}' is no name"

@@ -48,7 +48,7 @@ def analyze_sensitivity(
         )
     plot_sensitivity(movement.moves, out, f"{plan.pending.benchmark}: {plan.name}")
     write_moves(movement.moves, out.with_suffix(".csv"))
-    console.print(f"plot and every distance: {out} and {out.with_suffix('.csv')}", markup=False)
+    console.print(f"plot and every distance: {out} and {out.with_suffix('.csv')}")
 
 
 def _watched(plan: RunPlan, movement: Movement) -> Stream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ from rich.console import Console
 
 from clsuite.cli.console import make_console, table_width
 from clsuite.cli.data_progress import loading_bar
+from clsuite.cli.failures import tell_failures
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import AbsentError, UserError
-from clsuite.records import read_record
+from clsuite.records import RunRecord
 from clsuite.records.curves import POINTS
 from clsuite.report.summary import columns_of, summarise
 from clsuite.report.table import probes_table, results_table, within_task_table
-from clsuite.runner.bench import Standing, run_missing, take_stock
+from clsuite.runner.bench import Standing, forget, run_missing, take_stock
 from clsuite.runner.plan import RunOptions, RunPlan, make_plan, outline
 from clsuite.runner.slots import count_cores, count_gpus, device_slots
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark
@@ -67,11 +69,11 @@ def run_bench(call: BenchCall) -> int:
     if call.dry_run:
         return _list_runs(console, standing)
     if call.force:
-        standing = _forget(standing)
+        standing = forget(standing.plans)
     slots = device_slots(call.device, call.jobs, spec.training.threads, count_gpus(), count_cores())
     with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
-        run_missing(standing, slots, call.timeout, progress.hear)
-    return report_runs(console, warnings, spec, call.out, plans)
+        outcomes = run_missing(standing, slots, call.timeout, progress.hear)
+    return report_runs(console, warnings, spec, call.out, plans, outcomes)
 
 
 def _list_outline(console: Console, runs: list[tuple[str, int]], absent: AbsentError) -> int:
@@ -111,32 +113,32 @@ def _check_numbers(call: BenchCall) -> None:
         raise UserError(f"--timeout is {call.timeout}, but must be more than 0 seconds")
 
 
-def _forget(standing: Standing) -> Standing:
-    for plan in standing.plans:
-        plan.beside(".ckpt").unlink(missing_ok=True)
-    return Standing(standing.plans, {})
-
-
 def _list_runs(console: Console, standing: Standing) -> int:
     for plan in standing.plans:
         state = "done" if plan.record_path in standing.done else "to do"
-        console.print(f"{state:5}  {plan.name:40}  {plan.record_path}", soft_wrap=True, markup=False)
+        console.print(f"{state:5}  {plan.name:40}  {plan.record_path}", soft_wrap=True)
     brought = {plan.pending.method: plan.brought for plan in standing.plans if plan.brought}
     for method, settings in brought.items():
         said = ", ".join(f"{key} {value}" for key, value in settings.items())
-        console.print(f"'{method}' brings its training: {said}", soft_wrap=True, markup=False)
+        console.print(f"'{method}' brings its training: {said}", soft_wrap=True)
     console.print(f"{len(standing.plans)} runs, {len(standing.done)} done, {len(standing.missing)} to do")
     return 0
 
 
-def report_runs(console: Console, warnings: Console, spec: BenchmarkSpec, out: Path, plans: list[RunPlan]) -> int:
-    """Write the report of some runs and print their tables; returns the exit status."""
-    records = {plan.record_path: read_record(plan.record_path) for plan in plans}
-    finished = {path: record for path, record in records.items() if record.status == "done"}
+def report_runs(
+    console: Console,
+    warnings: Console,
+    spec: BenchmarkSpec,
+    out: Path,
+    plans: Sequence[RunPlan],
+    outcomes: Mapping[Path, RunRecord],
+) -> int:
+    """Print the tables of some runs, write their report, and tell of those that failed; returns the exit status."""
+    finished = {path: record for path, record in outcomes.items() if record.status == "done"}
+    complaints: list[str] = []
     if finished:
         from clsuite.report.files import write_report
 
-        files = write_report(out / spec.name, spec.title or spec.name, finished)
         rows = summarise(list(finished.values()))
         columns = columns_of(list(finished.values()))
         width = table_width(console)
@@ -144,12 +146,11 @@ def report_runs(console: Console, warnings: Console, spec: BenchmarkSpec, out: P
         for table in (probes_table(rows, columns, width), within_task_table(rows, columns, width)):
             if table is not None:
                 console.print(table)
-        console.print(f"records, matrices and plots: {out / spec.name} ({', '.join(file.name for file in files)})")
-    for path, record in records.items():
-        if record.status != "done":
-            reason = (record.error or record.status).strip().splitlines()[-1]
-            warnings.print(
-                f"{record.status}: {record.method}, seed {record.seed}: {reason} (see {path})",
-                soft_wrap=True, markup=False,
-            )  # fmt: skip
-    return 0 if len(finished) == len(records) else 1
+        files, complaints = write_report(out / spec.name, spec.title or spec.name, finished)
+        names = ", ".join(file.name for file in files)
+        console.print(f"records, matrices and plots: {out / spec.name}" + (f" ({names})" if names else ""))
+    tell_failures(warnings, plans, outcomes)
+    if complaints:
+        more = f" (and {len(complaints) - 1} more files)" if len(complaints) > 1 else ""
+        warnings.print(f"not written: {complaints[0]}{more}", soft_wrap=True)
+    return 0 if len(finished) == len(outcomes) and not complaints else 1

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from clsuite.cli.console import make_console
 from clsuite.conformance.finding import Outcome, Report
+from clsuite.errors import harmless
 from clsuite.plugin.arguments import resolve_arguments
 from clsuite.plugin.catalog import find_plugin, load_class
 from clsuite.runner.methods import PluginUse, parse_method
@@ -31,7 +32,7 @@ def run_check(text: str, training: Mapping[str, Any]) -> int:
     from clsuite.conformance.suite import check_method
 
     console = make_console()
-    with console.status(f"checking {text} on tiny streams of digits ..."):
+    with console.status(escape(f"checking {harmless(text)} on tiny streams of digits ...")):
         report = check_method([_subject(use) for use in uses], training=training)
     print_report(report, console)
     return 1 if report.findings else 0
@@ -47,25 +48,35 @@ def _subject(use: PluginUse) -> Subject:
 
 def print_report(report: Report, console: Console) -> None:
     """Print one line for each check, and below it what it found."""
-    console.print(f"[bold]{escape(report.method)}[/bold]")
+    console.print(f"[bold]{escape(report.method)}[/bold]", markup=True)
     for outcome in report.outcomes:
-        _print_outcome(outcome, console)
+        if not outcome.findings and not outcome.skipped:
+            console.print(f"[green]✓[/green] {outcome.title}", markup=True)
+    _print_skipped(report, console)
+    for outcome in report.outcomes:
+        if outcome.findings:
+            _print_findings(outcome, console)
     number = len(report.findings)
     verdict = "[green]nothing found[/green]" if not number else f"[red]{number} finding{'s' * (number > 1)}[/red]"
-    console.print(f"{verdict} in {report.seconds:.1f} s")
+    console.print(f"{verdict} in {report.seconds:.1f} s", markup=True)
 
 
-def _print_outcome(outcome: Outcome, console: Console) -> None:
-    if outcome.findings:
-        console.print(f"[red]✗[/red] [bold]{outcome.check}[/bold]: not so: {outcome.title}")
-    elif outcome.skipped:
-        console.print(f"[dim]- {outcome.title}: not checked, {escape(outcome.skipped)}[/dim]", soft_wrap=True)
-    else:
-        console.print(f"[green]✓[/green] {outcome.title}")
+def _print_skipped(report: Report, console: Console) -> None:
+    """One line for each reason, so that what was not made does not bury what was found."""
+    reasons: dict[str, list[str]] = {}
+    for outcome in report.outcomes:
+        if outcome.skipped:
+            reasons.setdefault(outcome.skipped, []).append(outcome.title)
+    for reason, titles in reasons.items():
+        what = titles[0] if len(titles) == 1 else f"{len(titles)} checks"
+        console.print(f"- {what}: not checked, {reason}", style="dim", soft_wrap=True)
+
+
+def _print_findings(outcome: Outcome, console: Console) -> None:
+    console.print(f"[red]✗[/red] [bold]{outcome.check}[/bold]: not so: {outcome.title}", markup=True)
     for finding in outcome.findings:
-        console.print(f"    {escape(finding.message)}", soft_wrap=True)
+        console.print(f"    {finding.message}", soft_wrap=True)
         if finding.line:
-            console.print(
-                f"    [cyan]{escape(finding.file)}:{finding.line}[/cyan]  {escape(finding.code)}", soft_wrap=True
-            )
-        console.print(f"    [yellow]mend:[/yellow] {escape(finding.mend)}", soft_wrap=True)
+            place = f"[cyan]{escape(finding.file)}:{finding.line}[/cyan]  {escape(finding.code)}"
+            console.print(f"    {place}", soft_wrap=True, markup=True)
+        console.print(f"    [yellow]mend:[/yellow] {escape(finding.mend)}", soft_wrap=True, markup=True)

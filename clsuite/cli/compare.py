@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from clsuite.cli.console import make_console, print_table
+from clsuite.errors import UserError, shortened
 from clsuite.records import RunRecord
 from clsuite.report.compare import Comparison, Paired, compare, only_seeds, verdict
 from clsuite.report.fit import TableColumn
@@ -33,11 +34,16 @@ def print_comparison(first: str, second: str, runs: Path | None, seeds: Sequence
     _print(console, comparison, comparison.metrics, "metric")
     _print(console, comparison, comparison.parts, "test part, after the last task")
     for note in comparison.notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
-    console.print(verdict(comparison), soft_wrap=True, markup=False)
+        console.print(f"note: {note}", soft_wrap=True)
+    console.print(verdict(comparison), soft_wrap=True)
 
 
 def _find(name: str, runs: Path | None) -> list[RunRecord]:
+    if runs is None and not Path(name).exists():
+        raise UserError(
+            f"'{shortened(name)}' is neither a record nor a folder of runs: a method by its name needs the folder of "
+            "its benchmark's runs, --runs runs/BENCHMARK"
+        )
     found = one_method(Path(name)) if runs is None else method_below(runs, name)
     for line in found.left_out:
         make_console(stderr=True).print(line, soft_wrap=True, markup=False)

@@ -29,7 +29,7 @@ from clsuite.board.shelf import refuse_missing
 from clsuite.cli.console import make_console
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError
-from clsuite.records import RunRecord, atomic_path, read_record
+from clsuite.records import RunRecord, atomic_path
 from clsuite.runner.bench import Standing, run_missing
 from clsuite.runner.plan import RunPlan
 from clsuite.runner.slots import count_cores, device_slots
@@ -58,8 +58,8 @@ def confirm(wanted: Sequence[str], folder: Path, data_root: Path | None, jobs: i
     make_console().print(
         f"{work.confirmed} rows confirmed, {stale} stay stale, {current} were current"
         + (f"; now: clsuite leaderboard build --folder {folder}" if work.confirmed else ""),
-        soft_wrap=True, markup=False,
-    )  # fmt: skip
+        soft_wrap=True,
+    )
     return 1 if stale else 0
 
 
@@ -67,7 +67,7 @@ def _tell(rows: Sequence[str], reason: str) -> None:
     """Say in a line why rows stay stale."""
     more = f" and {len(rows) - ROWS_TOLD} more" if len(rows) > ROWS_TOLD else ""
     text = f"stale: {', '.join(rows[:ROWS_TOLD])}{more}: {reason}"
-    make_console(stderr=True).print(text, soft_wrap=True, markup=False)
+    make_console(stderr=True).print(text, soft_wrap=True)
 
 
 @dataclass
@@ -120,7 +120,7 @@ class _Work:
             temporary.write_bytes(confirmed_bytes(known))
         self.confirmed += len(case.rows)
         text = f"confirmed: {case.record.method}: {case.name} gives the same counts ({len(case.rows)} rows)"
-        make_console().print(text, soft_wrap=True, markup=False)
+        make_console().print(text, soft_wrap=True)
 
     def _run_old(self, cases: Sequence[Case], folder: Path) -> dict[str, RunRecord]:
         """The canaries by the sources of the cases' commit, by method."""
@@ -178,15 +178,15 @@ class _Work:
         slots = device_slots("cpu", self.jobs, plans[0].pending.config["training"]["threads"], 0, count_cores())
         try:
             with BenchProgress(make_console(), len(plans), 0) as progress:
-                run_missing(Standing(plans, {}), slots, None, progress.hear)
+                outcomes = run_missing(Standing(plans, {}), slots, None, progress.hear)
         except UserError as error:
             if len(plans) == 1:
                 return {plans[0].pending.method: f"the sources of now refuse its canary: {error}"}
             return {method: why for plan in plans for method, why in self._bench_new([plan]).items()}
         for plan in plans:
-            self.done[plan.pending.key] = read_record(plan.record_path)
+            self.done[plan.pending.key] = outcomes[plan.record_path]
         return {}
 
     @staticmethod
     def _say(text: str) -> None:
-        make_console().print(text, soft_wrap=True, markup=False)
+        make_console().print(text, soft_wrap=True)

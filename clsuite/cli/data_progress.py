@@ -14,7 +14,12 @@ from clsuite.data.progress import progress_to
 @contextmanager
 def loading_bar(console: Console) -> Iterator[None]:
     """Show how far the loading of data is, in a terminal; elsewhere nothing."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+    )
     with Progress(
         *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
     ) as bar:

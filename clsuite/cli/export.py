@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clsuite.cli.console import make_console, table_width
-from clsuite.errors import UserError, did_you_mean
+from clsuite.errors import UserError, did_you_mean, harmless
 from clsuite.records import RunRecord, atomic_path
 from clsuite.records.curves import LOSS, read_curves
 from clsuite.report.export import by_benchmark, choose_columns, csv_table, latex_table, markdown_table
@@ -33,7 +33,7 @@ def make_table(places: Sequence[Path], form: str, columns: Sequence[str], out: P
             chosen, width = choose_columns(group, columns), table_width(console)
             console.print(rich_table(summarise(group), chosen, benchmark, width, asked=bool(columns)))
         return
-    text = EXPORTS[form](records, columns)
+    text = harmless(EXPORTS[form](records, columns))
     if out is None:
         print(text, end="")
         return
@@ -62,7 +62,7 @@ def make_plot(places: Sequence[Path], kind: str | None, out: Path | None, curve:
         _plot_loss(found, target, benchmarks[0], curve or LOSS)
     else:
         _plot(records, kind, target, benchmarks[0])
-    make_console().print(f"{kind} of {len(records)} runs: {target}", soft_wrap=True, markup=False)
+    make_console().print(f"{kind} of {len(records)} runs: {target}", soft_wrap=True)
 
 
 def _plot(records: list[RunRecord], kind: str, target: Path, title: str) -> None:
@@ -105,5 +105,5 @@ def _gather(places: Sequence[Path]) -> dict[Path, RunRecord]:
     chosen = newest_of(found, ", ".join(f"'{place}'" for place in places))
     warnings = make_console(stderr=True)
     for line in (*(f"left out, {text}" for text in found.unfinished), *chosen.left_out):
-        warnings.print(line, soft_wrap=True, markup=False)
+        warnings.print(line, soft_wrap=True)
     return chosen.records

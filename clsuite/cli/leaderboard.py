@@ -12,7 +12,7 @@ from clsuite.cli.console import make_console
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError
-from clsuite.records import RunRecord, read_record
+from clsuite.records import RunRecord, reason_of
 
 if TYPE_CHECKING:
     from clsuite.board.confirmed import Confirmations
@@ -37,10 +37,10 @@ def add(places: Sequence[Path], folder: Path, data_root: Path | None, replace: b
     for one in outcomes:
         what = one.name or str(one.path)
         if one.verdict == "refused":
-            warnings.print(f"refused: {what}: {one.reason} (see {one.path})", soft_wrap=True, markup=False)
+            warnings.print(f"refused: {what}: {one.reason} (see {one.path})", soft_wrap=True)
         else:
             reason = f": {one.reason}" if one.reason else ""
-            console.print(f"{one.verdict}: {what}{reason}", soft_wrap=True, markup=False)
+            console.print(f"{one.verdict}: {what}{reason}", soft_wrap=True)
     for benchmark, reason in sorted(streams.unchecked.items()):
         warnings.print(f"note: streams of {benchmark} were not compared with the data: {reason}", soft_wrap=True)
     numbers = Counter(one.verdict for one in outcomes)
@@ -48,7 +48,7 @@ def add(places: Sequence[Path], folder: Path, data_root: Path | None, replace: b
         raise UserError(f"no record in {', '.join(repr(str(place)) for place in places)}")
     summary = ", ".join(f"{number} {verdict}" for verdict, number in sorted(numbers.items()))
     then = f"; now: clsuite leaderboard build --folder {folder}" if len(outcomes) > numbers["refused"] else ""
-    console.print(f"{summary}{then}", soft_wrap=True, markup=False)
+    console.print(f"{summary}{then}", soft_wrap=True)
     return 1 if numbers["refused"] else 0
 
 
@@ -72,8 +72,8 @@ def build(folder: Path, drop: Sequence[str]) -> int:
     make_console().print(
         f"{len(board.benchmarks)} benchmarks, {methods} rows, {runs} records, {len(board.reported)} reported figures; "
         f"{changed} files changed: {folder / 'README.md'}, {folder / 'site' / 'index.html'}",
-        soft_wrap=True, markup=False,
-    )  # fmt: skip
+        soft_wrap=True,
+    )
     return 0
 
 
@@ -93,9 +93,9 @@ def check(folder: Path) -> int:
     except UserError as error:
         problems = str(error).splitlines()
     for line in problems:
-        make_console(stderr=True).print(line, soft_wrap=True, markup=False)
+        make_console(stderr=True).print(line, soft_wrap=True)
     if not problems:
-        make_console().print(f"{folder}: every file is what the records give, and no row is lost", markup=False)
+        make_console().print(f"{folder}: every file is what the records give, and no row is lost")
     return 1 if problems else 0
 
 
@@ -130,9 +130,9 @@ def rerun(
         except UserError as error:
             if len(found) == 1:
                 raise
-            make_console(stderr=True).print(f"not repeated: {row}: {error}", soft_wrap=True, markup=False)
+            make_console(stderr=True).print(f"not repeated: {row}: {error}", soft_wrap=True)
             bad += 1
-    make_console().print(f"now: clsuite leaderboard build --folder {folder}", soft_wrap=True, markup=False)
+    make_console().print(f"now: clsuite leaderboard build --folder {folder}", soft_wrap=True)
     return 1 if bad else 0
 
 
@@ -184,14 +184,14 @@ def _rerun_row(
     console = make_console()
     figures = ", ".join(f"{name} {value:.4f}" for name, value in outcome.figures.items())
     reason = f": {changed or apart}" if changed or apart else ""
-    console.print(f"{outcome.outcome}: {row}{reason} ({figures})", soft_wrap=True, markup=False)
+    console.print(f"{outcome.outcome}: {row}{reason} ({figures})", soft_wrap=True)
     try:
         kept = publish_rerun(place, row, outcome, path, old, apart)
     except (UserError, OSError) as error:
-        make_console(stderr=True).print(f"not written down: {row}: {error}", soft_wrap=True, markup=False)
+        make_console(stderr=True).print(f"not written down: {row}: {error}", soft_wrap=True)
         return False
     if kept:
-        console.print(f"the identical rerun of {kept.date} on {kept.machine} stays", soft_wrap=True, markup=False)
+        console.print(f"the identical rerun of {kept.date} on {kept.machine} stays", soft_wrap=True)
     return outcome.outcome not in ("different", "other stream")
 
 
@@ -214,9 +214,7 @@ def _repeat(
         plan = plan_rerun(old, target, data_root, device, benchmark, confirmed)
         slots = device_slots(plan.device, 1, old.config["training"]["threads"], count_gpus(), count_cores())
         with BenchProgress(console, 1, 0, *number) as progress:
-            run_missing(Standing([plan], {}), slots, None, progress.hear)
-        new = read_record(target)
+            new = run_missing(Standing([plan], {}), slots, None, progress.hear)[target]
     if new.status != "done":
-        reason = (new.error or new.status).strip().splitlines()[-1]
-        raise UserError(f"the rerun of {old.benchmark}/{old.method}/{old.seed} {new.status}: {reason}")
+        raise UserError(f"the rerun of {old.benchmark}/{old.method}/{old.seed} {new.status}: {reason_of(new)}")
     return new

@@ -6,15 +6,17 @@ import argparse
 import importlib.metadata
 import sys
 from collections.abc import Mapping, Sequence
-from io import TextIOWrapper
 from typing import NoReturn
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from clsuite.cli.commands import COMMANDS
+from clsuite.cli.commands.base import Command
 from clsuite.cli.complaints import explain
+from clsuite.cli.interruption import signals_interrupt, status_of
+from clsuite.cli.output import lost_for, safe_output
 from clsuite.cli.told import warnings_told
-from clsuite.errors import UserError
+from clsuite.errors import UserError, harmless
 
 EXAMPLES = """examples:
   clsuite bench quickstart                          run a benchmark and see its table
@@ -40,23 +42,48 @@ class _Parser(ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status (0 done, 1 some run failed, 2 bad input, 130 interrupted)."""
-    if isinstance(sys.stdout, TextIOWrapper):  # a terminal or pipe that has no arrows gets question marks
-        sys.stdout.reconfigure(errors="replace")
+    """Run the command line.
+
+    Returns:
+        The exit status: 0 done, 1 some run failed or not all output could be written, 2 bad input, 130 interrupted by
+        Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    words = [*words[1:], "--help"] if words[:1] == ["help"] else words
+    with safe_output() as out:
+        status = _run(words)
+        out.flush()
+        if lost := lost_for(out):
+            _tell(f"clsuite: {lost}")
+            return max(status, 1)
+        return status
+
+
+def _run(words: list[str]) -> int:
     name = words[0] if words and words[0] in COMMANDS else ""
+    called = f"clsuite {name}".strip()
     try:
-        given = _parse(words)
-        with warnings_told():
-            return COMMANDS[given["command"]].run(given[given["command"]])
+        with signals_interrupt():
+            given = _parse(words)
+            with warnings_told():
+                return _do(COMMANDS[given["command"]], given[given["command"]])
     except UserError as error:
-        print(f"{f'clsuite {name}'.strip()}: {error}", file=sys.stderr)
+        _tell(f"{called}: {error}")
         return 2
-    except KeyboardInterrupt:
-        print("interrupted; call it again to go on where it stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        return 0
+    except KeyboardInterrupt as error:
+        _tell("interrupted: what is done is kept; call it again to go on from there")
+        return status_of(error)
+
+
+def _do(command: Command, given: Namespace) -> int:
+    try:
+        return command.run(given)
+    except SystemExit as error:  # of somebody's plugin or stream; nothing of ours calls it
+        raise UserError(f"something that was imported ended the program: sys.exit({error.code!r})") from error
+
+
+def _tell(text: str) -> None:
+    print(harmless(text), file=sys.stderr)
 
 
 def _parse(words: list[str]) -> Namespace:
@@ -65,7 +92,8 @@ def _parse(words: list[str]) -> Namespace:
         return parser.parse_args(words)
     except argparse.ArgumentError as error:
         chosen, path, names = _chosen(words, parser, commands)
-        options = [option for action in chosen._actions for option in action.option_strings]
+        shown = [action for action in chosen._actions if action.help != argparse.SUPPRESS]
+        options = [option for action in shown for option in action.option_strings]
         raise explain(error.message, path, names, options) from error
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
+from clsuite.errors import harmless
 from clsuite.runner.plan import RunPlan
 
 
@@ -32,9 +34,9 @@ class BenchProgress:
         self._started: dict[Path, float] = {}
         self._bars: dict[Path, TaskID] = {}
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
@@ -60,12 +62,13 @@ class BenchProgress:
         handler(plan, event)
 
     def _warn(self, plan: RunPlan, event: dict[str, Any]) -> None:
-        self._console.print(f"warning: {plan.name}: {event['text']}", markup=False, soft_wrap=True)
+        self._console.print(Text(harmless(f"warning: {plan.name}: {event['text']}")), soft_wrap=True)
 
     def _start(self, plan: RunPlan, event: dict[str, Any]) -> None:
         key = plan.record_path
-        self._started[key] = time.monotonic()
-        self._bars[key] = self._progress.add_task(plan.name, total=1.0, note="starting")
+        self._started.setdefault(key, time.monotonic())
+        self._remove_bar(key)  # there is one where a run begins again
+        self._bars[key] = self._progress.add_task(harmless(plan.name), total=1.0, note="starting")
 
     def _move(self, plan: RunPlan, event: dict[str, Any]) -> None:
         note = f"task {event['task'] + 1}/{event['tasks']}"
@@ -77,11 +80,21 @@ class BenchProgress:
     def _end(self, plan: RunPlan, event: dict[str, Any]) -> None:
         key = plan.record_path
         self._finished += 1
-        self._progress.remove_task(self._bars.pop(key))
+        self._remove_bar(key)
         self._update_total()
         seconds = time.monotonic() - self._started[key]
         text = f"[{self._before + self._finished} of {self._of}] {plan.name}: {event['status']} in {seconds:.0f} s"
-        self._console.print(text, markup=False)
+        self._console.print(Text(harmless(text)))
+
+    def _remove_bar(self, key: Path) -> None:
+        """Take a run's bar away, and see it gone before anything is printed.
+
+        Where rich's own thread draws fewer bars while a line is on its way, the line goes up by the bars that were, and
+        erases the line above them.
+        """
+        if key in self._bars:
+            self._progress.remove_task(self._bars.pop(key))
+            self._progress.refresh()
 
     def _update_total(self) -> None:
         running = sum(task.completed for task in self._progress.tasks if task.id in self._bars.values())

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from clsuite.cli.console import make_console, print_table
+from clsuite.errors import UserError
 from clsuite.metrics import METRICS, WITHIN_TASK, Curves, compute_all
 from clsuite.records import CostEntry, CountsEntry, ProbeEntry, RunRecord, TuningEntry, WithinTaskEntry, read_record
 from clsuite.records.record import RESULTS_VERSION
@@ -23,23 +24,24 @@ def print_record(path: Path) -> None:
     """Print a record.
 
     Raises:
-        RecordError: If it cannot be read.
+        UserError: If it cannot be read; of a folder or a benchmark, says what to name.
     """
-    record = read_record(path)
+    record = _read(path)
     console = make_console()
     console.print(
-        f"[bold]{shown(record.method)}[/bold] on {shown(record.benchmark)}, seed {record.seed}: {record.status}"
+        f"[bold]{shown(record.method)}[/bold] on {shown(record.benchmark)}, seed {record.seed}: {record.status}",
+        markup=True,
     )
     console.print(f"key {record.key}, {record.seconds:.1f} s")
     if told := _told_by_the_key(record):
-        console.print(f"[red]{told}[/red]", soft_wrap=True)
+        console.print(told, style="red", soft_wrap=True)
     for plugin in record.plugins:
         arguments = ", ".join(f"{name}={value!r}" for name, value in plugin.args.items())
-        console.print(shown(f"plugin {plugin.name}({arguments}) from {plugin.distribution}"))
+        console.print(f"plugin {plugin.name}({arguments}) from {plugin.distribution}")
     if record.tuning is not None:
-        console.print(_tuning(record.tuning), soft_wrap=True, markup=False)
+        console.print(_tuning(record.tuning), soft_wrap=True)
     for section, content in {**record.config, "environment": record.environment}.items():
-        console.print(shown(f"{section}: {_plainly(content)}"), soft_wrap=True)
+        console.print(f"{section}: {_plainly(content)}", soft_wrap=True)
     if record.counts is not None:
         _print_matrix(console, record, record.counts)
         _print_metrics(console, record.counts)
@@ -50,7 +52,7 @@ def print_record(path: Path) -> None:
     if record.cost is not None:
         console.print(_cost(record.cost), highlight=False)
     if record.error:
-        console.print(shown(record.error))
+        console.print(record.error)
 
 
 def _plainly(content: Any, name: str = "") -> str:
@@ -60,6 +62,24 @@ def _plainly(content: Any, name: str = "") -> str:
         return ", ".join(_plainly(value, f"{name}.{key}" if name else str(key)) for key, value in inside)
     text = content if isinstance(content, str) else json.dumps(content, sort_keys=True, ensure_ascii=False)
     return f"{name} {text}".strip()
+
+
+def _read(path: Path) -> RunRecord:
+    """The record; of what is no file, which record may be meant."""
+    from clsuite.runner.spec import shipped_benchmarks
+
+    if path.is_file():
+        return read_record(path)
+    if path.is_dir():
+        inside = next(iter(sorted(path.rglob("seed*.json"))), None)
+        named = f"name one of its records, such as {inside}" if inside else "it holds no records"
+        raise UserError(f"'{path}' is a folder: {named}. For all of them: clsuite table {path}")
+    if str(path) in shipped_benchmarks():
+        raise UserError(
+            f"'{path}' is a benchmark, and show takes a record, such as runs/{path}/METHOD/seed0-….json: "
+            f"clsuite bench {path} --dry-run lists them"
+        )
+    raise UserError(f"no record at '{path}': clsuite bench writes them to runs/BENCHMARK/METHOD/seed0-….json")
 
 
 def _told_by_the_key(record: RunRecord) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from clsuite.errors import InputWarning
+from clsuite.errors import InputWarning, harmless
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def warnings_told() -> Iterator[None]:
                 usual(message, category, *place, **more)
             elif str(message) not in told:
                 told.add(str(message))
-                print(f"warning: {message}", file=sys.stderr)
+                print(harmless(f"warning: {message}"), file=sys.stderr)
 
         warnings.simplefilter("always", InputWarning)
         warnings.showwarning = show

@@ -16,7 +16,7 @@ from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError, did_you_mean
 from clsuite.metrics import METRICS
-from clsuite.records import RunRecord, TrialEntry, TuningEntry, read_record, write_record
+from clsuite.records import RunRecord, TrialEntry, TuningEntry, reason_of, write_record
 from clsuite.runner.bench import Standing, run_missing, take_stock
 from clsuite.runner.methods import MethodSpec, parse_method, write_method
 from clsuite.runner.plan import RunOptions, RunPlan, make_plan, tasks_learned
@@ -72,28 +72,30 @@ def run_tune(call: TuneCall) -> int:
     with _TrialProgress(console, trials) as progress:
 
         def do(plans: Sequence[RunPlan]) -> list[RunRecord]:
-            run_missing(_stock(plans, warnings), slots, call.timeout, progress.hear)
-            return [read_record(plan.record_path) for plan in plans]
+            return list(run_missing(_stock(plans, warnings), slots, call.timeout, progress.hear).values())
 
         tuning = search.run(options, do, progress.show)
-    console.print(f"chosen: {_values(tuning.chosen)}", markup=False)
+    console.print(f"chosen: {_values(tuning.chosen)}")
     plans = search.final_plans(options, tuning)
     standing = _stock(plans, warnings)
     with BenchProgress(console, len(standing.missing), len(standing.done)) as bars:
-        run_missing(standing, slots, call.timeout, bars.hear)
-    _keep_search(standing, tuning)
-    return report_runs(console, warnings, spec, call.out, plans)
+        outcomes = run_missing(standing, slots, call.timeout, bars.hear)
+    _keep_search(standing, tuning, warnings)
+    return report_runs(console, warnings, spec, call.out, plans, outcomes)
 
 
 def _stock(plans: Sequence[RunPlan], warnings: Console) -> Standing:
     return take_stock(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
 
 
-def _keep_search(standing: Standing, tuning: TuningEntry) -> None:
+def _keep_search(standing: Standing, tuning: TuningEntry, warnings: Console) -> None:
     """Tell of the search in final records that were done before, after an earlier search with the same outcome."""
     for path, record in standing.done.items():
-        if record.tuning != tuning:
-            write_record(record.model_copy(update={"tuning": tuning}), path)
+        try:
+            if record.tuning != tuning:
+                write_record(record.model_copy(update={"tuning": tuning}), path)
+        except UserError as error:
+            warnings.print(f"warning: the search is not noted: {error}", soft_wrap=True)
 
 
 def _search(call: TuneCall, spec: BenchmarkSpec, folder: Path) -> Search:
@@ -166,7 +168,7 @@ class _TrialProgress:
         self._bar = Progress(
             TextColumn("trials"),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
@@ -186,7 +188,7 @@ class _TrialProgress:
     def hear(self, plan: RunPlan, event: dict[str, Any]) -> None:
         """Take an event of the pool."""
         if event["kind"] == "warning":
-            self._console.print(f"warning: {event['text']}", markup=False, soft_wrap=True)
+            self._console.print(f"warning: {event['text']}", soft_wrap=True)
             return
         self._shares[plan.record_path] = event.get("done", 1.0 if event["kind"] == "end" else 0.0)
         self._bar.update(self._task, completed=self._finished + sum(self._shares.values()))
@@ -195,9 +197,8 @@ class _TrialProgress:
         """Tell of a finished trial."""
         self._finished, self._shares = number, {}
         self._bar.update(self._task, completed=number, note=f"{number} of {self._trials}")
-        reason = (record.error or record.status).strip().splitlines()[-1]
-        score = f"{trial.score:.4f}" if trial.score is not None else f"failed: {reason}"
-        self._console.print(f"[{number}] {_values(trial.values)}: {score}", markup=False, soft_wrap=True)
+        score = f"{trial.score:.4f}" if trial.score is not None else f"failed: {reason_of(record)}"
+        self._console.print(f"[{number}] {_values(trial.values)}: {score}", soft_wrap=True)
 
 
 def _values(values: dict[str, Any]) -> str:

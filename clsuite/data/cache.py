@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -15,13 +16,15 @@ from clsuite.data.contents import with_digests
 from clsuite.data.decoding import DecoderKilledError, Job, decode_all
 from clsuite.data.listing import Columns, Listing, Pixels
 from clsuite.data.seal import DamagedTableError, open_table, seal_table
-from clsuite.data.space import flush_file, flush_to_disk
+from clsuite.data.space import NO_ROOM, flush_file, flush_to_disk, size_text
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError, warn_of
 from clsuite.records.canonical import sha256_of
 
 FORMAT = 3
 """Version of tables and of decoding; raise it when an image gives other pixels than before."""
+PER_IMAGE, PER_TABLE = 64, 2**16
+"""Bytes, at most, of what a table has beside its pixels: of each image (hash, label, name), and once."""
 WORK = ("job.json", "marks.npy", "pixels.npy")
 """What decoding needs and a finished table does not."""
 
@@ -60,9 +63,15 @@ def cached_table(
 
     def make(building: Path) -> Listing:
         listing = with_digests(read(), root)
-        if not building.is_dir():
-            _check_space(building.parent, listing, image_size)
-        decode_all(Job.prepare(building, listing, image_size), workers)
+        free = shutil.disk_usage(building.parent).free
+        if not building.is_dir() and _needed(listing, image_size) > free:
+            raise _no_room(building.parent, listing, image_size, free, os.strerror(errno.ENOSPC))
+        try:
+            decode_all(Job.prepare(building, listing, image_size), workers)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise _no_room(building.parent, listing, image_size, free, error.strerror) from error
         return listing
 
     return kept_table([content, image_size], make, root)
@@ -125,12 +134,15 @@ def _build(target: Path, make: Callable[[Path], Columns]) -> None:
     flush_file(target.parent)
 
 
-def _check_space(folder: Path, listing: Listing, image_size: int) -> None:
+def _needed(listing: Listing, image_size: int) -> int:
+    """Bytes of a table."""
     grey = isinstance(listing.source, Pixels) and listing.source.images.ndim == 3
-    needed = len(listing) * (1 if grey else 3) * image_size**2
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise UserError(
-            f"{len(listing)} images of {image_size} px take {needed / 1e9:.1f} GB in the table cache '{folder}', but "
-            f"{free / 1e9:.1f} GB are free: set CLSUITE_CACHE to another folder, or bound train_per_class"
-        )
+    return len(listing) * ((1 if grey else 3) * image_size**2 + PER_IMAGE) + PER_TABLE
+
+
+def _no_room(folder: Path, listing: Listing, image_size: int, free: int, reason: str) -> UserError:
+    return UserError(
+        f"{len(listing)} images of {image_size} px take {size_text(_needed(listing, image_size))} in the table cache "
+        f"'{folder}', where {size_text(free)} are free ({reason}): set CLSUITE_CACHE to another folder, make room, or "
+        "bound train_per_class"
+    )

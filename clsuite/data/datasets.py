@@ -23,6 +23,7 @@ from clsuite.data.sequence import SEQUENCES, load_sequence
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable
 from clsuite.errors import AbsentError, UserError, did_you_mean, printable
+from clsuite.written.paths import home_path
 
 READERS = 2
 """Version of the readers; raise it when one lists other samples than before, so that no old table is taken."""
@@ -71,7 +72,7 @@ def load_dataset(
         download=download,
     )
     with progress_to(progress or _unheard):
-        return load_table(spec, image_size, None if root is None else Path(root).expanduser(), workers)
+        return load_table(spec, image_size, None if root is None else home_path(root), workers)
 
 
 def _unheard(what: str, done: int, total: int) -> None:
@@ -230,10 +231,10 @@ def locate(path: str, data_root: Path | None) -> Path:
         UserError: If it is nowhere; says where it was looked for and how to say where it is.
     """
     try:
-        own = Path(path).expanduser()
+        own = home_path(path)
         tried = [own] if data_root is None else [data_root / path, own]
         found = next((candidate for candidate in tried if candidate.exists()), None)
-    except (RuntimeError, ValueError, OSError) as error:  # ~nobody, a zero byte, a loop of links
+    except (ValueError, OSError) as error:  # a loop of links, a folder that cannot be read
         raise UserError(f"'{printable(path)}' is no path: {error}") from error
     if found is not None:
         return found

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 NO_SUCH_CALL = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The disk is full, or the user's share of it, or a file would become larger than may be."""
 AT_ONCE = 1 << 20
 
 
@@ -38,6 +40,14 @@ def _fill(handle: int, size: int, start: int) -> None:
     os.lseek(handle, start, os.SEEK_SET)
     while start < size:
         start += os.write(handle, bytes(min(AT_ONCE, size - start)))
+
+
+def size_text(size: int) -> str:
+    """A number of bytes for people: 820 B, 491.5 kB, 3.1 GB."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} B"
 
 
 def flush_to_disk(folder: Path) -> None:

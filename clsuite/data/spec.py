@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+
+from clsuite.written.spec import Spec
 
 
-class DatasetSpec(BaseModel):
+class DatasetSpec(Spec):
     """A data set by name.
 
     Attributes:
@@ -24,7 +26,6 @@ class DatasetSpec(BaseModel):
             configuration that a record keeps.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     parts: tuple[DatasetSpec, ...] = ()
     path: str | None = None

@@ -9,6 +9,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from clsuite.errors import UserError, did_you_mean
 from clsuite.plugin.source import MISSING, Parameter, PluginSource
+from clsuite.written.spec import LARGEST_NUMBER
+from clsuite.written.words import shown
 
 NAMES = {
     "Any": Any, "Literal": Literal, "Mapping": Mapping, "Optional": Optional, "Sequence": Sequence, "Union": Union,
@@ -44,12 +46,15 @@ def _value(name: str, source: PluginSource, parameter: Parameter, given: Mapping
             raise UserError(f"plugin '{name}' needs the argument '{parameter.name}' ({parameter.annotation})")
         return value
     try:
+        if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+            what = f"argument '{parameter.name}' of plugin '{name}'"
+            raise UserError(f"{what} is {shown(value)}, but must be at most {LARGEST_NUMBER}")
         adapter = TypeAdapter(_annotation(source, parameter.annotation), config=ConfigDict(strict=True))
         return adapter.validate_python(value)
     except ValidationError as error:
         expected = source.aliases.get(parameter.annotation, parameter.annotation)
         raise UserError(
-            f"argument '{parameter.name}' of plugin '{name}' is {value!r}, but must be {expected}"
+            f"argument '{parameter.name}' of plugin '{name}' is {shown(value)}, but must be {expected}"
         ) from error
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clsuite.errors import UserError, did_you_mean
+from clsuite.errors import LONGEST_NAME, UserError, did_you_mean
 from clsuite.plugin import local
 from clsuite.plugin.imports import Home
 from clsuite.plugin.source import PluginSource, read_source
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from clsuite.plugin.base import Plugin
 
 GROUP = "clsuite.plugins"
+
+
+class BrokenPluginError(UserError):
+    """A plugin whose module ends with an error of its own when it is imported."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +79,32 @@ def find_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginI
     elif local.is_importable(name):
         info = _of_target(name)
     else:
-        raise did_you_mean("plugin", name, known)
+        raise unknown_plugin(name, known, folders)
     if info.source is None:
         raise UserError(f"plugin '{name}' of {info.distribution} is broken: {info.problem}")
     return info, info.source
+
+
+def unknown_plugin(name: str, known: Iterable[str], folders: Sequence[Path] = (Path(),)) -> UserError:
+    """The error for a name that no plugin has; a file of that name may be meant.
+
+    Args:
+        name: The name.
+        known: Names of plugins, and of what else may stand there.
+        folders: Where files are looked for.
+    """
+    file = f"{name}.py"
+    if any((folder / file).is_file() for folder in folders if len(name) < LONGEST_NAME):
+        return UserError(f"unknown plugin '{name}'. Did you mean the file './{file}'?")
+    return did_you_mean("plugin", name, known)
 
 
 def load_class(info: PluginInfo) -> type[Plugin]:
     """Import a plugin's class.
 
     Raises:
-        UserError: If its module fails to import, or the class is not a plugin.
+        BrokenPluginError: If its module fails to import.
+        UserError: If the class is not a plugin.
     """
     from clsuite.plugin.base import Plugin
 
@@ -93,8 +112,8 @@ def load_class(info: PluginInfo) -> type[Plugin]:
     try:
         imported = local.import_file(module) if module.endswith(".py") else importlib.import_module(module)
         loaded = getattr(imported, name)
-    except Exception as error:  # whatever a foreign module raises on import
-        raise UserError(f"plugin '{info.name}' fails to import: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever a foreign module raises on import
+        raise BrokenPluginError(f"plugin '{info.name}' fails to import: {type(error).__name__}: {error}") from error
     if not (isinstance(loaded, type) and issubclass(loaded, Plugin)):
         raise UserError(f"plugin '{info.name}' ({info.target}) is not a subclass of clsuite.plugin.Plugin")
     return loaded
@@ -145,7 +164,7 @@ def _inspect(name: str, target: str, distribution: str) -> PluginInfo:
         source = None if problem else read_source(text, class_name, home)
     except SyntaxError as error:
         problem = f"SyntaxError in line {error.lineno}: {error.msg}"
-    except Exception as error:  # finding a module runs its package, which may raise anything
+    except (Exception, SystemExit) as error:  # finding a module runs its package, which may raise anything
         problem = f"{type(error).__name__}: {error}"
     return PluginInfo(name, target, distribution, source, problem)
 

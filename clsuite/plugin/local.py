@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from clsuite.errors import UserError
+from clsuite.written.paths import home_path
 
 FILE = re.compile(r"(?P<path>.+\.py)(:(?P<name>\w+))?")
 IMPORTABLE = re.compile(r"[A-Za-z_][\w.]*:\w+")
@@ -48,15 +49,22 @@ def locate(name: str, folders: Sequence[Path]) -> tuple[str, str]:
     """
     match = FILE.fullmatch(name)
     assert match is not None
-    tried = [folder / Path(match["path"]).expanduser() for folder in folders]
+    own = home_path(match["path"])
+    tried = [folder / own for folder in folders]
     path = next((path.resolve() for path in tried if path.is_file()), None)
     if path is None:
         raise UserError(f"no plugin file at {' or '.join(repr(str(path)) for path in dict.fromkeys(tried))}")
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         return f"{path}:{match['name'] or _only_class(text, name)}", text
+    except OSError as error:
+        raise UserError(f"cannot read the plugin '{path}': {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"plugin '{name}' is not UTF-8 (byte {error.start}): save it in UTF-8") from error
     except SyntaxError as error:
         raise UserError(f"plugin '{name}' is not Python: SyntaxError in line {error.lineno}: {error.msg}") from error
+    except (ValueError, RecursionError, MemoryError) as error:  # a zero byte, brackets in brackets in brackets
+        raise UserError(f"plugin '{name}' is not Python: {error}") from error
 
 
 def class_of(name: str, text: str) -> str:

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from timm.models import load_state_dict as read_state_dict
 from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor
@@ -65,7 +65,7 @@ def pretrain_clip(spec: ClipPretrainSpec, data_root: Path | None, out: Path, rep
     if reached < spec.target:
         raise UserError(f"'{spec.name}' reaches {reached:.4f} on held-out images, below its target of {spec.target}")
     with atomic_path(out / f"{spec.name}.safetensors") as temporary:
-        save_file(state, temporary)
+        temporary.write_bytes(save(state))
     card = _card(spec, trained, tower, figures, history, seconds)
     card["sha256"] = sha256_of_file(out / f"{spec.name}.safetensors")
     with atomic_path(out / f"{spec.name}.json") as temporary:

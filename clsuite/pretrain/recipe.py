@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor
 from torch.nn import functional as F
@@ -61,7 +61,7 @@ def pretrain(spec: PretrainSpec, data_root: Path | None, out: Path, report: Call
     if accuracy < spec.target:
         raise UserError(f"'{spec.name}' reaches {accuracy:.4f} on the digits, below its target of {spec.target}")
     with atomic_path(out / f"{spec.name}.safetensors") as temporary:
-        save_file(state, temporary)
+        temporary.write_bytes(save(state))
     card = _card(spec, [*archives, teacher], history, accuracy, seconds, sum(v.numel() for v in state.values()))
     card["sha256"] = sha256_of_file(out / f"{spec.name}.safetensors")
     with atomic_path(out / f"{spec.name}.json") as temporary:

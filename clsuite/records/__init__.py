@@ -1,5 +1,6 @@
 """Run records: reading results needs no torch."""
 
+from clsuite.records.failure import bounded, place_of, reason_of
 from clsuite.records.record import (
     SCHEMA_VERSION,
     CostEntry,
@@ -40,8 +41,11 @@ __all__ = [
     "TuningEntry",
     "WithinTaskEntry",
     "atomic_path",
+    "bounded",
+    "place_of",
     "read_predictions",
     "read_record",
+    "reason_of",
     "record_text",
     "rescore",
     "write_predictions",

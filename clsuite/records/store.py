@@ -6,8 +6,8 @@ import io
 import json
 import lzma
 import os
+import secrets
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from clsuite.errors import UserError, printable
 from clsuite.records.record import SCHEMA_VERSION, RunRecord
+from clsuite.written.words import first_mistake
 
 UNREADABLE = (
     OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, OverflowError, struct.error,
@@ -35,6 +36,8 @@ LARGEST_PREDICTIONS = 2**28
 """Bytes of all arrays together: 50,000 test images over a thousand tasks."""
 AT_ONCE = 4096
 """Bytes that are unpacked in one step, so that an archive that lies about its size fills no memory."""
+SHOWN_OF_NAME = 100
+"""Bytes of a file's name in that of its temporary file, which must not become too long for the file system."""
 DEEPEST = 100
 """Levels of a record's nesting: what is deeper cannot be written again."""
 
@@ -50,31 +53,40 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Its content is on the disk before it takes the name, so that a power cut leaves the old file or the new one.
 
     Raises:
-        UserError: If the folder cannot be written, or something else has that name.
+        UserError: If the folder cannot be written, its disk is full, or something else has that name.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        temporary = _make_temporary(target)
     except OSError as error:
         raise UserError(f"cannot write into '{target.parent}': {error.strerror or error}") from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o644)
         _rename(temporary, target)
+    except OSError as error:
+        raise UserError(f"cannot write '{target}': {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _make_temporary(target: Path) -> Path:
+    """An empty file beside the target that nothing else has the name of; the umask says who may read it."""
+    start = os.fsencode(target.name)[:SHOWN_OF_NAME].decode(errors="ignore")
+    while True:
+        temporary = target.with_name(f".{start}.{secrets.token_hex(4)}")
+        try:
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            return temporary
+        except FileExistsError:
+            continue
 
 
 def _rename(temporary: Path, target: Path) -> None:
-    try:
-        with temporary.open("rb") as opened:
-            os.fsync(opened.fileno())
-        os.replace(temporary, target)
-        _flush_names(target.parent)
-    except OSError as error:
-        raise UserError(f"cannot write '{target}': {error.strerror or error}") from error
+    with temporary.open("rb") as opened:
+        os.fsync(opened.fileno())
+    os.replace(temporary, target)
+    _flush_names(target.parent)
 
 
 def _flush_names(folder: Path) -> None:
@@ -119,9 +131,7 @@ def read_record(path: Path) -> RunRecord:
     try:
         return RunRecord.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the record"
-        raise RecordError(f"the record '{path}' is not valid: {printable(where)}: {printable(first['msg'])}") from error
+        raise RecordError(f"the record '{path}' is not valid: {first_mistake(error, 'the record')}") from error
 
 
 def _is_deep(content: Any) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+from clsuite.errors import UserError
 from clsuite.records import RunRecord, atomic_path
 from clsuite.report.export import csv_head, csv_line, csv_text
 from clsuite.report.plots import plot_curves, plot_matrix, plot_probes
@@ -12,8 +14,8 @@ from clsuite.report.summary import columns_of, summarise
 from clsuite.report.within_task_plot import plot_within_task
 
 
-def write_report(folder: Path, title: str, records: Mapping[Path, RunRecord]) -> list[Path]:
-    """Write the summary and the plots.
+def write_report(folder: Path, title: str, records: Mapping[Path, RunRecord]) -> tuple[list[Path], list[str]]:
+    """Write the summary and the plots; what cannot be written keeps nothing else from it.
 
     Args:
         folder: Folder of the benchmark.
@@ -21,23 +23,37 @@ def write_report(folder: Path, title: str, records: Mapping[Path, RunRecord]) ->
         records: Finished records by their path; the heat map of each goes beside it.
 
     Returns:
-        The files for people to look at first.
+        The files for people to look at first, and a line for each reason why others could not be written.
     """
     finished = list(records.values())
-    write_csv(finished, folder / "summary.csv")
-    plot_curves(finished, folder / "accuracy.svg", title)
-    for path, record in records.items():
-        target = path.with_suffix(".svg")
-        if not target.exists() or target.stat().st_mtime < path.stat().st_mtime:
-            plot_matrix(record, target)
-    shown = [folder / "summary.csv", folder / "accuracy.svg"]
+    writers: dict[Path, Callable[[Path], None]] = {
+        folder / "summary.csv": lambda path: write_csv(finished, path),
+        folder / "accuracy.svg": lambda path: plot_curves(finished, path, title),
+    }
     if any(record.probes for record in finished):
-        plot_probes(finished, folder / "probes.svg", title)
-        shown.append(folder / "probes.svg")
+        writers[folder / "probes.svg"] = lambda path: plot_probes(finished, path, title)
     if any(record.within_task for record in finished):
-        plot_within_task(finished, folder / "within_task.svg", title)
-        shown.append(folder / "within_task.svg")
-    return shown
+        writers[folder / "within_task.svg"] = lambda path: plot_within_task(finished, path, title)
+    shown = list(writers)
+    for place, record in records.items():
+        target = place.with_suffix(".svg")
+        if not is_newer(target, place):
+            writers[target] = partial(plot_matrix, record)
+    complaints: dict[Path, str] = {}
+    for path, write in writers.items():
+        try:
+            write(path)
+        except UserError as error:
+            complaints[path] = str(error)
+    return [path for path in shown if path not in complaints], list(complaints.values())
+
+
+def is_newer(path: Path, than: Path) -> bool:
+    """Whether a file is there and not older than another one."""
+    try:
+        return path.stat().st_mtime >= than.stat().st_mtime
+    except OSError:
+        return False
 
 
 def write_csv(records: Sequence[RunRecord], path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError
-from clsuite.records import read_record
+from clsuite.records import read_record, reason_of
 from clsuite.runner.plan import RunPlan
 from clsuite.runner.restored import folders_of, known_benchmarks, restored_plugin, restored_weights
 from clsuite.runner.streams import find_stream_file, stream_loader
@@ -29,8 +29,7 @@ def plan_again(
     """
     record = read_record(path)
     if record.status != "done":
-        reason = (record.error or "it has no result").strip().splitlines()[-1]
-        raise UserError(f"'{path}' is not a finished run but {record.status}: {reason}")
+        raise UserError(f"'{path}' is not a finished run but {record.status}: {reason_of(record)}")
     config = {key: value for key, value in record.config.items() if key != "evaluation"}
     plugins = tuple(restored_plugin(entry, folders_of(data_root)) for entry in record.plugins)
     dataset = DatasetSpec.model_validate(config["dataset"]) if config["dataset"] else None

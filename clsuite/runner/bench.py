@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clsuite.errors import UserError
 from clsuite.records import RecordError, RunRecord, read_record
-from clsuite.runner.plan import RunPlan
+from clsuite.runner.plan import RunPlan, failed_record
 from clsuite.runner.pool import Listener, Pool
 
 Warn = Callable[[str], None]
@@ -39,7 +39,7 @@ def take_stock(plans: Sequence[RunPlan], warn: Warn) -> Standing:
     """Look which runs are done; a record that cannot be trusted is warned of, and its run is to be done again."""
     standing = Standing(plans, {})
     for plan in plans:
-        if not plan.record_path.exists():
+        if not os.path.exists(plan.record_path):  # of a path that no file system takes, pathlib's raises
             continue
         try:
             record = _trusted(plan)
@@ -65,34 +65,64 @@ def _aside(path: Path) -> Path:
     return path.with_suffix(".unreadable")
 
 
-def run_missing(standing: Standing, slots: Sequence[str], timeout: float | None, listener: Listener) -> None:
+def run_missing(
+    standing: Standing, slots: Sequence[str], timeout: float | None, listener: Listener
+) -> dict[Path, RunRecord]:
     """Do the runs that are not done.
 
     Args:
         standing: Which runs are done.
         slots: The device of each run at a time.
-        timeout: Seconds after which a run is ended.
+        timeout: Seconds after which a run is ended; a method that hangs when it is built fails after that time too.
         listener: Hears of the runs' progress.
 
+    Returns:
+        How every run stands, by the path of its record: one that is not there, or cannot be read or written, as failed
+        with the reason.
+
     Raises:
-        UserError: Before any run, if the folder cannot be written or a learner cannot be built.
+        UserError: Before any run, if the folder cannot be written or a method refuses to be built.
     """
-    missing = standing.missing
-    if not missing:
-        return
-    folder = missing[0].record_path.parent.parent
-    _check_writable(folder)
-    pool = Pool(slots, timeout)
-    pool.check(missing)
-    _make(folder)
-    for path in standing.untrusted:
-        os.replace(path, _aside(path))
-    pool.run(missing, listener)
+    missing, unwritten = standing.missing, dict[Path, RunRecord]()
+    if missing:
+        folder = missing[0].record_path.parent.parent
+        _check_writable(folder)
+        pool = Pool(slots, timeout)
+        failures = pool.check(missing)
+        _make(folder, standing.untrusted)
+        unwritten = pool.run(missing, listener, failures)
+    return {plan.record_path: unwritten.get(plan.record_path) or _read_outcome(plan) for plan in standing.plans}
+
+
+def forget(plans: Sequence[RunPlan]) -> Standing:
+    """Where plans stand that are all to be done from their first task on.
+
+    Raises:
+        UserError: If a checkpoint cannot be removed.
+    """
+    for plan in plans:
+        checkpoint = plan.beside(".ckpt")
+        try:
+            checkpoint.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot remove '{checkpoint}': {error.strerror or error}") from error
+    return Standing(plans, {})
+
+
+def _read_outcome(plan: RunPlan) -> RunRecord:
+    try:
+        record = read_record(plan.record_path)
+        if record.key == plan.pending.key:
+            return record
+        reason = f"the record '{plan.record_path}' is another run's"
+    except RecordError as error:
+        reason = str(error)
+    return failed_record(plan, "failed", reason, 0.0)
 
 
 def _check_writable(folder: Path) -> None:
     """Check, without writing, that the folder can be made and written."""
-    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    nearest = next(parent for parent in (folder, *folder.absolute().parents) if os.path.exists(parent))
     if not nearest.is_dir():
         raise UserError(f"cannot write into '{folder}': '{nearest}' is a file. Choose another folder with --out.")
     if not os.access(nearest, os.W_OK | os.X_OK):
@@ -101,10 +131,12 @@ def _check_writable(folder: Path) -> None:
         )
 
 
-def _make(folder: Path) -> None:
-    """Make the folder; some places only then say that they take none."""
+def _make(folder: Path, untrusted: Sequence[Path]) -> None:
+    """Make the folder, which only then may say that it takes nothing, and set aside what cannot be trusted."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for path in untrusted:
+            os.replace(path, _aside(path))
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"cannot write into '{folder}': {reason}. Choose another folder with --out.") from error

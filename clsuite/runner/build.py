@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -16,14 +16,21 @@ from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.catalog import PluginInfo, load_class
 from clsuite.records import RunRecord
 
+Enter = Callable[[bool], None]
 
-def build_learner(record: RunRecord, plugins: Sequence[PluginInfo], weights: Weights) -> Learner:
+
+def skip(own: bool) -> None:
+    """Hear nothing."""
+
+
+def build_learner(record: RunRecord, plugins: Sequence[PluginInfo], weights: Weights, enter: Enter = skip) -> Learner:
     """Build the learner of a run, untrained.
 
     Args:
         record: The run's record, pending or finished.
         plugins: Where the classes of its plugins are found.
         weights: The backbone's weights.
+        enter: Hears whether what comes next is of the method itself, and not of the backbone.
 
     Raises:
         UserError: If a plugin fails to import, or the weights do not fit.
@@ -32,7 +39,10 @@ def build_learner(record: RunRecord, plugins: Sequence[PluginInfo], weights: Wei
     known = ("name", "image_size", "normalization", "templates")
     spec = BackboneSpec.model_validate({key: backbone[key] for key in known if key in backbone})
     torch.manual_seed(derive_seed(record.seed, "backbone"))
+    enter(True)
     instances = [load_class(info)(**entry.args) for info, entry in zip(plugins, record.plugins, strict=True)]
+    enter(False)
     options = TrainingSpec.model_validate(record.config["training"])
-    build = build_clip if is_clip(spec.name) else build_backbone
-    return Learner(build(spec, weights), options, instances, record.seed)
+    built = build_clip(spec, weights) if is_clip(spec.name) else build_backbone(spec, weights)
+    enter(True)
+    return Learner(built, options, instances, record.seed)

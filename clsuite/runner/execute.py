@@ -14,23 +14,23 @@ from clsuite.backbones.spec import BackboneSpec
 from clsuite.backbones.state_hash import state_sha256
 from clsuite.backbones.vit import forward_flops
 from clsuite.data.seal import table_sha256
-from clsuite.errors import UserError
+from clsuite.errors import InputWarning, UserError, warn_of
 from clsuite.learner.options import TrainingSpec
-from clsuite.plugin.catalog import source_now
+from clsuite.plugin.catalog import BrokenPluginError, source_now
 from clsuite.probes.base import ProbeContext
 from clsuite.probes.probes import make_probes
 from clsuite.probes.recorder import ProbeRecorder
-from clsuite.records import CostEntry, RunRecord, write_predictions, write_record
+from clsuite.records import CostEntry, RunRecord, reason_of, write_predictions, write_record
 from clsuite.records.curves import curve_arrays
 from clsuite.runner.build import build_learner
 from clsuite.runner.environment import describe_environment
 from clsuite.runner.model_file import save_model
-from clsuite.runner.plan import RunPlan
+from clsuite.runner.plan import RunPlan, failed_record
 from clsuite.runner.streams import stream_loader
 from clsuite.scenarios import Scenario
 from clsuite.scenarios.spec import FromAvalanche
 from clsuite.scenarios.validation import judged_on_validation
-from clsuite.stream.loop import Stream
+from clsuite.stream.loop import Stream, UnfitCheckpointError
 from clsuite.stream.trainer import Report, find_device
 from clsuite.stream.within_task_spec import EvaluationSpec
 
@@ -39,35 +39,58 @@ def execute(plan: RunPlan, report: Report) -> RunRecord:
     """Do the run, or take it up at its last finished task, and write its record.
 
     A run that fails is recorded with its traceback and keeps its checkpoint.
+
+    Raises:
+        UserError: If the record of a failed run cannot be written.
     """
     started = time.perf_counter()
+    try:
+        record = _learned(plan, report, started)
+        write_record(record, plan.record_path)
+    except BaseException as error:  # also sys.exit of a plugin; Ctrl-C does not come to this process
+        told = isinstance(error, UserError) and not isinstance(error, BrokenPluginError)
+        text = f"UserError: {error}" if told else traceback.format_exc()
+    else:
+        plan.beside(".ckpt").unlink(missing_ok=True)
+        return record
+    # outside of the block above, as the exception holds what was open, and a full disk has room when that is closed
+    record = failed_record(plan, "failed", _without_paths(text), time.perf_counter() - started)
+    try:
+        write_record(record, plan.record_path)
+    except UserError as error:
+        raise UserError(str(error) if str(error) in text else f"{reason_of(record)}; {error}") from error
+    return record
+
+
+def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
+    """The record of the run, whose model and predictions are written."""
     training = TrainingSpec.model_validate(plan.pending.config["training"])
     torch.set_num_threads(training.threads)
+    stream = build_stream(plan, report)
+    _check_sources(plan)
+    environment = describe_environment(stream.device, training.precision, training.threads)
+    environment["normalisation"] = _normalisation(stream)
+    environment["backbone_sha256"] = state_sha256(stream.learner.backbone)
+    environment["table_sha256"] = table_sha256(stream.scenario.table)
+    if stream.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(stream.device)
+    unfit = ""
     try:
-        stream = build_stream(plan, report)
-        _check_sources(plan)
-        environment = describe_environment(stream.device, training.precision, training.threads)
-        environment["normalisation"] = _normalisation(stream)
-        environment["backbone_sha256"] = state_sha256(stream.learner.backbone)
-        environment["table_sha256"] = table_sha256(stream.scenario.table)
-        if stream.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(stream.device)
         stream.run()
-        record = _finished(plan, stream).model_copy(
-            update={"environment": environment, "seconds": time.perf_counter() - started}
-        )
-        if plan.save_model:
-            save_model(stream.learner, record, plan.beside(".pt"))
-        write_predictions(plan.beside(".npz"), {**stream.matrix.arrays(), **curve_arrays(stream.curves.curves())})
-    except Exception as error:
-        text = f"UserError: {error}" if isinstance(error, UserError) else traceback.format_exc()
-        record = plan.pending.model_copy(
-            update={"status": "failed", "error": _without_paths(text), "seconds": time.perf_counter() - started}
-        )
-        write_record(record, plan.record_path)
-        return record
-    write_record(record, plan.record_path)
-    plan.beside(".ckpt").unlink(missing_ok=True)
+    except UnfitCheckpointError as error:
+        unfit = str(error)
+    if unfit:
+        del stream
+        checkpoint = plan.beside(".ckpt")
+        warn_of(f"the checkpoint '{checkpoint}' does not fit: {unfit}. The run begins anew.", InputWarning)
+        checkpoint.unlink()
+        return _learned(plan, report, started)
+    record = _finished(plan, stream).model_copy(
+        update={"environment": environment, "seconds": time.perf_counter() - started}
+    )
+    if plan.save_model:
+        save_model(stream.learner, record, plan.beside(".pt"))
+    write_predictions(plan.beside(".npz"), {**stream.matrix.arrays(), **curve_arrays(stream.curves.curves())})
     return record
 
 

@@ -15,8 +15,11 @@ from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.compose import Named
 from clsuite.plugin.source import PluginSource
 from clsuite.probes.spec import AnyProbe, ZeroShotProbe, probe_name
-from clsuite.scenarios import Scenario
+from clsuite.scenarios import Scenario, Task
 from clsuite.scenarios.catalog import SINGLE_PASS
+
+RESNET_STRIDE = 32
+"""Pixels of the image for each pixel of a ResNet's last layers, along each side."""
 
 
 def check_needs(plugins: Sequence[Named], backbone: BackboneSpec, training: TrainingSpec) -> None:
@@ -96,18 +99,53 @@ def check_classes(method: str, plugins: Sequence[Named], training: TrainingSpec,
     """
     if training.loss != "local":
         return
-    traits = [source.traits for _, source in plugins]
-    if any(trait.gradient_free for trait in traits):
-        trained = scenario.tasks[:1] if any(trait.first_session for trait in traits) else ()
-    else:
-        trained = scenario.tasks
-    lonely = next((task for task in trained if len(task.classes) == 1), None)
+    lonely = next((task for task in _trained_tasks(plugins, scenario) if len(task.classes) == 1), None)
     if lonely is not None:
         raise UserError(
             f"method '{method}': task {lonely.index} ({lonely.name}) has one class, and under training.loss: local "
             "only the classes of a task compete, so that its loss is exactly 0 and nothing is learned: take tasks of "
             "several classes, or training.loss: global"
         )
+
+
+def _trained_tasks(plugins: Sequence[Named], scenario: Scenario) -> Sequence[Task]:
+    """The tasks that gradient steps are taken on."""
+    traits = [source.traits for _, source in plugins]
+    if not any(trait.gradient_free for trait in traits):
+        return scenario.tasks
+    return scenario.tasks[:1] if any(trait.first_session for trait in traits) else ()
+
+
+def check_rests(
+    method: str, plugins: Sequence[Named], training: TrainingSpec, backbone: BackboneSpec, scenario: Scenario
+) -> None:
+    """Check that no batch of one image meets a batch normalization that has one pixel to normalize by.
+
+    Args:
+        method: Name of the method, for the message.
+        plugins: Name and declaration of its plugins; exemplars fill batches up, and a frozen network needs none.
+        training: How it is trained.
+        backbone: What is trained.
+        scenario: The stream.
+
+    Raises:
+        UserError: If the last batch of a task has one image; names the task.
+    """
+    traits = [source.traits for _, source in plugins]
+    filled = any("exemplars" in trait.stores or {"freezes", "tunes"} & {*trait.does} for trait in traits)
+    if filled or is_clip(backbone.name) or not is_resnet(backbone.name) or backbone.image_size > RESNET_STRIDE:
+        return
+    images = 0
+    for task in _trained_tasks(plugins, scenario):
+        together = any("all data" in trait.stores for trait in traits)
+        images = len(task.train) + (images if together else 0)
+        if images % training.batch_size == 1:
+            raise UserError(
+                f"method '{method}': the last batch of task {task.index} ({task.name}) has one image ({images} images, "
+                f"training.batch_size {training.batch_size}), and at {backbone.image_size} px the last layers of "
+                f"'{backbone.name}' have one pixel, so that batch normalization has nothing to normalize by: take "
+                "another training.batch_size or a larger backbone.image_size"
+            )
 
 
 def check_buffers(plugins: Sequence[tuple[str, PluginSource, Mapping[str, Any]]], scenario: Scenario) -> None:

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from clsuite.backbones.spec import Weights, find_weights
 from clsuite.data.datasets import beside, path_beside
 from clsuite.data.fingerprint import table_fingerprint
 from clsuite.data.spec import DatasetSpec
-from clsuite.errors import UserError, did_you_mean
+from clsuite.errors import InputWarning, UserError, warn_of
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.arguments import resolve_arguments
-from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin
+from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin, is_ours, unknown_plugin
 from clsuite.plugin.compose import Named, check_method
 from clsuite.plugin.local import is_file, is_importable
+from clsuite.plugin.misspelt import doubts
+from clsuite.plugin.source import PluginSource
 from clsuite.probes.images import load_probe_images
 from clsuite.probes.named import load_named_table
 from clsuite.probes.spec import AnyProbe, ZeroShotProbe
-from clsuite.records import PluginEntry, RunRecord, ScenarioEntry
+from clsuite.records import PluginEntry, RunRecord, ScenarioEntry, bounded
+from clsuite.records.canonical import sha256_of
 from clsuite.records.curves import POINTS
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, parse_method, parse_named, split_outside
-from clsuite.runner.needs import check_buffers, check_classes, check_merging, check_needs, check_probes
+from clsuite.runner.needs import check_buffers, check_classes, check_merging, check_needs, check_probes, check_rests
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.streams import find_stream_file, stream_loader
-from clsuite.runner.training import brought_training, resolve_training
+from clsuite.runner.training import brought_training, leaves, resolve_training
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 from clsuite.scenarios.validation import judged_on_validation
 from clsuite.stream.within_task_spec import EvaluationSpec
+
+LONGEST_FOLDER = 255
+"""Bytes of the name of a folder, as many as the usual file systems take."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +107,28 @@ class RunPlan:
         """What people call the run."""
         return f"{self.pending.method}, seed {self.pending.seed}"
 
+    @property
+    def recipe(self) -> str:
+        """What the runs of all seeds of a method share: its name, plugins, arguments and configuration, as a hash."""
+        plugins = [entry.model_dump(mode="json") for entry in self.pending.plugins]
+        return sha256_of([self.pending.method, plugins, self.pending.config])
+
     def beside(self, suffix: str) -> Path:
         """A file beside the record."""
         return self.record_path.with_suffix(suffix)
+
+    def whole_paths(self) -> RunPlan:
+        """The plan with whole paths, which mean the same when a plugin changes the current folder."""
+        root = Path.cwd() if self.data_root is None else self.data_root.expanduser().absolute()
+        weights = (
+            self.weights if self.weights.path is None else replace(self.weights, path=self.weights.path.absolute())
+        )
+        return replace(self, record_path=self.record_path.absolute(), data_root=root, weights=weights)
+
+
+def failed_record(plan: RunPlan, status: Literal["failed", "timeout"], reason: str, seconds: float) -> RunRecord:
+    """The record of a run that has no result."""
+    return plan.pending.model_copy(update={"status": status, "error": bounded(reason), "seconds": seconds})
 
 
 def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[RunPlan]:
@@ -130,13 +157,13 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
         for name, method in methods.items():
             check_buffers([(info.name, info.source, args) for info, args in method.plugins if info.source], scenario)
             check_classes(name, method.named, method.training, scenario)
+            check_rests(name, method.named, method.training, spec.backbone, scenario)
+            config: dict[str, Any] = {}
             try:
                 config = {**_config(spec, options, method.training, weights), "probes": probes}
                 pending = _pending(spec, config, scenario, name, seed, method.plugins)
             except (TypeError, ValueError) as error:  # a value that JSON has not
-                raise UserError(
-                    f"method '{name}' has a value that no record can hold (such as .inf): {error}"
-                ) from error
+                raise UserError(f"method '{name}': {_unrecordable(config, method.plugins) or error}") from error
             path = options.out / spec.name / file_name(name) / f"seed{seed}-{pending.key[:12]}.json"
             infos = tuple(info for info, _ in method.plugins)
             if any(plan.record_path == path for plan in plans):
@@ -247,7 +274,7 @@ def _unknown(name: str, spec: BenchmarkSpec) -> UserError:
         return UserError(
             f"'{name}' is no plugin: a file ends in .py, and a path with '+' or ',' in it stands in quotation marks"
         )
-    return did_you_mean("plugin", name, {*catalog(), *spec.named_methods, "all"})
+    return unknown_plugin(name, {*catalog(), *spec.named_methods, "all"})
 
 
 def _resolve(
@@ -256,10 +283,18 @@ def _resolve(
     plugins = []
     for use in method.plugins:
         info, source = find_plugin(use.name, folders)
+        _tell_doubts(info, source)
         plugins.append((info, resolve_arguments(use.name, source, use.args)))
     named = [(info.name, info.source) for info, _ in plugins if info.source]
     training = resolve_training(spec.training, named, method.training, given)
     return ResolvedMethod(plugins, training, brought_training(named, method.training, given))
+
+
+def _tell_doubts(info: PluginInfo, source: PluginSource) -> None:
+    """Warn of hooks that are none: the method would train as another one does, and nothing else would tell."""
+    if not is_ours(info.target):
+        for doubt in doubts(source.text, info.target.rpartition(":")[2], bool(source.traits.training)):
+            warn_of(f"plugin '{info.name}', line {doubt.line}: {doubt.message}", InputWarning)
 
 
 def _pending(
@@ -293,6 +328,18 @@ def _pending(
             classes=list(scenario.classes),
         ),
     )
+
+
+def _unrecordable(config: Mapping[str, Any], plugins: ResolvedPlugins) -> str:
+    """Which value no record can hold, as JSON has none such."""
+    places: dict[str, Any] = {f"argument '{{}}' of plugin '{info.name}'": args for info, args in plugins}
+    for place, values in {**places, "training.{}": config.get("training", {}), "{}": config}.items():
+        for key, value in leaves(values).items():
+            if not isinstance(value, str | int | float | None | bool | list | tuple) or (
+                isinstance(value, float) and not math.isfinite(value)
+            ):
+                return f"{place.format(key)} is {value!r}, which no record can hold"
+    return ""
 
 
 def _config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, weights: Weights) -> dict[str, Any]:
@@ -362,5 +409,15 @@ def _without_path(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def file_name(method: str) -> str:
-    """The folder of a method: its name with what file systems may refuse replaced."""
+    """The folder of a method: its name with what file systems may refuse replaced; of a long one a hash ends it."""
+    name = fit_for_files(method)
+    content = name.encode("utf-8", "replace")
+    if len(content) <= LONGEST_FOLDER:
+        return name
+    digest = hashlib.sha256(method.encode("utf-8", "replace")).hexdigest()[:12]
+    return f"{content[: LONGEST_FOLDER - 13].decode(errors='ignore')}-{digest}"
+
+
+def fit_for_files(method: str) -> str:
+    """The name of a method with what file systems may refuse replaced."""
     return "".join(character if character.isalnum() or character in "+-_.=," else "_" for character in method)

@@ -1,4 +1,4 @@
-"""One process per run, several at a time, from a fork server that has the libraries loaded.
+"""One process per run, several at a time.
 
 concurrent.futures and multiprocessing.Pool keep their workers and break as a whole when one is killed; here every run
 has a process of its own, so that a crash, a kill or a time-out ends that run alone.
@@ -6,182 +6,182 @@ has a process of its own, so that a crash, a kill or a time-out ends that run al
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import wait
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from clsuite.errors import UserError
-from clsuite.records import read_record, write_record
+from clsuite.records import RecordError, RunRecord, read_record, write_record
 from clsuite.runner import worker_entry
-from clsuite.runner.plan import RunPlan
+from clsuite.runner.checks import Failure, check_methods
+from clsuite.runner.plan import RunPlan, failed_record
+from clsuite.runner.processes import ForkServer, Worker
 
 Listener = Callable[[RunPlan, dict[str, Any]], None]
 
+GRACE = 1.0
+"""Seconds that a process has to end by itself after it told the end of its run; a thread of a plugin may hold it."""
+BEGUN_AGAIN = "the process that starts the runs was killed (out of memory?): it goes on at its last finished task"
 
-@dataclass
+
+@dataclass(eq=False)
 class _Running:
     plan: RunPlan
-    process: ForkServerProcess
-    connection: Connection
-    started: float
-    before: int = 0
-    status: str = ""
+    worker: Worker
+    before: int
+    end: dict[str, Any] = field(default_factory=dict)
+
+    def hear(self) -> list[dict[str, Any]]:
+        """What its process has sent; the end of the run is remembered."""
+        events = self.worker.events()
+        self.end = next((event for event in events if event["kind"] == "end"), self.end)
+        return [event for event in events if event["kind"] != "end"]
 
     def status_on_disk(self) -> str:
         """The status of the record that the run itself has written; empty where it has written none."""
         path = self.plan.record_path
-        return read_record(path).status if _inode(path) != self.before else ""
+        try:
+            return read_record(path).status if _inode(path) != self.before else ""
+        except RecordError:
+            return ""
 
 
 class Pool:
     """Runs plans in processes of their own."""
 
     def __init__(self, slots: Sequence[str], timeout: float | None = None) -> None:
-        """Start the fork server, which begins to load the libraries.
+        """Prepare.
 
         Args:
             slots: The device of each run at a time.
             timeout: Seconds after which a run is ended.
         """
         self._slots, self._timeout = tuple(slots), timeout
-        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["clsuite.runner.worker"])
+        self._server = ForkServer()
+        self._unwritten: dict[Path, RunRecord] = {}
+        self._begun_again: set[Path] = set()
 
-    def check(self, plans: Sequence[RunPlan]) -> None:
-        """Build every learner once.
+    def check(self, plans: Sequence[RunPlan]) -> dict[str, Failure]:
+        """Build every method once; see `check_methods`."""
+        return check_methods(self._server, [plan.whole_paths() for plan in plans], self._timeout)
 
-        Raises:
-            UserError: With the first complaint.
-        """
-        running = self._start(worker_entry.check, plans)
-        complaint = self._last_status(running)
-        if complaint is None:
-            raise UserError(f"the check of the benchmark died ({_how_it_ended(running.process.exitcode)})")
-        if complaint:
-            raise UserError(complaint)
-
-    def run(self, plans: Iterable[RunPlan], listener: Listener) -> None:
+    def run(
+        self, plans: Iterable[RunPlan], listener: Listener, failures: Mapping[str, Failure]
+    ) -> dict[Path, RunRecord]:
         """Do all runs; `listener` hears of their progress and of how each ended.
 
         Each run leaves its record, also one that crashed or ran out of time. Ctrl-C ends the runs that are under way;
         they resume at their last finished task when the benchmark is called again.
+
+        Args:
+            plans: The runs.
+            listener: Hears of each.
+            failures: Methods that did not come through their check, by `RunPlan.recipe`: their runs have failed.
+
+        Returns:
+            The records that could not be written, by their path.
         """
-        waiting, running = list(plans), list[_Running]()
+        waiting, running = list[RunPlan](), list[_Running]()
+        for plan in plans:
+            failure = failures.get(plan.recipe)
+            if failure is None:
+                waiting.append(plan)
+            else:
+                listener(plan, {"kind": "start"})
+                self._keep(plan, failed_record(plan, failure.status, failure.reason, 0.0))
+                listener(plan, {"kind": "end", "status": failure.status})
         try:
             while waiting or running:
                 while waiting and len(running) < len(self._slots):
-                    plan = replace(waiting.pop(0), device=self._free_slot(running))
-                    listener(plan, {"kind": "start"})
-                    before = _inode(plan.record_path)
-                    running.append(replace(self._start(worker_entry.run, plan), before=before))
+                    running.append(self._start(waiting.pop(0), running, listener))
                 for one in self._step(running, listener):
                     running.remove(one)
-        except KeyboardInterrupt:
-            for one in running:
-                _kill(one)
-                if not one.status_on_disk():
-                    write_record(one.plan.pending, one.plan.record_path)
+                    if one.worker.is_lost and not one.end:
+                        waiting.insert(0, one.plan)
+        except BaseException:
+            self._interrupt(running)
             raise
+        return self._unwritten
 
-    def _free_slot(self, running: Sequence[_Running]) -> str:
-        """The device of a slot that no run under way takes."""
+    def _start(self, plan: RunPlan, running: Sequence[_Running], listener: Listener) -> _Running:
         free = list(self._slots)
         for one in running:
             free.remove(one.plan.device)
-        return free[0]
-
-    def _start(self, target: Callable[..., None], work: Any) -> _Running:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=target, args=(work, theirs), daemon=True)
-        with _without_main():
-            process.start()
-        theirs.close()
-        return _Running(work, process, ours, time.monotonic())
+        plan = replace(plan, device=free[0])
+        listener(plan, {"kind": "start"})
+        before = _inode(plan.record_path)
+        return _Running(plan, self._server.start(worker_entry.run, plan.whole_paths()), before)
 
     def _step(self, running: list[_Running], listener: Listener) -> list[_Running]:
-        """Wait a little; hear what there is to hear; return the runs that ended."""
-        wait([one.connection for one in running] + [one.process.sentinel for one in running], timeout=0.2)
+        """Wait a little; hear what there is to hear; return the runs that ended, or have to begin again."""
+        wait([one.worker.connection for one in running] + [one.worker.process.sentinel for one in running], timeout=0.2)
         ended = []
         for one in running:
-            for event in _events(one.connection):
-                one.status = event["status"] if event["kind"] == "end" else one.status
-                if event["kind"] != "end":
-                    listener(one.plan, event)
-            late = self._timeout is not None and time.monotonic() - one.started > self._timeout
-            if late and not one.status:
-                _kill(one)
-            if one.status or late or not one.process.is_alive():
+            for event in one.hear():
+                listener(one.plan, event)
+            late = self._timeout is not None and time.monotonic() - one.worker.started > self._timeout
+            if one.end or late or not one.worker.process.is_alive():
                 self._end(one, late, listener)
                 ended.append(one)
         return ended
 
     def _end(self, one: _Running, late: bool, listener: Listener) -> None:
-        one.process.join(timeout=30)
-        for event in _events(one.connection):
-            one.status = event["status"] if event["kind"] == "end" else one.status
-        one.status = one.status or one.status_on_disk()
-        if not one.status:
-            one.status = "timeout" if late else "failed"
-            reason = f"stopped after {self._timeout} s" if late else _how_it_ended(one.process.exitcode)
-            record = one.plan.pending.model_copy(
-                update={"status": one.status, "error": reason, "seconds": time.monotonic() - one.started}
+        if one.end:
+            one.worker.process.join(timeout=GRACE)
+        elif not late:
+            one.worker.process.join()
+        one.hear()
+        if one.worker.is_lost and not one.end and not one.status_on_disk() and self._begins_again(one, listener):
+            return
+        ended_late = late and not one.end and one.worker.process.is_alive()
+        one.worker.kill()
+        status = one.end.get("status") or one.status_on_disk()
+        if not status or "unwritten" in one.end:
+            reason = f"stopped after {self._timeout} s" if ended_late else one.worker.how_it_ended()
+            seconds = time.monotonic() - one.worker.started
+            record = failed_record(
+                one.plan, "timeout" if ended_late else "failed", one.end.get("unwritten", reason), seconds
             )
-            write_record(record, one.plan.record_path)
-        one.connection.close()
-        listener(one.plan, {"kind": "end", "status": one.status})
+            self._keep(one.plan, record, told="unwritten" in one.end)
+            status = record.status
+        one.end = one.end or {"status": status}
+        listener(one.plan, {"kind": "end", "status": status})
+
+    def _begins_again(self, one: _Running, listener: Listener) -> bool:
+        """Whether a run whose process nobody knows of any more is begun once more."""
+        path = one.plan.record_path
+        if path in self._begun_again:
+            return False
+        self._begun_again.add(path)
+        one.worker.kill()
+        listener(one.plan, {"kind": "warning", "text": BEGUN_AGAIN})
+        return True
+
+    def _keep(self, plan: RunPlan, record: RunRecord, told: bool = False) -> None:
+        """Write a record, or keep it in memory with the reason why it cannot be written, which it may have `told`."""
+        try:
+            write_record(record, plan.record_path)
+        except UserError as error:
+            reason = record.error if told else f"{record.error}; {error}"
+            self._unwritten[plan.record_path] = record.model_copy(update={"error": reason})
 
     @staticmethod
-    def _last_status(running: _Running) -> str | None:
-        try:
-            return str(running.connection.recv()["status"])
-        except EOFError:
-            running.process.join()
-            return None
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Hide the caller's script while a process starts: a run needs nothing of it, but would execute it again."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-def _events(connection: Connection) -> list[dict[str, Any]]:
-    events = []
-    try:
-        while connection.poll():
-            events.append(connection.recv())
-    except (EOFError, OSError):
-        pass
-    return events
+    def _interrupt(running: Sequence[_Running]) -> None:
+        for one in running:
+            one.worker.kill()
+        for one in running:
+            if not one.status_on_disk():
+                with suppress(UserError):
+                    write_record(one.plan.pending, one.plan.record_path)
 
 
 def _inode(path: Path) -> int:
     """Which file stands at a path; every atomic write puts another one there."""
-    return path.stat().st_ino if path.exists() else 0
-
-
-def _kill(one: _Running) -> None:
-    one.process.kill()
-    one.process.join()
-
-
-def _how_it_ended(code: int | None) -> str:
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        hint = " (out of memory?)" if name == "SIGKILL" else ""
-        return f"the process was ended by {name}{hint}"
-    return f"the process ended with status {code} without a word"
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0

@@ -7,20 +7,35 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.data.spec import DatasetSpec
-from clsuite.errors import UserError, did_you_mean
+from clsuite.errors import UserError, did_you_mean, shortened
 from clsuite.learner.options import TrainingSpec
 from clsuite.probes.spec import ProbeSpec, check_names
 from clsuite.runner.methods import MethodSpec
-from clsuite.runner.yaml_lines import load_yaml
 from clsuite.scenarios import ScenarioSpec
 from clsuite.stream.within_task_spec import EvaluationSpec
+from clsuite.written.spec import LARGEST_SEED, Spec
+from clsuite.written.yaml_lines import load_yaml
+
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
+LONGEST = 100
+"""Characters of a name that is a folder's; file systems take 255 bytes."""
 
 
-class BenchmarkSpec(BaseModel):
+def _checked_name(name: str) -> str:
+    """Check the name of a benchmark, which names a folder."""
+    if re.fullmatch(r"\w[\w.-]*", name) is None or len(name) > LONGEST:
+        raise ValueError(
+            f"a name has letters, digits, '_', '-' and '.' alone, begins with none of the last two and has at most "
+            f"{LONGEST} characters; '{shortened(name)}' has not"
+        )
+    return name
+
+
+class BenchmarkSpec(Spec):
     """A benchmark: a stream, a backbone, how to train, and the methods to compare.
 
     Attributes:
@@ -36,8 +51,7 @@ class BenchmarkSpec(BaseModel):
         more_methods: Methods that run when they are named, or with ``--methods all``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str = Field(pattern=r"^\w[\w.-]*$")
+    name: Annotated[str, AfterValidator(_checked_name)]
     title: str = ""
     tier: str = "own"
     dataset: DatasetSpec | None = None
@@ -47,7 +61,7 @@ class BenchmarkSpec(BaseModel):
     training: TrainingSpec = TrainingSpec()
     probes: Annotated[tuple[ProbeSpec, ...], AfterValidator(check_names)] = ()
     evaluation: EvaluationSpec | None = None
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)
     methods: dict[str, MethodSpec] = Field(min_length=1)
     more_methods: dict[str, MethodSpec] = Field(default_factory=dict)
 

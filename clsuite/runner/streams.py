@@ -14,6 +14,7 @@ from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError, did_you_mean
 from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
 from clsuite.scenarios.spec import FromAvalanche
+from clsuite.written.paths import home_path
 
 
 def stream_loader(
@@ -65,7 +66,7 @@ def find_stream_file(spec: ScenarioSpec, folders: Sequence[Path]) -> ScenarioSpe
     chosen = spec.root
     if not isinstance(chosen, FromAvalanche):
         return spec
-    tried = [folder / chosen.path for folder in folders]
+    tried = [folder / home_path(chosen.path) for folder in folders]
     for path in tried:
         if path.is_file():
             return ScenarioSpec(chosen.model_copy(update={"path": str(path.resolve())}))
@@ -79,7 +80,7 @@ def _call(make_benchmark: Callable[[int], Any], seed: int, spec: FromAvalanche) 
         benchmark = make_benchmark(seed)
     except UserError:
         raise
-    except Exception as error:  # whatever the function raises
+    except (Exception, SystemExit) as error:  # whatever the function raises
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == spec.path]
         where = f" in line {lines[-1]}" if lines else ""
         raise UserError(f"{called} ends{where} with {type(error).__name__}: {error}") from error
@@ -97,7 +98,7 @@ def _function(spec: FromAvalanche) -> Callable[[int], Any]:
     sys.modules[module_spec.name] = module
     try:
         module_spec.loader.exec_module(module)
-    except Exception as error:  # whatever the file raises
+    except (Exception, SystemExit) as error:  # whatever the file raises
         raise UserError(f"'{path}' cannot be imported: {type(error).__name__}: {error}") from error
     if not hasattr(module, spec.function):
         names = [name for name, value in vars(module).items() if callable(value)]

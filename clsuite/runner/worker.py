@@ -8,9 +8,13 @@ import random
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -18,8 +22,8 @@ import torch
 
 from clsuite.errors import DataWarning, InputWarning, UserError
 from clsuite.learner.compilation import check_compiler
-from clsuite.learner.learner import Learner
 from clsuite.learner.precision import resolve_precision
+from clsuite.plugin.catalog import BrokenPluginError
 from clsuite.runner.build import build_learner
 from clsuite.runner.execute import execute, load_scenario
 from clsuite.runner.plan import RunPlan
@@ -27,42 +31,72 @@ from clsuite.scenarios import Scenario
 from clsuite.scenarios.spec import FromAvalanche
 from clsuite.stream.trainer import find_device
 
+GRACE = 1.0
+"""Seconds that a parent has to end this process, when both get a signal."""
 OTHER_SEED = 90210
 """Any number that is no generator's own first seed; nothing that is kept depends on it."""
 
 
 def run_worker(plan: RunPlan, connection: Connection) -> None:
-    """Do one run; sends progress events and at last the record's status."""
+    """Do one run; sends progress events, and at last the record's status, or why it cannot be written."""
     _become_worker(connection)
     log = plan.beside(".log")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    _redirect_output(str(log))
-    _tell_warnings(connection)
-    record = execute(plan, lambda event: _send(connection, {"kind": "progress", **event}))
-    if record.status == "done":
-        log.unlink(missing_ok=True)
-    _send(connection, {"kind": "end", "status": record.status})
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        _redirect_output(str(log))
+        _tell_warnings(connection)
+        record = execute(plan, lambda event: _send(connection, {"kind": "progress", **event}))
+    except OSError as error:
+        _redirect_output(os.devnull)
+        text = f"cannot write into '{log.parent}': {error.strerror or error}"
+        _send(connection, {"kind": "end", "status": "failed", "unwritten": text})
+    except UserError as error:
+        _send(connection, {"kind": "end", "status": "failed", "unwritten": str(error)})
+    else:
+        if record.status == "done":
+            with suppress(OSError):
+                log.unlink()
+        _send(connection, {"kind": "end", "status": record.status})
 
 
 def check_worker(plans: Sequence[RunPlan], connection: Connection) -> None:
-    """Build and start every method of the plans once, before any run; sends the first complaint, or an empty one."""
+    """Build and start every method of the plans once, before any run.
+
+    Sends when it enters the code of a method, and when it leaves it for the backbone's; what each method, or the
+    stream of them all, refuses, and at last an end. Whatever else a method raises is its runs' to record.
+    """
     _become_worker(connection)
     _redirect_output(os.devnull)
-    _send(connection, {"kind": "end", "status": _complaint(plans)})
-
-
-def _complaint(plans: Sequence[RunPlan]) -> str:
+    folder = Path.cwd()
     try:
         scenario = _checked_scenario(plans)
-        for plan in {plan.pending.method: plan for plan in plans}.values():
-            resolve_precision(plan.pending.config["training"]["precision"], find_device(plan.device))
-            if plan.pending.config["training"]["compile"]:
-                check_compiler(find_device(plan.device))
-            with torch.device("cpu"):
-                _start(build_learner(plan.pending, plan.plugins, plan.weights), scenario)
     except UserError as error:
-        return str(error)
-    return ""
+        _send(connection, {"kind": "refused", "recipe": "", "text": str(error)})
+    else:
+        for recipe, plan in {plan.recipe: plan for plan in plans}.items():
+            with suppress(OSError):
+                os.chdir(folder)
+            _check_method(plan, scenario, connection, recipe)
+    _send(connection, {"kind": "end"})
+
+
+def _check_method(plan: RunPlan, scenario: Scenario, connection: Connection, recipe: str) -> None:
+    def enter(own: bool) -> None:
+        _send(connection, {"kind": "at", "recipe": recipe, "own": own})
+
+    enter(False)
+    try:
+        resolve_precision(plan.pending.config["training"]["precision"], find_device(plan.device))
+        if plan.pending.config["training"]["compile"]:
+            check_compiler(find_device(plan.device))
+        with torch.device("cpu"):
+            build_learner(plan.pending, plan.plugins, plan.weights, enter).start(scenario)
+    except BrokenPluginError:
+        pass
+    except UserError as error:
+        _send(connection, {"kind": "refused", "recipe": recipe, "text": str(error)})
+    except BaseException:  # also sys.exit of a plugin; Ctrl-C does not come to this process
+        logging.getLogger(__name__).debug("a plugin fails to start", exc_info=True)
 
 
 def _checked_scenario(plans: Sequence[RunPlan]) -> Scenario:
@@ -85,19 +119,13 @@ def _checked_scenario(plans: Sequence[RunPlan]) -> Scenario:
     return scenario
 
 
-def _start(learner: Learner, scenario: Scenario) -> None:
-    """Let the plugins prepare the model, to hear what they refuse; an error of their own is the run's to record."""
-    try:
-        learner.start(scenario)
-    except UserError:
-        raise
-    except Exception:
-        logging.getLogger(__name__).debug("a plugin fails to start", exc_info=True)
-
-
 def _become_worker(connection: Connection) -> None:
     """Leave Ctrl-C to the parent, and end when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end_after_the_parent)
+    if chosen := os.environ.get("CLSUITE_CACHE"):
+        os.environ["CLSUITE_CACHE"] = str(Path(chosen).absolute())  # a plugin may change the current folder
 
     def watch() -> None:
         try:
@@ -106,6 +134,13 @@ def _become_worker(connection: Connection) -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _end_after_the_parent(number: int, _: FrameType | None) -> None:
+    """A signal to the whole group reaches the parent too, which then ends this process as interrupted; else it ends."""
+    time.sleep(GRACE)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _tell_warnings(connection: Connection) -> None:
@@ -123,13 +158,20 @@ def _tell_warnings(connection: Connection) -> None:
 
 
 def _redirect_output(path: str) -> None:
-    """Send what libraries print to a file, so that the progress display stays whole."""
-    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.dup2(target, 1)
-    os.dup2(target, 2)
-    os.close(target)
+    """Send what libraries print to a file, so that the progress display stays whole.
+
+    Raises:
+        OSError: If the file cannot be opened.
+    """
+    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    for handle, name in ((1, "stdout"), (2, "stderr")):
+        with suppress(AttributeError, OSError, ValueError):  # the parent's may be closed
+            getattr(sys, name).flush()
+        os.dup2(target, handle)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(handle, "w", buffering=1, closefd=False))
+    if target > 2:
+        os.close(target)
 
 
 def _send(connection: Connection, event: dict[str, Any]) -> None:

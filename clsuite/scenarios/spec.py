@@ -5,18 +5,26 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, model_validator
-from pydantic_core import PydanticUndefined
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, RootModel, model_validator
+from pydantic_core import PydanticKnownError, PydanticUndefined
 
-from clsuite.errors import did_you_mean
+from clsuite.errors import did_you_mean, shortened
 from clsuite.scenarios.catalog import KINDS
 from clsuite.scenarios.order_spec import CrossOrder, Order
+from clsuite.written.spec import LARGEST_NUMBER, Spec
+from clsuite.written.words import shown
 
 SPLIT = r"^B\d+-inc[1-9]\d*$"
 Over = Literal["classes", "domains"]
 
 
-class _Spec(BaseModel):
+def _checked_split(split: str) -> str:
+    if re.match(SPLIT, split) is None:
+        raise ValueError(f"write BASE and INCREMENT as in B50-inc5 or B0-inc10, not '{shortened(split)}'")
+    return split
+
+
+class _Spec(Spec):
     """What every stream over a table has.
 
     Attributes:
@@ -26,21 +34,26 @@ class _Spec(BaseModel):
         validation: Share of each class's training images that is set aside as the validation part.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     order_seed: int | None = Field(default=None, ge=0)
     validation: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 
 def _tasks(value: Any) -> Any:
     """A number of tasks, or the numbers of classes of each."""
-    listed = value if isinstance(value, list | tuple) else [value]
-    if value is not None and not (listed and all(isinstance(one, int) and not isinstance(one, bool) for one in listed)):
-        raise ValueError(
-            f"write a whole number of tasks, or the classes of each, such as [102, 67, 200]; not {value!r}"
-        )
-    if any(one < 1 for one in listed if one is not None):
-        raise ValueError(f"there is no task of less than one class, and no stream of less than one task; not {value!r}")
-    return tuple(value) if isinstance(value, list) else value
+    if isinstance(value, list | tuple):
+        if not value or not all(type(one) is int and 1 <= one <= LARGEST_NUMBER for one in value):
+            raise ValueError(
+                f"a list has the number of classes of each task, such as [102, 67, 200], and each at least one; not "
+                f"{shown(value)}"
+            )
+        return tuple(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if value is not None and type(value) is not int:
+        raise PydanticKnownError("int_type")
+    if value is not None and value < 1:
+        raise PydanticKnownError("greater_than_equal", {"ge": 1})
+    return value
 
 
 Tasks = Annotated[int | tuple[int, ...] | None, BeforeValidator(_tasks)]
@@ -63,7 +76,7 @@ class ByClass(_Spec):
 
     tasks: Tasks = None
     first_task: int | None = Field(default=None, ge=1)
-    split: str | None = Field(default=None, pattern=SPLIT)
+    split: Annotated[str, AfterValidator(_checked_split)] | None = None
     order: Order = "seed"
 
     @model_validator(mode="after")
@@ -206,7 +219,7 @@ class Blurry(_Spec):
     repeats: int = Field(default=1, ge=1)
 
 
-class FromAvalanche(BaseModel):
+class FromAvalanche(Spec):
     """A stream made with Avalanche; the benchmark has no `dataset` then.
 
     Attributes:
@@ -214,7 +227,6 @@ class FromAvalanche(BaseModel):
         function: A function in it: takes the seed and returns the Avalanche benchmark.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["avalanche"] = "avalanche"
     path: str
     function: str = "make_benchmark"

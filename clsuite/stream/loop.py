@@ -14,7 +14,7 @@ import torch
 
 from clsuite.data.batch import BatchLoader
 from clsuite.data.stable_random import derive_seed
-from clsuite.errors import UserError
+from clsuite.errors import InputWarning, UserError, warn_of
 from clsuite.learner.chunks import images_at_once
 from clsuite.learner.compilation import check_compiler, compile_blocks
 from clsuite.learner.finite import check_weights
@@ -32,6 +32,10 @@ from clsuite.stream.within_task_spec import EvaluationSpec
 
 KNOWN_FEATURES = 128
 """Rows of an evaluation batch where no image passes through the backbone any more."""
+
+
+class UnfitCheckpointError(Exception):
+    """A whole checkpoint that this learner cannot go on from; the message says why."""
 
 
 @dataclass
@@ -75,7 +79,11 @@ class Stream:
         self.curves = TrainingCurves(self.curve_points)
 
     def run(self) -> None:
-        """Learn and evaluate every task that is not done yet."""
+        """Learn and evaluate every task that is not done yet.
+
+        Raises:
+            UnfitCheckpointError: If the state to go on from does not fit; the stream is then of no use any more.
+        """
         from_memory = any(plugin.traits.from_memory for plugin in self.learner.plugins)
         check_single_pass(self.scenario.kind, self.learner.options.epochs, from_memory)
         self.learner.to(self.device)
@@ -192,9 +200,15 @@ class Stream:
 
     def _saved(self) -> dict[str, Any] | None:
         state = checkpoint.load(self.checkpoint_path) if self.checkpoint_path else None
-        return state if state is not None and state["identity"] == self.identity else None
+        return state if state is not None and state.get("identity") == self.identity else None
 
     def _resume(self, state: dict[str, Any]) -> int:
+        try:
+            return self._take_up(state)
+        except Exception as error:  # whatever a state of another version, or a plugin's own method, raises
+            raise UnfitCheckpointError(f"{type(error).__name__}: {error}") from error
+
+    def _take_up(self, state: dict[str, Any]) -> int:
         checkpoint.load_learner_state(self.learner, state["learner"])
         self.learner.to(self.device)
         self.matrix.load_state_dict(state["matrix"])
@@ -219,4 +233,7 @@ class Stream:
             "tasks": [entry.model_dump() for entry in self.tasks],
             "rng": torch.get_rng_state(),
         }
-        checkpoint.save(state, self.checkpoint_path)
+        try:
+            checkpoint.save(state, self.checkpoint_path)
+        except UserError as error:
+            warn_of(f"{error}. The run goes on, but cannot be taken up at this task.", InputWarning)

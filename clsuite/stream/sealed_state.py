@@ -27,10 +27,13 @@ def write_state(state: dict[str, Any], path: Path) -> None:
     """Write a state with its hash, whole or not at all.
 
     Raises:
-        UserError: If the folder cannot be written.
+        UserError: If the folder cannot be written, or its disk is full.
     """
-    with atomic_path(path) as temporary:
-        torch.save({**state, SEAL: state_digest(state)}, temporary)
+    with atomic_path(path) as temporary, temporary.open("wb") as opened:
+        try:
+            torch.save({**state, SEAL: state_digest(state)}, opened)
+        except RuntimeError as error:  # with these words torch goes on after an error of the file
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def read_state(path: Path) -> dict[str, Any]:

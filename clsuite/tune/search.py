@@ -11,7 +11,7 @@ from typing import Any
 from clsuite.errors import UserError
 from clsuite.metrics import METRICS
 from clsuite.plugin.catalog import find_plugin
-from clsuite.records import RunRecord, TrialEntry, TuningEntry
+from clsuite.records import RunRecord, TrialEntry, TuningEntry, reason_of
 from clsuite.runner.methods import MethodSpec
 from clsuite.runner.plan import RunOptions, RunPlan, make_plan
 from clsuite.runner.spec import BenchmarkSpec
@@ -136,8 +136,8 @@ class Search:
         sign = 1 if METRICS[self.metric].higher_is_better else -1
         finished = [(sign * trial.score, trial) for trial in trials if trial.score is not None]
         if not finished:
-            reason = (next(iter(records.values())).error or "").strip().splitlines()[-1:]
-            raise UserError(f"none of the {len(trials)} trials finished: {''.join(reason)}")
+            reason = reason_of(next(iter(records.values())))
+            raise UserError(f"none of the {len(trials)} trials finished: {reason}")
         best = max(finished, key=lambda pair: pair[0])[1]
         return TuningEntry(
             metric=self.metric,

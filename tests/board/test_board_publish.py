@@ -282,7 +282,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a cost below nothing": (
         lambda path: edit(path, lambda content: content["cost"]["stored_bytes"].update(exemplars=-5)),
-        "cost.stored_bytes.exemplars: Input should be greater than or equal to 0",
+        "cost.stored_bytes.exemplars is -5, but must be at least 0",
     ),
     "no number": (
         lambda path: edit(path, lambda content: content["environment"].update(threads=float("nan"))),

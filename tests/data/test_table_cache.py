@@ -121,7 +121,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_too_small_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"2 images of 90000000 px take \d+\.\d GB .* are free: set CLSUITE_CACHE"):
+    with pytest.raises(UserError, match=r"2 images of 90000000 px take \d+\.\d GB .* are free .*: set CLSUITE_CACHE"):
         cached_table(["x"], 90_000_000, Read(), folder=tmp_path)
     assert list((tmp_path / "tables").iterdir()) == []
 

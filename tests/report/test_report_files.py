@@ -328,7 +328,7 @@ def test_a_report_is_a_csv_curves_and_a_heat_map_per_record(records: list[RunRec
     paths = {tmp_path / record.method / f"seed{record.seed}.json": record for record in records[:2]}
     for path, record in paths.items():
         write_record(record, path)
-    assert write_report(tmp_path, "Tiny", paths) == [tmp_path / "summary.csv", tmp_path / "accuracy.svg"]
+    assert write_report(tmp_path, "Tiny", paths) == ([tmp_path / "summary.csv", tmp_path / "accuracy.svg"], [])
     assert (tmp_path / "summary.csv").is_file()
     assert "Tiny" in texts(tmp_path / "accuracy.svg")
     assert sorted(tmp_path.rglob("seed*.svg")) == sorted(path.with_suffix(".svg") for path in paths)

@@ -66,7 +66,7 @@ def test_columns_are_there_where_a_record_has_curves(records: list[RunRecord], t
     paths = {tmp_path / record.method / "seed0.json": record for record in mixed}
     for path, record in paths.items():
         write_record(record, path)
-    assert tmp_path / "within_task.svg" in write_report(tmp_path, "Tiny", paths)
+    assert tmp_path / "within_task.svg" in write_report(tmp_path, "Tiny", paths)[0]
     with (tmp_path / "summary.csv").open(newline="", encoding="utf-8") as opened:
         lines = {line["method"]: line for line in csv.DictReader(opened)}
     assert float(lines["finetune"]["min_accuracy"]) == pytest.approx(0.3)

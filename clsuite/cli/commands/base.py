@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.errors import UserError
+from clsuite.errors import UserError, shortened
+from clsuite.written.devices import checked_device
+from clsuite.written.paths import home_or_name, home_path
+from clsuite.written.spec import LARGEST_SEED
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,25 @@ class Command:
     run: Callable[[Namespace], int]
 
 
+@dataclass(frozen=True)
+class _Type:
+    """The type of an argument, with a name for ``--help``."""
+
+    name: str
+    read: Callable[[str], Any]
+
+    def __call__(self, text: str) -> Any:
+        return self.read(text)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+PATH = _Type("path", home_path)
+PATH_OR_NAME = _Type("path or name", home_or_name)
+DEVICE = _Type("device", checked_device)
+
+
 def whole_numbers(text: str | None) -> list[int]:
     """The whole numbers of a comma-separated option; none where it was not given.
 
@@ -29,12 +52,16 @@ def whole_numbers(text: str | None) -> list[int]:
     try:
         numbers = [int(part) for part in text.split(",")] if text else []
     except ValueError as error:
-        raise UserError(f"--seeds is '{text}', but must be whole numbers separated by commas, such as 0,1,2") from error
+        raise UserError(
+            f"--seeds is '{shortened(text or '')}', but must be whole numbers separated by commas, such as 0,1,2"
+        ) from error
     if any(number < 0 for number in numbers):
         raise UserError(f"--seeds is '{text}', but a seed must not be negative")
+    if any(number > LARGEST_SEED for number in numbers):
+        raise UserError(f"--seeds is '{shortened(text or '')}', but a seed must be at most {LARGEST_SEED}")
     return numbers
 
 
 def places_argument(parser: ArgumentParser) -> None:
     """The argument of commands that read records."""
-    parser.add_argument("records", type=str, nargs="+", help="records, or folders with records anywhere below")
+    parser.add_argument("records", type=PATH, nargs="+", help="records, or folders with records anywhere below")

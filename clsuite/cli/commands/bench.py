@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.cli.commands.base import Command, whole_numbers
+from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME, Command, whole_numbers
 from clsuite.errors import UserError
 
 Precision = Literal["auto", "32", "bf16", "16"]
@@ -17,7 +16,7 @@ def _arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "benchmark",
-        type=str,
+        type=PATH_OR_NAME,
         help="name of a benchmark (see `clsuite list benchmarks`), a YAML file, "
         "or a Python file whose make_benchmark(seed) gives an Avalanche benchmark",
     )
@@ -31,9 +30,9 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     add("--name", type=str, help="what tables and folders call the one method of --methods")
     add("--seeds", type=str, help="seeds in place of the benchmark's, comma-separated")
-    add("--out", type=str, default="runs", help="folder for records, tables and plots")
-    add("--data-root", type=str, help="folder in which data sets and weights are looked for")
-    add("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add("--out", type=PATH, default="runs", help="folder for records, tables and plots")
+    add("--data-root", type=PATH, help="folder in which data sets and weights are looked for")
+    add("--device", type=DEVICE, default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--precision", type=Precision, help="auto is bf16 where the hardware has it natively, else 32")
     add("--epochs", type=int, help="epochs per task in place of the benchmark's")
     add(
@@ -88,8 +87,8 @@ def _run(given: Namespace) -> int:
             benchmark=given.benchmark,
             methods=_methods(given.methods, given.name),
             seeds=whole_numbers(given.seeds),
-            out=Path(given.out),
-            data_root=Path(given.data_root) if given.data_root else None,
+            out=given.out,
+            data_root=given.data_root,
             device=given.device,
             training=merged(read_settings(given.training or ""), single),
             limit_tasks=given.limit_tasks,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
-from clsuite.cli.commands.base import Command
+from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME, Command
 
 SUMMARIES = {
     "add": "publish finished records, after checking each",
@@ -42,14 +41,14 @@ def _arguments(parser: ArgumentParser) -> None:
             formatter_class=DefaultHelpFormatter,
         )
         ARGUMENTS[name](action)
-        action.add_argument("--folder", type=str, default="leaderboard", help="folder of the leaderboard")
+        action.add_argument("--folder", type=PATH, default="leaderboard", help="folder of the leaderboard")
         actions.add_subcommand(name, action, help=summary)
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("records", type=str, nargs="+", help="records, or folders with records anywhere below")
-    add("--data-root", type=str, help="folder of the data that the records' streams are compared with")
+    add("records", type=PATH, nargs="+", help="records, or folders with records anywhere below")
+    add("--data-root", type=PATH, help="folder of the data that the records' streams are compared with")
     add("--replace", action="store_true", help="take the place of other runs of the same method and seed")
     add("--stale", action="store_true", help="publish runs of earlier plugin sources too, marked as stale")
 
@@ -67,9 +66,13 @@ def _rerun_arguments(parser: ArgumentParser) -> None:
         help="rows (BENCHMARK/METHOD/SEED), or patterns such as 'quickstart/*/0'; '*' stops at '/', '**' does not",
     )
     add("--dry-run", action="store_true", help="only list the rows that would be repeated")
-    add("--data-root", type=str, help="folder of data and weights")
-    add("--device", type=str, help="cpu, cuda, ...; by default the kind that the run was made on")
-    add("--benchmark", type=str, help="the benchmark's file where it is not a shipped one and has probes of its own")
+    add("--data-root", type=PATH, help="folder of data and weights")
+    add("--device", type=DEVICE, help="cpu, cuda, ...; by default the kind that the run was made on")
+    add(
+        "--benchmark",
+        type=PATH_OR_NAME,
+        help="the benchmark's file where it is not a shipped one and has probes of its own",
+    )
 
 
 def _confirm_arguments(parser: ArgumentParser) -> None:
@@ -78,7 +81,7 @@ def _confirm_arguments(parser: ArgumentParser) -> None:
         "rows", type=str, nargs="*", default=[],
         help="methods, rows (BENCHMARK/METHOD/SEED), or patterns such as 'quickstart/*/0'; by default all",
     )  # fmt: skip
-    add("--data-root", type=str, help="folder of the data, for canaries that need some")
+    add("--data-root", type=PATH, help="folder of the data, for canaries that need some")
     add("--jobs", type=int, help="runs at a time; by default as many as the cores carry")
 
 
@@ -99,10 +102,10 @@ def _run(given: Namespace) -> int:
     from clsuite.cli import leaderboard
 
     words = given[given.action]
-    folder = Path(words.folder)
-    root = Path(words.data_root) if words.get("data_root") else None
+    folder = words.folder
+    root = words.get("data_root")
     if given.action == "add":
-        return leaderboard.add([Path(place) for place in words.records], folder, root, words.replace, words.stale)
+        return leaderboard.add(words.records, folder, root, words.replace, words.stale)
     if given.action == "build":
         return leaderboard.build(folder, words.drop)
     if given.action == "rerun":

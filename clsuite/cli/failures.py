@@ -1,0 +1,38 @@
+"""Runs without a result, told: what went wrong, where, and how to see the rest."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from clsuite.records import RecordError, RunRecord, place_of, read_record, reason_of
+from clsuite.runner.plan import RunPlan
+
+
+def tell_failures(console: Console, plans: Sequence[RunPlan], outcomes: Mapping[Path, RunRecord]) -> None:
+    """Print some lines for each run that is not done."""
+    for plan in plans:
+        record = outcomes[plan.record_path]
+        if record.status == "done":
+            continue
+        console.print(f"{record.status}: {record.method}, seed {record.seed}: {reason_of(record)}", soft_wrap=True)
+        if place := place_of(record, _files(plan)):
+            console.print(f"    {place}", soft_wrap=True)
+        if _is_written(plan.record_path, record):
+            console.print(f"    more: clsuite show {shlex.quote(str(plan.record_path))}", soft_wrap=True)
+
+
+def _files(plan: RunPlan) -> list[str]:
+    """The names of the files of a run's plugins."""
+    modules = [info.target.rpartition(":")[0] for info in plan.plugins]
+    return [Path(module).name if module.endswith(".py") else f"{module.split('.')[-1]}.py" for module in modules]
+
+
+def _is_written(path: Path, record: RunRecord) -> bool:
+    try:
+        return read_record(path).error == record.error
+    except RecordError:
+        return False

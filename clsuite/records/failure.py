@@ -1,0 +1,62 @@
+"""Why a run failed, from what its record holds: on one line, and where it happened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from clsuite.records.record import RunRecord
+
+LONGEST_REASON = 300
+FIRST_KEPT, LAST_KEPT = 4_000, 16_000
+"""Characters of the beginning and the end of a traceback that a record keeps; a message may hold megabytes."""
+FRAME = re.compile(r'\s*File "(?P<file>.+)", line (?P<line>\d+)(, in (?P<function>.+))?')
+ADVERTISED = "For further information visit"
+"""How pydantic ends its messages."""
+
+
+def bounded(text: str) -> str:
+    """A text as a record keeps it: of a long one the beginning and the end."""
+    left_out = len(text) - FIRST_KEPT - LAST_KEPT
+    if left_out <= 0:
+        return text
+    return f"{text[:FIRST_KEPT]}\n... {left_out} characters are left out ...\n{text[-LAST_KEPT:]}"
+
+
+def reason_of(record: RunRecord) -> str:
+    """Why a run has no result, on one line: what its exception says, of several lines the first and the last."""
+    said = _message(record.error or "") or [record.status]
+    return _cut(said[0] if len(said) == 1 else f"{_cut(said[0])} ... {_cut(said[-1])}")
+
+
+def place_of(record: RunRecord, files: Collection[str]) -> str:
+    """Where a run failed, as ``file.py:12, in on_task_end: the line``; empty where its record does not say.
+
+    Args:
+        record: The record of the failed run.
+        files: Names of the files of its plugins: the last line of these is told, or else the last of all.
+    """
+    lines = (record.error or "").splitlines()
+    frames = [(found, number) for number, line in enumerate(lines) if (found := FRAME.fullmatch(line))]
+    own = [frame for frame in frames if re.split(r"[/\\]", frame[0]["file"])[-1] in files]
+    if not frames:
+        return ""
+    found, number = (own or frames)[-1]
+    code = lines[number + 1].strip() if number + 1 < len(lines) else ""
+    function = f", in {found['function']}" if found["function"] else ""
+    return _cut(f"{found['file']}:{found['line']}{function}" + (f": {code}" if code else ""))
+
+
+def _message(error: str) -> list[str]:
+    """The lines of what the exception at the end of a traceback says; of another text the last line."""
+    lines = [line for line in error.splitlines() if line.strip() and not line.strip().startswith(ADVERTISED)]
+    frames = [number for number, line in enumerate(lines) if FRAME.fullmatch(line)]
+    if not frames:
+        return [line.strip() for line in lines[-1:]]
+    after = lines[frames[-1] + 1 :]
+    first = next((number for number, line in enumerate(after) if not line.startswith(" ")), 0)
+    return [line.strip() for line in after[first:]]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."

@@ -1,0 +1,129 @@
+"""Worker processes from a fork server that has the libraries loaded."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.forkserver import ensure_running
+from types import ModuleType
+from typing import Any
+
+from clsuite.errors import UserError
+
+LOST = 255
+"""What multiprocessing takes for the status of a process whose fork server is gone."""
+TRIES = 3
+"""How often a process is started while the fork server ends."""
+
+
+@dataclass(eq=False)
+class Worker:
+    """A process that works for us, and the connection to it."""
+
+    process: ForkServerProcess
+    connection: Connection
+    started: float
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the fork server is gone: nobody can say how the process ended, and it may be at work still."""
+        return self.process.exitcode == LOST
+
+    def events(self) -> list[dict[str, Any]]:
+        """What it has sent since."""
+        return self._received()[0]
+
+    def kill(self) -> None:
+        """End it, if it has not ended yet."""
+        self.process.kill()
+        if self.is_lost and not self._received()[1]:
+            with suppress(ProcessLookupError):
+                os.kill(int(self.process.pid or 0), signal.SIGKILL)
+        self.process.join()
+        self.connection.close()
+
+    def how_it_ended(self) -> str:
+        """The end of the process in words."""
+        code = self.process.exitcode
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            hint = " (out of memory?)" if name == "SIGKILL" else ""
+            return f"the process was ended by {name}{hint}"
+        return f"the process ended with status {code} without a word"
+
+    def _received(self) -> tuple[list[dict[str, Any]], bool]:
+        """The events that have come, and whether the other side has closed the connection."""
+        events: list[dict[str, Any]] = []
+        try:
+            while self.connection.poll():
+                events.append(self.connection.recv())
+        except Exception:  # it ended, or a plugin wrote something else into the connection
+            return events, True
+        return events, False
+
+
+class ForkServer:
+    """Starts workers; one that is killed is started anew."""
+
+    def __init__(self) -> None:
+        """Say what the fork server loads before the first worker is started."""
+        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["clsuite.runner.worker"])
+
+    def start(self, target: Callable[..., None], work: Any) -> Worker:
+        """Start a process that works at something.
+
+        Raises:
+            UserError: If none can be started.
+        """
+        for _ in range(TRIES):
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(target=target, args=(work, theirs), daemon=True)
+            try:
+                with _without_main():
+                    with _deaf_to_ctrl_c():
+                        ensure_running()
+                    process.start()
+                return Worker(process, ours, time.monotonic())
+            except (EOFError, OSError):  # the fork server ended
+                ours.close()
+            finally:
+                theirs.close()
+        raise UserError(
+            "no process can be started for the runs: the one that starts them ends each time (out of memory, or "
+            "libraries that do not load? See: python -m clsuite.runner.worker)"
+        )
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the caller's script while a process starts: a run needs nothing of it, but would execute it again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """What is started meanwhile never hears Ctrl-C, which comes to all processes of a terminal, while it loads."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
