@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+<<<<<<< HEAD
 import shlex
+=======
+import re
+>>>>>>> hour
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +47,20 @@ FINAL_TOLERANCE, ENTRY_TOLERANCE = 0.01, 0.05
 def find_rows(place: Leaderboard, wanted: Sequence[str]) -> list[tuple[str, Path]]:
     """The records of some rows, by ``benchmark/method/seed`` or a pattern such as ``quickstart/*/0``.
 
+    A star stops at ``/``, and two of them do not, so that ``quickstart/*`` starts no run of every method and seed.
+
     Raises:
         UserError: If there is no such row.
     """
     rows = read_index(place)
     found: dict[str, Path] = {}
     for row in wanted:
-        matching = [row] if row in rows else [name for name in rows if fnmatchcase(name, row)]
+        matching = [row] if row in rows else [name for name in rows if matches(name, row)]
+        if not matching and re.search(r"[*?\[]", row):
+            raise UserError(
+                f"no row in '{place.index}' is like '{row}': a row is BENCHMARK/METHOD/SEED, and '*' stops at '/' "
+                "('**' does not)"
+            )
         if not matching:
             raise did_you_mean(f"row in '{place.index}':", row, rows)
         for name in matching:
@@ -58,6 +68,20 @@ def find_rows(place: Leaderboard, wanted: Sequence[str]) -> list[tuple[str, Path
             folder = place.records / benchmark / file_name(rest.rpartition("/")[0])
             found[name] = folder / f"{rows[name].key}.json"
     return list(found.items())
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether a name is like a pattern: ``*`` and ``?`` stop at ``/``, ``**`` does not, ``[ab]`` is one of some."""
+    words = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"(\*\*|\*|\?|\[!?[^\]/]+\])", pattern)
+    rules = [
+        words.get(part) or (part.replace("[!", "[^", 1) if part.startswith("[") and number % 2 else re.escape(part))
+        for number, part in enumerate(parts)
+    ]
+    try:
+        return re.fullmatch("".join(rules), name, re.DOTALL) is not None
+    except re.error:  # a range such as [b-a]
+        return False
 
 
 def stream_changed(record: RunRecord, data_root: Path | None) -> str:

@@ -114,7 +114,11 @@ def rerun(
     data_root: Path | None,
     device: str | None,
     benchmark: str | None,
+<<<<<<< HEAD
     allowed: Allowed,
+=======
+    dry_run: bool = False,
+>>>>>>> hour
 ) -> int:
     """Repeat published runs and write how they came out; returns 1 if one came out otherwise.
 
@@ -129,9 +133,17 @@ def rerun(
     _refuse_no_folder(data_root)
     place = Leaderboard(folder)
     found, bad = find_rows(place, rows), 0
-    for row, path in found:
+    if dry_run or len(found) > 1:
+        _tell_rows([row for row, _ in found], dry_run)
+    if dry_run:
+        return 0
+    for number, (row, path) in enumerate(found, 1):
         try:
+<<<<<<< HEAD
             bad += not _rerun_row(place, row, path, data_root, device, benchmark, allowed)
+=======
+            bad += not _rerun_row(place, row, path, data_root, device, benchmark, (number, len(found)))
+>>>>>>> hour
         except UserError as error:
             if len(found) == 1:
                 raise
@@ -139,6 +151,14 @@ def rerun(
             bad += 1
     make_console().print(f"now: clsuite leaderboard build --folder {folder}", soft_wrap=True)
     return 1 if bad else 0
+
+
+def _tell_rows(rows: Sequence[str], whole: bool) -> None:
+    """Say how many runs there are, before the first begins."""
+    console = make_console()
+    for row in rows if whole else ():
+        console.print(row, soft_wrap=True, markup=False)
+    console.print("1 run" if len(rows) == 1 else f"{len(rows)} runs, one after another")
 
 
 def confirm(rows: Sequence[str], folder: Path, data_root: Path | None, jobs: int | None) -> int:
@@ -162,7 +182,11 @@ def _rerun_row(
     data_root: Path | None,
     device: str | None,
     benchmark: str | None,
+<<<<<<< HEAD
     allowed: Allowed,
+=======
+    number: tuple[int, int],
+>>>>>>> hour
 ) -> bool:
     """Repeat one row, tell how it came out, and write that; returns whether both are as they should be."""
     from clsuite.board.confirmed import read_confirmed
@@ -185,11 +209,15 @@ def _rerun_row(
     if changed:
         outcome = changed_stream(old, "none: its stream could not be made")
     else:
+<<<<<<< HEAD
         plan = partial(
             plan_rerun, old, data_root=data_root, device=device, benchmark=benchmark,
             confirmed=read_confirmed(place.confirmed), allowed=allowed, published=path,
         )  # fmt: skip
         new = _repeat(old, plan)
+=======
+        new = _repeat(old, data_root, device, benchmark, read_confirmed(place.confirmed), number)
+>>>>>>> hour
         outcome, apart = compare_rerun(old, new), kinds_apart(old, new)
     console = make_console()
     figures = ", ".join(f"{name} {value:.4f}" for name, value in outcome.figures.items())
@@ -205,7 +233,18 @@ def _rerun_row(
     return outcome.outcome not in ("different", "other stream")
 
 
+<<<<<<< HEAD
 def _repeat(old: RunRecord, make_plan: Callable[[Path], RunPlan]) -> RunRecord:
+=======
+def _repeat(
+    old: RunRecord,
+    data_root: Path | None,
+    device: str | None,
+    benchmark: str | None,
+    confirmed: Confirmations,
+    number: tuple[int, int],
+) -> RunRecord:
+>>>>>>> hour
     """Run it in a process of its own, in a folder that goes afterwards."""
     from clsuite.runner.bench import Standing, run_missing
     from clsuite.runner.slots import count_cores, count_gpus, device_slots
@@ -215,7 +254,7 @@ def _repeat(old: RunRecord, make_plan: Callable[[Path], RunPlan]) -> RunRecord:
         target = Path(temporary) / "runs" / "rerun.json"
         plan = make_plan(target)
         slots = device_slots(plan.device, 1, old.config["training"]["threads"], count_gpus(), count_cores())
-        with BenchProgress(console, 1, 0) as progress:
+        with BenchProgress(console, 1, 0, *number) as progress:
             new = run_missing(Standing([plan], {}), slots, None, progress.hear)[target]
     if new.status != "done":
         raise UserError(f"the rerun of {old.benchmark}/{old.method}/{old.seed} {new.status}: {reason_of(new)}")

@@ -85,6 +85,17 @@ def read_plugin_file(path: Path, name: str) -> tuple[str, str]:
         raise UserError(f"plugin '{name}' is not Python: {error}") from error
 
 
+def class_of(name: str, text: str) -> str:
+    """The class that a plugin's file name stands for, from the text of the file; nothing of it is run.
+
+    Raises:
+        UserError: If it is not clear which class is meant.
+        SyntaxError: If it is not Python.
+    """
+    match = FILE.fullmatch(name)
+    return (match and match["name"]) or _only_class(text, name)
+
+
 def _only_class(text: str, name: str) -> str:
     """The one class of a module that can be its plugin."""
     classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef) and node.name[0] != "_"]

@@ -22,6 +22,7 @@ EXAMPLES = (
     "clsuite leaderboard build --drop quickstart/ncm/0",
     "clsuite leaderboard rerun quickstart/replay/0",
     "clsuite leaderboard rerun 'pacs/*/0' --data-root data",
+    "clsuite leaderboard rerun 'quickstart/**' --dry-run",
     "clsuite leaderboard confirm ncm 'quickstart/*/0'",
 )
 
@@ -62,7 +63,13 @@ def _build_arguments(parser: ArgumentParser) -> None:
 
 def _rerun_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("rows", type=str, nargs="+", help="rows (BENCHMARK/METHOD/SEED), or patterns such as 'quickstart/*/0'")
+    add(
+        "rows",
+        type=str,
+        nargs="+",
+        help="rows (BENCHMARK/METHOD/SEED), or patterns such as 'quickstart/*/0'; '*' stops at '/', '**' does not",
+    )
+    add("--dry-run", action="store_true", help="only list the rows that would be repeated")
     add("--data-root", type=PATH, help="folder of data and weights")
     add("--device", type=DEVICE, help="cpu, cuda, ...; by default the kind that the run was made on")
     add(
@@ -107,7 +114,11 @@ def _run(given: Namespace) -> int:
     if given.action == "build":
         return leaderboard.build(folder, words.drop)
     if given.action == "rerun":
+<<<<<<< HEAD
         return leaderboard.rerun(words.rows, folder, root, words.device, words.benchmark, allowed_by(words))
+=======
+        return leaderboard.rerun(words.rows, folder, root, words.device, words.benchmark, words.dry_run)
+>>>>>>> hour
     if given.action == "confirm":
         return leaderboard.confirm(words.rows, folder, root, words.jobs)
     return leaderboard.check(folder)
