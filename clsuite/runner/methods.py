@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -85,6 +87,26 @@ def parse_method(text: str) -> MethodSpec:
     return MethodSpec(plugins=tuple(PluginUse.model_validate(parse_plugin(part)) for part in parts))
 
 
+def parse_named(text: str) -> tuple[str, str]:
+    """Take ``NAME=METHOD`` apart, as on the command line; the name is empty where the method is written alone.
+
+    A name with characters that mean something here stands in quotation marks.
+
+    Raises:
+        MethodError: If one of the two is missing.
+    """
+    at = next(_outside(text, "="), None)
+    if at is None:
+        return "", text
+    name, method = text[:at], text[at + 1 :]
+    name = name.strip()
+    if len(name) > 1 and name[0] == name[-1] and name[0] in "'\"":
+        name = name[1:-1].strip()
+    if not name or not method.strip():
+        raise MethodError(f"cannot read the method '{text}': write NAME=METHOD, such as er-ace=./er_ace.py")
+    return name, method.strip()
+
+
 def parse_plugin(text: str) -> dict[str, Any]:
     """Parse ``name`` or ``name(argument=literal, ...)``; a name may be ``./file.py`` or ``package.module:Class`` too.
 
@@ -132,8 +154,15 @@ def write_method(method: MethodSpec) -> str:
 
 def split_outside(text: str, separator: str) -> list[str]:
     """Split at a separator that stands outside brackets and quotation marks."""
-    parts, depth, quote, escaped = [""], 0, "", False
-    for character in text:
+    ends = [-1, *_outside(text, separator), len(text)]
+    parts = (text[start + 1 : end] for start, end in itertools.pairwise(ends))
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _outside(text: str, separator: str) -> Iterator[int]:
+    """Where a separator stands outside brackets and quotation marks."""
+    depth, quote, escaped = 0, "", False
+    for at, character in enumerate(text):
         if quote:
             quote = "" if character == quote and not escaped else quote
         elif character in "'\"":
@@ -142,7 +171,4 @@ def split_outside(text: str, separator: str) -> list[str]:
             depth += (character in "([{") - (character in ")]}")
         escaped = character == "\\" and not escaped
         if character == separator and depth == 0 and not quote:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part.strip() for part in parts if part.strip()]
+            yield at

@@ -29,7 +29,7 @@ from clsuite.records import PluginEntry, RunRecord, ScenarioEntry, bounded
 from clsuite.records.canonical import sha256_of
 from clsuite.records.curves import POINTS
 from clsuite.runner.grid import expand_grid
-from clsuite.runner.methods import MethodSpec, parse_method, split_outside
+from clsuite.runner.methods import MethodSpec, parse_method, parse_named, split_outside
 from clsuite.runner.needs import check_buffers, check_classes, check_merging, check_needs, check_probes, check_rests
 from clsuite.runner.spec import BenchmarkSpec, MethodsError
 from clsuite.runner.streams import find_stream_file, stream_loader
@@ -146,7 +146,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     root = options.data_root
     weights = find_weights(spec.backbone, [folder] if root is None else [root, folder])
     stream = find_stream_file(spec.scenario, [folder] if root is None else [folder, root])
-    spec = _placed(spec, root, folder)
+    spec = _placed(spec.model_copy(update={"scenario": stream}), root, folder)
     load = stream_loader(spec.dataset, stream, spec.backbone.image_size, root)
     probes = [probe_config(probe, spec.backbone.image_size, root) for probe in spec.probes]
     plans: list[RunPlan] = []
@@ -269,8 +269,11 @@ def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Metho
     known = spec.named_methods
     asked = [part for text in options.methods for part in split_outside(text, ",")]
     for name in (one for part in asked for one in (known if part == "all" else [part])):
-        method = known[name] if name in known else parse_method(name)
-        chosen.update(expand_grid(name, method, written=name not in known))
+        own, written = ("", name) if name in known else parse_named(name)
+        if own in known:
+            raise UserError(f"'{own}' is a method of the benchmark: give '{written}' another name")
+        method = known[written] if written in known else parse_method(written)
+        chosen.update(expand_grid(own or written, method, written=not own and written not in known))
         for use in method.plugins:
             if use.name not in catalog() and not is_file(use.name) and not is_importable(use.name):
                 raise _unknown(use.name, spec)
