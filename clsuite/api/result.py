@@ -135,7 +135,7 @@ class RunResult:
         """
         from clsuite.runner.model_file import load_model
 
-        return load_model(self.path, folders=self.folders)
+        return load_model(self.path, folders=self.folders, download=True)
 
     def __repr__(self) -> str:
         figures = ", ".join(f"{METRICS[name].label} {_percent(self.metrics[name])}" for name in SHOWN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -94,6 +95,15 @@ def bundled_card() -> dict[str, Any]:
     text = files("clsuite.backbones.bundled").joinpath(f"{BUNDLED}.json").read_text(encoding="utf-8")
     card: dict[str, Any] = json.loads(text)
     return card
+
+
+@cache
+def bundled_size() -> tuple[int, int]:
+    """Number of parameters of the bundled backbone, and length of its features; from the header of its weights."""
+    with Path(str(files("clsuite.backbones.bundled").joinpath(f"{BUNDLED}.safetensors"))).open("rb") as opened:
+        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+    return sum(math.prod(shape) for shape in shapes.values()), shapes["fc_norm.weight"][0]
 
 
 def find_weights(spec: BackboneSpec, folders: list[Path]) -> Weights:

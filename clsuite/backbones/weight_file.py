@@ -19,6 +19,8 @@ SAFE = ".safetensors"
 FIRST_BYTES = 512
 OWN = ("learner", "task_classes", "image_shape")
 """Entries of a model that ``clsuite bench --save-model`` writes."""
+MODULES = "plugin_modules."
+"""Begins the names of what plugins add to a learner."""
 State = dict[str, Tensor]
 
 
@@ -39,11 +41,15 @@ def read_network(path: Path, read: Callable[[str], Any], wanted: Collection[str]
     _check_first_bytes(path)
     try:
         content = read(str(path))
-        if isinstance(content, Mapping) and all(name in content for name in OWN):
-            content = content["learner"]["parameters"]
-        values = dict(_tensors(content))
+        own = isinstance(content, Mapping) and all(name in content for name in OWN)
+        values = dict(_tensors(content["learner"]["parameters"] if own else content))
     except Exception as error:  # the file can be anything: whatever its reader raises means the same
         raise UserError(f"cannot read the weights '{path}': {_reason(error)}") from error
+    if own and (modules := [name for name in values if name.startswith(MODULES)]):
+        raise UserError(
+            f"the weights '{path}' are a model with modules besides its backbone ({listed(modules, at_most=1)}), "
+            "without which this is not what was learned: a run can go on from a model of a method that adds none"
+        )
     if not values:
         raise UserError(f"cannot read the weights '{path}': it holds no tensors")
     prefix = _prefix(path, values, wanted)

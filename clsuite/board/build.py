@@ -25,6 +25,7 @@ from clsuite.board.model import (
 from clsuite.board.papers import linked
 from clsuite.board.published import Published, read_published
 from clsuite.board.ranking import rank_rows
+from clsuite.board.sources import due_sources, published_sources, source_notes
 from clsuite.board.standing import badge_of, badge_of_row, read_rerun, standing_notes, uncompared
 from clsuite.errors import UserError, printable
 from clsuite.metrics import PRIMARY
@@ -151,10 +152,12 @@ def _run(where: str, record: RunRecord, folder: Path, confirmed: Confirmations) 
     rerun = read_rerun(folder / where, record)
     notes = standing_notes(record, rerun, confirmed)
     row = f"{record.benchmark}/{record.method}/{record.seed}"
+    sources = source_notes(record, folder / where, f"records/{where}")
     return Run(
         key=record.key, seed=record.seed, record=f"records/{where}", badge=badge_of(notes, rerun),
-        notes=[*notes, *uncompared(record), *_confirmed(confirmed.of(record)), *_tuned(record)], rerun=rerun,
-        command=f"clsuite leaderboard rerun {shlex.quote(row)} --data-root DATA",
+        notes=[*notes, *uncompared(record), *sources, *_confirmed(confirmed.of(record)), *_tuned(record)],
+        rerun=rerun,
+        command=f"clsuite leaderboard rerun {shlex.quote(row)} --data-root DATA{_sources(record, folder / where)}",
         machine=machine_of(record.environment), tasks=record.scenario.task_names, parts=record.scenario.columns,
         initial=[_exact(value) for value in counts.initial], learned=counts.learned.tolist(),
         accuracy=[[_exact(value) for value in line] for line in counts.accuracy],
@@ -164,6 +167,11 @@ def _run(where: str, record: RunRecord, folder: Path, confirmed: Confirmations) 
         },
         stored_bytes=record.cost.stored_bytes, seconds=_exact(record.seconds), environment=record.environment,
     )  # fmt: skip
+
+
+def _sources(record: RunRecord, path: Path) -> str:
+    """What the command of a row says more where its source is published with it."""
+    return " --plugins-from leaderboard" if due_sources(record) and published_sources(path) else ""
 
 
 def _confirmed(confirmation: Confirmation | None) -> list[str]:

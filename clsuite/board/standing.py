@@ -20,6 +20,7 @@ from clsuite.board.confirmed import (
 )
 from clsuite.board.model import Badge, Rerun
 from clsuite.errors import UserError
+from clsuite.plugin.local import is_file
 from clsuite.records import PluginEntry, RunRecord
 from clsuite.records.canonical import canonical_json
 from clsuite.records.record import RESULTS_VERSION
@@ -99,7 +100,9 @@ def uncompared(record: RunRecord) -> list[str]:
     """A line for each plugin that others bring: not every machine has it."""
     others = [entry for entry in record.plugins if our_source(entry.name) is None and not _is_of_clsuite(entry)]
     return [
-        f"plugin '{entry.name}' of {entry.distribution or 'a file'}: its source is not compared" for entry in others
+        f"plugin '{entry.name}' of {entry.distribution}: its source is not compared"
+        for entry in others
+        if not is_file(entry.name)
     ]
 
 

@@ -21,7 +21,7 @@ from clsuite.report.table import probes_table, results_table, within_task_table
 from clsuite.runner.bench import Standing, forget, run_missing, take_stock
 from clsuite.runner.plan import RunOptions, RunPlan, make_plan, outline
 from clsuite.runner.slots import count_cores, count_gpus, device_slots
-from clsuite.runner.spec import BenchmarkSpec, load_benchmark
+from clsuite.runner.spec import BenchmarkSpec, lines_told, load_benchmark
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,13 @@ def run_bench(call: BenchCall) -> int:
     _check_numbers(call)
     spec, path = load_benchmark(call.benchmark)
     try:
-        with loading_bar(warnings):
+        with loading_bar(warnings), lines_told(path):
             plans = make_plan(spec, path.parent, _options(call))
     except AbsentError as error:
         if not call.dry_run:
             raise
-        return _list_outline(console, outline(spec, _options(call), path.parent), error)
+        with lines_told(path):
+            return _list_outline(console, outline(spec, _options(call), path.parent), error)
     standing = take_stock(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
     if call.dry_run:
         return _list_runs(console, standing)

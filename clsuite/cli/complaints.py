@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from clsuite.errors import UserError, did_you_mean
 
-MISTYPED = re.compile(r'Parser key "(?P<key>\w+)": Expected an? (?P<type>.+?)\. Got value: (?P<value>.*)')
+MISTYPED = re.compile(r'Parser key "(?P<key>\w+)": Expected an? (?P<type>.+?)\. Got value: ?(?P<value>.*)')
 HIDDEN = "--print_shtab"
 CHOICE = re.compile(r"invalid choice: '?(?P<value>[^' ]+)")
 

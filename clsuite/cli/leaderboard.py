@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -12,14 +13,23 @@ from clsuite.cli.console import make_console
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError
-from clsuite.records import RunRecord, reason_of
+from clsuite.records import RunRecord, predictions_beside, reason_of
 
 if TYPE_CHECKING:
-    from clsuite.board.confirmed import Confirmations
+    from clsuite.board.model import Rerun
     from clsuite.board.place import Leaderboard
+    from clsuite.runner.plan import RunPlan
+    from clsuite.runner.restored import Allowed
 
 
-def add(places: Sequence[Path], folder: Path, data_root: Path | None, replace: bool, stale: bool) -> int:
+def add(
+    places: Sequence[Path],
+    folder: Path,
+    data_root: Path | None,
+    replace: bool,
+    stale: bool,
+    plugins_from: Sequence[Path] = (),
+) -> int:
     """Publish records; returns 1 if one was refused.
 
     Raises:
@@ -33,7 +43,7 @@ def add(places: Sequence[Path], folder: Path, data_root: Path | None, replace: b
     console, warnings = make_console(), make_console(stderr=True)
     streams = Streams(data_root)
     with loading_bar(warnings):
-        outcomes = add_records(places, Leaderboard(folder), replace, stale, streams.complaint)
+        outcomes = add_records(places, Leaderboard(folder), replace, stale, streams.judge, plugins_from)
     for one in outcomes:
         what = one.name or str(one.path)
         if one.verdict == "refused":
@@ -105,6 +115,7 @@ def rerun(
     data_root: Path | None,
     device: str | None,
     benchmark: str | None,
+    allowed: Allowed,
     dry_run: bool = False,
 ) -> int:
     """Repeat published runs and write how they came out; returns 1 if one came out otherwise.
@@ -126,7 +137,7 @@ def rerun(
         return 0
     for number, (row, path) in enumerate(found, 1):
         try:
-            bad += not _rerun_row(place, row, path, data_root, device, benchmark, (number, len(found)))
+            bad += not _rerun_row(place, row, path, data_root, device, benchmark, allowed, (number, len(found)))
         except UserError as error:
             if len(found) == 1:
                 raise
@@ -165,53 +176,59 @@ def _rerun_row(
     data_root: Path | None,
     device: str | None,
     benchmark: str | None,
+    allowed: Allowed,
     number: tuple[int, int],
 ) -> bool:
     """Repeat one row, tell how it came out, and write that; returns whether both are as they should be."""
     from clsuite.board.confirmed import read_confirmed
-    from clsuite.board.examine import read_foreign
-    from clsuite.board.rerun import changed_stream, compare_rerun, kinds_apart, publish_rerun, stream_changed
+    from clsuite.board.examine import examine, read_foreign
+    from clsuite.board.rerun import changed_stream, compare_rerun, kinds_apart, plan_rerun, stream_changed
 
     old = read_foreign(path)
+    if complaint := examine(old, predictions_beside(path, old)).complaint:
+        raise UserError(f"'{path}' is not as its run left it: {complaint}")
     with loading_bar(make_console(stderr=True)):
         changed = stream_changed(old, data_root)
     apart = ""
     if changed:
         outcome = changed_stream(old, "none: its stream could not be made")
     else:
-        new = _repeat(old, data_root, device, benchmark, read_confirmed(place.confirmed), number)
+        plan = partial(
+            plan_rerun, old, data_root=data_root, device=device, benchmark=benchmark,
+            confirmed=read_confirmed(place.confirmed), allowed=allowed, published=path,
+        )  # fmt: skip
+        new = _repeat(old, plan, number)
         outcome, apart = compare_rerun(old, new), kinds_apart(old, new)
-    console = make_console()
     figures = ", ".join(f"{name} {value:.4f}" for name, value in outcome.figures.items())
     reason = f": {changed or apart}" if changed or apart else ""
-    console.print(f"{outcome.outcome}: {row}{reason} ({figures})", soft_wrap=True)
+    make_console().print(f"{outcome.outcome}: {row}{reason} ({figures})", soft_wrap=True)
+    written = _write_rerun(place, row, outcome, path, old, apart)
+    return written and outcome.outcome not in ("different", "other stream")
+
+
+def _write_rerun(place: Leaderboard, row: str, outcome: Rerun, path: Path, old: RunRecord, apart: str) -> bool:
+    """Write down how a row came out; returns whether that could be done."""
+    from clsuite.board.rerun import publish_rerun
+
     try:
         kept = publish_rerun(place, row, outcome, path, old, apart)
     except (UserError, OSError) as error:
         make_console(stderr=True).print(f"not written down: {row}: {error}", soft_wrap=True)
         return False
     if kept:
-        console.print(f"the identical rerun of {kept.date} on {kept.machine} stays", soft_wrap=True)
-    return outcome.outcome not in ("different", "other stream")
+        make_console().print(f"the identical rerun of {kept.date} on {kept.machine} stays", soft_wrap=True)
+    return True
 
 
-def _repeat(
-    old: RunRecord,
-    data_root: Path | None,
-    device: str | None,
-    benchmark: str | None,
-    confirmed: Confirmations,
-    number: tuple[int, int],
-) -> RunRecord:
+def _repeat(old: RunRecord, make_plan: Callable[[Path], RunPlan], number: tuple[int, int]) -> RunRecord:
     """Run it in a process of its own, in a folder that goes afterwards."""
-    from clsuite.board.rerun import plan_rerun
     from clsuite.runner.bench import Standing, run_missing
     from clsuite.runner.slots import count_cores, count_gpus, device_slots
 
     console = make_console()
     with TemporaryDirectory(prefix="clsuite-rerun-") as temporary:
         target = Path(temporary) / "runs" / "rerun.json"
-        plan = plan_rerun(old, target, data_root, device, benchmark, confirmed)
+        plan = make_plan(target)
         slots = device_slots(plan.device, 1, old.config["training"]["threads"], count_gpus(), count_cores())
         with BenchProgress(console, 1, 0, *number) as progress:
             new = run_missing(Standing([plan], {}), slots, None, progress.hear)[target]

@@ -13,7 +13,16 @@ from rich.console import Console
 from clsuite.cli.console import make_console, print_table
 from clsuite.errors import UserError
 from clsuite.metrics import METRICS, WITHIN_TASK, Curves, compute_all
-from clsuite.records import CostEntry, CountsEntry, ProbeEntry, RunRecord, TuningEntry, WithinTaskEntry, read_record
+from clsuite.records import (
+    CostEntry,
+    CountsEntry,
+    ProbeEntry,
+    RunRecord,
+    TuningEntry,
+    WithinTaskEntry,
+    read_record,
+    why_untrue,
+)
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.report.fit import TableColumn
 from clsuite.report.table import bytes_text, short_number
@@ -33,7 +42,8 @@ def print_record(path: Path) -> None:
         markup=True,
     )
     console.print(f"key {record.key}, {record.seconds:.1f} s")
-    if told := _told_by_the_key(record):
+    untrue = why_untrue(record, path)
+    if told := f"this record {untrue}; its accuracies are not shown" if untrue else _told_by_the_key(record):
         console.print(told, style="red", soft_wrap=True)
     for plugin in record.plugins:
         arguments = ", ".join(f"{name}={value!r}" for name, value in plugin.args.items())
@@ -42,12 +52,12 @@ def print_record(path: Path) -> None:
         console.print(_tuning(record.tuning), soft_wrap=True)
     for section, content in {**record.config, "environment": record.environment}.items():
         console.print(f"{section}: {_plainly(content)}", soft_wrap=True)
-    if record.counts is not None:
+    if record.counts is not None and not untrue:
         _print_matrix(console, record, record.counts)
         _print_metrics(console, record.counts)
-    if record.probes:
+    if record.probes and not untrue:
         _print_probes(console, record.probes)
-    if record.within_task is not None:
+    if record.within_task is not None and not untrue:
         _print_within_task(console, record.within_task)
     if record.cost is not None:
         console.print(_cost(record.cost), highlight=False)
@@ -85,8 +95,6 @@ def _read(path: Path) -> RunRecord:
 def _told_by_the_key(record: RunRecord) -> str:
     """What the key says of a record that this version would not make so; empty where it would."""
     version = record.results_version()
-    if version is None:
-        return "the key does not follow from the content: this record was edited, or made by a later version of clsuite"
     if version != RESULTS_VERSION:
         made = f"results version {version}; this one has {RESULTS_VERSION}"
         return f"made by an older version of clsuite ({made}): run again, it may come out otherwise"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clsuite.errors import UserError, did_you_mean
-from clsuite.records import RunRecord, read_record
+from clsuite.errors import InputWarning, UserError, did_you_mean, warn_of
+from clsuite.records import RunRecord, read_record, why_untrue
 from clsuite.report.alike import Alike
 from clsuite.report.newest import newest_runs
 
@@ -30,6 +30,8 @@ class Gathered:
 def gather(places: Sequence[Path]) -> Gathered:
     """Read the records that some files and folders hold; trials of ``clsuite tune`` only where they are named.
 
+    A record that is not as its run left it is left out, with a warning.
+
     Args:
         places: Records, or folders with records anywhere below.
 
@@ -37,20 +39,24 @@ def gather(places: Sequence[Path]) -> Gathered:
         UserError: If a place is not there, a file is no record, or no finished record is among them.
     """
     records: dict[Path, RunRecord] = {}
-    unfinished, keys = [], set()
+    unfinished, untrue, keys = [], [], set()
     for path in dict.fromkeys(path for place in places for path in record_files(place)):
         record = read_record(path)
         if "judged_on" in record.config and path not in places:
             continue
         if record.status != "done":
             unfinished.append(f"{record.status}: {record.method}, seed {record.seed} ({path})")
+        elif complaint := why_untrue(record, path):
+            untrue.append(f"{record.method}, seed {record.seed}: the record '{path}' {complaint}")
         elif record.key not in keys:
             keys.add(record.key)
             records[path] = record
     if not records:
-        detail = f"; {unfinished[0]}" if unfinished else ""
+        detail = f"; {[*untrue, *unfinished][0]}" if untrue or unfinished else ""
         named = ", ".join(f"'{place}'" for place in places)
         raise UserError(f"no finished record in {named}{detail}")
+    for line in untrue:
+        warn_of(f"left out, {line}", InputWarning)
     return Gathered(records, tuple(unfinished))
 
 

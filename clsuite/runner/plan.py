@@ -31,7 +31,7 @@ from clsuite.records.curves import POINTS
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, parse_method, parse_named, split_outside
 from clsuite.runner.needs import check_buffers, check_classes, check_merging, check_needs, check_probes, check_rests
-from clsuite.runner.spec import BenchmarkSpec
+from clsuite.runner.spec import BenchmarkSpec, MethodsError
 from clsuite.runner.streams import find_stream_file, stream_loader
 from clsuite.runner.training import brought_training, leaves, resolve_training
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
@@ -146,7 +146,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     root = options.data_root
     weights = find_weights(spec.backbone, [folder] if root is None else [root, folder])
     stream = find_stream_file(spec.scenario, [folder] if root is None else [folder, root])
-    spec = _placed(spec, root, folder)
+    spec = _placed(spec.model_copy(update={"scenario": stream}), root, folder)
     load = stream_loader(spec.dataset, stream, spec.backbone.image_size, root)
     probes = [probe_config(probe, spec.backbone.image_size, root) for probe in spec.probes]
     plans: list[RunPlan] = []
@@ -231,20 +231,33 @@ class ResolvedMethod:
 
 
 def _checked_methods(spec: BenchmarkSpec, options: RunOptions, folder: Path) -> dict[str, ResolvedMethod]:
-    checked = {}
     check_probes(spec.probes, spec.backbone)
+    checked: dict[str, ResolvedMethod] = {}
+    mistakes: list[tuple[str, str]] = []
     for name, method in _chosen_methods(spec, options).items():
-        resolved = _resolve(spec, method, options.training or {}, (Path(), folder))
-        named = resolved.named
-        given = [args for info, args in resolved.plugins if info.source]
-        for kind in spec.scenario.kinds:
-            check_method(named, kind, given)
-        check_merging([(info.name, args) for info, args in resolved.plugins], named)
-        check_needs(named, spec.backbone, resolved.training)
-        from_memory = any(source.traits.from_memory for _, source in named)
-        check_single_pass(spec.scenario.kind, resolved.training.epochs, from_memory)
-        checked[name] = resolved
+        try:
+            checked[name] = _checked(spec, method, options.training or {}, (Path(), folder))
+        except UserError as error:
+            mistakes.append((name, str(error)))
+    if mistakes:
+        raise MethodsError(mistakes)
     return checked
+
+
+def _checked(
+    spec: BenchmarkSpec, method: MethodSpec, given: Mapping[str, Any], folders: Sequence[Path]
+) -> ResolvedMethod:
+    """A method with all its arguments, checked against the benchmark and the order of its plugins."""
+    resolved = _resolve(spec, method, given, folders)
+    named = resolved.named
+    arguments = [args for info, args in resolved.plugins if info.source]
+    for kind in spec.scenario.kinds:
+        check_method(named, kind, arguments)
+    check_merging([(info.name, args) for info, args in resolved.plugins], named)
+    check_needs(named, spec.backbone, resolved.training)
+    from_memory = any(source.traits.from_memory for _, source in named)
+    check_single_pass(spec.scenario.kind, resolved.training.epochs, from_memory)
+    return resolved
 
 
 def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, MethodSpec]:

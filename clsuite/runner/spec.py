@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -11,14 +13,15 @@ from pydantic import AfterValidator, Field, model_validator
 
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.data.spec import DatasetSpec
-from clsuite.errors import UserError, did_you_mean, shortened
+from clsuite.errors import UserError, did_you_mean, listed, several, shortened
 from clsuite.learner.options import TrainingSpec
 from clsuite.probes.spec import ProbeSpec, check_names
 from clsuite.runner.methods import MethodSpec
+from clsuite.runner.training import COMMAND_LINE
 from clsuite.scenarios import ScenarioSpec
 from clsuite.stream.within_task_spec import EvaluationSpec
 from clsuite.written.spec import LARGEST_SEED, Spec
-from clsuite.written.yaml_lines import load_yaml
+from clsuite.written.yaml_lines import line_of, load_yaml
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
 LONGEST = 100
@@ -75,6 +78,45 @@ class BenchmarkSpec(Spec):
     def named_methods(self) -> dict[str, MethodSpec]:
         """All its methods."""
         return {**self.methods, **self.more_methods}
+
+
+class MethodsError(UserError):
+    """Methods that cannot be; each is told, with its line where it stands in a benchmark's file."""
+
+    def __init__(self, found: Sequence[tuple[str, str]]) -> None:
+        """Know name and mistake of each method; of a mistake that many share the first are named."""
+        shared: dict[str, list[str]] = {}
+        for name, text in found:
+            shared.setdefault(text, []).append(name)
+        self.found = [(names, text) for text, names in shared.items()]
+        alone = len(self.found) == 1
+        super().__init__(
+            str(
+                several(
+                    text if alone else f"method {listed(map(repr, names), 3)}: {text}" for names, text in self.found
+                )
+            )
+        )
+
+    def with_lines(self, path: Path) -> UserError:
+        """The same with the line of each method that stands in a file."""
+        places = ("methods", "more_methods")
+        lines = [
+            next((line for place in places if (line := line_of(path, (place, names[0])))), 0) for names, _ in self.found
+        ]
+        if not all(lines) or any(COMMAND_LINE in text for _, text in self.found):
+            return self
+        told = zip(lines, self.found, strict=True)
+        return several(f"{path}:{line}: methods.{listed(names, 3)}: {text}" for line, (names, text) in sorted(told))
+
+
+@contextmanager
+def lines_told(path: Path) -> Iterator[None]:
+    """Tell mistakes of methods with their lines in a benchmark's file."""
+    try:
+        yield
+    except MethodsError as error:
+        raise error.with_lines(path) from error
 
 
 def shipped_benchmarks() -> dict[str, Path]:

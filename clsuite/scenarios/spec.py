@@ -225,11 +225,14 @@ class FromAvalanche(Spec):
     Attributes:
         path: A Python file, absolute or below the benchmark's folder or the data root.
         function: A function in it: takes the seed and returns the Avalanche benchmark.
+        source: Hash of the file and of all local modules that it imports, as of a plugin. A record has it; a benchmark
+            may state it, and another file is then refused.
     """
 
     kind: Literal["avalanche"] = "avalanche"
     path: str
     function: str = "make_benchmark"
+    source: str | None = None
 
 
 AnySpec = (

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from clsuite.errors import UserError, nearest, several, unknown_word
+from clsuite.errors import UserError, nearest, printable, several, unknown_word
 from clsuite.written.words import in_words
 from clsuite.written.yaml_text import YAML_TAG, read_yaml
 
@@ -31,7 +31,7 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
     node, content = read_yaml(path)
     listed = not hasattr(model, "model_fields")
     if listed and node is None:
-        node, content = yaml.SequenceNode("", [], yaml.Mark(None, 0, 0, 0, None, None)), []
+        node, content = yaml.SequenceNode("", [], yaml.Mark("", 0, 0, 0, None, 0)), []
     if not isinstance(node, yaml.SequenceNode if listed else yaml.MappingNode):
         raise UserError(f"'{path}' must be a {'list of entries' if listed else 'mapping'} such as '{_example(model)}'")
     complaints = [(False, line, text) for line, text in _key_complaints(node)]
@@ -40,8 +40,22 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
     except ValidationError as error:
         complaints += _model_complaints(node, model, error.errors(include_url=False))
     if complaints:
-        raise several(f"{path}:{line}: {text}" for _, line, text in sorted(dict.fromkeys(complaints)))
+        raise several(f"{path}:{line}: {printable(text)}" for _, line, text in sorted(dict.fromkeys(complaints)))
     return loaded
+
+
+def line_of(path: Path, location: Location) -> int:
+    """The line of a key or an entry of a YAML file; 0 where there is no such file or place."""
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        return 0
+    node, _ = read_yaml(path)
+    line = 0
+    for part in location:
+        child = _child(node, part) if node is not None else None
+        if child is None:
+            return 0
+        line, node = child
+    return line
 
 
 def _example(model: Any) -> str:

@@ -42,7 +42,7 @@ def write(folder: Path, method: str, asked: Any, probes: list[ProbeEntry], seed:
 
 
 def add(runs: Path, board: Path) -> list[Outcome]:
-    return add_records([runs], Leaderboard(board), False, False, lambda record: "")
+    return add_records([runs], Leaderboard(board), False, False, lambda record, arrays: "")
 
 
 @pytest.mark.parametrize(

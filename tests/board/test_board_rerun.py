@@ -109,7 +109,7 @@ def test_an_edited_record_is_not_repeated(published: Path, tmp_path: Path, capsy
     write_record(read_record(path).model_copy(update={"seed": 1}), path)
     before = {file: file.read_bytes() for file in board.rglob("*.rerun.json")}
     assert main(["leaderboard", "rerun", "short/short_replay/0", "--folder", str(board)]) == 2
-    assert "its key does not follow from its content: the record was edited" in capsys.readouterr().err
+    assert "its key does not follow from its content: it was edited" in capsys.readouterr().err
     assert {file: file.read_bytes() for file in board.rglob("*.rerun.json")} == before
 
 

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jsonargparse._typehints import ActionTypeHint
 
 from clsuite.backbones.spec import BackboneSpec, find_weights
-from clsuite.cli.commands.base import PATH, PATH_OR_NAME
+from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME
 from clsuite.cli.main import _parser, main
 from clsuite.data.datasets import locate
 from clsuite.errors import UserError
@@ -21,7 +20,7 @@ from clsuite.written.paths import home_path
 
 NO_PATHS = {
     "methods", "seeds", "device", "training", "method", "space", "metric", "columns", "name", "rows", "drop", "help",
-    "version", "config", "print_shtab", "completion",
+    "version", "config", "print_shtab", "completion", "curve",
 }  # fmt: skip
 """Arguments of text that are no paths."""
 
@@ -34,7 +33,7 @@ def text_arguments() -> Iterator[tuple[str, argparse.Action]]:
         for action in parser._actions:
             if isinstance(action, argparse._SubParsersAction):
                 todo += [(f"{command} {name}", one) for name, one in action.choices.items()]
-            elif action.nargs != 0 and not isinstance(action, ActionTypeHint):
+            elif action.nargs != 0 and getattr(action, "_typehint", str) is str:
                 yield command, action
 
 
@@ -43,11 +42,12 @@ ARGUMENTS = list(text_arguments())
 
 @pytest.mark.parametrize(("command", "action"), ARGUMENTS, ids=lambda one: getattr(one, "dest", one))
 def test_every_argument_that_is_a_path_is_of_their_type(command: str, action: argparse.Action) -> None:
-    assert action.type in (PATH, PATH_OR_NAME) or action.dest in NO_PATHS, f"{command}: {action.dest}"
+    assert action.type in (PATH, PATH_OR_NAME, DEVICE) or action.dest in NO_PATHS, f"{command}: {action.dest}"
     assert not (action.type is PATH and action.dest in NO_PATHS)
 
 
 def test_many_arguments_are_walked() -> None:
+    assert sum(action.dest in NO_PATHS for _, action in ARGUMENTS) > 12
     assert sum(action.type is PATH for _, action in ARGUMENTS) > 15
     assert sum(action.type is PATH_OR_NAME for _, action in ARGUMENTS) >= 6
 

@@ -199,7 +199,7 @@ def predict(self, learner, batch):
     return torch.cat(groups, dim=1)  # HERE
 '''),
     "head index wrong: only the current task's columns": Mistake(
-        "head", "'predict' returns a tensor of shape", "learner.head.classes columns", '''
+        "head", "'predict' returns a tensor of shape", "learner.seen columns", '''
 def predict(self, learner, batch):
     logits = learner.head(learner.encode(batch))
     return logits[:, -2:]  # HERE

@@ -283,7 +283,11 @@ def test_a_pipe_without_arrows_and_a_record_that_commands_the_terminal(runs: Pat
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     for command in (["table", str(runs)], ["show", str(runs / "evil" / "seed0.json")],
                     ["compare", str(runs / "joint"), str(runs / "finetune")]):  # fmt: skip
-        code = "import sys; from clsuite.cli.main import main; sys.exit(main(sys.argv[1:]))"
+        code = (
+            "import sys; from clsuite.cli import main, show; from clsuite.report import gather;"
+            "show.why_untrue = gather.why_untrue = lambda record, path: '';"  # these records are made up
+            "sys.exit(main.main(sys.argv[1:]))"
+        )
         done = subprocess.run([sys.executable, "-c", code, *command], env=environment, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
         assert b"\x1b" not in done.stdout

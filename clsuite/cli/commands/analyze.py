@@ -6,7 +6,7 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.cli.commands.base import DEVICE, PATH, Command
+from clsuite.cli.commands.base import DEVICE, PATH, Command, allowed_by, allowing_arguments
 from clsuite.errors import UserError
 
 Analysis = Literal["sensitivity"]
@@ -19,6 +19,7 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data-root", type=PATH, help="where data sets and weights are looked for")
     parser.add_argument("--weights", type=PATH, help="the backbone's weights, where they are a file found nowhere else")
     parser.add_argument("--device", type=DEVICE, default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    allowing_arguments(parser)
     parser.add_argument(
         "-o", "--out", type=PATH, default="sensitivity.svg", help="plot, .svg, .png or .pdf; a .csv too"
     )
@@ -31,7 +32,8 @@ def _run(given: Namespace) -> int:
     from clsuite.cli.analyze import analyze_sensitivity
 
     root, weights = given.data_root, given.weights
-    analyze_sensitivity(given.record, out, data_root=root, weights=weights, device=given.device)
+    allowed = allowed_by(given)
+    analyze_sensitivity(given.record, out, data_root=root, weights=weights, device=given.device, allowed=allowed)
     return 0
 
 

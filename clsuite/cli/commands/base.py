@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -12,6 +12,9 @@ from clsuite.errors import UserError, shortened
 from clsuite.written.devices import checked_device
 from clsuite.written.paths import home_or_name, home_path
 from clsuite.written.spec import LARGEST_SEED
+
+if TYPE_CHECKING:
+    from clsuite.runner.restored import Allowed
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,22 @@ def whole_numbers(text: str | None) -> list[int]:
     if any(number > LARGEST_SEED for number in numbers):
         raise UserError(f"--seeds is '{shortened(text or '')}', but a seed must be at most {LARGEST_SEED}")
     return numbers
+
+
+def allowing_arguments(parser: ArgumentParser) -> None:
+    """What commands that do a record's run again ask of their caller: a record alone is data."""
+    parser.add_argument(
+        "--plugins-from", type=PATH, action="append", default=[], metavar="FOLDER",
+        help="a folder (may be given again) where files that a record names are looked for; their code is run",
+    )  # fmt: skip
+    parser.add_argument("--download", action="store_true", help="let data and weights that a record names be fetched")
+
+
+def allowed_by(given: Namespace) -> Allowed:
+    """What the caller of such a command lets a record bring about."""
+    from clsuite.runner.restored import Allowed
+
+    return Allowed(tuple(given.plugins_from), given.download)
 
 
 def places_argument(parser: ArgumentParser) -> None:

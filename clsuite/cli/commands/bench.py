@@ -12,6 +12,13 @@ from clsuite.errors import UserError
 Precision = Literal["auto", "32", "bf16", "16"]
 
 
+def _where(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--out", type=PATH, default="runs", help="folder for records, tables and plots")
+    add("--data-root", type=PATH, help="folder in which data sets and weights are looked for")
+    add("--device", type=DEVICE, default="auto", help="auto, cpu, cuda, cuda:N or mps")
+
+
 def _arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add(
@@ -30,9 +37,7 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     add("--name", type=str, help="what tables and folders call the one method of --methods")
     add("--seeds", type=str, help="seeds in place of the benchmark's, comma-separated")
-    add("--out", type=PATH, default="runs", help="folder for records, tables and plots")
-    add("--data-root", type=PATH, help="folder in which data sets and weights are looked for")
-    add("--device", type=DEVICE, default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    _where(parser)
     add("--precision", type=Precision, help="auto is bf16 where the hardware has it natively, else 32")
     add("--epochs", type=int, help="epochs per task in place of the benchmark's")
     add(

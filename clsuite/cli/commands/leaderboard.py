@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
-from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME, Command
+from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME, Command, allowed_by, allowing_arguments
 
 SUMMARIES = {
     "add": "publish finished records, after checking each",
@@ -49,6 +49,10 @@ def _add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("records", type=PATH, nargs="+", help="records, or folders with records anywhere below")
     add("--data-root", type=PATH, help="folder of the data that the records' streams are compared with")
+    add(
+        "--plugins-from", type=PATH, action="append", default=[], metavar="FOLDER",
+        help="a folder (may be given again) of methods that are files: published with their rows, and not run",
+    )  # fmt: skip
     add("--replace", action="store_true", help="take the place of other runs of the same method and seed")
     add("--stale", action="store_true", help="publish runs of earlier plugin sources too, marked as stale")
 
@@ -73,6 +77,7 @@ def _rerun_arguments(parser: ArgumentParser) -> None:
         type=PATH_OR_NAME,
         help="the benchmark's file where it is not a shipped one and has probes of its own",
     )
+    allowing_arguments(parser)
 
 
 def _confirm_arguments(parser: ArgumentParser) -> None:
@@ -105,11 +110,13 @@ def _run(given: Namespace) -> int:
     folder = words.folder
     root = words.get("data_root")
     if given.action == "add":
-        return leaderboard.add(words.records, folder, root, words.replace, words.stale)
+        return leaderboard.add(words.records, folder, root, words.replace, words.stale, words.plugins_from)
     if given.action == "build":
         return leaderboard.build(folder, words.drop)
     if given.action == "rerun":
-        return leaderboard.rerun(words.rows, folder, root, words.device, words.benchmark, words.dry_run)
+        return leaderboard.rerun(
+            words.rows, folder, root, words.device, words.benchmark, allowed_by(words), words.dry_run
+        )
     if given.action == "confirm":
         return leaderboard.confirm(words.rows, folder, root, words.jobs)
     return leaderboard.check(folder)
