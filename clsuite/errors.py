@@ -7,11 +7,17 @@ import re
 import warnings
 from collections.abc import Iterable
 
+AT_MOST = 10
+"""Names that a list of known ones shows, and mistakes that are told at once."""
+LONGEST_SHORT = 3
+"""Letters that may stand for a longer name."""
+LONGEST_NAME = 100
+"""Characters of a foreign name that a message repeats."""
 COMMANDING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class UserError(Exception):
-    """Bad input. The CLI prints its single line and exits with status 2, never with a traceback."""
+    """Bad input. The CLI prints it and exits with status 2, never with a traceback; a line for each mistake."""
 
 
 class AbsentError(UserError):
@@ -56,7 +62,53 @@ def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UserError:
     Returns:
         An error to raise, for example ``unknown plugin 'reply'. Did you mean 'replay'?``.
     """
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    hint = f"Did you mean {' or '.join(repr(n) for n in near)}?" if near else f"Known: {', '.join(names) or 'none'}."
-    return UserError(f"unknown {kind} '{name}'. {hint}")
+    return UserError(unknown_word(f"{kind} '{shortened(name)}'", name, sorted(known)))
+
+
+def unknown_word(what: str, name: str, known: Iterable[str], number: int = 3) -> str:
+    """The sentence of `did_you_mean`, with words of one's own for what is unknown, such as ``key 'training.epoch'``."""
+    names = list(dict.fromkeys(known))
+    near = nearest(name, names, number)
+    hint = f"Did you mean {' or '.join(repr(one) for one in near)}?" if near else f"Known: {listed(names)}."
+    return f"unknown {what}. {hint}"
+
+
+def nearest(name: str, known: Iterable[str], number: int = 3) -> list[str]:
+    """The known names that people may have meant: those that begin alike, short ones first, then those spelt alike."""
+    names = sorted(known, key=lambda one: (len(one), one))
+    lower = name.lower()
+    begun = [one for one in names if len(name) > 1 and one.lower().startswith(lower)]
+    if len(name) > LONGEST_NAME:
+        return []
+    spelt = difflib.get_close_matches(lower, sorted({one.lower() for one in names}), n=number, cutoff=0.6)
+    alike = [one for word in spelt for one in names if one.lower() == word]
+    return list(dict.fromkeys([*begun, *alike]))[:number] or [one for one in names if _shortens(lower, one)][:number]
+
+
+def _shortens(short: str, name: str) -> bool:
+    """Whether two or three letters stand for a name, as ``md`` for ``markdown``."""
+    letters = iter(name.lower())
+    return (
+        1 < len(short) <= LONGEST_SHORT and name.lower().startswith(short[0]) and all(one in letters for one in short)
+    )
+
+
+def listed(names: Iterable[str], at_most: int = AT_MOST) -> str:
+    """Names as a list for people: the first ones, and how many more there are."""
+    known = [printable(one) for one in names]
+    if len(known) <= at_most + 2:  # "and 2 more" would be no shorter
+        return ", ".join(known) or "none"
+    return f"{', '.join(known[:at_most])}, … and {len(known) - at_most} more"
+
+
+def shortened(text: str, longest: int = LONGEST_NAME) -> str:
+    """A foreign text on one line of bearable length."""
+    shown = printable(text)
+    return shown if len(shown) <= longest else f"{shown[:longest]}…"
+
+
+def several(lines: Iterable[str]) -> UserError:
+    """One error of several mistakes, a line each; the first ones, and how many more there are."""
+    told = list(lines)
+    rest = [f"… and {len(told) - AT_MOST} more mistakes"] if len(told) > AT_MOST else []
+    return UserError("\n".join([*told[:AT_MOST], *rest]))

@@ -14,6 +14,7 @@ LONGEST = 40
 
 FLOORS = (
     ("errors",),
+    ("written",),
     ("metrics",),
     ("records",),
     ("data",),

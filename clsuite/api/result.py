@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from clsuite.errors import UserError
 from clsuite.metrics import METRICS, PRIMARY, compute_all
-from clsuite.records import RunRecord, read_predictions
+from clsuite.records import RunRecord, read_predictions, read_record
+from clsuite.records.curves import TrainingCurve, read_curves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,6 +41,18 @@ class RunResult:
     path: Path
     folders: Sequence[Path] = field(default=(), repr=False)
 
+    @classmethod
+    def read(cls, path: str | Path) -> RunResult:
+        """A finished run from its record, such as one of ``clsuite bench``.
+
+        Raises:
+            UserError: If the record cannot be read, or the run is not finished.
+        """
+        record = read_record(Path(path))
+        if record.status != "done":
+            raise UserError(f"the run of '{path}' is not done but {record.status}")
+        return cls(record, Path(path))
+
     @property
     def matrix(self) -> NDArray[np.float64]:
         """The accuracy matrix ``[T, C]`` in [0, 1]: on part ``j`` after learning task ``i``.
@@ -62,6 +75,18 @@ class RunResult:
             UserError: If their file is missing or cut.
         """
         return read_predictions(self.path.with_suffix(".npz"))
+
+    @property
+    def curves(self) -> dict[str, TrainingCurve]:
+        """The curves of training by name: ``loss``, and what plugins log with ``learner.log(name, value)``.
+
+        Each has the arrays ``task``, ``step`` (of the task) and ``value``; a point is the mean of the steps since the
+        one before. Empty where none were kept.
+
+        Raises:
+            UserError: If their file is missing or cut.
+        """
+        return read_curves(self.path.with_suffix(".npz"))
 
     def rows(self) -> list[dict[str, Any]]:
         """The matrix in long form: one dictionary for each task learned and part tested.
@@ -110,7 +135,7 @@ class RunResult:
         """
         from clsuite.runner.model_file import load_model
 
-        return load_model(self.path, folders=self.folders)
+        return load_model(self.path, folders=self.folders, download=True)
 
     def __repr__(self) -> str:
         figures = ", ".join(f"{METRICS[name].label} {_percent(self.metrics[name])}" for name in SHOWN)

@@ -20,6 +20,7 @@ from clsuite.api.result import RunResult
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog
 from clsuite.records import RunRecord, reason_of
+from clsuite.records.curves import POINTS
 from clsuite.report.plots import plot_matrix
 from clsuite.runner.bench import forget, run_missing, take_stock
 from clsuite.runner.grid import expand_grid
@@ -27,6 +28,7 @@ from clsuite.runner.methods import MethodSpec, write_method
 from clsuite.runner.plan import RunOptions, RunPlan, make_plan
 from clsuite.runner.slots import count_cores, count_gpus, device_slots
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark
+from clsuite.written.paths import home_path
 
 Method = str | type | Sequence[Any] | Mapping[str, Any] | MethodSpec
 
@@ -40,6 +42,7 @@ def run(
     training: Mapping[str, Any] | None = None,
     limit_tasks: int | None = None,
     eval_every: int | None = None,
+    curve_points: int = POINTS,
     data_root: str | Path | None = None,
     out: str | Path = "runs",
     device: str = "auto",
@@ -61,6 +64,7 @@ def run(
         training: Changes to the benchmark's training, such as ``{"epochs": 1, "optimizer": {"lr": 1e-4}}``.
         limit_tasks: Learn only the first tasks of the stream, in place of the benchmark's.
         eval_every: Evaluate within tasks too, after each so many steps.
+        curve_points: Points of the loss curve, and of what plugins log, that are kept for each task; 0 keeps none.
         data_root: Where data sets and weights are looked for.
         out: Folder of the records.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
@@ -72,12 +76,12 @@ def run(
     Raises:
         UserError: If the input is bad, or the run failed; says why and where its traceback is.
     """
-    _check_numbers(seed, limit_tasks, eval_every, timeout)
+    _check_numbers(seed, limit_tasks, eval_every, timeout, curve_points)
     spec, folder = _benchmark(benchmark)
     spec, written = _with_method(spec, method, name)
     options = RunOptions(
         out=Path(out),
-        data_root=None if data_root is None else Path(data_root),
+        data_root=None if data_root is None else home_path(data_root),
         methods=written,
         seeds=[int(seed)],
         training=training,
@@ -85,6 +89,7 @@ def run(
         device=device,
         save_model=save_model,
         eval_every=eval_every,
+        curve_points=curve_points,
     )
     plan = _single(make_plan(spec, folder, options))
     record = _do(plan, force, timeout, progress, spec.training.threads)
@@ -117,7 +122,9 @@ def _warn(text: str) -> None:
     warnings.warn(text, RuntimeWarning, stacklevel=4)
 
 
-def _check_numbers(seed: Any, limit_tasks: int | None, eval_every: int | None, timeout: float | None) -> None:
+def _check_numbers(
+    seed: Any, limit_tasks: int | None, eval_every: int | None, timeout: float | None, curve_points: int
+) -> None:
     if not isinstance(seed, Integral) or isinstance(seed, bool):
         raise UserError(f"seed is {seed!r}, but must be a whole number; call run for each of several")
     if seed < 0:
@@ -125,6 +132,8 @@ def _check_numbers(seed: Any, limit_tasks: int | None, eval_every: int | None, t
     for name, value in (("limit_tasks", limit_tasks), ("eval_every", eval_every)):
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}, but must be at least 1")
+    if curve_points < 0:
+        raise UserError(f"curve_points is {curve_points}, but must be at least 0")
     if timeout is not None and not timeout > 0:
         raise UserError(f"timeout is {timeout}, but must be more than 0 seconds")
 

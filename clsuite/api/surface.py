@@ -15,7 +15,7 @@ from pathlib import Path
 from clsuite.records.store import atomic_path
 
 PUBLIC: Mapping[str, tuple[str, ...]] = {
-    "clsuite": ("run", "RunResult", "load_model", "TrainedModel", "read_record", "UserError"),
+    "clsuite": ("run", "RunResult", "compare", "load_model", "TrainedModel", "read_record", "UserError"),
     "clsuite.plugin": ("Plugin", "Traits", "API_VERSION", "check_range"),
     "clsuite.learner.learner": ("Learner", "Step"),
     "clsuite.learner.head": ("Head", "GrowingHead"),

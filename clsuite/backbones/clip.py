@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
@@ -13,14 +15,18 @@ from torch.nn import functional as F
 
 from clsuite.backbones.clip_spec import EXAMPLE, ClipName, own_configs, parse_clip
 from clsuite.backbones.finite import check_finite
+from clsuite.backbones.hub import hub_access
 from clsuite.backbones.spec import BackboneSpec, Weights
 from clsuite.backbones.vit import Backbone
+from clsuite.backbones.weight_file import read_network, what_differs
 from clsuite.data.transforms import Normalise
 from clsuite.errors import UserError, did_you_mean
 
 Towers = Literal["image", "text", "both"]
 Tokenizer = Callable[[list[str]], Tensor]
 LARGEST_SCALE = 100.0
+BIG_VISION = (".npz", ".npy")
+"""Files of another program's, which OpenCLIP reads by itself."""
 
 
 class ClipBackbone(Backbone):
@@ -133,7 +139,7 @@ def build_clip(spec: BackboneSpec, weights: Weights) -> ClipBackbone:
         clip, width = _create(spec, name, tag)
         path = weights.path if weights.kind != "hub" else _download(spec, tag)
         if path is not None:
-            _load(clip, spec, str(path))
+            _load(clip, spec, path)
         _resize(clip, spec)
     source = tag if tag.get("mean") else clip.visual.preprocess_cfg
     return ClipBackbone(clip, _tokenizer(name), spec.prompts, width, *spec.mean_and_std(source))
@@ -189,11 +195,14 @@ def _patch_side(visual: Any) -> int:
     return int(size if isinstance(size, int) else size[0])
 
 
-def _download(spec: BackboneSpec, tag: dict[str, Any]) -> str:
+def _download(spec: BackboneSpec, tag: dict[str, Any]) -> Path:
     import open_clip
 
     try:
-        return str(open_clip.download_pretrained(tag))
+        with hub_access(spec.name, None if tag.get("hf_hub") else tag.get("url")):
+            return Path(open_clip.download_pretrained(tag))
+    except UserError:
+        raise
     except Exception as error:  # whatever the network raises means the same
         raise UserError(
             f"cannot download the weights of '{spec.name}': {_line(error)}. "
@@ -201,19 +210,22 @@ def _download(spec: BackboneSpec, tag: dict[str, Any]) -> str:
         ) from error
 
 
-def _load(clip: Any, spec: BackboneSpec, path: str) -> None:
+def _load(clip: Any, spec: BackboneSpec, path: Path) -> None:
     """Load weights in OpenCLIP's format; it resamples the position embedding of its own towers."""
     from open_clip.factory import load_checkpoint, load_state_dict
 
-    try:
-        load_state_dict(path)
-    except Exception as error:  # the file can be anything: whatever its reader raises means the same
-        raise UserError(f"cannot read the weights '{path}': {_line(error)}") from error
-    try:
-        load_checkpoint(clip, path, strict=True)
-    except (RuntimeError, KeyError, AttributeError, ValueError) as error:
-        detail = " ".join(str(error).split())[:300]
-        raise UserError(f"the weights '{path}' do not fit backbone '{spec.name}': {detail}") from error
+    with TemporaryDirectory() as folder:
+        file = path
+        if path.suffix not in BIG_VISION:
+            state, prefix = read_network(path, load_state_dict, clip.state_dict())
+            if prefix:  # OpenCLIP reads files alone
+                file = Path(folder) / "weights.pt"
+                torch.save(state, file)
+        try:
+            load_checkpoint(clip, str(file), strict=True)
+        except Exception as error:  # it converts other formats by names and shapes, and raises anything on others
+            complaint = what_differs(clip, state) if path.suffix not in BIG_VISION else _line(error)
+            raise UserError(f"the weights '{path}' do not fit backbone '{spec.name}': {complaint}") from error
     check_finite(clip, f"the weights file '{path}'")
 
 
@@ -226,8 +238,12 @@ def _resize(clip: Any, spec: BackboneSpec) -> None:
 def _tokenizer(name: ClipName) -> Tokenizer:
     import open_clip
 
+    from_hub = "hf_tokenizer_name" in open_clip.get_model_config(_identifier(name)).get("text_cfg", {})
     try:
-        tokenizer: Tokenizer = open_clip.get_tokenizer(_identifier(name))
+        with hub_access(f"open_clip:{name.model}") if from_hub else nullcontext():
+            tokenizer: Tokenizer = open_clip.get_tokenizer(_identifier(name))
+    except UserError:
+        raise
     except Exception as error:  # some models bring a tokenizer that is downloaded
         raise UserError(f"cannot get the tokenizer of CLIP model '{name.model}': {_line(error)}") from error
     return tokenizer

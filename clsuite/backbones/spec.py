@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -10,18 +11,20 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from clsuite.backbones.clip_spec import check_on_hub, is_clip
 from clsuite.backbones.templates import DEFAULT, TEMPLATES, resolve_templates
 from clsuite.errors import AbsentError, UserError
 from clsuite.records.canonical import sha256_of_file
+from clsuite.written.paths import home_path
+from clsuite.written.spec import Spec
 
 BUNDLED = "omniglot_vit"
 KEYWORDS = ("bundled", "hub", "random")
 
 
-class BackboneSpec(BaseModel):
+class BackboneSpec(Spec):
     """A pre-trained backbone.
 
     Attributes:
@@ -38,7 +41,6 @@ class BackboneSpec(BaseModel):
             with ``{}`` for the class name; ``a photo of a {}.`` by default.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = BUNDLED
     weights: str = ""
     image_size: int = Field(default=32, ge=1)
@@ -48,10 +50,7 @@ class BackboneSpec(BaseModel):
     @field_validator("templates", mode="before")
     @classmethod
     def _by_name(cls, value: Any) -> Any:
-        try:
-            return resolve_templates(value) if isinstance(value, str | list | tuple) else value
-        except UserError as error:
-            raise ValueError(str(error)) from error
+        return resolve_templates(value) if isinstance(value, str | list | tuple) else value
 
     @model_validator(mode="after")
     def _has_text_tower(self) -> BackboneSpec:
@@ -98,6 +97,15 @@ def bundled_card() -> dict[str, Any]:
     return card
 
 
+@cache
+def bundled_size() -> tuple[int, int]:
+    """Number of parameters of the bundled backbone, and length of its features; from the header of its weights."""
+    with Path(str(files("clsuite.backbones.bundled").joinpath(f"{BUNDLED}.safetensors"))).open("rb") as opened:
+        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+    return sum(math.prod(shape) for shape in shapes.values()), shapes["fc_norm.weight"][0]
+
+
 def find_weights(spec: BackboneSpec, folders: list[Path]) -> Weights:
     """Find the weights of a backbone.
 
@@ -125,7 +133,8 @@ def find_weights(spec: BackboneSpec, folders: list[Path]) -> Weights:
 
 
 def _find_file(name: str, folders: list[Path]) -> Path:
-    tried = [folder / name for folder in folders] + [Path(name).expanduser()]
+    own = home_path(name)
+    tried = [folder / name for folder in folders] + [own]
     for path in tried:
         if path.is_file():
             return path

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from clsuite.errors import did_you_mean
+from clsuite.errors import UserError, did_you_mean
 
 DEFAULT = "simple"
 _ARTICLES = ("a", "the")
@@ -87,21 +87,24 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+class TemplateError(UserError, ValueError):
+    """Prompts that cannot be; as a `ValueError` it gets its line where they stand in a YAML file."""
+
+
 def resolve_templates(given: str | Iterable[str]) -> tuple[str, ...]:
     """The prompts that a benchmark asks for: a set by name, or templates of its own.
 
     Raises:
-        UserError: If there is no such set.
-        ValueError: If a template has not exactly one ``{}`` for the class name.
+        TemplateError: If there is no such set, or a template has not exactly one ``{}`` for the class name.
     """
     if isinstance(given, str) and "{}" not in given:
         if given not in TEMPLATES:
-            raise did_you_mean("template set", given, TEMPLATES)
+            raise TemplateError(str(did_you_mean("template set", given, TEMPLATES)))
         return TEMPLATES[given]
     templates = (given,) if isinstance(given, str) else tuple(given)
     for template in templates:
-        if template.count("{}") != 1:
-            raise ValueError(f"the template {template!r} must have one {{}} where the class name goes")
+        if not isinstance(template, str) or template.count("{}") != 1:
+            raise TemplateError(f"the template {template!r} must be text with one {{}} where the class name goes")
     return templates
 
 

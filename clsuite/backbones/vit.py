@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import timm
@@ -16,7 +18,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from clsuite.backbones.class_token import class_token_features, only_class_token_counts
 from clsuite.backbones.families import is_resnet
 from clsuite.backbones.finite import check_finite
+from clsuite.backbones.hub import hub_access
 from clsuite.backbones.spec import BUNDLED, BackboneSpec, Weights, bundled_card
+from clsuite.backbones.weight_file import fit, read_network, what_differs
 from clsuite.data.transforms import Normalise
 from clsuite.errors import UserError, did_you_mean
 
@@ -104,7 +108,8 @@ def _create(spec: BackboneSpec, num_classes: int, pretrained: bool) -> Any:
     if not is_resnet(name):
         arguments = {"img_size": spec.image_size, **arguments}
     try:
-        model = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **arguments)
+        with hub_access(spec.name) if pretrained else nullcontext():
+            model = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **arguments)
     except RuntimeError as error:
         if "Unknown model" in str(error) or "Invalid pretrained tag" in str(error):
             known = [BUNDLED, *timm.list_models(), *timm.list_models(pretrained=True)]
@@ -143,20 +148,20 @@ def _architecture(spec: BackboneSpec) -> tuple[str, dict[str, Any]]:
 
 
 def _load(model: nn.Module, spec: BackboneSpec, weights: Weights, keep_head: bool) -> None:
+    path = weights.path
+    assert path is not None
+    state, _ = read_network(path, partial(read_state_dict, weights_only=True), model.state_dict())
     convert = next((convert for kind, convert in FILTERS.items() if isinstance(model, kind)), None)
-    try:
-        state = read_state_dict(str(weights.path), weights_only=True)
-        state = state if convert is None else convert(state, model)
-    except Exception as error:  # the file can be anything: whatever its reader raises means the same
-        raise UserError(f"cannot read the weights '{weights.path}': {_first_line(error)}") from error
+    if convert is not None:
+        try:
+            state = convert(state, model)
+        except Exception as error:  # timm expects names and shapes, and raises anything where they are others
+            complaint = what_differs(model, state)
+            raise UserError(f"the weights '{path}' do not fit backbone '{spec.name}': {complaint}") from error
     if not keep_head:
         state = {name: value for name, value in state.items() if not name.startswith(HEADS)}
-    try:
-        model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        detail = " ".join(str(error).split())[:300]
-        raise UserError(f"the weights '{weights.path}' do not fit backbone '{spec.name}': {detail}") from error
-    check_finite(model, f"the weights file '{weights.path}'")
+    fit(model, state, path, spec.name)
+    check_finite(model, f"the weights file '{path}'")
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,10 +7,7 @@ import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
-from pydantic import TypeAdapter, ValidationError
+from textwrap import shorten
 
 from clsuite.board.confirmed import NONE, Confirmation, Confirmations, our_source
 from clsuite.board.model import (
@@ -28,22 +25,28 @@ from clsuite.board.model import (
 from clsuite.board.papers import linked
 from clsuite.board.published import Published, read_published
 from clsuite.board.ranking import rank_rows
+from clsuite.board.sources import due_sources, published_sources, source_notes
 from clsuite.board.standing import badge_of, badge_of_row, read_rerun, standing_notes, uncompared
-from clsuite.errors import UserError
+from clsuite.errors import UserError, printable
 from clsuite.metrics import PRIMARY
 from clsuite.metrics.variants import accuracy_over_time_weighted
-from clsuite.records import RunRecord
+from clsuite.plugin.local import class_of, is_file
+from clsuite.plugin.source import PluginSource, read_source
+from clsuite.records import PluginEntry, RunRecord
 from clsuite.report.machines import machine_of
 from clsuite.report.rounding import rounded
 from clsuite.report.summary import Column, columns_of, summarise
 from clsuite.report.summary import Row as Summary
 from clsuite.report.table import best_methods, short_number
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
+from clsuite.written.yaml_lines import load_yaml
 
 UNITS: dict[str, Unit] = {
     "trainable_parameters": "parameters", "stored_bytes": "bytes", "gradient_samples": "samples",
     "train_seconds": "seconds", "eval_seconds": "seconds",
 }  # fmt: skip
+SUMMARY = 300
+"""Characters of what a plugin says about itself that are shown."""
 PETS = frozenset({"lora", "adapter", "prefix", "prompt", "ia3", "adaptformer", "ssf"})
 """Kinds of parameter-efficient module, as ``clsuite.peft.PET_KINDS``, which needs torch."""
 
@@ -72,31 +75,7 @@ def read_reported(path: Path) -> list[Reported]:
     Raises:
         UserError: If the file is not valid.
     """
-    if not path.exists():
-        return []
-    try:
-        return TypeAdapter(list[Reported]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")) or [])
-    except RecursionError as error:
-        raise UserError(f"'{path.name}' is not valid: it is nested too deeply") from error
-    except ValidationError as error:
-        raise UserError(f"'{path.name}' is not valid: {_first_complaint(error)}") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"'{path.name}' is not valid: {' '.join(str(error).split())[:300]}") from error
-
-
-def _first_complaint(error: ValidationError) -> str:
-    """Which entry of the reported figures is wrong, in what, and what mends it."""
-    first = error.errors()[0]
-    number, *names = first["loc"] or ("",)
-    if not isinstance(number, int):
-        return "it must be a list of entries, each with method, stream, weights, protocol, source and figures"
-    what = ".".join(str(name) for name in names) or "it"
-    mends = {
-        "string_type": "must be text: put it in quotes",
-        "missing": "is missing",
-        "extra_forbidden": "is no name that an entry may have",
-    }
-    return f"entry {number + 1}: {what} {mends.get(first['type'], 'is wrong: ' + first['msg'])}"
+    return load_yaml(path, list[Reported]) if path.exists() else []
 
 
 def _benchmark(name: str, group: Sequence[Published], folder: Path, confirmed: Confirmations) -> Benchmark:
@@ -111,7 +90,8 @@ def _benchmark(name: str, group: Sequence[Published], folder: Path, confirmed: C
         runs = [_run(one.where, one.record, folder, confirmed) for one in mine]
         some = mine[0].record
         figures = {column: _figure(summary, column, spec.cost, best[column]) for column, spec in columns.items()}
-        plugins = [_plugin(entry.name, entry.args, entry.distribution) for entry in some.plugins]
+        beside = (folder / mine[0].where).with_suffix
+        plugins = [_plugin(entry, beside(f".{number}.py")) for number, entry in enumerate(some.plugins, 1)]
         rows.append(
             Row(
                 method=summary.method, rank=rank, seeds=list(summary.seeds),
@@ -172,10 +152,12 @@ def _run(where: str, record: RunRecord, folder: Path, confirmed: Confirmations) 
     rerun = read_rerun(folder / where, record)
     notes = standing_notes(record, rerun, confirmed)
     row = f"{record.benchmark}/{record.method}/{record.seed}"
+    sources = source_notes(record, folder / where, f"records/{where}")
     return Run(
         key=record.key, seed=record.seed, record=f"records/{where}", badge=badge_of(notes, rerun),
-        notes=[*notes, *uncompared(record), *_confirmed(confirmed.of(record)), *_tuned(record)], rerun=rerun,
-        command=f"clsuite leaderboard rerun {shlex.quote(row)} --data-root DATA",
+        notes=[*notes, *uncompared(record), *sources, *_confirmed(confirmed.of(record)), *_tuned(record)],
+        rerun=rerun,
+        command=f"clsuite leaderboard rerun {shlex.quote(row)} --data-root DATA{_sources(record, folder / where)}",
         machine=machine_of(record.environment), tasks=record.scenario.task_names, parts=record.scenario.columns,
         initial=[_exact(value) for value in counts.initial], learned=counts.learned.tolist(),
         accuracy=[[_exact(value) for value in line] for line in counts.accuracy],
@@ -185,6 +167,11 @@ def _run(where: str, record: RunRecord, folder: Path, confirmed: Confirmations) 
         },
         stored_bytes=record.cost.stored_bytes, seconds=_exact(record.seconds), environment=record.environment,
     )  # fmt: skip
+
+
+def _sources(record: RunRecord, path: Path) -> str:
+    """What the command of a row says more where its source is published with it."""
+    return " --plugins-from leaderboard" if due_sources(record) and published_sources(path) else ""
 
 
 def _confirmed(confirmation: Confirmation | None) -> list[str]:
@@ -200,11 +187,23 @@ def _tuned(record: RunRecord) -> list[str]:
     return [f"{', '.join(record.tuning.chosen)} chosen in {number} trials of {samples} gradient samples in all"]
 
 
-def _plugin(name: str, args: dict[str, Any], distribution: str) -> PluginUse:
-    source = our_source(name)
-    papers = linked(source.traits.paper if source else "")
-    summary = source.summary if source else ""
-    return PluginUse(name=name, args=args, distribution=distribution, summary=summary, papers=papers)
+def _plugin(entry: PluginEntry, published: Path) -> PluginUse:
+    """A plugin with what its class says about itself: of a file, in the source that is published beside the record."""
+    source = our_source(entry.name) or _published_source(entry.name, published)
+    papers = {printable(name): place for name, place in linked(source.traits.paper if source else "").items()}
+    summary = shorten(printable(source.summary), SUMMARY) if source else ""
+    return PluginUse(
+        name=entry.name, args=entry.args, distribution=entry.distribution, summary=summary, papers=papers
+    )  # fmt: skip
+
+
+def _published_source(name: str, path: Path) -> PluginSource | None:
+    """What a published file declares, read and not run; None where there is none, or it is none that can be read."""
+    try:
+        text = path.read_text(encoding="utf-8") if is_file(name) and path.is_file() else ""
+        return read_source(text, class_of(name, text)) if text else None
+    except (OSError, SyntaxError, ValueError, RecursionError, UserError):
+        return None
 
 
 def _tags(record: RunRecord, plugins: Sequence[PluginUse]) -> Tags:

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from clsuite.board.confirmed import Confirmation, Confirmations, Sources, made_with, our_source
+from clsuite.board.rerun import matches
 from clsuite.board.standing import FREE, benchmark_notes, named_method, stale_notes
 from clsuite.errors import UserError, did_you_mean
 from clsuite.records import RecordError, RunRecord, read_record, reason_of
@@ -67,9 +68,7 @@ def chosen_rows(rows: Iterable[str], wanted: Sequence[str]) -> list[str]:
     found: dict[str, None] = {} if wanted else dict.fromkeys(methods)
     for word in wanted:
         fitting = [row for row, method in methods.items() if word in (row, method)]
-        fitting = fitting or [
-            row for row, method in methods.items() if fnmatchcase(row, word) or fnmatchcase(method, word)
-        ]
+        fitting = fitting or [row for row, method in methods.items() if matches(row, word) or fnmatchcase(method, word)]
         if not fitting:
             raise did_you_mean("row or method:", word, {*methods, *methods.values()})
         found.update(dict.fromkeys(fitting))

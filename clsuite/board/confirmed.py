@@ -20,6 +20,7 @@ from clsuite.plugin.source import PluginSource
 from clsuite.records import RunRecord
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.runner.training import merged
+from clsuite.written.words import first_mistake
 
 
 class _Model(BaseModel):
@@ -125,9 +126,9 @@ def read_confirmed(path: Path) -> Confirmations:
     except OSError as error:
         raise UserError(f"'{path}' cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"'{path}' is not valid: {where}: {first['msg']}: take it back from the history") from error
+        raise UserError(
+            f"'{path}' is not valid: {first_mistake(error, 'it')}: take it back from the history"
+        ) from error
 
 
 def confirmed_bytes(confirmations: Confirmations) -> bytes:

@@ -10,16 +10,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from clsuite.board.claims import has_possible_claims
 from clsuite.board.costs import has_true_costs
 from clsuite.board.readings import has_its_probes, has_true_readings
 from clsuite.board.texts import has_names, is_portable
 from clsuite.records import RecordError, RunRecord, read_predictions, read_record, rescore
 from clsuite.runner.plan import file_name
+from clsuite.written.words import first_mistake
 
 LARGEST_ARRAYS = 2**25
 """Bytes of a record's predictions, unpacked: 50,000 test images over 150 tasks."""
+LARGEST_IMAGE = 2048
+"""Side of an image in pixels: four times that of the largest backbones."""
 LARGEST_RECORD = 2_000_000
 """Bytes of a record, two hundred times what those of ten tasks take."""
 
@@ -31,7 +35,7 @@ class _Named(BaseModel):
 
 
 class _Backbone(_Named):
-    image_size: int
+    image_size: int = Field(ge=1, le=LARGEST_IMAGE)
 
 
 class _Probe(BaseModel):
@@ -135,9 +139,7 @@ def _has_a_setup(record: RunRecord) -> str:
     try:
         _Setup.model_validate(record.config)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return f"config.{where}: {first['msg'].partition(' or instance of ')[0]}"
+        return first_mistake(error, "config", "config.")
     return ""
 
 
@@ -169,6 +171,6 @@ def _has_every_task(record: RunRecord) -> str:
 
 CHECKS: tuple[Callable[[RunRecord], str], ...] = (
     _is_done, has_names, is_portable, _has_a_setup, _has_its_key, _has_every_task, has_true_costs, has_true_readings,
-    has_its_probes,
+    has_its_probes, has_possible_claims,
 )  # fmt: skip
 """What is looked at, in this order; each says what stands against a record, and nothing where nothing does."""

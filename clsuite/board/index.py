@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from clsuite.board.place import Leaderboard
+from clsuite.board.sources import SUFFIX, published_sources
 from clsuite.errors import UserError
 from clsuite.records.canonical import sha256_of_file
 
@@ -28,6 +29,8 @@ class Entry(BaseModel):
         record: sha256 of the record's file as ``add`` wrote it; None where the index is of version 1.
         predictions: sha256 of the predictions' file as ``add`` wrote it.
         rerun: sha256 of the account of its rerun as ``rerun`` wrote it; None where there is none.
+        sources: sha256 of each file of source that is published with it, by how its name goes on; None where there is
+            none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,6 +39,7 @@ class Entry(BaseModel):
     record: Digest | None = None
     predictions: Digest | None = None
     rerun: Digest | None = None
+    sources: dict[Annotated[str, Field(pattern=rf"^{SUFFIX.pattern}$")], Digest] | None = None
 
 
 def read_index(place: Leaderboard) -> dict[str, Entry]:
@@ -130,6 +134,12 @@ def _altered(place: Leaderboard, row: str, record: Path, entry: Entry | None) ->
     for part in ("record", "predictions"):
         if digest_of(record, part) != getattr(entry, part):
             told = f"{where.with_suffix(BESIDE[part])}: it was edited since it was added"
+            yield f"{told}: take it back from the history, or add the run again: {add} RUN --replace"
+    sources, listed = published_sources(record), entry.sources or {}
+    for suffix in sorted({*sources, *listed}):
+        known, path = listed.get(suffix), sources.get(suffix)
+        if path is None or sha256_of_file(path) != known:
+            told = f"{where.with_suffix('')}{suffix}: it is {'not the source that add wrote' if path else 'gone'}"
             yield f"{told}: take it back from the history, or add the run again: {add} RUN --replace"
     account = digest_of(record, "rerun")
     if account != entry.rerun:

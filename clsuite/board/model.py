@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from clsuite.errors import shortened
 from clsuite.report.machines import kind_of
 
 BOARD_VERSION = 6
@@ -192,6 +194,15 @@ class Benchmark(_Model):
         return sorted({run.kind for row in self.rows for run in row.runs})
 
 
+def _checked_address(address: str) -> str:
+    """Check that an address is one that a page and a table can link to."""
+    if re.fullmatch(r"(https://[^\s|()<>]+)?", address) is None:
+        raise ValueError(
+            f"an address begins with https:// and has no blank, bracket or '|'; '{shortened(address)}' not"
+        )
+    return address
+
+
 class Reported(_Model):
     """Figures that a paper states; never ranked with measured rows.
 
@@ -206,7 +217,7 @@ class Reported(_Model):
     weights: str
     protocol: str
     source: str
-    address: str = Field(default="", pattern=r"^(https://[^\s|()<>]+)?$")
+    address: Annotated[str, AfterValidator(_checked_address)] = ""
     figures: dict[str, str] = Field(min_length=1)
     second_hand: bool = False
 

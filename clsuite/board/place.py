@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock
+
+from clsuite.errors import UserError
+
+LOCK = ".lock"
+"""The file that `Leaderboard.locked` holds."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,24 @@ class Leaderboard:
     def index(self) -> Path:
         """The file that names every published row and its files' digests: none is lost or edited in silence."""
         return self.folder / "rows.json"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """While open no other process changes what is published: who reads, changes and writes loses no row.
+
+        Raises:
+            UserError: If the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / LOCK)
+            lock.acquire()
+        except OSError as error:
+            raise UserError(f"cannot write into '{self.folder}': {error.strerror or error}") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     @property
     def confirmed(self) -> Path:

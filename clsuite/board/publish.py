@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -17,15 +18,18 @@ from numpy.typing import NDArray
 from clsuite.board.confirmed import Confirmations, read_confirmed
 from clsuite.board.examine import LARGEST_ARRAYS, examine, read_foreign, record_place
 from clsuite.board.index import BESIDE, Entry, index_bytes, read_index, why_untrusted
+from clsuite.board.names import has_its_names
 from clsuite.board.place import Leaderboard
 from clsuite.board.published import Shelf, read_published
+from clsuite.board.sources import find_sources, published_sources
 from clsuite.board.standing import read_rerun, standing_notes
 from clsuite.errors import UserError, printable
-from clsuite.records import RunRecord, atomic_path, read_predictions, record_text
+from clsuite.records import RunRecord, atomic_path, predictions_beside, read_predictions, record_text
 from clsuite.report.gather import record_files
 
 LARGEST = 2_000_000
-StreamCheck = Callable[[RunRecord], str]
+Arrays = Mapping[str, NDArray[np.integer]]
+StreamCheck = Callable[[RunRecord, Arrays], str]
 """What stands against a record's stream, made anew from the data; empty where nothing does."""
 
 
@@ -46,14 +50,37 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Offer:
-    """A record that stands well by itself, and the published one of its method and seed where there is one."""
+    """A record that stands well by itself, and the published one of its method and seed where there is one.
+
+    Attributes:
+        sources: What is published with it of a method or stream that is a file, by how the names go on.
+    """
 
     path: Path
     record: RunRecord
     samples: str
     packed: bytes
+    arrays: Arrays
+    sources: Mapping[str, bytes]
     old: RunRecord | None
     why: str
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What the caller of `add_records` asked for.
+
+    Attributes:
+        replace: Whether another run gives way.
+        stale: Whether records of an earlier version are taken.
+        stream: Checks a record's stream against the data.
+        plugins_from: Where methods and streams that are files are looked for.
+    """
+
+    replace: bool
+    stale: bool
+    stream: StreamCheck
+    plugins_from: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -64,20 +91,23 @@ class _Published:
         records: By benchmark, method and seed.
         rows: What the index knows of each row.
         confirmed: Which earlier sources give the counts that those of now give.
-        replace: Whether another run gives way.
-        stale: Whether records of an earlier version are taken.
+        options: What its caller asked for.
     """
 
     place: Leaderboard
     records: Mapping[tuple[str, str, int], RunRecord]
     rows: Mapping[str, Entry]
     confirmed: Confirmations
-    replace: bool
-    stale: bool
+    options: _Options
 
 
 def add_records(
-    places: Sequence[Path], place: Leaderboard, replace: bool, stale: bool, stream: StreamCheck
+    places: Sequence[Path],
+    place: Leaderboard,
+    replace: bool,
+    stale: bool,
+    stream: StreamCheck,
+    plugins_from: Sequence[Path] = (),
 ) -> list[Outcome]:
     """Publish the records among some files and folders that stand every check.
 
@@ -89,14 +119,29 @@ def add_records(
         replace: Take the place of another record of the same method and seed; a stale one gives way in any case.
         stale: Take records of an earlier version of a plugin too; their rows are marked.
         stream: Checks a record's stream against the data.
+        plugins_from: Where methods and streams that are files are looked for, to be published with their rows.
 
     Raises:
         UserError: If a place is not there, or what is published already is not as it should be.
     """
+    paths = list(dict.fromkeys(path for given in places for path in record_files(given)))
+    options = _Options(replace, stale, stream, tuple(plugins_from))
+    if not place.folder.is_dir():
+        outcomes, offers, _ = _sorted(paths, place, options)
+        if not offers:
+            return outcomes
+    with place.locked():
+        outcomes, offers, rows = _sorted(paths, place, options)
+        return outcomes + [_publish(place, offer, rows) for offer in offers]
+
+
+def _sorted(
+    paths: Sequence[Path], place: Leaderboard, options: _Options
+) -> tuple[list[Outcome], list[_Offer], dict[str, Entry]]:
+    """What is known or refused, what is to be published, and the rows that there are."""
     shelved, rows = list(read_published(place.records)), read_index(place)
     there = {(one.record.benchmark, one.record.method, one.record.seed): one.record for one in shelved}
-    published = _Published(place, there, rows, read_confirmed(place.confirmed), replace, stale)
-    paths = dict.fromkeys(path for given in places for path in record_files(given))
+    published = _Published(place, there, rows, read_confirmed(place.confirmed), options)
     judged = [_told(path, "", partial(_judge, path, published)) for path in paths]
     offers = [one for one in judged if isinstance(one, _Offer)]
     outcomes = [one for one in judged if isinstance(one, Outcome)]
@@ -105,9 +150,12 @@ def add_records(
     for one in shelved:
         if one.record.key not in gone:
             shelf.complaint(one.record, one.samples, one.where)
-    taken = [_told(offer.path, _name(offer.record), partial(_beside_others, offer, shelf, stream)) for offer in offers]
+    taken = [
+        _told(offer.path, _name(offer.record), partial(_beside_others, offer, shelf, options.stream))
+        for offer in offers
+    ]
     outcomes += [one for one in taken if isinstance(one, Outcome)]
-    return outcomes + [_publish(place, offer, rows) for offer in taken if isinstance(offer, _Offer)]
+    return outcomes, [one for one in taken if isinstance(one, _Offer)], rows
 
 
 def _refused(path: Path, name: str, reason: str) -> Outcome:
@@ -131,20 +179,22 @@ def _told(path: Path, name: str, judge: Callable[[], _Offer | Outcome]) -> _Offe
 def _judge(path: Path, published: _Published) -> _Offer | Outcome:
     """A record by itself and beside the one in its place."""
     record = read_foreign(path)
-    predictions = _predictions(path, record)
+    predictions = predictions_beside(path, record)
     found = examine(record, predictions)
-    complaint = found.complaint
-    notes = [] if published.stale or complaint else standing_notes(record, None, published.confirmed)
+    complaint = found.complaint or has_its_names(record)
+    notes = [] if published.options.stale or complaint else standing_notes(record, None, published.confirmed)
     if notes:
         complaint = f"{'; '.join(notes)}: run it again, or say --stale to publish it marked as stale"
     if complaint:
         return _refused(path, _name(record), complaint)
-    packed = compact(read_predictions(predictions, LARGEST_ARRAYS))
+    arrays = read_predictions(predictions, LARGEST_ARRAYS)
+    packed = compact(arrays)
     if len(packed) > LARGEST:
         text = f"its predictions take {len(packed)} bytes, but may take {LARGEST} at most"
         return _refused(path, _name(record), text)
     old = published.records.get((record.benchmark, record.method, record.seed))
-    offer = _Offer(path, record, found.samples, packed, old, "")
+    sources = find_sources(record, published.options.plugins_from)
+    offer = _Offer(path, record, found.samples, packed, arrays, sources, old, "")
     return offer if old is None else _in_place_of(old, offer, published)
 
 
@@ -154,10 +204,10 @@ def _in_place_of(old: RunRecord, offer: _Offer, published: _Published) -> _Offer
     untrusted = why_untrusted(entry, published.place.records / record_place(old))
     same = old.key == offer.record.key and old.counts == offer.record.counts
     repeated = old.model_copy(update={"predictions": offer.record.predictions}) != offer.record
-    if same and not untrusted and not (published.replace and repeated):
+    if same and not untrusted and not (published.options.replace and repeated):
         return Outcome(offer.path, "known", name, f"the same run is published: {old.key[:12]}")
     why = _why_stale(old, published) or (f"which {untrusted}" if untrusted and entry is None else "")
-    if not why and not published.replace:
+    if not why and not published.options.replace:
         which = "another run of it is published"
         if old.key == offer.record.key:
             which = "the same run is published with other counts"
@@ -168,11 +218,6 @@ def _in_place_of(old: RunRecord, offer: _Offer, published: _Published) -> _Offer
     return replace(offer, why=f"in place of {old.key[:12]}, {why or 'as asked'}")
 
 
-def _predictions(path: Path, record: RunRecord) -> Path:
-    """The file beside the record with its predictions."""
-    return path.with_name(Path(record.predictions or "").name or path.with_suffix(".npz").name)
-
-
 def _why_stale(old: RunRecord, published: _Published) -> str:
     rerun = read_rerun(published.place.records / record_place(old), old)
     notes = standing_notes(old, rerun, published.confirmed)
@@ -181,7 +226,7 @@ def _why_stale(old: RunRecord, published: _Published) -> str:
 
 def _beside_others(offer: _Offer, shelf: Shelf, stream: StreamCheck) -> _Offer | Outcome:
     """A record beside the data and those that are published or taken already."""
-    complaint = stream(offer.record) or shelf.complaint(offer.record, offer.samples, str(offer.path))
+    complaint = stream(offer.record, offer.arrays) or shelf.complaint(offer.record, offer.samples, str(offer.path))
     return _refused(offer.path, _name(offer.record), complaint) if complaint else offer
 
 
@@ -201,8 +246,12 @@ def _write(place: Leaderboard, offer: _Offer, rows: Mapping[str, Entry]) -> Entr
     arrays = target.with_suffix(BESIDE["predictions"])
     content = record_text(offer.record.model_copy(update={"predictions": arrays.name})).encode()
     record, predictions = (sha256(part).hexdigest() for part in (content, offer.packed))
-    entry = Entry(key=offer.record.key, record=record, predictions=predictions)
-    with atomic_path(place.index) as index, atomic_path(target) as written, atomic_path(arrays) as packed:
+    sources = {suffix: sha256(text).hexdigest() for suffix, text in offer.sources.items()}
+    entry = Entry(key=offer.record.key, record=record, predictions=predictions, sources=sources or None)
+    with ExitStack() as stack:
+        index, written, packed = (stack.enter_context(atomic_path(path)) for path in (place.index, target, arrays))
+        for suffix, text in offer.sources.items():
+            stack.enter_context(atomic_path(target.with_name(f"{target.stem}{suffix}"))).write_bytes(text)
         packed.write_bytes(offer.packed)
         written.write_bytes(content)
         index.write_bytes(index_bytes({**rows, _name(offer.record): entry}))
@@ -211,6 +260,9 @@ def _write(place: Leaderboard, offer: _Offer, rows: Mapping[str, Entry]) -> Entr
         for part, suffix in BESIDE.items():
             if part == "rerun" or old != target:
                 old.with_suffix(suffix).unlink(missing_ok=True)
+        for suffix, source in published_sources(old).items():
+            if old != target or suffix not in offer.sources:
+                source.unlink()
     return entry
 
 

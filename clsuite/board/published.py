@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from clsuite.board.costs import Method
 from clsuite.board.examine import examine, read_foreign, record_place
 from clsuite.errors import UserError, printable
 from clsuite.records import RecordError, RunRecord
 from clsuite.report.alike import Alike
+
+FIXED = ("total_parameters", "forward_flops_per_image")
+MOST_APART_IN_SIZE, MOST_APART = 1.1, 2.0
+"""How many times more one seed of a method may cost than another: of the network's size, and of other costs."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class Shelf:
     seeds: dict[tuple[str, str, int], str] = field(default_factory=dict)
     alike: Alike = field(default_factory=Alike)
     images: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
+    networks: dict[Any, tuple[Any, str]] = field(default_factory=dict)
+    costs: dict[Any, tuple[RunRecord, str]] = field(default_factory=dict)
 
     def complaint(self, record: RunRecord, samples: str, where: str) -> str:
         """What stands against the record beside those before it; empty where nothing does, and it is remembered.
@@ -58,7 +66,55 @@ class Shelf:
         judged_on, other = self.images.setdefault((name, seed), (samples, where))
         if judged_on != samples:
             return f"its predictions are of other test images than those of '{other}' with the same seed"
+        return self._unlike_network(record, where) or self._unlike_costs(record, where)
+
+    def _unlike_network(self, record: RunRecord, where: str) -> str:
+        """How the network is another one than that of records whose network is backbone and head alone, as its own is.
+
+        Its weights before training are those of all runs of that seed, whatever the method.
+        """
+        assert record.cost is not None
+        weights = (record.environment.get("backbone_sha256"), record.benchmark, record.seed, record.results_version())
+        if weights[0] is not None:
+            first, other = self.networks.setdefault(weights[1:], (weights[0], where))
+            if first != weights[0]:
+                return f"its backbone began with other weights than that of '{other}' with the same seed"
+        if not Method.of(record).is_plain:
+            return ""
+        size = (record.cost.total_parameters, record.cost.forward_flops_per_image)
+        training = record.config.get("training") or {}
+        kind = (record.benchmark, record.results_version(), training.get("head"), training.get("tune"))
+        first, other = self.networks.setdefault(kind, (size, where))
+        if first != size:
+            told = "parameters and FLOPs for an image, both of the backbone with a head"
+            return f"it says {size[0]} and {size[1]}, but '{other}' {first[0]} and {first[1]} {told}"
         return ""
+
+    def _unlike_costs(self, record: RunRecord, where: str) -> str:
+        """What it cost that another seed of the same method, by the same sources, did not."""
+        sources = tuple((entry.name, entry.source) for entry in record.plugins)
+        kind = (record.benchmark, record.method, record.results_version(), sources)
+        first, other = self.costs.setdefault(kind, (record, where))
+        ours, theirs = _cost_of(record), _cost_of(first)
+        for name in sorted({*ours, *theirs}):
+            most = MOST_APART_IN_SIZE if name in FIXED else MOST_APART
+            low, high = sorted((ours.get(name, 0), theirs.get(name, 0)))
+            if high > most * low:
+                told = f"{theirs.get(name, 0)} in '{other}', another seed of {record.method}"
+                return f"its {name} is {ours.get(name, 0)}, but {told}"
+        return ""
+
+
+def _cost_of(record: RunRecord) -> dict[str, int]:
+    """The costs of a record that hardly depend on its seed."""
+    assert record.cost is not None
+    return {
+        "total_parameters": record.cost.total_parameters,
+        "forward_flops_per_image": record.cost.forward_flops_per_image,
+        "trainable_parameters": record.cost.trainable_parameters,
+        "gradient samples": sum(task.gradient_samples for task in record.tasks),
+        **{f"stored_bytes.{kind}": size for kind, size in record.cost.stored_bytes.items()},
+    }
 
 
 def read_published(folder: Path) -> Iterator[Published]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+<<<<<<< HEAD
+import shlex
+=======
+import re
+>>>>>>> hour
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +20,25 @@ from clsuite.board.confirmed import NONE, Confirmation, Confirmations
 from clsuite.board.index import digest_of, index_bytes, read_index
 from clsuite.board.model import Rerun
 from clsuite.board.place import Leaderboard
+from clsuite.board.sources import STREAM, published_sources, sources_within
 from clsuite.board.standing import PUBLISHED, published_accuracy, read_rerun, stale_notes
-from clsuite.board.streams import Streams, stream_specs
+from clsuite.board.streams import Streams
 from clsuite.errors import AbsentError, UserError, did_you_mean
+from clsuite.plugin.recorded import NAME_FOLDER
 from clsuite.records import PluginEntry, RunRecord, atomic_path
 from clsuite.report.machines import kind_of, machine_of
 from clsuite.report.rounding import rounded
 from clsuite.runner.plan import RunPlan, file_name
-from clsuite.runner.restored import folders_of, known_benchmarks, restored_plugin, restored_probe, restored_weights
-from clsuite.runner.streams import find_stream_file
+from clsuite.runner.restored import (
+    NOTHING,
+    Allowed,
+    known_benchmarks,
+    restored_plugin,
+    restored_probe,
+    restored_stream,
+    restored_weights,
+)
+from clsuite.runner.streams import recorded_stream
 
 FINAL_TOLERANCE, ENTRY_TOLERANCE = 0.01, 0.05
 """On another kind of machine: of the final accuracy, and of each entry of the matrix and reading of a probe."""
@@ -33,13 +47,20 @@ FINAL_TOLERANCE, ENTRY_TOLERANCE = 0.01, 0.05
 def find_rows(place: Leaderboard, wanted: Sequence[str]) -> list[tuple[str, Path]]:
     """The records of some rows, by ``benchmark/method/seed`` or a pattern such as ``quickstart/*/0``.
 
+    A star stops at ``/``, and two of them do not, so that ``quickstart/*`` starts no run of every method and seed.
+
     Raises:
         UserError: If there is no such row.
     """
     rows = read_index(place)
     found: dict[str, Path] = {}
     for row in wanted:
-        matching = [row] if row in rows else [name for name in rows if fnmatchcase(name, row)]
+        matching = [row] if row in rows else [name for name in rows if matches(name, row)]
+        if not matching and re.search(r"[*?\[]", row):
+            raise UserError(
+                f"no row in '{place.index}' is like '{row}': a row is BENCHMARK/METHOD/SEED, and '*' stops at '/' "
+                "('**' does not)"
+            )
         if not matching:
             raise did_you_mean(f"row in '{place.index}':", row, rows)
         for name in matching:
@@ -47,6 +68,20 @@ def find_rows(place: Leaderboard, wanted: Sequence[str]) -> list[tuple[str, Path
             folder = place.records / benchmark / file_name(rest.rpartition("/")[0])
             found[name] = folder / f"{rows[name].key}.json"
     return list(found.items())
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether a name is like a pattern: ``*`` and ``?`` stop at ``/``, ``**`` does not, ``[ab]`` is one of some."""
+    words = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"(\*\*|\*|\?|\[!?[^\]/]+\])", pattern)
+    rules = [
+        words.get(part) or (part.replace("[!", "[^", 1) if part.startswith("[") and number % 2 else re.escape(part))
+        for number, part in enumerate(parts)
+    ]
+    try:
+        return re.fullmatch("".join(rules), name, re.DOTALL) is not None
+    except re.error:  # a range such as [b-a]
+        return False
 
 
 def stream_changed(record: RunRecord, data_root: Path | None) -> str:
@@ -73,6 +108,8 @@ def plan_rerun(
     device: str | None,
     benchmark: str | None,
     confirmed: Confirmations = NONE,
+    allowed: Allowed = NOTHING,
+    published: Path | None = None,
 ) -> RunPlan:
     """Plan the run that the record describes.
 
@@ -84,32 +121,48 @@ def plan_rerun(
         benchmark: The file of the benchmark, where it is not a shipped one.
         confirmed: Which earlier sources give the counts that those of now give: rows of those are repeated by the
             sources of now.
+        allowed: What the record may bring about.
+        published: The record's file, where sources lie beside it.
 
     Raises:
         UserError: If a plugin is another one now, or something that it needs is not at hand.
     """
     if notes := stale_notes(record, confirmed):
         raise UserError(f"{'; '.join(notes)}: a rerun would be of another method. Run it anew, and add that record")
-    dataset, scenario = stream_specs(record)
+    dataset, scenario = restored_stream(record, allowed.download)
     known = known_benchmarks(*([benchmark] if benchmark else []))
     backbone = record.config["backbone"]
     probes = record.config.get("probes", [])
     plugins = _plugins_of_now(record, confirmed.of(record))
+    folders, beside = allowed.plugins_from, sources_within(published, allowed.plugins_from) if published else {}
+    absent = _how_to_allow(published)
+    restored = [
+        restored_plugin(entry, folders, [one for one in [beside.get(f".{number}.py")] if one], absent=absent)
+        for number, entry in enumerate(plugins, 1)
+    ]
     return RunPlan(
         pending=record.model_copy(
             update={"status": "interrupted", "counts": None, "probes": [], "within_task": None, "tasks": [],
                     "cost": None, "environment": {}, "seconds": 0.0, "predictions": None, "plugins": plugins}
         ),
-        plugins=tuple(restored_plugin(entry, folders_of(data_root)) for entry in plugins),
-        weights=restored_weights(backbone, data_root, known),
+        plugins=tuple(restored),
+        weights=restored_weights(backbone, data_root, known, download=allowed.download),
         dataset=dataset,
-        scenario=find_stream_file(scenario, [data_root or Path()]),
+        scenario=recorded_stream(scenario, folders, [beside[STREAM]] if STREAM in beside else [], absent),
         record_path=target,
         data_root=data_root,
         device=device or record.environment.get("device_type", "auto"),
         save_model=False,
         probes=tuple(restored_probe(entry, backbone["image_size"], data_root, known) for entry in probes),
     )  # fmt: skip
+
+
+def _how_to_allow(published: Path | None) -> str:
+    """How code that a row brings can be run, where its sources lie beside it or not."""
+    if published is None or not (there := published_sources(published)):
+        return NAME_FOLDER
+    names = " and ".join(f"'{one}'" for one in there.values())
+    return f"it is published as {names}: read it, and then say --plugins-from {shlex.quote(str(published.parent))}"
 
 
 def _plugins_of_now(record: RunRecord, confirmation: Confirmation | None) -> list[PluginEntry]:
@@ -220,7 +273,16 @@ def publish_rerun(
     Returns:
         The earlier rerun, where that is kept.
     """
+    with place.locked():
+        return _publish_rerun(place, row, rerun, path, record, apart)
+
+
+def _publish_rerun(
+    place: Leaderboard, row: str, rerun: Rerun, path: Path, record: RunRecord, apart: str
+) -> Rerun | None:
     rows = read_index(place)
+    if row not in rows or rows[row].key != record.key:
+        raise UserError(f"another record was published as row '{row}' while it was repeated")
     trusted = digest_of(path, "rerun") == rows[row].rerun
     with atomic_path(place.index) as index:
         kept = write_rerun(rerun, path, record, apart if trusted else "")

@@ -13,6 +13,7 @@ from clsuite.board.model import Board, Run
 from clsuite.board.place import Leaderboard
 from clsuite.board.readme import HEADING, readme
 from clsuite.board.site import site_files
+from clsuite.board.sources import SUFFIX
 from clsuite.board.tables import data_files
 from clsuite.errors import UserError, did_you_mean
 from clsuite.records import atomic_path
@@ -69,6 +70,11 @@ def build(place: Leaderboard, drop: Collection[str] = ()) -> tuple[Board, int]:
             else would go; nothing is written then.
     """
     refuse_missing(place)
+    with place.locked():
+        return _build(place, drop)
+
+
+def _build(place: Leaderboard, drop: Collection[str]) -> tuple[Board, int]:
     _refuse_foreign_page(place)
     board = build_board(place.records, place.reported, read_confirmed(place.confirmed))
     rows = read_index(place)
@@ -187,7 +193,11 @@ def _stray(place: Leaderboard, board: Board) -> list[Path]:
     """Files among the records that are neither a record nor what stands beside one."""
     keys = set(rows_of(board).values())
     there = (path for path in sorted(place.records.rglob("*")) if _is_file(path))
-    return [path for path in there if not (path.name.split(".")[0] in keys and path.name[64:] in BESIDE.values())]
+    return [path for path in there if not (path.name.split(".")[0] in keys and _stands_beside(path.name[64:]))]
+
+
+def _stands_beside(ending: str) -> bool:
+    return ending in BESIDE.values() or SUFFIX.fullmatch(ending) is not None
 
 
 def _difference(there: bytes, made: bytes) -> Iterator[str]:

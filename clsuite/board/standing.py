@@ -20,6 +20,7 @@ from clsuite.board.confirmed import (
 )
 from clsuite.board.model import Badge, Rerun
 from clsuite.errors import UserError
+from clsuite.plugin.local import is_file
 from clsuite.records import PluginEntry, RunRecord
 from clsuite.records.canonical import canonical_json
 from clsuite.records.record import RESULTS_VERSION
@@ -27,6 +28,7 @@ from clsuite.report.rounding import rounded
 from clsuite.runner.methods import parse_method
 from clsuite.runner.plan import method_config, stream_config
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmarks
+from clsuite.written.words import first_mistake
 
 PUBLISHED = "final accuracy, published"
 FREE = frozenset({"precision", "threads", "compile"})
@@ -52,7 +54,7 @@ def read_rerun(path: Path, record: RunRecord) -> Rerun | None:
     except OSError as error:
         raise UserError(f"'{name}' cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
-        raise UserError(f"'{name}' is not valid: {error.errors()[0]['msg']}") from error
+        raise UserError(f"'{name}' is not valid: {first_mistake(error, 'it')}") from error
     if rerun.key != record.key or rerun.figures.get(PUBLISHED) != published_accuracy(record):
         raise UserError(f"'{name}' tells of the rerun of another record: take it away, or rerun the row")
     return rerun
@@ -98,7 +100,9 @@ def uncompared(record: RunRecord) -> list[str]:
     """A line for each plugin that others bring: not every machine has it."""
     others = [entry for entry in record.plugins if our_source(entry.name) is None and not _is_of_clsuite(entry)]
     return [
-        f"plugin '{entry.name}' of {entry.distribution or 'a file'}: its source is not compared" for entry in others
+        f"plugin '{entry.name}' of {entry.distribution}: its source is not compared"
+        for entry in others
+        if not is_file(entry.name)
     ]
 
 

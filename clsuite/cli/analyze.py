@@ -19,12 +19,19 @@ from clsuite.report.sensitivity_plot import plot_sensitivity, write_moves
 from clsuite.runner.again import plan_again
 from clsuite.runner.execute import build_stream
 from clsuite.runner.plan import RunPlan
+from clsuite.runner.restored import NOTHING, Allowed
 from clsuite.stream.loop import Stream
 from clsuite.stream.movement import Movement
 
 
 def analyze_sensitivity(
-    path: Path, out: Path, *, data_root: Path | None = None, weights: Path | None = None, device: str = "auto"
+    path: Path,
+    out: Path,
+    *,
+    data_root: Path | None = None,
+    weights: Path | None = None,
+    device: str = "auto",
+    allowed: Allowed = NOTHING,
 ) -> None:
     """Run a record's stream once more, and show and write how far its modules moved.
 
@@ -35,7 +42,7 @@ def analyze_sensitivity(
     record = read_record(path)
     if record.status == "done" and not any(task.steps for task in record.tasks):
         raise UserError(f"'{path}' took no gradient steps: no module moved")
-    plan = plan_again(path, data_root=data_root, weights=weights, device=device)
+    plan = plan_again(path, data_root=data_root, weights=weights, device=device, allowed=allowed)
     movement = Movement()
     stream = _watched(plan, movement)
     for between in ("epochs", "tasks"):

@@ -9,18 +9,19 @@ from typing import Any
 
 from rich.console import Console
 
-from clsuite.cli.console import make_console
+from clsuite.cli.console import make_console, table_width
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.failures import tell_failures
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import AbsentError, UserError
 from clsuite.records import RunRecord
+from clsuite.records.curves import POINTS
 from clsuite.report.summary import columns_of, summarise
 from clsuite.report.table import probes_table, results_table, within_task_table
 from clsuite.runner.bench import Standing, forget, run_missing, take_stock
 from clsuite.runner.plan import RunOptions, RunPlan, make_plan, outline
 from clsuite.runner.slots import count_cores, count_gpus, device_slots
-from clsuite.runner.spec import BenchmarkSpec, load_benchmark
+from clsuite.runner.spec import BenchmarkSpec, lines_told, load_benchmark
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class BenchCall:
     dry_run: bool
     force: bool
     eval_every: int | None = None
+    curve_points: int = POINTS
 
 
 def run_bench(call: BenchCall) -> int:
@@ -57,12 +59,13 @@ def run_bench(call: BenchCall) -> int:
     _check_numbers(call)
     spec, path = load_benchmark(call.benchmark)
     try:
-        with loading_bar(warnings):
+        with loading_bar(warnings), lines_told(path):
             plans = make_plan(spec, path.parent, _options(call))
     except AbsentError as error:
         if not call.dry_run:
             raise
-        return _list_outline(console, outline(spec, _options(call), path.parent), error)
+        with lines_told(path):
+            return _list_outline(console, outline(spec, _options(call), path.parent), error)
     standing = take_stock(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
     if call.dry_run:
         return _list_runs(console, standing)
@@ -92,6 +95,7 @@ def _options(call: BenchCall) -> RunOptions:
         device=call.device,
         save_model=call.save_model,
         eval_every=call.eval_every,
+        curve_points=call.curve_points,
     )
 
 
@@ -104,6 +108,8 @@ def _check_numbers(call: BenchCall) -> None:
     ):
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}, but must be at least 1")
+    if call.curve_points < 0:
+        raise UserError(f"--curve-points is {call.curve_points}, but must be at least 0")
     if call.timeout is not None and not call.timeout > 0:
         raise UserError(f"--timeout is {call.timeout}, but must be more than 0 seconds")
 
@@ -136,8 +142,9 @@ def report_runs(
 
         rows = summarise(list(finished.values()))
         columns = columns_of(list(finished.values()))
-        console.print(results_table(rows, spec.title or spec.name, columns))
-        for table in (probes_table(rows, columns), within_task_table(rows, columns)):
+        width = table_width(console)
+        console.print(results_table(rows, spec.title or spec.name, columns, width))
+        for table in (probes_table(rows, columns, width), within_task_table(rows, columns, width)):
             if table is not None:
                 console.print(table)
         files, complaints = write_report(out / spec.name, spec.title or spec.name, finished)

@@ -50,21 +50,30 @@ def print_report(report: Report, console: Console) -> None:
     """Print one line for each check, and below it what it found."""
     console.print(f"[bold]{escape(report.method)}[/bold]", markup=True)
     for outcome in report.outcomes:
-        _print_outcome(outcome, console)
+        if not outcome.findings and not outcome.skipped:
+            console.print(f"[green]✓[/green] {outcome.title}", markup=True)
+    _print_skipped(report, console)
+    for outcome in report.outcomes:
+        if outcome.findings:
+            _print_findings(outcome, console)
     number = len(report.findings)
     verdict = "[green]nothing found[/green]" if not number else f"[red]{number} finding{'s' * (number > 1)}[/red]"
     console.print(f"{verdict} in {report.seconds:.1f} s", markup=True)
 
 
-def _print_outcome(outcome: Outcome, console: Console) -> None:
-    if outcome.findings:
-        console.print(f"[red]✗[/red] [bold]{outcome.check}[/bold]: not so: {outcome.title}", markup=True)
-    elif outcome.skipped:
-        console.print(
-            f"[dim]- {outcome.title}: not checked, {escape(outcome.skipped)}[/dim]", soft_wrap=True, markup=True
-        )
-    else:
-        console.print(f"[green]✓[/green] {outcome.title}", markup=True)
+def _print_skipped(report: Report, console: Console) -> None:
+    """One line for each reason, so that what was not made does not bury what was found."""
+    reasons: dict[str, list[str]] = {}
+    for outcome in report.outcomes:
+        if outcome.skipped:
+            reasons.setdefault(outcome.skipped, []).append(outcome.title)
+    for reason, titles in reasons.items():
+        what = titles[0] if len(titles) == 1 else f"{len(titles)} checks"
+        console.print(f"- {what}: not checked, {reason}", style="dim", soft_wrap=True)
+
+
+def _print_findings(outcome: Outcome, console: Console) -> None:
+    console.print(f"[red]✗[/red] [bold]{outcome.check}[/bold]: not so: {outcome.title}", markup=True)
     for finding in outcome.findings:
         console.print(f"    {finding.message}", soft_wrap=True)
         if finding.line:

@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.table import Table
+from rich.console import Console
 
-from clsuite.cli.console import make_console
-from clsuite.errors import UserError
+from clsuite.cli.console import make_console, print_table
+from clsuite.errors import UserError, shortened
 from clsuite.records import RunRecord
-from clsuite.report.compare import Comparison, Paired, compare, verdict
+from clsuite.report.compare import Comparison, Paired, compare, only_seeds, verdict
+from clsuite.report.fit import TableColumn
 from clsuite.report.gather import method_below, one_method
 from clsuite.report.text import shown
 
@@ -28,49 +29,49 @@ def print_comparison(first: str, second: str, runs: Path | None, seeds: Sequence
     Raises:
         UserError: If something is not there or the two cannot be compared.
     """
-    comparison = compare(*(_only(_find(name, runs), name, seeds) for name in (first, second)))
+    comparison = compare(*(only_seeds(_find(name, runs), name, seeds) for name in (first, second)))
     console = make_console()
-    console.print(_table(comparison, comparison.metrics, "metric"))
-    console.print(_table(comparison, comparison.parts, "test part, after the last task"))
+    _print(console, comparison, comparison.metrics, "metric")
+    _print(console, comparison, comparison.parts, "test part, after the last task")
     for note in comparison.notes:
         console.print(f"note: {note}", soft_wrap=True)
     console.print(verdict(comparison), soft_wrap=True)
 
 
 def _find(name: str, runs: Path | None) -> list[RunRecord]:
-    return one_method(Path(name)) if runs is None else method_below(runs, name)
+    if runs is None and not Path(name).exists():
+        raise UserError(
+            f"'{shortened(name)}' is neither a record nor a folder of runs: a method by its name needs the folder of "
+            "its benchmark's runs, --runs runs/BENCHMARK"
+        )
+    found = one_method(Path(name)) if runs is None else method_below(runs, name)
+    for line in found.left_out:
+        make_console(stderr=True).print(line, soft_wrap=True, markup=False)
+    return sorted(found.records.values(), key=lambda record: record.seed)
 
 
-def _only(records: list[RunRecord], name: str, seeds: Sequence[int]) -> list[RunRecord]:
-    chosen = [record for record in records if not seeds or record.seed in seeds]
-    missing = sorted(set(seeds) - {record.seed for record in records})
-    if missing:
-        raise UserError(f"'{name}' has no finished run with seed {', '.join(str(seed) for seed in missing)}")
-    return chosen
-
-
-def _table(comparison: Comparison, rows: Sequence[Paired], heading: str) -> Table:
-    caption = (
+def _print(console: Console, comparison: Comparison, rows: Sequence[Paired], heading: str) -> None:
+    """Print a table of differences; a narrow terminal shows the mean difference first and the single seeds last."""
+    note = (
         "in per cent and points; difference is the mean ± 95 % interval over seeds; p: sign-flip test, each row alone"
     )
-    table = Table(title=shown(f"{comparison.first} less {comparison.second}"), caption=caption)
-    table.add_column(heading)
-    for name in (comparison.first, comparison.second):
-        table.add_column(shown(name), justify="right")
-    for seed in comparison.seeds:
-        table.add_column(f"seed {seed}", justify="right")
-    table.add_column("difference", justify="right")
-    table.add_column("p", justify="right")
-    for row in rows:
-        table.add_row(*_cells(row))
-    return table
+    seeds = [f"seed {seed}" for seed in comparison.seeds]
+    headings = [shown(comparison.first), shown(comparison.second), *seeds, "difference", "p"]
+    order = [2, 3, *range(4, 4 + len(seeds)), 0, 1]
+    cells = list(zip(*(_cells(row) for row in rows), strict=True))
+    columns = [
+        TableColumn(name, name, figures, importance)
+        for name, figures, importance in zip(headings, cells, order, strict=True)
+    ]
+    names = [shown(f"{row.name} {'↑' if row.higher_is_better else '↓'}") for row in rows]
+    title = shown(f"{comparison.first} less {comparison.second}")
+    print_table(console, title, TableColumn(heading, heading, names), columns, note)
 
 
 def _cells(row: Paired) -> list[str]:
-    arrow = "↑" if row.higher_is_better else "↓"
     means = [f"{100 * sum(values) / len(values):.1f}" for values in (row.first, row.second)]
     mean, half = row.interval
     difference = f"{100 * mean:+.1f}" + ("" if math.isnan(half) else f" ± {100 * half:.1f}")
     each = [f"{100 * value:+.1f}" for value in row.differences]
     cells = [*means, *each, difference, f"{row.p:.3g}"]
-    return [f"{shown(row.name)} {arrow}", *("-" if "nan" in cell else cell for cell in cells)]
+    return ["-" if "nan" in cell else cell for cell in cells]

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from clsuite.errors import UserError, did_you_mean
 
-MISTYPED = re.compile(r'Parser key "(?P<key>\w+)": Expected an? (?P<type>.+?)\. Got value: (?P<value>.*)')
+MISTYPED = re.compile(r'Parser key "(?P<key>\w+)": Expected an? (?P<type>.+?)\. Got value: ?(?P<value>.*)')
+HIDDEN = "--print_shtab"
 CHOICE = re.compile(r"invalid choice: '?(?P<value>[^' ]+)")
 
 
@@ -29,6 +30,8 @@ def explain(message: str, path: str, commands: Sequence[str], options: Iterable[
         return UserError(
             f"--{found['key'].replace('_', '-')} is '{found['value']}', but must be a value of type {kind}"
         )
+    if HIDDEN in text:  # the parser's own way to completions, which it has given up
+        return did_you_mean("option", HIDDEN, options)
     if "unrecognized arguments" in text.lower():
         unknown = next((part for part in text.split(":", 1)[1].split() if part.startswith("-")), text.split()[-1])
         return did_you_mean("option", unknown.split("=")[0], options)

@@ -115,9 +115,10 @@ class _Work:
 
     def _note(self, case: Case, old: RunRecord, new: RunRecord) -> None:
         """Write down at once what two canaries prove."""
-        known: Confirmations = read_confirmed(self.place.confirmed).with_entry(confirmation_of(case, old, new))
-        with atomic_path(self.place.confirmed) as temporary:
-            temporary.write_bytes(confirmed_bytes(known))
+        with self.place.locked():
+            known: Confirmations = read_confirmed(self.place.confirmed).with_entry(confirmation_of(case, old, new))
+            with atomic_path(self.place.confirmed) as temporary:
+                temporary.write_bytes(confirmed_bytes(known))
         self.confirmed += len(case.rows)
         text = f"confirmed: {case.record.method}: {case.name} gives the same counts ({len(case.rows)} rows)"
         make_console().print(text, soft_wrap=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from clsuite.errors import harmless
+from clsuite.report.fit import TableColumn, add_columns
+from clsuite.report.text import shown
 
-PIPE_WIDTH = 200
+PIPE_WIDTH = 2000
+"""Wide enough for any table with all its columns, where the output is no terminal."""
 
 
 class PlainConsole(Console):
@@ -35,3 +40,19 @@ def make_console(stderr: bool = False) -> Console:
     if console.is_terminal:
         return console
     return PlainConsole(stderr=stderr, highlight=False, emoji=False, width=PIPE_WIDTH, soft_wrap=False)
+
+
+def table_width(console: Console) -> int | None:
+    """The width that tables must fit; None where the output is piped, and they have all columns."""
+    return console.width if console.is_terminal else None
+
+
+def print_table(
+    console: Console, title: str, first: TableColumn, columns: Sequence[TableColumn], note: str = ""
+) -> None:
+    """Print a table that fits the terminal, and below it which columns do not."""
+    table = Table(title=title)
+    left = [column.name for column in add_columns(table, first, columns, table_width(console))]
+    told = f"left out for want of width: {', '.join(left)}" if left else ""
+    table.caption = "; ".join(shown(text) for text in (note, told) if text) or None
+    console.print(table)

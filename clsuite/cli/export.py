@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clsuite.cli.console import make_console
-from clsuite.errors import UserError, harmless
+from clsuite.cli.console import make_console, table_width
+from clsuite.errors import UserError, did_you_mean, harmless
 from clsuite.records import RunRecord, atomic_path
+from clsuite.records.curves import LOSS, read_curves
 from clsuite.report.export import by_benchmark, choose_columns, csv_table, latex_table, markdown_table
-from clsuite.report.gather import Gathered, gather, refuse_unlike
+from clsuite.report.gather import gather, newest_of
 from clsuite.report.summary import summarise
 from clsuite.report.table import rich_table
 
@@ -23,12 +24,14 @@ def make_table(places: Sequence[Path], form: str, columns: Sequence[str], out: P
     Raises:
         UserError: If a place holds no record or a column is unknown.
     """
-    records = _gather(places)
+    records = list(_gather(places).values())
     if form == "text":
         if out is not None:
             raise UserError("-o needs --format csv, markdown or latex")
+        console = make_console()
         for benchmark, group in by_benchmark(records).items():
-            make_console().print(rich_table(summarise(group), choose_columns(group, columns), benchmark))
+            chosen, width = choose_columns(group, columns), table_width(console)
+            console.print(rich_table(summarise(group), chosen, benchmark, width, asked=bool(columns)))
         return
     text = harmless(EXPORTS[form](records, columns))
     if out is None:
@@ -38,13 +41,16 @@ def make_table(places: Sequence[Path], form: str, columns: Sequence[str], out: P
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
-def make_plot(places: Sequence[Path], kind: str | None, out: Path | None) -> None:
+def make_plot(places: Sequence[Path], kind: str | None, out: Path | None, curve: str | None = None) -> None:
     """Plot some records: by default one as a matrix, several as curves.
 
     Raises:
         UserError: If the records are of several benchmarks, the file's format is unknown, or there is nothing to plot.
     """
-    records = _gather(places)
+    found = _gather(places)
+    records = list(found.values())
+    if curve is not None and kind != "loss":
+        raise UserError("--curve needs --kind loss")
     kind = kind or ("matrix" if len(records) == 1 else "curve")
     target = out or Path(f"{kind}.svg")
     if target.suffix.lower() not in FORMATS:
@@ -52,7 +58,10 @@ def make_plot(places: Sequence[Path], kind: str | None, out: Path | None) -> Non
     benchmarks = sorted({record.benchmark for record in records})
     if len(benchmarks) > 1:
         raise UserError(f"a plot shows one benchmark, and these are {', '.join(benchmarks)}: name the folder of one")
-    _plot(records, kind, target, benchmarks[0])
+    if kind == "loss":
+        _plot_loss(found, target, benchmarks[0], curve or LOSS)
+    else:
+        _plot(records, kind, target, benchmarks[0])
     make_console().print(f"{kind} of {len(records)} runs: {target}", soft_wrap=True)
 
 
@@ -68,6 +77,19 @@ def _plot(records: list[RunRecord], kind: str, target: Path, title: str) -> None
         draw(records, target, title)
 
 
+def _plot_loss(records: Mapping[Path, RunRecord], target: Path, title: str, name: str) -> None:
+    from clsuite.report.training_plot import plot_training
+
+    kept = {path: read_curves(path.with_suffix(".npz")) for path in records}
+    names = sorted({one for curves in kept.values() for one in curves})
+    if not names:
+        raise UserError("none of these runs has kept a loss curve: run again, without --curve-points 0")
+    if name not in names:
+        raise did_you_mean("curve", name, names)
+    plot_training([(record, kept[path][name]) for path, record in records.items() if name in kept[path]], target, title,
+                  name)  # fmt: skip
+
+
 def _panels(records: list[RunRecord]) -> dict[str, list[RunRecord]]:
     groups: dict[str, list[RunRecord]] = {}
     for record in sorted(records, key=lambda record: (record.method, record.seed)):
@@ -78,10 +100,10 @@ def _panels(records: list[RunRecord]) -> dict[str, list[RunRecord]]:
     }
 
 
-def _gather(places: Sequence[Path]) -> list[RunRecord]:
-    found: Gathered = gather(places)
+def _gather(places: Sequence[Path]) -> dict[Path, RunRecord]:
+    found = gather(places)
+    chosen = newest_of(found, ", ".join(f"'{place}'" for place in places))
     warnings = make_console(stderr=True)
-    for line in found.unfinished:
-        warnings.print(f"left out, {line}", soft_wrap=True)
-    refuse_unlike(found.records, ", ".join(f"'{place}'" for place in places))
-    return list(found.records.values())
+    for line in (*(f"left out, {text}" for text in found.unfinished), *chosen.left_out):
+        warnings.print(line, soft_wrap=True)
+    return chosen.records

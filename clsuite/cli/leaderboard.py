@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -12,14 +13,22 @@ from clsuite.cli.console import make_console
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError
-from clsuite.records import RunRecord, reason_of
+from clsuite.records import RunRecord, predictions_beside, reason_of
 
 if TYPE_CHECKING:
-    from clsuite.board.confirmed import Confirmations
     from clsuite.board.place import Leaderboard
+    from clsuite.runner.plan import RunPlan
+    from clsuite.runner.restored import Allowed
 
 
-def add(places: Sequence[Path], folder: Path, data_root: Path | None, replace: bool, stale: bool) -> int:
+def add(
+    places: Sequence[Path],
+    folder: Path,
+    data_root: Path | None,
+    replace: bool,
+    stale: bool,
+    plugins_from: Sequence[Path] = (),
+) -> int:
     """Publish records; returns 1 if one was refused.
 
     Raises:
@@ -33,7 +42,7 @@ def add(places: Sequence[Path], folder: Path, data_root: Path | None, replace: b
     console, warnings = make_console(), make_console(stderr=True)
     streams = Streams(data_root)
     with loading_bar(warnings):
-        outcomes = add_records(places, Leaderboard(folder), replace, stale, streams.complaint)
+        outcomes = add_records(places, Leaderboard(folder), replace, stale, streams.judge, plugins_from)
     for one in outcomes:
         what = one.name or str(one.path)
         if one.verdict == "refused":
@@ -99,7 +108,18 @@ def check(folder: Path) -> int:
     return 1 if problems else 0
 
 
-def rerun(rows: Sequence[str], folder: Path, data_root: Path | None, device: str | None, benchmark: str | None) -> int:
+def rerun(
+    rows: Sequence[str],
+    folder: Path,
+    data_root: Path | None,
+    device: str | None,
+    benchmark: str | None,
+<<<<<<< HEAD
+    allowed: Allowed,
+=======
+    dry_run: bool = False,
+>>>>>>> hour
+) -> int:
     """Repeat published runs and write how they came out; returns 1 if one came out otherwise.
 
     Of several rows, one that cannot be repeated does not take the others with it: it is told, and counts as bad.
@@ -113,9 +133,17 @@ def rerun(rows: Sequence[str], folder: Path, data_root: Path | None, device: str
     _refuse_no_folder(data_root)
     place = Leaderboard(folder)
     found, bad = find_rows(place, rows), 0
-    for row, path in found:
+    if dry_run or len(found) > 1:
+        _tell_rows([row for row, _ in found], dry_run)
+    if dry_run:
+        return 0
+    for number, (row, path) in enumerate(found, 1):
         try:
-            bad += not _rerun_row(place, row, path, data_root, device, benchmark)
+<<<<<<< HEAD
+            bad += not _rerun_row(place, row, path, data_root, device, benchmark, allowed)
+=======
+            bad += not _rerun_row(place, row, path, data_root, device, benchmark, (number, len(found)))
+>>>>>>> hour
         except UserError as error:
             if len(found) == 1:
                 raise
@@ -123,6 +151,14 @@ def rerun(rows: Sequence[str], folder: Path, data_root: Path | None, device: str
             bad += 1
     make_console().print(f"now: clsuite leaderboard build --folder {folder}", soft_wrap=True)
     return 1 if bad else 0
+
+
+def _tell_rows(rows: Sequence[str], whole: bool) -> None:
+    """Say how many runs there are, before the first begins."""
+    console = make_console()
+    for row in rows if whole else ():
+        console.print(row, soft_wrap=True, markup=False)
+    console.print("1 run" if len(rows) == 1 else f"{len(rows)} runs, one after another")
 
 
 def confirm(rows: Sequence[str], folder: Path, data_root: Path | None, jobs: int | None) -> int:
@@ -140,21 +176,48 @@ def confirm(rows: Sequence[str], folder: Path, data_root: Path | None, jobs: int
 
 
 def _rerun_row(
-    place: Leaderboard, row: str, path: Path, data_root: Path | None, device: str | None, benchmark: str | None
+    place: Leaderboard,
+    row: str,
+    path: Path,
+    data_root: Path | None,
+    device: str | None,
+    benchmark: str | None,
+<<<<<<< HEAD
+    allowed: Allowed,
+=======
+    number: tuple[int, int],
+>>>>>>> hour
 ) -> bool:
     """Repeat one row, tell how it came out, and write that; returns whether both are as they should be."""
     from clsuite.board.confirmed import read_confirmed
-    from clsuite.board.examine import read_foreign
-    from clsuite.board.rerun import changed_stream, compare_rerun, kinds_apart, publish_rerun, stream_changed
+    from clsuite.board.examine import examine, read_foreign
+    from clsuite.board.rerun import (
+        changed_stream,
+        compare_rerun,
+        kinds_apart,
+        plan_rerun,
+        publish_rerun,
+        stream_changed,
+    )
 
     old = read_foreign(path)
+    if complaint := examine(old, predictions_beside(path, old)).complaint:
+        raise UserError(f"'{path}' is not as its run left it: {complaint}")
     with loading_bar(make_console(stderr=True)):
         changed = stream_changed(old, data_root)
     apart = ""
     if changed:
         outcome = changed_stream(old, "none: its stream could not be made")
     else:
-        new = _repeat(old, data_root, device, benchmark, read_confirmed(place.confirmed))
+<<<<<<< HEAD
+        plan = partial(
+            plan_rerun, old, data_root=data_root, device=device, benchmark=benchmark,
+            confirmed=read_confirmed(place.confirmed), allowed=allowed, published=path,
+        )  # fmt: skip
+        new = _repeat(old, plan)
+=======
+        new = _repeat(old, data_root, device, benchmark, read_confirmed(place.confirmed), number)
+>>>>>>> hour
         outcome, apart = compare_rerun(old, new), kinds_apart(old, new)
     console = make_console()
     figures = ", ".join(f"{name} {value:.4f}" for name, value in outcome.figures.items())
@@ -170,20 +233,28 @@ def _rerun_row(
     return outcome.outcome not in ("different", "other stream")
 
 
+<<<<<<< HEAD
+def _repeat(old: RunRecord, make_plan: Callable[[Path], RunPlan]) -> RunRecord:
+=======
 def _repeat(
-    old: RunRecord, data_root: Path | None, device: str | None, benchmark: str | None, confirmed: Confirmations
+    old: RunRecord,
+    data_root: Path | None,
+    device: str | None,
+    benchmark: str | None,
+    confirmed: Confirmations,
+    number: tuple[int, int],
 ) -> RunRecord:
+>>>>>>> hour
     """Run it in a process of its own, in a folder that goes afterwards."""
-    from clsuite.board.rerun import plan_rerun
     from clsuite.runner.bench import Standing, run_missing
     from clsuite.runner.slots import count_cores, count_gpus, device_slots
 
     console = make_console()
     with TemporaryDirectory(prefix="clsuite-rerun-") as temporary:
         target = Path(temporary) / "runs" / "rerun.json"
-        plan = plan_rerun(old, target, data_root, device, benchmark, confirmed)
+        plan = make_plan(target)
         slots = device_slots(plan.device, 1, old.config["training"]["threads"], count_gpus(), count_cores())
-        with BenchProgress(console, 1, 0) as progress:
+        with BenchProgress(console, 1, 0, *number) as progress:
             new = run_missing(Standing([plan], {}), slots, None, progress.hear)[target]
     if new.status != "done":
         raise UserError(f"the rerun of {old.benchmark}/{old.method}/{old.seed} {new.status}: {reason_of(new)}")

@@ -133,6 +133,7 @@ def _table(*headings: str) -> Table:
 
 LISTINGS: dict[str, Callable[[], Table]] = {
     "plugins": _plugins,
+    "methods": _plugins,
     "benchmarks": _benchmarks,
     "backbones": _backbones,
     "augmentations": _augmentations,

@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    words = [*words[1:], "--help"] if words[:1] == ["help"] else words
     with safe_output() as out:
         status = _run(words)
         out.flush()
@@ -94,7 +95,8 @@ def _parse(words: list[str]) -> Namespace:
         return parser.parse_args(words)
     except argparse.ArgumentError as error:
         chosen, path, names = _chosen(words, parser, commands)
-        options = [option for action in chosen._actions for option in action.option_strings]
+        shown = [action for action in chosen._actions if action.help != argparse.SUPPRESS]
+        options = [option for action in shown for option in action.option_strings]
         raise explain(error.message, path, names, options) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import os
 import sys
 from importlib.resources import files
 from importlib.util import find_spec
@@ -10,8 +11,11 @@ from pathlib import Path
 from string import Template
 
 from clsuite.cli.console import make_console
-from clsuite.errors import UserError
+from clsuite.errors import UserError, shortened
 from clsuite.plugin.catalog import catalog
+
+LONGEST = 60
+"""Letters of the name of a method, which tables show."""
 
 
 def write_new(name: str, kind: str, folder: Path) -> None:
@@ -28,12 +32,13 @@ def write_new(name: str, kind: str, folder: Path) -> None:
     _check_name(name)
     paths = {folder / f"{name}.py": f"{kind}.py.txt", folder / f"test_{name}.py": f"{kind}_test.py.txt"}
     for path in paths:
-        if path.exists():
+        if os.path.lexists(path):  # a link that leads nowhere too: writing would follow it
             raise UserError(f"'{path}' is there already and is not overwritten: choose another name or --out folder")
     for path, template in paths.items():
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(_fill(template, name), encoding="utf-8")
+            with path.open("x", encoding="utf-8") as opened:
+                opened.write(_fill(template, name))
         except OSError as error:
             raise UserError(f"cannot write '{path}': {error.strerror}") from error
     plugin, test = map(str, paths)
@@ -45,8 +50,12 @@ def write_new(name: str, kind: str, folder: Path) -> None:
 
 
 def _check_name(name: str) -> None:
+    if len(name) > LONGEST:
+        raise UserError(f"'{shortened(name)}' is no name for a method: it has more than {LONGEST} letters")
     if not (name.isascii() and name.isidentifier()) or keyword.iskeyword(name) or name.startswith("_"):
-        raise UserError(f"'{name}' is no name for a method: take lower-case letters, digits and '_', such as my_method")
+        raise UserError(
+            f"'{shortened(name)}' is no name for a method: take lower-case letters, digits and '_', such as my_method"
+        )
     if name != name.lower():
         raise UserError(f"'{name}' has capitals: methods are named in lower case, such as '{name.lower()}'")
     if name in catalog():

@@ -18,8 +18,17 @@ from clsuite.runner.plan import RunPlan
 class BenchProgress:
     """Shows how far each run under way is, and how many are done."""
 
-    def __init__(self, console: Console, missing: int, done: int) -> None:
-        """Prepare for `missing` runs; `done` more are known already."""
+    def __init__(self, console: Console, missing: int, done: int, first: int = 1, of: int | None = None) -> None:
+        """Prepare for `missing` runs; `done` more are known already.
+
+        Args:
+            console: Where to show it.
+            missing: Runs to do.
+            done: Runs that are done.
+            first: Number of the first of them, where they are a part of more.
+            of: Number of all of them then.
+        """
+        self._before, self._of = first - 1, missing if of is None else of
         self._console, self._missing, self._done = console, missing, done
         self._finished = 0
         self._started: dict[Path, float] = {}
@@ -74,7 +83,7 @@ class BenchProgress:
         self._remove_bar(key)
         self._update_total()
         seconds = time.monotonic() - self._started[key]
-        text = f"[{self._finished} of {self._missing}] {plan.name}: {event['status']} in {seconds:.0f} s"
+        text = f"[{self._before + self._finished} of {self._of}] {plan.name}: {event['status']} in {seconds:.0f} s"
         self._console.print(Text(harmless(text)))
 
     def _remove_bar(self, key: Path) -> None:

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from rich.table import Table
+from rich.console import Console
 
-from clsuite.cli.console import make_console
-from clsuite.metrics import METRICS, WITHIN_TASK, compute_all
-from clsuite.records import CostEntry, CountsEntry, ProbeEntry, RunRecord, TuningEntry, WithinTaskEntry, read_record
+from clsuite.cli.console import make_console, print_table
+from clsuite.errors import UserError
+from clsuite.metrics import METRICS, WITHIN_TASK, Curves, compute_all
+from clsuite.records import (
+    CostEntry,
+    CountsEntry,
+    ProbeEntry,
+    RunRecord,
+    TuningEntry,
+    WithinTaskEntry,
+    read_record,
+    why_untrue,
+)
 from clsuite.records.record import RESULTS_VERSION
+from clsuite.report.fit import TableColumn
 from clsuite.report.table import bytes_text, short_number
 from clsuite.report.text import shown
 
@@ -20,16 +33,17 @@ def print_record(path: Path) -> None:
     """Print a record.
 
     Raises:
-        RecordError: If it cannot be read.
+        UserError: If it cannot be read; of a folder or a benchmark, says what to name.
     """
-    record = read_record(path)
+    record = _read(path)
     console = make_console()
     console.print(
         f"[bold]{shown(record.method)}[/bold] on {shown(record.benchmark)}, seed {record.seed}: {record.status}",
         markup=True,
     )
     console.print(f"key {record.key}, {record.seconds:.1f} s")
-    if told := _told_by_the_key(record):
+    untrue = why_untrue(record, path)
+    if told := f"this record {untrue}; its accuracies are not shown" if untrue else _told_by_the_key(record):
         console.print(told, style="red", soft_wrap=True)
     for plugin in record.plugins:
         arguments = ", ".join(f"{name}={value!r}" for name, value in plugin.args.items())
@@ -37,25 +51,50 @@ def print_record(path: Path) -> None:
     if record.tuning is not None:
         console.print(_tuning(record.tuning), soft_wrap=True)
     for section, content in {**record.config, "environment": record.environment}.items():
-        console.print(f"{section}: {json.dumps(content, sort_keys=True)}", soft_wrap=True)
-    if record.counts is not None:
-        console.print(_matrix(record, record.counts))
-        console.print(_metrics(record.counts))
-    if record.probes:
-        console.print(_probes(record.probes))
-    if record.within_task is not None:
-        console.print(_within_task(record.within_task))
+        console.print(f"{section}: {_plainly(content)}", soft_wrap=True)
+    if record.counts is not None and not untrue:
+        _print_matrix(console, record, record.counts)
+        _print_metrics(console, record.counts)
+    if record.probes and not untrue:
+        _print_probes(console, record.probes)
+    if record.within_task is not None and not untrue:
+        _print_within_task(console, record.within_task)
     if record.cost is not None:
         console.print(_cost(record.cost), highlight=False)
     if record.error:
         console.print(record.error)
 
 
+def _plainly(content: Any, name: str = "") -> str:
+    """A part of the configuration on one line, such as ``epochs 1, optimizer.lr 0.001``."""
+    if isinstance(content, dict) and content:
+        inside = sorted(content.items())
+        return ", ".join(_plainly(value, f"{name}.{key}" if name else str(key)) for key, value in inside)
+    text = content if isinstance(content, str) else json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return f"{name} {text}".strip()
+
+
+def _read(path: Path) -> RunRecord:
+    """The record; of what is no file, which record may be meant."""
+    from clsuite.runner.spec import shipped_benchmarks
+
+    if path.is_file():
+        return read_record(path)
+    if path.is_dir():
+        inside = next(iter(sorted(path.rglob("seed*.json"))), None)
+        named = f"name one of its records, such as {inside}" if inside else "it holds no records"
+        raise UserError(f"'{path}' is a folder: {named}. For all of them: clsuite table {path}")
+    if str(path) in shipped_benchmarks():
+        raise UserError(
+            f"'{path}' is a benchmark, and show takes a record, such as runs/{path}/METHOD/seed0-….json: "
+            f"clsuite bench {path} --dry-run lists them"
+        )
+    raise UserError(f"no record at '{path}': clsuite bench writes them to runs/BENCHMARK/METHOD/seed0-….json")
+
+
 def _told_by_the_key(record: RunRecord) -> str:
     """What the key says of a record that this version would not make so; empty where it would."""
     version = record.results_version()
-    if version is None:
-        return "the key does not follow from the content: this record was edited, or made by a later version of clsuite"
     if version != RESULTS_VERSION:
         made = f"results version {version}; this one has {RESULTS_VERSION}"
         return f"made by an older version of clsuite ({made}): run again, it may come out otherwise"
@@ -81,42 +120,50 @@ def _cost(cost: CostEntry) -> str:
     )
 
 
-def _matrix(record: RunRecord, counts: CountsEntry) -> Table:
+def _print_matrix(console: Console, record: RunRecord, counts: CountsEntry) -> None:
     protocol = record.scenario.protocol
     matrix = counts.of(protocol)
+    rows = [matrix.initial, *matrix.accuracy]
+    columns = [
+        TableColumn(str(part + 1), f"{part + 1}: {shown(name)}", [f"{100 * row[part]:.1f}" for row in rows], part)
+        for part, name in enumerate(record.scenario.columns)
+    ]
+    first = TableColumn("after", "after", ["nothing", *(f"task {row + 1}" for row in range(matrix.tasks))])
     title = f"{protocol.replace('_', '-')} accuracy in %: row, after learning; column, test part"
-    table = Table(title=title)
-    table.add_column("after")
-    for position, name in enumerate(record.scenario.columns):
-        table.add_column(f"{position + 1}: {shown(name)}", justify="right")
-    table.add_row("nothing", *(f"{100 * value:.1f}" for value in matrix.initial))
-    for position, row in enumerate(matrix.accuracy):
-        table.add_row(f"task {position + 1}", *(f"{100 * value:.1f}" for value in row))
-    return table
+    print_table(console, title, first, columns)
 
 
-def _metrics(counts: CountsEntry) -> Table:
-    table = Table(title="metrics in %")
-    for heading in ("metric", "formula", "source"):
-        table.add_column(heading)
-    for heading in ("class-incremental", "task-aware"):
-        table.add_column(heading, justify="right")
+def _print_metrics(console: Console, counts: CountsEntry) -> None:
     values = [compute_all(counts.of("class_incremental")), compute_all(counts.of("task_aware"))]
-    for name, metric in METRICS.items():
-        cells = ["-" if math.isnan(value[name]) else f"{100 * value[name]:.2f}" for value in values]
-        table.add_row(name, shown(metric.formula), metric.source, *cells)
-    return table
+    cells = [["-" if math.isnan(value[name]) else f"{100 * value[name]:.2f}" for name in METRICS] for value in values]
+    _print_explained(console, "metrics in %", METRICS, cells)
 
 
-def _probes(probes: list[ProbeEntry]) -> Table:
-    table = Table(title="probes: accuracies in %; - where it was not read, or the method has no such reading")
-    table.add_column("after")
-    for probe in probes:
-        table.add_column(f"{shown(probe.name)} {'↑' if probe.higher_is_better else '↓'}", justify="right")
-    for row in range(max(len(probe.values) for probe in probes)):
-        cells = [_reading(probe, row) for probe in probes]
-        table.add_row(f"task {row}" if row else "nothing", *cells)
-    return table
+def _print_explained(console: Console, title: str, metrics: Mapping[str, Any], cells: Sequence[Sequence[str]]) -> None:
+    """The metrics by name with formula and source, in both protocols; a narrow terminal shows the figures first."""
+    columns = [
+        TableColumn("formula", "formula", [shown(metric.formula) for metric in metrics.values()], 2),
+        TableColumn("source", "source", [metric.source for metric in metrics.values()], 3),
+        TableColumn("class-incremental", "class-incremental", cells[0], 0),
+        TableColumn("task-aware", "task-aware", cells[1], 1),
+    ]
+    print_table(console, title, TableColumn("metric", "metric", list(metrics)), columns)
+
+
+def _print_probes(console: Console, probes: list[ProbeEntry]) -> None:
+    number = max(len(probe.values) for probe in probes)
+    columns = [
+        TableColumn(
+            probe.name,
+            f"{shown(probe.name)} {'↑' if probe.higher_is_better else '↓'}",
+            [_reading(probe, row) for row in range(number)],
+            place,
+        )
+        for place, probe in enumerate(probes)
+    ]
+    first = TableColumn("after", "after", ["nothing", *(f"task {row}" for row in range(1, number))])
+    title = "probes: accuracies in %; - where it was not read, or the method has no such reading"
+    print_table(console, title, first, columns)
 
 
 def _reading(probe: ProbeEntry, row: int) -> str:
@@ -126,15 +173,13 @@ def _reading(probe: ProbeEntry, row: int) -> str:
     return f"{value:.4f}" if probe.correct is None else f"{100 * value:.1f}"
 
 
-def _within_task(entry: WithinTaskEntry) -> Table:
-    table = Table(title=f"within tasks, on {sum(entry.n)} test images; accuracies in %")
-    for heading in ("metric", "formula", "source"):
-        table.add_column(heading)
-    for heading in ("class-incremental", "task-aware"):
-        table.add_column(heading, justify="right")
+def _print_within_task(console: Console, entry: WithinTaskEntry) -> None:
     curves = [entry.of("class_incremental"), entry.of("task_aware")]
-    for name, metric in WITHIN_TASK.items():
-        values = [(100 if metric.share else 1) * metric.compute(curve) for curve in curves]
-        cells = ["-" if math.isnan(value) else f"{value:.2f}" for value in values]
-        table.add_row(name, shown(metric.formula), metric.source, *cells)
-    return table
+    cells = [[_figure(metric, curve) for metric in WITHIN_TASK.values()] for curve in curves]
+    title = f"within tasks, on {sum(entry.n)} test images; accuracies in %"
+    _print_explained(console, title, WITHIN_TASK, cells)
+
+
+def _figure(metric: Any, curves: Curves) -> str:
+    value = (100 if metric.share else 1) * metric.compute(curves)
+    return "-" if math.isnan(value) else f"{value:.2f}"

@@ -13,7 +13,7 @@ from clsuite.conformance.runs import Run, run_method
 from clsuite.conformance.subject import Subject
 from clsuite.conformance.world import make_backbone, make_resnet
 
-FAILED = re.compile("the loss is|took no optimiser step")
+FAILED = re.compile("the loss is|took no optimiser step|a batch of one image")
 """Errors of the learner that are no refusals, and say nothing of the backbone."""
 WORDS = {"vit": ("a ViT", "a ResNet"), "clip": ("CLIP", "a plain ViT")}
 """What a need is called, and the backbone that lacks it."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from clsuite.conformance.finding import Finding
-from clsuite.conformance.lines import assigns
+from clsuite.conformance.lines import assigns, calls
 from clsuite.conformance.runs import Run, make_learner, read_state, run_method
 from clsuite.conformance.subject import Subject
 from clsuite.conformance.world import without_data
@@ -22,6 +22,8 @@ from clsuite.stream.checkpoint import learner_state, load_learner_state
 
 PLAIN = (torch.Tensor, int, float, str, bool, type(None), bytes)
 SLACK = 2048
+GRAPH_IS_GONE = "backward through the graph a second time"
+"""What PyTorch says where a hook has called backward() on what the trainer differentiates too."""
 
 
 def plain_states(subject: Subject, plugin: Plugin) -> Iterator[Finding]:
@@ -185,6 +187,9 @@ def crash(subjects: list[Subject], error: Exception, check: str, what: str) -> F
     """The finding that a run ended with an error."""
     place = next((subject for subject in subjects if subject.line_of(error)), subjects[0])
     own = place.line_of(error)
+    if GRAPH_IS_GONE in str(error) and not own:
+        own = place.lines.find("loss", calls("backward"))
+        own = own if "backward" in place.lines.code(own) else 0
     named, mend = _recognise(error, place.lines.code(own))
     text = " ".join(str(error).split())[:300]
     message = f"{what} {type(error).__name__}: {text}"
@@ -197,6 +202,15 @@ def _recognise(error: Exception, code: str) -> tuple[str, str]:
     import re
 
     text = str(error)
+    if GRAPH_IS_GONE in text or ".backward(" in code:
+        return "", (
+            "leave backward() to the trainer: return what is to be minimized from loss(); for gradients of one's own "
+            "take torch.autograd.grad(value, parameters, retain_graph=True)"
+        )
+    if isinstance(error, NameError) and not isinstance(error, UnboundLocalError):
+        return "", f"import '{error.name}' at the top of the file, or mend its spelling"
+    if isinstance(error, ModuleNotFoundError):
+        return "", f"install '{error.name}', or mend its spelling"
     if "before Module.__init__" in text:
         return "constructor", "make super().__init__() the first line of the constructor"
     if "same device" in text or "CUDA" in text or "NVIDIA" in text:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from clsuite.conformance.finding import Finding
 from clsuite.conformance.lines import dotted
 from clsuite.conformance.subject import Subject
+from clsuite.plugin.catalog import is_ours
+from clsuite.plugin.misspelt import doubts, untyped
 
 DEVICE = re.compile(r"(cuda|mps|xpu)(:\d+)?")
 
@@ -16,6 +19,8 @@ DEVICE = re.compile(r"(cuda|mps|xpu)(:\d+)?")
 def read(subject: Subject) -> Iterator[Finding]:
     """What the source alone tells."""
     yield from forgotten_super(subject)
+    yield from doubtful_hooks(subject)
+    yield from untyped_arguments(subject)
     yield from fixed_devices(subject)
 
 
@@ -36,6 +41,19 @@ def forgotten_super(subject: Subject) -> Iterator[Finding]:
                 "make super().__init__() its first line",
                 constructor.lineno,
             )
+
+
+def doubtful_hooks(subject: Subject) -> Iterator[Finding]:
+    """Methods that look like hooks and are none, hooks of another signature, and a class without any."""
+    brings = bool(subject.declared.traits.training)
+    for doubt in doubts(subject.lines.text, subject.lines.class_name, brings or is_ours(f"{subject.cls.__module__}:")):
+        yield subject.finding("hooks", doubt.message, doubt.mend, doubt.line)
+
+
+def untyped_arguments(subject: Subject) -> Iterator[Finding]:
+    """Arguments of the constructor without a type; told where nothing worse is found."""
+    for doubt in untyped(subject.lines.text, subject.lines.class_name):
+        yield replace(subject.finding("constructor", doubt.message, doubt.mend, doubt.line), certain=False)
 
 
 def fixed_devices(subject: Subject) -> Iterator[Finding]:

@@ -24,7 +24,8 @@ from clsuite.plugin.catalog import catalog, load_class
 from clsuite.plugin.compose import check_method as check_composition
 
 CHECKS: dict[str, str] = {
-    "constructor": "can be built, and calls super().__init__()",
+    "constructor": "can be built, with typed arguments, and calls super().__init__()",
+    "hooks": "overrides hooks that there are, with their arguments",
     "trains": "trains on a class-incremental stream",
     "parameters": "creates its parameters before the optimiser, and registers them",
     "loss": "adds a scalar tensor to the loss",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from clsuite.errors import UserError, did_you_mean
+from clsuite.written.spec import Spec
+from clsuite.written.words import first_mistake
 
 Range = tuple[float, float]
 
@@ -15,8 +17,8 @@ class AugmentError(UserError, ValueError):
     """An augmentation that cannot be; as a `ValueError` it gets its line where it stands in a YAML file."""
 
 
-class _Step(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _Step(Spec):
+    """What every step has."""
 
 
 class Flip(_Step):
@@ -198,11 +200,7 @@ def _make(name: str, parameters: dict[str, Any]) -> AnyStep:
     try:
         return STEPS[name](**parameters)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in (name, *first["loc"]))
-        message = first["msg"].removeprefix("Value error, ")
-        given = "" if first["type"] == "value_error" else f", not {first['input']!r}"
-        raise AugmentError(f"{where}: {message}{given}") from error
+        raise AugmentError(first_mistake(error, name, f"{name}.")) from error
 
 
 Augment = Annotated[tuple[Step, ...], BeforeValidator(read_augmentation)]

@@ -242,8 +242,8 @@ DATASETS: dict[str, Dataset] = {
         "1_fake/ inside", homes=("CDDB", "cddb"), read=archives.read_cddb, domains=12, tree=False,
     ),
     "image_folder": Dataset(
-        "your own: train/CLASS/* + test/CLASS/*, or DOMAIN/train/CLASS/*; needs path", None, "any", "yours",
-        split="the folders'", naming=by_folders,
+        "your own: train/CLASS/* + test/CLASS/*, CLASS/*, both also below DOMAIN/, or a list; needs path", None, "any",
+        "yours", split="the folders', or 80/20 of each class, ours", naming=by_folders,
     ),
 }  # fmt: skip
 """Every registered data set; facts as published, and torchvision's layouts where torchvision reads them."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -90,9 +91,12 @@ def is_settled(status: os.stat_result) -> bool:
 
 def _state(path: str) -> bytes:
     try:
-        return _packed(os.stat(path))
+        status = os.stat(path)
     except OSError as error:
         raise _unreadable(path, error) from error
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+        raise UserError(f"cannot read '{path}': it is no file but a folder, a pipe or a device. Remove or rename it.")
+    return _packed(status)
 
 
 def _packed(status: os.stat_result) -> bytes:

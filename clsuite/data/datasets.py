@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,12 @@ from clsuite.data.fingerprint import check_remembered, check_stated, table_finge
 from clsuite.data.listing import Listing, choose_rows
 from clsuite.data.places import Copy, find_copy, how_to_place
 from clsuite.data.progress import Listener, progress_to
-from clsuite.data.readers.tree import read_tree
+from clsuite.data.readers.own import read_own
 from clsuite.data.sequence import SEQUENCES, load_sequence
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable
 from clsuite.errors import AbsentError, UserError, did_you_mean, printable
+from clsuite.written.paths import home_path
 
 READERS = 2
 """Version of the readers; raise it when one lists other samples than before, so that no old table is taken."""
@@ -33,6 +35,7 @@ def load_dataset(
     *,
     image_size: int = 224,
     path: str | None = None,
+    split: float | None = None,
     train_per_class: int | None = None,
     test_per_class: int | None = None,
     download: bool = False,
@@ -50,6 +53,7 @@ def load_dataset(
         root: The data root.
         image_size: Side of the images in pixels.
         path: The folder, where it is none of the usual places.
+        split: Share of each class to hold out for testing, of an ``image_folder`` without a test part; 0.2 by default.
         train_per_class: At most so many training images of each class and domain.
         test_per_class: Likewise of the test images.
         download: Fetch the data where torchvision can.
@@ -60,10 +64,15 @@ def load_dataset(
         UserError: If the data set is unknown, absent, broken or another one than before.
     """
     spec = DatasetSpec(
-        name=name, path=path, train_per_class=train_per_class, test_per_class=test_per_class, download=download
+        name=name,
+        path=path,
+        split=split,
+        train_per_class=train_per_class,
+        test_per_class=test_per_class,
+        download=download,
     )
     with progress_to(progress or _unheard):
-        return load_table(spec, image_size, None if root is None else Path(root).expanduser(), workers)
+        return load_table(spec, image_size, None if root is None else home_path(root), workers)
 
 
 def _unheard(what: str, done: int, total: int) -> None:
@@ -97,6 +106,8 @@ def _load_single(spec: DatasetSpec, image_size: int, data_root: Path | None, wor
     dataset = find_dataset(spec.name)
     if spec.parts:
         raise UserError(f"data set '{spec.name}' has no parts: only 'sequence' has")
+    if spec.split is not None and spec.name != "image_folder":
+        raise UserError(f"data set '{spec.name}' has its own test part: only an 'image_folder' takes a split")
     if spec.name == "digits":
         table = _load_digits(spec, image_size, workers)
     elif spec.name == "image_folder":
@@ -134,7 +145,7 @@ def _load_folder(spec: DatasetSpec, image_size: int, data_root: Path | None, wor
     if spec.path is None:
         raise UserError("data set 'image_folder' needs a path, for example {name: image_folder, path: caltech101}")
     root = locate(spec.path, data_root)
-    return _listed(_limited(read_tree(root), spec), f"'{root}'", image_size, workers)
+    return _listed(_limited(read_own(root, spec.split), spec), f"'{root}'", image_size, workers)
 
 
 def _load_registered(
@@ -195,6 +206,24 @@ def _limited(listing: Listing, spec: DatasetSpec) -> Listing:
     return listing.limited(spec.train_per_class, spec.test_per_class)
 
 
+def beside(spec: DatasetSpec, data_root: Path | None, folder: Path) -> DatasetSpec:
+    """The specification with the whole paths of data that lie beside the benchmark's file, and nowhere else."""
+    changed: dict[str, Any] = {"parts": tuple(beside(part, data_root, folder) for part in spec.parts)}
+    if spec.path is not None:
+        changed["path"] = path_beside(spec.path, data_root, folder)
+    return spec.model_copy(update=changed)
+
+
+def path_beside(path: str, data_root: Path | None, folder: Path) -> str:
+    """A path as it is where `locate` finds it; else, where it lies in the benchmark's folder, the whole path there."""
+    try:
+        locate(path, data_root)
+    except AbsentError:
+        own = folder / path
+        return str(own.resolve()) if own.exists() else path
+    return path
+
+
 def locate(path: str, data_root: Path | None) -> Path:
     """Find data by absolute path or below the data root.
 
@@ -202,10 +231,10 @@ def locate(path: str, data_root: Path | None) -> Path:
         UserError: If it is nowhere; says where it was looked for and how to say where it is.
     """
     try:
-        own = Path(path).expanduser()
+        own = home_path(path)
         tried = [own] if data_root is None else [data_root / path, own]
         found = next((candidate for candidate in tried if candidate.exists()), None)
-    except (RuntimeError, ValueError, OSError) as error:  # ~nobody, a zero byte, a loop of links
+    except (ValueError, OSError) as error:  # a loop of links, a folder that cannot be read
         raise UserError(f"'{printable(path)}' is no path: {error}") from error
     if found is not None:
         return found

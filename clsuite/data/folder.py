@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -12,8 +12,8 @@ from clsuite.data.listing import Sample
 from clsuite.errors import UserError, printable, warn_of
 
 __all__ = [
-    "SUFFIXES", "LeftOut", "decode", "folders_in", "is_image", "is_tree", "list_classes", "list_folder", "list_images",
-    "names_in",
+    "LAYOUTS", "SUFFIXES", "TEST_NAMES", "TRAIN_NAMES", "LeftOut", "decode", "find_part", "folders_in", "is_image",
+    "is_tree", "list_classes", "list_folder", "list_images", "names_in",
 ]  # fmt: skip
 
 SUFFIXES = {
@@ -22,7 +22,15 @@ SUFFIXES = {
     ".tif", ".tiff", ".webp", ".xbm",
 }  # fmt: skip
 """Endings of images, the same whatever this machine's Pillow can read: what it cannot is named, not left out."""
-TEST_NAMES = ("test", "val", "validation")
+TRAIN_NAMES = ("train",)
+TEST_NAMES = ("test", "val", "valid", "validation")
+"""What the parts are called, in any case; of several test parts the first is taken."""
+LAYOUTS = (
+    "train/CLASS/*.png and test/CLASS/*.png (or val, valid, validation), both also below one folder per domain; "
+    "CLASS/*.png or DOMAIN/CLASS/*.png, of which a share is held out; or a list with the columns path and label, and "
+    "split and domain where there are any: files.csv, files.json, metadata.csv or metadata.jsonl"
+)
+"""How own images may lie."""
 JUNK = {"thumbs.db", "desktop.ini", "icon\r", "__macosx"}
 """What systems leave in folders, in lower case; hidden names besides."""
 
@@ -73,31 +81,38 @@ def is_tree(root: Path) -> bool:
     """Whether a folder has ``train`` inside, or a domain that has it inside."""
     if not root.is_dir():
         return False
-    return (root / "train").is_dir() or bool(_domains(root))
+    return find_part(root, TRAIN_NAMES) is not None or bool(_domains(root))
+
+
+def find_part(folder: Path, names: Sequence[str]) -> str | None:
+    """The folder that is called by the first of some names that there is, whatever the case."""
+    known = {name.lower(): name for name in reversed(names_in(folder)) if name.lower() in names}
+    return next((known[name] for name in names if name in known and (folder / known[name]).is_dir()), None)
 
 
 def _domains(root: Path) -> list[str]:
-    return [name for name in folders_in(root) if (root / name / "train").is_dir()]
+    return [name for name in folders_in(root) if find_part(root / name, TRAIN_NAMES) is not None]
 
 
 def list_folder(root: Path) -> list[Sample]:
     """List the image files of a tree in sorted order; warns of what is left out.
 
     Args:
-        root: Folder with ``train`` and ``test`` (or ``val``) inside, or with domains that have them inside.
+        root: Folder with ``train`` and ``test`` (or another of `TEST_NAMES`) inside, or with domains that have them
+            inside.
 
     Raises:
         UserError: If the folder is missing, has another layout, a class folder is empty, or a class is only in test.
     """
     if not root.is_dir():
         raise UserError(f"no data at '{root}': expected a folder with train/CLASS/*.png and test/CLASS/*.png")
-    domains = [""] if (root / "train").is_dir() else _domains(root)
+    domains = [""] if find_part(root, TRAIN_NAMES) else _domains(root)
     if not domains:
         raise UserError(f"'{root}' has neither train/CLASS/*.png nor DOMAIN/train/CLASS/*.png inside")
     left_out = LeftOut()
     files = [file for domain in domains for file in _list_domain(root, domain, left_out)]
     if not files:
-        raise UserError(f"'{root}' has no class folders in train and test")
+        raise UserError(f"'{root}' has no class folders in train and test; own images may lie as {LAYOUTS}")
     trained = {(file.domain, file.label) for file in files if not file.is_test}
     for file in files:
         if (file.domain, file.label) not in trained:
@@ -108,12 +123,15 @@ def list_folder(root: Path) -> list[Sample]:
 
 def _list_domain(root: Path, domain: str, left_out: LeftOut) -> list[Sample]:
     folder = root / domain
-    test = next((name for name in TEST_NAMES if (folder / name).is_dir()), None)
-    if test is None:
-        raise UserError(f"'{folder}' has a train folder but no test folder ({', '.join(TEST_NAMES)})")
+    train, test = find_part(folder, TRAIN_NAMES), find_part(folder, TEST_NAMES)
+    if train is None or test is None:
+        raise UserError(
+            f"'{folder}' has a train folder but no test folder ({', '.join(TEST_NAMES)}); if there is none, name the "
+            "train folder itself as path: a share of each class is held out then"
+        )
     prefix = f"{domain}/" if domain else ""
     samples = []
-    for part in ("train", test):
+    for part in (train, test):
         samples += [
             Sample(path, label, part == test, domain) for path, label in list_classes(root, f"{prefix}{part}", left_out)
         ]

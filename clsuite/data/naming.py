@@ -12,6 +12,7 @@ from pathlib import Path
 from clsuite.errors import UserError
 
 NAMES_FILE = "class_names.txt"
+WORDNET = re.compile(r"n\d{8}")
 
 
 def readable(label: str) -> str:
@@ -96,6 +97,31 @@ def check_labels(stated: Mapping[str, str], labels: Sequence[str], root: Path) -
             )
 
 
+def called(name: str, names: Sequence[str]) -> str | None:
+    """The one of some names that people mean: as it is, as its folder is called, or by its WordNet id.
+
+    >>> called("012.dollar_bill", ["dollar bill", "crab"])
+    'dollar bill'
+
+    Args:
+        name: As people write it.
+        names: As the data set has them.
+    """
+    if name in names:
+        return name
+    by_words = {_plain(one): one for one in reversed(names)}
+    found = by_words.get(_plain(name)) or by_words.get(_plain(readable(name)))
+    if found is None and WORDNET.fullmatch(name):
+        word = synset_words().get(name, name)
+        found = next((one for one in names if one in (word, f"{word} ({name})")), None)
+    return found
+
+
+def _plain(name: str) -> str:
+    """A name with ``_``, ``-`` and blanks as the same."""
+    return re.sub(r"[\s_-]+", " ", name).strip()
+
+
 def check_names(labels: Sequence[str], names: Sequence[str], where: str) -> None:
     """See that no two classes have one name; ``_``, ``-`` and blanks are the same here, upper and lower case are not.
 
@@ -109,7 +135,7 @@ def check_names(labels: Sequence[str], names: Sequence[str], where: str) -> None
     """
     seen: dict[str, int] = {}
     for index, name in enumerate(names):
-        first = seen.setdefault(re.sub(r"[\s_-]+", " ", name).strip(), index)
+        first = seen.setdefault(_plain(name), index)
         if first != index:
             raise UserError(
                 f"two classes of {where} have one name, '{name}': '{labels[first]}' and '{labels[index]}'. "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,10 @@ from clsuite.learner.precision import autocast, has_slow_kernels
 from clsuite.plugin.base import Plugin
 from clsuite.plugin.traits import Scores
 from clsuite.scenarios import Scenario, Task
+
+
+def _unheard(name: str, value: Any) -> None:
+    """Where no stream keeps curves."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Learner(L.LightningModule):
         scenario: The stream; set by `start`.
         task: The current task; None before the first.
         gradient_samples: Samples that passed backwards since the task began.
+        log_to: Gets what plugins log; the stream sets it.
     """
 
     def __init__(self, backbone: Backbone, options: TrainingSpec, plugins: Sequence[Plugin], seed: int) -> None:
@@ -73,6 +78,7 @@ class Learner(L.LightningModule):
         self.optimizer_policy = OptimizerPolicy(options)
         self.task: Task | None = None
         self.gradient_samples = 0
+        self.log_to: Callable[[str, Any], None] = _unheard
         self._tasks_begun = 0
         self._module_owners: dict[str, Plugin] = {}
 
@@ -243,6 +249,18 @@ class Learner(L.LightningModule):
     def autocast(self) -> AbstractContextManager[Any]:
         """The run's precision for work outside the trainer."""
         return autocast(self.options.precision, next(self.backbone.parameters()).device)
+
+    def log(self, name: str, value: Any, *_: Any, **__: Any) -> None:
+        """Keep a number of this moment, such as a term of the loss: its curve goes into the file with the predictions.
+
+        The mean of what is logged under a name is kept for some points of each task. Lightning's options for loggers
+        and progress bars are taken and mean nothing here.
+
+        Args:
+            name: Of the curve.
+            value: A number, or a tensor with one.
+        """
+        self.log_to(name, value)
 
     # -- Lightning ------------------------------------------------------------------------------------------------
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from clsuite.data.augment_spec import Augment
+from clsuite.written.spec import Spec
 
 HeadInit = Annotated[float, Field(ge=0)] | Literal["uniform"]
 """First values of a head's weights; see `TrainingSpec.head_init`."""
 SMALL_INIT = 0.001
 """Standard deviation of a linear head's first weights, as in LAE's code (Gao et al., ICCV 2023)."""
 
+LARGEST_EPOCHS = 1_000_000
+"""Of a task; more is a slip of the finger."""
 
-class OptimizerSpec(BaseModel):
+
+class OptimizerSpec(Spec):
     """The optimiser, in PyTorch's terms.
 
     Attributes:
@@ -23,7 +27,6 @@ class OptimizerSpec(BaseModel):
         momentum: Of SGD only.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     name: Literal["sgd", "adam", "adamw"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
     head_lr: float | None = Field(default=None, gt=0)
@@ -31,7 +34,7 @@ class OptimizerSpec(BaseModel):
     momentum: float = Field(default=0.9, ge=0, lt=1)
 
 
-class TrainingSpec(BaseModel):
+class TrainingSpec(Spec):
     """How each task is trained. What papers differ in and fold in silently is explicit here.
 
     Attributes:
@@ -60,8 +63,7 @@ class TrainingSpec(BaseModel):
         threads: CPU threads of a run; fixed, so that the number of parallel runs changes no result.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    epochs: int = Field(default=1, ge=1)
+    epochs: int = Field(default=1, ge=1, le=LARGEST_EPOCHS)
     batch_size: int = Field(default=32, ge=1)
     optimizer: OptimizerSpec = OptimizerSpec()
     schedule: Literal["constant", "cosine"] = "constant"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Optional, Union
+from collections.abc import Mapping
+from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
 
 from clsuite.errors import UserError, did_you_mean
+from clsuite.plugin.annotations import read_annotation
 from clsuite.plugin.source import MISSING, Parameter, PluginSource
-
-NAMES = {
-    "Any": Any, "Literal": Literal, "Mapping": Mapping, "Optional": Optional, "Sequence": Sequence, "Union": Union,
-}  # fmt: skip
+from clsuite.written.spec import LARGEST_NUMBER
+from clsuite.written.words import shown
 
 
 def resolve_arguments(name: str, source: PluginSource, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,23 +44,20 @@ def _value(name: str, source: PluginSource, parameter: Parameter, given: Mapping
             raise UserError(f"plugin '{name}' needs the argument '{parameter.name}' ({parameter.annotation})")
         return value
     try:
-        adapter = TypeAdapter(_annotation(source, parameter.annotation), config=ConfigDict(strict=True))
-        return adapter.validate_python(value)
+        if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+            what = f"argument '{parameter.name}' of plugin '{name}'"
+            raise UserError(f"{what} is {shown(value)}, but must be at most {LARGEST_NUMBER}")
+        return _adapter(read_annotation(parameter.annotation, source.aliases)).validate_python(value)
     except ValidationError as error:
         expected = source.aliases.get(parameter.annotation, parameter.annotation)
         raise UserError(
-            f"argument '{parameter.name}' of plugin '{name}' is {value!r}, but must be {expected}"
+            f"argument '{parameter.name}' of plugin '{name}' is {shown(value)}, but must be {expected}"
         ) from error
 
 
-def _annotation(source: PluginSource, text: str) -> Any:
-    """The type that an annotation names; one that names a type of the plugin's own is not checked here."""
-    scope: dict[str, Any] = dict(NAMES)
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    """What checks values of a type strictly; a type that pydantic cannot check takes anything."""
     try:
-        for alias, value in source.aliases.items():
-            if value.startswith("Literal["):
-                scope[alias] = eval(value, {"__builtins__": {}}, NAMES)
-        return eval(text, {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict,
-                           "tuple": tuple, "None": None, "__builtins__": {}}, scope)  # fmt: skip
-    except (NameError, TypeError, SyntaxError):
-        return Any
+        return TypeAdapter(annotation, config=ConfigDict(strict=True))
+    except (PydanticUserError, TypeError, ValueError):
+        return TypeAdapter(Any)

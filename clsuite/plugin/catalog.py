@@ -5,16 +5,17 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-from clsuite.errors import UserError, did_you_mean
+from clsuite.errors import LONGEST_NAME, UserError, did_you_mean
 from clsuite.plugin import local
-from clsuite.plugin.imports import Home
+from clsuite.plugin.imports import Home, find_module
 from clsuite.plugin.source import PluginSource, read_source
 
 if TYPE_CHECKING:
@@ -79,10 +80,24 @@ def find_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginI
     elif local.is_importable(name):
         info = _of_target(name)
     else:
-        raise did_you_mean("plugin", name, known)
+        raise unknown_plugin(name, known, folders)
     if info.source is None:
         raise UserError(f"plugin '{name}' of {info.distribution} is broken: {info.problem}")
     return info, info.source
+
+
+def unknown_plugin(name: str, known: Iterable[str], folders: Sequence[Path] = (Path(),)) -> UserError:
+    """The error for a name that no plugin has; a file of that name may be meant.
+
+    Args:
+        name: The name.
+        known: Names of plugins, and of what else may stand there.
+        folders: Where files are looked for.
+    """
+    file = f"{name}.py"
+    if any((folder / file).is_file() for folder in folders if len(name) < LONGEST_NAME):
+        return UserError(f"unknown plugin '{name}'. Did you mean the file './{file}'?")
+    return did_you_mean("plugin", name, known)
 
 
 def load_class(info: PluginInfo) -> type[Plugin]:
@@ -96,13 +111,17 @@ def load_class(info: PluginInfo) -> type[Plugin]:
 
     module, _, name = info.target.rpartition(":")
     try:
-        imported = local.import_file(module) if module.endswith(".py") else importlib.import_module(module)
+        imported = _import_hashed(info, module) if module.endswith(".py") else importlib.import_module(module)
         loaded = getattr(imported, name)
     except (Exception, SystemExit) as error:  # whatever a foreign module raises on import
         raise BrokenPluginError(f"plugin '{info.name}' fails to import: {type(error).__name__}: {error}") from error
     if not (isinstance(loaded, type) and issubclass(loaded, Plugin)):
         raise UserError(f"plugin '{info.name}' ({info.target}) is not a subclass of clsuite.plugin.Plugin")
     return loaded
+
+
+def _import_hashed(info: PluginInfo, path: str) -> ModuleType:
+    return local.import_file(path, info.source.text if info.source else None)
 
 
 def source_now(info: PluginInfo) -> str:
@@ -136,27 +155,31 @@ def _of_target(target: str) -> PluginInfo:
 
 
 def _of_file(name: str, folders: Sequence[Path]) -> PluginInfo:
-    target, text = local.locate(name, folders)
-    return _inspect(local.short_name(name), target, local.file_distribution(target, text))
+    return described_file(name, *local.locate(name, folders))
 
 
-def _inspect(name: str, target: str, distribution: str) -> PluginInfo:
+def described_file(name: str, target: str, text: str) -> PluginInfo:
+    """A plugin that is a file, by the text that was read of it."""
+    return _inspect(local.short_name(name), target, local.file_distribution(target, text), text)
+
+
+def _inspect(name: str, target: str, distribution: str, text: str | None = None) -> PluginInfo:
     module, _, class_name = target.rpartition(":")
     source, problem = None, ""
     try:
         home = Home("", Path(module)) if module.endswith(".py") else _home_of(module)
-        text = home.path.read_text(encoding="utf-8")
+        text = home.path.read_text(encoding="utf-8") if text is None else text
         problem = _missing_import(text)
         source = None if problem else read_source(text, class_name, home)
     except SyntaxError as error:
         problem = f"SyntaxError in line {error.lineno}: {error.msg}"
-    except (Exception, SystemExit) as error:  # finding a module runs its package, which may raise anything
+    except (Exception, SystemExit) as error:  # a foreign file may hold anything
         problem = f"{type(error).__name__}: {error}"
     return PluginInfo(name, target, distribution, source, problem)
 
 
 def _home_of(module: str) -> Home:
-    spec = importlib.util.find_spec(module)
+    spec = find_module(module)
     if spec is None or spec.origin is None:
         raise ImportError(f"no module named '{module}'")
     return Home(module, Path(spec.origin), spec.submodule_search_locations is not None)

@@ -32,6 +32,7 @@ from clsuite.plugin.content import tree_hash
 from clsuite.records.canonical import sha256_of
 
 REFERENCE = "clsuite_plugins"
+ABSENT = "absent"
 FRAMEWORK = frozenset({
     "clsuite", "clsuite_benchmarks", "PIL", "avalanche", "jinja2", "jsonargparse", "lightning", "matplotlib", "numpy",
     "open_clip", "pydantic", "rich", "safetensors", "scipy", "sklearn", "timm", "torch", "torchmetrics", "torchvision",
@@ -62,6 +63,22 @@ def source_hash(tree: ast.Module, home: Home | None = None) -> str:
         tree: The parsed file.
         home: Where it stands; without it relative imports lead nowhere.
     """
+    found = _followed(tree, home)
+    modules = {name: content for name, content in found.modules.items() if content}
+    return sha256_of({"file": tree_hash(tree), "modules": modules, "distributions": found.distributions})
+
+
+def local_modules(tree: ast.Module, home: Home | None = None) -> list[str]:
+    """The modules that a plugin's file imports and no installed package brings; see `source_hash`."""
+    modules = _followed(tree, home).modules.items()
+    return sorted(name for name, content in modules if content not in ("", ABSENT) and not _is_reference(name))
+
+
+def _is_reference(name: str) -> bool:
+    return name.partition(".")[0] == REFERENCE
+
+
+def _followed(tree: ast.Module, home: Home | None) -> _Imports:
     module = home.module if home else ""
     found = _Imports(module.partition(".")[0], home.path.parent if home and not module else None)
     if module:
@@ -69,8 +86,7 @@ def source_hash(tree: ast.Module, home: Home | None = None) -> str:
         for read in found.add(module.rpartition(".")[0]):
             found.follow(*read)
     found.follow(tree, module, home.is_package if home else False)
-    modules = {name: content for name, content in found.modules.items() if content}
-    return sha256_of({"file": tree_hash(tree), "modules": modules, "distributions": found.distributions})
+    return found
 
 
 @dataclass
@@ -128,7 +144,7 @@ class _Imports:
                 return []
             if spec is None:
                 if not (maybe and length == len(parts)):
-                    self.modules.setdefault(part, "absent")
+                    self.modules.setdefault(part, ABSENT)
                 return read
             path = list(spec.submodule_search_locations or ())
             read += self._read(part, spec)
@@ -151,7 +167,7 @@ class _Imports:
         try:
             content = Path(spec.origin).read_bytes()
         except OSError:
-            self.modules[name] = "absent"
+            self.modules[name] = ABSENT
             return []
         try:
             tree = ast.parse(content) if spec.origin.endswith(".py") else None
@@ -207,6 +223,18 @@ def _all_of(tree: ast.Module) -> list[str]:
         for item in ast.walk(node.value)
         if isinstance(item, ast.Constant) and isinstance(item.value, str)
     ]
+
+
+def find_module(name: str) -> ModuleSpec | None:
+    """Find a module as ``import`` would, step by step, without importing it or the packages around it."""
+    parts, spec = name.split("."), None
+    path: list[str] | None = None
+    for length in range(1, len(parts) + 1):
+        spec = _find(".".join(parts[:length]), path, None)
+        if spec is None:
+            return None
+        path = list(spec.submodule_search_locations or ())
+    return spec
 
 
 def _find(name: str, path: list[str] | None, folder: Path | None) -> ModuleSpec | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from clsuite.errors import UserError
+from clsuite.written.paths import home_path
 
 FILE = re.compile(r"(?P<path>.+\.py)(:(?P<name>\w+))?")
 IMPORTABLE = re.compile(r"[A-Za-z_][\w.]*:\w+")
@@ -48,15 +49,51 @@ def locate(name: str, folders: Sequence[Path]) -> tuple[str, str]:
     """
     match = FILE.fullmatch(name)
     assert match is not None
-    tried = [folder / Path(match["path"]).expanduser() for folder in folders]
+    own = home_path(match["path"])
+    tried = [folder / own for folder in folders]
     path = next((path.resolve() for path in tried if path.is_file()), None)
     if path is None:
         raise UserError(f"no plugin file at {' or '.join(repr(str(path)) for path in dict.fromkeys(tried))}")
-    text = path.read_text(encoding="utf-8")
+    return read_plugin_file(path, name)
+
+
+def read_plugin_file(path: Path, name: str) -> tuple[str, str]:
+    """The class and the text of a plugin's file.
+
+    Args:
+        path: The file, whatever it is called.
+        name: The plugin's name, which may say the class: ``FILE.py`` or ``FILE.py:Class``.
+
+    Returns:
+        ``PATH.py:Class`` with the whole path, and the text of the file.
+
+    Raises:
+        UserError: If it cannot be read, is not Python, or it is not clear which class is meant.
+    """
+    match = FILE.fullmatch(name)
+    assert match is not None
     try:
+        text = path.read_text(encoding="utf-8")
         return f"{path}:{match['name'] or _only_class(text, name)}", text
+    except OSError as error:
+        raise UserError(f"cannot read the plugin '{path}': {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"plugin '{name}' is not UTF-8 (byte {error.start}): save it in UTF-8") from error
     except SyntaxError as error:
         raise UserError(f"plugin '{name}' is not Python: SyntaxError in line {error.lineno}: {error.msg}") from error
+    except (ValueError, RecursionError, MemoryError) as error:  # a zero byte, brackets in brackets in brackets
+        raise UserError(f"plugin '{name}' is not Python: {error}") from error
+
+
+def class_of(name: str, text: str) -> str:
+    """The class that a plugin's file name stands for, from the text of the file; nothing of it is run.
+
+    Raises:
+        UserError: If it is not clear which class is meant.
+        SyntaxError: If it is not Python.
+    """
+    match = FILE.fullmatch(name)
+    return (match and match["name"]) or _only_class(text, name)
 
 
 def _only_class(text: str, name: str) -> str:
@@ -86,23 +123,48 @@ def module_distribution(target: str) -> str:
     return f"{owners[0]} {version(owners[0])}" if owners else "unknown distribution"
 
 
-def import_file(path: str) -> ModuleType:
+def import_file(path: str, text: str | None = None) -> ModuleType:
     """Import a plugin's file; the same content is imported once.
 
-    What runs is the text that stands there, which is what was hashed, and no compiled file beside it.
+    What runs is the text that was hashed: no file is read a second time, and no compiled one beside it at all.
+
+    Args:
+        path: The file.
+        text: Its content as it was read before; by default it is read now.
+
+    Raises:
+        UserError: If it cannot be read.
     """
-    content = Path(path).read_bytes()
-    digest = hashlib.sha256(content).hexdigest()[:12]
+    if text is None:
+        text = read_text(Path(path))
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
     stem = re.sub(r"\W", "_", Path(path).stem)
-    name = f"clsuite_file_{stem}_{digest}"
+    return run_text(f"clsuite_file_{stem}_{digest}", path, text)
+
+
+def read_text(path: Path) -> str:
+    """The text of a Python file.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read '{path}': {error}") from error
+
+
+def run_text(name: str, path: str, text: str) -> ModuleType:
+    """Run a text as a module, which is known by that name from then on; one that ran already is not run again."""
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
+    if spec is None:
+        raise UserError(f"'{path}' is not a Python file, which ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        exec(compile(content, path, "exec", dont_inherit=True), module.__dict__)
+        exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)
     except BaseException:
         del sys.modules[name]
         raise

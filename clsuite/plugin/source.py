@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from clsuite.errors import unknown_word
 from clsuite.plugin.imports import Home, source_hash
 from clsuite.plugin.traits import API_VERSION, Traits
+from clsuite.written.words import first_mistake
 
 MISSING = "<required>"
+TRAITS = TypeAdapter(Traits)
 
 
 @dataclass(frozen=True)
@@ -147,10 +152,14 @@ def _traits(node: ast.AST | None) -> Traits:
         return Traits()
     if not isinstance(node, ast.Call) or node.args:
         raise ValueError("traits must be written as Traits(name=literal, ...)")
+    given = {str(word.arg): _literal(word.value, f"traits.{word.arg}") for word in node.keywords}
+    known = [one.name for one in fields(Traits)]
+    if unknown := [name for name in given if name not in known]:
+        raise ValueError(unknown_word(f"entry 'traits.{unknown[0]}'", unknown[0], known))
     try:
-        return Traits(**{str(word.arg): _literal(word.value, f"traits.{word.arg}") for word in node.keywords})
-    except TypeError as error:
-        raise ValueError(f"traits: {error}") from error
+        return TRAITS.validate_python(given)
+    except ValidationError as error:
+        raise ValueError(first_mistake(error, "traits", "traits.")) from error
 
 
 def _literal(node: ast.expr, what: str) -> Any:

@@ -16,6 +16,10 @@ API_VERSION = 1
 """Version of the plugin API; raised when a hook, or what plugins may use, changes so that older plugins would break."""
 
 
+NEEDS = ("vit", "clip", "task_id", "gradient")
+"""What a method can need of the backbone, the stream or the rest of the method."""
+
+
 @dataclass(frozen=True)
 class Traits:
     """What a method needs, stores and forbids; shown in every table. Write it with literals only.
@@ -103,6 +107,7 @@ class Traits:
         Raises:
             ValueError: If it does what there is no name for.
         """
-        unknown = [deed for deed in self.does if deed not in DEEDS]
-        if unknown:
-            raise ValueError(f"traits.does: '{unknown[0]}' is none of {', '.join(DEEDS)}")
+        for field_name, known in (("does", DEEDS), ("needs", NEEDS), ("scenarios", KINDS), ("refuses", KINDS)):
+            unknown = [one for one in getattr(self, field_name) if one not in known]
+            if unknown:
+                raise ValueError(f"traits.{field_name}: {unknown[0]!r} is none of {', '.join(known)}")

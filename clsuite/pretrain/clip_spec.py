@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from clsuite.backbones.templates import resolve_templates
+from clsuite.written.spec import Spec
 
 
-class ClipPretrainSpec(BaseModel):
+class ClipPretrainSpec(Spec):
     """A recipe: a text tower trained against a pre-trained image tower, on images with class names.
 
     Zhai et al. 2022, "LiT: zero-shot transfer with locked-image text tuning".
@@ -28,7 +29,6 @@ class ClipPretrainSpec(BaseModel):
         target: Zero-shot accuracy on held-out images (of the trained classes) that it must reach.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["clip"]
     name: str
     model: str

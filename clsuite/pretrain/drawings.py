@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from clsuite.errors import UserError
+from clsuite.data.decode import UNDECODABLE
+from clsuite.errors import UserError, listed, printable
 
+UNPACKED = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
+"""What unpacking raises on damaged and encrypted archives."""
+LARGEST_DRAWING = 1 << 24
 Ink = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 
 
@@ -29,27 +34,33 @@ def read_drawings(archives: Sequence[Path], size: int) -> tuple[Ink, list[str]]:
         Ink of shape ``[N, size, size]`` (255 = ink) and, for each, its character ``ALPHABET/CHARACTER``.
 
     Raises:
-        UserError: If an archive is missing or is not a zip file.
+        UserError: If an archive is missing, damaged, no zip file or without drawings.
     """
     found: dict[str, Image.Image] = {}
     for archive in archives:
         for name, image in _members(archive):
             found.setdefault("/".join(name.split("/")[-3:]), image)
+    if not found:
+        raise UserError(f"there are no drawings (.png) in {listed(repr(str(archive)) for archive in archives)}")
     names = sorted(found)
     ink = np.stack([_centred(found[name], size) for name in names])
     return ink, [name.rsplit("/", 1)[0] for name in names]
 
 
-def _members(archive: Path) -> list[tuple[str, Image.Image]]:
+def _members(archive: Path) -> Iterator[tuple[str, Image.Image]]:
+    """Name and image of each drawing of an archive; a damaged one is named."""
+    name = ""
     try:
         with zipfile.ZipFile(archive) as opened:
-            return [
-                (name, Image.open(io.BytesIO(opened.read(name))).convert("L"))
-                for name in opened.namelist()
-                if name.endswith(".png")
-            ]
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"cannot read the drawings in '{archive}': {error}") from error
+            for info in opened.infolist():
+                name = info.filename
+                if name.endswith(".png"):
+                    if info.file_size > LARGEST_DRAWING:
+                        raise ValueError(f"it is unpacked to {info.file_size} bytes, and drawings have some hundred")
+                    yield name, Image.open(io.BytesIO(opened.read(info))).convert("L")
+    except (*UNDECODABLE, *UNPACKED) as error:
+        member = f"'{printable(name)}' of " if name else ""
+        raise UserError(f"cannot read the drawings in {member}'{archive}': {error or type(error).__name__}") from error
 
 
 def _centred(image: Image.Image, size: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
-from clsuite.errors import UserError, did_you_mean
+from clsuite.errors import did_you_mean
 from clsuite.pretrain.clip_spec import ClipPretrainSpec
 from clsuite.pretrain.spec import PretrainSpec
-from clsuite.runner.yaml_lines import load_yaml
+from clsuite.written.yaml_lines import load_yaml
+from clsuite.written.yaml_text import read_yaml
 
 Report = Callable[[str], None]
 Run = Callable[[Any, Path | None, Path, Report], dict[str, Any]]
@@ -47,12 +47,7 @@ def read_recipe(path: Path) -> tuple[Kind, BaseModel]:
 
 
 def _kind_of(path: Path) -> str:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read '{path}': {error.strerror or error}") from error
-    except yaml.YAMLError:
-        return "drawings"  # reading it as that kind says what is wrong, and where
+    _, content = read_yaml(path)
     return str(content.get("kind", "drawings")) if isinstance(content, dict) else "drawings"
 
 

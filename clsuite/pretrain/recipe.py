@@ -17,6 +17,7 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from torch import Tensor
 from torch.nn import functional as F
 
+from clsuite.backbones.weight_file import read_network, what_differs
 from clsuite.data.datasets import locate
 from clsuite.errors import UserError
 from clsuite.pretrain.digits_probe import class_mean_accuracy
@@ -82,17 +83,24 @@ def _samples(spec: PretrainSpec, archives: list[Path]) -> tuple[Tensor, Tensor]:
 def _student(spec: PretrainSpec, teacher: Path, classes: int) -> VisionTransformer:
     """The small network, its patches, positions and blocks taken from the teacher, its norm and head new."""
     arguments: dict[str, Any] = dict(spec.arguments)
-    model = timm.create_model(spec.architecture, num_classes=classes, **arguments)
+    try:
+        model = timm.create_model(spec.architecture, num_classes=classes, **arguments)
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+        raise UserError(f"cannot build the architecture '{spec.architecture}' with {arguments}: {error}") from error
     if not isinstance(model, VisionTransformer):
         raise UserError(f"architecture '{spec.architecture}' is not a ViT")
-    weights = load_file(teacher)
-    if not model.has_class_token:
-        weights["pos_embed"] = weights["pos_embed"][:, 1:]
-    weights = checkpoint_filter_fn(weights, model)
-    kept = {
-        name: weights[name] for name in model.state_dict() if name in weights and not name.startswith(("head", "norm"))
-    }
-    model.load_state_dict(kept, strict=False)
+    weights, _ = read_network(teacher, load_file, model.state_dict())
+    try:
+        if not model.has_class_token:
+            weights["pos_embed"] = weights["pos_embed"][:, 1:]
+        weights = checkpoint_filter_fn(weights, model)
+        names = [name for name in model.state_dict() if name in weights and not name.startswith(("head", "norm"))]
+        model.load_state_dict({name: weights[name] for name in names}, strict=False)
+    except Exception as error:  # timm expects names and shapes, and raises anything where they are others
+        complaint = what_differs(model, weights)
+        raise UserError(
+            f"the weights '{teacher}' do not fit architecture '{spec.architecture}': {complaint}"
+        ) from error
     return model
 
 

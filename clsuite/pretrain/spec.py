@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from clsuite.written.spec import Spec
 
 
-class PretrainSpec(BaseModel):
+class PretrainSpec(Spec):
     """A recipe: the first blocks of a pre-trained ViT, fine-tuned to tell drawn characters apart.
 
     Attributes:
@@ -21,7 +23,6 @@ class PretrainSpec(BaseModel):
         target: Class-mean accuracy on the digits that it must reach.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["drawings"] = "drawings"
     name: str
     archives: tuple[str, ...] = Field(min_length=1)

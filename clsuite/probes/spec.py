@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from clsuite.backbones.templates import resolve_templates
 from clsuite.data.spec import DatasetSpec
-from clsuite.errors import UserError
+from clsuite.errors import shortened
+from clsuite.written.spec import Spec
 
 
-class _Probe(BaseModel):
+def _checked_name(name: str) -> str:
+    if re.fullmatch(r"\w[\w-]*", name) is None:
+        raise ValueError(f"a probe's name has letters, digits, '_' and '-' alone and begins with none of the last; "
+                         f"'{shortened(name)}' has not")  # fmt: skip
+    return name
+
+
+class _Probe(Spec):
     """What every probe has.
 
     Attributes:
@@ -20,8 +29,7 @@ class _Probe(BaseModel):
             after the last task alone.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str | None = Field(default=None, pattern=r"^\w[\w-]*$")
+    name: Annotated[str, AfterValidator(_checked_name)] | None = None
     at: Literal["every_task", "ends"] = "every_task"
 
 
@@ -100,10 +108,7 @@ class ZeroShotProbe(_Probe):
     @field_validator("templates", mode="before")
     @classmethod
     def _by_name(cls, value: Any) -> Any:
-        try:
-            return resolve_templates(value) if isinstance(value, str | list | tuple) else value
-        except UserError as error:
-            raise ValueError(str(error)) from error
+        return resolve_templates(value) if isinstance(value, str | list | tuple) else value
 
     @model_validator(mode="after")
     def _one_source(self) -> ZeroShotProbe:

@@ -25,6 +25,7 @@ from clsuite.records.store import (
     write_predictions,
     write_record,
 )
+from clsuite.records.trusted import predictions_beside, refuse_other_key, why_untrue
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -43,11 +44,14 @@ __all__ = [
     "atomic_path",
     "bounded",
     "place_of",
+    "predictions_beside",
     "read_predictions",
     "read_record",
     "reason_of",
     "record_text",
+    "refuse_other_key",
     "rescore",
+    "why_untrue",
     "write_predictions",
     "write_record",
 ]

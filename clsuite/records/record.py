@@ -306,7 +306,7 @@ class RunRecord(_Model):
 
     absent = ("within_task", "tuning")
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION, strict=True)
     key: str
     benchmark: str
     method: str

@@ -10,7 +10,7 @@ import secrets
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from clsuite.errors import UserError, printable
 from clsuite.records.record import SCHEMA_VERSION, RunRecord
+from clsuite.written.words import first_mistake
 
 UNREADABLE = (
     OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, OverflowError, struct.error,
@@ -29,6 +30,8 @@ UNREADABLE = (
 """What reading a damaged archive of arrays raises."""
 ARRAYS = ("class_incremental", "task_aware", "labels", "task", "learned")
 """What predictions consist of; the last only where the parts are not the tasks."""
+CURVE_ARRAYS = ("curve_names", "curve_of", "curve_task", "curve_step", "curve_value")
+"""What curves of training consist of, which may lie in the same file (see `clsuite.records.curves`)."""
 LARGEST_PREDICTIONS = 2**28
 """Bytes of all arrays together: 50,000 test images over a thousand tasks."""
 AT_ONCE = 4096
@@ -128,9 +131,7 @@ def read_record(path: Path) -> RunRecord:
     try:
         return RunRecord.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the record"
-        raise RecordError(f"the record '{path}' is not valid: {printable(where)}: {printable(first['msg'])}") from error
+        raise RecordError(f"the record '{path}' is not valid: {first_mistake(error, 'the record')}") from error
 
 
 def _is_deep(content: Any) -> bool:
@@ -145,14 +146,17 @@ def _items(one: dict[str, Any] | list[Any]) -> Iterable[Any]:
     return one.values() if isinstance(one, dict) else one
 
 
-def write_predictions(path: Path, arrays: dict[str, NDArray[np.integer]]) -> None:
-    """Write the predictions of a run, compressed, atomically (see `clsuite.stream.evaluation` for the arrays)."""
+def write_predictions(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write the predictions of a run, compressed, atomically (see `clsuite.stream.evaluation` for the arrays).
+
+    Curves of training go into the same file.
+    """
     with atomic_path(path) as temporary, temporary.open("wb") as opened:
         np.savez_compressed(opened, allow_pickle=False, **arrays)
 
 
 def read_predictions(path: Path, largest: int = LARGEST_PREDICTIONS) -> dict[str, NDArray[np.integer]]:
-    """Read the predictions of a run.
+    """Read the predictions of a run; curves of training are left where they are.
 
     Args:
         path: The file.
@@ -161,10 +165,19 @@ def read_predictions(path: Path, largest: int = LARGEST_PREDICTIONS) -> dict[str
     Raises:
         RecordError: If the file is missing, cut or damaged, too large, or holds anything else.
     """
+    return read_arrays(path, ARRAYS, largest)
+
+
+def read_arrays(path: Path, names: Sequence[str], largest: int = LARGEST_PREDICTIONS) -> dict[str, NDArray[Any]]:
+    """Read some of the arrays of a run's file.
+
+    Raises:
+        RecordError: As `read_predictions`.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             members = _members(archive, largest)
-            return {name: _array(archive, info) for name, info in members.items()}
+            return {name: _array(archive, info) for name, info in members.items() if name in names}
     except UNREADABLE as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise RecordError(f"cannot read the predictions '{path}': {reason}") from error
@@ -175,7 +188,7 @@ def _members(archive: zipfile.ZipFile, largest: int) -> dict[str, zipfile.ZipInf
     members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
-        if name not in ARRAYS:
+        if name not in (*ARRAYS, *CURVE_ARRAYS):
             raise ValueError(f"it holds '{printable(name[:80])}', which is no part of predictions: {', '.join(ARRAYS)}")
         if name in members:
             raise ValueError(f"it holds '{name}' twice")
@@ -186,13 +199,13 @@ def _members(archive: zipfile.ZipFile, largest: int) -> dict[str, zipfile.ZipInf
     return members
 
 
-def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[np.integer]:
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
     content = io.BytesIO()
     with archive.open(info) as opened:
         while chunk := opened.read(AT_ONCE):
             content.write(chunk)
     content.seek(0)
-    array: NDArray[np.integer] = np.lib.format.read_array(content, allow_pickle=False)
+    array: NDArray[Any] = np.lib.format.read_array(content, allow_pickle=False)
     if array.size > info.file_size:
         raise ValueError(f"'{info.filename}' says that it has {array.size} entries, but holds {info.file_size} bytes")
     return array

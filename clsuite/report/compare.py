@@ -78,6 +78,21 @@ class Comparison:
     parts: tuple[Paired, ...]
     notes: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return "\n".join([verdict(self), *(f"note: {note}" for note in self.notes)])
+
+
+def only_seeds(records: Sequence[RunRecord], name: str, seeds: Sequence[int]) -> list[RunRecord]:
+    """The records of some seeds, or all where none is named.
+
+    Raises:
+        UserError: If a seed has no record.
+    """
+    missing = sorted(set(seeds) - {record.seed for record in records})
+    if missing:
+        raise UserError(f"'{name}' has no finished run with seed {', '.join(str(seed) for seed in missing)}")
+    return [record for record in records if not seeds or record.seed in seeds]
+
 
 def sign_flip_p(first: Sequence[float], second: Sequence[float]) -> float:
     """Two-sided p-value of the mean paired difference under exchange of the pairs (Fisher 1935, section 21).

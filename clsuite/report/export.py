@@ -25,12 +25,14 @@ MARKDOWN = {"&": "&amp;", "<": "&lt;", **{character: f"\\{character}" for charac
 
 
 def choose_columns(records: Sequence[RunRecord], names: Sequence[str]) -> dict[str, Column]:
-    """The named figures of some records; without names, those that the terminal shows.
+    """The named figures of some records; without names, those that the terminal shows; all of them by ``all``.
 
     Raises:
         UserError: If a figure is unknown.
     """
     known = columns_of(records)
+    if list(names) == ["all"]:
+        return known
     for name in names:
         if name not in known:
             raise did_you_mean("column", name, known)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clsuite.errors import UserError, did_you_mean
-from clsuite.records import RunRecord, read_record
+from clsuite.errors import InputWarning, UserError, did_you_mean, warn_of
+from clsuite.records import RunRecord, read_record, why_untrue
 from clsuite.report.alike import Alike
+from clsuite.report.newest import newest_runs
 
 
 @dataclass(frozen=True)
@@ -18,14 +19,18 @@ class Gathered:
     Attributes:
         records: The finished records by path, a record that lies in two places once.
         unfinished: A line for each run that is not finished.
+        left_out: A line for each kind of difference for which older runs have no part.
     """
 
     records: dict[Path, RunRecord]
     unfinished: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def gather(places: Sequence[Path]) -> Gathered:
     """Read the records that some files and folders hold; trials of ``clsuite tune`` only where they are named.
+
+    A record that is not as its run left it is left out, with a warning.
 
     Args:
         places: Records, or folders with records anywhere below.
@@ -34,20 +39,24 @@ def gather(places: Sequence[Path]) -> Gathered:
         UserError: If a place is not there, a file is no record, or no finished record is among them.
     """
     records: dict[Path, RunRecord] = {}
-    unfinished, keys = [], set()
+    unfinished, untrue, keys = [], [], set()
     for path in dict.fromkeys(path for place in places for path in record_files(place)):
         record = read_record(path)
         if "judged_on" in record.config and path not in places:
             continue
         if record.status != "done":
             unfinished.append(f"{record.status}: {record.method}, seed {record.seed} ({path})")
+        elif complaint := why_untrue(record, path):
+            untrue.append(f"{record.method}, seed {record.seed}: the record '{path}' {complaint}")
         elif record.key not in keys:
             keys.add(record.key)
             records[path] = record
     if not records:
-        detail = f"; {unfinished[0]}" if unfinished else ""
+        detail = f"; {[*untrue, *unfinished][0]}" if untrue or unfinished else ""
         named = ", ".join(f"'{place}'" for place in places)
         raise UserError(f"no finished record in {named}{detail}")
+    for line in untrue:
+        warn_of(f"left out, {line}", InputWarning)
     return Gathered(records, tuple(unfinished))
 
 
@@ -74,54 +83,47 @@ def _beside(path: Path) -> bool:
     return path.name.endswith(".rerun.json") or (record != path and record.is_file())
 
 
-def one_method(place: Path) -> list[RunRecord]:
+def newest_of(found: Gathered, where: str) -> Gathered:
+    """What was found, and of several runs of one method and seed the newest; see `newest_runs`.
+
+    Raises:
+        UserError: If what is left cannot stand in one table, as readings of unlike probes.
+    """
+    records, told = newest_runs(found.records)
+    alike = Alike()
+    for path, record in records.items():
+        if complaint := alike.complaint(record, str(path)):
+            raise UserError(f"{where} holds unlike runs: '{path}': {complaint}; move one away or name the records")
+    return replace(found, records=records, left_out=tuple(told))
+
+
+def one_method(place: Path) -> Gathered:
     """The finished records of a record file, or of a folder that holds one method on one benchmark.
 
     Raises:
-        UserError: As `gather`, and if the folder holds several methods or benchmarks, or a seed twice.
+        UserError: As `gather`, and if the folder holds several methods or benchmarks.
     """
-    return _single(gather([place]).records, f"'{place}'")
+    return _single(gather([place]), f"'{place}'")
 
 
-def method_below(runs: Path, method: str) -> list[RunRecord]:
+def method_below(runs: Path, method: str) -> Gathered:
     """The finished records of a method, by the name that tables show, below a folder of runs.
 
     Raises:
         UserError: As `one_method`, and if the method is not there.
     """
-    found = gather([runs]).records
-    chosen = {path: record for path, record in found.items() if record.method == method}
+    found = gather([runs])
+    chosen = {path: record for path, record in found.records.items() if record.method == method}
     if not chosen:
-        raise did_you_mean(f"method below '{runs}':", method, {record.method for record in found.values()})
-    return _single(chosen, f"'{runs}'")
+        raise did_you_mean(f"method below '{runs}':", method, {record.method for record in found.records.values()})
+    return _single(replace(found, records=chosen), f"'{runs}'")
 
 
-def _single(records: dict[Path, RunRecord], where: str) -> list[RunRecord]:
-    methods = sorted({record.method for record in records.values()})
+def _single(found: Gathered, where: str) -> Gathered:
+    methods = sorted({record.method for record in found.records.values()})
     if len(methods) > 1:
         raise UserError(f"{where} holds {len(methods)} methods ({', '.join(methods)}): name one, with --runs {where}")
-    benchmarks = sorted({record.benchmark for record in records.values()})
+    benchmarks = sorted({record.benchmark for record in found.records.values()})
     if len(benchmarks) > 1:
         raise UserError(f"{where} holds '{methods[0]}' on {', '.join(benchmarks)}: name the folder of one benchmark")
-    refuse_unlike(records, where)
-    return sorted(records.values(), key=lambda record: record.seed)
-
-
-def refuse_unlike(records: Mapping[Path, RunRecord], where: str) -> None:
-    """Refuse records that a table would put side by side, or take for several seeds of a row, and are unlike.
-
-    Raises:
-        UserError: If two records have the same benchmark, method and seed; if those of a benchmark differ in stream or
-            backbone, or those of a method in their configuration.
-    """
-    seen: dict[tuple[str, str, int], Path] = {}
-    alike = Alike()
-    for path, record in records.items():
-        first = seen.setdefault((record.benchmark, record.method, record.seed), path)
-        if first != path:
-            raise UserError(
-                f"{where} holds two runs of '{record.method}' with seed {record.seed}, of unlike configuration: "
-                f"'{first}' and '{path}'; move one away or name the records"
-            )
-        if complaint := alike.complaint(record, str(path)):
-            raise UserError(f"{where} holds unlike runs: '{path}': {complaint}; move one away or name the records")
+    return newest_of(found, where)

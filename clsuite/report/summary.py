@@ -58,12 +58,14 @@ class Row:
         seeds: The seeds, ascending.
         values: For each figure the value of every seed.
         one_kind: Whether all its runs are of one kind of machine and precision; else its times have no mean.
+        is_bound: Whether it keeps all data, as joint training does: an upper bound, and no method to be the best.
     """
 
     method: str
     seeds: tuple[int, ...]
     values: dict[str, tuple[float, ...]]
     one_kind: bool = True
+    is_bound: bool = False
 
     def interval(self, name: str) -> tuple[float, float]:
         """Mean and half-width of the 95 % interval over the seeds that have the figure (`nan` where there is one).
@@ -162,7 +164,11 @@ def summarise(records: Sequence[RunRecord]) -> list[Row]:
 def _bounds(records: Sequence[RunRecord]) -> dict[int, RunRecord]:
     """Of each seed the run that intransigence is measured against: of those that keep all data the plainest."""
     plainest_last = sorted(records, key=lambda record: (len(record.plugins), record.method), reverse=True)
-    return {record.seed: record for record in plainest_last if record.cost and "all data" in record.cost.stored_bytes}
+    return {record.seed: record for record in plainest_last if _keeps_all_data(record)}
+
+
+def _keeps_all_data(record: RunRecord) -> bool:
+    return record.cost is not None and "all data" in record.cost.stored_bytes
 
 
 def _row(method: str, records: list[RunRecord], bounds: dict[int, RunRecord]) -> Row:
@@ -170,7 +176,8 @@ def _row(method: str, records: list[RunRecord], bounds: dict[int, RunRecord]) ->
     names = {name: None for figure in figures for name in figure}
     values = {name: tuple(figure.get(name, float("nan")) for figure in figures) for name in names}
     one_kind = len({kind_of(record.environment) for record in records}) == 1
-    return Row(method, tuple(record.seed for record in records), values, one_kind)
+    is_bound = all(_keeps_all_data(record) for record in records)
+    return Row(method, tuple(record.seed for record in records), values, one_kind, is_bound)
 
 
 def _figures(record: RunRecord, bound: RunRecord | None) -> dict[str, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clsuite.errors import UserError
-from clsuite.records import RecordError, RunRecord, read_record
+from clsuite.records import RecordError, RunRecord, read_record, why_untrue
 from clsuite.runner.plan import RunPlan, failed_record
 from clsuite.runner.pool import Listener, Pool
 
@@ -56,9 +56,12 @@ def take_stock(plans: Sequence[RunPlan], warn: Warn) -> Standing:
 
 def _trusted(plan: RunPlan) -> RunRecord:
     record = read_record(plan.record_path)
+    complaint = "was edited: its key does not follow from its content"
     if record.key == plan.pending.key == record.recomputed_key():
-        return record
-    raise RecordError(f"the record '{plan.record_path}' was edited: its key does not follow from its content")
+        complaint = why_untrue(record, plan.record_path)
+    if complaint:
+        raise RecordError(f"the record '{plan.record_path}' {complaint}")
+    return record
 
 
 def _aside(path: Path) -> Path:

@@ -21,6 +21,7 @@ from clsuite.probes.base import ProbeContext
 from clsuite.probes.probes import make_probes
 from clsuite.probes.recorder import ProbeRecorder
 from clsuite.records import CostEntry, RunRecord, reason_of, write_predictions, write_record
+from clsuite.records.curves import curve_arrays
 from clsuite.runner.build import build_learner
 from clsuite.runner.environment import describe_environment
 from clsuite.runner.model_file import save_model
@@ -89,7 +90,7 @@ def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
     )
     if plan.save_model:
         save_model(stream.learner, record, plan.beside(".pt"))
-    write_predictions(plan.beside(".npz"), stream.matrix.arrays())
+    write_predictions(plan.beside(".npz"), {**stream.matrix.arrays(), **curve_arrays(stream.curves.curves())})
     return record
 
 
@@ -112,6 +113,7 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
             make_probes(plan.probes, _probe_context(plan)), [probe.at == "ends" for probe in plan.probes]
         ),
         evaluation=EvaluationSpec(**config["evaluation"]) if "evaluation" in config else None,
+        curve_points=plan.curve_points,
     )
 
 

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
+from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from clsuite.errors import UserError
+from clsuite.errors import UserError, shortened
 from clsuite.plugin.local import short_name
 from clsuite.runner.literals import read_literal
+from clsuite.written.spec import Spec
+from clsuite.written.words import shown
 
 PLUGIN = re.compile(
     r"""(?:(?P<quote>["'])(?P<quoted>[^"']+)(?P=quote)|(?P<name>[\w./\\:~-]+?))\s*(?P<args>\(.*\))?""", re.DOTALL
 )
 
 
+FORMS = "replay, replay(capacity=100) or {replay: {capacity: 100}}"
+
+
 class MethodError(UserError, ValueError):
     """A method that cannot be read; as a `ValueError` it gets its line where it stands in a YAML file."""
 
 
-class PluginUse(BaseModel):
+class PluginUse(Spec):
     """A plugin with the arguments that a method gives it.
 
     In YAML: ``replay``, ``replay(capacity=100)`` or ``{replay: {capacity: 100}}``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     args: dict[str, Any] = Field(default_factory=dict)
 
@@ -38,23 +44,30 @@ class PluginUse(BaseModel):
             return parse_plugin(value)
         if isinstance(value, dict) and len(value) == 1 and not set(value) & {"name", "args"}:
             name, args = next(iter(value.items()))
+            if args is not None and not isinstance(args, dict):
+                raise MethodError(
+                    f"the arguments of '{name}' must be a mapping, such as {{{name}: {{argument: value}}}}"
+                )
             return {"name": str(name), "args": args or {}}
-        return value
+        if isinstance(value, dict | PluginUse):
+            return value
+        raise MethodError(f"a plugin is written as {FORMS}, not {shown(value)}")
 
 
-class MethodSpec(BaseModel):
+class MethodSpec(Spec):
     """A method: its plugins in order, and what it changes in the benchmark's training.
 
     In YAML: a plugin, a list of plugins, or ``{plugins: [...], training: {...}}``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     plugins: tuple[PluginUse, ...] = Field(min_length=1)
     training: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _forms(cls, value: Any) -> Any:
+        if value is None or value == []:
+            raise MethodError(f"it is empty: name its plugin, as {FORMS}")
         if isinstance(value, dict) and "plugins" in value:
             return value
         if isinstance(value, str):
@@ -72,6 +85,26 @@ def parse_method(text: str) -> MethodSpec:
     if not parts:
         raise _unreadable(text)
     return MethodSpec(plugins=tuple(PluginUse.model_validate(parse_plugin(part)) for part in parts))
+
+
+def parse_named(text: str) -> tuple[str, str]:
+    """Take ``NAME=METHOD`` apart, as on the command line; the name is empty where the method is written alone.
+
+    A name with characters that mean something here stands in quotation marks.
+
+    Raises:
+        MethodError: If one of the two is missing.
+    """
+    at = next(_outside(text, "="), None)
+    if at is None:
+        return "", text
+    name, method = text[:at], text[at + 1 :]
+    name = name.strip()
+    if len(name) > 1 and name[0] == name[-1] and name[0] in "'\"":
+        name = name[1:-1].strip()
+    if not name or not method.strip():
+        raise MethodError(f"cannot read the method '{text}': write NAME=METHOD, such as er-ace=./er_ace.py")
+    return name, method.strip()
 
 
 def parse_plugin(text: str) -> dict[str, Any]:
@@ -95,7 +128,7 @@ def parse_plugin(text: str) -> dict[str, Any]:
         if len(args) < len(call.keywords):
             raise ValueError
         return {"name": name, "args": args}
-    except (SyntaxError, TypeError, ValueError) as error:
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
         raise _unreadable(text) from error
 
 
@@ -103,7 +136,7 @@ def _unreadable(text: str) -> MethodError:
     mend = "write NAME or NAME(argument=value), joined by '+'"
     if re.search(r"[./\\\"']", text.partition("(")[0]):
         mend += "; a path with blanks, '+' or ',' in it stands in quotation marks of its own"
-    return MethodError(f"cannot read the method '{text}': {mend}")
+    return MethodError(f"cannot read the method '{shortened(text)}': {mend}")
 
 
 def write_plugin(use: PluginUse) -> str:
@@ -121,8 +154,15 @@ def write_method(method: MethodSpec) -> str:
 
 def split_outside(text: str, separator: str) -> list[str]:
     """Split at a separator that stands outside brackets and quotation marks."""
-    parts, depth, quote, escaped = [""], 0, "", False
-    for character in text:
+    ends = [-1, *_outside(text, separator), len(text)]
+    parts = (text[start + 1 : end] for start, end in itertools.pairwise(ends))
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _outside(text: str, separator: str) -> Iterator[int]:
+    """Where a separator stands outside brackets and quotation marks."""
+    depth, quote, escaped = 0, "", False
+    for at, character in enumerate(text):
         if quote:
             quote = "" if character == quote and not escaped else quote
         elif character in "'\"":
@@ -131,7 +171,4 @@ def split_outside(text: str, separator: str) -> list[str]:
             depth += (character in "([{") - (character in ")]}")
         escaped = character == "\\" and not escaped
         if character == separator and depth == 0 and not quote:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part.strip() for part in parts if part.strip()]
+            yield at

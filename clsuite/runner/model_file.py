@@ -4,27 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from clsuite.backbones.finite import check_finite
 from clsuite.backbones.spec import Weights
 from clsuite.data.batch import Batch
 from clsuite.data.table import ImageTable
-from clsuite.errors import UserError
+from clsuite.errors import UserError, printable
 from clsuite.learner.chunks import images_at_once
 from clsuite.learner.learner import Learner
-from clsuite.records import RunRecord, read_record
+from clsuite.records import RunRecord, read_record, refuse_other_key
 from clsuite.runner.build import build_learner
 from clsuite.runner.given_images import checked_images
-from clsuite.runner.restored import restored_plugin
-from clsuite.scenarios import Scenario, Task
+from clsuite.runner.restored import refuse_request, restored_plugin
+from clsuite.scenarios import KINDS, Scenario, Task
 from clsuite.stream.checkpoint import learner_state, load_learner_state
 from clsuite.stream.sealed_state import DamagedStateError, read_state, write_state
+
+
+class _Shape(BaseModel):
+    """What a state says of the stream: it must fit the record's."""
+
+    model_config = ConfigDict(strict=True)
+
+    task_classes: list[list[Annotated[int, Field(ge=0)]]]
+    image_shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3, max_length=3)]
+    domains: list[str]
+    planned_tasks: Annotated[int, Field(ge=1)] | None = None
+    learner: dict[str, Any]
+
+    def refuse_unlike(self, record: RunRecord) -> None:
+        """Make sure that it is of the record's stream.
+
+        Raises:
+            ValueError: If it is not; says in what.
+        """
+        size, classes = record.config["backbone"]["image_size"], len(record.scenario.classes)
+        if self.image_shape[0] not in (1, 3) or self.image_shape[1:] != [size, size]:
+            raise ValueError(f"image_shape: {self.image_shape} is no image of {size} px")
+        if len(self.task_classes) != len(record.scenario.task_names):
+            raise ValueError(f"task_classes: {len(self.task_classes)} tasks, but the record has others")
+        if max((label for task in self.task_classes for label in task), default=0) >= classes:
+            raise ValueError(f"task_classes: a class is none of the record's {classes}")
+        if record.scenario.kind not in KINDS:
+            raise ValueError(f"the record's kind of stream, '{printable(record.scenario.kind)}', is none")
 
 
 class TrainedModel:
@@ -80,28 +109,35 @@ def save_model(learner: Learner, record: RunRecord, path: Path) -> None:
 
 
 def load_model(
-    record_path: str | Path, *, folders: Sequence[str | Path] = (), allow_changed: bool = False
+    record_path: str | Path,
+    *,
+    folders: Sequence[str | Path] = (),
+    allow_changed: bool = False,
+    download: bool = False,
 ) -> TrainedModel:
     """Load the model of a finished run that was made with ``--save-model``.
 
+    Record and model are data, whoever they are from: of the plugins that the record names, installed ones alone are
+    imported, and files in the `folders` of that name and with the hash that the record has.
+
     Args:
         record_path: The record; the model lies beside it.
-        folders: Where the files of plugins are looked for, after the current folder: a record knows a file's name, and
-            no folder.
+        folders: Where plugins that are files are looked for by their name. Their code runs; no other folder is looked
+            into, not the current one either.
         allow_changed: Load it although a plugin's source is another one than the run's.
+        download: Let a backbone that is described on the network (``hf-hub:...``, some CLIPs) be asked for there.
 
     Raises:
         UserError: If the record or the model is missing, damaged or edited, or a plugin is no longer installed or has
             changed.
     """
-    path = Path(record_path)
+    path = Path(record_path).expanduser()
     record = _finished(path)
     state = _read(path.with_suffix(".pt"), record)
-    places = [Path(), *(Path(folder) for folder in folders)]
     plugins = [
         restored_plugin(
             entry,
-            places,
+            [Path(folder).expanduser() for folder in folders],
             absent="name its folder with load_model(record, folders=[...])",
             otherwise="load the model all the same with allow_changed=True",
             allow_changed=allow_changed,
@@ -109,6 +145,7 @@ def load_model(
         for entry in record.plugins
     ]
     try:
+        refuse_request(record.config["backbone"], download, "load it with load_model(record, download=True)")
         learner = build_learner(record, plugins, Weights("random"))
         learner.start(_without_data(record, state))
         load_learner_state(learner, state["learner"])
@@ -126,8 +163,7 @@ def _finished(path: Path) -> RunRecord:
     record = read_record(path)
     if record.status != "done":
         raise UserError(f"the run of '{path}' is {record.status}, so it has no model: run the benchmark again")
-    if record.results_version() is None:
-        raise UserError(f"the record '{path}' was edited: its key does not follow from its content")
+    refuse_other_key(record, path)
     return record
 
 
@@ -143,6 +179,12 @@ def _read(path: Path, record: RunRecord) -> dict[str, Any]:
         ) from error
     if state.get("key") != record.key or state.get("classes") != list(record.scenario.classes):
         raise UserError(f"the model '{path}' belongs to another run than the record beside it")
+    try:
+        _Shape.model_validate(state).refuse_unlike(record)
+    except (ValidationError, ValueError, KeyError, TypeError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"cannot read the model '{path}': {where + ': ' if where else ''}{first['msg']}") from error
     return state
 
 

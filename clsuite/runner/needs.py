@@ -10,13 +10,16 @@ from clsuite.backbones.clip_spec import EXAMPLE, is_clip
 from clsuite.backbones.families import is_resnet
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.data.policy import LABEL_BYTES, check_one_of_each
-from clsuite.errors import UserError
+from clsuite.errors import InputWarning, UserError, warn_of
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.compose import Named
 from clsuite.plugin.source import PluginSource
 from clsuite.probes.spec import AnyProbe, ZeroShotProbe, probe_name
-from clsuite.scenarios import Scenario
+from clsuite.scenarios import Scenario, Task
 from clsuite.scenarios.catalog import SINGLE_PASS
+
+RESNET_STRIDE = 32
+"""Pixels of the image for each pixel of a ResNet's last layers, along each side."""
 
 
 def check_needs(plugins: Sequence[Named], backbone: BackboneSpec, training: TrainingSpec) -> None:
@@ -96,12 +99,7 @@ def check_classes(method: str, plugins: Sequence[Named], training: TrainingSpec,
     """
     if training.loss != "local":
         return
-    traits = [source.traits for _, source in plugins]
-    if any(trait.gradient_free for trait in traits):
-        trained = scenario.tasks[:1] if any(trait.first_session for trait in traits) else ()
-    else:
-        trained = scenario.tasks
-    lonely = next((task for task in trained if len(task.classes) == 1), None)
+    lonely = next((task for task in _trained_tasks(plugins, scenario) if len(task.classes) == 1), None)
     if lonely is not None:
         raise UserError(
             f"method '{method}': task {lonely.index} ({lonely.name}) has one class, and under training.loss: local "
@@ -110,17 +108,58 @@ def check_classes(method: str, plugins: Sequence[Named], training: TrainingSpec,
         )
 
 
+def _trained_tasks(plugins: Sequence[Named], scenario: Scenario) -> Sequence[Task]:
+    """The tasks that gradient steps are taken on."""
+    traits = [source.traits for _, source in plugins]
+    if not any(trait.gradient_free for trait in traits):
+        return scenario.tasks
+    return scenario.tasks[:1] if any(trait.first_session for trait in traits) else ()
+
+
+def check_rests(
+    method: str, plugins: Sequence[Named], training: TrainingSpec, backbone: BackboneSpec, scenario: Scenario
+) -> None:
+    """Check that no batch of one image meets a batch normalization that has one pixel to normalize by.
+
+    Args:
+        method: Name of the method, for the message.
+        plugins: Name and declaration of its plugins; exemplars fill batches up, and a frozen network needs none.
+        training: How it is trained.
+        backbone: What is trained.
+        scenario: The stream.
+
+    Raises:
+        UserError: If the last batch of a task has one image; names the task.
+    """
+    traits = [source.traits for _, source in plugins]
+    filled = any("exemplars" in trait.stores or {"freezes", "tunes"} & {*trait.does} for trait in traits)
+    if filled or is_clip(backbone.name) or not is_resnet(backbone.name) or backbone.image_size > RESNET_STRIDE:
+        return
+    images = 0
+    for task in _trained_tasks(plugins, scenario):
+        together = any("all data" in trait.stores for trait in traits)
+        images = len(task.train) + (images if together else 0)
+        if images % training.batch_size == 1:
+            raise UserError(
+                f"method '{method}': the last batch of task {task.index} ({task.name}) has one image ({images} images, "
+                f"training.batch_size {training.batch_size}), and at {backbone.image_size} px the last layers of "
+                f"'{backbone.name}' have one pixel, so that batch normalization has nothing to normalize by: take "
+                "another training.batch_size or a larger backbone.image_size"
+            )
+
+
 def check_buffers(plugins: Sequence[tuple[str, PluginSource, Mapping[str, Any]]], scenario: Scenario) -> None:
     """Check that buffers suit the stream: a shared one has a place for each class, a herding one has what it needs.
+
+    One that herds and could keep more exemplars than the stream has images keeps them all; that is told.
 
     Args:
         plugins: Name, declaration and arguments of each plugin.
         scenario: The stream.
 
     Raises:
-        UserError: If a buffer that classes share has fewer places than there are classes, or one that herds would
-            keep more exemplars than the stream has images, or would pass a stream that passes once through the network
-            again.
+        UserError: If a buffer that classes share has fewer places than there are classes, or one that herds would pass
+            a stream that passes once through the network again.
     """
     lent = any(source.traits.lends for _, source, _ in plugins)
     for name, source, args in plugins:
@@ -137,9 +176,10 @@ def check_buffers(plugins: Sequence[tuple[str, PluginSource, Mapping[str, Any]]]
 def _check_herding(name: str, held: int, scenario: Scenario) -> None:
     samples = sum(len(task.train) for task in scenario.tasks)
     if held > samples:
-        raise UserError(
-            f"plugin '{name}' herds {held} exemplars, and the stream has {samples} training images: "
-            f"there is nothing to choose; give it less capacity"
+        warn_of(
+            f"plugin '{name}' may keep {held} exemplars, and the stream has {samples} training images: all are kept, "
+            "and herding chooses none",
+            InputWarning,
         )
     if scenario.kind in SINGLE_PASS:
         raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,25 +11,29 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clsuite.backbones.spec import Weights, find_weights
+from clsuite.data.datasets import beside, path_beside
 from clsuite.data.fingerprint import table_fingerprint
 from clsuite.data.spec import DatasetSpec
-from clsuite.errors import UserError, did_you_mean
+from clsuite.errors import InputWarning, UserError, warn_of
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.arguments import resolve_arguments
-from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin
+from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin, is_ours, unknown_plugin
 from clsuite.plugin.compose import Named, check_method
 from clsuite.plugin.local import is_file, is_importable
+from clsuite.plugin.misspelt import doubts
+from clsuite.plugin.source import PluginSource
 from clsuite.probes.images import load_probe_images
 from clsuite.probes.named import load_named_table
 from clsuite.probes.spec import AnyProbe, ZeroShotProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry, bounded
 from clsuite.records.canonical import sha256_of
+from clsuite.records.curves import POINTS
 from clsuite.runner.grid import expand_grid
-from clsuite.runner.methods import MethodSpec, parse_method, split_outside
-from clsuite.runner.needs import check_buffers, check_classes, check_merging, check_needs, check_probes
-from clsuite.runner.spec import BenchmarkSpec
+from clsuite.runner.methods import MethodSpec, parse_method, parse_named, split_outside
+from clsuite.runner.needs import check_buffers, check_classes, check_merging, check_needs, check_probes, check_rests
+from clsuite.runner.spec import BenchmarkSpec, MethodsError
 from clsuite.runner.streams import find_stream_file, stream_loader
-from clsuite.runner.training import brought_training, resolve_training
+from clsuite.runner.training import brought_training, leaves, resolve_training
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 from clsuite.scenarios.validation import judged_on_validation
 from clsuite.stream.within_task_spec import EvaluationSpec
@@ -52,6 +57,7 @@ class RunOptions:
         save_model: Keep the trained model beside the record.
         eval_every: Evaluate within tasks after each so many steps, whatever the benchmark says.
         on_validation: Judge by the validation parts, and leave the test parts out altogether.
+        curve_points: Points of the curves of training that are kept for each task; they are no part of a run's key.
     """
 
     out: Path
@@ -64,6 +70,7 @@ class RunOptions:
     save_model: bool = False
     eval_every: int | None = None
     on_validation: bool = False
+    curve_points: int = POINTS
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ class RunPlan:
         record_path: Where the record goes; predictions, checkpoint, model and log go beside it.
         probes: What is read beside the accuracy matrix.
         brought: What of the training the method's plugins bring, by dotted key.
+        curve_points: Points of the curves of training that are kept for each task.
     """
 
     pending: RunRecord
@@ -92,6 +100,7 @@ class RunPlan:
     save_model: bool
     probes: tuple[AnyProbe, ...] = ()
     brought: Mapping[str, Any] = field(default_factory=dict)
+    curve_points: int = POINTS
 
     @property
     def name(self) -> str:
@@ -127,7 +136,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
 
     Args:
         spec: The benchmark.
-        folder: The folder of its YAML file, where relative weights are looked for too.
+        folder: The folder of its YAML file, where relative data and weights are looked for too.
         options: What the command line decides.
 
     Raises:
@@ -137,6 +146,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     root = options.data_root
     weights = find_weights(spec.backbone, [folder] if root is None else [root, folder])
     stream = find_stream_file(spec.scenario, [folder] if root is None else [folder, root])
+    spec = _placed(spec.model_copy(update={"scenario": stream}), root, folder)
     load = stream_loader(spec.dataset, stream, spec.backbone.image_size, root)
     probes = [probe_config(probe, spec.backbone.image_size, root) for probe in spec.probes]
     plans: list[RunPlan] = []
@@ -147,20 +157,31 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
         for name, method in methods.items():
             check_buffers([(info.name, info.source, args) for info, args in method.plugins if info.source], scenario)
             check_classes(name, method.named, method.training, scenario)
+            check_rests(name, method.named, method.training, spec.backbone, scenario)
+            config: dict[str, Any] = {}
             try:
                 config = {**_config(spec, options, method.training, weights), "probes": probes}
                 pending = _pending(spec, config, scenario, name, seed, method.plugins)
             except (TypeError, ValueError) as error:  # a value that JSON has not
-                raise UserError(
-                    f"method '{name}' has a value that no record can hold (such as .inf): {error}"
-                ) from error
+                raise UserError(f"method '{name}': {_unrecordable(config, method.plugins) or error}") from error
             path = options.out / spec.name / file_name(name) / f"seed{seed}-{pending.key[:12]}.json"
             infos = tuple(info for info, _ in method.plugins)
             if any(plan.record_path == path for plan in plans):
                 raise UserError(f"two methods would write '{path}': give '{name}' another name")
             where = (spec.dataset, stream, path, root, options.device, options.save_model, spec.probes)
-            plans.append(RunPlan(pending, infos, weights, *where, method.brought))
+            plans.append(RunPlan(pending, infos, weights, *where, method.brought, options.curve_points))
     return plans
+
+
+def _placed(spec: BenchmarkSpec, data_root: Path | None, folder: Path) -> BenchmarkSpec:
+    """The benchmark with the whole paths of data that lie beside its file; records keep their last part alone."""
+    probes = []
+    for probe in spec.probes:
+        path = getattr(probe, "path", None)
+        placed = {"path": path_beside(path, data_root, folder)} if path else {}
+        probes.append(probe.model_copy(update=placed))
+    dataset = beside(spec.dataset, data_root, folder) if spec.dataset else None
+    return spec.model_copy(update={"dataset": dataset, "probes": type(spec.probes)(probes)})
 
 
 def outline(spec: BenchmarkSpec, options: RunOptions, folder: Path = Path()) -> list[tuple[str, int]]:
@@ -210,20 +231,33 @@ class ResolvedMethod:
 
 
 def _checked_methods(spec: BenchmarkSpec, options: RunOptions, folder: Path) -> dict[str, ResolvedMethod]:
-    checked = {}
     check_probes(spec.probes, spec.backbone)
+    checked: dict[str, ResolvedMethod] = {}
+    mistakes: list[tuple[str, str]] = []
     for name, method in _chosen_methods(spec, options).items():
-        resolved = _resolve(spec, method, options.training or {}, (Path(), folder))
-        named = resolved.named
-        given = [args for info, args in resolved.plugins if info.source]
-        for kind in spec.scenario.kinds:
-            check_method(named, kind, given)
-        check_merging([(info.name, args) for info, args in resolved.plugins], named)
-        check_needs(named, spec.backbone, resolved.training)
-        from_memory = any(source.traits.from_memory for _, source in named)
-        check_single_pass(spec.scenario.kind, resolved.training.epochs, from_memory)
-        checked[name] = resolved
+        try:
+            checked[name] = _checked(spec, method, options.training or {}, (Path(), folder))
+        except UserError as error:
+            mistakes.append((name, str(error)))
+    if mistakes:
+        raise MethodsError(mistakes)
     return checked
+
+
+def _checked(
+    spec: BenchmarkSpec, method: MethodSpec, given: Mapping[str, Any], folders: Sequence[Path]
+) -> ResolvedMethod:
+    """A method with all its arguments, checked against the benchmark and the order of its plugins."""
+    resolved = _resolve(spec, method, given, folders)
+    named = resolved.named
+    arguments = [args for info, args in resolved.plugins if info.source]
+    for kind in spec.scenario.kinds:
+        check_method(named, kind, arguments)
+    check_merging([(info.name, args) for info, args in resolved.plugins], named)
+    check_needs(named, spec.backbone, resolved.training)
+    from_memory = any(source.traits.from_memory for _, source in named)
+    check_single_pass(spec.scenario.kind, resolved.training.epochs, from_memory)
+    return resolved
 
 
 def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, MethodSpec]:
@@ -235,8 +269,11 @@ def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Metho
     known = spec.named_methods
     asked = [part for text in options.methods for part in split_outside(text, ",")]
     for name in (one for part in asked for one in (known if part == "all" else [part])):
-        method = known[name] if name in known else parse_method(name)
-        chosen.update(expand_grid(name, method, written=name not in known))
+        own, written = ("", name) if name in known else parse_named(name)
+        if own in known:
+            raise UserError(f"'{own}' is a method of the benchmark: give '{written}' another name")
+        method = known[written] if written in known else parse_method(written)
+        chosen.update(expand_grid(own or written, method, written=not own and written not in known))
         for use in method.plugins:
             if use.name not in catalog() and not is_file(use.name) and not is_importable(use.name):
                 raise _unknown(use.name, spec)
@@ -250,7 +287,7 @@ def _unknown(name: str, spec: BenchmarkSpec) -> UserError:
         return UserError(
             f"'{name}' is no plugin: a file ends in .py, and a path with '+' or ',' in it stands in quotation marks"
         )
-    return did_you_mean("plugin", name, {*catalog(), *spec.named_methods, "all"})
+    return unknown_plugin(name, {*catalog(), *spec.named_methods, "all"})
 
 
 def _resolve(
@@ -259,10 +296,18 @@ def _resolve(
     plugins = []
     for use in method.plugins:
         info, source = find_plugin(use.name, folders)
+        _tell_doubts(info, source)
         plugins.append((info, resolve_arguments(use.name, source, use.args)))
     named = [(info.name, info.source) for info, _ in plugins if info.source]
     training = resolve_training(spec.training, named, method.training, given)
     return ResolvedMethod(plugins, training, brought_training(named, method.training, given))
+
+
+def _tell_doubts(info: PluginInfo, source: PluginSource) -> None:
+    """Warn of hooks that are none: the method would train as another one does, and nothing else would tell."""
+    if not is_ours(info.target):
+        for doubt in doubts(source.text, info.target.rpartition(":")[2], bool(source.traits.training)):
+            warn_of(f"plugin '{info.name}', line {doubt.line}: {doubt.message}", InputWarning)
 
 
 def _pending(
@@ -296,6 +341,18 @@ def _pending(
             classes=list(scenario.classes),
         ),
     )
+
+
+def _unrecordable(config: Mapping[str, Any], plugins: ResolvedPlugins) -> str:
+    """Which value no record can hold, as JSON has none such."""
+    places: dict[str, Any] = {f"argument '{{}}' of plugin '{info.name}'": args for info, args in plugins}
+    for place, values in {**places, "training.{}": config.get("training", {}), "{}": config}.items():
+        for key, value in leaves(values).items():
+            if not isinstance(value, str | int | float | None | bool | list | tuple) or (
+                isinstance(value, float) and not math.isfinite(value)
+            ):
+                return f"{place.format(key)} is {value!r}, which no record can hold"
+    return ""
 
 
 def _config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, weights: Weights) -> dict[str, Any]:

@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.data.spec import DatasetSpec
-from clsuite.errors import UserError, did_you_mean
+from clsuite.errors import UserError, did_you_mean, listed, several, shortened
 from clsuite.learner.options import TrainingSpec
 from clsuite.probes.spec import ProbeSpec, check_names
 from clsuite.runner.methods import MethodSpec
-from clsuite.runner.yaml_lines import load_yaml
+from clsuite.runner.training import COMMAND_LINE
 from clsuite.scenarios import ScenarioSpec
 from clsuite.stream.within_task_spec import EvaluationSpec
+from clsuite.written.spec import LARGEST_SEED, Spec
+from clsuite.written.yaml_lines import line_of, load_yaml
+
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
+LONGEST = 100
+"""Characters of a name that is a folder's; file systems take 255 bytes."""
 
 
-class BenchmarkSpec(BaseModel):
+def _checked_name(name: str) -> str:
+    """Check the name of a benchmark, which names a folder."""
+    if re.fullmatch(r"\w[\w.-]*", name) is None or len(name) > LONGEST:
+        raise ValueError(
+            f"a name has letters, digits, '_', '-' and '.' alone, begins with none of the last two and has at most "
+            f"{LONGEST} characters; '{shortened(name)}' has not"
+        )
+    return name
+
+
+class BenchmarkSpec(Spec):
     """A benchmark: a stream, a backbone, how to train, and the methods to compare.
 
     Attributes:
@@ -36,8 +54,7 @@ class BenchmarkSpec(BaseModel):
         more_methods: Methods that run when they are named, or with ``--methods all``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str = Field(pattern=r"^\w[\w.-]*$")
+    name: Annotated[str, AfterValidator(_checked_name)]
     title: str = ""
     tier: str = "own"
     dataset: DatasetSpec | None = None
@@ -47,7 +64,7 @@ class BenchmarkSpec(BaseModel):
     training: TrainingSpec = TrainingSpec()
     probes: Annotated[tuple[ProbeSpec, ...], AfterValidator(check_names)] = ()
     evaluation: EvaluationSpec | None = None
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)
     methods: dict[str, MethodSpec] = Field(min_length=1)
     more_methods: dict[str, MethodSpec] = Field(default_factory=dict)
 
@@ -61,6 +78,45 @@ class BenchmarkSpec(BaseModel):
     def named_methods(self) -> dict[str, MethodSpec]:
         """All its methods."""
         return {**self.methods, **self.more_methods}
+
+
+class MethodsError(UserError):
+    """Methods that cannot be; each is told, with its line where it stands in a benchmark's file."""
+
+    def __init__(self, found: Sequence[tuple[str, str]]) -> None:
+        """Know name and mistake of each method; of a mistake that many share the first are named."""
+        shared: dict[str, list[str]] = {}
+        for name, text in found:
+            shared.setdefault(text, []).append(name)
+        self.found = [(names, text) for text, names in shared.items()]
+        alone = len(self.found) == 1
+        super().__init__(
+            str(
+                several(
+                    text if alone else f"method {listed(map(repr, names), 3)}: {text}" for names, text in self.found
+                )
+            )
+        )
+
+    def with_lines(self, path: Path) -> UserError:
+        """The same with the line of each method that stands in a file."""
+        places = ("methods", "more_methods")
+        lines = [
+            next((line for place in places if (line := line_of(path, (place, names[0])))), 0) for names, _ in self.found
+        ]
+        if not all(lines) or any(COMMAND_LINE in text for _, text in self.found):
+            return self
+        told = zip(lines, self.found, strict=True)
+        return several(f"{path}:{line}: methods.{listed(names, 3)}: {text}" for line, (names, text) in sorted(told))
+
+
+@contextmanager
+def lines_told(path: Path) -> Iterator[None]:
+    """Tell mistakes of methods with their lines in a benchmark's file."""
+    try:
+        yield
+    except MethodsError as error:
+        raise error.with_lines(path) from error
 
 
 def shipped_benchmarks() -> dict[str, Path]:

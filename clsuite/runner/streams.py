@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
+import ast
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from clsuite.data.datasets import load_table
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError, did_you_mean
+from clsuite.plugin.imports import Home, source_hash
+from clsuite.plugin.local import read_text, run_text
+from clsuite.plugin.recorded import NAME_FOLDER, plain_name
 from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
 from clsuite.scenarios.spec import FromAvalanche
+from clsuite.written.paths import home_path
 
 
 def stream_loader(
@@ -57,19 +63,74 @@ def stream_loader(
 
 
 def find_stream_file(spec: ScenarioSpec, folders: Sequence[Path]) -> ScenarioSpec:
-    """The specification with the whole path of its Python file, looked for in the folders; others as they are.
+    """The specification with the whole path of its Python file and its source; others as they are.
+
+    Args:
+        spec: The stream, as its user names it.
+        folders: Where the file is looked for.
 
     Raises:
-        UserError: If it is nowhere.
+        UserError: If it is nowhere, is not Python, or is another one than the specification states.
     """
     chosen = spec.root
     if not isinstance(chosen, FromAvalanche):
         return spec
-    tried = [folder / chosen.path for folder in folders]
+    tried = [folder / home_path(chosen.path) for folder in folders]
     for path in tried:
         if path.is_file():
-            return ScenarioSpec(chosen.model_copy(update={"path": str(path.resolve())}))
-    raise UserError(f"no stream file at {' or '.join(repr(str(path)) for path in tried)}: mend scenario.path")
+            return _located(chosen, path.resolve())
+    raise UserError(f"no stream file at {' or '.join(repr(str(path)) for path in tried)}: correct scenario.path")
+
+
+def recorded_stream(
+    spec: ScenarioSpec, folders: Sequence[Path], published: Sequence[Path] = (), absent: str = NAME_FOLDER
+) -> ScenarioSpec:
+    """The same for the stream of a record, which may be anybody's: by the file's name alone, and its source.
+
+    Args:
+        spec: The stream, as the record has it.
+        folders: Where the caller lets a file be looked for, and run.
+        published: Files that are the stream's, whatever they are called.
+        absent: What the reader can do where there is no such file.
+
+    Raises:
+        UserError: If the record gives a path or no source, or no such file has that source.
+    """
+    chosen = spec.root
+    if not isinstance(chosen, FromAvalanche):
+        return spec
+    name = plain_name(chosen.path, "stream file")
+    if chosen.source is None:
+        raise UserError(f"the record does not know the source of its stream file '{name}': run the benchmark again")
+    there = [path for path in (*(folder / name for folder in folders), *published) if path.is_file()]
+    for path in there:
+        with suppress(UserError):
+            return _located(chosen, path.resolve())
+    if not there:
+        raise UserError(f"the stream comes from the file '{name}', whose code would run: {absent}")
+    raise UserError(
+        f"the stream file '{there[0]}' is not the one that the run was made with (source {chosen.source[:12]}): bring "
+        "that version back, or run the benchmark again"
+    )
+
+
+def _located(chosen: FromAvalanche, path: Path) -> ScenarioSpec:
+    """The specification of a stream with its file's whole path and source, where that is the stated one."""
+    source = _source_of(path, read_text(path))
+    if chosen.source not in (None, source):
+        raise UserError(_other_source(path))
+    return ScenarioSpec(chosen.model_copy(update={"path": str(path), "source": source}))
+
+
+def _source_of(path: Path, text: str) -> str:
+    try:
+        return source_hash(ast.parse(text), Home("", path))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise UserError(f"'{path}' cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _other_source(path: Path) -> str:
+    return f"the stream file '{path}' is another one than scenario.source states, or changed since: run it again"
 
 
 def _call(make_benchmark: Callable[[int], Any], seed: int, spec: FromAvalanche) -> Any:
@@ -89,14 +150,18 @@ def _call(make_benchmark: Callable[[int], Any], seed: int, spec: FromAvalanche) 
 
 
 def _function(spec: FromAvalanche) -> Callable[[int], Any]:
+    """The function of a stream's file; what runs is the text whose hash is the stated one."""
     path = Path(spec.path)
-    module_spec = importlib.util.spec_from_file_location(f"clsuite_stream_{path.stem}", path)
-    if module_spec is None or module_spec.loader is None:
-        raise UserError(f"'{path}' is not a Python file: scenario.path needs one that ends in .py")
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[module_spec.name] = module
+    text = read_text(path)
+    source = _source_of(path, text)
+    if spec.source not in (None, source):
+        raise UserError(_other_source(path))
+    name = "clsuite_stream_" + re.sub(r"\W", "_", path.stem)
+    sys.modules.pop(name, None)
     try:
-        module_spec.loader.exec_module(module)
+        module = run_text(name, spec.path, text)
+    except UserError:
+        raise
     except (Exception, SystemExit) as error:  # whatever the file raises
         raise UserError(f"'{path}' cannot be imported: {type(error).__name__}: {error}") from error
     if not hasattr(module, spec.function):

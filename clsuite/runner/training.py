@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import ast
 import keyword
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from clsuite.errors import UserError, did_you_mean
-from clsuite.learner.options import TrainingSpec
+from clsuite.errors import UserError, did_you_mean, shortened
+from clsuite.learner.options import OptimizerSpec, TrainingSpec
 from clsuite.plugin.compose import Named
 from clsuite.runner.literals import read_literal
 from clsuite.runner.methods import split_outside
+from clsuite.written.words import first_mistake
 
 COMMAND_LINE = "the command line"
 
@@ -36,7 +37,7 @@ def resolve_training(
     training = base
     for name, source in plugins:
         training = _override(training, source.traits.training, f"plugin '{name}'")
-    _check_agreement(plugins, {*_leaves(own), *_leaves(given)})
+    _check_agreement(plugins, {*leaves(own), *leaves(given)})
     training = _override(training, own, f"method with '{first}'")
     return _override(training, given, COMMAND_LINE).resolved()
 
@@ -48,8 +49,8 @@ def brought_training(plugins: Sequence[Named], *stronger: Mapping[str, Any]) -> 
         plugins: Name and declaration of the method's plugins.
         stronger: What is said of the method elsewhere, and wins.
     """
-    said = {key for settings in stronger for key in _leaves(settings)}
-    asked = {key: value for _, source in plugins for key, value in _leaves(source.traits.training).items()}
+    said = {key for settings in stronger for key in leaves(settings)}
+    asked = {key: value for _, source in plugins for key, value in leaves(source.traits.training).items()}
     return {key: value for key, value in asked.items() if key not in said}
 
 
@@ -67,8 +68,10 @@ def read_settings(text: str) -> dict[str, Any]:
             if not sign or not all(name.isidentifier() for name in path):
                 raise ValueError
             settings = merged(settings, _nested(path, _value(value.strip())))
-        except (SyntaxError, ValueError) as error:
-            raise UserError(f"cannot read the setting '{part}': write KEY=VALUE, such as optimizer.lr=0.003") from error
+        except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
+            raise UserError(
+                f"cannot read the setting '{shortened(part)}': write KEY=VALUE, such as optimizer.lr=0.003"
+            ) from error
     return settings
 
 
@@ -86,19 +89,30 @@ def _override(training: TrainingSpec, changes: Mapping[str, Any], where: str) ->
         return TrainingSpec.model_validate(merged(training.model_dump(), changes))
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
-            raise did_you_mean(f"training key of {where}:", key, TrainingSpec.model_fields) from error
-        if not key:
-            raise UserError(f"training of {where}: {message}") from error
-        raise UserError(f"training.{key} of {where} is {first['input']!r}: {message}") from error
+            raise _unknown_key(first["loc"], where) from error
+        raise UserError(f"training of {where}: {first_mistake(error, 'it')}") from error
+
+
+def _unknown_key(location: Sequence[int | str], where: str) -> UserError:
+    """The error for a key that there is not; one that stands a level too high is told where it belongs."""
+    *above, name = (str(part) for part in location)
+    model: Any = TrainingSpec
+    for part in above:
+        model = model.model_fields[part].annotation
+    if not above and name in OptimizerSpec.model_fields:
+        return UserError(f"unknown training key of {where}: '{name}'. It is one of the optimizer: optimizer.{name}")
+    return did_you_mean(f"training key of {where}:", ".".join((*above, name)), _dotted(above, model.model_fields))
+
+
+def _dotted(above: Sequence[str], names: Iterable[str]) -> list[str]:
+    return [".".join((*above, name)) for name in names]
 
 
 def _check_agreement(plugins: Sequence[Named], said: set[str]) -> None:
     asked: dict[str, tuple[str, Any]] = {}
     for name, source in plugins:
-        for key, value in _leaves(source.traits.training).items():
+        for key, value in leaves(source.traits.training).items():
             other, before = asked.setdefault(key, (name, value))
             if before != value and key not in said:
                 raise UserError(
@@ -107,7 +121,8 @@ def _check_agreement(plugins: Sequence[Named], said: set[str]) -> None:
                 )
 
 
-def _leaves(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def leaves(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted keys."""
     return dict(_walk(settings, prefix))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +47,8 @@ def group_classes(source: Source, spec: ByClass) -> Groups:
     """
     count = len(source.table.classes)
     order = find_order("class", source.table.classes, spec.order, source.order_seed)
+    if isinstance(spec.tasks, tuple):
+        return Groups(order, listed_sizes(count, spec.tasks))
     sizes = split_sizes(count, spec.split) if spec.split else class_sizes(count, spec.tasks or count, spec.first_task)
     return Groups(order, sizes)
 
@@ -80,6 +83,20 @@ def class_sizes(classes: int, tasks: int, first_task: int | None = None) -> list
     if tasks == 1:
         return [first_task]
     return [first_task, *(len(part) for part in np.array_split(np.arange(rest), tasks - 1))]
+
+
+def listed_sizes(classes: int, sizes: Sequence[int]) -> list[int]:
+    """Number of classes of each task, as they are listed.
+
+    Raises:
+        UserError: If they are not all classes together.
+    """
+    if sum(sizes) != classes:
+        raise UserError(
+            f"scenario.tasks lists {sum(sizes)} classes in {len(sizes)} tasks, but the data set has {classes}: "
+            "their sum must be all classes"
+        )
+    return list(sizes)
 
 
 def split_sizes(classes: int, split: str) -> list[int]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from clsuite.data.naming import called
 from clsuite.data.stable_random import stable_random
 from clsuite.errors import UserError, did_you_mean
 from clsuite.scenarios.order_spec import NumpyOrder
@@ -24,7 +25,8 @@ def find_order(what: str, names: Sequence[str], order: str | Sequence[str] | Num
         seed: Of the permutation of ``seed``.
 
     Raises:
-        UserError: If a list of names lacks one, has one twice or one that there is not.
+        UserError: If a list of names lacks one, has one twice or one that there is not; a name may be written as the
+            folder is called.
     """
     if order == "given":
         return np.arange(len(names))
@@ -32,19 +34,26 @@ def find_order(what: str, names: Sequence[str], order: str | Sequence[str] | Num
         return stable_random(seed, f"{what} order").permutation(len(names))
     if isinstance(order, NumpyOrder):
         return np.random.RandomState(order.numpy).permutation(len(names))
-    for name in order:
-        if name not in names and any(_same_number(name, other) for other in names):
-            raise UserError(f"scenario.order names the {what} '{name}', which no {what} is called: YAML has read a "
-                            f"number; write the names in quotation marks ({_quoted(names)})")  # fmt: skip
-        if name not in names:
-            raise did_you_mean(f"{what} in scenario.order:", name, names)
-        if list(order).count(name) > 1:
+    position = {name: index for index, name in enumerate(names)}
+    found = [_find(what, names, name) for name in order]
+    for name in found:
+        if found.count(name) > 1:
             raise UserError(f"scenario.order names the {what} '{name}' twice")
-    missing = [name for name in names if name not in order]
+    missing = [name for name in names if name not in found]
     if missing:
         raise UserError(f"scenario.order lacks the {what} '{missing[0]}' ({len(missing)} of {len(names)} are missing)")
-    position = {name: index for index, name in enumerate(names)}
-    return np.array([position[name] for name in order], dtype=np.int64)
+    return np.array([position[name] for name in found], dtype=np.int64)
+
+
+def _find(what: str, names: Sequence[str], name: str) -> str:
+    """The name of a class or domain, which may be written as its folder is called."""
+    found = called(name, names)
+    if found is None and any(_same_number(name, other) for other in names):
+        raise UserError(f"scenario.order names the {what} '{name}', which no {what} is called: YAML has read a "
+                        f"number; write the names in quotation marks ({_quoted(names)})")  # fmt: skip
+    if found is None:
+        raise did_you_mean(f"{what} in scenario.order:", name, names)
+    return found
 
 
 def _same_number(one: str, other: str) -> bool:

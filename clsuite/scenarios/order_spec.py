@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from clsuite.errors import did_you_mean
+from clsuite.written.spec import LARGEST_SEED, Spec
 
 WORDS = ("seed", "given")
 MTIL = ("mtil_i", "mtil_ii")
-LARGEST_SEED = 2**32 - 1
-"""Of NumPy's legacy generator."""
 
 
-class NumpyOrder(BaseModel):
+class NumpyOrder(Spec):
     """The order of other code bases: ``numpy.random.RandomState(numpy).permutation(number)``.
 
     Attributes:
         numpy: The seed; PILOT, RanPAC and FeCAM fix 1993.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     numpy: int = Field(ge=0, le=LARGEST_SEED, strict=True)
 
 

@@ -144,6 +144,7 @@ def _draw(rows: Rows, number: int, random: RandomState) -> Rows:
 def _distinct(source: Source, spec: Recurring | PowerLaw) -> Distinct:
     """The tasks by themselves, each once."""
     if spec.over == "domains":
+        assert not isinstance(spec.tasks, tuple)
         domains = DomainIncremental(tasks=spec.tasks, order=spec.order)
         return Distinct(np.arange(len(source.table.classes)), whole_domains(source, domains))
     groups = group_classes(source, spec)

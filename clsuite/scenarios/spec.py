@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
-from pydantic_core import PydanticUndefined
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, RootModel, model_validator
+from pydantic_core import PydanticKnownError, PydanticUndefined
 
-from clsuite.errors import did_you_mean
+from clsuite.errors import did_you_mean, shortened
 from clsuite.scenarios.catalog import KINDS
 from clsuite.scenarios.order_spec import CrossOrder, Order
+from clsuite.written.spec import LARGEST_NUMBER, Spec
+from clsuite.written.words import shown
 
 SPLIT = r"^B\d+-inc[1-9]\d*$"
 Over = Literal["classes", "domains"]
 
 
-class _Spec(BaseModel):
+def _checked_split(split: str) -> str:
+    if re.match(SPLIT, split) is None:
+        raise ValueError(f"write BASE and INCREMENT as in B50-inc5 or B0-inc10, not '{shortened(split)}'")
+    return split
+
+
+class _Spec(Spec):
     """What every stream over a table has.
 
     Attributes:
@@ -26,16 +34,37 @@ class _Spec(BaseModel):
         validation: Share of each class's training images that is set aside as the validation part.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     order_seed: int | None = Field(default=None, ge=0)
     validation: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+
+def _tasks(value: Any) -> Any:
+    """A number of tasks, or the numbers of classes of each."""
+    if isinstance(value, list | tuple):
+        if not value or not all(type(one) is int and 1 <= one <= LARGEST_NUMBER for one in value):
+            raise ValueError(
+                f"a list has the number of classes of each task, such as [102, 67, 200], and each at least one; not "
+                f"{shown(value)}"
+            )
+        return tuple(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if value is not None and type(value) is not int:
+        raise PydanticKnownError("int_type")
+    if value is not None and value < 1:
+        raise PydanticKnownError("greater_than_equal", {"ge": 1})
+    return value
+
+
+Tasks = Annotated[int | tuple[int, ...] | None, BeforeValidator(_tasks)]
 
 
 class ByClass(_Spec):
     """Classes shared out among tasks.
 
     Attributes:
-        tasks: Number of tasks; one for each class where neither it nor `split` is given.
+        tasks: Number of tasks, or a list of the number of classes in each (``[102, 67, 200]``, all classes together);
+            one for each class where neither it nor `split` is given.
         first_task: Classes in the first task; the others share the rest.
         split: The field's short form ``B50-inc5``: 50 classes in the first task and 5 in each other; ``B0-inc10``:
             10 in each. The last task takes what is left (as PILOT does).
@@ -45,15 +74,17 @@ class ByClass(_Spec):
             56, 78, 8, 23, 84, 90, 65, ...).
     """
 
-    tasks: int | None = Field(default=None, ge=1)
+    tasks: Tasks = None
     first_task: int | None = Field(default=None, ge=1)
-    split: str | None = Field(default=None, pattern=SPLIT)
+    split: Annotated[str, AfterValidator(_checked_split)] | None = None
     order: Order = "seed"
 
     @model_validator(mode="after")
     def _one_way(self) -> ByClass:
         if self.split is not None and (self.tasks is not None or self.first_task is not None):
             raise ValueError("split says all about the sizes: give either split, or tasks and first_task")
+        if isinstance(self.tasks, tuple) and self.first_task is not None:
+            raise ValueError("tasks lists the classes of each task, the first too: leave first_task out")
         return self
 
 
@@ -109,6 +140,8 @@ class _Returning(ByClass):
     def _domains_are_not_shared_out(self) -> _Returning:
         if self.over == "domains" and (self.split is not None or self.first_task is not None):
             raise ValueError("split and first_task share out classes: leave them out where tasks are domains")
+        if self.over == "domains" and isinstance(self.tasks, tuple):
+            raise ValueError("a list of tasks shares out classes: write a number of tasks where they are domains")
         return self
 
 
@@ -186,18 +219,20 @@ class Blurry(_Spec):
     repeats: int = Field(default=1, ge=1)
 
 
-class FromAvalanche(BaseModel):
+class FromAvalanche(Spec):
     """A stream made with Avalanche; the benchmark has no `dataset` then.
 
     Attributes:
         path: A Python file, absolute or below the benchmark's folder or the data root.
         function: A function in it: takes the seed and returns the Avalanche benchmark.
+        source: Hash of the file and of all local modules that it imports, as of a plugin. A record has it; a benchmark
+            may state it, and another file is then refused.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["avalanche"] = "avalanche"
     path: str
     function: str = "make_benchmark"
+    source: str | None = None
 
 
 AnySpec = (

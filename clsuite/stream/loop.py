@@ -21,8 +21,10 @@ from clsuite.learner.finite import check_weights
 from clsuite.learner.learner import Learner
 from clsuite.probes.recorder import ProbeRecorder
 from clsuite.records import TaskEntry
+from clsuite.records.curves import POINTS
 from clsuite.scenarios import Scenario, Task, check_single_pass
 from clsuite.stream import checkpoint
+from clsuite.stream.curves import TrainingCurves
 from clsuite.stream.evaluation import AccuracyMatrix
 from clsuite.stream.trainer import ProgressReporter, Report, make_trainer, release_optimizers
 from clsuite.stream.within_task import WithinTask
@@ -50,9 +52,11 @@ class Stream:
         probes: What is read beside the matrix at each evaluation.
         evaluation: How to evaluate within tasks; None does not.
         observers: Lightning callbacks that watch the training and change nothing.
+        curve_points: Points of each curve of training in a task, at most.
         tasks: What each finished task cost.
         matrix: The predictions so far.
-        within_task: The curves so far, where asked for.
+        within_task: The curves of accuracy so far, where asked for.
+        curves: The curves of training so far.
     """
 
     learner: Learner
@@ -64,6 +68,7 @@ class Stream:
     probes: ProbeRecorder = field(default_factory=ProbeRecorder)
     evaluation: EvaluationSpec | None = None
     observers: Sequence[L.Callback] = ()
+    curve_points: int = POINTS
     tasks: list[TaskEntry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -71,6 +76,7 @@ class Stream:
         self.matrix = AccuracyMatrix(self.scenario)
         spec, seed = self.evaluation, self.learner.seed
         self.within_task = WithinTask(self.matrix, spec, seed) if spec else None
+        self.curves = TrainingCurves(self.curve_points)
 
     def run(self) -> None:
         """Learn and evaluate every task that is not done yet.
@@ -85,6 +91,7 @@ class Stream:
         if state is None:
             self._read_before()
         self.learner.start(self.scenario)
+        self.learner.log_to = self.curves.log
         if self.learner.options.compile:
             check_compiler(self.device)
             compile_blocks(self.learner.backbone.model)
@@ -110,10 +117,11 @@ class Stream:
         L.seed_everything(derive_seed(self.learner.seed, "task", task.index), verbose=False)
         progress = ProgressReporter(self.report, task.index, len(self.scenario.tasks))
         watchers = [self.within_task] if self.within_task else []
-        callbacks = [*self.learner.plugins, self.matrix, *watchers, *self.observers, progress]
+        callbacks = [*self.learner.plugins, self.matrix, *watchers, *self.observers, self.curves, progress]
         trainer = make_trainer(self.learner.options, self.device, callbacks)
         for watcher in watchers:
             watcher.begin()
+        self.curves.begin(task.index)
         started = time.perf_counter()
         self.learner.begin_task(task)
         trainable = sum(value.numel() for value in self.learner.parameters() if value.requires_grad)
@@ -127,6 +135,7 @@ class Stream:
         for watcher in watchers:
             watcher.finish(task.index + 1, steps)
             trained, evaluated = trained - watcher.seconds, evaluated + watcher.seconds
+        self.curves.finish()
         samples = self.learner.gradient_samples
         self.tasks.append(
             TaskEntry(
@@ -206,6 +215,7 @@ class Stream:
         self.probes.load_state_dict(state["probes"])
         if self.within_task:
             self.within_task.load_state_dict(state["within_task"])
+        self.curves.load_state_dict(state.get("curves", {}))
         self.tasks = [TaskEntry(**entry) for entry in state["tasks"]]
         torch.set_rng_state(state["rng"])
         return len(self.tasks)
@@ -219,6 +229,7 @@ class Stream:
             "matrix": self.matrix.state_dict(),
             "probes": self.probes.state_dict(),
             "within_task": self.within_task.state_dict() if self.within_task else None,
+            "curves": self.curves.state_dict(),
             "tasks": [entry.model_dump() for entry in self.tasks],
             "rng": torch.get_rng_state(),
         }

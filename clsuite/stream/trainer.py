@@ -13,6 +13,7 @@ import torch
 from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
 from clsuite.learner.precision import resolve_precision
+from clsuite.written.devices import checked_device
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -93,12 +94,11 @@ def find_device(asked: str) -> torch.device:
     Raises:
         UserError: If there is no such device.
     """
-    if asked == "auto":
+    if checked_device(asked) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(asked)
-    except RuntimeError as error:
-        raise UserError(f"unknown device '{asked}': use auto, cpu, cuda, cuda:N or mps") from error
+    device = torch.device(asked)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"device '{asked}' is not there: it is that of Apple's processors")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device '{asked}' is not there: {torch.cuda.device_count()} GPUs were found")
     return device

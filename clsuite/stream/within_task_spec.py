@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from clsuite.written.spec import Spec
 
 
-class EvaluationSpec(BaseModel):
+class EvaluationSpec(Spec):
     """Evaluation while a task is learned, on a fixed subset of the test images.
 
     Attributes:
@@ -14,7 +16,6 @@ class EvaluationSpec(BaseModel):
         samples: Test images of each evaluation part, balanced over its classes; all where there are fewer.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     every: int = Field(ge=1, le=10**9, strict=True)
     samples: int = Field(default=200, ge=1, le=10**9, strict=True)
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from clsuite.errors import UserError
+from clsuite.errors import UserError, shortened
 from clsuite.runner.literals import read_literal
 from clsuite.runner.methods import split_outside
 
@@ -72,13 +72,15 @@ def points(space: tuple[Dimension, ...]) -> int | None:
 def _dimension(text: str) -> Dimension:
     name, equals, values = (part.strip() for part in text.partition("="))
     if not equals or not NAME.fullmatch(name):
-        raise UserError(f"cannot read '{text}' in --space: write NAME=[value, ...] or NAME=loguniform(low, high)")
+        raise UserError(
+            f"cannot read '{shortened(text)}' in --space: write NAME=[value, ...] or NAME=loguniform(low, high)"
+        )
     try:
         return Dimension(name, _values(ast.parse(values, mode="eval").body))
-    except (SyntaxError, TypeError, ValueError) as error:
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         reason = str(error) if type(error) is ValueError and str(error).startswith("it ") else ""
         mend = reason or f"write [value, ...], or one of {', '.join(RANGES)} with two numbers"
-        raise UserError(f"cannot read the values of '{name}' in --space, '{values}': {mend}") from error
+        raise UserError(f"cannot read the values of '{name}' in --space, '{shortened(values)}': {mend}") from error
 
 
 def _values(node: ast.expr) -> Choice | Range:

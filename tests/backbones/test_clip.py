@@ -153,7 +153,10 @@ def test_templates() -> None:
     ("spec", "message"),
     [
         ({"name": NANO, "templates": "cifarr"}, "unknown template set 'cifarr'. Did you mean 'cifar'"),
-        ({"name": NANO, "templates": ["a photo"]}, "must have one {} where the class name goes|unknown template"),
+        (
+            {"name": NANO, "templates": ["a photo"]},
+            "must be text with one {} where the class name goes|unknown template",
+        ),
         ({"templates": "cifar"}, "backbone 'omniglot_vit' has none"),
     ],
 )

@@ -56,8 +56,8 @@ def make_record(method: str, seed: int, right: float = 0.7, **changes: Any) -> R
         counts=rescore(predictions(seed, right)),
         tasks=[TaskEntry(train_seconds=1.5, eval_seconds=0.5, steps=2, gradient_samples=9, final_loss=0.1)] * TASKS,
         cost=CostEntry(
-            peak_memory_bytes=1, total_parameters=9, trainable_parameters=3, stored_bytes={},
-            forward_flops_per_image=1, training_flops=1,
+            peak_memory_bytes=99, total_parameters=9, trainable_parameters=3, stored_bytes={"prototypes": 24},
+            forward_flops_per_image=1, training_flops=81,
         ),
         environment={"device_type": "cpu", "device": "X"}, seconds=7.2,
     ).model_copy(update=changes)  # fmt: skip

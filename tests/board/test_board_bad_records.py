@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from published_records import edit, make_record, predictions, write_run
 
-from clsuite.board.place import Leaderboard
+from clsuite.board.place import LOCK, Leaderboard
 from clsuite.board.publish import add_records
 from clsuite.board.rerun import compare_rerun, write_rerun
 from clsuite.board.shelf import build, check
@@ -25,7 +25,7 @@ Change = Callable[[Path], None]
 
 @pytest.fixture(autouse=True)
 def _streams_are_not_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Streams, "complaint", lambda self, record: "")
+    monkeypatch.setattr(Streams, "judge", lambda self, record, arrays: "")
 
 
 def content(**changes: Any) -> Change:
@@ -141,7 +141,7 @@ def test_a_bad_record_does_not_take_the_others_with_it(
 def test_predictions_that_take_too_much_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clsuite.board.publish.LARGEST", 100)
     path = write_run(tmp_path / "runs", "a", 0)
-    (outcome,) = add_records([path], Leaderboard(tmp_path / "board"), False, False, lambda record: "")
+    (outcome,) = add_records([path], Leaderboard(tmp_path / "board"), False, False, lambda record, arrays: "")
     assert (outcome.verdict, outcome.reason.endswith(" bytes, but may take 100 at most")) == ("refused", True)
 
 
@@ -154,12 +154,14 @@ def test_a_refused_record_begins_no_leaderboard(tmp_path: Path) -> None:
 
 def test_predictions_are_found_where_the_record_names_no_file(tmp_path: Path) -> None:
     content(predictions=".")(write_run(tmp_path / "runs", "good", 0))
-    outcomes = add_records([tmp_path / "runs"], Leaderboard(tmp_path / "board"), False, False, lambda record: "")
+    outcomes = add_records(
+        [tmp_path / "runs"], Leaderboard(tmp_path / "board"), False, False, lambda record, arrays: ""
+    )
     assert [one.verdict for one in outcomes] == ["added"]
 
 
 def test_a_stream_that_cannot_be_judged_is_a_reason_of_its_own(tmp_path: Path) -> None:
-    def stream(record: RunRecord) -> str:
+    def stream(record: RunRecord, arrays: Any) -> str:
         if record.method == "bad":
             raise MemoryError("8 TiB")
         return ""
@@ -193,16 +195,16 @@ def test_a_record_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -
     place = Leaderboard(tmp_path / "board")
     in_the_way = place.records / "tiny" / "a" / f"{read_record(path).key}.npz"
     in_the_way.mkdir(parents=True)
-    (outcome,) = add_records([path], place, False, False, lambda record: "")
+    (outcome,) = add_records([path], place, False, False, lambda record, arrays: "")
     assert (outcome.verdict, outcome.reason.endswith(".npz': Is a directory")) == ("refused", True)
-    assert [one for one in place.folder.rglob("*") if one.is_file()] == []
+    assert [one for one in place.folder.rglob("*") if one.is_file() and one.name != LOCK] == []
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Leaderboard:
     """A leaderboard of one record."""
     write_run(tmp_path / "runs", "good", 0, 0.9)
-    add_records([tmp_path / "runs"], Leaderboard(tmp_path / "board"), False, False, lambda record: "")
+    add_records([tmp_path / "runs"], Leaderboard(tmp_path / "board"), False, False, lambda record, arrays: "")
     build(Leaderboard(tmp_path / "board"))
     return Leaderboard(tmp_path / "board")
 
@@ -261,7 +263,7 @@ def test_an_index_that_cannot_be_read_is_named(place: Leaderboard, text: str) ->
     with pytest.raises(UserError, match=r"rows\.json' (cannot be read|does not hold)"):
         build(place)
     with pytest.raises(UserError, match=r"rows\.json' (cannot be read|does not hold)"):
-        add_records([place.folder.parent / "runs"], place, False, False, lambda record: "")
+        add_records([place.folder.parent / "runs"], place, False, False, lambda record, arrays: "")
 
 
 def test_a_row_that_is_still_there_is_not_dropped(place: Leaderboard) -> None:

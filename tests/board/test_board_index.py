@@ -23,7 +23,7 @@ ROW = "tiny/good/0"
 
 
 def add(runs: Path, place: Leaderboard, replace: bool = False) -> Outcome:
-    (outcome,) = add_records([runs], place, replace, False, lambda record: "")
+    (outcome,) = add_records([runs], place, replace, False, lambda record, arrays: "")
     return outcome
 
 

@@ -72,20 +72,28 @@ ENTRY = "method: LAE\n  stream: Z\n  weights: w\n  protocol: p\n  source: Doe"
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        (f"- {ENTRY}\n  figures: {{a: 1.5}}", "entry 1: figures.a must be text: put it in quotes"),
-        (f"- {ENTRY}\n  figures: {{a: '1'}}\n- {ENTRY}", "entry 2: figures is missing"),
-        (f"- {ENTRY}\n  figures: {{a: '1'}}\n  yeer: 1", "entry 1: yeer is no name that an entry may have"),
-        (f"- {ENTRY}\n  figures: {{}}", "entry 1: figures is wrong: Dictionary should have at least 1 item.*"),
-        ("- LAE", "entry 1: it is wrong: Input should be .*"),
-        (ENTRY.replace("\n  ", "\n"), "it must be a list of entries, each with method, .*"),
+        (f"- {ENTRY}\n  figures: {{a: 1.5}}", "6: figures.a is 1.5, but must be text: write it in quotation marks"),
+        (f"- {ENTRY}\n  figures: {{a: '1'}}\n- {ENTRY}", "7: figures is missing"),
+        (f"- {ENTRY}\n  figures: {{a: '1'}}\n  yeer: 1", "7: unknown key 'yeer'. Known: method, stream, weights, .*"),
+        (f"- {ENTRY}\n  figures: {{}}", "6: figures is {}, but must have at least 1 entries"),
+        ("- LAE", "1: the entry is 'LAE', but must be a mapping, such as {method: ...}"),
+        (f"- {ENTRY}\n  figures: !!timestamp x", "6: not YAML: 'x' is no !!timestamp"),
     ],
 )
 def test_a_reported_figure_that_is_wrong_is_named_in_one_plain_line(tmp_path: Path, text: str, complaint: str) -> None:
     (tmp_path / "reported.yaml").write_text(text)
     with pytest.raises(UserError) as caught:
         read_reported(tmp_path / "reported.yaml")
-    assert re.fullmatch(rf"'reported\.yaml' is not valid: {complaint}", str(caught.value))
+    assert re.fullmatch(f"{re.escape(str(tmp_path))}/reported.yaml:{complaint}", str(caught.value))
     assert "pydantic" not in str(caught.value)
+
+
+def test_reported_figures_are_a_list(tmp_path: Path) -> None:
+    (tmp_path / "reported.yaml").write_text(ENTRY.replace("\n  ", "\n"))
+    with pytest.raises(UserError, match=r"reported\.yaml' must be a list of entries such as '- method: \.\.\.'$"):
+        read_reported(tmp_path / "reported.yaml")
+    (tmp_path / "reported.yaml").write_text("# nothing yet\n")
+    assert read_reported(tmp_path / "reported.yaml") == []
 
 
 @pytest.mark.parametrize("address", ["javascript:alert(1)", "http://x.org", "https://x.org/a) b", "https://x.org/|"])

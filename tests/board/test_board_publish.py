@@ -37,7 +37,7 @@ from clsuite.scenarios import ScenarioSpec
 
 
 def add(runs: Path, board: Path, replace: bool = False, stale: bool = False) -> list[Outcome]:
-    return add_records([runs], Leaderboard(board), replace, stale, lambda record: "")
+    return add_records([runs], Leaderboard(board), replace, stale, lambda record, arrays: "")
 
 
 def test_the_board_knows_every_kind_of_module() -> None:
@@ -85,10 +85,12 @@ def test_the_same_records_give_the_same_bytes_without_torch_elsewhere(board: Pat
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7", "LC_ALL": "C", "TZ": "Asia/Tokyo"}
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "other")], check=True, env=environment)
-    files = {path.relative_to(board): path.read_bytes() for path in board.rglob("*") if path.is_file()}
-    other = tmp_path / "other"
-    assert files == {path.relative_to(other): path.read_bytes() for path in other.rglob("*") if path.is_file()}
-    assert all(content.endswith(b"\n") for path, content in files.items() if path.suffix != ".npz")
+    files, others = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (board, tmp_path / "other")
+    )
+    assert files == others
+    assert all(content.endswith(b"\n") for path, content in files.items() if path.suffix not in (".npz", ""))
 
 
 def test_adding_again_changes_nothing_and_another_run_only_on_request(board: Path, tmp_path: Path) -> None:
@@ -282,7 +284,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a cost below nothing": (
         lambda path: edit(path, lambda content: content["cost"]["stored_bytes"].update(exemplars=-5)),
-        "cost.stored_bytes.exemplars: Input should be greater than or equal to 0",
+        "cost.stored_bytes.exemplars is -5, but must be at least 0",
     ),
     "no number": (
         lambda path: edit(path, lambda content: content["environment"].update(threads=float("nan"))),
@@ -514,15 +516,15 @@ def test_streams_are_compared_with_the_data_where_they_are_at_hand(
     config = {**make_record("a", 0).config, "dataset": {"name": "digits"}, "scenario": spec.model_dump()}
     known = make_record("a", 0).scenario
     good = known.model_copy(update={"fingerprint": scenario.fingerprint})
-    write_run(tmp_path / "runs", "good", 0, config=config, scenario=good)
+    write_run(tmp_path / "runs", "invented", 0, config=config, scenario=good)
     write_run(tmp_path / "runs", "other", 0, config=config)
     absent = {**config, "dataset": {"name": "cifar100"}}
     write_run(tmp_path / "far", "absent", 0, config=absent)
     folder = ["--folder", str(tmp_path / "board"), "--data-root", str(tmp_path)]
     assert main(["leaderboard", "add", str(tmp_path / "runs"), *folder]) == 1
-    said = capsys.readouterr()
-    assert "added: tiny/good/0" in said.out
-    assert "refused: tiny/other/0: its stream is not the one that the data give now (f0 in the record" in said.err
+    said = capsys.readouterr().err
+    assert "refused: tiny/invented/0: its scenario.task_fingerprints is not that of the stream" in said
+    assert "refused: tiny/other/0: its stream is not the one that the data give now (f0 in the record" in said
     assert main(["leaderboard", "add", str(tmp_path / "far"), "--folder", str(tmp_path / "b"), *folder[2:]]) == 0
     assert "streams of tiny were not compared with the data: no copy of 'cifar100'" in capsys.readouterr().err
 
@@ -539,7 +541,7 @@ def test_costs_have_a_best_but_times_of_several_machines_and_single_values_have_
     quick = [task.model_copy(update={"train_seconds": 0.1}) for task in make_record("a", 0).tasks]
     cost = make_record("a", 0).cost
     assert cost is not None
-    dear = cost.model_copy(update={"stored_bytes": {"exemplars": 9}})
+    dear = cost.model_copy(update={"stored_bytes": {"prototypes": 36}})
     add(write_run(tmp_path / "runs", "quick", 0, 0.5, tasks=quick, cost=dear), board)
     made = build_board(board / "records", board / "none").benchmarks[0]
     assert [row.method for row in made.rows if row.figures["train_seconds"].best] == ["quick"]

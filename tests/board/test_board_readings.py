@@ -42,7 +42,7 @@ def write(folder: Path, method: str, asked: Any, probes: list[ProbeEntry], seed:
 
 
 def add(runs: Path, board: Path) -> list[Outcome]:
-    return add_records([runs], Leaderboard(board), False, False, lambda record: "")
+    return add_records([runs], Leaderboard(board), False, False, lambda record, arrays: "")
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def add(runs: Path, board: Path) -> list[Outcome]:
         ),
         ([CALIBRATION, CALIBRATION], [error("calibration")], "config.probes: two are called 'calibration'"),
         ([{"kind": "guess"}], [error("guess")], "config.probes: 'guess' is no kind of probe: head, knn"),
-        ([{"name": "head"}], [counted("head")], "config.probes.0.kind: Field required"),
-        ("head", [counted("head")], "config.probes: Input should be a valid list"),
+        ([{"name": "head"}], [counted("head")], "config.probes.0.kind is missing"),
+        ("head", [counted("head")], "config.probes is 'head', but must be a list"),
         ([HEAD], [counted("head", higher_is_better=False), error(KL)], "probes.head: of its kind of probe more is"),
         ([HEAD], [counted("head", correct=None, n=None), error(KL)], "right answers are counted; it says otherwise"),
         ([CALIBRATION], [counted("calibration")], "probes.calibration: of its kind of probe less is better"),

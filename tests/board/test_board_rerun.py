@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from published_records import make_record, predictions, registered
+from rich.console import Console
 
 from clsuite.board.build import build_board
-from clsuite.board.rerun import compare_rerun, kinds_apart, plan_rerun, write_rerun
+from clsuite.board.rerun import compare_rerun, kinds_apart, matches, plan_rerun, write_rerun
 from clsuite.board.standing import read_rerun
 from clsuite.cli.main import main
+from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError
 from clsuite.records import (
     CostEntry,
@@ -105,7 +109,7 @@ def test_an_edited_record_is_not_repeated(published: Path, tmp_path: Path, capsy
     write_record(read_record(path).model_copy(update={"seed": 1}), path)
     before = {file: file.read_bytes() for file in board.rglob("*.rerun.json")}
     assert main(["leaderboard", "rerun", "short/short_replay/0", "--folder", str(board)]) == 2
-    assert "its key does not follow from its content: the record was edited" in capsys.readouterr().err
+    assert "its key does not follow from its content: it was edited" in capsys.readouterr().err
     assert {file: file.read_bytes() for file in board.rglob("*.rerun.json")} == before
 
 
@@ -141,6 +145,59 @@ def test_a_row_that_cannot_be_repeated_does_not_take_the_others_with_it(
     assert "not repeated: short/a_lost_one/0: cannot read the record" in said.err
     assert "identical: short/short_replay/0" in said.out
     assert main(["leaderboard", "rerun", "short/a_lost_one/0", "--folder", str(board)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("a/*", []),
+        ("a/*/0", ["a/m/0", "a/n + o/0"]),
+        ("a/**", ["a/m/0", "a/m/1", "a/n + o/0", "a/x/y/0"]),
+        ("**/0", ["a/m/0", "a/n + o/0", "a/x/y/0", "b/m/0"]),
+        ("*/m/?", ["a/m/0", "a/m/1", "b/m/0"]),
+        ("[!a]/m/[0-3]", ["b/m/0"]),
+        ("a/m/[1-0]", []),
+        ("a/n + o/*", ["a/n + o/0"]),
+        ("a/.*", []),
+    ],
+)
+def test_a_star_stops_at_a_slash(pattern: str, names: list[str]) -> None:
+    rows = ["a/m/0", "a/m/1", "a/n + o/0", "a/x/y/0", "b/m/0"]
+    assert [row for row in rows if matches(row, pattern)] == names
+
+
+def test_the_number_of_runs_is_told_first_and_counted_through(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board, counted = tmp_path / "board", []
+    shutil.copytree(published, board)
+    index = json.loads((board / "rows.json").read_text())
+    index["rows"] |= {f"short/gone/{seed}": {"key": "ab" * 32} for seed in range(2)}
+    (board / "rows.json").write_text(json.dumps(index))
+    assert main(["leaderboard", "rerun", "short/**", "--dry-run", "--folder", str(board)]) == 0
+    *rows, number = capsys.readouterr().out.splitlines()
+    assert sorted(rows) == ["short/gone/0", "short/gone/1", "short/short_replay/0"]
+    assert number == "3 runs, one after another"
+
+    def rerun_row(*given: Any) -> bool:
+        counted.append(next(one for one in given if isinstance(one, tuple)))
+        return True
+
+    monkeypatch.setattr("clsuite.cli.leaderboard._rerun_row", rerun_row)
+    assert main(["leaderboard", "rerun", "short/**", "--folder", str(board)]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "3 runs, one after another"
+    assert counted == [(1, 3), (2, 3), (3, 3)]
+    assert main(["leaderboard", "rerun", "short/*", "--folder", str(board)]) == 2
+    assert "is like 'short/*': a row is BENCHMARK/METHOD/SEED, and '*' stops at '/'" in capsys.readouterr().err
+
+
+def test_progress_counts_a_run_among_all() -> None:
+    out = io.StringIO()
+    plan = SimpleNamespace(record_path=Path("r.json"), name="ncm, seed 0")
+    with BenchProgress(Console(file=out, width=80), 1, 0, 3, 156) as progress:
+        for event in ({"kind": "start"}, {"kind": "end", "status": "done"}):
+            progress.hear(plan, event)  # type: ignore[arg-type]
+    assert out.getvalue().startswith("[3 of 156] ncm, seed 0: done in ")
 
 
 def test_a_changed_plugin_is_not_rerun(published: Path, tmp_path: Path) -> None:

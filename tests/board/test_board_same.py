@@ -25,7 +25,7 @@ def publish(folder: Path, runs: list[tuple[str, int, float]]) -> Path:
         record = made.model_copy(update={"predictions": f"{method}{seed}.npz"})
         write_predictions(folder / f"runs/{method}{seed}.npz", arrays)
         write_record(record, folder / f"runs/{method}{seed}.json")
-    outcomes = add_records([folder / "runs"], Leaderboard(folder / "board"), False, False, lambda record: "")
+    outcomes = add_records([folder / "runs"], Leaderboard(folder / "board"), False, False, lambda record, arrays: "")
     assert {one.verdict for one in outcomes} == {"added"}, outcomes
     return folder / "board"
 

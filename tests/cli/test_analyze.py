@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clsuite.cli.main import main
-from clsuite.records import read_record
+from clsuite.records import RunRecord, read_record
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,7 @@ def changed(path: Path, to: Path, **values: Any) -> Path:
     content = json.loads(path.read_text())
     for name, value in values.items():
         content[name] = {**content[name], **value} if isinstance(value, dict) else value
+    content["key"] = RunRecord.model_validate(content).recomputed_key()
     to.write_text(json.dumps(content))
     return to
 

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from clsuite.cli.main import main
+from clsuite.plugin.catalog import find_plugin
+from clsuite.runner.plan import method_config
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
+SMALLEST = {"sgd": 0.005, "adam": 0.0004}
+"""Rates that papers of added modules go down to (LAE: 0.005 x 24 / 256)."""
 TIERS = ("quickstart", "compact", "standard")
 
 
@@ -33,3 +37,17 @@ def test_the_compact_tier_finds_its_data(
     call = ["bench", name, "--dry-run", "--seeds", "0", "--methods", "ncm", "--limit-tasks", "2"]
     assert main([*call, "--data-root", str(real_data), "--out", str(tmp_path / "runs")]) == 0
     assert "1 runs, 0 done, 1 to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_benchmarks() if load_benchmark(name)[0].tier == "standard"])
+def test_added_modules_are_not_trained_at_the_rate_of_a_whole_backbone(name: str) -> None:
+    """A LoRA at fine-tuning's 1e-4 of SGD learns nothing: its row is that of a linear probe."""
+    spec, _ = load_benchmark(name)
+    seen = 0
+    for method in spec.named_methods:
+        plugins, training = method_config(spec, method)
+        if any({"modules", "blocks"} & {*find_plugin(plugin)[1].traits.stores} for plugin, _ in plugins):
+            seen += 1
+            optimizer = training["optimizer"]
+            assert optimizer["lr"] >= SMALLEST[optimizer["name"]], f"{method}: {optimizer}"
+    assert seen or name == "mtil"

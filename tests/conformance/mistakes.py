@@ -1,6 +1,6 @@
 """Mistakes that authors make, each planted in a plugin: the check that must name it, the marked line, and the mend.
 
-The line at fault ends in ``# HERE``.
+The line at fault ends in ``# HERE``; where none does it is that of the class.
 """
 
 from __future__ import annotations
@@ -44,13 +44,51 @@ class Mistake:
 
     @property
     def line(self) -> int:
-        return 1 + next(n for n, line in enumerate(self.text.split("\n")) if line.endswith("# HERE"))
+        lines = self.text.split("\n")
+        marked = [number for number, line in enumerate(lines, start=1) if line.endswith("# HERE")]
+        return marked[0] if marked else 1 + lines.index("class Method(Plugin):")
 
 
 MISTAKES = {
     "forgot super().__init__()": Mistake(
         "constructor", "the constructor of 'Method' does not call super().__init__()", "its first line", '''
 def __init__(self, alpha: float = 0.1) -> None:  # HERE
+    self.alpha = alpha
+
+def loss(self, learner, step):
+    return self.alpha * step.logits.square().mean()
+'''),
+    "misspelt hook": Mistake(
+        "hooks", "`losss` is no hook; did you mean `loss`?", "write def loss(self, learner, step)", '''
+def losss(self, learner, step):  # HERE
+    return 0.1 * step.logits.square().mean()
+'''),
+    "overrides nothing": Mistake(
+        "hooks", "'Method' overrides no hook", "override one, such as def loss(", '''
+def _helper(self):
+    return 1
+'''),
+    "a hook with too few arguments": Mistake(
+        "hooks", "`loss` takes (self, step), but is called with (self, learner, step)", "write def loss(self, lear", '''
+def loss(self, step):  # HERE
+    return 0.1 * step.logits.square().mean()
+'''),
+    "calls backward itself": Mistake(
+        "trains", "backward through the graph a second time", "leave backward() to the trainer", '''
+def loss(self, learner, step):
+    value = step.logits.square().mean()
+    value.backward()  # HERE
+    return value
+'''),
+    "a name that is not imported": Mistake(
+        "trains", "NameError: name 'math' is not defined", "import 'math' at the top of the file", '''
+def loss(self, learner, step):
+    return math.pi * step.logits.square().mean()  # HERE
+'''),
+    "an argument without a type": Mistake(
+        "constructor", "the argument 'alpha' has no type", "such as alpha: float = 1.0", '''
+def __init__(self, alpha=0.1):  # HERE
+    super().__init__()
     self.alpha = alpha
 
 def loss(self, learner, step):
@@ -161,7 +199,7 @@ def predict(self, learner, batch):
     return torch.cat(groups, dim=1)  # HERE
 '''),
     "head index wrong: only the current task's columns": Mistake(
-        "head", "'predict' returns a tensor of shape", "learner.head.classes columns", '''
+        "head", "'predict' returns a tensor of shape", "learner.seen columns", '''
 def predict(self, learner, batch):
     logits = learner.head(learner.encode(batch))
     return logits[:, -2:]  # HERE

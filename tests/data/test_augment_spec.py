@@ -10,7 +10,7 @@ import pytest
 from clsuite.data.augment_spec import PRESETS, STEPS, AugmentError, ColourJitter, Flip, RandAugment, ResizedCrop
 from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
-from clsuite.runner.yaml_lines import load_yaml
+from clsuite.written.yaml_lines import load_yaml
 
 
 def steps(value: Any) -> tuple[Any, ...]:
@@ -50,7 +50,7 @@ def test_nothing_is_the_default() -> None:
         ("imagnet", "unknown augmentation 'imagnet'. Did you mean 'imagenet'?"),
         (["flop"], "unknown augmentation step 'flop'. Did you mean 'flip'?"),
         ([{"resized_crop": {"scales": [0.5, 1]}}], "unknown parameter of 'resized_crop' 'scales'. Did you"),
-        ([{"flip": {"p": 2}}], "flip.p: Input should be less than or equal to 1, not 2"),
+        ([{"flip": {"p": 2}}], "flip.p is 2, but must be at most 1"),
         ([{"resized_crop": {"scale": [0.5, 2]}}], "resized_crop: scale is [0.5, 2.0], but must be two shares"),
         ([{"resized_crop": {"ratio": [2, 1]}}], "ratio is [2.0, 1.0], but must be 0 < least <= largest"),
         ([{"flip": 3}], "the parameters of 'flip' must be a mapping, not 3"),

@@ -40,9 +40,9 @@ def test_the_id_of_a_sample_is_the_hash_of_its_file(plain_tree: Path) -> None:
     np.testing.assert_array_equal(table.digests[1], table.digests[3])
 
 
-@pytest.mark.parametrize("name", ["test", "val", "validation"])
+@pytest.mark.parametrize("name", ["test", "val", "validation", "valid", "Test", "VALID"])
 def test_names_of_the_test_part(png_tree: Tree, name: str) -> None:
-    root = png_tree({"train/a/1.png": RED, f"{name}/a/2.png": BLUE})
+    root = png_tree({f"{'train' if name.islower() else 'Train'}/a/1.png": RED, f"{name}/a/2.png": BLUE})
     assert load(root).is_test.tolist() == [False, True]
 
 
@@ -207,7 +207,7 @@ def test_other_layout(tmp_path: Path) -> None:
 
 
 def test_no_test_part(png_tree: Tree) -> None:
-    with pytest.raises(UserError, match=r"has a train folder but no test folder \(test, val, validation\)"):
+    with pytest.raises(UserError, match=r"has a train folder but no test folder \(test, val, valid, validation\)"):
         list_folder(png_tree({"train/cat/1.png": RED}))
 
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from clsuite.data import contents, seal, space
 from clsuite.data.cache import cached_table
+from clsuite.data.decoding import Job, decode_all
 from clsuite.data.listing import Listing, list_pixels
 from clsuite.data.seal import DamagedTableError, open_table, table_sha256
 from clsuite.data.sequence import join_tables
@@ -150,6 +151,24 @@ def test_a_job_laid_out_by_somebody_else_is_not_taken_up(tmp_path: Path) -> None
     (building / "job.json").write_text(json.dumps(job))
     np.save(building / "marks.npy", np.zeros(3, np.int64))
     np.testing.assert_array_equal(images_of(cached_table(["x"], 5, listing, folder=tmp_path)), PIXELS)
+
+
+@pytest.mark.parametrize("what", ["root", "names", "count", "pixels", "digests", "no digests"])
+def test_a_job_of_these_files_with_something_else_in_it_is_begun_anew(tmp_path: Path, what: str) -> None:
+    building = Job.prepare(tmp_path / "job", listing(), 5).folder
+    said = json.loads((building / "job.json").read_text())
+    changed = {"root": str(tmp_path), "names": ["/etc/hostname"] * 600, "count": 3}
+    if what in changed:
+        (building / "job.json").write_text(json.dumps({**said, what: changed[what]}))
+    elif what == "no digests":
+        (building / "digests.npy").write_bytes(b"")
+    else:
+        path = building / f"{what}.npy"
+        np.save(path, 255 - np.load(path))
+    job = Job.prepare(building, listing(), 5)
+    decode_all(job, 1)
+    assert json.loads((building / "job.json").read_text()) == said
+    np.testing.assert_array_equal(np.load(building / "images.npy").transpose(0, 2, 3, 1), PIXELS)
 
 
 # -- the hash of a table --

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clsuite.errors import UserError
+from clsuite.plugin import annotations, arguments
 from clsuite.plugin.arguments import resolve_arguments
 from clsuite.plugin.catalog import find_plugin
 from clsuite.plugin.source import PluginSource, read_source
@@ -123,3 +127,90 @@ def test_replay_as_it_is() -> None:
         resolve_arguments("replay", replay, {"buffer": "herdin"})
     with pytest.raises(UserError, match="Did you mean 'capacity'"):
         resolve_arguments("replay", replay, {"capaciti": 3})
+
+
+ODD = (
+    "9**9**8",
+    "9**9**9**9",
+    "'x' * 9**9",
+    "[c for c in ().__class__.__base__.__subclasses__()][0]",
+    "(lambda: open('PWNED', 'w'))()",
+    "print('PWNED')",
+    "'float | np.ndarray'",
+    "'Schedule'",
+    "list['Schedule']",
+    "Sequence[5]",
+    "Optional.nope",
+    "Optional",
+    "Optional[int, str]",
+    "Union",
+    "1 / 0",
+    "Literal",
+    "Literal[()]",
+    "Literal[[1]]",
+    "Literal[1.5]",
+    "Literal['a' * 9**9]",
+    "dict[int]",
+    "dict[1, 2, 3]",
+    "list[int, int]",
+    "tuple[()]",
+    "int[5]",
+    "int | 5",
+    "None | None",
+    "~int",
+    "...",
+    "Loop",
+    "list[Loop]",
+    "list[list[Odd]]",
+    "'" + "(" * 300 + "'",
+    "list[" * 60 + "int" + "]" * 60,
+    "'list[' * 3",
+    "f'{1 / 0}'",
+    "Mapping[list, int]",
+    "Sequence[Sequence]",
+    "typing.Optional[Nope]",
+)
+
+
+@pytest.mark.parametrize("annotation", ODD)
+def test_odd_annotations_are_neither_run_nor_an_error(
+    annotation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    aliases = "Loop = list['Loop'] | None\nOdd = 9**9**8"
+    with suppress(UserError):
+        resolve(f"a: {annotation} = None", aliases, a=[1])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_aliases_of_aliases_end() -> None:
+    doubling = "\n".join(f"A{level} = tuple[A{level + 1}, A{level + 1}]" for level in range(18))
+    with pytest.raises(UserError, match="argument 'a' of plugin 'mine' is 5, but must be"):
+        resolve("a: A0", doubling, a=5)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "good", "bad"),
+    [
+        ("'float | None'", 0.5, "x"),
+        ("typing.Optional[int]", None, "x"),
+        ("tuple[int, str]", (1, "a"), (1, 2)),
+        ("tuple[int, ...]", (1, 2, 3), (1, "a")),
+        ("list['int']", [1], ["a"]),
+        ("list[Schedule]", ["anything"], 5),
+        ("dict[str, Literal[1, 2]]", {"a": 2}, {"a": 3}),
+        ("Mapping[str, list[int]]", {"a": [1]}, {"a": 1}),
+        ("Union[int, None, Literal['a']]", "a", "b"),
+        ("Alias", [0.5], [["x"]]),
+    ],
+)
+def test_what_is_known_of_an_annotation_is_checked(annotation: str, good: Any, bad: Any) -> None:
+    assert resolve(f"a: {annotation}", "Inner = float\nAlias = list[Inner]", a=good)["a"] == good
+    with pytest.raises(UserError, match=r"argument 'a' of plugin 'mine' is .* but must be"):
+        resolve(f"a: {annotation}", "Inner = float\nAlias = list[Inner]", a=bad)
+
+
+def test_no_annotation_is_evaluated() -> None:
+    for module in (arguments, annotations):
+        nodes = ast.walk(ast.parse(Path(module.__file__ or "").read_text()))
+        assert not {"eval", "exec"} & {node.id for node in nodes if isinstance(node, ast.Name)}

@@ -79,11 +79,6 @@ BROKEN = {
     "class": ("broken_class:Missing", {"broken_class.py": GOOD}, r"there is no class 'Missing' in it"),
     "module": ("no_such_module_here:X", {}, r"no module named 'no_such_module_here'"),
     "submodule": ("no_such_package_here.sub:X", {}, r"no_such_package_here"),
-    "package": (
-        "broken_package.sub:Good",
-        {"broken_package/__init__.py": "1 / 0\n", "broken_package/sub.py": GOOD},
-        r"ZeroDivisionError: division by zero",
-    ),
     "traits": (
         "broken_traits:Good",
         {"broken_traits.py": GOOD.replace('("exemplars",)', "make_stores()")},
@@ -153,6 +148,15 @@ def test_a_module_that_fails_to_run_is_named(offer: Offer) -> None:
     offer({"good": "third_h:Good"}, {"third_h.py": GOOD + "\nraise RuntimeError('no licence')\n"})
     info, _ = find_plugin("good")
     with pytest.raises(UserError, match="plugin 'good' fails to import: RuntimeError: no licence"):
+        load_class(info)
+
+
+def test_a_package_that_fails_to_run_is_not_run_to_find_a_plugin_in_it(offer: Offer) -> None:
+    modules = {"broken_package/__init__.py": "1 / 0\n", "broken_package/sub.py": GOOD}
+    offer({"good": "broken_package.sub:Good"}, modules)
+    info, source = find_plugin("good")
+    assert source.summary == "A good plugin."
+    with pytest.raises(UserError, match="plugin 'good' fails to import: ZeroDivisionError: division by zero"):
         load_class(info)
 
 

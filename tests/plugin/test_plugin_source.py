@@ -140,7 +140,7 @@ def test_a_class_that_names_itself_as_base_ends() -> None:
         ("class X:\n    traits = TRAITS", "traits must be written as Traits"),
         ("class X:\n    traits = Traits(**more)", "must be a literal"),
         ("class X:\n    traits = Traits(needs=(VIT,))", r"traits\.needs must be a literal"),
-        ("class X:\n    traits = Traits(invented=1)", "traits: .*invented"),
+        ("class X:\n    traits = Traits(invented=1)", "traits.invented"),
         (
             "class X:\n    api = 2\n    traits = Traits(new=1)",
             "written for version 2 of the plugin API, .* has version 1",

@@ -135,7 +135,7 @@ def test_names_that_are_not_there(words: str | None, message: str, wnids: Path) 
         ({"path": "x", "dataset": {"name": "digits"}}, "either a path or a dataset"),
         ({"dataset": {"name": "digits"}, "names": "w.txt"}, "'names' is a file"),
         ({"path": "x", "templates": "simpel"}, "Did you mean 'simple'"),
-        ({"path": "x", "templates": ["a photo"]}, "must have one {}"),
+        ({"path": "x", "templates": ["a photo"]}, "must be text with one {}"),
         ({"path": "x", "images_per_class": 0}, "greater than or equal to 1"),
     ],
 )

@@ -115,6 +115,11 @@ def batches(rows: Tensor, size: int, epochs: int = 1) -> Iterator[tuple[int, Ten
             yield epoch, chosen
 
 
+def drawn(exemplars: Tensor, number: int) -> Tensor:
+    """Rows of some exemplars, none twice."""
+    return exemplars[torch.randperm(len(exemplars))[:number]]
+
+
 def adam(body: Iterable[Tensor], lr: float, head: nn.Module, head_lr: float) -> torch.optim.Optimizer:
     """A new Adam with a rate of its own for the head."""
     return torch.optim.Adam([{"params": body, "lr": lr}, {"params": head.parameters(), "lr": head_lr}])

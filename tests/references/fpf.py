@@ -12,7 +12,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from references.common import Head, Stream, accuracy, adam, batches, bundled, embed, linear, step
+from references.common import Head, Stream, accuracy, adam, batches, bundled, drawn, embed, linear, step
+
+
+def shuffled(rows: torch.Tensor) -> torch.Tensor:
+    """The rows in another order."""
+    return rows[torch.randperm(len(rows))]
 
 
 def curve(
@@ -39,15 +44,14 @@ def curve(
         for _, chosen in batches(rows, batch_size, epochs):
             step(optimizer, F.cross_entropy(head(embed(model, stream.images[chosen])), stream.labels[chosen]))
         own = [rows[stream.labels[rows] == label] for label in range(old, seen)]
-        kept = [rows[torch.randperm(len(rows))] for rows in [*kept, *own]]
-        kept = [rows[: capacity // seen] for rows in kept]
+        kept = [shuffled(rows)[: capacity // seen] for rows in [*kept, *own]]
         exemplars = torch.cat(kept)
         body, top = copy.deepcopy(model), copy.deepcopy(head)
         norms = [value for part in body.modules() if isinstance(part, nn.LayerNorm) for value in part.parameters()]
         optimizer = torch.optim.SGD([*norms, *top.parameters()], lr=tuning_lr, momentum=momentum)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for _ in range(steps):
-            chosen = exemplars[torch.randperm(len(exemplars))[:tuning_batch]]
+            chosen = drawn(exemplars, tuning_batch)
             step(optimizer, F.cross_entropy(top(embed(body, stream.images[chosen])), stream.labels[chosen]))
             schedule.step()
         results.append(accuracy(lambda images, b=body, t=top: t(embed(b, images)), stream, task))

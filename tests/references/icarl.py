@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from references.common import Head, Stream, accuracy, adam, batches, bundled, embed, linear, over, step
+from references.common import Head, Stream, accuracy, adam, batches, bundled, drawn, embed, linear, over, step
 
 
 def herded(features: Tensor, number: int) -> list[int]:
@@ -55,7 +55,7 @@ def curve(
         optimizer = adam(model.parameters(), lr, head, head_lr)
         for _, chosen in batches(torch.cat([rows, past]) if rehearsal == "among" else rows, batch_size, epochs):
             if rehearsal == "beside":
-                chosen = torch.cat([chosen, past[torch.randperm(len(past))[: len(chosen)]]])
+                chosen = torch.cat([chosen, drawn(past, len(chosen))])
             logits = head(embed(model, stream.images[chosen]))
             loss = F.binary_cross_entropy_with_logits(logits, targets[chosen, :seen], reduction="sum")
             step(optimizer, loss / len(chosen))

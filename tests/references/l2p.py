@@ -13,6 +13,11 @@ from torch.nn import functional as F
 from references.common import Head, Stream, accuracy, adam, batches, bundled, embed, linear, over, step, tokens
 
 
+def uniform(shape: tuple[int, ...], bounds: tuple[float, float]) -> nn.Parameter:
+    """First values of prompts and keys."""
+    return nn.Parameter(torch.empty(shape).uniform_(*bounds))
+
+
 def curve(
     stream: Stream,
     seed: int,
@@ -32,8 +37,8 @@ def curve(
     """Accuracy over the seen classes after each task."""
     torch.manual_seed(seed)
     model = bundled().eval().requires_grad_(False)
-    prompts = nn.Parameter(torch.empty(pool, length, 192).uniform_(*prompt_range))
-    keys = nn.Parameter(torch.empty(pool, 192).uniform_(*key_range))
+    prompts = uniform((pool, length, 192), prompt_range)
+    keys = uniform((pool, 192), key_range)
     head, results = Head(), []
 
     def nearest(query: Tensor) -> tuple[Tensor, Tensor]:

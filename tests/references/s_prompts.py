@@ -16,6 +16,11 @@ from references.common import Stream, accuracy, adam, batches, bundled, embed, l
 BELOW_ALL = -1e9
 
 
+def first_prompt(length: int, width: int, bound: float) -> nn.Parameter:
+    """Tokens of a new session, uniform as the authors' linear layer begins."""
+    return nn.Parameter(torch.empty(length, width).uniform_(-bound, bound))
+
+
 def curve(
     stream: Stream,
     seed: int,
@@ -53,7 +58,7 @@ def curve(
         return logits
 
     for task, rows, old, seen in stream.tasks():
-        prompts.append(nn.Parameter(torch.empty(length, 192).uniform_(-bound, bound)))
+        prompts.append(first_prompt(length, 192, bound))
         heads.append(linear(192, seen - old, head_std))
         optimizer = adam([prompts[-1]], lr, heads[-1], head_lr)
         for _, chosen in batches(rows, batch_size, epochs):

@@ -10,6 +10,13 @@ from clsuite.records import CostEntry, CountsEntry, PluginEntry, RunRecord, Scen
 SIZES = [20, 30, 10]
 
 
+@pytest.fixture(autouse=True)
+def _records_are_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of these tests are made up, without predictions; whether records are true is tested on records of runs."""
+    for module in ("clsuite.report.gather", "clsuite.cli.show"):
+        monkeypatch.setattr(f"{module}.why_untrue", lambda record, path: "")
+
+
 def make_record(method: str, seed: int, kind: str = "class_incremental") -> RunRecord:
     random = np.random.RandomState([seed, *method.encode()])
     level = {"joint": 0.9, "replay": 0.7}.get(method, 0.3)

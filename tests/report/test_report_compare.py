@@ -9,17 +9,21 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import clsuite
+from clsuite.api.result import RunResult
 from clsuite.cli.main import main
-from clsuite.errors import UserError
+from clsuite.errors import InputWarning, UserError
 from clsuite.metrics import Counts
 from clsuite.metrics.variants import forgetting_max_before_last, forgetting_over_time
 from clsuite.records import RunRecord, write_record
 from clsuite.report.compare import _points, compare, sign_flip_p, verdict
 from clsuite.report.export import csv_table, latex_table, markdown_table
+from clsuite.report.gather import gather, newest_of, one_method
 
 
 def of(records: list[RunRecord], method: str) -> list[RunRecord]:
@@ -171,46 +175,98 @@ def test_the_commands(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "unknown column 'final_acc'" in capsys.readouterr().err
 
 
-def test_one_seed_under_two_configurations_is_not_taken_for_two_seeds(
+def newer(record: RunRecord, path: Path, **changes: Any) -> None:
+    """Write a record as one that was made after all others, of another configuration."""
+    write_record(record.model_copy(update={"key": f"{record.method}-{path.stem}", **changes}), path)
+    os.utime(path, ns=(2**61, 2**61))
+
+
+EVERYWHERE = (["table"], ["table", "--format", "csv"], ["plot"], ["plot", "--kind", "forgetting"])
+
+
+@pytest.mark.parametrize("command", EVERYWHERE)
+def test_of_two_runs_of_one_seed_the_newest_is_taken_and_the_difference_told(
+    runs: Path, records: list[RunRecord], capsys: pytest.CaptureFixture[str], command: list[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for record in of(records, "replay"):
+        newer(record, runs / "replay" / f"seed{record.seed}-tuned.json", config={"training": {"epochs": 8}})
+    assert main([*command, str(runs / "replay")]) == 0
+    said = capsys.readouterr()
+    assert said.err.count("left out, older") == 1
+    assert "replay, seeds 0, 1, 2: training.epochs (none) -> 8" in said.err
+    assert str(runs / "replay" / "seed0.json") in said.err
+    assert "3 runs" in said.out or said.out.count("replay") == 1
+
+
+def test_seeds_of_an_earlier_configuration_are_left_out_although_they_were_not_run_again(
     runs: Path, records: list[RunRecord], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, other = runs / "replay" / "seed0.json", runs / "replay" / "seed0-tuned.json"
-    write_record(of(records, "replay")[0].model_copy(update={"key": "other"}), other)
-    for command in (["table", str(runs)], ["table", str(runs), "--format", "csv"], ["plot", str(runs)]):
-        assert main(command) == 2
-        said = capsys.readouterr().err
-        assert "holds two runs of 'replay' with seed 0, of unlike configuration" in said
-        assert str(first) in said
-        assert str(other) in said
-    assert main(["table", str(other), str(runs / "joint")]) == 0
+    newer(of(records, "replay")[0], runs / "replay" / "seed0-new.json", config={"training": {"lr": 0.5, "epochs": 2}})
+    assert main(["table", str(runs), "--format", "csv"]) == 0
+    said = capsys.readouterr()
+    seeds = {line.split(",")[1]: line.split(",")[2] for line in said.out.splitlines()[1:]}
+    assert seeds == {"joint": "0 1 2", "replay": "0", "finetune": "0 1 2"}
+    assert "replay, seeds 0, 1, 2: training.epochs (none) -> 2, training.lr (none) -> 0.5 (" in said.err
+    assert main(["compare", "replay", "finetune", "--runs", str(runs), "--seeds", "0"]) == 0
+    assert "left out, older: replay, seeds 0, 1, 2" in capsys.readouterr().err
 
 
-def test_seeds_of_unlike_configuration_are_not_put_in_one_row(
+def test_an_argument_and_one_character_of_the_source_are_differences(runs: Path, records: list[RunRecord]) -> None:
+    old = of(records, "replay")[0]
+    for changes, told in (
+        ({"source": "0123456789abcdef"}, "source of replay  -> 0123456789ab"),
+        ({"args": {"capacity": 5}}, "replay.capacity (none) -> 5"),
+    ):
+        newer(old, runs / "replay" / "new.json", plugins=[old.plugins[0].model_copy(update=changes)])
+        found = one_method(runs / "replay")
+        assert [record.key for record in found.records.values()] == ["replay-new"]
+        assert told in found.left_out[0]
+
+
+def test_an_older_backbone_of_a_method_that_was_dropped_blocks_nothing(
     runs: Path, records: list[RunRecord], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    longer = of(records, "replay")[0].model_copy(update={"config": {"training": {"epochs": 8}}})
-    write_record(longer, runs / "replay" / "seed0.json")
-    for command in (["table", str(runs / "replay")], ["plot", str(runs / "replay")],
-                    ["compare", "replay", "finetune", "--runs", str(runs)]):  # fmt: skip
-        assert main(command) == 2
-        said = capsys.readouterr().err
-        assert "its training differs from that of" in said
-        assert "another seed of replay" in said
+    for method in ("replay", "joint"):
+        for record in of(records, method):
+            path = runs / method / f"seed{record.seed}-new.json"
+            newer(record, path, config={"backbone": {"name": "vit"}})
+    assert main(["table", str(runs), "--format", "csv"]) == 0
+    said = capsys.readouterr()
+    assert [line.split(",")[1] for line in said.out.splitlines()[1:]] == ["joint", "replay"]
+    assert "finetune, seeds 0, 1, 2" in said.err
+    assert said.err.count("backbone.name (none) -> vit") == 1
+    assert "5 more)" in said.err
 
 
-def test_runs_of_unlike_streams_are_not_put_in_one_table(
+def test_runs_on_other_data_are_left_out(runs: Path, records: list[RunRecord]) -> None:
+    old = of(records, "replay")[0]
+    newer(old, runs / "replay" / "new.json", scenario=old.scenario.model_copy(update={"fingerprint": "x"}))
+    found = one_method(runs / "replay")
+    assert "replay, seed 0: other images, labels or order of tasks" in found.left_out[0]
+    assert sorted(record.seed for record in found.records.values()) == [0, 1, 2]
+    assert any(record.key == "replay-new" for record in found.records.values())
+
+
+def test_python_compares_as_the_command_does(
     runs: Path, records: list[RunRecord], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shorter = of(records, "replay")[0].model_copy(update={"config": {"limit_tasks": 2}, "method": "new", "key": "new"})
-    write_record(shorter, runs / "new" / "seed0.json")
-    assert main(["table", str(runs)]) == 2
-    assert "its limit_tasks differs from that of" in capsys.readouterr().err
-    other = shorter.model_copy(
-        update={"config": {}, "scenario": shorter.scenario.model_copy(update={"fingerprint": "x"})}
-    )
-    write_record(other, runs / "new" / "seed0.json")
-    assert main(["plot", str(runs)]) == 2
-    assert "its stream is another one than that of" in capsys.readouterr().err
+    newer(of(records, "replay")[1], runs / "replay" / "seed1-new.json", config={"training": {"epochs": 2}})
+    with pytest.warns(InputWarning, match=r"left out, older: replay, seeds 0, 1, 2: training.epochs"):
+        comparison = clsuite.compare("replay", "finetune", runs=runs, seeds=[1])
+    assert main(["compare", "replay", "finetune", "--runs", str(runs), "--seeds", "1"]) == 0
+    assert str(comparison).splitlines()[0] in capsys.readouterr().out
+    results = [RunResult(record, runs) for record in of(records, "joint")]
+    assert clsuite.compare(results, runs / "finetune").seeds == (0, 1, 2)
+    with pytest.raises(UserError, match="no finished run with seed 7"):
+        clsuite.compare(results[0], results[1], seeds=[7])
+
+
+def test_the_same_runs_in_any_order_are_all_taken(runs: Path) -> None:
+    found = newest_of(gather([runs]), "here")
+    assert len(found.records) == 9
+    assert found.left_out == ()
 
 
 def test_a_folder_is_no_file_to_write(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -227,7 +283,11 @@ def test_a_pipe_without_arrows_and_a_record_that_commands_the_terminal(runs: Pat
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     for command in (["table", str(runs)], ["show", str(runs / "evil" / "seed0.json")],
                     ["compare", str(runs / "joint"), str(runs / "finetune")]):  # fmt: skip
-        code = "import sys; from clsuite.cli.main import main; sys.exit(main(sys.argv[1:]))"
+        code = (
+            "import sys; from clsuite.cli import main, show; from clsuite.report import gather;"
+            "show.why_untrue = gather.why_untrue = lambda record, path: '';"  # these records are made up
+            "sys.exit(main.main(sys.argv[1:]))"
+        )
         done = subprocess.run([sys.executable, "-c", code, *command], env=environment, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
         assert b"\x1b" not in done.stdout

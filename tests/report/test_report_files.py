@@ -84,7 +84,7 @@ def test_dashes_of_probes_in_rows_tables_and_csv(records: list[RunRecord], tmp_p
     table = probes_table(list(rows.values()), columns)
     assert table is not None
     shown = {str(column.header).rstrip(" ↑↓"): [str(cell) for cell in column.cells] for column in table.columns}
-    assert shown["probe head"] == ["[bold]40.0 ± 0.0[/bold]", "-", "20.0 ± 0.0"]
+    assert shown["probe head"] == ["40.0 ± 0.0", "-", "20.0 ± 0.0"]
     assert shown["change of head"] == ["-20.0 ± 0.0", "-", "-"]
     write_csv(given, tmp_path / "s.csv")
     with (tmp_path / "s.csv").open(newline="", encoding="utf-8") as opened:

@@ -200,15 +200,15 @@ def cells(table: Table, heading: str) -> list[str]:
 def test_the_table_shows_per_cent_with_intervals_and_the_best_in_bold(records: list[RunRecord]) -> None:
     rows = summarise(records)
     table = results_table(rows, "Tiny")
-    mean, half = (100 * value for value in rows[0].interval("final_accuracy_macro"))
+    mean, half = (100 * value for value in rows[1].interval("final_accuracy_macro"))
     assert cells(table, "method") == ["joint", "replay", "finetune"]
     shown = cells(table, "final acc.")
-    assert shown[0] == f"[bold]{mean:.1f} ± {half:.1f}[/bold]"
-    assert not any("bold" in cell for cell in shown[1:])
+    assert shown[1] == f"[bold]{mean:.1f} ± {half:.1f}[/bold]"
+    assert not any("bold" in cell for cell in (shown[0], shown[2]))
     assert cells(table, "seeds") == ["3", "3", "3"]
     assert cells(table, "training s") == ["4.5"] * 3
     assert cells(table, "trained") == ["930 k"] * 3
-    assert cells(table, "stored") == ["61.4 kB", "[bold]0 B[/bold]", "[bold]0 B[/bold]"]
+    assert cells(table, "stored") == ["61.4 kB", "0 B", "0 B"]
 
 
 def test_arrows_show_the_direction(records: list[RunRecord]) -> None:
@@ -223,7 +223,8 @@ def test_arrows_show_the_direction(records: list[RunRecord]) -> None:
 def test_the_lowest_is_the_best_where_lower_is_better(records: list[RunRecord]) -> None:
     rows = summarise(records)
     shown = cells(results_table(rows, "Tiny"), "forgetting")
-    lowest = min(range(3), key=lambda i: rows[i].interval("forgetting_max_before_last")[0])
+    assert rows[0].is_bound
+    lowest = min((1, 2), key=lambda i: rows[i].interval("forgetting_max_before_last")[0])
     assert [cell.startswith("[bold]") for cell in shown] == [i == lowest for i in range(3)]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from clsuite.cli.main import main
 from clsuite.errors import UserError
 from clsuite.runner.methods import MethodSpec, PluginUse, parse_method, parse_plugin, split_outside, write_method
 from clsuite.runner.plan import RunOptions, outline
@@ -185,3 +186,51 @@ def test_more_methods_run_when_they_are_named(options: list[str], names: list[st
 def test_a_method_stands_in_one_place_only() -> None:
     with pytest.raises(ValidationError, match="'a' stands in methods and in more_methods"):
         BenchmarkSpec.model_validate({**MORE, "more_methods": {"a": "replay"}})
+
+
+QUICKSTART = load_benchmark("quickstart")[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        (["mine=ncm"], ["mine"]),
+        (["mine = lwf+replay(capacity=50), ncm"], ["mine", "ncm"]),
+        (["'er, ace'=replay(capacity=50)"], ["er, ace"]),
+        (['"it\'s = mine"=lwf(alpha=1.0)'], ["it's = mine"]),
+        (["mine=replay(capacity=[50, 60])"], ["mine(capacity=50)", "mine(capacity=60)"]),
+        (["other=replay", "pet(kind=lora)"], ["other", "pet(kind=lora)"]),
+    ],
+)
+def test_a_method_of_the_command_line_may_have_a_name(written: list[str], names: list[str]) -> None:
+    assert [name for name, _ in outline(QUICKSTART, RunOptions(Path(), methods=written, seeds=[0]))] == names
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("replay=ncm", "'replay' is a method of the benchmark: give 'ncm' another name"),
+        ("=ncm", "write NAME=METHOD, such as er-ace=./er_ace.py"),
+        ("mine=", "write NAME=METHOD"),
+        ("''=ncm", "write NAME=METHOD"),
+        ("mine=ncmm", "Did you mean 'ncm'"),
+    ],
+)
+def test_a_name_that_is_none_is_refused(written: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        outline(QUICKSTART, RunOptions(Path(), methods=[written]))
+
+
+OWN = "from clsuite.plugin import Plugin\n\nclass ErAce(Plugin):\n    pass\n"
+
+
+def test_the_name_of_one_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "er_ace.py").write_text(OWN)
+    bench = ["bench", "quickstart", "--seeds", "0", "--dry-run", "--out", str(tmp_path / "runs")]
+    for given in (["--methods", str(tmp_path / "er_ace.py"), "--name", "er-ace"],
+                  ["--methods", f"er-ace={tmp_path / 'er_ace.py'}"]):  # fmt: skip
+        assert main([*bench, *given]) == 0
+        assert f"{tmp_path}/runs/quickstart/er-ace/seed0-" in capsys.readouterr().out
+    for given in (["--name", "x"], ["--methods", "ncm,lwf", "--name", "x"], ["--methods", "y=ncm", "--name", "x"]):
+        assert main([*bench, *given]) == 2
+        assert "--name names the one method of --methods" in capsys.readouterr().err

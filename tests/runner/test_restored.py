@@ -57,7 +57,9 @@ def test_a_changed_plugin_and_an_absent_one_are_told(root: Path) -> None:
     (root / "mine.py").write_text(PLUGIN.format("new"))
     with pytest.raises(UserError, match=f"'mine.py' .* has changed since the run.*.source {entry.source[:12]}, now"):
         restored_plugin(entry, [root])
-    with pytest.raises(UserError, match=r"mine.py.*call it in the folder of that file, or say --data-root FOLDER"):
+    with pytest.raises(UserError, match=r"'mine.py', whose code would run: name its folder with --plugins-from FOLDER"):
+        restored_plugin(entry, [])
+    with pytest.raises(UserError, match=r"whose code would run, and there is none in '\.': name its folder with"):
         restored_plugin(entry, [Path()])
 
 

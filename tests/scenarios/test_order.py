@@ -100,3 +100,34 @@ def test_the_line_of_a_bad_order(tmp_path: Path) -> None:
     path.write_text("name: b\ndataset: {name: digits}\nscenario: {tasks: 2, order: [a, 1.5]}\nmethods: {ncm: ncm}\n")
     with pytest.raises(UserError, match=r"b\.yaml:3: scenario\.order: 1\.5 is no name: write names that"):
         load_benchmark(str(path))
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ["crab", "dollar_bill", "Faces-easy"],
+        ["003.crab", "002.dollar_bill", "001.Faces_easy"],
+        ["crab", "dollar bill", "Faces easy"],
+        ["crab", "dollar-bill", "Faces_easy"],
+    ],
+)
+def test_classes_may_be_named_as_their_folders_are(order: list[str]) -> None:
+    assert find_order("class", ["Faces easy", "crab", "dollar bill"], order, 0).tolist() == [1, 2, 0]
+
+
+def test_classes_may_be_named_by_their_wordnet_ids() -> None:
+    names = ["goldfish", "crane (n02012849)", "own"]
+    assert find_order("class", names, ["own", "n01443537", "n02012849"], 0).tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("order", "complaint"),
+    [
+        (["crab", "dollar_bil", "Faces_easy"], r"'dollar_bil'\. Did you mean 'dollar bill'\?"),
+        (["crab", "dollar_bill", "dollar bill"], "names the class 'dollar bill' twice"),
+        (["crab", "dollar_bill"], r"lacks the class 'Faces easy' \(1 of 3 are missing\)"),
+    ],
+)
+def test_mistakes_in_names_of_folders(order: list[str], complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        find_order("class", ["Faces easy", "crab", "dollar bill"], order, 0)

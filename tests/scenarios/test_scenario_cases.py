@@ -124,6 +124,38 @@ def test_sizes_by_hand(tasks: int, first: int | None, sizes: list[int]) -> None:
     assert [len(task.classes) for task in scenario.tasks] == sizes
 
 
+@pytest.mark.parametrize("kind", ["class_incremental", "task_incremental", "online", "long_tailed"])
+def test_a_different_number_of_classes_in_each_task(kind: str) -> None:
+    spec = ScenarioSpec.model_validate({"kind": kind, "tasks": [5, 1, 4], "order": "given"})
+    scenario = build_scenario(make_table(), spec, 0)
+    assert [len(task.classes) for task in scenario.tasks] == [5, 1, 4]
+    assert scenario.tasks[1].name == "f"
+    assert ScenarioSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"tasks": [5, 4]}, "scenario.tasks lists 9 classes in 2 tasks, but the data set has 10: their sum must be"),
+        ({"tasks": [5, 5, 5]}, "lists 15 classes in 3 tasks, but the data set has 10"),
+        ({"tasks": [5, 5], "first_task": 5}, "tasks lists the classes of each task, the first too"),
+        ({"tasks": [5, 5], "split": "B0-inc5"}, "split says all about the sizes"),
+        ({"tasks": []}, "a list has the number of classes of each task"),
+        ({"tasks": [5, "x"]}, r"each at least one; not \[5, 'x'\]"),
+        ({"tasks": [5, True]}, "each at least one"),
+        ({"tasks": [10, 0]}, "each at least one"),
+        ({"tasks": [9**999]}, "each at least one"),
+        ({"tasks": "ten"}, "Input should be a valid integer"),
+        ({"tasks": True}, "Input should be a valid integer"),
+        ({"tasks": 0}, "greater than or equal to 1"),
+        ({"kind": "recurring", "length": 4, "over": "domains", "tasks": [1, 2]}, "a list of tasks shares out classes"),
+    ],
+)
+def test_numbers_of_classes_that_cannot_be(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises((UserError, ValidationError), match=message):
+        build_scenario(make_table(), ScenarioSpec.model_validate(wrong), 0)
+
+
 def test_long_tasks_have_short_names() -> None:
     spec = ScenarioSpec(tasks=2, first_task=6, order="given")
     assert [task.name for task in build_scenario(make_table(), spec, 0).tasks] == ["a … f (6)", "g, h, i, j"]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.cli.commands.base import Command
+from clsuite.cli.commands.base import DEVICE, PATH, Command, allowed_by, allowing_arguments
 from clsuite.errors import UserError
 
 Analysis = Literal["sensitivity"]
@@ -16,21 +15,25 @@ FORMATS = (".svg", ".png", ".pdf")
 
 def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("analysis", type=Analysis, help="sensitivity: how far each module moves between epochs, tasks")
-    parser.add_argument("record", type=str, help="the record of a finished run; it is learned again, and not changed")
-    parser.add_argument("--data-root", type=str, help="where data sets and weights are looked for")
-    parser.add_argument("--weights", type=str, help="the backbone's weights, where they are a file found nowhere else")
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("-o", "--out", type=str, default="sensitivity.svg", help="plot, .svg, .png or .pdf; a .csv too")
+    parser.add_argument("record", type=PATH, help="the record of a finished run; it is learned again, and not changed")
+    parser.add_argument("--data-root", type=PATH, help="where data sets and weights are looked for")
+    parser.add_argument("--weights", type=PATH, help="the backbone's weights, where they are a file found nowhere else")
+    parser.add_argument("--device", type=DEVICE, default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    allowing_arguments(parser)
+    parser.add_argument(
+        "-o", "--out", type=PATH, default="sensitivity.svg", help="plot, .svg, .png or .pdf; a .csv too"
+    )
 
 
 def _run(given: Namespace) -> int:
-    out = Path(given.out)
+    out = given.out
     if out.suffix.lower() not in FORMATS:
         raise UserError(f"--out is '{given.out}', but must end in {', '.join(FORMATS)}")
     from clsuite.cli.analyze import analyze_sensitivity
 
-    root, weights = (Path(path) if path else None for path in (given.data_root, given.weights))
-    analyze_sensitivity(Path(given.record), out, data_root=root, weights=weights, device=given.device)
+    root, weights = given.data_root, given.weights
+    allowed = allowed_by(given)
+    analyze_sensitivity(given.record, out, data_root=root, weights=weights, device=given.device, allowed=allowed)
     return 0
 
 

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.errors import UserError
+from clsuite.errors import UserError, shortened
+from clsuite.written.devices import checked_device
+from clsuite.written.paths import home_or_name, home_path
+from clsuite.written.spec import LARGEST_SEED
+
+if TYPE_CHECKING:
+    from clsuite.runner.restored import Allowed
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,25 @@ class Command:
     run: Callable[[Namespace], int]
 
 
+@dataclass(frozen=True)
+class _Type:
+    """The type of an argument, with a name for ``--help``."""
+
+    name: str
+    read: Callable[[str], Any]
+
+    def __call__(self, text: str) -> Any:
+        return self.read(text)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+PATH = _Type("path", home_path)
+PATH_OR_NAME = _Type("path or name", home_or_name)
+DEVICE = _Type("device", checked_device)
+
+
 def whole_numbers(text: str | None) -> list[int]:
     """The whole numbers of a comma-separated option; none where it was not given.
 
@@ -29,12 +55,32 @@ def whole_numbers(text: str | None) -> list[int]:
     try:
         numbers = [int(part) for part in text.split(",")] if text else []
     except ValueError as error:
-        raise UserError(f"--seeds is '{text}', but must be whole numbers separated by commas, such as 0,1,2") from error
+        raise UserError(
+            f"--seeds is '{shortened(text or '')}', but must be whole numbers separated by commas, such as 0,1,2"
+        ) from error
     if any(number < 0 for number in numbers):
         raise UserError(f"--seeds is '{text}', but a seed must not be negative")
+    if any(number > LARGEST_SEED for number in numbers):
+        raise UserError(f"--seeds is '{shortened(text or '')}', but a seed must be at most {LARGEST_SEED}")
     return numbers
+
+
+def allowing_arguments(parser: ArgumentParser) -> None:
+    """What commands that do a record's run again ask of their caller: a record alone is data."""
+    parser.add_argument(
+        "--plugins-from", type=PATH, action="append", default=[], metavar="FOLDER",
+        help="a folder (may be given again) where files that a record names are looked for; their code is run",
+    )  # fmt: skip
+    parser.add_argument("--download", action="store_true", help="let data and weights that a record names be fetched")
+
+
+def allowed_by(given: Namespace) -> Allowed:
+    """What the caller of such a command lets a record bring about."""
+    from clsuite.runner.restored import Allowed
+
+    return Allowed(tuple(given.plugins_from), given.download)
 
 
 def places_argument(parser: ArgumentParser) -> None:
     """The argument of commands that read records."""
-    parser.add_argument("records", type=str, nargs="+", help="records, or folders with records anywhere below")
+    parser.add_argument("records", type=PATH, nargs="+", help="records, or folders with records anywhere below")

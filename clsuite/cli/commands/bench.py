@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.cli.commands.base import Command, whole_numbers
+from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME, Command, whole_numbers
+from clsuite.errors import UserError
 
 Precision = Literal["auto", "32", "bf16", "16"]
+
+
+def _where(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--out", type=PATH, default="runs", help="folder for records, tables and plots")
+    add("--data-root", type=PATH, help="folder in which data sets and weights are looked for")
+    add("--device", type=DEVICE, default="auto", help="auto, cpu, cuda, cuda:N or mps")
 
 
 def _arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "benchmark",
-        type=str,
+        type=PATH_OR_NAME,
         help="name of a benchmark (see `clsuite list benchmarks`), a YAML file, "
         "or a Python file whose make_benchmark(seed) gives an Avalanche benchmark",
     )
@@ -24,13 +31,13 @@ def _arguments(parser: ArgumentParser) -> None:
         "--methods",
         type=str,
         help="methods in place of the benchmark's: its names or plugins (a name, ./file.py or package.module:Class), "
-        "joined by '+', comma-separated; a list as an argument is a grid, a list that is meant has double brackets; "
+        "joined by '+', comma-separated, each perhaps as NAME=METHOD; a list as an argument is a grid, a list that is "
+        "meant has double brackets; "
         "'all' is every method that the benchmark names, its more_methods too",
     )
+    add("--name", type=str, help="what tables and folders call the one method of --methods")
     add("--seeds", type=str, help="seeds in place of the benchmark's, comma-separated")
-    add("--out", type=str, default="runs", help="folder for records, tables and plots")
-    add("--data-root", type=str, help="folder in which data sets and weights are looked for")
-    add("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    _where(parser)
     add("--precision", type=Precision, help="auto is bf16 where the hardware has it natively, else 32")
     add("--epochs", type=int, help="epochs per task in place of the benchmark's")
     add(
@@ -39,13 +46,39 @@ def _arguments(parser: ArgumentParser) -> None:
         help="settings of the training in place of the benchmark's and the methods', such as "
         "'loss=local, optimizer.lr=0.003'",
     )
+    _more_arguments(parser)
+
+
+def _more_arguments(parser: ArgumentParser) -> None:
+    """How long, how much at a time, and what is kept."""
+    add = parser.add_argument
     add("--limit-tasks", type=int, help="learn only the first tasks of the stream, in place of the benchmark's")
     add("--eval-every", type=int, help="evaluate within tasks too, after each so many steps, on a part of the tests")
+    add(
+        "--curve-points",
+        type=int,
+        default=200,
+        help="points of the loss curve, and of what plugins log, that are kept for each task, each the mean of as many "
+        "steps; 0 keeps none (`clsuite plot --kind loss`)",
+    )
     add("--jobs", type=int, help="runs at a time; by default as many as the cores carry")
     add("--timeout", type=float, help="seconds after which a run is ended")
     add("--save-model", action="store_true", help="keep each trained model beside its record")
     add("--dry-run", action="store_true", help="only list the runs and which are done")
     add("--force", action="store_true", help="do finished runs again")
+
+
+def _methods(written: str | None, name: str | None) -> list[str]:
+    """What stands behind ``--methods``, under the name of ``--name``."""
+    from clsuite.runner.methods import parse_named, split_outside
+
+    if name is None:
+        return [written] if written else []
+    parts = split_outside(written or "", ",")
+    if len(parts) != 1 or parse_named(parts[0])[0]:
+        raise UserError("--name names the one method of --methods; of several, write each as NAME=METHOD")
+    quote = '"' if "'" in name else "'"
+    return [f"{quote}{name}{quote}={parts[0]}"]
 
 
 def _run(given: Namespace) -> int:
@@ -57,10 +90,10 @@ def _run(given: Namespace) -> int:
     return run_bench(
         BenchCall(
             benchmark=given.benchmark,
-            methods=[given.methods] if given.methods else [],
+            methods=_methods(given.methods, given.name),
             seeds=whole_numbers(given.seeds),
-            out=Path(given.out),
-            data_root=Path(given.data_root) if given.data_root else None,
+            out=given.out,
+            data_root=given.data_root,
             device=given.device,
             training=merged(read_settings(given.training or ""), single),
             limit_tasks=given.limit_tasks,
@@ -70,6 +103,7 @@ def _run(given: Namespace) -> int:
             dry_run=given.dry_run,
             force=given.force,
             eval_every=given.eval_every,
+            curve_points=given.curve_points,
         )
     )
 
@@ -80,6 +114,7 @@ COMMAND = Command(
         "clsuite bench quickstart",
         'clsuite bench quickstart --methods "ncm,lwf+replay(capacity=50)" --seeds 0,1',
         'clsuite bench quickstart --methods "./my_method.py(alpha=[0.1,0.3])+replay"',
+        "clsuite bench quickstart --methods ./er_ace.py --name er-ace",
         "clsuite bench quickstart --methods all",
         "clsuite bench quickstart --methods pet --training 'loss=global, optimizer.lr=0.003'",
         "clsuite bench my.yaml --data-root data --out runs --dry-run",

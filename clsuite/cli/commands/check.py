@@ -6,7 +6,7 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.cli.commands.base import Command
+from clsuite.cli.commands.base import PATH_OR_NAME, Command
 
 HeadKind = Literal["linear", "cosine", "zero_shot"]
 LossKind = Literal["global", "local"]
@@ -15,7 +15,7 @@ LossKind = Literal["global", "local"]
 def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "plugin",
-        type=str,
+        type=PATH_OR_NAME,
         help="./file.py, a name or package.module:Class, with arguments in brackets where it needs any",
     )
     parser.add_argument("--head", type=HeadKind, help="head that the method needs; linear by default")

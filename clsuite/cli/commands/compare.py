@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.cli.commands.base import Command, whole_numbers
+from clsuite.cli.commands.base import PATH, PATH_OR_NAME, Command, whole_numbers
 
 
 def _arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("first", type=str, help="a record, or a folder of one method's runs; with --runs the name of a method")
-    add("second", type=str, help="likewise")
-    add("--runs", type=str, help="folder of a benchmark's runs in which the two methods are looked for")
+    add("first", type=PATH_OR_NAME, help="a record, or a folder of one method's runs; with --runs the name of a method")
+    add("second", type=PATH_OR_NAME, help="likewise")
+    add("--runs", type=PATH, help="folder of a benchmark's runs in which the two methods are looked for")
     add("--seeds", type=str, help="only these seeds, comma-separated")
 
 
 def _run(given: Namespace) -> int:
     from clsuite.cli.compare import print_comparison
 
-    print_comparison(given.first, given.second, Path(given.runs) if given.runs else None, whole_numbers(given.seeds))
+    print_comparison(given.first, given.second, given.runs, whole_numbers(given.seeds))
     return 0
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
-from clsuite.cli.commands.base import Command
+from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME, Command, allowed_by, allowing_arguments
 
 SUMMARIES = {
     "add": "publish finished records, after checking each",
@@ -23,6 +22,7 @@ EXAMPLES = (
     "clsuite leaderboard build --drop quickstart/ncm/0",
     "clsuite leaderboard rerun quickstart/replay/0",
     "clsuite leaderboard rerun 'pacs/*/0' --data-root data",
+    "clsuite leaderboard rerun 'quickstart/**' --dry-run",
     "clsuite leaderboard confirm ncm 'quickstart/*/0'",
 )
 
@@ -41,14 +41,18 @@ def _arguments(parser: ArgumentParser) -> None:
             formatter_class=DefaultHelpFormatter,
         )
         ARGUMENTS[name](action)
-        action.add_argument("--folder", type=str, default="leaderboard", help="folder of the leaderboard")
+        action.add_argument("--folder", type=PATH, default="leaderboard", help="folder of the leaderboard")
         actions.add_subcommand(name, action, help=summary)
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("records", type=str, nargs="+", help="records, or folders with records anywhere below")
-    add("--data-root", type=str, help="folder of the data that the records' streams are compared with")
+    add("records", type=PATH, nargs="+", help="records, or folders with records anywhere below")
+    add("--data-root", type=PATH, help="folder of the data that the records' streams are compared with")
+    add(
+        "--plugins-from", type=PATH, action="append", default=[], metavar="FOLDER",
+        help="a folder (may be given again) of methods that are files: published with their rows, and not run",
+    )  # fmt: skip
     add("--replace", action="store_true", help="take the place of other runs of the same method and seed")
     add("--stale", action="store_true", help="publish runs of earlier plugin sources too, marked as stale")
 
@@ -59,10 +63,21 @@ def _build_arguments(parser: ArgumentParser) -> None:
 
 def _rerun_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("rows", type=str, nargs="+", help="rows (BENCHMARK/METHOD/SEED), or patterns such as 'quickstart/*/0'")
-    add("--data-root", type=str, help="folder of data and weights")
-    add("--device", type=str, help="cpu, cuda, ...; by default the kind that the run was made on")
-    add("--benchmark", type=str, help="the benchmark's file where it is not a shipped one and has probes of its own")
+    add(
+        "rows",
+        type=str,
+        nargs="+",
+        help="rows (BENCHMARK/METHOD/SEED), or patterns such as 'quickstart/*/0'; '*' stops at '/', '**' does not",
+    )
+    add("--dry-run", action="store_true", help="only list the rows that would be repeated")
+    add("--data-root", type=PATH, help="folder of data and weights")
+    add("--device", type=DEVICE, help="cpu, cuda, ...; by default the kind that the run was made on")
+    add(
+        "--benchmark",
+        type=PATH_OR_NAME,
+        help="the benchmark's file where it is not a shipped one and has probes of its own",
+    )
+    allowing_arguments(parser)
 
 
 def _confirm_arguments(parser: ArgumentParser) -> None:
@@ -71,7 +86,7 @@ def _confirm_arguments(parser: ArgumentParser) -> None:
         "rows", type=str, nargs="*", default=[],
         help="methods, rows (BENCHMARK/METHOD/SEED), or patterns such as 'quickstart/*/0'; by default all",
     )  # fmt: skip
-    add("--data-root", type=str, help="folder of the data, for canaries that need some")
+    add("--data-root", type=PATH, help="folder of the data, for canaries that need some")
     add("--jobs", type=int, help="runs at a time; by default as many as the cores carry")
 
 
@@ -92,14 +107,18 @@ def _run(given: Namespace) -> int:
     from clsuite.cli import leaderboard
 
     words = given[given.action]
-    folder = Path(words.folder)
-    root = Path(words.data_root) if words.get("data_root") else None
+    folder = words.folder
+    root = words.get("data_root")
     if given.action == "add":
-        return leaderboard.add([Path(place) for place in words.records], folder, root, words.replace, words.stale)
+        return leaderboard.add(words.records, folder, root, words.replace, words.stale, words.plugins_from)
     if given.action == "build":
         return leaderboard.build(folder, words.drop)
     if given.action == "rerun":
-        return leaderboard.rerun(words.rows, folder, root, words.device, words.benchmark)
+<<<<<<< HEAD
+        return leaderboard.rerun(words.rows, folder, root, words.device, words.benchmark, allowed_by(words))
+=======
+        return leaderboard.rerun(words.rows, folder, root, words.device, words.benchmark, words.dry_run)
+>>>>>>> hour
     if given.action == "confirm":
         return leaderboard.confirm(words.rows, folder, root, words.jobs)
     return leaderboard.check(folder)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.cli.commands.base import Command
+from clsuite.cli.commands.base import PATH, Command
 
-Things = Literal["plugins", "benchmarks", "datasets", "scenarios", "backbones", "augmentations"]
+Things = Literal["plugins", "methods", "benchmarks", "datasets", "scenarios", "backbones", "augmentations"]
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("what", type=Things, help="what to list")
-    parser.add_argument("--data-root", type=str, help="for datasets: say which of them are there, and what is missing")
+    parser.add_argument("what", type=Things, help="what to list; methods are plugins")
+    parser.add_argument("--data-root", type=PATH, help="for datasets: say which of them are there, and what is missing")
 
 
 def _run(given: Namespace) -> int:
     from clsuite.cli.listing import print_listing
 
-    print_listing(given.what, Path(given.data_root) if given.data_root else None)
+    print_listing(given.what, given.data_root)
     return 0
 
 

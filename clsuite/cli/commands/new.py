@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.cli.commands.base import Command
+from clsuite.cli.commands.base import PATH, Command
 
 Kind = Literal["loss", "buffer", "peft", "weights", "predict"]
 
@@ -21,13 +20,13 @@ def _arguments(parser: ArgumentParser) -> None:
         help="loss: a term of the loss; buffer: exemplars in the batch; peft: a small module in a frozen backbone; "
         "weights: other weights after each task; predict: an answer in place of the head's",
     )
-    parser.add_argument("--out", type=str, default=".", help="folder to write to")
+    parser.add_argument("--out", type=PATH, default=".", help="folder to write to")
 
 
 def _run(given: Namespace) -> int:
     from clsuite.cli.new import write_new
 
-    write_new(given.name, given.kind, Path(given.out))
+    write_new(given.name, given.kind, given.out)
     return 0
 
 

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.cli.commands.base import Command, places_argument
+from clsuite.cli.commands.base import PATH, Command, places_argument
 
-PlotKind = Literal["curve", "matrix", "forgetting", "probes"]
+PlotKind = Literal["curve", "matrix", "forgetting", "probes", "loss"]
 
 
 def _arguments(parser: ArgumentParser) -> None:
     places_argument(parser)
     parser.add_argument("--kind", type=PlotKind, help="by default matrix for one record and curve for several")
-    parser.add_argument("-o", "--out", type=str, help="file to write, .svg, .png or .pdf; by default KIND.svg")
+    parser.add_argument("--curve", type=str, help="for loss: another curve, of what plugins log, by its name")
+    parser.add_argument("-o", "--out", type=PATH, help="file to write, .svg, .png or .pdf; by default KIND.svg")
 
 
 def _run(given: Namespace) -> int:
     from clsuite.cli.export import make_plot
 
-    make_plot([Path(place) for place in given.records], given.kind, Path(given.out) if given.out else None)
+    make_plot(given.records, given.kind, given.out, given.curve)
     return 0
 
 
 COMMAND = Command(
-    "Plot records: accuracy or forgetting over the tasks, accuracy matrices, probes.",
+    "Plot records: accuracy or forgetting over the tasks, accuracy matrices, probes, the loss over the steps.",
     (
         "clsuite plot runs/quickstart -o accuracy.pdf",
         "clsuite plot runs/quickstart/replay runs/quickstart/ncm --kind matrix -o matrices.png",
+        "clsuite plot runs/quickstart/replay --kind loss -o loss.png",
     ),
     _arguments,
     _run,

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.cli.commands.base import Command
+from clsuite.cli.commands.base import PATH, PATH_OR_NAME, Command
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("recipe", type=str, help="name of a recipe that comes with clsuite, or a YAML file")
-    parser.add_argument("--data-root", type=str, help="folder of the drawings and of the teacher's weights")
-    parser.add_argument("--out", type=str, default="pretrained", help="folder for the weights and the card")
+    parser.add_argument("recipe", type=PATH_OR_NAME, help="name of a recipe that comes with clsuite, or a YAML file")
+    parser.add_argument("--data-root", type=PATH, help="folder of the drawings and of the teacher's weights")
+    parser.add_argument("--out", type=PATH, default="pretrained", help="folder for the weights and the card")
 
 
 def _run(given: Namespace) -> int:
     from clsuite.cli.pretrain import run_pretrain
 
-    run_pretrain(given.recipe, Path(given.data_root) if given.data_root else None, Path(given.out))
+    run_pretrain(given.recipe, given.data_root, given.out)
     return 0
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.cli.commands.base import Command
+from clsuite.cli.commands.base import PATH, Command
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("record", type=str, help="path of the record")
+    parser.add_argument("record", type=PATH, help="path of the record")
 
 
 def _run(given: Namespace) -> int:
     from clsuite.cli.show import print_record
 
-    print_record(Path(given.record))
+    print_record(given.record)
     return 0
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.cli.commands.base import Command, places_argument
+from clsuite.cli.commands.base import PATH, Command, places_argument
 
 TableFormat = Literal["text", "csv", "markdown", "latex"]
 
@@ -15,16 +14,21 @@ TableFormat = Literal["text", "csv", "markdown", "latex"]
 def _arguments(parser: ArgumentParser) -> None:
     places_argument(parser)
     parser.add_argument("--format", type=TableFormat, default="text", help="text, csv, markdown or latex (booktabs)")
-    parser.add_argument("--columns", type=str, help="figures to show, comma-separated, as a summary.csv names them")
-    parser.add_argument("-o", "--out", type=str, help="file to write; by default it is printed")
+    parser.add_argument(
+        "--columns",
+        type=str,
+        help="figures to show, comma-separated, by the names in the first line of a summary.csv, most important "
+        "first; or all. By default those that fit the terminal",
+    )
+    parser.add_argument("-o", "--out", type=PATH, help="file to write; by default it is printed")
 
 
 def _run(given: Namespace) -> int:
     from clsuite.cli.export import make_table
 
     columns = [name.strip() for name in (given.columns or "").split(",") if name.strip()]
-    places = [Path(place) for place in given.records]
-    make_table(places, given.format, columns, Path(given.out) if given.out else None)
+    places = given.records
+    make_table(places, given.format, columns, given.out)
     return 0
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from jsonargparse import ArgumentParser, Namespace
 
-from clsuite.cli.commands.base import Command, whole_numbers
+from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME, Command, whole_numbers
 from clsuite.cli.commands.bench import Precision
 
 
 def _arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("benchmark", type=str, help="name of a benchmark (see `clsuite list benchmarks`), or a YAML file")
+    add("benchmark", type=PATH_OR_NAME, help="name of a benchmark (see `clsuite list benchmarks`), or a YAML file")
     add("--method", type=str, required=True, help="one of the benchmark's methods, or plugins as for `clsuite bench`")
     add(
         "--space",
@@ -30,9 +28,9 @@ def _arguments(parser: ArgumentParser) -> None:
     add("--search-seed", type=int, help="seed of the trials' stream and training; else the first of the seeds")
     add("--sampler-seed", type=int, default=0, help="seed of the proposals")
     add("--seeds", type=str, help="seeds of the final runs in place of the benchmark's, comma-separated")
-    add("--out", type=str, default="runs", help="folder for records; those of trials go into its folder 'tuning'")
-    add("--data-root", type=str, help="folder in which data sets and weights are looked for")
-    add("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add("--out", type=PATH, default="runs", help="folder for records; those of trials go into its folder 'tuning'")
+    add("--data-root", type=PATH, help="folder in which data sets and weights are looked for")
+    add("--device", type=DEVICE, default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--precision", type=Precision, help="auto is bf16 where the hardware has it natively, else 32")
     add("--epochs", type=int, help="epochs per task in place of the benchmark's")
     add("--limit-tasks", type=int, help="learn only the first tasks of the stream in the final runs")
@@ -57,8 +55,8 @@ def _run(given: Namespace) -> int:
             search_seed=given.search_seed,
             sampler_seed=given.sampler_seed,
             seeds=whole_numbers(given.seeds),
-            out=Path(given.out),
-            data_root=Path(given.data_root) if given.data_root else None,
+            out=given.out,
+            data_root=given.data_root,
             device=given.device,
             training={key: value for key, value in overrides.items() if value is not None},
             limit_tasks=given.limit_tasks,

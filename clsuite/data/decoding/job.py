@@ -52,10 +52,10 @@ class Job:
 
     @classmethod
     def prepare(cls, folder: Path, listing: Listing, size: int) -> Job:
-        """Make the job of a folder, or take up the one that is there, where it is of the same files."""
+        """Make the job of a folder, or take up the one that is there, where it is of the same files and pixels."""
         listing = with_digests(listing)
         said = _description(listing, size)
-        if _described(folder) != said:
+        if _described(folder) != said or not _has_sources(folder, listing):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             _write_job(folder, listing, size, said)
@@ -142,6 +142,17 @@ def _described(folder: Path) -> Any:
         return json.loads((folder / "job.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def _has_sources(folder: Path, listing: Listing) -> bool:
+    """Whether a folder has the digests of a listing, and its pixels where it brings them."""
+    due = {"digests": listing.digests}
+    if isinstance(listing.source, Pixels):
+        due["pixels"] = listing.source.images
+    try:
+        return all(np.array_equal(np.load(folder / f"{name}.npy", mmap_mode="r"), due[name]) for name in due)
+    except (OSError, ValueError, EOFError):
+        return False
 
 
 def _write_job(folder: Path, listing: Listing, size: int, said: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clsuite.data.folder import folders_in, list_classes
 from clsuite.data.listing import Listing, Sample, list_samples
-from clsuite.data.naming import readable
+from clsuite.data.naming import readable, text_lines
 from clsuite.data.readers.tree import (
     by_synsets,
     by_words,
@@ -131,10 +131,9 @@ def read_gtsrb(base: Path, names: tuple[str, ...]) -> Listing:
         samples = [
             Sample(path, name_of[folder.lstrip("0") or "0"], False) for path, folder in list_classes(root, training)
         ]
-        with (root / "GT-final_test.csv").open(newline="") as opened:
-            for row in csv.DictReader(opened, delimiter=";", skipinitialspace=True):
-                samples.append(Sample(f"{test}/{row['Filename']}", name_of[row["ClassId"]], True))
-    except (KeyError, UnicodeDecodeError) as error:
+        for row in csv.DictReader(text_lines(root / "GT-final_test.csv"), delimiter=";", skipinitialspace=True):
+            samples.append(Sample(f"{test}/{row['Filename']}", name_of[row["ClassId"]], True))
+    except (KeyError, csv.Error) as error:
         raise UserError(
             f"'{root}' has other classes than 0 to {len(names) - 1}, or another GT-final_test.csv: {error}"
         ) from error
@@ -156,14 +155,10 @@ def read_table(path: Path, columns: int, separator: str | None = None) -> list[l
     """Read a text file of columns; empty lines and those that begin with ``#`` are left out.
 
     Raises:
-        UserError: If it is missing, or a line has fewer columns.
+        UserError: If it is missing or not UTF-8, or a line has fewer columns.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the list '{path}': {error}") from error
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text_lines(path), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         row = line.strip().split(separator) if separator else line.split()

@@ -1,0 +1,8 @@
+"""``python -m clsuite`` is the command line."""
+
+import sys
+
+from clsuite.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

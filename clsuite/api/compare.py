@@ -1,0 +1,42 @@
+"""`clsuite.compare`: two methods seed by seed, from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from clsuite.api.result import RunResult
+from clsuite.errors import InputWarning, warn_of
+from clsuite.records import RunRecord
+from clsuite.report import compare as comparing
+from clsuite.report.compare import Comparison, only_seeds
+from clsuite.report.gather import method_below, one_method
+
+Runs = str | Path | RunResult | Sequence[RunResult]
+
+
+def compare(first: Runs, second: Runs, *, runs: str | Path | None = None, seeds: Sequence[int] = ()) -> Comparison:
+    """Compare two methods over the seeds that both ran; print the comparison for a verdict in words.
+
+    Args:
+        first: A record, a folder of one method's runs, or results of `run`; with `runs` the name of a method.
+        second: Likewise.
+        runs: A folder of runs. Of several runs of one method and seed the newest is taken, with a warning.
+        seeds: Only these; all by default.
+
+    Raises:
+        UserError: If something is not there or the two cannot be compared.
+    """
+    folder = None if runs is None else Path(runs)
+    return comparing.compare(*(only_seeds(_records(one, folder), str(one), seeds) for one in (first, second)))
+
+
+def _records(given: Runs, runs: Path | None) -> list[RunRecord]:
+    if isinstance(given, RunResult):
+        return [given.record]
+    if not isinstance(given, str | Path):
+        return [result.record for result in given]
+    found = one_method(Path(given)) if runs is None else method_below(runs, str(given))
+    for line in found.left_out:
+        warn_of(line, InputWarning)
+    return sorted(found.records.values(), key=lambda record: record.seed)

@@ -1,0 +1,77 @@
+"""Weights from the hub: what lies in its local cache needs no network, and without one nobody waits for long."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from huggingface_hub import constants
+
+from clsuite.backbones.spec import BUNDLED
+from clsuite.errors import UserError
+
+PATIENCE_S = 4.0
+"""Seconds within which the hub must take a connection."""
+PORTS = {"http": 80, "https": 443}
+
+
+@contextmanager
+def hub_access(name: str, url: str | None = None) -> Iterator[None]:
+    """While open, libraries may load a backbone's weights; without a network from the local cache alone.
+
+    Args:
+        name: The backbone, for the error.
+        url: Where the weights lie; the hub by default (``HF_ENDPOINT``).
+
+    Raises:
+        UserError: If there is no network, or none is wanted (``HF_HUB_OFFLINE``), and the weights are not in the cache.
+    """
+    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else why_unreachable(url or constants.ENDPOINT)
+    if not reason:
+        yield
+        return
+    before = constants.HF_HUB_OFFLINE, socket.getdefaulttimeout()
+    constants.HF_HUB_OFFLINE = True
+    socket.setdefaulttimeout(PATIENCE_S)
+    try:
+        yield
+    except OSError as error:  # the errors of the hub, of urllib and of sockets are all of this kind
+        raise UserError(_ways_out(name, reason)) from error
+    finally:
+        constants.HF_HUB_OFFLINE = before[0]
+        socket.setdefaulttimeout(before[1])
+
+
+def _ways_out(name: str, reason: str) -> str:
+    return (
+        f"the files of backbone '{name}' are not in the hub's local cache, and {reason}. Without a network say "
+        f"backbone.weights: FILE with a file from elsewhere, or take backbone: {BUNDLED}, which comes with clsuite "
+        "(weights: bundled), or weights: random; clsuite list backbones shows more. What was loaded once "
+        "with a network stays in the cache (HF_HOME); HF_HUB_OFFLINE=1 looks nowhere else"
+    )
+
+
+def why_unreachable(url: str) -> str:
+    """Why a server takes no connection within a few seconds; empty where it does. A proxy is asked in its place."""
+    target = urlsplit(url)
+    proxy = urllib.request.getproxies().get(target.scheme)
+    if proxy and not urllib.request.proxy_bypass(target.hostname or ""):
+        target = urlsplit(proxy if "//" in proxy else f"//{proxy}", scheme="http")
+    answers: list[str] = []
+
+    def ask() -> None:
+        try:
+            port = target.port or PORTS.get(target.scheme, 443)
+            socket.create_connection((target.hostname or "", port), timeout=PATIENCE_S).close()
+            answers.append("")
+        except (OSError, ValueError) as error:
+            answers.append(f"{target.hostname} cannot be reached ({getattr(error, 'strerror', None) or error})")
+
+    thread = threading.Thread(target=ask, daemon=True)  # looking up a name has no timeout of its own
+    thread.start()
+    thread.join(PATIENCE_S)
+    return answers[0] if answers else f"{target.hostname} does not answer within {PATIENCE_S:g} seconds"

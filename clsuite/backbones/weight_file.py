@@ -1,0 +1,152 @@
+"""Files of weights as people have them: what is none is told by what it is, and prefixes of wrappers are taken off."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from clsuite.errors import UserError, listed, printable
+
+LFS = b"version https://git-lfs"
+ZIP, PICKLE = b"PK\x03\x04", b"\x80"
+"""First bytes of what ``torch.save`` writes, now and in its first years."""
+SAFE = ".safetensors"
+FIRST_BYTES = 512
+OWN = ("learner", "task_classes", "image_shape")
+"""Entries of a model that ``clsuite bench --save-model`` writes."""
+MODULES = "plugin_modules."
+"""Begins the names of what plugins add to a learner."""
+State = dict[str, Tensor]
+
+
+def read_network(path: Path, read: Callable[[str], Any], wanted: Collection[str]) -> tuple[State, str]:
+    """Read the values of one network from a file, whatever wraps it.
+
+    Args:
+        path: The file.
+        read: Reads a file of a format that it knows; it may raise anything.
+        wanted: Names of the network's values; a prefix after which the file has most of them is taken off.
+
+    Returns:
+        The values by name, and the prefix that was taken off.
+
+    Raises:
+        UserError: If the file is none of weights, cannot be read, or holds several such networks; says what it is.
+    """
+    _check_first_bytes(path)
+    try:
+        content = read(str(path))
+        own = isinstance(content, Mapping) and all(name in content for name in OWN)
+        values = dict(_tensors(content["learner"]["parameters"] if own else content))
+    except Exception as error:  # the file can be anything: whatever its reader raises means the same
+        raise UserError(f"cannot read the weights '{path}': {_reason(error)}") from error
+    if own and (modules := [name for name in values if name.startswith(MODULES)]):
+        raise UserError(
+            f"the weights '{path}' are a model with modules besides its backbone ({listed(modules, at_most=1)}), "
+            "without which this is not what was learned: a run can go on from a model of a method that adds none"
+        )
+    if not values:
+        raise UserError(f"cannot read the weights '{path}': it holds no tensors")
+    prefix = _prefix(path, values, wanted)
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}, prefix
+
+
+def fit(network: nn.Module, state: State, path: Path, name: str) -> None:
+    """Load values into a network that must have exactly these.
+
+    Raises:
+        UserError: If some are missing, unknown or of another shape; names the first ones.
+    """
+    if complaint := misfit(network.state_dict(), state):
+        raise UserError(f"the weights '{path}' do not fit backbone '{name}': {complaint}")
+    network.load_state_dict(state, strict=True)
+
+
+def misfit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """In what values differ from those that a network has; empty where they fit."""
+    missing = [name for name in wanted if name not in given]
+    unknown = [name for name in given if name not in wanted]
+    other = [
+        f"{name} ({'x'.join(map(str, given[name].shape))}, not {'x'.join(map(str, wanted[name].shape))})"
+        for name in wanted
+        if name in given and given[name].shape != wanted[name].shape
+    ]
+    parts = [(missing, "misses"), (unknown, "has besides"), (other, "has in another shape")]
+    return "; ".join(f"it {verb} {listed(names, at_most=3)}" for names, verb in parts if names)
+
+
+def what_differs(network: nn.Module, state: State) -> str:
+    """What of a file cannot be turned into a network's values."""
+    return misfit(network.state_dict(), state) or "its values cannot be turned into those of this network"
+
+
+def _check_first_bytes(path: Path) -> None:
+    """Check that a file is no stand-in for weights."""
+    try:
+        with path.open("rb") as opened:
+            first = opened.read(FIRST_BYTES)
+    except OSError as error:
+        raise UserError(f"cannot read the weights '{path}': {error.strerror or error}") from error
+    if kind := _kind(first, path):
+        raise UserError(f"the file '{path}' holds no weights: it is {kind}")
+
+
+def _kind(first: bytes, path: Path) -> str:
+    text = first.lstrip().lower()
+    if not first:
+        return "empty"
+    if first.startswith(LFS):
+        return f"a Git LFS pointer of {path.stat().st_size} bytes. Fetch what it points to with `git lfs pull`"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<!--")):
+        return "a web page. Download the file itself, by the link that the page shows"
+    if path.suffix != SAFE and first[8:9] == b"{" and int.from_bytes(first[:8], "little") < path.stat().st_size:
+        return f"of the format safetensors. Give it a name that ends in {SAFE}"
+    if path.suffix == SAFE and first[8:9] != b"{" and first.startswith((ZIP, PICKLE)):
+        return "written by torch.save, and no safetensors. Give it a name that ends in .pt"
+    if path.suffix not in (SAFE, ".npz", ".npy") and not first.startswith((ZIP, PICKLE)):
+        return f"neither of torch.save nor of safetensors (it begins with {printable(first[:20].decode('latin-1'))!r})"
+    return ""
+
+
+def _reason(error: Exception) -> str:
+    """What the error of a reader means, without its own advice."""
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
+        return (
+            "it holds other things than tensors, which are not loaded as they could run code, or is damaged. Save the "
+            "network's state_dict() alone"
+        )
+    return f"it is cut, damaged, or of another format ({type(error).__name__})"
+
+
+def _tensors(content: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors of nested mappings, by dotted names."""
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            if isinstance(value, Tensor):
+                yield f"{prefix}{name}", value
+            else:
+                yield from _tensors(value, f"{prefix}{name}.")
+
+
+def _prefix(path: Path, values: Collection[str], wanted: Collection[str]) -> str:
+    """What stands before the names of the network's values: ``model.``, ``module.backbone.``, ...; mostly nothing."""
+    known, counts = set(wanted), Counter[str]()
+    for name in values:
+        parts = name.split(".")
+        for depth in range(len(parts)):
+            if ".".join(parts[depth:]) in known:
+                counts["".join(f"{part}." for part in parts[:depth])] += 1
+    most = max(counts.values(), default=0)
+    best = [prefix for prefix, count in counts.items() if count == most]
+    if not 2 * most > len(known) or "" in best:
+        return ""
+    if len(best) > 1:
+        raise UserError(
+            f"the weights '{path}' hold several networks ({listed(best)}): save the state_dict() of one of them alone"
+        )
+    return best[0]

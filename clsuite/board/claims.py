@@ -1,0 +1,74 @@
+"""What stands against what a record says of where and by what it was made: it must be well-formed, and go together.
+
+Whether a run was made on that processor and from that commit nothing in a record proves.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clsuite.board.confirmed import our_source
+from clsuite.errors import printable
+from clsuite.records import RunRecord
+from clsuite.records.canonical import canonical_json
+
+LONGEST = 5000
+"""Characters of an environment, three times what those of clsuite take."""
+Short = Annotated[str, Field(min_length=1, max_length=200)]
+Version = Annotated[str, Field(pattern=r"^\d[\w.+!-]{0,60}$")]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+DISTRIBUTION = re.compile(r"[\w .()+!~-]{1,120}")
+OURS = re.compile(r"clsuite \d[\w.+!-]{0,60}")
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+"""What a precision that a benchmark asks for is called where it was computed in."""
+
+
+class _Environment(BaseModel):
+    """What of an environment is shown, or others are compared by."""
+
+    model_config = ConfigDict(strict=True)
+
+    python: Version | None = None
+    system: Short | None = None
+    packages: dict[Short, Version] | None = None
+    device: Short | None = None
+    device_type: Literal["cpu", "cuda", "mps", "xpu"] | None = None
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] | None = None
+    threads: Annotated[int, Field(ge=1, le=4096)] | None = None
+    commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")] | None = None
+    dirty: bool | None = None
+    backbone_sha256: Hash | None = None
+    table_sha256: Hash | None = None
+
+
+def has_possible_claims(record: RunRecord) -> str:
+    """Whether what it says of its machine, its versions and its plugins' distributions can be so."""
+    return _environment(record) or next((told for entry in record.plugins if (told := _plugin(entry))), "")
+
+
+def _environment(record: RunRecord) -> str:
+    if len(canonical_json(record.environment)) > LONGEST:
+        return f"its environment takes more than {LONGEST} characters"
+    try:
+        found = _Environment.model_validate(record.environment)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return printable(f"environment.{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
+    training: dict[str, Any] = record.config.get("training") or {}
+    due = PRECISIONS.get(str(training.get("precision")))
+    if found.precision and due and found.precision != due:
+        return f"environment.precision: it is {found.precision}, but its training asks for {due}"
+    if found.threads and "threads" in training and found.threads != training["threads"]:
+        return f"environment.threads: it is {found.threads}, but its training asks for {training['threads']}"
+    return ""
+
+
+def _plugin(entry: Any) -> str:
+    ours = our_source(entry.name) is not None
+    if not (OURS if ours else DISTRIBUTION).fullmatch(entry.distribution):
+        told = "but it is of clsuite" if ours else "which is no name and version"
+        return f"plugin '{printable(entry.name)}' is of '{printable(entry.distribution[:80])}', {told}"
+    return ""

@@ -1,0 +1,99 @@
+"""The published sources of a row whose method, or whose stream, is a file: others can repeat it with them.
+
+They lie beside the record under names of ours (``KEY.1.py`` for the first plugin, ``KEY.stream.py``), whatever the
+record calls them. Nothing here runs them: ``rerun`` does, where its caller names a folder that they lie in.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from clsuite.errors import UserError
+from clsuite.plugin.imports import Home, local_modules
+from clsuite.plugin.local import is_file, read_text
+from clsuite.records import RunRecord
+from clsuite.runner.restored import restored_plugin
+from clsuite.runner.streams import recorded_stream
+from clsuite.scenarios import ScenarioSpec
+from clsuite.scenarios.spec import FromAvalanche
+
+STREAM = ".stream.py"
+SUFFIX = re.compile(r"\.([1-9]\d?|stream)\.py")
+"""How the name of a published source goes on after the record's key."""
+LARGEST_SOURCE = 200_000
+"""Bytes of a source, ten times the largest of the reference methods."""
+
+
+def due_sources(record: RunRecord) -> dict[str, str]:
+    """The files that a row needs and no package brings, by how their names go on: as the record calls them."""
+    files = {
+        f".{number}.py": entry.name for number, entry in enumerate(record.plugins, 1) if is_file(entry.name)
+    }  # fmt: skip
+    scenario = record.config.get("scenario") or {}
+    return {**files, STREAM: str(scenario.get("path"))} if scenario.get("kind") == "avalanche" else files
+
+
+def find_sources(record: RunRecord, folders: Sequence[Path]) -> dict[str, bytes]:
+    """What is to be published with a row, by how the names go on; files are read, and not run.
+
+    Args:
+        record: A finished record.
+        folders: Where files are looked for by the names that the record has.
+
+    Raises:
+        UserError: If a file is not there, is another one than the run's, or cannot be repeated without others.
+    """
+    found = {suffix: _text(record, suffix, folders) for suffix in due_sources(record)}
+    for suffix, (path, text) in found.items():
+        name = due_sources(record)[suffix]
+        if own := local_modules(ast.parse(text), Home("", path)):
+            raise UserError(
+                f"'{name}' imports '{own[0]}', which no installed package brings, so that nobody could repeat the row: "
+                "put both into one file, or make a package of them"
+            )
+        if len(text.encode()) > LARGEST_SOURCE:
+            raise UserError(f"the source of '{name}' is longer than {LARGEST_SOURCE} bytes")
+    return {suffix: text.encode() for suffix, (_, text) in found.items()}
+
+
+def _text(record: RunRecord, suffix: str, folders: Sequence[Path]) -> tuple[Path, str]:
+    """The file of a source, and its text as it was hashed."""
+    if suffix == STREAM:
+        root = recorded_stream(ScenarioSpec.model_validate(record.config["scenario"]), folders).root
+        assert isinstance(root, FromAvalanche)
+        return Path(root.path), read_text(Path(root.path))
+    info = restored_plugin(record.plugins[int(suffix.split(".")[1]) - 1], folders)
+    assert info.source is not None
+    return Path(info.target.rpartition(":")[0]), info.source.text
+
+
+def published_sources(path: Path) -> dict[str, Path]:
+    """The published sources that lie beside a record, by how their names go on."""
+    there = sorted(path.parent.glob(f"{path.stem}.*.py"))
+    return {suffix: one for one in there if SUFFIX.fullmatch(suffix := one.name.removeprefix(path.stem))}
+
+
+def sources_within(path: Path, folders: Sequence[Path]) -> dict[str, Path]:
+    """Of the published sources of a record, those that lie in or below one of the folders."""
+    places = [folder.resolve() for folder in folders]
+    found = published_sources(path).items()
+    return {suffix: one for suffix, one in found if any(one.resolve().is_relative_to(place) for place in places)}
+
+
+def source_notes(record: RunRecord, path: Path, shown: str) -> Iterator[str]:
+    """What people should know of a row whose code is no package's.
+
+    Args:
+        record: The record.
+        path: Its file.
+        shown: That file, relative to the leaderboard's folder.
+    """
+    there: Mapping[str, Path] = published_sources(path)
+    for suffix, name in due_sources(record).items():
+        if suffix in there:
+            yield f"'{name}' is published as {shown.removesuffix('.json')}{suffix}: a rerun runs it, so read it first"
+        else:
+            yield f"'{name}' is not published: the row cannot be repeated without it"

@@ -1,0 +1,131 @@
+"""People's own images, however they lie: trees with or without a test part, lists, Hugging Face image folders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from clsuite.data.cache import cache_folder
+from clsuite.data.contents import with_digests
+from clsuite.data.folder import (
+    LAYOUTS,
+    TRAIN_NAMES,
+    LeftOut,
+    find_part,
+    folders_in,
+    is_image,
+    is_tree,
+    list_classes,
+    names_in,
+)
+from clsuite.data.listing import Listing, Sample
+from clsuite.data.readers.lists import OWN_LISTS, find_list, find_metadata, read_lists
+from clsuite.data.readers.tree import by_folders, list_named, read_tree
+from clsuite.errors import UserError, warn_of
+
+HELD_OUT = 0.2
+"""Share of each class that is tested on where the images have no test part and nothing is said."""
+
+
+def read_own(place: Path, share: float | None) -> Listing:
+    """Read a folder or a list of images.
+
+    Args:
+        place: A folder, or a file that lists images.
+        share: Of each class to hold out where there is no test part; 0.2 where it is None.
+
+    Raises:
+        UserError: If the images lie in no known way, or they have a test part and a share to hold out is stated.
+    """
+    if place.is_file():
+        return _listed(place.parent, [place], share)
+    if _is_split(place):
+        _refuse_share(place, share)
+        if unread := find_list(place, OWN_LISTS):
+            warn_of(f"'{unread}' is not read, for there is a train folder: name the list itself as path if it counts")
+        return read_tree(place)
+    lists = [path for path in [find_list(place, OWN_LISTS)] if path] or find_metadata(place)
+    if lists:
+        return _listed(place, lists, share)
+    if is_tree(place):
+        return read_tree(place)
+    return _held_out(list_named(place, _list_unsplit(place), by_folders), place, share)
+
+
+def _is_split(place: Path) -> bool:
+    """Whether there are class folders in ``train``, or domains with ``train`` inside."""
+    train = find_part(place, TRAIN_NAMES)
+    return bool(folders_in(place / train)) if train is not None else is_tree(place)
+
+
+def _refuse_share(place: Path, share: float | None) -> None:
+    if share is not None:
+        raise UserError(f"'{place}' has a test part, so that nothing is held out: remove 'split' from the dataset")
+
+
+def _listed(root: Path, lists: list[Path], share: float | None) -> Listing:
+    samples, split = read_lists(root, lists)
+    listing = list_named(root, samples, by_folders)
+    if not split:
+        return _held_out(listing, lists[0], share)
+    _refuse_share(lists[0], share)
+    trained = {(sample.domain, sample.label) for sample in samples if not sample.is_test}
+    for sample in samples:
+        if (sample.domain, sample.label) not in trained:
+            raise UserError(f"class '{sample.label}' of '{lists[0]}' has test images but no training images")
+    return listing
+
+
+def _list_unsplit(root: Path) -> list[Sample]:
+    """The images of ``CLASS/*``, or else of ``DOMAIN/CLASS/*``."""
+    folders, left_out = folders_in(root), LeftOut()
+    if any(_holds_images(root / name) for name in folders):
+        samples = [Sample(path, label, False) for path, label in list_classes(root, "", left_out)]
+    else:
+        domains = [name for name in folders if any(_holds_images(root / name / one) for one in folders_in(root / name))]
+        samples = [
+            Sample(path, label, False, domain)
+            for domain in domains
+            for path, label in list_classes(root, domain, left_out)
+        ]
+    if not samples:
+        raise UserError(f"'{root}' holds no images in any layout that is known: {LAYOUTS}")
+    left_out.tell(root)
+    return samples
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(is_image(name) for name in names_in(folder))
+
+
+def _held_out(listing: Listing, place: Path, share: float | None) -> Listing:
+    """Give a test part to a listing without one, by the content of each image alone.
+
+    An image is tested where the hash of its content, as a number from 0 to 1, is below the share: no other image
+    changes that, a copy of it is on the same side, and a run's seed has no part in it. Only where that leaves a class
+    without a part, the image with the lowest hash is tested, or the one with the highest is not.
+
+    Raises:
+        UserError: If a class has a single image.
+    """
+    wanted = HELD_OUT if share is None else share
+    known = with_digests(listing, cache_folder())
+    numbers = np.ascontiguousarray(known.digests[:, :8]).view(">u8").ravel() / 2.0**64
+    is_test = numbers < wanted
+    groups = known.labels * len(known.domain_names) + known.domains
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        if len(rows) < 2:
+            name = known.classes[int(known.labels[rows[0]])]
+            raise UserError(f"class '{name}' of '{place}' has a single image: it cannot be split into two parts")
+        if is_test[rows].all():
+            is_test[rows[np.argmax(numbers[rows])]] = False
+        elif not is_test[rows].any():
+            is_test[rows[np.argmin(numbers[rows])]] = True
+    warn_of(
+        f"'{place}' has no test part: of each class about {100 * wanted:g} % are held out for testing, {is_test.sum()} "
+        f"of {len(is_test)} images, by a hash of their content (dataset: {{split: {wanted:g}}} is the share)"
+    )
+    return replace(known, is_test=is_test)

@@ -1,0 +1,49 @@
+"""Whether a record is as its run left it: its key follows from its content, and its counts from its predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clsuite.records.record import RunRecord
+from clsuite.records.rescore import rescore
+from clsuite.records.store import RecordError, read_predictions
+
+COUNTED = ("class_incremental", "task_aware", "n", "learned")
+
+
+def predictions_beside(path: Path, record: RunRecord) -> Path:
+    """The file beside a record with its predictions."""
+    return path.with_name(Path(record.predictions or "").name or path.with_suffix(".npz").name)
+
+
+def why_untrue(record: RunRecord, path: Path) -> str:
+    """Why a record is not to be taken for true; empty where it is, or has no counts.
+
+    What else it tells (costs, readings of probes, curves within tasks) no file beside it proves: only a rerun does.
+
+    Args:
+        record: The record.
+        path: Its file; the predictions lie beside it.
+    """
+    if record.results_version() is None:
+        return "was edited: its key does not follow from its content"
+    if record.counts is None:
+        return ""
+    try:
+        counted = rescore(read_predictions(predictions_beside(path, record)))
+    except RecordError as error:
+        return f"cannot be checked: {error}"
+    except (ValueError, KeyError, IndexError) as error:
+        return f"cannot be checked: its predictions cannot be counted: {error}"
+    differing = [name for name in COUNTED if getattr(counted, name) != getattr(record.counts, name)]
+    return f"was edited: counts.{differing[0]} does not follow from its predictions" if differing else ""
+
+
+def refuse_other_key(record: RunRecord, path: Path) -> None:
+    """Make sure that a record's key is that of its content.
+
+    Raises:
+        RecordError: If it is not.
+    """
+    if record.results_version() is None:
+        raise RecordError(f"the record '{path}' was edited: its key does not follow from its content")

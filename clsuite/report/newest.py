@@ -1,0 +1,114 @@
+"""Of several runs of one method and seed the newest, so that trying out settings leaves a folder readable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from clsuite.records import RunRecord
+
+TOLD = 4
+"""Settings and files that are named where there are more."""
+LONGEST = 40
+"""Characters of a setting that are shown."""
+
+
+def newest_runs(records: Mapping[Path, RunRecord]) -> tuple[dict[Path, RunRecord], list[str]]:
+    """Choose what may stand in one table: of each benchmark the newest setup, of each method its newest configuration.
+
+    A record has no time of its own, so that its file's decides. All seeds of a method are of one configuration and one
+    source: those of an earlier one are left out although their seed was not run again.
+
+    Args:
+        records: Finished records by path.
+
+    Returns:
+        The chosen ones in the order given, and a line for each kind of difference that left some out: which they are,
+        and what differs, from the old to the new.
+    """
+    references: dict[tuple[str, ...], tuple[Any, RunRecord]] = {}
+    left: dict[Path, str] = {}
+    for path in sorted(records, key=lambda path: (-path.stat().st_mtime_ns, path)):
+        shared = _shared(records[path])
+        known = [(references[name], content) for name, content in shared.items() if name in references]
+        newer = next((record for (usual, record), content in known if usual != content), None)
+        if newer is not None:
+            left[path] = _differences(records[path], newer)
+            continue
+        for name, content in shared.items():
+            references.setdefault(name, (content, records[path]))
+    groups: dict[str, list[Path]] = {}
+    for path, different in left.items():
+        groups.setdefault(different, []).append(path)
+    told = [_told(different, {path: records[path] for path in paths}) for different, paths in groups.items()]
+    return {path: record for path, record in records.items() if path not in left}, told
+
+
+def _shared(record: RunRecord) -> dict[tuple[str, ...], Any]:
+    """What must be the same for all records that have the name in common; a run stands alone."""
+    benchmark, seed = record.benchmark, str(record.seed)
+    return {
+        ("method", benchmark, record.method): _settings(record),
+        ("benchmark", benchmark): _setup(record),
+        ("stream", benchmark, seed): record.scenario.fingerprint,
+        ("run", benchmark, record.method, seed): record.key,
+    }
+
+
+def _setup(record: RunRecord) -> dict[str, Any]:
+    """What all methods of a benchmark share."""
+    shared = {key: value for key, value in record.config.items() if key not in ("training", "probes")}
+    return {**shared, "kind of stream": record.scenario.kind}
+
+
+def _settings(record: RunRecord) -> dict[str, str]:
+    """All that a run's result follows from but seed and data, by dotted name."""
+    settings = dict(_flat({**record.config, "kind of stream": record.scenario.kind}))
+    for plugin in record.plugins:
+        settings |= _flat(plugin.args, f"{plugin.name}.")
+        settings[f"source of {plugin.name}"] = plugin.source[:12]
+    return settings
+
+
+def _flat(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in content.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _differences(old: RunRecord, new: RunRecord) -> str:
+    """The settings that differ, old -> new; of another method only what all methods share."""
+    if old.method == new.method:
+        before, after = _settings(old), _settings(new)
+    else:
+        before, after = dict(_flat(_setup(old))), dict(_flat(_setup(new)))
+    names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+    told = [f"{name} {_short(before.get(name))} -> {_short(after.get(name))}" for name in names[:TOLD]]
+    if len(names) > TOLD:
+        told.append(f"{len(names) - TOLD} more")
+    if not told and old.scenario.fingerprint != new.scenario.fingerprint:
+        return "other images, labels or order of tasks"
+    return ", ".join(told) or "made by another version of clsuite"
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "(none)"
+    return value if len(value) <= LONGEST else f"{value[:LONGEST]}…"
+
+
+def _told(different: str, runs: Mapping[Path, RunRecord]) -> str:
+    seeds: dict[str, list[int]] = {}
+    for record in sorted(runs.values(), key=lambda record: (record.method, record.seed)):
+        seeds.setdefault(record.method, []).append(record.seed)
+    names = [
+        f"{method}, seed{'s' * (len({*own}) > 1)} {', '.join(str(seed) for seed in dict.fromkeys(own))}"
+        for method, own in seeds.items()
+    ]
+    paths = [str(path) for path in sorted(runs)]
+    more = f", {len(paths) - TOLD} more" if len(paths) > TOLD else ""
+    return f"left out, older: {'; '.join(names)}: {different} ({', '.join(paths[:TOLD])}{more})"

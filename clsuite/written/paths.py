@@ -1,0 +1,53 @@
+"""Paths as people write them, with ``~`` for their home folder, wherever one can be given."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from clsuite.errors import UserError, shortened
+
+LONGEST_PART = 255
+"""Bytes of a name; no usual file system takes more."""
+LONGEST = 4096
+"""Bytes of a whole path."""
+
+
+def home_path(text: str | Path) -> Path:
+    """A path with ``~`` and ``~user`` as the home folders that they stand for.
+
+    A shell expands them at the start of a word alone, and so leaves those of ``--out=~/runs`` and of YAML files.
+
+    Raises:
+        UserError: If there is no such user, or no file can have such a path.
+    """
+    written = str(text)
+    if not written or "\0" in written:
+        raise UserError(f"'{shortened(written)}' is no path: it is empty or has a zero byte")
+    name = _encoded(written)
+    if len(name) > LONGEST or any(len(part) > LONGEST_PART for part in name.split(b"/")):
+        raise UserError(
+            f"the path '{shortened(written)}' is too long: a name has at most {LONGEST_PART} bytes, a path {LONGEST}"
+        )
+    try:
+        return Path(written).expanduser()
+    except RuntimeError as error:
+        user = written.partition("/")[0].removeprefix("~")
+        raise UserError(f"there is no home folder of '{user}' for the path '{shortened(written)}'") from error
+
+
+def home_or_name(text: str) -> str:
+    """A path as for `home_path`, or a name that is none and stays as it is."""
+    return str(home_path(text)) if text.startswith("~") else text
+
+
+def _encoded(text: str) -> bytes:
+    """The bytes of a path.
+
+    Raises:
+        UserError: If it has half characters that come from no file name.
+    """
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise UserError(f"'{shortened(text)}' is no path: it cannot be written in UTF-8") from error

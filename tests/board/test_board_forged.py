@@ -1,0 +1,301 @@
+"""Forged records: a published one with something in it made better, or other, than it was, and the key made anew.
+
+`ONLY_A_RERUN` is what nothing in a record proves; it is listed in ``docs/security.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clsuite.board.place import Leaderboard
+from clsuite.board.publish import Outcome, add_records
+from clsuite.board.streams import Streams
+from clsuite.records import RunRecord, read_predictions, read_record, rescore, write_predictions, write_record
+
+ROOT = Path(__file__).parents[2]
+Content = dict[str, Any]
+Arrays = dict[str, Any]
+Forgery = Callable[[Content, Arrays], Any]
+
+
+def published(method: str, seed: int) -> Path:
+    """The published record of a method in the quickstart, whose data come with scikit-learn."""
+    folder = ROOT / "leaderboard" / "records" / "quickstart" / method
+    records = (path for path in sorted(folder.glob("*.json")) if not path.name.endswith(".rerun.json"))
+    return next(path for path in records if json.loads(path.read_text())["seed"] == seed)
+
+
+@pytest.fixture(scope="module")
+def streams() -> Streams:
+    return Streams(None)
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory, streams: Streams) -> Path:
+    """A board that has other methods of that seed, and another seed of that method."""
+    folder = tmp_path_factory.mktemp("forged")
+    rows = [published("ncm", 0), published("finetune", 0), published("replay", 1)]
+    outcomes = add_records(rows, Leaderboard(folder / "board"), False, False, streams.judge)
+    assert [one.verdict for one in outcomes] == ["added"] * 3, outcomes
+    return folder / "board"
+
+
+def offered(forgery: Forgery, tmp_path: Path, board: Path, streams: Streams) -> Outcome:
+    """What becomes of a forged record, on a copy of the board."""
+    path = published("replay", 0)
+    content, arrays = json.loads(path.read_text()), dict(read_predictions(path.with_suffix(".npz")))
+    forgery(content, arrays)
+    record = RunRecord.model_validate(content)
+    forged = tmp_path / "forged.json"
+    write_record(record.model_copy(update={"key": record.recomputed_key(), "predictions": None}), forged)
+    write_predictions(forged.with_suffix(".npz"), arrays)
+    shutil.copytree(board, tmp_path / "board")
+    (outcome,) = add_records([forged], Leaderboard(tmp_path / "board"), False, False, streams.judge)
+    return outcome
+
+
+def cost(**changes: Any) -> Forgery:
+    return lambda content, arrays: content["cost"].update(changes)
+
+
+def task(index: int = 2, **changes: Any) -> Forgery:
+    return lambda content, arrays: content["tasks"][index].update(changes)
+
+
+def environment(**changes: Any) -> Forgery:
+    return lambda content, arrays: content["environment"].update(changes)
+
+
+def scenario(**changes: Any) -> Forgery:
+    return lambda content, arrays: content["scenario"].update(changes)
+
+
+def counted(content: Content, arrays: Arrays) -> None:
+    content["counts"] = rescore(arrays).model_dump(mode="json")
+
+
+def label_as_predicted(content: Content, arrays: Arrays) -> None:
+    wrong = int(np.flatnonzero(arrays["class_incremental"][-1] != arrays["labels"])[0])
+    arrays["labels"][wrong] = arrays["class_incremental"][-1][wrong]
+    counted(content, arrays)
+
+
+def all_right(content: Content, arrays: Arrays) -> None:
+    arrays["class_incremental"][-1] = arrays["task_aware"][-1] = arrays["labels"]
+    counted(content, arrays)
+
+
+def huge_answers(content: Content, arrays: Arrays) -> None:
+    for name in ("class_incremental", "task_aware"):
+        arrays[name] = arrays[name].astype(np.int64)
+        arrays[name][-1][arrays[name][-1] != arrays["labels"]] = 10**12
+    counted(content, arrays)
+
+
+def seen_too_early(content: Content, arrays: Arrays) -> None:
+    arrays["class_incremental"][1] = arrays["labels"]
+    counted(content, arrays)
+
+
+def of_other_parts(content: Content, arrays: Arrays) -> None:
+    arrays["task_aware"][-1] = (arrays["task_aware"][-1] + 5) % 10
+    counted(content, arrays)
+
+
+def other_wrong_answers(content: Content, arrays: Arrays) -> None:
+    last, labels = arrays["class_incremental"][-1], arrays["labels"]
+    wrong = last != labels
+    last[wrong] = np.where((last[wrong] + 1) % 10 == labels[wrong], (last[wrong] + 2) % 10, (last[wrong] + 1) % 10)
+    counted(content, arrays)
+
+
+def parts_exchanged(content: Content, arrays: Arrays) -> None:
+    arrays["task"] = arrays["task"].max() - arrays["task"]
+    counted(content, arrays)
+
+
+def fewer_images(content: Content, arrays: Arrays) -> None:
+    keep = (arrays["class_incremental"][-1] == arrays["labels"]) | (np.arange(len(arrays["labels"])) % 2 == 0)
+    for name in arrays:
+        arrays[name] = arrays[name][..., keep]
+    counted(content, arrays)
+
+
+def flops(content: Content, arrays: Arrays) -> None:
+    samples = sum(one["gradient_samples"] for one in content["tasks"])
+    content["cost"].update(forward_flops_per_image=1000, training_flops=3000 * samples)
+
+
+def fewer_samples(content: Content, arrays: Arrays) -> None:
+    for one in content["tasks"]:
+        one["gradient_samples"] = one["gradient_samples"] // 2
+    samples = sum(one["gradient_samples"] for one in content["tasks"])
+    content["cost"]["training_flops"] = 3 * content["cost"]["forward_flops_per_image"] * samples
+
+
+def trained(content: Content, arrays: Arrays) -> None:
+    content["cost"]["trainable_parameters"] = 1000
+    for one in content["tasks"]:
+        one["trainable_parameters"] = 1000
+
+
+def rename_class(content: Content, arrays: Arrays) -> None:
+    content["scenario"]["classes"][0] = "cat"
+
+
+FORGERIES: dict[str, tuple[Forgery, str]] = {
+    "a count": (
+        lambda content, arrays: content["counts"]["class_incremental"][-1].__setitem__(0, 0), "does not follow from",
+    ),
+    "both counts": (
+        lambda content, arrays: [content["counts"][name][-1].__setitem__(0, 1) for name in
+                                 ("class_incremental", "task_aware")], "does not follow from",
+    ),
+    "the number of images": (
+        lambda content, arrays: content["counts"]["n"].__setitem__(0, 999), "counts.n does not follow from",
+    ),
+    "a label": (label_as_predicted, "the labels beside its predictions are not those of the stream"),
+    "parts exchanged": (parts_exchanged, "the task beside its predictions are not those of the stream"),
+    "wrong answers left out": (fewer_images, "the labels beside its predictions are not those of the stream"),
+    "answers of 10^12": (huge_answers, "names classes that are not seen by then"),
+    "answers of classes to come": (seen_too_early, "names classes that are not seen by then"),
+    "answers of other parts": (of_other_parts, "of task_aware in its predictions names classes of other parts"),
+    "another seed": (lambda content, arrays: content.update(seed=7), "its stream is not the one that the data give"),
+    "the published other seed": (lambda content, arrays: content.update(seed=1), "is not the one|another run of it"),
+    "another configuration": (
+        lambda content, arrays: content["config"]["training"].update(epochs=77), "is not what benchmark|differs from",
+    ),
+    "another capacity": (
+        lambda content, arrays: content["plugins"][0]["args"].update(capacity=10), "its plugins is not what benchmark",
+    ),
+    "another kind": (scenario(kind="domain_incremental"), "but its configuration asks for"),
+    "a stream's fingerprint": (scenario(fingerprint="ab" * 32), "its stream is not the one that the data give now"),
+    "task fingerprints": (scenario(task_fingerprints=["ab" * 32] * 5), "its scenario.task_fingerprints is not that"),
+    "task names": (scenario(task_names=["easy"] * 5), "its scenario.task_names is not that of the stream"),
+    "part names": (scenario(part_names=["easy"] * 5), "its scenario.part_names is not that of the stream"),
+    "a class name": (rename_class, "its scenario.classes is not that of the stream: 'cat' in the record"),
+    "fewer steps": (task(steps=1), "task 3: it says 1 steps, but its training takes"),
+    "more steps": (task(steps=10**6), "task 3: it says 1000000 steps, but its training takes"),
+    "fewer gradient samples": (fewer_samples, "gradient samples, but its training takes"),
+    "more gradient samples": (task(gradient_samples=10**7), "FLOPs of training, but its samples take|gradient samples"),
+    "no gradient samples": (task(gradient_samples=0), "FLOPs of training, but its samples take|gradient samples"),
+    "fewer trained parameters": (trained, "its trainable_parameters is 1000, but 932170 in"),
+    "parameters that the cost alone names": (cost(trainable_parameters=7), "trained parameters, but its tasks at"),
+    "more trained parameters than there are": (cost(trainable_parameters=10**9), "trained parameters"),
+    "fewer parameters": (cost(total_parameters=932_169), "932170 trained parameters of 932169 in all"),
+    "one parameter more": (cost(total_parameters=932_171), "but backbone and head have 932170"),
+    "more parameters": (cost(total_parameters=10**8), "but backbone and head have 932170"),
+    "nothing stored": (cost(stored_bytes={}), "its plugins store exemplars, and it says nothing of that"),
+    "hardly anything stored": (cost(stored_bytes={"exemplars": 1}), "its stored_bytes.exemplars is 1, but"),
+    "too much stored": (cost(stored_bytes={"exemplars": 10**12}), "are more than|stored_bytes.exemplars"),
+    "something else stored": (cost(stored_bytes={"gold": 1}), "cost.stored_bytes.gold: its plugins store no gold"),
+    "FLOPs of training": (cost(training_flops=1), "its cost names 1 FLOPs of training, but its samples take"),
+    "FLOPs of an image": (cost(forward_flops_per_image=1), "FLOPs of training, but its samples take"),
+    "all FLOPs": (flops, "FLOPs for an image|forward_flops_per_image is 1000, but"),
+    "seconds without end": (lambda content, arrays: content.update(seconds=5e9), "it says that something took 5e\\+09"),
+    "no second of training": (
+        lambda content, arrays: [one.update(train_seconds=0.0) for one in content["tasks"]], "no processor makes",
+    ),
+    "no memory": (cost(peak_memory_bytes=1), "its cost names 1 bytes of peak memory"),
+    "memory without end": (cost(peak_memory_bytes=2**50), "bytes of peak memory"),
+    "no processor": (environment(device=""), "environment.device: String should have at least 1"),
+    "a processor of many words": (environment(device="fast " * 100), "environment.device: String should have at most"),
+    "a kind of processor": (environment(device_type="quantum"), "environment.device_type: Input should be 'cpu'"),
+    "a precision": (environment(precision="exact"), "environment.precision: Input should be '32-true'"),
+    "threads": (environment(threads=64), "environment.threads: it is 64, but its training asks for"),
+    "a commit": (environment(commit="HEAD"), "environment.commit: String should match pattern"),
+    "a version": (environment(packages={"torch": "the newest"}), "environment.packages.torch: String should match"),
+    "pre-trained weights": (environment(backbone_sha256="ab" * 32), "its backbone began with other weights than that"),
+    "a distribution": (
+        lambda content, arrays: content["plugins"][0].update(distribution="evil 9.9"), "but it is of clsuite",
+    ),
+    "a benchmark's name": (
+        lambda content, arrays: content.update(benchmark="mine"), "is the shipped 'quickstart' under another name",
+    ),
+    "a method's name": (
+        lambda content, arrays: content.update(method="mine"), "is 'replay' of the benchmark under another name",
+    ),
+    "another method's name": (lambda content, arrays: content.update(method="icarl"), "is not what benchmark|plugins"),
+    "a method's arguments": (
+        lambda content, arrays: content.update(method="replay(capacity=9)"), "plugins is not what|under another name",
+    ),
+    "an image size": (
+        lambda content, arrays: content["config"]["backbone"].update(image_size=320), "backbone is not what benchmark",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_forged_record_is_refused(name: str, tmp_path: Path, board: Path, streams: Streams) -> None:
+    forgery, complaint = FORGERIES[name]
+    outcome = offered(forgery, tmp_path, board, streams)
+    assert outcome.verdict == "refused"
+    assert any(part in outcome.reason for part in complaint.replace("\\", "").split("|")), outcome.reason
+    assert "cannot be judged" not in outcome.reason
+
+
+def test_there_are_more_of_them_than_were_found_once() -> None:
+    assert len(FORGERIES) >= 34
+
+
+ONLY_A_RERUN: dict[str, Forgery] = {
+    "answers made right together with their counts": all_right,
+    "other wrong answers": other_wrong_answers,
+    "seconds that a machine could have taken": lambda content, arrays: content.update(seconds=9.0),
+    "memory that a machine could have taken": cost(peak_memory_bytes=10**9),
+    "another processor": environment(device="Another Processor"),
+    "another commit": environment(commit="ab" * 20),
+    "nothing at all": lambda content, arrays: None,
+}
+
+
+@pytest.mark.parametrize("name", ONLY_A_RERUN)
+def test_what_only_a_rerun_can_tell(name: str, tmp_path: Path, board: Path, streams: Streams) -> None:
+    assert offered(ONLY_A_RERUN[name], tmp_path, board, streams).verdict == "added"
+
+
+def test_what_only_a_rerun_can_tell_is_told() -> None:
+    text = " ".join((ROOT / "docs" / "security.md").read_text().split())
+    for word in ("predictions", "seconds", "memory", "processor", "commit", "readings of probes"):
+        assert word in text.partition("Only a rerun")[2]
+
+
+def test_a_record_by_itself_is_held_against_its_stream_too(tmp_path: Path, streams: Streams) -> None:
+    (tmp_path / "empty").mkdir()
+    for number, name in enumerate(("a label", "a class name", "fewer steps", "task names", "answers of 10^12")):
+        (tmp_path / str(number)).mkdir()
+        assert offered(FORGERIES[name][0], tmp_path / str(number), tmp_path / "empty", streams).verdict == "refused"
+
+
+def test_published_records_can_be_added_again(tmp_path: Path, streams: Streams) -> None:
+    rows = [published(method, 0) for method in ("joint", "ease", "lda", "gdumb", "lwf", "agem", "kfpf")]
+    outcomes = add_records(rows, Leaderboard(tmp_path / "board"), False, True, streams.judge)
+    assert [one.verdict for one in outcomes] == ["added"] * len(rows), outcomes
+
+
+def test_images_are_not_decoded_at_the_size_that_a_record_says(
+    tmp_path: Path, streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clsuite.board import streams as module
+
+    sizes: list[int] = []
+    load = module.stream_loader
+
+    def loader(dataset: Any, spec: Any, size: int, root: Any) -> Any:
+        sizes.append(size)
+        return load(dataset, spec, size, root)
+
+    monkeypatch.setattr(module, "stream_loader", loader)
+    record = read_record(published("replay", 0))
+    backbone = {**record.config["backbone"], "image_size": 2000}
+    for name in ("quickstart", "mine"):
+        changed = record.model_copy(update={"benchmark": name, "config": {**record.config, "backbone": backbone}})
+        assert Streams(None).complaint(changed) == ""
+    assert sizes == [32, 32]

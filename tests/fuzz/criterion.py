@@ -1,0 +1,98 @@
+"""What must hold of every input, however odd: the one criterion that all fuzzing shares, and how much is tried.
+
+A call of the command line ends with a status that is documented, tells in few lines what is wrong and names the
+culprit, shows no traceback and no word of a library's own, and writes nothing outside of its folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, settings
+
+from clsuite.cli.main import main
+
+EXAMPLES_VARIABLE = "CLSUITE_FUZZ_EXAMPLES"
+"""Examples of all fuzzing together; 500 by default, 20,000 before a release."""
+EXAMPLES = int(os.environ.get(EXAMPLES_VARIABLE, "500"))
+STATUSES = (0, 1, 2, 130)
+MOST_LINES = 15
+LONGEST = 3000
+"""Characters that may be told; of a benchmark that is right the runs are listed besides."""
+FOREIGN = re.compile(
+    r"Traceback|Input should|instance of \w+|should match pattern|weights_only|further information|pydantic"
+    r"|jsonargparse|namespace\(|<class '|object at 0x|\x1b",
+    re.IGNORECASE,
+)
+
+
+def fuzzed(share: float) -> settings:
+    """Settings of one fuzz test: its share of all examples, the same ones each time, and no time limit for one."""
+    return settings(
+        max_examples=max(1, round(share * EXAMPLES)),
+        deadline=None,
+        derandomize=EXAMPLES_VARIABLE not in os.environ,
+        phases=(Phase.explicit, Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a call of the command line came to.
+
+    Attributes:
+        status: Its exit status.
+        out: What it printed.
+        err: What it printed as complaint.
+    """
+
+    status: int
+    out: str
+    err: str
+
+
+def call(words: Sequence[str]) -> Told:
+    """Call the command line in this process; `--help` and `--version` end as they do in a shell."""
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            status = main([*words])
+        except SystemExit as ended:  # after --help and --version
+            status = int(ended.code or 0)
+    return Told(status, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def nothing_written(folder: Path, *more: Path) -> Iterator[None]:
+    """See that nothing is written into these folders."""
+    before = [_listed(one) for one in (folder, *more)]
+    yield
+    assert [_listed(one) for one in (folder, *more)] == before
+
+
+def _listed(folder: Path) -> set[tuple[str, int]]:
+    return {(str(path), path.lstat().st_mtime_ns if path.is_file() else 0) for path in folder.rglob("*")}
+
+
+def check(told: Told, culprits: Sequence[str] = ()) -> None:
+    """See that what a call came to is as promised.
+
+    Args:
+        told: What it came to.
+        culprits: Names, one of which a complaint must have; any complaint will do where there are none.
+    """
+    assert told.status in STATUSES, told
+    assert not FOREIGN.search(told.err), told.err
+    if told.status == 2:
+        assert 1 <= told.err.count("\n") <= MOST_LINES, told.err
+        assert len(told.err) <= LONGEST, told.err
+        assert told.err.startswith("clsuite"), told.err
+        if culprits:
+            assert any(culprit in told.err for culprit in culprits), (culprits, told.err)

@@ -1,0 +1,85 @@
+"""Command lines that hypothesis writes, of all commands; none of them may run or write anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from criterion import call, check, fuzzed, nothing_written
+from hypothesis import given
+from hypothesis import strategies as some
+
+
+def words_of(text: str) -> list[str]:
+    return text.split()
+
+
+COMMANDS = (
+    "bench quickstart --dry-run --seeds 0 --methods ncm", "bench --dry-run", "check ./none.py", "list", "show", "table",
+    "plot", "tune quickstart --method nothing-of-this-name", "compare", "new Not_A_Name", "pretrain",
+    "leaderboard check", "leaderboard build", "leaderboard rerun", "analyze sensitivity", "leaderboard", "",
+)  # fmt: skip
+OPTIONS = some.sampled_from(
+    words_of("""
+    --methods --seeds --out --data-root --device --precision --epochs --training --limit-tasks --eval-every --jobs
+    --timeout --save-model --dry-run --force --columns --format --kind --runs --folder --space --trials --head --loss
+    --weights -o --help --version -- -x --config --print_shtab
+""")
+)
+WORDS = some.sampled_from(
+    [
+        "",
+        "a b",
+        "alpha=[0.1, 0.2]",
+        "alpha=uniform(0, 1)",
+        *words_of("""
+    ncm lwf+replay replay(capacity=5) replay(capacity=-1) ./none.py none.py:X os:system a.b:C quickstart digits 0 0,1 -1
+    1e3 99999999999999999999 nan inf ~ ~nobody-here/x / . file folder loss=local optimizer.lr=1e-3 lr= auto cuda:99 meta
+    plugins md {} %s $HOME [/red] *
+"""),
+    ]
+)
+LETTERS = some.text(some.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=15)
+METHODS = some.lists(
+    some.sampled_from(
+        ["ncm", "replay", "lwf", "(", ")", "capacity", "=", ",", "+", "[", "]", "'", '"', "1", "-", ".", "x"]
+    ),
+    max_size=12,
+).map("".join)
+
+
+@some.composite
+def command_lines(draw: some.DrawFn) -> list[str]:
+    words = words_of(draw(some.sampled_from(COMMANDS)))
+    for _ in range(draw(some.integers(0, 4))):
+        kind = draw(some.sampled_from(["option", "pair", "pair", "joined", "word"]))
+        value = draw(WORDS | METHODS | LETTERS)
+        option = draw(OPTIONS)
+        words += {"option": [option], "pair": [option, value], "joined": [f"{option}={value}"], "word": [value]}[kind]
+    return words
+
+
+@pytest.fixture(scope="module")
+def called(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[str]], None]:
+    """Calls the command line in a folder of its own, and sees that what comes of it is as promised."""
+    folder = tmp_path_factory.mktemp("words")
+    (folder / "here").mkdir()
+    (folder / "home").mkdir()
+    (folder / "here" / "file").write_text("x")
+    (folder / "here" / "folder").mkdir()
+
+    def run(words: Sequence[str]) -> None:
+        with pytest.MonkeyPatch.context() as patch, nothing_written(folder, Path(__file__).parents[1]):
+            patch.chdir(folder / "here")
+            patch.setenv("HOME", str(folder / "home"))
+            patch.setenv("COLUMNS", "200")
+            check(call(words))
+
+    return run
+
+
+@fuzzed(0.4)
+@given(words=command_lines())
+def test_command_lines(called: Callable[[Sequence[str]], None], words: list[str]) -> None:
+    called(words)

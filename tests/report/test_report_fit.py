@@ -1,0 +1,128 @@
+"""Tables in terminals of any width: no figure is cut or broken, no line is longer than the terminal."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from clsuite.metrics import PRIMARY
+from clsuite.records import RunRecord, read_record
+from clsuite.report.export import choose_columns, latex_table, markdown_table
+from clsuite.report.fit import TableColumn, add_columns
+from clsuite.report.summary import Row, columns_of, summarise
+from clsuite.report.table import SHOWN, figure_text, probes_table, results_table, rich_table
+
+PUBLISHED = Path(__file__).parents[2] / "leaderboard" / "records"
+WIDTHS = (40, 60, 80, 100, 120, 165)
+
+
+@pytest.fixture(scope="module")
+def published() -> dict[str, list[RunRecord]]:
+    """Real runs: those of seed 0 and 1 of every board."""
+    boards: dict[str, list[RunRecord]] = {}
+    for path in sorted(PUBLISHED.glob("*/*/*.json")):
+        if not path.name.endswith(".rerun.json"):
+            record = read_record(path)
+            boards.setdefault(record.benchmark, []).append(record)
+    return boards
+
+
+def render(table: Table, width: int) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width, force_terminal=True, color_system=None).print(table)
+    return out.getvalue()
+
+
+def rows_of(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("│\n").split("│")] for line in text.splitlines() if "│" in line]
+
+
+def under(text: str) -> str:
+    return " ".join(text[text.rindex("┘") + 1 :].split())
+
+
+def left_out(text: str) -> list[str]:
+    told = re.search(r"left out for want of width: (.*) \(clsuite table FOLDER --columns NAME,... shows", under(text))
+    return told.group(1).split(", ") if told else []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_tables_of_real_runs_fit_and_no_figure_is_cut(published: dict[str, list[RunRecord]], width: int) -> None:
+    assert len(published) > 3
+    for records in published.values():
+        rows, columns = summarise(records), columns_of(records)
+        table = results_table(rows, "Real runs", columns, width)
+        text = render(table, width)
+        assert max(len(line) for line in text.splitlines()) <= width
+        left = left_out(text)
+        shown = [name for name in SHOWN if name not in left]
+        assert PRIMARY in shown
+        for row, cells in zip(rows, rows_of(text), strict=True):
+            figures = [figure_text(row, name, columns[name]) for name in shown]
+            assert cells[1 : 1 + len(figures)] == figures
+            assert cells[0] == row.method or (cells[0].endswith("…") and len(cells) == 2)
+        assert ("--columns" in under(text)) == bool(left)
+        probes = probes_table(rows, columns, width)
+        assert probes is None or max(len(line) for line in render(probes, width).splitlines()) <= width
+
+
+def test_the_first_columns_are_final_accuracy_incremental_accuracy_and_forgetting(records: list[RunRecord]) -> None:
+    rows, columns = summarise(records), columns_of(records)
+    headings = " ".join(str(column.header) for column in results_table(rows, "Tiny", columns, 56).columns)
+    assert " ".join(headings.split()) == "method final acc. (macro) ↑ avg. inc. acc. ↑ forgetting ↓"
+
+
+def test_columns_that_were_asked_for_come_in_the_order_of_asking(records: list[RunRecord]) -> None:
+    chosen = choose_columns(records, ["stored_bytes", "train_seconds", PRIMARY])
+    text = render(rich_table(summarise(records), chosen, "Tiny", 36, asked=True), 36)
+    assert "stored" in text
+    assert left_out(text) == [PRIMARY, "the number of seeds"]
+
+
+def test_all_columns_can_be_asked_for(records: list[RunRecord]) -> None:
+    assert choose_columns(records, ["all"]) == columns_of(records)
+
+
+def test_a_pipe_shows_all(records: list[RunRecord]) -> None:
+    table = results_table(summarise(records), "Tiny", columns_of(records), None)
+    assert len(table.columns) == len(SHOWN) + 2
+    assert "left out" not in str(table.caption)
+
+
+def test_a_column_without_figures_is_the_first_to_go(records: list[RunRecord]) -> None:
+    without = [record for record in records if record.method != "joint"]
+    text = render(results_table(summarise(without), "Tiny", columns_of(without), 140), 140)
+    assert left_out(text) == ["intransigence"]
+
+
+@pytest.mark.parametrize(("width", "name"), [(60, "a" * 30), (40, "a" * 22 + "…"), (10, "aaaa…")])
+def test_names_are_shortened_last(width: int, name: str) -> None:
+    table = Table()
+    columns = [TableColumn("one", "one", ["12.3 ± 4.5"], 0), TableColumn("two", "two", ["1"], 1)]
+    left = add_columns(table, TableColumn("method", "method", ["a" * 30]), columns, width)
+    cells = rows_of(render(table, max(width, 30)))[0]
+    assert cells[1] == "12.3 ± 4.5"
+    assert cells[0] == name
+    assert [column.name for column in left] == ([] if width == 60 else ["two"])
+
+
+def test_a_word_of_a_heading_is_never_broken() -> None:
+    table = Table()
+    add_columns(table, TableColumn("m", "m", ["x"]), [TableColumn("h", "average incrementally ↑", ["1"])], 22)
+    assert str(table.columns[1].header).splitlines() == ["average", "incrementally ↑"]
+
+
+def test_an_upper_bound_is_not_the_best_anywhere(records: list[RunRecord]) -> None:
+    rows: list[Row] = summarise(records)
+    assert [row.method for row in rows if row.is_bound] == ["joint"]
+    assert rows[0].method == "joint"
+    for text, bold in ((markdown_table(records, [PRIMARY]), "**"), (latex_table(records, [PRIMARY]), "textbf")):
+        assert [line.split()[0 if bold != "**" else 1] for line in text.splitlines() if bold in line] == ["replay"]
+    table = results_table(rows, "Tiny")
+    bold = [re.search("bold", str(cell)) is not None for cell in table.columns[1].cells]
+    assert bold == [False, True, False]
