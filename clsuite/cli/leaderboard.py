@@ -114,11 +114,8 @@ def rerun(
     data_root: Path | None,
     device: str | None,
     benchmark: str | None,
-<<<<<<< HEAD
     allowed: Allowed,
-=======
     dry_run: bool = False,
->>>>>>> hour
 ) -> int:
     """Repeat published runs and write how they came out; returns 1 if one came out otherwise.
 
@@ -139,11 +136,7 @@ def rerun(
         return 0
     for number, (row, path) in enumerate(found, 1):
         try:
-<<<<<<< HEAD
-            bad += not _rerun_row(place, row, path, data_root, device, benchmark, allowed)
-=======
-            bad += not _rerun_row(place, row, path, data_root, device, benchmark, (number, len(found)))
->>>>>>> hour
+            bad += not _rerun_row(place, row, path, data_root, device, benchmark, allowed, (number, len(found)))
         except UserError as error:
             if len(found) == 1:
                 raise
@@ -182,11 +175,8 @@ def _rerun_row(
     data_root: Path | None,
     device: str | None,
     benchmark: str | None,
-<<<<<<< HEAD
     allowed: Allowed,
-=======
     number: tuple[int, int],
->>>>>>> hour
 ) -> bool:
     """Repeat one row, tell how it came out, and write that; returns whether both are as they should be."""
     from clsuite.board.confirmed import read_confirmed
@@ -209,15 +199,11 @@ def _rerun_row(
     if changed:
         outcome = changed_stream(old, "none: its stream could not be made")
     else:
-<<<<<<< HEAD
         plan = partial(
             plan_rerun, old, data_root=data_root, device=device, benchmark=benchmark,
             confirmed=read_confirmed(place.confirmed), allowed=allowed, published=path,
         )  # fmt: skip
-        new = _repeat(old, plan)
-=======
-        new = _repeat(old, data_root, device, benchmark, read_confirmed(place.confirmed), number)
->>>>>>> hour
+        new = _repeat(old, plan, number)
         outcome, apart = compare_rerun(old, new), kinds_apart(old, new)
     console = make_console()
     figures = ", ".join(f"{name} {value:.4f}" for name, value in outcome.figures.items())
@@ -233,18 +219,7 @@ def _rerun_row(
     return outcome.outcome not in ("different", "other stream")
 
 
-<<<<<<< HEAD
-def _repeat(old: RunRecord, make_plan: Callable[[Path], RunPlan]) -> RunRecord:
-=======
-def _repeat(
-    old: RunRecord,
-    data_root: Path | None,
-    device: str | None,
-    benchmark: str | None,
-    confirmed: Confirmations,
-    number: tuple[int, int],
-) -> RunRecord:
->>>>>>> hour
+def _repeat(old: RunRecord, make_plan: Callable[[Path], RunPlan], number: tuple[int, int]) -> RunRecord:
     """Run it in a process of its own, in a folder that goes afterwards."""
     from clsuite.runner.bench import Standing, run_missing
     from clsuite.runner.slots import count_cores, count_gpus, device_slots

@@ -114,11 +114,9 @@ def _run(given: Namespace) -> int:
     if given.action == "build":
         return leaderboard.build(folder, words.drop)
     if given.action == "rerun":
-<<<<<<< HEAD
-        return leaderboard.rerun(words.rows, folder, root, words.device, words.benchmark, allowed_by(words))
-=======
-        return leaderboard.rerun(words.rows, folder, root, words.device, words.benchmark, words.dry_run)
->>>>>>> hour
+        return leaderboard.rerun(
+            words.rows, folder, root, words.device, words.benchmark, allowed_by(words), words.dry_run
+        )
     if given.action == "confirm":
         return leaderboard.confirm(words.rows, folder, root, words.jobs)
     return leaderboard.check(folder)
