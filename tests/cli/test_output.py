@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -141,7 +142,10 @@ def evil_records(folder: Path) -> Path:
                 update={"task_names": [f"{name}{EVIL}" for name in record.scenario.task_names]}
             ),
         }  # fmt: skip
-        write_record(record.model_copy(update=changes), folder / "good" / f"{number}.json")
+        place = folder / "good" / f"{number}.json"
+        changed = record.model_copy(update={**changes, "predictions": f"{number}.npz"})
+        write_record(changed.model_copy(update={"key": changed.recomputed_key()}), place)
+        shutil.copy(path.with_suffix(".npz"), place.with_suffix(".npz"))
         failed = {"status": "failed", "error": f"Error: {EVIL}", "counts": None, "cost": None}
         write_record(record.model_copy(update={**changes, **failed}), folder / "bad" / f"{number}.json")
     return folder
@@ -175,6 +179,8 @@ def test_commands_of_foreign_records_do_not_reach_the_terminal(
         told = capsys.readouterr()
         assert status in (0, 1, 2), words
         assert not COMMANDS.search(told.out + told.err), (words, told)
+    assert main(["table", good]) == 0
+    assert "evil[/red]" in capsys.readouterr().out
     assert main(["table", good, "--format", "csv", "-o", str(tmp_path / "t.csv")]) == 0
     assert not COMMANDS.search((tmp_path / "t.csv").read_text())
 
