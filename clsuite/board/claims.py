@@ -14,6 +14,7 @@ from clsuite.board.confirmed import our_source
 from clsuite.errors import printable
 from clsuite.records import RunRecord
 from clsuite.records.canonical import canonical_json
+from clsuite.written.words import first_mistake
 
 LONGEST = 5000
 """Characters of an environment, three times what those of clsuite take."""
@@ -55,8 +56,7 @@ def _environment(record: RunRecord) -> str:
     try:
         found = _Environment.model_validate(record.environment)
     except ValidationError as error:
-        first = error.errors()[0]
-        return printable(f"environment.{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
+        return first_mistake(error, "environment", "environment.")
     training: dict[str, Any] = record.config.get("training") or {}
     due = PRECISIONS.get(str(training.get("precision")))
     if found.precision and due and found.precision != due:

@@ -26,6 +26,7 @@ from clsuite.runner.restored import refuse_request, restored_plugin
 from clsuite.scenarios import KINDS, Scenario, Task
 from clsuite.stream.checkpoint import learner_state, load_learner_state
 from clsuite.stream.sealed_state import DamagedStateError, read_state, write_state
+from clsuite.written.words import first_mistake
 
 
 class _Shape(BaseModel):
@@ -47,11 +48,11 @@ class _Shape(BaseModel):
         """
         size, classes = record.config["backbone"]["image_size"], len(record.scenario.classes)
         if self.image_shape[0] not in (1, 3) or self.image_shape[1:] != [size, size]:
-            raise ValueError(f"image_shape: {self.image_shape} is no image of {size} px")
+            raise ValueError(f"image_shape {self.image_shape} is no image of {size} px")
         if len(self.task_classes) != len(record.scenario.task_names):
-            raise ValueError(f"task_classes: {len(self.task_classes)} tasks, but the record has others")
+            raise ValueError(f"task_classes has {len(self.task_classes)} tasks, but the record has others")
         if max((label for task in self.task_classes for label in task), default=0) >= classes:
-            raise ValueError(f"task_classes: a class is none of the record's {classes}")
+            raise ValueError(f"task_classes has a class that is none of the record's {classes}")
         if record.scenario.kind not in KINDS:
             raise ValueError(f"the record's kind of stream, '{printable(record.scenario.kind)}', is none")
 
@@ -182,9 +183,8 @@ def _read(path: Path, record: RunRecord) -> dict[str, Any]:
     try:
         _Shape.model_validate(state).refuse_unlike(record)
     except (ValidationError, ValueError, KeyError, TypeError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"cannot read the model '{path}': {where + ': ' if where else ''}{first['msg']}") from error
+        reason = first_mistake(error, "it") if isinstance(error, ValidationError) else str(error)
+        raise UserError(f"cannot read the model '{path}': {reason}") from error
     return state
 
 
