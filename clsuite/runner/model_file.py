@@ -153,10 +153,20 @@ def load_model(
     except UserError:
         raise
     except Exception as error:  # a foreign record may say anything, and a changed plugin want another state
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"cannot make the model of '{path}': {type(error).__name__}: {reason}") from error
+        raise UserError(f"cannot make the model of '{path}': {_reason(error)}") from error
     check_finite(learner.backbone, f"the model '{path.with_suffix('.pt')}'")
     return TrainedModel(learner, tuple(record.scenario.classes))
+
+
+def _reason(error: Exception) -> str:
+    """Why a model cannot be made, in words of ours where pydantic's or PyTorch's would say it."""
+    if isinstance(error, ValidationError):
+        return first_mistake(error, "its configuration")
+    if isinstance(error, KeyError):
+        return f"it has no entry {error}"
+    if "loading state_dict" in str(error):
+        return "its values are not those of the network that the record's configuration describes"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _finished(path: Path) -> RunRecord:
@@ -182,9 +192,10 @@ def _read(path: Path, record: RunRecord) -> dict[str, Any]:
         raise UserError(f"the model '{path}' belongs to another run than the record beside it")
     try:
         _Shape.model_validate(state).refuse_unlike(record)
-    except (ValidationError, ValueError, KeyError, TypeError) as error:
-        reason = first_mistake(error, "it") if isinstance(error, ValidationError) else str(error)
-        raise UserError(f"cannot read the model '{path}': {reason}") from error
+    except ValidationError as error:
+        raise UserError(f"cannot read the model '{path}': {first_mistake(error, 'it')}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"cannot read the model '{path}': {error}") from error
     return state
 
 

@@ -57,16 +57,16 @@ def nested(levels: int) -> dict[str, Any]:
 
 BAD: dict[str, tuple[Change, str]] = {
     "a huge count": (
-        lambda path: edit(path, lambda found: found["counts"]["n"].__setitem__(0, 10**30)), "counts.n.0: Input should",
+        lambda path: edit(path, lambda found: found["counts"]["n"].__setitem__(0, 10**30)), "counts.n.0 is 10000",
     ),
-    "no backbone": (config(backbone=None), "config.backbone: Input should be a valid dictionary ("),
-    "a text for a backbone": (config(backbone="x"), "config.backbone: Input should be a valid dictionary ("),
-    "a number for a name": (config(backbone={"name": 5, "image_size": 3}), "config.backbone.name: Input should be"),
-    "no size": (config(backbone={"name": "vit", "image_size": [3]}), "config.backbone.image_size: Input should be"),
-    "a text for data": (config(dataset="x"), "config.dataset: Input should be a valid dictionary ("),
-    "a text for a scenario": (config(scenario="x"), "config.scenario: Input should be a valid dictionary ("),
-    "a list for a limit": (config(limit_tasks=[1]), "config.limit_tasks: Input should be a valid integer ("),
-    "a text for training": (config(training="x"), "config.training: Input should be a valid dictionary ("),
+    "no backbone": (config(backbone=None), "config.backbone is empty, but must be a mapping, such as {name: ...} ("),
+    "a text for a backbone": (config(backbone="x"), "config.backbone is 'x', but must be a mapping, such as "),
+    "a number for a name": (config(backbone={"name": 5, "image_size": 3}), "config.backbone.name is 5, but must be"),
+    "no size": (config(backbone={"name": "vit", "image_size": [3]}), "config.backbone.image_size is [3], but must be"),
+    "a text for data": (config(dataset="x"), "config.dataset is 'x', but must be a mapping"),
+    "a text for a scenario": (config(scenario="x"), "config.scenario is 'x', but must be a mapping"),
+    "a list for a limit": (config(limit_tasks=[1]), "config.limit_tasks is [1], but must be a whole number ("),
+    "a text for training": (config(training="x"), "config.training is 'x', but must be a mapping"),
     "endless nesting": (content(environment=nested(400)), "is not valid: it is nested more than 100 levels deep"),
     "a text without end": (content(environment={"note": "x" * 2_000_000}), "bytes, but may take 2000000 at most"),
     "few right answers": (reads(correct=[1, 2], n=2), "'p' has 4 values, but 2 right answers"),
@@ -113,10 +113,10 @@ BAD: dict[str, tuple[Change, str]] = {
         lambda path: edit(path, lambda found: found["tasks"][1].update(trainable_parameters=5)),
         "its cost names 3 trained parameters, but its tasks at most 5",
     ),
-    "endless seconds": (content(seconds=1.5e308), "seconds: Input should be less than or equal to 10000000000"),
+    "endless seconds": (content(seconds=1.5e308), "seconds is 1.5e+308, but must be at most 10000000000"),
     "a machine that beeps": (content(environment={"device": "\x07"}), "it holds the character '\\x07', which cannot"),
     "an unknown cost that beeps": (
-        lambda path: edit(path, lambda found: found["cost"].update({"\x1b[31m": 1})), "cost.\\x1b[31m: Extra inputs",
+        lambda path: edit(path, lambda found: found["cost"].update({"\x1b[31m": 1})), "cost.\\x1b[31m is not known",
     ),
 }  # fmt: skip
 
@@ -253,7 +253,7 @@ def test_reported_figures_that_cannot_be_read_are_named(place: Leaderboard, text
         place.reported.mkdir()
     else:
         place.reported.write_bytes(text)
-    with pytest.raises(UserError, match=r"^'reported\.yaml' is not valid: .+"):
+    with pytest.raises(UserError, match=r"reported\.yaml(:\d+: not (YAML|UTF-8)|': Is a directory)[^\n]*$"):
         build(place)
 
 

@@ -100,13 +100,13 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], None]
     return plan
 
 
-@fuzzed(0.3)
+@fuzzed(0.2)
 @given(content=changed())
 def test_sound_benchmarks_with_something_changed(planned: Callable[[bytes], None], content: dict[str, Any]) -> None:
     planned(yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode("utf-8", "surrogatepass"))
 
 
-@fuzzed(0.25)
+@fuzzed(0.15)
 @given(text=TEXTS)
 def test_text_that_is_hardly_yaml(planned: Callable[[bytes], None], text: str) -> None:
     planned(text.encode("utf-8", "surrogatepass"))

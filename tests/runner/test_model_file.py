@@ -115,6 +115,16 @@ def test_states_that_do_not_fit_are_one_line(copy: Path, entry: str) -> None:
         clsuite.load_model(copy)
 
 
+def test_values_of_another_shape_are_told_in_our_words(copy: Path) -> None:
+    def spoil(state: dict[str, Any]) -> None:
+        name = next(iter(state["learner"]["parameters"]))
+        state["learner"]["parameters"][name] = torch.zeros(3)
+
+    sealed(copy, spoil)
+    with pytest.raises(UserError, match=r": its values are not those of the network that the record's configuration"):
+        clsuite.load_model(copy)
+
+
 def test_weights_that_are_nan_are_refused(copy: Path) -> None:
     def spoil(state: dict[str, Any]) -> None:
         for value in state["learner"]["parameters"].values():
