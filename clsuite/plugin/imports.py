@@ -153,10 +153,10 @@ class _Imports:
     def _is_local(self, top: str, spec: ModuleSpec | None) -> bool:
         if top in (self.own, REFERENCE) or spec is None:
             return True
-        return not _is_python(spec) and not _is_installed(spec)
+        return not is_python(spec) and not is_installed(spec)
 
     def _add_distribution(self, top: str, spec: ModuleSpec | None) -> None:
-        if spec is not None and not _is_python(spec):
+        if spec is not None and not is_python(spec):
             name, number = _distribution_of(top)
             self.distributions[name] = number
 
@@ -263,7 +263,7 @@ def _folder(name: str, path: list[str]) -> ModuleSpec | None:
 def _is_of_python(top: str, path: tuple[str, ...]) -> bool:
     """Whether a name of the standard library leads there on this path, or to nothing, and not to another file."""
     spec = _find(top, None, None)
-    return spec is None or _is_python(spec)
+    return spec is None or is_python(spec)
 
 
 @cache
@@ -271,15 +271,15 @@ def _python_folders() -> tuple[Path, ...]:
     return tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})
 
 
-def _is_python(spec: ModuleSpec) -> bool:
+def is_python(spec: ModuleSpec) -> bool:
     """Whether a module is of the standard library."""
     if spec.origin in ("built-in", "frozen"):
         return True
     folders = {folder for place in _places(spec) for folder in place.parents}
-    return not _is_installed(spec) and not folders.isdisjoint(_python_folders())
+    return not is_installed(spec) and not folders.isdisjoint(_python_folders())
 
 
-def _is_installed(spec: ModuleSpec) -> bool:
+def is_installed(spec: ModuleSpec) -> bool:
     """Whether a module lies where package managers put them."""
     return any({"site-packages", "dist-packages"} & set(place.parts) for place in _places(spec))
 

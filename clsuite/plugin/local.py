@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from clsuite.errors import UserError
+from clsuite.plugin.from_source import import_from_source
 from clsuite.written.paths import home_path
 
 FILE = re.compile(r"(?P<path>.+\.py)(:(?P<name>\w+))?")
@@ -163,6 +164,7 @@ def run_text(name: str, path: str, text: str) -> ModuleType:
         raise UserError(f"'{path}' is not a Python file, which ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    import_from_source()
     try:
         exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)
     except BaseException:

@@ -22,6 +22,7 @@ from clsuite.records.canonical import sha256_of_file
 from clsuite.runner.plan import probe_config
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmarks
 from clsuite.scenarios import ScenarioSpec
+from clsuite.written.words import first_mistake
 
 PROBE: TypeAdapter[AnyProbe] = TypeAdapter(ProbeSpec)
 DOWNLOAD = "say --download to let it be fetched"
@@ -109,7 +110,13 @@ def restored_dataset(content: Any, download: bool = False) -> DatasetSpec | None
     try:
         return _kept_here(DatasetSpec.model_validate(content), download)
     except ValidationError as error:
-        raise UserError(f"its data set is none of this version: {' '.join(str(error).split())[:200]}") from error
+        raise UserError(f"its data set is none of this version: {_words(error)}") from error
+
+
+def _words(error: KeyError | ValidationError) -> str:
+    if isinstance(error, ValidationError):
+        return first_mistake(error, "it")
+    return f"config.{error.args[0]} is missing"
 
 
 def _kept_here(spec: DatasetSpec, download: bool) -> DatasetSpec:
@@ -133,7 +140,7 @@ def restored_stream(record: RunRecord, download: bool = False) -> tuple[DatasetS
         scenario = ScenarioSpec.model_validate(record.config["scenario"])
         return restored_dataset(record.config["dataset"], download), scenario
     except (KeyError, ValidationError) as error:
-        raise UserError(f"its stream cannot be made by this version: {' '.join(str(error).split())[:200]}") from error
+        raise UserError(f"its stream cannot be made by this version: {_words(error)}") from error
 
 
 def refuse_request(backbone: Mapping[str, Any], download: bool, mend: str = DOWNLOAD) -> None:

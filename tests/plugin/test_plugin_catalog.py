@@ -97,7 +97,7 @@ BROKEN = {
     "trait": (
         "broken_trait:Good",
         {"broken_trait.py": GOOD.replace("stores=", "stoers=")},
-        r"traits: .*unexpected keyword argument 'stoers'",
+        r"unknown entry 'traits\.stoers'\. Did you mean 'stores'",
     ),
 }
 

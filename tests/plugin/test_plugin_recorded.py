@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import py_compile
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +82,18 @@ def test_the_text_that_was_hashed_is_the_one_that_runs(here: Path) -> None:
     (found,) = recorded_plugins("mine.py", [here])
     (here / "mine.py").write_text(MARKS + PLUGIN)
     assert load_class(found).which == "hashed"  # type: ignore[attr-defined]
+    assert not (here / "RAN").exists()
+
+
+def test_of_what_a_file_imports_beside_it_the_source_runs_and_no_compiled_file(here: Path) -> None:
+    helper, target = here / "helper_of_recorded.py", importlib.util.cache_from_source("helper_of_recorded.py")
+    helper.write_text(MARKS + "WHICH = 'compiled'\n")
+    py_compile.compile(str(helper), cfile=target, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    helper.write_text("WHICH = 'hashed'\n")
+    text = PLUGIN + "\n    def which(self):\n        from helper_of_recorded import WHICH\n        return WHICH\n"
+    (here / "mine.py").write_text(text)
+    (found,) = recorded_plugins("mine.py", [here])
+    assert load_class(found).which(None) == "hashed"  # type: ignore[attr-defined]
     assert not (here / "RAN").exists()
 
 
