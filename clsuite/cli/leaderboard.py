@@ -16,6 +16,7 @@ from clsuite.errors import UserError
 from clsuite.records import RunRecord, predictions_beside, reason_of
 
 if TYPE_CHECKING:
+    from clsuite.board.model import Rerun
     from clsuite.board.place import Leaderboard
     from clsuite.runner.plan import RunPlan
     from clsuite.runner.restored import Allowed
@@ -181,14 +182,7 @@ def _rerun_row(
     """Repeat one row, tell how it came out, and write that; returns whether both are as they should be."""
     from clsuite.board.confirmed import read_confirmed
     from clsuite.board.examine import examine, read_foreign
-    from clsuite.board.rerun import (
-        changed_stream,
-        compare_rerun,
-        kinds_apart,
-        plan_rerun,
-        publish_rerun,
-        stream_changed,
-    )
+    from clsuite.board.rerun import changed_stream, compare_rerun, kinds_apart, plan_rerun, stream_changed
 
     old = read_foreign(path)
     if complaint := examine(old, predictions_beside(path, old)).complaint:
@@ -205,18 +199,25 @@ def _rerun_row(
         )  # fmt: skip
         new = _repeat(old, plan, number)
         outcome, apart = compare_rerun(old, new), kinds_apart(old, new)
-    console = make_console()
     figures = ", ".join(f"{name} {value:.4f}" for name, value in outcome.figures.items())
     reason = f": {changed or apart}" if changed or apart else ""
-    console.print(f"{outcome.outcome}: {row}{reason} ({figures})", soft_wrap=True)
+    make_console().print(f"{outcome.outcome}: {row}{reason} ({figures})", soft_wrap=True)
+    written = _write_rerun(place, row, outcome, path, old, apart)
+    return written and outcome.outcome not in ("different", "other stream")
+
+
+def _write_rerun(place: Leaderboard, row: str, outcome: Rerun, path: Path, old: RunRecord, apart: str) -> bool:
+    """Write down how a row came out; returns whether that could be done."""
+    from clsuite.board.rerun import publish_rerun
+
     try:
         kept = publish_rerun(place, row, outcome, path, old, apart)
     except (UserError, OSError) as error:
         make_console(stderr=True).print(f"not written down: {row}: {error}", soft_wrap=True)
         return False
     if kept:
-        console.print(f"the identical rerun of {kept.date} on {kept.machine} stays", soft_wrap=True)
-    return outcome.outcome not in ("different", "other stream")
+        make_console().print(f"the identical rerun of {kept.date} on {kept.machine} stays", soft_wrap=True)
+    return True
 
 
 def _repeat(old: RunRecord, make_plan: Callable[[Path], RunPlan], number: tuple[int, int]) -> RunRecord:

@@ -80,17 +80,18 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Compose a node and everything in it."""
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        mark: Any = event.start_mark
         if isinstance(event, AliasEvent):
             node = super().compose_node(parent, index)
             if any(node is one for one in (parent, *self._open)):
-                raise ComposerError(None, None, f"'*{event.anchor}' stands in what it stands for", event.start_mark)
-            return self._counted(node, parent, event.start_mark)
+                raise ComposerError(None, None, f"'*{event.anchor}' stands in what it stands for", mark)
+            return self._counted(node, parent, mark)
         if len(self._open) > DEEPEST:
-            raise ComposerError(None, None, f"it is nested more than {DEEPEST} levels deep", event.start_mark)
+            raise ComposerError(None, None, f"it is nested more than {DEEPEST} levels deep", mark)
         self._open.append(parent)
         node = super().compose_node(parent, index)
         self._open.pop()
-        return self._counted(node, parent, event.start_mark)
+        return self._counted(node, parent, mark)
 
     def _counted(self, node: yaml.Node | None, parent: yaml.Node | None, mark: Any) -> yaml.Node | None:
         """Add the size of a node, with all that its aliases repeat, to that of the node that it stands in."""
