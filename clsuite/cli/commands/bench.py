@@ -62,7 +62,12 @@ def _more_arguments(parser: ArgumentParser) -> None:
         "steps; 0 keeps none (`clsuite plot --kind loss`)",
     )
     add("--jobs", type=int, help="runs at a time; by default as many as the cores carry")
-    add("--timeout", type=float, help="seconds after which a run is ended")
+    add(
+        "--timeout",
+        type=float,
+        help="seconds after which a run is ended; the check of a method before the runs is ended after these too, and "
+        "after 300 at most",
+    )
     add("--save-model", action="store_true", help="keep each trained model beside its record")
     add("--dry-run", action="store_true", help="only list the runs and which are done")
     add("--force", action="store_true", help="do finished runs again")

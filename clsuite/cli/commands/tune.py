@@ -35,7 +35,12 @@ def _arguments(parser: ArgumentParser) -> None:
     add("--epochs", type=int, help="epochs per task in place of the benchmark's")
     add("--limit-tasks", type=int, help="learn only the first tasks of the stream in the final runs")
     add("--jobs", type=int, help="runs at a time; by default as many as the cores carry")
-    add("--timeout", type=float, help="seconds after which a run is ended")
+    add(
+        "--timeout",
+        type=float,
+        help="seconds after which a run is ended; the check of a method before the runs is ended after these too, and "
+        "after 300 at most",
+    )
     add("--save-model", action="store_true", help="keep each model of the final runs beside its record")
 
 
