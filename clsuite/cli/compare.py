@@ -46,7 +46,7 @@ def _find(name: str, runs: Path | None) -> list[RunRecord]:
         )
     found = one_method(Path(name)) if runs is None else method_below(runs, name)
     for line in found.left_out:
-        make_console(stderr=True).print(line, soft_wrap=True, markup=False)
+        make_console(stderr=True).print(line, soft_wrap=True)
     return sorted(found.records.values(), key=lambda record: record.seed)
 
 

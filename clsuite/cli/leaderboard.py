@@ -151,7 +151,7 @@ def _tell_rows(rows: Sequence[str], whole: bool) -> None:
     """Say how many runs there are, before the first begins."""
     console = make_console()
     for row in rows if whole else ():
-        console.print(row, soft_wrap=True, markup=False)
+        console.print(row, soft_wrap=True)
     console.print("1 run" if len(rows) == 1 else f"{len(rows)} runs, one after another")
 
 

@@ -6,14 +6,39 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
-from clsuite.cli.console import make_console
+from clsuite.cli.console import make_console, table_width
+
+SHORTEST_LINES = 24
+"""Characters in a line of words, at least, before other columns are left out."""
 
 
 def print_listing(what: str, data_root: Path | None = None) -> None:
     """Print plugins, benchmarks, datasets (with what is below the data root), scenarios, backbones, augmentations."""
-    make_console().print(_datasets(data_root) if what == "datasets" else LISTINGS[what]())
+    console = make_console()
+    table = _datasets(data_root) if what == "datasets" else LISTINGS[what]()
+    _fit(table, table_width(console))
+    console.print(table)
+
+
+def _fit(table: Table, width: int | None) -> None:
+    """Take away the last columns where a terminal has no room for the words of all; says which."""
+    left: list[str] = []
+    while width is not None and len(table.columns) > 2 and sum(map(_least, table.columns)) > width:
+        left.insert(0, str(table.columns.pop().header))
+    if left:
+        table.caption = f"left out for want of width: {', '.join(left)}"
+        table.caption_justify = "left"
+
+
+def _least(column: Column) -> int:
+    """The width in which no word of a column is cut, and its lines are not too many; with the blanks around it."""
+    texts = [Text.from_markup(str(cell)).plain for cell in (column.header, *column.cells)]
+    longest = max(len(text) for text in texts)
+    words = max((len(word) for text in texts for word in text.split()), default=0)
+    return 2 + (longest if column.no_wrap else max(words, min(longest, SHORTEST_LINES)))
 
 
 def _plugins() -> Table:
@@ -127,7 +152,7 @@ def _scenarios() -> Table:
 def _table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for position, heading in enumerate(headings):
-        table.add_column(heading, no_wrap=position == 0)
+        table.add_column(heading, no_wrap=position == 0, overflow="fold")
     return table
 
 

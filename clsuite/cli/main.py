@@ -64,7 +64,10 @@ def _run(words: list[str]) -> int:
     called = f"clsuite {name}".strip()
     try:
         with signals_interrupt():
-            given = _parse(words)
+            try:
+                given = _parse(words)
+            except SystemExit as error:  # of --help and --version
+                return int(error.code or 0)
             with warnings_told():
                 return _do(COMMANDS[given["command"]], given[given["command"]])
     except UserError as error:

@@ -20,7 +20,8 @@ def warnings_told() -> Iterator[None]:
 
         def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
             if not issubclass(category, InputWarning):
-                usual(message, category, *place, **more)
+                safe = harmless(str(message))
+                usual(message if safe == str(message) else safe, category, *place, **more)
             elif str(message) not in told:
                 told.add(str(message))
                 print(harmless(f"warning: {message}"), file=sys.stderr)

@@ -16,7 +16,7 @@ from clsuite.conformance.world import make_backbone, make_options, make_scenario
 from clsuite.plugin.base import Plugin
 from clsuite.scenarios import Task
 from clsuite.stream import checkpoint
-from clsuite.stream.loop import Stream
+from clsuite.stream.loop import Stream, UnfitCheckpointError
 
 
 class _StoppedError(Exception):
@@ -111,9 +111,18 @@ def run_method(
         stream.run()
     except _StoppedError:
         pass
+    except UnfitCheckpointError as error:
+        run.error = error.reason
+    except SystemExit as error:
+        run.error = exit_as_error(error)
     except Exception as error:  # whatever a plugin raises
         run.error = error
     return run
+
+
+def exit_as_error(error: SystemExit) -> Exception:
+    """What ends a program as an error of the same place."""
+    return RuntimeError(f"sys.exit({error.code!r})").with_traceback(error.__traceback__)
 
 
 def make_learner(

@@ -17,7 +17,7 @@ import torch
 from clsuite.conformance import leftovers, needs, prediction, state, static
 from clsuite.conformance.finding import Finding, Outcome, Report
 from clsuite.conformance.probes import generator_states
-from clsuite.conformance.runs import Run, read_state, run_method
+from clsuite.conformance.runs import Run, exit_as_error, read_state, run_method
 from clsuite.conformance.subject import Factory, Subject, subject_of
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog, load_class
@@ -147,8 +147,9 @@ def _build(subjects: list[Subject]) -> Iterator[Finding]:
             subject.make()
         except UserError:
             raise
-        except Exception as error:  # whatever a constructor raises
-            yield state.crash([subject], error, "constructor", "making it ends with")
+        except (Exception, SystemExit) as error:  # whatever a constructor raises
+            told = exit_as_error(error) if isinstance(error, SystemExit) else error
+            yield state.crash([subject], told, "constructor", "making it ends with")
 
 
 def _main_kind(subjects: list[Subject]) -> str:

@@ -71,7 +71,7 @@ def cached_table(
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            raise _no_room(building.parent, listing, image_size, free, str(error.strerror)) from error
+            raise _no_room(building.parent, listing, image_size, free, error.strerror or "") from error
         return listing
 
     return kept_table([content, image_size], make, root)

@@ -51,7 +51,7 @@ def write_report(folder: Path, title: str, records: Mapping[Path, RunRecord]) ->
 def is_newer(path: Path, than: Path) -> bool:
     """Whether a file is there and not older than another one."""
     try:
-        return path.stat().st_mtime >= than.stat().st_mtime
+        return path.is_file() and path.stat().st_mtime >= than.stat().st_mtime
     except OSError:
         return False
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from clsuite.errors import UserError
+from clsuite.errors import UserError, several
 from clsuite.runner import worker_entry
 from clsuite.runner.plan import RunPlan
 from clsuite.runner.processes import TRIES, ForkServer, Worker
@@ -109,7 +109,7 @@ class _Check:
             raise UserError(next(iter(by_text)))
         lines = [f"{', '.join(dict.fromkeys(methods))}: {text}" for text, methods in by_text.items()]
         lines += [f"{self.names[recipe]}: {failure.reason}" for recipe, failure in self.failures.items()]
-        raise UserError("\n  ".join(["these methods cannot be run:", *lines]))
+        raise several(lines)
 
 
 def _next(worker: Worker) -> Mapping[str, Any] | None:

@@ -35,7 +35,16 @@ KNOWN_FEATURES = 128
 
 
 class UnfitCheckpointError(Exception):
-    """A whole checkpoint that this learner cannot go on from; the message says why."""
+    """A whole checkpoint that this learner cannot go on from.
+
+    Attributes:
+        reason: What it ends with.
+    """
+
+    def __init__(self, reason: Exception) -> None:
+        """Say why."""
+        super().__init__(f"{type(reason).__name__}: {reason}")
+        self.reason = reason
 
 
 @dataclass
@@ -206,7 +215,7 @@ class Stream:
         try:
             return self._take_up(state)
         except Exception as error:  # whatever a state of another version, or a plugin's own method, raises
-            raise UnfitCheckpointError(f"{type(error).__name__}: {error}") from error
+            raise UnfitCheckpointError(error) from error
 
     def _take_up(self, state: dict[str, Any]) -> int:
         checkpoint.load_learner_state(self.learner, state["learner"])

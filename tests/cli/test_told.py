@@ -28,6 +28,15 @@ def test_ours_are_lines_told_once_and_others_are_what_they_were(capsys: pytest.C
     assert capsys.readouterr().err == "warning: one [b]thing[/b]\\n\nwarning: another\n"
 
 
+def test_no_warning_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings(), warnings_told():
+        warnings.warn("ours \x1b[31m", InputWarning, stacklevel=1)
+    assert capsys.readouterr().err == "warning: ours \\x1b[31m\n"
+    with warnings.catch_warnings(record=True) as caught, warnings_told():
+        warnings.warn("Glyph 27 (\x1b) missing", RuntimeWarning, stacklevel=1)
+    assert [(str(one.message), one.category) for one in caught] == [("Glyph 27 (\\x1b) missing", RuntimeWarning)]
+
+
 def test_bench_tells_of_doubtful_data_once(image_tree: Callable[..., Path], tmp_path: Path) -> None:
     root = image_tree(classes=4, train=5)
     label = sorted(path.name for path in (root / "test").iterdir())[0]

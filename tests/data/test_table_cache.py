@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from clsuite.data.cache import cache_folder, cached_table
 from clsuite.data.datasets import load_table
 from clsuite.data.decoding import Job
 from clsuite.data.listing import Listing, Pixels
+from clsuite.data.space import size_text
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
@@ -124,6 +126,36 @@ def test_a_disk_that_is_too_small_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"2 images of 90000000 px take \d+\.\d GB .* are free .*: set CLSUITE_CACHE"):
         cached_table(["x"], 90_000_000, Read(), folder=tmp_path)
     assert list((tmp_path / "tables").iterdir()) == []
+
+
+@pytest.mark.parametrize("most", [0, 2_000, 20_000])
+def test_a_disk_that_fills_up_is_named_with_what_is_needed_and_free(most: int, tmp_path: Path) -> None:
+    """As on a full disk, from some size on nothing more can be written; a memory map would end the process."""
+    script = (
+        "import resource, sys\nfrom pathlib import Path\nimport numpy as np\n"
+        "from clsuite.data.cache import cached_table\nfrom clsuite.data.listing import Listing, Pixels\n"
+        "from clsuite.errors import UserError\n"
+        "images = np.zeros((600, 8, 8), np.uint8)\nlabels = np.zeros(600, np.int64)\n"
+        "listing = Listing(Pixels(images, np.zeros((600, 16), np.uint8)), labels, labels, labels == 0, ('a',))\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, resource.RLIM_INFINITY))\n"
+        "try:\n    cached_table(['x'], 8, lambda: listing, folder=Path(sys.argv[1]))\n"
+        "except UserError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    told = (
+        rf"600 images of 8 px take 142\.3 kB in the table cache '{tmp_path / 'tables'}', where \d+\.\d .B are free "
+        r"\(File too large\): set CLSUITE_CACHE to another folder, make room, or bound train_per_class\n"
+    )
+    assert re.fullmatch(told, done.stdout), done.stdout
+    assert not list((tmp_path / "tables").iterdir())
+
+
+@pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (999, "999 B"), (491_520, "491.5 kB"), (3 * 10**9, "3.0 GB")])
+def test_sizes_are_for_people(size: int, text: str) -> None:
+    assert size_text(size) == text
 
 
 def test_the_environment_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,30 @@ def test_others_may_read_what_was_written(record: RunRecord, tmp_path: Path) -> 
     assert (tmp_path / "r.json").stat().st_mode & 0o777 == 0o644
 
 
+@pytest.mark.parametrize(("mask", "mode"), [(0o077, 0o600), (0o022, 0o644), (0o007, 0o660)])
+def test_the_umask_says_who_may_read_it(record: RunRecord, tmp_path: Path, mask: int, mode: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_record(record, tmp_path / "r.json")
+        write_predictions(tmp_path / "r.npz", {"labels": np.zeros(2, dtype=np.int64)})
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {mode}
+
+
+@pytest.mark.parametrize("length", [120, 240, 250])
+def test_a_name_that_the_file_system_takes_can_be_written(record: RunRecord, tmp_path: Path, length: int) -> None:
+    for name in ("n" * length, "ü" * (length // 2)):
+        write_record(record, tmp_path / f"{name}.json")
+    assert len(os.listdir(tmp_path)) == 2
+
+
+def test_a_name_that_it_does_not_take_is_one_line(record: RunRecord, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot write '.*nnn.json': File name too long"):
+        write_record(record, tmp_path / f"{'n' * 300}.json")
+    assert os.listdir(tmp_path) == []
+
+
 def fail_halfway(path: Path) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text("half")

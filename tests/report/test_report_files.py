@@ -355,3 +355,20 @@ def test_the_report_follows_from_the_files_alone(records: list[RunRecord], tmp_p
     plot_matrix(records[1], tmp_path / "a.svg")
     plot_matrix(again, tmp_path / "b.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+@pytest.mark.parametrize("taken", ["summary.csv", "accuracy.svg", "seed0.svg"])
+def test_what_cannot_be_written_is_told_and_the_rest_is_there(
+    taken: str, records: list[RunRecord], tmp_path: Path
+) -> None:
+    paths = {tmp_path / f"seed{number}.json": record for number, record in enumerate(records[:2])}
+    for path, record in paths.items():
+        write_record(record, path)
+    (tmp_path / taken).mkdir()
+    files, complaints = write_report(tmp_path, "Tiny", paths)
+    assert complaints == [f"cannot write '{tmp_path / taken}': Is a directory"]
+    wanted = {"summary.csv", "accuracy.svg"} - {taken}
+    assert {path.name for path in files} == wanted
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
+        "seed0.json", "seed1.json", "summary.csv", "accuracy.svg", "seed0.svg", "seed1.svg"
+    } - {taken}  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from typing import Any, cast
@@ -67,7 +68,8 @@ class Server:
         self.checked.append([plan.recipe for plan in plans])
 
         def check() -> None:
-            process.exitcode = self.all(plans, theirs)
+            with suppress(BrokenPipeError):  # it was not waited for
+                process.exitcode = self.all(plans, theirs)
             theirs.close()
 
         thread = threading.Thread(target=check, daemon=True)
@@ -174,11 +176,11 @@ def test_a_fork_server_that_is_killed_is_no_fault_of_a_method() -> None:
         ({"b": "same", "c": "same"}, ["same"]),
         (
             {"b": "b is wrong", "c": "c too", "d": "c too"},
-            ["these methods cannot be run:", "  b: b is wrong", "  c, d: c too"],
+            ["b: b is wrong", "c, d: c too"],
         ),
         (
             {"b": "b is wrong", "c": 5},
-            ["these methods cannot be run:", "  b: b is wrong", "  c: its check before the runs ended: the process "
+            ["b: b is wrong", "c: its check before the runs ended: the process "
              "ended with status 5 without a word"],
         ),
     ],

@@ -314,7 +314,7 @@ def test_an_out_folder_of_a_name_that_no_file_system_takes_is_one_line(
     assert main(["bench", str(tiny), "--out", str(tmp_path / ("o" * 300))]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
-    assert "File name too long. Choose another folder with --out." in told
+    assert "too long" in told
 
 
 def test_a_checkpoint_that_cannot_be_removed_is_one_line(

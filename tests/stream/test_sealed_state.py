@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from clsuite.errors import InputWarning
+from clsuite.errors import InputWarning, UserError
 from clsuite.stream import checkpoint
 from clsuite.stream.sealed_state import DamagedStateError, read_state, state_digest, write_state
 from clsuite_plugins.replay import Replay
@@ -128,3 +129,20 @@ def test_a_run_with_a_damaged_checkpoint_ends_as_an_uninterrupted_one(make_strea
         again.run()
     assert again.matrix.counts() == whole.matrix.counts()
     assert [task.final_loss for task in again.tasks] == [task.final_loss for task in whole.tasks]
+
+
+@pytest.mark.parametrize("bytes_left", [0, 1_000, 60_000])
+def test_a_full_disk_is_told_and_leaves_what_was_there(bytes_left: int, tmp_path: Path) -> None:
+    """The disk is full as soon as a file would become larger than the process may write."""
+    path = tmp_path / "s"
+    write_state({"identity": "before"}, path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, hard))
+    try:
+        with pytest.raises(UserError, match="File too large") as caught:
+            write_state(STATE, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(caught.value) == f"cannot write '{path}': File too large"
+    assert read_state(path)["identity"] == "before"
+    assert [one.name for one in tmp_path.iterdir()] == ["s"]
