@@ -279,9 +279,11 @@ def method_empty(case: Case) -> None:
 
 @case
 def older_record_edited(case: Case) -> None:
-    record = read_record(next(case.runs().glob("out/case/ncm/*.json")))
+    path = next(case.runs().glob("out/case/ncm/*.json"))
+    record = read_record(path)
     key = record.make_key(record.config, record.plugins, record.seed, record.scenario.fingerprint, 1)
-    write_record(record.model_copy(update={"key": key, "predictions": None}), Path("old.json"))
+    shutil.copy(path.with_suffix(".npz"), "old.npz")
+    write_record(record.model_copy(update={"key": key, "predictions": "old.npz"}), Path("old.json"))
     told = case.command("show", "old.json")
     assert "made by an older version of clsuite (results version 1" in told
     assert "edited" not in told
