@@ -43,11 +43,12 @@ else; `clsuite leaderboard check` makes all of it again and fails where a byte d
   `clsuite leaderboard add runs/BENCHMARK/METHOD` and `clsuite leaderboard build`; where the method is a file,
   `add --plugins-from FOLDER` publishes it with its row.
 - **A row of a method that is a file** has its source beside its record: read it, then
-  `clsuite leaderboard rerun ROW --plugins-from leaderboard` runs it. What only a rerun can tell stands in
-  [docs/security.md](../docs/security.md).
+  `clsuite leaderboard rerun ROW --plugins-from leaderboard` runs it. What only a rerun can tell stands in clsuite's
+  `docs/security.md`.
 
-Accuracies are in per cent, mean ± half the 95 % Student-t interval over the seeds; the best of a column that is no bound
-is bold, where one way is better (↑ higher, ↓ lower) and rows differ. [What each column is](#what-the-columns-are)
+Accuracies are in per cent, mean ± half the 95 % Student-t interval over the seeds; the best of a column that is no
+bound is bold, where one way is better (↑ higher, ↓ lower) and rows differ.
+[What each column is](#what-the-columns-are)
 stands below. A rank is by final accuracy (macro), with its 95 % interval by a paired bootstrap over the seeds that were
 run: 3 (3-3) where hardly any draw of them changes it. Whether two methods differ is not decided by whether their rank
 intervals overlap, but by
