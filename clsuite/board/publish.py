@@ -243,6 +243,7 @@ def _publish(place: Leaderboard, offer: _Offer, rows: dict[str, Entry]) -> Outco
 def _write(place: Leaderboard, offer: _Offer, rows: Mapping[str, Entry]) -> Entry:
     """Write the files of a row and the index with it; returns what the index then knows of it."""
     target = place.records / record_place(offer.record)
+    place.refuse_links([target.parent, target.parent.parent])
     arrays = target.with_suffix(BESIDE["predictions"])
     content = record_text(offer.record.model_copy(update={"predictions": arrays.name})).encode()
     record, predictions = (sha256(part).hexdigest() for part in (content, offer.packed))
