@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.data.spec import DatasetSpec
@@ -20,6 +20,7 @@ from clsuite.runner.methods import MethodSpec
 from clsuite.runner.training import COMMAND_LINE
 from clsuite.scenarios import ScenarioSpec
 from clsuite.stream.within_task_spec import EvaluationSpec
+from clsuite.written.paths import home_path
 from clsuite.written.spec import LARGEST_SEED, Spec
 from clsuite.written.yaml_lines import line_of, load_yaml
 
@@ -73,6 +74,13 @@ class BenchmarkSpec(Spec):
         if twice := sorted(set(self.methods) & set(self.more_methods)):
             raise ValueError(f"'{twice[0]}' stands in methods and in more_methods")
         return self
+
+    @field_validator("methods", "more_methods")
+    @classmethod
+    def _have_names(cls, methods: dict[str, MethodSpec]) -> dict[str, MethodSpec]:
+        if not all(name.strip() for name in methods):
+            raise ValueError("a method has an empty name: tables and folders call it by its name")
+        return methods
 
     @property
     def named_methods(self) -> dict[str, MethodSpec]:
@@ -132,9 +140,9 @@ def load_benchmark(name: str) -> tuple[BenchmarkSpec, Path]:
         UserError: If there is none, or it has a mistake.
     """
     if name.endswith(".py"):
-        return _benchmark_of_stream(Path(name)), Path(name)
+        return _benchmark_of_stream(home_path(name)), home_path(name)
     if name.endswith((".yaml", ".yml")):
-        path = Path(name)
+        path = home_path(name)
     else:
         known = shipped_benchmarks()
         if name not in known:
