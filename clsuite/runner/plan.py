@@ -266,8 +266,14 @@ def _checked(
 def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, MethodSpec]:
     chosen: dict[str, MethodSpec] = {}
     if not options.methods:
+        mistakes: list[tuple[str, str]] = []
         for name, method in spec.methods.items():
-            _choose(chosen, expand_grid(name, method, written=False))
+            try:
+                _choose(chosen, expand_grid(name, method, written=False))
+            except UserError as error:
+                mistakes.append((name, str(error)))
+        if mistakes:
+            raise MethodsError(mistakes)
         return chosen
     known = spec.named_methods
     asked = [part for text in options.methods for part in split_outside(text, ",")]

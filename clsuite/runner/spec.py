@@ -108,14 +108,18 @@ class MethodsError(UserError):
 
     def with_lines(self, path: Path) -> UserError:
         """The same with the line of each method that stands in a file."""
-        places = ("methods", "more_methods")
-        lines = [
-            next((line for place in places if (line := line_of(path, (place, names[0])))), 0) for names, _ in self.found
-        ]
+        lines = [_line_of_method(path, names[0]) for names, _ in self.found]
         if not all(lines) or any(COMMAND_LINE in text for _, text in self.found):
             return self
         told = zip(lines, self.found, strict=True)
         return several(f"{path}:{line}: methods.{listed(names, 3)}: {text}" for line, (names, text) in sorted(told))
+
+
+def _line_of_method(path: Path, name: str) -> int:
+    """The line of a method in a benchmark's file, or of the grid that it is a point of; 0 where there is none."""
+    ends = [len(name), *(at for at in range(len(name) - 1, 0, -1) if name[at] == "(")]
+    written = (line_of(path, (place, name[:end])) for end in ends for place in ("methods", "more_methods"))
+    return next((line for line in written if line), 0)
 
 
 @contextmanager
