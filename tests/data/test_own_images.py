@@ -333,3 +333,10 @@ def test_a_class_may_be_called_as_a_part_inside_of_one(tmp_path: Path) -> None:
         f"{part}/{label}/{number}.png" for part in ("train", "test") for label in ("test", "train") for number in (0, 1)
     ]
     assert load(make(tmp_path / "data", names)).classes == ("test", "train")
+
+
+def test_a_long_name_in_a_list_is_not_repeated_whole(tmp_path: Path) -> None:
+    (tmp_path / "files.csv").write_text("path,label\n" + "x" * 9000 + ",a\n")
+    with pytest.raises(UserError, match=r"files\.csv', line 2 names 'xxx") as caught:
+        load(tmp_path)
+    assert len(str(caught.value)) < 1000
