@@ -106,7 +106,7 @@ def _check_numbers(call: BenchCall) -> None:
         ("--jobs", call.jobs),
         ("--eval-every", call.eval_every),
     ):
-        if value is not None and value < 1:
+        if isinstance(value, int) and value < 1:  # of --training anything may come, which is told with the training
             raise UserError(f"{name} is {value}, but must be at least 1")
     if call.curve_points < 0:
         raise UserError(f"--curve-points is {call.curve_points}, but must be at least 0")

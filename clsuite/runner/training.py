@@ -67,6 +67,8 @@ def read_settings(text: str) -> dict[str, Any]:
         try:
             if not sign or not all(name.isidentifier() for name in path):
                 raise ValueError
+            if ".".join(path) in leaves(settings):
+                raise UserError(f"the setting '{'.'.join(path)}' is given twice")
             settings = merged(settings, _nested(path, _value(value.strip())))
         except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
             raise UserError(

@@ -245,7 +245,7 @@ def test_lists_that_do_not_fit_together_are_named(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("name", "gone", "message"),
     [("tiny_imagenet", "tiny-imagenet-200/train/n01443537/images", r"n01443537/images' is missing: unpack"),
-     ("oxford_pets", "oxford-iiit-pet/annotations/test.txt", r"cannot read the list '.*annotations/test\.txt'")],
+     ("oxford_pets", "oxford-iiit-pet/annotations/test.txt", r"cannot read '.*annotations/test\.txt'")],
 )  # fmt: skip
 def test_a_missing_part_is_named(
     name: str, gone: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -292,3 +292,51 @@ def test_data_beside_the_benchmark_are_found_from_anywhere(tmp_path: Path, monke
     assert beside(spec, None, tmp_path / "nowhere") == spec
     make(elsewhere / "images", ["a/1.png"])
     assert beside(spec, None, tmp_path / "project").parts[0].path == "images"
+
+
+@pytest.mark.parametrize("part", ["test", "Test", "val", "VALID", "validation"])
+@pytest.mark.parametrize(
+    "others",
+    [
+        ["train"],
+        [],
+        ["cat/0.png", "cat/1.png"],
+        ["photo/cat/0.png", "photo/cat/1.png"],
+        ["p/train/a/0.png", "p/test/a/1.png"],
+    ],
+)
+def test_a_part_is_taken_for_no_class_and_no_domain(part: str, others: list[str], tmp_path: Path) -> None:
+    root = make(tmp_path / "data", [f"{part}/{label}/{number}.png" for label in ("a", "b") for number in range(3)])
+    make(root, [name for name in others if name.endswith(".png")])
+    if others == ["train"]:
+        (root / "train").write_text("a Git link")
+    why = "'train' is a file" if others == ["train"] else "there is no train folder beside it"
+    with pytest.raises(UserError, match=f"'{root / part}' has the name of a part, but {why}"):
+        load(root)
+
+
+@pytest.mark.parametrize("names", [["test/0.png", "test/1.png", "cat/0.png"], ["photo/val/0.png", "photo/cat/0.png"]])
+def test_a_part_with_images_is_no_class(names: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has the name of a part, but there is no train folder"):
+        load(make(tmp_path / "data", names))
+
+
+def test_a_domain_with_a_test_part_alone_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    sound = [f"photo/{part}/cat/{number}.png" for part in ("train", "test") for number in range(3)]
+    root = make(tmp_path / "data", [*sound, "sketch/test/cat/0.png"])
+    with pytest.raises(UserError, match=f"'{root / 'sketch' / 'test'}' has the name of a part"):
+        load(root)
+
+
+def test_a_class_may_be_called_as_a_part_inside_of_one(tmp_path: Path) -> None:
+    names = [
+        f"{part}/{label}/{number}.png" for part in ("train", "test") for label in ("test", "train") for number in (0, 1)
+    ]
+    assert load(make(tmp_path / "data", names)).classes == ("test", "train")
+
+
+def test_a_long_name_in_a_list_is_not_repeated_whole(tmp_path: Path) -> None:
+    (tmp_path / "files.csv").write_text("path,label\n" + "x" * 9000 + ",a\n")
+    with pytest.raises(UserError, match=r"files\.csv', line 2 names 'xxx") as caught:
+        load(tmp_path)
+    assert len(str(caught.value)) < 1000
