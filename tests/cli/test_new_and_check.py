@@ -111,7 +111,7 @@ def test_check_names_the_fault_its_line_and_the_fix(folder: Path, capsys: pytest
         (["replay(capacity=None)"], "capacity"),
         (["joint+replay"], "'joint' and 'replay' cannot be combined: joint training has all data already"),
         (["replay", "--head", "linar"], "Did you mean 'linear'?"),
-        ([], "'plugin' is missing"),
+        ([], "PLUGIN is missing"),
     ],
 )
 def test_what_check_refuses(
