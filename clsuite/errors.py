@@ -1,9 +1,10 @@
-"""The one error that people see: a line that names the culprit and the mend."""
+"""The one error that people see: a line that names the culprit and the fix."""
 
 from __future__ import annotations
 
 import difflib
 import re
+import signal
 import warnings
 from collections.abc import Iterable
 
@@ -13,6 +14,8 @@ LONGEST_SHORT = 3
 """Letters that may stand for a longer name."""
 LONGEST_NAME = 100
 """Characters of a foreign name that a message repeats."""
+LONGEST_WORDS = 400
+"""Characters of a foreign error that a message repeats."""
 COMMANDING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -22,6 +25,15 @@ class UserError(Exception):
 
 class AbsentError(UserError):
     """Data or weights that are not on this machine; everything else about the benchmark may be right."""
+
+
+class Interruption(KeyboardInterrupt):
+    """What a signal raises while a command runs, in place of the end of the process."""
+
+    def __init__(self, number: int) -> None:
+        """Remember the signal."""
+        super().__init__()
+        self.number = number
 
 
 class InputWarning(UserWarning):
@@ -105,6 +117,28 @@ def shortened(text: str, longest: int = LONGEST_NAME) -> str:
     """A foreign text on one line of bearable length."""
     shown = printable(text)
     return shown if len(shown) <= longest else f"{shown[:longest]}…"
+
+
+def is_foreign(error: BaseException) -> bool:
+    """Whether what somebody else's code raised is theirs to answer for: anything but Ctrl-C, and signals taken for it.
+
+    A plugin may raise `KeyboardInterrupt` itself, or any other `BaseException`. It is told from Ctrl-C where the
+    command line or a worker process handles signals; elsewhere it is taken for Ctrl-C.
+    """
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return not isinstance(error, KeyboardInterrupt) or not (usual or isinstance(error, Interruption))
+
+
+def words_of(error: BaseException) -> str:
+    """Kind and words of an error of somebody else's code, on one line of bearable length; it may have none at all."""
+    try:
+        said = " ".join(str(error).split())
+    except BaseException as other:
+        if not is_foreign(other):
+            raise
+        said = ""
+    kind = type(error).__name__
+    return shortened(f"{kind}: {said}" if said else kind, LONGEST_WORDS)
 
 
 def several(lines: Iterable[str]) -> UserError:

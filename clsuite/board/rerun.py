@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from clsuite.board.place import Leaderboard
 from clsuite.board.sources import STREAM, published_sources, sources_within
 from clsuite.board.standing import PUBLISHED, published_accuracy, read_rerun, stale_notes
 from clsuite.board.streams import Streams
-from clsuite.errors import AbsentError, UserError, did_you_mean
+from clsuite.errors import AbsentError, UserError, did_you_mean, shortened
 from clsuite.plugin.recorded import NAME_FOLDER
 from clsuite.records import PluginEntry, RunRecord, atomic_path
 from clsuite.report.machines import kind_of, machine_of
@@ -55,8 +56,8 @@ def find_rows(place: Leaderboard, wanted: Sequence[str]) -> list[tuple[str, Path
         matching = [row] if row in rows else [name for name in rows if matches(name, row)]
         if not matching and re.search(r"[*?\[]", row):
             raise UserError(
-                f"no row in '{place.index}' is like '{row}': a row is BENCHMARK/METHOD/SEED, and '*' stops at '/' "
-                "('**' does not)"
+                f"no row in '{place.index}' is like '{shortened(row)}': a row is BENCHMARK/METHOD/SEED, and '*' "
+                "stops at '/' ('**' does not). For all runs of a benchmark: 'BENCHMARK/**'"
             )
         if not matching:
             raise did_you_mean(f"row in '{place.index}':", row, rows)
@@ -68,17 +69,27 @@ def find_rows(place: Leaderboard, wanted: Sequence[str]) -> list[tuple[str, Path
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether a name is like a pattern: ``*`` and ``?`` stop at ``/``, ``**`` does not, ``[ab]`` is one of some."""
-    words = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
-    parts = re.split(r"(\*\*|\*|\?|\[!?[^\]/]+\])", pattern)
-    rules = [
-        words.get(part) or (part.replace("[!", "[^", 1) if part.startswith("[") and number % 2 else re.escape(part))
-        for number, part in enumerate(parts)
-    ]
-    try:
-        return re.fullmatch("".join(rules), name, re.DOTALL) is not None
-    except re.error:  # a range such as [b-a]
-        return False
+    """Whether a name is like a pattern: ``*`` and ``?`` stop at ``/``, ``**`` does not, ``[ab]`` is one of some.
+
+    It looks at each part of the pattern once, however many stars it has.
+    """
+    ends = {0}
+    for part in re.findall(r"\*\*|\[!?[^\]/]+\]|.", pattern, re.DOTALL):
+        if part in ("*", "**"):
+            for at, letter in enumerate(name):
+                if at in ends and (part == "**" or letter != "/"):
+                    ends.add(at + 1)
+        else:
+            ends = {at + 1 for at in ends if at < len(name) and _is_like(name[at], part)}
+    return len(name) in ends
+
+
+def _is_like(letter: str, part: str) -> bool:
+    if part == "?":
+        return letter != "/"
+    if len(part) == 1:
+        return letter == part
+    return letter != "/" and fnmatchcase(letter, part)
 
 
 def stream_changed(record: RunRecord, data_root: Path | None) -> str:
@@ -125,7 +136,7 @@ def plan_rerun(
         UserError: If a plugin is another one now, or something that it needs is not at hand.
     """
     if notes := stale_notes(record, confirmed):
-        raise UserError(f"{'; '.join(notes)}: a rerun would be of another method. Run it anew, and add that record")
+        raise UserError(f"{'; '.join(notes)}: a rerun would be of another method. Run it again, and add that record")
     dataset, scenario = restored_stream(record, allowed.download)
     known = known_benchmarks(*([benchmark] if benchmark else []))
     backbone = record.config["backbone"]
@@ -159,7 +170,7 @@ def _how_to_allow(published: Path | None) -> str:
     if published is None or not (there := published_sources(published)):
         return NAME_FOLDER
     names = " and ".join(f"'{one}'" for one in there.values())
-    return f"it is published as {names}: read it, and then say --plugins-from {shlex.quote(str(published.parent))}"
+    return f"it is published as {names}: read it, and then give --plugins-from {shlex.quote(str(published.parent))}"
 
 
 def _plugins_of_now(record: RunRecord, confirmation: Confirmation | None) -> list[PluginEntry]:

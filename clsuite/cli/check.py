@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
+from clsuite.cli.check_process import check_aside
 from clsuite.cli.console import make_console
 from clsuite.conformance.finding import Outcome, Report
 from clsuite.errors import harmless
+from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.arguments import resolve_arguments
-from clsuite.plugin.catalog import find_plugin, load_class
-from clsuite.runner.methods import PluginUse, parse_method
-
-if TYPE_CHECKING:
-    from clsuite.conformance.subject import Subject
+from clsuite.plugin.catalog import find_plugin
+from clsuite.runner.methods import parse_method
+from clsuite.runner.training import resolve_training
 
 
 def run_check(text: str, training: Mapping[str, Any]) -> int:
@@ -27,23 +26,17 @@ def run_check(text: str, training: Mapping[str, Any]) -> int:
         UserError: If there is no such plugin, it is broken, or its arguments do not suit it.
     """
     uses = parse_method(text).plugins
+    named = []
     for use in uses:
-        resolve_arguments(use.name, find_plugin(use.name)[1], use.args)
-    from clsuite.conformance.suite import check_method
-
+        info, source = find_plugin(use.name)
+        resolve_arguments(use.name, source, use.args)
+        named.append((info.name, source))
+    resolve_training(TrainingSpec(), named, {}, training)
     console = make_console()
     with console.status(escape(f"checking {harmless(text)} on tiny streams of digits ...")):
-        report = check_method([_subject(use) for use in uses], training=training)
+        report = check_aside(text, uses, training)
     print_report(report, console)
     return 1 if report.findings else 0
-
-
-def _subject(use: PluginUse) -> Subject:
-    from clsuite.conformance.subject import subject_of
-
-    info, _ = find_plugin(use.name)
-    cls = load_class(info)
-    return subject_of(partial(cls, **use.args), cls, info.name)
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -73,10 +66,10 @@ def _print_skipped(report: Report, console: Console) -> None:
 
 
 def _print_findings(outcome: Outcome, console: Console) -> None:
-    console.print(f"[red]✗[/red] [bold]{outcome.check}[/bold]: not so: {outcome.title}", markup=True)
+    console.print(f"[red]✗[/red] [bold]{outcome.check}[/bold]: failed: {outcome.title}", markup=True)
     for finding in outcome.findings:
         console.print(f"    {finding.message}", soft_wrap=True)
         if finding.line:
             place = f"[cyan]{escape(finding.file)}:{finding.line}[/cyan]  {escape(finding.code)}"
             console.print(f"    {place}", soft_wrap=True, markup=True)
-        console.print(f"    [yellow]mend:[/yellow] {escape(finding.mend)}", soft_wrap=True, markup=True)
+        console.print(f"    [yellow]fix:[/yellow] {escape(finding.mend)}", soft_wrap=True, markup=True)

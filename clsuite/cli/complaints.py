@@ -1,14 +1,15 @@
-"""The argument parser's complaints as one line that names the culprit and the mend."""
+"""The argument parser's complaints as one line that names the culprit and the fix."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 
-from clsuite.errors import UserError, did_you_mean
+from clsuite.errors import UserError, did_you_mean, shortened
 
 MISTYPED = re.compile(r'Parser key "(?P<key>\w+)": Expected an? (?P<type>.+?)\. Got value: ?(?P<value>.*)')
 HIDDEN = "--print_shtab"
+VALUELESS = re.compile(r"argument (?P<option>\S+): ignored explicit argument ['\"](?P<value>.*)['\"]")
 CHOICE = re.compile(r"invalid choice: '?(?P<value>[^' ]+)")
 
 
@@ -30,6 +31,8 @@ def explain(message: str, path: str, commands: Sequence[str], options: Iterable[
         return UserError(
             f"--{found['key'].replace('_', '-')} is '{found['value']}', but must be a value of type {kind}"
         )
+    if found := VALUELESS.search(text):
+        return UserError(f"{found['option']} takes no value, but '{shortened(found['value'])}' is given")
     if HIDDEN in text:  # the parser's own way to completions, which it has given up
         return did_you_mean("option", HIDDEN, options)
     if "unrecognized arguments" in text.lower():
@@ -39,7 +42,7 @@ def explain(message: str, path: str, commands: Sequence[str], options: Iterable[
         return did_you_mean("command", found["value"], commands)
     if "required" in text:
         missing = text.rsplit(" ", 1)[1].rsplit(".", 1)[-1]
-        return UserError(f"'{missing}' is missing. Try: clsuite{path} --help")
+        return UserError(f"{missing.upper()} is missing. Try: clsuite{path} --help")
     if "was not provided" in text:
         return UserError(f"say what to do: clsuite{path} {{{','.join(commands)}}}. Try: clsuite{path} --help")
     return UserError(text)

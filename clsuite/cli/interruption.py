@@ -1,4 +1,7 @@
-"""SIGTERM (a batch system's, a service manager's) and SIGHUP (a closed terminal) end a command as Ctrl-C does."""
+"""SIGTERM (a batch system's, a service manager's) and SIGHUP (a closed terminal) end a command as Ctrl-C does.
+
+Ctrl-C itself raises the same as they do while a command runs, so that a `KeyboardInterrupt` of a plugin's own is none.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from clsuite.errors import Interruption
+
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-
-
-class Interruption(KeyboardInterrupt):
-    """What a signal raises in place of the end of the process."""
-
-    def __init__(self, number: int) -> None:
-        """Remember the signal."""
-        super().__init__()
-        self.number = number
 
 
 @contextmanager
@@ -27,17 +23,25 @@ def signals_interrupt() -> Iterator[None]:
         yield
         return
     taken = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    usual = signal.getsignal(signal.SIGINT)
 
     def interrupt(number: int, _: FrameType | None) -> None:
         for each in taken:  # what follows is the tidying up, which nothing interrupts
             signal.signal(each, signal.SIG_IGN)
         raise Interruption(number)
 
+    def interrupt_again(number: int, _: FrameType | None) -> None:
+        raise Interruption(number)
+
     for number in taken:
         signal.signal(number, interrupt)
+    if usual is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt_again)
     try:
         yield
     finally:
+        if usual is signal.default_int_handler:
+            signal.signal(signal.SIGINT, usual)
         for number in taken:
             signal.signal(number, signal.SIG_DFL)
 

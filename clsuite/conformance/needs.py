@@ -12,6 +12,7 @@ from clsuite.conformance.finding import Finding
 from clsuite.conformance.runs import Run, run_method
 from clsuite.conformance.subject import Subject
 from clsuite.conformance.world import make_backbone, make_resnet
+from clsuite.errors import words_of
 
 FAILED = re.compile("the loss is|took no optimiser step|a batch of one image")
 """Errors of the learner that are no refusals, and say nothing of the backbone."""
@@ -48,10 +49,7 @@ def _undeclared(subjects: list[Subject], kind: str, training: dict[str, Any]) ->
     if error is None or FAILED.search(str(error)):
         return
     owner = next((one for one in subjects if one.line_of(error)), subjects[0])
-    message = (
-        "it learns a ViT, and does not declare that it needs one: "
-        f"on a ResNet it ends with {type(error).__name__}: {str(error).strip().splitlines()[0]}"
-    )
+    message = f"it learns a ViT, and does not declare that it needs one: on a ResNet it ends with {words_of(error)}"
     line = owner.line_of(error) or owner.lines.of_traits()
     yield owner.finding("needs", message, 'declare it: traits = Traits(needs=("vit",))', line)
 

@@ -13,6 +13,7 @@ from clsuite.backbones.vit import Backbone
 from clsuite.conformance.subject import Subject
 from clsuite.conformance.watch import Watch, WatchedLearner
 from clsuite.conformance.world import make_backbone, make_options, make_scenario
+from clsuite.errors import is_foreign, words_of
 from clsuite.plugin.base import Plugin
 from clsuite.scenarios import Task
 from clsuite.stream import checkpoint
@@ -113,16 +114,32 @@ def run_method(
         pass
     except UnfitCheckpointError as error:
         run.error = error.reason
-    except SystemExit as error:
-        run.error = exit_as_error(error)
-    except Exception as error:  # whatever a plugin raises
-        run.error = error
+    except BaseException as error:  # whatever a plugin raises
+        run.error = as_error(error)
     return run
 
 
-def exit_as_error(error: SystemExit) -> Exception:
-    """What ends a program as an error of the same place."""
-    return RuntimeError(f"sys.exit({error.code!r})").with_traceback(error.__traceback__)
+def as_error(error: BaseException) -> Exception:
+    """What a plugin raised, as an error of the same place that has words.
+
+    Raises:
+        KeyboardInterrupt: If it is Ctrl-C, and not the plugin's.
+    """
+    if not is_foreign(error):
+        raise error
+    said = words_of(error)
+    if isinstance(error, SystemExit):
+        return RuntimeError(f"sys.exit({error.code!r})").with_traceback(error.__traceback__)
+    if isinstance(error, Exception) and _has_words(error):
+        return error
+    return RuntimeError(said).with_traceback(error.__traceback__)
+
+
+def _has_words(error: Exception) -> bool:
+    try:
+        return isinstance(str(error), str)
+    except Exception:
+        return False
 
 
 def make_learner(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,9 @@ import torch
 from clsuite.conformance import leftovers, needs, prediction, state, static
 from clsuite.conformance.finding import Finding, Outcome, Report
 from clsuite.conformance.probes import generator_states
-from clsuite.conformance.runs import Run, exit_as_error, read_state, run_method
+from clsuite.conformance.runs import Run, as_error, read_state, run_method
 from clsuite.conformance.subject import Factory, Subject, subject_of
+from clsuite.conformance.watch import overridden
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog, load_class
 from clsuite.plugin.compose import check_method as check_composition
@@ -79,6 +80,7 @@ def check_method(
     *,
     training: Mapping[str, Any] | None = None,
     partners: Mapping[str, Mapping[str, Any]] = PARTNERS,
+    heard: Callable[[str], None] = lambda step: None,
 ) -> Report:
     """Put a method through all checks, on tiny real streams.
 
@@ -86,6 +88,7 @@ def check_method(
         plugins: What makes each plugin of the method (a class, or a function without arguments), in order.
         training: Options of the training that the method needs, such as ``{"head": "zero_shot"}``.
         partners: Registered plugins that it is combined with where that is legal, with their arguments.
+        heard: Hears of each step before it begins.
 
     Returns:
         The outcome of each check.
@@ -96,7 +99,7 @@ def check_method(
     started = time.perf_counter()
     subjects = [one if isinstance(one, Subject) else subject_of(one) for one in plugins]
     with _as_it_was(), tempfile.TemporaryDirectory() as folder:
-        found, skipped = _examine(subjects, dict(training or {}), partners, Path(folder))
+        found, skipped = _examine(subjects, dict(training or {}), partners, Path(folder), heard)
     if any(finding.certain for finding in found):
         found = [finding for finding in found if finding.certain]
     outcomes = []
@@ -109,8 +112,13 @@ def check_method(
 
 
 def _examine(
-    subjects: list[Subject], training: dict[str, Any], partners: Mapping[str, Mapping[str, Any]], folder: Path
+    subjects: list[Subject],
+    training: dict[str, Any],
+    partners: Mapping[str, Mapping[str, Any]],
+    folder: Path,
+    heard: Callable[[str], None],
 ) -> tuple[list[Finding], dict[str, str]]:
+    heard("constructor")
     found = [finding for subject in subjects for finding in static.read(subject)]
     built = list(_build(subjects))
     if built:
@@ -119,6 +127,7 @@ def _examine(
     check_composition([(one.name, one.declared) for one in subjects], kind)
     functions = leftovers.functions()
     classes = [leftovers.class_state(one.cls) for one in subjects]
+    heard("trains")
     run = run_method(subjects, kind, training, folder=folder)
     found += leftovers.patched_functions(subjects[0], leftovers.put_back(functions))
     found += [finding for watch in run.watches for finding in watch.findings]
@@ -130,26 +139,32 @@ def _examine(
         found += leftovers.changed_class(subject, classes[place])
         found += _of_state(subject, run, place)
     found += _changes_something(examination)
-    for step in (_saved, _answered, _resumed, _domains):
+    for name, step in {"saves": _saved, "prediction": _answered, "resumes": _resumed, "domains": _domains}.items():
+        heard(name)
         found += step(examination)
+    heard("needs")
     found += needs.of_backbone(subjects, kind, training, run)
     for partner, arguments in partners.items():
+        heard(f"with {partner}")
         found += _with(examination, partner, arguments)
     leftovers.put_back(functions)
+    heard("device")
     for place, subject in enumerate(subjects):
         found += prediction.on_another_device(subject, run, place)
     return found, examination.skipped
 
 
 def _build(subjects: list[Subject]) -> Iterator[Finding]:
+    """Make each plugin, and look up its hooks, which properties may end too."""
     for subject in subjects:
         try:
-            subject.make()
+            plugin = subject.make()
+            for hook in overridden(type(plugin)):
+                getattr(plugin, hook)
         except UserError:
             raise
-        except (Exception, SystemExit) as error:  # whatever a constructor raises
-            told = exit_as_error(error) if isinstance(error, SystemExit) else error
-            yield state.crash([subject], told, "constructor", "making it ends with")
+        except BaseException as error:  # whatever a constructor raises
+            yield state.crash([subject], as_error(error), "constructor", "making it ends with")
 
 
 def _main_kind(subjects: list[Subject]) -> str:
@@ -215,8 +230,8 @@ def _saved(examination: Examination) -> Iterator[Finding]:
     try:
         loaded = state.load_again(subjects, run, examination.training)
         again = prediction.answers(loaded, images).argmax(dim=1).numpy()
-    except Exception as error:  # whatever a plugin raises
-        yield state.crash(subjects, error, "saves", "saving and loading the trained model ends with")
+    except BaseException as error:  # whatever a plugin raises
+        yield state.crash(subjects, as_error(error), "saves", "saving and loading the trained model ends with")
         return
     changed = int((again != examination.answers).sum())
     if changed:

@@ -13,7 +13,7 @@ from clsuite.errors import UserError, printable, warn_of
 
 __all__ = [
     "LAYOUTS", "SUFFIXES", "TEST_NAMES", "TRAIN_NAMES", "LeftOut", "decode", "find_part", "folders_in", "is_image",
-    "is_tree", "list_classes", "list_folder", "list_images", "names_in",
+    "is_tree", "list_classes", "list_folder", "list_images", "names_in", "refuse_parts",
 ]  # fmt: skip
 
 SUFFIXES = {
@@ -90,6 +90,22 @@ def find_part(folder: Path, names: Sequence[str]) -> str | None:
     return next((known[name] for name in names if name in known and (folder / known[name]).is_dir()), None)
 
 
+def refuse_parts(folder: Path) -> None:
+    """See that no folder among those of classes or domains is called as a part is: it would be taken for one of them.
+
+    Raises:
+        UserError: If one is.
+    """
+    for name in folders_in(folder):
+        if name.lower() in (*TRAIN_NAMES, *TEST_NAMES):
+            beside = [one for one in names_in(folder) if one.lower() in TRAIN_NAMES and not (folder / one).is_dir()]
+            why = f"'{beside[0]}' is a file" if beside else "there is no train folder beside it"
+            raise UserError(
+                f"'{folder / name}' has the name of a part, but {why}: bring the train folder, or name the folder "
+                "whose folders are the classes as path; a class or domain of that name needs another one"
+            )
+
+
 def _domains(root: Path) -> list[str]:
     return [name for name in folders_in(root) if find_part(root / name, TRAIN_NAMES) is not None]
 
@@ -106,7 +122,11 @@ def list_folder(root: Path) -> list[Sample]:
     """
     if not root.is_dir():
         raise UserError(f"no data at '{root}': expected a folder with train/CLASS/*.png and test/CLASS/*.png")
-    domains = [""] if find_part(root, TRAIN_NAMES) else _domains(root)
+    domains = [""]
+    if not find_part(root, TRAIN_NAMES):
+        domains = _domains(root)
+        for folder in (root, *(root / name for name in folders_in(root) if name not in domains)):
+            refuse_parts(folder)
     if not domains:
         raise UserError(f"'{root}' has neither train/CLASS/*.png nor DOMAIN/train/CLASS/*.png inside")
     left_out = LeftOut()
@@ -184,7 +204,7 @@ def list_images(folder: Path) -> list[str]:
         UserError: If there is no such folder.
     """
     if not folder.is_dir():
-        raise UserError(f"'{folder}' is missing: unpack the archive anew")
+        raise UserError(f"'{folder}' is missing: unpack the archive again")
     return [name for name in names_in(folder) if is_image(name)]
 
 

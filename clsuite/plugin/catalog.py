@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from clsuite.errors import LONGEST_NAME, UserError, did_you_mean
+from clsuite.errors import LONGEST_NAME, UserError, did_you_mean, is_foreign, words_of
 from clsuite.plugin import local
 from clsuite.plugin.imports import Home, find_module
 from clsuite.plugin.source import PluginSource, read_source
@@ -113,8 +113,10 @@ def load_class(info: PluginInfo) -> type[Plugin]:
     try:
         imported = _import_hashed(info, module) if module.endswith(".py") else importlib.import_module(module)
         loaded = getattr(imported, name)
-    except (Exception, SystemExit) as error:  # whatever a foreign module raises on import
-        raise BrokenPluginError(f"plugin '{info.name}' fails to import: {type(error).__name__}: {error}") from error
+    except BaseException as error:  # whatever a foreign module raises on import
+        if not is_foreign(error):
+            raise
+        raise BrokenPluginError(f"plugin '{info.name}' fails to import: {words_of(error)}") from error
     if not (isinstance(loaded, type) and issubclass(loaded, Plugin)):
         raise UserError(f"plugin '{info.name}' ({info.target}) is not a subclass of clsuite.plugin.Plugin")
     return loaded
@@ -173,8 +175,8 @@ def _inspect(name: str, target: str, distribution: str, text: str | None = None)
         source = None if problem else read_source(text, class_name, home)
     except SyntaxError as error:
         problem = f"SyntaxError in line {error.lineno}: {error.msg}"
-    except (Exception, SystemExit) as error:  # a foreign file may hold anything
-        problem = f"{type(error).__name__}: {error}"
+    except Exception as error:  # a foreign file may hold anything
+        problem = words_of(error)
     return PluginInfo(name, target, distribution, source, problem)
 
 
@@ -182,6 +184,8 @@ def _home_of(module: str) -> Home:
     spec = find_module(module)
     if spec is None or spec.origin is None:
         raise ImportError(f"no module named '{module}'")
+    if not spec.has_location or not spec.origin.endswith(".py"):  # of Python itself, or compiled
+        raise ImportError(f"the module '{module}' has no Python file")
     return Home(module, Path(spec.origin), spec.submodule_search_locations is not None)
 
 

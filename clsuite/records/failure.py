@@ -16,7 +16,8 @@ ADVERTISED = "For further information visit"
 
 
 def bounded(text: str) -> str:
-    """A text as a record keeps it: of a long one the beginning and the end."""
+    """A text as a record keeps it: of a long one the beginning and the end, and halves of characters as escapes."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     left_out = len(text) - FIRST_KEPT - LAST_KEPT
     if left_out <= 0:
         return text

@@ -6,6 +6,7 @@ import io
 import json
 import lzma
 import os
+import re
 import secrets
 import struct
 import zipfile
@@ -38,6 +39,8 @@ AT_ONCE = 4096
 """Bytes that are unpacked in one step, so that an archive that lies about its size fills no memory."""
 SHOWN_OF_NAME = 100
 """Bytes of a file's name in that of its temporary file, which must not become too long for the file system."""
+HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""An escape for half of a character, which no text can hold without the other half."""
 DEEPEST = 100
 """Levels of a record's nesting: what is deeper cannot be written again."""
 
@@ -55,6 +58,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Raises:
         UserError: If the folder cannot be written, its disk is full, or something else has that name.
     """
+    if target.name in ("", ".."):
+        raise UserError(f"cannot write '{target}': it is a folder")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = _make_temporary(target)
@@ -118,7 +123,10 @@ def read_record(path: Path) -> RunRecord:
         RecordError: If the file is missing, cut, nested too deeply, of a newer schema, or does not hold a record.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        if HALF.search(text):
+            json.dumps(content, ensure_ascii=False).encode("utf-8")
     except OSError as error:
         raise RecordError(f"cannot read the record '{path}': {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:

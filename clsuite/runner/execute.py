@@ -6,7 +6,9 @@ import resource
 import sys
 import time
 import traceback
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,6 +18,7 @@ from clsuite.backbones.vit import forward_flops
 from clsuite.data.seal import table_sha256
 from clsuite.errors import InputWarning, UserError, warn_of
 from clsuite.learner.options import TrainingSpec
+from clsuite.plugin.base import Plugin
 from clsuite.plugin.catalog import BrokenPluginError, source_now
 from clsuite.probes.base import ProbeContext
 from clsuite.probes.probes import make_probes
@@ -33,6 +36,8 @@ from clsuite.scenarios.validation import judged_on_validation
 from clsuite.stream.loop import Stream, UnfitCheckpointError
 from clsuite.stream.trainer import Report, find_device
 from clsuite.stream.within_task_spec import EvaluationSpec
+from clsuite.written.spec import LARGEST_NUMBER
+from clsuite.written.words import shown
 
 
 def execute(plan: RunPlan, report: Report) -> RunRecord:
@@ -82,7 +87,9 @@ def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
     if unfit:
         del stream
         checkpoint = plan.beside(".ckpt")
-        warn_of(f"the checkpoint '{checkpoint}' does not fit: {unfit}. The run begins anew.", InputWarning)
+        warn_of(
+            f"the checkpoint '{checkpoint}' does not fit: {unfit}. The run begins again from the start.", InputWarning
+        )
         checkpoint.unlink()
         return _learned(plan, report, started)
     record = _finished(plan, stream).model_copy(
@@ -180,10 +187,30 @@ def _cost(stream: Stream) -> CostEntry:
         peak_memory_bytes=_peak_memory(stream.device),
         total_parameters=sum(parameter.numel() for parameter in parameters),
         trainable_parameters=max(task.trainable_parameters or 0 for task in stream.tasks),
-        stored_bytes={kind: size for plugin in learner.plugins for kind, size in plugin.stored_bytes().items()},
+        stored_bytes={kind: size for plugin in learner.plugins for kind, size in _stored(plugin).items()},
         forward_flops_per_image=flops,
         training_flops=3 * flops * samples,
     )
+
+
+def _stored(plugin: Plugin) -> dict[str, int]:
+    """What a plugin says that it keeps.
+
+    Raises:
+        UserError: If that is no number of bytes by kind.
+    """
+    told: Any = plugin.stored_bytes()
+    if isinstance(told, dict) and all(isinstance(kind, str) and _is_size(size) for kind, size in told.items()):
+        return told
+    raise UserError(
+        f"stored_bytes() of the plugin {type(plugin).__name__} gives {shown(told)}, but must give a dictionary "
+        "of whole numbers, such as {'exemplars': 100}"
+    )
+
+
+def _is_size(size: Any) -> bool:
+    whole = isinstance(size, Integral) or (isinstance(size, float) and size.is_integer())
+    return whole and 0 <= size <= LARGEST_NUMBER
 
 
 def _normalisation(stream: Stream) -> dict[str, list[float]]:

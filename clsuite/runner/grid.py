@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from clsuite.errors import UserError
+from clsuite.errors import UserError, shortened
 from clsuite.plugin.local import short_name
 from clsuite.runner.methods import MethodSpec, PluginUse, write_method
+
+LARGEST = 1000
+"""Points of a grid: beyond it a forgotten bracket is likelier than a wish."""
 
 
 def expand_grid(name: str, method: MethodSpec, written: bool) -> dict[str, MethodSpec]:
@@ -22,7 +26,7 @@ def expand_grid(name: str, method: MethodSpec, written: bool) -> dict[str, Metho
         written: Whether `name` is the method as written on the command line, and no name that a benchmark gives.
 
     Raises:
-        UserError: If a list is empty.
+        UserError: If a list is empty, or the grid is very large.
     """
     axes = [
         (position, argument, values)
@@ -34,6 +38,9 @@ def expand_grid(name: str, method: MethodSpec, written: bool) -> dict[str, Metho
         if not values:
             plugin = method.plugins[position].name
             raise UserError(f"argument '{argument}' of plugin '{plugin}' is an empty grid: write an empty list as [[]]")
+    number = math.prod(len(values) for _, _, values in axes)
+    if number > LARGEST:
+        raise UserError(f"the grid of '{shortened(name)}' has {number:,} points, but must have at most {LARGEST:,}")
     found: dict[str, MethodSpec] = {}
     for point in itertools.product(*(axis[2] for axis in axes)):
         chosen = {(axis[0], axis[1]): value for axis, value in zip(axes, point, strict=True)}

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from clsuite.backbones.spec import Weights, find_weights
 from clsuite.data.datasets import beside, path_beside
 from clsuite.data.fingerprint import table_fingerprint
 from clsuite.data.spec import DatasetSpec
-from clsuite.errors import InputWarning, UserError, warn_of
+from clsuite.errors import InputWarning, UserError, shortened, warn_of
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.arguments import resolve_arguments
 from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin, is_ours, unknown_plugin
@@ -37,6 +39,7 @@ from clsuite.runner.training import brought_training, leaves, resolve_training
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 from clsuite.scenarios.validation import judged_on_validation
 from clsuite.stream.within_task_spec import EvaluationSpec
+from clsuite.written.words import first_mistake
 
 LONGEST_FOLDER = 255
 """Bytes of the name of a folder, as many as the usual file systems take."""
@@ -263,8 +266,14 @@ def _checked(
 def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, MethodSpec]:
     chosen: dict[str, MethodSpec] = {}
     if not options.methods:
+        mistakes: list[tuple[str, str]] = []
         for name, method in spec.methods.items():
-            chosen.update(expand_grid(name, method, written=False))
+            try:
+                _choose(chosen, expand_grid(name, method, written=False))
+            except UserError as error:
+                mistakes.append((name, str(error)))
+        if mistakes:
+            raise MethodsError(mistakes)
         return chosen
     known = spec.named_methods
     asked = [part for text in options.methods for part in split_outside(text, ",")]
@@ -273,13 +282,24 @@ def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Metho
         if own in known:
             raise UserError(f"'{own}' is a method of the benchmark: give '{written}' another name")
         method = known[written] if written in known else parse_method(written)
-        chosen.update(expand_grid(own or written, method, written=not own and written not in known))
+        _choose(chosen, expand_grid(own or written, method, written=not own and written not in known))
         for use in method.plugins:
             if use.name not in catalog() and not is_file(use.name) and not is_importable(use.name):
                 raise _unknown(use.name, spec)
     if not chosen:
         raise UserError("--methods names no method")
     return chosen
+
+
+def _choose(chosen: dict[str, MethodSpec], more: Mapping[str, MethodSpec]) -> None:
+    """Add methods, none of which may take the name of another one; the same method twice is one.
+
+    Raises:
+        UserError: If one takes another's name: it would be run in its place.
+    """
+    for name, method in more.items():
+        if chosen.setdefault(name, method) != method:
+            raise UserError(f"two methods are called '{shortened(name)}': give one of them another name")
 
 
 def _unknown(name: str, spec: BenchmarkSpec) -> UserError:
@@ -391,7 +411,10 @@ def _evaluation(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Any]:
     """How to evaluate within tasks; no entry at all where nobody asks for it, so that other keys stay what they are."""
     given = spec.evaluation.model_dump() if spec.evaluation else {}
     if options.eval_every is not None:
-        given = EvaluationSpec.model_validate({**given, "every": options.eval_every}).model_dump()
+        try:
+            given = EvaluationSpec.model_validate({**given, "every": options.eval_every}).model_dump()
+        except ValidationError as error:
+            raise UserError(f"--eval-every: {first_mistake(error, 'evaluation')}") from error
     return {"evaluation": given} if given else {}
 
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.data.spec import DatasetSpec
@@ -20,6 +20,7 @@ from clsuite.runner.methods import MethodSpec
 from clsuite.runner.training import COMMAND_LINE
 from clsuite.scenarios import ScenarioSpec
 from clsuite.stream.within_task_spec import EvaluationSpec
+from clsuite.written.paths import home_path
 from clsuite.written.spec import LARGEST_SEED, Spec
 from clsuite.written.yaml_lines import line_of, load_yaml
 
@@ -74,6 +75,13 @@ class BenchmarkSpec(Spec):
             raise ValueError(f"'{twice[0]}' stands in methods and in more_methods")
         return self
 
+    @field_validator("methods", "more_methods")
+    @classmethod
+    def _have_names(cls, methods: dict[str, MethodSpec]) -> dict[str, MethodSpec]:
+        if not all(name.strip() for name in methods):
+            raise ValueError("a method has an empty name: tables and folders call it by its name")
+        return methods
+
     @property
     def named_methods(self) -> dict[str, MethodSpec]:
         """All its methods."""
@@ -100,14 +108,18 @@ class MethodsError(UserError):
 
     def with_lines(self, path: Path) -> UserError:
         """The same with the line of each method that stands in a file."""
-        places = ("methods", "more_methods")
-        lines = [
-            next((line for place in places if (line := line_of(path, (place, names[0])))), 0) for names, _ in self.found
-        ]
+        lines = [_line_of_method(path, names[0]) for names, _ in self.found]
         if not all(lines) or any(COMMAND_LINE in text for _, text in self.found):
             return self
         told = zip(lines, self.found, strict=True)
         return several(f"{path}:{line}: methods.{listed(names, 3)}: {text}" for line, (names, text) in sorted(told))
+
+
+def _line_of_method(path: Path, name: str) -> int:
+    """The line of a method in a benchmark's file, or of the grid that it is a point of; 0 where there is none."""
+    ends = [len(name), *(at for at in range(len(name) - 1, 0, -1) if name[at] == "(")]
+    written = (line_of(path, (place, name[:end])) for end in ends for place in ("methods", "more_methods"))
+    return next((line for line in written if line), 0)
 
 
 @contextmanager
@@ -132,9 +144,9 @@ def load_benchmark(name: str) -> tuple[BenchmarkSpec, Path]:
         UserError: If there is none, or it has a mistake.
     """
     if name.endswith(".py"):
-        return _benchmark_of_stream(Path(name)), Path(name)
+        return _benchmark_of_stream(home_path(name)), home_path(name)
     if name.endswith((".yaml", ".yml")):
-        path = Path(name)
+        path = home_path(name)
     else:
         known = shipped_benchmarks()
         if name not in known:

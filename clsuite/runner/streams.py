@@ -13,7 +13,7 @@ from typing import Any
 
 from clsuite.data.datasets import load_table
 from clsuite.data.spec import DatasetSpec
-from clsuite.errors import UserError, did_you_mean
+from clsuite.errors import UserError, did_you_mean, is_foreign, words_of
 from clsuite.plugin.imports import Home, source_hash
 from clsuite.plugin.local import read_text, run_text
 from clsuite.plugin.recorded import NAME_FOLDER, plain_name
@@ -43,7 +43,7 @@ def stream_loader(
         make_benchmark = _function(chosen)
 
         def make(seed: int) -> Scenario:
-            return Scenario.from_avalanche(_call(make_benchmark, seed, chosen), image_size)
+            return _read(_call(make_benchmark, seed, chosen), seed, chosen, image_size)
 
     else:
         if dataset is None:
@@ -126,7 +126,7 @@ def _source_of(path: Path, text: str) -> str:
     try:
         return source_hash(ast.parse(text), Home("", path))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise UserError(f"'{path}' cannot be imported: {type(error).__name__}: {error}") from error
+        raise UserError(f"'{path}' cannot be imported: {words_of(error)}") from error
 
 
 def _other_source(path: Path) -> str:
@@ -140,13 +140,28 @@ def _call(make_benchmark: Callable[[int], Any], seed: int, spec: FromAvalanche) 
         benchmark = make_benchmark(seed)
     except UserError:
         raise
-    except (Exception, SystemExit) as error:  # whatever the function raises
+    except BaseException as error:  # whatever the function raises
+        if not is_foreign(error):
+            raise
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == spec.path]
         where = f" in line {lines[-1]}" if lines else ""
-        raise UserError(f"{called} ends{where} with {type(error).__name__}: {error}") from error
-    if not hasattr(benchmark, "streams"):
-        raise UserError(f"{called} gives {type(benchmark).__name__}, but must return an Avalanche benchmark")
+        raise UserError(f"{called} ends{where} with {words_of(error)}") from error
     return benchmark
+
+
+def _read(benchmark: Any, seed: int, spec: FromAvalanche, image_size: int) -> Scenario:
+    """The stream that the function gave, which may be anything."""
+    given = f"{spec.function}({seed}) of '{spec.path}' gives {type(benchmark).__name__}"
+    try:
+        if not hasattr(benchmark, "streams"):
+            raise UserError(f"{given}, but must return an Avalanche benchmark")
+        return Scenario.from_avalanche(benchmark, image_size)
+    except UserError:
+        raise
+    except BaseException as error:  # whatever its properties and data sets raise
+        if not is_foreign(error):
+            raise
+        raise UserError(f"{given}, which cannot be read as an Avalanche benchmark: {words_of(error)}") from error
 
 
 def _function(spec: FromAvalanche) -> Callable[[int], Any]:
@@ -162,8 +177,10 @@ def _function(spec: FromAvalanche) -> Callable[[int], Any]:
         module = run_text(name, spec.path, text)
     except UserError:
         raise
-    except (Exception, SystemExit) as error:  # whatever the file raises
-        raise UserError(f"'{path}' cannot be imported: {type(error).__name__}: {error}") from error
+    except BaseException as error:  # whatever the file raises
+        if not is_foreign(error):
+            raise
+        raise UserError(f"'{path}' cannot be imported: {words_of(error)}") from error
     if not hasattr(module, spec.function):
         names = [name for name, value in vars(module).items() if callable(value)]
         raise did_you_mean(f"function in '{path}':", spec.function, names)

@@ -39,7 +39,7 @@ OTHER_SEED = 90210
 
 def run_worker(plan: RunPlan, connection: Connection) -> None:
     """Do one run; sends progress events, and at last the record's status, or why it cannot be written."""
-    _become_worker(connection)
+    become_worker(connection)
     log = plan.beside(".log")
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def check_worker(plans: Sequence[RunPlan], connection: Connection) -> None:
     Sends when it enters the code of a method, and when it leaves it for the backbone's; what each method, or the
     stream of them all, refuses, and at last an end. Whatever else a method raises is its runs' to record.
     """
-    _become_worker(connection)
+    become_worker(connection)
     _redirect_output(os.devnull)
     folder = Path.cwd()
     try:
@@ -119,7 +119,7 @@ def _checked_scenario(plans: Sequence[RunPlan]) -> Scenario:
     return scenario
 
 
-def _become_worker(connection: Connection) -> None:
+def become_worker(connection: Connection) -> None:
     """Leave Ctrl-C to the parent, and end when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGHUP):

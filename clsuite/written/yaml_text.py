@@ -12,7 +12,7 @@ from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 from yaml.events import AliasEvent
 
-from clsuite.errors import UserError, printable
+from clsuite.errors import UserError, printable, shortened
 
 LARGEST_FILE = 256 * 1024
 """Bytes; the largest benchmark has some thousands, and reading more takes longer than a second."""
@@ -52,6 +52,9 @@ def read_yaml(path: Path) -> tuple[yaml.Node | None, Any]:
         raise UserError(f"{path}:{line}: not YAML: {printable(about)}") from error
     except (yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{path}: not YAML: {printable(str(error))}") from error
+    except (ValueError, OverflowError) as error:  # an escape such as \U00110000, which PyYAML takes for a character
+        line = loader.line + 1
+        raise UserError(f"{path}:{line}: not YAML: {shortened(str(error))}") from error
 
 
 def _text(path: Path) -> str:
@@ -109,7 +112,7 @@ class _Loader(yaml.SafeLoader):
             raise
         except Exception as error:  # what PyYAML's makers of tagged values raise on others than they expect
             tag = str(node.tag).replace(YAML_TAG, "!!")
-            value = f"'{node.value}' is" if isinstance(node, yaml.ScalarNode) else "this is"
+            value = f"'{shortened(node.value)}' is" if isinstance(node, yaml.ScalarNode) else "this is"
             raise ConstructorError(None, None, f"{value} no {tag}", node.start_mark) from error
 
     def _unknown_tag(self, node: yaml.Node) -> Any:

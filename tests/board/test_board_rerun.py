@@ -265,3 +265,15 @@ def test_an_identical_rerun_is_not_given_up_for_one_on_another_kind_of_machine(t
 )
 def test_a_rerun_of_other_cost_or_stream_is_not_identical(changes: dict[str, Any]) -> None:
     assert compare_rerun(make_record("a", 0).model_copy(update=changes), make_record("a", 0)).outcome == "different"
+
+
+@pytest.mark.parametrize("pattern", ["*" * 60 + "x", "a/" + "*m" * 30, "**a" * 40, "?*" * 30 + "[!a]"])
+def test_many_stars_take_no_time(pattern: str) -> None:
+    assert not matches("a/" + "m" * 25 + "n/0", pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_like"), [("**/m*/0", True), ("**m*", False), ("*/m**0", True), ("*m**0", False), ("a/[m]/0", True)]
+)
+def test_stars_beside_each_other(pattern: str, is_like: bool) -> None:
+    assert matches("a/m/0", pattern) is is_like

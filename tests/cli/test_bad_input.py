@@ -97,7 +97,7 @@ def changed(section: str, **values: Any) -> dict[str, Any]:
         ("name: [", [], "not YAML"),
         ("just text", [], "must be a mapping"),
         (changed("dataset", name="image_folder"), [], "needs a path"),
-        (changed("dataset", name="image_folder", path="nowhere"), [], "no data at 'nowhere'. Say where"),
+        (changed("dataset", name="image_folder", path="nowhere"), [], "no data at 'nowhere'. Give the folder"),
         (changed("dataset", name="image_folder", path="x"), ["--data-root", "none"], "no data at 'none/x' or 'x'"),
         (changed("backbone", weights="gone.safetensors"), [], "gone.safetensors"),
     ],
@@ -192,7 +192,7 @@ def test_an_output_folder_that_only_refuses_when_it_is_made(
         (["list", "plugin"], "clsuite list: unknown what: 'plugin'. Did you mean 'plugins'?"),
         (["--versoin"], "clsuite: unknown option '--versoin'. Did you mean '--version'?"),
         (["bnch"], "clsuite: unknown command 'bnch'. Did you mean 'bench'?"),
-        (["bench"], "clsuite bench: 'benchmark' is missing. Try: clsuite bench --help"),
+        (["bench"], "clsuite bench: BENCHMARK is missing. Try: clsuite bench --help"),
         ([], "clsuite: say what to do"),
     ],
 )
@@ -201,3 +201,40 @@ def test_mistakes_on_the_command_line(arguments: list[str], expected: str, capsy
     complaint = capsys.readouterr().err.strip()
     assert complaint.startswith(expected)
     assert "\n" not in complaint
+
+
+@pytest.mark.parametrize(
+    ("spec", "arguments", "expected"),
+    [
+        (BASE, ["--training", "epochs=[1, 2]"], "training of the command line: epochs is [1, 2], but must be a whole"),
+        (BASE, ["--training", "epochs=1, epochs=2"], "the setting 'epochs' is given twice"),
+        (BASE, ["--training", "optimizer.lr=1, optimizer.lr=2"], "the setting 'optimizer.lr' is given twice"),
+        (BASE, ["--eval-every", "9" * 25], "--eval-every: every is 9999999999999999999999999, but must be at most"),
+        (BASE, ["--save-model=yes"], "--save-model takes no value, but 'yes' is given"),
+        (BASE, ["--methods", "a=ncm,a=lwf"], "two methods are called 'a': give one of them another name"),
+        ({**BASE, "methods": {"": "ncm"}}, [], "mine.yaml:11: methods: a method has an empty name"),
+        ({**BASE, "methods": {" ": "ncm"}}, [], "mine.yaml:11: methods: a method has an empty name"),
+        ({**BASE, "methods": {"a": {"lwf": {"alpha": []}}}}, [], "mine.yaml:12: methods.a: argument 'alpha' of plugin"),
+        (
+            {**BASE, "methods": {"a": {"lwf": {"alpha": [0.5, "x"]}}}},
+            [],
+            "mine.yaml:12: methods.a(alpha='x'): argument 'alpha' of plugin 'lwf' is 'x', but must be",
+        ),
+        (
+            {**BASE, "methods": {"a": {"lwf": {"alpha": [*map(float, range(999))], "temperature": [1.0, 2.0]}}}},
+            [],
+            "mine.yaml:12: methods.a: the grid of 'a' has 1,998 points, but must have at most 1,000",
+        ),
+    ],
+)
+def test_what_would_be_taken_for_something_else(
+    spec: Any, arguments: list[str], expected: str, bench: Callable[..., str]
+) -> None:
+    assert expected in bench(spec, *arguments)
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_folder_as_file_of_a_table(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = Path(__file__).parents[2] / "leaderboard" / "records" / "quickstart" / "ncm"
+    assert main(["table", str(record), "--format", "csv", "-o", name]) == 2
+    assert f"cannot write '{name}': it is a folder" in capsys.readouterr().err

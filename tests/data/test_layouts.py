@@ -223,7 +223,7 @@ def test_a_broken_list_of_torchvisions_is_one_line(
 ) -> None:
     make(name, tmp_path / "root", monkeypatch)
     (tmp_path / "root" / file).write_bytes(b"broken\n")
-    with pytest.raises(UserError, match=rf"cannot read {DATASETS[name].read.kind} in '.*root': .*anew") as caught:  # type: ignore[union-attr]
+    with pytest.raises(UserError, match=rf"cannot read {DATASETS[name].read.kind} in '.*root': .*again") as caught:  # type: ignore[union-attr]
         load_dataset(name, tmp_path / "root")
     assert "\n" not in str(caught.value)
 
@@ -245,7 +245,7 @@ def test_lists_that_do_not_fit_together_are_named(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("name", "gone", "message"),
     [("tiny_imagenet", "tiny-imagenet-200/train/n01443537/images", r"n01443537/images' is missing: unpack"),
-     ("oxford_pets", "oxford-iiit-pet/annotations/test.txt", r"cannot read the list '.*annotations/test\.txt'")],
+     ("oxford_pets", "oxford-iiit-pet/annotations/test.txt", r"cannot read '.*annotations/test\.txt'")],
 )  # fmt: skip
 def test_a_missing_part_is_named(
     name: str, gone: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -298,7 +298,7 @@ def test_a_copy_with_other_numbers_is_refused(fact: str, tmp_path: Path, monkeyp
     make("domainnet", tmp_path / "root", monkeypatch)
     what = {"total": "images", "train": "training images", "test": "test images"}.get(fact, fact)
     shrink("domainnet", monkeypatch, **{"classes": 2, "domains": 6, fact: 345})
-    with pytest.raises(UserError, match=rf"'domainnet' in '.*' has \d+ {what}, but the official set has 345.*anew"):
+    with pytest.raises(UserError, match=rf"'domainnet' in '.*' has \d+ {what}, but the official set has 345.*again"):
         load_dataset("domainnet", tmp_path / "root")
 
 

@@ -247,17 +247,18 @@ def test_a_list_beside_a_tree_is_not_read_and_that_is_told(tmp_path: Path) -> No
         ("f.csv", "path,class\n1.png,a\n", "f.csv', line 1 has no column label"),
         ("f.csv", "path,label\n1.png,a\nnowhere.png,a\n", r"f.csv', line 3 names 'nowhere.png', but there is no such"),
         ("f.csv", "path,label\n1.png,a\n,a\n", "f.csv', line 3 has no path or file_name"),
-        ("f.csv", "path,label\n1.png\n", "f.csv', line 2 has no label"),
+        ("f.csv", "path,label\n1.png\n", "f.csv', line 2 has no 'label', which must be text or an integer"),
         ("f.csv", "path,label\n1.png,a,b,c\n", "f.csv', line 2 has 4 columns, but line 1 names 2"),
         ("f.csv", "path,label\n1.png,a\n1.png,b\n", "f.csv', line 3 names '1.png' again, as .*line 2 does"),
         ("f.csv", "path,label,split\n1.png,a,train\n2.png,a,later\n", "line 3 has the split 'later', but it must be"),
-        ("f.csv", "path,label,split\n1.png,a,train\n2.png,a,\n", "line 3 has no split"),
+        ("f.csv", "path,label,split\n1.png,a,train\n2.png,a,\n", "line 3 has no 'split'"),
         ("f.csv", 'path,label\n"1.png"x,a\n', "f.csv', line 2 is no CSV"),
         ("f.csv", "path,label,split\n1.png,a,train\n2.png,b,test\n", "class 'b' of .* has test images but no training"),
+        ("f.jsonl", '{"file_name": "1.png", "text": "a"}', "line 1 has no 'label', .*; it has file_name, text$"),
         ("f.json", "[", "f.json', line 1 is no JSON"),
         ("f.json", "{}", "f.json' must be a list of entries"),
         ("f.json", "[3]", "f.json', entry 1 must be an object"),
-        ("f.json", '[{"path": "1.png", "label": true}]', "f.json', entry 1 has no label"),
+        ("f.json", '[{"path": "1.png", "label": true}]', "f.json', entry 1 has no 'label'"),
         ("f.json", '[{"path": ["1.png"], "label": "a"}]', "f.json', entry 1 has no path"),
         ("f.json", '[{"path": "1.png", "label": "a", "split": "train"}, {"path": "2.png", "label": "a"}]',
          "f.json', entry 2 has no split, but others have"),
@@ -292,3 +293,51 @@ def test_data_beside_the_benchmark_are_found_from_anywhere(tmp_path: Path, monke
     assert beside(spec, None, tmp_path / "nowhere") == spec
     make(elsewhere / "images", ["a/1.png"])
     assert beside(spec, None, tmp_path / "project").parts[0].path == "images"
+
+
+@pytest.mark.parametrize("part", ["test", "Test", "val", "VALID", "validation"])
+@pytest.mark.parametrize(
+    "others",
+    [
+        ["train"],
+        [],
+        ["cat/0.png", "cat/1.png"],
+        ["photo/cat/0.png", "photo/cat/1.png"],
+        ["p/train/a/0.png", "p/test/a/1.png"],
+    ],
+)
+def test_a_part_is_taken_for_no_class_and_no_domain(part: str, others: list[str], tmp_path: Path) -> None:
+    root = make(tmp_path / "data", [f"{part}/{label}/{number}.png" for label in ("a", "b") for number in range(3)])
+    make(root, [name for name in others if name.endswith(".png")])
+    if others == ["train"]:
+        (root / "train").write_text("a Git link")
+    why = "'train' is a file" if others == ["train"] else "there is no train folder beside it"
+    with pytest.raises(UserError, match=f"'{root / part}' has the name of a part, but {why}"):
+        load(root)
+
+
+@pytest.mark.parametrize("names", [["test/0.png", "test/1.png", "cat/0.png"], ["photo/val/0.png", "photo/cat/0.png"]])
+def test_a_part_with_images_is_no_class(names: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has the name of a part, but there is no train folder"):
+        load(make(tmp_path / "data", names))
+
+
+def test_a_domain_with_a_test_part_alone_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    sound = [f"photo/{part}/cat/{number}.png" for part in ("train", "test") for number in range(3)]
+    root = make(tmp_path / "data", [*sound, "sketch/test/cat/0.png"])
+    with pytest.raises(UserError, match=f"'{root / 'sketch' / 'test'}' has the name of a part"):
+        load(root)
+
+
+def test_a_class_may_be_called_as_a_part_inside_of_one(tmp_path: Path) -> None:
+    names = [
+        f"{part}/{label}/{number}.png" for part in ("train", "test") for label in ("test", "train") for number in (0, 1)
+    ]
+    assert load(make(tmp_path / "data", names)).classes == ("test", "train")
+
+
+def test_a_long_name_in_a_list_is_not_repeated_whole(tmp_path: Path) -> None:
+    (tmp_path / "files.csv").write_text("path,label\n" + "x" * 9000 + ",a\n")
+    with pytest.raises(UserError, match=r"files\.csv', line 2 names 'xxx") as caught:
+        load(tmp_path)
+    assert len(str(caught.value)) < 1000

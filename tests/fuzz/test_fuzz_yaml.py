@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -42,37 +42,53 @@ PLACES = [path for path in places(SOUND) if path]
 
 
 @some.composite
-def changed(draw: some.DrawFn) -> dict[str, Any]:
-    """A sound benchmark with one to three things in it replaced, renamed, added or taken away."""
-    content = copy.deepcopy(SOUND)
+def changed(draw: some.DrawFn) -> tuple[dict[str, Any], list[str]]:
+    """A sound benchmark with one to three things replaced, renamed, added or taken away, and what these are called."""
+    content, names = copy.deepcopy(SOUND), list[str]()
     for _ in range(draw(some.integers(1, 3))):
         *above, key = draw(some.sampled_from(PLACES))
+        names += [str(part) for part in (*above, key) if not isinstance(part, int)]
         inner: Any = content
         for part in above:
             inner = inner[part] if isinstance(inner, list | dict) and _has(inner, part) else None
         if isinstance(inner, dict):
-            _change(draw, inner, key)
+            names += _change(draw, inner, key)
         elif isinstance(inner, list) and isinstance(key, int) and key < len(inner):
             inner[key] = draw(VALUES)
-    return content
+            names += _texts(inner[key])
+    return content, [name for name in names if name]
+
+
+def _texts(value: Any) -> list[str]:
+    """The texts in a value, which a complaint may name."""
+    if isinstance(value, dict):
+        return [text for key, inner in value.items() for text in (str(key), *_texts(inner))]
+    return [text for inner in value for text in _texts(inner)] if isinstance(value, list) else [str(value)]
 
 
 def _has(inner: Any, part: Any) -> bool:
     return part in inner if isinstance(inner, dict) else isinstance(part, int) and part < len(inner)
 
 
-def _change(draw: some.DrawFn, inner: dict[Any, Any], key: Any) -> None:
+def _change(draw: some.DrawFn, inner: dict[Any, Any], key: Any) -> list[str]:
+    """Change a mapping; the answer is what stands there now and a complaint may name."""
     what = draw(some.sampled_from(["replace", "replace", "replace", "rename", "add", "remove"]))
     if what == "replace":
         inner[key] = draw(VALUES)
-    elif what == "add":
-        inner[draw(some.text(max_size=12))] = draw(VALUES)
-    elif key in inner:
+        return _texts(inner[key])
+    if what == "add":
+        new = draw(some.text(max_size=12))
+        inner[new] = draw(VALUES)
+        return [new, *_texts(inner[new])]
+    if key in inner:
         value = inner.pop(key)
         if what == "rename":
             letters = list(str(key))
             place = draw(some.integers(0, len(letters) - 1))
-            inner["".join([*letters[:place], draw(some.sampled_from("aeiou_")), *letters[place + 1 :]])] = value
+            new = "".join([*letters[:place], draw(some.sampled_from("aeiou_")), *letters[place + 1 :]])
+            inner[new] = value
+            return [new]
+    return []
 
 
 PIECES = some.sampled_from([
@@ -85,34 +101,38 @@ TEXTS = some.lists(PIECES | some.text(max_size=5), max_size=25).map("".join)
 
 
 @pytest.fixture(scope="module")
-def planned(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], None]:
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
     """Plans a benchmark of a file with this content, and sees that what comes of it is as promised."""
     folder = tmp_path_factory.mktemp("yaml")
     path = folder / "own.yaml"
 
-    def plan(content: bytes) -> None:
+    def plan(content: bytes, culprits: Sequence[str] = ("own.yaml",)) -> None:
         path.write_bytes(content)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
             with nothing_written(folder):
-                check(call(["bench", "own.yaml", "--dry-run", "--out", "out"]))
+                check(call(["bench", "own.yaml", "--dry-run", "--out", "out"]), culprits)
 
     return plan
 
 
 @fuzzed(0.2)
-@given(content=changed())
-def test_sound_benchmarks_with_something_changed(planned: Callable[[bytes], None], content: dict[str, Any]) -> None:
-    planned(yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode("utf-8", "surrogatepass"))
+@given(made=changed())
+def test_sound_benchmarks_with_something_changed(
+    planned: Callable[..., None], made: tuple[dict[str, Any], list[str]]
+) -> None:
+    content, culprits = made
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    planned(text.encode("utf-8", "surrogatepass"), culprits)
 
 
 @fuzzed(0.15)
 @given(text=TEXTS)
-def test_text_that_is_hardly_yaml(planned: Callable[[bytes], None], text: str) -> None:
+def test_text_that_is_hardly_yaml(planned: Callable[..., None], text: str) -> None:
     planned(text.encode("utf-8", "surrogatepass"))
 
 
 @fuzzed(0.05)
 @given(content=some.binary(max_size=200))
-def test_bytes(planned: Callable[[bytes], None], content: bytes) -> None:
+def test_bytes(planned: Callable[..., None], content: bytes) -> None:
     planned(content)

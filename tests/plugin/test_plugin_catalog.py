@@ -202,3 +202,9 @@ def test_every_plugin_that_brings_modules_says_which_kind_or_lets_it_be_chosen()
         if "modules" in source.traits.stores:
             chosen = {"pet", "kind"} & {parameter.name for parameter in source.parameters}
             assert bool(chosen) != bool(source.traits.pet), name
+
+
+@pytest.mark.parametrize("name", ["os.path:join", "sys:path", "itertools:count", "math:sin"])
+def test_a_module_that_is_no_file_of_python_is_named(name: str) -> None:
+    with pytest.raises(UserError, match=f"plugin '{name}' .* '{name.partition(':')[0]}' has no Python file"):
+        find_plugin(name)

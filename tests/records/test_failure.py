@@ -106,3 +106,7 @@ def test_a_plugin_is_named_before_the_library_that_it_calls(record: RunRecord) -
     error = failed(record, trace_of(calls))
     assert "type_adapter.py" in place_of(error, ["gone.py"])
     assert "test_failure.py" in place_of(error, ["test_failure.py"])
+
+
+def test_halves_of_characters_can_be_written() -> None:
+    assert bounded("a \ud800 \U0001f98a") == "a \\ud800 \U0001f98a"

@@ -407,3 +407,20 @@ def test_content_is_on_the_disk_before_the_file_has_its_name(tmp_path: Path, mon
         name = str(temporary)
     assert done == [name, "renamed", str(tmp_path)]
     assert (tmp_path / "x").read_text() == "content"
+
+
+def test_half_a_character_is_refused(record: RunRecord, tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    write_record(record, path)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "method": "\U0001f98a"}))
+    assert read_record(path).method == "\U0001f98a"
+    path.write_text(json.dumps({**content, "method": "\ud83e"}))
+    with pytest.raises(RecordError, match="is not whole JSON"):
+        read_record(path)
+
+
+@pytest.mark.parametrize("target", [".", "..", "/"])
+def test_a_folder_is_no_file_to_write(target: str) -> None:
+    with pytest.raises(UserError, match="it is a folder"), atomic_path(Path(target)):
+        pytest.fail("a folder was taken for a file")

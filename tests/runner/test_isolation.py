@@ -85,6 +85,18 @@ class Holds(Plugin):
         threading.Thread(target=time.sleep, args=(1000,)).start()
 
 
+class Halves(Plugin):
+    """Fails with a text that no file can hold."""
+    def on_task_end(self, learner, task):
+        raise ValueError("half of a character: \\ud83e")
+
+
+class Uncounted(Plugin):
+    """Cannot say what it keeps."""
+    def stored_bytes(self):
+        return {"exemplars": float("nan")}
+
+
 class KillsServer(Plugin):
     """Kills the process that starts the runs, once."""
     def on_task_start(self, learner, task):
@@ -104,7 +116,19 @@ class Waits(Plugin):
 BROKEN = (
     "raise RuntimeError('broken at import')\n\nfrom clsuite.plugin import Plugin\n\n\nclass Broken(Plugin):\n    pass\n"
 )
-CLASSES = ("Hangs", "Exits", "Crashes", "SysExits", "Raises", "Late", "Moves", "Holds", "KillsServer")
+CLASSES = (
+    "Hangs",
+    "Exits",
+    "Crashes",
+    "SysExits",
+    "Raises",
+    "Late",
+    "Moves",
+    "Holds",
+    "KillsServer",
+    "Halves",
+    "Uncounted",
+)
 LONG = "m" * 400
 
 
@@ -168,6 +192,8 @@ def test_the_others_are_done_and_the_status_says_that_some_failed(outcome: Outco
         ("sysexits", "failed", "SystemExit: 0", "in on_stream_start: sys.exit(0)"),
         ("raises", "failed", r"KeyError: 'brackets [/red] and \x1b[31m'", "in __init__: raise KeyError("),
         ("late", "failed", "SystemExit: 0", "in on_task_end: sys.exit(0)"),
+        ("halves", "failed", r"ValueError: half of a character: \ud83e", "in on_task_end: raise ValueError("),
+        ("uncounted", "failed", "UserError: stored_bytes() of the plugin Uncounted gives {'exemplars': nan}, but", ""),
         ("broken", "failed", "fails to import: RuntimeError: broken at import", "broken.py:1, in <module>: raise"),
     ],
 )
@@ -274,7 +300,7 @@ def test_a_checkpoint_that_does_not_fit_is_warned_of_and_the_run_begins_anew(tin
     for state in ({"identity": plan.pending.key}, {"other": 1}):
         write_state(state, plan.beside(".ckpt"))
         if "identity" in state:
-            with pytest.warns(match="does not fit: KeyError: 'learner'. The run begins anew"):
+            with pytest.warns(match="does not fit: KeyError: 'learner'. The run begins again from the start"):
                 again = execute(plan, lambda event: None)
         else:
             again = execute(plan, lambda event: None)

@@ -83,7 +83,9 @@ def test_a_missing_entry_is_noticed(tmp_path: Path, missing: str) -> None:
 @pytest.mark.parametrize("content", [b"", b"PK\3\4", b"\x80\x02]q\x00."])
 def test_a_cut_or_foreign_checkpoint_is_told_and_not_taken(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "c.ckpt").write_bytes(content)
-    with pytest.warns(InputWarning, match=r"the checkpoint '.*c\.ckpt' is damaged: .*\. The run begins anew\."):
+    with pytest.warns(
+        InputWarning, match=r"the checkpoint '.*c\.ckpt' is damaged: .*\. The run begins again from the start\."
+    ):
         assert checkpoint.load(tmp_path / "c.ckpt") is None
     torch.save([1], tmp_path / "c.ckpt")
     with pytest.warns(InputWarning, match="it has no checksum"):

@@ -315,3 +315,16 @@ def test_what_must_stand_there_is_said_in_plain_words(path: Path, old: str, new:
     assert GOOD.count(old) == 1
     with pytest.raises(UserError, match=message):
         load(path, GOOD.replace(old, new))
+
+
+@pytest.mark.parametrize("text", [r'title: "\U00110000"', r'title: "\UFFFFFFFF"'])
+def test_an_escape_for_no_character_is_told_with_its_line(path: Path, text: str) -> None:
+    with pytest.raises(UserError, match=r":1: not YAML: .*(range|large)") as caught:
+        load(path, f"{text}\n")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_number_of_thousands_of_digits_is_not_repeated_whole(path: Path) -> None:
+    with pytest.raises(UserError, match="999…' is") as caught:
+        load(path, f"seeds: [{'9' * 9000}]\n")
+    assert len(str(caught.value)) < 500

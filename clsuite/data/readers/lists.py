@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from clsuite.data.folder import TEST_NAMES, TRAIN_NAMES, find_part
 from clsuite.data.listing import Sample
 from clsuite.data.naming import text_lines
-from clsuite.errors import UserError, printable, warn_of
+from clsuite.errors import UserError, shortened, warn_of
 
 PATHS = ("path", "file_name")
 """Columns that name the file: ours, and that of Hugging Face's image folders."""
@@ -102,7 +102,7 @@ def _named(root: Path, path: Path) -> Iterator[_Named]:
         if not (folder / file).is_file() and (folder / file.replace("\\", "/")).is_file():
             file = file.replace("\\", "/")
         if not (folder / file).is_file():
-            raise UserError(f"{entry.where} names '{printable(file)}', but there is no such file in '{folder}'")
+            raise UserError(f"{entry.where} names '{shortened(file)}', but there is no such file in '{folder}'")
         below = folder.relative_to(root) / file
         split = None if "split" not in entry.columns else _text(entry, "split")
         domain = _text(entry, "domain") if entry.columns.get("domain") not in (None, "") else ""
@@ -113,7 +113,9 @@ def _text(entry: Entry, name: str) -> str:
     value = entry.columns.get(name)
     text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if not text:
-        raise UserError(f"{entry.where} has no {name}: it must be a text or a whole number")
+        others = [printable(one) for one, cell in entry.columns.items() if cell not in (None, "") and one != name]
+        has = f"; it has {', '.join(others)}" if others else ""
+        raise UserError(f"{entry.where} has no '{name}', which must be text or an integer{has}")
     return text
 
 
@@ -122,7 +124,7 @@ def _refuse_twice(named: list[_Named]) -> None:
     for one in named:
         other = first.setdefault(one.path, one)
         if other is not one:
-            raise UserError(f"{one.where} names '{printable(one.path)}' again, as {other.where} does: remove one")
+            raise UserError(f"{one.where} names '{shortened(one.path)}' again, as {other.where} does: remove one")
 
 
 def _part(one: _Named) -> str:
@@ -130,7 +132,7 @@ def _part(one: _Named) -> str:
     split = {"training": "train", "testing": "test"}.get(split, split)
     if split not in (*TRAIN_NAMES, *TEST_NAMES):
         known = ", ".join((*TRAIN_NAMES, *TEST_NAMES))
-        raise UserError(f"{one.where} has the split '{printable(str(one.split))}', but it must be one of {known}")
+        raise UserError(f"{one.where} has the split '{shortened(str(one.split))}', but it must be one of {known}")
     return split
 
 

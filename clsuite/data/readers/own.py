@@ -19,6 +19,7 @@ from clsuite.data.folder import (
     is_tree,
     list_classes,
     names_in,
+    refuse_parts,
 )
 from clsuite.data.listing import Listing, Sample
 from clsuite.data.readers.lists import OWN_LISTS, find_list, find_metadata, read_lists
@@ -81,10 +82,13 @@ def _listed(root: Path, lists: list[Path], share: float | None) -> Listing:
 def _list_unsplit(root: Path) -> list[Sample]:
     """The images of ``CLASS/*``, or else of ``DOMAIN/CLASS/*``."""
     folders, left_out = folders_in(root), LeftOut()
+    refuse_parts(root)
     if any(_holds_images(root / name) for name in folders):
         samples = [Sample(path, label, False) for path, label in list_classes(root, "", left_out)]
     else:
         domains = [name for name in folders if any(_holds_images(root / name / one) for one in folders_in(root / name))]
+        for domain in domains:
+            refuse_parts(root / domain)
         samples = [
             Sample(path, label, False, domain)
             for domain in domains

@@ -1,0 +1,90 @@
+"""The checks of `clsuite check` in a process of their own: what ends that process, or hangs, is told by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clsuite.conformance.finding import Report
+from clsuite.errors import UserError, shortened
+from clsuite.plugin.catalog import find_plugin, load_class
+from clsuite.runner.methods import PluginUse
+from clsuite.runner.processes import ForkServer, Worker
+
+if TYPE_CHECKING:
+    from clsuite.conformance.subject import Subject
+
+SILENCE = 300.0
+"""Seconds that one step of the checks may take."""
+Work = tuple[Sequence[PluginUse], Mapping[str, Any], Path]
+
+
+def check_aside(text: str, uses: Sequence[PluginUse], training: Mapping[str, Any]) -> Report:
+    """Check a method in another process.
+
+    Args:
+        text: The method as it was written, for complaints.
+        uses: Its plugins.
+        training: Options of the training.
+
+    Raises:
+        UserError: If a plugin is broken, or it ends the process or hangs.
+    """
+    worker = ForkServer().start(work, (uses, training, Path.cwd()))
+    try:
+        return _follow(worker, shortened(text))
+    finally:
+        worker.kill()
+
+
+def _follow(worker: Worker, name: str) -> Report:
+    step = "import"
+    while True:
+        if not worker.connection.poll(SILENCE):
+            raise UserError(f"'{name}' hangs in its check ({step}): it was stopped after {SILENCE:g} s")
+        try:
+            event: dict[str, Any] = worker.connection.recv()
+        except Exception as error:  # it ended, or a plugin wrote something else into the connection
+            worker.process.join(1.0)
+            ended = "it broke the connection" if worker.process.is_alive() else worker.how_it_ended()
+            raise UserError(f"'{name}' ends its check ({step}): {ended}") from error
+        if event["kind"] == "step":
+            step = event["step"]
+        elif event["kind"] == "refused":
+            raise UserError(event["text"])
+        else:
+            report: Report = event["report"]
+            return report
+
+
+def work(given: Work, connection: Connection) -> None:
+    """What the process does: it sends each step, and at last the report or what it refuses."""
+    from clsuite.conformance.suite import check_method
+    from clsuite.runner.worker import become_worker
+
+    uses, training, folder = given
+    become_worker(connection)
+    with suppress(OSError):
+        os.chdir(folder)
+    try:
+        subjects = [_subject(use) for use in uses]
+        report = check_method(
+            subjects, training=training, heard=lambda step: connection.send({"kind": "step", "step": step})
+        )
+    except UserError as error:
+        connection.send({"kind": "refused", "text": str(error)})
+    else:
+        connection.send({"kind": "report", "report": report})
+
+
+def _subject(use: PluginUse) -> Subject:
+    from clsuite.conformance.subject import subject_of
+
+    info, _ = find_plugin(use.name)
+    cls = load_class(info)
+    return subject_of(partial(cls, **use.args), cls, info.name)
