@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from published_records import write_run
+from published_records import ENVIRONMENT, write_run
 
 from clsuite.board.build import build_board
 from clsuite.board.place import Leaderboard
@@ -78,7 +78,7 @@ def row_of(folder: Path, plugin: str, commit: str | None, **changes: Any) -> Non
     entry = PluginEntry(
         name=plugin, args=resolve_arguments(plugin, source, {}), source=source.sha256, distribution=info.distribution
     )
-    environment = {"device_type": "cpu", "device": "X", "commit": commit, "dirty": False, **changes}
+    environment = {**ENVIRONMENT, "commit": commit, "dirty": False, **changes}
     write_run(folder, plugin, 0, plugins=[entry], environment=environment)
 
 

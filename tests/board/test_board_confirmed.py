@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from published_records import make_record
+from published_records import ENVIRONMENT, make_record
 
 from clsuite.board.confirm import by_commit, chosen_rows, complaint_of, confirmation_of, find_cases
 from clsuite.board.confirmed import Confirmation, Confirmations, Sources, confirmed_bytes, read_confirmed
@@ -23,7 +23,7 @@ from clsuite.runner.plan import stream_config
 from clsuite.runner.spec import load_benchmark
 
 OLD, NOW = "ab" * 32, find_plugin("ncm")[1].sha256
-COMMIT = {"commit": "cd" * 20, "dirty": False, "device_type": "cpu", "device": "X"}
+COMMIT = {**ENVIRONMENT, "commit": "cd" * 20, "dirty": False}
 
 
 def old_record(method: str = "mine", seed: int = 0, version: int = RESULTS_VERSION - 1, **changes: Any) -> RunRecord:

@@ -18,6 +18,7 @@ from clsuite.board.place import Leaderboard
 from clsuite.board.publish import Outcome, add_records
 from clsuite.board.streams import Streams
 from clsuite.records import RunRecord, read_predictions, read_record, rescore, write_predictions, write_record
+from clsuite.runner.streams import stream_loader
 
 ROOT = Path(__file__).parents[2]
 Content = dict[str, Any]
@@ -396,7 +397,7 @@ def test_images_are_not_decoded_at_the_size_that_a_record_says(
     from clsuite.board import streams as module
 
     sizes: list[int] = []
-    load = module.stream_loader
+    load = stream_loader
 
     def loader(dataset: Any, spec: Any, size: int, root: Any) -> Any:
         sizes.append(size)

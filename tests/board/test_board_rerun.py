@@ -242,7 +242,7 @@ def test_an_identical_rerun_is_not_given_up_for_one_on_another_kind_of_machine(t
     path, same = tmp_path / "a.json", compare_rerun(old, old)
     apart = kinds_apart(old, new)
     assert (
-        apart == "published on cpu: X, precision unknown, torch None; rerun on cuda: H, precision unknown, torch None"
+        apart == "published on cpu: X, precision 32-true, torch 2.5.1; rerun on cuda: H, precision unknown, torch None"
     )
     assert kinds_apart(old, old) == ""
     assert kinds_apart(old, old.model_copy(update={"environment": {**old.environment, "packages": "x"}})) == ""
