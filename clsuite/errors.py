@@ -1,4 +1,4 @@
-"""The one error that people see: a line that names the culprit and the mend."""
+"""The one error that people see: a line that names the culprit and the fix."""
 
 from __future__ import annotations
 

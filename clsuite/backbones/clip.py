@@ -206,7 +206,7 @@ def _download(spec: BackboneSpec, tag: dict[str, Any]) -> Path:
     except Exception as error:  # whatever the network raises means the same
         raise UserError(
             f"cannot download the weights of '{spec.name}': {_line(error)}. "
-            "Without a network say backbone.weights: FILE, or random"
+            "Without a network, set backbone.weights to a FILE, or to random"
         ) from error
 
 

@@ -48,10 +48,10 @@ def hub_access(name: str, url: str | None = None) -> Iterator[None]:
 
 def _ways_out(name: str, reason: str) -> str:
     return (
-        f"the files of backbone '{name}' are not in the hub's local cache, and {reason}. Without a network say "
-        f"backbone.weights: FILE with a file from elsewhere, or take backbone: {BUNDLED}, which comes with clsuite "
-        "(weights: bundled), or weights: random; clsuite list backbones shows more. What was loaded once "
-        "with a network stays in the cache (HF_HOME); HF_HUB_OFFLINE=1 looks nowhere else"
+        f"the files of backbone '{name}' are not in the hub's local cache, and {reason}. Without a network, "
+        "set backbone.weights to a FILE that was downloaded elsewhere, or to random, or write backbone: "
+        f"{{name: {BUNDLED}, weights: bundled}}, which comes with clsuite (clsuite list backbones shows more). "
+        "What was downloaded once stays in the cache (HF_HOME); with HF_HUB_OFFLINE=1 nothing else is tried"
     )
 
 

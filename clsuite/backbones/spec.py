@@ -140,5 +140,5 @@ def _find_file(name: str, folders: list[Path]) -> Path:
             return path
     where = ", ".join(f"'{path}'" for path in dict.fromkeys(tried))
     raise AbsentError(
-        f"no weights at {where}. Put the file there, say --data-root FOLDER, or choose {', '.join(KEYWORDS)}"
+        f"no weights at {where}. Put the file there, give --data-root FOLDER, or choose {', '.join(KEYWORDS)}"
     )

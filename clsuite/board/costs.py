@@ -16,6 +16,7 @@ from clsuite.board.confirmed import our_source
 from clsuite.plugin.source import PluginSource
 from clsuite.plugin.traits import Traits
 from clsuite.records import RunRecord, TaskEntry
+from clsuite.records.record import RESULTS_VERSION
 
 REHEARSED = frozenset({"exemplars", "logits", "importances", "masks", "all data"})
 """What a plugin stores that it may send backwards again."""
@@ -117,6 +118,10 @@ def _parameters(record: RunRecord) -> str:
     samples = sum(task.gradient_samples for task in record.tasks)
     if samples and not trained:
         return f"it trained with {samples} samples, but says that no parameter was trained: run it again"
+    if record.results_version() == RESULTS_VERSION and any(
+        task.trainable_parameters is None or task.frozen is None for task in record.tasks
+    ):
+        return "its tasks do not say how many parameters were trained, or whether the features were fixed: run it again"
     told = [task.trainable_parameters for task in record.tasks if task.trainable_parameters is not None]
     if told and max(told) != trained:
         return f"its cost names {trained} trained parameters, but its tasks at most {max(told)}"
@@ -141,12 +146,21 @@ def _operations(record: RunRecord) -> str:
     if not 0 < forward <= LARGEST_FORWARD:
         return f"its cost names {forward} FLOPs for an image"
     samples = sum(task.gradient_samples for task in record.tasks)
+    if frozen := next((index for index, task in enumerate(record.tasks, 1) if _is_frozen_oddly(record, task)), 0):
+        return f"task {frozen}: it says that the features were fixed, and that most of the network was trained"
     due = {0, 3 * forward * samples}
     if all(task.frozen is not None for task in record.tasks):
         due = {3 * forward * sum(task.gradient_samples for task in record.tasks if not task.frozen)}
     if training not in due:
         return f"its cost names {training} FLOPs of training, but its samples take {max(due)}"
     return ""
+
+
+def _is_frozen_oddly(record: RunRecord, task: TaskEntry) -> bool:
+    """Whether features were fixed while more was trained than a head has, in a network of backbone and head alone."""
+    assert record.cost is not None
+    most = record.cost.total_parameters // 2
+    return bool(task.frozen) and (task.trainable_parameters or 0) > most and Method.of(record).is_plain
 
 
 def _storage(record: RunRecord) -> str:

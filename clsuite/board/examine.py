@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clsuite.board.claims import has_possible_claims
 from clsuite.board.costs import has_true_costs
+from clsuite.board.course import has_true_course
 from clsuite.board.readings import has_its_probes, has_true_readings
 from clsuite.board.texts import has_names, is_portable
 from clsuite.records import RecordError, RunRecord, read_predictions, read_record, rescore
@@ -24,6 +25,8 @@ LARGEST_ARRAYS = 2**25
 """Bytes of a record's predictions, unpacked: 50,000 test images over 150 tasks."""
 LARGEST_IMAGE = 2048
 """Side of an image in pixels: four times that of the largest backbones."""
+MOST_TIES = 0.02
+"""Share of the images whose largest logit may come twice, in another precision than a processor's."""
 LARGEST_RECORD = 2_000_000
 """Bytes of a record, two hundred times what those of ten tasks take."""
 
@@ -105,7 +108,26 @@ def examine(record: RunRecord, predictions: Path) -> Examined:
     for protocol in ("class_incremental", "task_aware", "n", "learned"):
         if getattr(counted, protocol) != getattr(record.counts, protocol):
             return Examined(f"counts.{protocol} does not follow from the predictions")
+    if complaint := _of_the_same_logits(record, arrays):
+        return Examined(complaint)
     return Examined("", samples, predicted)
+
+
+def _of_the_same_logits(record: RunRecord, arrays: dict[str, NDArray[np.integer]]) -> str:
+    """Whether both protocols can be of the same logits: who is right among all classes is right among fewer.
+
+    Where the largest logit comes twice a processor takes the first, while others may take any.
+    """
+    right, aware = arrays["class_incremental"] == arrays["labels"], arrays["task_aware"] == arrays["labels"]
+    odd = (right & ~aware).sum(axis=1)
+    ties = 0 if record.environment.get("device_type") == "cpu" else MOST_TIES * len(arrays["labels"])
+    if (odd <= ties).all():
+        return ""
+    row = int(odd.argmax())
+    return (
+        f"row {row} of its predictions is right on {odd[row]} images where all classes seen compete, and wrong on them "
+        "where only those of the part do: both are of the same logits"
+    )
 
 
 def _hash_of_samples(arrays: dict[str, NDArray[np.integer]]) -> str:
@@ -129,6 +151,8 @@ def _hash_of(arrays: dict[str, NDArray[np.integer]]) -> str:
 def _is_done(record: RunRecord) -> str:
     if record.status != "done":
         return f"the run is not done but {record.status}"
+    if record.error is not None:
+        return "the run is done, and has an error"
     if "judged_on" in record.config:
         return f"it is judged on {record.config['judged_on']} parts: only runs judged on test parts are published"
     return ""
@@ -170,7 +194,7 @@ def _has_every_task(record: RunRecord) -> str:
 
 
 CHECKS: tuple[Callable[[RunRecord], str], ...] = (
-    _is_done, has_names, is_portable, _has_a_setup, _has_its_key, _has_every_task, has_true_costs, has_true_readings,
-    has_its_probes, has_possible_claims,
+    _is_done, has_names, is_portable, _has_a_setup, _has_its_key, _has_every_task, has_true_costs, has_true_course,
+    has_true_readings, has_its_probes, has_possible_claims,
 )  # fmt: skip
 """What is looked at, in this order; each says what stands against a record, and nothing where nothing does."""

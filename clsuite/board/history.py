@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-import sys
 import tarfile
 import tomllib
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any
 
 import clsuite
 from clsuite.errors import UserError
+from clsuite.interpreters import PYTHON
 
 SCRIPT = "import sys; from clsuite.cli.main import main; sys.exit(main(sys.argv[1:]))"
 GROUP = "clsuite.plugins"
@@ -89,7 +89,7 @@ def bench_there(
     Raises:
         UserError: If it refuses to run, with its own last line.
     """
-    command = [sys.executable, "-c", SCRIPT, "bench", str(benchmark), "--out", str(out), "--device", "cpu"]
+    command = [*PYTHON, "-c", SCRIPT, "bench", str(benchmark), "--out", str(out), "--device", "cpu"]
     command += ["--data-root", str(data_root.resolve())] if data_root else []
     command += ["--jobs", str(jobs)] if jobs else []
     path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])

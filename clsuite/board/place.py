@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,8 @@ from clsuite.errors import UserError
 
 LOCK = ".lock"
 """The file that `Leaderboard.locked` holds."""
+OWN = (LOCK, "records", "site", "data")
+"""What is written into, or swept; a board is data, and a link there would have files of others changed."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,9 @@ class Leaderboard:
         """While open no other process changes what is published: who reads, changes and writes loses no row.
 
         Raises:
-            UserError: If the folder cannot be written.
+            UserError: If the folder cannot be written, or a part of it is a link.
         """
+        self.refuse_links([self.folder / name for name in OWN])
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / LOCK)
@@ -57,6 +60,17 @@ class Leaderboard:
             yield
         finally:
             lock.release()
+
+    @staticmethod
+    def refuse_links(paths: Iterable[Path]) -> None:
+        """Make sure that parts of a leaderboard do not lead out of it.
+
+        Raises:
+            UserError: If one is a link.
+        """
+        for path in paths:
+            if path.is_symlink():
+                raise UserError(f"'{path}' is a link, and what it leads to would be changed: put a real one there")
 
     @property
     def confirmed(self) -> Path:

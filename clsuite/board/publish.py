@@ -184,7 +184,7 @@ def _judge(path: Path, published: _Published) -> _Offer | Outcome:
     complaint = found.complaint or has_its_names(record)
     notes = [] if published.options.stale or complaint else standing_notes(record, None, published.confirmed)
     if notes:
-        complaint = f"{'; '.join(notes)}: run it again, or say --stale to publish it marked as stale"
+        complaint = f"{'; '.join(notes)}: run it again, or give --stale to publish it marked as stale"
     if complaint:
         return _refused(path, _name(record), complaint)
     arrays = read_predictions(predictions, LARGEST_ARRAYS)
@@ -213,7 +213,7 @@ def _in_place_of(old: RunRecord, offer: _Offer, published: _Published) -> _Offer
             which = "the same run is published with other counts"
         if untrusted:
             which = f"what is published is not to be trusted, it {untrusted}"
-        text = f"{which} ({old.key[:12]}): say --replace to put this one in its place"
+        text = f"{which} ({old.key[:12]}): give --replace to put this one in its place"
         return _refused(offer.path, name, text)
     return replace(offer, why=f"in place of {old.key[:12]}, {why or 'as asked'}")
 
@@ -243,6 +243,7 @@ def _publish(place: Leaderboard, offer: _Offer, rows: dict[str, Entry]) -> Outco
 def _write(place: Leaderboard, offer: _Offer, rows: Mapping[str, Entry]) -> Entry:
     """Write the files of a row and the index with it; returns what the index then knows of it."""
     target = place.records / record_place(offer.record)
+    place.refuse_links([target.parent, target.parent.parent])
     arrays = target.with_suffix(BESIDE["predictions"])
     content = record_text(offer.record.model_copy(update={"predictions": arrays.name})).encode()
     record, predictions = (sha256(part).hexdigest() for part in (content, offer.packed))

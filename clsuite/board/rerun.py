@@ -57,7 +57,7 @@ def find_rows(place: Leaderboard, wanted: Sequence[str]) -> list[tuple[str, Path
         if not matching and re.search(r"[*?\[]", row):
             raise UserError(
                 f"no row in '{place.index}' is like '{shortened(row)}': a row is BENCHMARK/METHOD/SEED, and '*' "
-                "stops at '/' ('**' does not)"
+                "stops at '/' ('**' does not). For all runs of a benchmark: 'BENCHMARK/**'"
             )
         if not matching:
             raise did_you_mean(f"row in '{place.index}':", row, rows)
@@ -136,7 +136,7 @@ def plan_rerun(
         UserError: If a plugin is another one now, or something that it needs is not at hand.
     """
     if notes := stale_notes(record, confirmed):
-        raise UserError(f"{'; '.join(notes)}: a rerun would be of another method. Run it anew, and add that record")
+        raise UserError(f"{'; '.join(notes)}: a rerun would be of another method. Run it again, and add that record")
     dataset, scenario = restored_stream(record, allowed.download)
     known = known_benchmarks(*([benchmark] if benchmark else []))
     backbone = record.config["backbone"]
@@ -170,7 +170,7 @@ def _how_to_allow(published: Path | None) -> str:
     if published is None or not (there := published_sources(published)):
         return NAME_FOLDER
     names = " and ".join(f"'{one}'" for one in there.values())
-    return f"it is published as {names}: read it, and then say --plugins-from {shlex.quote(str(published.parent))}"
+    return f"it is published as {names}: read it, and then give --plugins-from {shlex.quote(str(published.parent))}"
 
 
 def _plugins_of_now(record: RunRecord, confirmation: Confirmation | None) -> list[PluginEntry]:

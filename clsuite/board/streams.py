@@ -139,14 +139,14 @@ class Streams:
         try:
             dataset, scenario = restored_stream(record)
             if dataset is None:
-                raise AbsentError("a stream from a Python file is not made anew")
+                raise AbsentError("a stream from a Python file is not made again")
             specs = (canonical_json(dataset.model_dump()), canonical_json(scenario.model_dump()))
             return self._stream(*specs, _size(record.benchmark), record.seed, record.config.get("limit_tasks"))
         except AbsentError as error:
             self.unchecked[record.benchmark] = str(error)
             return ""
         except (UserError, KeyError, TypeError, ValueError) as error:
-            return f"its stream cannot be made anew: {error}"
+            return f"its stream cannot be made again: {error}"
 
     def _made(self, dataset: str, scenario: str, size: int, seed: int, limit: int | None) -> Made:
         return Made.of(self._loader(dataset, scenario, size)(seed, limit))

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from clsuite.api.progress import RunProgress
-from clsuite.cli.console import make_console
+from clsuite.cli.console import make_console, print_table
 from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
 from clsuite.metrics.sensitivity import OUTSIDE, Between, Move, blocks_of, by_kind, mean_sensitivity
 from clsuite.records import RunRecord, read_record
+from clsuite.report.fit import TableColumn
 from clsuite.report.sensitivity_plot import plot_sensitivity, write_moves
+from clsuite.report.text import shown
 from clsuite.runner.again import plan_again
 from clsuite.runner.execute import build_stream
 from clsuite.runner.plan import RunPlan
@@ -47,15 +48,16 @@ def analyze_sensitivity(
     stream = _watched(plan, movement)
     for between in ("epochs", "tasks"):
         if mean_sensitivity(movement.moves, between):
-            console.print(_table(movement.moves, between))
+            _print_moves(console, movement.moves, between)
     _say_whether_same(console, record, stream)
     if (optimizer := record.config["training"]["optimizer"]["name"]) != "sgd":
         console.print(
-            f"note: {optimizer} takes steps of about one size for every weight; the paper's ranking is of sgd"
+            f"note: {optimizer} takes steps of about one size for every weight; the paper's ranking is of sgd",
+            soft_wrap=True,
         )
     plot_sensitivity(movement.moves, out, f"{plan.pending.benchmark}: {plan.name}")
     write_moves(movement.moves, out.with_suffix(".csv"))
-    console.print(f"plot and every distance: {out} and {out.with_suffix('.csv')}")
+    console.print(f"plot and every distance: {out} and {out.with_suffix('.csv')}", soft_wrap=True)
 
 
 def _watched(plan: RunPlan, movement: Movement) -> Stream:
@@ -75,18 +77,19 @@ def _say_whether_same(console: Console, record: RunRecord, stream: Stream) -> No
     console.print(f"the run came out {'again ' if same else ''}{told}", style="" if same else "yellow")
 
 
-def _table(moves: Sequence[Move], between: Between) -> Table:
+def _print_moves(console: Console, moves: Sequence[Move], between: Between) -> None:
+    """Print how far each kind of module moved: the mean, and as many of the blocks as the terminal has room for."""
     values, kinds = mean_sensitivity(moves, between), by_kind(moves, between)
     blocks = [block for block in blocks_of(values) if block != OUTSIDE]
     unit = 10.0 ** -len(str(int(1 / max([*values.values(), 1e-12]))))
-    table = Table(title=f"sensitivity between {between}: mean |change| of a parameter, in units of {unit:.0e}")
-    table.add_column("kind of module")
-    for heading in ("mean", *(f"block {block}" for block in blocks)):
-        table.add_column(heading, justify="right")
-    for kind, mean in kinds.items():
-        cells = [_cell(values.get((block, kind)), unit) for block in blocks]
-        table.add_row(kind, _cell(mean, unit), *cells)
-    return table
+    columns = [TableColumn("mean", "mean", [_cell(mean, unit) for mean in kinds.values()], 0)]
+    for place, block in enumerate(blocks, 1):
+        cells = [_cell(values.get((block, kind)), unit) for kind in kinds]
+        columns.append(TableColumn(f"block {block}", f"block {block}", cells, place))
+    title = f"sensitivity between {between}: mean |change| of a parameter, in units of {unit:.0e}"
+    print_table(
+        console, title, TableColumn("kind of module", "kind of module", [shown(kind) for kind in kinds]), columns
+    )
 
 
 def _cell(value: float | None, unit: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from clsuite.cli.console import make_console, table_width
+from clsuite.cli.console import counted, make_console, table_width
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.failures import tell_failures
 from clsuite.cli.progress import BenchProgress
@@ -80,7 +80,7 @@ def run_bench(call: BenchCall) -> int:
 def _list_outline(console: Console, runs: list[tuple[str, int]], absent: AbsentError) -> int:
     for method, seed in runs:
         console.print(f"{method}, seed {seed}", soft_wrap=True)
-    console.print(f"{len(runs)} runs; which of them are done cannot be told: {absent}", soft_wrap=True)
+    console.print(f"{counted(len(runs), 'run')}; which of them are done cannot be told: {absent}", soft_wrap=True)
     return 0
 
 
@@ -115,14 +115,15 @@ def _check_numbers(call: BenchCall) -> None:
 
 
 def _list_runs(console: Console, standing: Standing) -> int:
+    longest = max(len(plan.name) for plan in standing.plans)
     for plan in standing.plans:
         state = "done" if plan.record_path in standing.done else "to do"
-        console.print(f"{state:5}  {plan.name:40}  {plan.record_path}", soft_wrap=True)
+        console.print(f"{state:5}  {plan.name:{longest}}  {plan.record_path}", soft_wrap=True, no_wrap=True)
     brought = {plan.pending.method: plan.brought for plan in standing.plans if plan.brought}
     for method, settings in brought.items():
         said = ", ".join(f"{key} {value}" for key, value in settings.items())
         console.print(f"'{method}' brings its training: {said}", soft_wrap=True)
-    console.print(f"{len(standing.plans)} runs, {len(standing.done)} done, {len(standing.missing)} to do")
+    console.print(f"{counted(len(standing.plans), 'run')}, {len(standing.done)} done, {len(standing.missing)} to do")
     return 0
 
 
@@ -152,6 +153,6 @@ def report_runs(
         console.print(f"records, matrices and plots: {out / spec.name}" + (f" ({names})" if names else ""))
     tell_failures(warnings, plans, outcomes)
     if complaints:
-        more = f" (and {len(complaints) - 1} more files)" if len(complaints) > 1 else ""
+        more = f" (and {counted(len(complaints) - 1, 'more file')})" if len(complaints) > 1 else ""
         warnings.print(f"not written: {complaints[0]}{more}", soft_wrap=True)
     return 0 if len(finished) == len(outcomes) and not complaints else 1

@@ -66,10 +66,10 @@ def _print_skipped(report: Report, console: Console) -> None:
 
 
 def _print_findings(outcome: Outcome, console: Console) -> None:
-    console.print(f"[red]✗[/red] [bold]{outcome.check}[/bold]: not so: {outcome.title}", markup=True)
+    console.print(f"[red]✗[/red] [bold]{outcome.check}[/bold]: failed: {outcome.title}", markup=True)
     for finding in outcome.findings:
         console.print(f"    {finding.message}", soft_wrap=True)
         if finding.line:
             place = f"[cyan]{escape(finding.file)}:{finding.line}[/cyan]  {escape(finding.code)}"
             console.print(f"    {place}", soft_wrap=True, markup=True)
-        console.print(f"    [yellow]mend:[/yellow] {escape(finding.mend)}", soft_wrap=True, markup=True)
+        console.print(f"    [yellow]fix:[/yellow] {escape(finding.mend)}", soft_wrap=True, markup=True)

@@ -64,7 +64,7 @@ def _print(console: Console, comparison: Comparison, rows: Sequence[Paired], hea
         for name, figures, importance in zip(headings, cells, order, strict=True)
     ]
     names = [shown(f"{row.name} {'↑' if row.higher_is_better else '↓'}") for row in rows]
-    title = shown(f"{comparison.first} less {comparison.second}")
+    title = shown(f"{comparison.first} minus {comparison.second}")
     print_table(console, title, TableColumn(heading, heading, names), columns, note)
 
 

@@ -1,4 +1,4 @@
-"""The argument parser's complaints as one line that names the culprit and the mend."""
+"""The argument parser's complaints as one line that names the culprit and the fix."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def explain(message: str, path: str, commands: Sequence[str], options: Iterable[
         return did_you_mean("command", found["value"], commands)
     if "required" in text:
         missing = text.rsplit(" ", 1)[1].rsplit(".", 1)[-1]
-        return UserError(f"'{missing}' is missing. Try: clsuite{path} --help")
+        return UserError(f"{missing.upper()} is missing. Try: clsuite{path} --help")
     if "was not provided" in text:
         return UserError(f"say what to do: clsuite{path} {{{','.join(commands)}}}. Try: clsuite{path} --help")
     return UserError(text)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import re
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from clsuite.errors import harmless
-from clsuite.report.fit import TableColumn, add_columns
+from clsuite.report.fit import NARROW, TableColumn, add_columns
 from clsuite.report.text import shown
 
 PIPE_WIDTH = 2000
@@ -18,16 +22,38 @@ PIPE_WIDTH = 2000
 
 
 class PlainConsole(Console):
-    """A console on which a text is what it says.
+    """A console on which a text is what it says, and is broken between words alone.
 
     Brackets in a text that is printed are no markup unless ``markup=True`` says so (in cells of tables they are, and
     foreign text goes there through `clsuite.report.text.shown`), and nothing in any text is a command to the terminal.
     """
 
-    def print(self, *objects: Any, markup: bool | None = None, **more: Any) -> None:
-        """Print as rich does, but texts without markup by default."""
+    def print(
+        self, *objects: Any, markup: bool | None = None, soft_wrap: bool | None = None, title: bool = True, **more: Any
+    ) -> None:
+        """Print as rich does, but texts without markup by default.
+
+        With ``soft_wrap`` a line is never longer than the terminal unless a single word, such as a path, is; no word
+        is broken, and elsewhere than in a terminal no line is. With ``no_wrap`` too none is: a command to copy. The
+        title and the caption of a table take the width of the terminal, not that of the table.
+        """
+        if title and len(objects) == 1 and isinstance(table := objects[0], Table):
+            return self._print_table(table)
         texts = all(isinstance(one, str) for one in objects)
-        super().print(*objects, markup=False if markup is None and texts else markup, **more)
+        markup = False if markup is None and texts else markup
+        if soft_wrap and self.is_terminal and not more.get("no_wrap"):
+            given = [self.render_str(one, markup=markup) if isinstance(one, str) else one for one in objects]
+            objects = tuple(folded(one, self.width) if isinstance(one, Text) else one for one in given)
+        return super().print(*objects, markup=markup, soft_wrap=soft_wrap, **more)
+
+    def _print_table(self, table: Table) -> None:
+        bare = copy.copy(table)
+        bare.title = bare.caption = None
+        if table.title:
+            self.print(table.title, style="table.title", markup=True, soft_wrap=True)
+        self.print(bare, title=False)
+        if table.caption:
+            self.print(table.caption, style="table.caption", markup=True, soft_wrap=True)
 
     def render_str(self, text: str, **more: Any) -> Text:
         """A text as rich makes it, without control characters."""
@@ -42,6 +68,33 @@ def make_console(stderr: bool = False) -> Console:
     return PlainConsole(stderr=stderr, highlight=False, emoji=False, width=PIPE_WIDTH, soft_wrap=False)
 
 
+def tell(text: str) -> None:
+    """Print a line on standard error; in a terminal it is broken between words."""
+    text = harmless(text)
+    if is_terminal(sys.stderr):  # printed as text, since a live display may have taken the stream
+        text = folded(Text(text), PlainConsole(stderr=True).width).plain
+    print(text, file=sys.stderr)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether somebody reads a stream as it comes."""
+    return stream.isatty()
+
+
+def folded(text: Text, width: int) -> Text:
+    """A text in lines that are no longer than the width, broken at blanks alone: a longer word has a line to itself."""
+    lines: list[Text] = []
+    for line in text.split("\n", allow_blank=True):
+        breaks, start = [], 0
+        for word in re.finditer(r"\S+", line.plain):
+            if start < word.start() and cell_len(line.plain[start : word.end()]) > width:
+                breaks.append(start := word.start())
+        lines.extend(line.divide(breaks))
+    for line in lines:
+        line.rstrip()
+    return Text("\n").join(lines)
+
+
 def table_width(console: Console) -> int | None:
     """The width that tables must fit; None where the output is piped, and they have all columns."""
     return console.width if console.is_terminal else None
@@ -53,6 +106,16 @@ def print_table(
     """Print a table that fits the terminal, and below it which columns do not."""
     table = Table(title=title)
     left = [column.name for column in add_columns(table, first, columns, table_width(console))]
-    told = f"left out for want of width: {', '.join(left)}" if left else ""
+    told = left_out(left)
     table.caption = "; ".join(shown(text) for text in (note, told) if text) or None
     console.print(table)
+
+
+def left_out(names: Sequence[str]) -> str:
+    """What is said of columns that a terminal has no room for; empty where there are none."""
+    return f"{NARROW}{', '.join(names)} (a wider one or a pipe shows all)" if names else ""
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things, such as ``1 run`` and ``2 runs``."""
+    return f"{number} {thing}{'s' * (number != 1)}"

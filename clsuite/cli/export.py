@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clsuite.cli.console import make_console, table_width
+from clsuite.cli.console import counted, make_console, table_width
 from clsuite.errors import UserError, did_you_mean, harmless
 from clsuite.records import RunRecord, atomic_path
 from clsuite.records.curves import LOSS, read_curves
@@ -59,10 +59,10 @@ def make_plot(places: Sequence[Path], kind: str | None, out: Path | None, curve:
     if len(benchmarks) > 1:
         raise UserError(f"a plot shows one benchmark, and these are {', '.join(benchmarks)}: name the folder of one")
     if kind == "loss":
-        _plot_loss(found, target, benchmarks[0], curve or LOSS)
+        records = _plot_loss(found, target, benchmarks[0], curve or LOSS)
     else:
         _plot(records, kind, target, benchmarks[0])
-    make_console().print(f"{kind} of {len(records)} runs: {target}", soft_wrap=True)
+    make_console().print(f"{kind} of {counted(len(records), 'run')}: {target}", soft_wrap=True)
 
 
 def _plot(records: list[RunRecord], kind: str, target: Path, title: str) -> None:
@@ -77,7 +77,8 @@ def _plot(records: list[RunRecord], kind: str, target: Path, title: str) -> None
         draw(records, target, title)
 
 
-def _plot_loss(records: Mapping[Path, RunRecord], target: Path, title: str, name: str) -> None:
+def _plot_loss(records: Mapping[Path, RunRecord], target: Path, title: str, name: str) -> list[RunRecord]:
+    """Plot the runs that have the curve, and return them; says of which methods no run has it."""
     from clsuite.report.training_plot import plot_training
 
     kept = {path: read_curves(path.with_suffix(".npz")) for path in records}
@@ -86,8 +87,13 @@ def _plot_loss(records: Mapping[Path, RunRecord], target: Path, title: str, name
         raise UserError("none of these runs has kept a loss curve: run again, without --curve-points 0")
     if name not in names:
         raise did_you_mean("curve", name, names)
-    plot_training([(record, kept[path][name]) for path, record in records.items() if name in kept[path]], target, title,
-                  name)  # fmt: skip
+    runs = [(record, kept[path][name]) for path, record in records.items() if name in kept[path]]
+    drawn = {record.method for record, _ in runs}
+    if without := sorted({record.method for record in records.values()} - drawn):
+        said = f"no curve '{name}' of {', '.join(without)}: not trained by steps, or not kept"
+        make_console(stderr=True).print(said, soft_wrap=True)
+    plot_training(runs, target, title, name)
+    return [record for record, _ in runs]
 
 
 def _panels(records: list[RunRecord]) -> dict[str, list[RunRecord]]:

@@ -22,7 +22,7 @@ def tell_failures(console: Console, plans: Sequence[RunPlan], outcomes: Mapping[
         if place := place_of(record, _files(plan)):
             console.print(f"    {place}", soft_wrap=True)
         if _is_written(plan.record_path, record):
-            console.print(f"    more: clsuite show {shlex.quote(str(plan.record_path))}", soft_wrap=True)
+            console.print(f"    more: clsuite show {shlex.quote(str(plan.record_path))}", soft_wrap=True, no_wrap=True)
 
 
 def _files(plan: RunPlan) -> list[str]:

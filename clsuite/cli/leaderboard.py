@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from clsuite.cli.console import make_console
+from clsuite.cli.console import counted, make_console
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError
@@ -47,7 +47,8 @@ def add(
     for one in outcomes:
         what = one.name or str(one.path)
         if one.verdict == "refused":
-            warnings.print(f"refused: {what}: {one.reason} (see {one.path})", soft_wrap=True)
+            see = f" (see {one.path})" if one.name else ""
+            warnings.print(f"refused: {what}: {one.reason}{see}", soft_wrap=True)
         else:
             reason = f": {one.reason}" if one.reason else ""
             console.print(f"{one.verdict}: {what}{reason}", soft_wrap=True)
@@ -80,8 +81,9 @@ def build(folder: Path, drop: Sequence[str]) -> int:
     methods = sum(len(benchmark.rows) for benchmark in board.benchmarks)
     runs = sum(len(row.runs) for benchmark in board.benchmarks for row in benchmark.rows)
     make_console().print(
-        f"{len(board.benchmarks)} benchmarks, {methods} rows, {runs} records, {len(board.reported)} reported figures; "
-        f"{changed} files changed: {folder / 'README.md'}, {folder / 'site' / 'index.html'}",
+        f"{counted(len(board.benchmarks), 'benchmark')}, {counted(methods, 'row')}, {counted(runs, 'record')}, "
+        f"{counted(len(board.reported), 'reported figure')}; {counted(changed, 'file')} changed: "
+        f"{folder / 'README.md'}, {folder / 'site' / 'index.html'}",
         soft_wrap=True,
     )
     return 0
@@ -199,7 +201,7 @@ def _rerun_row(
         )  # fmt: skip
         new = _repeat(old, plan, number)
         outcome, apart = compare_rerun(old, new), kinds_apart(old, new)
-    figures = ", ".join(f"{name} {value:.4f}" for name, value in outcome.figures.items())
+    figures = "; ".join(f"{name}: {value:.4f}" for name, value in outcome.figures.items())
     reason = f": {changed or apart}" if changed or apart else ""
     make_console().print(f"{outcome.outcome}: {row}{reason} ({figures})", soft_wrap=True)
     written = _write_rerun(place, row, outcome, path, old, apart)

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
-from clsuite.cli.console import make_console, table_width
+from clsuite.cli.console import left_out, make_console, table_width
 
 SHORTEST_LINES = 24
 """Characters in a line of words, at least, before other columns are left out."""
@@ -29,8 +29,7 @@ def _fit(table: Table, width: int | None) -> None:
     while width is not None and len(table.columns) > 2 and sum(map(_least, table.columns)) > width:
         left.insert(0, str(table.columns.pop().header))
     if left:
-        table.caption = f"left out for want of width: {', '.join(left)}"
-        table.caption_justify = "left"
+        table.caption = left_out(left)
 
 
 def _least(column: Column) -> int:

@@ -13,10 +13,11 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 from clsuite.cli.commands import COMMANDS
 from clsuite.cli.commands.base import Command
 from clsuite.cli.complaints import explain
+from clsuite.cli.console import tell
 from clsuite.cli.interruption import signals_interrupt, status_of
 from clsuite.cli.output import lost_for, safe_output
 from clsuite.cli.told import warnings_told
-from clsuite.errors import UserError, harmless
+from clsuite.errors import UserError
 
 EXAMPLES = """examples:
   clsuite bench quickstart                          run a benchmark and see its table
@@ -24,7 +25,7 @@ EXAMPLES = """examples:
   clsuite bench my.yaml --data-root data --dry-run  see which runs it asks for, and which are done
   clsuite list plugins                              see the methods
   clsuite new my_method                             begin a method of your own
-  clsuite check ./my_method.py                      see what is wrong with it, and the mend
+  clsuite check ./my_method.py                      see what is wrong with it, and how to fix it
   clsuite show runs/quickstart/ncm/seed0-….json     read a record
 """
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _run(words)
         out.flush()
         if lost := lost_for(out):
-            _tell(f"clsuite: {lost}")
+            tell(f"clsuite: {lost}")
             return max(status, 1)
         return status
 
@@ -71,10 +72,10 @@ def _run(words: list[str]) -> int:
             with warnings_told():
                 return _do(COMMANDS[given["command"]], given[given["command"]])
     except UserError as error:
-        _tell(f"{called}: {error}")
+        tell(f"{called}: {error}")
         return 2
     except KeyboardInterrupt as error:
-        _tell("interrupted: what is done is kept; call it again to go on from there")
+        tell("interrupted: what is done is kept; call it again to go on from there")
         return status_of(error)
 
 
@@ -83,10 +84,6 @@ def _do(command: Command, given: Namespace) -> int:
         return command.run(given)
     except SystemExit as error:  # of somebody's plugin or stream; nothing of ours calls it
         raise UserError(f"something that was imported ended the program: sys.exit({error.code!r})") from error
-
-
-def _tell(text: str) -> None:
-    print(harmless(text), file=sys.stderr)
 
 
 def _parse(words: list[str]) -> Namespace:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from clsuite.cli.console import counted
 from clsuite.errors import harmless
 from clsuite.runner.plan import RunPlan
 
@@ -45,7 +46,7 @@ class BenchProgress:
 
     def __enter__(self) -> BenchProgress:
         if self._done:
-            self._console.print(f"{self._done} runs are done already")
+            self._console.print(f"{counted(self._done, 'run')} done already")
         self._progress.start()
         if self._missing:
             self._total = self._progress.add_task("all runs", total=self._missing, note=f"0 of {self._missing}")

@@ -47,7 +47,7 @@ def print_record(path: Path) -> None:
         console.print(told, style="red", soft_wrap=True)
     for plugin in record.plugins:
         arguments = ", ".join(f"{name}={value!r}" for name, value in plugin.args.items())
-        console.print(f"plugin {plugin.name}({arguments}) from {plugin.distribution}")
+        console.print(f"plugin {plugin.name}({arguments}) from {plugin.distribution}", soft_wrap=True)
     if record.tuning is not None:
         console.print(_tuning(record.tuning), soft_wrap=True)
     for section, content in {**record.config, "environment": record.environment}.items():
@@ -60,9 +60,9 @@ def print_record(path: Path) -> None:
     if record.within_task is not None and not untrue:
         _print_within_task(console, record.within_task)
     if record.cost is not None:
-        console.print(_cost(record.cost), highlight=False)
+        console.print(_cost(record.cost), highlight=False, soft_wrap=True)
     if record.error:
-        console.print(record.error)
+        console.print(record.error, soft_wrap=True)
 
 
 def _plainly(content: Any, name: str = "") -> str:

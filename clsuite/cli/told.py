@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from clsuite.cli.console import tell
 from clsuite.errors import InputWarning, harmless
 
 
@@ -24,7 +24,7 @@ def warnings_told() -> Iterator[None]:
                 usual(message if safe == str(message) else safe, category, *place, **more)
             elif str(message) not in told:
                 told.add(str(message))
-                print(harmless(f"warning: {message}"), file=sys.stderr)
+                tell(f"warning: {message}")
 
         warnings.simplefilter("always", InputWarning)
         warnings.showwarning = show

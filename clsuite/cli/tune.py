@@ -75,7 +75,8 @@ def run_tune(call: TuneCall) -> int:
             return list(run_missing(_stock(plans, warnings), slots, call.timeout, progress.hear).values())
 
         tuning = search.run(options, do, progress.show)
-    console.print(f"chosen: {_values(tuning.chosen)}")
+    label = METRICS[call.metric].label
+    console.print(f"chosen: {_values(tuning.chosen)} ({label}, in % on validation images)", soft_wrap=True)
     plans = search.final_plans(options, tuning)
     standing = _stock(plans, warnings)
     with BenchProgress(console, len(standing.missing), len(standing.done)) as bars:
@@ -156,7 +157,7 @@ def _check_numbers(call: TuneCall) -> None:
 def _check_tasks(searched: int, learned: int | None) -> None:
     """A search on tasks that no final run learns would choose for another stream."""
     if learned is not None and searched > learned:
-        raise UserError(f"--tasks is {searched}, but the final runs learn {learned} tasks only: say --tasks {learned}")
+        raise UserError(f"--tasks is {searched}, but the final runs learn {learned} tasks only: give --tasks {learned}")
 
 
 class _TrialProgress:
@@ -197,8 +198,8 @@ class _TrialProgress:
         """Tell of a finished trial."""
         self._finished, self._shares = number, {}
         self._bar.update(self._task, completed=number, note=f"{number} of {self._trials}")
-        score = f"{trial.score:.4f}" if trial.score is not None else f"failed: {reason_of(record)}"
-        self._console.print(f"[{number}] {_values(trial.values)}: {score}", soft_wrap=True)
+        score = f"{100 * trial.score:.1f}" if trial.score is not None else f"failed: {reason_of(record)}"
+        self._console.print(f"[{number} of {self._trials}] {_values(trial.values)}: {score}", soft_wrap=True)
 
 
 def _values(values: dict[str, Any]) -> str:

@@ -112,7 +112,7 @@ def _open_or_make(target: Path, checked: Path, make: Callable[[Path], Columns]) 
         if target.is_dir():  # else another process has made it while we waited
             return open_table(target, checked)
     except DamagedTableError as error:
-        warn_of(f"the table '{target}' in the cache is damaged ({error}): it is made anew")
+        warn_of(f"the table '{target}' in the cache is damaged ({error}): it is made again")
         shutil.rmtree(target)
     _build(target, make)
     return open_table(target)

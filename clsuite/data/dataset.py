@@ -101,5 +101,5 @@ class Dataset:
             if official is not None and number != official:
                 raise UserError(
                     f"{where} has {number:,} {what}, but the official set has {official:,}: the copy is not whole, or "
-                    "another one. Put it there anew, or load what you have as image_folder."
+                    "another one. Put it there again, or load what you have as image_folder."
                 )

@@ -240,9 +240,9 @@ def locate(path: str, data_root: Path | None) -> Path:
         return found
     where = " or ".join(f"'{candidate}'" for candidate in dict.fromkeys(tried))
     mend = (
-        "Say where your data lies with --data-root FOLDER."
+        "Give the folder of your data with --data-root FOLDER."
         if data_root is None
-        else "Put it there, or mend --data-root."
+        else "Put it there, or correct --data-root."
     )
     raise AbsentError(f"no data at {where}. {mend}")
 

@@ -204,7 +204,7 @@ def list_images(folder: Path) -> list[str]:
         UserError: If there is no such folder.
     """
     if not folder.is_dir():
-        raise UserError(f"'{folder}' is missing: unpack the archive anew")
+        raise UserError(f"'{folder}' is missing: unpack the archive again")
     return [name for name in names_in(folder) if is_image(name)]
 
 

@@ -117,7 +117,7 @@ def how_to_place(name: str, dataset: Dataset, folder: Path | None, data_root: Pa
     reason = absence(name, dataset, folder, data_root)
     found = "" if reason.startswith("missing: ") else f" ({reason})"
     tree = f", or images as {name}/train/CLASS/* and {name}/test/CLASS/*" if dataset.tree else ""
-    mend = " Say where your data lies with --data-root FOLDER." if data_root is None and folder is None else ""
+    mend = " Give the folder of your data with --data-root FOLDER." if data_root is None and folder is None else ""
     fetch = f" Or let torchvision fetch it: {{name: {name}, download: true}}." if dataset.source is not None else ""
     return AbsentError(
         f"no copy of '{name}' in {where}{found}. Put there {dataset.place}{tree}.{mend}{fetch} Source: {dataset.url}"

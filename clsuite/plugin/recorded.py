@@ -8,11 +8,15 @@ to compare the hash of the source first.
 from __future__ import annotations
 
 import json
+import os
 import re
+import site
 import sys
+import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, packages_distributions
+from functools import cache
+from importlib.metadata import Distribution, distributions, packages_distributions
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -55,6 +59,8 @@ def recorded_plugins(name: str, folders: Sequence[Path], published: Sequence[Pat
         UserError: If the name is a path, or is that of no installed plugin, or of a file that is none.
     """
     if name in catalog():
+        info = catalog()[name]
+        refuse_not_installed(info.target, [info.distribution.rpartition(" ")[0]])
         return [find_plugin(name)[0]]
     if local.is_file(name):
         return list(_files(name, folders, published))
@@ -86,24 +92,28 @@ def _files(name: str, folders: Sequence[Path], published: Sequence[Path]) -> Ite
         raise UserError(complaint)
 
 
-def refuse_not_installed(target: str) -> None:
+def refuse_not_installed(target: str, owners: Sequence[str] = ()) -> None:
     """Make sure that the module of a class belongs to an installed distribution, and lies where that one is installed.
+
+    What lies beside a script, or in a folder that people work in, is not installed, whatever metadata lie with it.
 
     Args:
         target: ``package.module:Class``.
+        owners: The distributions that may bring it; by default those that say so of its package.
 
     Raises:
-        UserError: If it does not.
+        UserError: If it does not, or if it is a program and no module.
     """
     module = target.partition(":")[0]
     top = module.partition(".")[0]
-    owners = [] if top in sys.stdlib_module_names else packages_distributions().get(top, [])
+    if not owners and top not in sys.stdlib_module_names:
+        owners = packages_distributions().get(top, [])
     places = [place for name in owners for place in _places_of(name)]
     if not places:
         raise UserError(f"plugin '{target}' of the record is of no installed package: install '{top}'")
     spec = find_module(module)
     origin = Path(spec.origin).resolve() if spec is not None and spec.origin and spec.has_location else None
-    if origin is None:
+    if origin is None or module.endswith("__main__"):
         raise UserError(f"plugin '{target}' of the record: the installed '{owners[0]}' has no module '{module}'")
     if not any(origin.is_relative_to(place) for place in places):
         raise UserError(
@@ -113,15 +123,34 @@ def refuse_not_installed(target: str) -> None:
 
 
 def _places_of(name: str) -> Iterator[Path]:
-    """The folders where a distribution may have modules; none where it only claims to be installed, here."""
-    with suppress(PackageNotFoundError):
-        found = distribution(name)
+    """The folders where a distribution may have modules; none where it only claims to be installed."""
+    for found in distributions(name=name):
         root = Path(str(found.locate_file(""))).resolve()
-        if root == Path().resolve():
-            return
-        yield root
-        if editable := _editable(found):
-            yield editable
+        if root in _install_folders() and root != Path().resolve():
+            yield root
+            if editable := _editable(found):
+                yield editable
+
+
+@cache
+def _install_folders() -> frozenset[Path]:
+    """Where package managers put distributions, and whole paths in ``PYTHONPATH`` or in a ``.pth`` file there."""
+    named = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(place)]
+    places = {*named, *site.getsitepackages(), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    if site.ENABLE_USER_SITE:
+        places.add(site.getusersitepackages())
+    folders = {Path(place).resolve() for place in places}
+    listed = [folder / line for folder in folders for path in folder.glob("*.pth") for line in _lines(path)]
+    return frozenset({*folders, *(folder.resolve() for folder in listed if folder.is_dir())})
+
+
+def _lines(path: Path) -> list[str]:
+    """The folders that a ``.pth`` file names."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+    return [line.strip() for line in lines if line.strip() and not line.startswith(("#", "import ", "import\t"))]
 
 
 def _editable(found: Distribution) -> Path | None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from clsuite.interpreters import PYTHON
 from clsuite.plugin.catalog import PluginInfo
 from clsuite.records.canonical import sha256_of
 from clsuite.records.store import atomic_path
@@ -15,6 +16,7 @@ from clsuite.records.store import atomic_path
 SCRIPT = """
 import json, sys
 from clsuite.errors import UserError
+from clsuite.interpreters import PYTHON
 from clsuite.plugin.catalog import PluginInfo, load_class
 for name, target in json.loads(sys.argv[1]):
     try:
@@ -70,7 +72,7 @@ def _import_all(plugins: Sequence[PluginInfo]) -> list[str]:
 def _import_some(plugins: Sequence[PluginInfo]) -> tuple[list[str], str]:
     """The problems of the first plugins, as many as there came answers, and how the process ended."""
     targets = json.dumps([(plugin.name, plugin.target) for plugin in plugins])
-    command = [sys.executable, "-c", SCRIPT, targets]
+    command = [*PYTHON, "-c", SCRIPT, targets]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
         output, ended = done.stdout, f"importing it ends the interpreter (status {done.returncode})"

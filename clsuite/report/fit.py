@@ -11,6 +11,8 @@ from rich.text import Text
 
 AROUND = 3
 """What a column takes besides its text: a blank on either side, and a line."""
+NARROW = "not shown, as the terminal is too narrow: "
+"""What is said before the names of the columns that are left out."""
 SHORTEST = 5
 """Of names that must be shortened at least so much is shown, however narrow the terminal."""
 

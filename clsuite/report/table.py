@@ -9,7 +9,7 @@ from dataclasses import replace
 from rich.table import Table
 
 from clsuite.metrics import PRIMARY, WITHIN_TASK
-from clsuite.report.fit import TableColumn, add_columns
+from clsuite.report.fit import NARROW, TableColumn, add_columns
 from clsuite.report.meanings import INTRANSIGENCE, TASK_AWARE
 from clsuite.report.rounding import rounded
 from clsuite.report.summary import COLUMNS, PROBE, TIMES, Column, Row
@@ -92,7 +92,7 @@ def _table(
     ranked = [replace(one, importance=wanted.index(index)) for index, one in enumerate(figures)]
     names = TableColumn("method", "method", [shown(row.method) for row in rows])
     left = [column.name for column in add_columns(table, names, ranked, width)]
-    told = f"; left out for want of width: {', '.join(left)} (clsuite table FOLDER --columns NAME,... shows them)"
+    told = f"; {NARROW}{', '.join(left)} (clsuite table FOLDER --columns NAME,... shows them)"
     table.caption = caption + told * bool(left)
     return table
 

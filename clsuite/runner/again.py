@@ -44,14 +44,14 @@ def plan_again(
         dataset, scenario = restored_stream(record, allowed.download)
         plugins = tuple(restored_plugin(entry, allowed.plugins_from) for entry in record.plugins)
         scenario = recorded_stream(scenario, allowed.plugins_from)
-        mend = "say --weights FILE or --data-root FOLDER"
+        mend = "give --weights FILE or --data-root FOLDER"
         found = restored_weights(config["backbone"], data_root, known_benchmarks(), weights, mend, allowed.download)
         load = stream_loader(dataset, scenario, config["backbone"]["image_size"], data_root)
         fingerprint = load(record.seed, config["limit_tasks"]).fingerprint
     except (KeyError, TypeError, ValueError) as error:  # a foreign record may say anything
         raise UserError(f"'{path}' is no record of clsuite's: {type(error).__name__}: {error}") from error
     if fingerprint != record.scenario.fingerprint:
-        raise UserError(f"the data found are not those that '{path}' was learned from: say --data-root FOLDER")
+        raise UserError(f"the data found are not those that '{path}' was learned from: give --data-root FOLDER")
     pending = record.model_copy(update={"status": "interrupted", "config": config, "counts": None, "predictions": None})
     return RunPlan(pending, plugins, found, dataset, scenario, path, data_root, device, save_model=False)
 

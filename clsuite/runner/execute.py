@@ -87,7 +87,9 @@ def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
     if unfit:
         del stream
         checkpoint = plan.beside(".ckpt")
-        warn_of(f"the checkpoint '{checkpoint}' does not fit: {unfit}. The run begins anew.", InputWarning)
+        warn_of(
+            f"the checkpoint '{checkpoint}' does not fit: {unfit}. The run begins again from the start.", InputWarning
+        )
         checkpoint.unlink()
         return _learned(plan, report, started)
     record = _finished(plan, stream).model_copy(

@@ -81,7 +81,7 @@ def check_merging(plugins: Sequence[tuple[str, Mapping[str, Any]]], sources: Seq
     if merging and keeping:
         raise UserError(
             f"'{merging[0]}' with after_task: merge and '{keeping[0]}' cannot be combined: what '{keeping[0]}' keeps "
-            f"of the module is worth nothing once that is merged and starts anew; take after_task: keep"
+            f"of the module is worth nothing once that is merged and starts again; take after_task: keep"
         )
 
 

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from clsuite.errors import UserError
+from clsuite.interpreters import safe_path
 
 LOST = 255
 """What multiprocessing takes for the status of a process whose fork server is gone."""
@@ -89,7 +90,7 @@ class ForkServer:
             ours, theirs = self._context.Pipe()
             process = self._context.Process(target=target, args=(work, theirs), daemon=True)
             try:
-                with _without_main():
+                with _without_main(), safe_path():
                     with _deaf_to_ctrl_c():
                         ensure_running()
                     process.start()

@@ -25,7 +25,7 @@ from clsuite.scenarios import ScenarioSpec
 from clsuite.written.words import first_mistake
 
 PROBE: TypeAdapter[AnyProbe] = TypeAdapter(ProbeSpec)
-DOWNLOAD = "say --download to let it be fetched"
+DOWNLOAD = "give --download to let it be fetched"
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".npz")
 
 
@@ -179,7 +179,7 @@ def restored_weights(
     data_root: Path | None,
     known: Sequence[BenchmarkSpec],
     given: Path | None = None,
-    mend: str = "say --data-root FOLDER",
+    mend: str = "give --data-root FOLDER",
     download: bool = False,
 ) -> Weights:
     """The weights that a run started from: by keyword, or the file with their hash.
@@ -238,7 +238,7 @@ def restored_probe(
             continue
     raise AbsentError(
         f"the images of probe '{entry.get('name') or entry['kind']}' are not where a shipped benchmark has them: "
-        "say --data-root FOLDER, and --benchmark FILE where the benchmark is one's own"
+        "give --data-root FOLDER, and --benchmark FILE where the benchmark is one's own"
     )
 
 

@@ -16,7 +16,7 @@ from clsuite.runner.literals import read_literal
 from clsuite.runner.methods import split_outside
 from clsuite.written.words import first_mistake
 
-COMMAND_LINE = "the command line"
+COMMAND_LINE = "this call"
 
 
 def resolve_training(
@@ -103,7 +103,10 @@ def _unknown_key(location: Sequence[int | str], where: str) -> UserError:
     for part in above:
         model = model.model_fields[part].annotation
     if not above and name in OptimizerSpec.model_fields:
-        return UserError(f"unknown training key of {where}: '{name}'. It is one of the optimizer: optimizer.{name}")
+        return UserError(
+            f"unknown training key of {where}: '{name}'. It is a setting of the optimizer: optimizer.{name}, "
+            f"and in YAML and Python {{optimizer: {{{name}: …}}}}"
+        )
     return did_you_mean(f"training key of {where}:", ".".join((*above, name)), _dotted(above, model.model_fields))
 
 

@@ -16,6 +16,8 @@ from clsuite.written.words import shown
 
 SPLIT = r"^B\d+-inc[1-9]\d*$"
 Over = Literal["classes", "domains"]
+LONGEST_STREAM = 10_000
+"""Tasks of a stream in which they come back: each of them takes memory, before anything is learned."""
 
 
 def _checked_split(split: str) -> str:
@@ -154,7 +156,7 @@ class Recurring(_Returning):
     """
 
     kind: Literal["recurring"] = "recurring"
-    length: int = Field(ge=1)
+    length: int = Field(ge=1, le=LONGEST_STREAM)
 
 
 class PowerLaw(_Returning):

@@ -49,5 +49,5 @@ def load(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except DamagedStateError as error:
-        warn_of(f"the checkpoint '{path}' is damaged: {error}. The run begins anew.", InputWarning)
+        warn_of(f"the checkpoint '{path}' is damaged: {error}. The run begins again from the start.", InputWarning)
         return None

@@ -17,6 +17,8 @@ from torch import Tensor
 from clsuite.records import atomic_path
 
 SEAL = "sha256"
+MOST_SHARED = 16
+"""How often the bytes of a file may be read as part of another tensor: of weights that are tied, twice."""
 
 
 class DamagedStateError(Exception):
@@ -51,9 +53,36 @@ def read_state(path: Path) -> dict[str, Any]:
         raise DamagedStateError(f"it cannot be read ({type(error).__name__})") from error
     if not isinstance(state, dict) or SEAL not in state:
         raise DamagedStateError("it has no checksum: it is cut, of an older clsuite, or something else")
-    if state_digest({name: value for name, value in state.items() if name != SEAL}) != state[SEAL]:
+    content = {name: value for name, value in state.items() if name != SEAL}
+    try:
+        _refuse_more_than_it_holds(content, path.stat().st_size)
+        digest = state_digest(content)
+    except DamagedStateError:
+        raise
+    except Exception as error:  # lists within themselves, tensors of no bytes
+        raise DamagedStateError(f"it holds something that no state has ({type(error).__name__})") from error
+    if digest != state[SEAL]:
         raise DamagedStateError("its content is not that which was written")
     return state
+
+
+def _refuse_more_than_it_holds(state: Any, size: int) -> None:
+    """Make sure that tensors are not larger than their file: one number may stand there for a million of them.
+
+    Raises:
+        DamagedStateError: If they are.
+    """
+    total = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(state))
+    if total > MOST_SHARED * size:
+        raise DamagedStateError(f"its tensors would take {total} bytes, and the file has {size}")
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for entry in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors(entry)
 
 
 def state_digest(state: Any) -> str:

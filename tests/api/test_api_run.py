@@ -161,7 +161,7 @@ def test_run_reads_what_bench_has_done(
         ("ncm", {"limit_tasks": 0}, "limit_tasks is 0, but must be at least 1"),
         ("ncm", {"limit_tasks": 9}, "the first 9 tasks are asked for, but the stream has 5"),
         ("ncm", {"timeout": 0}, "timeout is 0, but must be more than 0"),
-        ("ncm", {"training": {"epoch": 1}}, "training key of the command line: 'epoch'. Did you mean 'epochs'"),
+        ("ncm", {"training": {"epoch": 1}}, "training key of this call: 'epoch'. Did you mean 'epochs'"),
     ],
 )
 def test_bad_input_is_one_line(folder: Path, method: Any, given: dict[str, Any], message: str) -> None:

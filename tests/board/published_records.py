@@ -24,6 +24,12 @@ from clsuite.records import (
 )  # fmt: skip
 
 TASKS, PER_TASK = 3, 8
+ENVIRONMENT = {
+    "python": "3.11.7", "system": "Linux", "packages": {"torch": "2.5.1"}, "device": "X", "device_type": "cpu",
+    "precision": "32-true", "threads": 1, "commit": None, "dirty": None, "backbone_sha256": None,
+    "normalisation": {"mean": [0.5] * 3, "std": [0.5] * 3},
+}  # fmt: skip
+"""What every run tells of where it was made."""
 
 
 def predictions(seed: int, right: float) -> dict[str, np.ndarray[Any, Any]]:
@@ -54,12 +60,13 @@ def make_record(method: str, seed: int, right: float = 0.7, **changes: Any) -> R
             task_names=["a", "b", "c"], classes=[*"abcdef"],
         ),
         counts=rescore(predictions(seed, right)),
-        tasks=[TaskEntry(train_seconds=1.5, eval_seconds=0.5, steps=2, gradient_samples=9, final_loss=0.1)] * TASKS,
+        tasks=[TaskEntry(train_seconds=1.5, eval_seconds=0.5, steps=2, gradient_samples=9, final_loss=0.1,
+                          trainable_parameters=3, frozen=False)] * TASKS,
         cost=CostEntry(
             peak_memory_bytes=99, total_parameters=9, trainable_parameters=3, stored_bytes={"prototypes": 24},
             forward_flops_per_image=1, training_flops=81,
         ),
-        environment={"device_type": "cpu", "device": "X"}, seconds=7.2,
+        environment=dict(ENVIRONMENT), seconds=7.2,
     ).model_copy(update=changes)  # fmt: skip
     return draft.model_copy(update={"key": draft.recomputed_key()})
 

@@ -217,12 +217,12 @@ def test_the_same_run_with_other_counts_takes_the_place_of_the_published_one_onl
     write_rerun(compare_rerun(old, old), published, old, "")
     other = tmp_path / "runs" / "tiny" / "good" / f"seed0-{old.key[:12]}.json"
     made = predictions(0, 0.9)
-    made["class_incremental"][-1] = made["labels"]
+    made["class_incremental"][-1] = made["task_aware"][-1] = made["labels"]
     write_predictions(other.with_suffix(".npz"), made)
     content(counts=rescore(made).model_dump(mode="json"))(other)
     add = ["leaderboard", "add", str(other), "--folder", str(place.folder)]
     assert main(add) == 1
-    assert f"the same run is published with other counts ({old.key[:12]}): say --replace" in capsys.readouterr().err
+    assert f"the same run is published with other counts ({old.key[:12]}): give --replace" in capsys.readouterr().err
     assert read_record(published) == old
     assert main([*add, "--replace"]) == 0
     assert f"replaced: tiny/good/0: in place of {old.key[:12]}, as asked" in capsys.readouterr().out

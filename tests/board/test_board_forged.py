@@ -146,8 +146,69 @@ def trained(content: Content, arrays: Arrays) -> None:
         one["trainable_parameters"] = 1000
 
 
+def of_joint(content: Content, arrays: Arrays) -> None:
+    arrays.update(read_predictions(published("joint", 0).with_suffix(".npz")))
+    counted(content, arrays)
+
+
 def rename_class(content: Content, arrays: Arrays) -> None:
     content["scenario"]["classes"][0] = "cat"
+
+
+def right_where_all_compete(content: Content, arrays: Arrays) -> None:
+    arrays["class_incremental"][-1] = arrays["labels"]
+    arrays["task_aware"][-1] = (arrays["labels"] // 2) * 2
+    counted(content, arrays)
+
+
+def nothing_through_the_backbone(content: Content, arrays: Arrays) -> None:
+    for one in content["tasks"]:
+        one["frozen"] = True
+    content["cost"]["training_flops"] = 0
+
+
+def fixed_or_not_unsaid(content: Content, arrays: Arrays) -> None:
+    for one in content["tasks"]:
+        del one["frozen"]
+    content["cost"]["training_flops"] = 0
+
+
+def without(name: str) -> Forgery:
+    return lambda content, arrays: content["environment"].pop(name)
+
+
+def curves(right: int = 20, **changes: Any) -> Forgery:
+    """Curves within tasks that nobody measured."""
+
+    def forge(content: Content, arrays: Arrays) -> None:
+        number = len(content["tasks"])
+        for name in changes.pop("asked", []):
+            content["config"][name] = {"every": 5, "samples": 20}
+        counts = [[[right] * (task + 1) + [0] * (number - task - 1)] for task in range(number)]
+        content["within_task"] = {
+            "every": 5, "n": [20] * number, "learned": [*range(number)],
+            "tasks": [{"steps": [one["steps"]], "class_incremental": count, "task_aware": count}
+                      for one, count in zip(content["tasks"], counts, strict=True)],
+            **changes,
+        }  # fmt: skip
+
+    return forge
+
+
+def search(**changes: Any) -> Forgery:
+    """A search that chose what the run has, at no cost worth speaking of."""
+
+    def forge(content: Content, arrays: Arrays) -> None:
+        capacity = content["plugins"][0]["args"]["capacity"]
+        trial = {"values": {"capacity": capacity}, "score": 0.9, "gradient_samples": 99, "seconds": 1.0}
+        content["tuning"] = {
+            "metric": "final_accuracy_macro", "space": "capacity: 1..9", "sampler": "grid", "sampler_seed": 0,
+            "tasks": 3, "validation": 0.1, "seed": 0, "chosen": trial["values"],
+            **{key: value for key, value in changes.items() if key != "trial"},
+            "trials": [{**trial, **changes.get("trial", {})}],
+        }  # fmt: skip
+
+    return forge
 
 
 FORGERIES: dict[str, tuple[Forgery, str]] = {
@@ -161,12 +222,12 @@ FORGERIES: dict[str, tuple[Forgery, str]] = {
     "the number of images": (
         lambda content, arrays: content["counts"]["n"].__setitem__(0, 999), "counts.n does not follow from",
     ),
-    "a label": (label_as_predicted, "the labels beside its predictions are not those of the stream"),
+    "a label": (label_as_predicted, "labels beside its predictions are not those of the stream|both are of the same"),
     "parts exchanged": (parts_exchanged, "the task beside its predictions are not those of the stream"),
     "wrong answers left out": (fewer_images, "the labels beside its predictions are not those of the stream"),
     "answers of 10^12": (huge_answers, "names classes that are not seen by then"),
-    "answers of classes to come": (seen_too_early, "names classes that are not seen by then"),
-    "answers of other parts": (of_other_parts, "of task_aware in its predictions names classes of other parts"),
+    "answers of classes to come": (seen_too_early, "classes that are not seen by then|both are of the same logits"),
+    "answers of other parts": (of_other_parts, "names classes of other parts|both are of the same logits"),
     "another seed": (lambda content, arrays: content.update(seed=7), "its stream is not the one that the data give"),
     "the published other seed": (lambda content, arrays: content.update(seed=1), "is not the one|another run of it"),
     "another configuration": (
@@ -226,6 +287,53 @@ FORGERIES: dict[str, tuple[Forgery, str]] = {
     "a method's arguments": (
         lambda content, arrays: content.update(method="replay(capacity=9)"), "plugins is not what|under another name",
     ),
+    "right among all classes, wrong among few": (right_where_all_compete, "both are of the same logits"),
+    "features that were fixed": (nothing_through_the_backbone, "that the features were fixed, and that most of the"),
+    "nothing of fixed features": (fixed_or_not_unsaid, "its tasks do not say how many parameters were trained"),
+    "a loss without end": (task(final_loss=-1e300), "task 3: no training ends with a loss of -1e+300"),
+    "no loss": (task(final_loss=None), "and has no final loss"),
+    "no second of a task": (task(train_seconds=0.0), "task 3: it says that training or evaluation took no time"),
+    "no second of evaluation": (task(eval_seconds=0.0), "task 3: it says that training or evaluation took no time"),
+    "no second at all": (lambda content, arrays: content.update(seconds=0.0), "it says that it took no time"),
+    "an error": (lambda content, arrays: content.update(error="<b>"), "the run is done, and has an error"),
+    "no environment": (lambda content, arrays: content.update(environment={}), "environment.python: it is missing"),
+    "no hash of the backbone": (without("backbone_sha256"), "environment.backbone_sha256: it is missing"),
+    "a note": (environment(note="best of all"), "environment.note"),
+    "another normalisation": (environment(normalisation={"mean": [0.0] * 3}), "environment.normalisation"),
+    "bundled weights of another network": (
+        lambda content, arrays: content["config"]["backbone"].update(name="vit_tiny_patch16_224"),
+        "'bundled' is not of 'vit_tiny_patch16_224'",
+    ),
+    "other bundled weights": (
+        lambda content, arrays: content["config"]["backbone"].update(sha256="ab" * 32),
+        "config.backbone.sha256: it is not that of the bundled weights",
+    ),
+    "weights of no hash": (
+        lambda content, arrays: content["config"]["backbone"].update(weights="file", sha256=None), "it is no hash of",
+    ),
+    "curves that nobody asked for": (curves(), "within_task: it is there, but its configuration asks for none"),
+    "curves that are left out": (
+        lambda content, arrays: content["config"].update(evaluation={"every": 5}), "within_task: it is missing",
+    ),
+    "curves that are always wrong": (curves(0, asked=["evaluation"]), "does not go with the matrix"),
+    "curves of too many images": (curves(asked=["evaluation"], n=[30] * 5), "within_task: it is on more than 20"),
+    "curves of other parts": (curves(asked=["evaluation"], learned=[0] * 5), "within_task: its parts are not those"),
+    "curves at other steps": (curves(asked=["evaluation"], every=6), "or not as often as its configuration asks for"),
+    "a search for luck": (search(metric="luck"), "tuning: no search has such a metric"),
+    "a search by an oracle": (search(sampler="oracle"), "tuning: no search has such a metric, sampler"),
+    "a search on everything": (search(validation=7.0), "tuning: no search has such a metric, sampler or share"),
+    "a search at no cost": (search(trial={"gradient_samples": 0}), "tuning: a trial has no score, or cost nothing"),
+    "a search that chose something else": (search(chosen={"capacity": 7}), "tuning: what was chosen is not what"),
+    "a search of another method": (
+        search(chosen={"alpha": 1}, trial={"values": {"alpha": 1}}), "tuning: it chose alpha 1, and the run has",
+    ),
+    "a search of nothing": (search(tasks=0), "tuning: it is a search without tasks or trials"),
+    "a stream without end": (
+        lambda content, arrays: [
+            content["config"].update(scenario={"kind": "recurring", "tasks": 5, "length": 10**9}),
+            content["scenario"].update(kind="recurring"), content.update(benchmark="mine"),
+        ], "its stream cannot be made anew: its stream cannot be made by this version: 'length'|10000",
+    ),
     "an image size": (
         lambda content, arrays: content["config"]["backbone"].update(image_size=320), "backbone is not what benchmark",
     ),
@@ -246,6 +354,8 @@ def test_there_are_more_of_them_than_were_found_once() -> None:
 
 
 ONLY_A_RERUN: dict[str, Forgery] = {
+    "a search that goes with the run": search(),
+    "the answers of another method": of_joint,
     "answers made right together with their counts": all_right,
     "other wrong answers": other_wrong_answers,
     "seconds that a machine could have taken": lambda content, arrays: content.update(seconds=9.0),

@@ -52,7 +52,7 @@ def all_right(path: Path) -> None:
 
 
 def cheaper(path: Path) -> None:
-    edit(path, lambda content: content["cost"].update(trainable_parameters=1))
+    edit(path, lambda content: content["cost"].update(stored_bytes={"prototypes": 20}))
 
 
 def packed_otherwise(path: Path) -> None:

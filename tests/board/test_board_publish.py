@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from published_records import edit, make_record, predictions, registered, write_run
+from published_records import ENVIRONMENT, edit, make_record, predictions, registered, write_run
 
 from clsuite.board import standing
 from clsuite.board.build import PETS, build_board
@@ -70,7 +70,7 @@ def test_what_is_published_is_whole_and_checks(board: Path, capsys: pytest.Captu
     ]
     readme = (board / "README.md").read_text()
     assert readme.index("[good]") < readme.index("[poor]")
-    assert "| tiny | 4 | cpu: X | unknown | 0.01 |" in readme
+    assert "| tiny | 4 | cpu: X | 32-true | 0.01 |" in readme
     assert "no row is lost" in capsys.readouterr().out
 
 
@@ -546,7 +546,7 @@ def test_costs_have_a_best_but_times_of_several_machines_and_single_values_have_
     made = build_board(board / "records", board / "none").benchmarks[0]
     assert [row.method for row in made.rows if row.figures["train_seconds"].best] == ["quick"]
     assert [row.method for row in made.rows if row.figures["stored_bytes"].best] == ["good", "poor"]
-    add(write_run(tmp_path / "runs", "other", 0, 0.6, environment={"device_type": "cpu", "device": "Y"}), board)
+    add(write_run(tmp_path / "runs", "other", 0, 0.6, environment={**ENVIRONMENT, "device": "Y"}), board)
     made = build_board(board / "records", board / "none").benchmarks[0]
     assert not any(row.figures["train_seconds"].best for row in made.rows)
     assert [row.method for row in made.rows if row.figures["stored_bytes"].best] == ["good", "other", "poor"]
@@ -556,7 +556,7 @@ def test_a_row_whose_runs_are_of_several_kinds_has_no_training_time(tmp_path: Pa
     board, kinds = tmp_path / "board", ("32-true", "bf16-mixed")
     for method, right, precisions in (("mixed", 0.9, kinds), ("alike", 0.8, kinds[:1] * 2)):
         for seed, precision in enumerate(precisions):
-            environment = {"device_type": "cpu", "device": "X", "precision": precision}
+            environment = {**ENVIRONMENT, "precision": precision}
             add(write_run(tmp_path / "runs", method, seed, right, environment=environment), board)
     build(Leaderboard(board))
     rows = {row.method: row for row in build_board(board / "records", board / "none").benchmarks[0].rows}
@@ -642,15 +642,16 @@ def test_what_is_left_of_a_difference_of_equal_numbers_is_zero() -> None:
 
 
 def test_a_search_before_a_run_is_told_beside_it(board: Path, tmp_path: Path) -> None:
-    trial = TrialEntry(values={"alpha": 1}, score=0.5, gradient_samples=1200, seconds=1)
+    trial = TrialEntry(values={"right": 0.55}, score=0.5, gradient_samples=1200, seconds=1)
     tuning = TuningEntry(
-        metric="m", space="s", sampler="grid", sampler_seed=0, tasks=1, validation=0.1, seed=0, chosen={"alpha": 1},
-        trials=[trial, trial.model_copy(update={"values": {"alpha": 2}})],
+        metric="final_accuracy_macro", space="s", sampler="grid", sampler_seed=0, tasks=1, validation=0.1, seed=0,
+        chosen=trial.values,
+        trials=[trial, trial.model_copy(update={"values": {"right": 2}})],
     )  # fmt: skip
     add(write_run(tmp_path / "tuned", "tuned", 0, 0.55, tuning=tuning), board)
     rows = {row.method: row for row in build_board(board / "records", board / "none").benchmarks[0].rows}
     assert rows["tuned"].badge == "measured"
-    assert rows["tuned"].runs[0].notes == ["alpha chosen in 2 trials of 2.4 k gradient samples in all"]
+    assert rows["tuned"].runs[0].notes == ["right chosen in 2 trials of 2.4 k gradient samples in all"]
 
 
 def test_build_removes_nothing_that_is_not_the_leaderboards(

@@ -255,14 +255,14 @@ def icarl_few_exemplars(case: Case) -> None:
 def latin1_file_name(case: Case) -> None:
     images()
     os.rename("data/train/cat/0.png", os.fsencode("data/train/cat/") + b"caf\xe9.png")
-    assert "1 runs, 0 done, 1 to do" in case.bench()
+    assert "1 run, 0 done, 1 to do" in case.bench()
 
 
 @case
 def link_loop(case: Case) -> None:
     images()
     Path("data/train/cat/up").symlink_to("..")
-    assert "1 runs, 0 done, 1 to do" in case.bench()
+    assert "1 run, 0 done, 1 to do" in case.bench()
 
 
 @case
@@ -308,7 +308,7 @@ def one_class_local_loss(case: Case) -> None:
 @case
 def order_of_numbers(case: Case) -> None:
     images(labels="0123")
-    assert "1 runs" in case.bench(scenario={"kind": "class_incremental", "tasks": 2, "order": [3, 1, 0, 2]})
+    assert "1 run" in case.bench(scenario={"kind": "class_incremental", "tasks": 2, "order": [3, 1, 0, 2]})
 
 
 @case
@@ -406,7 +406,7 @@ def thin_image(case: Case) -> None:
 @case
 def tilde_data_root(case: Case) -> None:
     images("home/data")
-    assert "1 runs, 0 done, 1 to do" in case.bench("--data-root=~", "--out=~/runs")
+    assert "1 run, 0 done, 1 to do" in case.bench("--data-root=~", "--out=~/runs")
     assert not Path("~").exists()
 
 

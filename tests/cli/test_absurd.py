@@ -59,7 +59,7 @@ def test_one_short_line(words: list[str], complaint: str, capsys: pytest.Capture
 def test_numbers_with_an_exponent_are_numbers_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     words = [*BENCH, "--dry-run", "--seeds", "0"]
     assert main([*words, "--methods", "lwf(alpha=1e-1)", "--training", "optimizer.lr=1e-3"]) == 0
-    assert "1 runs, 0 done, 1 to do" in capsys.readouterr().out
+    assert "1 run, 0 done, 1 to do" in capsys.readouterr().out
 
 
 def test_numbers_with_an_exponent_are_numbers_in_a_plugins_arguments(capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,7 +97,7 @@ def changed(section: str, **values: Any) -> dict[str, Any]:
         ("name: [", [], "not YAML"),
         ("just text", [], "must be a mapping"),
         (changed("dataset", name="image_folder"), [], "needs a path"),
-        (changed("dataset", name="image_folder", path="nowhere"), [], "no data at 'nowhere'. Say where"),
+        (changed("dataset", name="image_folder", path="nowhere"), [], "no data at 'nowhere'. Give the folder"),
         (changed("dataset", name="image_folder", path="x"), ["--data-root", "none"], "no data at 'none/x' or 'x'"),
         (changed("backbone", weights="gone.safetensors"), [], "gone.safetensors"),
     ],
@@ -192,7 +192,7 @@ def test_an_output_folder_that_only_refuses_when_it_is_made(
         (["list", "plugin"], "clsuite list: unknown what: 'plugin'. Did you mean 'plugins'?"),
         (["--versoin"], "clsuite: unknown option '--versoin'. Did you mean '--version'?"),
         (["bnch"], "clsuite: unknown command 'bnch'. Did you mean 'bench'?"),
-        (["bench"], "clsuite bench: 'benchmark' is missing. Try: clsuite bench --help"),
+        (["bench"], "clsuite bench: BENCHMARK is missing. Try: clsuite bench --help"),
         ([], "clsuite: say what to do"),
     ],
 )

@@ -86,16 +86,16 @@ def test_what_new_refuses(arguments: list[str], message: str, folder: Path, caps
     assert (folder / "there.py").read_text() == "mine\n"
 
 
-def test_check_names_the_fault_its_line_and_the_mend(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_names_the_fault_its_line_and_the_fix(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["new", "mine"]) == 0
     path = folder / "mine.py"
     path.write_text(path.read_text().replace("square().mean()", "square().mean().item()"))
     capsys.readouterr()
     assert main(["check", "./mine.py"]) == 1
     shown = capsys.readouterr().out
-    assert "✗ loss: not so: adds a scalar tensor to the loss" in shown
+    assert "✗ loss: failed: adds a scalar tensor to the loss" in shown
     assert "mine.py:26  return self.alpha * step.logits.square().mean().item()" in shown
-    assert "mend: return the scalar tensor itself, without .item() or float()" in shown
+    assert "fix: return the scalar tensor itself, without .item() or float()" in shown
     assert "✓ resumes bit-identically after an interruption" in shown
     assert "1 finding in" in shown
 
@@ -111,7 +111,7 @@ def test_check_names_the_fault_its_line_and_the_mend(folder: Path, capsys: pytes
         (["replay(capacity=None)"], "capacity"),
         (["joint+replay"], "'joint' and 'replay' cannot be combined: joint training has all data already"),
         (["replay", "--head", "linar"], "Did you mean 'linear'?"),
-        ([], "'plugin' is missing"),
+        ([], "PLUGIN is missing"),
     ],
 )
 def test_what_check_refuses(

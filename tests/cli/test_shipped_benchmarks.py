@@ -36,7 +36,7 @@ def test_the_compact_tier_finds_its_data(
 ) -> None:
     call = ["bench", name, "--dry-run", "--seeds", "0", "--methods", "ncm", "--limit-tasks", "2"]
     assert main([*call, "--data-root", str(real_data), "--out", str(tmp_path / "runs")]) == 0
-    assert "1 runs, 0 done, 1 to do" in capsys.readouterr().out
+    assert "1 run, 0 done, 1 to do" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", [name for name in shipped_benchmarks() if load_benchmark(name)[0].tier == "standard"])

@@ -46,7 +46,7 @@ def test_an_absolute_path_wins(tmp_path: Path) -> None:
 
 
 def test_data_that_is_nowhere_says_where_it_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"no data at '{tmp_path}/birds' or 'birds'.*mend --data-root"):
+    with pytest.raises(UserError, match=rf"no data at '{tmp_path}/birds' or 'birds'.*correct --data-root"):
         locate("birds", tmp_path)
 
 

@@ -223,7 +223,7 @@ def test_a_broken_list_of_torchvisions_is_one_line(
 ) -> None:
     make(name, tmp_path / "root", monkeypatch)
     (tmp_path / "root" / file).write_bytes(b"broken\n")
-    with pytest.raises(UserError, match=rf"cannot read {DATASETS[name].read.kind} in '.*root': .*anew") as caught:  # type: ignore[union-attr]
+    with pytest.raises(UserError, match=rf"cannot read {DATASETS[name].read.kind} in '.*root': .*again") as caught:  # type: ignore[union-attr]
         load_dataset(name, tmp_path / "root")
     assert "\n" not in str(caught.value)
 
@@ -298,7 +298,7 @@ def test_a_copy_with_other_numbers_is_refused(fact: str, tmp_path: Path, monkeyp
     make("domainnet", tmp_path / "root", monkeypatch)
     what = {"total": "images", "train": "training images", "test": "test images"}.get(fact, fact)
     shrink("domainnet", monkeypatch, **{"classes": 2, "domains": 6, fact: 345})
-    with pytest.raises(UserError, match=rf"'domainnet' in '.*' has \d+ {what}, but the official set has 345.*anew"):
+    with pytest.raises(UserError, match=rf"'domainnet' in '.*' has \d+ {what}, but the official set has 345.*again"):
         load_dataset("domainnet", tmp_path / "root")
 
 

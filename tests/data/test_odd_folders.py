@@ -82,7 +82,7 @@ def test_what_does_no_harm(what: str, data: Path, capsys: pytest.CaptureFixture[
     WORKS[what]()
     status, told = planned(capsys)
     assert status == 0, told
-    assert "1 runs, 0 done, 1 to do" in told
+    assert "1 run, 0 done, 1 to do" in told
     if "deeper" in what or "telephone" in what:
         assert "warning: 1 file or folder in 'data' left out, for example 'train/class0/" in told
 

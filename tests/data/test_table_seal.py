@@ -70,7 +70,7 @@ def test_a_damaged_table_is_told_and_made_anew(tmp_path: Path, name: str, how: s
         "zeros": content[:middle] + bytes(len(content) - middle),
     }
     path.unlink() if how == "gone" else path.write_bytes(changed.get(how, b""))
-    with pytest.warns(DataWarning, match=r"the table '.*' in the cache is damaged \(.*\): it is made anew"):
+    with pytest.warns(DataWarning, match=r"the table '.*' in the cache is damaged \(.*\): it is made again"):
         table = cached_table(["x"], 5, listing, folder=tmp_path)
     np.testing.assert_array_equal(images_of(table), PIXELS)
     with warnings.catch_warnings():

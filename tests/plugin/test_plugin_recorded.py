@@ -121,6 +121,50 @@ def test_what_only_claims_here_to_be_installed_is_not(here: Path) -> None:
     assert not (here / "RAN").exists()
 
 
+def claim(folder: Path, module: str) -> None:
+    """Metadata in a folder that say that a distribution is installed there, with a registered plugin."""
+    info = folder / "nicedist-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: nicedist\nVersion: 1.0\n")
+    (info / "top_level.txt").write_text(f"{module}\n")
+    (info / "entry_points.txt").write_text(f"[clsuite.plugins]\nnice = {module}:Mine\n")
+
+
+@pytest.mark.parametrize("place", ["the current folder", "the folder of a script", "a relative PYTHONPATH"])
+def test_what_lies_where_people_work_is_not_installed(place: str, tmp_path: Path) -> None:
+    here, away = tmp_path / "here", tmp_path / "away"
+    for folder in (here / "clsuite_plugins", away):
+        folder.mkdir(parents=True)
+    claim(here, "nicepkg")
+    (here / "nicepkg.py").write_text(MARKS + PLUGIN)
+    (here / "clsuite_plugins" / "__init__.py").write_text(MARKS)
+    (here / "clsuite_plugins" / "finetune.py").write_text(MARKS + PLUGIN.replace("Mine(", "Finetune("))
+    code = (
+        "import sys; from clsuite.errors import UserError; from clsuite.plugin.catalog import catalog\n"
+        "from clsuite.plugin.recorded import recorded_plugins\n"
+        "assert 'nice' in catalog()\n"
+        "for name in ('nice', 'nicepkg:Mine', 'finetune', 'clsuite_plugins.finetune:Finetune'):\n"
+        "    try: print(recorded_plugins(name, []))\n"
+        "    except UserError as error: print(error)\n"
+    )
+    (here / "script.py").write_text(code)
+    command = {"the folder of a script": [str(here / "script.py")]}.get(place, ["-c", code])
+    environment = {**os.environ, "PYTHONPATH": "../here"} if place == "a relative PYTHONPATH" else {**os.environ}
+    cwd = here if place == "the current folder" else away
+    done = subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, check=True, env=environment, cwd=cwd
+    )
+    lines = done.stdout.splitlines()
+    assert ["is of no installed package" in line for line in lines] == [True, True, False, False]
+    assert ["hides the module of the installed 'clsuite'" in line for line in lines] == [False, False, True, True]
+    assert not list(tmp_path.rglob("RAN"))
+
+
+def test_a_program_is_no_module(here: Path) -> None:
+    with pytest.raises(UserError, match=r"the installed 'timm' has no module 'timm\.__main__'"):
+        refuse_not_installed("timm.__main__:Mine")
+
+
 def test_what_hides_an_installed_package_is_told(here: Path) -> None:
     (here / "timm").mkdir()
     (here / "timm" / "__init__.py").write_text(MARKS)

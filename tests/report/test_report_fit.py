@@ -47,7 +47,9 @@ def under(text: str) -> str:
 
 
 def left_out(text: str) -> list[str]:
-    told = re.search(r"left out for want of width: (.*) \(clsuite table FOLDER --columns NAME,... shows", under(text))
+    told = re.search(
+        r"not shown, as the terminal is too narrow: (.*) \(clsuite table FOLDER --columns NAME,... shows", under(text)
+    )
     return told.group(1).split(", ") if told else []
 
 

@@ -242,7 +242,7 @@ def test_a_caller_may_let_something_be_fetched() -> None:
         assert [spec.download, *(part.download for part in spec.parts)] == [allowed] * 3
     refuse_request({"name": "hf-hub:some/body"}, True)
     refuse_request({"name": "open_clip:ViT-B-32/openai"}, False)
-    with pytest.raises(UserError, match="is described on the network: say --download"):
+    with pytest.raises(UserError, match="is described on the network: give --download"):
         refuse_request({"name": "hf-hub:some/body"}, False)
 
 
@@ -272,7 +272,7 @@ def test_the_published_source_of_a_method_goes_with_its_row(
     capsys.readouterr()
     assert main(["leaderboard", "rerun", "mine/mine/0", *folder]) == 2
     assert (
-        f"it is published as '{source}': read it, and then say --plugins-from {source.parent}"
+        f"it is published as '{source}': read it, and then give --plugins-from {source.parent}"
         in capsys.readouterr().err
     )
     assert main(["leaderboard", "rerun", "mine/mine/0", *folder, "--plugins-from", str(board)]) == 0

@@ -300,7 +300,7 @@ def test_a_checkpoint_that_does_not_fit_is_warned_of_and_the_run_begins_anew(tin
     for state in ({"identity": plan.pending.key}, {"other": 1}):
         write_state(state, plan.beside(".ckpt"))
         if "identity" in state:
-            with pytest.warns(match="does not fit: KeyError: 'learner'. The run begins anew"):
+            with pytest.warns(match="does not fit: KeyError: 'learner'. The run begins again from the start"):
                 again = execute(plan, lambda event: None)
         else:
             again = execute(plan, lambda event: None)

@@ -51,6 +51,6 @@ def test_one_mistake_of_a_named_method_has_its_line(capsys: pytest.CaptureFixtur
 
 def test_what_the_command_line_says_has_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "own.yaml", "--dry-run", "--methods", "good", "--training", "epoch=2"]) == 2
-    assert capsys.readouterr().err.startswith("clsuite bench: unknown training key of the command line: 'epoch'.")
+    assert capsys.readouterr().err.startswith("clsuite bench: unknown training key of this call: 'epoch'.")
     assert main(["bench", "own.yaml", "--dry-run", "--methods", "replay(capacty=5)"]) == 2
     assert capsys.readouterr().err.startswith("clsuite bench: unknown argument of plugin 'replay': 'capacty'.")

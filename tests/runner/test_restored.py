@@ -71,7 +71,7 @@ def test_a_file_of_weights_is_found_by_content_in_the_folder_and_below_the_root(
     assert restored_weights(backbone, root, []) == Weights("file", right, backbone["sha256"])
     with pytest.raises(AbsentError, match=f"sha256 {backbone['sha256'][:12]}, and no file in the current folder has"):
         restored_weights(backbone, None, [])
-    with pytest.raises(AbsentError, match=r"a.safetensors' has not it: say --data-root FOLDER"):
+    with pytest.raises(AbsentError, match=r"a.safetensors' has not it: give --data-root FOLDER"):
         restored_weights(backbone, root, [], wrong)
     Path("mine.bin").write_bytes(b"right")
     assert restored_weights(backbone, None, known_benchmarks()).path == Path("mine.bin")

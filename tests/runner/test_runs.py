@@ -85,7 +85,7 @@ def test_finished_runs_are_not_repeated(finished: tuple[Path, Path]) -> None:
     spec, out = finished
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/*/*.json")}
     shown = run(spec, out).stdout
-    assert "3 runs are done already" in shown
+    assert "3 runs done already" in shown
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/*/*.json")} == before
     assert "3 runs, 3 done, 0 to do" in run(spec, out, "--dry-run").stdout
     assert "3 runs, 0 done, 3 to do" in run(spec, out, "--dry-run", "--epochs", "1").stdout

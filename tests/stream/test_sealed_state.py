@@ -83,7 +83,9 @@ def test_a_missing_entry_is_noticed(tmp_path: Path, missing: str) -> None:
 @pytest.mark.parametrize("content", [b"", b"PK\3\4", b"\x80\x02]q\x00."])
 def test_a_cut_or_foreign_checkpoint_is_told_and_not_taken(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "c.ckpt").write_bytes(content)
-    with pytest.warns(InputWarning, match=r"the checkpoint '.*c\.ckpt' is damaged: .*\. The run begins anew\."):
+    with pytest.warns(
+        InputWarning, match=r"the checkpoint '.*c\.ckpt' is damaged: .*\. The run begins again from the start\."
+    ):
         assert checkpoint.load(tmp_path / "c.ckpt") is None
     torch.save([1], tmp_path / "c.ckpt")
     with pytest.warns(InputWarning, match="it has no checksum"):
@@ -146,3 +148,33 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(bytes_left: int, tmp_path
     assert str(caught.value) == f"cannot write '{path}': File too large"
     assert read_state(path)["identity"] == "before"
     assert [one.name for one in tmp_path.iterdir()] == ["s"]
+
+
+def in_itself() -> list[Any]:
+    found: list[Any] = []
+    found.append(found)
+    return found
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.zeros(1).expand(10**13),
+        torch.zeros(1).expand(10**9),
+        torch.zeros(10**12, device="meta"),
+        torch.eye(3).to_sparse(),
+        torch.ones(2, dtype=torch.complex64).conj(),
+        in_itself(),
+    ],
+    ids=["endless", "large", "without bytes", "sparse", "conjugate", "in itself"],
+)
+def test_what_no_state_holds_is_damage_and_fills_no_memory(value: Any, tmp_path: Path) -> None:
+    torch.save({"value": value, "sha256": "0" * 64}, tmp_path / "x.pt")
+    with pytest.raises(DamagedStateError):
+        read_state(tmp_path / "x.pt")
+
+
+def test_tied_weights_are_read(tmp_path: Path) -> None:
+    weight = torch.rand(100)
+    write_state({"a": weight, "b": weight, "c": weight.expand(3, 100)}, tmp_path / "x.pt")
+    assert torch.equal(read_state(tmp_path / "x.pt")["c"], weight.expand(3, 100))

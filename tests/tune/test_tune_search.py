@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -134,8 +135,8 @@ def test_the_command_searches_resumes_and_tells_of_it(
     given += ["--limit-tasks", "2", "--validation", "0.2", "--jobs", "2"]
     assert main(given) == 0
     shown = capsys.readouterr().out
-    assert "[1] capacity=2: 0." in shown
-    assert "chosen: capacity=20" in shown
+    assert re.search(r"^\[1 of 2\] capacity=2: \d+\.\d$", shown, re.MULTILINE)
+    assert "chosen: capacity=20 (final acc. (macro), in % on validation images)" in shown
     (path,) = Path("runs/tiny").rglob("seed0-*.json")
     record = read_record(path)
     assert (record.method, record.plugins[0].args["capacity"]) == ("mine (tuned)", 20)
@@ -167,7 +168,7 @@ def test_the_command_searches_resumes_and_tells_of_it(
     [
         (["--trials", "0"], "--trials is 0, but must be at least 1"),
         (["--tasks", "99"], "the first 99 tasks are asked for, but the stream has 5"),
-        (["--limit-tasks", "2"], "--tasks is 3, but the final runs learn 2 tasks only: say --tasks 2"),
+        (["--limit-tasks", "2"], "--tasks is 3, but the final runs learn 2 tasks only: give --tasks 2"),
         (["--seeds", "-1"], "--seeds is '-1', but a seed must not be negative"),
         (["--validation", "1.5"], "--validation is 1.5, but must be a share between 0 and 1"),
         (["--metric", "accuracy"], "unknown metric 'accuracy'"),
@@ -182,4 +183,4 @@ def test_bad_options_are_one_line(given: list[str], message: str, capsys: pytest
 def test_a_search_takes_no_more_tasks_than_the_benchmark_learns(capsys: pytest.CaptureFixture[str]) -> None:
     given = ["tune", "cifar100_scratch", "--method", "replay", "--space", "capacity=[1]", "--tasks", "6"]
     assert main(given) == 2
-    assert "--tasks is 6, but the final runs learn 5 tasks only: say --tasks 5" in capsys.readouterr().err
+    assert "--tasks is 6, but the final runs learn 5 tasks only: give --tasks 5" in capsys.readouterr().err

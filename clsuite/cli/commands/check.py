@@ -30,7 +30,7 @@ def _run(given: Namespace) -> int:
 
 
 COMMAND = Command(
-    "Check a plugin: explains what it does wrong, with the line and the mend. Exit status 1 where anything is found.",
+    "Check a plugin: explains what it does wrong, in which line, and the fix. Exit status 1 where anything is found.",
     (
         "clsuite check ./my_method.py",
         'clsuite check "replay(capacity=50)"',

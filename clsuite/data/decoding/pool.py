@@ -10,7 +10,6 @@ import json
 import os
 import queue
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
@@ -20,6 +19,7 @@ from clsuite.data.cores import count_cores
 from clsuite.data.decoding.job import Job
 from clsuite.data.progress import tell
 from clsuite.errors import UserError
+from clsuite.interpreters import PYTHON, own_path
 
 MANY = 4
 """With fewer chunks than this to do, processes of their own cost more than they bring."""
@@ -81,11 +81,10 @@ class _Worker:
     """One process, and the pipe to it."""
 
     def __init__(self, job: Job) -> None:
-        paths = os.pathsep.join(path for path in sys.path if path)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "clsuite.data.decoding.worker", str(job.folder)],
+            [*PYTHON, "-m", "clsuite.data.decoding.worker", str(job.folder)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
-            env={**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "PYTHONPATH": own_path(), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 
     def __enter__(self) -> Self:

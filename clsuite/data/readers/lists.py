@@ -113,7 +113,9 @@ def _text(entry: Entry, name: str) -> str:
     value = entry.columns.get(name)
     text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if not text:
-        raise UserError(f"{entry.where} has no {name}: it must be a text or a whole number")
+        others = [printable(one) for one, cell in entry.columns.items() if cell not in (None, "") and one != name]
+        has = f"; it has {', '.join(others)}" if others else ""
+        raise UserError(f"{entry.where} has no '{name}', which must be text or an integer{has}")
     return text
 
 

@@ -55,7 +55,7 @@ class Vision:
             return self._class()(base, **arguments, **more)
         except Exception as error:  # a broken file makes torchvision's parsers raise anything
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(f"cannot read {self.kind} in '{base}': {reason}. Put its files there anew.") from error
+            raise UserError(f"cannot read {self.kind} in '{base}': {reason}. Put its files there again.") from error
 
     def _names(self, part: Any) -> tuple[str, ...]:
         return self.classes or tuple(readable(name) for name in part.classes)
@@ -151,11 +151,11 @@ def check_files(base: Path, checksums: Mapping[str, str]) -> None:
     for name, stated in checksums.items():
         path = base / name
         if not path.is_file():
-            raise UserError(f"'{path}' is missing: unpack the archive anew")
+            raise UserError(f"'{path}' is missing: unpack the archive again")
         with path.open("rb") as opened:
             found = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         if found != stated:
-            raise UserError(f"'{path}' has the MD5 {found}, but the official file has {stated}: put it there anew")
+            raise UserError(f"'{path}' has the MD5 {found}, but the official file has {stated}: put it there again")
 
 
 def check_idx(path: Path) -> None:
@@ -169,8 +169,8 @@ def check_idx(path: Path) -> None:
     with path.open("rb") as opened:
         magic = opened.read(4)
         if len(magic) < 4 or magic[:3] != b"\0\0\x08":
-            raise UserError(f"'{path}' is no idx file of bytes: put it there anew")
+            raise UserError(f"'{path}' is no idx file of bytes: put it there again")
         header = opened.read(4 * magic[3])
     length = 4 + len(header) + int(np.prod(np.frombuffer(header, dtype=">u4"), dtype=np.int64))
     if length != path.stat().st_size:
-        raise UserError(f"'{path}' has {path.stat().st_size} bytes, but its header says {length}: unpack it anew")
+        raise UserError(f"'{path}' has {path.stat().st_size} bytes, but its header says {length}: unpack it again")
