@@ -138,7 +138,7 @@ def _find_file(name: str, folders: list[Path]) -> Path:
     for path in tried:
         if path.is_file():
             return path
-    where = ", ".join(f"'{path}'" for path in tried)
+    where = ", ".join(f"'{path}'" for path in dict.fromkeys(tried))
     raise AbsentError(
         f"no weights at {where}. Put the file there, give --data-root FOLDER, or choose {', '.join(KEYWORDS)}"
     )

@@ -136,8 +136,7 @@ def _examine(
         return found, dict.fromkeys(CHECKS, "it does not train")
     examination = Examination(subjects, training, folder, kind, run)
     for place, subject in enumerate(subjects):
-        found += leftovers.changed_class(subject, classes[place])
-        found += _of_state(subject, run, place)
+        found += [*leftovers.changed_class(subject, classes[place]), *_of_state(subject, run, place)]
     found += _changes_something(examination)
     for name, step in {"saves": _saved, "prediction": _answered, "resumes": _resumed, "domains": _domains}.items():
         heard(name)

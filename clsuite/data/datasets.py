@@ -238,7 +238,7 @@ def locate(path: str, data_root: Path | None) -> Path:
         raise UserError(f"'{printable(path)}' is no path: {error}") from error
     if found is not None:
         return found
-    where = " or ".join(f"'{candidate}'" for candidate in tried)
+    where = " or ".join(f"'{candidate}'" for candidate in dict.fromkeys(tried))
     mend = (
         "Give the folder of your data with --data-root FOLDER."
         if data_root is None

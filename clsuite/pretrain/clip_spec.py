@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from clsuite.backbones.templates import resolve_templates
-from clsuite.written.spec import Spec
+from clsuite.written.spec import LARGEST_SEED, Spec
 
 
 class ClipPretrainSpec(Spec):
@@ -45,7 +45,7 @@ class ClipPretrainSpec(Spec):
     batch_size: int = Field(default=256, ge=2)
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.1, ge=0)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     threads: int = Field(default=1, ge=1)
     target: float = Field(default=0.0, ge=0, le=1)
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from clsuite.written.spec import Spec
+from clsuite.written.spec import LARGEST_SEED, Spec
 
 
 class PretrainSpec(Spec):
@@ -36,6 +36,6 @@ class PretrainSpec(Spec):
     weight_decay: float = Field(default=0.05, ge=0)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     coarse: float = Field(default=0.5, ge=0, le=1)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     threads: int = Field(default=2, ge=1)
     target: float = Field(default=0.93, ge=0, le=1)

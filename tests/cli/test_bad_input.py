@@ -206,7 +206,7 @@ def test_mistakes_on_the_command_line(arguments: list[str], expected: str, capsy
 @pytest.mark.parametrize(
     ("spec", "arguments", "expected"),
     [
-        (BASE, ["--training", "epochs=[1, 2]"], "training of the command line: epochs is [1, 2], but must be a whole"),
+        (BASE, ["--training", "epochs=[1, 2]"], "epochs is [1, 2], but must be a whole"),
         (BASE, ["--training", "epochs=1, epochs=2"], "the setting 'epochs' is given twice"),
         (BASE, ["--training", "optimizer.lr=1, optimizer.lr=2"], "the setting 'optimizer.lr' is given twice"),
         (BASE, ["--eval-every", "9" * 25], "--eval-every: every is 9999999999999999999999999, but must be at most"),

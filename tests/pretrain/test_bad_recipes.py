@@ -128,3 +128,22 @@ def test_lists_in_other_encodings_are_named(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes(b"caf\xe9 1\n")
     with pytest.raises(UserError, match=r"list\.txt' is not UTF-8 \(byte 3\): save it in UTF-8"):
         read_table(tmp_path / "list.txt", 2)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**63])
+def test_a_seed_that_no_generator_takes(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.yaml").write_text(yaml.safe_dump({**RECIPE, "seed": seed}))
+    assert main(["pretrain", "own.yaml"]) == 2
+    assert f": seed is {seed}, but must be at " in capsys.readouterr().err
+
+
+def test_a_place_that_was_looked_at_twice_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.yaml").write_text(yaml.safe_dump(RECIPE))
+    assert main(["pretrain", "own.yaml", "--data-root", "."]) == 2
+    assert capsys.readouterr().err.count("'a.zip'") == 1
