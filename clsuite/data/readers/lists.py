@@ -113,7 +113,7 @@ def _text(entry: Entry, name: str) -> str:
     value = entry.columns.get(name)
     text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if not text:
-        others = [printable(one) for one, cell in entry.columns.items() if cell not in (None, "") and one != name]
+        others = [shortened(one) for one, cell in entry.columns.items() if cell not in (None, "") and one != name]
         has = f"; it has {', '.join(others)}" if others else ""
         raise UserError(f"{entry.where} has no '{name}', which must be text or an integer{has}")
     return text
