@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,9 +100,9 @@ def _named(root: Path, path: Path) -> Iterator[_Named]:
         file = next((entry.columns[name] for name in PATHS if entry.columns.get(name) not in (None, "")), None)
         if not isinstance(file, str):
             raise UserError(f"{entry.where} has no {' or '.join(PATHS)}: each line names the file of an image")
-        if not (folder / file).is_file() and (folder / file.replace("\\", "/")).is_file():
+        if not os.path.isfile(folder / file) and os.path.isfile(folder / file.replace("\\", "/")):
             file = file.replace("\\", "/")
-        if not (folder / file).is_file():
+        if not os.path.isfile(folder / file):  # of a name that no file can have too, where pathlib raises
             raise UserError(f"{entry.where} names '{shortened(file)}', but there is no such file in '{folder}'")
         below = folder.relative_to(root) / file
         split = None if "split" not in entry.columns else _text(entry, "split")
