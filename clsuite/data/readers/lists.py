@@ -102,7 +102,7 @@ def _named(root: Path, path: Path) -> Iterator[_Named]:
             raise UserError(f"{entry.where} has no {' or '.join(PATHS)}: each line names the file of an image")
         if not os.path.isfile(folder / file) and os.path.isfile(folder / file.replace("\\", "/")):
             file = file.replace("\\", "/")
-        if not os.path.isfile(folder / file):
+        if not os.path.isfile(folder / file):  # of a name that no file can have too, where pathlib raises
             raise UserError(f"{entry.where} names '{shortened(file)}', but there is no such file in '{folder}'")
         below = folder.relative_to(root) / file
         split = None if "split" not in entry.columns else _text(entry, "split")
