@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from clsuite.data.folder import TEST_NAMES, TRAIN_NAMES, find_part
 from clsuite.data.listing import Sample
 from clsuite.data.naming import text_lines
-from clsuite.errors import UserError, printable, shortened, warn_of
+from clsuite.errors import UserError, shortened, warn_of
 
 PATHS = ("path", "file_name")
 """Columns that name the file: ours, and that of Hugging Face's image folders."""
