@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from published_records import ENVIRONMENT, write_run
+from published_records import ENVIRONMENT, make_record, write_run
 
 from clsuite.board.build import build_board
 from clsuite.board.place import Leaderboard
@@ -79,7 +79,11 @@ def row_of(folder: Path, plugin: str, commit: str | None, **changes: Any) -> Non
         name=plugin, args=resolve_arguments(plugin, source, {}), source=source.sha256, distribution=info.distribution
     )
     environment = {**ENVIRONMENT, "commit": commit, "dirty": False, **changes}
-    write_run(folder, plugin, 0, plugins=[entry], environment=environment)
+    cost = make_record("any", 0).cost
+    assert cost is not None
+    stored = dict.fromkeys(source.traits.stores, 24)
+    cost = cost.model_copy(update={"stored_bytes": stored})
+    write_run(folder, plugin, 0, plugins=[entry], environment=environment, cost=cost)
 
 
 def publish(runs: Path, board: Path) -> None:
@@ -139,12 +143,18 @@ def test_a_row_survives_what_changes_no_count_and_no_row_survives_what_does(repo
     assert git(repository, "status", "--porcelain") == "M plugins/ncm.py"
 
 
+def test_what_is_no_commit_is_not_published(tmp_path: Path) -> None:
+    row_of(tmp_path / "runs", "ncm", "--output=x")
+    outcomes = add_records([tmp_path / "runs"], Leaderboard(tmp_path / "board"), False, False, lambda *_: "")
+    assert [one.verdict for one in outcomes] == ["refused"]
+    assert "environment.commit is '--output=x'" in outcomes[0].reason
+
+
 @pytest.mark.parametrize(
     ("commit", "changes", "reason"),
     [
         ("ab" * 20, {}, "has no history with the sources that made it"),
         (None, {}, "it was not made from a checkout, so that no commit holds its sources"),
-        ("--output=x", {}, "it was not made from a checkout"),
         ("ab" * 20, {"dirty": True}, "made from a checkout of abababab. with changes that no commit holds"),
     ],
 )

@@ -127,7 +127,7 @@ def test_rows_are_chosen_by_name_method_and_pattern() -> None:
     rows = ["a/lora (merged)/0", "a/ncm/0", "b/ncm/1", "b/x/y/0"]
     assert chosen_rows(rows, []) == rows
     assert chosen_rows(rows, ["ncm"]) == ["a/ncm/0", "b/ncm/1"]
-    assert chosen_rows(rows, ["lora (merged)", "b/*"]) == ["a/lora (merged)/0", "b/ncm/1", "b/x/y/0"]
+    assert chosen_rows(rows, ["lora (merged)", "b/**"]) == ["a/lora (merged)/0", "b/ncm/1", "b/x/y/0"]
     assert chosen_rows(rows, ["x/y"]) == ["b/x/y/0"]
     with pytest.raises(UserError, match="unknown row or method: 'nmc'"):
         chosen_rows(rows, ["nmc"])
