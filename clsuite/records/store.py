@@ -129,6 +129,9 @@ def read_record(path: Path) -> RunRecord:
             json.dumps(content, ensure_ascii=False).encode("utf-8")
     except OSError as error:
         raise RecordError(f"cannot read the record '{path}': {error.strerror or error}") from error
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])
+        raise RecordError(f"the record '{path}' is not whole JSON (it holds half a character: {half})") from error
     except (ValueError, RecursionError) as error:
         raise RecordError(f"the record '{path}' is not whole JSON ({error})") from error
     if _is_deep(content):

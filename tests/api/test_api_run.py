@@ -116,15 +116,17 @@ def test_a_saved_model_of_a_file_is_loaded_with_the_source_that_ran(
     rows = np.zeros((3, 1, 32, 32), np.uint8)
     assert len(result.load_model().predict(rows)) == 3
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"no plugin file at 'a\+b.py': name its folder with load_model\(record, fold"):
+    with pytest.raises(
+        UserError, match=r"'a\+b.py', whose code would run: name its folder with load_model\(record, fold"
+    ):
         clsuite.load_model(result.path)
     changed = METHOD.replace("0.1", "0.2")
     (tmp_path / "a+b.py").write_text(changed)
     with pytest.raises(UserError, match=r"plugin 'a\+b.py' \(.*\) has changed since the run.*allow_changed=True"):
-        clsuite.load_model(result.path)
-    model = clsuite.load_model(result.path, allow_changed=True)
-    monkeypatch.chdir(folder / "methods")
-    np.testing.assert_array_equal(clsuite.load_model(result.path).predict(rows), model.predict(rows))
+        clsuite.load_model(result.path, folders=[tmp_path])
+    model = clsuite.load_model(result.path, folders=[tmp_path], allow_changed=True)
+    same = clsuite.load_model(result.path, folders=[folder / "methods"])
+    np.testing.assert_array_equal(same.predict(rows), model.predict(rows))
 
 
 def test_run_reads_what_bench_has_done(

@@ -292,7 +292,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "half a character": (
         lambda path: edit(path, lambda content: content["config"]["dataset"].update(name="\ud800")),
-        "it holds text that cannot be written: '\\ud800'",
+        "it holds half a character: '\\ud800'",
     ),
     "endless nesting": (nest_endlessly, "is not whole JSON"),
     "the rerun of another record": (borrow_a_rerun, "tells of the rerun of another record"),

@@ -245,7 +245,7 @@ def test_an_identical_rerun_is_not_given_up_for_one_on_another_kind_of_machine(t
         apart == "published on cpu: X, precision 32-true, torch 2.5.1; rerun on cuda: H, precision unknown, torch None"
     )
     assert kinds_apart(old, old) == ""
-    assert kinds_apart(old, old.model_copy(update={"environment": {**old.environment, "packages": "x"}})) == ""
+    assert kinds_apart(old, old.model_copy(update={"environment": {**old.environment, "python": "x"}})) == ""
     assert write_rerun(same, path, old, "") is None
     assert write_rerun(compare_rerun(old, new), path, old, apart) == same
     assert read_rerun(path, old) == same

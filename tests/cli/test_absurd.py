@@ -33,7 +33,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ([*BENCH, "--training", f"epochs={DEEP}"], "cannot read the setting 'epochs=-----"),
         ([*BENCH, "--training", f"epochs={SUM}"], "cannot read the setting 'epochs=1+1+1"),
         ([*BENCH, "--training", "optimizer.lr=1e999"], "is inf, which no record can hold"),
-        ([*BENCH, "--training", "lr=0.1"], "'lr'. It is one of the optimizer: optimizer.lr"),
+        ([*BENCH, "--training", "lr=0.1"], "'lr'. It is a setting of the optimizer: optimizer.lr"),
         ([*BENCH, "--epochs", "9" * 23], "epochs is 99999999999999999999999, but must be at most"),
         ([*BENCH, "--epochs", "1000001"], "epochs is 1000001, but must be at most 1000000"),
         ([*BENCH, "--seeds", "99999999999"], "--seeds is '99999999999', but a seed must be at most"),

@@ -54,7 +54,7 @@ def test_what_ends_the_process_is_told_by_name(check, body: str, words: str) -> 
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (START + "raise KeyboardInterrupt\n", "trains: not so"),
+        (START + "raise KeyboardInterrupt\n", "trains: failed"),
         (MADE + "raise GeneratorExit('own')\n", "making it ends with RuntimeError: GeneratorExit: own"),
         (MADE + ODD, "making it ends with RuntimeError: Odd"),
         (

@@ -354,6 +354,12 @@ def test_a_checkpoint_that_cannot_be_removed_is_one_line(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def _heeding() -> None:
+    """Let a process heed signals that the tests' own process may ignore, as what runs in the background does."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("number", "group", "status"),
     [(signal.SIGTERM, True, 143), (signal.SIGTERM, False, 143), (signal.SIGHUP, True, 129), (signal.SIGINT, True, 130)],
@@ -364,7 +370,7 @@ def test_a_signal_interrupts_and_the_run_goes_on_where_it_stopped(
     command = [sys.executable, "-m", "clsuite.cli.main", "bench", str(tiny), "--out", str(tmp_path / "out")]
     command += ["--methods", f"{tmp_path / 'bad.py'}:Waits"]
     process = subprocess.Popen(
-        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heeding
     )
     end = time.monotonic() + 200
     while not list(tmp_path.glob("out/*/*/*.ckpt")) and time.monotonic() < end:
@@ -394,7 +400,7 @@ def gone(group: int) -> bool:
 def test_a_signal_while_the_libraries_are_loaded_gives_no_traceback(tiny: Path, tmp_path: Path, number: int) -> None:
     command = [sys.executable, "-m", "clsuite.cli.main", "bench", str(tiny), "--out", str(tmp_path / "out")]
     process = subprocess.Popen(
-        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heeding
     )
     end = time.monotonic() + 60
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
