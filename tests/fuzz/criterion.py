@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -22,7 +22,8 @@ from clsuite.errors import shortened
 EXAMPLES_VARIABLE = "CLSUITE_FUZZ_EXAMPLES"
 """Examples of all fuzzing together; 500 by default, 20,000 before a release."""
 EXAMPLES = int(os.environ.get(EXAMPLES_VARIABLE, "500"))
-STATUSES = (0, 1, 2, 130)
+BAD_INPUT = 2
+STATUSES = (0, 1, BAD_INPUT, 130)
 MOST_LINES = 15
 SHOWN = 30
 """Characters of a culprit by which it is known."""
@@ -72,34 +73,38 @@ def call(words: Sequence[str]) -> Told:
     return Told(status, out.getvalue(), err.getvalue())
 
 
-@contextmanager
-def nothing_written(folder: Path) -> Iterator[None]:
-    """See that nothing is written into a folder, which holds the current one and the home folder of a call."""
-    before = _listed(folder)
-    yield
-    assert _listed(folder) == before
-
-
 def _listed(folder: Path) -> set[tuple[str, int]]:
     return {(str(path), path.lstat().st_mtime_ns if path.is_file() else 0) for path in folder.rglob("*")}
 
 
-def check(told: Told, culprits: Sequence[str] = ()) -> None:
-    """See that what a call came to is as promised.
+def broken_promises(words: Sequence[str], folder: Path, culprits: Sequence[str] = ()) -> list[str]:
+    """Call the command line, and say what of it is not as promised.
 
     Args:
-        told: What it came to.
+        words: The call.
+        folder: Holds the current and the home folder; nothing may be written there.
         culprits: Names of what was changed (files, keys, options, values), one of which a complaint must have; any
             complaint will do where there are none.
     """
-    assert told.status in STATUSES, told
-    assert not FOREIGN.search(told.err), told.err
-    if told.status == 2:
-        assert 1 <= told.err.count("\n") <= MOST_LINES, told.err
-        assert len(told.err) <= LONGEST, told.err
-        assert any(line.startswith("clsuite") for line in told.err.splitlines()), told.err
-        if culprits:
-            assert any(_named(culprit, told.err) for culprit in culprits), (culprits, told.err)
+    before = _listed(folder)
+    told = call(words)
+    found = [f"wrote or removed {path}" for path, _ in sorted(_listed(folder) ^ before)]
+    return [f"{one}: {told}" for one in found + _broken(told, culprits)]
+
+
+def _broken(told: Told, culprits: Sequence[str]) -> list[str]:
+    found = [] if told.status in STATUSES else [f"status {told.status}"]
+    if foreign := FOREIGN.search(told.err):
+        found.append(f"foreign words {foreign[0]!r}")
+    if told.status != BAD_INPUT:
+        return found
+    if not 1 <= told.err.count("\n") <= MOST_LINES or len(told.err) > LONGEST:
+        found.append("too short or too long a complaint")
+    if not any(line.startswith("clsuite") for line in told.err.splitlines()):
+        found.append("nobody says it")
+    if culprits and not any(_named(culprit, told.err) for culprit in culprits):
+        found.append(f"none of {culprits} is named")
+    return found
 
 
 def _named(culprit: str, complaint: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pytest
-from criterion import call, check, fuzzed, nothing_written
+from criterion import broken_promises, fuzzed
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -60,25 +60,25 @@ def command_lines(draw: some.DrawFn) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def called(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[str]], None]:
-    """Calls the command line in a folder of its own, and sees that what comes of it is as promised."""
+def called(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[str]], list[str]]:
+    """Calls the command line in a folder of its own; the answer is what is not as promised."""
     folder = tmp_path_factory.mktemp("words")
     (folder / "here").mkdir()
     (folder / "home").mkdir()
     (folder / "here" / "file").write_text("x")
     (folder / "here" / "folder").mkdir()
 
-    def run(words: Sequence[str]) -> None:
-        with pytest.MonkeyPatch.context() as patch, nothing_written(folder):
+    def run(words: Sequence[str]) -> list[str]:
+        with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder / "here")
             patch.setenv("HOME", str(folder / "home"))
             patch.setenv("COLUMNS", "200")
-            check(call(words))
+            return broken_promises(words, folder)
 
     return run
 
 
 @fuzzed(0.25)
 @given(words=command_lines())
-def test_command_lines(called: Callable[[Sequence[str]], None], words: list[str]) -> None:
-    called(words)
+def test_command_lines(called: Callable[[Sequence[str]], list[str]], words: list[str]) -> None:
+    assert called(words) == []
