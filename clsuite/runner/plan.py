@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from clsuite.backbones.spec import Weights, find_weights
+from clsuite.config.error_text import first_mistake
 from clsuite.data.datasets import beside, path_beside
 from clsuite.data.fingerprint import table_fingerprint
 from clsuite.data.spec import DatasetSpec
@@ -20,10 +21,10 @@ from clsuite.errors import InputWarning, UserError, shortened, warn_of
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.arguments import resolve_arguments
 from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin, is_ours, unknown_plugin
-from clsuite.plugin.compose import Named, check_method
-from clsuite.plugin.local import is_file, is_importable
-from clsuite.plugin.misspelt import doubts
-from clsuite.plugin.source import PluginSource
+from clsuite.plugin.compatibility import Named, check_method
+from clsuite.plugin.introspection import PluginSource
+from clsuite.plugin.loading import is_file, is_importable
+from clsuite.plugin.misspelled_hooks import doubts
 from clsuite.probes.images import load_probe_images
 from clsuite.probes.named import load_named_table
 from clsuite.probes.spec import AnyProbe, ZeroShotProbe
@@ -32,14 +33,20 @@ from clsuite.records.canonical import sha256_of
 from clsuite.records.curves import POINTS
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, parse_method, parse_named, split_outside
-from clsuite.runner.needs import check_buffers, check_classes, check_merging, check_needs, check_probes, check_rests
+from clsuite.runner.requirements import (
+    check_buffers,
+    check_classes,
+    check_merging,
+    check_needs,
+    check_probes,
+    check_rests,
+)
 from clsuite.runner.spec import BenchmarkSpec, MethodsError
 from clsuite.runner.streams import find_stream_file, stream_loader
 from clsuite.runner.training import brought_training, leaves, resolve_training
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 from clsuite.scenarios.validation import judged_on_validation
 from clsuite.stream.within_task_spec import EvaluationSpec
-from clsuite.written.words import first_mistake
 
 LONGEST_FOLDER = 255
 """Bytes of the name of a folder, as many as the usual file systems take."""
@@ -357,7 +364,7 @@ def _pending(
             fingerprint=scenario.fingerprint,
             task_fingerprints=[task.fingerprint for task in scenario.tasks],
             task_names=[task.name for task in scenario.tasks],
-            part_names=[part.name for part in scenario.columns],
+            part_names=[part.name for part in scenario.separate_splits],
             classes=list(scenario.classes),
         ),
     )

@@ -46,7 +46,7 @@ def test_added_modules_are_not_trained_at_the_rate_of_a_whole_backbone(name: str
     seen = 0
     for method in spec.named_methods:
         plugins, training = method_config(spec, method)
-        if any({"modules", "blocks"} & {*find_plugin(plugin)[1].traits.stores} for plugin, _ in plugins):
+        if any({"modules", "blocks"} & {*find_plugin(plugin)[1].traits.memory} for plugin, _ in plugins):
             seen += 1
             optimizer = training["optimizer"]
             assert optimizer["lr"] >= SMALLEST[optimizer["name"]], f"{method}: {optimizer}"

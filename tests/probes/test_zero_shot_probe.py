@@ -62,9 +62,9 @@ def test_the_accuracy_is_that_of_the_nearest_text(clip_stream: Any, folder: str)
     named, clip = load_named_table(spec, 32, None), learner.backbone.eval()
     with torch.no_grad():
         texts = [
-            clip.encode_tokens(clip.tokenise([f"a {name}.", f"the {name} of it."])).mean(0) for name in named.names
+            clip.encode_tokens(clip.tokenize([f"a {name}.", f"the {name} of it."])).mean(0) for name in named.names
         ]
-        images = clip(clip.normalise(torch.from_numpy(named.table.images)))
+        images = clip(clip.normalize(torch.from_numpy(named.table.images)))
         answers = (F.normalize(images, dim=1) @ F.normalize(torch.stack(texts), dim=1).T).argmax(dim=1)
     assert (reading.n, reading.correct) == (60, int((answers == torch.from_numpy(named.table.labels)).sum()))
     assert named.names == ("class0", "class1", "class2", "class3", "class4")

@@ -9,7 +9,7 @@ import pytest
 
 from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
-from clsuite.plugin.source import PluginSource
+from clsuite.plugin.introspection import PluginSource
 from clsuite.plugin.traits import Traits
 from clsuite.runner.plan import RunOptions, make_plan, method_config
 from clsuite.runner.spec import BenchmarkSpec
