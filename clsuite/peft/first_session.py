@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from clsuite.peft.base import PET
 from clsuite.peft.build import PetKind, build_pet
 from clsuite.peft.protocols import Host
@@ -24,7 +22,7 @@ def attach_for_first_session(learner: Host, kind: PetKind, size: int, blocks: st
     """
     learner.backbone.requires_grad_(False)
     model = learner.backbone.model
-    generator = torch.Generator().manual_seed(learner.generator("first_session").initial_seed())
+    generator = learner.generator("first_session")
     module = build_pet(kind, model, size=size, blocks=blocks, generator=generator, targets=targets)
     module.attach(model)
     return module

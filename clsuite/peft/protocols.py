@@ -48,8 +48,8 @@ class Host(Protocol):
         """Its own features."""
         ...
 
-    def generator(self, *purpose: str | int) -> torch.Generator:
-        """A generator that follows from the seed, the task and the purpose alone."""
+    def generator(self, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
+        """A source of random draws that follows from the seed, the task and the purpose alone."""
         ...
 
     def autocast(self) -> AbstractContextManager[Any]:

@@ -12,6 +12,7 @@ from clsuite.config.error_text import shown
 from clsuite.config.spec import LARGEST_NUMBER
 from clsuite.errors import UserError, did_you_mean
 from clsuite.plugin.annotations import read_annotation
+from clsuite.plugin.defaults import fill_defaults
 from clsuite.plugin.introspection import MISSING, Parameter, PluginSource
 
 
@@ -34,7 +35,7 @@ def resolve_arguments(name: str, source: PluginSource, given: Mapping[str, Any])
         if argument not in known:
             raise did_you_mean(f"argument of plugin '{name}':", argument, known)
     values = {parameter.name: _value(name, source, parameter, given) for parameter in source.parameters}
-    return source.traits.filled(name, values)
+    return fill_defaults(name, source.traits, **values)
 
 
 def _value(name: str, source: PluginSource, parameter: Parameter, given: Mapping[str, Any]) -> Any:

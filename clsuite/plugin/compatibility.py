@@ -7,8 +7,20 @@ from itertools import combinations
 from typing import Any
 
 from clsuite.errors import UserError
-from clsuite.plugin.hooks import ANSWERING, OF_FEATURES, OF_WEIGHTS, ORDERS, STANDING_IN, TRAINING, UNTRAINED, is_hook
+from clsuite.plugin.hooks import (
+    ANSWERING,
+    FROZEN,
+    MODULES_ON_FROZEN,
+    OF_FEATURES,
+    OF_WEIGHTS,
+    ORDERS,
+    STANDING_IN,
+    TRAINING,
+    UNTRAINED,
+    is_hook,
+)
 from clsuite.plugin.introspection import PluginSource
+from clsuite.plugin.traits import Traits
 
 Named = tuple[str, PluginSource]
 
@@ -101,17 +113,29 @@ def _reason_to_lead(first: frozenset[str], second: frozenset[str]) -> str:
 
 def _check_pair(plugin: Named, other: Named) -> None:
     name, source = plugin
-    offered = {*other[1].traits.memory, *other[1].traits.effects, *filter(is_hook, other[1].methods)}
-    for what, reason in source.traits.incompatible_with.items():
+    offered = _offered(other[1])
+    both = f"'{name}' and '{other[0]}' cannot be combined"
+    of_frozen = {what: why.format(name=name, other=other[0]) for what, why in _beside_frozen(source.traits).items()}
+    for what, reason in {**of_frozen, **source.traits.incompatible_with}.items():
         if what in offered:
-            raise UserError(f"'{name}' and '{other[0]}' cannot be combined: {reason}")
+            raise UserError(f"{both}: {reason}")
     if source.traits.gradient_free and not other[1].traits.first_session:
         idle = _idle(other[1])
         if idle:
-            raise UserError(
-                f"'{name}' and '{other[0]}' cannot be combined: '{name}' takes no gradient steps, "
-                f"so {idle.format(other=other[0], name=name)}"
-            )
+            raise UserError(f"{both}: '{name}' takes no gradient steps, so {idle.format(other=other[0], name=name)}")
+
+
+def _offered(source: PluginSource) -> set[str]:
+    """What a plugin keeps and does, by the names that `Traits.incompatible_with` has for it."""
+    frozen = {"freezes_backbone"} if source.traits.freezes_backbone else set()
+    return {*source.traits.memory, *source.traits.effects, *filter(is_hook, source.methods), *frozen}
+
+
+def _beside_frozen(traits: Traits) -> Mapping[str, str]:
+    """What cannot stand beside a plugin because it freezes the backbone, with the reasons."""
+    if not traits.freezes_backbone:
+        return {}
+    return {**FROZEN, **MODULES_ON_FROZEN} if "modules" in traits.memory else FROZEN
 
 
 def _idle(source: PluginSource) -> str:

@@ -31,7 +31,6 @@ EFFECTS = {
     "tunes": "trains some parameters between steps",
     "restores": "puts weights back after each step",
     "thaws": "holds parameters frozen for a task, and thaws them at its end",
-    "freezes": "freezes the backbone",
     "moves": "changes the weights for good at a task's end",
 }
 """What a plugin can say in ``traits.effects``."""
@@ -54,6 +53,18 @@ ORDERS = (
 
 Besides `EFFECTS` it knows what follows from hooks and stores: to ``stand in`` (`STANDING_IN`), to ``work on weights``
 (`OF_WEIGHTS`) or to ``keep`` (`OF_FEATURES`) at a task's end, and to ``herd`` exemplars."""
+
+FROZEN = {
+    "blocks": "'{name}' freezes the backbone, which '{other}' would add blocks to and train",
+    "masks": "'{name}' freezes the backbone: '{other}' has no weights to choose from",
+}
+"""What others may not keep beside a plugin that freezes the backbone, and why."""
+
+MODULES_ON_FROZEN = {
+    "modules": "both freeze the backbone and add modules to it",
+    "all data": "'{name}' keeps its modules from task to task, and '{other}' starts anew at each",
+}
+"""What others may not keep either where that plugin trains modules of its own in the backbone, and why."""
 
 UNTRAINED = {
     "modules": "the modules of '{other}' would never be trained: to train some on the first task, "

@@ -1,0 +1,124 @@
+"""What methods that keep exemplars have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from clsuite.data.buffer import ExemplarBuffer
+from clsuite.data.buffer_policy import Policy, exemplar_capacity
+from clsuite.plugin.base import Plugin
+
+if TYPE_CHECKING:
+    from clsuite.data.batch import Batch
+    from clsuite.learner.learner import Learner, Step
+    from clsuite.scenarios import Scenario, Task
+
+
+class RehearsalPlugin(Plugin):
+    """A method that keeps exemplars: makes, saves and counts the buffer, and begins the random draws of each task.
+
+    A subclass fills the buffer: at a task's start or end (``self.buffer.add_task``) or at its steps (`add_step`).
+
+    Attributes:
+        buffer: The exemplars; made anew for the stream.
+        draws: Source of the task's random draws, on the CPU.
+    """
+
+    state = ("buffer",)
+
+    def __init__(
+        self,
+        owner: str,
+        capacity: int | None,
+        capacity_bytes: int | None = None,
+        policy: Policy = "reservoir",
+        with_logits: bool = False,
+    ) -> None:
+        """Check the capacity.
+
+        Args:
+            owner: Name of the method, for messages and as the purpose of its random draws.
+            capacity: Exemplars kept; None where a size is given.
+            capacity_bytes: Bytes kept instead.
+            policy: Which exemplars stay.
+            with_logits: Whether each is stored with a logit for each class of the stream.
+
+        Raises:
+            UserError: If both or none of the capacities are given, or there is no place for an exemplar.
+        """
+        super().__init__()
+        exemplar_capacity(capacity, capacity_bytes, 1, owner)
+        self._owner, self._with_logits = owner, with_logits
+        self._capacity, self._capacity_bytes = capacity, capacity_bytes
+        self.buffer = ExemplarBuffer(0, policy)
+
+    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
+        """Make the buffer."""
+        self.buffer = ExemplarBuffer.for_stream(
+            scenario,
+            self._capacity,
+            self._capacity_bytes,
+            policy=self.buffer.policy,
+            logits=self._with_logits,
+            owner=self._owner,
+        )
+
+    def on_task_start(self, learner: Learner, task: Task) -> None:
+        """Begin the task's own draws; none of its samples has been added."""
+        self.draws = learner.generator(self._owner)
+        self._added = torch.zeros(len(learner.scenario.table), dtype=torch.bool)
+
+    def extend(self, batch: Batch, number: int | None = None) -> Batch:
+        """A batch followed by exemplars, or as it is where there are none.
+
+        Args:
+            batch: The batch.
+            number: How many exemplars; as many as the batch has samples of its own where it is None.
+        """
+        if not len(self.buffer):
+            return batch
+        return batch.extended(*self.buffer.sample(number or batch.own, self.draws))
+
+    def rehearse(self, learner: Learner, number: int) -> tuple[Tensor, Step]:
+        """Pass exemplars that are drawn anew through the model, with gradient; they are counted as samples.
+
+        Args:
+            learner: The model.
+            number: How many, or all where there are fewer.
+
+        Returns:
+            Their positions in the buffer, and the pass.
+        """
+        chosen = self.buffer.sample_indices(number, self.draws)
+        learner.gradient_samples += len(chosen)
+        return chosen, learner.rehearse(self.buffer.batch(chosen, with_images=not learner.uses_cached_features))
+
+    def add_step(self, learner: Learner, step: Step, again: bool = False) -> None:
+        """Offer the samples of a training step, where logits are stored with what the head answers now.
+
+        Exemplars that plugins added to the batch are left out.
+
+        Args:
+            learner: The model.
+            step: The step.
+            again: Offer those samples too that were offered in this task already, at each time with other logits.
+        """
+        indices, new = step.batch.indices.cpu(), ~step.batch.replayed.cpu()
+        if not again:
+            new &= ~self._added[indices]
+        indices, labels, logits = indices[new], step.batch.labels.cpu()[new], None
+        if not len(indices):
+            return
+        self._added[indices] = True
+        if self._with_logits:
+            logits = torch.full((len(indices), len(learner.scenario.classes)), float("nan"))
+            logits[:, : step.logits.shape[1]] = step.logits.detach()[new.to(step.logits.device)].float().cpu()
+        self.buffer.add(learner.images_of, labels, indices, self.draws, logits=logits, again=again)
+
+    def stored_bytes(self) -> dict[str, int]:
+        """Count the exemplars, and their logits where ``traits.memory`` has those."""
+        sizes = super().stored_bytes() | {"exemplars": self.buffer.bytes}
+        return sizes | ({"logits": self.buffer.logit_bytes} if "logits" in self.traits.memory else {})
