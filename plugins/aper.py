@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.peft import FrozenQuery, PetKind, attach_for_first_session
+from clsuite.peft import FrozenQuery, PetKind, attach_pet
 from clsuite.plugin import Batch, Learner, Plugin, Scenario, Task, Traits, fill_defaults
 from clsuite.plugin.helpers import TakenRows, full_precision
 
@@ -60,8 +60,7 @@ class APER(Plugin):
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone and attach the module."""
-        self.module = attach_for_first_session(learner, **self._build)
-        learner.register_plugin_module(self, "module", self.module)
+        self.module = attach_pet(learner, self, "module", generator=learner.generator("first_session"), **self._build)
         self._plain = FrozenQuery(learner, [self.module])
         self._sums = torch.zeros(len(scenario.classes), 2 * learner.backbone.width)
         self._numbers = torch.zeros(len(scenario.classes))

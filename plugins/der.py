@@ -79,22 +79,18 @@ class DER(RehearsalPlugin):
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """The two rehearsal terms; then the batch's samples are offered to the buffer."""
-        terms = [self._match(learner), self._rehearse(learner)] if len(self.buffer) else []
+        terms, number = [], self.batch_size or learner.options.batch_size
+        if len(self.buffer) and self.alpha:
+            terms.append(self._error(learner, *self.rehearse(learner, number)))
+        if len(self.buffer) and self.beta:
+            again = self.rehearse(learner, number)[1]
+            terms.append(self.beta * F.cross_entropy(again.logits.float(), again.batch.labels))
         self.add_step(learner, step, again=self.offer == "every_epoch")
-        given = [term for term in terms if term is not None]
-        return torch.stack(given).sum() if given else None
+        return torch.stack(terms).sum() if terms else None
 
-    def _match(self, learner: Learner) -> Tensor | None:
-        if not self.alpha:
-            return None
-        chosen, again = self.rehearse(learner, self.batch_size or learner.options.batch_size)
+    def _error(self, learner: Learner, chosen: Tensor, again: Step) -> Tensor:
+        """The weighted error of the logits of some exemplars."""
         stored = self.buffer.logits[chosen][:, : again.logits.shape[1]].to(again.logits.device)
         known = ~stored.isnan()
         errors = F.mse_loss(again.logits.float()[known], stored[known], reduction="sum")
         return self.alpha * errors / (len(chosen) * len(learner.scenario.classes))
-
-    def _rehearse(self, learner: Learner) -> Tensor | None:
-        if not self.beta:
-            return None
-        _, again = self.rehearse(learner, self.batch_size or learner.options.batch_size)
-        return self.beta * F.cross_entropy(again.logits.float(), again.batch.labels)

@@ -34,10 +34,7 @@ class EWC(Plugin):
 
     traits = Traits(
         memory=("importances",),
-        unsupported_scenarios={
-            "online": "it reads the task's images again to estimate the Fisher information, but the stream passes once",
-            "blurry": "it reads the task's images again to estimate the Fisher information, but the stream passes once",
-        },
+        second_pass="it reads the task's images again to estimate the Fisher information",
         paper="Kirkpatrick, PNAS 2017; Schwarz, ICML 2018",
     )
     state = ("_fisher", "_anchor")
@@ -48,8 +45,7 @@ class EWC(Plugin):
         check_range("ewc", at_least=0, at_most=1, gamma=gamma)
         check_range("ewc", at_least=1, samples=samples)
         self.penalty, self.gamma, self.samples = penalty, gamma, samples
-        self._fisher: dict[str, Tensor] = {}
-        self._anchor: dict[str, Tensor] = {}
+        self._fisher, self._anchor = dict[str, Tensor](), dict[str, Tensor]()
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Bring what is kept to the compute device: a resumed run reads it into main memory."""
@@ -58,8 +54,6 @@ class EWC(Plugin):
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """The quadratic penalty."""
-        if not self._fisher:
-            return None
         parameters = dict(learner.named_parameters())
         terms = [
             (fisher * (parameters[name] - self._anchor[name]).square()).sum()
@@ -81,23 +75,22 @@ class EWC(Plugin):
         indices = task.train[order[: self.samples].numpy()]
         parameters = {name: value.detach() for name, value in learner.named_parameters() if value.requires_grad}
         sums = {name: torch.zeros_like(value) for name, value in parameters.items()}
-        one_gradient = grad(lambda *arguments: _negative_log_likelihood(learner, *arguments))
+
+        def negative_log_likelihood(parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+            logits = functional_call(learner, parameters, (image[None],))
+            return classification_loss(logits, label[None], learner.options.loss, task.classes)
+
         was_training = learner.training
         learner.eval()
         for start in range(0, len(indices), CHUNK):
             chunk = indices[start : start + CHUNK]
             images = learner.backbone.normalize(learner.images_of(chunk).to(learner.device))
             with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no rule for per-sample gradients
-                each = vmap(one_gradient, in_dims=(None, 0, 0))(parameters, images, learner.labels_of(chunk))
+                each = vmap(grad(negative_log_likelihood), in_dims=(None, 0, 0))(
+                    parameters, images, learner.labels_of(chunk)
+                )
             for name, gradients in each.items():
                 sums[name] += gradients.square().sum(dim=0)
             learner.gradient_samples += len(chunk)
         learner.train(was_training)
         return {name: value / len(indices) for name, value in sums.items()}
-
-
-def _negative_log_likelihood(learner: Learner, parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-    """Cross-entropy of one image, as training has it, as a function of the parameters."""
-    assert learner.task is not None
-    logits = functional_call(learner, parameters, (image[None],))
-    return classification_loss(logits, label[None], learner.options.loss, learner.task.classes)

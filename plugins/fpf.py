@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from clsuite.plugin import Learner, RehearsalPlugin, Scenario, Task, Traits, UserError, check_range
+from clsuite.plugin import Learner, RehearsalPlugin, Scenario, Task, Traits, check_range
 from clsuite.plugin.helpers import WeightSwap, check_trained, select_parameters, tune_on_exemplars
 
 
@@ -56,29 +56,18 @@ class FPF(RehearsalPlugin):
         check_range("fpf", at_least=1, steps=steps, batch_size=batch_size)
         check_range("fpf", above=0, lr=lr)
         check_range("fpf", at_least=0, below=1, momentum=momentum)
-        self.modules, self.steps, self.lr, self.momentum = modules, steps, lr, momentum
-        self.batch_size, self.when = batch_size, when
+        self.modules, self.when = modules, when
+        self._tuning: dict[str, Any] = {"steps": steps, "lr": lr, "momentum": momentum, "batch_size": batch_size}
         self._swap = WeightSwap()
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Find the method's buffer, or make one.
 
         Raises:
-            UserError: If the plugin that keeps the buffer comes after this one, if there are several, or if a kind of
-                module is unknown.
+            UserError: If a kind of module is unknown, or it is not clear whose exemplars to borrow.
         """
         select_parameters(learner, self.modules)
-        lent = {plugin: buffer for plugin in learner.plugins if (buffer := plugin.lent_buffer()) is not None}
-        if len(lent) > 1:
-            names = " and ".join(type(plugin).__name__ for plugin in lent)
-            raise UserError(f"fpf borrows the exemplars of one plugin, and {names} keep some: leave one of them out")
-        if lent.keys() & {*learner.plugins[learner.plugins.index(self) :]}:
-            raise UserError("fpf must come after the plugin that stores exemplars, as in [replay, fpf]")
-        self._borrows = bool(lent)
-        if self._borrows:
-            (self.buffer,) = lent.values()
-        else:
-            super().on_stream_start(learner, scenario)
+        super().on_stream_start(learner, scenario)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Check that there is something to tune, once all plugins have frozen what they freeze.
@@ -92,36 +81,14 @@ class FPF(RehearsalPlugin):
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Fine-tune the modules for the evaluation."""
-        if not self._borrows:
+        if not self.borrows:
             self.buffer.add_task(learner, task, self.draws)
         if self.when == "end" and task.index + 1 < len(learner.scenario.tasks):
             return
         parameters = select_parameters(learner, self.modules)
         self._swap.replace(learner, {name: value.detach().clone() for name, value in parameters.items()})
-        tune_on_exemplars(
-            learner,
-            parameters,
-            self.buffer,
-            steps=self.steps,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            momentum=self.momentum,
-            generator=self.draws,
-        )
+        tune_on_exemplars(learner, parameters, self.buffer, generator=self.draws, **self._tuning)
 
     def on_task_exit(self, learner: Learner, task: Task) -> None:
         """Give the method its own weights back."""
         self._swap.restore(learner)
-
-    def stored_bytes(self) -> dict[str, int]:
-        """The exemplars of its own buffer."""
-        return {} if self._borrows else super().stored_bytes()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Its own buffer."""
-        return {} if self._borrows else super().state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Its own buffer."""
-        if not self._borrows:
-            super().load_state_dict(state_dict)

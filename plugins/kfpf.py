@@ -60,7 +60,7 @@ class KFPF(RehearsalPlugin):
         check_range("kfpf", at_least=0, below=1, momentum=momentum)
         check_range("kfpf", at_least=0, alpha=alpha)
         self.per_task, self.modules, self.alpha = per_task, modules, alpha
-        self.steps, self.lr, self.momentum, self.batch_size = steps, lr, momentum, batch_size
+        self._tuning: dict[str, Any] = {"steps": steps, "lr": lr, "momentum": momentum, "batch_size": batch_size}
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Make the buffer.
@@ -94,6 +94,7 @@ class KFPF(RehearsalPlugin):
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """Add nothing; offer the batch's new samples to the buffer."""
         self.add_step(learner, step)
+        return None
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -103,17 +104,9 @@ class KFPF(RehearsalPlugin):
         steps = int(trainer.estimated_stepping_batches)
         done = trainer.global_step * self.per_task // steps
         if done > (trainer.global_step - 1) * self.per_task // steps:
-            tune_on_exemplars(
-                pl_module,
-                select_parameters(pl_module, self.modules),
-                self.buffer,
-                steps=self.steps,
-                batch_size=self.batch_size,
-                lr=self.lr,
-                momentum=self.momentum,
-                generator=self.draws,
-                extra=self._distill if self.alpha else None,
-            )
+            chosen = select_parameters(pl_module, self.modules)
+            extra = self._distill if self.alpha else None
+            tune_on_exemplars(pl_module, chosen, self.buffer, generator=self.draws, extra=extra, **self._tuning)
 
     def _distill(self, step: Step, chosen: Tensor) -> Tensor:
         stored = self.buffer.logits[chosen][:, : step.logits.shape[1]].to(step.logits.device)

@@ -162,7 +162,8 @@ def gaussian_roots(covariances: Tensor) -> Tensor:
     covariances = covariances.double()
     variance = covariances.diagonal(dim1=1, dim2=2).mean(dim=1).clamp_min(1e-8)
     eye = torch.eye(covariances.shape[1], dtype=covariances.dtype)
-    return torch.linalg.cholesky(covariances + 1e-4 * variance[:, None, None] * eye).float()
+    roots: Tensor = torch.linalg.cholesky(covariances + 1e-4 * variance[:, None, None] * eye)
+    return roots.float()
 
 
 def draw_features(means: Tensor, roots: Tensor, samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

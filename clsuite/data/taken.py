@@ -37,7 +37,7 @@ class TakenRows:
         self.mask = state["mask"]
 
 
-def row_positions(table_rows: int, rows: NDArray[np.int64], device: torch.device) -> Tensor:
+def row_positions(table_rows: int, rows: NDArray[np.int64], device: torch.device | str = "cpu") -> Tensor:
     """Where each row of a table comes among some rows.
 
     Args:

@@ -10,8 +10,7 @@ from clsuite.peft.adapter import Adapter
 from clsuite.peft.adaptformer import AdaptFormer
 from clsuite.peft.base import PET, only
 from clsuite.peft.blocks import block_list, choose_blocks, transformer_blocks
-from clsuite.peft.build import PET_KINDS, PetKind, build_pet
-from clsuite.peft.first_session import attach_for_first_session
+from clsuite.peft.build import PET_KINDS, PetKind, attach_pet, build_pet
 from clsuite.peft.ia3 import IA3
 from clsuite.peft.lora import LoRA
 from clsuite.peft.prefix import GivenPrefix, Prefix
@@ -36,7 +35,7 @@ __all__ = [
     "PromptInit",
     "Route",
     "RoutedByQuery",
-    "attach_for_first_session",
+    "attach_pet",
     "block_list",
     "build_pet",
     "choose_blocks",

@@ -21,6 +21,7 @@ from clsuite.plugin.hooks import (
 )
 from clsuite.plugin.introspection import PluginSource
 from clsuite.plugin.traits import Traits
+from clsuite.scenarios.catalog import SINGLE_PASS
 
 Named = tuple[str, PluginSource]
 
@@ -43,13 +44,7 @@ def check_method(
         if names.count(name) > 1:
             raise UserError(f"method [{', '.join(names)}]: plugin '{name}' stands in it twice")
     for name, source in plugins:
-        if scenario_kind in source.traits.unsupported_scenarios:
-            reason = source.traits.unsupported_scenarios[scenario_kind]
-            raise UserError(f"plugin '{name}' cannot learn {scenario_kind} streams: {reason}")
-        if scenario_kind not in source.traits.scenarios:
-            raise UserError(
-                f"plugin '{name}' cannot learn {scenario_kind} streams, only {', '.join(source.traits.scenarios)}"
-            )
+        _check_scenario(name, source.traits, scenario_kind)
     _check_answers(plugins)
     _check_loans(plugins)
     for plugin in plugins:
@@ -57,6 +52,16 @@ def check_method(
             if plugin is not other:
                 _check_pair(plugin, other)
     _check_order(plugins, arguments or [{} for _ in plugins])
+
+
+def _check_scenario(name: str, traits: Traits, kind: str) -> None:
+    reason = traits.unsupported_scenarios.get(kind, "")
+    if kind in SINGLE_PASS and traits.second_pass:
+        reason = f"{traits.second_pass}, but the stream passes once"
+    if reason:
+        raise UserError(f"plugin '{name}' cannot learn {kind} streams: {reason}")
+    if kind not in traits.scenarios:
+        raise UserError(f"plugin '{name}' cannot learn {kind} streams, only {', '.join(traits.scenarios)}")
 
 
 def _check_answers(plugins: Sequence[Named]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from clsuite.data.buffer import ExemplarBuffer
 from clsuite.data.buffer_policy import Policy, exemplar_capacity
+from clsuite.errors import UserError
 from clsuite.plugin.base import Plugin
 
 if TYPE_CHECKING:
@@ -22,12 +23,16 @@ class RehearsalPlugin(Plugin):
 
     A subclass fills the buffer: at a task's start or end (``self.buffer.add_task``) or at its steps (`add_step`).
 
+    One that borrows (``traits.borrows``) uses the buffer of the plugin before it that lends its own, where there is
+    one, and neither fills, saves nor counts it.
+
     Attributes:
         buffer: The exemplars; made anew for the stream.
+        borrows: Whether they are another plugin's.
         draws: Source of the task's random draws, on the CPU.
     """
 
-    state = ("buffer",)
+    state: ClassVar[tuple[str, ...]] = ("buffer",)
 
     def __init__(
         self,
@@ -53,18 +58,35 @@ class RehearsalPlugin(Plugin):
         exemplar_capacity(capacity, capacity_bytes, 1, owner)
         self._owner, self._with_logits = owner, with_logits
         self._capacity, self._capacity_bytes = capacity, capacity_bytes
-        self.buffer = ExemplarBuffer(0, policy)
+        self.buffer, self.borrows = ExemplarBuffer(0, policy), False
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Make the buffer."""
-        self.buffer = ExemplarBuffer.for_stream(
-            scenario,
-            self._capacity,
-            self._capacity_bytes,
-            policy=self.buffer.policy,
-            logits=self._with_logits,
-            owner=self._owner,
-        )
+        """Make the buffer, or borrow one.
+
+        Raises:
+            UserError: If the plugin that lends its exemplars comes after this one, or if there are several.
+        """
+        lent = self._lent(learner) if self.traits.borrows else None
+        self.borrows = lent is not None
+        self.buffer = self._made(scenario) if lent is None else lent
+
+    def _made(self, scenario: Scenario) -> ExemplarBuffer:
+        policy, given = self.buffer.policy, (self._capacity, self._capacity_bytes)
+        return ExemplarBuffer.for_stream(scenario, *given, policy=policy, logits=self._with_logits, owner=self._owner)
+
+    def _lent(self, learner: Learner) -> ExemplarBuffer | None:
+        """The buffer that another plugin of the method lends."""
+        lenders = [plugin for plugin in learner.plugins if plugin.lent_buffer() is not None]
+        if len(lenders) > 1:
+            names = " and ".join(type(plugin).__name__ for plugin in lenders)
+            raise UserError(
+                f"{self._owner} borrows the exemplars of one plugin, and {names} keep some: leave one of them out"
+            )
+        if any(plugin in learner.plugins[learner.plugins.index(self) :] for plugin in lenders):
+            raise UserError(
+                f"{self._owner} must come after the plugin that stores exemplars, as in [replay, {self._owner}]"
+            )
+        return lenders[0].lent_buffer() if lenders else None
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Begin the task's own draws; none of its samples has been added."""
@@ -120,5 +142,15 @@ class RehearsalPlugin(Plugin):
 
     def stored_bytes(self) -> dict[str, int]:
         """Count the exemplars, and their logits where ``traits.memory`` has those."""
+        if self.borrows:
+            return {}
         sizes = super().stored_bytes() | {"exemplars": self.buffer.bytes}
         return sizes | ({"logits": self.buffer.logit_bytes} if "logits" in self.traits.memory else {})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what is declared in ``state``, without a buffer that is borrowed."""
+        return {name: value for name, value in super().state_dict().items() if not (self.borrows and name == "buffer")}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it back."""
+        super().load_state_dict({"buffer": self.buffer.state_dict(), **state_dict} if self.borrows else state_dict)

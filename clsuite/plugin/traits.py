@@ -32,6 +32,8 @@ class Traits:
             `effects`, ``freezes_backbone``, or the name of a hook of theirs), with the reason.
         scenarios: Kinds of stream that it can learn; all by default.
         unsupported_scenarios: Kinds of stream that it cannot learn, with the reason.
+        second_pass: What it passes a task's images through the network for besides training, where it does: it cannot
+            learn streams that pass once (``online``, ``blurry``).
         freezes_backbone: It freezes the backbone, and trains modules of its own in it or the head alone: refused beside
             what would train, choose or replace weights of the backbone, and, with modules, beside others that do the
             same. Gradient-free methods need not say so.
@@ -66,6 +68,7 @@ class Traits:
     incompatible_with: Mapping[str, str] = field(default_factory=dict)
     scenarios: tuple[str, ...] = tuple(KINDS)
     unsupported_scenarios: Mapping[str, str] = field(default_factory=dict)
+    second_pass: str = ""
     freezes_backbone: bool = False
     gradient_free: bool = False
     first_session: bool = False
