@@ -36,7 +36,6 @@ class BlockExpansion(Plugin):
     traits = Traits(
         requires=("vit",),
         memory=("blocks",),
-        incompatible_with={"freezes_backbone": "both freeze the backbone: the inserted blocks would never be trained"},
         paper="Bafghi, CVPR-W 2024 (block expansion)",
     )
 

@@ -81,14 +81,14 @@ class DER(RehearsalPlugin):
         """The two rehearsal terms; then the batch's samples are offered to the buffer."""
         terms, number = [], self.batch_size or learner.options.batch_size
         if len(self.buffer) and self.alpha:
-            terms.append(self._error(learner, *self.rehearse(learner, number)))
+            terms.append(self._match(learner, *self.rehearse(learner, number)))
         if len(self.buffer) and self.beta:
             again = self.rehearse(learner, number)[1]
             terms.append(self.beta * F.cross_entropy(again.logits.float(), again.batch.labels))
         self.add_step(learner, step, again=self.offer == "every_epoch")
         return torch.stack(terms).sum() if terms else None
 
-    def _error(self, learner: Learner, chosen: Tensor, again: Step) -> Tensor:
+    def _match(self, learner: Learner, chosen: Tensor, again: Step) -> Tensor:
         """The weighted error of the logits of some exemplars."""
         stored = self.buffer.logits[chosen][:, : again.logits.shape[1]].to(again.logits.device)
         known = ~stored.isnan()

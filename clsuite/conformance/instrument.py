@@ -15,7 +15,11 @@ from clsuite.learner.learner import Learner
 from clsuite.plugin.base import Plugin
 from clsuite.scenarios import Task
 
-STATE = {"state_dict", "load_state_dict", "stored_bytes", "on_save_checkpoint", "on_load_checkpoint", "state_key"}
+STATE = {
+    "state_dict", "load_state_dict", "stored_bytes", "lent_buffer", "on_save_checkpoint", "on_load_checkpoint",
+    "state_key",
+}  # fmt: skip
+"""What the framework asks a plugin for, apart from the life of a stream."""
 
 
 class WatchedLearner(Learner):

@@ -42,6 +42,11 @@ class Plugin(L.Callback):
     state: ClassVar[tuple[str, ...]] = ()
     registered_modules: Mapping[str, nn.Module] = MappingProxyType({})
 
+    @property
+    def state_key(self) -> str:
+        """Tells plugins apart for Lightning, which saves none of them: two may have classes of the same name."""
+        return f"{type(self).__qualname__}-{id(self)}"
+
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Prepare the model: freeze, attach modules, make room for what is kept.
 

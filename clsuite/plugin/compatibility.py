@@ -44,7 +44,8 @@ def check_method(
         if names.count(name) > 1:
             raise UserError(f"method [{', '.join(names)}]: plugin '{name}' stands in it twice")
     for name, source in plugins:
-        _check_scenario(name, source.traits, scenario_kind)
+        if refusal := scenario_refusal(source.traits, scenario_kind):
+            raise UserError(f"plugin '{name}' cannot learn {scenario_kind} streams{refusal}")
     _check_answers(plugins)
     _check_loans(plugins)
     for plugin in plugins:
@@ -54,14 +55,13 @@ def check_method(
     _check_order(plugins, arguments or [{} for _ in plugins])
 
 
-def _check_scenario(name: str, traits: Traits, kind: str) -> None:
-    reason = traits.unsupported_scenarios.get(kind, "")
+def scenario_refusal(traits: Traits, kind: str) -> str:
+    """Why a plugin cannot learn a kind of stream; empty where it can."""
+    if kind in traits.unsupported_scenarios:
+        return f": {traits.unsupported_scenarios[kind]}"
     if kind in SINGLE_PASS and traits.second_pass:
-        reason = f"{traits.second_pass}, but the stream passes once"
-    if reason:
-        raise UserError(f"plugin '{name}' cannot learn {kind} streams: {reason}")
-    if kind not in traits.scenarios:
-        raise UserError(f"plugin '{name}' cannot learn {kind} streams, only {', '.join(traits.scenarios)}")
+        return f": {traits.second_pass}, but the stream passes once"
+    return "" if kind in traits.scenarios else f", only {', '.join(traits.scenarios)}"
 
 
 def _check_answers(plugins: Sequence[Named]) -> None:

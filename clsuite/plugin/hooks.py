@@ -55,8 +55,8 @@ Besides `EFFECTS` it knows what follows from hooks and stores: to ``stand in`` (
 (`OF_WEIGHTS`) or to ``keep`` (`OF_FEATURES`) at a task's end, and to ``herd`` exemplars."""
 
 FROZEN = {
-    "blocks": "'{name}' freezes the backbone, which '{other}' would add blocks to and train",
-    "masks": "'{name}' freezes the backbone: '{other}' has no weights to choose from",
+    "blocks": "'{name}' freezes the backbone: the blocks of '{other}' would never be trained",
+    "masks": "'{name}' freezes the backbone: there is nothing for '{other}' to choose from",
 }
 """What others may not keep beside a plugin that freezes the backbone, and why."""
 

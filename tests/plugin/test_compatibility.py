@@ -129,9 +129,9 @@ def test_who_herds_chooses_by_weights_that_stay() -> None:
 @pytest.mark.parametrize(
     ("one", "other", "reason"),
     [
-        ("block_expansion", "linear_probe", "the inserted blocks would never be trained"),
+        ("block_expansion", "linear_probe", "the blocks of 'block_expansion' would never be trained"),
         ("hft", "linear_probe", "the blocks of the backbone are frozen already"),
-        ("saft", "linear_probe", "there is nothing to choose from"),
+        ("saft", "linear_probe", "there is nothing for 'saft' to choose from"),
         ("wise_ft", "linear_probe", "its weights before and after a task are the same"),
         ("saft", "kfpf", "saft puts weights back after each step, and with them what was tuned"),
     ],
@@ -157,9 +157,9 @@ def test_a_method_that_is_called_as_a_store_is_no_store() -> None:
 
 
 def test_a_deed_can_be_forbidden_and_must_have_a_name() -> None:
-    forbids = fake("forbids", traits="incompatible_with={'freezes': 'it must move'}")
+    forbids = fake("forbids", traits="incompatible_with={'freezes_backbone': 'it must move'}")
     with pytest.raises(UserError, match="it must move"):
-        check_method([fake("ice", traits="effects=('freezes',)"), forbids], "class_incremental")
+        check_method([fake("ice", traits="freezes_backbone=True"), forbids], "class_incremental")
     with pytest.raises(ValueError, match=r"traits\.effects: 'freeze' is none of adds modules, "):
         fake("typo", traits="effects=('freeze',)")
 
