@@ -24,6 +24,29 @@ from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
 from clsuite.stream.loop import Stream
 
 DATA_VARIABLE = "CLSUITE_TEST_DATA"
+LONG_FILES = (
+    "test_isolation.py",
+    "test_runs.py",
+    "test_board_confirm.py",
+    "test_quickstart.py",
+    "test_registered.py",
+    "test_probes.py",
+    "test_steps.py",
+    "test_distribution.py",
+)
+"""Files that take longest, or are few tests for the time that they take."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that take long first, so that at the end no process is left with one while the others are done."""
+    places = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """As many processes as there are cores run these tests: more threads would only wait for one another."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from clsuite.cli.main import main
 from clsuite.metrics import METRICS
 from clsuite.records import read_record
 
 
 def final_accuracies(out: Path, *arguments: str) -> dict[tuple[str, int], dict[str, float]]:
-    subprocess.run(
-        [sys.executable, "-m", "clsuite.cli.main", "bench", "quickstart", "--out", str(out), *arguments], check=True
-    )
+    assert main(["bench", "quickstart", "--out", str(out), *arguments]) == 0
     figures = {}
     for record in map(read_record, out.glob("*/*/*.json")):
         assert record.counts is not None

@@ -9,14 +9,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import yaml
 
 import clsuite
+from clsuite.cli.main import main
 from clsuite.records import read_predictions, read_record, rescore
 from clsuite.runner.plan import RunOptions, make_plan
 from clsuite.runner.spec import load_benchmark
@@ -38,11 +41,27 @@ def spec(tmp_path: Path) -> Path:
     return path
 
 
+class Told(NamedTuple):
+    """What a call of the benchmark printed."""
+
+    stdout: str
+    stderr: str
+
+
+def run(spec: Path, out: Path, *arguments: str) -> Told:
+    """Call the benchmark from here; its runs come from one fork server for all tests, which loads the libraries."""
+    with redirect_stdout(StringIO()) as shown, redirect_stderr(StringIO()) as told:
+        status = main(["bench", str(spec), "--out", str(out), *arguments])
+    assert status == 0, shown.getvalue() + told.getvalue()
+    return Told(shown.getvalue(), told.getvalue())
+
+
 def command(spec: Path, out: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "clsuite.cli.main", "bench", str(spec), "--out", str(out), *arguments]
 
 
-def run(spec: Path, out: Path, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+def run_apart(spec: Path, out: Path, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """Call the benchmark from another interpreter, which has its own fork server, hashes and environment."""
     done = subprocess.run(command(spec, out, *arguments), capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == status, done.stdout + done.stderr
     return done
@@ -95,7 +114,7 @@ def test_same_counts_from_empty_folders_whatever_the_number_of_jobs(
     finished: tuple[Path, Path], tmp_path: Path
 ) -> None:
     spec, out = finished
-    run(spec, tmp_path / "again", "--jobs", "1")
+    run_apart(spec, tmp_path / "again", "--jobs", "1")
     assert counts(tmp_path / "again") == counts(out)
 
 
@@ -222,7 +241,7 @@ def test_a_run_that_fails_ends_alone(spec: Path, tmp_path: Path, monkeypatch: py
     (site / "bad_plugins.py").write_text(PLUGINS)
     monkeypatch.setenv("PYTHONPATH", str(site))
     out = tmp_path / "out"
-    done = run(spec, out, "--methods", "dies,raises,sleeps,ncm", "--timeout", "15", status=1)
+    done = run_apart(spec, out, "--methods", "dies,raises,sleeps,ncm", "--timeout", "12", status=1)
     records = {record.method: record for record in map(read_record, out.glob("*/*/*.json"))}
     assert {name: record.status for name, record in records.items()} == {
         "dies": "failed", "raises": "failed", "sleeps": "timeout", "ncm": "done",
@@ -231,8 +250,8 @@ def test_a_run_that_fails_ends_alone(spec: Path, tmp_path: Path, monkeypatch: py
     assert "RuntimeError: raised on purpose" in str(records["raises"].error)
     assert "on_task_end" in str(records["raises"].error)
     assert str(tmp_path) not in str(records["raises"].error)
-    assert "stopped after 15" in str(records["sleeps"].error)
+    assert "stopped after 12" in str(records["sleeps"].error)
     for line in ("failed: dies, seed 0: ", "failed: raises, seed 0: RuntimeError", "timeout: sleeps, seed 0: "):
         assert line in done.stderr
     assert "│ ncm" in done.stdout
-    assert run(spec, out, "--methods", "raises", "--dry-run").stdout.startswith("to do")
+    assert run_apart(spec, out, "--methods", "raises", "--dry-run").stdout.startswith("to do")
