@@ -25,7 +25,8 @@ from clsuite.errors import UserError, did_you_mean
 from clsuite.records import RecordError, RunRecord, read_record, reason_of
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.runner.methods import MethodSpec, PluginUse
-from clsuite.runner.plan import RunOptions, RunPlan, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
 CANARIES = {"class_incremental": "quickstart", "domain_incremental": "digits_domains"}

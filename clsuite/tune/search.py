@@ -13,7 +13,8 @@ from clsuite.metrics import METRICS
 from clsuite.plugin.catalog import find_plugin
 from clsuite.records import RunRecord, TrialEntry, TuningEntry, reason_of
 from clsuite.runner.methods import MethodSpec
-from clsuite.runner.plan import RunOptions, RunPlan, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.scenarios import ScenarioSpec
 from clsuite.tune.parameters import ParameterPath, find_places, with_values
