@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from clsuite.errors import UserError
-from clsuite.plugin.imports import Home, local_modules
-from clsuite.plugin.local import is_file, read_text
+from clsuite.plugin.loading import is_file, read_text
+from clsuite.plugin.source_hash import Home, local_modules
 from clsuite.records import RunRecord
-from clsuite.runner.restored import restored_plugin
+from clsuite.runner.recorded_inputs import restored_plugin
 from clsuite.runner.streams import recorded_stream
 from clsuite.scenarios import ScenarioSpec
 from clsuite.scenarios.spec import FromAvalanche

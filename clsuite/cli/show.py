@@ -25,8 +25,8 @@ from clsuite.records import (
 )
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.report.fit import TableColumn
+from clsuite.report.format import shown
 from clsuite.report.table import bytes_text, short_number
-from clsuite.report.text import shown
 
 
 def print_record(path: Path) -> None:

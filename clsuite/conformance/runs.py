@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from clsuite.backbones.vit import Backbone
-from clsuite.conformance.subject import Subject
-from clsuite.conformance.watch import Watch, WatchedLearner
-from clsuite.conformance.world import make_backbone, make_options, make_scenario
+from clsuite.conformance.fixtures import make_backbone, make_options, make_scenario
+from clsuite.conformance.instrument import Watch, WatchedLearner
+from clsuite.conformance.plugin_under_test import Subject
 from clsuite.errors import is_foreign, words_of
 from clsuite.plugin.base import Plugin
 from clsuite.scenarios import Task
@@ -149,7 +149,7 @@ def make_learner(
     backbone: Callable[[], Backbone] | None = None,
 ) -> WatchedLearner:
     """An untrained learner of some plugins, by default with the backbone that they need."""
-    needs = [need for subject in subjects for need in subject.cls.traits.needs]
+    needs = [need for subject in subjects for need in subject.cls.traits.requires]
     network = backbone() if backbone else make_backbone(needs)
     brought: dict[str, Any] = {}
     for subject in subjects:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from clsuite.data.decode import decode
-from clsuite.data.listing import Sample
+from clsuite.data.manifest import Sample
 from clsuite.errors import UserError, printable, warn_of
 
 __all__ = [

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clsuite.data.contents import file_state, is_settled
 from clsuite.data.cores import count_cores
-from clsuite.data.listing import Columns
+from clsuite.data.file_digests import file_state, is_settled
+from clsuite.data.manifest import Columns
 from clsuite.data.progress import tell
 from clsuite.data.table import ImageTable
 from clsuite.records.canonical import sha256_of

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def canonical_json(value: Any) -> str:
-    """Serialise with sorted keys and no white space, the same on every machine.
+    """Serialize with sorted keys and no white space, the same on every machine.
 
     Raises:
         ValueError: If the value holds a number that JSON cannot carry (nan, infinity).

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from clsuite.config.error_text import first_mistake
 from clsuite.errors import UserError, printable
 from clsuite.records.record import SCHEMA_VERSION, RunRecord
-from clsuite.written.words import first_mistake
 
 UNREADABLE = (
     OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, OverflowError, struct.error,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clsuite.errors import InputWarning, UserError, did_you_mean, warn_of
 from clsuite.records import RunRecord, read_record, why_untrue
-from clsuite.report.alike import Alike
+from clsuite.report.consistency import ConsistencyCheck
 from clsuite.report.newest import newest_runs
 
 
@@ -90,7 +90,7 @@ def newest_of(found: Gathered, where: str) -> Gathered:
         UserError: If what is left cannot stand in one table, as readings of unlike probes.
     """
     records, told = newest_runs(found.records)
-    alike = Alike()
+    alike = ConsistencyCheck()
     for path, record in records.items():
         if complaint := alike.complaint(record, str(path)):
             raise UserError(f"{where} holds unlike runs: '{path}': {complaint}; move one away or name the records")

@@ -12,6 +12,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from clsuite.backbones.spec import BackboneSpec
+from clsuite.config.paths import home_path
+from clsuite.config.spec import LARGEST_SEED, Spec
+from clsuite.config.yaml_models import line_of, load_yaml
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError, did_you_mean, listed, several, shortened
 from clsuite.learner.options import TrainingSpec
@@ -20,9 +23,6 @@ from clsuite.runner.methods import MethodSpec
 from clsuite.runner.training import COMMAND_LINE
 from clsuite.scenarios import ScenarioSpec
 from clsuite.stream.within_task_spec import EvaluationSpec
-from clsuite.written.paths import home_path
-from clsuite.written.spec import LARGEST_SEED, Spec
-from clsuite.written.yaml_lines import line_of, load_yaml
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
 LONGEST = 100

@@ -42,7 +42,7 @@ def build_by_domain(source: Source, spec: DomainIncremental) -> Scenario:
     tasks = [(name, parts._replace(test=test)) for name, parts in _by_domain(source, chosen)]
     scenario = assemble(spec.kind, table, order, tasks)
     named = [(table.domain_names[domain], test[table.domains[test] == domain]) for domain in tested]
-    return replace(scenario, columns=evaluation_parts(scenario, named))
+    return replace(scenario, separate_splits=evaluation_parts(scenario, named))
 
 
 def whole_domains(source: Source, spec: DomainIncremental) -> list[Named]:

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from clsuite.config.spec import LARGEST_SEED, Spec
 from clsuite.errors import did_you_mean
-from clsuite.written.spec import LARGEST_SEED, Spec
 
 WORDS = ("seed", "given")
 MTIL = ("mtil_i", "mtil_ii")

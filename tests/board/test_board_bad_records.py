@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from published_records import edit, make_record, predictions, write_run
 
-from clsuite.board.place import LOCK, Leaderboard
+from clsuite.board.files import build, check
+from clsuite.board.layout import LOCK, Leaderboard
 from clsuite.board.publish import add_records
 from clsuite.board.rerun import compare_rerun, write_rerun
-from clsuite.board.shelf import build, check
-from clsuite.board.streams import Streams
+from clsuite.board.validate.streams import Streams
 from clsuite.cli.main import main
 from clsuite.errors import UserError
 from clsuite.records import RunRecord, read_record, rescore, write_predictions

@@ -16,22 +16,22 @@ import numpy as np
 import pytest
 from published_records import ENVIRONMENT, edit, make_record, predictions, registered, write_run
 
-from clsuite.board import standing
+from clsuite.board import status
 from clsuite.board.build import PETS, build_board
-from clsuite.board.place import Leaderboard
+from clsuite.board.files import build, check
+from clsuite.board.layout import Leaderboard
 from clsuite.board.publish import Outcome, add_records
 from clsuite.board.rerun import compare_rerun, write_rerun
-from clsuite.board.shelf import build, check
 from clsuite.board.site.pareto import pareto_plots
 from clsuite.board.site.text import half_text
-from clsuite.board.standing import benchmark_notes
+from clsuite.board.status import benchmark_notes
 from clsuite.cli.main import main
 from clsuite.errors import UserError
 from clsuite.peft import PET_KINDS
 from clsuite.records import RunRecord, read_predictions, read_record, rescore, write_predictions
 from clsuite.records.record import RESULTS_VERSION, ProbeEntry, TrialEntry, TuningEntry
-from clsuite.report.rounding import rounded
-from clsuite.runner.plan import stream_config
+from clsuite.report.format import rounded
+from clsuite.runner.record_config import stream_config
 from clsuite.runner.spec import load_benchmark
 from clsuite.scenarios import ScenarioSpec
 
@@ -617,9 +617,9 @@ def test_a_stream_with_an_order_of_its_own_is_that_of_its_benchmark(
     """A file gives back a list where the benchmark has a tuple."""
     spec = load_benchmark("quickstart")[0]
     scenario = ScenarioSpec.model_validate({"tasks": 2, "order": order})
-    monkeypatch.setattr(standing, "_shipped", lambda name: spec.model_copy(update={"scenario": scenario}))
+    monkeypatch.setattr(status, "_shipped", lambda name: spec.model_copy(update={"scenario": scenario}))
     backbone = {"name": spec.backbone.name, "image_size": spec.backbone.image_size}
-    config = json.loads(json.dumps({**stream_config(standing._shipped(""), None), "backbone": backbone}))
+    config = json.loads(json.dumps({**stream_config(status._shipped(""), None), "backbone": backbone}))
     record = make_record("my own", 0, benchmark="quickstart", config=config)
     assert benchmark_notes(record) == []
     other = {**config, "scenario": {**config["scenario"], "order": "seed"}}
@@ -671,7 +671,7 @@ def test_build_removes_nothing_that_is_not_the_leaderboards(
     assert not (board / "data" / "old.csv").exists()
 
 
-def test_build_begins_no_leaderboard_where_a_folder_is_misspelt(
+def test_build_begins_no_leaderboard_where_a_folder_is_misspelled(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "broken.json").write_text("{")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clsuite.cli.main import main
-from clsuite.plugin.source import read_source
+from clsuite.plugin.introspection import read_source
 
 DEEP, SUM, BRACKETS, NINES = "-" * 5000 + "1", "+".join("1" * 5000), "[" * 5000, "9" * 5000
 LONG = "a" * 300
@@ -83,10 +83,10 @@ def test_a_new_method_does_not_follow_a_link(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("traits", "complaint"),
     [
-        ("needs=7", "traits.needs is 7, but must be a list"),
-        ("needs='vit'", "traits.needs is 'vit', but must be a list"),
-        ("needs=('moon',)", "traits.needs: 'moon' is none of vit, clip, task_id, gradient"),
-        ("does=('magic',)", "traits.does: 'magic' is none of "),
+        ("requires=7", "traits.requires is 7, but must be a list"),
+        ("requires='vit'", "traits.requires is 'vit', but must be a list"),
+        ("requires=('moon',)", "traits.requires: 'moon' is none of vit, clip, task_id, gradient"),
+        ("effects=('magic',)", "traits.effects: 'magic' is none of "),
         ("scenarios=('offline',)", "traits.scenarios: 'offline' is none of "),
         ("training=3", "traits.training is 3, but must be a mapping"),
         ("gradient_free='x'", "traits.gradient_free is 'x', but must be true or false"),

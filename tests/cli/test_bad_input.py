@@ -1,4 +1,4 @@
-"""Bad input: one clear line that names the culprit and the mend, exit status 2, nothing written or lost."""
+"""Bad input: one clear line that names the culprit and the fix, exit status 2, nothing written or lost."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def changed(section: str, **values: Any) -> dict[str, Any]:
         ),
         (BASE, ["--methods", "replay(capacity='big')"], "is 'big', but must be int | None"),
         (BASE, ["--methods", "replay(5)"], "write NAME or NAME(argument=value)"),
-        (BASE, ["--methods", "replay+ncm"], "'ncm' takes no gradient steps, so training_batch of 'replay'"),
+        (BASE, ["--methods", "replay+ncm"], "'ncm' takes no gradient steps, so transform_batch of 'replay'"),
         (BASE, ["--methods", "joint+replay"], "joint training has all data already"),
         (
             BASE,

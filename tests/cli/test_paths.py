@@ -11,12 +11,12 @@ import pytest
 from clsuite.backbones.spec import BackboneSpec, find_weights
 from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME
 from clsuite.cli.main import _parser, main
+from clsuite.config.paths import home_path
 from clsuite.data.datasets import locate
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import find_plugin
 from clsuite.runner.streams import find_stream_file
 from clsuite.scenarios import ScenarioSpec
-from clsuite.written.paths import home_path
 
 NO_PATHS = {
     "methods", "seeds", "device", "training", "method", "space", "metric", "columns", "name", "rows", "drop", "help",

@@ -46,7 +46,7 @@ def make(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> Miniature:
 
 
 def contents(table: ImageTable) -> list[tuple[str, bool, str, int]]:
-    """Class, part, domain and grey value of every row; the value is read off the middle of the image."""
+    """Class, part, domain and gray value of every row; the value is read off the middle of the image."""
     levels = table.images[:, :, 2:, 2:].mean(axis=(1, 2, 3))
     return [
         (table.classes[label], bool(is_test), table.domain_names[domain], round(float(level - 10) / 20) * 20 + 10)

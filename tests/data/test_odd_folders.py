@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from clsuite.cli.main import main
-from clsuite.data.contents import with_digests
+from clsuite.data.file_digests import with_digests
 from clsuite.data.folder import list_folder
-from clsuite.data.listing import list_samples
+from clsuite.data.manifest import list_samples
 from clsuite.data.readers.tree import by_synsets
 from clsuite.errors import UserError
 

@@ -48,7 +48,7 @@ def test_there_and_back_again(shape: Any) -> None:
         assert ids(ours, one.train) == ids(back, two.train)
         assert ids(ours, one.validation) == ids(back, two.validation)
         assert one.classes == two.classes
-    for one, two in zip(ours.parts, back.parts, strict=True):
+    for one, two in zip(ours.eval_splits, back.eval_splits, strict=True):
         assert ids(ours, one.test) == ids(back, two.test)
         assert one.learned == two.learned
     rows = ours.tasks[0].train
@@ -106,9 +106,9 @@ def test_task_labels_that_cannot_be_mapped_are_named() -> None:
     assert Scenario.from_avalanche(with_labels([3, 3, 3], [3, 3, 3]), 8).kind == "avalanche"
 
 
-def test_normalised_images_are_refused() -> None:
+def test_normalized_images_are_refused() -> None:
     benchmark = digits({"tasks": 5}).to_avalanche(transform=lambda image: image * 4 - 2)
-    with pytest.raises(UserError, match=r"sample 0 of train experience 0 has values in .*take normalisation out"):
+    with pytest.raises(UserError, match=r"sample 0 of train experience 0 has values in .*take normalization out"):
         Scenario.from_avalanche(benchmark, 8)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clsuite.data.folder import TEST_NAMES, TRAIN_NAMES, find_part
-from clsuite.data.listing import Sample
+from clsuite.data.manifest import Sample
 from clsuite.data.naming import text_lines
 from clsuite.errors import UserError, shortened, warn_of
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clsuite.data.listing import Listing, Sample, list_pixels, list_samples, with_split
+from clsuite.data.manifest import Manifest, Sample, list_pixels, list_samples, with_split
 from clsuite.data.naming import readable
 from clsuite.errors import UserError
 
@@ -75,7 +75,7 @@ class VisionPixels(Vision):
     axes: tuple[int, ...] = ()
     headers: tuple[str, ...] = ()
 
-    def __call__(self, base: Path) -> Listing:
+    def __call__(self, base: Path) -> Manifest:
         """List the images of a folder.
 
         Raises:
@@ -116,7 +116,7 @@ class VisionFiles(Vision):
 
     more_train: Mapping[str, Any] | None = None
 
-    def __call__(self, base: Path) -> Listing:
+    def __call__(self, base: Path) -> Manifest:
         """List the images of a folder.
 
         Raises:
