@@ -197,7 +197,12 @@ def test_the_others_are_done_and_the_status_says_that_some_failed(outcome: Outco
     ("method", "status", "reason", "place"),
     [
         ("hangs", "timeout", f"its check before the runs was stopped after {CHECK_SECONDS} s", ""),
-        ("exits", "failed", "its check before the runs ended: the process ended with status 0 without a word", ""),
+        (
+            "exits",
+            "failed",
+            "its check before the runs ended: the process exited with status 0 and wrote no result",
+            "",
+        ),
         ("crashes", "failed", "its check before the runs ended: the process was ended by SIGSEGV", ""),
         ("sysexits", "failed", "SystemExit: 0", "in on_stream_start: sys.exit(0)"),
         ("raises", "failed", r"KeyError: 'brackets [/red] and \x1b[31m'", "in __init__: raise KeyError("),
