@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from clsuite.plugin import Learner, Plugin, Step, Task, Traits, check_range
-from clsuite.plugin.helpers import classification_loss
+from clsuite.plugin import Learner, Plugin, Step, Task, Traits, check_range, classification_loss
 
 CHUNK = 16
 

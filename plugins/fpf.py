@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from clsuite.plugin import Learner, RehearsalPlugin, Scenario, Task, Traits, check_range
-from clsuite.plugin.helpers import WeightSwap, check_trained, select_parameters, tune_on_exemplars
+from clsuite.plugin import (
+    Learner,
+    RehearsalPlugin,
+    Scenario,
+    Task,
+    Traits,
+    check_range,
+    select_parameters,
+    tune_on_exemplars,
+)
+from clsuite.plugin.helpers import WeightSwap, check_trained
 
 
 class FPF(RehearsalPlugin):

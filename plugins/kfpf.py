@@ -8,8 +8,19 @@ import lightning as L
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.plugin import Learner, RehearsalPlugin, Scenario, Step, Task, Traits, UserError, check_range
-from clsuite.plugin.helpers import check_trained, select_parameters, tune_on_exemplars
+from clsuite.plugin import (
+    Learner,
+    RehearsalPlugin,
+    Scenario,
+    Step,
+    Task,
+    Traits,
+    UserError,
+    check_range,
+    select_parameters,
+    tune_on_exemplars,
+)
+from clsuite.plugin.helpers import check_trained
 
 
 class KFPF(RehearsalPlugin):

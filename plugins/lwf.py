@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.plugin import Learner, Plugin, Step, Task, Traits, check_range
-from clsuite.plugin.helpers import row_positions, tensor_bytes, warm_up_head
+from clsuite.plugin import Learner, Plugin, Step, Task, Traits, check_range, warm_up_head
+from clsuite.plugin.helpers import row_positions, tensor_bytes
 
 
 class LwF(Plugin):

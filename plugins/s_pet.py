@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsuite.peft import PET, FrozenQuery, PetKind, attach_pet, only
-from clsuite.plugin import Batch, Learner, Plugin, Scenario, Task, Traits, check_range, fill_defaults
-from clsuite.plugin.helpers import GrowingHead, full_precision, tensor_bytes
+from clsuite.plugin import Batch, GrowingHead, Learner, Plugin, Scenario, Task, Traits, check_range, fill_defaults
+from clsuite.plugin.helpers import full_precision, tensor_bytes
 
 BELOW_ALL = 1e4
 """How far below a task's own classes those of other tasks stand, in their order, and below these what none knows."""

@@ -8,8 +8,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from clsuite.plugin import Learner, Plugin, Task, Traits, check_range
-from clsuite.plugin.helpers import BatchLoader, classification_loss, warm_up_head
+from clsuite.plugin import Learner, Plugin, Task, Traits, check_range, classification_loss, warm_up_head
+from clsuite.plugin.helpers import BatchLoader
 
 
 class SAFT(Plugin):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clsuite.plugin import Learner, Plugin, Scenario, Task, Traits, UserError, check_range
-from clsuite.plugin.helpers import Head, WeightSwap
+from clsuite.plugin import Head, Learner, Plugin, Scenario, Task, Traits, UserError, check_range
+from clsuite.plugin.helpers import WeightSwap
 
 
 class SLCA(Plugin):

@@ -16,37 +16,67 @@ from clsuite.plugin.traits import API_VERSION, Traits
 
 if TYPE_CHECKING:
     from clsuite.data.batch import Batch
-    from clsuite.data.buffer import ExemplarBuffer
+    from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity, herding_ranks
+    from clsuite.data.table import ImageTable
+    from clsuite.learner.head import GrowingHead, Head
     from clsuite.learner.learner import Learner, Step
+    from clsuite.learner.loss import classification_loss
+    from clsuite.learner.options import OptimizerSpec, TrainingSpec
+    from clsuite.learner.rehearsal import select_parameters, tune_on_exemplars
+    from clsuite.learner.warmup import warm_up_head
     from clsuite.plugin.base import Plugin
     from clsuite.plugin.rehearsal import RehearsalPlugin
-    from clsuite.scenarios import Scenario, Task
+    from clsuite.scenarios import EvalSplit, Scenario, Task
 
 __all__ = [
     "API_VERSION",
     "Batch",
+    "EvalSplit",
     "ExemplarBuffer",
+    "GrowingHead",
+    "Head",
+    "ImageTable",
     "Learner",
+    "OptimizerSpec",
     "Plugin",
     "RehearsalPlugin",
     "Scenario",
     "Step",
     "Task",
+    "TrainingSpec",
     "Traits",
     "UserError",
     "check_range",
+    "classification_loss",
+    "exemplar_capacity",
     "fill_defaults",
+    "herding_ranks",
+    "select_parameters",
+    "tune_on_exemplars",
+    "warm_up_head",
 ]
 
 LAZY = {
     "Batch": "clsuite.data.batch",
+    "EvalSplit": "clsuite.scenarios",
     "ExemplarBuffer": "clsuite.data.buffer",
+    "GrowingHead": "clsuite.learner.head",
+    "Head": "clsuite.learner.head",
+    "ImageTable": "clsuite.data.table",
     "Learner": "clsuite.learner.learner",
+    "OptimizerSpec": "clsuite.learner.options",
     "Plugin": "clsuite.plugin.base",
     "RehearsalPlugin": "clsuite.plugin.rehearsal",
     "Scenario": "clsuite.scenarios",
     "Step": "clsuite.learner.learner",
     "Task": "clsuite.scenarios",
+    "TrainingSpec": "clsuite.learner.options",
+    "classification_loss": "clsuite.learner.loss",
+    "exemplar_capacity": "clsuite.data.buffer",
+    "herding_ranks": "clsuite.data.buffer",
+    "select_parameters": "clsuite.learner.rehearsal",
+    "tune_on_exemplars": "clsuite.learner.rehearsal",
+    "warm_up_head": "clsuite.learner.warmup",
 }
 """Where each name that needs torch is defined."""
 

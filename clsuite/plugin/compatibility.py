@@ -42,7 +42,7 @@ def check_method(
     names = [name for name, _ in plugins]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"method [{', '.join(names)}]: plugin '{name}' stands in it twice")
+            raise UserError(f"method [{', '.join(names)}]: plugin '{name}' is listed twice")
     for name, source in plugins:
         if refusal := scenario_refusal(source.traits, scenario_kind):
             raise UserError(f"plugin '{name}' cannot learn {scenario_kind} streams{refusal}")
