@@ -31,7 +31,7 @@ class HFT(Plugin):
             "modules": "the backbone is frozen: there is nothing to halve",
         },
         paper="Hui, 2024 (HFT)",
-        effects=("thaws",),
+        effects=("freezes for a task",),
     )
 
     def __init__(self) -> None:

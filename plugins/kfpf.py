@@ -50,7 +50,7 @@ class KFPF(RehearsalPlugin):
         memory=("exemplars", "logits"),
         incompatible_with={"all data": "joint training has nothing to fix", "exemplars": "k-FPF stands in for replay"},
         paper="Zhao, ICML 2023 (k-FPF)",
-        effects=("tunes",),
+        effects=("tunes between steps",),
     )
 
     def __init__(

@@ -33,7 +33,7 @@ class LwF(Plugin):
         memory=("logits",),
         second_pass="it records old answers and warms up the head before training",
         paper="Li, ECCV 2016 (LwF)",
-        effects=("warms up",),
+        effects=("warms up head",),
     )
     state = ("_bytes",)
 

@@ -30,7 +30,7 @@ class Momentum(Plugin):
         memory=("weights",),
         incompatible_with={"all data": "joint training starts anew at each task: there is nothing to average"},
         paper="Stojanovski, 2022 (momentum interpolation)",
-        effects=("follows",),
+        effects=("averages weights",),
     )
     state = ("_slow",)
 

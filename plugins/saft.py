@@ -39,10 +39,10 @@ class SAFT(Plugin):
         second_pass="it scores the weights on the task's images before training",
         incompatible_with={
             "all data": "joint training goes back to the pre-trained weights at each task",
-            "tunes": "saft puts weights back after each step, and with them what was tuned between steps",
+            "tunes between steps": "saft puts weights back after each step, and with them what was tuned between steps",
         },
         paper="Nguyen, ECCV 2024 (SAFT)",
-        effects=("warms up", "scores", "restores"),
+        effects=("warms up head", "scores weights", "resets weights"),
     )
     state = ("_masks",)
 

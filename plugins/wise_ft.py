@@ -36,7 +36,7 @@ class WiSEFT(Plugin):
             "modules": "the backbone is frozen: its weights before and after are the same",
         },
         paper="Wortsman, CVPR 2022 (WiSE-FT)",
-        effects=("moves",),
+        effects=("changes weights",),
     )
 
     def __init__(self, alpha: float = 0.5, anchor: Literal["previous", "pretrained"] = "previous") -> None:

@@ -103,9 +103,9 @@ def _deeds(source: PluginSource, given: Mapping[str, Any]) -> frozenset[str]:
     """What a plugin says that it does, and what its hooks and stores say."""
     at_the_end, stores = "on_task_end" in source.methods, {*source.traits.memory}
     found = {
-        "stands in": source.methods >= STANDING_IN,
-        "works on weights": at_the_end and bool(stores & {*OF_WEIGHTS}),
-        "keeps": at_the_end and bool(stores & {*OF_FEATURES}),
+        "swaps weights": source.methods >= STANDING_IN,
+        "reads weights": at_the_end and bool(stores & {*OF_WEIGHTS}),
+        "keeps statistics": at_the_end and bool(stores & {*OF_FEATURES}),
         "herds": given.get("buffer", source.traits.buffer) == "herding",
     }
     return frozenset({*source.traits.effects, *(deed for deed, done in found.items() if done)})

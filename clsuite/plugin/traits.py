@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from clsuite.plugin.hooks import EFFECTS
+from clsuite.plugin.hooks import EFFECTS, FORMER_EFFECTS
 from clsuite.scenarios.catalog import KINDS
 
 Scores = Literal["logits", "cosine", "distance", "regression", "probabilities"]
@@ -54,8 +54,9 @@ class Traits:
             ``{"kind": {"lora": {"size": 8, "targets": "q+v"}, "prompt": {"size": 10}}}``. These are the only values of
             that argument, and what stands in the tables of other values alone cannot be given.
         effects: What it does to the model besides adding to loss and batch, for what must stand before or after it
-            (``clsuite.plugin.hooks.EFFECTS``): ``adds modules``, ``warms up``, ``scores``, ``follows``, ``tunes``,
-            ``restores``, ``thaws``, ``moves``.
+            (``clsuite.plugin.hooks.EFFECTS``): ``adds modules``, ``warms up head``, ``scores weights``,
+            ``averages weights``, ``tunes between steps``, ``resets weights``, ``freezes for a task``,
+            ``changes weights``.
         buffer: How it chooses exemplars where no argument called ``buffer`` says so: ``reservoir``,
             ``class_balanced`` or ``herding``.
         lends: Its exemplars, an `ExemplarBuffer` in an attribute called ``buffer``, can be borrowed
@@ -88,8 +89,13 @@ class Traits:
         """Check what has names.
 
         Raises:
-            ValueError: If it does what there is no name for.
+            ValueError: If it does what there is no name for, or names it by a former word.
         """
+        for field_name in ("effects", "incompatible_with"):
+            former = [one for one in getattr(self, field_name) if one in FORMER_EFFECTS]
+            if former:
+                called = f"{former[0]!r} is called {FORMER_EFFECTS[former[0]]!r}"
+                raise ValueError(f"traits.{field_name}: {called} since version 2 of the plugin API")
         for field_name, known in (
             ("effects", EFFECTS),
             ("requires", REQUIREMENTS),
