@@ -57,10 +57,8 @@ class FirstSession(Plugin):
         targets: str | None = None,
     ) -> None:
         super().__init__()
-        self.kind, self._build = (
-            kind,
-            fill_defaults("first_session", self.traits, kind=kind, size=size, blocks=blocks, targets=targets),
-        )
+        given = {"kind": kind, "size": size, "blocks": blocks, "targets": targets}
+        self.kind, self._build = kind, fill_defaults("first_session", self.traits, **given)
         self.module: PET | None = None
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
