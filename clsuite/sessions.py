@@ -74,6 +74,8 @@ def end_left(leader: int) -> None:
 
     Where a process has its number there is nothing: no number is given anew while a session has it.
     """
+    if leader <= INIT:
+        return
     with suppress(PermissionError):
         try:
             os.kill(leader, 0)

@@ -42,6 +42,7 @@ class PluginSource:
         aliases: Names given to types in the file.
         api: The version of the plugin API that it was written for.
         home: Where the file stands.
+        constructor: The line of the constructor; 0 where the file has none of the class.
     """
 
     summary: str
@@ -52,6 +53,7 @@ class PluginSource:
     aliases: Mapping[str, str] = field(default_factory=dict)
     api: int = API_VERSION
     home: Home | None = field(default=None, compare=False)
+    constructor: int = field(default=0, compare=False)
 
     @cached_property
     def hashed(self) -> HashedSource:
@@ -101,6 +103,7 @@ def read_source(text: str, class_name: str, home: Home | None = None) -> PluginS
         aliases=_aliases(module),
         api=api,
         home=home,
+        constructor=constructor.lineno if isinstance(constructor, ast.FunctionDef) else 0,
     )
 
 

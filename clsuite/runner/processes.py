@@ -50,7 +50,7 @@ class Worker:
         """End it, if it has not ended yet, and all that it has started."""
         pid = int(self.process.pid or 0)
         lost = self.is_lost and not self._received()[1]
-        others = members(pid) if lost or self.process.is_alive() else set()
+        others = members(pid) if lost or self.process.exitcode is None else set()
         self.process.kill()
         if lost or (self.is_lost and not self._received()[1]):
             with suppress(ProcessLookupError):
