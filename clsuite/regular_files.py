@@ -10,15 +10,15 @@ import errno
 import os
 import stat
 from functools import cache
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 SYSTEM = ("/proc", "/sys")
 """Where the system itself answers in place of files."""
 REFUSED = "not a regular file"
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> BufferedReader:
     """Open a regular file for reading.
 
     Raises:

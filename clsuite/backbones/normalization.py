@@ -30,7 +30,7 @@ def pretrained_normalization(name: str) -> MeanAndStd | None:
     from timm.models import get_pretrained_cfg
 
     found = get_pretrained_cfg(name)
-    return None if found is None else _named(found.to_dict())
+    return None if found is None else _named({"mean": found.mean, "std": found.std})
 
 
 def _of_clip(name: str) -> MeanAndStd | None:

@@ -19,11 +19,11 @@ from clsuite.backbones.vit import build_backbone
 def test_it_is_what_the_network_is_built_with(name: str) -> None:
     spec = BackboneSpec(name=name, weights="random", image_size=32)
     weights = find_weights(spec, [])
-    normalise = (build_clip(spec, weights) if is_clip(name) else build_backbone(spec, weights)).normalise
+    normalize = (build_clip(spec, weights) if is_clip(name) else build_backbone(spec, weights)).normalize
     stated = pretrained_normalization(name)
     assert stated is not None
     for key, values in stated.items():
-        assert [float(value) / 255 for value in getattr(normalise, key).flatten()] == pytest.approx(values, abs=1e-6)
+        assert [float(value) / 255 for value in getattr(normalize, key).flatten()] == pytest.approx(values, abs=1e-6)
 
 
 def test_a_tag_says_its_own() -> None:

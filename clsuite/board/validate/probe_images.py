@@ -8,7 +8,7 @@ from typing import Any
 
 from clsuite.errors import AbsentError, UserError
 from clsuite.probes.counted import images_classified
-from clsuite.probes.spec import AnyProbe, probe_name
+from clsuite.probes.spec import AnyProbe, CalibrationProbe, LeftOutProbe, probe_name
 from clsuite.records import RunRecord
 from clsuite.runner.plan import probe_config
 from clsuite.runner.recorded_inputs import known_benchmarks, restored_probe
@@ -39,6 +39,7 @@ def has_true_probe_images(record: RunRecord, image_size: int, data_root: Path | 
                 probe = restored_probe(entry, image_size, data_root, known_benchmarks())
             elif complaint := _other_images(probe, entry, image_size, data_root):
                 return f"config.probes: '{name}' {complaint}"
+            assert not isinstance(probe, LeftOutProbe | CalibrationProbe)
             due = images_classified(probe, image_size, data_root)
         if readings[name].n not in (None, due):
             return f"probes.{name}: it says {readings[name].n} images, but classifies {due}"
