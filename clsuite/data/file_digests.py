@@ -107,7 +107,7 @@ def _packed(status: os.stat_result) -> bytes:
 def _unreadable(path: str, error: OSError) -> UserError:
     link = " (it is a link)" if os.path.islink(path) else ""
     what = "the image " if is_image(os.path.basename(path)) else ""
-    return UserError(f"cannot read {what}'{path}': {error.strerror or error}{link}. Fix or remove it.")
+    return UserError(f"cannot read {what}'{path}': {error.strerror or error}{link}. Repair or delete the file.")
 
 
 def _read_all(paths: Sequence[str]) -> Iterable[_Read]:
@@ -149,7 +149,7 @@ def _remembered(memory: Path) -> dict[bytes, bytes]:
 def _remember(memory: Path, digests: dict[bytes, bytes], seen: set[bytes]) -> None:
     """Write it down for the next call; earlier states of the files that were looked at are forgotten.
 
-    A cache folder that cannot be written is no error here: the next call reads again.
+    A cache folder that cannot be written is not an error here: the next call reads again.
     """
     inodes = {key[:16] for key in seen}
     entries = b"".join(key + value for key, value in digests.items() if key in seen or key[:16] not in inodes)

@@ -20,7 +20,7 @@ from clsuite.plugin.recorded_plugin import NAME_FOLDER, plain_name
 from clsuite.plugin.source_hash import HashedSource, Home, hashed_source
 from clsuite.plugin.source_loader import import_from_source
 from clsuite.regular_files import is_no_folder
-from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
+from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario, from_avalanche
 from clsuite.scenarios.spec import FromAvalanche
 
 
@@ -157,7 +157,7 @@ def _read(benchmark: Any, seed: int, spec: FromAvalanche, image_size: int) -> Sc
     try:
         if not hasattr(benchmark, "streams"):
             raise UserError(f"{given}, but must return an Avalanche benchmark")
-        return Scenario.from_avalanche(benchmark, image_size)
+        return from_avalanche(benchmark, image_size)
     except UserError:
         raise
     except BaseException as error:  # whatever its properties and data sets raise

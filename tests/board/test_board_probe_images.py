@@ -17,7 +17,7 @@ from clsuite.probes.counted import images_classified
 from clsuite.probes.probes import split_index_queries
 from clsuite.probes.spec import HeadProbe, KnnProbe
 from clsuite.records import ProbeEntry, RunRecord, read_predictions, read_record
-from clsuite.runner.plan import probe_config
+from clsuite.runner.record_config import probe_config
 
 SIZE = 8
 

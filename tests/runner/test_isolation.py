@@ -21,7 +21,9 @@ from clsuite.records import RunRecord, read_record
 from clsuite.runner import bench
 from clsuite.runner.bench import BenchStatus, run_missing, scan_results
 from clsuite.runner.execute import execute
-from clsuite.runner.plan import LONGEST_FOLDER, RunOptions, RunPlan, file_name, make_plan
+from clsuite.runner.file_names import LONGEST_FOLDER, file_name
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.spec import load_benchmark
 from clsuite.stream.sealed_state import write_state
 
@@ -200,7 +202,12 @@ def test_the_others_are_done_and_the_status_says_that_some_failed(outcome: Outco
     ("method", "status", "reason", "place"),
     [
         ("hangs", "timeout", "its check before the runs was stopped after 40 s", ""),
-        ("exits", "failed", "its check before the runs ended: the process ended with status 0 without a word", ""),
+        (
+            "exits",
+            "failed",
+            "its check before the runs ended: the process exited with status 0 and wrote no result",
+            "",
+        ),
         ("crashes", "failed", "its check before the runs ended: the process was ended by SIGSEGV", ""),
         ("sysexits", "failed", "SystemExit: 0", "in on_stream_start: sys.exit(0)"),
         ("raises", "failed", r"KeyError: 'brackets [/red] and \x1b[31m'", "in __init__: raise KeyError("),

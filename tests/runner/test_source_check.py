@@ -18,7 +18,8 @@ from clsuite.plugin.loading import import_file
 from clsuite.plugin.source_loader import FINDER
 from clsuite.runner import streams
 from clsuite.runner.execute import _check_sources
-from clsuite.runner.plan import RunOptions, RunPlan, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.scenarios.spec import FromAvalanche
 

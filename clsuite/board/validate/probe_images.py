@@ -10,7 +10,7 @@ from clsuite.errors import AbsentError, UserError
 from clsuite.probes.counted import images_classified
 from clsuite.probes.spec import AnyProbe, CalibrationProbe, LeftOutProbe, probe_name
 from clsuite.records import RunRecord
-from clsuite.runner.plan import probe_config
+from clsuite.runner.record_config import probe_config
 from clsuite.runner.recorded_inputs import known_benchmarks, restored_probe
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
