@@ -72,17 +72,24 @@ def end_others(leader: int) -> None:
 def end_left(leader: int) -> None:
     """End what a worker left behind that is gone.
 
-    Where a process has its number there is nothing: no number is given anew while a session has it.
+    Where another process has its number there is nothing: no number is given anew while a session has it.
     """
-    if leader <= INIT:
+    if leader <= INIT or _is_another(leader):
         return
-    with suppress(PermissionError):
-        try:
-            os.kill(leader, 0)
-        except ProcessLookupError:
-            with suppress(ProcessLookupError):
-                os.killpg(leader, signal.SIGKILL)
-            end_others(leader)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+    end_others(leader)
+
+
+def _is_another(leader: int) -> bool:
+    """Whether a process of that number runs; one that has ended and that nobody asked how is the worker itself."""
+    try:
+        os.kill(leader, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not any(one.ended for one in _processes() if one.pid == one.session == leader)
 
 
 def _processes() -> Iterator[_Process]:

@@ -32,7 +32,7 @@ time.sleep(1000)
 """
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.02)
@@ -74,6 +74,14 @@ def test_those_of_a_leader_that_is_gone_end(leader: subprocess.Popen[str]) -> No
     stays = {pid for pid in members(leader.pid) if os.getsid(pid) == leader.pid}
     leader.kill()
     leader.wait()
+    end_left(leader.pid)
+    assert eventually(lambda: not any(map(runs, stays)))
+
+
+def test_those_of_a_leader_that_ended_and_nobody_asked_end_too(leader: subprocess.Popen[str]) -> None:
+    stays = {pid for pid in members(leader.pid) if os.getsid(pid) == leader.pid}
+    leader.kill()
+    assert eventually(lambda: not runs(leader.pid))
     end_left(leader.pid)
     assert eventually(lambda: not any(map(runs, stays)))
 
