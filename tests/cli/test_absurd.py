@@ -91,7 +91,7 @@ def test_a_new_method_does_not_follow_a_link(tmp_path: Path, capsys: pytest.Capt
         ("training=3", "traits.training is 3, but must be a mapping"),
         ("gradient_free='x'", "traits.gradient_free is 'x', but must be true or false"),
         ("scores='logit'", "traits.scores is 'logit', but must be 'logits', .*Did you mean 'logits'"),
-        ("need=('vit',)", "unknown entry 'traits.need'. Did you mean 'needs'"),
+        ("require=('vit',)", "unknown entry 'traits.require'. Did you mean 'requires'"),
     ],
 )
 def test_what_a_plugin_declares_is_checked(traits: str, complaint: str) -> None:
