@@ -9,9 +9,10 @@ from typing import Any
 
 from clsuite.board.costs import Method
 from clsuite.board.examine import examine, read_foreign, record_place
-from clsuite.errors import UserError, printable
+from clsuite.errors import MistakesError, printable
 from clsuite.records import RecordError, RunRecord
 from clsuite.report.alike import Alike
+from clsuite.written.paths import files_below
 
 FIXED = ("total_parameters", "forward_flops_per_image")
 MOST_APART_IN_SIZE, MOST_APART = 1.1, 2.0
@@ -124,10 +125,10 @@ def read_published(folder: Path) -> Iterator[Published]:
         folder: The folder of the records.
 
     Raises:
-        UserError: After the last record, with a line for each that is not as it should be.
+        MistakesError: After the last record, with a line for each that is not as it should be.
     """
     shelf, problems = Shelf(), []
-    paths = sorted(path for path in folder.rglob("*.json") if not path.name.endswith(".rerun.json"))
+    paths = [path for path in files_below(folder, "*.json") if not path.name.endswith(".rerun.json")]
     for path in paths:
         where = path.relative_to(folder).as_posix()
         try:
@@ -144,4 +145,4 @@ def read_published(folder: Path) -> Iterator[Published]:
         else:
             yield Published(where, record, found.samples, found.predictions)
     if problems:
-        raise UserError("records that cannot be published:\n" + "\n".join(problems))
+        raise MistakesError("records that cannot be published:\n" + "\n".join(problems))

@@ -27,6 +27,7 @@ from clsuite.records.record import RESULTS_VERSION
 from clsuite.report.fit import TableColumn
 from clsuite.report.table import bytes_text, short_number
 from clsuite.report.text import shown
+from clsuite.written.paths import files_below
 
 
 def print_record(path: Path) -> None:
@@ -81,7 +82,7 @@ def _read(path: Path) -> RunRecord:
     if path.is_file():
         return read_record(path)
     if path.is_dir():
-        inside = next(iter(sorted(path.rglob("seed*.json"))), None)
+        inside = next(iter(files_below(path, "seed*.json")), None)
         named = f"name one of its records, such as {inside}" if inside else "it holds no records"
         raise UserError(f"'{path}' is a folder: {named}. For all of them: clsuite table {path}")
     if str(path) in shipped_benchmarks():

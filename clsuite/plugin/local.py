@@ -16,6 +16,8 @@ from clsuite.errors import UserError
 from clsuite.plugin.from_source import import_from_source
 from clsuite.written.paths import home_path
 
+LARGEST_FILE = 256 * 1024
+"""Bytes of a plugin's file; the longest have some ten thousand, and to read a million takes minutes."""
 FILE = re.compile(r"(?P<path>.+\.py)(:(?P<name>\w+))?")
 IMPORTABLE = re.compile(r"[A-Za-z_][\w.]*:\w+")
 
@@ -74,6 +76,8 @@ def read_plugin_file(path: Path, name: str) -> tuple[str, str]:
     match = FILE.fullmatch(name)
     assert match is not None
     try:
+        if (size := path.stat().st_size) > LARGEST_FILE:
+            raise UserError(f"'{path}' is no plugin: it has {size:,} bytes, and those have {LARGEST_FILE:,} at most")
         text = path.read_text(encoding="utf-8")
         return f"{path}:{match['name'] or _only_class(text, name)}", text
     except OSError as error:

@@ -22,6 +22,7 @@ from clsuite.records.canonical import sha256_of_file
 from clsuite.runner.plan import probe_config
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmarks
 from clsuite.scenarios import ScenarioSpec
+from clsuite.written.paths import files_below
 from clsuite.written.words import first_mistake
 
 PROBE: TypeAdapter[AnyProbe] = TypeAdapter(ProbeSpec)
@@ -217,7 +218,7 @@ def _weight_files(name: str, data_root: Path | None, known: Sequence[BenchmarkSp
     """Files that may be the weights, the likely ones first: to hash them all takes its time."""
     own = [spec.backbone.weights for spec in known if spec.backbone.name == name and spec.backbone.weights]
     yield from (folder / weights for folder in folders_of(data_root) for weights in own)
-    files = [*sorted(Path().glob("*")), *(sorted(data_root.rglob("*")) if data_root is not None else [])]
+    files = [*sorted(Path().glob("*")), *(files_below(data_root) if data_root is not None else [])]
     yield from (path for path in files if path.suffix in WEIGHT_FILES)
 
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.data.spec import DatasetSpec
-from clsuite.errors import UserError, did_you_mean, listed, several, shortened
+from clsuite.errors import MistakesError, UserError, did_you_mean, listed, several, shortened
 from clsuite.learner.options import TrainingSpec
 from clsuite.probes.spec import ProbeSpec, check_names
 from clsuite.runner.methods import MethodSpec
@@ -88,7 +88,7 @@ class BenchmarkSpec(Spec):
         return {**self.methods, **self.more_methods}
 
 
-class MethodsError(UserError):
+class MethodsError(MistakesError):
     """Methods that cannot be; each is told, with its line where it stands in a benchmark's file."""
 
     def __init__(self, found: Sequence[tuple[str, str]]) -> None:

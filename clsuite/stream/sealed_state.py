@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from clsuite.records import atomic_path
+from clsuite.written.paths import regular
 
 SEAL = "sha256"
 MOST_SHARED = 16
@@ -46,7 +47,7 @@ def read_state(path: Path) -> dict[str, Any]:
         DamagedStateError: If it is not what `write_state` wrote: cut, changed, or something else.
     """
     try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
+        state = torch.load(regular(path), weights_only=True, map_location="cpu")
     except FileNotFoundError:
         raise
     except Exception as error:  # a cut file raises many kinds of errors

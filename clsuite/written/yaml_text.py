@@ -13,6 +13,7 @@ from yaml.constructor import ConstructorError
 from yaml.events import AliasEvent
 
 from clsuite.errors import UserError, printable, shortened
+from clsuite.written.paths import regular
 
 LARGEST_FILE = 256 * 1024
 """Bytes; the largest benchmark has some thousands, and reading more takes longer than a second."""
@@ -59,7 +60,7 @@ def read_yaml(path: Path) -> tuple[yaml.Node | None, Any]:
 
 def _text(path: Path) -> str:
     try:
-        size = path.stat().st_size
+        size = regular(path).stat().st_size
         if size > LARGEST_FILE:
             raise UserError(f"'{path}' is no benchmark or recipe: it has {size:,} bytes, and those have few thousands")
         content = path.read_bytes()
@@ -114,6 +115,14 @@ class _Loader(yaml.SafeLoader):
             tag = str(node.tag).replace(YAML_TAG, "!!")
             value = f"'{shortened(node.value)}' is" if isinstance(node, yaml.ScalarNode) else "this is"
             raise ConstructorError(None, None, f"{value} no {tag}", node.start_mark) from error
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Make the mapping of a node."""
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if not isinstance(key, yaml.ScalarNode):
+                kind = "mapping" if isinstance(key, yaml.MappingNode) else "list"
+                raise ConstructorError(None, None, f"a key is a {kind}, but must be text", key.start_mark)
+        return super().construct_mapping(node, deep)
 
     def _unknown_tag(self, node: yaml.Node) -> Any:
         tag = str(node.tag).replace(YAML_TAG, "!!")
