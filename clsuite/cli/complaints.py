@@ -18,7 +18,7 @@ VALUELESS = re.compile(r"argument (?P<option>\S+): ignored explicit argument ['\
 AMBIGUOUS = re.compile(r"ambiguous option: (?P<option>.+) could match (?P<names>.+)")
 OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE)
 """Errors that say enough without the name of a file, which writing into an open one does not give."""
-CHOICE = re.compile(r"invalid choice: '?(?P<value>[^' ]+)")
+CHOICE = re.compile(r"invalid choice: (['\"]?)(?P<value>.*)\1 \(choose from")
 
 
 def explain(message: str, path: str, commands: Sequence[str], options: Iterable[str]) -> UserError:

@@ -40,6 +40,7 @@ from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 from clsuite.scenarios.validation import judged_on_validation
 from clsuite.stream.within_task_spec import EvaluationSpec
 from clsuite.written.words import first_mistake
+from clsuite.written.yaml_text import HALF
 
 LONGEST_FOLDER = 255
 """Bytes of the name of a folder, as many as the usual file systems take."""
@@ -295,9 +296,11 @@ def _choose(chosen: dict[str, MethodSpec], more: Mapping[str, MethodSpec]) -> No
     """Add methods, none of which may take the name of another one; the same method twice is one.
 
     Raises:
-        UserError: If one takes another's name: it would be run in its place.
+        UserError: If one takes another's name: it would be run in its place; or if no record can hold its name.
     """
     for name, method in more.items():
+        if HALF.search(name):
+            raise UserError(f"the name '{shortened(name)}' of a method has half of a character, which no file can hold")
         if chosen.setdefault(name, method) != method:
             raise UserError(f"two methods are called '{shortened(name)}': give one of them another name")
 

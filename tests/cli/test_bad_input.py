@@ -191,6 +191,16 @@ def test_an_output_folder_that_only_refuses_when_it_is_made(
         (["bench", "quickstart", "--precision", "64"], "clsuite bench: unknown precision: '64'. "),
         (["list", "plugin"], "clsuite list: unknown what: 'plugin'. Did you mean 'plugins'?"),
         (["--versoin"], "clsuite: unknown option '--versoin'. Did you mean '--version'?"),
+        (["leaderboard", "'"], "clsuite leaderboard: unknown command '''. Known: add, build, check, confirm, rerun."),
+        (["leaderboard", "a b"], "clsuite leaderboard: unknown command 'a b'. Known: add, build"),
+        (
+            ["bench", "quickstart", "--dry-run", "--methods", "ncm", "--name", "a\udcff"],
+            r"clsuite bench: the name 'a\udcff' of a",
+        ),
+        (
+            ["bench", "quickstart", "--dry-run", "--methods", "a\udcff=ncm"],
+            r"clsuite bench: the name 'a\udcff' of a method",
+        ),
         (["bnch"], "clsuite: unknown command 'bnch'. Did you mean 'bench'?"),
         (["bench"], "clsuite bench: BENCHMARK is missing. Try: clsuite bench --help"),
         (["bench", "quickstart", "--out", ""], "clsuite bench: --out: '' is no path: it is empty"),

@@ -102,5 +102,6 @@ def called(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[str]]
 @example(["bench", "quickstart", "--dry-run", "--seeds", "0", "--methods", "ncm", "--out", ""])
 @example(["bench", "quickstart", "--dry-run", "--methods", "ncm", "--limit-tasks", "9" * 5000])
 @example(["show", "a\nb"])
+@example(["leaderboard", "'"])
 def test_command_lines(called: Callable[[Sequence[str]], list[str]], words: list[str]) -> None:
     assert called(words) == []

@@ -73,6 +73,7 @@ def test_a_good_file(path: Path) -> None:
             "    name: adamx",
             r"b\.yaml:11: training\.optimizer\.name is 'adamx', but must be 'sgd', .*\. Did you mean 'adam'\?",
         ),
+        ("name: mine", 'name: "\\ud800"', r"b\.yaml:2: not YAML: '\\ud800' holds '\\ud800', half of a character$"),
         ("name: mine", "name: mine\n'': x", r"b\.yaml:3: unknown key ''\. Known: name, title, "),
         ("  epochs: 2", "  epochs: 2\n  '': x", r"b\.yaml:10: unknown key 'training\.'\. Known: "),
         ("name: mine", "name: mine\n? [a, b]\n: x", r"b\.yaml:3: not YAML: a key is a list, but must be text$"),
