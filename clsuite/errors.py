@@ -63,7 +63,7 @@ class DataWarning(InputWarning):
 
 
 def warn_of(text: str, kind: type[InputWarning] = DataWarning) -> None:
-    """Tell people something that is no error, on one line; the same line is told once."""
+    """Tell people something that is not an error, on one line; the same line is told once."""
     warnings.warn(printable(text), kind, stacklevel=2)
 
 
@@ -109,14 +109,14 @@ def unknown_word(what: str, name: str, known: Iterable[str], number: int = 3) ->
 
 
 def nearest(name: str, known: Iterable[str], number: int = 3) -> list[str]:
-    """The known names that people may have meant: those that begin alike, short ones first, then those spelt alike."""
+    """The known names that people may have meant: those that begin alike, short ones first, then similar spellings."""
     names = sorted(known, key=lambda one: (len(one), one))
     lower = name.lower()
     begun = [one for one in names if len(name) > 1 and one.lower().startswith(lower)]
     if len(name) > LONGEST_NAME:
         return []
-    spelt = difflib.get_close_matches(lower, sorted({one.lower() for one in names}), n=number, cutoff=0.6)
-    alike = [one for word in spelt for one in names if one.lower() == word]
+    spelled = difflib.get_close_matches(lower, sorted({one.lower() for one in names}), n=number, cutoff=0.6)
+    alike = [one for word in spelled for one in names if one.lower() == word]
     return list(dict.fromkeys([*begun, *alike]))[:number] or [one for one in names if _shortens(lower, one)][:number]
 
 

@@ -31,8 +31,8 @@ class AGEM(Plugin):
     """
 
     traits = Traits(
-        stores=("exemplars",),
-        forbids={"all data": "joint training has all data already"},
+        memory=("exemplars",),
+        incompatible_with={"all data": "joint training has all data already"},
         paper="Chaudhry, ICLR 2019 (A-GEM)",
         lends=True,
     )
@@ -75,8 +75,8 @@ class AGEM(Plugin):
             parameter.grad = part.view_as(parameter)
 
     def _reference(self, learner: Learner, parameters: list[torch.nn.Parameter]) -> Tensor:
-        chosen = self.buffer.draw(self._batch_size, self._draws)
-        step = learner.rehearse(self.buffer.batch(chosen, with_images=not learner.from_features))
+        chosen = self.buffer.sample_indices(self._batch_size, self._draws)
+        step = learner.rehearse(self.buffer.batch(chosen, with_images=not learner.uses_cached_features))
         loss = F.cross_entropy(step.logits.float(), step.batch.labels)
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
         learner.gradient_samples += len(chosen)
@@ -84,8 +84,8 @@ class AGEM(Plugin):
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Offer the task's samples to the buffer."""
-        rows = torch.from_numpy(task.train)
-        self.buffer.offer(learner.images_of, learner.labels_of(task.train).cpu(), rows, self._draws)
+        indices = torch.from_numpy(task.train)
+        self.buffer.add(learner.images_of, learner.labels_of(task.train).cpu(), indices, self._draws)
 
     def stored_bytes(self) -> dict[str, int]:
         """The exemplars."""

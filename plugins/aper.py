@@ -40,9 +40,9 @@ class APER(Plugin):
     """
 
     traits = Traits(
-        needs=("vit",),
-        stores=("modules", "prototypes"),
-        forbids={
+        requires=("vit",),
+        memory=("modules", "prototypes"),
+        incompatible_with={
             "all data": "joint training would go on from a module that the first task has fixed",
             "blocks": "both freeze the backbone and add to it",
             "masks": "the backbone is frozen: there is nothing to choose from",
@@ -75,7 +75,7 @@ class APER(Plugin):
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone and attach the module."""
         self.module = attach_for_first_session(learner, self.kind, self.size, self.blocks)
-        learner.add_module_of(self, "module", self.module)
+        learner.register_plugin_module(self, "module", self.module)
         self._plain = FrozenQuery(learner, [self.module])
         self._sums = torch.zeros(len(scenario.classes), 2 * learner.backbone.width)
         self._numbers = torch.zeros(len(scenario.classes))
@@ -84,11 +84,11 @@ class APER(Plugin):
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Freeze the module for good, and add the features of the task's new images to the sums of their classes."""
         self.module.requires_grad_(False)
-        rows = self._taken.new(task.train)
-        if not len(rows):
+        indices = self._taken.new(task.train)
+        if not len(indices):
             return
-        both = torch.cat([self._plain.of_rows(rows), learner.features_of(rows)], dim=1).float().cpu()
-        labels = learner.labels_of(rows).cpu()
+        both = torch.cat([self._plain.of_rows(indices), learner.features_of(indices)], dim=1).float().cpu()
+        labels = learner.labels_of(indices).cpu()
         self._sums.index_add_(0, labels, both)
         self._numbers += torch.bincount(labels, minlength=len(self._numbers))
 
@@ -107,9 +107,9 @@ class APER(Plugin):
         return {"modules": 4 * self.module.numel, "prototypes": seen * (self._sums.shape[1] + 1) * 4}
 
     def state_dict(self) -> dict[str, Any]:
-        """Sums, numbers, and the rows in them; the module is saved with the learner."""
+        """Sums, numbers, and the indices in them; the module is saved with the learner."""
         return {"sums": self._sums, "numbers": self._numbers, "taken": self._taken.mask}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Sums, numbers, and the rows in them."""
+        """Sums, numbers, and the indices in them."""
         self._sums, self._numbers, self._taken.mask = (state_dict[name] for name in ("sums", "numbers", "taken"))

@@ -36,9 +36,9 @@ class BlockExpansion(Plugin):
     """
 
     traits = Traits(
-        needs=("vit",),
-        stores=("blocks",),
-        forbids={"freezes": "both freeze the backbone, and the inserted blocks would never be trained"},
+        requires=("vit",),
+        memory=("blocks",),
+        incompatible_with={"freezes": "both freeze the backbone, and the inserted blocks would never be trained"},
         paper="Bafghi, CVPR-W 2024 (block expansion)",
     )
 
@@ -89,7 +89,7 @@ class BlockExpansion(Plugin):
         """Two images of noise of the stream's size."""
         size, device = scenario.table.images.shape[1:], next(learner.backbone.parameters()).device
         noise = torch.randint(0, 256, (2, *size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-        images: Tensor = learner.backbone.normalise(noise.to(device))
+        images: Tensor = learner.backbone.normalize(noise.to(device))
         return images
 
     @staticmethod

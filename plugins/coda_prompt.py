@@ -47,9 +47,9 @@ class CodaPrompt(Plugin):
     """
 
     traits = Traits(
-        needs=("vit",),
-        stores=("modules",),
-        forbids={
+        requires=("vit",),
+        memory=("modules",),
+        incompatible_with={
             "all data": "joint training would start from the modules of the last task",
             "blocks": "both freeze the backbone and add to it",
             "masks": "the backbone is frozen: there is nothing to choose from",
@@ -100,7 +100,7 @@ class CodaPrompt(Plugin):
         self.prefix.attach(learner.backbone.model)
         self._routed = RoutedByQuery(learner, [self.prefix], self._route, self.query)
 
-    def restore(self, learner: Learner, tasks: int) -> None:
+    def rebuild_modules(self, learner: Learner, tasks: int) -> None:
         """Make the components of the first tasks again."""
         for index in range(tasks):
             self._add(learner, index)
@@ -120,7 +120,7 @@ class CodaPrompt(Plugin):
             old = [part[name].detach().cpu() for part in self.parts]
             new[name] = nn.Parameter(self._orthonormal(old, width, generator))
         part = nn.ParameterDict(new)
-        learner.add_module_of(self, f"part{index}", part)
+        learner.register_plugin_module(self, f"part{index}", part)
         self.parts.append(part)
 
     def _orthonormal(self, old: list[Tensor], width: int, generator: torch.Generator) -> Tensor:
@@ -134,7 +134,7 @@ class CodaPrompt(Plugin):
         """What all tasks so far have of one kind, ``[blocks, components, width]``."""
         return torch.cat([part[name] for part in self.parts], dim=1)
 
-    def before_encoding(self, learner: Learner, batch: Batch) -> None:
+    def on_before_forward(self, learner: Learner, batch: Batch) -> None:
         """Note the images whose queries are known."""
         self._routed.expect(batch)
 

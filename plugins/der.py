@@ -42,8 +42,8 @@ class DER(Plugin):
     """
 
     traits = Traits(
-        stores=("exemplars", "logits"),
-        forbids={"all data": "joint training has all data already"},
+        memory=("exemplars", "logits"),
+        incompatible_with={"all data": "joint training has all data already"},
         paper="Buzzega, NeurIPS 2020 (DER++)",
         training={"head_classes": "stream", "head_init": "uniform"},
         lends=True,
@@ -93,7 +93,7 @@ class DER(Plugin):
         if learner.frozen:
             learner.compute_known_features()
         with learner.autocast():
-            answers = learner.head(learner.features_of(self.buffer.rows.numpy())).float().cpu()
+            answers = learner.head(learner.features_of(self.buffer.indices.numpy())).float().cpu()
         known = self.buffer.logits[:, : answers.shape[1]]
         known.copy_(torch.where(known.isnan(), answers, known))
 
@@ -120,23 +120,23 @@ class DER(Plugin):
         return self.beta * F.cross_entropy(again.logits.float(), again.batch.labels)
 
     def _again(self, learner: Learner, step: Step) -> tuple[Tensor, Step]:
-        chosen = self.buffer.draw(self._batch_size or learner.options.batch_size, self._draws)
+        chosen = self.buffer.sample_indices(self._batch_size or learner.options.batch_size, self._draws)
         learner.gradient_samples += len(chosen)
         return chosen, learner.rehearse(self.buffer.batch(chosen, step.batch.images is not None))
 
     def _offer(self, learner: Learner, step: Step) -> None:
-        rows = step.batch.rows.cpu()
+        indices = step.batch.indices.cpu()
         new = ~step.batch.replayed.cpu()
         if self.offer == "first_epoch":
-            new &= ~self._offered[rows]
+            new &= ~self._offered[indices]
         if not new.any():
             return
-        rows = rows[new]
-        self._offered[rows] = True
-        logits = torch.full((len(rows), len(learner.scenario.classes)), float("nan"))
+        indices = indices[new]
+        self._offered[indices] = True
+        logits = torch.full((len(indices), len(learner.scenario.classes)), float("nan"))
         logits[:, : step.logits.shape[1]] = step.logits.detach()[new.to(step.logits.device)].float().cpu()
         labels, again = step.batch.labels.cpu()[new], self.offer == "every_epoch"
-        self.buffer.offer(learner.images_of, labels, rows, self._draws, logits=logits, again=again)
+        self.buffer.add(learner.images_of, labels, indices, self._draws, logits=logits, again=again)
 
     def stored_bytes(self) -> dict[str, int]:
         """Exemplars and their logits."""

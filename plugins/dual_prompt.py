@@ -47,9 +47,9 @@ class DualPrompt(Plugin):
     """
 
     traits = Traits(
-        needs=("vit",),
-        stores=("modules",),
-        forbids={
+        requires=("vit",),
+        memory=("modules",),
+        incompatible_with={
             "all data": "joint training would start from the modules of the last task",
             "blocks": "both freeze the backbone and add to it",
             "masks": "the backbone is frozen: there is nothing to choose from",
@@ -101,7 +101,7 @@ class DualPrompt(Plugin):
         generator = torch.Generator().manual_seed(learner.generator("dual_prompt").initial_seed())
         prompt = self._prompt(len(self._general_at), self.general_length, generator)
         self.general = nn.ParameterDict({"prompt": prompt})
-        learner.add_module_of(self, "general", self.general)
+        learner.register_plugin_module(self, "general", self.general)
         self.prefix.attach(learner.backbone.model)
         self._routed = RoutedByQuery(learner, [self.prefix], self._route, self.query)
 
@@ -109,7 +109,7 @@ class DualPrompt(Plugin):
         """Keys and values of all blocks, ``[blocks, 2, length, width]``."""
         return nn.Parameter(first_values(self.prompt_init, (blocks, 2, length, self._width), generator))
 
-    def restore(self, learner: Learner, tasks: int) -> None:
+    def rebuild_modules(self, learner: Learner, tasks: int) -> None:
         """Make the expert prompts of the first tasks again."""
         for index in range(tasks):
             self._add(learner, index)
@@ -128,10 +128,10 @@ class DualPrompt(Plugin):
             prompt = nn.Parameter(self.experts[-1]["prompt"].detach().clone())
         key = nn.Parameter(first_values(self.key_init, (learner.backbone.width,), generator))
         expert = nn.ParameterDict({"prompt": prompt, "key": key})
-        learner.add_module_of(self, f"expert{index}", expert)
+        learner.register_plugin_module(self, f"expert{index}", expert)
         self.experts.append(expert)
 
-    def before_encoding(self, learner: Learner, batch: Batch) -> None:
+    def on_before_forward(self, learner: Learner, batch: Batch) -> None:
         """Note the images whose queries are known."""
         self._routed.expect(batch)
 

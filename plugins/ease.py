@@ -30,7 +30,7 @@ class EASE(Plugin):
       classes alone. As in the authors' code (PILOT) the head has cosines and a learned scale, which begins at 1 in each
       task. The features of an image are those of all subspaces.
     * Section 4.2: the prototype of a class is its mean feature, in the subspaces of its own and of all earlier tasks.
-      In later ones, where its images are gone, it is synthesised from the classes that have prototypes there (equations
+      In later ones, where its images are gone, it is synthesized from the classes that have prototypes there (equations
       8 and 9): their prototypes, weighted by the softmax of their cosines to the class in its own subspace. As in the
       authors' code (``recalc_sim``), these are the classes of all tasks from that of the subspace on.
     * Section 4.3: the answer is the cosine in the class's own subspace plus ``alpha`` times the mean of its cosines in
@@ -48,15 +48,15 @@ class EASE(Plugin):
     """
 
     traits = Traits(
-        needs=("vit",),
-        stores=("modules", "prototypes"),
-        forbids={
+        requires=("vit",),
+        memory=("modules", "prototypes"),
+        incompatible_with={
             "all data": "joint training would start from the modules of the last task",
             "blocks": "both freeze the backbone and add to it",
             "masks": "the backbone is frozen: there is nothing to choose from",
             "modules": "both freeze the backbone and add to it",
             "weights": "the prototypes would not belong to the weights that are evaluated",
-            "before_next_task": "features are kept by image, and would be of weights that stand in for an evaluation",
+            "on_task_exit": "features are kept by image, and would be of weights that stand in for an evaluation",
         },
         scenarios=("class_incremental", "task_incremental", "long_tailed", "cross_domain", "avalanche"),
         training={"loss": "local", "head": "cosine", "head_scale": 1.0, "head_init": "uniform"},
@@ -73,7 +73,7 @@ class EASE(Plugin):
             }
         },
         paper="Zhou, CVPR 2024 (EASE)",
-        does=("adds modules",),
+        effects=("adds modules",),
     )
 
     def __init__(
@@ -110,7 +110,7 @@ class EASE(Plugin):
         self._prototypes = self._means
         self._owners = torch.full((len(scenario.classes),), -1)
 
-    def restore(self, learner: Learner, tasks: int) -> None:
+    def rebuild_modules(self, learner: Learner, tasks: int) -> None:
         """Make the modules of the first tasks again."""
         for index in range(tasks):
             self._add(learner, index)
@@ -129,7 +129,7 @@ class EASE(Plugin):
         generator = torch.Generator().manual_seed(learner.generator("ease", index).initial_seed())
         place: Literal["mlp"] | None = "mlp" if self.pet == "adapter" else None
         module = build_pet(self.pet, model, size=self.size, blocks=self.blocks, generator=generator, place=place)
-        learner.add_module_of(self, f"task{index}", module)
+        learner.register_plugin_module(self, f"task{index}", module)
         module.attach(model)
         self.modules.append(module)
         self._stores.append(FeatureStore(learner.scenario))
@@ -143,16 +143,16 @@ class EASE(Plugin):
             for label in task.classes:
                 self._means[label, subspace] = features[labels == label].mean(dim=0).cpu()
         self._owners[list(task.classes)] = task.index
-        self._prototypes = synthesise(self._means, self._owners)
+        self._prototypes = synthesize(self._means, self._owners)
 
     @torch.no_grad()
     def _features(self, learner: Learner, subspace: int, batch: Batch) -> Tensor:
         """Features ``[B, width]`` of evaluated images by one trained module; kept by row of the table."""
-        rows = batch.rows.cpu().numpy()
+        indices = batch.indices.cpu().numpy()
         with learner.autocast(), only(self.modules, subspace):
-            if (rows >= 0).all():
-                self._stores[subspace].add(learner.backbone, rows)
-                return self._stores[subspace].lookup(batch.rows)
+            if (indices >= 0).all():
+                self._stores[subspace].add(learner.backbone, indices)
+                return self._stores[subspace].lookup(batch.indices)
             assert batch.images is not None
             features: Tensor = learner.backbone(batch.images)
             return features.float()
@@ -185,10 +185,10 @@ class EASE(Plugin):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Means and owners, from which the prototypes follow."""
         self._means, self._owners = state_dict["means"], state_dict["owners"]
-        self._prototypes = synthesise(self._means, self._owners)
+        self._prototypes = synthesize(self._means, self._owners)
 
 
-def synthesise(means: Tensor, owners: Tensor) -> Tensor:
+def synthesize(means: Tensor, owners: Tensor) -> Tensor:
     """Fill in the prototypes of classes in subspaces that came after them (equations 8 and 9).
 
     Args:

@@ -27,7 +27,7 @@ class EWC(Plugin):
     loss that among the task's own classes.
 
     Args:
-        penalty: lambda: the loss gains lambda / 2 * sum F (theta - anchor)^2. It goes with network and optimiser: an
+        penalty: lambda: the loss gains lambda / 2 * sum F (theta - anchor)^2. It goes with network and optimizer: an
             adaptive one needs it far larger than SGD does, and it is tuned by decades (the default is what
             ``clsuite tune quickstart`` finds on validation parts; under AdamW 1e4 and less do nothing there).
             Mammoth's 10 is of another scale: the gradient there is 2 lambda F d, here lambda F d, its F is weighted by
@@ -37,8 +37,8 @@ class EWC(Plugin):
     """
 
     traits = Traits(
-        stores=("importances",),
-        refuses={
+        memory=("importances",),
+        unsupported_scenarios={
             "online": "it reads the task's images again to estimate the Fisher information, but the stream passes once",
             "blurry": "it reads the task's images again to estimate the Fisher information, but the stream passes once",
         },
@@ -82,22 +82,22 @@ class EWC(Plugin):
 
     def _estimate(self, learner: Learner, task: Task) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(learner.generator("fisher").initial_seed())
-        rows = task.train[torch.randperm(len(task.train), generator=generator)[: self.samples].numpy()]
+        indices = task.train[torch.randperm(len(task.train), generator=generator)[: self.samples].numpy()]
         parameters = self._trained(learner)
         sums = {name: torch.zeros_like(value) for name, value in parameters.items()}
         one_gradient = grad(lambda *arguments: _negative_log_likelihood(learner, *arguments))
         was_training = learner.training
         learner.eval()
-        for start in range(0, len(rows), CHUNK):
-            chunk = rows[start : start + CHUNK]
-            images = learner.backbone.normalise(learner.images_of(chunk).to(learner.device))
+        for start in range(0, len(indices), CHUNK):
+            chunk = indices[start : start + CHUNK]
+            images = learner.backbone.normalize(learner.images_of(chunk).to(learner.device))
             with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no rule for per-sample gradients
                 each = vmap(one_gradient, in_dims=(None, 0, 0))(parameters, images, learner.labels_of(chunk))
             for name, gradients in each.items():
                 sums[name] += gradients.square().sum(dim=0)
             learner.gradient_samples += len(chunk)
         learner.train(was_training)
-        return {name: value / len(rows) for name, value in sums.items()}
+        return {name: value / len(indices) for name, value in sums.items()}
 
     @staticmethod
     def _trained(learner: Learner) -> dict[str, Tensor]:

@@ -44,7 +44,7 @@ class FeCAM(Plugin):
     """
 
     traits = Traits(
-        stores=("statistics",), gradient_free=True, scores="distance", paper="Goswami, NeurIPS 2023 (FeCAM)"
+        memory=("statistics",), gradient_free=True, scores="distance", paper="Goswami, NeurIPS 2023 (FeCAM)"
     )
 
     def __init__(
@@ -80,16 +80,16 @@ class FeCAM(Plugin):
         Raises:
             UserError: If Tukey's transform is asked for and a feature is negative.
         """
-        rows = self._taken.new(task.train)
-        if not len(rows):
+        indices = self._taken.new(task.train)
+        if not len(indices):
             return
-        features = learner.features_of(rows).cpu().double()
+        features = learner.features_of(indices).cpu().double()
         if self.tukey is not None and bool((features < 0).any()):
             raise UserError(
                 "fecam: tukey is a power, but this backbone has negative features: leave it out, as for ViTs"
             )
         features = self._normalized(features)
-        labels = learner.labels_of(rows).cpu()
+        labels = learner.labels_of(indices).cpu()
         for label in labels.unique().tolist():
             covariance = self._take(label, features[labels == label])
             self._precision[label] = torch.linalg.inv(correlations(covariance)).float()
@@ -135,11 +135,11 @@ class FeCAM(Plugin):
         return {"statistics": seen * (8 * width * (width + 1) + 4)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Sums, squares or averaged covariances, the rows in them, and inverted covariances."""
+        """Sums, squares or averaged covariances, the indices in them, and inverted covariances."""
         return {name: getattr(self, f"_{name}") for name in NAMES} | {"taken": self._taken.mask}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Sums, squares or averaged covariances, the rows in them, and inverted covariances."""
+        """Sums, squares or averaged covariances, the indices in them, and inverted covariances."""
         for name in NAMES:
             setattr(self, f"_{name}", state_dict[name])
         self._taken.mask = state_dict["taken"]

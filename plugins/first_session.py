@@ -33,9 +33,9 @@ class FirstSession(Plugin):
     """
 
     traits = Traits(
-        needs=("vit", "gradient"),
-        stores=("modules",),
-        forbids={
+        requires=("vit", "gradient"),
+        memory=("modules",),
+        incompatible_with={
             "all data": "joint training would go on from a module that the first task has fixed",
             "blocks": "both freeze the backbone and add to it",
             "masks": "the backbone is frozen: there is nothing to choose from",
@@ -81,7 +81,7 @@ class FirstSession(Plugin):
                 raise UserError("first_session must come before the plugin that classifies, as in [first_session, ncm]")
         if self.kind != "full":
             self.module = attach_for_first_session(learner, **self._of_kind)
-            learner.add_module_of(self, "module", self.module)
+            learner.register_plugin_module(self, "module", self.module)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Freeze the module, or the backbone, for good."""

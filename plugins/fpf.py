@@ -1,4 +1,4 @@
-"""Forgetting prioritised finetuning (FPF)."""
+"""Forgetting prioritized finetuning (FPF)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 
 from clsuite.data.buffer import ExemplarBuffer, make_buffer
 from clsuite.errors import UserError
-from clsuite.learner.aside import SetAside
 from clsuite.learner.learner import Learner
 from clsuite.learner.rehearsal import check_trained, select_parameters, tune_on_exemplars
+from clsuite.learner.weight_swap import WeightSwap
 from clsuite.plugin import Plugin, Traits, check_range
 from clsuite.scenarios import Scenario, Task
 
@@ -28,7 +28,7 @@ class FPF(Plugin):
     the matrix alone, and ``when: end`` does without them.
 
     Args:
-        modules: What is fine-tuned: ``norm`` (normalisation layers), ``head``, ``bias``, ``patch_embed`` or ``all``,
+        modules: What is fine-tuned: ``norm`` (normalization layers), ``head``, ``bias``, ``patch_embed`` or ``all``,
             joined by ``+``; each must have something that is trained, so that beside a frozen backbone ``head`` is what
             is left. (Paper, ResNets: batch norm and the last layer for class-incremental streams.)
         steps: SGD steps.
@@ -41,9 +41,9 @@ class FPF(Plugin):
     """
 
     traits = Traits(
-        needs=("gradient",),
-        stores=("exemplars",),
-        forbids={"all data": "joint training has nothing to mend"},
+        requires=("gradient",),
+        memory=("exemplars",),
+        incompatible_with={"all data": "joint training has nothing to fix"},
         paper="Zhao, ICML 2023 (FPF)",
         buffer="class_balanced",
         borrows=True,
@@ -66,7 +66,7 @@ class FPF(Plugin):
         self.modules, self.steps, self.lr, self.momentum = modules, steps, lr, momentum
         self.batch_size, self.capacity, self.when = batch_size, capacity, when
         self._own: ExemplarBuffer | None = None
-        self._aside = SetAside()
+        self._swap = WeightSwap()
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Find the method's buffer, or make one.
@@ -104,13 +104,13 @@ class FPF(Plugin):
         """Fine-tune the modules for the evaluation."""
         generator = torch.Generator().manual_seed(learner.generator("fpf").initial_seed())
         if self._own is not None:
-            rows = torch.from_numpy(task.train)
-            self._own.offer(learner.images_of, learner.labels_of(task.train).cpu(), rows, generator)
+            indices = torch.from_numpy(task.train)
+            self._own.add(learner.images_of, learner.labels_of(task.train).cpu(), indices, generator)
         if self.when == "end" and task.index + 1 < len(learner.scenario.tasks):
             return
         buffer: Any = self._lenders(learner)[0].buffer if self._own is None else self._own  # type: ignore[attr-defined]
         parameters = select_parameters(learner, self.modules)
-        self._aside.replace(learner, {name: value.detach().clone() for name, value in parameters.items()})
+        self._swap.replace(learner, {name: value.detach().clone() for name, value in parameters.items()})
         tune_on_exemplars(
             learner,
             parameters,
@@ -122,9 +122,9 @@ class FPF(Plugin):
             generator=generator,
         )
 
-    def before_next_task(self, learner: Learner, task: Task) -> None:
+    def on_task_exit(self, learner: Learner, task: Task) -> None:
         """Give the method its own weights back."""
-        self._aside.take_back(learner)
+        self._swap.restore(learner)
 
     def stored_bytes(self) -> dict[str, int]:
         """The exemplars of its own buffer."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity, make_buffer
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
-from clsuite.learner.reset import PretrainedState
+from clsuite.learner.weight_swap import PretrainedState
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
 
@@ -25,7 +25,7 @@ class GDumb(Plugin):
     are passes over the exemplars.
 
     The traits have the paper's 256 passes with batches of 16 and gradients clipped at 10. What differs: the start is
-    the run's pre-trained backbone, as for every method, where the paper's is random, and so the optimiser and its rate
+    the run's pre-trained backbone, as for every method, where the paper's is random, and so the optimizer and its rate
     are the run's too (paper: SGD from 0.05 down to 0.0005 with warm restarts, weight decay 1e-6); there is no CutMix
     (paper: with probability 0.5).
 
@@ -36,8 +36,8 @@ class GDumb(Plugin):
     """
 
     traits = Traits(
-        stores=("exemplars",),
-        forbids={
+        memory=("exemplars",),
+        incompatible_with={
             "all data": "both choose what the model is trained on anew",
             "exemplars": "gdumb trains on its own exemplars alone",
             "importances": "gdumb starts from the pre-trained weights at each task: there is nothing to keep",
@@ -76,23 +76,23 @@ class GDumb(Plugin):
             classes=scenario.seen_classes(len(scenario.tasks)),
         )
 
-    def restore(self, learner: Learner, tasks: int) -> None:
+    def rebuild_modules(self, learner: Learner, tasks: int) -> None:
         """Keep the pre-trained weights: those of the interrupted run are loaded afterwards."""
         self._initial = PretrainedState(learner)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Sample the task (algorithm 1) and go back to the pre-trained weights."""
         draws = torch.Generator().manual_seed(learner.generator("gdumb").initial_seed())
-        rows = torch.from_numpy(task.train)
-        self.buffer.offer(learner.images_of, learner.labels_of(task.train).cpu(), rows, draws)
+        indices = torch.from_numpy(task.train)
+        self.buffer.add(learner.images_of, learner.labels_of(task.train).cpu(), indices, draws)
         if task.index == 0:
             self._initial = PretrainedState(learner)
         else:
-            self._initial.put_back(learner)
+            self._initial.restore(learner)
 
-    def training_rows(self, learner: Learner, task: Task, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of the exemplars (algorithm 2)."""
-        return self.buffer.rows.numpy().copy()
+    def select_indices(self, learner: Learner, task: Task, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the indices of the exemplars (algorithm 2)."""
+        return self.buffer.indices.numpy().copy()
 
     def stored_bytes(self) -> dict[str, int]:
         """The exemplars."""

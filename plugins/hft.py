@@ -29,14 +29,14 @@ class HFT(Plugin):
     """
 
     traits = Traits(
-        needs=("vit", "gradient"),
-        forbids={
+        requires=("vit", "gradient"),
+        incompatible_with={
             "freezes": "the blocks of the backbone are frozen already: there is nothing to halve",
             "blocks": "block expansion freezes the backbone: there is nothing to halve",
             "modules": "the backbone is frozen: there is nothing to halve",
         },
         paper="Hui, 2024 (HFT)",
-        does=("thaws",),
+        effects=("thaws",),
     )
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ class ICaRL(Plugin):
       old classes and against the labels for the new ones. Here exemplars are added to each batch, where the paper
       shuffles them among the images;
     * algorithms 4 and 5: exemplars are chosen by herding, the capacity shared among the classes;
-    * algorithm 1: the class whose exemplars' mean (of L2-normalised features, normalised) is nearest. A class without
+    * algorithm 1: the class whose exemplars' mean (of L2-normalized features, normalized) is nearest. A class without
       an exemplar is never answered.
 
     What differs: the loss is a sum over classes, as the paper writes it, and a mean over the batch; the authors' code
@@ -50,8 +50,8 @@ class ICaRL(Plugin):
     """
 
     traits = Traits(
-        stores=("exemplars", "logits", "prototypes"),
-        forbids={
+        memory=("exemplars", "logits", "prototypes"),
+        incompatible_with={
             "all data": "joint training has all data already",
             "exemplars": "iCaRL chooses and rehearses its own exemplars",
             "weights": "the means of the exemplars would not belong to the weights that are evaluated",
@@ -104,15 +104,17 @@ class ICaRL(Plugin):
         self._targets = torch.zeros(0, 0)
         if not old:
             return
-        rows = np.concatenate([task.train, self.buffer.rows.numpy()])
-        features = learner.features_of(rows)
+        indices = np.concatenate([task.train, self.buffer.indices.numpy()])
+        features = learner.features_of(indices)
         with torch.no_grad():
             self._targets = learner.head(features)[:, :old].float().sigmoid()
         self._position = torch.zeros(len(learner.scenario.table), dtype=torch.int64, device=features.device)
-        self._position[torch.from_numpy(rows).to(features.device)] = torch.arange(len(rows), device=features.device)
+        self._position[torch.from_numpy(indices).to(features.device)] = torch.arange(
+            len(indices), device=features.device
+        )
         self._bytes = self._targets.numel() * self._targets.element_size()
 
-    def training_batch(self, learner: Learner, batch: Batch) -> Batch:
+    def transform_batch(self, learner: Learner, batch: Batch) -> Batch:
         """Add exemplars."""
         if not len(self.buffer):
             return batch
@@ -123,7 +125,7 @@ class ICaRL(Plugin):
         logits = step.logits.float()
         targets = F.one_hot(step.batch.labels, logits.shape[1]).float()
         if self._targets.numel():
-            targets[:, : self._targets.shape[1]] = self._targets[self._position[step.batch.rows]]
+            targets[:, : self._targets.shape[1]] = self._targets[self._position[step.batch.indices]]
         binary = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(targets)
         return binary - F.cross_entropy(logits, step.batch.labels)
 
@@ -131,9 +133,9 @@ class ICaRL(Plugin):
         """Choose exemplars by herding and find their means."""
         self._targets = torch.zeros(0, 0)
         features, labels = learner.features_of(task.train).cpu(), learner.labels_of(task.train).cpu()
-        rows = torch.from_numpy(task.train)
-        self.buffer.offer(learner.images_of, labels, rows, self._draws, features=features)
-        stored = F.normalize(learner.features_of(self.buffer.rows.numpy()).cpu(), dim=1)
+        indices = torch.from_numpy(task.train)
+        self.buffer.add(learner.images_of, labels, indices, self._draws, features=features)
+        stored = F.normalize(learner.features_of(self.buffer.indices.numpy()).cpu(), dim=1)
         if self.mirror:
             stored = stored + F.normalize(self._mirrored(learner).cpu(), dim=1)
         self._means.zero_()
@@ -147,7 +149,7 @@ class ICaRL(Plugin):
         learner.eval()
         with learner.autocast():
             parts = [
-                learner.backbone(learner.backbone.normalise(images.flip(-1).to(device))).float()
+                learner.backbone(learner.backbone.normalize(images.flip(-1).to(device))).float()
                 for images in self.buffer.images.split(learner.options.batch_size)
             ]
         learner.train(was_training)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
-from clsuite.learner.reset import PretrainedState
+from clsuite.learner.weight_swap import PretrainedState
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
 
@@ -18,13 +18,13 @@ class Joint(Plugin):
     """Starts again from the pre-trained weights at each task and trains on all data seen so far: the upper bound."""
 
     traits = Traits(
-        stores=("all data",),
-        forbids={
+        memory=("all data",),
+        incompatible_with={
             "exemplars": "joint training has all data already",
             "importances": "joint training starts from the pre-trained weights at each task: there is nothing to keep",
             "logits": "joint training starts from the pre-trained weights at each task: there is nothing to keep",
         },
-        refuses={
+        unsupported_scenarios={
             "online": "it trains on all data again at each task, but the stream passes once",
             "blurry": "it trains on all data again at each task, but the stream passes once",
         },
@@ -46,7 +46,7 @@ class Joint(Plugin):
             raise UserError("joint needs training.loss: global: it trains on images of all tasks at once")
         self._bytes_per_image = int(np.prod(scenario.table.images.shape[1:]))
 
-    def restore(self, learner: Learner, tasks: int) -> None:
+    def rebuild_modules(self, learner: Learner, tasks: int) -> None:
         """Keep the pre-trained weights: those of the interrupted run are loaded afterwards."""
         self._initial = PretrainedState(learner)
 
@@ -55,10 +55,10 @@ class Joint(Plugin):
         if task.index == 0:
             self._initial = PretrainedState(learner)
         else:
-            self._initial.put_back(learner)
+            self._initial.restore(learner)
 
-    def training_rows(self, learner: Learner, task: Task, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of all tasks so far, each once, however often its task came back."""
+    def select_indices(self, learner: Learner, task: Task, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the indices of all tasks so far, each once, however often its task came back."""
         union = np.concatenate([seen.train for seen in learner.scenario.tasks[: task.index + 1]])
         union = union[np.sort(np.unique(union, return_index=True)[1])]
         self._rows = len(union)
@@ -70,8 +70,8 @@ class Joint(Plugin):
 
     def state_dict(self) -> dict[str, Any]:
         """Number of images kept."""
-        return {"rows": self._rows}
+        return {"indices": self._rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Number of images kept."""
-        self._rows = state_dict["rows"]
+        self._rows = state_dict["indices"]

@@ -1,4 +1,4 @@
-"""Periodic forgetting prioritised finetuning (k-FPF)."""
+"""Periodic forgetting prioritized finetuning (k-FPF)."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class KFPF(Plugin):
     """
 
     traits = Traits(
-        stores=("exemplars", "logits"),
-        forbids={"all data": "joint training has nothing to mend", "exemplars": "k-FPF stands in for replay"},
+        memory=("exemplars", "logits"),
+        incompatible_with={"all data": "joint training has nothing to fix", "exemplars": "k-FPF stands in for replay"},
         paper="Zhao, ICML 2023 (k-FPF)",
-        does=("tunes",),
+        effects=("tunes",),
     )
 
     def __init__(
@@ -110,14 +110,14 @@ class KFPF(Plugin):
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """Add nothing; offer the batch's new samples to the buffer."""
-        rows = step.batch.rows.cpu()
-        new = ~self._offered[rows]
-        rows = rows[new]
-        if len(rows):
-            self._offered[rows] = True
+        indices = step.batch.indices.cpu()
+        new = ~self._offered[indices]
+        indices = indices[new]
+        if len(indices):
+            self._offered[indices] = True
             logits = self._answers(learner, step, new) if self.alpha else None
             labels = step.batch.labels.cpu()[new]
-            self.buffer.offer(learner.images_of, labels, rows, self._draws, logits=logits)
+            self.buffer.add(learner.images_of, labels, indices, self._draws, logits=logits)
         return None
 
     @staticmethod
@@ -139,11 +139,11 @@ class KFPF(Plugin):
                 select_parameters(pl_module, self.modules),
                 self.buffer,
                 generator=self._draws,
-                extra=self._distil if self.alpha else None,
+                extra=self._distill if self.alpha else None,
                 **self._tuning,  # type: ignore[arg-type]
             )
 
-    def _distil(self, step: Step, chosen: Tensor) -> Tensor:
+    def _distill(self, step: Step, chosen: Tensor) -> Tensor:
         stored = self.buffer.logits[chosen][:, : step.logits.shape[1]].to(step.logits.device)
         known = ~stored.isnan()
         return self.alpha * F.mse_loss(step.logits.float()[known], stored[known])

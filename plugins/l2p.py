@@ -63,9 +63,9 @@ class L2P(Plugin):
     """
 
     traits = Traits(
-        needs=("vit",),
-        stores=("modules",),
-        forbids={
+        requires=("vit",),
+        memory=("modules",),
+        incompatible_with={
             "all data": "joint training would start from the modules of the last task",
             "blocks": "both freeze the backbone and add to it",
             "masks": "the backbone is frozen: there is nothing to choose from",
@@ -136,8 +136,8 @@ class L2P(Plugin):
             self.module.pooled = self.head_input == "prompts"
         keys = first_values(self.key_init, (self.pool, learner.backbone.width), generator)
         self.keys = nn.ParameterDict({"key": nn.Parameter(keys)})
-        learner.add_module_of(self, "module", self.module)
-        learner.add_module_of(self, "keys", self.keys)
+        learner.register_plugin_module(self, "module", self.module)
+        learner.register_plugin_module(self, "keys", self.keys)
         self.module.attach(model)
         self._routed = RoutedByQuery(learner, [self.module], self._route, self.query)
 
@@ -145,7 +145,7 @@ class L2P(Plugin):
         """Compute the task's queries."""
         self._routed.prepare(task)
 
-    def before_encoding(self, learner: Learner, batch: Batch) -> None:
+    def on_before_forward(self, learner: Learner, batch: Batch) -> None:
         """Note the images whose queries are known."""
         self._routed.expect(batch)
 

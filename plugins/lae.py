@@ -44,9 +44,9 @@ class LAE(Plugin):
     """
 
     traits = Traits(
-        needs=("vit",),
-        stores=("modules",),
-        forbids={
+        requires=("vit",),
+        memory=("modules",),
+        incompatible_with={
             "all data": "joint training would start from the modules of the last task",
             "blocks": "both freeze the backbone and add to it",
             "masks": "the backbone is frozen: there is nothing to choose from",
@@ -116,7 +116,7 @@ class LAE(Plugin):
         self.offline.requires_grad_(False)
         self.offline.enabled = False
         for name, module in (("online", self.online), ("offline", self.offline)):
-            learner.add_module_of(self, name, module)
+            learner.register_plugin_module(self, name, module)
             module.attach(model)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
@@ -128,7 +128,7 @@ class LAE(Plugin):
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Let the online module rest in the first epochs of later tasks (an optimiser skips what has no gradient)."""
+        """Let the online module rest in the first epochs of later tasks (an optimizer skips what has no gradient)."""
         if self._begun > 1 and trainer.current_epoch < self.frozen_epochs:
             for parameter in self.online.parameters():
                 parameter.grad = None

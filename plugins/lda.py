@@ -16,7 +16,7 @@ from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
 
 NEVER = -1e30
-NAMES = ("numbers", "sums", "squares", "weights", "biases", "centre")
+NAMES = ("numbers", "sums", "squares", "weights", "biases", "center")
 
 
 class LDA(Plugin):
@@ -51,7 +51,7 @@ class LDA(Plugin):
             images and divided by one less (Panos et al.).
     """
 
-    traits = Traits(stores=("statistics",), gradient_free=True, scores="logits", paper="Hayes, CVPR-W 2020 (SLDA)")
+    traits = Traits(memory=("statistics",), gradient_free=True, scores="logits", paper="Hayes, CVPR-W 2020 (SLDA)")
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class LDA(Plugin):
             raise UserError("lda: target is 'added', so that shrinkage must say how much of it (Panos et al.: 1)")
         self.shrinkage, self.target, self.priors, self.around = shrinkage, target, priors, covariance
         self._numbers, self._sums, self._squares = torch.zeros(0), torch.zeros(0, 0), torch.zeros(0, 0)
-        self._weights, self._biases, self._centre = torch.zeros(0, 0), torch.zeros(0), torch.zeros(0)
+        self._weights, self._biases, self._center = torch.zeros(0, 0), torch.zeros(0), torch.zeros(0)
         self._taken = TakenRows()
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
@@ -77,27 +77,27 @@ class LDA(Plugin):
         self._numbers, self._sums = torch.zeros(classes).double(), torch.zeros(classes, width).double()
         self._squares = torch.zeros(width, width).double()
         self._weights, self._biases = torch.zeros(classes, width), torch.full((classes,), NEVER)
-        self._centre = torch.zeros(width)
+        self._center = torch.zeros(width)
         self._taken = TakenRows(len(scenario.table))
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Add the features of the task's new images to the sums, and solve for the classifier."""
-        rows = self._taken.new(task.train)
-        if not len(rows):
+        indices = self._taken.new(task.train)
+        if not len(indices):
             return
-        features, labels = learner.features_of(rows).cpu().double(), learner.labels_of(rows).cpu()
+        features, labels = learner.features_of(indices).cpu().double(), learner.labels_of(indices).cpu()
         self._numbers += torch.bincount(labels, minlength=len(self._numbers))
         self._sums.index_add_(0, labels, features)
         self._squares += features.T @ features
         met = self._numbers > 0
-        centre = self._sums.sum(dim=0) / self._numbers.sum()
-        means = self._sums[met] / self._numbers[met, None] - centre
+        center = self._sums.sum(dim=0) / self._numbers.sum()
+        means = self._sums[met] / self._numbers[met, None] - center
         weights = torch.linalg.solve(self.covariance(), means.T).T
         biases = -(weights * means).sum(dim=1) / 2
         if self.priors == "counts":
             biases += (self._numbers[met] / self._numbers.sum()).log()
         self._weights[met], self._biases[met] = weights.float(), biases.float()
-        self._centre = centre.float()
+        self._center = center.float()
 
     def covariance(self) -> Tensor:
         """The shrunk covariance, ``[width, width]``."""
@@ -124,7 +124,7 @@ class LDA(Plugin):
         features, seen = learner.encode(batch).float(), learner.seen
         weights, biases = self._weights[:seen].to(features.device), self._biases[:seen].to(features.device)
         with full_precision(features):
-            return (features - self._centre.to(features.device)) @ weights.T + biases
+            return (features - self._center.to(features.device)) @ weights.T + biases
 
     def stored_bytes(self) -> dict[str, int]:
         """Numbers and sums of the classes seen, and the squares."""
@@ -132,11 +132,11 @@ class LDA(Plugin):
         return {"statistics": 8 * (int((self._numbers > 0).sum()) * (width + 1) + width * width)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Numbers, sums, squares, the rows in them, and the classifier."""
+        """Numbers, sums, squares, the indices in them, and the classifier."""
         return {name: getattr(self, f"_{name}") for name in NAMES} | {"taken": self._taken.mask}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Numbers, sums, squares, the rows in them, and the classifier."""
+        """Numbers, sums, squares, the indices in them, and the classifier."""
         for name in NAMES:
             setattr(self, f"_{name}", state_dict[name])
         self._taken.mask = state_dict["taken"]

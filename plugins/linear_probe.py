@@ -14,7 +14,7 @@ class LinearProbe(Plugin):
     each image passes the backbone anew at each step.
     """
 
-    traits = Traits(paper="baseline", does=("freezes",))
+    traits = Traits(paper="baseline", effects=("freezes",))
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone."""

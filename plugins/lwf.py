@@ -15,7 +15,7 @@ from clsuite.scenarios import Task
 
 
 class LwF(Plugin):
-    """Distils the old model's answers on the new images: no stored data.
+    """Distills the old model's answers on the new images: no stored data.
 
     Li & Hoiem, "Learning without forgetting" (ECCV 2016). Before each later task the old model's logits on the task's
     un-augmented images are computed once (section 3, "record responses"), the new part of the head is warmed up alone
@@ -34,13 +34,13 @@ class LwF(Plugin):
     """
 
     traits = Traits(
-        stores=("logits",),
-        refuses={
+        memory=("logits",),
+        unsupported_scenarios={
             "online": "it records old answers and warms up the head before training, which are passes of their own",
             "blurry": "it records old answers and warms up the head before training, which are passes of their own",
         },
         paper="Li, ECCV 2016 (LwF)",
-        does=("warms up",),
+        effects=("warms up",),
     )
 
     def __init__(
@@ -86,7 +86,7 @@ class LwF(Plugin):
         """
         if self._teacher is None:
             return None
-        position = self._position[step.batch.rows]
+        position = self._position[step.batch.indices]
         known = (position >= 0) & ~step.batch.replayed
         if not known.any():
             return None

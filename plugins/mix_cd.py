@@ -43,9 +43,9 @@ class MixCD(Plugin):
     """
 
     traits = Traits(
-        stores=("exemplars", "logits"),
-        forbids={"all data": "joint training has all data already"},
-        refuses={
+        memory=("exemplars", "logits"),
+        incompatible_with={"all data": "joint training has all data already"},
+        unsupported_scenarios={
             "online": "it keeps all data and passes them through the network at each task, but the stream passes once",
             "blurry": "it keeps all data and passes them through the network at each task, but the stream passes once",
         },
@@ -92,25 +92,25 @@ class MixCD(Plugin):
         self._members, self._starts = torch.argsort(bins, stable=True), self._sizes.cumsum(0) - self._sizes
 
     def _prior_answers(self, learner: Learner, tasks: int) -> tuple[Tensor, Tensor]:
-        """Loss, and whether the answer is right, ``[len(rows)]``; task by task, so that resumed runs get equal bits."""
+        """Loss, and whether the answer is right, ``[len(indices)]``; task by task, so that a resumed run is equal."""
         known = learner.scenario.seen_classes(tasks)
         losses = torch.zeros(len(learner.scenario.table))
         right = torch.zeros(len(learner.scenario.table), dtype=torch.bool)
         for earlier in {task.fingerprint: task for task in learner.scenario.tasks[:tasks]}.values():
             with torch.no_grad(), learner.autocast():
                 logits = learner.head(learner.features_of(earlier.train))[:, :known].float().cpu()
-            rows, labels = torch.from_numpy(earlier.train), learner.labels_of(earlier.train).cpu()
-            losses[rows] = F.cross_entropy(logits, labels, reduction="none")
-            right[rows] = logits.argmax(dim=1) == labels
+            indices, labels = torch.from_numpy(earlier.train), learner.labels_of(earlier.train).cpu()
+            losses[indices] = F.cross_entropy(logits, labels, reduction="none")
+            right[indices] = logits.argmax(dim=1) == labels
         return losses[self._rows], right[self._rows]
 
-    def training_batch(self, learner: Learner, batch: Batch) -> Batch:
+    def transform_batch(self, learner: Learner, batch: Batch) -> Batch:
         """Add samples of earlier tasks."""
         if not len(self._rows):
             return batch
         chosen = self.draw(min(self.batch_size or batch.own, len(self._rows)))
-        rows = self._rows[chosen]
-        return batch.extended(learner.images_of(rows.numpy()), self._labels[chosen], rows)
+        indices = self._rows[chosen]
+        return batch.extended(learner.images_of(indices.numpy()), self._labels[chosen], indices)
 
     def rates(self) -> Tensor:
         """The estimated rate of collateral damage of each bin, ``[K]``."""
@@ -144,7 +144,7 @@ class MixCD(Plugin):
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """Add nothing; count the damage among the samples that this step rehearses."""
         if len(self._rows):
-            places = self._place[step.batch.rows[step.batch.replayed].cpu()]
+            places = self._place[step.batch.indices[step.batch.replayed].cpu()]
             wrong = (step.logits.detach().argmax(dim=1) != step.batch.labels)[step.batch.replayed].cpu()
             wrong, places = wrong[places >= 0], places[places >= 0]
             damaged = (wrong & self._right[places]).float()
@@ -166,12 +166,12 @@ class MixCD(Plugin):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Which rows are kept."""
-        return {"rows": self._rows}
+        """Which indices are kept."""
+        return {"indices": self._rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Which rows are kept."""
-        self._rows = state_dict["rows"]
+        """Which indices are kept."""
+        self._rows = state_dict["indices"]
 
 
 def part_in_bins(loss: Tensor, labels: Tensor, by: str, levels: int) -> Tensor:

@@ -8,8 +8,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from clsuite.learner.aside import SetAside, statistics_of
 from clsuite.learner.learner import Learner
+from clsuite.learner.weight_swap import WeightSwap, statistics_of
 from clsuite.plugin import Plugin, Traits, check_range
 from clsuite.scenarios import Task
 
@@ -19,7 +19,7 @@ class Momentum(Plugin):
 
     Stojanovski et al., "Momentum-based weight interpolation of strong zero-shot models for continual learning" (2022),
     equation 2: ``slow <- tau * slow + (1 - tau) * fast`` after each step. It needs no memory of data and goes with
-    any method that trains by gradient. Running statistics of batch normalisations are followed as weights are. What
+    any method that trains by gradient. Running statistics of batch normalizations are followed as weights are. What
     other plugins do to the weights before the first step and after each one is done before the copy follows, whatever
     the order of the plugins.
 
@@ -29,10 +29,10 @@ class Momentum(Plugin):
     """
 
     traits = Traits(
-        stores=("weights",),
-        forbids={"all data": "joint training starts anew at each task: there is nothing to average"},
+        memory=("weights",),
+        incompatible_with={"all data": "joint training starts anew at each task: there is nothing to average"},
         paper="Stojanovski, 2022 (momentum interpolation)",
-        does=("follows",),
+        effects=("follows",),
     )
 
     def __init__(self, tau: float = 0.999) -> None:
@@ -41,7 +41,7 @@ class Momentum(Plugin):
         self.tau = tau
         self._slow: dict[str, Tensor] = {}
         self._behind = False
-        self._aside = SetAside()
+        self._swap = WeightSwap()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Follow what is trained, and what once was; new parameters are followed from their values at this moment."""
@@ -79,11 +79,11 @@ class Momentum(Plugin):
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Put the copy in place for the evaluation."""
-        self._aside.replace(learner, self._slow)
+        self._swap.replace(learner, self._slow)
 
-    def before_next_task(self, learner: Learner, task: Task) -> None:
+    def on_task_exit(self, learner: Learner, task: Task) -> None:
         """Train on from the fast weights."""
-        self._aside.take_back(learner)
+        self._swap.restore(learner)
 
     def stored_bytes(self) -> dict[str, int]:
         """The slow copy."""

@@ -27,7 +27,7 @@ class NCM(Plugin):
     class without an image so far is never answered (-2, less than any cosine).
     """
 
-    traits = Traits(stores=("prototypes",), gradient_free=True, scores="cosine", paper="Zhou, IJCV 2024 (SimpleCIL)")
+    traits = Traits(memory=("prototypes",), gradient_free=True, scores="cosine", paper="Zhou, IJCV 2024 (SimpleCIL)")
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,10 +44,10 @@ class NCM(Plugin):
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Add the features of the task's new images to the sums of their classes."""
-        rows = self._taken.new(task.train)
-        if not len(rows):
+        indices = self._taken.new(task.train)
+        if not len(indices):
             return
-        features, labels = learner.features_of(rows).cpu(), learner.labels_of(rows).cpu()
+        features, labels = learner.features_of(indices).cpu(), learner.labels_of(indices).cpu()
         self._sums.index_add_(0, labels, features)
         self._numbers += torch.bincount(labels, minlength=len(self._numbers))
 
@@ -65,9 +65,9 @@ class NCM(Plugin):
         return {"prototypes": seen * (self._sums.shape[1] + 1) * self._sums.element_size()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Sums, numbers, and the rows in them."""
+        """Sums, numbers, and the indices in them."""
         return {"sums": self._sums, "numbers": self._numbers, "taken": self._taken.mask}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Sums, numbers, and the rows in them."""
+        """Sums, numbers, and the indices in them."""
         self._sums, self._numbers, self._taken.mask = (state_dict[name] for name in ("sums", "numbers", "taken"))

@@ -39,9 +39,9 @@ class Pet(Plugin):
     """
 
     traits = Traits(
-        needs=("vit",),
-        stores=("modules",),
-        forbids={
+        requires=("vit",),
+        memory=("modules",),
+        incompatible_with={
             "all data": "joint training would start from the module of the last task",
             "blocks": "both freeze the backbone and add to it",
             "masks": "the backbone is frozen: there is nothing to choose from",
@@ -82,14 +82,14 @@ class Pet(Plugin):
         """Freeze the backbone and attach the module."""
         learner.backbone.requires_grad_(False)
         self.module = build_pet(model=learner.backbone.model, generator=self._generator(learner), **self._of_kind)
-        learner.add_module_of(self, "module", self.module)
+        learner.register_plugin_module(self, "module", self.module)
         self.module.attach(learner.backbone.model)
 
     @staticmethod
     def _generator(learner: Learner) -> torch.Generator:
         return torch.Generator().manual_seed(learner.generator("pet").initial_seed())
 
-    def before_next_task(self, learner: Learner, task: Task) -> None:
+    def on_task_exit(self, learner: Learner, task: Task) -> None:
         """Merge and start anew, where asked to."""
         if self.after_task == "merge":
             assert isinstance(self.module, LoRA)

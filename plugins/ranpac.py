@@ -47,7 +47,7 @@ class RanPAC(Plugin):
     """
 
     traits = Traits(
-        stores=("statistics",), gradient_free=True, scores="regression", paper="McDonnell, NeurIPS 2023 (RanPAC)"
+        memory=("statistics",), gradient_free=True, scores="regression", paper="McDonnell, NeurIPS 2023 (RanPAC)"
     )
 
     def __init__(self, projection: int = 10_000) -> None:
@@ -71,11 +71,11 @@ class RanPAC(Plugin):
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Add the statistics of the task's new images and solve for the classifier."""
-        rows = self._taken.new(task.train)
-        if not len(rows):
+        indices = self._taken.new(task.train)
+        if not len(indices):
             return
-        projected = F.relu(learner.features_of(rows).cpu() @ self._random)
-        labels = learner.labels_of(rows).cpu()
+        projected = F.relu(learner.features_of(indices).cpu() @ self._random)
+        labels = learner.labels_of(indices).cpu()
         targets = F.one_hot(labels, self._sums.shape[1]).float()
         self._numbers += torch.bincount(labels, minlength=len(self._numbers))
         for part, wanted in zip(projected.split(CHUNK), targets.split(CHUNK), strict=True):

@@ -37,7 +37,7 @@ class Replay(Plugin):
             other plugins add (the paper's choice).
     """
 
-    traits = Traits(stores=("exemplars",), paper="Chaudhry, 2019 (ER)", lends=True)
+    traits = Traits(memory=("exemplars",), paper="Chaudhry, 2019 (ER)", lends=True)
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Replay(Plugin):
         """Begin the task's own stream of random draws."""
         self._draws = torch.Generator().manual_seed(learner.generator("replay").initial_seed())
 
-    def training_batch(self, learner: Learner, batch: Batch) -> Batch:
+    def transform_batch(self, learner: Learner, batch: Batch) -> Batch:
         """Add exemplars."""
         if not len(self.buffer):
             return batch
@@ -77,10 +77,10 @@ class Replay(Plugin):
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Offer the task's samples to the buffer."""
-        rows = task.train
-        features = learner.features_of(rows).cpu() if self._policy == "herding" else None
-        labels = learner.labels_of(rows).cpu()
-        self.buffer.offer(learner.images_of, labels, torch.from_numpy(rows), self._draws, features=features)
+        indices = task.train
+        features = learner.features_of(indices).cpu() if self._policy == "herding" else None
+        labels = learner.labels_of(indices).cpu()
+        self.buffer.add(learner.images_of, labels, torch.from_numpy(indices), self._draws, features=features)
 
     def stored_bytes(self) -> dict[str, int]:
         """The exemplars."""

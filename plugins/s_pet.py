@@ -28,7 +28,7 @@ class SPet(Plugin):
 
     S-Prompts: Wang et al., "S-Prompts learning with pre-trained transformers: an Occam's razor for domain incremental
     learning" (NeurIPS 2022), section 3; S-LoRA: Wistuba et al., "Choice of PEFT technique in continual learning:
-    prompt tuning is not all you need" (2024). After a task k-means on the frozen network's L2-normalised features of
+    prompt tuning is not all you need" (2024). After a task k-means on the frozen network's L2-normalized features of
     its images gives its centroids; at test the nearest centroid of all tasks chooses module and classifier, for each
     image on its own. The classifier knows its own task's classes alone; all others stand below them. In both papers'
     codes the cross-entropy runs over the task's classes alone, and heads begin as PyTorch's linear layers do.
@@ -53,15 +53,15 @@ class SPet(Plugin):
     """
 
     traits = Traits(
-        needs=("vit",),
-        stores=("modules", "prototypes"),
-        forbids={
+        requires=("vit",),
+        memory=("modules", "prototypes"),
+        incompatible_with={
             "all data": "joint training would start from the modules of the last task",
             "blocks": "both freeze the backbone and add to it",
             "masks": "the backbone is frozen: there is nothing to choose from",
             "modules": "both freeze the backbone and add to it",
         },
-        refuses={
+        unsupported_scenarios={
             "online": "it clusters the task's images after training on them, but the stream passes once",
             "blurry": "it clusters the task's images after training on them, but the stream passes once",
         },
@@ -78,7 +78,7 @@ class SPet(Plugin):
             }
         },
         paper="Wang, NeurIPS 2022 (S-Prompts); Wistuba, 2024 (S-LoRA)",
-        does=("adds modules",),
+        effects=("adds modules",),
     )
 
     def __init__(
@@ -111,7 +111,7 @@ class SPet(Plugin):
         self.modules, self._heads = [], []
         self._query = FrozenQuery(learner, self.modules)
 
-    def restore(self, learner: Learner, tasks: int) -> None:
+    def rebuild_modules(self, learner: Learner, tasks: int) -> None:
         """Make the modules of the first tasks again."""
         for index in range(tasks):
             self._add(learner, index)
@@ -129,7 +129,7 @@ class SPet(Plugin):
             module.enabled = False
             module.requires_grad_(False)
         module = build_pet(self.pet, model, generator=generator, **self._build)
-        learner.add_module_of(self, f"task{index}", module)
+        learner.register_plugin_module(self, f"task{index}", module)
         module.attach(model)
         self.modules.append(module)
 

@@ -40,18 +40,18 @@ class SAFT(Plugin):
     """
 
     traits = Traits(
-        stores=("masks",),
-        refuses={
+        memory=("masks",),
+        unsupported_scenarios={
             "online": "it scores the weights on the task's images before training, but the stream passes once",
             "blurry": "it scores the weights on the task's images before training, but the stream passes once",
         },
-        forbids={
+        incompatible_with={
             "all data": "joint training goes back to the pre-trained weights at each task",
             "freezes": "the backbone is frozen: there is nothing to choose from",
             "tunes": "saft puts weights back after each step, and with them what was tuned between steps",
         },
         paper="Nguyen, ECCV 2024 (SAFT)",
-        does=("warms up", "scores", "restores"),
+        effects=("warms up", "scores", "restores"),
     )
 
     def __init__(
@@ -91,7 +91,7 @@ class SAFT(Plugin):
             batch = batch.to(sums[0].device)
             assert batch.images is not None
             with learner.autocast():
-                logits = learner.head(learner.backbone(learner.backbone.normalise(batch.images)))
+                logits = learner.head(learner.backbone(learner.backbone.normalize(batch.images)))
             loss = len(batch) * classification_loss(logits, batch.labels, learner.options.loss, task.classes)
             gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
             for total, gradient in zip(sums, gradients, strict=True):

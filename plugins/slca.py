@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clsuite.errors import UserError
-from clsuite.learner.aside import SetAside
 from clsuite.learner.head import Head
 from clsuite.learner.learner import Learner
+from clsuite.learner.weight_swap import WeightSwap
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
 
@@ -42,14 +42,17 @@ class SLCA(Plugin):
         head_lr: Learning rate of the head, and of its alignment at the start (authors: 1e-2).
         epochs: Epochs of alignment (authors: 5).
         samples: Features drawn for each class in an epoch, and features of a batch (authors: 256).
-        temperature: Of the normalised logits (authors: 0.1).
+        temperature: Of the normalized logits (authors: 0.1).
         weight_decay: Of the alignment (authors: 5e-4).
     """
 
     traits = Traits(
-        needs=("gradient",),
-        stores=("statistics",),
-        forbids={"all data": "joint training needs no alignment", "weights": "the head would be aligned to others"},
+        requires=("gradient",),
+        memory=("statistics",),
+        incompatible_with={
+            "all data": "joint training needs no alignment",
+            "weights": "the head would be aligned to others",
+        },
         scenarios=("class_incremental", "task_incremental", "long_tailed"),
         training={
             "loss": "local",
@@ -80,7 +83,7 @@ class SLCA(Plugin):
         self.epochs, self.samples, self.temperature = epochs, samples, temperature
         self.weight_decay = weight_decay
         self._means, self._covariances = torch.zeros(0, 0), torch.zeros(0, 0, 0)
-        self._aside = SetAside()
+        self._swap = WeightSwap()
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Make room for the statistics.
@@ -113,13 +116,13 @@ class SLCA(Plugin):
             covariance = away.T @ away / max(1, len(own) - 1)
             self._means = torch.cat([self._means, own.mean(dim=0, keepdim=True).float()])
             self._covariances = torch.cat([self._covariances, covariance[None].float()])
-        self._aside.replace(learner, {name: value.detach().clone() for name, value in head_of(learner)})
+        self._swap.replace(learner, {name: value.detach().clone() for name, value in head_of(learner)})
         if task.index > 0:
             self._align(learner)
 
-    def before_next_task(self, learner: Learner, task: Task) -> None:
+    def on_task_exit(self, learner: Learner, task: Task) -> None:
         """Take the head back as it was trained."""
-        self._aside.take_back(learner)
+        self._swap.restore(learner)
 
     def _align(self, learner: Learner) -> None:
         generator = torch.Generator().manual_seed(learner.generator("slca").initial_seed())
@@ -138,7 +141,7 @@ class SLCA(Plugin):
     def _step(self, head: Head, features: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer) -> None:
         device = next(head.parameters()).device
         logits = head(features.to(device))
-        loss = F.cross_entropy(normalised(logits, head.sizes) / self.temperature, labels.to(device))
+        loss = F.cross_entropy(normalized(logits, head.sizes) / self.temperature, labels.to(device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -167,7 +170,7 @@ def nearness(sizes: Sequence[int]) -> Tensor:
     return 0.9 + 0.1 * tasks / len(sizes)
 
 
-def normalised(logits: Tensor, sizes: Sequence[int]) -> Tensor:
+def normalized(logits: Tensor, sizes: Sequence[int]) -> Tensor:
     """Logits divided by the mean over tasks, of these sizes, of the norm of a task's logits."""
     norms = torch.stack([part.norm(dim=1) for part in logits.split(list(sizes), dim=1)])
     return logits / (norms.mean(dim=0)[:, None] + 1e-7)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from clsuite.errors import UserError
-from clsuite.learner.aside import statistics_of
 from clsuite.learner.learner import Learner
+from clsuite.learner.weight_swap import statistics_of
 from clsuite.plugin import Plugin, Traits
 from clsuite.scenarios import Scenario, Task
 
@@ -19,7 +19,7 @@ class WiSEFT(Plugin):
 
     Wortsman et al., "Robust fine-tuning of zero-shot models" (CVPR 2022), equation 1:
     ``(1 - alpha) * theta_0 + alpha * theta_1``. The stream goes on from the mean. Running statistics of batch
-    normalisations are averaged as weights are.
+    normalizations are averaged as weights are.
 
     The paper averages the classifier too: its theta_0 is the zero-shot classifier, made of CLIP's text features. A
     growing head has no theta_0, as new classes have no weights before, and keeps its trained weights. With ``training:
@@ -32,14 +32,14 @@ class WiSEFT(Plugin):
     """
 
     traits = Traits(
-        stores=("weights",),
-        forbids={
+        memory=("weights",),
+        incompatible_with={
             "all data": "joint training starts from the pre-trained weights at each task",
             "freezes": "the backbone is frozen: its weights before and after a task are the same",
             "modules": "the backbone is frozen: its weights before and after are the same",
         },
         paper="Wortsman, CVPR 2022 (WiSE-FT)",
-        does=("moves",),
+        effects=("moves",),
     )
 
     def __init__(self, alpha: float = 0.5, anchor: Literal["previous", "pretrained"] = "previous") -> None:

@@ -21,7 +21,9 @@ class ZeroShot(Plugin):
     a {}." for ImageNet and CORe50. Cosines are computed in full precision, whatever the towers compute in.
     """
 
-    traits = Traits(needs=("clip",), gradient_free=True, open_vocabulary=True, paper="Thengane, 2022 (Continual-CLIP)")
+    traits = Traits(
+        requires=("clip",), gradient_free=True, open_vocabulary=True, paper="Thengane, 2022 (Continual-CLIP)"
+    )
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze both towers; the head is not used."""

@@ -49,13 +49,13 @@ def real_data() -> Path:
 
 @pytest.fixture
 def image_tree(tmp_path: Path) -> Callable[..., Path]:
-    """Makes image folders: a colour per class with noise, so that they can be learned."""
+    """Makes image folders: a color per class with noise, so that they can be learned."""
 
     def make(
         name: str = "tree", classes: int = 4, train: int = 8, test: int = 4, domains: tuple[str, ...] = ()
     ) -> Path:
         random = np.random.RandomState(0)
-        colours = random.randint(0, 256, (classes, 1, 1, 3))
+        colors = random.randint(0, 256, (classes, 1, 1, 3))
         for domain in domains or ("",):
             shift = random.randint(-30, 30, 3)
             for part, number in (("train", train), ("test", test)):
@@ -64,7 +64,7 @@ def image_tree(tmp_path: Path) -> Callable[..., Path]:
                     folder.mkdir(parents=True)
                     for index in range(number):
                         noise = random.randint(-40, 40, (16, 16, 3))
-                        pixels = np.clip(colours[label] + shift + noise, 0, 255).astype(np.uint8)
+                        pixels = np.clip(colors[label] + shift + noise, 0, 255).astype(np.uint8)
                         Image.fromarray(pixels).save(folder / f"{index}.png")
         return tmp_path / name
 

@@ -14,7 +14,7 @@ LONGEST = 40
 
 FLOORS = (
     ("errors", "interpreters"),
-    ("written",),
+    ("config",),
     ("metrics",),
     ("records",),
     ("data",),
@@ -29,7 +29,7 @@ FLOORS = (
     ("pretrain", "tune", "api", "board"),
     ("cli",),
 )
-"""From the ground up; what stands on one floor knows nothing of its neighbours there."""
+"""From the ground up; what stands on one floor knows nothing of its neighbors there."""
 HEIGHT = {name: height for height, floor in enumerate(FLOORS) for name in floor}
 """Height of each package."""
 

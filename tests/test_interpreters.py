@@ -42,9 +42,9 @@ worker.process.join()
 print(worker.process.exitcode)
 """
 VERIFYING = """
-from clsuite.plugin import verify
+from clsuite.plugin import import_check
 from clsuite.plugin.catalog import catalog
-print(verify._import_some([catalog()["finetune"]]))
+print(import_check._import_some([catalog()["finetune"]]))
 """
 
 

@@ -47,12 +47,12 @@ class TableDataset(Dataset[tuple[Any, int]]):
 
 
 class TensorsDataset(Dataset[tuple[Tensor, int]]):
-    """The same rows as floats that are normalised beforehand: the cheapest that can be handed to Avalanche."""
+    """The same rows as floats that are normalized beforehand: the cheapest that can be handed to Avalanche."""
 
     def __init__(self, workload: Workload, rows: NDArray[np.int64]) -> None:
-        """Normalise all images."""
+        """Normalize all images."""
         images = torch.from_numpy(workload.scenario.table.images[rows])
-        self._images = workload.initial.normalise(images)
+        self._images = workload.initial.normalize(images)
         self.targets: list[int] = workload.scenario.labels[rows].tolist()
 
     def __len__(self) -> int:
@@ -87,7 +87,7 @@ def prepare_avalanche(
     Args:
         workload: The stream.
         strategy: Class of the strategy.
-        tensors: Hand over normalised floats in place of a per-image transform.
+        tensors: Hand over normalized floats in place of a per-image transform.
         seen_only: Evaluate the tasks seen and not, as Avalanche's examples do, the whole test stream.
         arguments: Of the strategy.
     """
@@ -123,10 +123,10 @@ def _benchmark(workload: Workload, tensors: bool) -> CLScenario:
 
 
 def _transform(workload: Workload) -> Callable[[Any], Tensor]:
-    """ToTensor and Normalize; grey images get three channels in between."""
-    normalise, grey = workload.initial.normalise, workload.scenario.table.images.shape[1] == 1
-    mean, std = ((values / 255).flatten().tolist() for values in (normalise.mean, normalise.std))
-    expand = [transforms.Lambda(lambda image: image.expand(3, -1, -1))] if grey else []
+    """ToTensor and Normalize; gray images get three channels in between."""
+    normalize, gray = workload.initial.normalize, workload.scenario.table.images.shape[1] == 1
+    mean, std = ((values / 255).flatten().tolist() for values in (normalize.mean, normalize.std))
+    expand = [transforms.Lambda(lambda image: image.expand(3, -1, -1))] if gray else []
     return transforms.Compose([transforms.ToTensor(), *expand, transforms.Normalize(mean, std)])
 
 

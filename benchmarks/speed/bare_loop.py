@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 class BareLoop:
     """Learns a stream with one head group per task: the same batches, first weights and losses as clsuite `finetune`.
 
-    The images are one uint8 tensor in memory; a batch is gathered by index and normalised as a whole.
+    The images are one uint8 tensor in memory; a batch is gathered by index and normalized as a whole.
     """
 
     def __init__(self, workload: Workload) -> None:
@@ -29,7 +29,7 @@ class BareLoop:
         table, backbone = workload.scenario.table, workload.backbone()
         self._workload = workload
         self._images, self._labels = torch.from_numpy(table.images), torch.from_numpy(workload.scenario.labels)
-        self._mean, self._std = backbone.normalise.mean, backbone.normalise.std
+        self._mean, self._std = backbone.normalize.mean, backbone.normalize.std
         self._network, self._width = backbone.model, backbone.width
         self._heads = nn.ModuleList()
         self._precision = workload.their_precision

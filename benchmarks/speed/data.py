@@ -1,11 +1,11 @@
 """Images per second that reach the network, augmented: clsuite's table against torchvision's ImageFolder.
 
 Run as ``python benchmarks/speed/data.py FOLDER``, where ``FOLDER/train/CLASS/*`` are images. Every contestant delivers
-shuffled, normalised float batches of all training images, after a random resized crop (8 to 100 % of the area) and a
+shuffled, normalized float batches of all training images, after a random resized crop (8 to 100 % of the area) and a
 random flip. The contestants take turns, epoch by epoch, in one process. The first epoch of each is not counted: before
 it clsuite decodes its table (unless it is there from before), and in it workers start. What differs in meaning:
 
-* clsuite cuts boxes from the images as its table has them: the shorter side resized and the centre cut out, once.
+* clsuite cuts boxes from the images as its table has them: the shorter side resized and the center cut out, once.
   torchvision cuts them from the decoded originals, each time. So clsuite's boxes are never reduced and hold no more
   detail than the table.
 * clsuite works in the main process, on ``--threads`` threads; DataLoader with 2 workers uses two processes beside it.

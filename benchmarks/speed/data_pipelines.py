@@ -1,4 +1,4 @@
-"""The contestants of `data.py`: what delivers augmented, normalised batches."""
+"""The contestants of `data.py`: what delivers augmented, normalized batches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from clsuite.data.batch import BatchLoader
 from clsuite.data.datasets import load_table
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable
-from clsuite.data.transforms import Normalise
+from clsuite.data.transforms import Normalize
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SEED = 0
@@ -36,14 +36,14 @@ class AugmentedTable:
 
     def __post_init__(self) -> None:
         """Prepare the transforms."""
-        self._normalise, self._steps = Normalise(MEAN, STD), PRESETS["imagenet"][1]
+        self._normalize, self._steps = Normalize(MEAN, STD), PRESETS["imagenet"][1]
         self._generator = torch.Generator().manual_seed(SEED)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images and labels of one epoch."""
         for batch in self.loader:
             assert batch.images is not None
-            yield self._normalise(augment(self._steps, batch.images, self._generator)), batch.labels
+            yield self._normalize(augment(self._steps, batch.images, self._generator)), batch.labels
 
 
 def table_batches(table: ImageTable, batch_size: int) -> AugmentedTable:

@@ -22,7 +22,7 @@ class Learned:
     Attributes:
         training: Seconds of training, summed over the tasks.
         evaluation: Seconds of the evaluations that follow a task, summed.
-        steps: Optimiser steps.
+        steps: Optimizer steps.
         evaluated: Images that passed through the network in evaluations.
         accuracy: Share of all test images of the stream that the final model gets right.
     """

@@ -117,7 +117,7 @@ def _parse() -> argparse.Namespace:
 
 def _registered() -> list[str]:
     """Every registered method that a ViT suffices for."""
-    vit = [name for name in sorted(catalog()) if "clip" not in find_plugin(name)[1].traits.needs]
+    vit = [name for name in sorted(catalog()) if "clip" not in find_plugin(name)[1].traits.requires]
     return [SMALLER.get(name, name) for name in [*vit, "first_session+ranpac", "replay+fpf"]]
 
 

@@ -1,7 +1,7 @@
 """Learns one class-incremental stream with a bare PyTorch loop, clsuite and Avalanche, side by side.
 
 Run as ``python benchmarks/speed/stream.py --stream digits``. Every contestant learns the same images in the same order
-of tasks, with the same network and first weights, batch size, epochs, threads, precision and optimiser (fused AdamW,
+of tasks, with the same network and first weights, batch size, epochs, threads, precision and optimizer (fused AdamW,
 made anew for each task). They run one after another, each once, after a short warm-up. What differs in meaning:
 
 * Evaluation. The bare loop and clsuite evaluate the tasks seen; clsuite also does so once before any training (that is
@@ -13,7 +13,7 @@ made anew for each task). They run one after another, each once, after a short w
   uniform sample of all that was seen and draws anew, without replacement, for each batch; Avalanche keeps equally many
   of each experience and cycles through them. With a last, smaller batch clsuite adds fewer, Avalanche still a full one.
 * Data. Avalanche gets one image at a time through ToTensor and Normalize in the main process, as its users do;
-  ``--avalanche-data tensors`` hands it floats that are normalised beforehand, outside the measured time.
+  ``--avalanche-data tensors`` hands it floats that are normalized beforehand, outside the measured time.
 """
 
 from __future__ import annotations

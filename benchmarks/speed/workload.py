@@ -16,7 +16,7 @@ from clsuite.backbones.vit import Backbone, build_backbone
 from clsuite.data.datasets import load_table
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.stable_random import derive_seed, stable_random
-from clsuite.learner.chunks import images_at_once
+from clsuite.learner.batch_size import inference_batch_size
 from clsuite.learner.options import OptimizerSpec, TrainingSpec
 from clsuite.scenarios import Scenario, ScenarioSpec, Task, build_scenario
 
@@ -65,7 +65,7 @@ class Workload:
     @property
     def eval_batch(self) -> int:
         """Images of an evaluation batch, the same for all: as many as clsuite takes on a CPU."""
-        return images_at_once(self.scenario.table.images.shape, torch.device("cpu"))
+        return inference_batch_size(self.scenario.table.images.shape, torch.device("cpu"))
 
     @property
     def test_images(self) -> int:
@@ -82,7 +82,7 @@ class Workload:
         return copy.deepcopy(self.initial)
 
     def optimizer(self, parameters: Any) -> torch.optim.AdamW:
-        """The optimiser that clsuite would make, for contestants that make their own."""
+        """The optimizer that clsuite would make, for contestants that make their own."""
         spec = self.options.optimizer
         return torch.optim.AdamW(parameters, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
 

@@ -17,18 +17,19 @@ from pydantic import ValidationError
 
 from clsuite.api.progress import RunProgress
 from clsuite.api.result import RunResult
+from clsuite.config.paths import home_path
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog
 from clsuite.records import RunRecord, reason_of
 from clsuite.records.curves import POINTS
 from clsuite.report.plots import plot_matrix
-from clsuite.runner.bench import forget, run_missing, take_stock
+from clsuite.runner.bench import forget, run_missing, scan_results
+from clsuite.runner.devices import count_cores, count_gpus, device_slots
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, write_method
-from clsuite.runner.plan import RunOptions, RunPlan, make_plan
-from clsuite.runner.slots import count_cores, count_gpus, device_slots
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark
-from clsuite.written.paths import home_path
 
 Method = str | type | Sequence[Any] | Mapping[str, Any] | MethodSpec
 
@@ -99,7 +100,7 @@ def run(
 
 
 def _do(plan: RunPlan, force: bool, timeout: float | None, progress: bool, threads: int) -> RunRecord:
-    standing = take_stock([replace(plan, save_model=False)], _warn)
+    standing = scan_results([replace(plan, save_model=False)], _warn)
     if force or (plan.save_model and standing.done and not plan.beside(".pt").exists()):
         standing = forget([plan])
     standing = replace(standing, plans=[plan])

@@ -13,19 +13,19 @@ from clsuite.backbones.templates import fill
 
 
 class ClassTexts:
-    """One text feature per class: the mean of its prompts' normalised features, normalised again.
+    """One text feature per class: the mean of its prompts' normalized features, normalized again.
 
     Radford et al. 2021, "Learning transferable visual models from natural language supervision", section 3.1.4
     (ensembles over the embedding space). Kept as long as the text tower stays the same; while it is trained, computed
     anew in each step, with gradient. Whether it is the same is told by the versions of its parameters, which every
-    in-place change raises but the step of a fused optimiser; the learner's optimiser raises them itself. Never kept
+    in-place change raises but the step of a fused optimizer; the learner's optimizer raises them itself. Never kept
     while modules are attached to the text tower.
     """
 
     def __init__(self, backbone: ClipBackbone, names: Sequence[str], templates: Sequence[str] = ()) -> None:
-        """Tokenise the prompts of the class names (by stream label); by default the backbone's templates."""
+        """Tokenize the prompts of the class names (by stream label); by default the backbone's templates."""
         self._backbone, self._templates = backbone, templates or backbone.templates
-        self._tokens = [backbone.tokenise(fill(self._templates, name)) for name in names]
+        self._tokens = [backbone.tokenize(fill(self._templates, name)) for name in names]
         self._kept: list[Tensor] = []
         self._state: tuple[object, ...] = ()
 

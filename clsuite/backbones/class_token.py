@@ -34,7 +34,7 @@ def only_class_token_counts(model: VisionTransformer) -> bool:
 
 
 def class_token_features(model: VisionTransformer, images: Tensor) -> Tensor:
-    """Map normalised images ``[B, 3, H, W]`` to the class token's features ``[B, width]``."""
+    """Map normalized images ``[B, 3, H, W]`` to the class token's features ``[B, width]``."""
     tokens = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
     for block in model.blocks[:-1]:
         tokens = block(tokens)

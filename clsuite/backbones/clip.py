@@ -19,7 +19,7 @@ from clsuite.backbones.hub import hub_access
 from clsuite.backbones.spec import BackboneSpec, Weights
 from clsuite.backbones.vit import Backbone
 from clsuite.backbones.weight_file import read_network, what_differs
-from clsuite.data.transforms import Normalise
+from clsuite.data.transforms import Normalize
 from clsuite.errors import UserError, did_you_mean
 
 Towers = Literal["image", "text", "both"]
@@ -37,7 +37,7 @@ class ClipBackbone(Backbone):
         model: The network of the image tower; no second registration of its parameters.
         templates: Prompts of class names.
         width: Length of a feature vector of either tower.
-        normalise: Turns stored images into the input of the image tower.
+        normalize: Turns stored images into the input of the image tower.
     """
 
     def __init__(
@@ -54,15 +54,15 @@ class ClipBackbone(Backbone):
         self.clip: Any = clip
         self.templates = tuple(templates)
         self.width = width
-        self.normalise = Normalise(mean, std)
+        self.normalize = Normalize(mean, std)
         self._tokenizer = tokenizer
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalised images ``[B, 3, H, W]`` to image features ``[B, width]``, not normalised."""
+        """Map normalized images ``[B, 3, H, W]`` to image features ``[B, width]``, not normalized."""
         features: Tensor = self.clip.encode_image(images)
         return features
 
-    def tokenise(self, texts: Sequence[str]) -> Tensor:
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Tokens, int64 ``[N, context length]``, on the model's device."""
         return self._tokenizer(list(texts)).to(self.logit_scale.device)
 
@@ -96,7 +96,7 @@ class ClipBackbone(Backbone):
         return scale
 
     def logits(self, image_features: Tensor, text_features: Tensor) -> Tensor:
-        """Scaled cosines ``[B, C]`` of image features ``[B, width]`` and normalised text features ``[C, width]``.
+        """Scaled cosines ``[B, C]`` of image features ``[B, width]`` and normalized text features ``[C, width]``.
 
         In float32 under autocast too: at a scale of 100 bf16 has steps of 0.125 and more, which changes answers and
         makes ties.
@@ -150,7 +150,7 @@ def _identifier(name: ClipName) -> str:
 
 
 def _tag_config(name: ClipName) -> dict[str, Any]:
-    """What OpenCLIP knows of the tag's weights: where they are, their normalisation and activation."""
+    """What OpenCLIP knows of the tag's weights: where they are, their normalization and activation."""
     import open_clip
 
     if name.folder is None and name.model not in open_clip.list_models():

@@ -15,10 +15,10 @@ from pydantic import Field, field_validator, model_validator
 
 from clsuite.backbones.clip_spec import check_on_hub, is_clip
 from clsuite.backbones.templates import DEFAULT, TEMPLATES, resolve_templates
+from clsuite.config.paths import home_path
+from clsuite.config.spec import Spec
 from clsuite.errors import AbsentError, UserError
 from clsuite.records.canonical import sha256_of_file
-from clsuite.written.paths import home_path
-from clsuite.written.spec import Spec
 
 BUNDLED = "omniglot_vit"
 KEYWORDS = ("bundled", "hub", "random")
@@ -91,7 +91,7 @@ class Weights:
 
 @cache
 def bundled_card() -> dict[str, Any]:
-    """The card of the bundled backbone: architecture, normalisation and the record of its pre-training."""
+    """The card of the bundled backbone: architecture, normalization and the record of its pre-training."""
     text = files("clsuite.backbones.bundled").joinpath(f"{BUNDLED}.json").read_text(encoding="utf-8")
     card: dict[str, Any] = json.loads(text)
     return card

@@ -21,7 +21,7 @@ from clsuite.backbones.finite import check_finite
 from clsuite.backbones.hub import hub_access
 from clsuite.backbones.spec import BUNDLED, BackboneSpec, Weights, bundled_card
 from clsuite.backbones.weight_file import fit, read_network, what_differs
-from clsuite.data.transforms import Normalise
+from clsuite.data.transforms import Normalize
 from clsuite.errors import UserError, did_you_mean
 
 FILTERS: dict[type[nn.Module], Any] = {  # what turns published weights of a kind of ViT into timm's, at any image size
@@ -38,7 +38,7 @@ class Backbone(nn.Module):
     Attributes:
         model: The timm model, without its head.
         width: Length of a feature vector.
-        normalise: Turns stored images into the input that the network was pre-trained on.
+        normalize: Turns stored images into the input that the network was pre-trained on.
     """
 
     def __init__(self, model: Any, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -46,13 +46,13 @@ class Backbone(nn.Module):
         super().__init__()
         self.model = model
         self.width = int(model.head_hidden_size)
-        self.normalise = Normalise(mean, std)
+        self.normalize = Normalize(mean, std)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalised images ``[B, 3, H, W]`` to features ``[B, width]``.
+        """Map normalized images ``[B, 3, H, W]`` to features ``[B, width]``.
 
         Raises:
-            UserError: If a batch of one image leaves batch normalisation nothing to normalise by.
+            UserError: If a batch of one image leaves batch normalization nothing to normalize by.
         """
         if only_class_token_counts(self.model):
             return class_token_features(self.model, images)
@@ -62,7 +62,7 @@ class Backbone(nn.Module):
             if "more than 1 value per channel" in str(error):
                 raise UserError(
                     "a batch of one image cannot be trained on: at this backbone.image_size a layer of the ResNet has "
-                    "one pixel and batch normalisation needs two; take a training.batch_size that leaves no rest of one"
+                    "one pixel and batch normalization needs two; take a training.batch_size that leaves no rest of one"
                 ) from error
             raise
         return features
@@ -74,7 +74,7 @@ class Backbone(nn.Module):
         return self
 
     def hold_statistics(self) -> None:
-        """Put batch normalisations whose weights are frozen in eval mode, and the others in the backbone's."""
+        """Put batch normalizations whose weights are frozen in eval mode, and the others in the backbone's."""
         for module in self.modules():
             if isinstance(module, _BatchNorm):
                 module.training = self.training and any(value.requires_grad for value in module.parameters())

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clsuite.config.paths import regular
 from clsuite.errors import UserError, listed, printable, shortened
-from clsuite.written.paths import regular
 
 LFS = b"version https://git-lfs"
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
@@ -38,8 +38,8 @@ def read_network(path: Path, read: Callable[[str], Any], wanted: Mapping[str, Te
         The values by name, and the prefix that was taken off.
 
     Raises:
-        UserError: If the file is none of weights, cannot be read, holds several such networks, or values that are no
-            plain numbers of the network's kind; says what it is.
+        UserError: If the file is not one of weights, cannot be read, holds several such networks, or values that are
+            not plain numbers of the network's kind; says what it is.
     """
     _check_first_bytes(path)
     try:
@@ -109,7 +109,7 @@ def what_differs(network: nn.Module, state: State) -> str:
 
 
 def _check_first_bytes(path: Path) -> None:
-    """Check that a file is no stand-in for weights."""
+    """Check that a file is not a stand-in for weights."""
     try:
         with regular(path).open("rb") as opened:
             first = opened.read(FIRST_BYTES)

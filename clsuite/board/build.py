@@ -26,20 +26,19 @@ from clsuite.board.papers import linked
 from clsuite.board.published import Published, read_published
 from clsuite.board.ranking import rank_rows
 from clsuite.board.sources import due_sources, published_sources, source_notes
-from clsuite.board.standing import badge_of, badge_of_row, read_rerun, standing_notes, uncompared
+from clsuite.board.status import badge_of, badge_of_row, read_rerun, standing_notes, uncompared
+from clsuite.config.yaml_models import load_yaml
 from clsuite.errors import UserError, printable
 from clsuite.metrics import PRIMARY
 from clsuite.metrics.variants import accuracy_over_time_weighted
-from clsuite.plugin.local import class_of, is_file
-from clsuite.plugin.source import PluginSource, read_source
+from clsuite.plugin.introspection import PluginSource, read_source
+from clsuite.plugin.loading import class_of, is_file
 from clsuite.records import PluginEntry, RunRecord
-from clsuite.report.machines import machine_of
-from clsuite.report.rounding import rounded
-from clsuite.report.summary import Column, columns_of, summarise
+from clsuite.report.format import machine_of, rounded
+from clsuite.report.summary import Column, columns_of, summarize
 from clsuite.report.summary import Row as Summary
 from clsuite.report.table import best_methods, short_number
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
-from clsuite.written.yaml_lines import load_yaml
 
 UNITS: dict[str, Unit] = {
     "trainable_parameters": "parameters", "stored_bytes": "bytes", "gradient_samples": "samples",
@@ -81,7 +80,7 @@ def read_reported(path: Path) -> list[Reported]:
 def _benchmark(name: str, group: Sequence[Published], folder: Path, confirmed: Confirmations) -> Benchmark:
     records = [one.record for one in group]
     columns, first = columns_of(records), records[0]
-    summaries = {row.method: row for row in summarise(records)}
+    summaries = {row.method: row for row in summarize(records)}
     ranks = rank_rows([dict(zip(row.seeds, row.values[PRIMARY], strict=True)) for row in summaries.values()])
     best = {column: best_methods(list(summaries.values()), column, spec) for column, spec in columns.items()}
     rows, same = [], _same_predictions(group)
@@ -209,8 +208,8 @@ def _published_source(name: str, path: Path) -> PluginSource | None:
 def _tags(record: RunRecord, plugins: Sequence[PluginUse]) -> Tags:
     assert record.cost is not None
     traits = [source.traits for plugin in plugins if (source := our_source(plugin.name))]
-    needs = sorted({need for trait in traits for need in trait.needs})
-    stores = sorted({kept for trait in traits for kept in trait.stores} | set(record.cost.stored_bytes))
+    needs = sorted({need for trait in traits for need in trait.requires})
+    stores = sorted({kept for trait in traits for kept in trait.memory} | set(record.cost.stored_bytes))
     years = {int(year) for plugin in plugins for year in re.findall(r"\b(?:19|20)\d\d\b", " ".join(plugin.papers))}
     chosen = {str(plugin.args.get(name)) for plugin in plugins for name in ("pet", "kind")}
     pets = (chosen | {kind for trait in traits for kind in trait.pet}) & PETS

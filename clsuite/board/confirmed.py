@@ -14,13 +14,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from clsuite.config.error_text import first_mistake
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog, is_ours
-from clsuite.plugin.source import PluginSource
+from clsuite.plugin.introspection import PluginSource
 from clsuite.records import RunRecord
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.runner.training import merged
-from clsuite.written.words import first_mistake
 
 
 class _Model(BaseModel):

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from clsuite.board.place import Leaderboard
+from clsuite.board.layout import Leaderboard
 from clsuite.board.sources import SUFFIX, published_sources
 from clsuite.errors import UserError
 from clsuite.records.canonical import sha256_of_file

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from clsuite.errors import shortened
-from clsuite.report.machines import kind_of
+from clsuite.report.format import kind_of
 
 BOARD_VERSION = 6
 Badge = Literal["measured", "confirmed", "unconfirmed", "stale"]

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsuite.board.confirmed import Confirmations, read_confirmed
-from clsuite.board.examine import LARGEST_ARRAYS, examine, read_foreign, record_place
 from clsuite.board.index import BESIDE, Entry, index_bytes, read_index, why_untrusted
-from clsuite.board.names import has_its_names
-from clsuite.board.place import Leaderboard
-from clsuite.board.published import Shelf, read_published
+from clsuite.board.layout import Leaderboard
+from clsuite.board.published import RecordSetCheck, read_published
 from clsuite.board.sources import find_sources, published_sources
-from clsuite.board.standing import read_rerun, standing_notes
+from clsuite.board.status import read_rerun, standing_notes
+from clsuite.board.validate.names import has_its_names
+from clsuite.board.validate.record import LARGEST_ARRAYS, examine, read_foreign, record_place
 from clsuite.errors import UserError, printable
 from clsuite.records import RunRecord, atomic_path, predictions_beside, read_predictions, record_text
 from clsuite.report.gather import record_files
@@ -146,12 +146,12 @@ def _sorted(
     offers = [one for one in judged if isinstance(one, _Offer)]
     outcomes = [one for one in judged if isinstance(one, Outcome)]
     gone = {one.old.key for one in offers if one.old}
-    shelf = Shelf()
+    record_set = RecordSetCheck()
     for one in shelved:
         if one.record.key not in gone:
-            shelf.complaint(one.record, one.samples, one.where)
+            record_set.complaint(one.record, one.samples, one.where)
     taken = [
-        _told(offer.path, _name(offer.record), partial(_beside_others, offer, shelf, options.stream))
+        _told(offer.path, _name(offer.record), partial(_beside_others, offer, record_set, options.stream))
         for offer in offers
     ]
     outcomes += [one for one in taken if isinstance(one, Outcome)]
@@ -224,9 +224,9 @@ def _why_stale(old: RunRecord, published: _Published) -> str:
     return f"which is stale: {'; '.join(notes)}" if notes else ""
 
 
-def _beside_others(offer: _Offer, shelf: Shelf, stream: StreamCheck) -> _Offer | Outcome:
+def _beside_others(offer: _Offer, record_set: RecordSetCheck, stream: StreamCheck) -> _Offer | Outcome:
     """A record beside the data and those that are published or taken already."""
-    complaint = stream(offer.record, offer.arrays) or shelf.complaint(offer.record, offer.samples, str(offer.path))
+    complaint = stream(offer.record, offer.arrays) or record_set.complaint(offer.record, offer.samples, str(offer.path))
     return _refused(offer.path, _name(offer.record), complaint) if complaint else offer
 
 

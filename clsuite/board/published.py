@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clsuite.board.costs import Method
-from clsuite.board.examine import examine, read_foreign, record_place
+from clsuite.board.validate.costs import Method
+from clsuite.board.validate.record import examine, read_foreign, record_place
+from clsuite.config.paths import files_below
 from clsuite.errors import MistakesError, printable
 from clsuite.records import RecordError, RunRecord
-from clsuite.report.alike import Alike
-from clsuite.written.paths import files_below
+from clsuite.report.consistency import ConsistencyCheck
 
 FIXED = ("total_parameters", "forward_flops_per_image")
 MOST_APART_IN_SIZE, MOST_APART = 1.1, 2.0
@@ -37,12 +37,12 @@ class Published:
 
 
 @dataclass
-class Shelf:
+class RecordSetCheck:
     """Remembers of the records seen what later ones are checked against."""
 
     keys: dict[str, str] = field(default_factory=dict)
     seeds: dict[tuple[str, str, int], str] = field(default_factory=dict)
-    alike: Alike = field(default_factory=Alike)
+    alike: ConsistencyCheck = field(default_factory=ConsistencyCheck)
     images: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
     networks: dict[Any, tuple[Any, str]] = field(default_factory=dict)
     costs: dict[Any, tuple[RunRecord, str]] = field(default_factory=dict)
@@ -127,7 +127,7 @@ def read_published(folder: Path) -> Iterator[Published]:
     Raises:
         MistakesError: After the last record, with a line for each that is not as it should be.
     """
-    shelf, problems = Shelf(), []
+    record_set, problems = RecordSetCheck(), []
     paths = [path for path in files_below(folder, "*.json") if not path.name.endswith(".rerun.json")]
     for path in paths:
         where = path.relative_to(folder).as_posix()
@@ -137,7 +137,7 @@ def read_published(folder: Path) -> Iterator[Published]:
             problems.append(printable(str(error).replace(str(path), where)))
             continue
         found = examine(record, path.with_suffix(".npz"))
-        complaint = found.complaint or shelf.complaint(record, found.samples, where)
+        complaint = found.complaint or record_set.complaint(record, found.samples, where)
         if not complaint and record_place(record).as_posix() != where:
             complaint = f"its place is '{record_place(record).as_posix()}'"
         if complaint:

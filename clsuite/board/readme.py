@@ -20,13 +20,13 @@ from clsuite.board.site.text import (
     source_text,
     status_text,
 )
+from clsuite.report.descriptions import NOTATION
 from clsuite.report.export import MARKDOWN, escape_text
-from clsuite.report.meanings import NOTATION
-from clsuite.runner.plan import file_name
+from clsuite.runner.file_names import file_name
 
 ROWS_SHOWN = 60
 HEADING = "# Leaderboard"
-ABOUT = """\
+DESCRIPTIONS = """\
 Every figure here is made by `clsuite leaderboard build` from the run records in [`records/`](records) and from nothing
 else; `clsuite leaderboard check` makes all of it again and fails where a byte differs or a row was lost.
 
@@ -58,7 +58,7 @@ intervals overlap, but by
 
 def readme(board: Board) -> bytes:
     """Make the page."""
-    lines = [HEADING, "", ABOUT]
+    lines = [HEADING, "", DESCRIPTIONS]
     for benchmark in board.benchmarks:
         lines += [*_benchmark(benchmark), ""]
     lines += (

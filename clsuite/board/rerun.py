@@ -16,18 +16,18 @@ import numpy as np
 
 from clsuite.board.confirmed import NONE, Confirmation, Confirmations
 from clsuite.board.index import digest_of, index_bytes, read_index
+from clsuite.board.layout import Leaderboard
 from clsuite.board.model import Rerun
-from clsuite.board.place import Leaderboard
 from clsuite.board.sources import STREAM, published_sources, sources_within
-from clsuite.board.standing import PUBLISHED, published_accuracy, read_rerun, stale_notes
-from clsuite.board.streams import Streams
+from clsuite.board.status import PUBLISHED, published_accuracy, read_rerun, stale_notes
+from clsuite.board.validate.streams import Streams
 from clsuite.errors import AbsentError, UserError, did_you_mean, shortened
-from clsuite.plugin.recorded import NAME_FOLDER
+from clsuite.plugin.recorded_plugin import NAME_FOLDER
 from clsuite.records import PluginEntry, RunRecord, atomic_path
-from clsuite.report.machines import kind_of, machine_of
-from clsuite.report.rounding import rounded
-from clsuite.runner.plan import RunPlan, file_name
-from clsuite.runner.restored import (
+from clsuite.report.format import kind_of, machine_of, rounded
+from clsuite.runner.file_names import file_name
+from clsuite.runner.plan import RunPlan
+from clsuite.runner.recorded_inputs import (
     NOTHING,
     Allowed,
     known_benchmarks,

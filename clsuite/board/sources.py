@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from clsuite.errors import UserError
-from clsuite.plugin.imports import Home, local_modules
-from clsuite.plugin.local import is_file, read_text
+from clsuite.plugin.loading import is_file, read_text
+from clsuite.plugin.source_hash import Home, local_modules
 from clsuite.records import RunRecord
-from clsuite.runner.restored import restored_plugin
+from clsuite.runner.recorded_inputs import restored_plugin
 from clsuite.runner.streams import recorded_stream
 from clsuite.scenarios import ScenarioSpec
 from clsuite.scenarios.spec import FromAvalanche
@@ -84,7 +84,7 @@ def sources_within(path: Path, folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def source_notes(record: RunRecord, path: Path, shown: str) -> Iterator[str]:
-    """What people should know of a row whose code is no package's.
+    """What people should know of a row whose code is not a package's.
 
     Args:
         record: The record.

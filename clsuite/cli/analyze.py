@@ -15,14 +15,14 @@ from clsuite.learner.options import TrainingSpec
 from clsuite.metrics.sensitivity import OUTSIDE, Between, Move, blocks_of, by_kind, mean_sensitivity
 from clsuite.records import RunRecord, read_record
 from clsuite.report.fit import TableColumn
+from clsuite.report.format import shown
 from clsuite.report.sensitivity_plot import plot_sensitivity, write_moves
-from clsuite.report.text import shown
-from clsuite.runner.again import plan_again
 from clsuite.runner.execute import build_stream
 from clsuite.runner.plan import RunPlan
-from clsuite.runner.restored import NOTHING, Allowed
+from clsuite.runner.recorded_inputs import NOTHING, Allowed
+from clsuite.runner.rerun import plan_from_record
+from clsuite.stream.drift import ParameterDrift
 from clsuite.stream.loop import Stream
-from clsuite.stream.movement import Movement
 
 
 def analyze_sensitivity(
@@ -43,8 +43,8 @@ def analyze_sensitivity(
     record = read_record(path)
     if record.status == "done" and not any(task.steps for task in record.tasks):
         raise UserError(f"'{path}' took no gradient steps: no module moved")
-    plan = plan_again(path, data_root=data_root, weights=weights, device=device, allowed=allowed)
-    movement = Movement()
+    plan = plan_from_record(path, data_root=data_root, weights=weights, device=device, allowed=allowed)
+    movement = ParameterDrift()
     stream = _watched(plan, movement)
     for between in ("epochs", "tasks"):
         if mean_sensitivity(movement.moves, between):
@@ -60,7 +60,7 @@ def analyze_sensitivity(
     console.print(f"plot and every distance: {out} and {out.with_suffix('.csv')}", soft_wrap=True)
 
 
-def _watched(plan: RunPlan, movement: Movement) -> Stream:
+def _watched(plan: RunPlan, movement: ParameterDrift) -> Stream:
     torch.set_num_threads(TrainingSpec.model_validate(plan.pending.config["training"]).threads)
     with RunProgress(make_console(stderr=True)) as bar:
         bar.hear(plan, {"kind": "start"})

@@ -16,11 +16,13 @@ from clsuite.cli.progress import BenchProgress
 from clsuite.errors import AbsentError, UserError
 from clsuite.records import RunRecord
 from clsuite.records.curves import POINTS
-from clsuite.report.summary import columns_of, summarise
+from clsuite.report.summary import columns_of, summarize
 from clsuite.report.table import probes_table, results_table, within_task_table
-from clsuite.runner.bench import Standing, forget, run_missing, take_stock
-from clsuite.runner.plan import RunOptions, RunPlan, make_plan, outline
-from clsuite.runner.slots import count_cores, count_gpus, device_slots
+from clsuite.runner.bench import BenchStatus, forget, run_missing, scan_results
+from clsuite.runner.devices import count_cores, count_gpus, device_slots
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan, make_plan
+from clsuite.runner.resolve import outline
 from clsuite.runner.spec import BenchmarkSpec, lines_told, load_benchmark
 
 
@@ -66,7 +68,7 @@ def run_bench(call: BenchCall) -> int:
             raise
         with lines_told(path):
             return _list_outline(console, outline(spec, _options(call), path.parent), error)
-    standing = take_stock(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
+    standing = scan_results(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
     if call.dry_run:
         return _list_runs(console, standing)
     if call.force:
@@ -114,7 +116,7 @@ def _check_numbers(call: BenchCall) -> None:
         raise UserError(f"--timeout is {call.timeout}, but must be more than 0 seconds")
 
 
-def _list_runs(console: Console, standing: Standing) -> int:
+def _list_runs(console: Console, standing: BenchStatus) -> int:
     longest = max(len(plan.name) for plan in standing.plans)
     for plan in standing.plans:
         state = "done" if plan.record_path in standing.done else "to do"
@@ -141,7 +143,7 @@ def report_runs(
     if finished:
         from clsuite.report.files import write_report
 
-        rows = summarise(list(finished.values()))
+        rows = summarize(list(finished.values()))
         columns = columns_of(list(finished.values()))
         width = table_width(console)
         console.print(results_table(rows, spec.title or spec.name, columns, width))

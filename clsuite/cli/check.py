@@ -72,4 +72,4 @@ def _print_findings(outcome: Outcome, console: Console) -> None:
         if finding.line:
             place = f"[cyan]{escape(finding.file)}:{finding.line}[/cyan]  {escape(finding.code)}"
             console.print(f"    {place}", soft_wrap=True, markup=True)
-        console.print(f"    [yellow]fix:[/yellow] {escape(finding.mend)}", soft_wrap=True, markup=True)
+        console.print(f"    [yellow]fix:[/yellow] {escape(finding.fix)}", soft_wrap=True, markup=True)

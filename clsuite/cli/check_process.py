@@ -17,7 +17,7 @@ from clsuite.runner.methods import PluginUse
 from clsuite.runner.processes import ForkServer, Worker
 
 if TYPE_CHECKING:
-    from clsuite.conformance.subject import Subject
+    from clsuite.conformance.plugin_under_test import Subject
 
 SILENCE = 300.0
 """Seconds that one step of the checks may take."""
@@ -96,7 +96,7 @@ def _check(given: Work, connection: Connection) -> None:
 
 
 def _subject(use: PluginUse) -> Subject:
-    from clsuite.conformance.subject import subject_of
+    from clsuite.conformance.plugin_under_test import subject_of
 
     info, _ = find_plugin(use.name)
     cls = load_class(info)

@@ -13,8 +13,8 @@ from clsuite.errors import UserError, shortened
 from clsuite.records import RunRecord
 from clsuite.report.compare import Comparison, Paired, compare, only_seeds, verdict
 from clsuite.report.fit import TableColumn
+from clsuite.report.format import shown
 from clsuite.report.gather import method_below, one_method
-from clsuite.report.text import shown
 
 
 def print_comparison(first: str, second: str, runs: Path | None, seeds: Sequence[int]) -> None:

@@ -20,19 +20,19 @@ from clsuite.board.confirm import (
     write_old_benchmark,
 )
 from clsuite.board.confirmed import Confirmations, confirmed_bytes, read_confirmed
-from clsuite.board.examine import read_foreign
+from clsuite.board.files import refuse_missing
 from clsuite.board.history import bench_there, check_out, project_folder
 from clsuite.board.index import read_index
-from clsuite.board.place import Leaderboard
+from clsuite.board.layout import Leaderboard
 from clsuite.board.rerun import find_rows
-from clsuite.board.shelf import refuse_missing
+from clsuite.board.validate.record import read_foreign
 from clsuite.cli.console import make_console
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError
 from clsuite.records import RunRecord, atomic_path
-from clsuite.runner.bench import Standing, run_missing
+from clsuite.runner.bench import BenchStatus, run_missing
+from clsuite.runner.devices import count_cores, device_slots
 from clsuite.runner.plan import RunPlan
-from clsuite.runner.slots import count_cores, device_slots
 
 ROWS_TOLD = 3
 
@@ -179,7 +179,7 @@ class _Work:
         slots = device_slots("cpu", self.jobs, plans[0].pending.config["training"]["threads"], 0, count_cores())
         try:
             with BenchProgress(make_console(), len(plans), 0) as progress:
-                outcomes = run_missing(Standing(plans, {}), slots, None, progress.hear)
+                outcomes = run_missing(BenchStatus(plans, {}), slots, None, progress.hear)
         except UserError as error:
             if len(plans) == 1:
                 return {plans[0].pending.method: f"the sources of now refuse its canary: {error}"}

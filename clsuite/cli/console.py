@@ -15,17 +15,17 @@ from rich.text import Text
 
 from clsuite.errors import harmless
 from clsuite.report.fit import NARROW, TableColumn, add_columns
-from clsuite.report.text import shown
+from clsuite.report.format import shown
 
 PIPE_WIDTH = 2000
-"""Wide enough for any table with all its columns, where the output is no terminal."""
+"""Wide enough for any table with all its columns, where the output is not a terminal."""
 
 
 class PlainConsole(Console):
     """A console on which a text is what it says, and is broken between words alone.
 
     Brackets in a text that is printed are no markup unless ``markup=True`` says so (in cells of tables they are, and
-    foreign text goes there through `clsuite.report.text.shown`), and nothing in any text is a command to the terminal.
+    foreign text goes there through `clsuite.report.format.shown`); nothing in any text is a command to the terminal.
     """
 
     def print(

@@ -11,7 +11,7 @@ from clsuite.records import RunRecord, atomic_path
 from clsuite.records.curves import LOSS, read_curves
 from clsuite.report.export import by_benchmark, choose_columns, csv_table, latex_table, markdown_table
 from clsuite.report.gather import gather, newest_of
-from clsuite.report.summary import summarise
+from clsuite.report.summary import summarize
 from clsuite.report.table import rich_table
 
 FORMATS = (".svg", ".png", ".pdf")
@@ -31,7 +31,7 @@ def make_table(places: Sequence[Path], form: str, columns: Sequence[str], out: P
         console = make_console()
         for benchmark, group in by_benchmark(records).items():
             chosen, width = choose_columns(group, columns), table_width(console)
-            console.print(rich_table(summarise(group), chosen, benchmark, width, asked=bool(columns)))
+            console.print(rich_table(summarize(group), chosen, benchmark, width, asked=bool(columns)))
         return
     text = harmless(EXPORTS[form](records, columns))
     if out is None:

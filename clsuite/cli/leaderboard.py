@@ -16,10 +16,10 @@ from clsuite.errors import UserError
 from clsuite.records import RunRecord, predictions_beside, reason_of
 
 if TYPE_CHECKING:
+    from clsuite.board.layout import Leaderboard
     from clsuite.board.model import Rerun
-    from clsuite.board.place import Leaderboard
     from clsuite.runner.plan import RunPlan
-    from clsuite.runner.restored import Allowed
+    from clsuite.runner.recorded_inputs import Allowed
 
 
 def add(
@@ -35,9 +35,9 @@ def add(
     Raises:
         UserError: If a place or the data root is not there, or what is published is not as it should be.
     """
-    from clsuite.board.place import Leaderboard
+    from clsuite.board.layout import Leaderboard
     from clsuite.board.publish import add_records
-    from clsuite.board.streams import Streams
+    from clsuite.board.validate.streams import Streams
 
     _refuse_no_folder(data_root)
     console, warnings = make_console(), make_console(stderr=True)
@@ -65,7 +65,7 @@ def add(
 
 def _refuse_no_folder(data_root: Path | None) -> None:
     if data_root is not None and not data_root.is_dir():
-        raise UserError(f"--data-root '{data_root}' is no folder")
+        raise UserError(f"--data-root '{data_root}' is not a folder")
 
 
 def build(folder: Path, drop: Sequence[str]) -> int:
@@ -74,10 +74,10 @@ def build(folder: Path, drop: Sequence[str]) -> int:
     Raises:
         UserError: If a record is not as it should be, or a row was lost.
     """
-    from clsuite.board import shelf
-    from clsuite.board.place import Leaderboard
+    from clsuite.board import files
+    from clsuite.board.layout import Leaderboard
 
-    board, changed = shelf.build(Leaderboard(folder), drop)
+    board, changed = files.build(Leaderboard(folder), drop)
     methods = sum(len(benchmark.rows) for benchmark in board.benchmarks)
     runs = sum(len(row.runs) for benchmark in board.benchmarks for row in benchmark.rows)
     make_console().print(
@@ -95,13 +95,13 @@ def check(folder: Path) -> int:
     Raises:
         UserError: If the folder is not there.
     """
-    from clsuite.board import shelf
-    from clsuite.board.place import Leaderboard
+    from clsuite.board import files
+    from clsuite.board.layout import Leaderboard
 
     place = Leaderboard(folder)
-    shelf.refuse_missing(place)
+    files.refuse_missing(place)
     try:
-        problems = shelf.check(place)
+        problems = files.check(place)
     except UserError as error:
         problems = str(error).splitlines()
     for line in problems:
@@ -127,7 +127,7 @@ def rerun(
     Raises:
         UserError: If a row is unknown, the data root is not there, or the only run cannot be repeated here.
     """
-    from clsuite.board.place import Leaderboard
+    from clsuite.board.layout import Leaderboard
     from clsuite.board.rerun import find_rows
 
     _refuse_no_folder(data_root)
@@ -183,8 +183,8 @@ def _rerun_row(
 ) -> bool:
     """Repeat one row, tell how it came out, and write that; returns whether both are as they should be."""
     from clsuite.board.confirmed import read_confirmed
-    from clsuite.board.examine import examine, read_foreign
     from clsuite.board.rerun import changed_stream, compare_rerun, kinds_apart, plan_rerun, stream_changed
+    from clsuite.board.validate.record import examine, read_foreign
 
     old = read_foreign(path)
     if complaint := examine(old, predictions_beside(path, old)).complaint:
@@ -224,8 +224,8 @@ def _write_rerun(place: Leaderboard, row: str, outcome: Rerun, path: Path, old: 
 
 def _repeat(old: RunRecord, make_plan: Callable[[Path], RunPlan], number: tuple[int, int]) -> RunRecord:
     """Run it in a process of its own, in a folder that goes afterwards."""
-    from clsuite.runner.bench import Standing, run_missing
-    from clsuite.runner.slots import count_cores, count_gpus, device_slots
+    from clsuite.runner.bench import BenchStatus, run_missing
+    from clsuite.runner.devices import count_cores, count_gpus, device_slots
 
     console = make_console()
     with TemporaryDirectory(prefix="clsuite-rerun-") as temporary:
@@ -233,7 +233,7 @@ def _repeat(old: RunRecord, make_plan: Callable[[Path], RunPlan], number: tuple[
         plan = make_plan(target)
         slots = device_slots(plan.device, 1, old.config["training"]["threads"], count_gpus(), count_cores())
         with BenchProgress(console, 1, 0, *number) as progress:
-            new = run_missing(Standing([plan], {}), slots, None, progress.hear)[target]
+            new = run_missing(BenchStatus([plan], {}), slots, None, progress.hear)[target]
     if new.status != "done":
         raise UserError(f"the rerun of {old.benchmark}/{old.method}/{old.seed} {new.status}: {reason_of(new)}")
     return new

@@ -51,8 +51,8 @@ def _plugins() -> Table:
             table.add_row(escape(name), f"[red]broken: {escape(problem)}[/red]", "", "", escape(info.distribution))
             continue
         traits = info.source.traits
-        needs = [*traits.needs, *(["no gradient"] if traits.gradient_free else [])]
-        cells = (name, info.source.summary, ", ".join(needs) or "-", ", ".join(traits.stores) or "-", info.distribution)
+        needs = [*traits.requires, *(["no gradient"] if traits.gradient_free else [])]
+        cells = (name, info.source.summary, ", ".join(needs) or "-", ", ".join(traits.memory) or "-", info.distribution)
         table.add_row(*(escape(cell) for cell in cells))
     return table
 
@@ -61,7 +61,7 @@ def _problems() -> dict[str, str]:
     """Import problems of the plugins that others bring; ours are known to import."""
     from clsuite.data.cache import cache_folder
     from clsuite.plugin.catalog import catalog, is_ours
-    from clsuite.plugin.verify import import_problems
+    from clsuite.plugin.import_check import import_problems
 
     foreign = [info for info in catalog().values() if info.source and not is_ours(info.target)]
     if not foreign:
@@ -93,21 +93,23 @@ def _benchmarks() -> Table:
 
 def _datasets(data_root: Path | None) -> Table:
     from clsuite.data.catalog import DATASETS
-    from clsuite.data.places import absence
+    from clsuite.data.locate import missing_reason
     from clsuite.data.sequence import SEQUENCES
     from clsuite.errors import UserError
 
     if data_root is not None and not data_root.is_dir():
-        raise UserError(f"--data-root '{data_root}' is no folder")
-    facts = ("split", "licence") if data_root is None else (f"below {escape(str(data_root))}",)
+        raise UserError(f"--data-root '{data_root}' is not a folder")
+    facts = ("split", "license") if data_root is None else (f"below {escape(str(data_root))}",)
     table = _table("data set", "what it is", "classes", "domains", "images", "pixels", *facts)
     for name, dataset in DATASETS.items():
         domains = str(dataset.domains) if dataset.domains > 1 else "-"
         cells = [name, dataset.summary, str(dataset.classes or "any"), domains, dataset.images, dataset.native]
         if data_root is None:
-            cells += [dataset.split, dataset.licence]
+            cells += [dataset.split, dataset.license]
         else:
-            cells.append(absence(name, dataset, None, data_root) or ("there" if dataset.homes else "always there"))
+            cells.append(
+                missing_reason(name, dataset, None, data_root) or ("there" if dataset.homes else "always there")
+            )
         table.add_row(*(escape(cell) for cell in cells))
     table.add_section()
     for name, summary in SEQUENCES.items():

@@ -12,11 +12,11 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from clsuite.cli.commands import COMMANDS
 from clsuite.cli.commands.base import ArgumentType, Command
-from clsuite.cli.complaints import explain, refused_by_the_system
 from clsuite.cli.console import tell
 from clsuite.cli.interruption import signals_interrupt, status_of
 from clsuite.cli.output import lost_for, safe_output
-from clsuite.cli.told import warnings_told
+from clsuite.cli.parse_errors import explain, refused_by_the_system
+from clsuite.cli.warnings_shown import warnings_told
 from clsuite.errors import UserError
 
 EXAMPLES = """examples:

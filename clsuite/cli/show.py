@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from clsuite.cli.console import make_console, print_table
+from clsuite.config.paths import files_below
 from clsuite.errors import UserError
 from clsuite.metrics import METRICS, WITHIN_TASK, Curves, compute_all
 from clsuite.records import (
@@ -25,9 +26,8 @@ from clsuite.records import (
 )
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.report.fit import TableColumn
+from clsuite.report.format import shown
 from clsuite.report.table import bytes_text, short_number
-from clsuite.report.text import shown
-from clsuite.written.paths import files_below
 
 
 def print_record(path: Path) -> None:
@@ -76,7 +76,7 @@ def _plainly(content: Any, name: str = "") -> str:
 
 
 def _read(path: Path) -> RunRecord:
-    """The record; of what is no file, which record may be meant."""
+    """The record; of what is not a file, which record may be meant."""
     from clsuite.runner.spec import shipped_benchmarks
 
     if path.is_file():

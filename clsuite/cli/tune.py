@@ -17,10 +17,12 @@ from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError, did_you_mean
 from clsuite.metrics import METRICS
 from clsuite.records import RunRecord, TrialEntry, TuningEntry, reason_of, write_record
-from clsuite.runner.bench import Standing, run_missing, take_stock
+from clsuite.runner.bench import BenchStatus, run_missing, scan_results
+from clsuite.runner.devices import count_cores, count_gpus, device_slots
 from clsuite.runner.methods import MethodSpec, parse_method, write_method
-from clsuite.runner.plan import RunOptions, RunPlan, make_plan, tasks_learned
-from clsuite.runner.slots import count_cores, count_gpus, device_slots
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan, make_plan
+from clsuite.runner.record_config import tasks_learned
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark
 from clsuite.tune.search import Search
 from clsuite.tune.space import parse_space, points
@@ -85,11 +87,11 @@ def run_tune(call: TuneCall) -> int:
     return report_runs(console, warnings, spec, call.out, plans, outcomes)
 
 
-def _stock(plans: Sequence[RunPlan], warnings: Console) -> Standing:
-    return take_stock(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
+def _stock(plans: Sequence[RunPlan], warnings: Console) -> BenchStatus:
+    return scan_results(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
 
 
-def _keep_search(standing: Standing, tuning: TuningEntry, warnings: Console) -> None:
+def _keep_search(standing: BenchStatus, tuning: TuningEntry, warnings: Console) -> None:
     """Tell of the search in final records that were done before, after an earlier search with the same outcome."""
     for path, record in standing.done.items():
         try:

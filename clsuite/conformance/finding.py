@@ -12,7 +12,7 @@ class Finding:
     Attributes:
         check: Name of the check that found it.
         message: What is wrong, in plain words.
-        mend: What to do about it.
+        fix: What to do about it.
         file: Name of the plugin's file, without folders; empty where it is not known.
         line: Line of the plugin's file; 0 where there is none.
         code: Text of that line.
@@ -21,7 +21,7 @@ class Finding:
 
     check: str
     message: str
-    mend: str
+    fix: str
     file: str = ""
     line: int = 0
     code: str = ""
@@ -29,7 +29,7 @@ class Finding:
 
     def __str__(self) -> str:
         place = f" ({self.file}:{self.line}: {self.code})" if self.line else ""
-        return f"{self.check}: {self.message}{place}. Mend: {self.mend}"
+        return f"{self.check}: {self.message}{place}. Fix: {self.fix}"
 
 
 @dataclass(frozen=True)

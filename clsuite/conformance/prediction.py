@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clsuite.conformance.finding import Finding
-from clsuite.conformance.lines import calls, either
+from clsuite.conformance.plugin_under_test import Subject
 from clsuite.conformance.runs import Run
-from clsuite.conformance.subject import Subject
+from clsuite.conformance.source_lines import calls, either
 from clsuite.data.batch import Batch
 from clsuite.learner.learner import Learner, Step
 from clsuite.scenarios import Scenario
@@ -29,7 +29,7 @@ def answers(learner: Learner, images: NDArray[np.uint8]) -> Tensor:
     learner.eval()
     chunks = []
     for start in range(0, len(images), CHUNK):
-        pixels = learner.backbone.normalise(torch.from_numpy(np.ascontiguousarray(images[start : start + CHUNK])))
+        pixels = learner.backbone.normalize(torch.from_numpy(np.ascontiguousarray(images[start : start + CHUNK])))
         unknown = torch.full((len(pixels),), -1)
         chunks.append(learner.predict_logits(Batch(pixels, unknown, unknown, unknown > 0)))
     return torch.cat(chunks)
@@ -37,7 +37,7 @@ def answers(learner: Learner, images: NDArray[np.uint8]) -> Tensor:
 
 def test_rows(scenario: Scenario) -> NDArray[np.int64]:
     """Rows of all test parts, in order."""
-    return np.concatenate([part.test for part in scenario.parts])
+    return np.concatenate([part.test for part in scenario.eval_splits])
 
 
 def batch_independent(subject: Subject, run: Run, whole: NDArray[np.int64]) -> Iterator[Finding]:
@@ -134,7 +134,7 @@ def on_another_device(subject: Subject, run: Run, place: int) -> Iterator[Findin
     ready = dataclasses.replace(batch, images=pixels)
     features = torch.zeros(4, learner.backbone.width, device=meta, requires_grad=True)
     logits = torch.zeros(4, learner.head.classes, device=meta, requires_grad=True)
-    given: dict[str, Any] = {"training_batch": batch, "loss": Step(ready, features, logits), "predict": ready}
+    given: dict[str, Any] = {"transform_batch": batch, "loss": Step(ready, features, logits), "predict": ready}
     for hook, value in given.items():
         if hook not in subject.declared.methods:
             continue

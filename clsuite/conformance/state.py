@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from clsuite.conformance.finding import Finding
-from clsuite.conformance.lines import assigns, calls
+from clsuite.conformance.fixtures import without_data
+from clsuite.conformance.plugin_under_test import Subject
 from clsuite.conformance.runs import Run, make_learner, read_state, run_method
-from clsuite.conformance.subject import Subject
-from clsuite.conformance.world import without_data
+from clsuite.conformance.source_lines import assigns, calls
 from clsuite.learner.learner import Learner
 from clsuite.plugin.base import Plugin
 from clsuite.stream.checkpoint import learner_state, load_learner_state
@@ -109,7 +109,7 @@ def repeated(subjects: list[Subject], run: Run, kind: str, training: dict[str, A
 
 def unrepeatable(subject: Subject, difference: str) -> Finding:
     """The finding that a plugin does not do the same twice."""
-    from clsuite.conformance.lines import calls, draws, either
+    from clsuite.conformance.source_lines import calls, draws, either
 
     where = either(draws, calls("default_rng", "Generator", "seed", "time", "urandom", "shuffle", "hash"))
     lines = subject.lines.all(where)
@@ -152,18 +152,18 @@ def load_again(subjects: list[Subject], run: Run, training: dict[str, Any]) -> L
 def truly_declared(subject: Subject, run: Run, place: int) -> Iterator[Finding]:
     """What is kept is declared, in kind and in size; beside others a plugin may use what they keep."""
     plugin = run.plugins[place]
-    kept, declared = plugin.stored_bytes(), set(plugin.traits.stores)
+    kept, declared = plugin.stored_bytes(), set(plugin.traits.memory)
     line = subject.lines.of_hook("stored_bytes")
     if not set(kept) <= declared or (len(run.plugins) == 1 and set(kept) != declared):
         yield subject.finding(
-            "stores",
-            f"stored_bytes() names {sorted(kept) or 'nothing'}, but traits.stores {sorted(declared) or 'nothing'}",
+            "memory",
+            f"stored_bytes() names {sorted(kept) or 'nothing'}, but traits.memory {sorted(declared) or 'nothing'}",
             "let both name the same kinds",
             line,
         )
     elif not all(isinstance(size, int) and size > 0 for size in kept.values()):
         yield subject.finding(
-            "stores", f"stored_bytes() is {kept} after three tasks", "return the bytes of each kind, as integers", line
+            "memory", f"stored_bytes() is {kept} after three tasks", "return the bytes of each kind, as integers", line
         )
     else:
         yield from _growth(subject, run, place)
@@ -176,9 +176,9 @@ def _growth(subject: Subject, run: Run, place: int) -> Iterator[Finding]:
     told, held = sizes[-1][0] - sizes[0][0], sizes[-1][1] - sizes[0][1]
     if held > 1.5 * max(told, 0) + SLACK:
         yield subject.finding(
-            "stores",
+            "memory",
             f"state_dict() grows by {held} bytes from the first task to the last, stored_bytes() by {told}",
-            "name what is kept in traits.stores and count it in stored_bytes()",
+            "name what is kept in traits.memory and count it in stored_bytes()",
             subject.lines.of_hook("state_dict"),
         )
 
@@ -190,15 +190,15 @@ def crash(subjects: list[Subject], error: Exception, check: str, what: str) -> F
     if GRAPH_IS_GONE in str(error) and not own:
         own = place.lines.find("loss", calls("backward"))
         own = own if "backward" in place.lines.code(own) else 0
-    named, mend = _recognise(error, place.lines.code(own))
+    named, fix = _recognize(error, place.lines.code(own))
     text = " ".join(str(error).split())[:300]
     message = f"{what} {type(error).__name__}: {text}"
-    finding = place.finding(named or check, message, mend, own or place.lines.of_class())
+    finding = place.finding(named or check, message, fix, own or place.lines.of_class())
     return replace(finding, certain=bool(own))
 
 
-def _recognise(error: Exception, code: str) -> tuple[str, str]:
-    """The check that an error belongs to (empty: the one that was made), and its mend."""
+def _recognize(error: Exception, code: str) -> tuple[str, str]:
+    """The check that an error belongs to (empty: the one that was made), and its fix."""
     import re
 
     text = str(error)
@@ -208,9 +208,9 @@ def _recognise(error: Exception, code: str) -> tuple[str, str]:
             "take torch.autograd.grad(value, parameters, retain_graph=True)"
         )
     if isinstance(error, NameError) and not isinstance(error, UnboundLocalError):
-        return "", f"import '{error.name}' at the top of the file, or mend its spelling"
+        return "", f"import '{error.name}' at the top of the file, or fix its spelling"
     if isinstance(error, ModuleNotFoundError):
-        return "", f"install '{error.name}', or mend its spelling"
+        return "", f"install '{error.name}', or fix its spelling"
     if "before Module.__init__" in text:
         return "constructor", "make super().__init__() the first line of the constructor"
     if "same device" in text or "CUDA" in text or "NVIDIA" in text:

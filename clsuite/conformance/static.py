@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from clsuite.conformance.finding import Finding
-from clsuite.conformance.lines import dotted
-from clsuite.conformance.subject import Subject
+from clsuite.conformance.plugin_under_test import Subject
+from clsuite.conformance.source_lines import dotted
 from clsuite.plugin.catalog import is_ours
-from clsuite.plugin.misspelt import doubts, untyped
+from clsuite.plugin.misspelled_hooks import doubts, untyped
 
 DEVICE = re.compile(r"(cuda|mps|xpu)(:\d+)?")
 
@@ -47,17 +47,17 @@ def doubtful_hooks(subject: Subject) -> Iterator[Finding]:
     """Methods that look like hooks and are none, hooks of another signature, and a class without any."""
     brings = bool(subject.declared.traits.training)
     for doubt in doubts(subject.lines.text, subject.lines.class_name, brings or is_ours(f"{subject.cls.__module__}:")):
-        yield subject.finding("hooks", doubt.message, doubt.mend, doubt.line)
+        yield subject.finding("hooks", doubt.message, doubt.fix, doubt.line)
 
 
 def untyped_arguments(subject: Subject) -> Iterator[Finding]:
     """Arguments of the constructor without a type; told where nothing worse is found."""
     for doubt in untyped(subject.lines.text, subject.lines.class_name):
-        yield replace(subject.finding("constructor", doubt.message, doubt.mend, doubt.line), certain=False)
+        yield replace(subject.finding("constructor", doubt.message, doubt.fix, doubt.line), certain=False)
 
 
 def fixed_devices(subject: Subject) -> Iterator[Finding]:
-    """Calls and strings that name a device; a question, such as ``device.type == "cuda"``, is none of them."""
+    """Calls and strings that name a device; a question, such as ``device.type == "cuda"``, is not one of them."""
     questions = [node for node in ast.walk(subject.lines.module) if isinstance(node, ast.Compare)]
     asked = {inner for node in questions for inner in ast.walk(node)}
     for line in subject.lines.all(lambda node: node not in asked and _names_device(node)):

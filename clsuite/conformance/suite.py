@@ -14,24 +14,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from clsuite.conformance import leftovers, needs, prediction, state, static
+from clsuite.conformance import prediction, requirements, side_effects, state, static
 from clsuite.conformance.finding import Finding, Outcome, Report
-from clsuite.conformance.probes import generator_states
+from clsuite.conformance.hook_checks import generator_states
+from clsuite.conformance.instrument import overridden
+from clsuite.conformance.plugin_under_test import Factory, Subject, subject_of
 from clsuite.conformance.runs import Run, as_error, read_state, run_method
-from clsuite.conformance.subject import Factory, Subject, subject_of
-from clsuite.conformance.watch import overridden
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog, load_class
-from clsuite.plugin.compose import check_method as check_composition
+from clsuite.plugin.compatibility import check_method as check_composition
 
 CHECKS: dict[str, str] = {
     "constructor": "can be built, with typed arguments, and calls super().__init__()",
     "hooks": "overrides hooks that there are, with their arguments",
     "trains": "trains on a class-incremental stream",
-    "parameters": "creates its parameters before the optimiser, and registers them",
+    "parameters": "creates its parameters before the optimizer, and registers them",
     "loss": "adds a scalar tensor to the loss",
     "batch": "leaves the batch that it is given as it was",
-    "loaders": "leaves the trainer's loaders and optimisers alone",
+    "loaders": "leaves the trainer's loaders and optimizers alone",
     "gradients": "leaves no gradients on frozen weights",
     "randomness": "leaves the global random generators alone",
     "leftovers": "leaves nothing behind: hooks, patches, switches, state in its class",
@@ -41,8 +41,8 @@ CHECKS: dict[str, str] = {
     "deterministic": "does the same twice from the same seed",
     "resumes": "resumes bit-identically after an interruption",
     "saves": "is saved and loaded, and predicts the same",
-    "stores": "declares truly what it keeps",
-    "needs": "declares truly what it needs",
+    "memory": "declares truly what it keeps",
+    "requires": "declares truly what it needs",
     "domains": "trains on a domain-incremental stream",
     "with replay": "composes with replay",
     "with pet": "composes with LoRA (pet)",
@@ -125,28 +125,28 @@ def _examine(
         return found + built, dict.fromkeys(CHECKS, "it cannot be built")
     kind = _main_kind(subjects)
     check_composition([(one.name, one.declared) for one in subjects], kind)
-    functions = leftovers.functions()
-    classes = [leftovers.class_state(one.cls) for one in subjects]
+    functions = side_effects.functions()
+    classes = [side_effects.class_state(one.cls) for one in subjects]
     heard("trains")
     run = run_method(subjects, kind, training, folder=folder)
-    found += leftovers.patched_functions(subjects[0], leftovers.put_back(functions))
+    found += side_effects.patched_functions(subjects[0], side_effects.put_back(functions))
     found += [finding for watch in run.watches for finding in watch.findings]
     if run.error is not None:
         found.append(_of_main_run(subjects, run.error))
         return found, dict.fromkeys(CHECKS, "it does not train")
     examination = Examination(subjects, training, folder, kind, run)
     for place, subject in enumerate(subjects):
-        found += [*leftovers.changed_class(subject, classes[place]), *_of_state(subject, run, place)]
+        found += [*side_effects.changed_class(subject, classes[place]), *_of_state(subject, run, place)]
     found += _changes_something(examination)
     for name, step in {"saves": _saved, "prediction": _answered, "resumes": _resumed, "domains": _domains}.items():
         heard(name)
         found += step(examination)
-    heard("needs")
-    found += needs.of_backbone(subjects, kind, training, run)
+    heard("requires")
+    found += requirements.of_backbone(subjects, kind, training, run)
     for partner, arguments in partners.items():
         heard(f"with {partner}")
         found += _with(examination, partner, arguments)
-    leftovers.put_back(functions)
+    side_effects.put_back(functions)
     heard("device")
     for place, subject in enumerate(subjects):
         found += prediction.on_another_device(subject, run, place)
@@ -170,7 +170,9 @@ def _main_kind(subjects: list[Subject]) -> str:
     """The class-incremental stream, or the first kind that the method can learn."""
     kinds = ["class_incremental", "domain_incremental", *subjects[0].cls.traits.scenarios]
     for kind in kinds:
-        if all(kind in one.cls.traits.scenarios and kind not in one.cls.traits.refuses for one in subjects):
+        if all(
+            kind in one.cls.traits.scenarios and kind not in one.cls.traits.unsupported_scenarios for one in subjects
+        ):
             return kind
     return kinds[0]
 
@@ -178,16 +180,16 @@ def _main_kind(subjects: list[Subject]) -> str:
 def _of_main_run(subjects: list[Subject], error: Exception) -> Finding:
     finding = state.crash(subjects, error, "trains", "training on a class-incremental stream ends with")
     if isinstance(error, UserError) and "CLIP" in str(error):
-        mend = 'declare it: traits = Traits(needs=("clip",))'
+        fix = 'declare it: traits = Traits(requires=("clip",))'
         line = subjects[0].line_of(error) or subjects[0].lines.of_traits()
-        return subjects[0].finding("needs", str(error), mend, line)
+        return subjects[0].finding("requires", str(error), fix, line)
     return finding
 
 
 def _of_state(subject: Subject, run: Run, place: int) -> Iterator[Finding]:
-    yield from leftovers.patched_instances(subject, run)
-    yield from leftovers.repeated_hooks(subject, run)
-    yield from leftovers.strangers(subject, run, place)
+    yield from side_effects.patched_instances(subject, run)
+    yield from side_effects.repeated_hooks(subject, run)
+    yield from side_effects.strangers(subject, run, place)
     yield from state.plain_states(subject, run.plugins[place])
     yield from state.truly_declared(subject, run, place)
     yield from prediction.columns_in_place(subject, run)
@@ -237,7 +239,7 @@ def _saved(examination: Examination) -> Iterator[Finding]:
         yield subjects[0].finding(
             "saves",
             f"{changed} of {len(again)} answers differ after saving and loading",
-            "return all that prediction needs from state_dict(), and create modules again in restore()",
+            "return all that prediction needs from state_dict(), and create modules again in rebuild_modules()",
             subjects[0].lines.of_hook("state_dict"),
         )
 
@@ -284,7 +286,7 @@ def _ends_well(
     examination: Examination, subjects: list[Subject], kind: str, check: str, stop: int | None
 ) -> Iterator[Finding]:
     run = run_method(subjects, kind, examination.training, stop=stop)
-    if isinstance(run.error, UserError) and not needs.FAILED.search(str(run.error)):
+    if isinstance(run.error, UserError) and not requirements.FAILED.search(str(run.error)):
         examination.skipped[check] = f"refused: {run.error}"
         return
     if run.error is not None:

@@ -11,22 +11,22 @@ from torch import Tensor
 from clsuite.data.augment_spec import (
     AnyStep,
     AugMix,
-    ColourJitter,
+    ColorJitter,
     Crop,
     Flip,
     RandAugment,
     ResizedCrop,
     TrivialAugment,
 )
-from clsuite.data.colour import colour_jitter
+from clsuite.data.auto_augment import augmix, rand_augment, trivial_augment
+from clsuite.data.color_jitter import color_jitter
 from clsuite.data.geometry import crop, flip, flip_own, resized_crop
-from clsuite.data.policies import augmix, rand_augment, trivial_augment
 
 APPLY: dict[type[AnyStep], Callable[[Any, Tensor, torch.Generator], Tensor]] = {
     Flip: flip,
     Crop: crop,
     ResizedCrop: resized_crop,
-    ColourJitter: colour_jitter,
+    ColorJitter: color_jitter,
     RandAugment: rand_augment,
     TrivialAugment: trivial_augment,
     AugMix: augmix,
@@ -35,10 +35,10 @@ APPLY: dict[type[AnyStep], Callable[[Any, Tensor, torch.Generator], Tensor]] = {
 
 
 def augment(steps: Sequence[AnyStep], images: Tensor, generator: torch.Generator) -> Tensor:
-    """Augment a batch of stored images, before they are normalised.
+    """Augment a batch of stored images, before they are normalized.
 
     The steps work on uint8 values, as torchvision's do on decoded images: a quarter of the memory traffic of floats,
-    and colours keep their meaning. All parameters are drawn from the generator, batch after batch. So they follow from
+    and colors keep their meaning. All parameters are drawn from the generator, batch after batch. So they follow from
     its seed, the number of the batch, the batch's size and a sample's place in it; not from the images, the device, or
     how batches are loaded. Another batch size, or exemplars that a method adds, draw other parameters.
 

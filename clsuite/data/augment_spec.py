@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from clsuite.errors import UserError, did_you_mean
-from clsuite.written.spec import Spec
-from clsuite.written.words import first_mistake
+from clsuite.config.error_text import first_mistake
+from clsuite.config.spec import Spec
+from clsuite.errors import InputWarning, UserError, did_you_mean, warn_of
 
 Range = tuple[float, float]
 
@@ -66,18 +66,18 @@ class ResizedCrop(_Step):
         return self
 
 
-class ColourJitter(_Step):
+class ColorJitter(_Step):
     """Change brightness, contrast, saturation and hue, in an order drawn for each sample.
 
     Attributes:
         brightness: The factor is uniform in [max(0, 1 - brightness), 1 + brightness].
         contrast: The same.
-        saturation: The same; grey images have none.
-        hue: The shift is uniform in [-hue, hue] of the colour circle; grey images have none.
+        saturation: The same; gray images have none.
+        hue: The shift is uniform in [-hue, hue] of the color circle; gray images have none.
         p: Probability that a sample is jittered at all.
     """
 
-    kind: Literal["colour_jitter"] = "colour_jitter"
+    kind: Literal["color_jitter"] = "color_jitter"
     brightness: float = Field(default=0.4, ge=0)
     contrast: float = Field(default=0.4, ge=0)
     saturation: float = Field(default=0.4, ge=0)
@@ -121,15 +121,17 @@ class AugMix(_Step):
     alpha: float = Field(default=1.0, gt=0)
 
 
-AnyStep = Flip | Crop | ResizedCrop | ColourJitter | RandAugment | TrivialAugment | AugMix
+AnyStep = Flip | Crop | ResizedCrop | ColorJitter | RandAugment | TrivialAugment | AugMix
 Step = Annotated[AnyStep, Field(discriminator="kind")]
 Steps = tuple[AnyStep, ...]
 
 STEPS: dict[str, type[AnyStep]] = {
     str(kind.model_fields["kind"].default): kind
-    for kind in (Flip, Crop, ResizedCrop, ColourJitter, RandAugment, TrivialAugment, AugMix)
+    for kind in (Flip, Crop, ResizedCrop, ColorJitter, RandAugment, TrivialAugment, AugMix)
 }
 """The steps by name."""
+FORMER_NAMES = {"colour_jitter": "color_jitter"}
+"""Steps that older benchmark files call otherwise."""
 
 _IMAGENET: Steps = (ResizedCrop(), Flip())
 
@@ -147,7 +149,7 @@ PRESETS: dict[str, tuple[str, Steps]] = {
         "boxes of 70 to 100 % of the area, mirrored (ViTs on enlarged CIFAR)",
         (ResizedCrop(scale=(0.7, 1.0)), Flip()),
     ),
-    "jitter": ("imagenet, then brightness, contrast and saturation by up to 40 %", (*_IMAGENET, ColourJitter())),
+    "jitter": ("imagenet, then brightness, contrast and saturation by up to 40 %", (*_IMAGENET, ColorJitter())),
     "randaugment": ("imagenet, then RandAugment with 2 operations of magnitude 9", (*_IMAGENET, RandAugment())),
     "trivialaugment": ("imagenet, then TrivialAugment Wide", (*_IMAGENET, TrivialAugment())),
     "augmix": ("imagenet, then AugMix of severity 3", (*_IMAGENET, AugMix())),
@@ -185,6 +187,9 @@ def _read_step(value: Any) -> AnyStep:
         name, parameters = next((str(key), given or {}) for key, given in value.items())
     else:
         raise AugmentError(f"a step is a name or {{name: {{parameter: value}}}}, not {value!r}")
+    if name in FORMER_NAMES:
+        warn_of(f"the augmentation step '{name}' is called '{FORMER_NAMES[name]}' now: write that", InputWarning)
+        name = FORMER_NAMES[name]
     if name not in STEPS:
         raise AugmentError(str(did_you_mean("augmentation step", name, STEPS)))
     if not isinstance(parameters, dict):

@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clsuite.data.mapped import read_rows
 from clsuite.data.stable_random import stable_random
-from clsuite.data.table import ImageTable
+from clsuite.data.table import ImageTable, read_rows
 
 
 @dataclass(frozen=True)
@@ -23,13 +22,13 @@ class Batch:
         images: uint8 ``[B, C, H, W]`` as stored, float ``[B, 3, H, W]`` once transformed, or None where the learner
             works on frozen features and looks them up by row.
         labels: int64 ``[B]`` stream labels.
-        rows: int64 ``[B]`` rows of the table.
+        indices: int64 ``[B]`` indices of the table.
         replayed: bool ``[B]``, true for exemplars that a plugin added.
     """
 
     images: Tensor | None
     labels: Tensor
-    rows: Tensor
+    indices: Tensor
     replayed: Tensor
 
     def __len__(self) -> int:
@@ -43,25 +42,25 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """Copy to a device."""
         moved = None if self.images is None else self.images.to(device, non_blocking=True)
-        return Batch(moved, self.labels.to(device), self.rows.to(device), self.replayed.to(device))
+        return Batch(moved, self.labels.to(device), self.indices.to(device), self.replayed.to(device))
 
     def with_images(self, images: Tensor) -> Batch:
         """The same samples with other pixels."""
         return replace(self, images=images)
 
-    def extended(self, images: Tensor, labels: Tensor, rows: Tensor) -> Batch:
-        """This batch followed by exemplars: uint8 ``[E, C, H, W]``, labels ``[E]`` and rows ``[E]``."""
+    def extended(self, images: Tensor, labels: Tensor, indices: Tensor) -> Batch:
+        """This batch followed by exemplars: uint8 ``[E, C, H, W]``, labels ``[E]`` and indices ``[E]``."""
         device = self.labels.device
         return Batch(
             None if self.images is None else torch.cat([self.images, images.to(device)]),
             torch.cat([self.labels, labels.to(device)]),
-            torch.cat([self.rows, rows.to(device)]),
+            torch.cat([self.indices, indices.to(device)]),
             torch.cat([self.replayed, torch.ones(len(labels), dtype=torch.bool, device=device)]),
         )
 
 
 class BatchLoader:
-    """Iterates over rows of a table in batches; every new iteration is a new epoch with its own permutation.
+    """Iterates over indices of a table in batches; every new iteration is a new epoch with its own permutation.
 
     Gathers by index, without Python per sample. The order follows from seed and epoch alone.
     """
@@ -70,7 +69,7 @@ class BatchLoader:
         self,
         table: ImageTable,
         labels: NDArray[np.int64],
-        rows: NDArray[np.int64],
+        indices: NDArray[np.int64],
         batch_size: int,
         *,
         shuffle_seed: int | None = None,
@@ -82,13 +81,13 @@ class BatchLoader:
         Args:
             table: The images.
             labels: Stream label of every row of the table.
-            rows: Rows to iterate over.
+            indices: Rows to iterate over.
             batch_size: Samples per batch; the last batch may be smaller.
             shuffle_seed: Seed of the permutations; None keeps the given order.
             with_images: False leaves the images out.
             repeats: How often in a row each batch comes.
         """
-        self._table, self._labels, self._rows = table, labels, rows
+        self._table, self._labels, self._rows = table, labels, indices
         self._batch_size, self._shuffle_seed, self._with_images = batch_size, shuffle_seed, with_images
         self._epoch, self._repeats = 0, repeats
 
@@ -96,20 +95,20 @@ class BatchLoader:
         return -(-len(self._rows) // self._batch_size) * self._repeats
 
     def __iter__(self) -> Iterator[Batch]:
-        rows = self._rows
+        indices = self._rows
         if self._shuffle_seed is not None:
-            rows = stable_random(self._shuffle_seed, "epoch", self._epoch).permutation(rows)
+            indices = stable_random(self._shuffle_seed, "epoch", self._epoch).permutation(indices)
         self._epoch += 1
-        for start in range(0, len(rows), self._batch_size):
+        for start in range(0, len(indices), self._batch_size):
             for _ in range(self._repeats):
-                yield gather(self._table, self._labels, rows[start : start + self._batch_size], self._with_images)
+                yield gather(self._table, self._labels, indices[start : start + self._batch_size], self._with_images)
 
 
-def gather(table: ImageTable, labels: NDArray[np.int64], rows: NDArray[np.int64], with_images: bool = True) -> Batch:
-    """Gather some rows of a table into a batch."""
+def gather(table: ImageTable, labels: NDArray[np.int64], indices: NDArray[np.int64], with_images: bool = True) -> Batch:
+    """Gather some indices of a table into a batch."""
     return Batch(
-        torch.from_numpy(read_rows(table.images, rows)) if with_images else None,
-        torch.from_numpy(labels[rows]),
-        torch.from_numpy(np.ascontiguousarray(rows)),
-        torch.zeros(len(rows), dtype=torch.bool),
+        torch.from_numpy(read_rows(table.images, indices)) if with_images else None,
+        torch.from_numpy(labels[indices]),
+        torch.from_numpy(np.ascontiguousarray(indices)),
+        torch.zeros(len(indices), dtype=torch.bool),
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsuite.data.batch import Batch
-from clsuite.data.policy import LABEL_BYTES, LOGIT_BYTES, Policy, check_one_of_each, exemplar_capacity
+from clsuite.data.buffer_policy import LABEL_BYTES, LOGIT_BYTES, Policy, check_one_of_each, exemplar_capacity
 
 Images = Tensor | Callable[[NDArray[np.int64]], Tensor]
 
@@ -47,7 +47,7 @@ class ExemplarBuffer:
         self._columns = {
             "images": torch.zeros(0, dtype=torch.uint8),
             "labels": torch.zeros(0, dtype=torch.int64),
-            "rows": torch.zeros(0, dtype=torch.int64),
+            "indices": torch.zeros(0, dtype=torch.int64),
             "logits": torch.zeros(0, 0),
             "keys": torch.zeros(0, dtype=torch.float64),
         }
@@ -66,9 +66,9 @@ class ExemplarBuffer:
         return self._columns["labels"][: self._size]
 
     @property
-    def rows(self) -> Tensor:
+    def indices(self) -> Tensor:
         """Rows of the table, int64 ``[E]``."""
-        return self._columns["rows"][: self._size]
+        return self._columns["indices"][: self._size]
 
     @property
     def logits(self) -> Tensor:
@@ -92,11 +92,11 @@ class ExemplarBuffer:
         """Bytes of the stored logits."""
         return self.logits.numel() * self.logits.element_size()
 
-    def offer(
+    def add(
         self,
         images: Images,
         labels: Tensor,
-        rows: Tensor,
+        indices: Tensor,
         generator: torch.Generator,
         *,
         features: Tensor | None = None,
@@ -109,10 +109,10 @@ class ExemplarBuffer:
         gets a new key, as any other sample.
 
         Args:
-            images: uint8 ``[N, C, H, W]``, or what reads the images of some rows, such as ``learner.images_of``: it is
-                asked for those alone that stay.
+            images: uint8 ``[N, C, H, W]``, or what reads the images of some indices, such as ``learner.images_of``: it
+                is asked for those alone that stay.
             labels: ``[N]``.
-            rows: ``[N]``.
+            indices: ``[N]``.
             generator: Source of the random keys (on the CPU).
             features: ``[N, width]``; only herding needs them.
             logits: ``[N, K]`` to be stored with them, the same K each time; nan where there is no answer.
@@ -120,7 +120,7 @@ class ExemplarBuffer:
                 several times, with other logits: a reservoir then samples everything that was offered, not every row.
         """
         keys = None if self.policy == "herding" else torch.rand(len(labels), generator=generator, dtype=torch.float64)
-        new = torch.arange(len(labels)) if again else (~torch.isin(rows, self.rows)).nonzero().flatten()
+        new = torch.arange(len(labels)) if again else (~torch.isin(indices, self.indices)).nonzero().flatten()
         if keys is None:
             assert features is not None
             held_already = len(labels) - len(new)
@@ -131,27 +131,27 @@ class ExemplarBuffer:
         places = torch.cat([places, torch.arange(self._size, self._size + len(taken) - len(places))])
         if len(taken):
             answers = torch.zeros(len(taken), 0) if logits is None else logits[taken]
-            pixels = images[taken] if isinstance(images, Tensor) else images(rows[taken].numpy())
-            values = {"images": pixels, "labels": labels[taken], "rows": rows[taken], "logits": answers}
+            pixels = images[taken] if isinstance(images, Tensor) else images(indices[taken].numpy())
+            values = {"images": pixels, "labels": labels[taken], "indices": indices[taken], "logits": answers}
             self._write(places, {**values, "keys": keys[taken]})
 
     def sample(self, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Draw exemplars without replacement (all of them where there are fewer).
 
         Returns:
-            Images, labels and rows.
+            Images, labels and indices.
         """
-        chosen = self.draw(number, generator)
-        return self.images[chosen], self.labels[chosen], self.rows[chosen]
+        chosen = self.sample_indices(number, generator)
+        return self.images[chosen], self.labels[chosen], self.indices[chosen]
 
-    def draw(self, number: int, generator: torch.Generator) -> Tensor:
+    def sample_indices(self, number: int, generator: torch.Generator) -> Tensor:
         """Positions ``[min(number, E)]`` of exemplars drawn without replacement."""
         return torch.randperm(len(self), generator=generator)[:number]
 
     def batch(self, chosen: Tensor, with_images: bool = True) -> Batch:
         """Some exemplars, by position, as a batch of their own."""
         images = self.images[chosen] if with_images else None
-        return Batch(images, self.labels[chosen], self.rows[chosen], torch.ones(len(chosen), dtype=torch.bool))
+        return Batch(images, self.labels[chosen], self.indices[chosen], torch.ones(len(chosen), dtype=torch.bool))
 
     def _chosen(self, labels: Tensor, keys: Tensor) -> Tensor:
         """Which of all samples, held and offered, stay, bool ``[N]``."""
@@ -257,7 +257,7 @@ def equal_shares(counts: Tensor, capacity: int) -> tuple[int, int]:
 def herding_ranks(features: Tensor, labels: Tensor, limit: int | None = None) -> Tensor:
     """Rank of each sample in the herding order of its class (iCaRL, algorithm 4), float64 ``[N]``.
 
-    Greedily takes the sample that brings the mean of the taken ones nearest to the class mean, on L2-normalised
+    Greedily takes the sample that brings the mean of the taken ones nearest to the class mean, on L2-normalized
     features; rank 0 is taken first.
 
     Args:

@@ -12,9 +12,9 @@ from typing import Any
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from clsuite.data.contents import with_digests
 from clsuite.data.decoding import DecoderKilledError, Job, decode_all
-from clsuite.data.listing import Columns, Listing, Pixels
+from clsuite.data.file_digests import with_digests
+from clsuite.data.manifest import Columns, Manifest, Pixels
 from clsuite.data.seal import DamagedTableError, open_table, seal_table
 from clsuite.data.space import NO_ROOM, flush_file, flush_to_disk, size_text
 from clsuite.data.table import ImageTable
@@ -38,7 +38,7 @@ def cache_folder() -> Path:
 def cached_table(
     content: Any,
     image_size: int,
-    read: Callable[[], Listing],
+    read: Callable[[], Manifest],
     *,
     folder: Path | None = None,
     workers: int | None = None,
@@ -61,18 +61,18 @@ def cached_table(
     """
     root = folder or cache_folder()
 
-    def make(building: Path) -> Listing:
-        listing = with_digests(read(), root)
+    def make(building: Path) -> Manifest:
+        manifest = with_digests(read(), root)
         free = shutil.disk_usage(building.parent).free
-        if not building.is_dir() and _needed(listing, image_size) > free:
-            raise _no_room(building.parent, listing, image_size, free, os.strerror(errno.ENOSPC))
+        if not building.is_dir() and _needed(manifest, image_size) > free:
+            raise _no_room(building.parent, manifest, image_size, free, os.strerror(errno.ENOSPC))
         try:
-            decode_all(Job.prepare(building, listing, image_size), workers)
+            decode_all(Job.prepare(building, manifest, image_size), workers)
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            raise _no_room(building.parent, listing, image_size, free, error.strerror or "") from error
-        return listing
+            raise _no_room(building.parent, manifest, image_size, free, error.strerror or "") from error
+        return manifest
 
     return kept_table([content, image_size], make, root)
 
@@ -94,7 +94,7 @@ def kept_table(content: Any, make: Callable[[Path], Columns], root: Path) -> Ima
         if target.is_dir():
             return open_table(target, checked)
     except DamagedTableError:
-        pass  # told below, if it is still so when nobody else is mending it
+        pass  # told below, if it is still so when nobody else is fixing it
     try:
         for name in ("tables", "locks"):
             (root / name).mkdir(parents=True, exist_ok=True)
@@ -134,15 +134,15 @@ def _build(target: Path, make: Callable[[Path], Columns]) -> None:
     flush_file(target.parent)
 
 
-def _needed(listing: Listing, image_size: int) -> int:
+def _needed(manifest: Manifest, image_size: int) -> int:
     """Bytes of a table."""
-    grey = isinstance(listing.source, Pixels) and listing.source.images.ndim == 3
-    return len(listing) * ((1 if grey else 3) * image_size**2 + PER_IMAGE) + PER_TABLE
+    gray = isinstance(manifest.source, Pixels) and manifest.source.images.ndim == 3
+    return len(manifest) * ((1 if gray else 3) * image_size**2 + PER_IMAGE) + PER_TABLE
 
 
-def _no_room(folder: Path, listing: Listing, image_size: int, free: int, reason: str) -> UserError:
+def _no_room(folder: Path, manifest: Manifest, image_size: int, free: int, reason: str) -> UserError:
     return UserError(
-        f"{len(listing)} images of {image_size} px take {size_text(_needed(listing, image_size))} in the table cache "
+        f"{len(manifest)} images of {image_size} px take {size_text(_needed(manifest, image_size))} in the table cache "
         f"'{folder}', where {size_text(free)} are free ({reason}): set CLSUITE_CACHE to another folder, make room, or "
         "bound train_per_class"
     )

@@ -53,30 +53,30 @@ _AIRCRAFT = VisionFiles("FGVCAircraft", {"split": "trainval"}, SPLIT_TEST)
 
 DATASETS: dict[str, Dataset] = {
     "digits": Dataset(
-        "scikit-learn's handwritten digits, offline", 10, "8 x 8 grey", "CC BY 4.0 (UCI)",
+        "scikit-learn's handwritten digits, offline", 10, "8 x 8 gray", "CC BY 4.0 (UCI)",
         url="https://archive.ics.uci.edu/dataset/80", total=1797, split="70/30 of each class, ours", tree=False,
         fingerprint="bf772a907fd64665e4d5b5c655b5b625",
     ),
     "mnist": Dataset(
-        "handwritten digits", 10, "28 x 28 grey", "CC BY-SA 3.0", url="https://yann.lecun.com/exdb/mnist",
+        "handwritten digits", 10, "28 x 28 gray", "CC BY-SA 3.0", url="https://yann.lecun.com/exdb/mnist",
         place="MNIST/raw/ with the four unpacked idx files", homes=(".", "mnist"), parts=("MNIST/raw",),
         read=_MNIST, source=_MNIST, train=60000, test=10000, statistics=Statistics((0.1307,), (0.3081,)),
     ),
     "fashion_mnist": Dataset(
-        "articles of clothing", 10, "28 x 28 grey", "MIT",
+        "articles of clothing", 10, "28 x 28 gray", "MIT",
         url="https://github.com/zalandoresearch/fashion-mnist",
         place="FashionMNIST/raw/ with the four unpacked idx files", homes=(".", "fashion_mnist"),
         parts=("FashionMNIST/raw",), read=_FASHION, source=_FASHION, train=60000, test=10000,
         statistics=Statistics((0.2860,), (0.3530,)),
     ),
     "kmnist": Dataset(
-        "cursive Japanese characters (Kuzushiji)", 10, "28 x 28 grey", "CC BY-SA 4.0",
+        "cursive Japanese characters (Kuzushiji)", 10, "28 x 28 gray", "CC BY-SA 4.0",
         url="https://github.com/rois-codh/kmnist", place="KMNIST/raw/ with the four unpacked idx files",
         homes=(".", "kmnist"), parts=("KMNIST/raw",), read=_KMNIST, source=_KMNIST, train=60000, test=10000,
         statistics=Statistics((0.1918,), (0.3483,)),
     ),
     "emnist": Dataset(
-        "handwritten digits and letters ('balanced', turned upright)", 47, "28 x 28 grey", "none stated (NIST SD 19)",
+        "handwritten digits and letters ('balanced', turned upright)", 47, "28 x 28 gray", "none stated (NIST SD 19)",
         url="https://www.nist.gov/itl/products-and-services/emnist-dataset",
         place="EMNIST/raw/ with the unpacked emnist-balanced-*-ubyte files", homes=(".", "emnist"),
         parts=("EMNIST/raw",), read=_EMNIST, source=_EMNIST, train=112800, test=18800,
@@ -88,7 +88,7 @@ DATASETS: dict[str, Dataset] = {
         train=73257, test=26032, statistics=Statistics((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
     ),
     "usps": Dataset(
-        "handwritten digits of post codes", 10, "16 x 16 grey", "none stated",
+        "handwritten digits of post codes", 10, "16 x 16 gray", "none stated",
         url="https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass.html#usps",
         place="usps.bz2 and usps.t.bz2", homes=(".", "usps"), parts=("usps.bz2", "usps.t.bz2"),
         read=_USPS, source=_USPS, train=7291, test=2007,
@@ -173,7 +173,7 @@ DATASETS: dict[str, Dataset] = {
         source=_SUN397, total=108754, split=OUR_SPLIT,
     ),
     "stl10": Dataset(
-        "photographs of things and animals, the labelled part", 10, "96 x 96", IMAGENET_TERMS,
+        "photographs of things and animals, the labeled part", 10, "96 x 96", IMAGENET_TERMS,
         url="https://cs.stanford.edu/~acoates/stl10", place="stl10_binary/ (unpacked stl10_binary.tar.gz)",
         homes=(".", "stl10"), parts=("stl10_binary",), read=_STL10, source=_STL10, train=5000, test=8000,
         statistics=Statistics((0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713)),

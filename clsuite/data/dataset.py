@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from clsuite.data.listing import Listing
+from clsuite.data.manifest import Manifest
 from clsuite.data.readers.tree import Naming, by_words
 from clsuite.data.readers.vision import Vision
 from clsuite.errors import UserError
@@ -30,7 +30,7 @@ class Dataset:
         summary: One line for people.
         classes: Number of classes; None where anything goes.
         native: Size of the images as published.
-        licence: What one may do with them, in short; the owners' terms hold.
+        license: What one may do with them, in short; the owners' terms hold.
         url: Where to get them.
         place: What to put below the data root, for people.
         homes: Folders below the data root in which the official files are looked for, in this order.
@@ -51,12 +51,12 @@ class Dataset:
     summary: str
     classes: int | None
     native: str
-    licence: str
+    license: str
     url: str = ""
     place: str = ""
     homes: tuple[str, ...] = ()
     parts: tuple[str, ...] = (".",)
-    read: Callable[[Path], Listing] | None = None
+    read: Callable[[Path], Manifest] | None = None
     source: Vision | None = None
     train: int | None = None
     test: int | None = None
@@ -76,26 +76,26 @@ class Dataset:
         return f"{self.total:,}" if self.total is not None else "any"
 
     @property
-    def normalisation(self) -> str:
-        """Advice on normalisation."""
+    def normalization(self) -> str:
+        """Advice on normalization."""
         if self.statistics is None:
             return "the backbone's mean and std"
         values = [", ".join(f"{x:.4f}" for x in part) for part in (self.statistics.mean, self.statistics.std)]
         return f"the backbone's; from scratch mean ({values[0]}), std ({values[1]})"
 
-    def check(self, listing: Listing, where: str) -> None:
+    def check(self, manifest: Manifest, where: str) -> None:
         """See that a copy has the official numbers of classes, domains and images.
 
         Raises:
             UserError: If it has others; names what is different.
         """
-        tested = int(listing.is_test.sum())
+        tested = int(manifest.is_test.sum())
         found = {
-            "classes": (len(listing.classes), self.classes),
-            "domains": (len(listing.domain_names), self.domains if self.classes is not None else None),
-            "training images": (len(listing) - tested, self.train),
+            "classes": (len(manifest.classes), self.classes),
+            "domains": (len(manifest.domain_names), self.domains if self.classes is not None else None),
+            "training images": (len(manifest) - tested, self.train),
             "test images": (tested, self.test),
-            "images": (len(listing), self.total),
+            "images": (len(manifest), self.total),
         }
         for what, (number, official) in found.items():
             if official is not None and number != official:

@@ -8,22 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clsuite.config.paths import home_path
 from clsuite.data.cache import cache_folder, cached_table
 from clsuite.data.catalog import DATASETS
-from clsuite.data.contents import with_digests
 from clsuite.data.dataset import Dataset
 from clsuite.data.digits import list_digits
-from clsuite.data.doubts import tell_doubles, tell_untested
+from clsuite.data.file_digests import with_digests
 from clsuite.data.fingerprint import check_remembered, check_stated, table_fingerprint
-from clsuite.data.listing import Listing, choose_rows
-from clsuite.data.places import Copy, find_copy, how_to_place
+from clsuite.data.locate import DatasetCopy, find_copy, missing_error
+from clsuite.data.manifest import Manifest, choose_rows
 from clsuite.data.progress import Listener, progress_to
+from clsuite.data.quality_warnings import tell_doubles, tell_untested
 from clsuite.data.readers.own import read_own
 from clsuite.data.sequence import SEQUENCES, load_sequence
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable
 from clsuite.errors import AbsentError, UserError, did_you_mean, printable
-from clsuite.written.paths import home_path
 
 READERS = 2
 """Version of the readers; raise it when one lists other samples than before, so that no old table is taken."""
@@ -52,7 +52,7 @@ def load_dataset(
         name: A registered name, or ``image_folder``.
         root: The data root.
         image_size: Side of the images in pixels.
-        path: The folder, where it is none of the usual places.
+        path: The folder, where it is not one of the usual places.
         split: Share of each class to hold out for testing, of an ``image_folder`` without a test part; 0.2 by default.
         train_per_class: At most so many training images of each class and domain.
         test_per_class: Likewise of the test images.
@@ -154,10 +154,10 @@ def _load_registered(
     copy = _obtain(spec, dataset, data_root)
     what = f"data set '{spec.name}' in '{copy.root}'"
 
-    def read() -> Listing:
-        listing = copy.read()
-        dataset.check(listing, what)
-        return _limited(listing, spec)
+    def read() -> Manifest:
+        manifest = copy.read()
+        dataset.check(manifest, what)
+        return _limited(manifest, spec)
 
     if copy.quick:
         table = _listed(read(), what, image_size, workers)
@@ -169,21 +169,21 @@ def _load_registered(
     return table
 
 
-def _listed(listing: Listing, what: str, image_size: int, workers: int | None) -> ImageTable:
-    """The table of a listing, keyed by what its files hold: their names, places and times change nothing."""
-    known = _told(listing, what)
-    return cached_table(["listing", known.identity], image_size, lambda: known, workers=workers)
+def _listed(manifest: Manifest, what: str, image_size: int, workers: int | None) -> ImageTable:
+    """The table of a manifest, keyed by what its files hold: their names, places and times change nothing."""
+    known = _told(manifest, what)
+    return cached_table(["manifest", known.identity], image_size, lambda: known, workers=workers)
 
 
-def _told(listing: Listing, what: str) -> Listing:
-    """The listing with the digests of its files; warns of what makes it doubtful."""
-    known = with_digests(listing, cache_folder())
+def _told(manifest: Manifest, what: str) -> Manifest:
+    """The manifest with the digests of its files; warns of what makes it doubtful."""
+    known = with_digests(manifest, cache_folder())
     tell_untested(known, what)
     tell_doubles(known, what)
     return known
 
 
-def _obtain(spec: DatasetSpec, dataset: Dataset, data_root: Path | None) -> Copy:
+def _obtain(spec: DatasetSpec, dataset: Dataset, data_root: Path | None) -> DatasetCopy:
     """Find the copy, or download it if the specification says so."""
     folder = None if spec.path is None else locate(spec.path, data_root)
     copy = find_copy(spec.name, dataset, folder, data_root)
@@ -194,7 +194,7 @@ def _obtain(spec: DatasetSpec, dataset: Dataset, data_root: Path | None) -> Copy
         dataset.source.download(folder or data_root)
         copy = find_copy(spec.name, dataset, folder, data_root)
     if copy is None:
-        raise how_to_place(spec.name, dataset, folder, data_root)
+        raise missing_error(spec.name, dataset, folder, data_root)
     return copy
 
 
@@ -202,8 +202,8 @@ def _limits(spec: DatasetSpec) -> list[int | None]:
     return [spec.train_per_class, spec.test_per_class]
 
 
-def _limited(listing: Listing, spec: DatasetSpec) -> Listing:
-    return listing.limited(spec.train_per_class, spec.test_per_class)
+def _limited(manifest: Manifest, spec: DatasetSpec) -> Manifest:
+    return manifest.limited(spec.train_per_class, spec.test_per_class)
 
 
 def beside(spec: DatasetSpec, data_root: Path | None, folder: Path) -> DatasetSpec:
@@ -240,14 +240,14 @@ def locate(path: str, data_root: Path | None) -> Path:
     if found is not None:
         return found
     where = " or ".join(f"'{candidate}'" for candidate in dict.fromkeys(tried))
-    mend = (
+    fix = (
         "Give the folder of your data with --data-root FOLDER."
         if data_root is None
         else "Put it there, or correct --data-root."
     )
-    raise AbsentError(f"no data at {where}. {mend}")
+    raise AbsentError(f"no data at {where}. {fix}")
 
 
-def training_rows(table: ImageTable, per_class: int | None) -> NDArray[np.int64]:
+def select_indices(table: ImageTable, per_class: int | None) -> NDArray[np.int64]:
     """The training rows, at most `per_class` of each class and domain, chosen by a fixed permutation."""
     return choose_rows(table.labels, table.domains, np.flatnonzero(~table.is_test), per_class, "train_per_class")

@@ -31,7 +31,7 @@ def decode(path: Path, size: int, content: bytes | None = None) -> NDArray[np.ui
     """Decode one image to uint8 ``[3, size, size]``.
 
     It is turned upright by its EXIF orientation, laid on white where it is transparent, and values of 16 bits are
-    scaled to 8. Of several frames the first is taken. The shorter side is resized to `size` (bicubic) and the centre
+    scaled to 8. Of several frames the first is taken. The shorter side is resized to `size` (bicubic) and the center
     is cut out.
 
     Args:
@@ -48,12 +48,12 @@ def decode(path: Path, size: int, content: bytes | None = None) -> NDArray[np.ui
             with Image.open(path if content is None else io.BytesIO(content)) as opened:
                 opened.load()
                 image = on_white(upright(opened), f"the image '{path}'").convert("RGB")
-            return np.asarray(centre_square(image, size)).transpose(2, 0, 1)
+            return np.asarray(center_square(image, size)).transpose(2, 0, 1)
     except UNDECODABLE as error:
         reason = str(error) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
-            reason = "it is no image, or of a format that this Pillow does not read"
-        raise UserError(f"cannot decode the image '{path}': {reason}. Mend or remove it.") from error
+            reason = "it is not an image, or of a format that this Pillow does not read"
+        raise UserError(f"cannot decode the image '{path}': {reason}. Repair or delete the file.") from error
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -96,8 +96,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(scaled if not isinstance(key, int) else np.where(values == key, np.uint8(255), scaled))
 
 
-def centre_square(image: Image.Image, size: int) -> Image.Image:
-    """Resize the shorter side to `size` (bicubic) and cut out the centre.
+def center_square(image: Image.Image, size: int) -> Image.Image:
+    """Resize the shorter side to `size` (bicubic) and cut out the center.
 
     Of a very thin image only what the square shows is resized: the whole would take thousands of squares.
     """

@@ -6,14 +6,14 @@ import numpy as np
 from PIL import Image
 
 from clsuite.data.decoding.job import resize_pixels
-from clsuite.data.listing import Listing, Pixels
+from clsuite.data.manifest import Manifest, Pixels
 from clsuite.data.stable_random import stable_random
 from clsuite.data.table import ImageTable, digest
 
 TEST_SHARE = 0.3
 
 
-def list_digits() -> Listing:
+def list_digits() -> Manifest:
     """List the digits, ink white, to be resized bilinearly, with a fixed stratified 70/30 split.
 
     The data set has no official split. Ours does not depend on the seed of a run: per class, in the order of a fixed
@@ -25,7 +25,7 @@ def list_digits() -> Listing:
     raw = np.round(bunch.images * (255 / 16)).astype(np.uint8)
     labels = bunch.target.astype(np.int64)
     digests = [digest(bytes([index % 256, index // 256]) + image.tobytes()) for index, image in enumerate(raw)]
-    return Listing(
+    return Manifest(
         source=Pixels(raw, np.stack(digests), "bilinear"),
         labels=labels,
         domains=np.zeros(len(labels), dtype=np.int64),
@@ -40,19 +40,19 @@ def digits_table(image_size: int) -> ImageTable:
     Args:
         image_size: Side of the images in pixels.
     """
-    listing = list_digits()
-    pixels = listing.source
+    manifest = list_digits()
+    pixels = manifest.source
     assert isinstance(pixels, Pixels)
     return ImageTable(
         images=np.stack([resize_pixels(image, image_size, Image.Resampling.BILINEAR) for image in pixels.images])[
             :, None
         ],
-        labels=listing.labels,
-        domains=listing.domains,
-        is_test=listing.is_test,
+        labels=manifest.labels,
+        domains=manifest.domains,
+        is_test=manifest.is_test,
         digests=pixels.digests,
-        classes=listing.classes,
-        domain_names=listing.domain_names,
+        classes=manifest.classes,
+        domain_names=manifest.domain_names,
     )
 
 

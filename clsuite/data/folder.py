@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from clsuite.data.decode import decode
-from clsuite.data.listing import Sample
+from clsuite.data.manifest import Sample
 from clsuite.errors import UserError, printable, warn_of
 
 __all__ = [
@@ -165,7 +165,7 @@ def list_classes(root: Path, part: str = "", left_out: LeftOut | None = None) ->
     Args:
         root: Folder of the data set.
         part: Folder in it.
-        left_out: Hears of what is no image.
+        left_out: Hears of what is not an image.
 
     Returns:
         Path relative to `root`, and class, of each image.

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsuite.data.augment_spec import Crop, Flip, Range, ResizedCrop
-from clsuite.data.groups import by_group
+from clsuite.data.per_sample import by_group
 
 TRIES = 10
 LARGE = 3 * 64 * 64
@@ -125,8 +125,8 @@ def cut_together(images: Tensor, boxes: Tensor) -> Tensor:
 def _stretch(images: Tensor, start: Tensor, length: Tensor) -> Tensor:
     """Bilinear resampling of rows ``start`` to ``start + length`` of each image to all its rows, as floats."""
     size = images.shape[2]
-    centres = (torch.arange(size, device=images.device) + 0.5) * (length / size)[:, None] - 0.5
-    position = centres.clamp(min=0)
+    centers = (torch.arange(size, device=images.device) + 0.5) * (length / size)[:, None] - 0.5
+    position = centers.clamp(min=0)
     last = (length - 1)[:, None]
     low = position.floor().long().minimum(last)
     high = (low + 1).minimum(last)

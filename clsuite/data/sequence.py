@@ -79,7 +79,7 @@ def join_tables(tables: Sequence[ImageTable], names: Sequence[str]) -> ImageTabl
     """Join tables of one image size; each becomes a domain (domains inside a part are merged).
 
     Class names that occur in more than one part are qualified by its name (``mnist/3``); all classes are kept apart.
-    Grey images get three channels where another part has colours. The joined table is kept in the cache.
+    Gray images get three channels where another part has colors. The joined table is kept in the cache.
 
     Args:
         tables: The parts.

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from clsuite.written.spec import Spec
+from clsuite.config.spec import Spec
 
 
 class DatasetSpec(Spec):
@@ -36,9 +36,9 @@ class DatasetSpec(Spec):
     download: bool = Field(default=False, exclude=True)
 
     @model_serializer(mode="wrap")
-    def _without_split(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_split(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Where no split is stated there is none in the configuration, so that other runs keep their keys."""
-        content: dict[str, Any] = serialise(self)
+        content: dict[str, Any] = serialize(self)
         if self.split is None:
             content.pop("split", None)
         return content

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from clsuite.data.reuse import ReusedMemory
+from clsuite.data.buffer_pool import BufferPool
 
 CHUNK = 200_000
-"""Values that are normalised at a time on a CPU."""
+"""Values that are normalized at a time on a CPU."""
 
 
-class Normalise(nn.Module):
-    """uint8 images to normalised floats with three channels."""
+class Normalize(nn.Module):
+    """uint8 images to normalized floats with three channels."""
 
     mean: Tensor
     std: Tensor
@@ -23,7 +23,7 @@ class Normalise(nn.Module):
         """Keep the backbone's mean and standard deviation (per channel, of values in [0, 1])."""
         super().__init__()
         self.register_buffer("mean", 255 * torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self._memory = ReusedMemory()
+        self._memory = BufferPool()
         self.register_buffer("std", 255 * torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:

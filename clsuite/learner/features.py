@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clsuite.backbones.vit import Backbone
-from clsuite.data.mapped import read_rows
-from clsuite.learner.chunks import images_at_once
+from clsuite.data.table import read_rows
+from clsuite.learner.batch_size import inference_batch_size
 from clsuite.scenarios import Scenario
 
 
@@ -78,10 +78,10 @@ def compute_features(backbone: Backbone, images: NDArray[np.uint8], rows: NDArra
     device = next(backbone.parameters()).device
     was_training = backbone.training
     backbone.eval()
-    at_once = images_at_once(images.shape, device)
+    at_once = inference_batch_size(images.shape, device)
     chunks = [
         backbone(
-            backbone.normalise(torch.from_numpy(read_rows(images, rows[start : start + at_once])).to(device))
+            backbone.normalize(torch.from_numpy(read_rows(images, rows[start : start + at_once])).to(device))
         ).float()
         for start in range(0, len(rows), at_once)
     ]

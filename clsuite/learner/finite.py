@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from clsuite.learner.learner import Learner
 
 WRONG = "NaN or infinite"
-MEND = "look at the weights of the backbone, or take training.precision: 32"
+FIX = "look at the weights of the backbone, or take training.precision: 32"
 
 
 def check_features(learner: Learner, features: Tensor, rows: NDArray[np.int64]) -> None:
@@ -33,7 +33,7 @@ def check_features(learner: Learner, features: Tensor, rows: NDArray[np.int64]) 
     good = torch.isfinite(features).all(dim=1).cpu().numpy()
     if not good.all():
         part = "test" if learner.scenario.table.is_test[rows[~good][0]] else "training"
-        raise UserError(f"the features of {int((~good).sum())} {part} images are {WRONG} {_when(learner)}: {MEND}")
+        raise UserError(f"the features of {int((~good).sum())} {part} images are {WRONG} {_when(learner)}: {FIX}")
 
 
 def check_weights(learner: Learner) -> None:

@@ -32,7 +32,7 @@ class ZeroShotHead(Head):
         return list(self._sizes)
 
     def begin(self, class_names: Sequence[str]) -> None:
-        """Tokenise the prompts of all classes of the stream."""
+        """Tokenize the prompts of all classes of the stream."""
         self._texts = ClassTexts(self._text_tower[0], class_names)
 
     def grow(self, classes: int, generator: torch.Generator) -> None:

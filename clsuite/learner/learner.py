@@ -97,7 +97,7 @@ class Learner(L.LightningModule):
             avoid_slow_kernels(self.backbone)
         for plugin in self.plugins:
             plugin.on_stream_start(self, scenario)
-        if self.frozen and any("masks" in plugin.traits.stores for plugin in self.plugins):
+        if self.frozen and any("masks" in plugin.traits.memory for plugin in self.plugins):
             raise UserError(
                 f"[{', '.join(type(plugin).__name__ for plugin in self.plugins)}] cannot be combined: "
                 "the backbone is frozen, so there are no weights for masks to choose from"
@@ -113,7 +113,7 @@ class Learner(L.LightningModule):
         if new > 0:
             self.head.grow(new, torch.Generator().manual_seed(derive_seed(self.seed, "head", task.index)))
             self.head.to(next(self.backbone.parameters()).device)
-        if not self.takes_steps(task):
+        if not self.trains_by_gradient(task):
             self.requires_grad_(False)
         for plugin in self.plugins:
             plugin.on_task_start(self, task)
@@ -129,7 +129,7 @@ class Learner(L.LightningModule):
     def leave_task(self, task: Task) -> None:
         """Let the plugins make ready for the next task, the last first: what was put aside last is taken back first."""
         for plugin in reversed(self.plugins):
-            plugin.before_next_task(self, task)
+            plugin.on_task_exit(self, task)
 
     def restore(self, tasks: int, head_sizes: Sequence[int]) -> None:
         """Create again what the first tasks created, so that saved state fits."""
@@ -137,11 +137,11 @@ class Learner(L.LightningModule):
         for size in head_sizes:
             self.head.grow(size, torch.Generator())
         for plugin in self.plugins:
-            plugin.restore(self, tasks)
+            plugin.rebuild_modules(self, tasks)
 
     # -- what plugins use -----------------------------------------------------------------------------------------
 
-    def add_module_of(self, plugin: Plugin, name: str, module: nn.Module) -> None:
+    def register_plugin_module(self, plugin: Plugin, name: str, module: nn.Module) -> None:
         """Register a plugin's module: trained, moved and saved with the learner.
 
         Raises:
@@ -183,30 +183,30 @@ class Learner(L.LightningModule):
         trained = (*self.backbone.parameters(), *self.plugin_modules.parameters())
         return not any(parameter.requires_grad for parameter in trained)
 
-    def takes_steps(self, task: Task) -> bool:
+    def trains_by_gradient(self, task: Task) -> bool:
         """Whether a task is trained by gradient steps; gradient-free methods at most do so in a first session."""
         traits = [plugin.traits for plugin in self.plugins]
         first = task.index == 0 and any(trait.first_session for trait in traits)
         return first or not any(trait.gradient_free for trait in traits)
 
     @property
-    def from_features(self) -> bool:
+    def uses_cached_features(self) -> bool:
         """Whether training needs no images: the features are fixed and nothing is augmented."""
         return self.frozen and not self.options.augment
 
-    def features_of(self, rows: NDArray[np.int64]) -> Tensor:
-        """Features ``[len(rows), width]`` of table rows: no augmentation, no gradient; kept while frozen.
+    def features_of(self, indices: NDArray[np.int64]) -> Tensor:
+        """Features ``[len(indices), width]`` at indices of the table: no augmentation, no gradient; kept while frozen.
 
         Raises:
             UserError: If one is not finite; says in which task, and of which part.
         """
         with self.autocast():
             if self.frozen:
-                self.store.add(self.backbone, rows)
-                features = self.store.lookup(torch.from_numpy(rows))
+                self.store.add(self.backbone, indices)
+                features = self.store.lookup(torch.from_numpy(indices))
             else:
-                features = compute_features(self.backbone, self.scenario.table.images, rows)
-        check_features(self, features, rows)
+                features = compute_features(self.backbone, self.scenario.table.images, indices)
+        check_features(self, features, indices)
         return features
 
     def compute_known_features(self) -> None:
@@ -214,35 +214,35 @@ class Learner(L.LightningModule):
         for seen in self.scenario.tasks[: 0 if self.task is None else self.task.index + 1]:
             self.features_of(seen.train)
 
-    def labels_of(self, rows: NDArray[np.int64]) -> Tensor:
-        """Stream labels ``[len(rows)]`` of table rows, on the compute device."""
-        return torch.from_numpy(self.scenario.labels[rows]).to(next(self.backbone.parameters()).device)
+    def labels_of(self, indices: NDArray[np.int64]) -> Tensor:
+        """Stream labels ``[len(indices)]`` at indices of the table, on the compute device."""
+        return torch.from_numpy(self.scenario.labels[indices]).to(next(self.backbone.parameters()).device)
 
-    def images_of(self, rows: NDArray[np.int64]) -> Tensor:
-        """Stored images, uint8 ``[len(rows), C, H, W]``, of table rows."""
-        return torch.from_numpy(self.scenario.table.images[rows])
+    def images_of(self, indices: NDArray[np.int64]) -> Tensor:
+        """Stored images, uint8 ``[len(indices), C, H, W]``, at indices of the table."""
+        return torch.from_numpy(self.scenario.table.images[indices])
 
     def encode(self, batch: Batch) -> Tensor:
         """Features ``[B, width]`` of a transformed batch, looked up where the batch carries no images."""
         if batch.images is None:
-            return self.store.lookup(batch.rows)
+            return self.store.lookup(batch.indices)
         for plugin in self.plugins:
-            plugin.before_encoding(self, batch)
+            plugin.on_before_forward(self, batch)
         features: Tensor = self.backbone(batch.images)
         return features
 
     def rehearse(self, batch: Batch) -> Step:
-        """A forward pass of its own over exemplars (``buffer.batch``): normalised, augmented, with gradient."""
+        """A forward pass of its own over exemplars (``buffer.batch``): normalized, augmented, with gradient."""
         batch = batch.to(next(self.backbone.parameters()).device)
         if batch.images is not None:
             images = augment(self.options.augment, batch.images, self._augment_generator)
-            batch = batch.with_images(self.backbone.normalise(images))
+            batch = batch.with_images(self.backbone.normalize(images))
         with self.autocast():
             features = self.encode(batch)
             return Step(batch, features, self.head(features))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalised images ``[B, 3, H, W]`` to the head's logits ``[B, seen classes]``."""
+        """Map normalized images ``[B, 3, H, W]`` to the head's logits ``[B, seen classes]``."""
         logits: Tensor = self.head(self.backbone(images))
         return logits
 
@@ -269,16 +269,16 @@ class Learner(L.LightningModule):
         return batch.to(device)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Let plugins shape a training batch, then augment and normalise it on the device."""
+        """Let plugins shape a training batch, then augment and normalize it on the device."""
         if self.trainer.training:
             for plugin in self.plugins:
-                batch = plugin.training_batch(self, batch)
+                batch = plugin.transform_batch(self, batch)
         if batch.images is None:
             return batch
         images = batch.images
         if self.trainer.training:
             images = augment(self.options.augment, images, self._augment_generator)
-        return batch.with_images(self.backbone.normalise(images))
+        return batch.with_images(self.backbone.normalize(images))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy plus what the plugins add.
@@ -316,13 +316,13 @@ class Learner(L.LightningModule):
         return answer[:, : self.seen].float()
 
     def configure_optimizers(self) -> Any:
-        """The optimiser and its schedule for the current task."""
+        """The optimizer and its schedule for the current task."""
         groups = [answer for plugin in self.plugins if (answer := plugin.parameter_groups(self)) is not None]
         steps = int(self.trainer.estimated_stepping_batches)
         return self.optimizer_policy.configure(self, groups[0] if groups else None, steps)
 
     def on_train_end(self) -> None:
-        """Keep the optimiser's state where the next task carries it on."""
+        """Keep the optimizer's state where the next task carries it on."""
         optimizer = self.optimizers()
         self.optimizer_policy.keep(self, optimizer.optimizer)  # type: ignore[union-attr]
 

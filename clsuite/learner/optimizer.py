@@ -1,4 +1,4 @@
-"""The optimiser of each task: new, or with the state of the last one."""
+"""The optimizer of each task: new, or with the state of the last one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clsuite.learner.options import TrainingSpec
 
 
 class OptimizerPolicy:
-    """Builds the optimiser and schedule of each task and, where asked to, carries the optimiser's state on."""
+    """Builds the optimizer and schedule of each task and, where asked to, carries the optimizer's state on."""
 
     def __init__(self, options: TrainingSpec) -> None:
         """Keep the options; no state yet."""
@@ -26,7 +26,7 @@ class OptimizerPolicy:
         Args:
             model: The learner; its trainable parameters are taken where `groups` is None.
             groups: Parameter groups that a plugin gave.
-            steps: Optimiser steps of the task, for the schedule.
+            steps: Optimizer steps of the task, for the schedule.
 
         Raises:
             UserError: If nothing is left to train.
@@ -42,7 +42,7 @@ class OptimizerPolicy:
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def keep(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Remember the optimiser's state by parameter name."""
+        """Remember the optimizer's state by parameter name."""
         if not self._options.recreate_optimizer:
             names: dict[torch.Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
             self._kept = {names[parameter]: state for parameter, state in optimizer.state.items() if parameter in names}
@@ -98,5 +98,5 @@ class OptimizerPolicy:
 
 
 def _mark_as_changed(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    """Raise the version of each parameter, which fused optimisers do not: what was computed from it is seen as old."""
+    """Raise the version of each parameter, which fused optimizers do not: what was computed from it is seen as old."""
     torch.autograd.graph.increment_version([p for group in optimizer.param_groups for p in group["params"]])

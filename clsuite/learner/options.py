@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from clsuite.config.spec import Spec
 from clsuite.data.augment_spec import Augment
-from clsuite.written.spec import Spec
 
 HeadInit = Annotated[float, Field(ge=0)] | Literal["uniform"]
 """First values of a head's weights; see `TrainingSpec.head_init`."""
@@ -19,7 +19,7 @@ LARGEST_EPOCHS = 1_000_000
 
 
 class OptimizerSpec(Spec):
-    """The optimiser, in PyTorch's terms.
+    """The optimizer, in PyTorch's terms.
 
     Attributes:
         lr: Learning rate of everything but the head.
@@ -40,13 +40,13 @@ class TrainingSpec(Spec):
     Attributes:
         epochs: Passes over the training part of each task.
         batch_size: Samples per step, exemplars that a plugin adds not counted.
-        optimizer: The optimiser.
+        optimizer: The optimizer.
         schedule: ``constant`` or ``cosine`` (to zero, over each task).
         warmup_steps: Steps of linear warm-up at the start of each task.
         gradient_clip: Largest norm of the whole gradient; none by default.
-        recreate_optimizer: A new optimiser for each task (True), or its state carried on.
+        recreate_optimizer: A new optimizer for each task (True), or its state carried on.
         loss: ``global`` cross-entropy over all seen classes, or ``local`` over the current task's only.
-        head: ``linear``, ``cosine`` (normalised features and weights, learned scale), or ``zero_shot`` (CLIP: text
+        head: ``linear``, ``cosine`` (normalized features and weights, learned scale), or ``zero_shot`` (CLIP: text
             features of the seen classes' names).
         head_init: First values of a growing head's weights: the standard deviation of a normal distribution (0 for
             zeros), or ``uniform`` for U(-1/sqrt(width), 1/sqrt(width)), PyTorch's default for a linear layer, of the

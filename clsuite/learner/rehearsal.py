@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from clsuite.data.buffer import ExemplarBuffer
 from clsuite.errors import UserError, did_you_mean
-from clsuite.learner.aside import normalisations_of
 from clsuite.learner.learner import Learner, Step
+from clsuite.learner.weight_swap import normalizations_of
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 MODULE_KINDS = ("norm", "head", "bias", "patch_embed", "all")
@@ -24,7 +24,7 @@ def select_parameters(learner: Learner, kinds: str) -> dict[str, nn.Parameter]:
 
     Args:
         learner: The learner.
-        kinds: Joined by ``+``: ``norm`` (normalisation layers), ``head``, ``bias``, ``patch_embed`` (the first layer;
+        kinds: Joined by ``+``: ``norm`` (normalization layers), ``head``, ``bias``, ``patch_embed`` (the first layer;
             of a ResNet its first convolution) or ``all``.
 
     Raises:
@@ -54,9 +54,9 @@ def check_trained(plugin: str, learner: Learner, kinds: str) -> None:
     left = [kind for kind in asked if trained & {*_names_of(learner, kind)}]
     frozen = [kind for kind in asked if kind not in left and _names_of(learner, kind)]
     if frozen or not left:
-        mend = f"say modules: {'+'.join(left)}" if left else "there is nothing for it to tune"
+        fix = f"say modules: {'+'.join(left)}" if left else "there is nothing for it to tune"
         raise UserError(
-            f"{plugin}: modules: {kinds} asks for '{(frozen or asked)[0]}', but all of that is frozen: {mend}"
+            f"{plugin}: modules: {kinds} asks for '{(frozen or asked)[0]}', but all of that is frozen: {fix}"
         )
 
 
@@ -97,8 +97,8 @@ def tune_on_exemplars(
 ) -> None:
     """Take some SGD steps on exemplars; only the given parameters move.
 
-    All other modules are in eval mode, so that their running statistics stay as they are; batch normalisations that
-    own any of the parameters normalise by the exemplars and go on averaging.
+    All other modules are in eval mode, so that their running statistics stay as they are; batch normalizations that
+    own any of the parameters normalize by the exemplars and go on averaging.
 
     Args:
         learner: The learner.
@@ -113,19 +113,19 @@ def tune_on_exemplars(
     """
     if not len(buffer) or not parameters or not steps:
         return
-    if learner.from_features:
+    if learner.uses_cached_features:
         learner.compute_known_features()
     values = list(parameters.values())
     optimizer = torch.optim.SGD(values, lr=lr, momentum=momentum)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     was_training = learner.training
     learner.eval()
-    for normalisation in normalisations_of(learner, parameters.keys()).values():
-        normalisation.train()
+    for normalization in normalizations_of(learner, parameters.keys()).values():
+        normalization.train()
     kept = [value.grad for value in values]
     for _ in range(steps):
-        chosen = buffer.draw(batch_size, generator)
-        step = learner.rehearse(buffer.batch(chosen, with_images=not learner.from_features))
+        chosen = buffer.sample_indices(batch_size, generator)
+        step = learner.rehearse(buffer.batch(chosen, with_images=not learner.uses_cached_features))
         loss = F.cross_entropy(step.logits.float(), step.batch.labels)
         loss = loss if extra is None else loss + extra(step, chosen)
         _set_gradients(values, torch.autograd.grad(loss, values, allow_unused=True))

@@ -16,7 +16,7 @@ class Curves:
     """Right answers during each task.
 
     Attributes:
-        steps: For each of the T tasks, ascending ``[E]``: optimiser steps of the task before each evaluation. The last
+        steps: For each of the T tasks, ascending ``[E]``: optimizer steps of the task before each evaluation. The last
             evaluation is the one after the task.
         correct: For each task ``[E, C]``: right answers on part ``j``; 0 where ``learned[j]`` is a later task.
         n: ``[C]`` images of each part.

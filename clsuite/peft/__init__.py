@@ -9,12 +9,12 @@ adapter on an attention, and its prefix needs a model with past key values; henc
 from clsuite.peft.adapter import Adapter
 from clsuite.peft.adaptformer import AdaptFormer
 from clsuite.peft.base import PET, only
+from clsuite.peft.blocks import block_list, choose_blocks, transformer_blocks
 from clsuite.peft.build import PET_KINDS, PetKind, build_pet
 from clsuite.peft.ia3 import IA3
 from clsuite.peft.lora import LoRA
 from clsuite.peft.prefix import GivenPrefix, Prefix
 from clsuite.peft.prompt import Prompt, PromptInit, first_values
-from clsuite.peft.sites import block_list, choose_blocks, transformer_blocks
 from clsuite.peft.ssf import SSF
 
 __all__ = [

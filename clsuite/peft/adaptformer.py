@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from clsuite.peft.adapter import Bottleneck
 from clsuite.peft.base import PET
-from clsuite.peft.sites import transformer_blocks
+from clsuite.peft.blocks import transformer_blocks
 
 SCALE, DROPOUT = 0.1, 0.1
 

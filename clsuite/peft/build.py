@@ -12,11 +12,11 @@ from clsuite.errors import UserError, did_you_mean
 from clsuite.peft.adapter import Adapter
 from clsuite.peft.adaptformer import AdaptFormer
 from clsuite.peft.base import PET
+from clsuite.peft.blocks import choose_blocks, transformer_blocks
 from clsuite.peft.ia3 import IA3
 from clsuite.peft.lora import LoRA
 from clsuite.peft.prefix import Prefix
 from clsuite.peft.prompt import Prompt, PromptInit
-from clsuite.peft.sites import choose_blocks, transformer_blocks
 from clsuite.peft.ssf import SSF
 
 PetKind = Literal["lora", "adapter", "prefix", "prompt", "ia3", "adaptformer", "ssf"]

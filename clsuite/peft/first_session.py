@@ -6,7 +6,7 @@ import torch
 
 from clsuite.peft.base import PET
 from clsuite.peft.build import PetKind, build_pet
-from clsuite.peft.host import Host
+from clsuite.peft.protocols import Host
 
 
 def attach_for_first_session(learner: Host, kind: PetKind, size: int, blocks: str, targets: str | None = None) -> PET:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from clsuite.errors import UserError
 from clsuite.peft.base import PET
+from clsuite.peft.blocks import transformer_blocks
+from clsuite.peft.compat.views import projection_biases, projection_weights
 from clsuite.peft.route import Route
-from clsuite.peft.sites import transformer_blocks
-from clsuite.peft.views import projection_biases, projection_weights
 
 
 class Scales(nn.Module):

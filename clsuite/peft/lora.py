@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from clsuite.errors import UserError, did_you_mean
 from clsuite.peft.base import PET
+from clsuite.peft.blocks import transformer_blocks
+from clsuite.peft.compat.views import projection_weights
 from clsuite.peft.route import Route
-from clsuite.peft.sites import transformer_blocks
-from clsuite.peft.views import projection_weights
 
 TARGETS = ("q", "k", "v", "proj", "fc1", "fc2")
 SLICES = {"q": 0, "k": 1, "v": 2}
@@ -61,7 +61,7 @@ class LoRA(PET):
         *,
         alpha: float | None = None,
         targets: str = "q+v",
-        rank_stabilised: bool = False,
+        rank_stabilized: bool = False,
         learn_scale: bool = False,
         entries: int = 1,
     ) -> None:
@@ -74,7 +74,7 @@ class LoRA(PET):
             generator: Source of A's first values.
             alpha: Numerator of the factor; the rank by default (factor 1).
             targets: Of ``q``, ``k``, ``v``, ``proj``, ``fc1`` and ``fc2``, joined by ``+``.
-            rank_stabilised: Divide by the root of the rank (Kalajdzievski 2023) in place of the rank.
+            rank_stabilized: Divide by the root of the rank (Kalajdzievski 2023) in place of the rank.
             learn_scale: A learnable factor for each projection, starting at 1 (LAE).
             entries: Matrices of that rank to route samples to.
 
@@ -83,7 +83,7 @@ class LoRA(PET):
         """
         super().__init__()
         self._blocks, self.targets = tuple(blocks), tuple(targets.replace(" ", "").split("+"))
-        factor = (alpha if alpha is not None else rank) / (math.sqrt(rank) if rank_stabilised else rank)
+        factor = (alpha if alpha is not None else rank) / (math.sqrt(rank) if rank_stabilized else rank)
         self.parts = nn.ModuleDict()
         found = transformer_blocks(model)
         for number in self._blocks:

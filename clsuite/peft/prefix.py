@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from clsuite.errors import UserError
 from clsuite.peft.base import PET
-from clsuite.peft.packed import PackedAttention
+from clsuite.peft.blocks import transformer_blocks
+from clsuite.peft.compat.packed import PackedAttention
+from clsuite.peft.compat.views import Instead, override_attention
 from clsuite.peft.route import Route
-from clsuite.peft.sites import transformer_blocks
-from clsuite.peft.views import Instead, override_attention
 
 
 class KeyValues(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from clsuite.errors import UserError
 from clsuite.peft.base import PET
-from clsuite.peft.sites import final_norm, transformer_blocks
+from clsuite.peft.blocks import final_norm, transformer_blocks
 
 PromptInit = Literal["unit", "small", "xavier", "linear"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clsuite.data.batch import Batch
 from clsuite.peft.base import PET, only
-from clsuite.peft.host import Host
+from clsuite.peft.protocols import Host
 from clsuite.scenarios import Task
 
 QueryOf = Literal["plain", "augmented"]
@@ -41,8 +41,8 @@ class FrozenQuery:
     @torch.no_grad()
     def of_batch(self, batch: Batch) -> Tensor:
         """Features ``[B, width]`` of a batch; computed from its images where they are not the table's."""
-        if (batch.rows >= 0).all():
-            return self.of_rows(batch.rows.cpu().numpy())
+        if (batch.indices >= 0).all():
+            return self.of_rows(batch.indices.cpu().numpy())
         assert batch.images is not None
         return self.of_images(batch.images)
 
@@ -63,7 +63,7 @@ class RoutedByQuery:
     """Before each pass of images through the backbone, lets a plugin say by their query what its modules shall do.
 
     What the plugin set is forgotten when the images have passed. Images of an expected batch (`expect`, from
-    ``Plugin.before_encoding``) have a known query; for others it takes a pass of its own, so that any way into the
+    ``Plugin.on_before_forward``) have a known query; for others it takes a pass of its own, so that any way into the
     backbone is right.
 
     The authors of L2P, DualPrompt and CODA-Prompt compute the query of a training image from its augmented pixels, with

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from clsuite.peft.base import PET
+from clsuite.peft.blocks import transformer_blocks
 from clsuite.peft.route import Route
-from clsuite.peft.sites import transformer_blocks
 
 SPREAD = 0.02
 

@@ -8,11 +8,11 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
+from clsuite.config.error_text import shown
+from clsuite.config.spec import LARGEST_NUMBER
 from clsuite.errors import UserError, did_you_mean
 from clsuite.plugin.annotations import read_annotation
-from clsuite.plugin.source import MISSING, Parameter, PluginSource
-from clsuite.written.spec import LARGEST_NUMBER
-from clsuite.written.words import shown
+from clsuite.plugin.introspection import MISSING, Parameter, PluginSource
 
 
 def resolve_arguments(name: str, source: PluginSource, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,10 +22,10 @@ class Plugin(L.Callback):
 
     The constructor's signature is the configuration: typed, with literal defaults. What must survive an interruption
     goes through ``state_dict`` and ``load_state_dict`` (tensors, numbers, strings, lists and dicts). Modules with
-    parameters are registered with ``learner.add_module_of(self, name, module)``.
+    parameters are registered with ``learner.register_plugin_module(self, name, module)``.
 
     Attributes:
-        traits: What the method needs, stores and forbids.
+        traits: What the method requires, keeps between tasks, and cannot be combined with.
         api: The version of the plugin API that it was written for, a literal; without one, the current version.
     """
 
@@ -35,7 +35,7 @@ class Plugin(L.Callback):
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Prepare the model, once, before the first task; also called when a run is resumed or a model is loaded."""
 
-    def restore(self, learner: Learner, tasks: int) -> None:
+    def rebuild_modules(self, learner: Learner, tasks: int) -> None:
         """Create again the modules that ``on_task_start`` created for the first `tasks` tasks.
 
         Called on resume and on load, after ``on_stream_start`` and before any state is loaded.
@@ -47,7 +47,7 @@ class Plugin(L.Callback):
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """The task has been trained and not yet evaluated."""
 
-    def before_next_task(self, learner: Learner, task: Task) -> None:
+    def on_task_exit(self, learner: Learner, task: Task) -> None:
         """The task has been evaluated and another follows; the checkpoint is written afterwards.
 
         The last plugin goes first, so that what was put in place last is taken out first. Here a plugin that puts other
@@ -55,15 +55,15 @@ class Plugin(L.Callback):
         After the last task it stays as evaluated, and is saved so.
         """
 
-    def training_rows(self, learner: Learner, task: Task, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Shape the training data: return the rows of the table to train on. Plugins answer one after another."""
-        return rows
+    def select_indices(self, learner: Learner, task: Task, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Shape the training data: return the indices of the table to train on. Plugins answer one after another."""
+        return indices
 
-    def training_batch(self, learner: Learner, batch: Batch) -> Batch:
+    def transform_batch(self, learner: Learner, batch: Batch) -> Batch:
         """Shape the batch, on the device, before augmentation (images uint8). Return a new one; never write into it."""
         return batch
 
-    def before_encoding(self, learner: Learner, batch: Batch) -> None:
+    def on_before_forward(self, learner: Learner, batch: Batch) -> None:
         """A transformed batch is about to pass the backbone, in training, rehearsal or evaluation.
 
         Other passes (frozen features, probes) do not come by here; a forward hook on the backbone sees all of them.
@@ -74,7 +74,7 @@ class Plugin(L.Callback):
         return None
 
     def parameter_groups(self, learner: Learner) -> list[dict[str, Any]] | None:
-        """Return the optimiser's parameter groups. At most one plugin of a method answers."""
+        """Return the optimizer's parameter groups. At most one plugin of a method answers."""
         return None
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor | None:
@@ -85,5 +85,5 @@ class Plugin(L.Callback):
         return None
 
     def stored_bytes(self) -> dict[str, int]:
-        """Bytes kept between tasks, by kind; the kinds are those of ``traits.stores``."""
+        """Bytes kept between tasks, by kind; the kinds are those of ``traits.memory``."""
         return {}

@@ -22,9 +22,9 @@ from clsuite.errors import (
     shortened,
     words_of,
 )
-from clsuite.plugin import local
-from clsuite.plugin.imports import Home, find_module
-from clsuite.plugin.source import PluginSource, read_source
+from clsuite.plugin import loading
+from clsuite.plugin.introspection import PluginSource, read_source
+from clsuite.plugin.source_hash import Home, find_module
 
 if TYPE_CHECKING:
     from clsuite.plugin.base import Plugin
@@ -83,9 +83,9 @@ def find_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginI
     known = catalog()
     if name in known:
         info = _as_it_is_now(known[name])
-    elif local.is_file(name):
+    elif loading.is_file(name):
         info = _of_file(name, folders)
-    elif local.is_importable(name):
+    elif loading.is_importable(name):
         info = _of_target(name)
     else:
         raise unknown_plugin(name, known, folders)
@@ -131,7 +131,7 @@ def load_class(info: PluginInfo) -> type[Plugin]:
 
 
 def _import_hashed(info: PluginInfo, path: str) -> ModuleType:
-    return local.import_file(path, info.source.text if info.source else None)
+    return loading.import_file(path, info.source.text if info.source else None)
 
 
 def source_now(info: PluginInfo) -> str:
@@ -161,16 +161,16 @@ def _describe(entry: EntryPoint) -> PluginInfo:
 def _of_target(target: str) -> PluginInfo:
     """A class named by its module; where an entry point names it too, it is that plugin."""
     named = [info for info in catalog().values() if info.target == target]
-    return _as_it_is_now(named[0]) if named else _inspect(target, target, local.module_distribution(target))
+    return _as_it_is_now(named[0]) if named else _inspect(target, target, loading.module_distribution(target))
 
 
 def _of_file(name: str, folders: Sequence[Path]) -> PluginInfo:
-    return described_file(name, *local.locate(name, folders))
+    return described_file(name, *loading.locate(name, folders))
 
 
 def described_file(name: str, target: str, text: str) -> PluginInfo:
     """A plugin that is a file, by the text that was read of it."""
-    return _inspect(local.short_name(name), target, local.file_distribution(target, text), text)
+    return _inspect(loading.short_name(name), target, loading.file_distribution(target, text), text)
 
 
 def _inspect(name: str, target: str, distribution: str, text: str | None = None) -> PluginInfo:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-ANSWERING = {"predict": "prediction", "parameter_groups": "the optimiser's parameter groups"}
+ANSWERING = {"predict": "prediction", "parameter_groups": "the optimizer's parameter groups"}
 """Hooks that belong to at most one plugin of a method, and what they answer."""
 
-TRAINING = ("loss", "training_batch", "training_rows", "parameter_groups")
+TRAINING = ("loss", "transform_batch", "select_indices", "parameter_groups")
 """Hooks that only act where gradient steps are taken."""
 
 OURS = frozenset(
-    {*ANSWERING, *TRAINING, "restore", "before_encoding", "before_next_task", "stored_bytes", "state_dict",
+    {*ANSWERING, *TRAINING, "rebuild_modules", "on_before_forward", "on_task_exit", "stored_bytes", "state_dict",
      "load_state_dict", "setup", "teardown"}
 )  # fmt: skip
 """Hooks whose names do not begin with ``on_``; all others of ours and of Lightning's do."""
 
-STANDING_IN = frozenset({"on_task_end", "before_next_task"})
+STANDING_IN = frozenset({"on_task_end", "on_task_exit"})
 """Hooks of a plugin that puts other weights in place for the evaluation alone, and takes them back."""
 
 OF_WEIGHTS = ("weights", "importances", "masks", "statistics")
@@ -23,7 +23,7 @@ OF_WEIGHTS = ("weights", "importances", "masks", "statistics")
 OF_FEATURES = ("importances", "statistics", "prototypes")
 """What a plugin keeps that a task's end must not change once it is taken."""
 
-DEEDS = {
+EFFECTS = {
     "adds modules": "adds a module of its own at a task's start",
     "warms up": "trains the head's new part at a task's start",
     "scores": "reads gradients at a task's start, through the head as it then is",
@@ -34,7 +34,7 @@ DEEDS = {
     "freezes": "freezes the backbone",
     "moves": "changes the weights for good at a task's end",
 }
-"""What a plugin can say in ``traits.does``."""
+"""What a plugin can say in ``traits.effects``."""
 
 ORDERS = (
     ("works on weights", "stands in", "whose weights stand in for the evaluation alone"),
@@ -52,7 +52,7 @@ ORDERS = (
 )
 """Who must stand before whom: what the one does, what the other does, and why, as said of the other.
 
-Besides `DEEDS` it knows what follows from hooks and stores: to ``stand in`` (`STANDING_IN`), to ``work on weights``
+Besides `EFFECTS` it knows what follows from hooks and stores: to ``stand in`` (`STANDING_IN`), to ``work on weights``
 (`OF_WEIGHTS`) or to ``keep`` (`OF_FEATURES`) at a task's end, and to ``herd`` exemplars."""
 
 UNTRAINED = {

@@ -7,33 +7,33 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from clsuite.errors import UserError, did_you_mean
-from clsuite.plugin.hooks import DEEDS
+from clsuite.plugin.hooks import EFFECTS
 from clsuite.scenarios.catalog import KINDS
 
 Scores = Literal["logits", "cosine", "distance", "regression", "probabilities"]
 """What a method's answers for the classes are."""
-API_VERSION = 1
+API_VERSION = 2
 """Version of the plugin API; raised when a hook, or what plugins may use, changes so that older plugins would break."""
 
 
-NEEDS = ("vit", "clip", "task_id", "gradient")
+REQUIREMENTS = ("vit", "clip", "task_id", "gradient")
 """What a method can need of the backbone, the stream or the rest of the method."""
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What a method needs, stores and forbids; shown in every table. Write it with literals only.
+    """What a method requires, keeps, and cannot be combined with; shown in every table. Write it with literals only.
 
     Attributes:
-        needs: Of the backbone or the stream: ``vit``, ``clip``, ``task_id`` (the task at test time); of the
+        requires: Of the backbone or the stream: ``vit``, ``clip``, ``task_id`` (the task at test time); of the
             method: ``gradient`` (it does nothing where no gradient steps are taken).
-        stores: What is kept between tasks: ``exemplars``, ``logits``, ``importances``, ``prototypes``, ``statistics``,
+        memory: What is kept between tasks: ``exemplars``, ``logits``, ``importances``, ``prototypes``, ``statistics``,
             ``weights``, ``masks``, ``blocks``, ``modules``, ``all data``.
-        forbids: What other plugins of the method must not store or do (an entry of their `stores` or `does`, or the
-            name of a hook of theirs), with the reason.
+        incompatible_with: What other plugins of the method must not store or do (an entry of their `memory` or
+            `effects`, or the name of a hook of theirs), with the reason.
         scenarios: Kinds of stream that it can learn; all by default.
-        refuses: Kinds of stream that it cannot learn, with the reason.
-        gradient_free: It takes no optimiser steps: tasks are learned in ``on_task_end``.
+        unsupported_scenarios: Kinds of stream that it cannot learn, with the reason.
+        gradient_free: It takes no optimizer steps: tasks are learned in ``on_task_end``.
         first_session: It trains on the first task and leaves features that never change again; a plugin that takes no
             gradient steps may stand beside it and classify them.
         pet: Kinds of parameter-efficient module that it always brings (``lora``, ``adapter``, ``prefix``, ``prompt``,
@@ -49,8 +49,8 @@ class Traits:
         defaults_by: Defaults that another argument chooses, which have the default None in the constructor:
             ``{"kind": {"lora": {"size": 8, "targets": "q+v"}, "prompt": {"size": 10}}}``. These are the only values of
             that argument, and what stands in the tables of other values alone cannot be given.
-        does: What it does to the model besides adding to loss and batch, for what must stand before or after it
-            (``clsuite.plugin.hooks.DEEDS``): ``adds modules``, ``warms up``, ``scores``, ``follows``, ``tunes``,
+        effects: What it does to the model besides adding to loss and batch, for what must stand before or after it
+            (``clsuite.plugin.hooks.EFFECTS``): ``adds modules``, ``warms up``, ``scores``, ``follows``, ``tunes``,
             ``restores``, ``thaws``, ``freezes``, ``moves``.
         buffer: How it chooses exemplars where no argument called ``buffer`` says so: ``reservoir``,
             ``class_balanced`` or ``herding``.
@@ -58,11 +58,11 @@ class Traits:
         borrows: It takes the exemplars of another plugin that lends its own, and keeps some only where none does.
     """
 
-    needs: tuple[str, ...] = ()
-    stores: tuple[str, ...] = ()
-    forbids: Mapping[str, str] = field(default_factory=dict)
+    requires: tuple[str, ...] = ()
+    memory: tuple[str, ...] = ()
+    incompatible_with: Mapping[str, str] = field(default_factory=dict)
     scenarios: tuple[str, ...] = tuple(KINDS)
-    refuses: Mapping[str, str] = field(default_factory=dict)
+    unsupported_scenarios: Mapping[str, str] = field(default_factory=dict)
     gradient_free: bool = False
     first_session: bool = False
     pet: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class Traits:
     open_vocabulary: bool = False
     from_memory: bool = False
     defaults_by: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
-    does: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ()
     buffer: str = ""
     lends: bool = False
     borrows: bool = False
@@ -109,7 +109,12 @@ class Traits:
         """
         if not self.scenarios:
             raise ValueError(f"traits.scenarios is empty, but must name some of {', '.join(KINDS)}")
-        for field_name, known in (("does", DEEDS), ("needs", NEEDS), ("scenarios", KINDS), ("refuses", KINDS)):
+        for field_name, known in (
+            ("effects", EFFECTS),
+            ("requires", REQUIREMENTS),
+            ("scenarios", KINDS),
+            ("unsupported_scenarios", KINDS),
+        ):
             unknown = [one for one in getattr(self, field_name) if one not in known]
             if unknown:
-                raise ValueError(f"traits.{field_name}: {unknown[0]!r} is none of {', '.join(known)}")
+                raise ValueError(f"traits.{field_name}: {unknown[0]!r} is not one of {', '.join(known)}")

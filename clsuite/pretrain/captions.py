@@ -15,9 +15,9 @@ class Captions:
     """Draws one caption per class: one of its names in one of the templates."""
 
     def __init__(self, backbone: ClipBackbone, names: Sequence[Sequence[str]], templates: Sequence[str]) -> None:
-        """Tokenise every name of every class in every template."""
+        """Tokenize every name of every class in every template."""
         self._tokens = [
-            backbone.tokenise([template.replace("{}", name) for name in own for template in templates]) for own in names
+            backbone.tokenize([template.replace("{}", name) for name in own for template in templates]) for own in names
         ]
 
     def draw(self, generator: torch.Generator) -> Tensor:

@@ -112,7 +112,7 @@ def _start(spec: ClipPretrainSpec, tower: Path) -> tuple[ClipBackbone, dict[str,
 def _train(
     spec: ClipPretrainSpec, backbone: ClipBackbone, data: NamedImages, parts: HeldOut, report: Report
 ) -> History:
-    """Minimise the contrastive loss; features are computed once where the image tower is locked."""
+    """Minimize the contrastive loss; features are computed once where the image tower is locked."""
     generator = torch.Generator().manual_seed(spec.seed)
     captions = Captions(backbone, [data.names[label] for label in parts.classes], spec.templates)
     position = {int(label): index for index, label in enumerate(parts.classes)}
@@ -142,7 +142,7 @@ def _train(
 
 
 def _encode(backbone: ClipBackbone, data: NamedImages, rows: Rows) -> Tensor:
-    features: Tensor = backbone(backbone.normalise(torch.from_numpy(data.images[rows])))
+    features: Tensor = backbone(backbone.normalize(torch.from_numpy(data.images[rows])))
     return features
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from clsuite.backbones.templates import resolve_templates
-from clsuite.written.spec import LARGEST_SEED, Spec
+from clsuite.config.spec import LARGEST_SEED, Spec
 
 
 class ClipPretrainSpec(Spec):

@@ -12,10 +12,10 @@ from clsuite.data.digits import digits_table
 
 @torch.no_grad()
 def class_mean_accuracy(model: VisionTransformer) -> float:
-    """Accuracy of nearest class means (cosine, L2-normalised features) on the test part of the digits.
+    """Accuracy of nearest class means (cosine, L2-normalized features) on the test part of the digits.
 
     Args:
-        model: A ViT that takes images normalised with mean and standard deviation 0.5.
+        model: A ViT that takes images normalized with mean and standard deviation 0.5.
     """
     size = int(model.patch_embed.img_size[0])
     table = digits_table(size)

@@ -21,7 +21,7 @@ Ink = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 
 
 def read_drawings(archives: Sequence[Path], size: int) -> tuple[Ink, list[str]]:
-    """Decode every drawing once, cut to its ink and centred on a square.
+    """Decode every drawing once, cut to its ink and centered on a square.
 
     Characters that stand in several archives are merged by ``ALPHABET/CHARACTER/FILE``, so that no
     class appears twice.
@@ -43,7 +43,7 @@ def read_drawings(archives: Sequence[Path], size: int) -> tuple[Ink, list[str]]:
     if not found:
         raise UserError(f"there are no drawings (.png) in {listed(repr(str(archive)) for archive in archives)}")
     names = sorted(found)
-    ink = np.stack([_centred(found[name], size) for name in names])
+    ink = np.stack([_centered(found[name], size) for name in names])
     return ink, [name.rsplit("/", 1)[0] for name in names]
 
 
@@ -63,7 +63,7 @@ def _members(archive: Path) -> Iterator[tuple[str, Image.Image]]:
         raise UserError(f"cannot read the drawings in {member}'{archive}': {error or type(error).__name__}") from error
 
 
-def _centred(image: Image.Image, size: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+def _centered(image: Image.Image, size: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
     """Invert, cut to the ink's bounding box, pad to a square and resize."""
     ink = Image.eval(image, lambda value: 255 - value)
     cut = ink.crop(ink.getbbox() or (0, 0, *ink.size))

@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from clsuite.config.yaml_models import load_yaml
+from clsuite.config.yaml_text import read_yaml
 from clsuite.errors import did_you_mean
 from clsuite.pretrain.clip_spec import ClipPretrainSpec
 from clsuite.pretrain.spec import PretrainSpec
-from clsuite.written.yaml_lines import load_yaml
-from clsuite.written.yaml_text import read_yaml
 
 Report = Callable[[str], None]
 Run = Callable[[Any, Path | None, Path, Report], dict[str, Any]]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from clsuite.written.spec import LARGEST_SEED, Spec
+from clsuite.config.spec import LARGEST_SEED, Spec
 
 
 class PretrainSpec(Spec):

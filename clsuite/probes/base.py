@@ -16,7 +16,7 @@ from clsuite.backbones.vit import Backbone
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
 from clsuite.learner.features import compute_features
-from clsuite.learner.finite import MEND, WRONG
+from clsuite.learner.finite import FIX, WRONG
 from clsuite.learner.learner import Learner
 
 
@@ -82,5 +82,5 @@ class Features:
             with learner.autocast():
                 self._kept = compute_features(backbone, self._table.images, self._rows)
             if not bool(torch.isfinite(self._kept).all()):
-                raise UserError(f"the features of a probe's {len(self._rows)} images are {WRONG}: {MEND}")
+                raise UserError(f"the features of a probe's {len(self._rows)} images are {WRONG}: {FIX}")
         return self._kept

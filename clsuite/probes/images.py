@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from clsuite.data.cache import cache_folder, cached_table
-from clsuite.data.contents import with_digests
 from clsuite.data.datasets import locate
+from clsuite.data.file_digests import with_digests
 from clsuite.data.folder import folders_in, list_images
-from clsuite.data.listing import Files, Listing
+from clsuite.data.manifest import Files, Manifest
 from clsuite.data.naming import text_lines
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
@@ -46,10 +46,10 @@ def _class_folders(root: Path) -> list[str]:
     return stated
 
 
-def _listing(root: Path, names: list[str], classes: list[str]) -> Listing:
+def _listing(root: Path, names: list[str], classes: list[str]) -> Manifest:
     number = {label: index for index, label in enumerate(classes)}
     labels = np.array([number[name.partition("/")[0]] for name in names], dtype=np.int64)
-    return Listing(
+    return Manifest(
         source=Files(root, tuple(names)),
         labels=labels,
         domains=np.zeros_like(labels),

@@ -1,4 +1,4 @@
-"""Weighted k-nearest-neighbour classification."""
+"""Weighted k-nearest-neighbor classification."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def weighted_knn(index: Tensor, labels: Tensor, queries: Tensor, k: int, tempera
         index: Features ``[N, width]``.
         labels: Their labels ``[N]``.
         queries: Features ``[Q, width]``.
-        k: Neighbours; all where there are fewer.
+        k: Neighbors; all where there are fewer.
         temperature: Of the weights.
     """
     index, queries = F.normalize(index, dim=1), F.normalize(queries, dim=1)

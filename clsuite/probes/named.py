@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clsuite.data.datasets import load_table, locate
 from clsuite.data.fingerprint import table_fingerprint
-from clsuite.data.listing import choose_rows
+from clsuite.data.manifest import choose_rows
 from clsuite.data.naming import readable, synset_words
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
@@ -24,7 +24,7 @@ WNID = re.compile(r"n\d{8}")
 
 @dataclass(frozen=True)
 class NamedTable:
-    """A labelled image set.
+    """A labeled image set.
 
     Attributes:
         table: The images.

@@ -34,11 +34,11 @@ class BothTokens(Backbone):
     def __init__(self, backbone: Backbone) -> None:
         """Share the model."""
         nn.Module.__init__(self)
-        self.model, self.normalise, self.width = backbone.model, backbone.normalise, 2 * backbone.width
+        self.model, self.normalize, self.width = backbone.model, backbone.normalize, 2 * backbone.width
         self.training = backbone.training
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalised images ``[B, 3, H, W]`` to tokens ``[B, 2 * width]``."""
+        """Map normalized images ``[B, 3, H, W]`` to tokens ``[B, 2 * width]``."""
         tokens: Tensor = self.model.forward_features(images)
         return tokens[:, :2].flatten(1)
 

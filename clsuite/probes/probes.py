@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torchmetrics.functional.classification import binary_calibration_error
 
 from clsuite.data.batch import BatchLoader
-from clsuite.data.listing import choose_rows
+from clsuite.data.manifest import choose_rows
 from clsuite.data.stable_random import stable_random
 from clsuite.errors import UserError
 from clsuite.learner.finite import check_answers
@@ -149,7 +149,7 @@ def predict_rows(learner: Learner, rows: NDArray[np.int64]) -> Tensor:
         for batch in loader:
             batch = batch.to(device)
             if batch.images is not None:
-                batch = batch.with_images(learner.backbone.normalise(batch.images))
+                batch = batch.with_images(learner.backbone.normalize(batch.images))
             answers.append(learner.predict_logits(batch).cpu())
     learner.train(was_training)
     logits = torch.cat(answers)
@@ -194,7 +194,7 @@ class Calibration:
         if learner.scores != "logits":
             return {self._name: Reading(None, False)}
         scenario = learner.scenario
-        tests = np.unique(np.concatenate([part.test for part in scenario.parts]))
+        tests = np.unique(np.concatenate([part.test for part in scenario.eval_splits]))
         rows = tests[scenario.labels[tests] < learner.seen]
         confidence, answers = predict_rows(learner, rows).float().softmax(dim=1).max(dim=1)
         right = answers == torch.from_numpy(scenario.labels[rows])

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from clsuite.backbones.templates import resolve_templates
+from clsuite.config.spec import Spec
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import shortened
-from clsuite.written.spec import Spec
 
 
 def _checked_name(name: str) -> str:
@@ -48,13 +48,13 @@ class HeadProbe(_Probe):
 
 
 class KnnProbe(_Probe):
-    """Weighted k-nearest-neighbour accuracy of the current features in the domain of the pre-training.
+    """Weighted k-nearest-neighbor accuracy of the current features in the domain of the pre-training.
 
     Attributes:
         path: Folder ``CLASS/*``, absolute or below the data root.
-        index: Images of each class that neighbours are looked for among.
+        index: Images of each class that neighbors are looked for among.
         queries: Further images of each class that are classified.
-        k: Neighbours.
+        k: Neighbors.
         temperature: Of the weights exp(cosine / temperature).
     """
 
@@ -140,7 +140,7 @@ def readings_of(kind: str, name: str) -> dict[str, tuple[bool, bool]]:
         ValueError: If there is no such kind, or the name is one that another probe's reading or column gets.
     """
     if kind not in READINGS:
-        raise ValueError(f"'{kind}' is no kind of probe: {', '.join(READINGS)}")
+        raise ValueError(f"'{kind}' is not a kind of probe: {', '.join(READINGS)}")
     if name.endswith(RESERVED):
         raise ValueError(f"a probe may not be called '{name}': names that end in {' or '.join(RESERVED)} are taken")
     return {name: READINGS[kind], **({f"{name}_kl": ERROR} if kind == "head" else {})}

@@ -25,7 +25,7 @@ from clsuite.records.store import (
     write_predictions,
     write_record,
 )
-from clsuite.records.trusted import predictions_beside, refuse_other_key, why_untrue
+from clsuite.records.verify import predictions_beside, refuse_other_key, why_untrue
 
 __all__ = [
     "SCHEMA_VERSION",

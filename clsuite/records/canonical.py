@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from clsuite.written.paths import regular
+from clsuite.config.paths import regular
 
 
 def canonical_json(value: Any) -> str:
-    """Serialise with sorted keys and no white space, the same on every machine.
+    """Serialize with sorted keys and no white space, the same on every machine.
 
     Raises:
         ValueError: If the value holds a number that JSON cannot carry (nan, infinity).

@@ -50,8 +50,8 @@ class _Model(BaseModel):
     """Fields that a file does not have where they are None."""
 
     @model_serializer(mode="wrap")
-    def _without_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        content: dict[str, Any] = serialise(self)
+    def _without_absent(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialize(self)
         for name in self.absent:
             if getattr(self, name) is None:
                 content.pop(name, None)
@@ -124,7 +124,7 @@ class CountsEntry(_Model):
 
 
 class TaskEntry(_Model):
-    """What one task cost: seconds of training and of evaluation, optimiser steps, samples with a gradient.
+    """What one task cost: seconds of training and of evaluation, optimizer steps, samples with a gradient.
 
     Attributes:
         trainable_parameters: Those that had a gradient when its training began; absent from older files.
@@ -200,7 +200,7 @@ class CurveEntry(_Model):
     """Right answers while one task is learned, on the subset of `WithinTaskEntry`.
 
     Attributes:
-        steps: Optimiser steps of the task before each evaluation; the last is after the task.
+        steps: Optimizer steps of the task before each evaluation; the last is after the task.
         class_incremental: ``[evaluations, C]``; 0 for parts that are not learned up to this task.
         task_aware: The same with only the classes of the sample's part competing.
         exposed: ``[evaluations]`` accuracy on the test images of the classes that training has met by then, these
@@ -325,6 +325,14 @@ class RunRecord(_Model):
     seconds: Amount = 0.0
     predictions: str | None = None
     error: str | None = None
+
+    @field_validator("environment", mode="before")
+    @classmethod
+    def _american(cls, environment: Any) -> Any:
+        """Records of the first months spell one entry ``normalisation``."""
+        if not isinstance(environment, dict) or "normalisation" not in environment:
+            return environment
+        return {"normalization" if name == "normalisation" else name: value for name, value in environment.items()}
 
     @field_validator("config")
     @classmethod

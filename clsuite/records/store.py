@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from clsuite.config.error_text import first_mistake
+from clsuite.config.paths import regular
 from clsuite.errors import UserError, printable
 from clsuite.records.record import SCHEMA_VERSION, RunRecord
-from clsuite.written.paths import regular
-from clsuite.written.words import first_mistake
 
 UNREADABLE = (
     OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, OverflowError, struct.error,
@@ -207,7 +207,9 @@ def _members(archive: zipfile.ZipFile, largest: int) -> dict[str, zipfile.ZipInf
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
         if name not in (*ARRAYS, *CURVE_ARRAYS):
-            raise ValueError(f"it holds '{printable(name[:80])}', which is no part of predictions: {', '.join(ARRAYS)}")
+            raise ValueError(
+                f"it holds '{printable(name[:80])}', which is not part of predictions: {', '.join(ARRAYS)}"
+            )
         if name in members:
             raise ValueError(f"it holds '{name}' twice")
         members[name] = info

@@ -12,7 +12,7 @@ from clsuite.errors import UserError
 from clsuite.metrics import METRICS, PRIMARY, mean_interval
 from clsuite.records import RunRecord
 from clsuite.records.record import RESULTS_VERSION
-from clsuite.report.machines import kind_of
+from clsuite.report.format import kind_of
 
 COMPARED = (
     PRIMARY,
@@ -148,10 +148,10 @@ def _pairs(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> list[tupl
     ours, theirs = ({record.seed: record for record in records} for records in (first, second))
     if set(ours) != set(theirs):
         both = sorted(set(ours) & set(theirs))
-        mend = f"compare those that both have with --seeds {_list(both, ',')}" if both else "run the missing ones"
+        fix = f"compare those that both have with --seeds {_list(both, ',')}" if both else "run the missing ones"
         raise UserError(
             f"'{first[0].method}' has seeds {_list(ours)} and '{second[0].method}' has {_list(theirs)}; "
-            f"paired differences need the same: {mend}"
+            f"paired differences need the same: {fix}"
         )
     pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours)]
     for a, b in pairs:

@@ -10,7 +10,7 @@ from typing import Any
 
 from clsuite.errors import did_you_mean, harmless, on_one_line
 from clsuite.records import RunRecord
-from clsuite.report.summary import Column, Row, columns_of, summarise
+from clsuite.report.summary import Column, Row, columns_of, summarize
 from clsuite.report.table import SHOWN, best_methods, figure_text
 
 LATEX = {
@@ -44,7 +44,7 @@ def csv_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:
     columns = choose_columns(records, names or list(columns_of(records)))
     lines: list[list[Any]] = [["benchmark", *csv_head(columns)]]
     for benchmark, group in by_benchmark(records).items():
-        lines += [[benchmark, *csv_line(row, columns)] for row in summarise(group)]
+        lines += [[benchmark, *csv_line(row, columns)] for row in summarize(group)]
     return csv_text(lines)
 
 
@@ -91,7 +91,7 @@ def _markdown(benchmark: str, records: Sequence[RunRecord], names: Sequence[str]
     columns = choose_columns(records, names)
     head = ["method", *_headings(columns), "seeds"]
     lines = [head, ["---", *["--:"] * (len(head) - 1)]]
-    lines += _body(summarise(records), columns, lambda text: escape_text(text, MARKDOWN), "**{}**".format)
+    lines += _body(summarize(records), columns, lambda text: escape_text(text, MARKDOWN), "**{}**".format)
     title = escape_text(benchmark, MARKDOWN)
     return f"### {title}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -104,7 +104,7 @@ def latex_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:
 
 def _latex(benchmark: str, records: Sequence[RunRecord], names: Sequence[str]) -> str:
     columns = choose_columns(records, names)
-    body = _body(summarise(records), columns, _latex_text, r"\textbf{{{}}}".format)
+    body = _body(summarize(records), columns, _latex_text, r"\textbf{{{}}}".format)
     head = ["method", *(_latex_text(text) for text in _headings(columns)), "seeds"]
     lines = [
         r"\begin{table}",

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from clsuite.config.paths import files_below
 from clsuite.errors import InputWarning, UserError, did_you_mean, warn_of
 from clsuite.records import RunRecord, read_record, why_untrue
-from clsuite.report.alike import Alike
+from clsuite.report.consistency import ConsistencyCheck
 from clsuite.report.newest import newest_runs
-from clsuite.written.paths import files_below
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def gather(places: Sequence[Path]) -> Gathered:
         places: Records, or folders with records anywhere below.
 
     Raises:
-        UserError: If a place is not there, a file is no record, or no finished record is among them.
+        UserError: If a place is not there, a file is not a record, or no finished record is among them.
     """
     records: dict[Path, RunRecord] = {}
     unfinished, untrue, keys = [], [], set()
@@ -91,7 +91,7 @@ def newest_of(found: Gathered, where: str) -> Gathered:
         UserError: If what is left cannot stand in one table, as readings of unlike probes.
     """
     records, told = newest_runs(found.records)
-    alike = Alike()
+    alike = ConsistencyCheck()
     for path, record in records.items():
         if complaint := alike.complaint(record, str(path)):
             raise UserError(f"{where} holds unlike runs: '{path}': {complaint}; move one away or name the records")

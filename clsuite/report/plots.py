@@ -24,8 +24,8 @@ from clsuite.metrics import Counts
 from clsuite.metrics.counts import Floats
 from clsuite.metrics.variants import accuracy_over_time_weighted, forgetting_over_time
 from clsuite.records import ProbeEntry, RunRecord, atomic_path
-from clsuite.report.looks import ANY, FROM_ZERO, PERCENT, POINTS, Limits, Looks, best_first
-from clsuite.report.summary import summarise
+from clsuite.report.plot_style import ANY, FROM_ZERO, PERCENT, POINTS, Limits, MethodStyles, best_first
+from clsuite.report.summary import summarize
 
 STYLE: Any = {
     "svg.hashsalt": "clsuite",
@@ -103,8 +103,8 @@ def _heat_map(axes: Axes, title: str, records: Sequence[RunRecord]) -> AxesImage
     image = axes.imshow(shown, vmin=0, vmax=100, cmap="viridis", aspect="auto")
     for i, j in np.ndindex(tasks, parts):
         if not np.ma.is_masked(shown[i, j]):
-            colour = "black" if percent[i, j] > 60 else "white"
-            axes.text(j, i, f"{percent[i, j]:.0f}", ha="center", va="center", color=colour, fontsize=8)
+            color = "black" if percent[i, j] > 60 else "white"
+            axes.text(j, i, f"{percent[i, j]:.0f}", ha="center", va="center", color=color, fontsize=8)
     axes.set(xticks=range(parts), yticks=range(tasks), xlabel=_part_label(records[0]), ylabel="after learning task")
     axes.set_xticklabels([str(j + 1) for j in range(parts)])
     axes.set_yticklabels([str(i + 1) for i in range(tasks)])
@@ -148,17 +148,19 @@ def _plot_over_tasks(
     for record in sorted(records, key=lambda record: record.seed):
         by_method.setdefault(record.method, []).append(100 * figure_of(record.main_counts))
     sign = 1 if limits == PERCENT else -1  # less forgetting is better
-    looks = Looks(best_first({m: sign * float(np.mean([c[-1] for c in curves])) for m, curves in by_method.items()}))
+    styles = MethodStyles(
+        best_first({m: sign * float(np.mean([c[-1] for c in curves])) for m, curves in by_method.items()})
+    )
     with style.context(["default", STYLE]):
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.subplots()
-        lines = {method: looks.draw(axes, method, by_method[method], limits) for method in looks.order}
+        lines = {method: styles.draw(axes, method, by_method[method], limits) for method in styles.order}
         axes.set(xlabel="tasks learned", ylabel=label)
-        axes.set_title(looks.titled(title), fontsize="large" if looks.bands else "medium")
+        axes.set_title(styles.titled(title), fontsize="large" if styles.bands else "medium")
         if limits == PERCENT:
-            axes.set_ylim(*PERCENT if looks.bands else _tens(lines.values()))
+            axes.set_ylim(*PERCENT if styles.bands else _tens(lines.values()))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        looks.legend(figure, lines)
+        styles.legend(figure, lines)
         write_figure(figure, path)
 
 
@@ -167,7 +169,7 @@ def plot_probes(records: Sequence[RunRecord], path: Path, title: str) -> None:
 
     Where nothing was read there is no point, and the line goes on to the next; a method without readings has no line.
 
-    Where there are many methods, those with the best final accuracy are in colour.
+    Where there are many methods, those with the best final accuracy are in color.
 
     Args:
         records: Finished records of one benchmark, some of them with probes.
@@ -175,14 +177,14 @@ def plot_probes(records: Sequence[RunRecord], path: Path, title: str) -> None:
         title: Title of the plot.
     """
     names = sorted({probe.name for record in records for probe in record.probes})
-    looks = Looks([row.method for row in summarise(records)])
+    styles = MethodStyles([row.method for row in summarize(records)])
     with style.context(["default", STYLE]):
         figure = Figure(figsize=(1.6 + 3.2 * len(names), 3.6), layout="constrained")
         lines: dict[str, Line2D] = {}
         for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
-            lines |= _probe_panel(axes, name, records, looks)
-        looks.legend(figure, lines)
-        figure.suptitle(looks.titled(title, " by final accuracy"))
+            lines |= _probe_panel(axes, name, records, styles)
+        styles.legend(figure, lines)
+        figure.suptitle(styles.titled(title, " by final accuracy"))
         write_figure(figure, path)
 
 
@@ -193,7 +195,7 @@ def _tens(lines: Iterable[Line2D]) -> Limits:
     return max(0.0, float(low)), min(100.0, max(float(high), float(low) + 10))
 
 
-def _probe_panel(axes: Axes, name: str, records: Sequence[RunRecord], looks: Looks) -> dict[str, Line2D]:
+def _probe_panel(axes: Axes, name: str, records: Sequence[RunRecord], styles: MethodStyles) -> dict[str, Line2D]:
     read: dict[str, list[ProbeEntry]] = {}
     for record in sorted(records, key=lambda record: record.seed):
         read.setdefault(record.method, []).extend(probe for probe in record.probes if probe.name == name)
@@ -204,9 +206,9 @@ def _probe_panel(axes: Axes, name: str, records: Sequence[RunRecord], looks: Loo
     axes.set(xlabel="tasks learned", ylabel=f"{name}, in %" if share else name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return {
-        method: looks.draw(axes, method, [(100 if share else 1) * np.array(probe.values, dtype=float)
+        method: styles.draw(axes, method, [(100 if share else 1) * np.array(probe.values, dtype=float)
                                           for probe in read[method]], limits, start=0)
-        for method in looks.order if any(probe.was_read for probe in read[method])
+        for method in styles.order if any(probe.was_read for probe in read[method])
     }  # fmt: skip
 
 

@@ -42,8 +42,8 @@ def _heat_map(axes: Any, moves: Sequence[Move], between: Between, blocks: list[s
     grid = np.array([[values.get((block, kind), np.nan) for block in blocks] for kind in kinds])
     positive = grid[grid > 0]
     norm = LogNorm(positive.min(), positive.max()) if len(positive) and positive.min() < positive.max() else None
-    colours = colormaps["viridis"].with_extremes(bad="white")
-    image = axes.imshow(np.ma.masked_where(~(grid > 0), grid), norm=norm, cmap=colours, aspect="auto")
+    colors = colormaps["viridis"].with_extremes(bad="white")
+    image = axes.imshow(np.ma.masked_where(~(grid > 0), grid), norm=norm, cmap=colors, aspect="auto")
     axes.set(xticks=range(len(blocks)), yticks=range(len(kinds)), xlabel="block", title=f"between {between}")
     axes.set_xticklabels(["outside" if block == OUTSIDE else block for block in blocks])
     axes.set_yticklabels(kinds)

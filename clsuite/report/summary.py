@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 from clsuite.metrics import METRICS, PRIMARY, WITHIN_TASK, compute_all, mean_interval
 from clsuite.metrics.variants import intransigence
 from clsuite.records import ProbeEntry, RunRecord
-from clsuite.report.machines import kind_of
-from clsuite.report.meanings import (
-    ABOUT,
+from clsuite.report.descriptions import (
+    DESCRIPTIONS,
     FORMULAS,
     INTRANSIGENCE,
     TASK_AWARE,
-    Meaning,
+    Description,
     change_meaning,
     probe_meaning,
     probe_meanings,
 )
+from clsuite.report.format import kind_of
 
 PROBE, CHANGE = "probe_", "_change"
 EXPOSED = "area_under_exposed_accuracy"
@@ -81,7 +81,7 @@ class Row:
 def _explained(name: str, column: Column) -> Column:
     metric = METRICS.get(name) or WITHIN_TASK.get(name)
     formula, source = (metric.formula, metric.source) if metric else FORMULAS.get(name, ("", ""))
-    return replace(column, about=ABOUT[name], formula=formula, source=source)
+    return replace(column, about=DESCRIPTIONS[name], formula=formula, source=source)
 
 
 _PLAIN: dict[str, Column] = {
@@ -139,13 +139,13 @@ def _within(records: Sequence[RunRecord]) -> dict[str, Column]:
     return {name: column for name, column in WITHIN.items() if curves and (exposed or name != EXPOSED)}
 
 
-def _probed(meaning: Meaning, higher_is_better: bool | None, share: bool) -> Column:
+def _probed(meaning: Description, higher_is_better: bool | None, share: bool) -> Column:
     return Column(
         meaning.label, higher_is_better, share, about=meaning.about, formula=meaning.formula, source=meaning.source
     )
 
 
-def summarise(records: Sequence[RunRecord]) -> list[Row]:
+def summarize(records: Sequence[RunRecord]) -> list[Row]:
     """One row per method, best final accuracy first.
 
     Args:

@@ -9,11 +9,10 @@ from dataclasses import replace
 from rich.table import Table
 
 from clsuite.metrics import PRIMARY, WITHIN_TASK
+from clsuite.report.descriptions import INTRANSIGENCE, TASK_AWARE
 from clsuite.report.fit import NARROW, TableColumn, add_columns
-from clsuite.report.meanings import INTRANSIGENCE, TASK_AWARE
-from clsuite.report.rounding import rounded
+from clsuite.report.format import rounded, shown
 from clsuite.report.summary import COLUMNS, PROBE, TIMES, Column, Row
-from clsuite.report.text import shown
 
 SHOWN = (
     PRIMARY,
@@ -61,7 +60,7 @@ def probes_table(rows: Sequence[Row], columns: Mapping[str, Column], width: int 
     """What the probes read after the stream and how that changed; None where no record has probes.
 
     Args:
-        rows: As `summarise` makes them.
+        rows: As `summarize` makes them.
         columns: As `columns_of` makes them.
         width: Of the terminal; None shows all.
     """

@@ -36,8 +36,8 @@ def plot_within_task(records: Sequence[RunRecord], path: Path, title: str) -> No
             assert record.main_curves is not None
             _panel(axes, record.main_curves)
             axes.set_title(f"{record.method}, seed {record.seed}", fontsize=9)
-        panels[-1].set_xlabel("optimiser steps of the stream; lines: a task ends")
-        figure.supylabel("accuracy in %, a colour for each part", fontsize=9)
+        panels[-1].set_xlabel("optimizer steps of the stream; lines: a task ends")
+        figure.supylabel("accuracy in %, a color for each part", fontsize=9)
         figure.suptitle(title)
         write_figure(figure, path)
 
@@ -50,8 +50,8 @@ def _panel(axes: Any, curves: Curves) -> None:
         tasks = range(learned, curves.tasks)
         steps = np.concatenate([starts[task] + times[task] for task in tasks])
         percent = np.concatenate([100 * curves.accuracy(task)[:, part] for task in tasks])
-        colour = colormaps["viridis"](part / max(1, len(curves.n) - 1))
-        axes.plot(steps, percent, color=colour, linewidth=1, marker=".", markersize=2)
+        color = colormaps["viridis"](part / max(1, len(curves.n) - 1))
+        axes.plot(steps, percent, color=color, linewidth=1, marker=".", markersize=2)
     for end in ends[:-1].tolist():
         axes.axvline(end, color="0.6", linewidth=0.6, linestyle=":")
     axes.set_ylim(0, 100)

@@ -16,7 +16,7 @@ Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Standing:
+class BenchStatus:
     """Where a benchmark stands: its plans, and which of them have a finished record.
 
     Attributes:
@@ -35,9 +35,9 @@ class Standing:
         return [plan for plan in self.plans if plan.record_path not in self.done]
 
 
-def take_stock(plans: Sequence[RunPlan], warn: Warn) -> Standing:
+def scan_results(plans: Sequence[RunPlan], warn: Warn) -> BenchStatus:
     """Look which runs are done; a record that cannot be trusted is warned of, and its run is to be done again."""
-    standing = Standing(plans, {})
+    standing = BenchStatus(plans, {})
     for plan in plans:
         if not os.path.exists(plan.record_path):  # of a path that no file system takes, pathlib's raises
             continue
@@ -69,7 +69,7 @@ def _aside(path: Path) -> Path:
 
 
 def run_missing(
-    standing: Standing, slots: Sequence[str], timeout: float | None, listener: Listener
+    standing: BenchStatus, slots: Sequence[str], timeout: float | None, listener: Listener
 ) -> dict[Path, RunRecord]:
     """Do the runs that are not done.
 
@@ -97,7 +97,7 @@ def run_missing(
     return {plan.record_path: unwritten.get(plan.record_path) or _read_outcome(plan) for plan in standing.plans}
 
 
-def forget(plans: Sequence[RunPlan]) -> Standing:
+def forget(plans: Sequence[RunPlan]) -> BenchStatus:
     """Where plans stand that are all to be done from their first task on.
 
     Raises:
@@ -109,7 +109,7 @@ def forget(plans: Sequence[RunPlan]) -> Standing:
             checkpoint.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"cannot remove '{checkpoint}': {error.strerror or error}") from error
-    return Standing(plans, {})
+    return BenchStatus(plans, {})
 
 
 def _read_outcome(plan: RunPlan) -> RunRecord:

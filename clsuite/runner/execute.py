@@ -15,6 +15,8 @@ import torch
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.backbones.state_hash import state_sha256
 from clsuite.backbones.vit import forward_flops
+from clsuite.config.error_text import shown
+from clsuite.config.spec import LARGEST_NUMBER
 from clsuite.data.seal import table_sha256
 from clsuite.errors import InputWarning, UserError, warn_of
 from clsuite.learner.options import TrainingSpec
@@ -36,8 +38,6 @@ from clsuite.scenarios.validation import judged_on_validation
 from clsuite.stream.loop import Stream, UnfitCheckpointError
 from clsuite.stream.trainer import Report, find_device
 from clsuite.stream.within_task_spec import EvaluationSpec
-from clsuite.written.spec import LARGEST_NUMBER
-from clsuite.written.words import shown
 
 
 def execute(plan: RunPlan, report: Report) -> RunRecord:
@@ -74,7 +74,7 @@ def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
     stream = build_stream(plan, report)
     _check_sources(plan)
     environment = describe_environment(stream.device, training.precision, training.threads)
-    environment["normalisation"] = _normalisation(stream)
+    environment["normalization"] = _normalization(stream)
     environment["backbone_sha256"] = state_sha256(stream.learner.backbone)
     environment["table_sha256"] = table_sha256(stream.scenario.table)
     if stream.device.type == "cuda":
@@ -197,7 +197,7 @@ def _stored(plugin: Plugin) -> dict[str, int]:
     """What a plugin says that it keeps.
 
     Raises:
-        UserError: If that is no number of bytes by kind.
+        UserError: If that is not a number of bytes by kind.
     """
     told: Any = plugin.stored_bytes()
     if isinstance(told, dict) and all(isinstance(kind, str) and _is_size(size) for kind, size in told.items()):
@@ -213,11 +213,11 @@ def _is_size(size: Any) -> bool:
     return whole and 0 <= size <= LARGEST_NUMBER
 
 
-def _normalisation(stream: Stream) -> dict[str, list[float]]:
-    """Mean and standard deviation, of values in [0, 1], that the backbone's input is normalised with."""
-    normalise = stream.learner.backbone.normalise
+def _normalization(stream: Stream) -> dict[str, list[float]]:
+    """Mean and standard deviation, of values in [0, 1], that the backbone's input is normalized with."""
+    normalize = stream.learner.backbone.normalize
     return {
-        name: [round(float(value) / 255, 6) for value in getattr(normalise, name).flatten()] for name in ("mean", "std")
+        name: [round(float(value) / 255, 6) for value in getattr(normalize, name).flatten()] for name in ("mean", "std")
     }
 
 

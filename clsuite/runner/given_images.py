@@ -28,10 +28,10 @@ def checked_images(images: Any, shape: Sequence[int]) -> NDArray[np.uint8]:
         found = f"the images have values of type {given.dtype}"
         if given.size and np.issubdtype(given.dtype, np.number):
             found += f" in {given.min():.4g}..{given.max():.4g}"
-        mend = "scale them to 0..255 and convert them"
+        fix = "scale them to 0..255 and convert them"
         if given.size and np.issubdtype(given.dtype, np.floating) and 0 <= given.min() <= given.max() <= 1:
-            mend = "give (255 * images).round().astype(numpy.uint8)"
-        raise UserError(f"{found}, but must be uint8 in 0..255, not normalised: {mend}")
+            fix = "give (255 * images).round().astype(numpy.uint8)"
+        raise UserError(f"{found}, but must be uint8 in 0..255, not normalized: {fix}")
     return given
 
 

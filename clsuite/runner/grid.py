@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clsuite.errors import UserError, shortened
-from clsuite.plugin.local import short_name
+from clsuite.plugin.loading import short_name
 from clsuite.runner.methods import MethodSpec, PluginUse, write_method
 
 LARGEST = 1000

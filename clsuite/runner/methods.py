@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from clsuite.config.error_text import shown
+from clsuite.config.spec import Spec
 from clsuite.errors import UserError, shortened
-from clsuite.plugin.local import short_name
+from clsuite.plugin.loading import short_name
 from clsuite.runner.literals import read_literal
-from clsuite.written.spec import Spec
-from clsuite.written.words import shown
 
 PLUGIN = re.compile(
     r"""(?:(?P<quote>["'])(?P<quoted>[^"']+)(?P=quote)|(?P<name>[\w./\\:~-]+?))\s*(?P<args>\(.*\))?""", re.DOTALL
@@ -90,7 +90,7 @@ def parse_method(text: str) -> MethodSpec:
 def parse_named(text: str) -> tuple[str, str]:
     """Take ``NAME=METHOD`` apart, as on the command line; the name is empty where the method is written alone.
 
-    A name with characters that mean something here stands in quotation marks.
+    A name with characters that mean something here must be in quotation marks.
 
     Raises:
         MethodError: If one of the two is missing.
@@ -110,7 +110,7 @@ def parse_named(text: str) -> tuple[str, str]:
 def parse_plugin(text: str) -> dict[str, Any]:
     """Parse ``name`` or ``name(argument=literal, ...)``; a name may be ``./file.py`` or ``package.module:Class`` too.
 
-    A path with characters that mean something here (``+``, a comma, a bracket, a blank) stands in quotation marks. A
+    A path with characters that mean something here (``+``, a comma, a bracket, a blank) must be in quotation marks. A
     value that is one word, or words joined by ``+``, needs none: ``pet(kind=lora)``.
 
     Raises:
@@ -133,10 +133,10 @@ def parse_plugin(text: str) -> dict[str, Any]:
 
 
 def _unreadable(text: str) -> MethodError:
-    mend = "write NAME or NAME(argument=value), joined by '+'"
+    fix = "write NAME or NAME(argument=value), joined by '+'"
     if re.search(r"[./\\\"']", text.partition("(")[0]):
-        mend += "; a path with blanks, '+' or ',' in it stands in quotation marks of its own"
-    return MethodError(f"cannot read the method '{shortened(text)}': {mend}")
+        fix += "; a path with blanks, '+' or ',' in it must be in quotation marks of its own"
+    return MethodError(f"cannot read the method '{shortened(text)}': {fix}")
 
 
 def write_plugin(use: PluginUse) -> str:

@@ -14,19 +14,19 @@ from torch import Tensor
 
 from clsuite.backbones.finite import check_finite
 from clsuite.backbones.spec import Weights
+from clsuite.config.error_text import first_mistake
 from clsuite.data.batch import Batch
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError, printable
-from clsuite.learner.chunks import images_at_once
+from clsuite.learner.batch_size import inference_batch_size
 from clsuite.learner.learner import Learner
 from clsuite.records import RunRecord, read_record, refuse_other_key
 from clsuite.runner.build import build_learner
 from clsuite.runner.given_images import checked_images
-from clsuite.runner.restored import refuse_request, restored_plugin
+from clsuite.runner.recorded_inputs import refuse_request, restored_plugin
 from clsuite.scenarios import KINDS, Scenario, Task
 from clsuite.stream.checkpoint import learner_state, load_learner_state
 from clsuite.stream.sealed_state import DamagedStateError, read_state, write_state
-from clsuite.written.words import first_mistake
 
 
 class _Shape(BaseModel):
@@ -48,11 +48,11 @@ class _Shape(BaseModel):
         """
         size, classes = record.config["backbone"]["image_size"], len(record.scenario.classes)
         if self.image_shape[0] not in (1, 3) or self.image_shape[1:] != [size, size]:
-            raise ValueError(f"image_shape {self.image_shape} is no image of {size} px")
+            raise ValueError(f"image_shape {self.image_shape} is not an image of {size} px")
         if len(self.task_classes) != len(record.scenario.task_names):
             raise ValueError(f"task_classes has {len(self.task_classes)} tasks, but the record has others")
         if max((label for task in self.task_classes for label in task), default=0) >= classes:
-            raise ValueError(f"task_classes has a class that is none of the record's {classes}")
+            raise ValueError(f"task_classes has a class that is not one of the record's {classes}")
         if record.scenario.kind not in KINDS:
             raise ValueError(f"the record's kind of stream, '{printable(record.scenario.kind)}', is none")
 
@@ -80,7 +80,7 @@ class TrainedModel:
         if not len(images):
             return torch.empty(0, self.learner.seen)
         device = next(self.learner.backbone.parameters()).device
-        at_once = images_at_once(images.shape, device)
+        at_once = inference_batch_size(images.shape, device)
         with self.learner.autocast():
             starts = range(0, len(images), at_once)
             return torch.cat([self._chunk(images[start : start + at_once], device) for start in starts])
@@ -90,7 +90,7 @@ class TrainedModel:
         return self.logits(images).argmax(dim=1).cpu().numpy()
 
     def _chunk(self, images: NDArray[np.uint8], device: torch.device) -> Tensor:
-        pixels = self.learner.backbone.normalise(torch.from_numpy(np.ascontiguousarray(images)).to(device))
+        pixels = self.learner.backbone.normalize(torch.from_numpy(np.ascontiguousarray(images)).to(device))
         unknown = torch.full((len(images),), -1, device=device)
         return self.learner.predict_logits(Batch(pixels, unknown, unknown, unknown > 0))
 

@@ -12,6 +12,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from clsuite.backbones.spec import BackboneSpec
+from clsuite.config.paths import home_path
+from clsuite.config.spec import LARGEST_SEED, Spec
+from clsuite.config.yaml_models import line_of, load_yaml
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import MistakesError, UserError, did_you_mean, listed, several, shortened
 from clsuite.learner.options import TrainingSpec
@@ -20,9 +23,6 @@ from clsuite.runner.methods import MethodSpec
 from clsuite.runner.training import COMMAND_LINE
 from clsuite.scenarios import ScenarioSpec
 from clsuite.stream.within_task_spec import EvaluationSpec
-from clsuite.written.paths import home_path
-from clsuite.written.spec import LARGEST_SEED, Spec
-from clsuite.written.yaml_lines import line_of, load_yaml
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
 LONGEST = 100
@@ -72,7 +72,7 @@ class BenchmarkSpec(Spec):
     @model_validator(mode="after")
     def _names_once(self) -> BenchmarkSpec:
         if twice := sorted(set(self.methods) & set(self.more_methods)):
-            raise ValueError(f"'{twice[0]}' stands in methods and in more_methods")
+            raise ValueError(f"'{twice[0]}' is listed in methods and in more_methods")
         return self
 
     @field_validator("methods", "more_methods")

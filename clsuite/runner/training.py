@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from clsuite.config.error_text import first_mistake
 from clsuite.errors import UserError, did_you_mean, shortened
 from clsuite.learner.options import OptimizerSpec, TrainingSpec
-from clsuite.plugin.compose import Named
+from clsuite.plugin.compatibility import Named
 from clsuite.runner.literals import read_literal
 from clsuite.runner.methods import split_outside
-from clsuite.written.words import first_mistake
 
 COMMAND_LINE = "this call"
 

@@ -1,8 +1,20 @@
 """Scenarios: deterministic streams of tasks. Nothing here needs torch."""
 
+from clsuite.scenarios.avalanche import from_avalanche, to_avalanche
 from clsuite.scenarios.build import build_scenario
 from clsuite.scenarios.catalog import KINDS, SINGLE_PASS, check_single_pass
-from clsuite.scenarios.scenario import Part, Scenario, Task
+from clsuite.scenarios.scenario import EvalSplit, Scenario, Task
 from clsuite.scenarios.spec import ScenarioSpec
 
-__all__ = ["KINDS", "SINGLE_PASS", "Part", "Scenario", "ScenarioSpec", "Task", "build_scenario", "check_single_pass"]
+__all__ = [
+    "KINDS",
+    "SINGLE_PASS",
+    "EvalSplit",
+    "Scenario",
+    "ScenarioSpec",
+    "Task",
+    "build_scenario",
+    "check_single_pass",
+    "from_avalanche",
+    "to_avalanche",
+]

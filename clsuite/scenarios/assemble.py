@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clsuite.data.datasets import training_rows
+from clsuite.data.datasets import select_indices
 from clsuite.data.stable_random import stable_random
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
-from clsuite.scenarios.scenario import Part, Rows, Scenario, Task, fingerprint_parts
+from clsuite.scenarios.scenario import EvalSplit, Rows, Scenario, Task, fingerprint_parts
 
 
 class Parts(NamedTuple):
@@ -48,7 +48,7 @@ class Source:
     ) -> Source:
         """The source of a specification."""
         shaping = seed if order_seed is None else order_seed
-        return cls(table, training_rows(table, per_class), seed, shaping, validation)
+        return cls(table, select_indices(table, per_class), seed, shaping, validation)
 
     def parts(self, rows: Rows | None = None) -> Parts:
         """Training, validation and test rows of the whole stream."""
@@ -80,7 +80,7 @@ def assemble(kind: str, table: ImageTable, order: NDArray[np.int64], named: Sequ
     return Scenario(kind, table, labels, tuple(table.classes[i] for i in order), tuple(tasks))
 
 
-def evaluation_parts(scenario: Scenario, named: Sequence[tuple[str, Rows]]) -> tuple[Part, ...]:
+def evaluation_parts(scenario: Scenario, named: Sequence[tuple[str, Rows]]) -> tuple[EvalSplit, ...]:
     """Evaluation parts apart from the tasks, each learned when all its classes have been seen.
 
     Raises:
@@ -92,7 +92,7 @@ def evaluation_parts(scenario: Scenario, named: Sequence[tuple[str, Rows]]) -> t
         learned = next((t for t in range(len(scenario.tasks)) if scenario.seen_classes(t + 1) > max(classes)), None)
         if learned is None:
             raise UserError(f"part '{name}' tests class '{scenario.classes[max(classes)]}', which no task trains")
-        parts.append(Part(index, name, classes, rows, learned))
+        parts.append(EvalSplit(index, name, classes, rows, learned))
     return tuple(parts)
 
 

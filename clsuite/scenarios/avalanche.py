@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clsuite.data.square import square_pixels
+from clsuite.data.image_convert import square_pixels
 from clsuite.data.table import ImageTable, digest
 from clsuite.errors import UserError
 from clsuite.scenarios.assemble import Parts, assemble, evaluation_parts
@@ -41,7 +41,7 @@ def to_avalanche(scenario: Scenario, transform: Callable[[Any], Any] | None = No
 
     streams = {
         "train": stream(task.train for task in scenario.tasks),
-        "test": stream(part.test for part in scenario.parts),
+        "test": stream(part.test for part in scenario.eval_splits),
     }
     if all(len(task.validation) for task in scenario.tasks):
         streams["valid"] = stream(task.validation for task in scenario.tasks)
@@ -186,7 +186,7 @@ def _scenario(kind: str, table: ImageTable, order: NDArray[np.int64], rows: dict
         taken[fresh] = True
         if len(fresh):
             columns.append((f"test {index + 1}", fresh))
-    return replace(scenario, columns=evaluation_parts(scenario, columns))
+    return replace(scenario, separate_splits=evaluation_parts(scenario, columns))
 
 
 def _tests_of(table: ImageTable, train: Rows, tests: Rows) -> Rows:

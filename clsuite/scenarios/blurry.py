@@ -68,7 +68,7 @@ def build_blurry(source: Source, spec: Blurry) -> Scenario:
     scenario = assemble(spec.kind, table, _by_appearance(source, order, whole.train, task_of), named)
     home_of_test = homes[table.labels[whole.test]]
     columns = [(f"home {task + 1}", whole.test[home_of_test == task]) for task in range(spec.tasks)]
-    return replace(scenario, columns=evaluation_parts(scenario, columns), batch_repeats=spec.repeats)
+    return replace(scenario, separate_splits=evaluation_parts(scenario, columns), batch_repeats=spec.repeats)
 
 
 def _drawn(order: NDArray[np.int64], labels: NDArray[np.int64], spec: Blurry, random: RandomState) -> Draw:

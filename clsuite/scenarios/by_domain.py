@@ -42,7 +42,7 @@ def build_by_domain(source: Source, spec: DomainIncremental) -> Scenario:
     tasks = [(name, parts._replace(test=test)) for name, parts in _by_domain(source, chosen)]
     scenario = assemble(spec.kind, table, order, tasks)
     named = [(table.domain_names[domain], test[table.domains[test] == domain]) for domain in tested]
-    return replace(scenario, columns=evaluation_parts(scenario, named))
+    return replace(scenario, separate_splits=evaluation_parts(scenario, named))
 
 
 def whole_domains(source: Source, spec: DomainIncremental) -> list[Named]:
@@ -64,7 +64,7 @@ def build_cross_domain(source: Source, spec: CrossDomain) -> Scenario:
     """A stream of data sets, each with classes of its own (MTIL: Zheng et al., ICCV 2023, section 4).
 
     Raises:
-        UserError: If the table is no sequence of data sets, or they share classes.
+        UserError: If the table is not a sequence of data sets, or they share classes.
     """
     table = source.table
     if len(table.domain_names) < 2:

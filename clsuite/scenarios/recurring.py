@@ -15,7 +15,7 @@ from clsuite.errors import UserError
 from clsuite.scenarios.assemble import Named, Source, assemble, evaluation_parts
 from clsuite.scenarios.by_class import group_classes
 from clsuite.scenarios.by_domain import whole_domains
-from clsuite.scenarios.scenario import Part, Rows, Scenario
+from clsuite.scenarios.scenario import EvalSplit, Rows, Scenario
 from clsuite.scenarios.spec import DomainIncremental, PowerLaw, Recurring
 
 
@@ -55,7 +55,9 @@ def build_recurring(source: Source, spec: Recurring) -> Scenario:
         raise UserError(f"scenario.length is {spec.length}, but {len(named)} tasks have to be seen in it")
     visits = power_law_visits(len(named), spec.length, spec.exponent, source.order_seed)
     scenario = assemble(spec.kind, source.table, distinct.order, [named[group] for group in visits])
-    return replace(scenario, columns=_parts(scenario, named, [visits.index(group) for group in range(len(named))]))
+    return replace(
+        scenario, separate_splits=_parts(scenario, named, [visits.index(group) for group in range(len(named))])
+    )
 
 
 def build_power_law(source: Source, spec: PowerLaw) -> Scenario:
@@ -83,7 +85,7 @@ def build_power_law(source: Source, spec: PowerLaw) -> Scenario:
         ]
         tasks.append((name, parts._replace(train=np.sort(np.concatenate([parts.train, *again])))))
     scenario = assemble(spec.kind, source.table, distinct.order, tasks)
-    return replace(scenario, columns=_parts(scenario, distinct.named, range(len(tasks))))
+    return replace(scenario, separate_splits=_parts(scenario, distinct.named, range(len(tasks))))
 
 
 def power_law_visits(groups: int, length: int, exponent: float, seed: int) -> list[int]:
@@ -151,7 +153,7 @@ def _distinct(source: Source, spec: Recurring | PowerLaw) -> Distinct:
     return Distinct(groups.order, groups.named_parts(source.table, source.parts()))
 
 
-def _parts(scenario: Scenario, named: Sequence[Named], first: Sequence[int]) -> tuple[Part, ...]:
+def _parts(scenario: Scenario, named: Sequence[Named], first: Sequence[int]) -> tuple[EvalSplit, ...]:
     """The distinct tasks as evaluation parts, each learned when it first comes: of domains all classes are known then.
 
     Args:

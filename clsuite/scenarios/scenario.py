@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    pass
 
 Rows = NDArray[np.int64]
 
@@ -43,7 +43,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Part:
+class EvalSplit:
     """One part of the evaluation: a column of the accuracy matrix.
 
     Attributes:
@@ -74,7 +74,7 @@ class Scenario:
         labels: int64 ``[N]``, the stream label of every row of the table.
         classes: Class names by stream label.
         tasks: The tasks in order.
-        columns: The evaluation parts where they are not the tasks' test parts; else empty. Read `parts`.
+        separate_splits: The evaluation parts where they are not the tasks' test parts; else empty. Read `eval_splits`.
         batch_repeats: Steps in a row on each batch of training.
         planned: Number of tasks before the stream was cut; None where it was not. Read `planned_tasks`.
     """
@@ -84,7 +84,7 @@ class Scenario:
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
     tasks: tuple[Task, ...]
-    columns: tuple[Part, ...] = ()
+    separate_splits: tuple[EvalSplit, ...] = ()
     planned: int | None = None
     batch_repeats: int = 1
 
@@ -94,10 +94,10 @@ class Scenario:
         return self.planned or len(self.tasks)
 
     @cached_property
-    def parts(self) -> tuple[Part, ...]:
+    def eval_splits(self) -> tuple[EvalSplit, ...]:
         """The evaluation parts: by default the test part of each task."""
-        return self.columns or tuple(
-            Part(task.index, task.name, task.classes, task.test, task.index) for task in self.tasks
+        return self.separate_splits or tuple(
+            EvalSplit(task.index, task.name, task.classes, task.test, task.index) for task in self.tasks
         )
 
     def seen_classes(self, tasks: int) -> int:
@@ -110,33 +110,21 @@ class Scenario:
         Raises:
             UserError: If no part is learned in them.
         """
-        kept = [part for part in self.columns if part.learned < tasks]
-        if self.columns and not kept:
+        kept = [part for part in self.separate_splits if part.learned < tasks]
+        if self.separate_splits and not kept:
             raise UserError(f"no evaluation part is learned in the first {tasks} tasks: take more of them")
-        columns = tuple(replace(part, index=index) for index, part in enumerate(kept))
-        return replace(self, tasks=self.tasks[:tasks], columns=columns, planned=self.planned_tasks)
+        splits = tuple(replace(part, index=index) for index, part in enumerate(kept))
+        return replace(self, tasks=self.tasks[:tasks], separate_splits=splits, planned=self.planned_tasks)
 
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over the fingerprints of the tasks, in order, and over the parts where they are not the tasks'."""
         prints = [task.fingerprint for task in self.tasks]
         prints += [
-            f"{part.learned}:{fingerprint_parts(self.table, self.labels, (part.test,))}" for part in self.columns
+            f"{part.learned}:{fingerprint_parts(self.table, self.labels, (part.test,))}"
+            for part in self.separate_splits
         ]
         return hashlib.sha256("".join(prints).encode()).hexdigest()
-
-    @classmethod
-    def from_avalanche(cls, benchmark: Any, image_size: int, classes: Sequence[str] | None = None) -> Scenario:
-        """Our stream from an Avalanche benchmark; see `clsuite.scenarios.avalanche.from_avalanche`."""
-        from clsuite.scenarios.avalanche import from_avalanche
-
-        return from_avalanche(benchmark, image_size, classes)
-
-    def to_avalanche(self, transform: Any = None) -> Any:
-        """An Avalanche benchmark from our stream; see `clsuite.scenarios.avalanche.to_avalanche`."""
-        from clsuite.scenarios.avalanche import to_avalanche
-
-        return to_avalanche(self, transform)
 
 
 def fingerprint_parts(table: ImageTable, labels: NDArray[np.int64], parts: tuple[Rows, ...]) -> str:

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, RootModel, model_validator
 from pydantic_core import PydanticKnownError, PydanticUndefined
 
+from clsuite.config.error_text import shown
+from clsuite.config.spec import LARGEST_NUMBER, Spec
 from clsuite.errors import did_you_mean, shortened
 from clsuite.scenarios.catalog import KINDS
 from clsuite.scenarios.order_spec import CrossOrder, Order
-from clsuite.written.spec import LARGEST_NUMBER, Spec
-from clsuite.written.words import shown
 
 SPLIT = r"^B\d+-inc[1-9]\d*$"
 Over = Literal["classes", "domains"]

@@ -33,4 +33,4 @@ def judged_on_validation(scenario: Scenario) -> Scenario:
         )
         for task in scenario.tasks
     )
-    return replace(scenario, labels=labels, tasks=tasks, columns=())
+    return replace(scenario, labels=labels, tasks=tasks, separate_splits=())

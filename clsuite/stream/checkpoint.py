@@ -11,7 +11,7 @@ from clsuite.stream.sealed_state import DamagedStateError, read_state, write_sta
 
 
 def learner_state(learner: Learner, tasks: int) -> dict[str, Any]:
-    """Everything of a learner that must survive: parameters, plugins, optimiser policy, what is frozen."""
+    """Everything of a learner that must survive: parameters, plugins, optimizer policy, what is frozen."""
     return {
         "tasks": tasks,
         "head_sizes": learner.head.sizes,

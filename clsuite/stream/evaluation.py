@@ -36,7 +36,7 @@ class AccuracyMatrix(L.Callback):
     def __init__(self, scenario: Scenario) -> None:
         """Make empty predictions for a stream."""
         self.scenario = scenario
-        tests = [part.test for part in scenario.parts]
+        tests = [part.test for part in scenario.eval_splits]
         self.rows = np.concatenate(tests)
         self.labels = scenario.labels[self.rows].astype(np.int16)
         self.task = np.repeat(np.arange(len(tests), dtype=np.int16), [len(rows) for rows in tests])
@@ -64,7 +64,7 @@ class AccuracyMatrix(L.Callback):
         logits: Tensor = outputs
         columns = self._columns[self._position : self._position + len(batch)]
         assert isinstance(module, Learner)
-        check_answers(module, logits, f"in part '{self.scenario.parts[self.task[columns[0]]].name}'")
+        check_answers(module, logits, f"in part '{self.scenario.eval_splits[self.task[columns[0]]].name}'")
         self._position += len(batch)
         masks = self._masks[self.task[columns].astype(np.int64)].to(logits.device)
         self.class_incremental[self._row, columns] = logits.argmax(dim=1).cpu().numpy()
@@ -78,8 +78,8 @@ class AccuracyMatrix(L.Callback):
             "labels": self.labels,
             "task": self.task,
         }
-        if self.scenario.columns:
-            arrays["learned"] = np.array([part.learned for part in self.scenario.columns], dtype=np.int16)
+        if self.scenario.separate_splits:
+            arrays["learned"] = np.array([part.learned for part in self.scenario.separate_splits], dtype=np.int16)
         return arrays
 
     def counts(self) -> CountsEntry:
@@ -98,7 +98,7 @@ class AccuracyMatrix(L.Callback):
 
 def part_masks(scenario: Scenario, seen: int) -> Tensor:
     """For each evaluation part ``[C, seen]``: 0 for its classes, -inf for the other seen ones."""
-    masks = torch.full((len(scenario.parts), seen), float("-inf"))
-    for part in scenario.parts:
+    masks = torch.full((len(scenario.eval_splits), seen), float("-inf"))
+    for part in scenario.eval_splits:
         masks[part.index, [label for label in part.classes if label < seen]] = 0.0
     return masks

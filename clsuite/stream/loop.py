@@ -15,7 +15,7 @@ import torch
 from clsuite.data.batch import BatchLoader
 from clsuite.data.stable_random import derive_seed
 from clsuite.errors import InputWarning, UserError, warn_of
-from clsuite.learner.chunks import images_at_once
+from clsuite.learner.batch_size import inference_batch_size
 from clsuite.learner.compilation import check_compiler, compile_blocks
 from clsuite.learner.finite import check_weights
 from clsuite.learner.learner import Learner
@@ -135,7 +135,7 @@ class Stream:
         self.learner.begin_task(task)
         trainable = sum(value.numel() for value in self.learner.parameters() if value.requires_grad)
         frozen = self.learner.frozen
-        steps = self._fit(trainer, task) if self.learner.takes_steps(task) else 0
+        steps = self._fit(trainer, task) if self.learner.trains_by_gradient(task) else 0
         self.learner.to(self.device)
         self.learner.end_task(task)
         check_weights(self.learner)
@@ -164,9 +164,9 @@ class Stream:
     def _fit(self, trainer: L.Trainer, task: Task) -> int:
         learner, rows = self.learner, task.train
         for plugin in learner.plugins:
-            rows = plugin.training_rows(learner, task, rows)
-        from_features = learner.from_features
-        if from_features:
+            rows = plugin.select_indices(learner, task, rows)
+        uses_cached_features = learner.uses_cached_features
+        if uses_cached_features:
             learner.compute_known_features()
         loader = BatchLoader(
             self.scenario.table,
@@ -174,7 +174,7 @@ class Stream:
             rows,
             learner.options.batch_size,
             shuffle_seed=derive_seed(learner.seed, "order", task.index),
-            with_images=not from_features,
+            with_images=not uses_cached_features,
             repeats=self.scenario.batch_repeats,
         )
         trainer.fit(learner, train_dataloaders=loader)
@@ -183,7 +183,7 @@ class Stream:
             raise KeyboardInterrupt
         if trainer.global_step == 0:
             raise UserError(
-                f"task {task.index} ({task.name}) took no optimiser step although it has {len(rows)} images"
+                f"task {task.index} ({task.name}) took no optimizer step although it has {len(rows)} images"
             )
         return int(trainer.global_step)
 
@@ -191,11 +191,11 @@ class Stream:
         rows = self.matrix.begin(row)
         frozen = learner.frozen
         if frozen:
-            for part in self.scenario.parts:
+            for part in self.scenario.eval_splits:
                 known = part.test[np.isin(part.test, rows)]
                 if len(known):
                     learner.features_of(known)
-        at_once = KNOWN_FEATURES if frozen else images_at_once(self.scenario.table.images.shape, self.device)
+        at_once = KNOWN_FEATURES if frozen else inference_batch_size(self.scenario.table.images.shape, self.device)
         loader = BatchLoader(self.scenario.table, self.scenario.labels, rows, at_once, with_images=not frozen)
         trainer.test(learner, dataloaders=loader, verbose=False)
         learner.to(self.device)

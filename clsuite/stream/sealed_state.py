@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clsuite.config.paths import regular
 from clsuite.records import atomic_path
-from clsuite.written.paths import regular
 
 SEAL = "sha256"
 MOST_SHARED = 16

@@ -10,10 +10,10 @@ from typing import Any
 import lightning as L
 import torch
 
+from clsuite.config.devices import checked_device
 from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
 from clsuite.learner.precision import resolve_precision
-from clsuite.written.devices import checked_device
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -76,10 +76,10 @@ def make_trainer(options: TrainingSpec, device: torch.device, callbacks: Sequenc
 
 
 def release_optimizers(trainer: L.Trainer) -> None:
-    """Let a trainer that has fitted go of its optimiser, whose state is twice the size of what it trained.
+    """Let a trainer that has fitted go of its optimizer, whose state is twice the size of what it trained.
 
     A used trainer stays alive in its reference cycles until Python happens to collect them, and with it, task after
-    task, would its optimiser.
+    task, would its optimizer.
     """
     trainer.strategy.optimizers = []
     trainer.strategy.lr_scheduler_configs = []

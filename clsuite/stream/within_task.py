@@ -28,7 +28,7 @@ class WithinTask(L.Callback):
     """Evaluates in the middle of training, as the method predicts at that moment.
 
     The last point of each task's curve is the evaluation after it, when the plugins have ended the task: it is taken
-    from the accuracy matrix and costs nothing. A task without optimiser steps has that point alone.
+    from the accuracy matrix and costs nothing. A task without optimizer steps has that point alone.
 
     On streams that pass once, the accuracy on the classes that training has met so far is measured beside it.
 
@@ -39,7 +39,7 @@ class WithinTask(L.Callback):
     def __init__(self, matrix: AccuracyMatrix, spec: EvaluationSpec, seed: int) -> None:
         """Choose the test images; the same for all methods of a seed."""
         self._matrix, self._spec, self.seconds = matrix, spec, 0.0
-        self._parts = matrix.scenario.parts
+        self._parts = matrix.scenario.eval_splits
         self._columns = _choose_columns(matrix, spec.samples, seed)
         self._labels, self._task = matrix.labels[self._columns], matrix.task[self._columns]
         self._finished: list[CurveEntry] = []
@@ -153,7 +153,7 @@ def _unnoticed(learner: Learner) -> Iterator[None]:
 def _choose_columns(matrix: AccuracyMatrix, samples: int, seed: int) -> NDArray[np.int64]:
     """At most so many columns of each part: as many of each class, give or take one, while the class has so many."""
     chosen = []
-    for part in range(len(matrix.scenario.parts)):
+    for part in range(len(matrix.scenario.eval_splits)):
         columns = np.flatnonzero(matrix.task == part)
         columns = stable_random(seed, "within task", part).permutation(columns)
         labels = matrix.labels[columns]

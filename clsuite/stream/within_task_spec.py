@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from clsuite.written.spec import Spec
+from clsuite.config.spec import Spec
 
 
 class EvaluationSpec(Spec):
     """Evaluation while a task is learned, on a fixed subset of the test images.
 
     Attributes:
-        every: Optimiser steps between two evaluations. Those before the first step and after the steps 1, 2, 4, 8, ...
+        every: Optimizer steps between two evaluations. Those before the first step and after the steps 1, 2, 4, 8, ...
             below it come on top: what is lost at the start of a task is lost in its first steps.
         samples: Test images of each evaluation part, balanced over its classes; all where there are fewer.
     """

@@ -19,7 +19,7 @@ class Sampler:
         trials: How many points there will be.
     """
 
-    def __init__(self, space: Sequence[Dimension], trials: int, seed: int, maximise: bool) -> None:
+    def __init__(self, space: Sequence[Dimension], trials: int, seed: int, maximize: bool) -> None:
         """Begin.
 
         Raises:
@@ -33,7 +33,7 @@ class Sampler:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # says that batches of proposals are an experimental feature
             sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-        self._study = optuna.create_study(sampler=sampler, direction="maximize" if maximise else "minimize")
+        self._study = optuna.create_study(sampler=sampler, direction="maximize" if maximize else "minimize")
         self._distributions = {one.name: _distribution(optuna, one.values) for one in self._space}
         if self.name == "grid":
             for point in itertools.product(*(_indices(one.values) for one in self._space)):

@@ -79,8 +79,8 @@ def _dimension(text: str) -> Dimension:
         return Dimension(name, _values(ast.parse(values, mode="eval").body))
     except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         reason = str(error) if type(error) is ValueError and str(error).startswith("it ") else ""
-        mend = reason or f"write [value, ...], or one of {', '.join(RANGES)} with two numbers"
-        raise UserError(f"cannot read the values of '{name}' in --space, '{shortened(values)}': {mend}") from error
+        fix = reason or f"write [value, ...], or one of {', '.join(RANGES)} with two numbers"
+        raise UserError(f"cannot read the values of '{name}' in --space, '{shortened(values)}': {fix}") from error
 
 
 def _values(node: ast.expr) -> Choice | Range:

@@ -22,11 +22,11 @@ def test_the_files_are_up_to_date(name: str) -> None:
     changes = difflib.unified_diff(
         kept.splitlines(), now.splitlines(), "as published", "as it is now", n=0, lineterm=""
     )
-    mend = (
+    fix = (
         "the public surface or its docstrings changed. If older plugins and scripts still work, run `python -m "
         "clsuite.api.surface` and commit; if not, raise API_VERSION too, or keep the old form."
     )
-    assert kept == now, "\n".join([mend, *changes])
+    assert kept == now, "\n".join([fix, *changes])
 
 
 def test_what_is_listed_is_there() -> None:

@@ -1,4 +1,4 @@
-"""CLIP backbones: strict loading in OpenCLIP's format, normalisation, image sizes, prompts against OpenCLIP's own."""
+"""CLIP backbones: strict loading in OpenCLIP's format, normalization, image sizes, prompts against OpenCLIP's own."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def test_weights_written_by_open_clip_load_strictly(suffix: str, tmp_path: Path)
     assert found.kind == "file"
     assert found.sha256 is not None
     ours = nano(seed=1, weights=found).eval()
-    images, tokens = torch.rand(2, 3, 32, 32), ours.tokenise(["a cup", "a horse"])
+    images, tokens = torch.rand(2, 3, 32, 32), ours.tokenize(["a cup", "a horse"])
     torch.testing.assert_close(ours(images), theirs.eval().encode_image(images))
     torch.testing.assert_close(ours.encode_tokens(tokens), theirs.encode_text(tokens, normalize=True))
     assert ours.width == 32
     torch.testing.assert_close(ours.logit_scale, theirs.logit_scale.exp())
 
 
-def test_normalisation_is_clips_own() -> None:
-    grey = torch.full((1, 1, 2, 2), 51, dtype=torch.uint8)
+def test_normalization_is_clips_own() -> None:
+    gray = torch.full((1, 1, 2, 2), 51, dtype=torch.uint8)
     expected = (0.2 - torch.tensor(open_clip.OPENAI_DATASET_MEAN)) / torch.tensor(open_clip.OPENAI_DATASET_STD)
-    torch.testing.assert_close(nano().normalise(grey)[0, :, 0, 0], expected)
+    torch.testing.assert_close(nano().normalize(gray)[0, :, 0, 0], expected)
 
 
 @pytest.mark.parametrize("model", ["clip_nano", "lit_vit_tiny"])

@@ -78,11 +78,11 @@ def test_weights_load_strictly_but_for_the_head(tmp_path: Path) -> None:
         resnet("resnet18.a1_in1k", 64, Weights("file", path))
 
 
-def test_normalisation_is_the_models_own() -> None:
+def test_normalization_is_the_models_own() -> None:
     mean, std = timm.get_pretrained_cfg("resnet18.a1_in1k").mean, timm.get_pretrained_cfg("resnet18.a1_in1k").std
-    grey = torch.full((1, 1, 2, 2), 51, dtype=torch.uint8)
+    gray = torch.full((1, 1, 2, 2), 51, dtype=torch.uint8)
     expected = (0.2 - torch.tensor(mean)) / torch.tensor(std)
-    torch.testing.assert_close(resnet("resnet18.a1_in1k").normalise(grey)[0, :, 0, 0], expected)
+    torch.testing.assert_close(resnet("resnet18.a1_in1k").normalize(gray)[0, :, 0, 0], expected)
 
 
 def test_statistics_of_frozen_layers_stay_in_any_mode() -> None:

@@ -15,7 +15,7 @@ from clsuite.backbones.spec import BackboneSpec, Weights, bundled_card, find_wei
 from clsuite.backbones.vit import build_backbone, build_model, forward_flops
 from clsuite.data.digits import digits_table
 from clsuite.data.folder import decode
-from clsuite.data.transforms import Normalise
+from clsuite.data.transforms import Normalize
 from clsuite.errors import UserError
 from clsuite.pretrain.digits_probe import class_mean_accuracy
 
@@ -111,9 +111,9 @@ def test_imagenet_vit_tiny_scores_what_it_should(size: int, published: float, re
     names = (probe / "classes.txt").read_text(encoding="utf-8").split("\n")
     wnids = [line.split()[0] for line in names if line.strip()]
     images = np.stack([decode(next((probe / wnid).glob("*.webp")), size) for wnid in wnids])
-    normalise = Normalise((0.5,) * 3, (0.5,) * 3)
+    normalize = Normalize((0.5,) * 3, (0.5,) * 3)
     with torch.inference_mode():
-        logits = torch.cat([model(normalise(torch.from_numpy(part))) for part in np.array_split(images, 20)])
+        logits = torch.cat([model(normalize(torch.from_numpy(part))) for part in np.array_split(images, 20)])
     accuracy = float((logits.argmax(dim=1) == torch.arange(1000)).float().mean())
     assert accuracy == pytest.approx(published, abs=0.01)
 

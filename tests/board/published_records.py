@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from clsuite.board.index import Entry, digest_of, index_bytes, read_index
-from clsuite.board.place import Leaderboard
+from clsuite.board.layout import Leaderboard
 from clsuite.plugin.arguments import resolve_arguments
 from clsuite.plugin.catalog import find_plugin
 from clsuite.records import (
@@ -27,7 +27,7 @@ TASKS, PER_TASK = 3, 8
 ENVIRONMENT = {
     "python": "3.11.7", "system": "Linux", "packages": {"torch": "2.5.1"}, "device": "X", "device_type": "cpu",
     "precision": "32-true", "threads": 1, "commit": None, "dirty": None, "backbone_sha256": None,
-    "normalisation": {"mean": [0.5] * 3, "std": [0.5] * 3},
+    "normalization": {"mean": [0.5] * 3, "std": [0.5] * 3},
 }  # fmt: skip
 """What every run tells of where it was made."""
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from published_records import edit, make_record, predictions, write_run
 
-from clsuite.board.place import LOCK, Leaderboard
+from clsuite.board.files import build, check
+from clsuite.board.layout import LOCK, Leaderboard
 from clsuite.board.publish import add_records
 from clsuite.board.rerun import compare_rerun, write_rerun
-from clsuite.board.shelf import build, check
-from clsuite.board.streams import Streams
+from clsuite.board.validate.streams import Streams
 from clsuite.cli.main import main
 from clsuite.errors import UserError
 from clsuite.records import RunRecord, read_record, rescore, write_predictions
@@ -74,7 +74,7 @@ BAD: dict[str, tuple[Change, str]] = {
     "parts without end": (arrays(task=lambda made: made["task"].astype(np.int64) + 2**40), "'task' must hold the part"),
     "no parts": (arrays(task=lambda made: np.full(made["task"].shape, np.inf)), "'task' must hold the part"),
     "an array of its own": (
-        arrays(more=lambda made: np.zeros(9)), "it holds 'more', which is no part of predictions: class_incremental, ",
+        arrays(more=lambda made: np.zeros(9)), "it holds 'more', which is not part of predictions: class_incremental, ",
     ),
     "arrays without end": (
         arrays(labels=lambda made: np.zeros(2**25, np.int8)), " bytes, but may take 33554432 at most",

@@ -14,7 +14,7 @@ import pytest
 from published_records import ENVIRONMENT, make_record, write_run
 
 from clsuite.board.build import build_board
-from clsuite.board.place import Leaderboard
+from clsuite.board.layout import Leaderboard
 from clsuite.board.publish import add_records
 from clsuite.cli.main import main
 from clsuite.plugin.arguments import resolve_arguments
@@ -81,7 +81,7 @@ def row_of(folder: Path, plugin: str, commit: str | None, **changes: Any) -> Non
     environment = {**ENVIRONMENT, "commit": commit, "dirty": False, **changes}
     cost = make_record("any", 0).cost
     assert cost is not None
-    stored = dict.fromkeys(source.traits.stores, 24)
+    stored = dict.fromkeys(source.traits.memory, 24)
     cost = cost.model_copy(update={"stored_bytes": stored})
     write_run(folder, plugin, 0, plugins=[entry], environment=environment, cost=cost)
 
@@ -190,7 +190,7 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for words, told in (
         (["ncmm"], "unknown row or method: 'ncmm'. Did you mean 'ncm'?"),
         (["--jobs", "0"], "--jobs is 0, but must be at least 1"),
-        (["--data-root", "nowhere"], "--data-root 'nowhere' is no folder"),
+        (["--data-root", "nowhere"], "--data-root 'nowhere' is not a folder"),
     ):
         capsys.readouterr()
         assert main(["leaderboard", "confirm", *words, "--folder", str(board)]) == 2

@@ -14,12 +14,12 @@ from published_records import ENVIRONMENT, make_record
 from clsuite.board.confirm import by_commit, chosen_rows, complaint_of, confirmation_of, find_cases
 from clsuite.board.confirmed import Confirmation, Confirmations, Sources, confirmed_bytes, read_confirmed
 from clsuite.board.rerun import _plugins_of_now
-from clsuite.board.standing import benchmark_notes, stale_notes, standing_notes
+from clsuite.board.status import benchmark_notes, stale_notes, standing_notes
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import find_plugin
 from clsuite.records import PluginEntry, RunRecord, TaskEntry
 from clsuite.records.record import RESULTS_VERSION
-from clsuite.runner.plan import stream_config
+from clsuite.runner.record_config import stream_config
 from clsuite.runner.spec import load_benchmark
 
 OLD, NOW = "ab" * 32, find_plugin("ncm")[1].sha256
@@ -115,7 +115,7 @@ def test_a_key_that_came_since_counts_as_confirmed_only_where_nothing_was_traine
 
 
 def test_an_argument_that_came_since_counts_as_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clsuite.board.standing.named_method", lambda *_: ([["ncm", {"shift": 0.5}]], {}))
+    monkeypatch.setattr("clsuite.board.status.named_method", lambda *_: ([["ncm", {"shift": 0.5}]], {}))
     record, told = quickstart_record(True), ["its plugins is not what benchmark 'quickstart' asks for"]
     assert benchmark_notes(record) == told
     for value, notes in ((0.5, []), (0.7, told)):
@@ -163,7 +163,7 @@ def test_rows_that_no_canary_can_make_current_are_told() -> None:
     cases, reasons = find_cases(records, Confirmations())
     assert [case.rows for case in cases] == [("6",)]
     assert {row: reason for reason, rows in reasons.items() for row in rows} == {
-        "1": "plugin 'theirs' is none of this version of clsuite",
+        "1": "plugin 'theirs' is not one of this version of clsuite",
         "2": "no canary learns blurry streams",
         "3": "its key does not follow from its content",
         "4": f"its training.epochs {asks}",

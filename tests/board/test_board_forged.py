@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clsuite.board.place import Leaderboard
+from clsuite.board.layout import Leaderboard
 from clsuite.board.publish import Outcome, add_records
-from clsuite.board.streams import Streams
+from clsuite.board.validate.streams import Streams
 from clsuite.records import RunRecord, read_predictions, read_record, rescore, write_predictions, write_record
 from clsuite.runner.streams import stream_loader
 
@@ -300,7 +300,7 @@ FORGERIES: dict[str, tuple[Forgery, str]] = {
     "no environment": (lambda content, arrays: content.update(environment={}), "environment.python: it is missing"),
     "no hash of the backbone": (without("backbone_sha256"), "environment.backbone_sha256: it is missing"),
     "a note": (environment(note="best of all"), "environment.note"),
-    "another normalisation": (environment(normalisation={"mean": [0.0] * 3}), "environment.normalisation"),
+    "another normalization": (environment(normalization={"mean": [0.0] * 3}), "environment.normalization"),
     "bundled weights of another network": (
         lambda content, arrays: content["config"]["backbone"].update(name="vit_tiny_patch16_224"),
         "'bundled' is not of 'vit_tiny_patch16_224'",
@@ -310,7 +310,7 @@ FORGERIES: dict[str, tuple[Forgery, str]] = {
         "config.backbone.sha256: it is not that of the bundled weights",
     ),
     "weights of no hash": (
-        lambda content, arrays: content["config"]["backbone"].update(weights="file", sha256=None), "it is no hash of",
+        lambda content, arrays: content["config"]["backbone"].update(weights="file", sha256=None), "it is not a hash",
     ),
     "curves that nobody asked for": (curves(), "within_task: it is there, but its configuration asks for none"),
     "curves that are left out": (
@@ -394,7 +394,7 @@ def test_published_records_can_be_added_again(tmp_path: Path, streams: Streams) 
 def test_images_are_not_decoded_at_the_size_that_a_record_says(
     tmp_path: Path, streams: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from clsuite.board import streams as module
+    from clsuite.board.validate import streams as module
 
     sizes: list[int] = []
     load = stream_loader

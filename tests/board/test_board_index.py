@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from published_records import edit, predictions, write_run
 
+from clsuite.board.files import build, check
 from clsuite.board.index import index_bytes, read_index
-from clsuite.board.place import Leaderboard
+from clsuite.board.layout import Leaderboard
 from clsuite.board.publish import Outcome, add_records
 from clsuite.board.rerun import compare_rerun, publish_rerun, write_rerun
-from clsuite.board.shelf import build, check
 from clsuite.cli.main import main
 from clsuite.records import read_record, rescore, write_predictions
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from published_records import make_record, write_run
 
-from clsuite.board.examine import record_place
-from clsuite.board.place import Leaderboard
+from clsuite.board.files import build
+from clsuite.board.layout import Leaderboard
 from clsuite.board.publish import add_records
-from clsuite.board.shelf import build
+from clsuite.board.validate.record import record_place
 from clsuite.errors import UserError
 
 

@@ -21,7 +21,7 @@ class ErAce(Plugin):
     More words.
     """
 
-    traits = Traits(paper="Caccia, ICLR 2022 (ER-ACE)", stores=("exemplars",))
+    traits = Traits(paper="Caccia, ICLR 2022 (ER-ACE)", memory=("exemplars",))
 '''
 
 

@@ -10,19 +10,19 @@ from pathlib import Path
 
 from published_records import write_run
 
-from clsuite.board.place import Leaderboard
+from clsuite.board.files import build, check
+from clsuite.board.layout import Leaderboard
 from clsuite.board.publish import add_records
-from clsuite.board.shelf import build, check
 
 WAIT = "import sys, time; from pathlib import Path\nwhile not Path(sys.argv[1]).exists(): time.sleep(0.005)\n"
 ADD = """
-from clsuite.board.place import Leaderboard
+from clsuite.board.layout import Leaderboard
 from clsuite.board.publish import add_records
 outcomes = add_records([Path(sys.argv[2])], Leaderboard(Path(sys.argv[3])), False, False, lambda record, arrays: "")
 assert [one.verdict for one in outcomes] == ["added"] * 3, outcomes
 """
 RERUN = """
-from clsuite.board.place import Leaderboard
+from clsuite.board.layout import Leaderboard
 from clsuite.board.rerun import compare_rerun, find_rows, publish_rerun
 from clsuite.records import read_record
 place = Leaderboard(Path(sys.argv[3]))

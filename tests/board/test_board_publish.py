@@ -16,22 +16,22 @@ import numpy as np
 import pytest
 from published_records import ENVIRONMENT, edit, make_record, predictions, registered, write_run
 
-from clsuite.board import standing
+from clsuite.board import status
 from clsuite.board.build import PETS, build_board
-from clsuite.board.place import Leaderboard
+from clsuite.board.files import build, check
+from clsuite.board.layout import Leaderboard
 from clsuite.board.publish import Outcome, add_records
 from clsuite.board.rerun import compare_rerun, write_rerun
-from clsuite.board.shelf import build, check
 from clsuite.board.site.pareto import pareto_plots
 from clsuite.board.site.text import half_text
-from clsuite.board.standing import benchmark_notes
+from clsuite.board.status import benchmark_notes
 from clsuite.cli.main import main
 from clsuite.errors import UserError
 from clsuite.peft import PET_KINDS
 from clsuite.records import RunRecord, read_predictions, read_record, rescore, write_predictions
 from clsuite.records.record import RESULTS_VERSION, ProbeEntry, TrialEntry, TuningEntry
-from clsuite.report.rounding import rounded
-from clsuite.runner.plan import stream_config
+from clsuite.report.format import rounded
+from clsuite.runner.record_config import stream_config
 from clsuite.runner.spec import load_benchmark
 from clsuite.scenarios import ScenarioSpec
 
@@ -442,11 +442,11 @@ def test_build_writes_over_nothing_of_others(tmp_path: Path, capsys: pytest.Capt
     before = sorted(tmp_path.rglob("*"))
     for command in ("build", "check"):
         assert main(["leaderboard", command, "--folder", str(tmp_path / "runs")]) == 2
-        assert "is no leaderboard: it has no records/" in capsys.readouterr().err
+        assert "is not a leaderboard: it has no records/" in capsys.readouterr().err
     (tmp_path / "own" / "records").mkdir(parents=True)
     (tmp_path / "own" / "README.md").write_text("# My project\n")
     assert main(["leaderboard", "build", "--folder", str(tmp_path / "own")]) == 2
-    assert "is no leaderboard's page, and build would write over it" in capsys.readouterr().err
+    assert "is not a leaderboard's page, and build would write over it" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == sorted([*before, *(tmp_path / "own").rglob("*"), tmp_path / "own"])
 
 
@@ -486,11 +486,11 @@ def test_a_foreign_name_is_escaped_in_every_file(tmp_path: Path) -> None:
         ({"status": "failed"}, "the run is not done but failed"),
         ({"environment": {"where": "/home/somebody"}}, "it holds a path of a machine: '/home/somebody'"),
         ({"benchmark": "../elsewhere"}, "its benchmark '../elsewhere' holds '/', which no folder may be called"),
-        ({"benchmark": ".."}, "its benchmark '..' is no name"),
-        ({"benchmark": ""}, "its benchmark '' is no name"),
+        ({"benchmark": ".."}, "its benchmark '..' is not a name"),
+        ({"benchmark": ""}, "its benchmark '' is not a name"),
         ({"benchmark": "a\0b"}, "its benchmark 'a\\x00b' holds '\\x00', which cannot be printed"),
-        ({"method": " "}, "its method ' ' is no name"),
-        ({"method": ".."}, "its method '..' is no name"),
+        ({"method": " "}, "its method ' ' is not a name"),
+        ({"method": ".."}, "its method '..' is not a name"),
         ({"method": "m" * 300}, "the name of its method takes 300 bytes, but may take 120 at most"),
     ],
 )
@@ -617,9 +617,9 @@ def test_a_stream_with_an_order_of_its_own_is_that_of_its_benchmark(
     """A file gives back a list where the benchmark has a tuple."""
     spec = load_benchmark("quickstart")[0]
     scenario = ScenarioSpec.model_validate({"tasks": 2, "order": order})
-    monkeypatch.setattr(standing, "_shipped", lambda name: spec.model_copy(update={"scenario": scenario}))
+    monkeypatch.setattr(status, "_shipped", lambda name: spec.model_copy(update={"scenario": scenario}))
     backbone = {"name": spec.backbone.name, "image_size": spec.backbone.image_size}
-    config = json.loads(json.dumps({**stream_config(standing._shipped(""), None), "backbone": backbone}))
+    config = json.loads(json.dumps({**stream_config(status._shipped(""), None), "backbone": backbone}))
     record = make_record("my own", 0, benchmark="quickstart", config=config)
     assert benchmark_notes(record) == []
     other = {**config, "scenario": {**config["scenario"], "order": "seed"}}
@@ -671,7 +671,7 @@ def test_build_removes_nothing_that_is_not_the_leaderboards(
     assert not (board / "data" / "old.csv").exists()
 
 
-def test_build_begins_no_leaderboard_where_a_folder_is_misspelt(
+def test_build_begins_no_leaderboard_where_a_folder_is_misspelled(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "broken.json").write_text("{")
@@ -728,7 +728,7 @@ def test_a_data_root_that_is_not_there_is_told(
     words = [word.format(runs=tmp_path / "runs") for word in command]
     assert main(["leaderboard", *words, "--folder", str(board), "--data-root", str(tmp_path / "nope")]) == 2
     said = capsys.readouterr()
-    assert (said.out, f"--data-root '{tmp_path / 'nope'}' is no folder" in said.err) == ("", True)
+    assert (said.out, f"--data-root '{tmp_path / 'nope'}' is not a folder" in said.err) == ("", True)
 
 
 def test_of_two_runs_of_one_seed_the_one_that_is_meant_is_named(tmp_path: Path) -> None:

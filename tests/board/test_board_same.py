@@ -9,9 +9,9 @@ import numpy as np
 from published_records import make_record, predictions
 
 from clsuite.board.build import build_board
-from clsuite.board.place import Leaderboard
+from clsuite.board.files import published_files
+from clsuite.board.layout import Leaderboard
 from clsuite.board.publish import add_records
-from clsuite.board.shelf import published_files
 from clsuite.records import rescore, write_predictions, write_record
 
 
@@ -49,7 +49,7 @@ def test_rows_with_the_same_predictions_are_marked_wherever_they_are_shown(tmp_p
 
 
 def test_what_is_answered_before_any_training_is_no_method_s_own(tmp_path: Path) -> None:
-    from clsuite.board.examine import _hash_of_predictions
+    from clsuite.board.validate.record import _hash_of_predictions
 
     arrays = predictions(0, 0.7)
     before = {name: array.copy() for name, array in arrays.items()}

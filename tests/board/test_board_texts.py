@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from published_records import make_record
 
-from clsuite.board.texts import is_portable
+from clsuite.board.validate.text import is_portable
 
 PATHS = (
     "/x", "~/x", "C:\\Users\\b", "see /home/bob/x", "cwd=/home/bob", "cwd:/data/x", "(/srv)", "file:///home/x",

@@ -31,7 +31,8 @@ from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
 from clsuite.records import read_record, write_record
 from clsuite.runner.execute import load_scenario
-from clsuite.runner.plan import RunOptions, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import make_plan
 from clsuite.runner.spec import load_benchmark
 
 CHANGING = "gives another stream each time"
@@ -148,7 +149,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @case
-def alpha_hidden_colour(case: Case) -> None:
+def alpha_hidden_color(case: Case) -> None:
     for path in images():
         pixels = np.asarray(Image.open(path).convert("RGBA")).copy()
         pixels[..., 3] = 0
@@ -160,11 +161,11 @@ def alpha_hidden_colour(case: Case) -> None:
 
 @case
 def bits16_png(case: Case) -> None:
-    grey = {}
+    gray = {}
     for path in images():
-        grey[path] = np.asarray(Image.open(path).convert("L"))
-        Image.fromarray(grey[path].astype(np.uint16) * 257).save(path)
-    assert np.array_equal(case.load().images[0, 0], next(iter(grey.values())))
+        gray[path] = np.asarray(Image.open(path).convert("L"))
+        Image.fromarray(gray[path].astype(np.uint16) * 257).save(path)
+    assert np.array_equal(case.load().images[0, 0], next(iter(gray.values())))
 
 
 @case
@@ -198,7 +199,9 @@ def class_names_latin1(case: Case) -> None:
 def class_names_typo(case: Case) -> None:
     images()
     Path("data/class_names.txt").write_text("cta\tfeline\n")
-    assert "'data/class_names.txt' names the class 'cta', but there is none of that name: did" in case.bench(status=2)
+    assert "'data/class_names.txt' names the class 'cta', but there is no folder of that name: did" in case.bench(
+        status=2
+    )
 
 
 @case
@@ -390,10 +393,10 @@ def suffix_skipped(case: Case) -> None:
         path.with_suffix(".jpg").rename(path.with_suffix(".jfif"))
         path.unlink()
     assert int((~case.load().is_test).sum()) == 10
-    for path in images("grey"):
+    for path in images("gray"):
         Image.open(path).convert("L").save(path.with_suffix(".pgm"))
         path.unlink()
-    assert len(case.load("grey")) == 14
+    assert len(case.load("gray")) == 14
 
 
 @case

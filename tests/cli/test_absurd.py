@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clsuite.cli.main import main
-from clsuite.plugin.source import read_source
+from clsuite.plugin.introspection import read_source
 
 DEEP, SUM, BRACKETS, NINES = "-" * 5000 + "1", "+".join("1" * 5000), "[" * 5000, "9" * 5000
 LONG = "a" * 300
@@ -44,7 +44,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ([*TUNE, f"alpha=[{DEEP}]"], "cannot read the values of 'alpha' in"),
         ([*TUNE, f"alpha=uniform(1,{SUM})"], "cannot read the values of"),
         ([*TUNE, f"alpha=uniform(1,{NINES})"], "cannot read the values of"),
-        (["new", LONG], "is no name for a method: it has more than 60 letters"),
+        (["new", LONG], "is not a name for a method: it has more than 60 letters"),
     ],
 )  # fmt: skip
 def test_one_short_line(words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,16 +83,16 @@ def test_a_new_method_does_not_follow_a_link(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("traits", "complaint"),
     [
-        ("needs=7", "traits.needs is 7, but must be a list"),
-        ("needs='vit'", "traits.needs is 'vit', but must be a list"),
-        ("needs=('moon',)", "traits.needs: 'moon' is none of vit, clip, task_id, gradient"),
-        ("does=('magic',)", "traits.does: 'magic' is none of "),
-        ("scenarios=('offline',)", "traits.scenarios: 'offline' is none of "),
+        ("requires=7", "traits.requires is 7, but must be a list"),
+        ("requires='vit'", "traits.requires is 'vit', but must be a list"),
+        ("requires=('moon',)", "traits.requires: 'moon' is not one of vit, clip, task_id, gradient"),
+        ("effects=('magic',)", "traits.effects: 'magic' is not one of "),
+        ("scenarios=('offline',)", "traits.scenarios: 'offline' is not one of "),
         ("training=3", "traits.training is 3, but must be a mapping"),
         ("gradient_free='x'", "traits.gradient_free is 'x', but must be true or false"),
         ("scores='logit'", "traits.scores is 'logit', but must be 'logits', .*Did you mean 'logits'"),
         ("scenarios=()", "traits.scenarios is empty, but must name some of "),
-        ("need=('vit',)", "unknown entry 'traits.need'. Did you mean 'needs'"),
+        ("require=('vit',)", "unknown entry 'traits.require'. Did you mean 'requires'"),
     ],
 )
 def test_what_a_plugin_declares_is_checked(traits: str, complaint: str) -> None:
@@ -106,5 +106,5 @@ def test_a_plugin_of_a_million_lines_is_told(capsys: pytest.CaptureFixture[str])
     Path("p.py").write_text("from clsuite.plugin import Plugin\n\nclass Own(Plugin):\n    pass\n" + "x = 1\n" * 100_000)
     assert main([*BENCH, "--methods", "./p.py"]) == 2
     told = capsys.readouterr().err
-    assert "p.py' is no plugin: it has 600,063 bytes, and those have 262,144 at most" in told
+    assert "p.py' is not a plugin: it has 600,063 bytes, and those have 262,144 at most" in told
     assert told.count("\n") == 1

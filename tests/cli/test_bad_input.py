@@ -1,4 +1,4 @@
-"""Bad input: one clear line that names the culprit and the mend, exit status 2, nothing written or lost."""
+"""Bad input: one clear line that names the culprit and the fix, exit status 2, nothing written or lost."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def changed(section: str, **values: Any) -> dict[str, Any]:
         ),
         (BASE, ["--methods", "replay(capacity='big')"], "is 'big', but must be int | None"),
         (BASE, ["--methods", "replay(5)"], "write NAME or NAME(argument=value)"),
-        (BASE, ["--methods", "replay+ncm"], "'ncm' takes no gradient steps, so training_batch of 'replay'"),
+        (BASE, ["--methods", "replay+ncm"], "'ncm' takes no gradient steps, so transform_batch of 'replay'"),
         (BASE, ["--methods", "joint+replay"], "joint training has all data already"),
         (
             BASE,
@@ -213,7 +213,7 @@ def test_an_output_folder_that_only_refuses_when_it_is_made(
         (["check", "x", "--="], "clsuite check: the option '--=' may be --help, --version: write it out"),
         (["bench", "quickstart", "--jobs", "9" * 5000], "clsuite bench: --jobs: the number has too many digits"),
         (["show", "a\nb"], r"clsuite show: no record at 'a\nb'"),
-        (["table", "/dev/null"], "clsuite table: cannot read the record '/dev/null': it is a pipe or a device, and no"),
+        (["table", "/dev/null"], "clsuite table: cannot read the record '/dev/null': it is a pipe or a device, not a"),
         (
             ["bench", "quickstart", "--methods", "json:loads"],
             "clsuite bench: plugin 'json:loads' of unknown distribution is broken: there is no class 'loads' in it",

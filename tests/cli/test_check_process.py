@@ -1,4 +1,4 @@
-"""`clsuite check` of plugins that end the process that checks them, or raise what is no error: told by name."""
+"""`clsuite check` of plugins that end the process that checks them, or raise what is not an error: told by name."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (START + "os._exit(0)\n", "'./bad.py' ends its check (trains): the process ended with status 0 without a word"),
+        (
+            START + "os._exit(0)\n",
+            "'./bad.py' ends its check (trains): the process exited with status 0 and wrote no result",
+        ),
         (START + "os.abort()\n", "'./bad.py' ends its check (trains): the process was ended by SIGABRT"),
         (MADE + "os.kill(os.getpid(), 11)\n", "ends its check (constructor): the process was ended by SIGSEGV"),
         (START + "pass\n\n\nos._exit(3)\n", "ends its check (import): the process ended with status 3"),

@@ -25,4 +25,4 @@ def test_no_word_is_cut_and_no_line_is_longer_than_the_terminal(
 
 def test_a_pipe_has_all_columns(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "datasets"]) == 0
-    assert "licence" in capsys.readouterr().out.splitlines()[0]
+    assert "license" in capsys.readouterr().out.splitlines()[0]

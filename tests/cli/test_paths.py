@@ -11,12 +11,12 @@ import pytest
 from clsuite.backbones.spec import BackboneSpec, find_weights
 from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME
 from clsuite.cli.main import _parser, main
+from clsuite.config.paths import home_path
 from clsuite.data.datasets import locate
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import find_plugin
 from clsuite.runner.streams import find_stream_file
 from clsuite.scenarios import ScenarioSpec
-from clsuite.written.paths import home_path
 
 NO_PATHS = {
     "methods", "seeds", "device", "training", "method", "space", "metric", "columns", "name", "rows", "drop", "help",
@@ -88,11 +88,11 @@ def test_home_folders_in_benchmarks(home: Path) -> None:
     ("path", "complaint"),
     [
         ("~nobody-here/x", "there is no home folder of 'nobody-here' for the path '~nobody-here/x'"),
-        ("", "'' is no path: it is empty or has a zero byte"),
-        ("a\0b", r"'a\x00b' is no path: it is empty or has a zero byte"),
+        ("", "'' is not a path: it is empty or has a zero byte"),
+        ("a\0b", r"'a\x00b' is not a path: it is empty or has a zero byte"),
         ("x" * 300, f"the path '{'x' * 100}…' is too long: a name has at most 255 bytes"),
         ("a/" * 3000, "is too long: a name has at most 255 bytes, a path 4096"),
-        ("\ud800", r"'\ud800' is no path: it cannot be written in UTF-8"),
+        ("\ud800", r"'\ud800' is not a path: it cannot be written in UTF-8"),
     ],
 )  # fmt: skip
 def test_what_is_no_path_is_one_line(path: str, complaint: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:

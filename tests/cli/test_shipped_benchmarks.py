@@ -8,7 +8,7 @@ import pytest
 
 from clsuite.cli.main import main
 from clsuite.plugin.catalog import find_plugin
-from clsuite.runner.plan import method_config
+from clsuite.runner.resolve import method_config
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
 SMALLEST = {"sgd": 0.005, "adam": 0.0004}
@@ -46,7 +46,7 @@ def test_added_modules_are_not_trained_at_the_rate_of_a_whole_backbone(name: str
     seen = 0
     for method in spec.named_methods:
         plugins, training = method_config(spec, method)
-        if any({"modules", "blocks"} & {*find_plugin(plugin)[1].traits.stores} for plugin, _ in plugins):
+        if any({"modules", "blocks"} & {*find_plugin(plugin)[1].traits.memory} for plugin, _ in plugins):
             seen += 1
             optimizer = training["optimizer"]
             assert optimizer["lr"] >= SMALLEST[optimizer["name"]], f"{method}: {optimizer}"

@@ -85,7 +85,7 @@ def test_of_many_names_ten_are_shown() -> None:
         ("zzz", ["ncm"], []),
     ],
 )  # fmt: skip
-def test_what_begins_alike_is_nearer_than_what_is_spelt_alike(name: str, known: list[str], near: list[str]) -> None:
+def test_what_begins_alike_is_nearer_than_what_is_spelled_alike(name: str, known: list[str], near: list[str]) -> None:
     assert nearest(name, known) == near
 
 

@@ -1,4 +1,4 @@
-"""Mistakes that authors make, each planted in a plugin: the check that must name it, the marked line, and the mend.
+"""Mistakes that authors make, each planted in a plugin: the check that must name it, the marked line, and the fix.
 
 The line at fault ends in ``# HERE``; where none does it is that of the class.
 """
@@ -29,11 +29,11 @@ class Method(Plugin):
 
 @dataclass(frozen=True)
 class Mistake:
-    """A planted mistake: the check, parts of its message and of its mend, the class's body, and what fires too."""
+    """A planted mistake: the check, parts of its message and of its fix, the class's body, and what fires too."""
 
     check: str
     message: str
-    mend: str
+    fix: str
     body: str
     also: frozenset[str] = frozenset()
 
@@ -58,8 +58,8 @@ def __init__(self, alpha: float = 0.1) -> None:  # HERE
 def loss(self, learner, step):
     return self.alpha * step.logits.square().mean()
 '''),
-    "misspelt hook": Mistake(
-        "hooks", "`losss` is no hook; did you mean `loss`?", "write def loss(self, learner, step)", '''
+    "misspelled hook": Mistake(
+        "hooks", "`losss` is not a hook; did you mean `loss`?", "write def loss(self, learner, step)", '''
 def losss(self, learner, step):  # HERE
     return 0.1 * step.logits.square().mean()
 '''),
@@ -97,7 +97,7 @@ def loss(self, learner, step):
     "forgot super().__init__() in a module": Mistake(
         "constructor", "'Scale' does not call super().__init__()", "its first line", '''
 def on_stream_start(self, learner, scenario):
-    learner.add_module_of(self, "scale", Scale())
+    learner.register_plugin_module(self, "scale", Scale())
 
 
 class Scale(nn.Module):
@@ -112,11 +112,12 @@ def on_task_start(self, learner, task):
 def loss(self, learner, step):
     if self._scale is None:
         self._scale = nn.ParameterList([nn.Parameter(torch.ones(()))])
-        learner.add_module_of(self, f"scale{learner.task.index}", self._scale)  # HERE
+        learner.register_plugin_module(self, f"scale{learner.task.index}", self._scale)  # HERE
     return 0.01 * (self._scale[0] * step.logits).square().mean()
 '''),
     "parameter that the learner does not know": Mistake(
-        "parameters", "self.scale holds trainable parameters that the learner does not know", "add_module_of", '''
+        "parameters", "self.scale holds trainable parameters that the learner does not know",
+        "register_plugin_module", '''
 def on_stream_start(self, learner, scenario):
     self.scale = nn.Parameter(torch.ones(()))  # HERE
 
@@ -139,8 +140,8 @@ def on_task_end(self, learner, task):
     self.anchor = {name: value.detach().clone() for name, value in learner.backbone.named_parameters()}  # HERE
 '''),
     "in-place change of the batch": Mistake(
-        "batch", "'training_batch' writes into batch.images in place", "batch.with_images", '''
-def training_batch(self, learner, batch):
+        "batch", "'transform_batch' writes into batch.images in place", "batch.with_images", '''
+def transform_batch(self, learner, batch):
     images = batch.images
     images[:, :, :8] = 0  # HERE
     return batch
@@ -164,8 +165,8 @@ def on_task_start(self, learner, task):
     np.random.seed(0)  # HERE
 '''),
     "Python's global generator": Mistake(
-        "randomness", "'training_rows' draws from or seeds random, the global", "generator of your own", '''
-def training_rows(self, learner, task, rows):
+        "randomness", "'select_indices' draws from or seeds random, the global", "generator of your own", '''
+def select_indices(self, learner, task, rows):
     kept = random.sample(range(len(rows)), len(rows) - 1)  # HERE
     return rows[sorted(kept)]
 '''),
@@ -176,7 +177,7 @@ def on_stream_start(self, learner, scenario):
 
 def on_task_end(self, learner, task):
     learner.backbone.requires_grad_(True)  # HERE
-    images = learner.backbone.normalise(learner.images_of(task.train[:4]))
+    images = learner.backbone.normalize(learner.images_of(task.train[:4]))
     F.cross_entropy(learner(images), learner.labels_of(task.train[:4])).backward()
 '''),
     "gradient left behind after freezing again": Mistake(
@@ -187,7 +188,7 @@ def on_stream_start(self, learner, scenario):
 def on_task_end(self, learner, task):
     for value in learner.backbone.parameters():
         value.requires_grad = True  # HERE
-    images = learner.backbone.normalise(learner.images_of(task.train[:4]))
+    images = learner.backbone.normalize(learner.images_of(task.train[:4]))
     F.cross_entropy(learner(images), learner.labels_of(task.train[:4])).backward()
     learner.backbone.requires_grad_(False)
 '''),
@@ -234,7 +235,7 @@ def loss(self, learner, step):
     return 0.1 * step.logits.square().mean(dim=1)  # HERE
 '''),
     "changes the trainer's loader": Mistake(
-        "loaders", "'on_train_start' changes the trainer's loader", "training_rows", '''
+        "loaders", "'on_train_start' changes the trainer's loader", "select_indices", '''
 def on_train_start(self, trainer, pl_module):
     table, labels = pl_module.scenario.table, pl_module.scenario.labels
     mine = BatchLoader(table, labels, pl_module.task.train, 4)
@@ -247,15 +248,15 @@ def on_train_epoch_start(self, trainer, pl_module):
     for batch in trainer.train_dataloader:  # HERE
         assert len(batch)
 '''),
-    "changes the trainer's optimiser": Mistake(
-        "loaders", "'on_train_start' changes the trainer's optimiser", "on_task_start", '''
+    "changes the trainer's optimizer": Mistake(
+        "loaders", "'on_train_start' changes the trainer's optimizer", "on_task_start", '''
 def on_train_start(self, trainer, pl_module):
     (optimizer,) = trainer.optimizers
     optimizer.add_param_group({"params": [nn.Parameter(torch.ones(()))]})  # HERE
 '''),
     "hook never removed": Mistake(
         "leftovers", "the same hook is registered 3 times", "handle.remove()", '''
-traits = Traits(needs=("vit",))
+traits = Traits(requires=("vit",))
 
 def on_task_start(self, learner, task):
     learner.backbone.model.norm.register_forward_hook(self.look)  # HERE
@@ -284,7 +285,7 @@ def on_task_end(self, learner, task):
 '''),
     "does not follow from the seed": Mistake(
         "deterministic", "does not follow from the seed", "learner.generator", '''
-def training_batch(self, learner, batch):
+def transform_batch(self, learner, batch):
     draws = np.random.default_rng()  # HERE
     return batch.with_images(torch.from_numpy(draws.integers(0, 255, batch.images.shape, dtype=np.uint8)))
 '''),
@@ -311,7 +312,7 @@ def state_dict(self):  # HERE
     return {"seen": {1, 2}}
 '''),
     "keeps what it does not declare": Mistake(
-        "stores", "state_dict() grows by", "traits.stores", '''
+        "memory", "state_dict() grows by", "traits.memory", '''
 def __init__(self) -> None:
     super().__init__()
     self.kept = []
@@ -332,26 +333,27 @@ def predict(self, learner, batch):
     return logits - logits.mean(dim=0)  # HERE
 '''),
     "a ViT is needed and not declared": Mistake(
-        "needs", "does not declare that it needs one: on a ResNet it ends with AttributeError", 'needs=("vit",)', '''
+        "requires", "does not declare that it needs one: on a ResNet it ends with AttributeError",
+        'requires=("vit",)', '''
 def loss(self, learner, step):
     return 0.01 * learner.backbone.model.blocks[0].norm1.weight.square().mean()  # HERE
 '''),
     "a ViT is declared and not needed": Mistake(
-        "needs", "declares that it needs a ViT, and learns a ResNet as well", 'take "vit" out of', '''
-traits = Traits(needs=("vit",))  # HERE
+        "requires", "declares that it needs a ViT, and learns a ResNet as well", 'take "vit" out of', '''
+traits = Traits(requires=("vit",))  # HERE
 
 def loss(self, learner, step):
     return 0.01 * step.logits.square().mean()
 '''),
     "CLIP is declared and not needed": Mistake(
-        "needs", "declares that it needs CLIP, and learns a plain ViT as well", 'take "clip" out of', '''
-traits = Traits(needs=("clip",))  # HERE
+        "requires", "declares that it needs CLIP, and learns a plain ViT as well", 'take "clip" out of', '''
+traits = Traits(requires=("clip",))  # HERE
 
 def loss(self, learner, step):
     return 0.01 * step.logits.square().mean()
 '''),
     "CLIP is needed and not declared": Mistake(
-        "needs", "needs a CLIP backbone", 'needs=("clip",)', '''
+        "requires", "needs a CLIP backbone", 'requires=("clip",)', '''
 def on_stream_start(self, learner, scenario):
     from clsuite.backbones.clip import clip_of
 
@@ -369,7 +371,7 @@ def predict(self, learner, batch):
 
 SOUND = (
     HEAD
-    + """    traits = Traits(needs=("vit",), stores=("weights", "logits"))
+    + """    traits = Traits(requires=("vit",), memory=("weights", "logits"))
 
     def on_stream_start(self, learner, scenario):
         self.kept, self.answers, self.handle = {}, torch.zeros(0), None
@@ -382,7 +384,7 @@ SOUND = (
     def look(self, module, inputs, output):
         return None
 
-    def training_batch(self, learner, batch):
+    def transform_batch(self, learner, batch):
         images = batch.images.clone()
         images[:, :, 0] = 0
         return batch.with_images(images)

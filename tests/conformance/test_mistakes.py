@@ -1,4 +1,4 @@
-"""Planted mistakes: the right check names each, with the right line and mend, and nothing else is blamed."""
+"""Planted mistakes: the right check names each, with the right line and fix, and nothing else is blamed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from mistakes import MISTAKES, SOUND
 
 from clsuite.conformance import check_method
-from clsuite.conformance.subject import subject_of
+from clsuite.conformance.plugin_under_test import subject_of
 from clsuite.plugin.catalog import find_plugin, load_class
 
 FREQUENT = (
@@ -28,7 +28,7 @@ FREQUENT = (
     "returns a float",
     "changes the trainer's loader",
     "a ViT is needed and not declared",
-    "misspelt hook",
+    "misspelled hook",
     "overrides nothing",
     "a hook with too few arguments",
     "calls backward itself",
@@ -51,7 +51,7 @@ def test_each_mistake_is_named_rightly(name: str, tmp_path: Path) -> None:
     assert named, shown
     assert {one.check for one in report.findings} == {mistake.check, *mistake.also}, shown
     assert (named[0].file, named[0].line) == ("method.py", mistake.line), shown
-    assert mistake.mend in named[0].mend, shown
+    assert mistake.fix in named[0].fix, shown
 
 
 def test_the_check_leaves_the_process_as_it_was(tmp_path: Path) -> None:

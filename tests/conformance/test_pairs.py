@@ -17,11 +17,11 @@ from small_methods import SMALL
 
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog, find_plugin, load_class
-from clsuite.plugin.compose import check_method
+from clsuite.plugin.compatibility import check_method
 from clsuite.runner.model_file import TrainedModel
 from clsuite.scenarios import Scenario
 
-ALONE = sorted(name for name in catalog() if "clip" not in find_plugin(name)[1].traits.needs)
+ALONE = sorted(name for name in catalog() if "clip" not in find_plugin(name)[1].traits.requires)
 """Registered plugins that a ViT suffices for."""
 LOCAL = {"ease", "s_pet", "lae", "l2p", "dual_prompt", "coda_prompt"}
 """Plugins whose papers train with the current task's cross-entropy alone."""
@@ -51,7 +51,7 @@ def two_tasks(scenario: Scenario) -> Scenario:
 def plugins_of(pair: tuple[str, ...]) -> list[Any]:
     """The plugins of a pair, small; beside a frozen backbone only the head is left to tune."""
     traits = [find_plugin(name)[1].traits for name in pair]
-    frozen = any("modules" in trait.stores or "freezes" in trait.does for trait in traits)
+    frozen = any("modules" in trait.memory or "freezes" in trait.effects for trait in traits)
     tuned = {"modules": "head"} if frozen else {}
     given = {name: {**SMALL.get(name, {}), **(tuned if name in ("fpf", "kfpf") else {})} for name in pair}
     return [load_class(catalog()[name])(**given[name]) for name in pair]
@@ -107,7 +107,7 @@ def test_pair(pair: tuple[str, str], make_stream: Any, two_tasks: Scenario, tmp_
     assert hooks_of(whole.learner) == hooks_of(resumed.learner)
     assert max(hooks_of(whole.learner).values()) <= len(two_tasks.tasks) * len(pair)
     for plugin in whole.learner.plugins:
-        assert set(plugin.stored_bytes()) <= set(plugin.traits.stores)
+        assert set(plugin.stored_bytes()) <= set(plugin.traits.memory)
     rows = np.concatenate([task.test for task in two_tasks.tasks])
     shuffled = np.random.RandomState(0).permutation(len(rows))
     model = TrainedModel(whole.learner, two_tasks.classes)

@@ -9,7 +9,7 @@ import pytest
 from small_methods import SMALL
 
 from clsuite.conformance import check_method
-from clsuite.conformance.subject import Subject, subject_of
+from clsuite.conformance.plugin_under_test import Subject, subject_of
 from clsuite.plugin.catalog import catalog, load_class
 
 COMBINATIONS: dict[str, tuple[dict[str, dict[str, Any]], dict[str, Any]]] = {

@@ -32,13 +32,13 @@ Tree = Callable[..., Path]
 
 @pytest.fixture
 def png_tree(tmp_path: Path) -> Tree:
-    """Writes one-coloured images, ``{"train/cat/1.png": (255, 0, 0)}``, and returns the root."""
+    """Writes one-colored images, ``{"train/cat/1.png": (255, 0, 0)}``, and returns the root."""
 
     def write(images: dict[str, tuple[int, int, int]], size: tuple[int, int] = (6, 4)) -> Path:
-        for name, colour in images.items():
+        for name, color in images.items():
             path = tmp_path / "tree" / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", size, colour).save(path)
+            Image.new("RGB", size, color).save(path)
         return tmp_path / "tree"
 
     return write

@@ -27,7 +27,7 @@ from clsuite.data.readers.archives import (
 
 
 class Written(NamedTuple):
-    """One image that was written; `level` is its grey value, and how it is known again."""
+    """One image that was written; `level` is its gray value, and how it is known again."""
 
     label: str
     is_test: bool | None
@@ -36,7 +36,7 @@ class Written(NamedTuple):
 
 
 class Miniature:
-    """Writes images of one grey value each, and remembers them."""
+    """Writes images of one gray value each, and remembers them."""
 
     def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
         self.root, self.patch = root, patch

@@ -14,30 +14,30 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import autoaugment as oracle
 from torchvision.transforms.v2 import functional as F
 
-from clsuite.data import geometry, policies
+from clsuite.data import auto_augment, geometry
 from clsuite.data.augment import augment
 from clsuite.data.augment_spec import (
     PRESETS,
     STEPS,
     AnyStep,
     AugMix,
-    ColourJitter,
+    ColorJitter,
     Crop,
     Flip,
     RandAugment,
     ResizedCrop,
 )
-from clsuite.data.colour import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
+from clsuite.data.color_jitter import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
 from clsuite.data.geometry import cut_boxes, cut_together, draw_boxes
-from clsuite.data.groups import by_group
+from clsuite.data.per_sample import by_group
 
 ALL = {**{name: steps for name, (_, steps) in PRESETS.items() if steps}, **{n: (s(),) for n, s in STEPS.items()}}
 WITHOUT_EFFECT = {
     "flip": Flip(p=0.0),
     "crop": Crop(padding=0.0),
     "resized_crop": ResizedCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0)),
-    "colour_jitter": ColourJitter(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0),
-    "unlikely jitter": ColourJitter(p=0.0),
+    "color_jitter": ColorJitter(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0),
+    "unlikely jitter": ColorJitter(p=0.0),
     "rand_augment": RandAugment(operations=0),
 }
 
@@ -93,7 +93,7 @@ class TestEveryAugmentation:
 
 
 @pytest.mark.parametrize(
-    "name", ["crop", "resized_crop", "colour_jitter", "rand_augment", "trivial_augment", "augmix"]
+    "name", ["crop", "resized_crop", "color_jitter", "rand_augment", "trivial_augment", "augmix"]
 )  # fmt: skip
 def test_samples_get_their_own_parameters(name: str) -> None:
     assert different(augment(ALL[name], copies(), generator())) > 12
@@ -176,7 +176,7 @@ def test_cut_boxes_are_those_of_torchvision(channels: int, antialias: bool) -> N
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_layout_of_boxes_changes_no_bit(channels: int) -> None:
-    """Against torch's kernel on planes of colour, as tables have them; the input stays."""
+    """Against torch's kernel on planes of color, as tables have them; the input stays."""
     images = noise(12, channels, 40, 72)
     before = images.clone()
     boxes = draw_boxes(12, 40, 72, (0.05, 1.0), (0.5, 2.0), generator(4))
@@ -221,7 +221,7 @@ ADJUSTMENTS = [
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("ours", "theirs", "factors"), ADJUSTMENTS)
-def test_colours_are_adjusted_as_by_torchvision(ours, theirs, factors, channels: int) -> None:  # type: ignore[no-untyped-def]
+def test_colors_are_adjusted_as_by_torchvision(ours, theirs, factors, channels: int) -> None:  # type: ignore[no-untyped-def]
     images = noise(4, channels)
     images[:, :, 0, :4] = torch.tensor([0, 255, 128, 1], dtype=torch.uint8)
     expected = torch.stack([theirs(image, factor) for image, factor in zip(images, factors, strict=True)])
@@ -229,26 +229,26 @@ def test_colours_are_adjusted_as_by_torchvision(ours, theirs, factors, channels:
 
 
 def test_jitter_reaches_its_bounds_and_not_beyond() -> None:
-    grey = torch.full((2000, 1, 1, 1), 100, dtype=torch.uint8)
-    only = ColourJitter(brightness=0.4, contrast=0.0, saturation=0.0)
-    values = augment((only,), grey, generator()).flatten()
+    gray = torch.full((2000, 1, 1, 1), 100, dtype=torch.uint8)
+    only = ColorJitter(brightness=0.4, contrast=0.0, saturation=0.0)
+    values = augment((only,), gray, generator()).flatten()
     assert 59 <= values.min() <= 61
     assert 139 <= values.max() <= 140
-    sometimes = augment((only.model_copy(update={"p": 0.25}),), grey, generator()).flatten()
+    sometimes = augment((only.model_copy(update={"p": 0.25}),), gray, generator()).flatten()
     assert 420 < int((sometimes != 100).sum()) < 560
 
 
 NAMES = {
     "shear_x": "ShearX", "shear_y": "ShearY", "translate_x": "TranslateX", "translate_y": "TranslateY",
-    "rotate": "Rotate", "brightness": "Brightness", "colour": "Color", "contrast": "Contrast",
-    "sharpness": "Sharpness", "posterise": "Posterize", "solarise": "Solarize", "autocontrast": "AutoContrast",
+    "rotate": "Rotate", "brightness": "Brightness", "color": "Color", "contrast": "Contrast",
+    "sharpness": "Sharpness", "posterize": "Posterize", "solarise": "Solarize", "autocontrast": "AutoContrast",
     "equalise": "Equalize", "identity": "Identity",
 }  # fmt: skip
 SPACES = [
-    (policies.RAND, oracle.RandAugment(), 9),
-    (policies.RAND, oracle.RandAugment(), 30),
-    (policies.TRIVIAL, oracle.TrivialAugmentWide(), 17),
-    (policies.AUGMIX, oracle.AugMix(), 2),
+    (auto_augment.RAND, oracle.RandAugment(), 9),
+    (auto_augment.RAND, oracle.RandAugment(), 30),
+    (auto_augment.TRIVIAL, oracle.TrivialAugmentWide(), 17),
+    (auto_augment.AUGMIX, oracle.AugMix(), 2),
 ]
 
 
@@ -260,14 +260,14 @@ def test_operations_and_ranges_are_those_of_torchvision(name, space, theirs, str
         assert "Identity" not in theirs._augmentation_space(10, (16, 24))
         return
     images = noise(3, 3, 16, 24)
-    arguments = {"num_bins": space.bins} if space is not policies.RAND else {"num_bins": 31}
+    arguments = {"num_bins": space.bins} if space is not auto_augment.RAND else {"num_bins": 31}
     sizes = (16, 24)
-    table = theirs._augmentation_space(arguments["num_bins"], *([sizes] if space is not policies.TRIVIAL else []))
+    table = theirs._augmentation_space(arguments["num_bins"], *([sizes] if space is not auto_augment.TRIVIAL else []))
     magnitudes, signed = table[NAMES[name]]
-    assert signed == (name in policies.SIGNED)
+    assert signed == (name in auto_augment.SIGNED)
     for sign in (1, -1) if signed else (1,):
         magnitude = sign * float(magnitudes[strength]) if magnitudes.ndim else 0.0
-        ours = policies.OPERATIONS[name](images, space, sign * strength / (space.bins - 1))
+        ours = auto_augment.OPERATIONS[name](images, space, sign * strength / (space.bins - 1))
         expected = [oracle._apply_op(image, NAMES[name], magnitude, space.interpolation, None) for image in images]
         assert_levels(ours, torch.stack(expected), 1)
 
@@ -276,24 +276,24 @@ def test_operations_are_drawn_equally_often(monkeypatch: pytest.MonkeyPatch) -> 
     counts: dict[tuple[str, float], int] = {}
 
     def recorder(name: str):  # type: ignore[no-untyped-def]
-        def record(images: Tensor, space: policies.Space, strength: float) -> Tensor:
+        def record(images: Tensor, space: auto_augment.Space, strength: float) -> Tensor:
             counts[name, strength] = counts.get((name, strength), 0) + len(images)
             return images
 
         return record
 
-    monkeypatch.setattr(policies, "OPERATIONS", {name: recorder(name) for name in policies.OPERATIONS})
+    monkeypatch.setattr(auto_augment, "OPERATIONS", {name: recorder(name) for name in auto_augment.OPERATIONS})
     augment((RandAugment(operations=1),), noise(2800, 1, 1, 1), generator())
-    for name in policies.OPERATIONS:
+    for name in auto_augment.OPERATIONS:
         strengths = sorted(strength for key, strength in counts if key == name)
-        assert strengths == ([-0.3, 0.3] if name in policies.SIGNED else [0.3])
+        assert strengths == ([-0.3, 0.3] if name in auto_augment.SIGNED else [0.3])
         assert 150 < sum(counts[name, strength] for strength in strengths) < 255
 
 
 def test_augmix_stays_between_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where every operation paints black, the mix is the image times the original's share, uniform for alpha 1."""
-    black = {name: lambda images, space, strength: torch.zeros_like(images) for name in policies.OPERATIONS}
-    monkeypatch.setattr(policies, "OPERATIONS", black)
+    black = {name: lambda images, space, strength: torch.zeros_like(images) for name in auto_augment.OPERATIONS}
+    monkeypatch.setattr(auto_augment, "OPERATIONS", black)
     mixed = augment((AugMix(),), torch.full((2000, 1, 1, 1), 200, dtype=torch.uint8), generator()).flatten().double()
     assert 90 < mixed.mean() < 110
     assert 52 < mixed.std() < 63
@@ -301,8 +301,8 @@ def test_augmix_stays_between_its_parts(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_augmix_of_unchanged_images_is_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    same = {name: lambda images, space, strength: images for name in policies.OPERATIONS}
-    monkeypatch.setattr(policies, "OPERATIONS", same)
+    same = {name: lambda images, space, strength: images for name in auto_augment.OPERATIONS}
+    monkeypatch.setattr(auto_augment, "OPERATIONS", same)
     assert_levels(augment((AugMix(),), noise(), generator()), noise(), 1)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from clsuite.data.augment_spec import PRESETS, STEPS, AugmentError, ColourJitter, Flip, RandAugment, ResizedCrop
+from clsuite.config.yaml_models import load_yaml
+from clsuite.data.augment_spec import PRESETS, STEPS, AugmentError, ColorJitter, Flip, RandAugment, ResizedCrop
 from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
-from clsuite.written.yaml_lines import load_yaml
 
 
 def steps(value: Any) -> tuple[Any, ...]:
@@ -29,8 +29,8 @@ def test_a_step_alone_has_its_defaults(name: str) -> None:
 
 
 def test_inline_steps() -> None:
-    written = [{"resized_crop": {"scale": [0.7, 1]}}, "flip", {"colour_jitter": {"hue": 0.1}}, {"rand_augment": None}]
-    assert steps(written) == (ResizedCrop(scale=(0.7, 1.0)), Flip(), ColourJitter(hue=0.1), RandAugment())
+    written = [{"resized_crop": {"scale": [0.7, 1]}}, "flip", {"color_jitter": {"hue": 0.1}}, {"rand_augment": None}]
+    assert steps(written) == (ResizedCrop(scale=(0.7, 1.0)), Flip(), ColorJitter(hue=0.1), RandAugment())
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

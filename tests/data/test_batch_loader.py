@@ -18,7 +18,7 @@ def loader(table: ImageTable, seed: int | None = 1, size: int = 8, with_images: 
 
 def order(batches: BatchLoader) -> list[int]:
     """Rows of one epoch."""
-    return torch.cat([batch.rows for batch in batches]).tolist()
+    return torch.cat([batch.indices for batch in batches]).tolist()
 
 
 def test_an_epoch_covers_each_row_once(numbered_table: ImageTable) -> None:
@@ -75,15 +75,15 @@ def test_images_and_labels_belong_to_their_rows(numbered_table: ImageTable) -> N
         assert batch.images is not None
         assert batch.images.dtype == torch.uint8
         assert batch.images.shape == (len(batch), 1, 2, 2)
-        assert (batch.images == batch.rows[:, None, None, None]).all()
-        assert batch.labels.tolist() == (batch.rows // 20).tolist()
+        assert (batch.images == batch.indices[:, None, None, None]).all()
+        assert batch.labels.tolist() == (batch.indices // 20).tolist()
         assert not batch.replayed.any()
 
 
 def test_images_can_be_left_out(numbered_table: ImageTable) -> None:
     batches = list(loader(numbered_table, with_images=False))
     assert all(batch.images is None for batch in batches)
-    assert torch.cat([batch.rows for batch in batches]).tolist() == order(loader(numbered_table))
+    assert torch.cat([batch.indices for batch in batches]).tolist() == order(loader(numbered_table))
 
 
 def test_a_batch_is_a_copy(numbered_table: ImageTable) -> None:
@@ -101,7 +101,7 @@ def exemplars() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def test_exemplars_come_after_the_batch_and_are_marked(numbered_table: ImageTable) -> None:
     batch = gather(numbered_table, numbered_table.labels, np.array([20, 40]))
     longer = batch.extended(*exemplars())
-    assert longer.rows.tolist() == [20, 40, 9, 9]
+    assert longer.indices.tolist() == [20, 40, 9, 9]
     assert longer.labels.tolist() == [1, 2, 0, 0]
     assert longer.replayed.tolist() == [False, False, True, True]
     assert longer.images is not None
@@ -113,7 +113,7 @@ def test_exemplars_of_a_batch_without_images_have_none(numbered_table: ImageTabl
     batch = gather(numbered_table, numbered_table.labels, np.array([20]), with_images=False)
     longer = batch.extended(*exemplars())
     assert longer.images is None
-    assert longer.rows.tolist() == [20, 9, 9]
+    assert longer.indices.tolist() == [20, 9, 9]
 
 
 def test_other_pixels_leave_the_rest(numbered_table: ImageTable) -> None:
@@ -121,5 +121,5 @@ def test_other_pixels_leave_the_rest(numbered_table: ImageTable) -> None:
     changed = batch.with_images(torch.zeros(2, 3, 2, 2))
     assert changed.images is not None
     assert changed.images.shape == (2, 3, 2, 2)
-    assert changed.rows is batch.rows
+    assert changed.indices is batch.indices
     assert isinstance(changed.to(torch.device("cpu")), Batch)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clsuite.data.datasets import load_table, locate, training_rows
+from clsuite.data.datasets import load_table, locate, select_indices
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
@@ -56,14 +56,14 @@ def test_data_without_a_root_says_how_to_name_it() -> None:
 
 
 def test_all_training_rows(numbered_table: ImageTable) -> None:
-    rows = training_rows(numbered_table, None)
+    rows = select_indices(numbered_table, None)
     assert rows.tolist() == [row for row in range(60) if row % 3]
 
 
 @pytest.mark.parametrize("bound", [1, 5, 13, 14, 100])
 def test_at_most_so_many_of_each_class(numbered_table: ImageTable, bound: int) -> None:
-    rows = training_rows(numbered_table, bound)
-    everyone = training_rows(numbered_table, None)
+    rows = select_indices(numbered_table, bound)
+    everyone = select_indices(numbered_table, None)
     available = np.bincount(numbered_table.labels[everyone])
     assert np.bincount(numbered_table.labels[rows]).tolist() == np.minimum(available, bound).tolist()
     assert set(rows) <= set(everyone)
@@ -71,19 +71,19 @@ def test_at_most_so_many_of_each_class(numbered_table: ImageTable, bound: int) -
 
 
 def test_a_larger_bound_only_adds_rows(numbered_table: ImageTable) -> None:
-    chosen = [set(training_rows(numbered_table, bound).tolist()) for bound in (2, 5, 9)]
+    chosen = [set(select_indices(numbered_table, bound).tolist()) for bound in (2, 5, 9)]
     assert chosen[0] < chosen[1] < chosen[2]
 
 
 def test_the_bound_holds_for_each_domain(numbered_table: ImageTable) -> None:
     domains = np.arange(60) % 2
     table = ImageTable(**{**vars(numbered_table), "domains": domains, "domain_names": ("x", "y")})
-    rows = training_rows(table, 4)
+    rows = select_indices(table, 4)
     groups = table.labels[rows] * 2 + table.domains[rows]
     assert np.bincount(groups).tolist() == [4] * 6
 
 
 def test_the_choice_is_not_the_first_rows(numbered_table: ImageTable) -> None:
-    everyone = training_rows(numbered_table, None)
+    everyone = select_indices(numbered_table, None)
     first = [row for label in range(3) for row in everyone[numbered_table.labels[everyone] == label][:5]]
-    assert training_rows(numbered_table, 5).tolist() != first
+    assert select_indices(numbered_table, 5).tolist() != first

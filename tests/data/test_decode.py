@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from clsuite.data import decode as module
-from clsuite.data.decode import centre_square, decode
-from clsuite.data.square import square_pixels
+from clsuite.data.decode import center_square, decode
+from clsuite.data.image_convert import square_pixels
 from clsuite.errors import UserError
 
 RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
@@ -76,20 +76,20 @@ def test_exif_data_that_cannot_be_read_say_nothing(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("mode", "colour", "expected"),
+    ("mode", "color", "expected"),
     [
         ("RGBA", (255, 0, 255, 0), [255, 255, 255]), ("RGBA", (1, 2, 3, 255), [1, 2, 3]),
         ("RGBA", (0, 100, 200, 51), [204, 224, 244]), ("LA", (9, 0), [255, 255, 255]), ("LA", (9, 255), [9, 9, 9]),
     ],
 )  # fmt: skip
-def test_transparency_lies_on_white(tmp_path: Path, mode: str, colour: tuple[int, ...], expected: list[int]) -> None:
-    Image.new(mode, (4, 4), colour).save(tmp_path / "i.png")
+def test_transparency_lies_on_white(tmp_path: Path, mode: str, color: tuple[int, ...], expected: list[int]) -> None:
+    Image.new(mode, (4, 4), color).save(tmp_path / "i.png")
     assert corner(tmp_path / "i.png", 4) == expected
-    assert square_pixels(Image.new(mode, (4, 4), colour), 4, "x")[:, 0, 0].tolist() == expected
+    assert square_pixels(Image.new(mode, (4, 4), color), 4, "x")[:, 0, 0].tolist() == expected
 
 
 @pytest.mark.parametrize(("mode", "key"), [("P", 0), ("P", b"\x00\x80"), ("L", 0), ("RGB", (0, 0, 0)), ("1", 0)])
-def test_a_transparent_colour_is_white_too(tmp_path: Path, mode: str, key: object) -> None:
+def test_a_transparent_color_is_white_too(tmp_path: Path, mode: str, key: object) -> None:
     Image.new(mode, (4, 4), 0).save(tmp_path / "i.png", transparency=key)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -121,9 +121,9 @@ def test_a_thin_image_shows_the_middle_of_the_resized_one(
     smooth = np.stack([127 + 100 * np.sin(across), 127 + 100 * np.cos(down), across * 6], axis=2).astype(np.uint8)
     image = Image.fromarray(smooth)
     monkeypatch.setattr(module, "THIN", 10**9)
-    whole = np.asarray(centre_square(image, 24)).astype(int)
+    whole = np.asarray(center_square(image, 24)).astype(int)
     monkeypatch.setattr(module, "THIN", 0)
-    assert np.abs(np.asarray(centre_square(image, 24)) - whole).max() <= 1
+    assert np.abs(np.asarray(center_square(image, 24)) - whole).max() <= 1
 
 
 @pytest.mark.parametrize("size", [(20_000, 1), (1, 60_000), (100_000, 3)])
@@ -131,7 +131,7 @@ def test_a_thin_image_takes_some_megabytes(tmp_path: Path, size: tuple[int, int]
     Image.new("RGB", size, (1, 2, 3)).save(tmp_path / "thin.png")
     script = (
         "import resource, sys; from pathlib import Path; import numpy as np; from PIL import Image\n"
-        "from clsuite.data.decode import decode; from clsuite.data.square import square_pixels\n"
+        "from clsuite.data.decode import decode; from clsuite.data.image_convert import square_pixels\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "one = decode(Path(sys.argv[1]), 224); other = square_pixels(Image.open(sys.argv[1]), 224, 'x')\n"
         "assert one.shape == other.shape == (3, 224, 224) and (one == other).all()\n"
@@ -149,7 +149,7 @@ def test_no_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(module, "centre_square", fail)
+    monkeypatch.setattr(module, "center_square", fail)
     with pytest.raises(UserError, match=r"cannot decode the image '.*i\.png': MemoryError"):
         decode(tmp_path / "i.png", 4)
 
@@ -177,7 +177,7 @@ def test_numbers_that_do_not_fit_are_to_be_scaled() -> None:
     [
         (RAMP.astype(np.float32), r"x has values in 0\.\.252 \(float32\): .*; divide them by 255"),
         (RAMP.astype(np.float32) * 257, "divide them by their largest possible value"),
-        (RAMP.astype(np.float32) / 64 - 2, "take normalisation out of the eval transform"),
+        (RAMP.astype(np.float32) / 64 - 2, "take normalization out of the eval transform"),
         (np.full((4, 4), np.nan, np.float32), "NaN or infinite"),
         (np.full((4, 4), "a"), "values of type"),
         (np.zeros((2, 3, 4, 4), np.uint8), r"has shape \(2, 3, 4, 4\)"),

@@ -13,7 +13,7 @@ from PIL import Image
 from clsuite.data.cache import cached_table
 from clsuite.data.decoding import DecoderKilledError, Job, decode_all, pool
 from clsuite.data.decoding.job import CHUNK
-from clsuite.data.listing import Listing, Sample, list_pixels, list_samples
+from clsuite.data.manifest import Manifest, Sample, list_pixels, list_samples
 from clsuite.data.progress import progress_to
 from clsuite.errors import UserError
 
@@ -21,13 +21,13 @@ NUMBER = 5 * CHUNK + 7
 PIXELS = np.random.RandomState(0).randint(0, 256, (NUMBER, 6, 6, 3)).astype(np.uint8)
 
 
-def pixel_listing() -> Listing:
+def pixel_listing() -> Manifest:
     labels = np.arange(NUMBER) % 3
     return list_pixels((PIXELS[:-9], labels[:-9]), (PIXELS[-9:], labels[-9:]), ["a", "b", "c"])
 
 
 @pytest.fixture(scope="module")
-def file_listing(tmp_path_factory: pytest.TempPathFactory) -> Listing:
+def file_listing(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     root = tmp_path_factory.mktemp("images")
     for index, image in enumerate(PIXELS):
         Image.fromarray(image).save(root / f"{index}.png")
@@ -41,15 +41,15 @@ def expected(size: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_the_number_of_processes_changes_nothing(tmp_path: Path, file_listing: Listing, workers: int) -> None:
-    for name, listing in (("files", file_listing), ("pixels", pixel_listing())):
-        job = Job.prepare(tmp_path / name, listing, 9)
+def test_the_number_of_processes_changes_nothing(tmp_path: Path, file_listing: Manifest, workers: int) -> None:
+    for name, manifest in (("files", file_listing), ("pixels", pixel_listing())):
+        job = Job.prepare(tmp_path / name, manifest, 9)
         decode_all(job, workers)
         np.testing.assert_array_equal(np.load(job.folder / "images.npy"), expected(9))
         assert job.missing() == []
 
 
-def test_digests_are_the_same_in_processes_of_their_own(tmp_path: Path, file_listing: Listing) -> None:
+def test_digests_are_the_same_in_processes_of_their_own(tmp_path: Path, file_listing: Manifest) -> None:
     tables = [cached_table(["x"], 6, lambda: file_listing, folder=tmp_path / str(n), workers=n) for n in (1, 2)]
     np.testing.assert_array_equal(tables[0].digests, tables[1].digests)
     assert len(np.unique(tables[0].digests, axis=0)) == NUMBER
@@ -162,21 +162,21 @@ def test_an_unreadable_image_is_named_by_a_process_of_its_own(tmp_path: Path) ->
     (tmp_path / "bad.png").write_bytes(b"\x89PNG broken")
     names = ["good.png"] * NUMBER
     names[3 * CHUNK] = "bad.png"
-    listing = list_samples(tmp_path, [Sample(name, "a", False) for name in names])
-    with pytest.raises(UserError, match=r"cannot decode the image '.*bad\.png'.*Mend or remove it"):
-        cached_table(["x"], 6, lambda: listing, folder=tmp_path / "cache", workers=2)
+    manifest = list_samples(tmp_path, [Sample(name, "a", False) for name in names])
+    with pytest.raises(UserError, match=r"cannot decode the image '.*bad\.png'.*Repair or delete the file"):
+        cached_table(["x"], 6, lambda: manifest, folder=tmp_path / "cache", workers=2)
     assert list((tmp_path / "cache" / "tables").iterdir()) == []
 
 
 def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:
-    listing = list_samples(tmp_path, [Sample("gone.png", "a", False)])
+    manifest = list_samples(tmp_path, [Sample("gone.png", "a", False)])
     with pytest.raises(UserError, match=r"cannot read the image '.*gone\.png': No such file"):
-        cached_table(["x"], 6, lambda: listing, folder=tmp_path / "cache")
+        cached_table(["x"], 6, lambda: manifest, folder=tmp_path / "cache")
 
 
-def test_grey_images_have_one_channel_and_their_own_size_stays(tmp_path: Path) -> None:
-    grey = PIXELS[:4, :, :, 0].copy()
-    listing = list_pixels((grey[:2], np.array([0, 1])), (grey[2:], np.array([1, 0])), ["a", "b"])
-    table = cached_table(["x"], 6, lambda: listing, folder=tmp_path)
-    np.testing.assert_array_equal(table.images[:, 0], grey)
+def test_gray_images_have_one_channel_and_their_own_size_stays(tmp_path: Path) -> None:
+    gray = PIXELS[:4, :, :, 0].copy()
+    manifest = list_pixels((gray[:2], np.array([0, 1])), (gray[2:], np.array([1, 0])), ["a", "b"])
+    table = cached_table(["x"], 6, lambda: manifest, folder=tmp_path)
+    np.testing.assert_array_equal(table.images[:, 0], gray)
     assert table.images.shape == (4, 1, 6, 6)

@@ -21,12 +21,12 @@ def offer(
     images = numbers.to(torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2)
     generator = torch.Generator().manual_seed(seed)
     given = None if features is None else torch.as_tensor(features)
-    buffer.offer(images, torch.tensor(labels), numbers, generator, features=given)
+    buffer.add(images, torch.tensor(labels), numbers, generator, features=given)
 
 
 def check_alignment(buffer: ExemplarBuffer, label_of: dict[int, int]) -> None:
-    assert (buffer.images == buffer.rows[:, None, None, None]).all()
-    assert buffer.labels.tolist() == [label_of[row] for row in buffer.rows.tolist()]
+    assert (buffer.images == buffer.indices[:, None, None, None]).all()
+    assert buffer.labels.tolist() == [label_of[row] for row in buffer.indices.tolist()]
 
 
 POLICIES: tuple[Policy, ...] = ("reservoir", "class_balanced", "herding")
@@ -41,7 +41,7 @@ def test_it_never_holds_more_than_its_capacity(policy: Policy) -> None:
         rows = range(start, start + 20)
         offer(buffer, rows, [label_of[row] for row in rows], start, features[start : start + 20])
         assert len(buffer) == 7
-        assert len(set(buffer.rows.tolist())) == 7
+        assert len(set(buffer.indices.tolist())) == 7
         check_alignment(buffer, label_of)
 
 
@@ -50,7 +50,7 @@ def test_it_keeps_all_while_there_is_room(policy: Policy) -> None:
     buffer = ExemplarBuffer(100, policy)
     offer(buffer, range(5), [0, 1, 0, 1, 0], features=np.eye(5))
     offer(buffer, range(5, 8), [2, 2, 2], features=np.eye(5)[:3])
-    assert sorted(buffer.rows.tolist()) == list(range(8))
+    assert sorted(buffer.indices.tolist()) == list(range(8))
 
 
 def test_a_reservoir_is_a_uniform_sample_of_all_that_was_offered() -> None:
@@ -61,7 +61,7 @@ def test_a_reservoir_is_a_uniform_sample_of_all_that_was_offered() -> None:
         buffer = ExemplarBuffer(capacity, "reservoir")
         for part, chunk in enumerate((range(0, 3), range(3, 12), range(12, 13), range(13, 20))):
             offer(buffer, chunk, [0] * len(chunk), seed=1000 * part + trial)
-        kept[buffer.rows.numpy()] += 1
+        kept[buffer.indices.numpy()] += 1
     share = capacity / samples
     statistic = ((kept - trials * share) ** 2 / (trials * share * (1 - share))).sum() * (samples - 1) / samples
     assert kept.sum() == trials * capacity
@@ -72,7 +72,7 @@ def test_a_reservoir_depends_on_its_generator_alone() -> None:
     def kept(seed: int) -> list[int]:
         buffer = ExemplarBuffer(5, "reservoir")
         offer(buffer, range(30), [0] * 30, seed)
-        return buffer.rows.tolist()
+        return buffer.indices.tolist()
 
     assert kept(0) == kept(0)
     assert kept(0) != kept(1)
@@ -111,7 +111,7 @@ def test_a_class_is_a_uniform_sample_of_its_own() -> None:
         buffer = ExemplarBuffer(4, "class_balanced")
         offer(buffer, range(4), [0] * 4, trial)
         offer(buffer, range(4, 8), [0, 0, 1, 1], 5000 + trial)
-        kept[buffer.rows.numpy()] += 1
+        kept[buffer.indices.numpy()] += 1
     assert kept[6:].tolist() == [trials, trials]
     assert stats.chisquare(kept[:6]).pvalue > 0.01
 
@@ -153,7 +153,7 @@ def test_herding_keeps_the_first_of_each_class_over_several_tasks(seed: int) -> 
         offer(buffer, rows.tolist(), labels.tolist(), features=features)
         quota, rest = divmod(9, len(first))
         expected = [row for label in first for row in first[label][: quota + (label >= len(first) - rest)]]
-        assert sorted(buffer.rows.tolist()) == sorted(expected)
+        assert sorted(buffer.indices.tolist()) == sorted(expected)
 
 
 def test_herding_takes_the_sample_nearest_to_the_mean_first() -> None:
@@ -226,7 +226,7 @@ def test_drawing_is_without_replacement_and_follows_the_generator() -> None:
     assert len(set(draw(6, 0))) == 6
     assert draw(6, 0) == draw(6, 0)
     assert draw(6, 0) != draw(6, 1)
-    assert sorted(draw(99, 0)) == sorted(buffer.rows.tolist())
+    assert sorted(draw(99, 0)) == sorted(buffer.indices.tolist())
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -239,7 +239,7 @@ def test_state_goes_round_and_the_buffer_goes_on_as_before(policy: Policy) -> No
     other.load_state_dict({name: value.clone() for name, value in one.state_dict().items()})
     for buffer in (one, other):
         offer(buffer, range(20, 40), label_of[20:], 1, features[20:])
-    assert set(one.rows.tolist()) & set(range(20))
+    assert set(one.indices.tolist()) & set(range(20))
     for name, value in one.state_dict().items():
         assert torch.equal(other.state_dict()[name], value)
 
@@ -255,7 +255,7 @@ def test_an_empty_buffer_goes_round(policy: Policy) -> None:
 def test_the_buffer_does_not_change_what_it_was_given() -> None:
     images = torch.zeros(8, 1, 2, 2, dtype=torch.uint8)
     buffer = ExemplarBuffer(4, "reservoir")
-    buffer.offer(images, torch.zeros(8, dtype=torch.long), torch.arange(8), torch.Generator())
+    buffer.add(images, torch.zeros(8, dtype=torch.long), torch.arange(8), torch.Generator())
     images += 1
     assert buffer.images.max() == 0
 
@@ -272,7 +272,7 @@ def test_on_a_long_tail_every_place_is_used(policy: Policy) -> None:
         rows = torch.arange(start, start + number)
         images = torch.zeros(number, 1, 2, 2, dtype=torch.uint8)
         draws = torch.Generator().manual_seed(label)
-        buffer.offer(images, torch.full((number,), label), rows, draws, features=features[rows])
+        buffer.add(images, torch.full((number,), label), rows, draws, features=features[rows])
         assert len(buffer) == 100
     counts = torch.bincount(buffer.labels).tolist()
     assert counts[6:] == [9, 5, 3, 2]
@@ -309,24 +309,24 @@ def test_only_images_that_stay_are_read(policy: Policy) -> None:
         return torch.from_numpy(rows).to(torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2)
 
     for task in range(3):
-        rows, before = torch.arange(100 * task, 100 * task + 100), set(buffer.rows.tolist())
+        rows, before = torch.arange(100 * task, 100 * task + 100), set(buffer.indices.tolist())
         labels = 2 * task + torch.arange(100) % 2
         given = torch.from_numpy(features)[rows]
-        buffer.offer(read, labels, rows, torch.Generator().manual_seed(task), features=given)
-        assert set(asked.pop() if asked else []) == set(buffer.rows.tolist()) - before
+        buffer.add(read, labels, rows, torch.Generator().manual_seed(task), features=given)
+        assert set(asked.pop() if asked else []) == set(buffer.indices.tolist()) - before
         assert not asked
-        assert (buffer.images == (buffer.rows % 256)[:, None, None, None]).all()
+        assert (buffer.images == (buffer.indices % 256)[:, None, None, None]).all()
 
 
 def test_a_full_buffer_is_written_in_place() -> None:
     buffer = ExemplarBuffer(50, "reservoir")
     offer(buffer, range(60), [0] * 60)
-    place, rows = buffer.images.data_ptr(), buffer.rows.clone()
+    place, rows = buffer.images.data_ptr(), buffer.indices.clone()
     offer(buffer, range(60, 200), [0] * 140, seed=1)
     assert buffer.images.data_ptr() == place
-    stayed = torch.isin(rows, buffer.rows)
+    stayed = torch.isin(rows, buffer.indices)
     assert 0 < int(stayed.sum()) < 50
-    assert torch.equal(buffer.rows[stayed], rows[stayed])  # what stays keeps its place
+    assert torch.equal(buffer.indices[stayed], rows[stayed])  # what stays keeps its place
 
 
 def test_a_row_that_is_offered_again_counts_again() -> None:
@@ -338,8 +338,8 @@ def test_a_row_that_is_offered_again_counts_again() -> None:
             rows = torch.arange(10) if epoch == 0 else torch.arange(5, 10)
             images = torch.zeros(len(rows), 1, 1, 1, dtype=torch.uint8)
             logits = torch.full((len(rows), 2), float(epoch))
-            buffer.offer(images, rows * 0, rows, draws, logits=logits, again=True)
-        late += int((buffer.rows >= 5).sum())
+            buffer.add(images, rows * 0, rows, draws, logits=logits, again=True)
+        late += int((buffer.indices >= 5).sum())
         assert len(buffer) == 4
     share = late / (4 * trials)
     assert abs(share - 0.75) < 4 * (0.75 * 0.25 / (4 * trials)) ** 0.5

@@ -161,7 +161,7 @@ def test_a_class_without_test_images_is_told(plain_tree: Path) -> None:
 
 def test_a_class_that_a_domain_does_not_test_is_told_with_it(png_tree: Tree) -> None:
     parts = {f"{d}/{part}/{c}/1.png": RED for d in ("p", "q") for part in ("train", "test") for c in ("a", "b")}
-    root = png_tree({name: colour for name, colour in parts.items() if name != "q/test/b/1.png"})
+    root = png_tree({name: color for name, color in parts.items() if name != "q/test/b/1.png"})
     with pytest.warns(DataWarning, match="has no test images of class 'b' of domain 'q': learned, but never tested"):
         load(root)
 
@@ -248,7 +248,7 @@ def test_a_tree_without_any_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"this is not an image"])
 def test_an_unreadable_image_is_named(plain_tree: Path, content: bytes) -> None:
     (plain_tree / "train/dog/1.png").write_bytes(content)
-    with pytest.raises(UserError, match=r"cannot decode the image '.*train/dog/1\.png'.*Mend or remove it"):
+    with pytest.raises(UserError, match=r"cannot decode the image '.*train/dog/1\.png'.*Repair or delete the file"):
         load(plain_tree)
 
 
@@ -276,7 +276,7 @@ def test_an_unreadable_image_is_no_table_in_the_cache(
     assert list((tmp_path / "cache" / "tables").iterdir()) == []
 
 
-def test_the_centre_is_cut_out_and_the_shorter_side_fits(tmp_path: Path) -> None:
+def test_the_center_is_cut_out_and_the_shorter_side_fits(tmp_path: Path) -> None:
     """Left third red, middle third green, right third blue: the middle square of a 3 : 1 image is green."""
     wide = np.zeros((4, 12, 3), dtype=np.uint8)
     for third in range(3):
@@ -298,9 +298,9 @@ def test_any_size_becomes_a_square(tmp_path: Path, size: tuple[int, int]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("mode", "colour", "expected"),
+    ("mode", "color", "expected"),
     [("L", 7, [7, 7, 7]), ("RGBA", (1, 2, 3, 255), [1, 2, 3]), ("1", 1, [255, 255, 255]), ("P", 0, [0, 0, 0])],
 )
-def test_other_modes_become_three_channels(tmp_path: Path, mode: str, colour: int, expected: list[int]) -> None:
-    Image.new(mode, (4, 4), colour).save(tmp_path / "i.png")
+def test_other_modes_become_three_channels(tmp_path: Path, mode: str, color: int, expected: list[int]) -> None:
+    Image.new(mode, (4, 4), color).save(tmp_path / "i.png")
     assert decode(tmp_path / "i.png", 4)[:, 0, 0].tolist() == expected

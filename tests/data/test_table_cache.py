@@ -18,7 +18,7 @@ from clsuite.data import cache
 from clsuite.data.cache import cache_folder, cached_table
 from clsuite.data.datasets import load_table
 from clsuite.data.decoding import Job
-from clsuite.data.listing import Listing, Pixels
+from clsuite.data.manifest import Manifest, Pixels
 from clsuite.data.space import size_text
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable
@@ -28,15 +28,15 @@ SHAPE = (2, 1, 3, 3)
 
 
 class Read:
-    """Lists two grey images of one value and counts how often."""
+    """Lists two gray images of one value and counts how often."""
 
     def __init__(self, value: int = 7) -> None:
         self.value, self.times = value, 0
 
-    def __call__(self) -> Listing:
+    def __call__(self) -> Manifest:
         self.times += 1
         images = np.full((2, 3, 3), self.value, dtype=np.uint8)
-        return Listing(
+        return Manifest(
             source=Pixels(images, np.arange(32, dtype=np.uint8).reshape(2, 16)),
             labels=np.array([0, 1]),
             domains=np.array([0, 0]),
@@ -85,7 +85,7 @@ def test_only_what_a_table_needs_stays(tmp_path: Path) -> None:
 
 
 def test_a_failed_read_leaves_nothing(tmp_path: Path) -> None:
-    def fail() -> Listing:
+    def fail() -> Manifest:
         raise UserError("no")
 
     with pytest.raises(UserError, match="no"):
@@ -100,7 +100,7 @@ def test_of_two_processes_one_waits_for_the_other(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "import numpy as np\n"
         "from clsuite.data.cache import cached_table\n"
-        "from clsuite.data.listing import list_pixels\n"
+        "from clsuite.data.manifest import list_pixels\n"
         "def read():\n"
         "    print('read', flush=True)\n"
         "    time.sleep(0.5)\n"
@@ -133,12 +133,12 @@ def test_a_disk_that_fills_up_is_named_with_what_is_needed_and_free(most: int, t
     """As on a full disk, from some size on nothing more can be written; a memory map would end the process."""
     script = (
         "import resource, sys\nfrom pathlib import Path\nimport numpy as np\n"
-        "from clsuite.data.cache import cached_table\nfrom clsuite.data.listing import Listing, Pixels\n"
+        "from clsuite.data.cache import cached_table\nfrom clsuite.data.manifest import Manifest, Pixels\n"
         "from clsuite.errors import UserError\n"
         "images = np.zeros((600, 8, 8), np.uint8)\nlabels = np.zeros(600, np.int64)\n"
-        "listing = Listing(Pixels(images, np.zeros((600, 16), np.uint8)), labels, labels, labels == 0, ('a',))\n"
+        "manifest = Manifest(Pixels(images, np.zeros((600, 16), np.uint8)), labels, labels, labels == 0, ('a',))\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, resource.RLIM_INFINITY))\n"
-        "try:\n    cached_table(['x'], 8, lambda: listing, folder=Path(sys.argv[1]))\n"
+        "try:\n    cached_table(['x'], 8, lambda: manifest, folder=Path(sys.argv[1]))\n"
         "except UserError as error:\n    print(error)\n"
     )
     done = subprocess.run(

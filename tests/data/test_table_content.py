@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from clsuite.data import contents
-from clsuite.data.contents import file_digests
+from clsuite.data import file_digests as digests
 from clsuite.data.datasets import load_table
+from clsuite.data.file_digests import file_digests
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable, digest
 from clsuite.errors import UserError
@@ -105,8 +105,8 @@ def test_what_is_delivered_is_what_the_files_hold(tmp_path: Path, seed: int) -> 
     for part, label in (("train", "a"), ("train", "b"), ("test", "a"), ("test", "b")):
         (root / part / label).mkdir(parents=True, exist_ok=True)
         for index in range(2):
-            colour = tuple(random.randint(0, 256, 3).tolist())
-            Image.new("RGB", (4, 4), colour).save(root / part / label / f"{index}.bmp")  # type: ignore[arg-type]
+            color = tuple(random.randint(0, 256, 3).tolist())
+            Image.new("RGB", (4, 4), color).save(root / part / label / f"{index}.bmp")  # type: ignore[arg-type]
     for _ in range(3):
         table = load(root)
         files = sorted((root / "train").rglob("*.bmp")) + sorted((root / "test").rglob("*.bmp"))
@@ -125,14 +125,14 @@ def test_what_is_delivered_is_what_the_files_hold(tmp_path: Path, seed: int) -> 
 def aged(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the clock run ahead, so that what was just written is settled."""
     now = time.time_ns
-    monkeypatch.setattr(contents.time, "time_ns", lambda: now() + 60 * 10**9)
+    monkeypatch.setattr(digests.time, "time_ns", lambda: now() + 60 * 10**9)
 
 
 def test_an_unchanged_file_is_read_once(plain_tree: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     aged(plain_tree, monkeypatch)
     read: list[str] = []
-    real = contents._read
-    monkeypatch.setattr(contents, "_read", lambda path: read.append(path) or real(path))  # type: ignore[func-returns-value]
+    real = digests._read
+    monkeypatch.setattr(digests, "_read", lambda path: read.append(path) or real(path))  # type: ignore[func-returns-value]
     names = ["train/cat/a.png", "train/dog/1.png"]
     first = file_digests(plain_tree, names, cache)
     np.testing.assert_array_equal(file_digests(plain_tree, names, cache), first)
@@ -168,8 +168,8 @@ def test_a_cache_that_cannot_be_written_is_read_around(plain_tree: Path, tmp_pat
 
 def test_a_limited_set_reads_no_more_than_it_needs(plain_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    real = contents._read
-    monkeypatch.setattr(contents, "_read", lambda path: read.append(path) or real(path))  # type: ignore[func-returns-value]
+    real = digests._read
+    monkeypatch.setattr(digests, "_read", lambda path: read.append(path) or real(path))  # type: ignore[func-returns-value]
     load_table(DatasetSpec(name="image_folder", path=str(plain_tree), train_per_class=1), 4)
     assert len(read) == 4
 

@@ -18,10 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clsuite.data import contents, seal, space
+from clsuite.data import file_digests as digests
+from clsuite.data import seal, space
 from clsuite.data.cache import cached_table
 from clsuite.data.decoding import Job, decode_all
-from clsuite.data.listing import Listing, list_pixels
+from clsuite.data.manifest import Manifest, list_pixels
 from clsuite.data.seal import DamagedTableError, open_table, table_sha256
 from clsuite.data.sequence import join_tables
 from clsuite.data.table import ImageTable
@@ -30,13 +31,13 @@ from clsuite.errors import DataWarning, UserError
 PIXELS = np.random.RandomState(0).randint(0, 256, (600, 5, 5, 3)).astype(np.uint8)
 
 
-def listing() -> Listing:
+def manifest() -> Manifest:
     labels = np.arange(600) % 3
     return list_pixels((PIXELS[:500], labels[:500]), (PIXELS[500:], labels[500:]), ["a", "b", "c"])
 
 
 def make(root: Path) -> tuple[ImageTable, Path]:
-    table = cached_table(["x"], 5, listing, folder=root)
+    table = cached_table(["x"], 5, manifest, folder=root)
     (folder,) = (root / "tables").iterdir()
     return table, folder
 
@@ -72,11 +73,11 @@ def test_a_damaged_table_is_told_and_made_anew(tmp_path: Path, name: str, how: s
     }
     path.unlink() if how == "gone" else path.write_bytes(changed.get(how, b""))
     with pytest.warns(DataWarning, match=r"the table '.*' in the cache is damaged \(.*\): it is made again"):
-        table = cached_table(["x"], 5, listing, folder=tmp_path)
+        table = cached_table(["x"], 5, manifest, folder=tmp_path)
     np.testing.assert_array_equal(images_of(table), PIXELS)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        cached_table(["x"], 5, listing, folder=tmp_path)
+        cached_table(["x"], 5, manifest, folder=tmp_path)
 
 
 @settings(max_examples=60, deadline=None)
@@ -95,45 +96,45 @@ def test_any_flipped_bit_of_the_images_is_noticed(
 def test_a_change_is_noticed_although_the_state_was_found_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The times of the file are put back; that of its inode cannot be."""
     now = time.time_ns
-    monkeypatch.setattr(contents.time, "time_ns", lambda: now() + 60 * 10**9)
+    monkeypatch.setattr(digests.time, "time_ns", lambda: now() + 60 * 10**9)
     _, folder = make(tmp_path)
-    cached_table(["x"], 5, listing, folder=tmp_path)
+    cached_table(["x"], 5, manifest, folder=tmp_path)
     assert len(list((tmp_path / "checked").iterdir())) == 1
     path = folder / "images.npy"
     times = path.stat()
     flip(path, 200)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     with pytest.warns(DataWarning, match="its images 0 to 255 are not those that were written"):
-        cached_table(["x"], 5, listing, folder=tmp_path)
+        cached_table(["x"], 5, manifest, folder=tmp_path)
 
 
 def test_what_was_found_good_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time_ns
-    monkeypatch.setattr(contents.time, "time_ns", lambda: now() + 60 * 10**9)
+    monkeypatch.setattr(digests.time, "time_ns", lambda: now() + 60 * 10**9)
     make(tmp_path)
     read: list[int] = []
     real = seal._hash
     monkeypatch.setattr(seal, "_hash", lambda *place: read.append(1) or real(*place))  # type: ignore[func-returns-value]
     for _ in range(3):
-        cached_table(["x"], 5, listing, folder=tmp_path)
+        cached_table(["x"], 5, manifest, folder=tmp_path)
     assert len(read) == 3  # the chunks, once
 
 
 def test_a_new_table_is_looked_at_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seal, "is_settled", lambda status: False)
     make(tmp_path)
-    cached_table(["x"], 5, listing, folder=tmp_path)
+    cached_table(["x"], 5, manifest, folder=tmp_path)
     assert not (tmp_path / "checked").exists()
 
 
 def test_after_a_start_of_the_system_it_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time_ns
-    monkeypatch.setattr(contents.time, "time_ns", lambda: now() + 60 * 10**9)
+    monkeypatch.setattr(digests.time, "time_ns", lambda: now() + 60 * 10**9)
     make(tmp_path)
     for boot in ("one", "two", "two"):
         (tmp_path / "boot").write_text(boot)
         monkeypatch.setattr(seal, "BOOT", tmp_path / "boot")
-        cached_table(["x"], 5, listing, folder=tmp_path)
+        cached_table(["x"], 5, manifest, folder=tmp_path)
     (checked,) = (tmp_path / "checked").iterdir()
     assert len(checked.read_text().split()) == 2
 
@@ -151,12 +152,12 @@ def test_a_job_laid_out_by_somebody_else_is_not_taken_up(tmp_path: Path) -> None
     job = {"size": 5, "count": 600, "root": None, "names": [], "resample": "bicubic"}
     (building / "job.json").write_text(json.dumps(job))
     np.save(building / "marks.npy", np.zeros(3, np.int64))
-    np.testing.assert_array_equal(images_of(cached_table(["x"], 5, listing, folder=tmp_path)), PIXELS)
+    np.testing.assert_array_equal(images_of(cached_table(["x"], 5, manifest, folder=tmp_path)), PIXELS)
 
 
 @pytest.mark.parametrize("what", ["root", "names", "count", "pixels", "digests", "no digests"])
 def test_a_job_of_these_files_with_something_else_in_it_is_begun_anew(tmp_path: Path, what: str) -> None:
-    building = Job.prepare(tmp_path / "job", listing(), 5).folder
+    building = Job.prepare(tmp_path / "job", manifest(), 5).folder
     said = json.loads((building / "job.json").read_text())
     changed = {"root": str(tmp_path), "names": ["/etc/hostname"] * 600, "count": 3}
     if what in changed:
@@ -166,7 +167,7 @@ def test_a_job_of_these_files_with_something_else_in_it_is_begun_anew(tmp_path: 
     else:
         path = building / f"{what}.npy"
         np.save(path, 255 - np.load(path))
-    job = Job.prepare(building, listing(), 5)
+    job = Job.prepare(building, manifest(), 5)
     decode_all(job, 1)
     assert json.loads((building / "job.json").read_text()) == said
     np.testing.assert_array_equal(np.load(building / "images.npy").transpose(0, 2, 3, 1), PIXELS)
@@ -217,12 +218,12 @@ SMALL_DISK = """
 import resource, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_table_seal import listing
+from test_table_seal import manifest
 from clsuite.data.cache import cached_table
 from clsuite.errors import UserError
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
 try:
-    cached_table(["x"], 5, listing, folder=Path(sys.argv[1]))
+    cached_table(["x"], 5, manifest, folder=Path(sys.argv[1]))
 except UserError as error:
     print(error)
     sys.exit(2)
@@ -266,7 +267,7 @@ def test_a_full_disk_is_told_with_the_folder(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(
         UserError, match=r"in the table cache '.*tables', where .* \(No space left on device\): set CLSUI"
     ):
-        cached_table(["x"], 5, listing, folder=tmp_path)
+        cached_table(["x"], 5, manifest, folder=tmp_path)
     assert not list((tmp_path / "tables").iterdir())
 
 

@@ -50,8 +50,8 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Changes], lis
         for shade, label in enumerate(("cat", "dog")):
             (folder / "sound" / part / label).mkdir(parents=True)
             for index in range(number):
-                colour = (90 * shade, 40 * index, 9 * len(part))
-                Image.new("RGB", (8, 8), colour).save(folder / "sound" / part / label / f"{index}.bmp")
+                color = (90 * shade, 40 * index, 9 * len(part))
+                Image.new("RGB", (8, 8), color).save(folder / "sound" / part / label / f"{index}.bmp")
     (folder / "own.yaml").write_text(
         yaml.safe_dump({
             "name": "own", "dataset": {"name": "image_folder", "path": "data"}, "seeds": [0],

@@ -48,7 +48,7 @@ class Breaks(Plugin):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_answers_are_told_with_task_and_part(make_stream: Any, scenario: Any, value: float) -> None:
     stream = make_stream(Answers(value))
-    names = re.escape(scenario.tasks[1].name), re.escape(scenario.parts[0].name)
+    names = re.escape(scenario.tasks[1].name), re.escape(scenario.eval_splits[0].name)
     with pytest.raises(UserError, match=rf"answers of \[Answers\] .* in task 1 \({names[0]}\), in part '{names[1]}'"):
         stream.run()
     assert (stream.matrix.class_incremental[2] == -1).all()
@@ -73,7 +73,7 @@ def test_no_method_makes_a_number_of_nan(make_stream: Any, name: str) -> None:
     """Where the weights break after a task, whatever the method, the run ends there."""
     info = catalog()[name]
     assert info.source is not None
-    if "clip" in info.source.traits.needs:
+    if "clip" in info.source.traits.requires:
         return
     stream = make_stream(load_class(info)(**SMALL.get(name, {})), Breaks())
     with pytest.raises(UserError):

@@ -1,4 +1,4 @@
-"""The optimiser of each task: new, or with the state of the last one."""
+"""The optimizer of each task: new, or with the state of the last one."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def weights(model: nn.Module) -> list[list[float]]:
 
 
 def two_tasks(kind: str, recreate: bool) -> Model:
-    """Three steps, a new optimiser from the policy, three steps."""
+    """Three steps, a new optimizer from the policy, three steps."""
     model, policy = Model(), OptimizerPolicy(spec(kind, recreate))
     for task in range(2):
         optimizer = configure(policy, model)
@@ -80,7 +80,7 @@ def plain(kind: str, fresh: bool) -> Model:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("recreate", [True, False])
-def test_it_is_pytorchs_optimiser_new_or_carried_on(kind: str, recreate: bool) -> None:
+def test_it_is_pytorchs_optimizer_new_or_carried_on(kind: str, recreate: bool) -> None:
     assert weights(two_tasks(kind, recreate)) == weights(plain(kind, fresh=recreate))
 
 
@@ -109,7 +109,7 @@ def test_old_parameters_carry_their_state_on_and_new_ones_start_fresh(kind: str)
     assert len(second.state) == len(list(model.parameters()))
 
 
-def test_nothing_is_kept_where_optimisers_are_new() -> None:
+def test_nothing_is_kept_where_optimizers_are_new() -> None:
     model, policy = Model(), OptimizerPolicy(spec())
     optimizer = configure(policy, model)
     model.step(optimizer, 0)

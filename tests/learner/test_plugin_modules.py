@@ -14,7 +14,7 @@ from clsuite.plugin import Plugin
 def twin(width: int) -> Plugin:
     class Twin(Plugin):
         def on_stream_start(self, learner: Any, scenario: Any) -> None:
-            learner.add_module_of(self, "m", nn.Linear(2, width))
+            learner.register_plugin_module(self, "m", nn.Linear(2, width))
 
     return Twin()
 
@@ -28,5 +28,5 @@ def test_classes_of_one_name_do_not_overwrite_each_others_modules(make_stream: A
 def test_a_plugin_may_put_another_module_in_place_of_its_own(make_stream: Any) -> None:
     plugin, learner = twin(3), make_stream().learner
     for width in (3, 4):
-        learner.add_module_of(plugin, "m", nn.Linear(2, width))
+        learner.register_plugin_module(plugin, "m", nn.Linear(2, width))
     assert learner.plugin_modules["Twin_m"].out_features == 4

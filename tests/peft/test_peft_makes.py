@@ -16,8 +16,8 @@ from clsuite.backbones.clip import ClipBackbone, build_clip
 from clsuite.backbones.spec import BackboneSpec, Weights
 from clsuite.errors import UserError
 from clsuite.peft import PET_KINDS, build_pet, transformer_blocks
-from clsuite.peft.packed import scores_to_add
-from clsuite.peft.sites import final_norm
+from clsuite.peft.blocks import final_norm
+from clsuite.peft.compat.packed import scores_to_add
 
 IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 Make = tuple[nn.Module, nn.Module, Callable[[], Tensor]]
@@ -51,7 +51,7 @@ def make(name: str) -> Make:
     backbone = clip()
     if name == "image":
         return backbone.model, backbone, lambda: backbone(IMAGES)
-    tokens = backbone.tokenise(["a cup", "a sea horse", "two grand pianos"])
+    tokens = backbone.tokenize(["a cup", "a sea horse", "two grand pianos"])
     return backbone.text_model, backbone, lambda: backbone.encode_tokens(tokens)
 
 
@@ -176,7 +176,7 @@ def test_an_idle_hook_on_the_projections_changes_nothing_and_an_active_one_sees_
         silent = block.attn.register_forward_hook(lambda module, inputs, output: seen.append(output))
         compute()
         bias = block.attn.proj.bias
-        if name not in ("eva_rope", "eva_separate"):  # those normalise the mixture in front of the projection
+        if name not in ("eva_rope", "eva_separate"):  # those normalize the mixture in front of the projection
             torch.testing.assert_close(seen[-1], bias.expand_as(seen[-1]), rtol=1e-4, atol=1e-5)
         for handle in (silent, zeroed, last, idle, doubled):
             handle.remove()
@@ -215,7 +215,7 @@ def test_a_copy_of_a_network_with_a_module_computes_with_its_own_weights() -> No
 def test_the_text_towers_mask_holds_with_modules() -> None:
     """A later word changes nothing before it: the causal mask reaches the opened attention and the prefix."""
     backbone = clip()
-    tokens = backbone.tokenise(["a cup", "a horse"])
+    tokens = backbone.tokenize(["a cup", "a horse"])
     seen: list[Tensor] = []
     transformer_blocks(backbone.text_model)[-1].register_forward_hook(lambda m, i, output: seen.append(output))
     for kind in ("lora", "prefix"):

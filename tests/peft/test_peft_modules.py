@@ -176,7 +176,7 @@ def test_lora_scaling() -> None:
     model = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1, embed_dim=48, num_heads=3, num_classes=0)
     generator = torch.Generator()
     factors = [
-        next(iter(LoRA(model, [0], 4, generator, alpha=8.0, rank_stabilised=stable).parts.values())).factor
+        next(iter(LoRA(model, [0], 4, generator, alpha=8.0, rank_stabilized=stable).parts.values())).factor
         for stable in (False, True)
     ]
     assert factors == [2.0, 4.0]

@@ -13,7 +13,7 @@ from clsuite.errors import UserError
 from clsuite.plugin import annotations, arguments
 from clsuite.plugin.arguments import resolve_arguments
 from clsuite.plugin.catalog import find_plugin
-from clsuite.plugin.source import PluginSource, read_source
+from clsuite.plugin.introspection import PluginSource, read_source
 
 
 def source(signature: str, before: str = "") -> PluginSource:

@@ -21,7 +21,7 @@ class Good(Plugin):
     More about it.
     """
 
-    traits = Traits(stores=("exemplars",), paper="Me, 2030")
+    traits = Traits(memory=("exemplars",), paper="Me, 2030")
 
     def __init__(self, size: int = 3) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ def test_a_third_party_plugin_is_found_and_described(offer: Offer) -> None:
     info, source = find_plugin("good")
     assert (info.name, info.target, info.distribution, info.problem) == ("good", "third_a:Good", "fakes 1.2", "")
     assert source.summary == "A good plugin."
-    assert source.traits.stores == ("exemplars",)
+    assert source.traits.memory == ("exemplars",)
     assert source.methods >= {"__init__", "loss"}
 
 
@@ -82,7 +82,7 @@ BROKEN = {
     "traits": (
         "broken_traits:Good",
         {"broken_traits.py": GOOD.replace('("exemplars",)', "make_stores()")},
-        r"traits\.stores must be a literal, not 'make_stores\(\)'",
+        r"traits\.memory must be a literal, not 'make_stores\(\)'",
     ),
     "default": (
         "broken_default:Good",
@@ -96,8 +96,8 @@ BROKEN = {
     ),
     "trait": (
         "broken_trait:Good",
-        {"broken_trait.py": GOOD.replace("stores=", "stoers=")},
-        r"unknown entry 'traits\.stoers'\. Did you mean 'stores'",
+        {"broken_trait.py": GOOD.replace("memory=", "memroy=")},
+        r"unknown entry 'traits\.memroy'\. Did you mean 'memory'",
     ),
 }
 
@@ -145,9 +145,9 @@ def test_the_same_entry_twice_is_one_plugin(offer: Offer) -> None:
 
 
 def test_a_module_that_fails_to_run_is_named(offer: Offer) -> None:
-    offer({"good": "third_h:Good"}, {"third_h.py": GOOD + "\nraise RuntimeError('no licence')\n"})
+    offer({"good": "third_h:Good"}, {"third_h.py": GOOD + "\nraise RuntimeError('no license')\n"})
     info, _ = find_plugin("good")
-    with pytest.raises(UserError, match="plugin 'good' fails to import: RuntimeError: no licence"):
+    with pytest.raises(UserError, match="plugin 'good' fails to import: RuntimeError: no license"):
         load_class(info)
 
 
@@ -199,7 +199,7 @@ def test_what_our_sources_say_is_what_the_classes_are(name: str) -> None:
 def test_every_plugin_that_brings_modules_says_which_kind_or_lets_it_be_chosen() -> None:
     for name in catalog():
         source = find_plugin(name)[1]
-        if "modules" in source.traits.stores:
+        if "modules" in source.traits.memory:
             chosen = {"pet", "kind"} & {parameter.name for parameter in source.parameters}
             assert bool(chosen) != bool(source.traits.pet), name
 

@@ -21,7 +21,7 @@ def test_it_is_the_cosine_to_means_of_both_features(make_stream: Any, scenario: 
 
     def both(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         with torch.no_grad():
-            images = plain.normalise(learner.images_of(rows))
+            images = plain.normalize(learner.images_of(rows))
             return torch.cat([plain(images), learner.features_of(rows)], dim=1).double().numpy()
 
     train = np.concatenate([task.train for task in scenario.tasks])

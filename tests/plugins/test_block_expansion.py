@@ -13,7 +13,7 @@ import torch
 
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import find_plugin
-from clsuite.plugin.compose import check_method
+from clsuite.plugin.compatibility import check_method
 from clsuite_plugins.block_expansion import BlockExpansion, identity_copy
 
 SMALL: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 0}
@@ -40,7 +40,7 @@ def started(name: str, **more: Any) -> tuple[Any, torch.Tensor, torch.Tensor]:
     backbone: Any = torch.nn.Module()
     backbone.model = model
     backbone.forward = lambda given: model(given)
-    backbone.normalise = lambda given: given.float() / 255
+    backbone.normalize = lambda given: given.float() / 255
     table = SimpleNamespace(images=np.zeros((0, 3, 32, 32), dtype=np.uint8))
     learner: Any = SimpleNamespace(backbone=backbone)
     BlockExpansion(1).on_stream_start(learner, SimpleNamespace(table=table))  # type: ignore[arg-type]

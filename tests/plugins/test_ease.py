@@ -1,4 +1,4 @@
-"""EASE: subspaces, synthesised prototypes and their reweighting, against the paper's equations written out."""
+"""EASE: subspaces, synthesized prototypes and their reweighting, against the paper's equations written out."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import find_plugin
-from clsuite.plugin.compose import check_method
+from clsuite.plugin.compatibility import check_method
 from clsuite.scenarios import Scenario
-from clsuite_plugins.ease import EASE, synthesise
+from clsuite_plugins.ease import EASE, synthesize
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def features_in(plugin: EASE, stream: Any, subspace: int, rows: np.ndarray) -> t
     images = torch.from_numpy(stream.scenario.table.images[rows])
     stream.learner.eval()
     with torch.no_grad():
-        return stream.learner.backbone(stream.learner.backbone.normalise(images))
+        return stream.learner.backbone(stream.learner.backbone.normalize(images))
 
 
 def test_each_task_trains_its_own_module_and_no_other(learned: tuple[EASE, Any], make_stream: Any) -> None:
@@ -94,7 +94,7 @@ def test_features_of_a_trained_module_are_computed_once_per_image(make_stream: A
 def test_prototypes_that_are_there_stay() -> None:
     generator = torch.Generator().manual_seed(0)
     means, owners = torch.randn(4, 2, 5, generator=generator), torch.tensor([0, 0, 1, -1])
-    filled = synthesise(means, owners)
+    filled = synthesize(means, owners)
     assert torch.equal(filled[:, 0], means[:, 0])
     assert torch.equal(filled[2:], means[2:])
     torch.testing.assert_close(filled[0, 1], means[2, 1])

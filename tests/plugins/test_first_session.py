@@ -11,7 +11,7 @@ from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
 from clsuite.plugin import Plugin
 from clsuite.plugin.catalog import find_plugin
-from clsuite.plugin.compose import check_method
+from clsuite.plugin.compatibility import check_method
 from clsuite_plugins.first_session import FirstSession
 from clsuite_plugins.ncm import NCM
 from clsuite_plugins.ranpac import RanPAC

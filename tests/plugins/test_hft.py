@@ -12,7 +12,7 @@ from clsuite.learner.learner import Learner
 from clsuite.learner.options import OptimizerSpec
 from clsuite.plugin import Plugin
 from clsuite.plugin.catalog import find_plugin
-from clsuite.plugin.compose import check_method
+from clsuite.plugin.compatibility import check_method
 from clsuite_plugins.hft import CATEGORIES, HFT
 from clsuite_plugins.linear_probe import LinearProbe
 

@@ -14,7 +14,7 @@ from clsuite.errors import UserError
 from clsuite.learner.learner import Learner, Step
 from clsuite.plugin import Plugin
 from clsuite.plugin.catalog import find_plugin
-from clsuite.plugin.compose import check_method
+from clsuite.plugin.compatibility import check_method
 from clsuite_plugins.finetune import Finetune
 from clsuite_plugins.icarl import ICaRL
 
@@ -35,7 +35,7 @@ class Losses(Plugin):
     def loss(self, learner: Learner, step: Step) -> None:
         if learner.task is None or learner.task.index != 1:
             return
-        probability, old = step.logits.detach().sigmoid().double(), self.old[step.batch.rows].double()
+        probability, old = step.logits.detach().sigmoid().double(), self.old[step.batch.indices].double()
         labels = torch.eye(4).double()[step.batch.labels]
         targets = torch.cat([old, labels[:, 2:]], dim=1)
         binary = -(targets * probability.log() + (1 - targets) * (1 - probability).log()).sum(dim=1).mean()
@@ -58,11 +58,11 @@ def test_it_answers_with_the_nearest_mean_of_its_herded_exemplars(make_stream: A
     stream.run()
     assert torch.bincount(icarl.buffer.labels).tolist() == [3] * 6
     learner = stream.learner
-    normalised = torch.nn.functional.normalize
-    stored = normalised(learner.features_of(icarl.buffer.rows.numpy()), dim=1)
+    normalized = torch.nn.functional.normalize
+    stored = normalized(learner.features_of(icarl.buffer.indices.numpy()), dim=1)
     labels = icarl.buffer.labels
-    means = torch.stack([normalised(stored[labels == label].mean(dim=0), dim=0) for label in range(6)])
-    test = normalised(learner.features_of(stream.matrix.rows), dim=1).numpy()
+    means = torch.stack([normalized(stored[labels == label].mean(dim=0), dim=0) for label in range(6)])
+    test = normalized(learner.features_of(stream.matrix.rows), dim=1).numpy()
     assert np.mean(pairwise_distances_argmin(test, means.numpy()) == stream.matrix.class_incremental[-1]) > 0.99
 
 
@@ -88,15 +88,15 @@ def test_mirrored_exemplars_take_part_in_the_means(make_stream: Any) -> None:
     icarl = ICaRL(capacity=12, mirror=True)
     stream = make_stream(icarl)
     stream.run()
-    learner, normalised = stream.learner.eval(), torch.nn.functional.normalize
+    learner, normalized = stream.learner.eval(), torch.nn.functional.normalize
     with torch.no_grad():
         whole = [
-            normalised(learner.backbone(learner.backbone.normalise(images)), dim=1)
+            normalized(learner.backbone(learner.backbone.normalize(images)), dim=1)
             for images in (icarl.buffer.images, icarl.buffer.images.flip(-1))
         ]
     for label in range(6):
         own = icarl.buffer.labels == label
-        mean = normalised((whole[0][own].mean(dim=0) + whole[1][own].mean(dim=0)) / 2, dim=0)
+        mean = normalized((whole[0][own].mean(dim=0) + whole[1][own].mean(dim=0)) / 2, dim=0)
         torch.testing.assert_close(icarl._means[label], mean, rtol=1e-4, atol=1e-5)
 
 
@@ -104,7 +104,7 @@ def gather_all(learner: Learner, scenario: Any) -> Any:
     rows = np.concatenate([task.test for task in scenario.tasks])
     batch = gather(scenario.table, scenario.labels, rows)
     learner.eval()
-    return batch.with_images(learner.backbone.normalise(batch.images))
+    return batch.with_images(learner.backbone.normalize(batch.images))
 
 
 def test_it_forgets_less_than_fine_tuning(make_stream: Any) -> None:

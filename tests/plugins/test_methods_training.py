@@ -117,7 +117,7 @@ def test_lae_that_would_rest_in_every_epoch_is_refused(make_stream: Any, scenari
 
 
 def test_lae_of_one_task_answers_the_same_after_loading(make_stream: Any, scenario: Scenario) -> None:
-    from clsuite.conformance.world import without_data
+    from clsuite.conformance.fixtures import without_data
     from clsuite.runner.model_file import TrainedModel
     from clsuite.stream.checkpoint import learner_state, load_learner_state
 
@@ -152,7 +152,7 @@ def test_codas_share_follows_the_whole_stream(make_stream: Any, scenario: Scenar
 
 
 def test_a_model_of_a_cut_stream_is_loaded_with_the_parts_of_the_whole_one(scenario: Scenario) -> None:
-    from clsuite.conformance.world import without_data
+    from clsuite.conformance.fixtures import without_data
     from clsuite.runner.model_file import _without_data
 
     cut = scenario.first(2)

@@ -15,7 +15,7 @@ from clsuite.learner.learner import Learner, Step
 from clsuite.learner.options import OptimizerSpec
 from clsuite.plugin import Plugin
 from clsuite.plugin.catalog import find_plugin
-from clsuite.plugin.compose import check_method
+from clsuite.plugin.compatibility import check_method
 from clsuite.scenarios import Scenario
 from clsuite_plugins.finetune import Finetune
 from clsuite_plugins.mix_cd import MixCD, part_in_bins
@@ -37,7 +37,7 @@ class Count(Plugin):
             images = torch.from_numpy(learner.scenario.table.images[earlier.train])
             learner.eval()
             with torch.no_grad():
-                answers = learner(learner.backbone.normalise(images))[:, :known].argmax(dim=1)
+                answers = learner(learner.backbone.normalize(images))[:, :known].argmax(dim=1)
             right = answers == torch.from_numpy(learner.scenario.labels[earlier.train])
             self.right |= dict(zip(earlier.train.tolist(), right.tolist(), strict=True))
 
@@ -47,7 +47,7 @@ class Count(Plugin):
         self.hits, self.draws = 0.99 * self.hits, 0.99 * self.draws
         bins = dict(zip(self.watched._rows.tolist(), self.watched._bin.tolist(), strict=False))
         for position in chosen:
-            row = int(step.batch.rows[position])
+            row = int(step.batch.indices[position])
             wrong = int(step.logits[position].argmax()) != int(step.batch.labels[position])
             self.draws[bins[row]] += 1
             self.hits[bins[row]] += wrong and self.right[row]

@@ -98,7 +98,7 @@ def test_lae_answers_with_the_larger_probability_of_the_two(make_stream: Any, sc
     learner = stream.learner.eval()
     rows = scenario.tasks[0].test
     batch = gather(scenario.table, scenario.labels, rows)
-    batch = batch.with_images(learner.backbone.normalise(batch.images))
+    batch = batch.with_images(learner.backbone.normalize(batch.images))
     with torch.no_grad():
         online = learner.head(learner.backbone(batch.images)).softmax(dim=1)
         plugin.online.enabled, plugin.offline.enabled = False, True
@@ -134,7 +134,7 @@ def test_s_pet_gives_each_image_the_module_of_the_nearest_centroid(
     assert plugin._owners.tolist() == [0, 0, 1, 1, 2, 2]
     rows = scenario.tasks[1].test[:6]
     batch = gather(scenario.table, scenario.labels, rows)
-    batch = batch.with_images(learner.backbone.normalise(batch.images))
+    batch = batch.with_images(learner.backbone.normalize(batch.images))
     with torch.no_grad():
         answer = learner.predict_logits(batch)
         for module in plugin.modules:
@@ -171,7 +171,7 @@ def test_a_model_that_is_given_images_of_its_own_answers_the_same(make_stream: A
     stream.run()
     learner = stream.learner.eval()
     batch = gather(scenario.table, scenario.labels, scenario.tasks[0].test[:8])
-    batch = batch.with_images(learner.backbone.normalise(batch.images))
+    batch = batch.with_images(learner.backbone.normalize(batch.images))
     unknown = torch.full((8,), -1)
     with torch.no_grad():
         known = learner.predict_logits(batch)

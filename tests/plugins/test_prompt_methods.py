@@ -70,12 +70,12 @@ def images_of(learner: Learner, scenario: Scenario, rows: Any) -> Batch:
     """A transformed batch of table rows."""
     batch = gather(scenario.table, scenario.labels, rows)
     assert batch.images is not None
-    return batch.with_images(learner.backbone.normalise(batch.images))
+    return batch.with_images(learner.backbone.normalize(batch.images))
 
 
 def unknown(batch: Batch) -> Batch:
     """The same images, of nobody knows which rows."""
-    return Batch(batch.images, batch.labels, torch.full_like(batch.rows, -1), batch.replayed)
+    return Batch(batch.images, batch.labels, torch.full_like(batch.indices, -1), batch.replayed)
 
 
 def copied(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -392,8 +392,11 @@ def test_the_query_of_the_augmented_image_is_taken_where_asked_for(
         with torch.no_grad(), plugin._routed.query._plain():
             seen.append(learner.backbone(batch.images))
 
-    before = plugin.before_encoding
-    plugin.before_encoding = lambda learner, batch: (look(batch) if learner.training else None, before(learner, batch))
+    before = plugin.on_before_forward
+    plugin.on_before_forward = lambda learner, batch: (
+        look(batch) if learner.training else None,
+        before(learner, batch),
+    )
     stream.run()
     queries = [query for query, replayed in routed if replayed is not None]
     assert len(queries) == len(seen) > 0

@@ -76,7 +76,7 @@ def test_joint_trains_on_all_seen_data_from_the_pretrained_weights(make_stream: 
     stream.learner.begin_task = watch
     stream.run()
     assert starts == [True, True, True]
-    rows = torch.cat([batch.rows for batch in spy.batches[-stream.tasks[-1].steps :]]).numpy()
+    rows = torch.cat([batch.indices for batch in spy.batches[-stream.tasks[-1].steps :]]).numpy()
     np.testing.assert_array_equal(np.sort(rows), np.sort(np.concatenate([task.train for task in scenario.tasks])))
     assert stream.matrix.counts().of("class_incremental").accuracy[-1].mean() > 0.6
 
@@ -90,12 +90,12 @@ def test_replay_adds_exemplars_of_earlier_tasks_only(make_stream: Any, scenario:
     assert not any(batch.replayed.any() for batch in first)
     assert all(int(batch.replayed.sum()) == 3 for batch in later)
     old = {int(row) for task in scenario.tasks[:2] for row in task.train}
-    assert {int(row) for batch in later for row in batch.rows[batch.replayed]} <= old
+    assert {int(row) for batch in later for row in batch.indices[batch.replayed]} <= old
     for batch in later:
-        np.testing.assert_array_equal(scenario.labels[batch.rows.numpy()], batch.labels.numpy())
+        np.testing.assert_array_equal(scenario.labels[batch.indices.numpy()], batch.labels.numpy())
     assert len(replay.buffer) == 6
     assert replay.stored_bytes() == {"exemplars": 6 * (32 * 32 + 8)}
-    expected = scenario.table.images[replay.buffer.rows.numpy()]
+    expected = scenario.table.images[replay.buffer.indices.numpy()]
     np.testing.assert_array_equal(replay.buffer.images.numpy(), expected)
     assert stream.tasks[-1].gradient_samples == len(scenario.tasks[-1].train) + 3 * stream.tasks[-1].steps
 
@@ -130,7 +130,7 @@ def test_lwf_has_the_papers_gradient_by_default(make_stream: Any, scenario: Scen
         learner.begin_task(task)
     step = _step(learner, scenario, 1)
     logits = torch.randn(5, 4, requires_grad=True)
-    teacher = lwf._teacher[lwf._position[step.batch.rows]]
+    teacher = lwf._teacher[lwf._position[step.batch.indices]]
     paper = -(F.softmax(teacher / 2, dim=1) * F.log_softmax(logits[:, :2] / 2, dim=1)).sum(dim=1).mean()
     ours = lwf.loss(learner, Step(step.batch, step.features, logits))
     torch.testing.assert_close(*(torch.autograd.grad(loss, logits)[0] for loss in (ours, paper)))
@@ -147,7 +147,7 @@ def test_lwf_has_nothing_to_distil_in_a_batch_without_the_tasks_own_samples(
     assert lwf.loss(learner, _step(learner, scenario, 0)) is None
 
     class OldRows(Plugin):
-        def training_rows(self, learner: Learner, task: Any, rows: Any) -> Any:
+        def select_indices(self, learner: Learner, task: Any, rows: Any) -> Any:
             return learner.scenario.tasks[0].train
 
     make_stream(LwF(), OldRows()).run()
@@ -197,7 +197,7 @@ def test_ewc_fisher_is_the_mean_of_squared_gradients_of_each_image(make_stream: 
     learner.eval()
     for row in task.train:
         batch = gather(scenario.table, scenario.labels, np.array([row]))
-        features = learner.backbone(learner.backbone.normalise(batch.images))
+        features = learner.backbone(learner.backbone.normalize(batch.images))
         loss = F.cross_entropy(learner.head(features), batch.labels)
         total += torch.autograd.grad(loss, weight)[0].square()
     torch.testing.assert_close(ewc.state_dict()["fisher"][name], total / len(task.train), rtol=1e-3, atol=1e-10)
@@ -223,7 +223,7 @@ def test_ewc_fisher_is_of_the_likelihood_that_is_trained(make_stream: Any, scena
             learner.eval()
             for row in scenario.tasks[1].train:
                 batch = gather(scenario.table, scenario.labels, np.array([row]))
-                features = learner.backbone(learner.backbone.normalise(batch.images))
+                features = learner.backbone(learner.backbone.normalize(batch.images))
                 value = F.cross_entropy(learner.head.groups[1](features), batch.labels - 2)
                 by_hand += torch.autograd.grad(value, learner.head.groups[1].weight)[0].square()
             by_hand /= len(scenario.tasks[1].train)
@@ -278,5 +278,5 @@ def test_ewc_holds_parameters_near_the_anchor(make_stream: Any) -> None:
 
 def _step(learner: Learner, scenario: Scenario, task: int) -> Step:
     batch = gather(scenario.table, scenario.labels, scenario.tasks[task].train[:5])
-    features = learner.backbone(learner.backbone.normalise(batch.images))
+    features = learner.backbone(learner.backbone.normalize(batch.images))
     return Step(batch, features, learner.head(features))

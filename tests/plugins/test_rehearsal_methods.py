@@ -38,12 +38,12 @@ class Watch(Plugin):
         self.left: list[Any] = []
 
     def loss(self, learner: Learner, step: Step) -> None:
-        self.rows.append(step.batch.rows)
+        self.rows.append(step.batch.indices)
 
     def on_task_end(self, learner: Learner, task: Any) -> None:
         self.ends.append(self.look(learner))
 
-    def before_next_task(self, learner: Learner, task: Any) -> None:
+    def on_task_exit(self, learner: Learner, task: Any) -> None:
         self.left.append(self.look(learner))
 
 
@@ -57,14 +57,14 @@ def test_der_stores_the_logits_of_the_moment(make_stream: Any) -> None:
 
     class Logits(Plugin):
         def loss(self, learner: Learner, step: Step) -> None:
-            for row, logits in zip(step.batch.rows.tolist(), step.logits.detach(), strict=True):
+            for row, logits in zip(step.batch.indices.tolist(), step.logits.detach(), strict=True):
                 seen.setdefault(row, logits.clone())
 
     stream = make_stream(plugin, Logits(), epochs=2)
     stream.run()
     assert len(plugin.buffer) == 30
-    assert len(set(plugin.buffer.rows.tolist())) == 30
-    for row, stored in zip(plugin.buffer.rows.tolist(), plugin.buffer.logits, strict=True):
+    assert len(set(plugin.buffer.indices.tolist())) == 30
+    for row, stored in zip(plugin.buffer.indices.tolist(), plugin.buffer.logits, strict=True):
         known = ~stored.isnan()
         assert int(known.sum()) == len(seen[row])
         torch.testing.assert_close(stored[known], seen[row], rtol=0, atol=0)
@@ -109,7 +109,7 @@ def test_der_matches_all_classes_of_the_stream_and_divides_by_them(make_stream: 
 
     def watch(batch: Any) -> Step:
         step = rehearse(stream.learner, batch)
-        where = [int((plugin.buffer.rows == row).nonzero()[0]) for row in batch.rows]
+        where = [int((plugin.buffer.indices == row).nonzero()[0]) for row in batch.indices]
         seen.append((step.logits.detach(), plugin.buffer.logits[where].clone()))
         return step
 
@@ -129,7 +129,7 @@ def test_der_of_a_growing_head_divides_by_all_classes_too(make_stream: Any, scen
     rows = torch.from_numpy(scenario.tasks[0].train[:5])
     logits = torch.full((5, 10), float("nan"))
     logits[:, :2] = 3.0
-    plugin.buffer.offer(learner.images_of, learner.labels_of(rows.numpy()), rows, plugin._draws, logits=logits)
+    plugin.buffer.add(learner.images_of, learner.labels_of(rows.numpy()), rows, plugin._draws, logits=logits)
     batch = plugin.buffer.batch(torch.arange(5))
     step = learner.rehearse(batch)
     own = Step(dataclasses.replace(step.batch, replayed=torch.zeros(5, dtype=torch.bool)), step.features, step.logits)
@@ -158,13 +158,13 @@ def test_der_fills_in_what_a_growing_head_did_not_know(fill: bool, make_stream: 
     rows = torch.from_numpy(scenario.tasks[0].train[:8])
     logits = torch.full((8, 10), float("nan"))
     logits[:, :2] = 7.0
-    plugin.buffer.offer(learner.images_of, learner.labels_of(rows.numpy()), rows, plugin._draws, logits=logits)
+    plugin.buffer.add(learner.images_of, learner.labels_of(rows.numpy()), rows, plugin._draws, logits=logits)
     learner.begin_task(scenario.tasks[1])
     stored = plugin.buffer.logits
     assert (stored[:, :2] == 7.0).all()
     assert stored[:, 4:].isnan().all()
     if fill:
-        answers = learner.head(learner.features_of(plugin.buffer.rows.numpy())).detach()
+        answers = learner.head(learner.features_of(plugin.buffer.indices.numpy())).detach()
         torch.testing.assert_close(stored[:, 2:4], answers[:, 2:4])
     else:
         assert stored[:, 2:4].isnan().all()
@@ -173,7 +173,7 @@ def test_der_fills_in_what_a_growing_head_did_not_know(fill: bool, make_stream: 
 class Extra(Plugin):
     """Adds samples to every batch, as a plugin with a buffer does."""
 
-    def training_batch(self, learner: Learner, batch: Batch) -> Batch:
+    def transform_batch(self, learner: Learner, batch: Batch) -> Batch:
         rows = torch.from_numpy(learner.scenario.tasks[0].train[:17])
         return batch.extended(learner.images_of(rows.numpy()), learner.labels_of(rows.numpy()), rows)
 
@@ -298,7 +298,7 @@ def test_gdumb_trains_on_a_balanced_buffer_alone(make_stream: Any, scenario: Sce
     stream = make_stream(plugin, watch)
     stream.run()
     last = torch.cat(watch.rows[-stream.tasks[-1].steps :]).numpy()
-    np.testing.assert_array_equal(np.sort(last), np.sort(plugin.buffer.rows.numpy()))
+    np.testing.assert_array_equal(np.sort(last), np.sort(plugin.buffer.indices.numpy()))
     assert np.bincount(scenario.labels[last]).tolist() == [4] * 6
 
 

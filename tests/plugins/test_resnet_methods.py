@@ -1,4 +1,4 @@
-"""The classical methods on a ResNet: statistics of batch normalisation are part of what is frozen, reset and saved."""
+"""The classical methods on a ResNet: statistics of batch normalization are part of what is frozen, reset and saved."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
 from clsuite.learner.options import OptimizerSpec, TrainingSpec
 from clsuite.learner.rehearsal import select_parameters
-from clsuite.learner.reset import PretrainedState
+from clsuite.learner.weight_swap import PretrainedState
 from clsuite.plugin import Plugin
 from clsuite.scenarios import Scenario
 from clsuite.stream.loop import Stream
@@ -140,28 +140,28 @@ def test_beginning_anew_brings_the_statistics_back(make_resnet: MakeResNet, scen
     learner.train()
     learner.backbone(images)
     assert not torch.equal(body(learner)["model.bn1.running_mean"], before["model.bn1.running_mean"])
-    pretrained.put_back(learner)
+    pretrained.restore(learner)
     for name, value in body(learner).items():
         assert torch.equal(value, before[name]), name
 
 
-def test_fpf_tunes_batch_normalisations_with_their_statistics_and_gives_them_back(make_resnet: MakeResNet) -> None:
-    """The paper's choice on ResNets: batch normalisations and the last layer; all else stays, statistics included."""
+def test_fpf_tunes_batch_normalizations_with_their_statistics_and_gives_them_back(make_resnet: MakeResNet) -> None:
+    """The paper's choice on ResNets: batch normalizations and the last layer; all else stays, statistics included."""
     fpf = FPF(modules="norm+head", steps=4)
     stream = make_resnet(Replay(capacity=12), fpf)
     states: list[dict[str, torch.Tensor]] = []
-    end, leave = fpf.on_task_end, fpf.before_next_task
+    end, leave = fpf.on_task_end, fpf.on_task_exit
 
     def on_task_end(learner: Learner, task: Any) -> None:
         states.append(body(learner))
         end(learner, task)
         states.append(body(learner))
 
-    def before_next_task(learner: Learner, task: Any) -> None:
+    def on_task_exit(learner: Learner, task: Any) -> None:
         leave(learner, task)
         states.append(body(learner))
 
-    fpf.on_task_end, fpf.before_next_task = on_task_end, before_next_task  # type: ignore[method-assign]
+    fpf.on_task_end, fpf.on_task_exit = on_task_end, on_task_exit  # type: ignore[method-assign]
     stream.run()
     learned, tuned, back = states[:3]
     chosen = {name.removeprefix("backbone.") for name in select_parameters(stream.learner, "norm")}

@@ -16,7 +16,7 @@ from clsuite.learner.options import OptimizerSpec, TrainingSpec
 from clsuite.plugin.catalog import find_plugin
 from clsuite.runner.training import resolve_training
 from clsuite.scenarios import Scenario, Task
-from clsuite_plugins.slca import SLCA, draw_features, gaussian_roots, nearness, normalised
+from clsuite_plugins.slca import SLCA, draw_features, gaussian_roots, nearness, normalized
 
 
 def test_drawn_features_have_the_statistics_of_their_class() -> None:
@@ -41,7 +41,7 @@ def test_older_means_are_drawn_nearer_to_zero() -> None:
 
 def test_logits_are_divided_by_the_mean_norm_of_the_tasks() -> None:
     logits = torch.tensor([[3.0, 4.0, 1.0], [0.0, 2.0, 4.0]])  # norms of tasks: 5 and 1, 2 and 4
-    torch.testing.assert_close(normalised(logits, [2, 1]), logits / 3, atol=1e-6, rtol=0)
+    torch.testing.assert_close(normalized(logits, [2, 1]), logits / 3, atol=1e-6, rtol=0)
 
 
 def test_the_backbone_gets_the_slow_rate_and_the_newest_classes_the_fast_one(make_stream: Any) -> None:

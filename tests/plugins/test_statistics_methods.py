@@ -258,7 +258,7 @@ def test_an_image_that_comes_again_does_not_count_again(
     more = [scenario.tasks[n] for n in (0, 1, 0, 0, 2, 1)]
     again = dataclasses.replace(
         scenario, tasks=tuple(dataclasses.replace(task, index=n) for n, task in enumerate(more)), kind="recurring",
-        columns=scenario.parts,
+        separate_splits=scenario.eval_splits,
     )  # fmt: skip
     once, often = makes[method](), makes[method]()
     make_stream(once, on=scenario).run()

@@ -65,7 +65,7 @@ def test_saft_scores_by_the_mean_gradient(make_stream: Any, scenario: Any) -> No
     scores = plugin._scores(learner, scenario.tasks[0])
     learner.eval()
     rows = scenario.tasks[0].train
-    logits = learner.head(learner.backbone(learner.backbone.normalise(learner.images_of(rows))))
+    logits = learner.head(learner.backbone(learner.backbone.normalize(learner.images_of(rows))))
     torch.nn.functional.cross_entropy(logits, learner.labels_of(rows), reduction="sum").backward()
     for name, value in learner.backbone.named_parameters():
         torch.testing.assert_close(scores[name], value.grad.abs(), rtol=1e-3, atol=1e-4)
@@ -82,7 +82,7 @@ def test_saft_scores_by_the_loss_that_trains(make_stream: Any, scenario: Any) ->
     scores = plugin._scores(learner, scenario.tasks[1])
     learner.eval()
     rows = scenario.tasks[1].train
-    logits = learner.head(learner.backbone(learner.backbone.normalise(learner.images_of(rows))))
+    logits = learner.head(learner.backbone(learner.backbone.normalize(learner.images_of(rows))))
     local = logits[:, list(scenario.tasks[1].classes)]
     torch.nn.functional.cross_entropy(local, learner.labels_of(rows) - 2, reduction="sum").backward()
     for name, value in learner.backbone.named_parameters():
@@ -92,7 +92,7 @@ def test_saft_scores_by_the_loss_that_trains(make_stream: Any, scenario: Any) ->
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_block_expansion_computes_the_same_bit_for_bit(blocks: int, make_stream: Any, scenario: Any) -> None:
     stream = make_stream(BlockExpansion(blocks))
-    images = stream.learner.backbone.normalise(torch.from_numpy(scenario.table.images[:16]))
+    images = stream.learner.backbone.normalize(torch.from_numpy(scenario.table.images[:16]))
     stream.learner.eval()
     with torch.no_grad():
         before = stream.learner.backbone(images)

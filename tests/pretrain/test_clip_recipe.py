@@ -1,4 +1,4 @@
-"""The small CLIP: splits, loss by hand, and a whole recipe on coloured squares that loads like any OpenCLIP weights."""
+"""The small CLIP: splits, loss by hand, and a whole recipe on colored squares that loads like any OpenCLIP weights."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from clsuite.pretrain.kinds import read_recipe
 from clsuite.pretrain.named_images import hold_out, read_named_images
 from clsuite.pretrain.spec import PretrainSpec
 
-COLOURS = {"n1": "red", "n2": "lime", "n3": "blue", "n4": "white", "n5": "black"}
+COLORS = {"n1": "red", "n2": "lime", "n3": "blue", "n4": "white", "n5": "black"}
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Five classes of noisy colours, their names, and random weights for the image tower."""
+    """Five classes of noisy colors, their names, and random weights for the image tower."""
     random = np.random.RandomState(0)
-    for wnid, colour in COLOURS.items():
+    for wnid, color in COLORS.items():
         (tmp_path / "squares" / wnid).mkdir(parents=True)
-        plain = np.asarray(Image.new("RGB", (16, 16), colour)).astype(int)
+        plain = np.asarray(Image.new("RGB", (16, 16), color)).astype(int)
         for index in range(6):
             pixels = np.clip(plain + random.randint(-30, 30, plain.shape), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "squares" / wnid / f"{index}.png")
-    lines = [f"{wnid}\t{colour}, {colour} colour\n" for wnid, colour in COLOURS.items()]
+    lines = [f"{wnid}\t{color}, {color} color\n" for wnid, color in COLORS.items()]
     (tmp_path / "squares" / "words.txt").write_text("".join(lines))
     torch.manual_seed(0)
     model = timm.create_model("vit_tiny_patch16_224")
@@ -86,7 +86,7 @@ def test_a_recipe_end_to_end(root: Path, lock: bool) -> None:
     assert same == lock
     assert torch.equal(written["visual.trunk.pos_embed"], tower["pos_embed"].half()) == lock
     if lock:
-        assert again["accuracy"] > 0.8  # three colours
+        assert again["accuracy"] > 0.8  # three colors
 
 
 def test_a_missed_target_writes_nothing(root: Path) -> None:
@@ -97,8 +97,8 @@ def test_a_missed_target_writes_nothing(root: Path) -> None:
 
 def test_the_parts_are_apart(root: Path) -> None:
     data = read_named_images(root / "squares", "words.txt", 16, quiet)
-    assert data.first_names == list(COLOURS.values())
-    assert data.names[0] == ("red", "red colour")
+    assert data.first_names == list(COLORS.values())
+    assert data.names[0] == ("red", "red color")
     parts = hold_out(data.labels, 2, 2, seed=3)
     rows = np.concatenate([parts.train, parts.test, parts.unseen])
     np.testing.assert_array_equal(np.sort(rows), np.arange(30))

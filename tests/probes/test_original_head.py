@@ -39,7 +39,7 @@ def test_the_answers_are_timms(name: str, training: bool, image_tree: Any, tmp_p
     reading = probe(learner)["head"]
     table = load_probe_images(str(folder), 32, None)
     with torch.no_grad():
-        logits = model(learner.backbone.normalise(torch.from_numpy(table.images.copy())))
+        logits = model(learner.backbone.normalize(torch.from_numpy(table.images.copy())))
     torch.testing.assert_close(probe.before.float(), logits.log_softmax(dim=1), rtol=1e-4, atol=1e-5)
     assert reading.correct == int((logits.argmax(dim=1).numpy() == table.labels).sum())
     assert reading.n == sum(path.suffix in SUFFIXES for path in folder.rglob("*")) == 12

@@ -141,7 +141,7 @@ def test_calibration_is_torchmetrics_on_the_streams_own_answers(make_stream: Any
     stream = make_stream(Finetune())
     stream.probes = ProbeRecorder(make_probes([CalibrationProbe(bins=15)], context(None)))
     stream.run()
-    rows = np.sort(np.concatenate([part.test for part in stream.scenario.parts]))
+    rows = np.sort(np.concatenate([part.test for part in stream.scenario.eval_splits]))
     logits = predict_rows(stream.learner, rows)
     labels = torch.from_numpy(stream.scenario.labels[rows])
     expected = multiclass_calibration_error(logits.softmax(dim=1), labels, logits.shape[1], n_bins=15)

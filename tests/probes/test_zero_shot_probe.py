@@ -25,7 +25,8 @@ from clsuite.probes.named import load_named_table
 from clsuite.probes.probes import make_probes
 from clsuite.probes.recorder import ProbeRecorder
 from clsuite.probes.spec import ProbeSpec, ZeroShotProbe
-from clsuite.runner.plan import RunOptions, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import make_plan
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.scenarios import Scenario
 from clsuite.stream.loop import Stream
@@ -62,9 +63,9 @@ def test_the_accuracy_is_that_of_the_nearest_text(clip_stream: Any, folder: str)
     named, clip = load_named_table(spec, 32, None), learner.backbone.eval()
     with torch.no_grad():
         texts = [
-            clip.encode_tokens(clip.tokenise([f"a {name}.", f"the {name} of it."])).mean(0) for name in named.names
+            clip.encode_tokens(clip.tokenize([f"a {name}.", f"the {name} of it."])).mean(0) for name in named.names
         ]
-        images = clip(clip.normalise(torch.from_numpy(named.table.images)))
+        images = clip(clip.normalize(torch.from_numpy(named.table.images)))
         answers = (F.normalize(images, dim=1) @ F.normalize(torch.stack(texts), dim=1).T).argmax(dim=1)
     assert (reading.n, reading.correct) == (60, int((answers == torch.from_numpy(named.table.labels)).sum()))
     assert named.names == ("class0", "class1", "class2", "class3", "class4")

@@ -1,4 +1,4 @@
-"""EASE: an adapter of each task, and prototypes in all their subspaces, synthesised where a class's images are gone.
+"""EASE: an adapter of each task, and prototypes in all their subspaces, synthesized where a class's images are gone.
 
 Zhou et al., "Expandable subspace ensemble for pre-trained model-based class-incremental learning" (CVPR 2024), and the
 authors' code (sun-hailong/LAMDA-PILOT, ``models/ease.py``, ``backbone/vit_ease.py``).
@@ -47,7 +47,7 @@ def features(model: Any, adapters: nn.ModuleList, images: Tensor) -> Tensor:
     return pooled(model, x)
 
 
-def synthesised(means: list[list[Tensor]]) -> Tensor:
+def synthesized(means: list[list[Tensor]]) -> Tensor:
     """Prototypes ``[C, T, width]``; ``means[s][t]`` holds those of task t's classes in subspace s <= t (equation 8)."""
     last, whole = len(means), []
     for task in range(last):
@@ -87,7 +87,7 @@ def curve(
         for own, adapters in zip(means, subspaces, strict=True):
             known = over(rows, lambda images, adapters=adapters: features(model, adapters, images), stream)
             own[task] = torch.stack([known[stream.labels[rows] == c].mean(dim=0) for c in range(old, seen)])
-        whole = F.normalize(synthesised(means), dim=2)
+        whole = F.normalize(synthesized(means), dim=2)
         owner = torch.bucketize(torch.arange(seen), torch.tensor(stream.seen), right=True)
 
         def answer(images: Tensor, prototypes: Tensor = whole, owner: Tensor = owner) -> Tensor:

@@ -1,7 +1,7 @@
 """FPF: the modules that tasks change most are tuned alone on the exemplars before the model is used.
 
 Zhao et al., "Does continual learning equally forget all parameters?" (ICML 2023), algorithm 1, on plain fine-tuning.
-Tuned are normalisations and classifier; of a ViT without batch normalisation those are its layer normalisations.
+Tuned are normalizations and classifier; of a ViT without batch normalization those are its layer normalizations.
 """
 
 from __future__ import annotations

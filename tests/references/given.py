@@ -43,7 +43,7 @@ class Watch(L.Callback):
         torch.manual_seed(len(self.steps))
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.steps.append((batch.rows.tolist(), float(outputs["loss"])))
+        self.steps.append((batch.indices.tolist(), float(outputs["loss"])))
 
 
 class Plain:
@@ -154,7 +154,7 @@ class Case:
 
         def kept(buffer: ExemplarBuffer, number: int, generator: torch.Generator) -> Tensor:
             places = draw(buffer, number, generator)
-            self.watch.exemplars.append((buffer.rows.tolist(), buffer.rows[places].tolist()))
+            self.watch.exemplars.append((buffer.indices.tolist(), buffer.indices[places].tolist()))
             return places
 
         self.monkeypatch.setattr(ExemplarBuffer, "draw", kept)

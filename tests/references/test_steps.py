@@ -131,7 +131,7 @@ def of_distillation(case: Case) -> None:
         found = divergence(self, learner, step)
         if found is None or self._teacher is None:
             return found
-        recorded = self._teacher[self._position[step.batch.rows]] / self.temperature
+        recorded = self._teacher[self._position[step.batch.indices]] / self.temperature
         return found + self.alpha * F.cross_entropy(recorded, recorded.softmax(dim=1))
 
     case.monkeypatch.setattr(LwF, "loss", loss)

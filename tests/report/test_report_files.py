@@ -24,9 +24,9 @@ from clsuite.records import ProbeEntry, RunRecord, write_record
 from clsuite.report import plots
 from clsuite.report.export import csv_table, latex_table, markdown_table
 from clsuite.report.files import write_csv, write_report
-from clsuite.report.looks import PERCENT, Looks
+from clsuite.report.plot_style import PERCENT, MethodStyles
 from clsuite.report.plots import plot_curves, plot_matrix, plot_probes
-from clsuite.report.summary import COLUMNS, columns_of, summarise
+from clsuite.report.summary import COLUMNS, columns_of, summarize
 from clsuite.report.table import probes_table
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -42,7 +42,7 @@ def test_the_csv_holds_every_figure(records: list[RunRecord], tmp_path: Path) ->
         lines = list(csv.DictReader(opened))
     assert [line["method"] for line in lines] == ["joint", "replay", "finetune"]
     assert [line["seeds"] for line in lines] == ["0 1 2"] * 3
-    for line, row in zip(lines, summarise(records), strict=True):
+    for line, row in zip(lines, summarize(records), strict=True):
         assert len(line) == 2 + 2 * len(COLUMNS)
         for name in METRICS:
             mean, half = row.interval(name)
@@ -74,7 +74,7 @@ def dashed(records: list[RunRecord]) -> list[RunRecord]:
 
 def test_dashes_of_probes_in_rows_tables_and_csv(records: list[RunRecord], tmp_path: Path) -> None:
     given = dashed(records)
-    rows, columns = {row.method: row for row in summarise(given)}, columns_of(given)
+    rows, columns = {row.method: row for row in summarize(given)}, columns_of(given)
     ends = {name: [rows[name].interval(f"probe_head{end}")[0] for end in ("", "_change")] for name in rows}
     assert ends["joint"] == pytest.approx([0.4, -0.2])
     assert np.isnan(ends["replay"]).all()
@@ -101,7 +101,7 @@ def test_one_seed_with_a_dash_is_left_out_of_the_mean(records: list[RunRecord]) 
     silent = ProbeEntry(name="head", higher_is_better=True, values=[None] * 4)
     joint = next(record for record in given if record.method == "joint")
     mixed = [one.model_copy(update={"probes": [silent, one.probes[1]]}) if one is joint else one for one in given]
-    rows = {row.method: row for row in summarise(mixed)}
+    rows = {row.method: row for row in summarize(mixed)}
     assert rows["joint"].interval("probe_head")[0] == pytest.approx(0.4)
     assert columns_of(list(reversed(mixed)))["probe_head"].share == columns_of(mixed)["probe_head"].share is True
 
@@ -109,7 +109,7 @@ def test_one_seed_with_a_dash_is_left_out_of_the_mean(records: list[RunRecord]) 
 @pytest.mark.parametrize("many", [False, True])
 def test_plots_of_probes_with_dashes(many: bool, records: list[RunRecord], tmp_path: Path) -> None:
     given = dashed(records)
-    if many:  # more methods than colours: those left over are lines without points
+    if many:  # more methods than colors: those left over are lines without points
         given += [one.model_copy(update={"method": f"m{number}"}) for number in range(12) for one in given[:3]]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -118,7 +118,9 @@ def test_plots_of_probes_with_dashes(many: bool, records: list[RunRecord], tmp_p
     assert "nan" not in text
     drawn: list[Any] = []
     axes = Figure().subplots()
-    drawn.append(Looks(["a"]).draw(axes, "a", [[0.6, np.nan, np.nan, 0.4], [0.4, np.nan, np.nan, np.nan]], PERCENT, 0))
+    drawn.append(
+        MethodStyles(["a"]).draw(axes, "a", [[0.6, np.nan, np.nan, 0.4], [0.4, np.nan, np.nan, np.nan]], PERCENT, 0)
+    )
     assert drawn[0].get_xdata().tolist() == [0, 3]
     assert drawn[0].get_ydata().tolist() == [0.5, 0.4]
 
@@ -283,10 +285,10 @@ def methods(records: list[RunRecord], number: int) -> list[RunRecord]:
         (8, 8, 8, ""),
         (9, 0, 9, "9 methods, without intervals"),
         (10, 0, 10, "10 methods, without intervals"),
-        (40, 0, 10, "in colour the best 10 of 40 methods, without intervals"),
+        (40, 0, 10, "in color the best 10 of 40 methods, without intervals"),
     ],
 )
-def test_of_many_methods_the_best_have_a_colour_and_a_name_and_none_a_band(
+def test_of_many_methods_the_best_have_a_color_and_a_name_and_none_a_band(
     records: list[RunRecord], drawn: list[Figure], tmp_path: Path, number: int, bands: int, named: int, said: str
 ) -> None:
     plot_curves(methods(records, number), tmp_path / "c", "Tiny")

@@ -14,7 +14,7 @@ from clsuite.metrics import PRIMARY
 from clsuite.records import RunRecord, read_record
 from clsuite.report.export import choose_columns, latex_table, markdown_table
 from clsuite.report.fit import TableColumn, add_columns
-from clsuite.report.summary import Row, columns_of, summarise
+from clsuite.report.summary import Row, columns_of, summarize
 from clsuite.report.table import SHOWN, figure_text, probes_table, results_table, rich_table
 
 PUBLISHED = Path(__file__).parents[2] / "leaderboard" / "records"
@@ -57,7 +57,7 @@ def left_out(text: str) -> list[str]:
 def test_tables_of_real_runs_fit_and_no_figure_is_cut(published: dict[str, list[RunRecord]], width: int) -> None:
     assert len(published) > 3
     for records in published.values():
-        rows, columns = summarise(records), columns_of(records)
+        rows, columns = summarize(records), columns_of(records)
         table = results_table(rows, "Real runs", columns, width)
         text = render(table, width)
         assert max(len(line) for line in text.splitlines()) <= width
@@ -74,14 +74,14 @@ def test_tables_of_real_runs_fit_and_no_figure_is_cut(published: dict[str, list[
 
 
 def test_the_first_columns_are_final_accuracy_incremental_accuracy_and_forgetting(records: list[RunRecord]) -> None:
-    rows, columns = summarise(records), columns_of(records)
+    rows, columns = summarize(records), columns_of(records)
     headings = " ".join(str(column.header) for column in results_table(rows, "Tiny", columns, 56).columns)
     assert " ".join(headings.split()) == "method final acc. (macro) ↑ avg. inc. acc. ↑ forgetting ↓"
 
 
 def test_columns_that_were_asked_for_come_in_the_order_of_asking(records: list[RunRecord]) -> None:
     chosen = choose_columns(records, ["stored_bytes", "train_seconds", PRIMARY])
-    text = render(rich_table(summarise(records), chosen, "Tiny", 36, asked=True), 36)
+    text = render(rich_table(summarize(records), chosen, "Tiny", 36, asked=True), 36)
     assert "stored" in text
     assert left_out(text) == [PRIMARY, "the number of seeds"]
 
@@ -91,14 +91,14 @@ def test_all_columns_can_be_asked_for(records: list[RunRecord]) -> None:
 
 
 def test_a_pipe_shows_all(records: list[RunRecord]) -> None:
-    table = results_table(summarise(records), "Tiny", columns_of(records), None)
+    table = results_table(summarize(records), "Tiny", columns_of(records), None)
     assert len(table.columns) == len(SHOWN) + 2
     assert "left out" not in str(table.caption)
 
 
 def test_a_column_without_figures_is_the_first_to_go(records: list[RunRecord]) -> None:
     without = [record for record in records if record.method != "joint"]
-    text = render(results_table(summarise(without), "Tiny", columns_of(without), 140), 140)
+    text = render(results_table(summarize(without), "Tiny", columns_of(without), 140), 140)
     assert left_out(text) == ["intransigence"]
 
 
@@ -120,7 +120,7 @@ def test_a_word_of_a_heading_is_never_broken() -> None:
 
 
 def test_an_upper_bound_is_not_the_best_anywhere(records: list[RunRecord]) -> None:
-    rows: list[Row] = summarise(records)
+    rows: list[Row] = summarize(records)
     assert [row.method for row in rows if row.is_bound] == ["joint"]
     assert rows[0].method == "joint"
     for text, bold in ((markdown_table(records, [PRIMARY]), "**"), (latex_table(records, [PRIMARY]), "textbf")):

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from clsuite.metrics import METRICS, compute_all, mean_interval
 from clsuite.records import ProbeEntry, RunRecord
-from clsuite.report.meanings import ABOUT, INTRANSIGENCE, TASK_AWARE
-from clsuite.report.summary import COLUMNS, WITHIN, columns_of, summarise
+from clsuite.report.descriptions import DESCRIPTIONS, INTRANSIGENCE, TASK_AWARE
+from clsuite.report.summary import COLUMNS, WITHIN, columns_of, summarize
 from clsuite.report.table import SHOWN, results_table, short_number
 
 
@@ -22,13 +22,13 @@ def of(records: list[RunRecord], method: str) -> list[RunRecord]:
 
 
 def test_one_row_per_method_best_first(records: list[RunRecord]) -> None:
-    rows = summarise(records)
+    rows = summarize(records)
     assert [row.method for row in rows] == ["joint", "replay", "finetune"]
     assert [row.seeds for row in rows] == [(0, 1, 2)] * 3
 
 
 def test_metrics_are_those_of_each_record(records: list[RunRecord]) -> None:
-    for row in summarise(records):
+    for row in summarize(records):
         for position, record in enumerate(of(records, row.method)):
             assert record.counts is not None
             expected = compute_all(record.counts.of("class_incremental"))
@@ -36,18 +36,18 @@ def test_metrics_are_those_of_each_record(records: list[RunRecord]) -> None:
 
 
 def test_every_row_has_every_column(records: list[RunRecord]) -> None:
-    for row in summarise(records):
+    for row in summarize(records):
         assert set(row.values) == set(COLUMNS)
         assert {len(values) for values in row.values.values()} == {3}
 
 
 def test_intervals_are_over_seeds(records: list[RunRecord]) -> None:
-    row = summarise(records)[1]
+    row = summarize(records)[1]
     assert row.interval("learning_accuracy") == mean_interval(row.values["learning_accuracy"])
 
 
 def test_costs_are_summed_over_tasks(records: list[RunRecord]) -> None:
-    joint = summarise(records)[0]
+    joint = summarize(records)[0]
     assert joint.values["gradient_samples"] == (300, 300, 300)
     assert joint.values["train_seconds"] == (4.5, 4.5, 4.5)
     assert joint.values["eval_seconds"] == (1.5, 1.5, 1.5)
@@ -56,7 +56,7 @@ def test_costs_are_summed_over_tasks(records: list[RunRecord]) -> None:
 
 
 def test_intransigence_is_measured_against_joint_training_of_the_same_seed(records: list[RunRecord]) -> None:
-    rows = {row.method: row for row in summarise(records)}
+    rows = {row.method: row for row in summarize(records)}
     assert rows["joint"].values[INTRANSIGENCE] == (0, 0, 0)
     for seed in range(3):
         gap = rows["joint"].values["learning_accuracy"][seed] - rows["replay"].values["learning_accuracy"][seed]
@@ -68,16 +68,16 @@ def test_of_several_bounds_the_plainest_is_taken(records: list[RunRecord]) -> No
         record.model_copy(update={"method": "a", "plugins": record.plugins * 2, "counts": finetuned.counts})
         for record, finetuned in zip(of(records, "joint"), of(records, "finetune"), strict=True)
     ]
-    expected = summarise(records)[1].values[INTRANSIGENCE]
+    expected = summarize(records)[1].values[INTRANSIGENCE]
     for together in ([*records, *probes], [*probes, *records]):
-        rows = {row.method: row for row in summarise(together)}
+        rows = {row.method: row for row in summarize(together)}
         assert rows["replay"].values[INTRANSIGENCE] == expected
 
 
 def test_the_words_on_intransigence_name_the_bound(records: list[RunRecord]) -> None:
     assert columns_of(records)[INTRANSIGENCE].about.endswith("Joint training is 'joint' here.")
     without = [record for record in records if record.method != "joint"]
-    assert columns_of(without)[INTRANSIGENCE].about == ABOUT[INTRANSIGENCE]
+    assert columns_of(without)[INTRANSIGENCE].about == DESCRIPTIONS[INTRANSIGENCE]
 
 
 def test_the_weighted_last_accuracy_stands_beside_the_macro_one(records: list[RunRecord]) -> None:
@@ -89,31 +89,31 @@ def test_the_weighted_last_accuracy_stands_beside_the_macro_one(records: list[Ru
         unlike.append(
             record.model_copy(update={"counts": record.counts.model_copy(update={"class_incremental": rows})})
         )
-    table = results_table(summarise(unlike), "Tiny")
+    table = results_table(summarize(unlike), "Tiny")
     assert cells(table, "final acc. (macro)") == ["50.0 ± 0.0"]
     assert cells(table, "last acc. (weighted)") == ["58.3 ± 0.0"]
     assert "all test images together" in str(table.caption)
 
 
 def test_without_joint_training_there_is_no_intransigence(records: list[RunRecord]) -> None:
-    for row in summarise([record for record in records if record.method != "joint"]):
+    for row in summarize([record for record in records if record.method != "joint"]):
         assert all(math.isnan(value) for value in row.values[INTRANSIGENCE])
 
 
 def test_a_seed_without_joint_training_has_none(records: list[RunRecord]) -> None:
-    rows = summarise([record for record in records if (record.method, record.seed) != ("joint", 1)])
+    rows = summarize([record for record in records if (record.method, record.seed) != ("joint", 1)])
     replay = next(row for row in rows if row.method == "replay")
     assert [math.isnan(value) for value in replay.values[INTRANSIGENCE]] == [False, True, False]
 
 
 def test_its_mean_is_over_the_seeds_that_have_one_and_the_table_says_so(records: list[RunRecord]) -> None:
-    rows = summarise([record for record in records if (record.method, record.seed) != ("joint", 1)])
+    rows = summarize([record for record in records if (record.method, record.seed) != ("joint", 1)])
     replay = next(row for row in rows if row.method == "replay")
     first, _, last = replay.values[INTRANSIGENCE]
     assert replay.interval(INTRANSIGENCE) == mean_interval([first, last])
     said = "intransigence over the seeds that joint training has too"
     assert said in str(results_table(rows, "Tiny").caption)
-    assert said not in str(results_table(summarise(records), "Tiny").caption)
+    assert said not in str(results_table(summarize(records), "Tiny").caption)
 
 
 def test_times_have_no_best_where_the_machines_differ(records: list[RunRecord]) -> None:
@@ -125,7 +125,7 @@ def test_times_have_no_best_where_the_machines_differ(records: list[RunRecord]) 
         columns = columns_of(other)
         assert [columns[name].higher_is_better for name in ("train_seconds", "eval_seconds")] == [None, None]
         assert columns["stored_bytes"].higher_is_better is False
-        table = results_table(summarise(other), "Tiny", columns)
+        table = results_table(summarize(other), "Tiny", columns)
         assert cells(table, "training s") == ["4.5", "4.5", "-"]  # finetune was measured on both
         assert "training s" in [str(column.header) for column in table.columns]
 
@@ -165,30 +165,30 @@ def test_every_column_has_words_of_its_own() -> None:
     words = [column.about for column in [*COLUMNS.values(), *WITHIN.values()]]
     assert all(words)
     assert len({*words}) == len(words)
-    assert {*ABOUT} == {*COLUMNS, *WITHIN}
+    assert {*DESCRIPTIONS} == {*COLUMNS, *WITHIN}
     assert all(COLUMNS[name].formula == metric.formula for name, metric in METRICS.items())
 
 
 def test_what_only_one_method_has_is_not_the_best(records: list[RunRecord]) -> None:
-    rows = summarise([record for record in records if record.method == "replay"])
+    rows = summarize([record for record in records if record.method == "replay"])
     assert not [cell for cell in cells(results_table(rows, "Tiny"), "final acc.") if "bold" in cell]
 
 
 def test_the_order_of_records_does_not_matter(records: list[RunRecord]) -> None:
     shuffled = random.Random(0).sample(records, len(records))
     assert shuffled != records
-    assert summarise(shuffled) == summarise(records)
+    assert summarize(shuffled) == summarize(records)
 
 
 def test_methods_that_are_level_come_by_name(records: list[RunRecord]) -> None:
     twins = [
         record.model_copy(update={"method": name}) for name in ("zeta", "alpha") for record in of(records, "replay")
     ]
-    assert [row.method for row in summarise(twins)] == ["alpha", "zeta"]
+    assert [row.method for row in summarize(twins)] == ["alpha", "zeta"]
 
 
 def test_one_seed_has_no_interval(records: list[RunRecord]) -> None:
-    row = summarise(records[:1])[0]
+    row = summarize(records[:1])[0]
     assert math.isnan(row.interval("final_accuracy_macro")[1])
 
 
@@ -198,7 +198,7 @@ def cells(table: Table, heading: str) -> list[str]:
 
 
 def test_the_table_shows_per_cent_with_intervals_and_the_best_in_bold(records: list[RunRecord]) -> None:
-    rows = summarise(records)
+    rows = summarize(records)
     table = results_table(rows, "Tiny")
     mean, half = (100 * value for value in rows[1].interval("final_accuracy_macro"))
     assert cells(table, "method") == ["joint", "replay", "finetune"]
@@ -212,7 +212,7 @@ def test_the_table_shows_per_cent_with_intervals_and_the_best_in_bold(records: l
 
 
 def test_arrows_show_the_direction(records: list[RunRecord]) -> None:
-    headings = [str(column.header) for column in results_table(summarise(records), "Tiny").columns]
+    headings = [str(column.header) for column in results_table(summarize(records), "Tiny").columns]
     assert headings[1:3] == ["final acc. (macro) ↑", "last acc. (weighted) ↑"]
     assert "forgetting ↓" in headings
     assert "intransigence ↓" in headings
@@ -221,7 +221,7 @@ def test_arrows_show_the_direction(records: list[RunRecord]) -> None:
 
 
 def test_the_lowest_is_the_best_where_lower_is_better(records: list[RunRecord]) -> None:
-    rows = summarise(records)
+    rows = summarize(records)
     shown = cells(results_table(rows, "Tiny"), "forgetting")
     assert rows[0].is_bound
     lowest = min((1, 2), key=lambda i: rows[i].interval("forgetting_max_before_last")[0])
@@ -229,22 +229,22 @@ def test_the_lowest_is_the_best_where_lower_is_better(records: list[RunRecord]) 
 
 
 def test_where_all_are_level_none_is_the_best(records: list[RunRecord]) -> None:
-    assert cells(results_table(summarise(records), "Tiny"), "task-aware") == ["100.0 ± 0.0"] * 3
+    assert cells(results_table(summarize(records), "Tiny"), "task-aware") == ["100.0 ± 0.0"] * 3
 
 
 def test_what_is_not_defined_is_a_dash(records: list[RunRecord]) -> None:
-    table = results_table(summarise([record for record in records if record.method != "joint"]), "Tiny")
+    table = results_table(summarize([record for record in records if record.method != "joint"]), "Tiny")
     assert cells(table, "intransigence") == ["-", "-"]
 
 
 def test_one_seed_is_shown_without_an_interval(records: list[RunRecord]) -> None:
-    assert "±" not in cells(results_table(summarise(records[:1]), "Tiny"), "final acc.")[0]
+    assert "±" not in cells(results_table(summarize(records[:1]), "Tiny"), "final acc.")[0]
 
 
 def render(records: list[RunRecord]) -> str:
     out = io.StringIO()
     Console(file=out, width=240, force_terminal=True, color_system="standard").print(
-        results_table(summarise(records), "Tiny")
+        results_table(summarize(records), "Tiny")
     )
     return out.getvalue()
 

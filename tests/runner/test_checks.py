@@ -51,13 +51,13 @@ class Server:
     """Starts processes that check methods one after the other, as some of them behave.
 
     Attributes:
-        behaviour: By method: a text that it refuses with, a status with which it ends the process, or seconds that it
+        behavior: By method: a text that it refuses with, a status with which it ends the process, or seconds that it
             takes; others are well.
         after: Methods that leave something behind which ends the process when the next one is checked.
         checked: What each process was asked to check.
     """
 
-    behaviour: dict[str, str | int | float] = field(default_factory=dict)
+    behavior: dict[str, str | int | float] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     stream: str = ""
     checked: list[list[str]] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Server:
             return 0
         for number, plan in enumerate(plans):
             theirs.send({"kind": "at", "recipe": plan.recipe, "own": False})
-            does = self.behaviour.get(plan.recipe, "")
+            does = self.behavior.get(plan.recipe, "")
             if number and plans[number - 1].recipe in self.after:
                 return 7
             theirs.send({"kind": "at", "recipe": plan.recipe, "own": True})
@@ -112,14 +112,14 @@ def test_a_method_that_ends_the_process_fails_alone_by_name() -> None:
     failures = check(server, "a b c d e")
     assert set(failures) == {"b", "d"}
     assert failures["b"].status == failures["d"].status == "failed"
-    assert "ended with status 3 without a word" in failures["b"].reason
+    assert "exited with status 3 and wrote no result" in failures["b"].reason
     assert "ended by SIGSEGV" in failures["d"].reason
     assert server.checked[-1] == ["e"]
 
 
-@pytest.mark.parametrize("behaviour", [0, 1])
-def test_a_process_that_ends_early_has_failed_whatever_its_status(behaviour: int) -> None:
-    assert set(check(Server({"a": behaviour}), "a b")) == {"a"}
+@pytest.mark.parametrize("behavior", [0, 1])
+def test_a_process_that_ends_early_has_failed_whatever_its_status(behavior: int) -> None:
+    assert set(check(Server({"a": behavior}), "a b")) == {"a"}
 
 
 def test_a_method_that_hangs_fails_alone_in_the_time_of_a_run() -> None:
@@ -170,7 +170,7 @@ def test_a_fork_server_that_is_killed_is_no_fault_of_a_method() -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "expected"),
+    ("behavior", "expected"),
     [
         ({"b": "b is wrong"}, ["b is wrong"]),
         ({"b": "same", "c": "same"}, ["same"]),
@@ -181,13 +181,13 @@ def test_a_fork_server_that_is_killed_is_no_fault_of_a_method() -> None:
         (
             {"b": "b is wrong", "c": 5},
             ["b: b is wrong", "c: its check before the runs ended: the process "
-             "ended with status 5 without a word"],
+             "exited with status 5 and wrote no result"],
         ),
     ],
 )  # fmt: skip
-def test_all_that_methods_refuse_is_told_before_any_run(behaviour: dict[str, Any], expected: list[str]) -> None:
+def test_all_that_methods_refuse_is_told_before_any_run(behavior: dict[str, Any], expected: list[str]) -> None:
     with pytest.raises(UserError) as caught:
-        check(Server(behaviour), "a b c d")
+        check(Server(behavior), "a b c d")
     assert str(caught.value).split("\n") == expected
 
 

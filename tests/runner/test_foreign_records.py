@@ -20,9 +20,9 @@ from clsuite.cli.main import main
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import find_plugin
 from clsuite.records import RunRecord, read_record
-from clsuite.runner.again import plan_again
 from clsuite.runner.model_file import load_model
-from clsuite.runner.restored import Allowed, refuse_request, restored_dataset
+from clsuite.runner.recorded_inputs import Allowed, refuse_request, restored_dataset
+from clsuite.runner.rerun import plan_from_record
 from clsuite.stream.sealed_state import read_state, write_state
 
 MARKS = "\nfrom pathlib import Path\nPath('{mark}').write_text('ran')\n"
@@ -98,7 +98,7 @@ def attempts(path: Path, board: Path) -> list[Callable[[], Any]]:
     """All that reads a record and runs code."""
     return [
         lambda: load_model(path),
-        lambda: plan_again(path),
+        lambda: plan_from_record(path),
         lambda: raised(["analyze", "sensitivity", str(path), "--data-root", str(path.parent)]),
         lambda: raised(["leaderboard", "add", str(path), "--folder", str(board)]),
     ]
@@ -177,7 +177,7 @@ def test_no_stream_file_that_a_record_names_runs(
     assert not mark.exists()
     if source == "right" and name == "stream.py":
         with pytest.raises(UserError, match="ends in line 3 with RuntimeError: made"):
-            plan_again(sent, allowed=Allowed([sent.parent]))
+            plan_from_record(sent, allowed=Allowed([sent.parent]))
         assert mark.exists()
 
 
@@ -185,7 +185,7 @@ def test_a_record_whose_key_does_not_follow_is_not_looked_at_further(sent: Path)
     content = json.loads(sent.read_text())
     content["plugins"][0]["args"]["strength"] = 0.75
     sent.write_text(json.dumps(content))
-    for attempt in (lambda: load_model(sent), lambda: plan_again(sent)):
+    for attempt in (lambda: load_model(sent), lambda: plan_from_record(sent)):
         with pytest.raises(UserError, match="was edited: its key does not follow from its content"):
             attempt()
 

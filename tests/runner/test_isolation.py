@@ -19,9 +19,11 @@ import yaml
 from clsuite.cli.main import main
 from clsuite.records import RunRecord, read_record, why_untrue
 from clsuite.runner import bench
-from clsuite.runner.bench import Standing, run_missing, take_stock
+from clsuite.runner.bench import BenchStatus, run_missing, scan_results
 from clsuite.runner.execute import execute
-from clsuite.runner.plan import LONGEST_FOLDER, RunOptions, RunPlan, file_name, make_plan
+from clsuite.runner.file_names import LONGEST_FOLDER, file_name
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.spec import load_benchmark
 from clsuite.stream.sealed_state import write_state
 
@@ -187,7 +189,12 @@ def test_the_others_are_done_and_the_status_says_that_some_failed(outcome: Outco
     ("method", "status", "reason", "place"),
     [
         ("hangs", "timeout", "its check before the runs was stopped after 40 s", ""),
-        ("exits", "failed", "its check before the runs ended: the process ended with status 0 without a word", ""),
+        (
+            "exits",
+            "failed",
+            "its check before the runs ended: the process exited with status 0 and wrote no result",
+            "",
+        ),
         ("crashes", "failed", "its check before the runs ended: the process was ended by SIGSEGV", ""),
         ("sysexits", "failed", "SystemExit: 0", "in on_stream_start: sys.exit(0)"),
         ("raises", "failed", r"KeyError: 'brackets [/red] and \x1b[31m'", "in __init__: raise KeyError("),
@@ -257,14 +264,14 @@ def tiny(tmp_path: Path) -> Path:
     return make(tmp_path)
 
 
-def finished(path: Path, out: Path, seeds: int) -> tuple[list[RunPlan], Standing]:
+def finished(path: Path, out: Path, seeds: int) -> tuple[list[RunPlan], BenchStatus]:
     """Plans of some seeds, all done."""
     spec = {**yaml.safe_load(path.read_text()), "seeds": list(range(seeds))}
     path.write_text(yaml.safe_dump(spec))
     plans = plans_of(path, out)
     for plan in plans:
         assert execute(plan, lambda event: None).status == "done"
-    return plans, take_stock(plans, print)
+    return plans, scan_results(plans, print)
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "folder", "another", "no text"])
@@ -284,7 +291,7 @@ def test_a_record_that_cannot_be_read_leaves_the_report_of_the_rest(
     outcomes = run_missing(standing, ["cpu"], None, lambda plan, event: None)
     assert [outcomes[plan.record_path].status for plan in plans] == ["done", "failed", "done"]
     assert str(bad) in str(outcomes[bad].error)
-    monkeypatch.setattr("clsuite.cli.bench.take_stock", lambda plans, warn: replace(standing, plans=plans))
+    monkeypatch.setattr("clsuite.cli.bench.scan_results", lambda plans, warn: replace(standing, plans=plans))
     assert main(["bench", str(tiny), "--out", str(tmp_path / "out")]) == 1
     told = capsys.readouterr()
     assert told.err.startswith("failed: ncm, seed 1: ")

@@ -166,7 +166,7 @@ def test_arrays_and_tensors_give_the_same(model: TrainedModel, images: np.ndarra
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.float16])
 def test_floats_are_refused_with_the_mend(model: TrainedModel, images: np.ndarray, kind: type[np.generic]) -> None:
-    message = r"in 0\.\.1, but must be uint8 in 0\.\.255, not normalised: give \(255 \* images\)\.round"
+    message = r"in 0\.\.1, but must be uint8 in 0\.\.255, not normalized: give \(255 \* images\)\.round"
     with pytest.raises(UserError, match=message):
         model.predict((images / 255).astype(kind))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="values of type float32"):

@@ -67,4 +67,4 @@ def test_a_stream_that_does_not_follow_from_its_seed(
 def test_values_of_0_to_255_say_so(bench: Callable[..., str]) -> None:
     said = bench("255 * fixed(seed)", ", seed=seed", "0")
     assert "(float32): they must be uint8, or floats in 0..1; divide them by 255" in said
-    assert "normalisation" not in said
+    assert "normalization" not in said

@@ -86,5 +86,7 @@ def test_too_many_tasks_for_random_cuts_are_refused_in_one_line() -> None:
 @pytest.mark.parametrize("seed", range(30))
 def test_every_task_has_a_class_and_images(seed: int) -> None:
     scenario = build_scenario(make_table(10, 20), ScenarioSpec.model_validate({"kind": "blurry", "blurry": 0.9}), seed)
-    assert len(scenario.parts) == len(scenario.tasks) == 5
-    assert all(len(task.train) and part.classes for task, part in zip(scenario.tasks, scenario.parts, strict=True))
+    assert len(scenario.eval_splits) == len(scenario.tasks) == 5
+    assert all(
+        len(task.train) and part.classes for task, part in zip(scenario.tasks, scenario.eval_splits, strict=True)
+    )

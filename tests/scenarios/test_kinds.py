@@ -76,7 +76,7 @@ def test_every_sample_is_where_the_kind_says(spec: ScenarioSpec, seed: int) -> N
         assert visits.max() == 1
     else:
         assert (visits[~table.is_test] == 1).all()
-    tested = np.concatenate([part.test for part in scenario.parts])
+    tested = np.concatenate([part.test for part in scenario.eval_splits])
     assert sorted(tested) == np.flatnonzero(table.is_test).tolist()
     assert sorted(scenario.classes) == sorted(table.classes)
 
@@ -89,9 +89,9 @@ def test_labels_are_numbered_by_first_appearance_and_parts_learned_when_seen(spe
     for task in scenario.tasks:
         seen |= set(task.classes)
         assert seen == set(range(scenario.seen_classes(task.index + 1)))
-        for part in scenario.parts:
+        for part in scenario.eval_splits:
             assert (part.learned <= task.index) == (set(part.classes) <= seen)
-    assert sorted(label for part in scenario.parts for label in part.classes) == list(range(10))
+    assert sorted(label for part in scenario.eval_splits for label in part.classes) == list(range(10))
 
 
 @given(any_spec(), st.integers(0, 9))
@@ -201,7 +201,7 @@ def test_a_long_tailed_stream_has_the_counts_of_the_formula(tail: str) -> None:
 def test_si_blurry_ratios(sizes: str, seed: int) -> None:
     shape = {"kind": "blurry", "tasks": 5, "disjoint": 0.5, "blurry": 0.1, "sizes": sizes}
     scenario = build_scenario(make_table(20, 100), ScenarioSpec.model_validate(shape), seed)
-    home = {label: part.index for part in scenario.parts for label in part.classes}
+    home = {label: part.index for part in scenario.eval_splits for label in part.classes}
     away = {label: 0 for label in home}
     for task in scenario.tasks:
         for label in scenario.labels[task.train]:
@@ -216,8 +216,8 @@ def test_si_blurry_ratios(sizes: str, seed: int) -> None:
 
 def test_data_sets_in_sequence_keep_all_classes_apart() -> None:
     one, two = make_table(3, prefix="c"), make_table(4, prefix="c", salt=7)
-    colour = ImageTable(**{**vars(two), "images": np.repeat(two.images, 3, axis=1)})
-    table = join_tables([one, colour], ["a", "b"])
+    color = ImageTable(**{**vars(two), "images": np.repeat(two.images, 3, axis=1)})
+    table = join_tables([one, color], ["a", "b"])
     assert table.classes == ("a/c0", "a/c1", "a/c2", "b/c0", "b/c1", "b/c2", "c3")
     assert table.images.shape == (len(one) + len(two), 3, 2, 2)
     assert (table.images[: len(one)] == 0).all()

@@ -44,14 +44,14 @@ def test_laws_of_the_shares(sizes: list[int], exponent: float, replayed: float |
 
 def test_each_task_is_whole_and_brings_shares_of_all_earlier_ones() -> None:
     scenario = build(tasks=3)
-    own = [set(part.classes) for part in scenario.parts]
+    own = [set(part.classes) for part in scenario.eval_splits]
     for task in scenario.tasks:
         labels = scenario.labels[task.train]
         numbers = [int(np.isin(labels, sorted(classes)).sum()) for classes in own]
         expected = [48, 0, 0], [24, 48, 0], [16, 24, 48]
         assert numbers == expected[task.index]
         assert len(np.unique(task.train)) == len(task.train)
-    assert [part.learned for part in scenario.parts] == [0, 1, 2]
+    assert [part.learned for part in scenario.eval_splits] == [0, 1, 2]
     first, second = (set(task.train) & set(scenario.tasks[0].train) for task in scenario.tasks[1:])
     assert first != second  # drawn anew
 
@@ -64,8 +64,8 @@ def test_the_draws_follow_the_seed_and_what_comes_again_is_the_stream_s() -> Non
 
 def test_domains_mixed_by_a_power_law() -> None:
     scenario = build(domains=3, over="domains", order="given")
-    assert [task.name for task in scenario.tasks] == [part.name for part in scenario.parts] == ["d0", "d1", "d2"]
-    assert [part.learned for part in scenario.parts] == [0, 1, 2]
+    assert [task.name for task in scenario.tasks] == [part.name for part in scenario.eval_splits] == ["d0", "d1", "d2"]
+    assert [part.learned for part in scenario.eval_splits] == [0, 1, 2]
     assert all(task.classes == tuple(range(6)) for task in scenario.tasks)
     domains = [np.bincount(scenario.table.domains[task.train], minlength=3).tolist() for task in scenario.tasks]
     assert domains == [[48, 0, 0], [24, 48, 0], [16, 24, 48]]
@@ -77,9 +77,9 @@ def test_domains_that_come_back_one_at_a_time() -> None:
     names = [task.name for task in scenario.tasks]
     assert len(names) == 7
     assert set(names) == {"d0", "d1", "d2"}
-    assert [part.learned for part in scenario.parts] == [names.index(part.name) for part in scenario.parts]
+    assert [part.learned for part in scenario.eval_splits] == [names.index(part.name) for part in scenario.eval_splits]
     assert (
-        sorted(np.concatenate([part.test for part in scenario.parts]))
+        sorted(np.concatenate([part.test for part in scenario.eval_splits]))
         == np.flatnonzero(scenario.table.is_test).tolist()
     )
 

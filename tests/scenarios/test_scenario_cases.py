@@ -239,10 +239,10 @@ def test_domains_that_are_only_tested_are_parts_of_their_own() -> None:
     table = replace(table, is_test=np.isin(table.domains, [1, 3]), domain_names=("w", "x", "y", "z"))
     scenario = build_scenario(table, ScenarioSpec(kind="domain_incremental", order="given"), 0)
     assert [task.name for task in scenario.tasks] == ["w", "y"]
-    assert [(part.name, part.learned) for part in scenario.parts] == [("x", 0), ("z", 0)]
-    assert [set(table.domains[part.test]) for part in scenario.parts] == [{1}, {3}]
+    assert [(part.name, part.learned) for part in scenario.eval_splits] == [("x", 0), ("z", 0)]
+    assert [set(table.domains[part.test]) for part in scenario.eval_splits] == [{1}, {3}]
     assert [set(table.domains[task.train]) for task in scenario.tasks] == [{0}, {2}]
-    assert len(scenario.first(1).parts) == 2
+    assert len(scenario.first(1).eval_splits) == 2
     with pytest.raises(UserError, match="tasks is 3, but the data set has only 2 domains"):
         build_scenario(table, ScenarioSpec(kind="domain_incremental", tasks=3), 0)
 

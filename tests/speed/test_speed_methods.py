@@ -30,7 +30,7 @@ def script() -> ModuleType:
 
 def test_every_method_starts_in_it(script: ModuleType, scenario: Scenario, make_stream: Callable[..., Stream]) -> None:
     methods = script._registered()
-    assert len(methods) > len([name for name in catalog() if "clip" not in find_plugin(name)[1].traits.needs])
+    assert len(methods) > len([name for name in catalog() if "clip" not in find_plugin(name)[1].traits.requires])
     for method in methods:
         uses = parse_method(method).plugins
         stream = make_stream(*(load_class(catalog()[use.name])(**use.args) for use in uses))

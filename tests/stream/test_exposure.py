@@ -79,13 +79,13 @@ def test_after_each_task_it_is_the_accuracy_on_all_images_of_the_classes_seen(ki
 def test_classes_count_from_their_first_image_on_although_their_home_comes_later(make_stream: Any) -> None:
     """The parts of a blurry stream are known when all their classes are; the exposed classes do not wait for that."""
     scenario = blurry()
-    waiting = [part for part in scenario.parts if part.learned > 0]
+    waiting = [part for part in scenario.eval_splits if part.learned > 0]
     early = [part for part in waiting if min(part.classes) < scenario.seen_classes(1)]
     assert early, "the stream has no class that is met before its home is known"
     stream = watched(make_stream, NCM(), scenario)
     stream.run()
     curve = stream.within_task.entry().tasks[0]
-    known = sum(n for n, part in zip(stream.matrix.counts().n, scenario.parts, strict=True) if part.learned == 0)
+    known = sum(n for n, part in zip(stream.matrix.counts().n, scenario.eval_splits, strict=True) if part.learned == 0)
     met = int((stream.matrix.labels < scenario.seen_classes(1)).sum())
     assert met > known
     right = (stream.matrix.class_incremental[1] == stream.matrix.labels).sum()

@@ -16,7 +16,7 @@ from clsuite.errors import UserError
 from clsuite.metrics import Counts, compute_all
 from clsuite.plugin import Plugin
 from clsuite.plugin.catalog import catalog, load_class
-from clsuite.plugin.compose import check_method
+from clsuite.plugin.compatibility import check_method
 from clsuite.records import rescore
 from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
 
@@ -51,8 +51,8 @@ def test_learned_and_resumed(kind: str, method: str, make_stream: Any, tmp_path:
     whole = make_stream(load_class(catalog()[method])(), on=scenario)
     whole.run()
     counts = whole.matrix.counts()
-    assert np.array(counts.class_incremental).shape == (len(scenario.tasks) + 1, len(scenario.parts))
-    assert sum(counts.n) == len(np.unique(np.concatenate([part.test for part in scenario.parts])))
+    assert np.array(counts.class_incremental).shape == (len(scenario.tasks) + 1, len(scenario.eval_splits))
+    assert sum(counts.n) == len(np.unique(np.concatenate([part.test for part in scenario.eval_splits])))
     assert whole.learner.head.classes == len(scenario.classes)
     assert rescore(whole.matrix.arrays()) == counts
     values = compute_all(counts.of("class_incremental"))
@@ -74,8 +74,8 @@ def test_methods_learn_tasks_that_come_back(method: str, make_stream: Any) -> No
     plugin = load_class(catalog()[method])()
     rows: list[int] = []
     stream = make_stream(plugin, on=scenario, epochs=2)
-    inner = plugin.training_rows
-    plugin.training_rows = lambda *given: rows.append(inner(*given)) or rows[-1]  # type: ignore[func-returns-value]
+    inner = plugin.select_indices
+    plugin.select_indices = lambda *given: rows.append(inner(*given)) or rows[-1]  # type: ignore[func-returns-value]
     stream.run()
     counts = stream.matrix.counts().of("class_incremental")
     assert counts.just_learned.mean() > 0.3
@@ -83,7 +83,7 @@ def test_methods_learn_tasks_that_come_back(method: str, make_stream: Any) -> No
         everything = np.unique(np.concatenate([task.train for task in scenario.tasks]))
         assert sorted(rows[-1]) == everything.tolist()  # type: ignore[arg-type]
     if method == "replay":
-        kept = plugin.buffer.rows
+        kept = plugin.buffer.indices
         assert len(torch.unique(kept)) == len(kept)
 
 
@@ -92,7 +92,7 @@ def test_class_means_do_not_depend_on_how_often_a_task_came_back(make_stream: An
     stream = make_stream(load_class(catalog()["ncm"])(), on=scenario)
     stream.run()
     counts = np.array(stream.matrix.counts().class_incremental)
-    last = max(part.learned for part in scenario.parts)
+    last = max(part.learned for part in scenario.eval_splits)
     assert (counts[last + 1 :] == counts[-1]).all()
 
 
@@ -118,8 +118,8 @@ class _Batches(Plugin):
         super().__init__()
         self.rows: list[list[int]] = []
 
-    def training_batch(self, learner: Any, batch: Any) -> Any:
-        self.rows.append(batch.rows.tolist())
+    def transform_batch(self, learner: Any, batch: Any) -> Any:
+        self.rows.append(batch.indices.tolist())
         return batch
 
 

@@ -121,12 +121,12 @@ def test_a_loss_that_is_not_finite_says_where(make_stream: Any) -> None:
 
 
 class _NoRows(Plugin):
-    def training_rows(self, learner: Learner, task: Any, rows: Any) -> Any:
+    def select_indices(self, learner: Learner, task: Any, rows: Any) -> Any:
         return rows[:0]
 
 
 def test_a_task_without_steps_is_an_error(make_stream: Any) -> None:
-    with pytest.raises(UserError, match="took no optimiser step"):
+    with pytest.raises(UserError, match="took no optimizer step"):
         make_stream(_NoRows()).run()
 
 

@@ -10,7 +10,7 @@ import pytest
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import find_plugin
 from clsuite.runner.methods import MethodSpec
-from clsuite.tune.places import Place, find_places, with_values
+from clsuite.tune.parameters import ParameterPath, find_places, with_values
 from clsuite.tune.sampler import Sampler
 from clsuite.tune.space import Choice, Dimension, Range, parse_space, points
 
@@ -73,18 +73,18 @@ SOURCES = [find_plugin("lwf")[1], find_plugin("replay")[1]]
 @pytest.mark.parametrize(
     ("name", "place"),
     [
-        ("alpha", Place(0, ("alpha",))),
-        ("lwf.alpha", Place(0, ("alpha",))),
-        ("capacity", Place(1, ("capacity",))),
-        ("replay.batch_size", Place(1, ("batch_size",))),
-        ("training.batch_size", Place(None, ("batch_size",))),
-        ("epochs", Place(None, ("epochs",))),
-        ("lr", Place(None, ("optimizer", "lr"))),
-        ("optimizer.lr", Place(None, ("optimizer", "lr"))),
-        ("training.optimizer.head_lr", Place(None, ("optimizer", "head_lr"))),
+        ("alpha", ParameterPath(0, ("alpha",))),
+        ("lwf.alpha", ParameterPath(0, ("alpha",))),
+        ("capacity", ParameterPath(1, ("capacity",))),
+        ("replay.batch_size", ParameterPath(1, ("batch_size",))),
+        ("training.batch_size", ParameterPath(None, ("batch_size",))),
+        ("epochs", ParameterPath(None, ("epochs",))),
+        ("lr", ParameterPath(None, ("optimizer", "lr"))),
+        ("optimizer.lr", ParameterPath(None, ("optimizer", "lr"))),
+        ("training.optimizer.head_lr", ParameterPath(None, ("optimizer", "head_lr"))),
     ],
 )
-def test_where_a_name_belongs(name: str, place: Place) -> None:
+def test_where_a_name_belongs(name: str, place: ParameterPath) -> None:
     assert find_places([Dimension(name, Choice((1,)))], METHOD, SOURCES) == {name: place}
 
 
@@ -110,7 +110,7 @@ def test_values_go_to_their_places() -> None:
 
 
 def best_of(seed: int, text: str, trials: int) -> tuple[str, list[dict[str, Any]]]:
-    sampler = Sampler(parse_space(text), trials, seed, maximise=True)
+    sampler = Sampler(parse_space(text), trials, seed, maximize=True)
     tried: list[dict[str, Any]] = []
     while len(tried) < sampler.trials:
         proposed = sampler.ask(min(4, sampler.trials - len(tried)))

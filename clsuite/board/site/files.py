@@ -28,7 +28,7 @@ from clsuite.board.site.text import (
     status_text,
 )
 from clsuite.metrics import PRIMARY
-from clsuite.report.meanings import NOTATION
+from clsuite.report.descriptions import NOTATION
 
 AT_ONCE = 100
 STATIC = ("site.css", "theme.js", "site.js", "details.js")

@@ -84,7 +84,7 @@ def _plot(rows: Sequence[Row], metric: Metric, title: str, more_is_better: bool)
     best = sorted((point for point in points if point.front), key=lambda point: (point.x, -point.y))
     names = ", ".join(point.text for point in best[:12]) + (" and others" if len(best) > 12 else "")
     return Plot(
-        title=f"Accuracy against {title}", axis=title, points=_labelled(_thinned(points)),
+        title=f"Accuracy against {title}", axis=title, points=_labeled(_thinned(points)),
         line=_stairs(best, more_is_better),
         x_ticks=across.ticks(), y_ticks=up.ticks(), summary=f"Not beaten in both: {names}." if ordered else NOT_ORDERED,
     )  # fmt: skip
@@ -125,7 +125,7 @@ def _thinned(points: Sequence[Point]) -> list[Point]:
     return sorted(points, key=lambda point: point.front)
 
 
-def _labelled(points: Sequence[Point]) -> list[Point]:
+def _labeled(points: Sequence[Point]) -> list[Point]:
     """Names for the points of the front, where they lie on no other name and on no point of the front."""
     taken: list[Box] = []
     out = []

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from clsuite.config.devices import checked_device
+from clsuite.config.paths import home_or_name, home_path
+from clsuite.config.spec import LARGEST_SEED
 from clsuite.errors import UserError, shortened
-from clsuite.written.devices import checked_device
-from clsuite.written.paths import home_or_name, home_path
-from clsuite.written.spec import LARGEST_SEED
 
 if TYPE_CHECKING:
-    from clsuite.runner.restored import Allowed
+    from clsuite.runner.recorded_inputs import Allowed
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def allowing_arguments(parser: ArgumentParser) -> None:
 
 def allowed_by(given: Namespace) -> Allowed:
     """What the caller of such a command lets a record bring about."""
-    from clsuite.runner.restored import Allowed
+    from clsuite.runner.recorded_inputs import Allowed
 
     return Allowed(tuple(given.plugins_from), given.download)
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clsuite.data.contents import with_digests
 from clsuite.data.decode import decode
-from clsuite.data.listing import Files, Listing, Pixels
+from clsuite.data.file_digests import with_digests
+from clsuite.data.manifest import Files, Manifest, Pixels
 from clsuite.data.space import reserve
 from clsuite.data.table import digest
 from clsuite.errors import UserError
@@ -51,14 +51,14 @@ class Job:
         return cls(folder, said["size"], said["count"], root, tuple(said["names"]), said["resample"])
 
     @classmethod
-    def prepare(cls, folder: Path, listing: Listing, size: int) -> Job:
+    def prepare(cls, folder: Path, manifest: Manifest, size: int) -> Job:
         """Make the job of a folder, or take up the one that is there, where it is of the same files and pixels."""
-        listing = with_digests(listing)
-        said = _description(listing, size)
-        if _described(folder) != said or not _has_sources(folder, listing):
+        manifest = with_digests(manifest)
+        said = _description(manifest, size)
+        if _described(folder) != said or not _has_sources(folder, manifest):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            _write_job(folder, listing, size, said)
+            _write_job(folder, manifest, size, said)
         return cls.open(folder)
 
     @property
@@ -125,15 +125,15 @@ def _checksum(block: NDArray[np.uint8], digests: NDArray[np.uint8]) -> int:
     return zlib.crc32(np.ascontiguousarray(digests).data, zlib.crc32(np.ascontiguousarray(block).data))
 
 
-def _description(listing: Listing, size: int) -> dict[str, Any]:
+def _description(manifest: Manifest, size: int) -> dict[str, Any]:
     """What ``job.json`` says."""
-    source = listing.source
-    said: dict[str, Any] = {"size": size, "count": len(listing), "root": None, "names": [], "resample": "bicubic"}
+    source = manifest.source
+    said: dict[str, Any] = {"size": size, "count": len(manifest), "root": None, "names": [], "resample": "bicubic"}
     if isinstance(source, Files):
         said |= {"root": str(source.root.resolve()), "names": list(source.names)}
     else:
         said["resample"] = source.resample
-    return {**said, "identity": listing.identity}
+    return {**said, "identity": manifest.identity}
 
 
 def _described(folder: Path) -> Any:
@@ -144,24 +144,24 @@ def _described(folder: Path) -> Any:
         return None
 
 
-def _has_sources(folder: Path, listing: Listing) -> bool:
-    """Whether a folder has the digests of a listing, and its pixels where it brings them."""
-    due = {"digests": listing.digests}
-    if isinstance(listing.source, Pixels):
-        due["pixels"] = listing.source.images
+def _has_sources(folder: Path, manifest: Manifest) -> bool:
+    """Whether a folder has the digests of a manifest, and its pixels where it brings them."""
+    due = {"digests": manifest.digests}
+    if isinstance(manifest.source, Pixels):
+        due["pixels"] = manifest.source.images
     try:
         return all(np.array_equal(np.load(folder / f"{name}.npy", mmap_mode="r"), due[name]) for name in due)
     except (OSError, ValueError, EOFError):
         return False
 
 
-def _write_job(folder: Path, listing: Listing, size: int, said: dict[str, Any]) -> None:
-    source, count = listing.source, len(listing)
+def _write_job(folder: Path, manifest: Manifest, size: int, said: dict[str, Any]) -> None:
+    source, count = manifest.source, len(manifest)
     channels = 1 if isinstance(source, Pixels) and source.images.ndim == 3 else 3
     reserve(folder / "images.npy", (count, channels, size, size))
     if isinstance(source, Pixels):
         np.save(folder / "pixels.npy", source.images)
-    np.save(folder / "digests.npy", listing.digests)
+    np.save(folder / "digests.npy", manifest.digests)
     np.save(folder / "marks.npy", np.full(-(-count // CHUNK), UNDONE, dtype=np.int64))
     temporary = folder / "job.json.new"
     temporary.write_text(json.dumps(said), encoding="utf-8")

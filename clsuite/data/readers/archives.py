@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from clsuite.data.folder import folders_in, list_classes
-from clsuite.data.listing import Listing, Sample, list_samples
+from clsuite.data.manifest import Manifest, Sample, list_samples
 from clsuite.data.naming import readable, text_lines
 from clsuite.data.readers.tree import (
     by_synsets,
@@ -27,7 +27,7 @@ CORE50_THINGS = ("plug adapter", "mobile phone", "scissors", "light bulb", "can"
                  "remote control")  # fmt: skip
 
 
-def read_tiny_imagenet(root: Path) -> Listing:
+def read_tiny_imagenet(root: Path) -> Manifest:
     """Tiny-ImageNet: ``train/WNID/images/*`` and ``val/images/*`` with ``val/val_annotations.txt``.
 
     The test part has no labels; the validation part is tested on, as everybody does.
@@ -40,23 +40,23 @@ def read_tiny_imagenet(root: Path) -> Listing:
     return list_named(root, samples, by_synsets)
 
 
-def read_imagenet_r(root: Path) -> Listing:
+def read_imagenet_r(root: Path) -> Manifest:
     """ImageNet-R: ``WNID/*``, split 80/20."""
     return read_unsplit(root, "ImageNet-R split", by_synsets)
 
 
-def read_imagenet_a(root: Path) -> Listing:
+def read_imagenet_a(root: Path) -> Manifest:
     """ImageNet-A: ``WNID/*``, split 80/20."""
     return read_unsplit(root, "ImageNet-A split", by_synsets)
 
 
-def read_caltech101(base: Path) -> Listing:
+def read_caltech101(base: Path) -> Manifest:
     """Caltech-101: ``101_ObjectCategories/CLASS/*`` without the background, split 80/20."""
     root = base / "caltech101" / "101_ObjectCategories"
     return read_unsplit(root, "Caltech101 split", by_words, without="BACKGROUND_Google")
 
 
-def read_cub200(root: Path) -> Listing:
+def read_cub200(root: Path) -> Manifest:
     """CUB-200-2011: ``images.txt``, ``image_class_labels.txt``, ``train_test_split.txt`` and ``classes.txt``."""
     path_of = dict(_two(row) for row in read_table(root / "images.txt", 2))
     class_of = dict(_two(row) for row in read_table(root / "image_class_labels.txt", 2))
@@ -71,21 +71,21 @@ def read_cub200(root: Path) -> Listing:
     return list_named(root, samples, by_words)
 
 
-def read_pacs(root: Path) -> Listing:
+def read_pacs(root: Path) -> Manifest:
     """PACS: ``kfold/DOMAIN/CLASS/*`` (or without ``kfold``), split 80/20.
 
-    The lists that come with it are for domain generalisation: they leave a whole domain out.
+    The lists that come with it are for domain generalization: they leave a whole domain out.
     """
     root = root / "kfold" if (root / "kfold").is_dir() else root
     return read_unsplit_domains(root, PACS_DOMAINS, "PACS split")
 
 
-def read_office_home(root: Path) -> Listing:
+def read_office_home(root: Path) -> Manifest:
     """Office-Home: ``DOMAIN/CLASS/*``, split 80/20."""
     return read_unsplit_domains(root, OFFICE_HOME_DOMAINS, "Office-Home split")
 
 
-def read_domainnet(root: Path) -> Listing:
+def read_domainnet(root: Path) -> Manifest:
     """DomainNet: ``DOMAIN/CLASS/*`` with ``DOMAIN_train.txt`` and ``DOMAIN_test.txt``, a line ``PATH LABEL`` each."""
     samples = []
     for domain in DOMAINNET_DOMAINS:
@@ -95,7 +95,7 @@ def read_domainnet(root: Path) -> Listing:
     return list_named(root, samples, by_words)
 
 
-def read_core50(root: Path) -> Listing:
+def read_core50(root: Path) -> Manifest:
     """CORe50: ``s1/o1/C_01_01_000.png``; a session is a domain, an object a class; sessions 3, 7, 10 are the test."""
     names = tuple(f"{thing} {number}" for thing in CORE50_THINGS for number in range(1, 6))
     samples = []
@@ -103,12 +103,12 @@ def read_core50(root: Path) -> Listing:
         for path, folder in list_classes(root, session):
             number = folder.removeprefix("o")
             if not number.isdigit() or not 1 <= int(number) <= len(names):
-                raise UserError(f"'{root / session / folder}' is none of CORe50's folders o1 to o50")
+                raise UserError(f"'{root / session / folder}' is not one of CORe50's folders o1 to o50")
             samples.append(Sample(path, names[int(number) - 1], session in CORE50_TEST, session))
     return list_samples(root, samples, names)
 
 
-def read_cddb(root: Path) -> Listing:
+def read_cddb(root: Path) -> Manifest:
     """CDDB: ``GENERATOR/{train,val}/0_real/*`` and ``1_fake/*``, in some with a folder of the subject in between."""
     samples = []
     for domain in (root / name for name in folders_in(root) if (root / name / "train").is_dir()):
@@ -122,7 +122,7 @@ def read_cddb(root: Path) -> Listing:
     return list_samples(root, samples, ("real", "fake"))
 
 
-def read_gtsrb(base: Path, names: tuple[str, ...]) -> Listing:
+def read_gtsrb(base: Path, names: tuple[str, ...]) -> Manifest:
     """GTSRB: ``gtsrb/GTSRB/Training/00000/*.ppm``, and ``Final_Test/Images`` with ``GT-final_test.csv``."""
     root = base / "gtsrb"
     training, test = "GTSRB/Training", "GTSRB/Final_Test/Images"
@@ -140,7 +140,7 @@ def read_gtsrb(base: Path, names: tuple[str, ...]) -> Listing:
     return list_samples(root, samples, names)
 
 
-def read_pets(base: Path) -> Listing:
+def read_pets(base: Path) -> Manifest:
     """Oxford-IIIT Pet: ``images/Breed_name_1.jpg``, ``annotations/trainval.txt`` and ``test.txt``."""
     root = base / "oxford-iiit-pet"
     samples = [

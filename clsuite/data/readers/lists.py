@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clsuite.data.folder import TEST_NAMES, TRAIN_NAMES, find_part
-from clsuite.data.listing import Sample
+from clsuite.data.manifest import Sample
 from clsuite.data.naming import text_lines
 from clsuite.errors import UserError, shortened, warn_of
 
@@ -144,7 +144,7 @@ def _part_of_path(path: str) -> str | None:
 
 def _entries(path: Path) -> Iterator[Entry]:
     if path.suffix.lower() not in ENDINGS:
-        raise UserError(f"'{path}' is no list of images: it must be a folder, or end in {', '.join(ENDINGS)}")
+        raise UserError(f"'{path}' is not a list of images: it must be a folder, or end in {', '.join(ENDINGS)}")
     read = {".csv": _csv, ".json": _json, ".jsonl": _json_lines}[path.suffix.lower()]
     yield from read(path)
 

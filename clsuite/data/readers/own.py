@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from clsuite.data.cache import cache_folder
-from clsuite.data.contents import with_digests
+from clsuite.data.file_digests import with_digests
 from clsuite.data.folder import (
     LAYOUTS,
     TRAIN_NAMES,
@@ -21,7 +21,7 @@ from clsuite.data.folder import (
     names_in,
     refuse_parts,
 )
-from clsuite.data.listing import Listing, Sample
+from clsuite.data.manifest import Manifest, Sample
 from clsuite.data.readers.lists import OWN_LISTS, find_list, find_metadata, read_lists
 from clsuite.data.readers.tree import by_folders, list_named, read_tree
 from clsuite.errors import UserError, warn_of
@@ -30,7 +30,7 @@ HELD_OUT = 0.2
 """Share of each class that is tested on where the images have no test part and nothing is said."""
 
 
-def read_own(place: Path, share: float | None) -> Listing:
+def read_own(place: Path, share: float | None) -> Manifest:
     """Read a folder or a list of images.
 
     Args:
@@ -66,17 +66,17 @@ def _refuse_share(place: Path, share: float | None) -> None:
         raise UserError(f"'{place}' has a test part, so that nothing is held out: remove 'split' from the dataset")
 
 
-def _listed(root: Path, lists: list[Path], share: float | None) -> Listing:
+def _listed(root: Path, lists: list[Path], share: float | None) -> Manifest:
     samples, split = read_lists(root, lists)
-    listing = list_named(root, samples, by_folders)
+    manifest = list_named(root, samples, by_folders)
     if not split:
-        return _held_out(listing, lists[0], share)
+        return _held_out(manifest, lists[0], share)
     _refuse_share(lists[0], share)
     trained = {(sample.domain, sample.label) for sample in samples if not sample.is_test}
     for sample in samples:
         if (sample.domain, sample.label) not in trained:
             raise UserError(f"class '{sample.label}' of '{lists[0]}' has test images but no training images")
-    return listing
+    return manifest
 
 
 def _list_unsplit(root: Path) -> list[Sample]:
@@ -104,8 +104,8 @@ def _holds_images(folder: Path) -> bool:
     return any(is_image(name) for name in names_in(folder))
 
 
-def _held_out(listing: Listing, place: Path, share: float | None) -> Listing:
-    """Give a test part to a listing without one, by the content of each image alone.
+def _held_out(manifest: Manifest, place: Path, share: float | None) -> Manifest:
+    """Give a test part to a manifest without one, by the content of each image alone.
 
     An image is tested where the hash of its content, as a number from 0 to 1, is below the share: no other image
     changes that, a copy of it is on the same side, and a run's seed has no part in it. Only where that leaves a class
@@ -115,7 +115,7 @@ def _held_out(listing: Listing, place: Path, share: float | None) -> Listing:
         UserError: If a class has a single image.
     """
     wanted = HELD_OUT if share is None else share
-    known = with_digests(listing, cache_folder())
+    known = with_digests(manifest, cache_folder())
     numbers = np.ascontiguousarray(known.digests[:, :8]).view(">u8").ravel() / 2.0**64
     is_test = numbers < wanted
     groups = known.labels * len(known.domain_names) + known.domains

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clsuite.data.folder import list_classes, list_folder, list_images
-from clsuite.data.listing import Listing, Sample, list_samples, with_split
+from clsuite.data.manifest import Manifest, Sample, list_samples, with_split
 from clsuite.data.naming import check_labels, check_names, name_synsets, read_names, readable, synset_words
 from clsuite.errors import UserError
 
@@ -29,8 +29,8 @@ def by_folders(labels: Sequence[str], root: Path) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def list_named(root: Path, samples: Sequence[Sample], naming: Naming) -> Listing:
-    """Make a listing, with names from the tree's ``class_names.txt`` where it has one.
+def list_named(root: Path, samples: Sequence[Sample], naming: Naming) -> Manifest:
+    """Make a manifest, with names from the tree's ``class_names.txt`` where it has one.
 
     Raises:
         UserError: If two classes get one name, or ``class_names.txt`` names a class that is none.
@@ -44,18 +44,18 @@ def list_named(root: Path, samples: Sequence[Sample], naming: Naming) -> Listing
     return list_samples(root, [sample._replace(label=named[sample.label]) for sample in samples], names)
 
 
-def read_tree(root: Path, naming: Naming = by_folders) -> Listing:
+def read_tree(root: Path, naming: Naming = by_folders) -> Manifest:
     """Read ``train/CLASS/*`` and ``test/CLASS/*``, or the same below one folder per domain."""
     return list_named(root, list_folder(root), naming)
 
 
-def read_unsplit(root: Path, purpose: str, naming: Naming, without: str = "") -> Listing:
+def read_unsplit(root: Path, purpose: str, naming: Naming, without: str = "") -> Manifest:
     """Read ``CLASS/*`` and split it 80/20."""
     samples = [Sample(path, label, False) for path, label in list_classes(root) if label != without]
     return list_named(root, with_split(_some(root, samples), TEST_SHARE, purpose), naming)
 
 
-def read_unsplit_domains(root: Path, domains: Sequence[str], purpose: str) -> Listing:
+def read_unsplit_domains(root: Path, domains: Sequence[str], purpose: str) -> Manifest:
     """Read ``DOMAIN/CLASS/*`` and split each class of each domain 80/20.
 
     Raises:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clsuite.data.listing import Listing, Sample, list_pixels, list_samples, with_split
+from clsuite.data.manifest import Manifest, Sample, list_pixels, list_samples, with_split
 from clsuite.data.naming import readable
 from clsuite.errors import UserError
 
@@ -75,7 +75,7 @@ class VisionPixels(Vision):
     axes: tuple[int, ...] = ()
     headers: tuple[str, ...] = ()
 
-    def __call__(self, base: Path) -> Listing:
+    def __call__(self, base: Path) -> Manifest:
         """List the images of a folder.
 
         Raises:
@@ -116,7 +116,7 @@ class VisionFiles(Vision):
 
     more_train: Mapping[str, Any] | None = None
 
-    def __call__(self, base: Path) -> Listing:
+    def __call__(self, base: Path) -> Manifest:
         """List the images of a folder.
 
         Raises:
@@ -169,7 +169,7 @@ def check_idx(path: Path) -> None:
     with path.open("rb") as opened:
         magic = opened.read(4)
         if len(magic) < 4 or magic[:3] != b"\0\0\x08":
-            raise UserError(f"'{path}' is no idx file of bytes: put it there again")
+            raise UserError(f"'{path}' is not an idx file of bytes: download it again")
         header = opened.read(4 * magic[3])
     length = 4 + len(header) + int(np.prod(np.frombuffer(header, dtype=">u4"), dtype=np.int64))
     if length != path.stat().st_size:

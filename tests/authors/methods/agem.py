@@ -10,7 +10,7 @@ from clsuite.plugin import Plugin, Traits
 class AGEM(Plugin):
     """Projects the gradient so that the exemplars' mean loss does not rise (equation 11)."""
 
-    traits = Traits(stores=("exemplars",), paper="Chaudhry, ICLR 2019 (A-GEM)")
+    traits = Traits(memory=("exemplars",), paper="Chaudhry, ICLR 2019 (A-GEM)")
 
     def __init__(self, capacity: int = 200, batch_size: int = 64) -> None:
         super().__init__()
@@ -23,7 +23,9 @@ class AGEM(Plugin):
         if not len(self.buffer):
             return
         moved = [value for value in pl_module.parameters() if value.grad is not None]
-        chosen = self.buffer.batch(self.buffer.draw(self.batch_size, self.draws), not pl_module.from_features)
+        chosen = self.buffer.batch(
+            self.buffer.sample_indices(self.batch_size, self.draws), not pl_module.uses_cached_features
+        )
         step = pl_module.rehearse(chosen)
         loss = F.cross_entropy(step.logits.float(), step.batch.labels)
         reference = torch.autograd.grad(loss, moved, allow_unused=True, materialize_grads=True)
@@ -36,7 +38,7 @@ class AGEM(Plugin):
 
     def on_task_end(self, learner, task):
         labels, rows = learner.labels_of(task.train).cpu(), torch.from_numpy(task.train)
-        self.buffer.offer(learner.images_of(task.train), labels, rows, self.draws)
+        self.buffer.add(learner.images_of(task.train), labels, rows, self.draws)
 
     def stored_bytes(self):
         return {"exemplars": self.buffer.bytes}

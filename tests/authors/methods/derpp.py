@@ -10,7 +10,7 @@ from clsuite.plugin import Plugin, Traits
 class DERpp(Plugin):
     """Replays exemplars with the logits they had when they were stored, and with their labels (equation 6)."""
 
-    traits = Traits(stores=("exemplars", "logits"), paper="Buzzega, NeurIPS 2020 (DER++)")
+    traits = Traits(memory=("exemplars", "logits"), paper="Buzzega, NeurIPS 2020 (DER++)")
 
     def __init__(self, capacity: int = 200, alpha: float = 0.3, beta: float = 0.5) -> None:
         super().__init__()
@@ -34,18 +34,18 @@ class DERpp(Plugin):
         return loss + self.beta * F.cross_entropy(other.logits.float(), other.batch.labels)
 
     def _pass(self, learner, step):
-        chosen = self.buffer.draw(len(step.batch), self.draws)
+        chosen = self.buffer.sample_indices(len(step.batch), self.draws)
         learner.gradient_samples += len(chosen)
         return chosen, learner.rehearse(self.buffer.batch(chosen, step.batch.images is not None))
 
     def _offer(self, learner, step):
-        rows, logits = step.batch.rows.cpu(), step.logits.detach().float().cpu()
+        rows, logits = step.batch.indices.cpu(), step.logits.detach().float().cpu()
         new = ~self.offered[rows] & ~step.batch.replayed.cpu()
         self.offered[rows[new]] = True
         padded = torch.full((int(new.sum()), len(learner.scenario.classes)), float("nan"))
         padded[:, : logits.shape[1]] = logits[new]
         images = learner.images_of(rows[new].numpy())
-        self.buffer.offer(images, step.batch.labels.cpu()[new], rows[new], self.draws, logits=padded)
+        self.buffer.add(images, step.batch.labels.cpu()[new], rows[new], self.draws, logits=padded)
 
     def stored_bytes(self):
         return {"exemplars": self.buffer.bytes, "logits": self.buffer.logit_bytes}

@@ -9,7 +9,7 @@ from clsuite.plugin import Plugin, Traits
 class EWC(Plugin):
     """Holds parameters near their last values, each as firmly as its Fisher information says (equation 3)."""
 
-    traits = Traits(stores=("importances",), paper="Kirkpatrick, PNAS 2017 (EWC)")
+    traits = Traits(memory=("importances",), paper="Kirkpatrick, PNAS 2017 (EWC)")
 
     def __init__(self, penalty: float = 1000.0, samples: int = 200) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class EWC(Plugin):
         fresh = {name: torch.zeros_like(value) for name, value in trained.items()}
         learner.eval()
         for row in rows:
-            image = learner.backbone.normalise(learner.images_of(row[None]).to(learner.device))
+            image = learner.backbone.normalize(learner.images_of(row[None]).to(learner.device))
             loss = F.cross_entropy(learner(image), learner.labels_of(row[None]))
             for name, gradient in zip(trained, torch.autograd.grad(loss, list(trained.values())), strict=True):
                 fresh[name] += gradient.square() / len(rows)

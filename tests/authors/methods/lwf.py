@@ -7,9 +7,9 @@ from clsuite.plugin import Plugin, Traits
 
 
 class LwF(Plugin):
-    """Distils the old model's answers on the new images (equation 2)."""
+    """Distills the old model's answers on the new images (equation 2)."""
 
-    traits = Traits(stores=("logits",), paper="Li, ECCV 2016 (LwF)")
+    traits = Traits(memory=("logits",), paper="Li, ECCV 2016 (LwF)")
 
     def __init__(self, alpha: float = 1.0, temperature: float = 2.0) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class LwF(Plugin):
             self.recorded[task.train], self.bytes = answers, answers.nbytes
 
     def loss(self, learner, step):
-        old = self.recorded[step.batch.rows]
+        old = self.recorded[step.batch.indices]
         if not old.shape[1]:
             return None
         own = ~old[:, 0].isnan() & ~step.batch.replayed

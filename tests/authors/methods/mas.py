@@ -8,7 +8,7 @@ from clsuite.plugin import Plugin, Traits
 class MAS(Plugin):
     """Holds parameters near their last values, as firmly as the outputs' squared norm depends on them (equation 3)."""
 
-    traits = Traits(stores=("importances",), paper="Aljundi, ECCV 2018 (MAS)")
+    traits = Traits(memory=("importances",), paper="Aljundi, ECCV 2018 (MAS)")
 
     def __init__(self, penalty: float = 1.0, samples: int = 200) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class MAS(Plugin):
         fresh = {name: torch.zeros_like(value) for name, value in trained.items()}
         learner.eval()
         for row in rows:
-            image = learner.backbone.normalise(learner.images_of(row[None]).to(learner.device))
+            image = learner.backbone.normalize(learner.images_of(row[None]).to(learner.device))
             norm = learner(image).square().sum()
             for name, gradient in zip(trained, torch.autograd.grad(norm, list(trained.values())), strict=True):
                 fresh[name] += gradient.abs() / len(rows)

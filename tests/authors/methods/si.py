@@ -8,7 +8,7 @@ from clsuite.plugin import Plugin, Traits
 class SI(Plugin):
     """Holds parameters near their last values, each as firmly as the loss fell along its path (equations 3 to 5)."""
 
-    traits = Traits(stores=("importances",), paper="Zenke, ICML 2017 (SI)")
+    traits = Traits(memory=("importances",), paper="Zenke, ICML 2017 (SI)")
 
     def __init__(self, c: float = 1.0, xi: float = 0.001) -> None:
         super().__init__()

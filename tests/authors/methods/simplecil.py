@@ -9,7 +9,7 @@ from clsuite.plugin import Plugin, Traits
 class SimpleCIL(Plugin):
     """Classifies by the cosine to the class means of frozen features."""
 
-    traits = Traits(stores=("prototypes",), gradient_free=True, paper="Zhou, IJCV 2024 (SimpleCIL)")
+    traits = Traits(memory=("prototypes",), gradient_free=True, paper="Zhou, IJCV 2024 (SimpleCIL)")
 
     def on_stream_start(self, learner, scenario):
         learner.backbone.requires_grad_(False)

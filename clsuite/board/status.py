@@ -1,0 +1,183 @@
+"""How a published record stands: whether something changed since, and how it came out when it was rerun."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from clsuite.board.confirmed import (
+    NONE,
+    Confirmation,
+    Confirmations,
+    completed_args,
+    completed_training,
+    our_source,
+)
+from clsuite.board.model import Badge, Rerun
+from clsuite.config.error_text import first_mistake
+from clsuite.errors import UserError
+from clsuite.plugin.loading import is_file
+from clsuite.records import PluginEntry, RunRecord
+from clsuite.records.canonical import canonical_json
+from clsuite.records.record import RESULTS_VERSION
+from clsuite.report.format import rounded
+from clsuite.runner.methods import parse_method
+from clsuite.runner.record_config import stream_config
+from clsuite.runner.resolve import method_config
+from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmarks
+
+PUBLISHED = "final accuracy, published"
+FREE = frozenset({"precision", "threads", "compile"})
+"""What of the training each machine may choose."""
+
+
+def read_rerun(path: Path, record: RunRecord) -> Rerun | None:
+    """How a record was rerun, where it was.
+
+    Args:
+        path: The record's file; the account of its rerun lies beside it.
+        record: The record.
+
+    Raises:
+        UserError: If the account is not valid, or is of another record.
+    """
+    beside = path.with_suffix(".rerun.json")
+    if not beside.exists():
+        return None
+    name = "/".join(beside.parts[-3:])
+    try:
+        rerun = Rerun.model_validate_json(beside.read_bytes())
+    except OSError as error:
+        raise UserError(f"'{name}' cannot be read: {error.strerror or error}") from error
+    except ValidationError as error:
+        raise UserError(f"'{name}' is not valid: {first_mistake(error, 'it')}") from error
+    if rerun.key != record.key or rerun.figures.get(PUBLISHED) != published_accuracy(record):
+        raise UserError(f"'{name}' tells of the rerun of another record: take it away, or rerun the row")
+    return rerun
+
+
+def published_accuracy(record: RunRecord) -> float:
+    """The final accuracy as an account of a rerun repeats it."""
+    return rounded(float(record.main_counts.accuracy[-1].mean())) or 0.0
+
+
+def standing_notes(record: RunRecord, rerun: Rerun | None, confirmed: Confirmations = NONE) -> list[str]:
+    """Why a published record is stale; empty where it is not.
+
+    Args:
+        record: The record.
+        rerun: How it was rerun, where it was.
+        confirmed: Which earlier sources give the counts that those of now give.
+    """
+    other = rerun is not None and rerun.outcome == "other stream"
+    notes = [*stale_notes(record, confirmed), *benchmark_notes(record, confirmed.of(record))]
+    return [*notes, "the scenario or its data changed since"] if other else notes
+
+
+def stale_notes(record: RunRecord, confirmed: Confirmations = NONE) -> list[str]:
+    """What has changed since the run, in clsuite or its plugins; those that others bring are not judged.
+
+    Sources that are confirmed to give the same counts as those of now have not changed.
+    """
+    if confirmed.of(record):
+        return []
+    old = record.results_version() != RESULTS_VERSION
+    notes = ["clsuite itself gives other results since"] if old else []
+    for entry in record.plugins:
+        source = our_source(entry.name)
+        if source is None and _is_of_clsuite(entry):
+            notes.append(f"plugin '{entry.name}' is unknown to this version")
+        elif source is not None and source.sha256 != entry.source:
+            notes.append(f"the source of plugin '{entry.name}' changed since")
+    return notes
+
+
+def uncompared(record: RunRecord) -> list[str]:
+    """A line for each plugin that others bring: not every machine has it."""
+    others = [entry for entry in record.plugins if our_source(entry.name) is None and not _is_of_clsuite(entry)]
+    return [
+        f"plugin '{entry.name}' of {entry.distribution}: its source is not compared"
+        for entry in others
+        if not is_file(entry.name)
+    ]
+
+
+def _is_of_clsuite(entry: PluginEntry) -> bool:
+    return entry.distribution.startswith("clsuite ")
+
+
+def benchmark_notes(record: RunRecord, confirmation: Confirmation | None = None) -> list[str]:
+    """What the benchmark of that name, where clsuite has one, asks for otherwise than the record says.
+
+    A method is held against what its name stands for there; one of a name that tells nothing there is not. What an
+    older version had no argument or key for counts as differing, unless the sources are confirmed to give the same
+    counts: then it counts as what it was when they did (of keys of the training, see `completed_training`).
+    """
+    if record.benchmark not in shipped_benchmarks():
+        return []
+    spec = _shipped(record.benchmark)
+    backbone = record.config.get("backbone") or {}
+    asked = {**stream_config(spec), "backbone": (spec.backbone.name, spec.backbone.image_size)}
+    given = {**record.config, "backbone": (backbone.get("name"), backbone.get("image_size"))}
+    due, found = _as_read(asked), _as_read(given)
+    differing = [name for name in asked if found.get(name) != due[name]]
+    differing += _other_method(record, confirmation)
+    return [f"its {', '.join(differing)} is not what benchmark '{record.benchmark}' asks for"] if differing else []
+
+
+def _as_read(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as a file gives it back: a list of names is not a tuple."""
+    content: dict[str, Any] = json.loads(canonical_json(config))
+    return content
+
+
+def _other_method(record: RunRecord, confirmation: Confirmation | None) -> list[str]:
+    """What of a method is not as its name says."""
+    named = named_method(record.benchmark, record.method)
+    if named is None:
+        return []
+    plugins, training = named
+    given = [
+        [one.name, completed_args(one.args, confirmation, position)] for position, one in enumerate(record.plugins)
+    ]
+    trained = completed_training(record, confirmation)
+    keys = sorted(key for key in training if key not in FREE and trained.get(key) != training[key])
+    return ["plugins"] * (given != plugins) + [f"training.{key}" for key in keys]
+
+
+@cache
+def named_method(benchmark: str, method: str) -> tuple[Any, dict[str, Any]] | None:
+    """What a method's name stands for; a record is foreign, so that its name leads to no file and no other package."""
+    spec = _shipped(benchmark)
+    try:
+        if method not in spec.named_methods and not all(our_source(use.name) for use in parse_method(method).plugins):
+            return None
+        plugins, training = method_config(spec, method)
+    except UserError:
+        return None
+    return json.loads(canonical_json(plugins)), json.loads(canonical_json(training))
+
+
+@cache
+def _shipped(name: str) -> BenchmarkSpec:
+    return load_benchmark(name)[0]
+
+
+def badge_of(notes: list[str], rerun: Rerun | None) -> Badge:
+    """What a published record is called."""
+    if notes:
+        return "stale"
+    if rerun is None:
+        return "measured"
+    return "unconfirmed" if rerun.outcome == "different" else "confirmed"
+
+
+def badge_of_row(badges: Sequence[Badge]) -> Badge:
+    """What a row is called by its runs: the first of these that one of them is."""
+    order: tuple[Badge, ...] = ("stale", "unconfirmed", "confirmed", "measured")
+    return min(badges, key=order.index)

@@ -1,0 +1,258 @@
+"""What stands against the costs in a record: they must follow from each other, from the method and from the stream.
+
+Steps, samples, FLOPs of training and the kinds of what is stored follow from the method, the configuration and the
+stream, for plugins that say what they do (`clsuite.plugin.traits.Traits`); the rest is held between bounds. What lies
+within them only a rerun can tell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from clsuite.backbones.spec import BUNDLED, bundled_size
+from clsuite.board.confirmed import our_source
+from clsuite.plugin.introspection import PluginSource
+from clsuite.plugin.traits import Traits
+from clsuite.records import RunRecord, TaskEntry
+from clsuite.records.record import RESULTS_VERSION
+
+REHEARSED = frozenset({"exemplars", "logits", "importances", "masks", "all data"})
+"""What a plugin stores that it may send backwards again."""
+OWN_PASSES = frozenset({"tunes", "scores", "warms up"})
+"""What a plugin says that it does, and takes backward passes of its own."""
+OF_IMAGES = frozenset({"exemplars", "all data"})
+MOST_PASSES = 100
+"""Backward passes of a plugin's own for each one of the training: the most that a reference method takes are 19."""
+MOST_STORED = 100
+"""What else than images a method stores, in copies of the network: the most that a reference method does are 9."""
+BESIDE_AN_IMAGE = 256
+"""Bytes of label, task and the like that are stored with an image."""
+FASTEST = 1e16
+"""Operations a second that no processor makes."""
+LONGEST_SECONDS = 1e8
+LARGEST_MEMORY = 2**45
+LARGEST_FORWARD = 10**16
+"""Operations of one image: a thousand times those of the largest ViT."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a record's plugins say that they do.
+
+    Attributes:
+        sources: What those declare that are known here.
+        is_known: Whether all are known here.
+        is_current: Whether all are as they were when it ran.
+    """
+
+    sources: tuple[PluginSource, ...]
+    is_known: bool
+    is_current: bool
+
+    @classmethod
+    def of(cls, record: RunRecord) -> Method:
+        """The method of a record."""
+        sources = [our_source(entry.name) for entry in record.plugins]
+        known = [source for source in sources if source is not None]
+        pairs = zip(sources, record.plugins, strict=True)
+        return cls(
+            sources=tuple(known),
+            is_known=len(known) == len(sources),
+            is_current=all(source is not None and source.sha256 == entry.source for source, entry in pairs),
+        )
+
+    @property
+    def traits(self) -> tuple[Traits, ...]:
+        """Of all that are known here."""
+        return tuple(source.traits for source in self.sources)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether it may choose what a task is trained on."""
+        return not self.is_known or any("select_indices" in source.methods for source in self.sources)
+
+    @property
+    def has_own_passes(self) -> bool:
+        """Whether it may send samples backwards besides the batches of the training."""
+        return not self.is_known or any(_has_own_passes(source) for source in self.sources)
+
+    @property
+    def memory(self) -> frozenset[str]:
+        """Kinds of what it stores."""
+        return frozenset(kind for one in self.traits for kind in one.memory)
+
+    @property
+    def effects(self) -> frozenset[str]:
+        """What its plugins do besides adding to loss and batch."""
+        return frozenset(deed for one in self.traits for deed in one.effects)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the network is the backbone and the head, and nothing beside them."""
+        changes = {"modules", "blocks"} & self.memory or "adds modules" in self.effects
+        return self.is_known and not changes and not any(one.first_session for one in self.traits)
+
+    def trains_by_gradient(self, task: int) -> bool:
+        """Whether it takes gradient steps in a task."""
+        first = task == 0 and any(one.first_session for one in self.traits)
+        return first or not any(one.gradient_free for one in self.traits)
+
+
+def _has_own_passes(source: PluginSource) -> bool:
+    """Whether a plugin does; one that stores samples and adds them to no batch trains on them in steps of its own."""
+    traits, adds = source.traits, {"loss", "transform_batch"} & source.methods
+    own = OWN_PASSES.intersection(traits.effects) or {"importances", "masks"}.intersection(traits.memory)
+    return bool(own) or (bool(REHEARSED.intersection(traits.memory)) and not adds)
+
+
+def has_true_costs(record: RunRecord) -> str:
+    """Whether its costs go with each other, and are such as a machine can have."""
+    return _parameters(record) or _operations(record) or _storage(record) or _machine(record)
+
+
+def _parameters(record: RunRecord) -> str:
+    assert record.cost is not None
+    trained, total = record.cost.trainable_parameters, record.cost.total_parameters
+    samples = sum(task.gradient_samples for task in record.tasks)
+    if samples and not trained:
+        return f"it trained with {samples} samples, but says that no parameter was trained: run it again"
+    if record.results_version() == RESULTS_VERSION and any(
+        task.trainable_parameters is None or task.frozen is None for task in record.tasks
+    ):
+        return "its tasks do not say how many parameters were trained, or whether the features were fixed: run it again"
+    told = [task.trainable_parameters for task in record.tasks if task.trainable_parameters is not None]
+    if told and max(told) != trained:
+        return f"its cost names {trained} trained parameters, but its tasks at most {max(told)}"
+    if trained > total:
+        return f"its cost names {trained} trained parameters of {total} in all"
+    backbone = record.config["backbone"]
+    if backbone["name"] != BUNDLED or backbone.get("weights") != "bundled":
+        return ""
+    size, width = bundled_size()
+    due = size + len(record.scenario.classes) * (width + 1)
+    linear = (record.config.get("training") or {}).get("head") == "linear" and record.config.get("limit_tasks") is None
+    if total < size:
+        return f"its cost names {total} parameters, but its backbone alone has {size}"
+    if linear and total != due and Method.of(record).is_plain:
+        return f"its cost names {total} parameters, but backbone and head have {due}"
+    return ""
+
+
+def _operations(record: RunRecord) -> str:
+    assert record.cost is not None
+    forward, training = record.cost.forward_flops_per_image, record.cost.training_flops
+    if not 0 < forward <= LARGEST_FORWARD:
+        return f"its cost names {forward} FLOPs for an image"
+    samples = sum(task.gradient_samples for task in record.tasks)
+    if frozen := next((index for index, task in enumerate(record.tasks, 1) if _is_frozen_oddly(record, task)), 0):
+        return f"task {frozen}: it says that the features were fixed, and that most of the network was trained"
+    due = {0, 3 * forward * samples}
+    if all(task.frozen is not None for task in record.tasks):
+        due = {3 * forward * sum(task.gradient_samples for task in record.tasks if not task.frozen)}
+    if training not in due:
+        return f"its cost names {training} FLOPs of training, but its samples take {max(due)}"
+    return ""
+
+
+def _is_frozen_oddly(record: RunRecord, task: TaskEntry) -> bool:
+    """Whether features were fixed while more was trained than a head has, in a network of backbone and head alone."""
+    assert record.cost is not None
+    most = record.cost.total_parameters // 2
+    return bool(task.frozen) and (task.trainable_parameters or 0) > most and Method.of(record).is_plain
+
+
+def _storage(record: RunRecord) -> str:
+    assert record.cost is not None
+    method = Method.of(record)
+    for kind, size in record.cost.stored_bytes.items():
+        if method.is_current and kind not in method.memory:
+            return f"cost.stored_bytes.{kind}: its plugins store no {kind}"
+        if kind not in OF_IMAGES and size > 4 * MOST_STORED * record.cost.total_parameters:
+            return f"cost.stored_bytes.{kind}: {size} bytes are more than {MOST_STORED} copies of its network"
+    missing = sorted(method.memory - record.cost.stored_bytes.keys()) if method.is_current else []
+    return f"cost.stored_bytes: its plugins store {missing[0]}, and it says nothing of that" if missing else ""
+
+
+def _machine(record: RunRecord) -> str:
+    assert record.cost is not None
+    times = [record.seconds, *(one for task in record.tasks for one in (task.train_seconds, task.eval_seconds))]
+    if max(times) > LONGEST_SECONDS:
+        return f"it says that something took {max(times):g} seconds"
+    fastest = record.cost.training_flops / FASTEST
+    if sum(task.train_seconds for task in record.tasks) < fastest:
+        return f"no processor makes {record.cost.training_flops} FLOPs in the seconds that it trained"
+    memory = record.cost.peak_memory_bytes
+    if not record.cost.total_parameters <= memory <= LARGEST_MEMORY:
+        return f"its cost names {memory} bytes of peak memory for {record.cost.total_parameters} parameters"
+    return ""
+
+
+def has_possible_steps(record: RunRecord, training: Sequence[int], repeats: int) -> str:
+    """Whether its steps, samples and stored images are those of its method on its stream.
+
+    Args:
+        record: A finished record.
+        training: Training images of each task of the stream.
+        repeats: Steps in a row on each batch.
+    """
+    method, options = Method.of(record), record.config["training"]
+    epochs, batch = options["epochs"], options["batch_size"]
+    for index, (task, images) in enumerate(zip(record.tasks, training, strict=True)):
+        plain = repeats * epochs * math.ceil(images / batch)
+        most = repeats * epochs * math.ceil(sum(training[: index + 1]) / batch)
+        if complaint := _of_task(record, method, index, task, (plain, most, repeats * epochs * images)):
+            return f"task {index + 1}: {complaint}"
+    return _images(record, sum(training))
+
+
+def _of_task(record: RunRecord, method: Method, index: int, task: TaskEntry, due: tuple[int, int, int]) -> str:
+    """What stands against the steps and samples of a task.
+
+    Args:
+        record: The record.
+        method: Its method.
+        index: Which task.
+        task: What the record says of it.
+        due: Steps of plain training, steps where all images up to this task are learned, samples of plain training.
+    """
+    plain, most, samples = due
+    steps, given = task.steps, task.gradient_samples
+    if method.is_known and not method.trains_by_gradient(index):
+        return f"it says {steps} steps and {given} samples, but its method takes no gradient steps then" * bool(
+            steps or given
+        )
+    chooses = method.chooses
+    if (chooses and not steps <= most) or (not chooses and steps != plain):
+        return f"it says {steps} steps, but its training takes {'at most ' * chooses}{most if chooses else plain}"
+    if method.is_known and not steps:
+        return "it says that it took no step"
+    least = 0 if not method.is_known else steps if chooses else samples
+    largest = _most_samples(record, method, steps)
+    alone = method.is_known and not chooses and not (method.memory & REHEARSED or method.effects & OWN_PASSES)
+    if not least <= given <= (samples if alone else largest):
+        return f"it says {given} gradient samples, but its training takes {least} to {samples if alone else largest}"
+    return ""
+
+
+def _most_samples(record: RunRecord, method: Method, steps: int) -> int:
+    """Samples that may pass backwards in some steps: of plugins that only add exemplars, at most two batches each."""
+    batch = record.config["training"]["batch_size"]
+    added = [max(batch, int(entry.args.get("batch_size") or 0)) for entry in record.plugins]
+    at_once: int = MOST_PASSES * batch if method.has_own_passes else batch + 2 * sum(added)
+    return steps * at_once
+
+
+def _images(record: RunRecord, training: int) -> str:
+    """What stands against the bytes of stored images: no method stores more than all there are."""
+    assert record.cost is not None
+    image = 3 * record.config["backbone"]["image_size"] ** 2 + BESIDE_AN_IMAGE
+    capacities = [entry.args["capacity"] for entry in record.plugins if isinstance(entry.args.get("capacity"), int)]
+    stored: Mapping[str, int] = record.cost.stored_bytes
+    all_bounded = capacities and all("exemplars" in one.memory for one in Method.of(record).traits)
+    for kind in sorted(OF_IMAGES & stored.keys()):
+        number = min(training, sum(capacities)) if all_bounded and kind == "exemplars" else training
+        if stored[kind] > number * image:
+            return f"cost.stored_bytes.{kind}: {stored[kind]} bytes are more than {number} images"
+    return ""

@@ -1,0 +1,200 @@
+"""What stands against a record by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clsuite.board.validate.costs import has_true_costs
+from clsuite.board.validate.curves import has_true_course
+from clsuite.board.validate.environment import has_possible_claims
+from clsuite.board.validate.probes import has_its_probes, has_true_readings
+from clsuite.board.validate.text import has_names, is_portable
+from clsuite.config.error_text import first_mistake
+from clsuite.records import RecordError, RunRecord, read_predictions, read_record, rescore
+from clsuite.runner.file_names import file_name
+
+LARGEST_ARRAYS = 2**25
+"""Bytes of a record's predictions, unpacked: 50,000 test images over 150 tasks."""
+LARGEST_IMAGE = 2048
+"""Side of an image in pixels: four times that of the largest backbones."""
+MOST_TIES = 0.02
+"""Share of the images whose largest logit may come twice, in another precision than a processor's."""
+LARGEST_RECORD = 2_000_000
+"""Bytes of a record, two hundred times what those of ten tasks take."""
+
+
+class _Named(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: str
+
+
+class _Backbone(_Named):
+    image_size: int = Field(ge=1, le=LARGEST_IMAGE)
+
+
+class _Probe(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    kind: str
+    name: str | None = None
+
+
+class _Setup(BaseModel):
+    """What of a configuration the board and the streams are made from."""
+
+    model_config = ConfigDict(strict=True)
+
+    backbone: _Backbone
+    dataset: _Named | None = None
+    scenario: dict[str, Any] | None = None
+    training: dict[str, Any] | None = None
+    limit_tasks: int | None = None
+    probes: list[_Probe] = []
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A record as it stands by itself.
+
+    Attributes:
+        complaint: What stands against it; empty where nothing does.
+        samples: Hash of the test samples that it was judged on: label, part and the task that the part belongs to.
+        predictions: Hash of its predictions after each task.
+    """
+
+    complaint: str
+    samples: str = ""
+    predictions: str = ""
+
+
+def record_place(record: RunRecord) -> Path:
+    """Where a record is published, below the folder of the records."""
+    return Path(record.benchmark) / file_name(record.method) / f"{record.key}.json"
+
+
+def read_foreign(path: Path) -> RunRecord:
+    """Read a record that somebody hands in, or that lies among the published ones.
+
+    Raises:
+        RecordError: As `read_record`, and if it is larger than any that is published; it is not read then.
+    """
+    if path.is_file() and (size := path.stat().st_size) > LARGEST_RECORD:
+        raise RecordError(f"the record '{path}' takes {size} bytes, but may take {LARGEST_RECORD} at most")
+    return read_record(path)
+
+
+def examine(record: RunRecord, predictions: Path) -> Examined:
+    """Check a record against itself and its predictions; one that no check can read is told like any other."""
+    try:
+        if complaint := next((found for check in CHECKS if (found := check(record))), ""):
+            return Examined(complaint)
+    except Exception as error:
+        return Examined(f"it cannot be judged: {type(error).__name__}: {error}")
+    try:
+        arrays = read_predictions(predictions, LARGEST_ARRAYS)
+        counted = rescore(arrays)
+        samples, predicted = _hash_of_samples(arrays), _hash_of_predictions(arrays)
+    except Exception as error:
+        return Examined(f"its predictions cannot be counted: {error}")
+    for protocol in ("class_incremental", "task_aware", "n", "learned"):
+        if getattr(counted, protocol) != getattr(record.counts, protocol):
+            return Examined(f"counts.{protocol} does not follow from the predictions")
+    if complaint := _of_the_same_logits(record, arrays):
+        return Examined(complaint)
+    return Examined("", samples, predicted)
+
+
+def _of_the_same_logits(record: RunRecord, arrays: dict[str, NDArray[np.integer]]) -> str:
+    """Whether both protocols can be of the same logits: who is right among all classes is right among fewer.
+
+    Where the largest logit comes twice a processor takes the first, while others may take any.
+    """
+    right, aware = arrays["class_incremental"] == arrays["labels"], arrays["task_aware"] == arrays["labels"]
+    odd = (right & ~aware).sum(axis=1)
+    ties = 0 if record.environment.get("device_type") == "cpu" else MOST_TIES * len(arrays["labels"])
+    if (odd <= ties).all():
+        return ""
+    row = int(odd.argmax())
+    return (
+        f"row {row} of its predictions is right on {odd[row]} images where all classes seen compete, and wrong on them "
+        "where only those of the part do: both are of the same logits"
+    )
+
+
+def _hash_of_samples(arrays: dict[str, NDArray[np.integer]]) -> str:
+    return _hash_of({name: arrays[name] for name in ("labels", "task", "learned") if name in arrays})
+
+
+def _hash_of_predictions(arrays: dict[str, NDArray[np.integer]]) -> str:
+    """Of what was answered after each task; the row before all of them is not a method's own."""
+    return _hash_of({name: arrays[name][1:] for name in ("class_incremental", "task_aware")})
+
+
+def _hash_of(arrays: dict[str, NDArray[np.integer]]) -> str:
+    """Of names, shapes and values, whatever the width that they are stored in."""
+    content = sha256()
+    for name, array in arrays.items():
+        content.update(f"{name}{array.shape}".encode())
+        content.update(array.astype("<i8").tobytes())
+    return content.hexdigest()
+
+
+def _is_done(record: RunRecord) -> str:
+    if record.status != "done":
+        return f"the run is not done but {record.status}"
+    if record.error is not None:
+        return "the run is done, and has an error"
+    if "judged_on" in record.config:
+        return f"it is judged on {record.config['judged_on']} parts: only runs judged on test parts are published"
+    return ""
+
+
+def _has_a_setup(record: RunRecord) -> str:
+    """Whether its configuration is such as clsuite writes."""
+    try:
+        _Setup.model_validate(record.config)
+    except ValidationError as error:
+        return first_mistake(error, "config", "config.")
+    return ""
+
+
+def _has_its_key(record: RunRecord) -> str:
+    if record.results_version() is None:
+        return "its key does not follow from its content: it was edited, or made by a later version of clsuite"
+    asked = (record.config.get("scenario") or {}).get("kind", "avalanche")
+    if asked not in ("avalanche", record.scenario.kind):  # a stream of Avalanche's says of itself what it is
+        return f"its stream is {record.scenario.kind}, but its configuration asks for {asked}"
+    return ""
+
+
+def _has_every_task(record: RunRecord) -> str:
+    """Whether tasks, names and readings are as many as the matrix says."""
+    counts = record.main_counts
+    scenario = record.scenario
+    lengths = {
+        "tasks": (len(record.tasks), counts.tasks),
+        "scenario.task_names": (len(scenario.task_names), counts.tasks),
+        "scenario.task_fingerprints": (len(scenario.task_fingerprints), counts.tasks),
+        "scenario.part_names": (len(scenario.columns), counts.n.shape[0]),
+        **{f"probes.{probe.name}": (len(probe.values), counts.tasks + 1) for probe in record.probes},
+    }
+    for name, (given, due) in lengths.items():
+        if given != due:
+            return f"{name} has {given} entries, but its matrix asks for {due}"
+    return ""
+
+
+CHECKS: tuple[Callable[[RunRecord], str], ...] = (
+    _is_done, has_names, is_portable, _has_a_setup, _has_its_key, _has_every_task, has_true_costs, has_true_course,
+    has_true_readings, has_its_probes, has_possible_claims,
+)  # fmt: skip
+"""What is looked at, in this order; each says what stands against a record, and nothing where nothing does."""

@@ -1,0 +1,167 @@
+"""The stream of a record made anew from the data, and compared with all that the record says of it. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsuite.board.validate.costs import has_possible_steps
+from clsuite.data.spec import DatasetSpec
+from clsuite.errors import AbsentError, UserError
+from clsuite.records import RunRecord
+from clsuite.records.canonical import canonical_json
+from clsuite.runner.recorded_inputs import restored_stream
+from clsuite.runner.spec import load_benchmark, shipped_benchmarks
+from clsuite.runner.streams import stream_loader
+from clsuite.scenarios import Scenario, ScenarioSpec
+
+USUAL_SIZE = 32
+"""Side of the images that a stream is made anew with where no shipped benchmark says one. Streams do not depend on it,
+so that a record cannot have the images decoded at any size that it likes."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a record says of a stream, from the stream itself.
+
+    Attributes:
+        entries: What stands in the record's `scenario`.
+        arrays: What stands beside the predictions.
+        training: Training images of each task.
+        seen: Classes seen after each task.
+        of_parts: Classes of each evaluation part.
+        batch_repeats: Steps in a row on each batch.
+    """
+
+    entries: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[np.integer]]
+    training: tuple[int, ...]
+    seen: tuple[int, ...]
+    of_parts: tuple[tuple[int, ...], ...]
+    batch_repeats: int
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> Made:
+        """What a record of a run on a stream says of it."""
+        tests = [part.test for part in scenario.eval_splits]
+        arrays = {
+            "labels": scenario.labels[np.concatenate(tests)],
+            "task": np.repeat(np.arange(len(tests)), [len(rows) for rows in tests]),
+        }
+        if scenario.separate_splits:
+            arrays["learned"] = np.array([part.learned for part in scenario.separate_splits])
+        entries = {
+            "kind": scenario.kind,
+            "task_fingerprints": [task.fingerprint for task in scenario.tasks],
+            "task_names": [task.name for task in scenario.tasks],
+            "part_names": [part.name for part in scenario.separate_splits],
+            "classes": list(scenario.classes),
+            "fingerprint": scenario.fingerprint,
+        }
+        training = tuple(len(task.train) for task in scenario.tasks)
+        seen = tuple(scenario.seen_classes(index + 1) for index in range(len(scenario.tasks)))
+        of_parts = tuple(part.classes for part in scenario.eval_splits)
+        return cls(entries, arrays, training, seen, of_parts, scenario.batch_repeats)
+
+    def answers_complaint(self, arrays: Mapping[str, NDArray[np.integer]]) -> str:
+        """What stands against predictions: of classes that were not seen, or of another part, there are none."""
+        labels, task = self.arrays["labels"], self.arrays["task"]
+        members = np.zeros((len(self.of_parts), max(self.seen)), dtype=np.bool_)
+        for part, classes in enumerate(self.of_parts):
+            members[part, [label for label in classes if label < max(self.seen)]] = True
+        for name in ("class_incremental", "task_aware"):
+            for row, given in enumerate(arrays[name]):
+                seen = self.seen[max(row, 1) - 1]
+                asked = labels < seen
+                if not ((given[~asked] == -1).all() and ((given[asked] >= 0) & (given[asked] < seen)).all()):
+                    return f"row {row} of {name} in its predictions names classes that are not seen by then"
+                if name == "task_aware" and not members[task[asked], given[asked].astype(np.int64)].all():
+                    return f"row {row} of {name} in its predictions names classes of other parts"
+        return ""
+
+
+class Streams:
+    """Compares the streams of records with the data.
+
+    Attributes:
+        unchecked: Why some streams could not be compared, by benchmark.
+    """
+
+    def __init__(self, data_root: Path | None) -> None:
+        """Look for data in `data_root`."""
+        self.data_root = data_root
+        self.unchecked: dict[str, str] = {}
+        self._stream = lru_cache(maxsize=None)(self._made)
+        self._loader = lru_cache(maxsize=1)(self._loaded)
+
+    def complaint(self, record: RunRecord) -> str:
+        """What stands against the stream of a record; empty where nothing does or the data are not at hand."""
+        found = self._found(record)
+        if not isinstance(found, Made):
+            return found
+        now = found.entries["fingerprint"]
+        if now == record.scenario.fingerprint:
+            return ""
+        return (
+            f"its stream is not the one that the data give now ({record.scenario.fingerprint[:12]} in the record, "
+            f"{now[:12]} from the data): other data, another seed, or another version of the scenario"
+        )
+
+    def judge(self, record: RunRecord, arrays: Mapping[str, NDArray[np.integer]]) -> str:
+        """What stands against all that a record says of its stream, labels of the test images among it.
+
+        Args:
+            record: A finished record.
+            arrays: Its predictions.
+        """
+        if complaint := self.complaint(record):
+            return complaint
+        found = self._found(record)
+        if not isinstance(found, Made):
+            return found
+        said = record.scenario.model_dump()
+        for name, due in found.entries.items():
+            if said[name] != due:
+                return f"its scenario.{name} is not that of the stream: {_first_difference(said[name], due)}"
+        for name in ("labels", "task", "learned"):
+            if not np.array_equal(arrays.get(name, ()), found.arrays.get(name, ())):
+                return f"the {name} beside its predictions are not those of the stream's test images"
+        return found.answers_complaint(arrays) or has_possible_steps(record, found.training, found.batch_repeats)
+
+    def _found(self, record: RunRecord) -> Made | str:
+        """The record's stream made anew; a complaint where it cannot be, an empty one where data are not at hand."""
+        try:
+            dataset, scenario = restored_stream(record)
+            if dataset is None:
+                raise AbsentError("a stream from a Python file is not made again")
+            specs = (canonical_json(dataset.model_dump()), canonical_json(scenario.model_dump()))
+            return self._stream(*specs, _size(record.benchmark), record.seed, record.config.get("limit_tasks"))
+        except AbsentError as error:
+            self.unchecked[record.benchmark] = str(error)
+            return ""
+        except (UserError, KeyError, TypeError, ValueError) as error:
+            return f"its stream cannot be made again: {error}"
+
+    def _made(self, dataset: str, scenario: str, size: int, seed: int, limit: int | None) -> Made:
+        return Made.of(self._loader(dataset, scenario, size)(seed, limit))
+
+    def _loaded(self, dataset: str, scenario: str, size: int) -> Callable[[int, int | None], Scenario]:
+        spec = ScenarioSpec.model_validate_json(scenario)
+        return stream_loader(DatasetSpec.model_validate_json(dataset), spec, size, self.data_root)
+
+
+def _size(benchmark: str) -> int:
+    """The image size that a stream is made anew with: that of the shipped benchmark, whose images are decoded so."""
+    return load_benchmark(benchmark)[0].backbone.image_size if benchmark in shipped_benchmarks() else USUAL_SIZE
+
+
+def _first_difference(said: Any, due: Any) -> str:
+    if isinstance(said, list) and isinstance(due, list) and len(said) == len(due):
+        said, due = next((one, other) for one, other in zip(said, due, strict=True) if one != other)
+    return f"{str(said)[:60]!r} in the record, {str(due)[:60]!r} from the data"

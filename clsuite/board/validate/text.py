@@ -1,0 +1,91 @@
+"""What stands against the names and texts of a record: all of them are published."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from clsuite.errors import printable
+from clsuite.records import RunRecord
+from clsuite.runner.file_names import fit_for_files
+
+LONGEST_NAME = 120
+"""Bytes of the name of a folder of the published records, so that every file system takes it."""
+UNSHOWN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters other than tabs and ends of lines, and those that turn the direction of what follows."""
+
+PATH = re.compile(
+    r"file://|(?<![\w/])~\w*/\w|(?<![A-Za-z0-9])[A-Za-z]:[\\/]\w|(?<!\\)\\\\[\w.-]+\\\w"
+    r"|(?<![\w.~/)\]}>*-])/(?:(?:home|root|tmp|usr|var|opt|mnt|srv|Users)\b|[\w.@+-]+/[\w.@+-])"
+)
+"""A path of a machine within a text: of a home or a drive, or from the root on, of two names or a well-known one.
+
+What follows a name, a dot or a bracket is not a beginning of one: ``and/or``, ``https://a.org/b/c``, ``2026/11/27``.
+"""
+
+
+def has_names(record: RunRecord) -> str:
+    """Whether its names can be shown, and those of benchmark and method can name folders."""
+    for what, name, folder in (
+        ("benchmark", record.benchmark, record.benchmark), ("method", record.method, fit_for_files(record.method))
+    ):  # fmt: skip
+        if not name.replace(".", "").strip():
+            return f"its {what} '{printable(name)}' is not a name"
+        if complaint := _unfit(name):
+            return f"its {what} {complaint}"
+        if bad := set(folder) & {"/", "\\"}:
+            return f"its {what} '{name}' holds {min(bad)!r}, which no folder may be called"
+        if (size := len(folder.encode("utf-8", "replace"))) > LONGEST_NAME:
+            return f"the name of its {what} takes {size} bytes, but may take {LONGEST_NAME} at most"
+    shown = {
+        "scenario.task_names": record.scenario.task_names, "scenario.part_names": record.scenario.part_names,
+        "probes": [probe.name for probe in record.probes],
+    }  # fmt: skip
+    return next((f"{where}: {told}" for where, names in shown.items() for name in names if (told := _unfit(name))), "")
+
+
+def _unfit(name: str) -> str:
+    """Why a name cannot stand in a table; empty where it can."""
+    if bad := next((one for one in name if not one.isprintable()), ""):
+        return f"'{printable(name)}' holds '{printable(bad)}', which cannot be printed"
+    return f"'{name}' begins or ends with a blank" if name != name.strip() else ""
+
+
+def is_portable(record: RunRecord) -> str:
+    """Whether all its values can be published: no path of a machine, nothing that a file or a terminal cannot carry."""
+    content = record.model_dump(exclude={"tasks": {"__all__": {"final_loss"}}})
+    return next((told for leaf in _leaves(content) if (told := _unportable(leaf))), "")
+
+
+def _unportable(leaf: Any) -> str:
+    if isinstance(leaf, float) and not math.isfinite(leaf):
+        return f"it holds a number that JSON cannot carry: {leaf}"
+    if not isinstance(leaf, str):
+        return ""
+    if leaf.encode("utf-8", "ignore").decode("utf-8") != leaf:
+        return f"it holds text that cannot be written: {leaf!r}"
+    if bad := UNSHOWN.search(leaf):
+        return f"it holds the character '{printable(bad[0])}', which cannot be shown: '{printable(leaf[:80])}'"
+    if _is_absolute(leaf):
+        return f"it holds a path of a machine: '{leaf[:200]}'"
+    return ""
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """Keys and values of all that is nested in a value of JSON."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from _leaves(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def _is_absolute(text: str) -> bool:
+    whole = text.startswith(("/", "~/", "\\\\")) or text[1:3] in (":\\", ":/")
+    return whole or PATH.search(text) is not None

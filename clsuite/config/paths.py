@@ -1,0 +1,92 @@
+"""Paths as people write them, with ``~`` for their home folder, wherever one can be given."""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import os
+import stat
+from pathlib import Path
+
+from clsuite.errors import InputWarning, UserError, shortened, warn_of
+
+LONGEST_PART = 255
+"""Bytes of a name; no usual file system takes more."""
+LONGEST = 4096
+"""Bytes of a whole path."""
+
+
+def home_path(text: str | Path) -> Path:
+    """A path with ``~`` and ``~user`` as the home folders that they stand for.
+
+    A shell expands them at the start of a word alone, and so leaves those of ``--out=~/runs`` and of YAML files.
+
+    Raises:
+        UserError: If there is no such user, or no file can have such a path.
+    """
+    written = str(text)
+    if not written or "\0" in written:
+        raise UserError(f"'{shortened(written)}' is not a path: it is empty or has a zero byte")
+    name = _encoded(written)
+    if len(name) > LONGEST or any(len(part) > LONGEST_PART for part in name.split(b"/")):
+        raise UserError(
+            f"the path '{shortened(written)}' is too long: a name has at most {LONGEST_PART} bytes, a path {LONGEST}"
+        )
+    try:
+        return Path(written).expanduser()
+    except RuntimeError as error:
+        user = written.partition("/")[0].removeprefix("~")
+        raise UserError(f"there is no home folder of '{user}' for the path '{shortened(written)}'") from error
+
+
+def home_or_name(text: str) -> str:
+    """A path as for `home_path`, or a name that is none and stays as it is."""
+    return str(home_path(text)) if text.startswith("~") else text
+
+
+def regular(path: Path) -> Path:
+    """The path of a file or folder; a pipe or a device is neither, and to read it may never end.
+
+    Raises:
+        OSError: If it is one of these, or is not there.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
+    return path
+
+
+def files_below(folder: Path, pattern: str = "*") -> list[Path]:
+    """The files anywhere below a folder whose names match a pattern, and links that do; no link is followed.
+
+    Folders that cannot be read are left out with a warning, and those that go meanwhile, as some of ``/proc`` do,
+    without one.
+    """
+    found, unread, todo = list[Path](), list[str](), [folder]
+    while todo:
+        place = todo.pop()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(Path(entry.path))
+                    elif fnmatch.fnmatchcase(entry.name, pattern):
+                        found.append(Path(entry.path))
+        except OSError as error:
+            unread += [f"'{place}': {error.strerror}"] if os.path.lexists(place) else []
+    if unread:
+        more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
+        warn_of(f"left out, a folder that cannot be read, {unread[0]}{more}", InputWarning)
+    return sorted(found)
+
+
+def _encoded(text: str) -> bytes:
+    """The bytes of a path.
+
+    Raises:
+        UserError: If it has half characters that come from no file name.
+    """
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise UserError(f"'{shortened(text)}' is not a path: it cannot be written in UTF-8") from error

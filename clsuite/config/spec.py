@@ -1,0 +1,49 @@
+"""The base of every specification that people write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from clsuite.config.error_text import NUMBER, WHOLE, Mistyped, shown
+
+LARGEST_NUMBER = 2**53
+"""Whole numbers beyond it are not the same in every reader of JSON, and nothing that is counted here comes near."""
+
+LARGEST_SEED = 2**32 - 1
+"""Of NumPy's and scikit-learn's generators."""
+
+
+class Spec(BaseModel):
+    """Takes no unknown keys, cannot be changed, and takes ``true`` for no number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_numbers(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {key: cls._checked_number(key, one) for key, one in value.items()}
+
+    @classmethod
+    def _checked_number(cls, key: Any, value: Any) -> Any:
+        field = cls.model_fields.get(key) if isinstance(key, str) else None
+        if field is None or not isinstance(value, int):
+            return value
+        kinds = set(_kinds(field.annotation))
+        if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
+            return Mistyped(shown(value), WHOLE if int in kinds else NUMBER)
+        if kinds & {int, float} and abs(value) > LARGEST_NUMBER:
+            return Mistyped(shown(value), f"must be at most {LARGEST_NUMBER}")
+        return value
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is made of."""
+    yield annotation
+    for argument in get_args(annotation):
+        if isinstance(argument, type) or get_args(argument):
+            yield from _kinds(argument)

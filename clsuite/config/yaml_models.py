@@ -1,0 +1,182 @@
+"""Reads YAML into checked models; every complaint names the file and the line, and all mistakes are told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from clsuite.config.error_text import in_words
+from clsuite.config.yaml_text import YAML_TAG, read_yaml
+from clsuite.errors import UserError, nearest, printable, several, unknown_word
+
+Model = TypeVar("Model")
+Location = tuple[int | str, ...]
+Complaint = tuple[bool, int, str]
+"""Whether something is missing (told last, as it may follow from another mistake), the line, and the text."""
+TEXT_KEYS = (f"{YAML_TAG}str", f"{YAML_TAG}merge", f"{YAML_TAG}value")
+
+
+def load_yaml(path: Path, model: type[Model]) -> Model:
+    """Read a YAML file into a model, or into a list of models.
+
+    Raises:
+        UserError: If the file cannot be read, is not YAML, or has misspelled or mistyped keys; a line for each mistake,
+            which says where it is.
+    """
+    node, content = read_yaml(path)
+    listed = not hasattr(model, "model_fields")
+    if listed and node is None:
+        node, content = yaml.SequenceNode("", [], yaml.Mark("", 0, 0, 0, None, 0)), []
+    if not isinstance(node, yaml.SequenceNode if listed else yaml.MappingNode):
+        raise UserError(f"'{path}' must be a {'list of entries' if listed else 'mapping'} such as '{_example(model)}'")
+    complaints = [(False, line, text) for line, text in _key_complaints(node)]
+    try:
+        loaded = TypeAdapter(model).validate_python(content)
+    except ValidationError as error:
+        complaints += _model_complaints(node, model, error.errors(include_url=False))
+    if complaints:
+        raise several(f"{path}:{line}: {printable(text)}" for _, line, text in sorted(dict.fromkeys(complaints)))
+    return loaded
+
+
+def line_of(path: Path, location: Location) -> int:
+    """The line of a key or an entry of a YAML file; 0 where there is no such file or place."""
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        return 0
+    node, _ = read_yaml(path)
+    line = 0
+    for part in location:
+        child = _child(node, part) if node is not None else None
+        if child is None:
+            return 0
+        line, node = child
+    return line
+
+
+def _example(model: Any) -> str:
+    return "name: ..." if hasattr(model, "model_fields") else f"- {next(iter(_model_inside(model).model_fields))}: ..."
+
+
+def _key_complaints(node: yaml.Node) -> Iterator[tuple[int, str]]:
+    """YAML takes the last of two equal keys in silence; here the second is a mistake, and so are numbers as keys."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _key_complaints(item)
+    if isinstance(node, yaml.MappingNode):
+        first: dict[str, int] = {}
+        for key, value in node.value:
+            yield from _key_complaints(value)
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode) or key.tag not in TEXT_KEYS:
+                name = key.value if isinstance(key, yaml.ScalarNode) else "of this line"
+                yield line, f"the key '{name}' is not text: write it in quotation marks"
+            elif key.value in first:
+                yield line, f"duplicate key '{key.value}' (first on line {first[key.value]})"
+            else:
+                first[key.value] = line
+
+
+def _model_complaints(root: yaml.Node, model: Any, errors: Sequence[ErrorDetails]) -> Iterator[Complaint]:
+    """A complaint for each place that has a mistake; none for what is missing because its key is misspelled."""
+    misspelled = {
+        (*_without_tags(model, error["loc"][:-1]), near)
+        for error in errors
+        if error["type"] == "extra_forbidden"
+        for near in _near(str(error["loc"][-1]), _fields(model, error["loc"][:-1]))
+    }
+    told: set[Location] = set()
+    for error in sorted(errors, key=lambda one: -len(one["loc"])):  # of a list with a mistake inside only that is told
+        location = _without_tags(model, error["loc"])
+        missing = error["type"] == "missing"
+        if location not in told and not (missing and location in misspelled) and not _is_key(error):
+            yield missing, *_explain(root, model, location, error)
+        told.update(location[:depth] for depth in range(len(location) + (not missing)))
+
+
+def _is_key(error: ErrorDetails) -> bool:
+    """Whether a complaint is about a key that is not text, which is told with its line already."""
+    return error["type"] == "invalid_key" or "[key]" in error["loc"]
+
+
+def _explain(root: yaml.Node, model: Any, location: Location, error: ErrorDetails) -> tuple[int, str]:
+    line, shown = _locate(root, location)
+    entry = isinstance(next(iter(shown), None), int)  # of a list of entries, whose line says which
+    parts = [str(part) for part in shown[entry:]]
+    where = ".".join(part or "''" for part in parts) or ("the entry" if entry else "the file")
+    if error["type"] == "extra_forbidden":
+        return line, unknown_word(f"key '{'.'.join(parts)}'", str(location[-1]), _fields(model, error["loc"][:-1]), 1)
+    fields = _fields(model, error["loc"])
+    return line, in_words(error, where, fields[0] if fields else "name")
+
+
+def _near(name: str, known: Sequence[str]) -> list[str]:
+    return nearest(name, known, 1)
+
+
+def _locate(node: yaml.Node, location: Location) -> tuple[int, Location]:
+    """Line of the deepest part of a location that stands in the file, and that part."""
+    line = node.start_mark.line + 1
+    for depth, part in enumerate(location):
+        child = _child(node, part)
+        if child is None:
+            return line, location[: depth + 1]
+        line, node = child
+    return line, location
+
+
+def _child(node: yaml.Node, part: int | str) -> tuple[int, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == str(part):
+                return key.start_mark.line + 1, value
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part].start_mark.line + 1, node.value[part]
+    return None
+
+
+def _fields(model: Any, location: Location) -> list[str]:
+    """Names of the fields of the model at a location."""
+    current: Any = model
+    for part in location:
+        current = _step(current, part)
+    return list(getattr(current, "model_fields", {}))
+
+
+def _without_tags(model: Any, location: Location) -> Location:
+    """The location as it stands in the file: without the tags that pydantic puts in for the members of a union."""
+    current, kept = model, []
+    for part in location:
+        if _member(current, part) is None:
+            kept.append(part)
+        current = _step(current, part)
+    return tuple(kept)
+
+
+def _step(current: Any, part: int | str) -> Any:
+    """The type at one part of a location below a type."""
+    field = getattr(current, "model_fields", {}).get(str(part))
+    inside = field.annotation if field else _model_inside(current)
+    if type(None) in get_args(inside):
+        inside = _model_inside(inside)
+    return _member(current, part) or inside
+
+
+def _member(current: Any, part: int | str) -> Any:
+    """The member of a union that a tag names: of a root model, or of a type such as a list's."""
+    root = getattr(current, "model_fields", {}).get("root")
+    members = [member for member in get_args(root.annotation if root else current) if _is_tagged(member)]
+    return next((member for member in members if member.model_fields["kind"].default == part), None)
+
+
+def _is_tagged(member: Any) -> bool:
+    return isinstance(member, type) and issubclass(member, BaseModel) and "kind" in member.model_fields
+
+
+def _model_inside(annotation: Any) -> Any:
+    """The model that a mapping or a tuple of models holds."""
+    return next((argument for argument in get_args(annotation) if hasattr(argument, "model_fields")), None)

@@ -1,0 +1,145 @@
+"""Reads YAML from files that may hold anything: aliases that multiply, thousands of levels, tags of other programs."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
+from yaml.events import AliasEvent
+
+from clsuite.config.paths import regular
+from clsuite.errors import UserError, printable, shortened
+
+LARGEST_FILE = 256 * 1024
+"""Bytes; the largest benchmark has some thousands, and reading more takes longer than a second."""
+DEEPEST = 50
+"""Levels; a benchmark has about six."""
+LARGEST_CONTENT = 50_000
+"""Values, those that aliases repeat counted again."""
+NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
+"""Numbers with an exponent as YAML 1.2 has them; YAML 1.1 wants a dot and a sign in them."""
+HALF = re.compile(r"[\ud800-\udfff]")
+"""Half of a character, which escapes can make and no file can hold."""
+YAML_TAG = "tag:yaml.org,2002:"
+
+
+def read_yaml(path: Path) -> tuple[yaml.Node | None, Any]:
+    """Read a YAML file; nothing in it runs, and nothing in it takes longer than a second.
+
+    Returns:
+        Its nodes, which know their lines, and its content; None and None of an empty file. Merging changes nodes, so
+        that the content is made of a copy of them.
+
+    Raises:
+        UserError: If it cannot be read, or is not YAML; names the line.
+    """
+    text = _text(path)
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        return node, None if node is None else loader.construct_document(copy.deepcopy(node))
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UserError(
+            f"{path}:{line}: not YAML: the character {chr(int(error.character))!a} is not allowed"
+        ) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark is not None else 1
+        about = ", ".join(part for part in (error.context, error.problem) if part)
+        raise UserError(f"{path}:{line}: not YAML: {printable(about)}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{path}: not YAML: {printable(str(error))}") from error
+    except (ValueError, OverflowError) as error:  # an escape such as \U00110000, which PyYAML takes for a character
+        line = loader.line + 1
+        raise UserError(f"{path}:{line}: not YAML: {shortened(str(error))}") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        size = regular(path).stat().st_size
+        if size > LARGEST_FILE:
+            raise UserError(
+                f"'{path}' is not a benchmark or recipe: it has {size:,} bytes, and those have few thousands"
+            )
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read '{path}': {getattr(error, 'strerror', None) or error}") from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}:{line}: not UTF-8 (byte {error.start} of the file): save it in UTF-8") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with bounds, YAML 1.2's numbers, and its complaints in place of Python's."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._open: list[yaml.Node | None] = []
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a node and everything in it."""
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        mark: Any = event.start_mark
+        if isinstance(event, AliasEvent):
+            node = super().compose_node(parent, index)
+            if any(node is one for one in (parent, *self._open)):
+                raise ComposerError(None, None, f"'*{event.anchor}' refers to itself", mark)
+            return self._counted(node, parent, mark)
+        if len(self._open) > DEEPEST:
+            raise ComposerError(None, None, f"it is nested more than {DEEPEST} levels deep", mark)
+        self._open.append(parent)
+        node = super().compose_node(parent, index)
+        self._open.pop()
+        return self._counted(node, parent, mark)
+
+    def _counted(self, node: yaml.Node | None, parent: yaml.Node | None, mark: Any) -> yaml.Node | None:
+        """Add the size of a node, with all that its aliases repeat, to that of the node that it stands in."""
+        size = self._sizes.get(id(node), 0) + 1
+        self._sizes[id(parent)] = self._sizes.get(id(parent), 0) + size
+        if self._sizes[id(parent)] > LARGEST_CONTENT:
+            raise ComposerError(None, None, f"it has more than {LARGEST_CONTENT:,} values, aliases followed", mark)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Make the value of a node."""
+        try:
+            return super().construct_object(node, deep)
+        except yaml.YAMLError:
+            raise
+        except Exception as error:  # what PyYAML's makers of tagged values raise on others than they expect
+            tag = str(node.tag).replace(YAML_TAG, "!!")
+            value = f"'{shortened(node.value)}' is" if isinstance(node, yaml.ScalarNode) else "this is"
+            raise ConstructorError(None, None, f"{value} no {tag}", node.start_mark) from error
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Make the mapping of a node."""
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if not isinstance(key, yaml.ScalarNode):
+                kind = "mapping" if isinstance(key, yaml.MappingNode) else "list"
+                raise ConstructorError(None, None, f"a key is a {kind}, but must be text", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        """Make the value of a text, a number, ..."""
+        value = super().construct_scalar(node)  # type: ignore[arg-type]
+        if isinstance(value, str) and (half := HALF.search(value)):
+            problem = f"'{shortened(value)}' holds {half[0]!a}, half of a character"
+            raise ConstructorError(None, None, problem, node.start_mark)
+        return value
+
+    def _unknown_tag(self, node: yaml.Node) -> Any:
+        tag = str(node.tag).replace(YAML_TAG, "!!")
+        raise ConstructorError(None, None, f"the tag '{tag}' is not known here", node.start_mark)
+
+
+_Loader.add_implicit_resolver(f"{YAML_TAG}float", re.compile(rf"^(?:{NUMBER.pattern})$"), list("-+.0123456789"))
+_Loader.add_constructor(None, _Loader._unknown_tag)

@@ -1,0 +1,336 @@
+"""What is compared before and after each call of a hook. Each check is a generator: before, ``yield``, after."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clsuite.conformance.instrument import Call, HookCheck, Watch, WatchedLearner
+from clsuite.conformance.source_lines import assigns, calls, draws, either, returns, writes_into
+from clsuite.data.batch import Batch
+from clsuite.learner.learner import Learner, Step
+
+BUILDING = {"on_stream_start", "rebuild_modules", "on_task_start"}
+BETWEEN = {*BUILDING, "on_task_end", "on_task_exit", "setup", "select_indices"}
+PER_STEP = {"on_before_forward", "loss", "transform_batch", "predict", "select_indices", "parameter_groups"}
+
+
+def untouched_batch(call: Call) -> Iterator[None]:
+    """The batch, features and logits that a hook is given stay as they were."""
+    tensors = {name: value for given in call.args for name, value in tensors_of(given).items()}
+    copies = {name: value.detach().clone() for name, value in tensors.items()}
+    yield
+    changed = [name for name, value in tensors.items() if not same(value.detach(), copies[name])]
+    if changed:
+        call.report(
+            "batch",
+            f"'{call.hook}' writes into {' and '.join(changed)} in place: the plugins after it, and the learner, "
+            "see the changed values",
+            "work on a copy: batch.with_images(new), batch.extended(...), or value.clone() first",
+            writes_into(call.watch.subject.lines.functions.get(call.hook)),
+        )
+
+
+def tensors_of(given: Any) -> dict[str, Tensor]:
+    """The tensors that a hook's argument holds, by name."""
+    if isinstance(given, Step):
+        return {**tensors_of(given.batch), "step.features": given.features, "step.logits": given.logits}
+    if isinstance(given, Batch):
+        named = {"images": given.images, "labels": given.labels, "rows": given.indices, "replayed": given.replayed}
+        return {f"batch.{name}": value for name, value in named.items() if value is not None}
+    return {}
+
+
+def same(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors hold the same, NaN being NaN."""
+    if first.shape != second.shape or first.dtype != second.dtype:
+        return False
+    return bool(((first == second) | ((first != first) & (second != second))).all())
+
+
+def untouched_generators(call: Call) -> Iterator[None]:
+    """The global random generators stay where they were."""
+    before = generator_states()
+    yield
+    after = generator_states()
+    moved = [name for name in before if not _equal(before[name], after[name])]
+    if moved:
+        name = call.watch.subject.name.removesuffix(".py")
+        call.report(
+            "randomness",
+            f"'{call.hook}' draws from or seeds {' and '.join(moved)}, the global generator: it changes the random "
+            "numbers of everything that comes after it",
+            f'draw from a generator of your own: generator=learner.generator("{name}"); build modules within '
+            "torch.random.fork_rng(devices=[])",
+            draws,
+        )
+
+
+def generator_states() -> dict[str, Any]:
+    """The states of the three global generators."""
+    return {"torch": torch.get_rng_state(), "numpy.random": np.random.get_state(), "random": random.getstate()}
+
+
+def _equal(first: Any, second: Any) -> bool:
+    if isinstance(first, Tensor):
+        return torch.equal(first, second)
+    return all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def untouched_settings(call: Call) -> Iterator[None]:
+    """PyTorch's global switches stay where they were."""
+    before = settings()
+    yield
+    changed = [name for name, value in settings().items() if value != before[name]]
+    if changed:
+        call.report(
+            "leftovers",
+            f"'{call.hook}' changes {' and '.join(changed)} and leaves it so",
+            "use a context manager (torch.no_grad(), torch.autocast) or put it back in a finally block",
+            calls("set_grad_enabled", "set_default_dtype", "use_deterministic_algorithms", "set_num_threads",
+                  "set_float32_matmul_precision", "__enter__"),
+        )  # fmt: skip
+
+
+def settings() -> dict[str, Any]:
+    """PyTorch's global switches."""
+    hooks = torch.nn.modules.module
+    return {
+        "the gradient mode": torch.is_grad_enabled(),
+        "the default dtype": torch.get_default_dtype(),
+        "the deterministic mode": torch.are_deterministic_algorithms_enabled(),
+        "cudnn.benchmark": torch.backends.cudnn.benchmark,
+        "cudnn.deterministic": torch.backends.cudnn.deterministic,
+        "the number of threads": torch.get_num_threads(),
+        "the precision of matrix products": torch.get_float32_matmul_precision(),
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "PyTorch's global module hooks": len(hooks._global_forward_hooks) + len(hooks._global_forward_pre_hooks),
+    }
+
+
+def untouched_loaders(call: Call) -> Iterator[None]:
+    """The trainer's loader and optimizer stay the learner's."""
+    before = trainer_marks(call.learner)
+    yield
+    after = trainer_marks(call.learner)
+    for what, fix, where in (
+        (
+            "loader",
+            "choose rows in select_indices, add samples in transform_batch, and read data with learner.images_of, "
+            "learner.labels_of or a BatchLoader of your own",
+            either(assigns("train_dataloader", "_data_source", "_combined_loader", "loader", "_rows", "_batch_size"),
+                   calls("setup_data", "reset_train_dataloader"), _loops_over_loader),
+        ),
+        (
+            "optimizer",
+            "create parameters in on_task_start and choose what is trained in parameter_groups",
+            either(assigns("optimizers", "param_groups"), calls("add_param_group", "setup_optimizers")),
+        ),
+    ):  # fmt: skip
+        if before.get(what) != after.get(what):
+            call.report("loaders", f"'{call.hook}' changes the trainer's {what} behind the learner's back", fix, where)
+
+
+def _loops_over_loader(node: Any) -> bool:
+    import ast
+
+    return isinstance(node, ast.For) and "loader" in ast.unparse(node.iter)
+
+
+def trainer_marks(learner: Learner) -> dict[str, Any]:
+    """What tells whether the trainer's loader or optimizer has been changed."""
+    trainer = learner._trainer
+    if trainer is None:
+        return {}
+    source = trainer.fit_loop._data_source.instance
+    loader = None if source is learner else source  # the learner stands for the loader that it may give
+    rows = getattr(loader, "_rows", None)
+    marks = {} if loader is None else vars(loader)
+    inside = [(name, value) for name, value in sorted(marks.items()) if isinstance(value, int | float | str)]
+    groups = [[id(p) for p in group["params"]] for one in trainer.strategy._optimizers for group in one.param_groups]
+    return {
+        "loader": (id(loader), None if rows is None else rows.tobytes(), inside) if loader is not None else None,
+        "optimizer": ([id(one) for one in trainer.strategy._optimizers], groups),
+    }
+
+
+def untouched_hooks(call: Call) -> Iterator[None]:
+    """What is called at every step leaves no hook on a module."""
+    if call.hook not in PER_STEP and "batch" not in call.hook:
+        yield
+        return
+    before = count_hooks(call.learner)
+    yield
+    more = count_hooks(call.learner) - before
+    if more > 0:
+        call.report(
+            "leftovers",
+            f"'{call.hook}' leaves {more} more hooks on the model's modules each time that it is called",
+            "keep the handle and call handle.remove() in a finally block, or register once in on_stream_start",
+            calls("register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook", "register_hook"),
+        )
+
+
+def count_hooks(learner: Learner) -> int:
+    """Number of hooks on all modules of a learner."""
+    return sum(
+        len(module._forward_hooks) + len(module._forward_pre_hooks) + len(module._backward_hooks)
+        for module in learner.modules()
+    )
+
+
+def parameters_in_time(call: Call) -> Iterator[None]:
+    """No parameter comes into being after the optimizer was made."""
+    if call.hook in BETWEEN:
+        yield
+        return
+    before = {name for name, _ in call.learner.named_parameters()}
+    yield
+    late = [name for name, value in call.learner.named_parameters() if name not in before and value.requires_grad]
+    if late:
+        call.report(
+            "parameters",
+            f"'{call.hook}' creates the parameter '{late[0]}' when the optimizer exists already: it is never trained",
+            "create it in on_stream_start or on_task_start (and again in rebuild_modules), with "
+            "learner.register_plugin_module(self, name, module)",
+            calls("register_plugin_module", "register_parameter", "add_module", "register_module"),
+            calls("Parameter", "Linear", "Embedding", "Sequential"),
+        )  # fmt: skip
+
+
+def frozen_stays_frozen(call: Call) -> Iterator[None]:
+    """What was frozen before the task gets neither gradients nor the permission for them; settled at the task's end."""
+    before = set(on_frozen(call.learner))
+    yield
+    for name in on_frozen(call.learner):
+        if name not in before:
+            call.watch.suspects.setdefault(name, call.hook)
+
+
+def on_frozen(learner: WatchedLearner) -> dict[str, str]:
+    """Frozen weights on which something lies: a gradient, or ``requires_grad``."""
+    found = {}
+    for name, value in learner.named_parameters():
+        if (
+            not value.requires_grad
+            and value.grad is not None
+            and (name in learner.frozen_weights or not learner.frozen_weights)
+        ):
+            found[name] = "a gradient"
+        elif name in learner.frozen_weights and value.requires_grad:
+            found[name] = "requires_grad"
+    return found
+
+
+def settle(watch: Watch, learner: WatchedLearner) -> None:
+    """At the end of a task: report what still lies on frozen weights."""
+    left = on_frozen(learner)
+    for hook in dict.fromkeys(watch.suspects.values()):
+        names = sorted(name for name, by in watch.suspects.items() if by == hook and name in left)
+        if names:
+            report_frozen(watch, hook, names, learner)
+    watch.suspects = {}
+
+
+def report_frozen(watch: Watch, hook: str, names: Sequence[str], learner: WatchedLearner) -> None:
+    """Report what a hook left on frozen weights."""
+    left = on_frozen(learner)
+    what = "requires_grad" if any(left[name] == "requires_grad" for name in names) else "a gradient"
+    watch.report(
+        "gradients",
+        hook,
+        f"'{hook}' leaves {what} on {len(names)} frozen weights, such as '{names[0]}'",
+        "take gradients with torch.autograd.grad(loss, weights), and put requires_grad back (and grad to None) at the "
+        "end of the hook; thaw for training in on_task_start",
+        either(calls("backward", "requires_grad_"), assigns("requires_grad")),
+    )
+
+
+def right_answers(call: Call) -> Iterator[None]:
+    """Hooks that answer return what they must."""
+    yield
+    judge = JUDGES.get(call.hook)
+    problem = judge(call) if judge is not None else None
+    if problem is not None:
+        check, message, fix, where = problem
+        call.report(check, message, fix, where)
+
+
+def _judge_loss(call: Call) -> tuple[str, str, str, Any] | None:
+    result = call.result
+    if result is None:
+        return None
+    where = returns(("item", "float", "tolist", "numpy", "detach"))
+    if not isinstance(result, Tensor):
+        return (
+            "loss",
+            f"'loss' returns {type(result).__name__} {result!r} and not a tensor: no gradient flows from it",
+            "return the scalar tensor itself, without .item() or float()",
+            where if call.watch.subject.lines.all(where) else _last_return,
+        )
+    if result.dim():
+        shape = list(result.shape)
+        return "loss", f"'loss' returns a tensor of shape {shape} and not a scalar", "return value.mean()", _last_return
+    return None
+
+
+def _last_return(node: Any) -> bool:
+    import ast
+
+    return isinstance(node, ast.Return) and node.value is not None and not isinstance(node.value, ast.Constant)
+
+
+def _judge_predict(call: Call) -> tuple[str, str, str, Any] | None:
+    result = call.result
+    learner = next((given for given in call.args if isinstance(given, Learner)), call.learner)
+    batch = next((given for given in call.args if isinstance(given, Batch)), None)
+    if result is None or batch is None:
+        return None
+    wanted = [len(batch), learner.seen]
+    if isinstance(result, Tensor) and list(result.shape) == wanted:
+        return None
+    got = f"a tensor of shape {list(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
+    return (
+        "head",
+        f"'predict' returns {got}, but must return logits [batch, seen classes], here {wanted}",
+        "answer for all classes seen so far: column c is stream label c, learner.seen columns",
+        _last_return,
+    )
+
+
+def _judge_rows(call: Call) -> tuple[str, str, str, Any] | None:
+    if isinstance(call.result, np.ndarray) and call.result.dtype == np.int64 and call.result.ndim == 1:
+        return None
+    got = f"{call.result.dtype} array" if isinstance(call.result, np.ndarray) else type(call.result).__name__
+    return "batch", f"'select_indices' returns {got}", "return rows of the table, an int64 array [N]", _last_return
+
+
+def _judge_batch(call: Call) -> tuple[str, str, str, Any] | None:
+    if isinstance(call.result, Batch):
+        return None
+    got = type(call.result).__name__
+    return "batch", f"'transform_batch' returns {got} and not a Batch", "return the batch, or a new one", _last_return
+
+
+JUDGES: Mapping[str, Callable[[Call], tuple[str, str, str, Any] | None]] = {
+    "loss": _judge_loss,
+    "predict": _judge_predict,
+    "select_indices": _judge_rows,
+    "transform_batch": _judge_batch,
+}
+
+HOOK_CHECKS: tuple[HookCheck, ...] = (
+    untouched_batch,
+    untouched_generators,
+    untouched_settings,
+    untouched_loaders,
+    untouched_hooks,
+    parameters_in_time,
+    frozen_stays_frozen,
+    right_answers,
+)

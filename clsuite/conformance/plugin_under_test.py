@@ -1,0 +1,75 @@
+"""A plugin under examination: how it is made, its class, its source and what it declares."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from clsuite.conformance.finding import Finding
+from clsuite.conformance.source_lines import Lines
+from clsuite.errors import UserError
+from clsuite.plugin.base import Plugin
+from clsuite.plugin.introspection import PluginSource, read_source
+
+Factory = Callable[[], Plugin]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A plugin under examination.
+
+    Attributes:
+        name: As people know it.
+        make: Makes a new one.
+        cls: Its class.
+        lines: Its source.
+        declared: What the source declares.
+    """
+
+    name: str
+    make: Factory
+    cls: type[Plugin]
+    lines: Lines
+    declared: PluginSource
+
+    def finding(self, check: str, message: str, fix: str, line: int) -> Finding:
+        """A finding with its line."""
+        return Finding(check, message, fix, self.lines.path.name, line, self.lines.code(line))
+
+    def line_of(self, error: BaseException) -> int:
+        """The innermost line of the plugin's file that an error passed through; 0 where it passed through none."""
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame.lineno for frame in frames if Path(frame.filename) == self.lines.path]
+        return (own[-1] or 0) if own else 0
+
+    def is_innermost(self, error: BaseException) -> bool:
+        """Whether an error arose in the plugin's file itself, PyTorch's own frames left out."""
+        frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        outside = [name for name in frames if Path(torch.__file__).parent not in Path(name).parents]
+        return bool(outside) and Path(outside[-1]) == self.lines.path
+
+
+def subject_of(make: Factory, cls: type[Plugin] | None = None, name: str = "") -> Subject:
+    """A plugin under examination.
+
+    Args:
+        make: Makes a new one.
+        cls: Its class; by default that of what `make` makes.
+        name: As people know it; by default the name of the class.
+
+    Raises:
+        UserError: If its source cannot be read.
+    """
+    cls = cls or type(make())
+    try:
+        path = Path(inspect.getfile(cls))
+        text = path.read_text(encoding="utf-8")
+        declared = read_source(text, cls.__name__)
+    except (OSError, TypeError, SyntaxError, ValueError) as error:
+        raise UserError(f"cannot read the source of plugin '{name or cls.__name__}': {error}") from error
+    return Subject(name or cls.__name__, make, cls, Lines(path, text, cls.__name__), declared)

@@ -1,0 +1,73 @@
+"""Whether a method declares truly what it needs of the backbone: it is tried on one that lacks it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from clsuite.conformance.finding import Finding
+from clsuite.conformance.fixtures import make_backbone, make_resnet
+from clsuite.conformance.plugin_under_test import Subject
+from clsuite.conformance.runs import Run, run_method
+from clsuite.errors import words_of
+
+FAILED = re.compile("the loss is|took no optimizer step|a batch of one image")
+"""Errors of the learner that are no refusals, and say nothing of the backbone."""
+WORDS = {"vit": ("a ViT", "a ResNet"), "clip": ("CLIP", "a plain ViT")}
+"""What a need is called, and the backbone that lacks it."""
+
+
+def of_backbone(subjects: list[Subject], kind: str, training: dict[str, Any], main: Run) -> Iterator[Finding]:
+    """What the method needs and does not declare, or declares and does not need.
+
+    A ViT is needed where two tasks on a small ResNet end with an error; CLIP where they do on a plain ViT. What it does
+    not need is a hint only: the two tasks may never come to where the need arises. A method that adds modules and finds
+    no place for them there needs what it declares.
+
+    Args:
+        subjects: Its plugins.
+        kind: Kind of the stream.
+        training: Options of the training; where these need CLIP themselves, nothing can be said.
+        main: Its run on a backbone that has what it declares.
+    """
+    declared = {need for subject in subjects for need in subject.cls.traits.requires}
+    if training.get("head") == "zero_shot":
+        return
+    if "clip" in declared:
+        yield from _not_needed(subjects, kind, training, main, "clip")
+    elif "vit" in declared:
+        yield from _not_needed(subjects, kind, training, main, "vit")
+    else:
+        yield from _undeclared(subjects, kind, training)
+
+
+def _undeclared(subjects: list[Subject], kind: str, training: dict[str, Any]) -> Iterator[Finding]:
+    error = run_method(subjects, kind, training, stop=2, backbone=make_resnet).error
+    if error is None or FAILED.search(str(error)):
+        return
+    owner = next((one for one in subjects if one.line_of(error)), subjects[0])
+    message = f"it learns a ViT, and does not declare that it needs one: on a ResNet it ends with {words_of(error)}"
+    line = owner.line_of(error) or owner.lines.of_traits()
+    yield owner.finding("requires", message, 'declare it: traits = Traits(requires=("vit",))', line)
+
+
+def _not_needed(
+    subjects: list[Subject], kind: str, training: dict[str, Any], main: Run, need: str
+) -> Iterator[Finding]:
+    backbone = make_resnet if need == "vit" else partial(make_backbone, ())
+    run = run_method(subjects, kind, training, stop=2, backbone=backbone)
+    if run.error is not None or _added(run) < min(1, _added(main)):
+        return
+    owner = next(one for one in subjects if need in one.cls.traits.requires)
+    wanted, other = WORDS[need]
+    message = f"it declares that it needs {wanted}, and learns {other} as well"
+    fix = f'take "{need}" out of Traits(requires=...), so that it may be used where there is none'
+    yield dataclasses.replace(owner.finding("requires", message, fix, owner.lines.of_traits()), certain=False)
+
+
+def _added(run: Run) -> int:
+    """How many parameters the plugins have added."""
+    return sum(value.numel() for value in run.stream.learner.plugin_modules.parameters())

@@ -1,0 +1,161 @@
+"""What files hold, by the digest of their bytes: each is read once, and again only when it may have changed.
+
+A digest is remembered in the cache folder by the file's device, inode, size and times of change. The time of change of
+the inode cannot be set, so that a copy that kept names, size and time of its original (``cp -p``, rsync, tar) is read
+as what it is, and so is a file that was edited and given back its time. A file that changed within the last seconds is
+not remembered: another change right after would bear the same times ("racily clean").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsuite.data.cores import count_cores
+from clsuite.data.folder import is_image
+from clsuite.data.manifest import Files, Manifest
+from clsuite.data.progress import tell
+from clsuite.errors import UserError
+
+SETTLED_NS = 2_000_000_000
+"""A file that changed less than so long ago is not remembered; file systems count in steps of two seconds at most."""
+AT_ONCE = 1 << 20
+STATE_BYTES, DIGEST_BYTES = 5 * 8, 16
+
+
+class _Read(NamedTuple):
+    """A digest, and the state of the file; None where it may change without showing it."""
+
+    digest: bytes
+    state: bytes | None
+
+
+def with_digests(manifest: Manifest, cache: Path | None = None) -> Manifest:
+    """A manifest that knows the digests of its files; see `file_digests`."""
+    source = manifest.source
+    if not isinstance(source, Files) or source.digests is not None:
+        return manifest
+    return replace(manifest, source=replace(source, digests=file_digests(source.root, source.names, cache)))
+
+
+def file_digests(root: Path, names: Sequence[str], cache: Path | None = None) -> NDArray[np.uint8]:
+    """The digest of each file: the first 16 bytes of its sha256, which is a sample's id.
+
+    Args:
+        root: A folder.
+        names: Files relative to it.
+        cache: The cache folder; None reads every file and remembers nothing.
+
+    Returns:
+        uint8 ``[N, 16]``.
+
+    Raises:
+        UserError: If a file cannot be read; it is named.
+    """
+    paths = [os.path.join(root, name) for name in names]
+    keys = [_state(path) for path in paths]
+    memory = None if cache is None else cache / "contents" / "-".join(str(part) for part in file_state(root.stat())[:2])
+    known = {} if memory is None else _remembered(memory)
+    missing = [index for index, key in enumerate(keys) if key not in known]
+    digests, lasting = dict(known), dict(known)
+    for index, read in zip(missing, _read_all([paths[index] for index in missing]), strict=True):
+        digests[keys[index]] = read.digest
+        if read.state == keys[index]:
+            lasting[keys[index]] = read.digest
+    if memory is not None and len(lasting) > len(known):
+        _remember(memory, lasting, set(keys))
+    return np.frombuffer(b"".join(digests[key] for key in keys), dtype=np.uint8).reshape(-1, 16)
+
+
+def file_state(status: os.stat_result) -> tuple[int, int, int, int, int]:
+    """What changes where a file does: device, inode, size and both times of change (ns)."""
+    numbers = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return tuple(number % 2**64 for number in numbers)  # type: ignore[return-value]
+
+
+def is_settled(status: os.stat_result) -> bool:
+    """Whether a file has not changed for so long that any further change shows in its times."""
+    return max(status.st_mtime_ns, status.st_ctime_ns) + SETTLED_NS <= time.time_ns()
+
+
+def _state(path: str) -> bytes:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+        raise UserError(
+            f"cannot read '{path}': it is not a file but a folder, a pipe or a device. Remove or rename it."
+        )
+    return _packed(status)
+
+
+def _packed(status: os.stat_result) -> bytes:
+    return b"".join(number.to_bytes(8, "little") for number in file_state(status))
+
+
+def _unreadable(path: str, error: OSError) -> UserError:
+    link = " (it is a link)" if os.path.islink(path) else ""
+    what = "the image " if is_image(os.path.basename(path)) else ""
+    return UserError(f"cannot read {what}'{path}': {error.strerror or error}{link}. Repair or delete the file.")
+
+
+def _read_all(paths: Sequence[str]) -> Iterable[_Read]:
+    """Read files in several threads, in order; hashing and reading let others work meanwhile."""
+    with ThreadPoolExecutor(count_cores()) as threads:
+        for number, read in enumerate(threads.map(_read, paths)):
+            if number % 100 == 0:
+                tell("reading files", number, len(paths))
+            yield read
+
+
+def _read(path: str) -> _Read:
+    hashed = hashlib.sha256()
+    try:
+        with open(path, "rb") as opened:
+            before, settled = os.fstat(opened.fileno()), is_settled(os.fstat(opened.fileno()))
+            while piece := opened.read(AT_ONCE):
+                hashed.update(piece)
+            after = os.fstat(opened.fileno())
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    state = _packed(before)
+    return _Read(hashed.digest()[:16], state if settled and state == _packed(after) else None)
+
+
+def _remembered(memory: Path) -> dict[bytes, bytes]:
+    """What an earlier call has remembered; nothing where that is damaged."""
+    try:
+        content = memory.read_bytes()
+    except OSError:
+        return {}
+    check, entries = content[:32], content[32:]
+    if hashlib.sha256(entries).digest() != check:
+        return {}
+    state, size = STATE_BYTES, STATE_BYTES + DIGEST_BYTES
+    return {entries[at : at + state]: entries[at + state : at + size] for at in range(0, len(entries), size)}
+
+
+def _remember(memory: Path, digests: dict[bytes, bytes], seen: set[bytes]) -> None:
+    """Write it down for the next call; earlier states of the files that were looked at are forgotten.
+
+    A cache folder that cannot be written is not an error here: the next call reads again.
+    """
+    inodes = {key[:16] for key in seen}
+    entries = b"".join(key + value for key, value in digests.items() if key in seen or key[:16] not in inodes)
+    temporary = memory.with_name(f"{memory.name}.{os.getpid()}")
+    with suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(hashlib.sha256(entries).digest() + entries)
+        os.replace(temporary, memory)

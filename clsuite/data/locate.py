@@ -1,0 +1,124 @@
+"""Where the copies of data sets lie below the data root."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from clsuite.data.dataset import Dataset
+from clsuite.data.file_digests import file_digests
+from clsuite.data.folder import is_tree, names_in
+from clsuite.data.manifest import Manifest
+from clsuite.data.readers.tree import read_tree
+from clsuite.data.readers.vision import Vision
+from clsuite.errors import AbsentError, UserError, printable
+
+
+@dataclass(frozen=True)
+class DatasetCopy:
+    """A copy of a data set.
+
+    Attributes:
+        layout: As published, or as a plain tree.
+        root: Its folder.
+        parts: What of the folder belongs to it.
+        read: Lists its samples.
+    """
+
+    layout: Literal["official", "tree"]
+    root: Path
+    parts: tuple[str, ...]
+    read: Callable[[], Manifest]
+
+    @property
+    def quick(self) -> bool:
+        """Whether its samples are listed in no time: all but those that torchvision reads."""
+        return self.layout == "tree" or not isinstance(getattr(self.read, "func", None), Vision)
+
+    def contents(self, cache: Path) -> list[tuple[str, str]]:
+        """Name and digest of every file that belongs to it, in sorted order; hidden ones do not.
+
+        Args:
+            cache: The cache folder, which remembers digests.
+
+        Raises:
+            UserError: If a file or folder cannot be read; it is named.
+        """
+        names = sorted(name for part in self.parts for name in _files(self.root, part, ()))
+        digests = file_digests(self.root, names, cache)
+        return [(printable(name), digest.tobytes().hex()) for name, digest in zip(names, digests, strict=True)]
+
+
+def _files(root: Path, name: str, above: tuple[str, ...]) -> Iterator[str]:
+    path = root / name
+    if not path.is_dir():
+        yield name
+        return
+    real = os.path.realpath(path)
+    if real in above:
+        raise UserError(f"'{path}' is a link to a folder that it lies in: remove it")
+    prefix = "" if name == "." else f"{name}/"
+    for entry in names_in(path):
+        if not entry.startswith("."):
+            yield from _files(root, prefix + entry, (*above, real))
+
+
+def find_copy(name: str, dataset: Dataset, folder: Path | None, data_root: Path | None) -> DatasetCopy | None:
+    """Find a copy of a data set.
+
+    Args:
+        name: Its name.
+        dataset: What is known about it.
+        folder: Where it must be; None looks in the usual places below the data root.
+        data_root: The data root; the current folder by default.
+    """
+    root = data_root or Path()
+    homes = [folder] if folder is not None else [root / home for home in dataset.homes]
+    for home in homes:
+        if dataset.parts != (".",) and dataset.read is not None and not _missing(home, dataset):
+            return _official(home, dataset)
+    for tree in [folder] if folder is not None else [*(home for home in homes if home != root), root / name]:
+        if dataset.tree and is_tree(tree):
+            return DatasetCopy("tree", tree, (".",), partial(read_tree, tree, dataset.naming))
+        if dataset.parts == (".",) and dataset.read is not None and tree.is_dir():
+            return _official(tree, dataset)
+    return None
+
+
+def _official(home: Path, dataset: Dataset) -> DatasetCopy:
+    read = dataset.read
+    assert read is not None
+    return DatasetCopy("official", home, dataset.parts, partial(read, home))
+
+
+def _missing(home: Path, dataset: Dataset) -> list[str]:
+    return [part for part in dataset.parts if not (home / part).exists()]
+
+
+def missing_reason(name: str, dataset: Dataset, folder: Path | None, data_root: Path | None) -> str:
+    """What is missing, in a few words; empty where there is a copy."""
+    if not dataset.homes or find_copy(name, dataset, folder, data_root) is not None:
+        return ""
+    homes = [folder] if folder is not None else [(data_root or Path()) / home for home in dataset.homes]
+    for home in homes:
+        missing = _missing(home, dataset)
+        if len(missing) < len(dataset.parts):
+            return f"'{home}' lacks {', '.join(missing)}"
+    return f"missing: {dataset.place}"
+
+
+def missing_error(name: str, dataset: Dataset, folder: Path | None, data_root: Path | None) -> UserError:
+    """The error for absent data: what to put where, and how else to come by it."""
+    where = f"'{folder}'" if folder is not None else f"'{data_root}'" if data_root is not None else "the data root"
+    reason = missing_reason(name, dataset, folder, data_root)
+    found = "" if reason.startswith("missing: ") else f" ({reason})"
+    tree = f", or images as {name}/train/CLASS/* and {name}/test/CLASS/*" if dataset.tree else ""
+    fix = " Give the folder of your data with --data-root FOLDER." if data_root is None and folder is None else ""
+    fetch = f" Or let torchvision fetch it: {{name: {name}, download: true}}." if dataset.source is not None else ""
+    return AbsentError(
+        f"no copy of '{name}' in {where}{found}. Put there {dataset.place}{tree}.{fix}{fetch} Source: {dataset.url}"
+    )

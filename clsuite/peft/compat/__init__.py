@@ -1,0 +1,1 @@
+"""Networks that are built unlike timm's plain ViT, seen under its names."""

@@ -1,0 +1,123 @@
+"""Which plugins go together: refused before training, with the reason. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from clsuite.errors import UserError
+from clsuite.plugin.hooks import ANSWERING, OF_FEATURES, OF_WEIGHTS, ORDERS, STANDING_IN, TRAINING, UNTRAINED, is_hook
+from clsuite.plugin.introspection import PluginSource
+
+Named = tuple[str, PluginSource]
+
+
+def check_method(
+    plugins: Sequence[Named], scenario_kind: str, arguments: Sequence[Mapping[str, Any]] | None = None
+) -> None:
+    """Check that a method's plugins compose and suit the stream.
+
+    Args:
+        plugins: Name and declaration of each plugin, in order.
+        scenario_kind: Kind of the stream.
+        arguments: Arguments of each plugin, where they are known.
+
+    Raises:
+        UserError: If they do not; says which, and why.
+    """
+    names = [name for name, _ in plugins]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"method [{', '.join(names)}]: plugin '{name}' is listed twice")
+    for name, source in plugins:
+        if scenario_kind in source.traits.unsupported_scenarios:
+            reason = source.traits.unsupported_scenarios[scenario_kind]
+            raise UserError(f"plugin '{name}' cannot learn {scenario_kind} streams: {reason}")
+        if scenario_kind not in source.traits.scenarios:
+            raise UserError(
+                f"plugin '{name}' cannot learn {scenario_kind} streams, only {', '.join(source.traits.scenarios)}"
+            )
+    _check_answers(plugins)
+    _check_loans(plugins)
+    for plugin in plugins:
+        for other in plugins:
+            if plugin is not other:
+                _check_pair(plugin, other)
+    _check_order(plugins, arguments or [{} for _ in plugins])
+
+
+def _check_answers(plugins: Sequence[Named]) -> None:
+    for hook, what in ANSWERING.items():
+        answering = [name for name, source in plugins if hook in source.methods]
+        if len(answering) > 1:
+            both = " and ".join(f"'{name}'" for name in answering)
+            raise UserError(f"{both} cannot be combined: both answer {what} ({hook}), and only one plugin can")
+
+
+def _check_loans(plugins: Sequence[Named]) -> None:
+    """A plugin that borrows exemplars finds one that lends them, which has chosen its own by then."""
+    lenders = [name for name, source in plugins if source.traits.lends]
+    for place, (name, source) in enumerate(plugins):
+        if not source.traits.borrows or not lenders:
+            continue
+        if len(lenders) > 1:
+            both = " and ".join(f"'{lender}'" for lender in lenders)
+            raise UserError(
+                f"'{name}' borrows the exemplars of one plugin, and {both} keep some: leave one of them out"
+            )
+        if lenders[0] in [later for later, _ in plugins[place:]]:
+            raise UserError(f"'{name}' must come after the plugin that stores exemplars: write [{lenders[0]}, {name}]")
+
+
+def _check_order(plugins: Sequence[Named], arguments: Sequence[Mapping[str, Any]]) -> None:
+    """What depends on the order of two plugins is refused in the wrong one (`ORDERS`)."""
+    does = [_deeds(source, given) for (_, source), given in zip(plugins, arguments, strict=True)]
+    for one, other in combinations(range(len(plugins)), 2):
+        earlier, later = plugins[one][0], plugins[other][0]
+        reason = _reason_to_lead(does[other], does[one])
+        if reason and _reason_to_lead(does[one], does[other]):
+            raise UserError(f"'{earlier}' and '{later}' cannot be combined: each must stand before the other")
+        if reason:
+            raise UserError(f"'{later}' must stand before '{earlier}', {reason}: write [{later}, {earlier}]")
+
+
+def _deeds(source: PluginSource, given: Mapping[str, Any]) -> frozenset[str]:
+    """What a plugin says that it does, and what its hooks and stores say."""
+    at_the_end, stores = "on_task_end" in source.methods, {*source.traits.memory}
+    found = {
+        "stands in": source.methods >= STANDING_IN,
+        "works on weights": at_the_end and bool(stores & {*OF_WEIGHTS}),
+        "keeps": at_the_end and bool(stores & {*OF_FEATURES}),
+        "herds": given.get("buffer", source.traits.buffer) == "herding",
+    }
+    return frozenset({*source.traits.effects, *(deed for deed, done in found.items() if done)})
+
+
+def _reason_to_lead(first: frozenset[str], second: frozenset[str]) -> str:
+    """Why the one with the first deeds must stand before the other; empty where it need not."""
+    return next((why for before, after, why in ORDERS if before in first and after in second), "")
+
+
+def _check_pair(plugin: Named, other: Named) -> None:
+    name, source = plugin
+    offered = {*other[1].traits.memory, *other[1].traits.effects, *filter(is_hook, other[1].methods)}
+    for what, reason in source.traits.incompatible_with.items():
+        if what in offered:
+            raise UserError(f"'{name}' and '{other[0]}' cannot be combined: {reason}")
+    if source.traits.gradient_free and not other[1].traits.first_session:
+        idle = _idle(other[1])
+        if idle:
+            raise UserError(
+                f"'{name}' and '{other[0]}' cannot be combined: '{name}' takes no gradient steps, "
+                f"so {idle.format(other=other[0], name=name)}"
+            )
+
+
+def _idle(source: PluginSource) -> str:
+    """What of a plugin would come to nothing where no gradient steps are taken; empty where nothing would."""
+    hooks = [hook for hook in TRAINING if hook in source.methods]
+    hooks += ["all"] if "gradient" in source.traits.requires else []
+    if hooks:
+        return f"{', '.join(hooks)} of '{{other}}' would never act"
+    return next((reason for kind, reason in UNTRAINED.items() if kind in source.traits.memory), "")

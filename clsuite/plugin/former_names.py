@@ -1,0 +1,20 @@
+"""What hooks and traits were called in version 1 of the plugin API, so that an old plugin is told the new names."""
+
+from __future__ import annotations
+
+FORMER_HOOKS = {
+    "restore": "rebuild_modules",
+    "training_rows": "select_indices",
+    "training_batch": "transform_batch",
+    "before_encoding": "on_before_forward",
+    "before_next_task": "on_task_exit",
+}
+"""Hooks: the name in version 1, and the name of now."""
+FORMER_TRAITS = {
+    "needs": "requires",
+    "stores": "memory",
+    "forbids": "incompatible_with",
+    "refuses": "unsupported_scenarios",
+    "does": "effects",
+}
+"""Fields of `clsuite.plugin.Traits`: the name in version 1, and the name of now."""

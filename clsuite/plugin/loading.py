@@ -1,0 +1,177 @@
+"""Plugins that no entry point names: a file (``./my_method.py``) or an importable class (``package.module:Class``)."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import re
+import sys
+from collections.abc import Sequence
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from types import ModuleType
+
+from clsuite.config.paths import home_path
+from clsuite.errors import UserError
+from clsuite.plugin.source_loader import import_from_source
+
+LARGEST_FILE = 256 * 1024
+"""Bytes of a plugin's file; the longest have some ten thousand, and to read a million takes minutes."""
+FILE = re.compile(r"(?P<path>.+\.py)(:(?P<name>\w+))?")
+IMPORTABLE = re.compile(r"[A-Za-z_][\w.]*:\w+")
+
+
+def is_file(name: str) -> bool:
+    """Whether a plugin is named by its file: ``my_method.py`` or ``my_method.py:Class``."""
+    return FILE.fullmatch(name) is not None
+
+
+def is_importable(name: str) -> bool:
+    """Whether a plugin is named as ``package.module:Class``."""
+    return IMPORTABLE.fullmatch(name) is not None and not is_file(name)
+
+
+def short_name(name: str) -> str:
+    """The name that records and tables show: of a file without its folders, for records hold no paths."""
+    return re.split(r"[/\\]", name)[-1] if is_file(name) else name
+
+
+def locate(name: str, folders: Sequence[Path]) -> tuple[str, str]:
+    """Find the file of a plugin and its class.
+
+    Args:
+        name: ``PATH.py`` or ``PATH.py:Class``.
+        folders: Where a relative path is looked for.
+
+    Returns:
+        ``PATH.py:Class`` with the whole path, and the text of the file.
+
+    Raises:
+        UserError: If it is in none of the folders, is not Python, or it is not clear which class is meant.
+    """
+    match = FILE.fullmatch(name)
+    assert match is not None
+    own = home_path(match["path"])
+    tried = [folder / own for folder in folders]
+    path = next((path.resolve() for path in tried if path.is_file()), None)
+    if path is None:
+        raise UserError(f"no plugin file at {' or '.join(repr(str(path)) for path in dict.fromkeys(tried))}")
+    return read_plugin_file(path, name)
+
+
+def read_plugin_file(path: Path, name: str) -> tuple[str, str]:
+    """The class and the text of a plugin's file.
+
+    Args:
+        path: The file, whatever it is called.
+        name: The plugin's name, which may say the class: ``FILE.py`` or ``FILE.py:Class``.
+
+    Returns:
+        ``PATH.py:Class`` with the whole path, and the text of the file.
+
+    Raises:
+        UserError: If it cannot be read, is not Python, or it is not clear which class is meant.
+    """
+    match = FILE.fullmatch(name)
+    assert match is not None
+    try:
+        if (size := path.stat().st_size) > LARGEST_FILE:
+            raise UserError(f"'{path}' is not a plugin: it has {size:,} bytes, and those have {LARGEST_FILE:,} at most")
+        text = path.read_text(encoding="utf-8")
+        return f"{path}:{match['name'] or _only_class(text, name)}", text
+    except OSError as error:
+        raise UserError(f"cannot read the plugin '{path}': {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"plugin '{name}' is not UTF-8 (byte {error.start}): save it in UTF-8") from error
+    except SyntaxError as error:
+        raise UserError(f"plugin '{name}' is not Python: SyntaxError in line {error.lineno}: {error.msg}") from error
+    except (ValueError, RecursionError, MemoryError) as error:  # a zero byte, brackets in brackets in brackets
+        raise UserError(f"plugin '{name}' is not Python: {error}") from error
+
+
+def class_of(name: str, text: str) -> str:
+    """The class that a plugin's file name stands for, from the text of the file; nothing of it is run.
+
+    Raises:
+        UserError: If it is not clear which class is meant.
+        SyntaxError: If it is not Python.
+    """
+    match = FILE.fullmatch(name)
+    return (match and match["name"]) or _only_class(text, name)
+
+
+def _only_class(text: str, name: str) -> str:
+    """The one class of a module that can be its plugin."""
+    classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef) and node.name[0] != "_"]
+    bases = {node.name: {ast.unparse(base).split(".")[-1] for base in node.bases} for node in classes}
+    derived = [one for one in bases if bases[one] and not any(one in others for others in bases.values())]
+    plugins = [one for one in derived if "Plugin" in bases[one] or bases[one] & set(bases)] or derived
+    if not plugins:
+        raise UserError(f"plugin '{name}' holds no class that derives from clsuite.plugin.Plugin")
+    if len(plugins) > 1:
+        raise UserError(f"plugin '{name}' holds several classes ({', '.join(plugins)}): write '{name}:{plugins[0]}'")
+    return plugins[0]
+
+
+def file_distribution(target: str, text: str) -> str:
+    """Name of the file, and its version where it has a line ``__version__ = "..."``."""
+    found = re.search(r"^__version__\s*=\s*[\"']([^\"']+)[\"']", text, re.MULTILINE)
+    name = Path(target.rpartition(":")[0]).name
+    return f"{name} {found[1]}" if found else name
+
+
+def module_distribution(target: str) -> str:
+    """Name and version of the distribution that brings a module."""
+    package = target.partition(":")[0].partition(".")[0]
+    owners = packages_distributions().get(package)
+    return f"{owners[0]} {version(owners[0])}" if owners else "unknown distribution"
+
+
+def import_file(path: str, text: str | None = None) -> ModuleType:
+    """Import a plugin's file; the same content is imported once.
+
+    What runs is the text that was hashed: no file is read a second time, and no compiled one beside it at all.
+
+    Args:
+        path: The file.
+        text: Its content as it was read before; by default it is read now.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
+    if text is None:
+        text = read_text(Path(path))
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
+    stem = re.sub(r"\W", "_", Path(path).stem)
+    return run_text(f"clsuite_file_{stem}_{digest}", path, text)
+
+
+def read_text(path: Path) -> str:
+    """The text of a Python file.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read '{path}': {error}") from error
+
+
+def run_text(name: str, path: str, text: str) -> ModuleType:
+    """Run a text as a module, which is known by that name from then on; one that ran already is not run again."""
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None:
+        raise UserError(f"'{path}' is not a Python file, which ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    import_from_source()
+    try:
+        exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -1,0 +1,162 @@
+"""The plugin that a record names, found without running a line of it: a record is data, and may be anybody's.
+
+It may be a registered plugin, a class of an installed package, or a file in a folder that the caller names. Nothing is
+looked for in the current folder, no path of the record's is followed, and nothing is imported: who wants the class has
+to compare the hash of the source first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import site
+import sys
+import sysconfig
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import Distribution, distributions, packages_distributions
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from clsuite.errors import UserError, did_you_mean, printable
+from clsuite.plugin import loading
+from clsuite.plugin.catalog import PluginInfo, catalog, described_file, find_plugin
+from clsuite.plugin.source_hash import find_module
+
+NAME_FOLDER = "name its folder with --plugins-from FOLDER"
+"""How a caller lets code run that a record names."""
+
+
+def plain_name(name: str, what: str) -> str:
+    """The name of a file that a record may give: no way to another folder.
+
+    Args:
+        name: The name.
+        what: What it is the name of, for the message.
+
+    Raises:
+        UserError: If it has a separator, a drive, ``..``, a leading ``~`` or a character that cannot be printed.
+    """
+    if re.search(r"[/\\:]|\.\.|^~|^\.?$", name) or not name.isprintable():
+        raise UserError(
+            f"the record names its {what} '{printable(name[:200])}', but a record may give the name of a file alone, "
+            "and no path"
+        )
+    return name
+
+
+def recorded_plugins(name: str, folders: Sequence[Path], published: Sequence[Path] = ()) -> list[PluginInfo]:
+    """The plugins that a record may mean by a name; of files there may be several. Nothing is imported.
+
+    Args:
+        name: Registered name, ``package.module:Class``, ``file.py`` or ``file.py:Class``.
+        folders: Where a file is looked for by its name.
+        published: Files that are the plugin's, whatever they are called.
+
+    Raises:
+        UserError: If the name is a path, or is that of no installed plugin, or of a file that is none.
+    """
+    if name in catalog():
+        info = catalog()[name]
+        refuse_not_installed(info.target, [info.distribution.rpartition(" ")[0]])
+        return [find_plugin(name)[0]]
+    if loading.is_file(name):
+        return list(_files(name, folders, published))
+    if loading.is_importable(name):
+        refuse_not_installed(name)
+        return [find_plugin(name)[0]]
+    raise did_you_mean("plugin", name, catalog())
+
+
+def _files(name: str, folders: Sequence[Path], published: Sequence[Path]) -> Iterator[PluginInfo]:
+    """The plugin's files that can be read; where none can, what is wrong with the first."""
+    match = loading.FILE.fullmatch(name)
+    assert match is not None
+    file, complaint, told = plain_name(match["path"], "plugin"), "", 0
+    for path in [*(folder / file for folder in folders), *published]:
+        if not path.is_file():
+            continue
+        try:
+            info = described_file(name, *loading.read_plugin_file(path.resolve(), name))
+        except UserError as error:
+            complaint = complaint or str(error)
+            continue
+        if info.source is None:
+            complaint = complaint or f"plugin '{name}' of {info.distribution} is broken: {info.problem}"
+            continue
+        told += 1
+        yield info
+    if complaint and not told:
+        raise UserError(complaint)
+
+
+def refuse_not_installed(target: str, owners: Sequence[str] = ()) -> None:
+    """Make sure that the module of a class belongs to an installed distribution, and lies where that one is installed.
+
+    What lies beside a script, or in a folder that people work in, is not installed, whatever metadata lie with it.
+
+    Args:
+        target: ``package.module:Class``.
+        owners: The distributions that may bring it; by default those that say so of its package.
+
+    Raises:
+        UserError: If it does not, or if it is a program and no module.
+    """
+    module = target.partition(":")[0]
+    top = module.partition(".")[0]
+    if not owners and top not in sys.stdlib_module_names:
+        owners = packages_distributions().get(top, [])
+    places = [place for name in owners for place in _places_of(name)]
+    if not places:
+        raise UserError(f"plugin '{target}' of the record is of no installed package: install '{top}'")
+    spec = find_module(module)
+    origin = Path(spec.origin).resolve() if spec is not None and spec.origin and spec.has_location else None
+    if origin is None or module.endswith("__main__"):
+        raise UserError(f"plugin '{target}' of the record: the installed '{owners[0]}' has no module '{module}'")
+    if not any(origin.is_relative_to(place) for place in places):
+        raise UserError(
+            f"plugin '{target}' of the record: '{origin}' hides the module of the installed '{owners[0]}': "
+            "call clsuite in another folder"
+        )
+
+
+def _places_of(name: str) -> Iterator[Path]:
+    """The folders where a distribution may have modules; none where it only claims to be installed."""
+    for found in distributions(name=name):
+        root = Path(str(found.locate_file(""))).resolve()
+        if root in _install_folders() and root != Path().resolve():
+            yield root
+            if editable := _editable(found):
+                yield editable
+
+
+@cache
+def _install_folders() -> frozenset[Path]:
+    """Where package managers put distributions, and whole paths in ``PYTHONPATH`` or in a ``.pth`` file there."""
+    named = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(place)]
+    places = {*named, *site.getsitepackages(), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    if site.ENABLE_USER_SITE:
+        places.add(site.getusersitepackages())
+    folders = {Path(place).resolve() for place in places}
+    listed = [folder / line for folder in folders for path in folder.glob("*.pth") for line in _lines(path)]
+    return frozenset({*folders, *(folder.resolve() for folder in listed if folder.is_dir())})
+
+
+def _lines(path: Path) -> list[str]:
+    """The folders that a ``.pth`` file names."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+    return [line.strip() for line in lines if line.strip() and not line.startswith(("#", "import ", "import\t"))]
+
+
+def _editable(found: Distribution) -> Path | None:
+    """The working copy of a distribution that is installed editable."""
+    with suppress(ValueError, KeyError, TypeError, AttributeError):
+        said = json.loads(found.read_text("direct_url.json") or "{}")
+        if said["dir_info"]["editable"] is True:
+            return Path(unquote(urlsplit(said["url"]).path)).resolve()
+    return None

@@ -1,0 +1,72 @@
+"""What runs must share to stand in one table: the benchmark's setup, a method's configuration, a seed's stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from clsuite.records import RunRecord
+
+
+@dataclass
+class ConsistencyCheck:
+    """Remembers of the records seen what later ones of the same benchmark and method are held against."""
+
+    setups: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
+    methods: dict[tuple[str, str], tuple[dict[str, Any], str]] = field(default_factory=dict)
+    streams: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
+    probes: dict[tuple[str, str], tuple[tuple[bool, bool], str]] = field(default_factory=dict)
+    sizes: dict[tuple[str, str, int], tuple[int | None, str]] = field(default_factory=dict)
+
+    def complaint(self, record: RunRecord, where: str) -> str:
+        """How the record differs from those before it; empty where it does not, and it is remembered.
+
+        Args:
+            record: The record.
+            where: What to call it in later complaints.
+        """
+        name, method = record.benchmark, record.method
+        setup, configuration = _setup(record), _configuration(record)
+        first, place = self.setups.setdefault(name, (setup, where))
+        if first != setup:
+            return f"its {_differing(first, setup)} differs from that of '{place}'"
+        usual, place = self.methods.setdefault((name, method), (configuration, where))
+        if usual != configuration:
+            return f"its {_differing(usual, configuration)} differs from that of '{place}', another seed of {method}"
+        fingerprint = record.scenario.fingerprint
+        stream, place = self.streams.setdefault((name, record.seed), (fingerprint, where))
+        if stream != fingerprint:
+            return f"its stream is another one than that of '{place}' with the same seed: other data, seed or scenario"
+        return self._unlike_probe(record, where)
+
+    def _unlike_probe(self, record: RunRecord, where: str) -> str:
+        """How a probe reads otherwise than the one of that name: a column shows one figure, in one direction.
+
+        One that is a dash throughout tells nothing of what it reads, and stands in the column of the others.
+        """
+        for probe in (one for one in record.probes if one.was_read):
+            sign = probe.higher_is_better, probe.correct is not None
+            first, place = self.probes.setdefault((record.benchmark, probe.name), (sign, where))
+            if first != sign:
+                told = "only one counts right answers" if first[0] == sign[0] else "more is better of only one"
+                return f"its probe '{probe.name}' is unlike that of '{place}': {told}"
+            size, place = self.sizes.setdefault((record.benchmark, probe.name, record.seed), (probe.n, where))
+            if size != probe.n:
+                return f"its probe '{probe.name}' reads {probe.n} images, but that of '{place}' {size}"
+        return ""
+
+
+def _setup(record: RunRecord) -> dict[str, Any]:
+    """What all runs of a benchmark share, whatever the method: stream and backbone."""
+    shared = {key: value for key, value in record.config.items() if key not in ("training", "probes")}
+    return {**shared, "kind of stream": record.scenario.kind}
+
+
+def _configuration(record: RunRecord) -> dict[str, Any]:
+    """What all seeds of a method share."""
+    return {**record.config, "plugins": [{"name": one.name, "args": one.args} for one in record.plugins]}
+
+
+def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(key for key in {*first, *second} if first.get(key) != second.get(key)))

@@ -1,0 +1,257 @@
+"""What a record was made of, found again: its plugins by their source, its weights and probe images by content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from clsuite.backbones.clip_spec import is_clip, parse_clip
+from clsuite.backbones.spec import KEYWORDS, BackboneSpec, Weights, find_weights
+from clsuite.config.error_text import first_mistake
+from clsuite.config.paths import files_below
+from clsuite.data.spec import DatasetSpec
+from clsuite.errors import AbsentError, UserError, printable
+from clsuite.plugin.catalog import PluginInfo
+from clsuite.plugin.loading import is_file
+from clsuite.plugin.recorded_plugin import NAME_FOLDER, plain_name, recorded_plugins
+from clsuite.probes.spec import AnyProbe, ProbeSpec
+from clsuite.records import PluginEntry, RunRecord
+from clsuite.records.canonical import sha256_of_file
+from clsuite.runner.record_config import probe_config
+from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmarks
+from clsuite.scenarios import ScenarioSpec
+
+PROBE: TypeAdapter[AnyProbe] = TypeAdapter(ProbeSpec)
+DOWNLOAD = "give --download to let it be fetched"
+WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".npz")
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What the caller lets a record bring about here, which by itself is data.
+
+    Attributes:
+        plugins_from: Folders in which files that it names, of plugins or of its stream, are looked for, and run.
+        download: Whether data and weights that it names may be fetched.
+    """
+
+    plugins_from: Sequence[Path] = ()
+    download: bool = False
+
+
+NOTHING = Allowed()
+
+
+def known_benchmarks(*own: str) -> list[BenchmarkSpec]:
+    """The shipped benchmarks and some of one's own: they say where files of a record, which holds no paths, may lie."""
+    return [load_benchmark(name)[0] for name in (*shipped_benchmarks(), *own)]
+
+
+def folders_of(data_root: Path | None) -> list[Path]:
+    """Where the files of a record are looked for."""
+    return list(dict.fromkeys([data_root or Path(), Path()]))
+
+
+def restored_plugin(
+    entry: PluginEntry,
+    folders: Sequence[Path],
+    published: Sequence[Path] = (),
+    *,
+    absent: str = NAME_FOLDER,
+    otherwise: str = "run the benchmark again",
+    allow_changed: bool = False,
+) -> PluginInfo:
+    """The plugin of that name and source; of several files of that name, the one that ran. Nothing is imported.
+
+    Args:
+        entry: What the record knows of it.
+        folders: Where the caller lets files be looked for, and run: a record knows a file's name, and no folder.
+        published: Files that are the plugin's, whatever they are called.
+        absent: What the reader can do where there is no such file.
+        otherwise: What the reader can do in place of bringing the version that ran back.
+        allow_changed: Take one of that name although its source is another one.
+
+    Raises:
+        UserError: If there is none of that name, or only with another source.
+    """
+    found = recorded_plugins(entry.name, folders, published)
+    for info in found:
+        if info.source is not None and info.source.sha256 == entry.source:
+            return info
+    if not found:
+        name, places = printable(entry.name), " or ".join(f"'{folder}'" for folder in folders)
+        where = f", and there is none in {places}" if places else ""
+        raise UserError(f"the run was made with the plugin file '{name}', whose code would run{where}: {absent}")
+    if allow_changed:
+        return found[0]
+    info, now = found[0], found[0].source.sha256[:12] if found[0].source else "none"
+    where = info.target.rpartition(":")[0] if is_file(entry.name) else info.distribution
+    raise UserError(
+        f"plugin '{entry.name}' ({where}) has changed since the run, which was made with {entry.distribution} "
+        f"(source {entry.source[:12]}, now {now}): bring that version back, or {otherwise}"
+    )
+
+
+def restored_dataset(content: Any, download: bool = False) -> DatasetSpec | None:
+    """The data set of a record: below the data root by its name, and downloaded only where the caller says so.
+
+    Args:
+        content: What the record says; None for a stream that brings its images.
+        download: Whether it may be fetched where it is not there.
+
+    Raises:
+        UserError: If it is none, or names a path.
+    """
+    if content is None:
+        return None
+    try:
+        return _kept_here(DatasetSpec.model_validate(content), download)
+    except ValidationError as error:
+        raise UserError(f"its data set is not one of this version: {_words(error)}") from error
+
+
+def _words(error: KeyError | ValidationError) -> str:
+    if isinstance(error, ValidationError):
+        return first_mistake(error, "it")
+    return f"config.{error.args[0]} is missing"
+
+
+def _kept_here(spec: DatasetSpec, download: bool) -> DatasetSpec:
+    if spec.path:
+        plain_name(spec.path, "folder of data")
+    parts = tuple(_kept_here(part, download) for part in spec.parts)
+    return spec.model_copy(update={"download": download, "parts": parts})
+
+
+def restored_stream(record: RunRecord, download: bool = False) -> tuple[DatasetSpec | None, ScenarioSpec]:
+    """What a record says about its stream.
+
+    Args:
+        record: The record.
+        download: Whether data may be fetched where they are not there.
+
+    Raises:
+        UserError: If this version of clsuite has no such data set or scenario, or they name a path.
+    """
+    try:
+        scenario = ScenarioSpec.model_validate(record.config["scenario"])
+        return restored_dataset(record.config["dataset"], download), scenario
+    except (KeyError, ValidationError) as error:
+        raise UserError(f"its stream cannot be made by this version: {_words(error)}") from error
+
+
+def refuse_request(backbone: Mapping[str, Any], download: bool, fix: str = DOWNLOAD) -> None:
+    """Make sure that building the backbone of a record asks nobody on the network, unless the caller lets it.
+
+    Args:
+        backbone: The record's account of it.
+        download: Whether the caller does.
+        fix: How the caller can.
+
+    Raises:
+        UserError: If it would, or names a folder.
+    """
+    name = str(backbone["name"])
+    if name.startswith("local-dir:"):
+        raise UserError(f"the record's backbone '{printable(name)}' is a folder, and a record may give no path")
+    remote = _has_foreign_text(name) if is_clip(name) else ":" in name
+    if remote and not download:
+        raise UserError(f"the record's backbone '{printable(name)}' is described on the network: {fix}")
+
+
+def _has_foreign_text(name: str) -> bool:
+    """Whether the text tower of a CLIP, or its tokenizer, comes from a hub."""
+    parsed = parse_clip(name)
+    if parsed.folder is not None:
+        return False
+    import open_clip
+
+    config = open_clip.get_model_config(parsed.model) if parsed.model in open_clip.list_models() else None
+    text = (config or {}).get("text_cfg", {})
+    return any(key.startswith("hf_") for key in text)
+
+
+def restored_weights(
+    backbone: Mapping[str, Any],
+    data_root: Path | None,
+    known: Sequence[BenchmarkSpec],
+    given: Path | None = None,
+    fix: str = "give --data-root FOLDER",
+    download: bool = False,
+) -> Weights:
+    """The weights that a run started from: by keyword, or the file with their hash.
+
+    Args:
+        backbone: The record's account of its backbone.
+        data_root: Files are looked for where benchmarks have them, in the current folder and anywhere below this one.
+        known: The benchmarks that say where weights lie.
+        given: The only file to look at.
+        fix: What the reader can do where no file has the hash.
+        download: Whether they may be fetched, where the run took them from a hub.
+
+    Raises:
+        UserError: If those of the keyword are others now, or would be fetched.
+        AbsentError: If no file has the hash.
+    """
+    kind, name, sha256 = backbone["weights"], backbone["name"], backbone["sha256"]
+    refuse_request(backbone, download)
+    if kind == "hub" and not download:
+        raise UserError(f"the run took the weights of '{name}' from a hub: {DOWNLOAD}, or run it again with a file")
+    if kind in KEYWORDS:
+        weights = find_weights(BackboneSpec(name=name, weights=kind), folders_of(data_root))
+        if weights.sha256 != sha256:
+            raise UserError(f"the {kind} weights of '{name}' are not those of the record")
+        return weights
+    for path in [given] if given else dict.fromkeys(_weight_files(name, data_root, known)):
+        if path.is_file() and sha256_of_file(path) == sha256:
+            return Weights("file", path, sha256)
+    places = "the current folder" if data_root is None else f"the current folder or below '{data_root}'"
+    where = f"'{given}' has not" if given else f"no file in {places} has"
+    raise AbsentError(f"the run started from weights of '{name}' with sha256 {sha256[:12]}, and {where} it: {fix}")
+
+
+def _weight_files(name: str, data_root: Path | None, known: Sequence[BenchmarkSpec]) -> Iterator[Path]:
+    """Files that may be the weights, the likely ones first: to hash them all takes its time."""
+    own = [spec.backbone.weights for spec in known if spec.backbone.name == name and spec.backbone.weights]
+    yield from (folder / weights for folder in folders_of(data_root) for weights in own)
+    files = [*sorted(Path().glob("*")), *(files_below(data_root) if data_root is not None else [])]
+    yield from (path for path in files if path.suffix in WEIGHT_FILES)
+
+
+def restored_probe(
+    entry: Mapping[str, Any], image_size: int, data_root: Path | None, known: Sequence[BenchmarkSpec]
+) -> AnyProbe:
+    """The probe of an entry; its images, which the entry knows by their fingerprint, lie where a benchmark says.
+
+    Raises:
+        AbsentError: If no benchmark says a place that has them.
+    """
+    for content in _probe_contents(entry, known):
+        try:
+            probe = PROBE.validate_python(content)
+            if probe_config(probe, image_size, data_root) == entry:
+                return probe
+        except (UserError, ValidationError):
+            continue
+    raise AbsentError(
+        f"the images of probe '{entry.get('name') or entry['kind']}' are not where a shipped benchmark has them: "
+        "give --data-root FOLDER, and --benchmark FILE where the benchmark is one's own"
+    )
+
+
+def _probe_contents(entry: Mapping[str, Any], known: Sequence[BenchmarkSpec]) -> Iterator[dict[str, Any]]:
+    """What the probe may have been in its benchmark: as it is, or with the paths and names of any probe there."""
+    probes = [probe for spec in known for probe in spec.probes]
+    paths = dict.fromkeys(path for probe in probes if (path := getattr(probe, "path", None)))
+    names = dict.fromkeys(name for probe in probes if (name := getattr(probe, "names", None)))
+    plain = {key: value for key, value in entry.items() if key not in ("fingerprint", "path", "names")}
+    if isinstance(plain.get("dataset"), dict):
+        dataset = restored_dataset(plain["dataset"])
+        plain["dataset"] = dataset.model_dump() if dataset else None
+    yield plain
+    yield from ({**plain, "path": path} for path in paths)
+    yield from ({**plain, "path": path, "names": name} for path in paths for name in names)

@@ -1,0 +1,188 @@
+"""What methods and training need of the backbone: refused before any run, with the reason. Needs no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clsuite.backbones.clip_spec import EXAMPLE, is_clip
+from clsuite.backbones.families import is_resnet
+from clsuite.backbones.spec import BackboneSpec
+from clsuite.data.buffer_policy import LABEL_BYTES, check_one_of_each
+from clsuite.errors import InputWarning, UserError, warn_of
+from clsuite.learner.options import TrainingSpec
+from clsuite.plugin.compatibility import Named
+from clsuite.plugin.introspection import PluginSource
+from clsuite.probes.spec import AnyProbe, ZeroShotProbe, probe_name
+from clsuite.scenarios import Scenario, Task
+from clsuite.scenarios.catalog import SINGLE_PASS
+
+RESNET_STRIDE = 32
+"""Pixels of the image for each pixel of a ResNet's last layers, along each side."""
+
+
+def check_needs(plugins: Sequence[Named], backbone: BackboneSpec, training: TrainingSpec) -> None:
+    """Check that the backbone has the blocks that plugins need, and the text tower that plugins or training need.
+
+    Raises:
+        UserError: If it has not, or the text tower would be trained without taking part.
+    """
+    for name, source in plugins:
+        if "all data" in source.traits.memory and training.loss == "local":
+            raise UserError(
+                f"plugin '{name}' needs training.loss: global: under a local loss the images of a task never compete "
+                "with the classes of earlier ones, which it trains on again"
+            )
+        if "vit" in source.traits.requires and is_resnet(backbone.name):
+            raise UserError(
+                f"plugin '{name}' needs a ViT: backbone '{backbone.name}' is a ResNet and has no transformer blocks"
+            )
+    wanting = [f"plugin '{name}'" for name, source in plugins if "clip" in source.traits.requires]
+    wanting += ["training.head: zero_shot"] if training.head == "zero_shot" else []
+    wanting += [f"training.tune: {training.tune}"] if training.tune != "image" else []
+    if wanting and not is_clip(backbone.name):
+        raise UserError(
+            f"{wanting[0]} needs CLIP, and backbone '{backbone.name}' has no text tower: choose one such as {EXAMPLE}"
+        )
+    if training.tune != "image" and training.head != "zero_shot":
+        raise UserError(
+            f"training.tune: {training.tune} needs training.head: zero_shot: "
+            f"the text tower takes no part in a {training.head} head"
+        )
+
+
+def check_probes(probes: Sequence[AnyProbe], backbone: BackboneSpec) -> None:
+    """Check that the backbone has the text tower that zero-shot probes need.
+
+    Raises:
+        UserError: If it has not.
+    """
+    wanting = [probe_name(probe) for probe in probes if isinstance(probe, ZeroShotProbe)]
+    if wanting and not is_clip(backbone.name):
+        raise UserError(
+            f"probe '{wanting[0]}' needs CLIP, and backbone '{backbone.name}' has no text tower: "
+            f"choose one such as {EXAMPLE}"
+        )
+
+
+def check_merging(plugins: Sequence[tuple[str, Mapping[str, Any]]], sources: Sequence[Named]) -> None:
+    """Check that no plugin keeps old values of a module that is merged into the weights and started anew.
+
+    Args:
+        plugins: Name and arguments of each plugin.
+        sources: Name and declaration of each plugin.
+
+    Raises:
+        UserError: If a plugin merges (``after_task: merge``) and another keeps weights or importances.
+    """
+    merging = [name for name, args in plugins if args.get("after_task") == "merge"]
+    keeping = [name for name, source in sources if {"weights", "importances"} & {*source.traits.memory}]
+    if merging and keeping:
+        raise UserError(
+            f"'{merging[0]}' with after_task: merge and '{keeping[0]}' cannot be combined: what '{keeping[0]}' keeps "
+            f"of the module is worth nothing once that is merged and starts again; take after_task: keep"
+        )
+
+
+def check_classes(method: str, plugins: Sequence[Named], training: TrainingSpec, scenario: Scenario) -> None:
+    """Check that every task that is trained under a local loss has classes that can compete.
+
+    Args:
+        method: Name of the method, for the message.
+        plugins: Name and declaration of its plugins.
+        training: How it is trained.
+        scenario: The stream.
+
+    Raises:
+        UserError: If a task has one class alone: its loss is exactly 0, and nothing of it is learned.
+    """
+    if training.loss != "local":
+        return
+    lonely = next((task for task in _trained_tasks(plugins, scenario) if len(task.classes) == 1), None)
+    if lonely is not None:
+        raise UserError(
+            f"method '{method}': task {lonely.index} ({lonely.name}) has one class, and under training.loss: local "
+            "only the classes of a task compete, so that its loss is exactly 0 and nothing is learned: take tasks of "
+            "several classes, or training.loss: global"
+        )
+
+
+def _trained_tasks(plugins: Sequence[Named], scenario: Scenario) -> Sequence[Task]:
+    """The tasks that gradient steps are taken on."""
+    traits = [source.traits for _, source in plugins]
+    if not any(trait.gradient_free for trait in traits):
+        return scenario.tasks
+    return scenario.tasks[:1] if any(trait.first_session for trait in traits) else ()
+
+
+def check_rests(
+    method: str, plugins: Sequence[Named], training: TrainingSpec, backbone: BackboneSpec, scenario: Scenario
+) -> None:
+    """Check that no batch of one image meets a batch normalization that has one pixel to normalize by.
+
+    Args:
+        method: Name of the method, for the message.
+        plugins: Name and declaration of its plugins; exemplars fill batches up, and a frozen network needs none.
+        training: How it is trained.
+        backbone: What is trained.
+        scenario: The stream.
+
+    Raises:
+        UserError: If the last batch of a task has one image; names the task.
+    """
+    traits = [source.traits for _, source in plugins]
+    filled = any("exemplars" in trait.memory or {"freezes", "tunes"} & {*trait.effects} for trait in traits)
+    if filled or is_clip(backbone.name) or not is_resnet(backbone.name) or backbone.image_size > RESNET_STRIDE:
+        return
+    images = 0
+    for task in _trained_tasks(plugins, scenario):
+        together = any("all data" in trait.memory for trait in traits)
+        images = len(task.train) + (images if together else 0)
+        if images % training.batch_size == 1:
+            raise UserError(
+                f"method '{method}': the last batch of task {task.index} ({task.name}) has one image ({images} images, "
+                f"training.batch_size {training.batch_size}), and at {backbone.image_size} px the last layers of "
+                f"'{backbone.name}' have one pixel, so that batch normalization has nothing to normalize by: take "
+                "another training.batch_size or a larger backbone.image_size"
+            )
+
+
+def check_buffers(plugins: Sequence[tuple[str, PluginSource, Mapping[str, Any]]], scenario: Scenario) -> None:
+    """Check that buffers suit the stream: a shared one has a place for each class, a herding one has what it needs.
+
+    One that herds and could keep more exemplars than the stream has images keeps them all; that is told.
+
+    Args:
+        plugins: Name, declaration and arguments of each plugin.
+        scenario: The stream.
+
+    Raises:
+        UserError: If a buffer that classes share has fewer places than there are classes, or one that herds would pass
+            a stream that passes once through the network again.
+    """
+    lent = any(source.traits.lends for _, source, _ in plugins)
+    for name, source, args in plugins:
+        policy = args.get("buffer", source.traits.buffer)
+        size = args.get("capacity_bytes")
+        held = size // (math.prod(scenario.table.images.shape[1:]) + LABEL_BYTES) if size else args.get("capacity")
+        if not policy or not held or held < 1 or (lent and source.traits.borrows):
+            continue  # a capacity below 1 is refused by the plugin itself
+        check_one_of_each(name, policy, held, scenario.seen_classes(len(scenario.tasks)))
+        if policy == "herding":
+            _check_herding(name, held, scenario)
+
+
+def _check_herding(name: str, held: int, scenario: Scenario) -> None:
+    samples = sum(len(task.train) for task in scenario.tasks)
+    if held > samples:
+        warn_of(
+            f"plugin '{name}' may keep {held} exemplars, and the stream has {samples} training images: all are kept, "
+            "and herding chooses none",
+            InputWarning,
+        )
+    if scenario.kind in SINGLE_PASS:
+        raise UserError(
+            f"plugin '{name}' cannot herd on {scenario.kind} streams: it passes a task's images through the network "
+            "again, but the stream passes once; take buffer: reservoir or class_balanced"
+        )

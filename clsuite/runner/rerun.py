@@ -1,0 +1,65 @@
+"""The plan of a run that has been done already, from its record: what it learned can then be watched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clsuite.errors import UserError
+from clsuite.records import RunRecord, read_record, reason_of, refuse_other_key
+from clsuite.runner.plan import RunPlan
+from clsuite.runner.recorded_inputs import (
+    NOTHING,
+    Allowed,
+    known_benchmarks,
+    restored_plugin,
+    restored_stream,
+    restored_weights,
+)
+from clsuite.runner.streams import recorded_stream, stream_loader
+
+
+def plan_from_record(
+    path: Path,
+    *,
+    data_root: Path | None = None,
+    weights: Path | None = None,
+    device: str = "auto",
+    allowed: Allowed = NOTHING,
+) -> RunPlan:
+    """Plan the run of a record once more, without its probes and its evaluation within tasks, which change nothing.
+
+    Args:
+        path: The record.
+        data_root: Where its data and weights are looked for, besides the current folder.
+        weights: The file of the backbone's weights, where they are not found by their content.
+        device: Where to compute.
+        allowed: What the record may bring about.
+
+    Raises:
+        UserError: If the run did not end well, was edited, or what it was made of is not there any more; says what.
+    """
+    record = _finished(path)
+    config = {key: value for key, value in record.config.items() if key != "evaluation"}
+    try:
+        dataset, scenario = restored_stream(record, allowed.download)
+        plugins = tuple(restored_plugin(entry, allowed.plugins_from) for entry in record.plugins)
+        scenario = recorded_stream(scenario, allowed.plugins_from)
+        fix = "give --weights FILE or --data-root FOLDER"
+        found = restored_weights(config["backbone"], data_root, known_benchmarks(), weights, fix, allowed.download)
+        load = stream_loader(dataset, scenario, config["backbone"]["image_size"], data_root)
+        fingerprint = load(record.seed, config["limit_tasks"]).fingerprint
+    except (KeyError, TypeError, ValueError) as error:  # a foreign record may say anything
+        raise UserError(f"'{path}' is not a record of clsuite's: {type(error).__name__}: {error}") from error
+    if fingerprint != record.scenario.fingerprint:
+        raise UserError(f"the data found are not those that '{path}' was learned from: give --data-root FOLDER")
+    pending = record.model_copy(update={"status": "interrupted", "config": config, "counts": None, "predictions": None})
+    return RunPlan(pending, plugins, found, dataset, scenario, path, data_root, device, save_model=False)
+
+
+def _finished(path: Path) -> RunRecord:
+    """The record of a run that ended well, and that nobody has edited."""
+    record = read_record(path)
+    if record.status != "done":
+        raise UserError(f"'{path}' is not a finished run but {record.status}: {reason_of(record)}")
+    refuse_other_key(record, path)
+    return record

@@ -1,0 +1,56 @@
+"""Watches how far the modules of a learner move while it trains; training never notices."""
+
+from __future__ import annotations
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from clsuite.metrics.sensitivity import Move, moves_of
+
+Snapshot = dict[str, Tensor]
+
+
+class ParameterDrift(L.Callback):
+    """Measures the distance between consecutive epochs of a task, and between the last epochs of consecutive tasks.
+
+    Parameters that are frozen at the later moment are left out, and so are those that were not there at the earlier
+    one (a head's new classes).
+
+    Attributes:
+        moves: What has been measured.
+    """
+
+    def __init__(self) -> None:
+        """Nothing has been measured."""
+        self.moves: list[Move] = []
+        self._task = -1
+        self._last: Snapshot = {}
+        self._end: Snapshot = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A task begins."""
+        self._task += 1
+        self._last = _snapshot(pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """An epoch ends."""
+        now, epoch = _snapshot(pl_module), trainer.current_epoch
+        self.moves += moves_of(_distances(self._last, now), "epochs", self._task, epoch)
+        self._last = now
+        if epoch + 1 == trainer.max_epochs:
+            self.moves += moves_of(_distances(self._end, now), "tasks", self._task, epoch)
+            self._end = now
+
+
+def _snapshot(module: L.LightningModule) -> Snapshot:
+    trained = ((name, value) for name, value in module.named_parameters() if value.requires_grad)
+    return {name: value.detach().to("cpu", torch.float32, copy=True) for name, value in trained}
+
+
+def _distances(before: Snapshot, now: Snapshot) -> dict[str, tuple[float, int]]:
+    return {
+        name: (float((value.double() - before[name].double()).abs().sum()), value.numel())
+        for name, value in now.items()
+        if name in before and before[name].shape == value.shape
+    }

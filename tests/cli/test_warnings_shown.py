@@ -1,0 +1,78 @@
+"""Warnings about data and files: a line on the command line, once, and a warning in Python."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clsuite.cli.warnings_shown import warnings_told
+from clsuite.data import load_dataset
+from clsuite.errors import DataWarning, InputWarning, warn_of
+
+
+def test_ours_are_lines_told_once_and_others_are_what_they_were(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with warnings_told():
+            for _ in range(3):
+                warn_of("one [b]thing[/b]\n")
+            warn_of("another", InputWarning)
+            with pytest.warns(RuntimeWarning):
+                warnings.warn("theirs", RuntimeWarning, stacklevel=1)
+    assert capsys.readouterr().err == "warning: one [b]thing[/b]\\n\nwarning: another\n"
+
+
+def test_no_warning_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings(), warnings_told():
+        warnings.warn("ours \x1b[31m", InputWarning, stacklevel=1)
+    assert capsys.readouterr().err == "warning: ours \\x1b[31m\n"
+    with warnings.catch_warnings(record=True) as caught, warnings_told():
+        warnings.warn("Glyph 27 (\x1b) missing", RuntimeWarning, stacklevel=1)
+    assert [(str(one.message), one.category) for one in caught] == [("Glyph 27 (\\x1b) missing", RuntimeWarning)]
+
+
+def test_bench_tells_of_doubtful_data_once(image_tree: Callable[..., Path], tmp_path: Path) -> None:
+    root = image_tree(classes=4, train=5)
+    label = sorted(path.name for path in (root / "test").iterdir())[0]
+    for path in (root / "test" / label).iterdir():
+        path.unlink()
+    (root / "test" / label).rmdir()
+    (root / "train" / label / "notes.txt").write_text("x")
+    spec = {
+        "name": "doubtful", "dataset": {"name": "image_folder", "path": str(root)},
+        "scenario": {"kind": "class_incremental", "tasks": 2}, "training": {"epochs": 1},
+        "backbone": {"name": "omniglot_vit", "weights": "bundled", "image_size": 32}, "seeds": [0, 1],
+        "methods": {"ncm": "ncm"},
+    }  # fmt: skip
+    (tmp_path / "bench.yaml").write_text(yaml.safe_dump(spec))
+    command = [sys.executable, "-m", "clsuite.cli.main", "bench", str(tmp_path / "bench.yaml"), "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("warning: ") == 2, done.stderr
+    assert done.stderr.count(f"has no test images of class '{label}': learned, but never tested") == 1
+    assert done.stderr.count("1 file or folder in") == 1
+    with pytest.warns(DataWarning, match="never tested"):
+        load_dataset("image_folder", path=str(root), image_size=32)
+
+
+def test_a_damaged_checkpoint_is_told_by_bench(tmp_path: Path) -> None:
+    spec = {
+        "name": "cut", "dataset": {"name": "digits", "train_per_class": 5}, "scenario": {"tasks": 2}, "seeds": [0],
+        "training": {"epochs": 1}, "methods": {"ncm": "ncm"},
+    }  # fmt: skip
+    (tmp_path / "cut.yaml").write_text(yaml.safe_dump(spec))
+    command = [sys.executable, "-m", "clsuite.cli.main", "bench", str(tmp_path / "cut.yaml"), "--out", str(tmp_path)]
+    listed = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True).stdout
+    record = Path(next(word for word in listed.split() if word.endswith(".json")))
+    record.parent.mkdir(parents=True)
+    record.with_suffix(".ckpt").write_bytes(b"cut")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("warning: ncm, seed 0: the checkpoint") == 1
+    assert "is damaged" in done.stdout

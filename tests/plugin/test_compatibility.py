@@ -1,0 +1,242 @@
+"""What goes together, and what is refused before training, with the reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from clsuite.errors import UserError
+from clsuite.plugin.catalog import find_plugin
+from clsuite.plugin.compatibility import check_method
+from clsuite.plugin.introspection import PluginSource, read_source
+
+
+def real(*names: str) -> list[tuple[str, PluginSource]]:
+    return [(name, find_plugin(name)[1]) for name in names]
+
+
+def fake(name: str, *hooks: str, traits: str = "") -> tuple[str, PluginSource]:
+    body = "".join(f"\n    def {hook}(self): ..." for hook in hooks)
+    return name, read_source(f"class X:\n    traits = Traits({traits}){body}\n", "X")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("finetune",),
+        ("ncm",),
+        ("joint",),
+        ("lwf", "replay"),
+        ("replay", "lwf", "ewc"),
+        ("linear_probe", "replay"),
+        ("linear_probe", "joint"),
+        ("first_session", "ranpac"),
+        ("first_session", "fecam"),
+        ("first_session", "ncm"),
+    ],
+)
+def test_our_own_that_go_together(names: tuple[str, ...]) -> None:
+    plugins = real(*names)
+    assert check_method(plugins, "class_incremental") is None
+    assert check_method(plugins[::-1], "domain_incremental") is None
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (("joint", "replay"), "'joint' and 'replay' cannot be combined: joint training has all data already"),
+        (("replay", "joint"), "'joint' and 'replay' cannot be combined: joint training has all data already"),
+        (("joint", "ewc"), "'joint' and 'ewc' cannot be combined: .* nothing to keep"),
+        (("joint", "lwf"), "'joint' and 'lwf' cannot be combined: .* nothing to keep"),
+        (
+            ("ncm", "replay"),
+            "'ncm' and 'replay' cannot be combined: 'ncm' takes no gradient steps, "
+            "so transform_batch of 'replay' would never act",
+        ),
+        (("lwf", "ncm"), "'ncm' takes no gradient steps, so loss of 'lwf' would never act"),
+        (("joint", "ncm"), "'ncm' takes no gradient steps, so select_indices of 'joint' would never act"),
+        (("fpf", "ncm"), "'ncm' takes no gradient steps, so all of 'fpf' would never act"),
+        (("ncm", "ranpac"), "'ncm' and 'ranpac' cannot be combined: both answer prediction"),
+        (
+            ("pet", "ranpac"),
+            "'ranpac' and 'pet' cannot be combined: 'ranpac' takes no gradient steps, so the modules of 'pet' would "
+            r"never be trained: to train some on the first task, write \[first_session, ranpac\]",
+        ),
+        (("fecam", "pet"), r"the modules of 'pet' would never be trained: .* write \[first_session, fecam\]"),
+        (("pet", "ncm"), r"the modules of 'pet' would never be trained: .* write \[first_session, ncm\]"),
+        (("block_expansion", "ncm"), r"the blocks of .* would never be trained: .* write \[first_session, ncm\]"),
+        (("saft", "ranpac"), "there are no steps for the masks of 'saft' to act on"),
+        (("wise_ft", "ncm"), "the weights of 'wise_ft' would never differ from the pre-trained ones"),
+        (("lae", "s_pet"), r"'lae' and 's_pet' cannot be combined: both answer prediction \(predict\)"),
+        (("kfpf", "replay"), "'kfpf' and 'replay' cannot be combined: k-FPF stands in for replay"),
+        (("gdumb", "replay"), "'gdumb' and 'replay' cannot be combined: gdumb trains on its own exemplars alone"),
+        (("gdumb", "pet"), "'gdumb' and 'pet' cannot be combined: gdumb starts anew .* modules of the last"),
+        (("gdumb", "momentum"), "'gdumb' and 'momentum' cannot be combined: .* nothing to average"),
+        (("gdumb", "slca"), "'gdumb' and 'slca' cannot be combined: .* statistics of older features"),
+        (("gdumb", "saft"), "'gdumb' and 'saft' cannot be combined"),
+        (("wise_ft", "pet"), "'wise_ft' and 'pet' cannot be combined: the backbone is frozen"),
+        (("ease", "fpf"), "'ease' and 'fpf' cannot be combined: features are kept by image"),
+        (("replay", "lwf", "replay"), r"method \[replay, lwf, replay\]: plugin 'replay' is listed twice"),
+    ],
+)
+def test_our_own_that_do_not(names: tuple[str, ...], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        check_method(real(*names), "class_incremental")
+
+
+@pytest.mark.parametrize(
+    ("second", "first"),
+    [("ewc", "fpf"), ("slca", "fpf"), ("wise_ft", "fpf"), ("saft", "fpf"), ("ewc", "momentum"), ("saft", "momentum"),
+     ("wise_ft", "momentum"), ("ewc", "slca")],  # "ewc" and "wise_ft" by what they keep, "saft" by its masks
+)  # fmt: skip
+def test_what_works_on_the_weights_stands_before_what_stands_in_for_them(second: str, first: str) -> None:
+    assert check_method(real(second, first), "class_incremental") is None
+    with pytest.raises(UserError, match=rf"'{second}' must stand before '{first}', .*: write \[{second}, {first}\]"):
+        check_method(real(first, second), "class_incremental")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        ("lwf", "saft", "which reads gradients through a head that must be warm"),
+        ("s_pet", "lwf", "which trains the head on features that the new module changes"),
+        ("lwf", "momentum", "which follows the head from its values after the warm-up"),
+        ("wise_ft", "ewc", "which keeps what the weights are after the task"),
+        ("kfpf", "momentum", "which averages the weights as they are after the tuning"),
+        ("saft", "momentum", "whose weights stand in for the evaluation alone"),
+        ("hft", "fpf", "which works on weights at a task's end that must be thawed by then"),
+        ("hft", "ewc", "which works on weights at a task's end that must be thawed by then"),
+        ("s_pet", "momentum", "which follows what is there when a task starts"),
+    ],
+)
+def test_an_order_that_would_decide_the_result_is_said(first: str, second: str, reason: str) -> None:
+    assert check_method(real(first, second), "class_incremental") is None
+    expected = rf"'{first}' must stand before '{second}', {reason}: write \[{first}, {second}\]"
+    with pytest.raises(UserError, match=expected):
+        check_method(real(second, first), "class_incremental")
+
+
+def test_who_herds_chooses_by_weights_that_stay() -> None:
+    herds, random = [{"buffer": "herding"}, {}], [{"buffer": "reservoir"}, {}]
+    for given in (herds, random):
+        assert check_method(real("replay", "momentum"), "class_incremental", given) is None
+    assert check_method(real("momentum", "replay"), "class_incremental", random[::-1]) is None
+    with pytest.raises(UserError, match=r"write \[replay, momentum\]"):
+        check_method(real("momentum", "replay"), "class_incremental", herds[::-1])
+    with pytest.raises(UserError, match=r"which chooses exemplars by the weights after the task: write \[wise_ft, rep"):
+        check_method(real("replay", "wise_ft"), "class_incremental", herds)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "reason"),
+    [
+        ("block_expansion", "linear_probe", "the inserted blocks would never be trained"),
+        ("hft", "linear_probe", "the blocks of the backbone are frozen already"),
+        ("saft", "linear_probe", "there is nothing to choose from"),
+        ("wise_ft", "linear_probe", "its weights before and after a task are the same"),
+        ("saft", "kfpf", "saft puts weights back after each step, and with them what was tuned"),
+    ],
+)
+def test_what_comes_to_nothing_in_either_order_is_refused(one: str, other: str, reason: str) -> None:
+    for pair in ((one, other), (other, one)):
+        with pytest.raises(UserError, match=f"cannot be combined: .*{reason}"):
+            check_method(real(*pair), "class_incremental")
+
+
+@pytest.mark.parametrize("pair", [("slca", "mix_cd"), ("mix_cd", "momentum"), ("replay", "mix_cd")])
+def test_names_of_helpers_and_of_counts_force_no_order(pair: tuple[str, str]) -> None:
+    for both in (pair, pair[::-1]):
+        assert check_method(real(*both), "class_incremental") is None
+
+
+def test_a_method_that_is_called_as_a_store_is_no_store() -> None:
+    keeps = fake("keeps", traits="memory=('weights',)")
+    forbids = fake("forbids", traits="incompatible_with={'weights': 'none may keep weights'}")
+    assert check_method([fake("helper", "weights", "exemplars"), forbids], "class_incremental") is None
+    with pytest.raises(UserError, match="none may keep weights"):
+        check_method([keeps, forbids], "class_incremental")
+
+
+def test_a_deed_can_be_forbidden_and_must_have_a_name() -> None:
+    forbids = fake("forbids", traits="incompatible_with={'freezes': 'it must move'}")
+    with pytest.raises(UserError, match="it must move"):
+        check_method([fake("ice", traits="effects=('freezes',)"), forbids], "class_incremental")
+    with pytest.raises(ValueError, match=r"traits\.effects: 'freeze' is not one of adds modules, "):
+        fake("typo", traits="effects=('freeze',)")
+
+
+def test_two_that_must_each_stand_before_the_other() -> None:
+    plugins = [
+        fake("one", traits="effects=('warms up', 'follows')"),
+        fake("two", traits="effects=('warms up', 'follows')"),
+    ]
+    with pytest.raises(UserError, match="'one' and 'two' cannot be combined: each must stand before the other"):
+        check_method(plugins, "class_incremental")
+
+
+def test_exemplars_are_borrowed_of_one_plugin_before() -> None:
+    borrower, lender = fake("mine", traits="borrows=True"), fake("theirs", traits="lends=True")
+    assert check_method([lender, borrower], "class_incremental") is None
+    assert check_method([borrower], "class_incremental") is None
+    with pytest.raises(UserError, match=r"after the plugin that stores exemplars: write \[theirs, mine\]"):
+        check_method([borrower, lender], "class_incremental")
+    with pytest.raises(UserError, match="'mine' borrows the exemplars of one plugin, and 'theirs' and 'more' keep"):
+        check_method([lender, fake("more", traits="lends=True"), borrower], "class_incremental")
+
+
+def test_of_two_that_stand_in_the_one_that_keeps_weights_comes_first() -> None:
+    assert check_method(real("momentum", "fpf"), "class_incremental") is None
+    with pytest.raises(UserError, match=r"write \[momentum, fpf\]"):
+        check_method(real("fpf", "momentum"), "class_incremental")
+
+
+def test_two_that_predict() -> None:
+    plugins = [fake("one", "predict"), fake("between", "loss"), fake("two", "predict")]
+    with pytest.raises(UserError, match=r"'one' and 'two' cannot be combined: both answer prediction \(predict\)"):
+        check_method(plugins, "class_incremental")
+
+
+def test_two_that_give_parameter_groups() -> None:
+    plugins = [fake("one", "parameter_groups"), fake("two", "parameter_groups")]
+    with pytest.raises(UserError, match=r"the optimizer's parameter groups \(parameter_groups\)"):
+        check_method(plugins, "class_incremental")
+
+
+def test_one_predicts_and_another_gives_parameter_groups() -> None:
+    plugins = [fake("one", "predict"), fake("two", "parameter_groups")]
+    assert check_method(plugins, "class_incremental") is None
+
+
+@pytest.mark.parametrize("hook", ["loss", "transform_batch", "select_indices", "on_task_start", "on_task_end"])
+def test_hooks_that_add_are_for_any_number(hook: str) -> None:
+    plugins = [fake(name, hook) for name in ("one", "two", "three")]
+    assert check_method(plugins, "class_incremental") is None
+
+
+@pytest.mark.parametrize("hook", ["loss", "transform_batch", "select_indices", "parameter_groups"])
+def test_what_trains_does_not_go_with_what_takes_no_steps(hook: str) -> None:
+    plugins = [fake("one", hook), fake("still", traits="gradient_free=True")]
+    with pytest.raises(UserError, match=f"'still' takes no gradient steps, so {hook} of 'one' would never act"):
+        check_method(plugins, "class_incremental")
+
+
+def test_what_takes_no_steps_goes_with_what_only_watches() -> None:
+    plugins = [fake("watcher", "on_task_end"), fake("still", "predict", traits="gradient_free=True")]
+    assert check_method(plugins, "class_incremental") is None
+
+
+def test_a_hook_can_be_forbidden() -> None:
+    forbidding = fake("calm", traits="incompatible_with={'loss': 'it has a loss of its own'}")
+    with pytest.raises(UserError, match="'calm' and 'loud' cannot be combined: it has a loss of its own"):
+        check_method([fake("loud", "loss"), forbidding], "class_incremental")
+
+
+def test_what_a_plugin_forbids_others_it_may_do_itself() -> None:
+    alone = fake("calm", "loss", traits="memory=('logits',), incompatible_with={'loss': 'mine', 'logits': 'mine'}")
+    assert check_method([alone, fake("other", "transform_batch")], "class_incremental") is None
+
+
+def test_streams_that_a_plugin_cannot_learn() -> None:
+    plugins = [fake("one"), fake("shy", traits="scenarios=('class_incremental',)")]
+    assert check_method(plugins, "class_incremental") is None
+    with pytest.raises(UserError, match="'shy' cannot learn domain_incremental streams, only class_incremental"):
+        check_method(plugins, "domain_incremental")

@@ -1,0 +1,37 @@
+"""Runs at a time and their devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clsuite.runner.devices import count_cores, count_gpus, device_slots
+
+
+@pytest.mark.parametrize(
+    ("device", "jobs", "threads", "gpus", "expected"),
+    [
+        ("auto", None, 1, 0, ["auto"] * 4),
+        ("cpu", None, 2, 2, ["cpu"] * 2),
+        ("cpu", None, 8, 0, ["cpu"]),
+        ("cpu", 3, 1, 0, ["cpu"] * 3),
+        ("auto", None, 1, 2, ["cuda:0", "cuda:1"]),
+        ("cuda", 3, 1, 2, ["cuda:0", "cuda:1", "cuda:0"]),
+        ("cuda:1", None, 1, 2, ["cuda:1"]),
+        ("mps", None, 1, 0, ["mps"]),
+    ],
+)
+def test_slots(device: str, jobs: int | None, threads: int, gpus: int, expected: list[str]) -> None:
+    assert device_slots(device, jobs, threads, gpus, cores=4) == expected
+
+
+def test_gpus_are_counted_by_the_driver_and_the_environment(tmp_path: Path) -> None:
+    assert count_gpus({}, tmp_path / "none") == 0
+    for name in ("0000:01", "0000:02", "0000:03"):
+        (tmp_path / name).mkdir()
+    assert count_gpus({}, tmp_path) == 3
+    assert count_gpus({"CUDA_VISIBLE_DEVICES": "0,2"}, tmp_path) == 2
+    assert count_gpus({"CUDA_VISIBLE_DEVICES": ""}, tmp_path) == 0
+    assert count_gpus({"CUDA_VISIBLE_DEVICES": "-1"}, tmp_path) == 0
+    assert count_cores() >= 1
