@@ -130,7 +130,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         """Make the value of a text, a number, ..."""
-        value = super().construct_scalar(node)  # type: ignore[arg-type]
+        value = super().construct_scalar(node)
         if isinstance(value, str) and (half := HALF.search(value)):
             problem = f"'{shortened(value)}' holds {half[0]!a}, half of a character"
             raise ConstructorError(None, None, problem, node.start_mark)
