@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from clsuite.data.buffer import ExemplarBuffer
-from clsuite.data.buffer_policy import Policy, exemplar_capacity
+from clsuite.data.buffer_policy import Policy, check_capacity
 from clsuite.errors import UserError
 from clsuite.plugin.base import Plugin
 
@@ -55,7 +55,7 @@ class RehearsalPlugin(Plugin):
             UserError: If both or none of the capacities are given, or there is no place for an exemplar.
         """
         super().__init__()
-        exemplar_capacity(capacity, capacity_bytes, 1, owner)
+        check_capacity(owner, capacity, capacity_bytes, policy, with_logits)
         self._owner, self._with_logits = owner, with_logits
         self._capacity, self._capacity_bytes = capacity, capacity_bytes
         self.buffer, self.borrows = ExemplarBuffer(0, policy), False

@@ -89,8 +89,10 @@ class Traits:
         """Check what has names.
 
         Raises:
-            ValueError: If it does what there is no name for, or names it by a former word.
+            ValueError: If it suits no scenario, does what there is no name for, or names it by a former word.
         """
+        if not self.scenarios:
+            raise ValueError(f"traits.scenarios is empty, but must name some of {', '.join(KINDS)}")
         for field_name in ("effects", "incompatible_with"):
             former = [one for one in getattr(self, field_name) if one in FORMER_EFFECTS]
             if former:

@@ -82,5 +82,5 @@ def test_a_copy_that_would_change_the_network_is_refused(monkeypatch: pytest.Mon
 def test_what_freezes_the_new_blocks_is_refused_in_both_orders() -> None:
     found = [(name, find_plugin(name)[1]) for name in ("block_expansion", "linear_probe")]
     for plugins in (found, found[::-1]):
-        with pytest.raises(UserError, match="blocks of .block_expansion. would never be trained"):
+        with pytest.raises(UserError, match=r"blocks of .block_expansion. would never be trained"):
             check_method(plugins, "class_incremental")
