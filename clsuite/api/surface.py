@@ -29,7 +29,7 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
     "clsuite.scenarios": ("from_avalanche", "to_avalanche"),
     "clsuite.data": ("load_dataset",),
     "clsuite.peft": (
-        "PET", "PetKind", "build_pet", "attach_pet", "only", "transformer_blocks", "block_list", "choose_blocks",
+        "PET", "build_pet", "attach_pet", "only", "transformer_blocks", "block_list", "choose_blocks",
         "first_values", "FrozenQuery", "RoutedByQuery", "Route", "LoRA", "Prompt", "GivenPrefix",
     ),
     "clsuite.records": ("RunRecord",),
