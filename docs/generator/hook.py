@@ -20,6 +20,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Take the addresses from pyproject.toml, and put the methods into the navigation."""
     urls = project_urls()
     config.repo_url, config.site_url = urls["Repository"], urls["Documentation"]
+    config.repo_name = urls["Repository"].removeprefix("https://github.com/")
     pages = [{name: f"reference/methods/{name}.md"} for name in methods.names()]
     _section(config.nav, "Methods").extend(pages)
     return config

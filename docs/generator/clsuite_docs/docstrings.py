@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 
 from griffe import Docstring, DocstringSectionKind, parse_google
 
@@ -40,6 +41,11 @@ def markdown(text: str) -> str:
 def cell(text: str) -> str:
     """A text as a cell of a table: in one line, with its bars escaped."""
     return re.sub(r"\s+", " ", text).strip().replace("|", "\\|")
+
+
+def code(text: str) -> str:
+    """Code in a cell of a table, where a bar between backticks could not be escaped."""
+    return f"<code>{escape(text).replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
 
 
 def table(headings: tuple[str, ...], rows: list[tuple[str, ...]], align: str = "") -> str:

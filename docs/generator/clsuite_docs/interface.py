@@ -43,5 +43,5 @@ def _directive(module: str, name: str) -> str:
     """What mkdocstrings replaces by a name's signature and docstring; members that the framework calls stay out."""
     hidden = INTERNAL.get(name, "").split()
     filters = [f'"!^{member}$"' for member in hidden]
-    options = f'    options:\n      filters: ["!^_[^_]", {", ".join(filters)}]' if filters else ""
+    options = f'    options:\n      filters: ["!^_", {", ".join(filters)}]' if filters else ""
     return f"::: {module}.{name}\n{options}".rstrip()

@@ -14,7 +14,7 @@ from clsuite.plugin.hooks import EFFECTS
 from clsuite.plugin.introspection import MISSING, Parameter, PluginSource
 from clsuite.plugin.traits import Traits
 from clsuite_docs.board import AVERAGE, FORGETTING, NONE, PRIMARY, rows_of
-from clsuite_docs.docstrings import cell, parse, table
+from clsuite_docs.docstrings import cell, code, parse, table
 
 INDEX = """\
 # Methods
@@ -140,7 +140,7 @@ def _source(name: str) -> PluginSource:
 
 def _type(parameter: Parameter, source: PluginSource) -> str:
     known = {**_imported_aliases(source.text), **source.aliases}
-    return f"`{cell(known.get(parameter.annotation, parameter.annotation))}`"
+    return code(known.get(parameter.annotation, parameter.annotation))
 
 
 def _imported_aliases(text: str) -> dict[str, str]:

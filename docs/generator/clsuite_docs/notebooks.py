@@ -15,6 +15,8 @@ from typing import Any
 import nbformat
 
 OPEN = "[This notebook](REPOSITORY/blob/main/docs/tutorials/{name}) is executed by the tests."
+HIDDEN = "hidden"
+"""The tag of cells that say nothing to readers."""
 IMAGES = {"image/png": "png", "image/svg+xml": "svg"}
 
 
@@ -33,6 +35,8 @@ class _Page:
     def parts(self, cells: list[Any]) -> Iterator[str]:
         """The parts of the page, one for each text, each block of code and each output."""
         for cell in cells:
+            if HIDDEN in cell.metadata.get("tags", []):
+                continue
             if cell.cell_type == "markdown":
                 yield cell.source
             else:
