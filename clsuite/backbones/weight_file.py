@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from clsuite.errors import UserError, listed, printable
+from clsuite.regular_files import open_regular
 
 LFS = b"version https://git-lfs"
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
@@ -36,7 +37,7 @@ def read_network(path: Path, read: Callable[[str], Any], wanted: Collection[str]
         The values by name, and the prefix that was taken off.
 
     Raises:
-        UserError: If the file is none of weights, cannot be read, or holds several such networks; says what it is.
+        UserError: If the file is not one of weights, cannot be read, or holds several such networks; says what it is.
     """
     _check_first_bytes(path)
     try:
@@ -86,9 +87,9 @@ def what_differs(network: nn.Module, state: State) -> str:
 
 
 def _check_first_bytes(path: Path) -> None:
-    """Check that a file is no stand-in for weights."""
+    """Check that a file is not a stand-in for weights."""
     try:
-        with path.open("rb") as opened:
+        with open_regular(path) as opened:
             first = opened.read(FIRST_BYTES)
     except OSError as error:
         raise UserError(f"cannot read the weights '{path}': {error.strerror or error}") from error

@@ -25,9 +25,11 @@ from clsuite.plugin.loading import is_file
 from clsuite.records import PluginEntry, RunRecord
 from clsuite.records.canonical import canonical_json
 from clsuite.records.record import RESULTS_VERSION
+from clsuite.regular_files import read_bytes
 from clsuite.report.format import rounded
 from clsuite.runner.methods import parse_method
-from clsuite.runner.plan import method_config, stream_config
+from clsuite.runner.record_config import stream_config
+from clsuite.runner.resolve import method_config
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmarks
 
 PUBLISHED = "final accuracy, published"
@@ -50,7 +52,7 @@ def read_rerun(path: Path, record: RunRecord) -> Rerun | None:
         return None
     name = "/".join(beside.parts[-3:])
     try:
-        rerun = Rerun.model_validate_json(beside.read_bytes())
+        rerun = Rerun.model_validate_json(read_bytes(beside))
     except OSError as error:
         raise UserError(f"'{name}' cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
@@ -130,7 +132,7 @@ def benchmark_notes(record: RunRecord, confirmation: Confirmation | None = None)
 
 
 def _as_read(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration as a file gives it back: a list of names is no tuple."""
+    """A configuration as a file gives it back: a list of names is not a tuple."""
     content: dict[str, Any] = json.loads(canonical_json(config))
     return content
 

@@ -13,6 +13,7 @@ from yaml.constructor import ConstructorError
 from yaml.events import AliasEvent
 
 from clsuite.errors import UserError, printable, shortened
+from clsuite.regular_files import read_bytes, refuse_irregular
 
 LARGEST_FILE = 256 * 1024
 """Bytes; the largest benchmark has some thousands, and reading more takes longer than a second."""
@@ -59,10 +60,13 @@ def read_yaml(path: Path) -> tuple[yaml.Node | None, Any]:
 
 def _text(path: Path) -> str:
     try:
+        refuse_irregular(path)
         size = path.stat().st_size
         if size > LARGEST_FILE:
-            raise UserError(f"'{path}' is no benchmark or recipe: it has {size:,} bytes, and those have few thousands")
-        content = path.read_bytes()
+            raise UserError(
+                f"'{path}' is not a benchmark or recipe: it has {size:,} bytes, and those have few thousands"
+            )
+        content = read_bytes(path)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read '{path}': {getattr(error, 'strerror', None) or error}") from error
     try:
@@ -87,7 +91,7 @@ class _Loader(yaml.SafeLoader):
         if isinstance(event, AliasEvent):
             node = super().compose_node(parent, index)
             if any(node is one for one in (parent, *self._open)):
-                raise ComposerError(None, None, f"'*{event.anchor}' stands in what it stands for", mark)
+                raise ComposerError(None, None, f"'*{event.anchor}' refers to itself", mark)
             return self._counted(node, parent, mark)
         if len(self._open) > DEEPEST:
             raise ComposerError(None, None, f"it is nested more than {DEEPEST} levels deep", mark)

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from clsuite.errors import UserError
+from clsuite.regular_files import read_text
 
 NAMES_FILE = "class_names.txt"
 WORDNET = re.compile(r"n\d{8}")
@@ -39,7 +40,7 @@ def text_lines(path: Path) -> list[str]:
         UserError: If it cannot be read, or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        return read_text(path, "utf-8-sig").splitlines()
     except OSError as error:
         raise UserError(f"cannot read '{path}': {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -92,7 +93,7 @@ def check_labels(stated: Mapping[str, str], labels: Sequence[str], root: Path) -
         if label not in labels:
             near = difflib.get_close_matches(label, labels, n=1, cutoff=0)
             raise UserError(
-                f"'{root / NAMES_FILE}' names the class '{label}', but there is none of that name: "
+                f"'{root / NAMES_FILE}' names the class '{label}', but there is no folder of that name: "
                 f"did you mean '{near[0]}'?"
             )
 
