@@ -11,7 +11,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from clsuite_docs import fields, included, interface, methods, metrics, notebooks, results
+from clsuite_docs import commands, fields, included, interface, methods, metrics, notebooks, results
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,6 +51,7 @@ def generated() -> Iterator[tuple[str, str]]:
     """Address and text of every page that follows from the code or the leaderboard."""
     repository = project_urls()["Repository"]
     yield "reference/benchmark-file.md", fields.page()
+    yield "reference/command-line.md", commands.page()
     yield "reference/metrics.md", metrics.page()
     yield "reference/python-api.md", interface.scripts()
     yield "reference/plugin-api.md", interface.authors()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from clsuite.api.surface import PUBLIC
+from clsuite.cli.commands import COMMANDS
 from clsuite.learner.options import TrainingSpec
 from clsuite.metrics import METRICS, mean_interval
 from clsuite.plugin.catalog import catalog
 from clsuite.probes.spec import HeadProbe
 from clsuite.scenarios.spec import MODELS
-from clsuite_docs import board, fields, included, interface, methods, metrics, results
+from clsuite_docs import board, commands, fields, included, interface, methods, metrics, results
 from clsuite_docs.board import PRIMARY, Benchmark, Row, benchmarks
 
 REPOSITORY = "https://example.org/clsuite"
@@ -97,6 +98,12 @@ def test_every_public_name_has_its_place_once() -> None:
         (line.removeprefix("::: ") for line in text.splitlines() if line.startswith(":::")),
         key=[f"{module}.{name}" for module, names in PUBLIC.items() for name in names].index,
     )
+
+
+def test_every_command_has_its_help() -> None:
+    text = commands.page()
+    assert [name for name in COMMANDS if f"## clsuite {name}\n\n```text\nusage: clsuite" not in text] == []
+    assert "--limit-tasks" in commands.section("bench")
 
 
 def row_of(method: str, values: list[float], badge: str = "measured", plugins: tuple[str, ...] = ("replay",)) -> Row:

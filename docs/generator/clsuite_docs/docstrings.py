@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -48,7 +48,7 @@ def code(text: str) -> str:
     return f"<code>{escape(text).replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
 
 
-def table(headings: tuple[str, ...], rows: list[tuple[str, ...]], align: str = "") -> str:
+def table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]], align: str = "") -> str:
     """A Markdown table.
 
     Args:
