@@ -12,7 +12,8 @@ from clsuite.config.error_text import shown
 from clsuite.config.spec import LARGEST_NUMBER
 from clsuite.errors import UserError, did_you_mean
 from clsuite.plugin.annotations import read_annotation
-from clsuite.plugin.introspection import MISSING, Parameter, PluginSource
+from clsuite.plugin.introspection import PluginSource
+from clsuite.plugin.signature import MISSING, Parameter
 
 
 def resolve_arguments(name: str, source: PluginSource, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,9 +48,9 @@ def _value(name: str, source: PluginSource, parameter: Parameter, given: Mapping
         if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
             what = f"argument '{parameter.name}' of plugin '{name}'"
             raise UserError(f"{what} is {shown(value)}, but must be at most {LARGEST_NUMBER}")
-        return _adapter(read_annotation(parameter.annotation, source.aliases)).validate_python(value)
+        return _adapter(read_annotation(parameter.annotation, parameter.aliases)).validate_python(value)
     except ValidationError as error:
-        expected = source.aliases.get(parameter.annotation, parameter.annotation)
+        expected = parameter.aliases.get(parameter.annotation, parameter.annotation)
         raise UserError(
             f"argument '{parameter.name}' of plugin '{name}' is {shown(value)}, but must be {expected}"
         ) from error

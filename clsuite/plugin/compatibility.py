@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from clsuite.errors import UserError
-from clsuite.plugin.hooks import ANSWERING, OF_FEATURES, OF_WEIGHTS, ORDERS, STANDING_IN, TRAINING, UNTRAINED, is_hook
+from clsuite.plugin.hooks import ANSWERING, OF_FEATURES, OF_WEIGHTS, ORDERS, STANDING_IN, TRAINING, UNTRAINED
 from clsuite.plugin.introspection import PluginSource
 
 Named = tuple[str, PluginSource]
@@ -49,7 +49,7 @@ def check_method(
 
 def _check_answers(plugins: Sequence[Named]) -> None:
     for hook, what in ANSWERING.items():
-        answering = [name for name, source in plugins if hook in source.methods]
+        answering = [name for name, source in plugins if hook in source.hooks]
         if len(answering) > 1:
             both = " and ".join(f"'{name}'" for name in answering)
             raise UserError(f"{both} cannot be combined: both answer {what} ({hook}), and only one plugin can")
@@ -84,9 +84,9 @@ def _check_order(plugins: Sequence[Named], arguments: Sequence[Mapping[str, Any]
 
 def _deeds(source: PluginSource, given: Mapping[str, Any]) -> frozenset[str]:
     """What a plugin says that it does, and what its hooks and stores say."""
-    at_the_end, stores = "on_task_end" in source.methods, {*source.traits.memory}
+    at_the_end, stores = "on_task_end" in source.hooks, {*source.traits.memory}
     found = {
-        "stands in": source.methods >= STANDING_IN,
+        "stands in": source.hooks >= STANDING_IN,
         "works on weights": at_the_end and bool(stores & {*OF_WEIGHTS}),
         "keeps": at_the_end and bool(stores & {*OF_FEATURES}),
         "herds": given.get("buffer", source.traits.buffer) == "herding",
@@ -101,7 +101,7 @@ def _reason_to_lead(first: frozenset[str], second: frozenset[str]) -> str:
 
 def _check_pair(plugin: Named, other: Named) -> None:
     name, source = plugin
-    offered = {*other[1].traits.memory, *other[1].traits.effects, *filter(is_hook, other[1].methods)}
+    offered = {*other[1].traits.memory, *other[1].traits.effects, *other[1].hooks}
     for what, reason in source.traits.incompatible_with.items():
         if what in offered:
             raise UserError(f"'{name}' and '{other[0]}' cannot be combined: {reason}")
@@ -116,7 +116,7 @@ def _check_pair(plugin: Named, other: Named) -> None:
 
 def _idle(source: PluginSource) -> str:
     """What of a plugin would come to nothing where no gradient steps are taken; empty where nothing would."""
-    hooks = [hook for hook in TRAINING if hook in source.methods]
+    hooks = [hook for hook in TRAINING if hook in source.hooks]
     hooks += ["all"] if "gradient" in source.traits.requires else []
     if hooks:
         return f"{', '.join(hooks)} of '{{other}}' would never act"

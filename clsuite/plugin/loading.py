@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib.util
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from types import ModuleType
 
 from clsuite.config.paths import home_path
 from clsuite.errors import UserError
-from clsuite.plugin.source_loader import import_from_source
+from clsuite.plugin.inheritance import plugin_classes
+from clsuite.plugin.scopes import scope_of
+from clsuite.plugin.source_hash import Home, local_modules
+from clsuite.plugin.source_loader import forget, import_beside, import_from_source
+from clsuite.plugin.syntax_hash import parsed
 
 FILE = re.compile(r"(?P<path>.+\.py)(:(?P<name>\w+))?")
+OF_A_FILE = "clsuite_file_"
+"""Begins the names that modules of plugins' files have in ``sys.modules``."""
 IMPORTABLE = re.compile(r"[A-Za-z_][\w.]*:\w+")
 
 
@@ -75,7 +80,7 @@ def read_plugin_file(path: Path, name: str) -> tuple[str, str]:
     assert match is not None
     try:
         text = path.read_text(encoding="utf-8")
-        return f"{path}:{match['name'] or _only_class(text, name)}", text
+        return f"{path}:{match['name'] or _only_class(text, name, path)}", text
     except OSError as error:
         raise UserError(f"cannot read the plugin '{path}': {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -94,15 +99,12 @@ def class_of(name: str, text: str) -> str:
         SyntaxError: If it is not Python.
     """
     match = FILE.fullmatch(name)
-    return (match and match["name"]) or _only_class(text, name)
+    return (match and match["name"]) or _only_class(text, name, None)
 
 
-def _only_class(text: str, name: str) -> str:
+def _only_class(text: str, name: str, path: Path | None) -> str:
     """The one class of a module that can be its plugin."""
-    classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef) and node.name[0] != "_"]
-    bases = {node.name: {ast.unparse(base).split(".")[-1] for base in node.bases} for node in classes}
-    derived = [one for one in bases if bases[one] and not any(one in others for others in bases.values())]
-    plugins = [one for one in derived if "Plugin" in bases[one] or bases[one] & set(bases)] or derived
+    plugins = plugin_classes(scope_of(text, Home("", path) if path else None))
     if not plugins:
         raise UserError(f"plugin '{name}' holds no class that derives from clsuite.plugin.Plugin")
     if len(plugins) > 1:
@@ -127,7 +129,9 @@ def module_distribution(target: str) -> str:
 def import_file(path: str, text: str | None = None) -> ModuleType:
     """Import a plugin's file; the same content is imported once.
 
-    What runs is the text that was hashed: no file is read a second time, and no compiled one beside it at all.
+    What runs is the text that was hashed: no file is read a second time, and no compiled one beside it at all. From
+    then on the modules beside the file that it imports, and that its hash holds, can be imported in this process, where
+    nothing else bears their names.
 
     Args:
         path: The file.
@@ -139,8 +143,23 @@ def import_file(path: str, text: str | None = None) -> ModuleType:
     if text is None:
         text = read_text(Path(path))
     digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
+    import_beside(Path(path).parent, local_modules(parsed(text), Home("", Path(path))))
     stem = re.sub(r"\W", "_", Path(path).stem)
-    return run_text(f"clsuite_file_{stem}_{digest}", path, text)
+    return run_text(f"{OF_A_FILE}{stem}_{digest}", path, text)
+
+
+def is_of_file(module: str) -> bool:
+    """Whether a module is that of a plugin's file, by the name that it has in ``sys.modules``."""
+    return module.startswith(OF_A_FILE)
+
+
+def forget_files(modules: Iterable[str] = ()) -> None:
+    """Let plugins' files, and what lies beside them, be imported anew in this process.
+
+    Args:
+        modules: Others that are to be imported anew too, by their dotted names.
+    """
+    forget([*modules, *filter(is_of_file, sys.modules)])
 
 
 def read_text(path: Path) -> str:

@@ -190,13 +190,13 @@ def _imported(tree: ast.Module, package: str) -> Iterator[tuple[str, list[str]]]
         if isinstance(node, ast.Import):
             yield from ((alias.name, []) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield _absolute(node.module or "", node.level, package), [alias.name for alias in node.names]
+            yield absolute_name(node.module or "", node.level, package), [alias.name for alias in node.names]
         elif isinstance(node, ast.Call) and (name := _imported_by_call(node)):
             level = len(name) - len(name.lstrip("."))
-            yield _absolute(name[level:], level, package), []
+            yield absolute_name(name[level:], level, package), []
 
 
-def _absolute(name: str, level: int, package: str) -> str:
+def absolute_name(name: str, level: int, package: str) -> str:
     """The absolute name; of a file that belongs to no package, the modules beside it stand on top."""
     if not level:
         return name
@@ -225,12 +225,17 @@ def _all_of(tree: ast.Module) -> list[str]:
     ]
 
 
-def find_module(name: str) -> ModuleSpec | None:
-    """Find a module as ``import`` would, step by step, without importing it or the packages around it."""
+def find_module(name: str, folder: Path | None = None) -> ModuleSpec | None:
+    """Find a module as ``import`` would, step by step, without importing it or the packages around it.
+
+    Args:
+        name: Its dotted name.
+        folder: A folder that is looked into at last, as for a plugin that is a file.
+    """
     parts, spec = name.split("."), None
     path: list[str] | None = None
     for length in range(1, len(parts) + 1):
-        spec = _find(".".join(parts[:length]), path, None)
+        spec = _find(".".join(parts[:length]), path, folder if length == 1 else None)
         if spec is None:
             return None
         path = list(spec.submodule_search_locations or ())
@@ -242,6 +247,8 @@ def _find(name: str, path: list[str] | None, folder: Path | None) -> ModuleSpec 
     places = [path] if folder is None else [path, [str(folder)]]
     for place in places:
         for finder in sys.meta_path:
+            if getattr(finder, "of_this_process", False):
+                continue
             try:
                 spec = finder.find_spec(name, place)
             except Exception:  # a foreign finder, or a name that no module can have

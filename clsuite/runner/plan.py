@@ -20,9 +20,9 @@ from clsuite.data.spec import DatasetSpec
 from clsuite.errors import InputWarning, UserError, shortened, warn_of
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.arguments import resolve_arguments
-from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin, is_ours, unknown_plugin
+from clsuite.plugin.catalog import catalog, find_plugin, is_ours, unknown_plugin
 from clsuite.plugin.compatibility import Named, check_method
-from clsuite.plugin.introspection import PluginSource
+from clsuite.plugin.introspection import PluginInfo, PluginSource
 from clsuite.plugin.loading import is_file, is_importable
 from clsuite.plugin.misspelled_hooks import doubts
 from clsuite.probes.images import load_probe_images
@@ -333,8 +333,8 @@ def _resolve(
 def _tell_doubts(info: PluginInfo, source: PluginSource) -> None:
     """Warn of hooks that are none: the method would train as another one does, and nothing else would tell."""
     if not is_ours(info.target):
-        for doubt in doubts(source.text, info.target.rpartition(":")[2], bool(source.traits.training)):
-            warn_of(f"plugin '{info.name}', line {doubt.line}: {doubt.message}", InputWarning)
+        for doubt in doubts(source.text, info.target.rpartition(":")[2], bool(source.traits.training), source.home):
+            warn_of(f"plugin '{info.name}', {doubt.place}: {doubt.message}", InputWarning)
 
 
 def _pending(

@@ -14,7 +14,7 @@ from clsuite.backbones.spec import KEYWORDS, BackboneSpec, Weights, find_weights
 from clsuite.config.error_text import first_mistake
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import AbsentError, UserError, printable
-from clsuite.plugin.catalog import PluginInfo
+from clsuite.plugin.introspection import PluginInfo
 from clsuite.plugin.loading import is_file
 from clsuite.plugin.recorded_plugin import NAME_FOLDER, plain_name, recorded_plugins
 from clsuite.probes.spec import AnyProbe, ProbeSpec

@@ -24,6 +24,7 @@ from clsuite.errors import DataWarning, InputWarning, UserError
 from clsuite.learner.compilation import check_compiler
 from clsuite.learner.precision import resolve_precision
 from clsuite.plugin.catalog import BrokenPluginError
+from clsuite.plugin.loading import forget_files
 from clsuite.runner.build import build_learner
 from clsuite.runner.execute import execute, load_scenario
 from clsuite.runner.plan import RunPlan
@@ -77,6 +78,7 @@ def check_worker(plans: Sequence[RunPlan], connection: Connection) -> None:
             with suppress(OSError):
                 os.chdir(folder)
             _check_method(plan, scenario, connection, recipe)
+            forget_files()  # another method's may bear the same names
     _send(connection, {"kind": "end"})
 
 
