@@ -124,7 +124,7 @@ class Expressions:
 
     def _attribute(self, node: ast.Attribute, levels: int) -> Any:
         """The traits of a class, or one of the fields of some."""
-        owner = self.scope.look_up_dotted(node.value, node.lineno)
+        owner = self.scope.resolve(node.value, node.lineno)
         if isinstance(owner, Found) and isinstance(owner.node, ast.ClassDef) and node.attr == "traits":
             return self.traits_of(owner)
         whole = self.value(node.value, levels)
@@ -145,7 +145,7 @@ class Expressions:
 
     def _called(self, node: ast.expr) -> str:
         """``Traits`` or ``replace`` (of `dataclasses`), by whatever name they are called; else nothing."""
-        meaning = self.scope.look_up_dotted(node, node.lineno)
+        meaning = self.scope.resolve(node, node.lineno)
         if isinstance(meaning, External):
             return {"Traits": "Traits", "replace": "replace", "dataclasses.replace": "replace"}.get(meaning.name, "")
         ours = isinstance(meaning, Found) and meaning.scope.name == Traits.__module__

@@ -35,7 +35,7 @@ for name, target in json.loads(sys.argv[1]):
     print("\\nclsuite answers " + json.dumps(answer), flush=True)
 """
 ANSWER = "clsuite answers "
-PATIENCE = 60
+PATIENCE = 120
 """Seconds in which some plugins must be imported."""
 
 
@@ -97,9 +97,7 @@ def _import_some(plugins: Sequence[PluginInfo]) -> tuple[list[tuple[str, str]], 
     command = [*PYTHON, "-c", SCRIPT, targets]
     found_here = {**os.environ, "PYTHONPATH": own_path()}
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=PATIENCE, env=found_here
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE, env=found_here)
         output, ended = done.stdout, f"importing it ends the interpreter (status {done.returncode})"
     except subprocess.TimeoutExpired as error:
         output = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""

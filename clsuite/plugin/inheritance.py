@@ -115,7 +115,7 @@ class _Builder:
 
     def _base(self, source: ClassSource, expression: ast.expr) -> Iterator[type]:
         named = expression.value if isinstance(expression, ast.Subscript) else expression
-        meaning = source.scope.look_up_dotted(named, source.node.lineno)
+        meaning = source.scope.resolve(named, source.node.lineno)
         if isinstance(meaning, External) and meaning.name in HARMLESS:
             return
         if isinstance(meaning, External) and meaning.name == "Plugin":  # of a text that does not say where it is from

@@ -175,7 +175,7 @@ class _Reader:
 
     def _place_of(self, owner: ClassSource, base: str) -> int:
         """The place in the line of a base that a constructor names."""
-        meaning = owner.scope.look_up_dotted(ast.parse(base, mode="eval").body, owner.node.lineno)
+        meaning = owner.scope.resolve(ast.parse(base, mode="eval").body, owner.node.lineno)
         node = meaning.node if isinstance(meaning, Found) else None
         return next((i for i, one in enumerate(self.line.classes) if one.node is node), len(self.line.classes))
 
@@ -195,7 +195,7 @@ NOT_CALLED = (ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.JoinedSt
 
 def _has_none(scope: Scope, owner: ast.expr, hook: str) -> bool:
     """Whether an expression names a class whose hook is the one without effect."""
-    meaning = scope.look_up_dotted(owner, owner.lineno)
+    meaning = scope.resolve(owner, owner.lineno)
     if isinstance(meaning, Found) and isinstance(meaning.node, ast.ClassDef):
         line = ancestry(meaning.scope, meaning.node)
         return is_root(meaning) or (not line.unclear and hook not in line.members)

@@ -123,6 +123,15 @@ class Scope:
             return External(f"{whole.name}.{node.attr}")
         return whole.member(node.attr, 0) if isinstance(whole, Scope) else None
 
+    def resolve(self, node: ast.expr, before: int | None = None) -> Meaning:
+        """As `look_up_dotted`, and where that is another name for something (``Base = module.Replay``), that."""
+        meaning = self.look_up_dotted(node, before)
+        for _ in range(LONGEST_CHAIN):
+            if not (isinstance(meaning, Found) and isinstance(meaning.node, ast.Name | ast.Attribute)):
+                break
+            meaning = meaning.scope.look_up_dotted(meaning.node, meaning.node.lineno)
+        return meaning
+
     def member(self, name: str, chain: int) -> Meaning:
         """What another module gets as an attribute of this one."""
         if name in self._bound or self._stars:
@@ -145,6 +154,8 @@ class Scope:
             return None
         if not isinstance(binding, Imported):
             return Found(self, binding)
+        if binding.module == self.name and binding.attribute:  # ``from . import part`` in the package itself
+            return self.module(f"{self.name}.{binding.attribute}")
         module = self.module(binding.module)
         if not binding.attribute or module is None:
             return module

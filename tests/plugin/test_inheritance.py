@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from clsuite.errors import UserError
 from clsuite.plugin import loading
 from clsuite.plugin.annotations import read_annotation
 from clsuite.plugin.arguments import resolve_arguments
-from clsuite.plugin.catalog import find_plugin, load_class
+from clsuite.plugin.catalog import find_plugin, load_class, read_plugin
 from clsuite.plugin.compatibility import check_method
+from clsuite.plugin.import_check import as_imported
 from clsuite.plugin.imported import describe, from_text, to_text
 from clsuite.plugin.introspection import PluginSource
 from clsuite.plugin.misspelled_hooks import doubts, untyped
@@ -132,7 +134,7 @@ def test_a_subclass_that_passes_its_arguments_on_has_those_of_its_base_too() -> 
 
 @pytest.mark.parametrize("other", ["ncm", "gdumb", "joint", "icarl", "replay", "der"])
 def test_a_subclass_is_refused_where_replay_would_be(other: str) -> None:
-    write({"myreplay.py": MINE})
+    write({"myreplay.py": MINE[: MINE.index("    def")]})
     beside = (other, find_plugin(other)[1])
     for order in (1, -1):
         told = []
@@ -228,20 +230,24 @@ COMPUTED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", COMPUTED)
 def test_what_the_source_does_not_tell_the_imported_class_does_and_it_is_remembered(
-    kind: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text, arguments, hooks, memory = COMPUTED[kind]
-    write({"mine.py": text})
+    bad = "from clsuite.plugin import Plugin\n\nclass Mine(Plugin):\n    def __init__(self, a=object()): ...\n"
+    write({**{f"{kind}.py": text for kind, (text, *_) in COMPUTED.items()}, "bad.py": bad})
+    read = [read_plugin(f"./{kind}.py")[0] for kind in (*COMPUTED, "bad")]
+    assert all(info.source and info.source.unclear for info in read)
+    *found, broken = as_imported(read, tmp_path)
+    assert re.match(r"the default of 'a' is <object .*, which no record can hold: give", broken.problem)
     replay = find_plugin("replay")[1]
-    for _ in range(2):
-        source = find_plugin("./mine.py")[1]
-        assert [(one.name, one.default) for one in source.parameters] == (
+    for info, (_, arguments, hooks, memory) in zip(found, COMPUTED.values(), strict=True):
+        assert info.source is not None
+        assert [(one.name, one.default) for one in info.source.parameters] == (
             [(one.name, one.default) for one in replay.parameters] if arguments is None else arguments
         )
-        assert (source.hooks, source.traits.memory) == (replay.hooks if hooks is None else hooks, memory)
-        monkeypatch.setattr("clsuite.plugin.import_check.PYTHON", ("no-such-python",))  # it is not asked again
+        assert (info.source.hooks, info.source.traits.memory) == (replay.hooks if hooks is None else hooks, memory)
+    monkeypatch.setattr("clsuite.plugin.import_check.PYTHON", ("no-such-python",))  # it is not asked again
+    assert as_imported(read[:-1], tmp_path) == found
 
 
 def test_a_class_that_is_another_than_its_source_says_is_refused_when_it_is_imported() -> None:
@@ -251,13 +257,6 @@ def test_a_class_that_is_another_than_its_source_says_is_refused_when_it_is_impo
     assert "predict" not in source.hooks
     with pytest.raises(UserError, match=r"the hooks of plugin 'mine\.py' are others, once it is imported, than its"):
         load_class(info)
-
-
-def test_a_default_that_no_record_can_hold_is_told() -> None:
-    text = "from clsuite.plugin import Plugin\n\nclass Mine(Plugin):\n    def __init__(self, a=object()): ...\n"
-    write({"mine.py": text})
-    with pytest.raises(UserError, match=r"is broken: the default of 'a' is <object .*, which no record can hold: give"):
-        find_plugin("./mine.py")
 
 
 def test_a_description_survives_as_text() -> None:
