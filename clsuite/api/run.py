@@ -27,7 +27,8 @@ from clsuite.runner.bench import forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, write_method
-from clsuite.runner.plan import RunOptions, RunPlan, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark
 
 Method = str | type | Sequence[Any] | Mapping[str, Any] | MethodSpec

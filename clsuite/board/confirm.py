@@ -25,7 +25,8 @@ from clsuite.errors import UserError, did_you_mean
 from clsuite.records import RecordError, RunRecord, read_record, reason_of
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.runner.methods import MethodSpec, PluginUse
-from clsuite.runner.plan import RunOptions, RunPlan, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
 CANARIES = {"class_incremental": "quickstart", "domain_incremental": "digits_domains"}
@@ -108,7 +109,7 @@ def _why_not(record: RunRecord) -> str:
         return "its key does not follow from its content"
     for entry in record.plugins:
         if our_source(entry.name) is None:
-            return f"plugin '{entry.name}' is none of this version of clsuite"
+            return f"plugin '{entry.name}' is not one of this version of clsuite"
     if notes := _lasting_notes(record):
         return f"{'; '.join(notes)}: run it again, whatever a canary would give"
     commit = record.environment.get("commit")

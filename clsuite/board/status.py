@@ -27,7 +27,8 @@ from clsuite.records.canonical import canonical_json
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.report.format import rounded
 from clsuite.runner.methods import parse_method
-from clsuite.runner.plan import method_config, stream_config
+from clsuite.runner.record_config import stream_config
+from clsuite.runner.resolve import method_config
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmarks
 
 PUBLISHED = "final accuracy, published"
@@ -130,7 +131,7 @@ def benchmark_notes(record: RunRecord, confirmation: Confirmation | None = None)
 
 
 def _as_read(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration as a file gives it back: a list of names is no tuple."""
+    """A configuration as a file gives it back: a list of names is not a tuple."""
     content: dict[str, Any] = json.loads(canonical_json(config))
     return content
 

@@ -20,7 +20,9 @@ from clsuite.report.summary import columns_of, summarize
 from clsuite.report.table import probes_table, results_table, within_task_table
 from clsuite.runner.bench import BenchStatus, forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
-from clsuite.runner.plan import RunOptions, RunPlan, make_plan, outline
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan, make_plan
+from clsuite.runner.resolve import outline
 from clsuite.runner.spec import BenchmarkSpec, lines_told, load_benchmark
 
 

@@ -20,7 +20,9 @@ from clsuite.records import RunRecord, TrialEntry, TuningEntry, reason_of, write
 from clsuite.runner.bench import BenchStatus, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
 from clsuite.runner.methods import MethodSpec, parse_method, write_method
-from clsuite.runner.plan import RunOptions, RunPlan, make_plan, tasks_learned
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan, make_plan
+from clsuite.runner.record_config import tasks_learned
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark
 from clsuite.tune.search import Search
 from clsuite.tune.space import parse_space, points

@@ -13,7 +13,8 @@ from clsuite.metrics import METRICS
 from clsuite.plugin.catalog import find_plugin
 from clsuite.records import RunRecord, TrialEntry, TuningEntry, reason_of
 from clsuite.runner.methods import MethodSpec
-from clsuite.runner.plan import RunOptions, RunPlan, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.scenarios import ScenarioSpec
 from clsuite.tune.parameters import ParameterPath, find_places, with_values
@@ -98,7 +99,7 @@ class Search:
         places = find_places(parse_space(self.space), self.method, sources)
         for name, place in places.items():
             if place.plugin is None and place.path[0] in (options.training or {}):
-                raise UserError(f"'{name}' stands in --space and is given as an option too: leave one out")
+                raise UserError(f"'{name}' is in --space and is given as an option too: leave one out")
         return places
 
     def _plan(self, options: RunOptions, method: MethodSpec) -> RunPlan:

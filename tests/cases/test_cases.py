@@ -31,7 +31,8 @@ from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
 from clsuite.records import read_record, write_record
 from clsuite.runner.execute import load_scenario
-from clsuite.runner.plan import RunOptions, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import make_plan
 from clsuite.runner.spec import load_benchmark
 
 CHANGING = "gives another stream each time"
@@ -198,7 +199,9 @@ def class_names_latin1(case: Case) -> None:
 def class_names_typo(case: Case) -> None:
     images()
     Path("data/class_names.txt").write_text("cta\tfeline\n")
-    assert "'data/class_names.txt' names the class 'cta', but there is none of that name: did" in case.bench(status=2)
+    assert "'data/class_names.txt' names the class 'cta', but there is no folder of that name: did" in case.bench(
+        status=2
+    )
 
 
 @case

@@ -19,7 +19,8 @@ from clsuite.records import RunRecord, TuningEntry, read_record
 from clsuite.runner import streams
 from clsuite.runner.execute import execute
 from clsuite.runner.methods import MethodSpec
-from clsuite.runner.plan import RunOptions, RunPlan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.scenarios import Scenario
 from clsuite.scenarios.validation import judged_on_validation
@@ -121,7 +122,7 @@ def test_what_cannot_be_searched(tmp_path: Path, changes: dict[str, Any], messag
 
 
 def test_an_option_of_the_command_line_is_not_searched_too(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="'epochs' stands in --space and is given as an option too"):
+    with pytest.raises(UserError, match="'epochs' is in --space and is given as an option too"):
         search(space="epochs=[1, 2]").run(RunOptions(out=tmp_path, training={"epochs": 1}), do_here, lambda *_: None)
 
 

@@ -12,7 +12,7 @@ from clsuite.errors import UserError
 from clsuite.records import RunRecord
 from clsuite.records.canonical import canonical_json
 from clsuite.runner.methods import parse_method
-from clsuite.runner.plan import stream_config
+from clsuite.runner.record_config import stream_config
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
 
@@ -75,5 +75,5 @@ def _shipped_setups() -> dict[str, Any]:
 
 
 def _read(content: Any) -> Any:
-    """As a file gives it back: a list of names is no tuple."""
+    """As a file gives it back: a list of names is not a tuple."""
     return json.loads(canonical_json(content))
