@@ -141,7 +141,7 @@ def test_a_class_that_names_itself_as_base_ends() -> None:
         ("def X(): pass", "there is no class 'X'"),
         ("class X:\n    traits = ('vit',)", "traits must be written as Traits"),
         ("class X:\n    traits = replace(Traits(), invented=1)", "traits.invented"),
-        ("class X:\n    traits = Traits(requires=('vot',))", "'vot' is none of vit"),
+        ("class X:\n    traits = Traits(requires=('vot',))", "'vot' is not one of vit"),
         ("class X:\n    traits = Traits(invented=1)", "traits.invented"),
         (
             "class X:\n    api = 3\n    traits = Traits(new=1)",
