@@ -18,6 +18,7 @@ from clsuite.plugin.imported import describe
 from clsuite.plugin.introspection import PluginSource
 from clsuite.plugin.loading import is_of_file
 from clsuite.plugin.source_hash import Home
+from clsuite.regular_files import read_text
 
 Factory = Callable[[], Plugin]
 
@@ -71,7 +72,7 @@ def subject_of(make: Factory, cls: type[Plugin] | None = None, name: str = "") -
     cls = cls or type(make())
     try:
         path = Path(inspect.getfile(cls))
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         declared = describe(cls, text, _home(cls, path))
     except (OSError, TypeError, SyntaxError, ValueError) as error:
         raise UserError(f"cannot read the source of plugin '{name or cls.__name__}': {error}") from error

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from clsuite.interpreters import PYTHON, own_path
 from clsuite.plugin.imported import from_text
@@ -20,6 +21,7 @@ from clsuite.plugin.introspection import PluginInfo, PluginSource
 from clsuite.plugin.traits import API_VERSION
 from clsuite.records.canonical import sha256_of
 from clsuite.records.store import atomic_path
+from clsuite.sessions import end_all, end_left, members
 
 SCRIPT = """
 import json, sys
@@ -96,11 +98,21 @@ def _import_some(plugins: Sequence[PluginInfo]) -> tuple[list[tuple[str, str]], 
     targets = json.dumps([(plugin.name, plugin.target) for plugin in plugins])
     command = [*PYTHON, "-c", SCRIPT, targets]
     found_here = {**os.environ, "PYTHONPATH": own_path()}
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE, env=found_here)
-        output, ended = done.stdout, f"importing it ends the interpreter (status {done.returncode})"
-    except subprocess.TimeoutExpired as error:
-        output = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
-        ended = f"importing it takes more than {PATIENCE} s"
+    with TemporaryFile("w+", encoding="utf-8", errors="replace") as said:  # a pipe might be held open by a child
+        running = subprocess.Popen(
+            command, stdout=said, stderr=subprocess.DEVNULL, start_new_session=True, env=found_here
+        )
+        try:
+            ended = f"importing it ends the interpreter (status {running.wait(PATIENCE)})"
+        except subprocess.TimeoutExpired:
+            ended = f"importing it takes more than {PATIENCE} s"
+        finally:
+            others = members(running.pid) if running.poll() is None else set()
+            running.kill()
+            running.wait()
+            end_all(others)
+            end_left(running.pid)
+        said.seek(0)
+        output = said.read()
     lines = [line.removeprefix(ANSWER) for line in output.splitlines() if line.startswith(ANSWER)]
     return [(problem, described) for problem, described in map(json.loads, lines)], ended

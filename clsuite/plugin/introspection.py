@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,8 +20,8 @@ from clsuite.plugin.former_names import FORMER_HOOKS
 from clsuite.plugin.hooks import is_hook
 from clsuite.plugin.inheritance import Ancestry, ClassSource, ancestry, find_class, is_root
 from clsuite.plugin.scopes import Definition, External, Found, Scope, scope_of
-from clsuite.plugin.signature import MISSING, Parameter, own_arguments, passed_on
-from clsuite.plugin.source_hash import Home, source_hash
+from clsuite.plugin.signature import MISSING, Constructor, Parameter, own_arguments, passed_on
+from clsuite.plugin.source_hash import HashedSource, Home, LocalModule, hashed_source
 from clsuite.plugin.syntax_hash import parsed
 from clsuite.plugin.traits import API_VERSION, Traits
 
@@ -42,6 +42,7 @@ class PluginSource:
         api: The version of the plugin API that it was written for.
         home: Where the file stands.
         unclear: Why the source alone does not tell all of this; empty where it does.
+        constructors: The constructors that judge the arguments: its own, and those that it passes them on to.
     """
 
     summary: str
@@ -52,11 +53,21 @@ class PluginSource:
     api: int = API_VERSION
     home: Home | None = field(default=None, compare=False)
     unclear: str = ""
+    constructors: tuple[Constructor, ...] = field(default=(), compare=False, repr=False)
 
     @cached_property
+    def hashed(self) -> HashedSource:
+        """Hash of the file and of all that it imports, with what was read for it; made when it is asked for."""
+        found = hashed_source(parsed(self.text), self.home)
+        if self.home is None or not self.home.module:
+            return found
+        own = LocalModule(str(self.home.path), self.text)
+        return replace(found, modules={**found.modules, self.home.module: own})
+
+    @property
     def sha256(self) -> str:
-        """Hash of the file and of all that it imports, as `clsuite.plugin.source_hash` tells; computed on demand."""
-        return source_hash(parsed(self.text), self.home)
+        """Hash of the file and of all that it imports, as `clsuite.plugin.source_hash` tells."""
+        return self.hashed.sha256
 
 
 @dataclass(frozen=True)
@@ -104,10 +115,12 @@ class _Reader:
     Attributes:
         line: The class with its bases.
         unclear: What their source does not tell.
+        constructors: Those that have been met.
     """
 
     line: Ancestry
     unclear: list[str] = field(default_factory=list)
+    constructors: list[Constructor] = field(default_factory=list)
 
     def source(self, text: str, home: Home | None) -> PluginSource:
         """All that is read of a plugin."""
@@ -123,6 +136,7 @@ class _Reader:
             api=api,
             home=home,
             unclear=next((text for text in (self.line.unclear, *self.unclear) if text), ""),
+            constructors=tuple(self.constructors),
         )
 
     def _member(self, name: str, default: Any) -> Any:
@@ -167,11 +181,16 @@ class _Reader:
             self.unclear.append(f"the constructor of '{owner.name}' is computed")
             return []
         own = [self._parameter(owner, argument, default) for argument, default in own_arguments(constructor)]
-        given = passed_on(constructor)
+        names = [parameter.name for parameter in own]
+        self.constructors.append(Constructor(owner.scope.text, constructor.lineno, frozenset(names)))
+        met, given = len(self.constructors), passed_on(constructor)
         if given is None:
             return own
         base = self._place_of(owner, given.base) if given.base else place + 1
-        return [*own, *given.left_of(self._parameters(base), [parameter.name for parameter in own])]
+        left = given.left_of(self._parameters(base), names)
+        as_given = frozenset(parameter.name for parameter in left)
+        self.constructors[met:] = [replace(one, names=one.names & as_given) for one in self.constructors[met:]]
+        return [*own, *left]
 
     def _place_of(self, owner: ClassSource, base: str) -> int:
         """The place in the line of a base that a constructor names."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from clsuite.plugin.source_hash import FRAMEWORK, Home, absolute_name, find_module
 from clsuite.plugin.syntax_hash import parsed
+from clsuite.regular_files import read_text
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 LONGEST_CHAIN = 20
@@ -71,6 +72,7 @@ class Scope:
     Attributes:
         name: Its dotted name; empty for a file that belongs to no package.
         path: Its file; None where only a text is known.
+        text: Its text.
         tree: What it says.
         package: The dotted name that its relative imports start from.
         folder: A folder in which modules are looked for too, at last: that of a plugin that is a file.
@@ -78,7 +80,8 @@ class Scope:
 
     name: str
     path: Path | None
-    tree: ast.Module
+    text: str = field(repr=False)
+    tree: ast.Module = field(repr=False)
     package: str
     folder: Path | None
     _bound: dict[str, list[tuple[int, Binding]]] = field(default_factory=dict)
@@ -146,7 +149,7 @@ class Scope:
         if spec is None:
             return None
         if spec.origin is None or not spec.has_location:  # a folder without a file of its own
-            return Scope(name, None, ast.Module([], []), name, self.folder)
+            return Scope(name, None, "", ast.Module([], []), name, self.folder)
         return read_scope(Home(name, Path(spec.origin), spec.submodule_search_locations is not None), self.folder)
 
     def _meaning(self, binding: Binding, chain: int) -> Meaning:
@@ -171,7 +174,7 @@ Meaning = Found | External | Scope | None
 def read_scope(home: Home, folder: Path | None = None) -> Scope | None:
     """The names of a module's file; None where it cannot be read."""
     try:
-        return scope_of(home.path.read_text(encoding="utf-8"), home, folder)
+        return scope_of(read_text(home.path), home, folder)
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
         return None
 
@@ -196,7 +199,7 @@ def scope_of(text: str, home: Home | None = None, folder: Path | None = None) ->
 def _scope_of(text: str, home: Home | None, folder: Path | None) -> Scope:
     name = home.module if home else ""
     package = name if home and home.is_package else name.rpartition(".")[0]
-    return Scope(name, home.path if home else None, parsed(text), package, folder)
+    return Scope(name, home.path if home else None, text, parsed(text), package, folder)
 
 
 def _bindings(body: Sequence[ast.stmt], package: str) -> Iterator[tuple[str, int, Binding]]:

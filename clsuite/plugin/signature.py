@@ -30,6 +30,21 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class Constructor:
+    """A constructor that judges arguments.
+
+    Attributes:
+        text: The text of its module.
+        line: The line in which it begins.
+        names: The arguments that it gets as they are given.
+    """
+
+    text: str = field(repr=False)
+    line: int
+    names: frozenset[str]
+
+
+@dataclass(frozen=True)
 class PassedOn:
     """What a constructor that passes its ``**kwargs`` on to that of its base gives to it beside them.
 

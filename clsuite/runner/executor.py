@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from bdb import BdbQuit
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -10,9 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from clsuite.errors import UserError
-from clsuite.plugin.loading import forget_files
-from clsuite.plugin.source_hash import local_modules
-from clsuite.plugin.syntax_hash import parsed
+from clsuite.plugin.source_hash import is_reference
 from clsuite.records import RunRecord, write_record
 from clsuite.runner.checks import Failure
 from clsuite.runner.plan import RunPlan, failed_record
@@ -113,6 +112,7 @@ def _execute(
 
 
 def _forget(plan: RunPlan) -> None:
-    """Let the plugins of a run, and the local modules that they import, be imported anew: they may have changed."""
-    sources = [info.source for info in plan.plugins if info.source is not None]
-    forget_files(name for source in sources for name in local_modules(parsed(source.text), source.home))
+    """Let the local modules of a run's plugins be imported anew: they may have changed since this process did so."""
+    for source in (info.source for info in plan.plugins if info.source is not None):
+        for name in [name for name in source.hashed.modules if not is_reference(name)]:
+            sys.modules.pop(name, None)
