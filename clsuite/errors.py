@@ -7,9 +7,19 @@ import re
 import signal
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 
 AT_MOST = 10
 """Names that a list of known ones shows, and mistakes that are told at once."""
+NEAREST = 5
+"""Names that people may have meant, at most, that are told in place of an unknown one."""
+LISTING = {
+    "plugin": "clsuite list plugins", "benchmark": "clsuite list benchmarks", "backbone": "clsuite list backbones",
+    "data set": "clsuite list datasets", "kind of scenario": "clsuite list scenarios",
+    "augmentation": "clsuite list augmentations", "augmentation step": "clsuite list augmentations",
+    "command": "clsuite --help",
+}  # fmt: skip
+"""The command that lists all, by the kind of what is unknown."""
 LONGEST_SHORT = 3
 """Letters that may stand for a longer name."""
 LONGEST_NAME = 100
@@ -27,12 +37,45 @@ LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD},}}")
 class UserError(Exception):
     """Bad input. The CLI prints it and exits with status 2, never with a traceback; a line for each mistake.
 
-    Its words and lines are of bearable length, whatever is repeated in them.
+    Its words and lines are of bearable length, whatever is repeated in them. What else is known of a mistake is told
+    apart too, for programs; of several mistakes that of the first.
+
+    Attributes:
+        message: What is wrong, without the place in front of it that ``str()`` has where it is in a file.
+        path: The file that it is in; None where it is in none, or that is not known.
+        line: The line of that file.
+        field: The key, argument or name that is wrong, such as ``training.epochs``.
+        suggestion: What may be meant instead.
     """
 
-    def __init__(self, text: str = "") -> None:
-        """Take the message, as far as people can read it."""
+    def __init__(
+        self,
+        text: str = "",
+        *,
+        path: Path | str | None = None,
+        line: int | None = None,
+        field: str | None = None,
+        suggestion: str | None = None,
+    ) -> None:
+        """Take the message, as far as people can read it, and what is known of the mistake."""
         super().__init__(bearable(text))
+        self.message = str(self)
+        self.path = None if path is None else Path(path)
+        self.line, self.field, self.suggestion = line, field, suggestion
+
+    @classmethod
+    def in_file(cls, path: Path, line: int, error: UserError | str) -> UserError:
+        """A mistake that stands in a file, with its place in front.
+
+        Args:
+            path: The file.
+            line: The line.
+            error: What is wrong.
+        """
+        known = error if isinstance(error, UserError) else UserError(error)
+        told = cls(f"{path}:{line}: {known}", path=path, line=line, field=known.field, suggestion=known.suggestion)
+        told.message = known.message
+        return told
 
 
 class AbsentError(UserError):
@@ -101,12 +144,15 @@ def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UserError:
         known: The names that exist.
 
     Returns:
-        An error to raise, for example ``unknown plugin 'reply'. Did you mean 'replay'?``.
+        An error to raise, for example ``unknown plugin 'reply'. Did you mean 'replay'? All: clsuite list plugins``.
     """
-    return UserError(unknown_word(f"{kind} '{shortened(name)}'", name, sorted(known)))
+    names = sorted(known)
+    text = unknown_word(f"{kind} '{shortened(name)}'", name, names)
+    told = f"{text} All: {LISTING[kind]}" if kind in LISTING else text
+    return UserError(told, field=name, suggestion=next(iter(nearest(name, names)), None))
 
 
-def unknown_word(what: str, name: str, known: Iterable[str], number: int = 3) -> str:
+def unknown_word(what: str, name: str, known: Iterable[str], number: int = NEAREST) -> str:
     """The sentence of `did_you_mean`, with words of one's own for what is unknown, such as ``key 'training.epoch'``."""
     names = list(dict.fromkeys(known))
     near = nearest(name, names, number)
@@ -114,7 +160,7 @@ def unknown_word(what: str, name: str, known: Iterable[str], number: int = 3) ->
     return f"unknown {what}. {hint}"
 
 
-def nearest(name: str, known: Iterable[str], number: int = 3) -> list[str]:
+def nearest(name: str, known: Iterable[str], number: int = NEAREST) -> list[str]:
     """The known names that people may have meant: those that begin alike, short ones first, then similar spellings."""
     names = sorted(known, key=lambda one: (len(one), one))
     lower = name.lower()
@@ -170,8 +216,14 @@ def words_of(error: BaseException) -> str:
     return shortened(f"{kind}: {said}" if said else kind, LONGEST_WORDS)
 
 
-def several(lines: Iterable[str]) -> UserError:
+def several(mistakes: Iterable[UserError | str]) -> UserError:
     """One error of several mistakes, a line each; the first ones, and how many more there are."""
-    told = list(lines)
+    told = list(mistakes)
     rest = [f"… and {len(told) - AT_MOST} more mistakes"] if len(told) > AT_MOST else []
-    return UserError("\n".join([*told[:AT_MOST], *rest]))
+    first = told[0] if told and isinstance(told[0], UserError) else UserError()
+    if len(told) == 1 and isinstance(told[0], UserError):
+        return told[0]
+    return UserError(
+        "\n".join([*map(str, told[:AT_MOST]), *rest]),
+        path=first.path, line=first.line, field=first.field, suggestion=first.suggestion,
+    )  # fmt: skip

@@ -56,17 +56,20 @@ def _value(name: str, source: PluginSource, parameter: Parameter, given: Mapping
     value = given.get(parameter.name, parameter.default)
     if parameter.name not in given:
         if value == MISSING:
-            raise UserError(f"plugin '{name}' needs the argument '{parameter.name}' ({parameter.annotation})")
+            raise UserError(
+                f"plugin '{name}' needs the argument '{parameter.name}' ({parameter.annotation})", field=parameter.name
+            )
         return value
     try:
         if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
             what = f"argument '{parameter.name}' of plugin '{name}'"
-            raise UserError(f"{what} is {shown(value)}, but must be at most {LARGEST_NUMBER}")
+            raise UserError(f"{what} is {shown(value)}, but must be at most {LARGEST_NUMBER}", field=parameter.name)
         return _adapter(read_annotation(parameter.annotation, parameter.aliases)).validate_python(value)
     except ValidationError as error:
         expected = parameter.aliases.get(parameter.annotation, parameter.annotation)
         raise UserError(
-            f"argument '{parameter.name}' of plugin '{name}' is {shown(value)}, but must be {expected}"
+            f"argument '{parameter.name}' of plugin '{name}' is {shown(value)}, but must be {expected}",
+            field=parameter.name,
         ) from error
 
 

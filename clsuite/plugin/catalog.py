@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -94,7 +95,13 @@ def read_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginI
 
 def _working(name: str, info: PluginInfo) -> PluginSource:
     if info.source is None:
-        raise UserError(f"plugin '{name}' of {info.distribution} is broken: {info.problem}")
+        file, line = info.target.rpartition(":")[0], re.search(r"\bline (\d+)", info.problem)
+        raise UserError(
+            f"plugin '{name}' of {info.distribution} is broken: {info.problem}",
+            path=file if file.endswith(".py") else None,
+            line=int(line[1]) if line else None,
+            field=name,
+        )
     return info.source
 
 

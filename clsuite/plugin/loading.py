@@ -84,11 +84,15 @@ def read_plugin_file(path: Path, name: str) -> tuple[str, str]:
         text = regular_files.read_text(path)
         return f"{path}:{match['name'] or _only_class(text, name, path)}", text
     except OSError as error:
-        raise UserError(f"cannot read the plugin '{path}': {error.strerror or error}") from error
+        raise UserError(f"cannot read the plugin '{path}': {error.strerror or error}", path=path) from error
     except UnicodeDecodeError as error:
         raise UserError(f"plugin '{name}' is not UTF-8 (byte {error.start}): save it in UTF-8") from error
     except SyntaxError as error:
-        raise UserError(f"plugin '{name}' is not Python: SyntaxError in line {error.lineno}: {error.msg}") from error
+        raise UserError(
+            f"plugin '{name}' is not Python: SyntaxError in line {error.lineno}: {error.msg}",
+            path=path,
+            line=error.lineno,
+        ) from error
     except (ValueError, RecursionError, MemoryError) as error:  # a zero byte, brackets in brackets in brackets
         raise UserError(f"plugin '{name}' is not Python: {error}") from error
 

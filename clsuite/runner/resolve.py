@@ -65,12 +65,12 @@ def resolve_methods(spec: BenchmarkSpec, options: RunOptions, folder: Path) -> d
     """
     check_probes(spec.probes, spec.backbone)
     checked: dict[str, ResolvedMethod] = {}
-    mistakes: list[tuple[str, str]] = []
+    mistakes: list[tuple[str, UserError]] = []
     for name, method in _chosen_methods(spec, options).items():
         try:
             checked[name] = _checked(spec, method, options.training or {}, (Path(), folder))
         except UserError as error:
-            mistakes.append((name, str(error)))
+            mistakes.append((name, error))
     if mistakes:
         raise MethodsError(mistakes)
     return checked
@@ -118,12 +118,12 @@ def _checked(
 def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, MethodSpec]:
     chosen: dict[str, MethodSpec] = {}
     if not options.methods:
-        mistakes: list[tuple[str, str]] = []
+        mistakes: list[tuple[str, UserError]] = []
         for name, method in spec.methods.items():
             try:
                 _choose(chosen, expand_grid(name, method, written=False))
             except UserError as error:
-                mistakes.append((name, str(error)))
+                mistakes.append((name, error))
         if mistakes:
             raise MethodsError(mistakes)
         return chosen
@@ -135,7 +135,7 @@ def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Metho
             raise UserError(f"'{own}' is a method of the benchmark: give '{written}' another name")
         method = known[written] if written in known else parse_method(written)
         _choose(chosen, expand_grid(own or written, method, written=not own and written not in known))
-        for use in method.plugins:
+        for use in method.plugins if written not in known else ():
             if use.name not in catalog() and not is_file(use.name) and not is_importable(use.name):
                 raise _unknown(use.name, spec)
     if not chosen:
