@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from clsuite.config.error_text import shown
 from clsuite.config.spec import LARGEST_NUMBER
-from clsuite.errors import UserError, did_you_mean
+from clsuite.errors import UserError, did_you_mean, nearest
 from clsuite.plugin.annotations import read_annotation
 from clsuite.plugin.constructor_checks import refuse_arguments
 from clsuite.plugin.introspection import PluginSource
@@ -60,16 +60,21 @@ def _value(name: str, source: PluginSource, parameter: Parameter, given: Mapping
                 f"plugin '{name}' needs the argument '{parameter.name}' ({parameter.annotation})", field=parameter.name
             )
         return value
+    annotation = read_annotation(parameter.annotation, parameter.aliases)
     try:
         if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
             what = f"argument '{parameter.name}' of plugin '{name}'"
             raise UserError(f"{what} is {shown(value)}, but must be at most {LARGEST_NUMBER}", field=parameter.name)
-        return _adapter(read_annotation(parameter.annotation, parameter.aliases)).validate_python(value)
+        return _adapter(annotation).validate_python(value)
     except ValidationError as error:
         expected = parameter.aliases.get(parameter.annotation, parameter.annotation)
+        words = [one for one in get_args(annotation) if isinstance(one, str)]
+        near = nearest(value, words) if isinstance(value, str) else []
+        hint = f". Did you mean '{near[0]}'?" if near else ""
         raise UserError(
-            f"argument '{parameter.name}' of plugin '{name}' is {shown(value)}, but must be {expected}",
+            f"argument '{parameter.name}' of plugin '{name}' is {shown(value)}, but must be {expected}{hint}",
             field=parameter.name,
+            suggestion=near[0] if near else None,
         ) from error
 
 

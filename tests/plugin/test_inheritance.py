@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from clsuite.errors import UserError
+from clsuite.plugin import source_hash
 from clsuite.plugin.annotations import read_annotation
 from clsuite.plugin.arguments import resolve_arguments
 from clsuite.plugin.catalog import find_plugin, load_class, read_plugin
@@ -328,9 +329,9 @@ def test_the_source_of_a_subclass_holds_the_reference_method_that_it_derives_fro
     write({"myreplay.py": MINE})
     first = find_plugin("./myreplay.py")[1].sha256
     changed = Path(module.__file__ or "").read_text() + "\nMORE = 1\n"
-    usual = Path.read_bytes
+    usual = source_hash.read_bytes
     monkeypatch.setattr(
-        Path, "read_bytes", lambda path: changed.encode() if str(path) == module.__file__ else usual(path)
+        source_hash, "read_bytes", lambda path: changed.encode() if str(path) == module.__file__ else usual(path)
     )
     assert find_plugin("./myreplay.py")[1].sha256 != first
 
