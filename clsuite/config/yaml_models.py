@@ -164,10 +164,11 @@ def _is_key(error: ErrorDetails) -> bool:
 def _explain(root: yaml.Node, model: Any, location: Location, error: ErrorDetails) -> Complaint:
     line, shown = _locate(root, location)
     entry = isinstance(next(iter(shown), None), int)  # of a list of entries, whose line says which
-    where = ".".join(str(part) for part in shown[entry:]) or ("the entry" if entry else "the file")
+    parts = [str(part) for part in shown[entry:]]
+    where = ".".join(part or "''" for part in parts) or ("the entry" if entry else "the file")
     if error["type"] == "extra_forbidden":
         name, known = str(location[-1]), _fields(model, error["loc"][:-1])
-        text = unknown_word(f"key '{where}'", name, known)
+        text = unknown_word(f"key '{'.'.join(parts)}'", name, known)
         return Complaint(False, line, text, where, next(iter(nearest(name, known)), ""))
     fields = _fields(model, error["loc"])
     text = in_words(error, where, fields[0] if fields else "name")

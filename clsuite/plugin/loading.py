@@ -21,6 +21,8 @@ from clsuite.plugin.source_loader import import_from_source
 from clsuite.plugin.syntax_hash import parsed
 from clsuite.regular_files import is_no_folder
 
+LARGEST_FILE = 256 * 1024
+"""Bytes of a plugin's file; the longest have some ten thousand, and to read a million takes minutes."""
 FILE = re.compile(r"(?P<path>.+\.py)(:(?P<name>\w+))?")
 OF_A_FILE = "clsuite_file_"
 """Begins the names that modules of plugins' files have in ``sys.modules``."""
@@ -81,6 +83,9 @@ def read_plugin_file(path: Path, name: str) -> tuple[str, str]:
     match = FILE.fullmatch(name)
     assert match is not None
     try:
+        regular_files.refuse_irregular(path)
+        if (size := path.stat().st_size) > LARGEST_FILE:
+            raise UserError(f"'{path}' is not a plugin: it has {size:,} bytes, and those have {LARGEST_FILE:,} at most")
         text = regular_files.read_text(path)
         return f"{path}:{match['name'] or _only_class(text, name, path)}", text
     except OSError as error:
