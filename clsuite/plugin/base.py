@@ -22,8 +22,8 @@ class Plugin(L.Callback):
 
     The constructor's signature is the configuration: typed, with defaults that are literals or constants. A plugin may
     derive from another one, and has its arguments, traits and hooks then. What must survive an interruption goes
-    through ``state_dict`` and ``load_state_dict`` (tensors, numbers, strings, lists and dicts). Modules with parameters are
-    registered with ``learner.register_plugin_module(self, name, module)``.
+    through ``state_dict`` and ``load_state_dict`` (tensors, numbers, strings, lists and dicts). Modules with
+    parameters are registered with ``learner.register_plugin_module(self, name, module)``.
 
     Attributes:
         traits: What the method requires, keeps between tasks, and cannot be combined with.
