@@ -13,7 +13,8 @@ from clsuite.backbones.vit import build_backbone
 from clsuite.data.stable_random import derive_seed
 from clsuite.learner.learner import Learner
 from clsuite.learner.options import TrainingSpec
-from clsuite.plugin.catalog import PluginInfo, load_class
+from clsuite.plugin.catalog import load_class
+from clsuite.plugin.introspection import PluginInfo
 from clsuite.records import RunRecord
 
 Enter = Callable[[bool], None]
