@@ -25,7 +25,8 @@ from clsuite.errors import UserError, did_you_mean
 from clsuite.records import RecordError, RunRecord, read_record, reason_of
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.runner.methods import MethodSpec, PluginUse
-from clsuite.runner.plan import RunOptions, RunPlan, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
 CANARIES = {"class_incremental": "quickstart", "domain_incremental": "digits_domains"}
@@ -191,7 +192,7 @@ def plan_new(old: RunRecord, out: Path, data_root: Path | None) -> RunPlan:
         update={"methods": {old.method: method}, "more_methods": {}, "probes": (), "evaluation": None,
                 "limit_tasks": None}
     )  # fmt: skip
-    options = RunOptions(out=out, data_root=data_root, seeds=[SEED], device="cpu")
+    options = RunOptions(out=out, data_root=data_root, seeds=(SEED,), device="cpu")
     return make_plan(alone, path.parent, options)[0]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clsuite.cli.console import counted, make_console, table_width
+from clsuite.cli.console import make_console, table_width
+from clsuite.report.format import counted
 from clsuite.errors import UserError, did_you_mean, harmless
 from clsuite.records import RunRecord, atomic_path
 from clsuite.records.curves import LOSS, read_curves

@@ -32,3 +32,8 @@ def rounded(value: float) -> float | None:
 def shown(text: str) -> str:
     """A text for rich: its brackets are no markup, and nothing in it is a command to the terminal."""
     return escape(harmless(text))
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things, such as ``1 run`` and ``2 runs``."""
+    return f"{number} {thing}{'s' * (number != 1)}"

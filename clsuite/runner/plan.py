@@ -10,10 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from clsuite.backbones.spec import Weights, find_weights
-from clsuite.config.error_text import first_mistake
 from clsuite.data.datasets import beside, path_beside
 from clsuite.data.fingerprint import table_fingerprint
 from clsuite.data.spec import DatasetSpec
@@ -30,9 +27,9 @@ from clsuite.probes.named import load_named_table
 from clsuite.probes.spec import AnyProbe, ZeroShotProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry, bounded
 from clsuite.records.canonical import sha256_of
-from clsuite.records.curves import POINTS
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, parse_method, parse_named, split_outside
+from clsuite.runner.options import RunOptions
 from clsuite.runner.requirements import (
     check_buffers,
     check_classes,
@@ -46,41 +43,10 @@ from clsuite.runner.streams import find_stream_file, stream_loader
 from clsuite.runner.training import brought_training, leaves, resolve_training
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 from clsuite.scenarios.validation import judged_on_validation
-from clsuite.stream.within_task_spec import EvaluationSpec
+from clsuite.stream.within_task_spec import CURVE_POINTS, EvaluationSpec
 
 LONGEST_FOLDER = 255
 """Bytes of the name of a folder, as many as the usual file systems take."""
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What the command line decides about a benchmark.
-
-    Attributes:
-        out: Folder for everything that is written.
-        data_root: Where relative data paths are looked for.
-        methods: Methods to run instead of the benchmark's.
-        seeds: Seeds to run instead of the benchmark's.
-        training: Overrides of the benchmark's training, such as ``{"epochs": 1}``.
-        limit_tasks: Only the first tasks of the stream, in place of the benchmark's.
-        device: ``auto``, ``cpu``, ``cuda``, ...
-        save_model: Keep the trained model beside the record.
-        eval_every: Evaluate within tasks after each so many steps, whatever the benchmark says.
-        on_validation: Judge by the validation parts, and leave the test parts out altogether.
-        curve_points: Points of the curves of training that are kept for each task; they are no part of a run's key.
-    """
-
-    out: Path
-    data_root: Path | None = None
-    methods: Sequence[str] = ()
-    seeds: Sequence[int] = ()
-    training: Mapping[str, Any] | None = None
-    limit_tasks: int | None = None
-    device: str = "auto"
-    save_model: bool = False
-    eval_every: int | None = None
-    on_validation: bool = False
-    curve_points: int = POINTS
 
 
 @dataclass(frozen=True)
@@ -110,7 +76,7 @@ class RunPlan:
     save_model: bool
     probes: tuple[AnyProbe, ...] = ()
     brought: Mapping[str, Any] = field(default_factory=dict)
-    curve_points: int = POINTS
+    curve_points: int = CURVE_POINTS
 
     @property
     def name(self) -> str:
@@ -156,7 +122,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     root = options.data_root
     weights = find_weights(spec.backbone, [folder] if root is None else [root, folder])
     stream = find_stream_file(spec.scenario, [folder] if root is None else [folder, root])
-    spec = _placed(spec.model_copy(update={"scenario": stream}), root, folder)
+    spec = placed(spec.model_copy(update={"scenario": stream}), root, folder)
     load = stream_loader(spec.dataset, stream, spec.backbone.image_size, root)
     probes = [probe_config(probe, spec.backbone.image_size, root) for probe in spec.probes]
     plans: list[RunPlan] = []
@@ -183,7 +149,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     return plans
 
 
-def _placed(spec: BenchmarkSpec, data_root: Path | None, folder: Path) -> BenchmarkSpec:
+def placed(spec: BenchmarkSpec, data_root: Path | None, folder: Path) -> BenchmarkSpec:
     """The benchmark with the whole paths of data that lie beside its file; records keep their last part alone."""
     probes = []
     for probe in spec.probes:
@@ -210,7 +176,7 @@ def method_config(spec: BenchmarkSpec, name: str) -> tuple[list[tuple[str, dict[
     Raises:
         UserError: If there is no such method, or the name stands for several.
     """
-    found = _checked_methods(spec, RunOptions(Path(), methods=[name]), Path())
+    found = _checked_methods(spec, RunOptions(methods=(name,)), Path())
     if name not in found:
         raise UserError(f"'{name}' is no name of one method: it stands for {', '.join(found)}")
     method = found[name]
@@ -244,9 +210,9 @@ def _checked_methods(spec: BenchmarkSpec, options: RunOptions, folder: Path) -> 
     check_probes(spec.probes, spec.backbone)
     checked: dict[str, ResolvedMethod] = {}
     mistakes: list[tuple[str, str]] = []
-    for name, method in _chosen_methods(spec, options).items():
+    for name, method in chosen_methods(spec, options).items():
         try:
-            checked[name] = _checked(spec, method, options.training or {}, (Path(), folder))
+            checked[name] = _checked(spec, method, options.training, (Path(), folder))
         except UserError as error:
             mistakes.append((name, str(error)))
     if mistakes:
@@ -270,7 +236,12 @@ def _checked(
     return resolved
 
 
-def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, MethodSpec]:
+def chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, MethodSpec]:
+    """The methods that a call asks for, by the name that tables show; grids are taken apart.
+
+    Raises:
+        UserError: If there is no such method, or two are called alike.
+    """
     chosen: dict[str, MethodSpec] = {}
     if not options.methods:
         mistakes: list[tuple[str, str]] = []
@@ -395,7 +366,7 @@ def _config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, we
             **({"templates": list(spec.backbone.prompts)} if spec.backbone.prompts else {}),
         },
         "training": training.model_dump(),
-        **_evaluation(spec, options),
+        **evaluation_config(spec, options),
         **({"judged_on": "validation"} if options.on_validation else {}),
     }
 
@@ -414,14 +385,11 @@ def stream_config(spec: BenchmarkSpec, limit_tasks: int | None = None) -> dict[s
     }
 
 
-def _evaluation(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Any]:
+def evaluation_config(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Any]:
     """How to evaluate within tasks; no entry at all where nobody asks for it, so that other keys stay what they are."""
     given = spec.evaluation.model_dump() if spec.evaluation else {}
     if options.eval_every is not None:
-        try:
-            given = EvaluationSpec.model_validate({**given, "every": options.eval_every}).model_dump()
-        except ValidationError as error:
-            raise UserError(f"--eval-every: {first_mistake(error, 'evaluation')}") from error
+        given = EvaluationSpec.model_validate({**given, "every": options.eval_every}).model_dump()
     return {"evaluation": given} if given else {}
 
 

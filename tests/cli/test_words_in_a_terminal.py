@@ -8,7 +8,8 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from clsuite.cli.console import PlainConsole, counted, folded, left_out
+from clsuite.cli.console import PlainConsole, folded, left_out
+from clsuite.report.format import counted
 from clsuite.cli.main import main
 
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from argparse import ArgumentParser, Namespace
 
-from jsonargparse import ArgumentParser, Namespace
-
-from clsuite.cli.commands.base import PATH_OR_NAME, Command
-
-HeadKind = Literal["linear", "cosine", "zero_shot"]
-LossKind = Literal["global", "local"]
+from clsuite.cli.commands.base import PATH_OR_NAME, Command, add_options
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -18,8 +13,14 @@ def _arguments(parser: ArgumentParser) -> None:
         type=PATH_OR_NAME,
         help="./file.py, a name or package.module:Class, with arguments in brackets where it needs any",
     )
-    parser.add_argument("--head", type=HeadKind, help="head that the method needs; linear by default")
-    parser.add_argument("--loss", type=LossKind, help="cross-entropy that the method needs; global by default")
+    from clsuite.learner.options import TrainingSpec
+
+    add_options(
+        parser,
+        TrainingSpec,
+        head="head that the method needs; linear by default",
+        loss="cross-entropy that the method needs; global by default",
+    )
 
 
 def _run(given: Namespace) -> int:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from argparse import ArgumentParser, Namespace
 
-from jsonargparse import ArgumentParser, Namespace
+from clsuite.cli.commands.base import PATH, Command, add_word
 
-from clsuite.cli.commands.base import PATH, Command
-
-Things = Literal["plugins", "methods", "benchmarks", "datasets", "scenarios", "backbones", "augmentations"]
+LISTS = ("plugins", "methods", "benchmarks", "datasets", "scenarios", "backbones", "augmentations")
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("what", type=Things, help="what to list; methods are plugins")
+    add_word(parser, "list", LISTS, help="what to list; methods are plugins")
     parser.add_argument("--data-root", type=PATH, help="for datasets: say which of them are there, and what is missing")
 
 
 def _run(given: Namespace) -> int:
     from clsuite.cli.listing import print_listing
 
-    print_listing(given.what, given.data_root)
+    print_listing(given.list, given.data_root)
     return 0
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from argparse import ArgumentParser, Namespace
 
-from jsonargparse import ArgumentParser, Namespace
+from clsuite.cli.commands.base import PATH, Command, add_word
 
-from clsuite.cli.commands.base import PATH, Command
-
-Kind = Literal["loss", "buffer", "peft", "weights", "predict"]
+KINDS = ("loss", "buffer", "peft", "weights", "predict")
 
 
 def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", type=str, help="name of the method, such as my_method")
-    parser.add_argument(
+    add_word(
+        parser,
         "--kind",
-        type=Kind,
+        KINDS,
         default="loss",
         help="loss: a term of the loss; buffer: exemplars in the batch; peft: a small module in a frozen backbone; "
         "weights: other weights after each task; predict: an answer in place of the head's",
