@@ -26,7 +26,7 @@ FLOORS = (
     ("probes",),
     ("stream",),
     ("conformance", "runner", "report"),
-    ("pretrain", "tune", "api", "board"),
+    ("pretrain", "tuning", "api", "board"),
     ("cli",),
 )
 """From the ground up; what stands on one floor knows nothing of its neighbors there."""

@@ -13,7 +13,8 @@ import yaml
 from clsuite.cli.main import main
 from clsuite.errors import InputWarning
 from clsuite.runner.execute import execute
-from clsuite.runner.plan import RunOptions, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import make_plan
 from clsuite.runner.spec import load_benchmark
 
 README = Path(__file__).parents[1] / "README.md"

@@ -27,7 +27,7 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
     "clsuite.data.buffer": ("ExemplarBuffer", "exemplar_capacity", "herding_ranks", "make_buffer"),
     "clsuite.data.table": ("ImageTable",),
     "clsuite.data": ("load_dataset",),
-    "clsuite.scenarios": ("Scenario", "Task"),
+    "clsuite.scenarios": ("Scenario", "Task", "from_avalanche", "to_avalanche"),
     "clsuite.peft": ("PET", "build_pet"),
     "clsuite.records": ("RunRecord",),
     "clsuite.metrics": ("Counts", "compute_all", "METRICS"),

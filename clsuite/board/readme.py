@@ -22,7 +22,7 @@ from clsuite.board.site.text import (
 )
 from clsuite.report.descriptions import NOTATION
 from clsuite.report.export import MARKDOWN, escape_text
-from clsuite.runner.plan import file_name
+from clsuite.runner.file_names import file_name
 
 ROWS_SHOWN = 60
 HEADING = "# Leaderboard"

@@ -25,7 +25,8 @@ from clsuite.errors import AbsentError, UserError, did_you_mean, shortened
 from clsuite.plugin.recorded_plugin import NAME_FOLDER
 from clsuite.records import PluginEntry, RunRecord, atomic_path
 from clsuite.report.format import kind_of, machine_of, rounded
-from clsuite.runner.plan import RunPlan, file_name
+from clsuite.runner.file_names import file_name
+from clsuite.runner.plan import RunPlan
 from clsuite.runner.recorded_inputs import (
     NOTHING,
     Allowed,

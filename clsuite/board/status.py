@@ -27,7 +27,8 @@ from clsuite.records.canonical import canonical_json
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.report.format import rounded
 from clsuite.runner.methods import parse_method
-from clsuite.runner.plan import method_config, stream_config
+from clsuite.runner.record_config import stream_config
+from clsuite.runner.resolve import method_config
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmarks
 
 PUBLISHED = "final accuracy, published"

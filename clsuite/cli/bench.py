@@ -8,20 +8,21 @@ from pathlib import Path
 
 from rich.console import Console
 
+from clsuite.api.progress import BenchProgress
 from clsuite.cli.console import make_console, table_width
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.failures import tell_failures
-from clsuite.api.progress import BenchProgress
-from clsuite.report.format import counted
 from clsuite.errors import AbsentError
 from clsuite.records import RunRecord
+from clsuite.report.format import counted
 from clsuite.report.summary import columns_of, summarize
 from clsuite.report.table import probes_table, results_table, within_task_table
 from clsuite.runner.bench import BenchStatus, forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
 from clsuite.runner.options import BenchOptions
-from clsuite.runner.plan import RunPlan, make_plan, outline
+from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.printed import printed_benchmark
+from clsuite.runner.resolve import outline
 from clsuite.runner.settings import OF_METHODS, with_settings
 from clsuite.runner.spec import BenchmarkSpec, lines_told, load_benchmark
 

@@ -18,9 +18,9 @@ from clsuite.records import RunRecord, TrialEntry, reason_of
 from clsuite.runner.bench import run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
 from clsuite.runner.plan import RunPlan, make_plan
-from clsuite.tune.options import TuneOptions
-from clsuite.tune.search import keep_search, make_search
-from clsuite.tune.space import parse_space, points
+from clsuite.tuning.options import TuneOptions
+from clsuite.tuning.search import keep_search, make_search
+from clsuite.tuning.space import parse_space, points
 
 
 def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> int:

@@ -1,23 +1,19 @@
-"""What is compared before and after each call of a hook. Each probe is a generator: before, ``yield``, after."""
+"""What is compared before and after each call of a hook. Each check is a generator: before, ``yield``, after."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from clsuite.conformance.instrument import Call, HookCheck, Watch, WatchedLearner
 from clsuite.conformance.source_lines import assigns, calls, draws, either, returns, writes_into
 from clsuite.data.batch import Batch
 from clsuite.learner.learner import Learner, Step
-
-if TYPE_CHECKING:
-    from clsuite.conformance.instrument import Call, Watch, WatchedLearner
-
-Probe = Callable[["Call"], Iterator[None]]
 
 BUILDING = {"on_stream_start", "rebuild_modules", "on_task_start"}
 BETWEEN = {*BUILDING, "on_task_end", "on_task_exit", "setup", "select_indices"}
@@ -231,6 +227,16 @@ def on_frozen(learner: WatchedLearner) -> dict[str, str]:
     return found
 
 
+def settle(watch: Watch, learner: WatchedLearner) -> None:
+    """At the end of a task: report what still lies on frozen weights."""
+    left = on_frozen(learner)
+    for hook in dict.fromkeys(watch.suspects.values()):
+        names = sorted(name for name, by in watch.suspects.items() if by == hook and name in left)
+        if names:
+            report_frozen(watch, hook, names, learner)
+    watch.suspects = {}
+
+
 def report_frozen(watch: Watch, hook: str, names: Sequence[str], learner: WatchedLearner) -> None:
     """Report what a hook left on frozen weights."""
     left = on_frozen(learner)
@@ -318,7 +324,7 @@ JUDGES: Mapping[str, Callable[[Call], tuple[str, str, str, Any] | None]] = {
     "transform_batch": _judge_batch,
 }
 
-PROBES: tuple[Probe, ...] = (
+HOOK_CHECKS: tuple[HookCheck, ...] = (
     untouched_batch,
     untouched_generators,
     untouched_settings,

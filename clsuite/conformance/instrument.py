@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from clsuite.conformance import hook_checks
 from clsuite.conformance.finding import Finding
 from clsuite.conformance.plugin_under_test import Subject
 from clsuite.conformance.source_lines import Predicate
@@ -15,6 +14,8 @@ from clsuite.learner.learner import Learner
 from clsuite.plugin.base import Plugin
 from clsuite.scenarios import Task
 
+HookCheck = Callable[["Call"], Iterator[None]]
+"""What is compared around a call: a generator that looks before, yields, and looks after."""
 STATE = {"state_dict", "load_state_dict", "stored_bytes", "on_save_checkpoint", "on_load_checkpoint", "state_key"}
 
 
@@ -36,7 +37,7 @@ class WatchedLearner(Learner):
         """End, and see what was left on frozen weights."""
         super().end_task(task)
         for watch in self.watches:
-            watch.settle(self)
+            watch.settle(watch, self)
 
 
 @dataclass
@@ -68,11 +69,15 @@ class Watch:
 
     Attributes:
         subject: The plugin.
+        checks: What is compared around each call of a hook.
+        settle: Called at the end of a task, with the watch and the learner: reports what still lies on frozen weights.
         findings: What was seen, each kind once a hook.
         suspects: Weights on which a hook has left something, and that hook.
     """
 
     subject: Subject
+    checks: Sequence[HookCheck]
+    settle: Callable[[Watch, WatchedLearner], None]
     findings: list[Finding] = field(default_factory=list)
     suspects: dict[str, str] = field(default_factory=dict)
     _seen: set[tuple[str, str]] = field(default_factory=set)
@@ -86,8 +91,8 @@ class Watch:
         def call(*args: Any, **words: Any) -> Any:
             seen = Call(learner, hook, (*args, *words.values()), self)
             with ExitStack() as stack:
-                for probe in hook_checks.PROBES:
-                    stack.enter_context(contextmanager(probe)(seen))
+                for check in self.checks:
+                    stack.enter_context(contextmanager(check)(seen))
                 seen.result = inner(*args, **words)
             return seen.result
 
@@ -99,15 +104,6 @@ class Watch:
             self._seen.add((check, hook))
             line = self.subject.lines.find(hook, *where)
             self.findings.append(self.subject.finding(check, message, fix, line))
-
-    def settle(self, learner: WatchedLearner) -> None:
-        """At the end of a task: report what still lies on frozen weights."""
-        left = hook_checks.on_frozen(learner)
-        for hook in dict.fromkeys(self.suspects.values()):
-            names = sorted(name for name, by in self.suspects.items() if by == hook and name in left)
-            if names:
-                hook_checks.report_frozen(self, hook, names, learner)
-        self.suspects = {}
 
 
 def overridden(cls: type[Plugin]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import torch
 
 from clsuite.backbones.vit import Backbone
 from clsuite.conformance.fixtures import make_backbone, make_options, make_scenario
+from clsuite.conformance.hook_checks import HOOK_CHECKS, settle
 from clsuite.conformance.instrument import Watch, WatchedLearner
 from clsuite.conformance.plugin_under_test import Subject
 from clsuite.errors import is_foreign, words_of
@@ -100,7 +101,7 @@ def run_method(
         backbone: Makes the backbone; by default one that has what the plugins need.
     """
     plugins = [subject.make() for subject in subjects]
-    watches = [Watch(subject) for subject in subjects]
+    watches = [Watch(subject, HOOK_CHECKS, settle) for subject in subjects]
     learner = make_learner(subjects, plugins, training, backbone)
     learner.watches = tuple(watches)
     for watch, plugin in zip(watches, plugins, strict=True):

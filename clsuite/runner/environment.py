@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-import clsuite
 from clsuite.learner.precision import resolve_precision
 
 PACKAGES = (
@@ -46,7 +45,7 @@ def _processor() -> str:
 @cache
 def _commit() -> dict[str, Any]:
     """Commit and dirty flag, where clsuite runs from a git checkout."""
-    folder = Path(clsuite.__file__).parent
+    folder = Path(__file__).parents[1]
 
     def git(*words: str) -> str:
         done = subprocess.run(

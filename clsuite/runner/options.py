@@ -139,7 +139,6 @@ def takes(model: type[Spec], *names: str) -> Callable[[Function], Function]:
         model: Where the options are defined.
         names: Those that the function takes.
     """
-
     fields = {name: model.model_fields[name] for name in names}
     words = [f"    {name}: {field.description}." for name, field in fields.items()]
 

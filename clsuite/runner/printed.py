@@ -9,9 +9,11 @@ from typing import Any
 from clsuite.backbones.spec import KEYWORDS
 from clsuite.config.yaml_text import write_yaml
 from clsuite.plugin.loading import is_file
+from clsuite.runner.bind import with_whole_paths
 from clsuite.runner.methods import MethodSpec, PluginUse
 from clsuite.runner.options import RunOptions
-from clsuite.runner.plan import chosen_methods, evaluation_config, outline, placed, tasks_learned
+from clsuite.runner.record_config import evaluation_config, tasks_learned
+from clsuite.runner.resolve import chosen_methods, outline
 from clsuite.runner.settings import content_of
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.streams import find_stream_file
@@ -39,7 +41,7 @@ def printed_benchmark(spec: BenchmarkSpec, folder: Path, options: RunOptions) ->
         "methods": _methods(methods, folder, options, whole=bool(options.methods)),
         "more_methods": {} if options.methods else _methods(spec.more_methods, folder, options, whole=False),
     }
-    kept = _with_whole_paths(spec, folder, options.data_root)
+    kept = _at_home(spec, folder, options.data_root)
     return write_yaml({**content_of(kept, every=True), **content_of(changes, every=True)})
 
 
@@ -78,8 +80,9 @@ def _whole_file(name: str, folder: Path) -> str:
     return str(beside.parent.resolve() / beside.name)
 
 
-def _with_whole_paths(spec: BenchmarkSpec, folder: Path, data_root: Path | None) -> BenchmarkSpec:
-    changed = placed(spec, data_root, folder)
+def _at_home(spec: BenchmarkSpec, folder: Path, data_root: Path | None) -> BenchmarkSpec:
+    """The benchmark with the whole paths of what lies beside its file."""
+    changed = with_whole_paths(spec, data_root, folder)
     weights, chosen = spec.backbone.weights, spec.scenario.root
     nearer = data_root is not None and (data_root / weights).is_file()
     if weights and weights not in KEYWORDS and not nearer and (folder / weights).is_file():

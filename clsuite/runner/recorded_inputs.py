@@ -20,7 +20,7 @@ from clsuite.plugin.recorded_plugin import NAME_FOLDER, plain_name, recorded_plu
 from clsuite.probes.spec import AnyProbe, ProbeSpec
 from clsuite.records import PluginEntry, RunRecord
 from clsuite.records.canonical import sha256_of_file
-from clsuite.runner.plan import probe_config
+from clsuite.runner.record_config import probe_config
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmarks
 from clsuite.scenarios import ScenarioSpec
 

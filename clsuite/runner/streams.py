@@ -18,7 +18,7 @@ from clsuite.errors import UserError, did_you_mean, is_foreign, words_of
 from clsuite.plugin.loading import read_text, run_text
 from clsuite.plugin.recorded_plugin import NAME_FOLDER, plain_name
 from clsuite.plugin.source_hash import Home, source_hash
-from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
+from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario, from_avalanche
 from clsuite.scenarios.spec import FromAvalanche
 
 
@@ -155,7 +155,7 @@ def _read(benchmark: Any, seed: int, spec: FromAvalanche, image_size: int) -> Sc
     try:
         if not hasattr(benchmark, "streams"):
             raise UserError(f"{given}, but must return an Avalanche benchmark")
-        return Scenario.from_avalanche(benchmark, image_size)
+        return from_avalanche(benchmark, image_size)
     except UserError:
         raise
     except BaseException as error:  # whatever its properties and data sets raise

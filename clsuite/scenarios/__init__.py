@@ -1,5 +1,6 @@
 """Scenarios: deterministic streams of tasks. Nothing here needs torch."""
 
+from clsuite.scenarios.avalanche import from_avalanche, to_avalanche
 from clsuite.scenarios.build import build_scenario
 from clsuite.scenarios.catalog import KINDS, SINGLE_PASS, check_single_pass
 from clsuite.scenarios.scenario import EvalSplit, Scenario, Task
@@ -14,4 +15,6 @@ __all__ = [
     "Task",
     "build_scenario",
     "check_single_pass",
+    "from_avalanche",
+    "to_avalanche",
 ]

@@ -47,7 +47,7 @@ def build_scenario(
     """
     chosen = spec.root if isinstance(spec, ScenarioSpec) else spec
     if isinstance(chosen, FromAvalanche):
-        raise UserError("an avalanche scenario brings its own images: use Scenario.from_avalanche(benchmark)")
+        raise UserError("an avalanche scenario brings its own images: use clsuite.scenarios.from_avalanche(benchmark)")
     source = Source.of(table, seed, chosen.order_seed, chosen.validation, train_per_class)
     match chosen:
         case DomainIncremental():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    pass
 
 Rows = NDArray[np.int64]
 
@@ -125,19 +125,6 @@ class Scenario:
             for part in self.separate_splits
         ]
         return hashlib.sha256("".join(prints).encode()).hexdigest()
-
-    @classmethod
-    def from_avalanche(cls, benchmark: Any, image_size: int, classes: Sequence[str] | None = None) -> Scenario:
-        """Our stream from an Avalanche benchmark; see `clsuite.scenarios.avalanche.from_avalanche`."""
-        from clsuite.scenarios.avalanche import from_avalanche
-
-        return from_avalanche(benchmark, image_size, classes)
-
-    def to_avalanche(self, transform: Any = None) -> Any:
-        """An Avalanche benchmark from our stream; see `clsuite.scenarios.avalanche.to_avalanche`."""
-        from clsuite.scenarios.avalanche import to_avalanche
-
-        return to_avalanche(self, transform)
 
 
 def fingerprint_parts(table: ImageTable, labels: NDArray[np.int64], parts: tuple[Rows, ...]) -> str:

@@ -15,13 +15,14 @@ from clsuite.records import RunRecord, TrialEntry, TuningEntry, reason_of, write
 from clsuite.runner.bench import BenchStatus, Warn
 from clsuite.runner.methods import MethodSpec, parse_method, write_method
 from clsuite.runner.options import RunOptions
-from clsuite.runner.plan import RunPlan, make_plan, tasks_learned
+from clsuite.runner.plan import RunPlan, make_plan
+from clsuite.runner.record_config import tasks_learned
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.scenarios import ScenarioSpec
-from clsuite.tune.options import TuneOptions
-from clsuite.tune.parameters import ParameterPath, find_places, with_values
-from clsuite.tune.sampler import Sampler
-from clsuite.tune.space import parse_space
+from clsuite.tuning.options import TuneOptions
+from clsuite.tuning.parameters import ParameterPath, find_places, with_values
+from clsuite.tuning.sampler import Sampler
+from clsuite.tuning.space import parse_space
 
 ROUND = 4
 """Trials proposed at a time, whatever the number of cores, so that the search is the same on every machine."""
@@ -122,9 +123,7 @@ class Search:
             "eval_every": None,
             "on_validation": True,
         }
-        plans = make_plan(
-            self.spec.model_copy(update=changes), self.folder, options.model_copy(update=short)
-        )
+        plans = make_plan(self.spec.model_copy(update=changes), self.folder, options.model_copy(update=short))
         if len(plans) > 1:
             raise UserError(f"the method '{self.name}' is a grid: write its values into --space")
         return plans[0]
@@ -201,9 +200,7 @@ def _named_method(method: str, spec: BenchmarkSpec) -> tuple[str, MethodSpec]:
     return write_method(written), written
 
 
-def keep_search(
-    standing: BenchStatus, tuning: TuningEntry, warn: Warn
-) -> None:
+def keep_search(standing: BenchStatus, tuning: TuningEntry, warn: Warn) -> None:
     """Tell of the search in final records that were done before, after an earlier search with the same outcome."""
     for path, record in standing.done.items():
         try:

@@ -19,7 +19,7 @@ from clsuite.errors import UserError
 from clsuite.plugin.catalog import find_plugin
 from clsuite.records import PluginEntry, RunRecord, TaskEntry
 from clsuite.records.record import RESULTS_VERSION
-from clsuite.runner.plan import stream_config
+from clsuite.runner.record_config import stream_config
 from clsuite.runner.spec import load_benchmark
 
 OLD, NOW = "ab" * 32, find_plugin("ncm")[1].sha256

@@ -31,7 +31,7 @@ from clsuite.peft import PET_KINDS
 from clsuite.records import RunRecord, read_predictions, read_record, rescore, write_predictions
 from clsuite.records.record import RESULTS_VERSION, ProbeEntry, TrialEntry, TuningEntry
 from clsuite.report.format import rounded
-from clsuite.runner.plan import stream_config
+from clsuite.runner.record_config import stream_config
 from clsuite.runner.spec import load_benchmark
 from clsuite.scenarios import ScenarioSpec
 

@@ -31,7 +31,8 @@ from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
 from clsuite.records import read_record, write_record
 from clsuite.runner.execute import load_scenario
-from clsuite.runner.plan import RunOptions, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import make_plan
 from clsuite.runner.spec import load_benchmark
 
 CHANGING = "gives another stream each time"

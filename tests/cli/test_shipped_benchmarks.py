@@ -8,7 +8,7 @@ import pytest
 
 from clsuite.cli.main import main
 from clsuite.plugin.catalog import find_plugin
-from clsuite.runner.plan import method_config
+from clsuite.runner.resolve import method_config
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
 SMALLEST = {"sgd": 0.005, "adam": 0.0004}

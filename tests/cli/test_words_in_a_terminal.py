@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from clsuite.cli.console import PlainConsole, folded, left_out
-from clsuite.report.format import counted
 from clsuite.cli.main import main
+from clsuite.report.format import counted
 
 
 def printed(*objects: object, width: int = 20, terminal: bool = True, **more: object) -> str:

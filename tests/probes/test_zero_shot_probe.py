@@ -25,7 +25,8 @@ from clsuite.probes.named import load_named_table
 from clsuite.probes.probes import make_probes
 from clsuite.probes.recorder import ProbeRecorder
 from clsuite.probes.spec import ProbeSpec, ZeroShotProbe
-from clsuite.runner.plan import RunOptions, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import make_plan
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.scenarios import Scenario
 from clsuite.stream.loop import Stream

@@ -11,7 +11,8 @@ import pytest
 from clsuite.records import CostEntry, RunRecord
 from clsuite.records.canonical import canonical_json
 from clsuite.runner.execute import execute
-from clsuite.runner.plan import RunOptions, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import make_plan
 from clsuite.runner.spec import BenchmarkSpec
 
 WIDTH, PARAMETERS = 192, 930_240

@@ -7,7 +7,8 @@ from typing import Any
 
 from clsuite.records import read_record
 from clsuite.runner.execute import execute
-from clsuite.runner.plan import RunOptions, RunPlan, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.spec import BenchmarkSpec
 
 TINY: dict[str, Any] = {

@@ -21,7 +21,9 @@ from clsuite.records import RunRecord, read_record
 from clsuite.runner import bench
 from clsuite.runner.bench import BenchStatus, run_missing, scan_results
 from clsuite.runner.execute import execute
-from clsuite.runner.plan import LONGEST_FOLDER, RunOptions, RunPlan, file_name, make_plan
+from clsuite.runner.file_names import LONGEST_FOLDER, file_name
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.spec import load_benchmark
 from clsuite.stream.sealed_state import write_state
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from clsuite.errors import UserError
-from clsuite.runner.plan import RunOptions, RunPlan, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.spec import BenchmarkSpec
 
 TINY: dict[str, Any] = {

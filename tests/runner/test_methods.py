@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from clsuite.cli.main import main
 from clsuite.errors import UserError
 from clsuite.runner.methods import MethodSpec, PluginUse, parse_method, parse_plugin, split_outside, write_method
-from clsuite.runner.plan import RunOptions, outline
+from clsuite.runner.options import RunOptions
+from clsuite.runner.resolve import outline
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark
 
 

@@ -14,7 +14,7 @@ from clsuite.errors import AbsentError, UserError
 from clsuite.plugin.catalog import find_plugin
 from clsuite.records import PluginEntry
 from clsuite.records.canonical import sha256_of_file
-from clsuite.runner.plan import probe_config
+from clsuite.runner.record_config import probe_config
 from clsuite.runner.recorded_inputs import PROBE, known_benchmarks, restored_plugin, restored_probe, restored_weights
 
 PLUGIN = '''"""A method."""

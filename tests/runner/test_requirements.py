@@ -12,7 +12,8 @@ from clsuite.backbones.spec import BackboneSpec, Weights
 from clsuite.backbones.vit import build_backbone, forward_flops
 from clsuite.errors import UserError
 from clsuite.runner.execute import execute
-from clsuite.runner.plan import RunOptions, RunPlan, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.spec import BenchmarkSpec
 
 NANO = {"name": "open_clip:clip_nano", "weights": "random"}

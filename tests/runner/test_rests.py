@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from clsuite.errors import UserError
-from clsuite.runner.plan import RunOptions, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import make_plan
 from clsuite.runner.spec import BenchmarkSpec
 
 

@@ -18,7 +18,8 @@ import yaml
 
 import clsuite
 from clsuite.records import read_predictions, read_record, rescore
-from clsuite.runner.plan import RunOptions, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import make_plan
 from clsuite.runner.spec import load_benchmark
 
 TINY: dict[str, Any] = {

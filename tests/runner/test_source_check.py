@@ -9,7 +9,8 @@ import pytest
 from clsuite.errors import UserError
 from clsuite.plugin.loading import import_file
 from clsuite.runner.execute import _check_sources
-from clsuite.runner.plan import RunOptions, RunPlan, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.spec import BenchmarkSpec
 
 PLUGIN = """

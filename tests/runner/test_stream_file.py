@@ -13,12 +13,12 @@ from clsuite.runner.spec import load_benchmark
 STREAM = """
 from clsuite.data.datasets import load_table
 from clsuite.data.spec import DatasetSpec
-from clsuite.scenarios import ScenarioSpec, build_scenario
+from clsuite.scenarios import ScenarioSpec, build_scenario, to_avalanche
 
 
 def make_benchmark(seed):
     table = load_table(DatasetSpec(name="digits"), 8)
-    return build_scenario(table, ScenarioSpec(tasks=2), seed=seed, train_per_class=4).to_avalanche()
+    return to_avalanche(build_scenario(table, ScenarioSpec(tasks=2), seed=seed, train_per_class=4))
 """
 
 

@@ -11,7 +11,9 @@ from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.introspection import PluginSource
 from clsuite.plugin.traits import Traits
-from clsuite.runner.plan import RunOptions, make_plan, method_config
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import make_plan
+from clsuite.runner.resolve import method_config
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.training import brought_training, read_settings, resolve_training
 

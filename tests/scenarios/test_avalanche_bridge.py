@@ -16,7 +16,7 @@ from clsuite.data.datasets import load_table
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError
 from clsuite.records import read_record
-from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
+from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario, from_avalanche, to_avalanche
 
 warnings.filterwarnings("ignore")
 
@@ -42,7 +42,7 @@ def ids(scenario: Scenario, rows: Any) -> list[bytes]:
 )
 def test_there_and_back_again(shape: Any) -> None:
     ours = digits(shape)
-    back = Scenario.from_avalanche(ours.to_avalanche(), 8, ours.classes)
+    back = from_avalanche(to_avalanche(ours), 8, ours.classes)
     assert back.kind == ("task_incremental" if ours.kind == "task_incremental" else "avalanche")
     for one, two in zip(ours.tasks, back.tasks, strict=True):
         assert ids(ours, one.train) == ids(back, two.train)
@@ -61,7 +61,7 @@ def test_avalanche_trains_on_our_stream() -> None:
     from avalanche.training.supervised import Naive
 
     ours = digits({"tasks": 5})
-    benchmark = ours.to_avalanche()
+    benchmark = to_avalanche(ours)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     seen: list[int] = []
     model.register_forward_hook(lambda module, args, output: seen.append(len(output)))
@@ -85,7 +85,7 @@ def with_labels(train: list[int], test: list[int]) -> Any:
     from avalanche.benchmarks import benchmark_from_datasets
     from avalanche.benchmarks.utils import TaskLabels
 
-    streams = digits({"tasks": len(train)}).to_avalanche().streams
+    streams = to_avalanche(digits({"tasks": len(train)})).streams
     data = {
         name: [
             exp.dataset.update_data_attribute("targets_task_labels", TaskLabels([label] * len(exp.dataset)))
@@ -102,14 +102,14 @@ def test_task_labels_that_cannot_be_mapped_are_named() -> None:
         ([0, 1, 2], [0, 2, 1], "train has 0, 1, 2, but test has 0, 2, 1"),
     ):
         with pytest.raises(UserError, match=message):
-            Scenario.from_avalanche(with_labels(train, test), 8)
-    assert Scenario.from_avalanche(with_labels([3, 3, 3], [3, 3, 3]), 8).kind == "avalanche"
+            from_avalanche(with_labels(train, test), 8)
+    assert from_avalanche(with_labels([3, 3, 3], [3, 3, 3]), 8).kind == "avalanche"
 
 
 def test_normalized_images_are_refused() -> None:
-    benchmark = digits({"tasks": 5}).to_avalanche(transform=lambda image: image * 4 - 2)
+    benchmark = to_avalanche(digits({"tasks": 5}), transform=lambda image: image * 4 - 2)
     with pytest.raises(UserError, match=r"sample 0 of train experience 0 has values in .*take normalization out"):
-        Scenario.from_avalanche(benchmark, 8)
+        from_avalanche(benchmark, 8)
 
 
 STREAM = """

@@ -19,7 +19,8 @@ from clsuite.plugin import Plugin
 from clsuite.records import RecordError, read_predictions, write_predictions
 from clsuite.records.curves import TrainingCurve, curve_arrays, read_curves
 from clsuite.runner.execute import execute
-from clsuite.runner.plan import RunOptions, make_plan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import make_plan
 from clsuite.runner.spec import load_benchmark
 from clsuite.stream.curves import MOST_NAMES, TrainingCurves
 

@@ -12,7 +12,7 @@ from clsuite.errors import UserError
 from clsuite.records import RunRecord
 from clsuite.records.canonical import canonical_json
 from clsuite.runner.methods import parse_method
-from clsuite.runner.plan import stream_config
+from clsuite.runner.record_config import stream_config
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
 

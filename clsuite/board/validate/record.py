@@ -19,7 +19,7 @@ from clsuite.board.validate.probes import has_its_probes, has_true_readings
 from clsuite.board.validate.text import has_names, is_portable
 from clsuite.config.error_text import first_mistake
 from clsuite.records import RecordError, RunRecord, read_predictions, read_record, rescore
-from clsuite.runner.plan import file_name
+from clsuite.runner.file_names import file_name
 
 LARGEST_ARRAYS = 2**25
 """Bytes of a record's predictions, unpacked: 50,000 test images over 150 tasks."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from clsuite.errors import printable
 from clsuite.records import RunRecord
-from clsuite.runner.plan import fit_for_files
+from clsuite.runner.file_names import fit_for_files
 
 LONGEST_NAME = 120
 """Bytes of the name of a folder of the published records, so that every file system takes it."""

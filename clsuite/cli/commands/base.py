@@ -36,6 +36,7 @@ class TextType:
     read: Callable[[str], Any]
 
     def __call__(self, text: str) -> Any:
+        """Read what was given."""
         return self.read(text)
 
 
@@ -52,6 +53,7 @@ class NumberType:
     kind: type[int] | type[float]
 
     def __call__(self, text: str) -> int | float:
+        """Read what was given."""
         try:
             return self.kind(text)
         except ValueError as error:
@@ -67,6 +69,7 @@ class WordType:
     words: tuple[str, ...]
 
     def __call__(self, text: str) -> str:
+        """Check what was given."""
         if text not in self.words:
             raise did_you_mean(self.what, text, self.words)
         return text

@@ -9,7 +9,7 @@ from clsuite.cli.commands.bench import read_options, training_arguments
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    from clsuite.tune.options import TuneOptions
+    from clsuite.tuning.options import TuneOptions
 
     add = parser.add_argument
     add("benchmark", type=PATH_OR_NAME, help="name of a benchmark (see `clsuite list benchmarks`), or a YAML file")
@@ -41,7 +41,7 @@ def _arguments(parser: ArgumentParser) -> None:
 def _run(given: Namespace) -> int:
     from clsuite.cli.tune import run_tune
     from clsuite.runner.options import checked
-    from clsuite.tune.options import TuneOptions
+    from clsuite.tuning.options import TuneOptions
 
     options = checked(TuneOptions, {**given_options(given, TuneOptions), **read_options(given)}, flag)
     return run_tune(given.benchmark, given.method, given.space, options)

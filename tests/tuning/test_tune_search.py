@@ -19,11 +19,12 @@ from clsuite.records import RunRecord, TuningEntry, read_record
 from clsuite.runner import streams
 from clsuite.runner.execute import execute
 from clsuite.runner.methods import MethodSpec
-from clsuite.runner.plan import RunOptions, RunPlan
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import RunPlan
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.scenarios import Scenario
 from clsuite.scenarios.validation import judged_on_validation
-from clsuite.tune.search import Search
+from clsuite.tuning.search import Search
 
 TINY: dict[str, Any] = {
     "name": "tiny",

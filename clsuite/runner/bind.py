@@ -1,0 +1,70 @@
+"""From names to contents: the weights, streams and probe images that a benchmark names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clsuite.backbones.spec import Weights, find_weights
+from clsuite.data.datasets import beside, path_beside
+from clsuite.runner.options import RunOptions
+from clsuite.runner.record_config import probe_config, tasks_learned
+from clsuite.runner.spec import BenchmarkSpec
+from clsuite.runner.streams import find_stream_file, stream_loader
+from clsuite.scenarios import Scenario
+from clsuite.scenarios.validation import judged_on_validation
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A benchmark whose data and weights have been found.
+
+    Attributes:
+        spec: The benchmark, with whole paths.
+        weights: The backbone's weights.
+        stream: The stream of a seed, cut as the options say.
+        probes: The probes as a record holds them, with the fingerprints of their images.
+    """
+
+    spec: BenchmarkSpec
+    weights: Weights
+    stream: Callable[[int], Scenario]
+    probes: list[dict[str, Any]]
+
+
+def bind(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> Bound:
+    """Find what a benchmark names, and read its data.
+
+    Args:
+        spec: The benchmark.
+        folder: The folder of its YAML file, where relative data and weights are looked for too.
+        options: What the command line decides.
+
+    Raises:
+        UserError: If data or weights are not there, or cannot be read.
+    """
+    root = options.data_root
+    weights = find_weights(spec.backbone, [folder] if root is None else [root, folder])
+    scenario = find_stream_file(spec.scenario, [folder] if root is None else [folder, root])
+    spec = with_whole_paths(spec.model_copy(update={"scenario": scenario}), root, folder)
+    load = stream_loader(spec.dataset, scenario, spec.backbone.image_size, root)
+    probes = [probe_config(probe, spec.backbone.image_size, root) for probe in spec.probes]
+
+    def stream(seed: int) -> Scenario:
+        made = load(seed, tasks_learned(spec, options.limit_tasks))
+        return judged_on_validation(made) if options.on_validation else made
+
+    return Bound(spec, weights, stream, probes)
+
+
+def with_whole_paths(spec: BenchmarkSpec, data_root: Path | None, folder: Path) -> BenchmarkSpec:
+    """The benchmark with the whole paths of data that lie beside its file; records keep their last part alone."""
+    probes = []
+    for probe in spec.probes:
+        path = getattr(probe, "path", None)
+        placed = {"path": path_beside(path, data_root, folder)} if path else {}
+        probes.append(probe.model_copy(update=placed))
+    dataset = beside(spec.dataset, data_root, folder) if spec.dataset else None
+    return spec.model_copy(update={"dataset": dataset, "probes": type(spec.probes)(probes)})

@@ -1,0 +1,98 @@
+"""The resolved configuration of a run as its record keeps it: what decides the result, and no paths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clsuite.backbones.spec import Weights
+from clsuite.data.fingerprint import table_fingerprint
+from clsuite.learner.options import TrainingSpec
+from clsuite.probes.images import load_probe_images
+from clsuite.probes.named import load_named_table
+from clsuite.probes.spec import AnyProbe, ZeroShotProbe
+from clsuite.runner.options import RunOptions
+from clsuite.runner.resolve import ResolvedPlugins
+from clsuite.runner.spec import BenchmarkSpec
+from clsuite.runner.training import leaves
+from clsuite.stream.within_task_spec import EvaluationSpec
+
+
+def run_config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, weights: Weights) -> dict[str, Any]:
+    """The resolved configuration as the record keeps it: no paths."""
+    return {
+        **stream_config(spec, options.limit_tasks),
+        "backbone": {
+            "name": spec.backbone.name,
+            "image_size": spec.backbone.image_size,
+            "normalization": spec.backbone.normalization,
+            "weights": weights.kind,
+            "sha256": weights.sha256,
+            **({"templates": list(spec.backbone.prompts)} if spec.backbone.prompts else {}),
+        },
+        "training": training.model_dump(),
+        **evaluation_config(spec, options),
+        **({"judged_on": "validation"} if options.on_validation else {}),
+    }
+
+
+def tasks_learned(spec: BenchmarkSpec, limit_tasks: int | None = None) -> int | None:
+    """How many tasks of the stream are learned, with a number in place of the benchmark's; None is all of them."""
+    return spec.limit_tasks if limit_tasks is None else limit_tasks
+
+
+def stream_config(spec: BenchmarkSpec, limit_tasks: int | None = None) -> dict[str, Any]:
+    """What a record says about its stream; of files their names only."""
+    return {
+        "dataset": _without_path(spec.dataset.model_dump()) if spec.dataset else None,
+        "scenario": _without_path(spec.scenario.model_dump()),
+        "limit_tasks": tasks_learned(spec, limit_tasks),
+    }
+
+
+def evaluation_config(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Any]:
+    """How to evaluate within tasks; no entry at all where nobody asks for it, so that other keys stay what they are."""
+    given = spec.evaluation.model_dump() if spec.evaluation else {}
+    if options.eval_every is not None:
+        given = EvaluationSpec.model_validate({**given, "every": options.eval_every}).model_dump()
+    return {"evaluation": given} if given else {}
+
+
+def probe_config(probe: AnyProbe, image_size: int, data_root: Path | None) -> dict[str, Any]:
+    """A probe with the fingerprint of its images in place of their path."""
+    content = probe.model_dump()
+    if probe.at == "every_task":
+        del content["at"]  # so that the entries of older records are found again
+    if isinstance(probe, ZeroShotProbe):
+        named = load_named_table(probe, image_size, data_root)
+        sources = {"dataset": _without_path(content["dataset"])} if probe.dataset else {}
+        kept = {key: value for key, value in content.items() if key not in ("path", "names", "dataset")}
+        return {**kept, **sources, "templates": list(probe.templates), "fingerprint": named.fingerprint}
+    if "path" in content:
+        images = load_probe_images(content.pop("path"), image_size, data_root)
+        content["fingerprint"] = table_fingerprint(images)
+    return content
+
+
+def _without_path(spec: dict[str, Any]) -> dict[str, Any]:
+    """The specification of a data set or stream with the names of its files only."""
+    shown = dict(spec)
+    if shown.get("path"):
+        shown["path"] = Path(shown["path"]).name
+    if "parts" in shown:
+        shown["parts"] = [_without_path(part) for part in shown["parts"]]
+    return shown
+
+
+def unrecordable(config: Mapping[str, Any], plugins: ResolvedPlugins) -> str:
+    """Which value no record can hold, as JSON has none such."""
+    places: dict[str, Any] = {f"argument '{{}}' of plugin '{info.name}'": args for info, args in plugins}
+    for place, values in {**places, "training.{}": config.get("training", {}), "{}": config}.items():
+        for key, value in leaves(values).items():
+            if not isinstance(value, str | int | float | None | bool | list | tuple) or (
+                isinstance(value, float) and not math.isfinite(value)
+            ):
+                return f"{place.format(key)} is {value!r}, which no record can hold"
+    return ""

@@ -1,0 +1,187 @@
+"""From names to classes: the methods of a benchmark with all their arguments and their training. Reads no data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clsuite.errors import InputWarning, UserError, shortened, warn_of
+from clsuite.learner.options import TrainingSpec
+from clsuite.plugin.arguments import resolve_arguments
+from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin, is_ours, unknown_plugin
+from clsuite.plugin.compatibility import Named, check_method
+from clsuite.plugin.introspection import PluginSource
+from clsuite.plugin.loading import is_file, is_importable
+from clsuite.plugin.misspelled_hooks import doubts
+from clsuite.runner.grid import expand_grid
+from clsuite.runner.methods import MethodSpec, parse_method, parse_named, split_outside
+from clsuite.runner.options import RunOptions
+from clsuite.runner.requirements import (
+    check_merging,
+    check_needs,
+    check_probes,
+)
+from clsuite.runner.spec import BenchmarkSpec, MethodsError
+from clsuite.runner.training import brought_training, resolve_training
+from clsuite.scenarios import check_single_pass
+
+ResolvedPlugins = list[tuple[PluginInfo, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class ResolvedMethod:
+    """A method with all its arguments and its training.
+
+    Attributes:
+        plugins: Where each plugin's class is found, and all its arguments.
+        training: The benchmark's, with what the plugins need and what is said of this method.
+        brought: What of it the plugins bring, by dotted key.
+    """
+
+    plugins: ResolvedPlugins
+    training: TrainingSpec
+    brought: Mapping[str, Any]
+
+    @property
+    def named(self) -> list[Named]:
+        """Name and declaration of each plugin."""
+        return [(info.name, info.source) for info, _ in self.plugins if info.source]
+
+
+def resolve_methods(spec: BenchmarkSpec, options: RunOptions, folder: Path) -> dict[str, ResolvedMethod]:
+    """The methods to run, by name, checked against the benchmark; reads neither data nor weights.
+
+    Args:
+        spec: The benchmark.
+        options: What the command line decides.
+        folder: The folder of the benchmark's YAML file, where plugin files are looked for too.
+
+    Raises:
+        MethodsError: If methods cannot be: names all of them, each with what is wrong.
+        UserError: If a probe cannot be read of the backbone, or a method is unknown.
+    """
+    check_probes(spec.probes, spec.backbone)
+    checked: dict[str, ResolvedMethod] = {}
+    mistakes: list[tuple[str, str]] = []
+    for name, method in chosen_methods(spec, options).items():
+        try:
+            checked[name] = _checked(spec, method, options.training, (Path(), folder))
+        except UserError as error:
+            mistakes.append((name, str(error)))
+    if mistakes:
+        raise MethodsError(mistakes)
+    return checked
+
+
+def outline(spec: BenchmarkSpec, options: RunOptions, folder: Path = Path()) -> list[tuple[str, int]]:
+    """Method and seed of every run, everything checked but data and weights, which need not be there.
+
+    Raises:
+        UserError: As `make_plan`.
+    """
+    methods = resolve_methods(spec, options, folder)
+    return [(name, seed) for seed in dict.fromkeys(options.seeds or spec.seeds) for name in methods]
+
+
+def method_config(spec: BenchmarkSpec, name: str) -> tuple[list[tuple[str, dict[str, Any]]], dict[str, Any]]:
+    """Plugins with all their arguments, and the training, of one of the benchmark's methods or of one as it is written.
+
+    Raises:
+        UserError: If there is no such method, or the name stands for several.
+    """
+    found = resolve_methods(spec, RunOptions(methods=(name,)), Path())
+    if name not in found:
+        raise UserError(f"'{name}' is no name of one method: it stands for {', '.join(found)}")
+    method = found[name]
+    return [(info.name, args) for info, args in method.plugins], method.training.model_dump()
+
+
+def _checked(
+    spec: BenchmarkSpec, method: MethodSpec, given: Mapping[str, Any], folders: Sequence[Path]
+) -> ResolvedMethod:
+    """A method with all its arguments, checked against the benchmark and the order of its plugins."""
+    resolved = _resolve(spec, method, given, folders)
+    named = resolved.named
+    arguments = [args for info, args in resolved.plugins if info.source]
+    for kind in spec.scenario.kinds:
+        check_method(named, kind, arguments)
+    check_merging([(info.name, args) for info, args in resolved.plugins], named)
+    check_needs(named, spec.backbone, resolved.training)
+    from_memory = any(source.traits.from_memory for _, source in named)
+    check_single_pass(spec.scenario.kind, resolved.training.epochs, from_memory)
+    return resolved
+
+
+def chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, MethodSpec]:
+    """The methods that a call asks for, by the name that tables show; grids are taken apart.
+
+    Raises:
+        UserError: If there is no such method, or two are called alike.
+    """
+    chosen: dict[str, MethodSpec] = {}
+    if not options.methods:
+        mistakes: list[tuple[str, str]] = []
+        for name, method in spec.methods.items():
+            try:
+                _choose(chosen, expand_grid(name, method, written=False))
+            except UserError as error:
+                mistakes.append((name, str(error)))
+        if mistakes:
+            raise MethodsError(mistakes)
+        return chosen
+    known = spec.named_methods
+    asked = [part for text in options.methods for part in split_outside(text, ",")]
+    for name in (one for part in asked for one in (known if part == "all" else [part])):
+        own, written = ("", name) if name in known else parse_named(name)
+        if own in known:
+            raise UserError(f"'{own}' is a method of the benchmark: give '{written}' another name")
+        method = known[written] if written in known else parse_method(written)
+        _choose(chosen, expand_grid(own or written, method, written=not own and written not in known))
+        for use in method.plugins:
+            if use.name not in catalog() and not is_file(use.name) and not is_importable(use.name):
+                raise _unknown(use.name, spec)
+    if not chosen:
+        raise UserError("--methods names no method")
+    return chosen
+
+
+def _choose(chosen: dict[str, MethodSpec], more: Mapping[str, MethodSpec]) -> None:
+    """Add methods, none of which may take the name of another one; the same method twice is one.
+
+    Raises:
+        UserError: If one takes another's name: it would be run in its place.
+    """
+    for name, method in more.items():
+        if chosen.setdefault(name, method) != method:
+            raise UserError(f"two methods are called '{shortened(name)}': give one of them another name")
+
+
+def _unknown(name: str, spec: BenchmarkSpec) -> UserError:
+    if re.search(r"[/\\]", name):
+        return UserError(
+            f"'{name}' is no plugin: a file ends in .py, and a path with '+' or ',' in it stands in quotation marks"
+        )
+    return unknown_plugin(name, {*catalog(), *spec.named_methods, "all"})
+
+
+def _resolve(
+    spec: BenchmarkSpec, method: MethodSpec, given: Mapping[str, Any], folders: Sequence[Path]
+) -> ResolvedMethod:
+    plugins = []
+    for use in method.plugins:
+        info, source = find_plugin(use.name, folders)
+        _tell_doubts(info, source)
+        plugins.append((info, resolve_arguments(use.name, source, use.args)))
+    named = [(info.name, info.source) for info, _ in plugins if info.source]
+    training = resolve_training(spec.training, named, method.training, given)
+    return ResolvedMethod(plugins, training, brought_training(named, method.training, given))
+
+
+def _tell_doubts(info: PluginInfo, source: PluginSource) -> None:
+    """Warn of hooks that are none: the method would train as another one does, and nothing else would tell."""
+    if not is_ours(info.target):
+        for doubt in doubts(source.text, info.target.rpartition(":")[2], bool(source.traits.training)):
+            warn_of(f"plugin '{info.name}', line {doubt.line}: {doubt.message}", InputWarning)
