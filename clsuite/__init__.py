@@ -78,9 +78,7 @@ def __getattr__(name: str) -> Any:
 
         return version("clsuite")
     if name in _HOMES:
-        value = getattr(importlib.import_module(_HOMES[name]), name)
-        globals()[name] = value  # a package of the same name, such as clsuite.tune, would take its place else
-        return value
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'clsuite' has no attribute '{name}'")
 
 

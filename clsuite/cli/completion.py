@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +23,7 @@ def completion(shell: str, parser: argparse.ArgumentParser) -> str:
     names = _names()
     for action in _actions(parser):
         _complete(action, names)
-    script: str = shtab.complete(parser, shell=shell, preamble=_preamble(names))
+    script: str = shtab.complete(parser, shell=shell)
     return script
 
 
@@ -44,8 +43,7 @@ def _complete(action: argparse.Action, names: Mapping[str, Sequence[str]]) -> No
     if action.dest == "print_completion":
         action.choices = SHELLS
     elif action.dest in names:
-        called = f"_clsuite_{action.dest}"
-        _mark(action, {"bash": called, "zsh": called})
+        _mark(action, _names_or_files(f"_clsuite_{action.dest}", names[action.dest]))
     elif action.type in (PATH, PATH_OR_NAME):
         _mark(action, shtab.FILE)
 
@@ -55,14 +53,14 @@ def _mark(action: argparse.Action, how: Mapping[str, Any]) -> None:
     action.complete = how  # type: ignore[attr-defined]
 
 
-def _preamble(names: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """The functions that complete names; files too, since each of the arguments takes one."""
-    bash, zsh = [], []
-    for argument, words in names.items():
-        known = " ".join(words)
-        bash.append(f'_clsuite_{argument}() {{ compgen -W {shlex.quote(known)} -- "$1"; compgen -f -- "$1"; }}')
-        zsh.append(f"_clsuite_{argument}() {{ compadd -- {known}; _files }}")
-    return {"bash": "\n".join(bash), "zsh": "\n".join(zsh)}
+def _names_or_files(function: str, names: Sequence[str]) -> dict[str, Any]:
+    """Completion by names, and by files, which each of these arguments takes too; as shtab wants it."""
+    words = " ".join(names)
+    functions = {
+        "bash": f'{function}() {{ compgen -W "{words}" -- "$1"; compgen -f -- "$1"; }}',
+        "zsh": f"{function}() {{ compadd -- {words}; _files }}",
+    }
+    return {"bash": function, "zsh": function, "preamble": functions}
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[Any]:
