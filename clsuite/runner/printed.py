@@ -37,7 +37,7 @@ def printed_benchmark(spec: BenchmarkSpec, folder: Path, options: RunOptions) ->
     changes = {
         "limit_tasks": tasks_learned(spec, options.limit_tasks),
         "seeds": tuple(options.seeds or spec.seeds),
-        "evaluation": evaluation_config(spec, options) or None,
+        "evaluation": evaluation_config(spec, options).get("evaluation"),
         "methods": _methods(methods, folder, options, whole=bool(options.methods)),
         "more_methods": {} if options.methods else _methods(spec.more_methods, folder, options, whole=False),
     }

@@ -76,7 +76,8 @@ def content_of(value: Any, every: bool = False) -> Any:
     if isinstance(value, RootModel):
         return content_of(value.root, every)
     if isinstance(value, BaseModel):
-        names = [name for name in type(value).model_fields if every or name in value.model_fields_set]
+        said = {*value.model_fields_set, "kind"}
+        names = [name for name in type(value).model_fields if every or name in said]
         return {name: content_of(getattr(value, name), every) for name in names}
     if isinstance(value, Mapping):
         return {key: content_of(one, every) for key, one in value.items()}

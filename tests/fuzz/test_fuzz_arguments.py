@@ -23,7 +23,7 @@ OPTIONS = some.sampled_from(
     words_of("""
     --methods --seeds --out --data-root --device --precision --epochs --training --limit-tasks --eval-every --jobs
     --timeout --save-model --dry-run --force --columns --format --kind --runs --folder --space --trials --head --loss
-    --weights -o --help --version -- -x --config --print_shtab
+    --weights -o --help --version -- -x --config --print-completion --set --print-config
 """)
 )
 WORDS = some.sampled_from(
@@ -35,6 +35,7 @@ WORDS = some.sampled_from(
         *words_of("""
     ncm lwf+replay replay(capacity=5) replay(capacity=-1) ./none.py none.py:X os:system a.b:C quickstart digits 0 0,1 -1
     1e3 99999999999999999999 nan inf ~ ~nobody-here/x / . file folder loss=local optimizer.lr=1e-3 lr= auto cuda:99 meta
+    training.epochs=2 seeds.9=1 methods.replay.replay.capacity=3 a={ bash
     plugins md {} %s $HOME [/red] *
 """),
     ]

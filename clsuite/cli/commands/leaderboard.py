@@ -6,7 +6,16 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME, Command, allowed_by, allowing_arguments
+from clsuite.cli.commands.base import (
+    DEVICE,
+    PATH,
+    PATH_OR_NAME,
+    Command,
+    add_options,
+    allowed_by,
+    allowing_arguments,
+    flag,
+)
 
 SUMMARIES = {
     "add": "publish finished records, after checking each",
@@ -78,13 +87,15 @@ def _rerun_arguments(parser: ArgumentParser) -> None:
 
 
 def _confirm_arguments(parser: ArgumentParser) -> None:
+    from clsuite.runner.options import BenchOptions
+
     add = parser.add_argument
     add(
         "rows", type=str, nargs="*", default=[],
         help="methods, rows (BENCHMARK/METHOD/SEED), or patterns such as 'quickstart/*/0'; by default all",
     )  # fmt: skip
     add("--data-root", type=PATH, help="folder of the data, for canaries that need some")
-    add("--jobs", type=int, help="runs at a time; by default as many as the cores carry")
+    add_options(parser, BenchOptions, "jobs")
 
 
 def _no_arguments(parser: ArgumentParser) -> None:
@@ -102,6 +113,7 @@ ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
 
 def _run(given: Namespace) -> int:
     from clsuite.cli import leaderboard
+    from clsuite.runner.options import BenchOptions, checked
 
     folder, root = given.folder, getattr(given, "data_root", None)
     if given.action == "add":
@@ -113,7 +125,8 @@ def _run(given: Namespace) -> int:
             given.rows, folder, root, given.device, given.benchmark, allowed_by(given), given.dry_run
         )
     if given.action == "confirm":
-        return leaderboard.confirm(given.rows, folder, root, given.jobs)
+        jobs = checked(BenchOptions, {"jobs": given.jobs}, flag).jobs
+        return leaderboard.confirm(given.rows, folder, root, jobs)
     return leaderboard.check(folder)
 
 
