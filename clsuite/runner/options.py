@@ -22,6 +22,8 @@ from clsuite.stream.within_task_spec import CURVE_POINTS, Steps
 
 Folder = Annotated[Path, BeforeValidator(home_path)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
+INTERNAL = ("on_validation",)
+"""Fields that no call gives."""
 Options = TypeVar("Options", bound=Spec)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -122,9 +124,10 @@ def checked(model: type[Options], given: Mapping[str, Any], call_it: Callable[[s
     Raises:
         UserError: If there is no such option, or one has a value that cannot be.
     """
+    known = [call_it(name) for name in model.model_fields if name not in INTERNAL]
     for name in given:
-        if name not in model.model_fields:
-            raise did_you_mean("option", name, map(call_it, model.model_fields))
+        if call_it(name) not in known:
+            raise did_you_mean("option", call_it(name), known)
     try:
         return model.model_validate(dict(given))
     except ValidationError as error:
@@ -154,4 +157,5 @@ def takes(model: type[Spec], *names: str) -> Callable[[Function], Function]:
 
 
 def _parameter(name: str, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+    shown = str(default) if isinstance(default, Path) else default
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=shown)
