@@ -45,7 +45,7 @@ class DataWarning(InputWarning):
 
 
 def warn_of(text: str, kind: type[InputWarning] = DataWarning) -> None:
-    """Tell people something that is no error, on one line; the same line is told once."""
+    """Tell people something that is not an error, on one line; the same line is told once."""
     warnings.warn(printable(text), kind, stacklevel=2)
 
 

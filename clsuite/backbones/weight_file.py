@@ -36,7 +36,7 @@ def read_network(path: Path, read: Callable[[str], Any], wanted: Collection[str]
         The values by name, and the prefix that was taken off.
 
     Raises:
-        UserError: If the file is none of weights, cannot be read, or holds several such networks; says what it is.
+        UserError: If the file is not one of weights, cannot be read, or holds several such networks; says what it is.
     """
     _check_first_bytes(path)
     try:
@@ -86,7 +86,7 @@ def what_differs(network: nn.Module, state: State) -> str:
 
 
 def _check_first_bytes(path: Path) -> None:
-    """Check that a file is no stand-in for weights."""
+    """Check that a file is not a stand-in for weights."""
     try:
         with path.open("rb") as opened:
             first = opened.read(FIRST_BYTES)

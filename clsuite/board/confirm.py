@@ -109,7 +109,7 @@ def _why_not(record: RunRecord) -> str:
         return "its key does not follow from its content"
     for entry in record.plugins:
         if our_source(entry.name) is None:
-            return f"plugin '{entry.name}' is none of this version of clsuite"
+            return f"plugin '{entry.name}' is not one of this version of clsuite"
     if notes := _lasting_notes(record):
         return f"{'; '.join(notes)}: run it again, whatever a canary would give"
     commit = record.environment.get("commit")

@@ -117,7 +117,7 @@ def _foreign(place: Leaderboard, files: Mapping[str, bytes]) -> list[Path]:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether it is no folder: a link to one leads out of the leaderboard, and is a file here."""
+    """Whether it is not a folder: a link to one leads out of the leaderboard, and is a file here."""
     return path.is_symlink() or not path.is_dir()
 
 
@@ -136,7 +136,9 @@ def _refuse_foreign_page(place: Leaderboard) -> None:
     """A README that is somebody's own is not written over."""
     page = place.folder / "README.md"
     if page.exists() and not (page.is_file() and page.read_bytes().startswith(HEADING.encode())):
-        raise UserError(f"'{page}' is no leaderboard's page, and build would write over it: name another with --folder")
+        raise UserError(
+            f"'{page}' is not a leaderboard's page, and build would write over it: name another with --folder"
+        )
 
 
 def _refuse_unknown(drop: Iterable[str], rows: Collection[str]) -> None:
@@ -164,7 +166,7 @@ def refuse_missing(place: Leaderboard) -> None:
         )
     if not (place.records.is_dir() or place.index.exists() or place.reported.exists()):
         raise UserError(
-            f"'{place.folder}' is no leaderboard: it has no {place.records.name}/. Name another with --folder, "
+            f"'{place.folder}' is not a leaderboard: it has no {place.records.name}/. Name another with --folder, "
             "or begin one with clsuite leaderboard add RUNS"
         )
 

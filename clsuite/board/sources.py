@@ -84,7 +84,7 @@ def sources_within(path: Path, folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def source_notes(record: RunRecord, path: Path, shown: str) -> Iterator[str]:
-    """What people should know of a row whose code is no package's.
+    """What people should know of a row whose code is not a package's.
 
     Args:
         record: The record.

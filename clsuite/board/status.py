@@ -131,7 +131,7 @@ def benchmark_notes(record: RunRecord, confirmation: Confirmation | None = None)
 
 
 def _as_read(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration as a file gives it back: a list of names is no tuple."""
+    """A configuration as a file gives it back: a list of names is not a tuple."""
     content: dict[str, Any] = json.loads(canonical_json(config))
     return content
 

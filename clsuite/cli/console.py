@@ -18,7 +18,7 @@ from clsuite.report.fit import NARROW, TableColumn, add_columns
 from clsuite.report.format import shown
 
 PIPE_WIDTH = 2000
-"""Wide enough for any table with all its columns, where the output is no terminal."""
+"""Wide enough for any table with all its columns, where the output is not a terminal."""
 
 
 class PlainConsole(Console):

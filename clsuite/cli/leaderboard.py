@@ -66,7 +66,7 @@ def add(
 
 def _refuse_no_folder(data_root: Path | None) -> None:
     if data_root is not None and not data_root.is_dir():
-        raise UserError(f"--data-root '{data_root}' is no folder")
+        raise UserError(f"--data-root '{data_root}' is not a folder")
 
 
 def build(folder: Path, drop: Sequence[str]) -> int:

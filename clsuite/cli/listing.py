@@ -98,7 +98,7 @@ def _datasets(data_root: Path | None) -> Table:
     from clsuite.errors import UserError
 
     if data_root is not None and not data_root.is_dir():
-        raise UserError(f"--data-root '{data_root}' is no folder")
+        raise UserError(f"--data-root '{data_root}' is not a folder")
     facts = ("split", "license") if data_root is None else (f"below {escape(str(data_root))}",)
     table = _table("data set", "what it is", "classes", "domains", "images", "pixels", *facts)
     for name, dataset in DATASETS.items():

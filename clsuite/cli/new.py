@@ -51,10 +51,10 @@ def write_new(name: str, kind: str, folder: Path) -> None:
 
 def _check_name(name: str) -> None:
     if len(name) > LONGEST:
-        raise UserError(f"'{shortened(name)}' is no name for a method: it has more than {LONGEST} letters")
+        raise UserError(f"'{shortened(name)}' is not a name for a method: it has more than {LONGEST} letters")
     if not (name.isascii() and name.isidentifier()) or keyword.iskeyword(name) or name.startswith("_"):
         raise UserError(
-            f"'{shortened(name)}' is no name for a method: take lower-case letters, digits and '_', such as my_method"
+            f"'{shortened(name)}' is not a name for a method: use lower-case letters, digits and '_', as in my_method"
         )
     if name != name.lower():
         raise UserError(f"'{name}' has capitals: methods are named in lower case, such as '{name.lower()}'")

@@ -75,7 +75,7 @@ def _plainly(content: Any, name: str = "") -> str:
 
 
 def _read(path: Path) -> RunRecord:
-    """The record; of what is no file, which record may be meant."""
+    """The record; of what is not a file, which record may be meant."""
     from clsuite.runner.spec import shipped_benchmarks
 
     if path.is_file():

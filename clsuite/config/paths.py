@@ -23,7 +23,7 @@ def home_path(text: str | Path) -> Path:
     """
     written = str(text)
     if not written or "\0" in written:
-        raise UserError(f"'{shortened(written)}' is no path: it is empty or has a zero byte")
+        raise UserError(f"'{shortened(written)}' is not a path: it is empty or has a zero byte")
     name = _encoded(written)
     if len(name) > LONGEST or any(len(part) > LONGEST_PART for part in name.split(b"/")):
         raise UserError(
@@ -50,4 +50,4 @@ def _encoded(text: str) -> bytes:
     try:
         return os.fsencode(text)
     except UnicodeEncodeError as error:
-        raise UserError(f"'{shortened(text)}' is no path: it cannot be written in UTF-8") from error
+        raise UserError(f"'{shortened(text)}' is not a path: it cannot be written in UTF-8") from error

@@ -88,9 +88,9 @@ def _key_complaints(node: yaml.Node) -> Iterator[tuple[int, str]]:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode) or key.tag not in TEXT_KEYS:
                 name = key.value if isinstance(key, yaml.ScalarNode) else "of this line"
-                yield line, f"the key '{name}' is no text: write it in quotation marks"
+                yield line, f"the key '{name}' is not text: write it in quotation marks"
             elif key.value in first:
-                yield line, f"the key '{key.value}' stands in line {first[key.value]} already"
+                yield line, f"duplicate key '{key.value}' (first on line {first[key.value]})"
             else:
                 first[key.value] = line
 
@@ -113,7 +113,7 @@ def _model_complaints(root: yaml.Node, model: Any, errors: Sequence[ErrorDetails
 
 
 def _is_key(error: ErrorDetails) -> bool:
-    """Whether a complaint is about a key that is no text, which is told with its line already."""
+    """Whether a complaint is about a key that is not text, which is told with its line already."""
     return error["type"] == "invalid_key" or "[key]" in error["loc"]
 
 

@@ -92,7 +92,9 @@ def _text(path: Path) -> str:
     try:
         size = path.stat().st_size
         if size > LARGEST_FILE:
-            raise UserError(f"'{path}' is no benchmark or recipe: it has {size:,} bytes, and those have few thousands")
+            raise UserError(
+                f"'{path}' is not a benchmark or recipe: it has {size:,} bytes, and those have few thousands"
+            )
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read '{path}': {getattr(error, 'strerror', None) or error}") from error
@@ -118,7 +120,7 @@ class _Loader(yaml.SafeLoader):
         if isinstance(event, AliasEvent):
             node = super().compose_node(parent, index)
             if any(node is one for one in (parent, *self._open)):
-                raise ComposerError(None, None, f"'*{event.anchor}' stands in what it stands for", mark)
+                raise ComposerError(None, None, f"'*{event.anchor}' refers to itself", mark)
             return self._counted(node, parent, mark)
         if len(self._open) > DEEPEST:
             raise ComposerError(None, None, f"it is nested more than {DEEPEST} levels deep", mark)

@@ -180,7 +180,7 @@ def digests(plugin: Plugin) -> dict[str, str]:
 
 
 def digest(value: Any, depth: int = 0) -> str:
-    """A text that two equal values share; empty for what is no data (functions, the model itself)."""
+    """A text that two equal values share; empty for what is not data (functions, the model itself)."""
     import hashlib
 
     import numpy as np

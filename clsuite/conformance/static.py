@@ -57,7 +57,7 @@ def untyped_arguments(subject: Subject) -> Iterator[Finding]:
 
 
 def fixed_devices(subject: Subject) -> Iterator[Finding]:
-    """Calls and strings that name a device; a question, such as ``device.type == "cuda"``, is none of them."""
+    """Calls and strings that name a device; a question, such as ``device.type == "cuda"``, is not one of them."""
     questions = [node for node in ast.walk(subject.lines.module) if isinstance(node, ast.Compare)]
     asked = {inner for node in questions for inner in ast.walk(node)}
     for line in subject.lines.all(lambda node: node not in asked and _names_device(node)):

@@ -29,7 +29,7 @@ class Space:
         bins: Number of strengths.
         shear: Largest shear, as a tangent.
         translate: Largest translation, as a share of the side.
-        translate_pixels: Largest translation in pixels, where it is no share.
+        translate_pixels: Largest translation in pixels, where it is not a share.
         rotate: Largest rotation in degrees.
         factor: Largest change of the factors of brightness, color, contrast and sharpness.
         bits: Bits that posterizing keeps at the lowest and at the largest strength.

@@ -52,7 +52,7 @@ def load_dataset(
         name: A registered name, or ``image_folder``.
         root: The data root.
         image_size: Side of the images in pixels.
-        path: The folder, where it is none of the usual places.
+        path: The folder, where it is not one of the usual places.
         split: Share of each class to hold out for testing, of an ``image_folder`` without a test part; 0.2 by default.
         train_per_class: At most so many training images of each class and domain.
         test_per_class: Likewise of the test images.
@@ -235,7 +235,7 @@ def locate(path: str, data_root: Path | None) -> Path:
         tried = [own] if data_root is None else [data_root / path, own]
         found = next((candidate for candidate in tried if candidate.exists()), None)
     except (ValueError, OSError) as error:  # a loop of links, a folder that cannot be read
-        raise UserError(f"'{printable(path)}' is no path: {error}") from error
+        raise UserError(f"'{printable(path)}' is not a path: {error}") from error
     if found is not None:
         return found
     where = " or ".join(f"'{candidate}'" for candidate in dict.fromkeys(tried))

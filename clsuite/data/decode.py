@@ -52,8 +52,8 @@ def decode(path: Path, size: int, content: bytes | None = None) -> NDArray[np.ui
     except UNDECODABLE as error:
         reason = str(error) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
-            reason = "it is no image, or of a format that this Pillow does not read"
-        raise UserError(f"cannot decode the image '{path}': {reason}. Fix or remove it.") from error
+            reason = "it is not an image, or of a format that this Pillow does not read"
+        raise UserError(f"cannot decode the image '{path}': {reason}. Repair or delete the file.") from error
 
 
 def upright(image: Image.Image) -> Image.Image:

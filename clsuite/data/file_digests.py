@@ -95,7 +95,9 @@ def _state(path: str) -> bytes:
     except OSError as error:
         raise _unreadable(path, error) from error
     if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
-        raise UserError(f"cannot read '{path}': it is no file but a folder, a pipe or a device. Remove or rename it.")
+        raise UserError(
+            f"cannot read '{path}': it is not a file but a folder, a pipe or a device. Remove or rename it."
+        )
     return _packed(status)
 
 
@@ -106,7 +108,7 @@ def _packed(status: os.stat_result) -> bytes:
 def _unreadable(path: str, error: OSError) -> UserError:
     link = " (it is a link)" if os.path.islink(path) else ""
     what = "the image " if is_image(os.path.basename(path)) else ""
-    return UserError(f"cannot read {what}'{path}': {error.strerror or error}{link}. Fix or remove it.")
+    return UserError(f"cannot read {what}'{path}': {error.strerror or error}{link}. Repair or delete the file.")
 
 
 def _read_all(paths: Sequence[str]) -> Iterable[_Read]:
@@ -148,7 +150,7 @@ def _remembered(memory: Path) -> dict[bytes, bytes]:
 def _remember(memory: Path, digests: dict[bytes, bytes], seen: set[bytes]) -> None:
     """Write it down for the next call; earlier states of the files that were looked at are forgotten.
 
-    A cache folder that cannot be written is no error here: the next call reads again.
+    A cache folder that cannot be written is not an error here: the next call reads again.
     """
     inodes = {key[:16] for key in seen}
     entries = b"".join(key + value for key, value in digests.items() if key in seen or key[:16] not in inodes)

@@ -25,7 +25,7 @@ def square_pixels(image: Any, size: int, what: str) -> NDArray[np.uint8]:
         what: Names it in errors.
 
     Raises:
-        UserError: If it is no image: wrong shape, or values that are neither uint8 nor floats in [0, 1].
+        UserError: If it is not an image: wrong shape, or values that are neither uint8 nor floats in [0, 1].
     """
     if isinstance(image, Image.Image):
         plain = on_white(image, what)

@@ -181,7 +181,7 @@ def list_pixels(
         classes: Class names.
 
     Raises:
-        UserError: If a part has not as many labels as images, or a label is none of the classes.
+        UserError: If a part has not as many labels as images, or a label is not one of the classes.
     """
     for name, (images, labels) in (("training", train), ("test", test)):
         if len(images) != len(labels):

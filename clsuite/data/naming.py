@@ -92,7 +92,7 @@ def check_labels(stated: Mapping[str, str], labels: Sequence[str], root: Path) -
         if label not in labels:
             near = difflib.get_close_matches(label, labels, n=1, cutoff=0)
             raise UserError(
-                f"'{root / NAMES_FILE}' names the class '{label}', but there is none of that name: "
+                f"'{root / NAMES_FILE}' names the class '{label}', but there is no folder of that name: "
                 f"did you mean '{near[0]}'?"
             )
 

@@ -1,4 +1,4 @@
-"""What makes a data set doubtful and is no error: classes that are never tested, images that are in both parts."""
+"""What makes a data set doubtful and is not an error: classes that are never tested, images that are in both parts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The seal of a table in the cache: hashes of its pixels and columns, which say whether it is what was written.
 
 All hashes are sha256: of the pixels of each 256 rows, of the columns, and over all of these that of the table. The last
-goes into the record of a run, and is no part of its key: decoders of JPEG, WebP and others may differ in the last bit
+goes into the record of a run, and is not part of its key: decoders of JPEG, WebP and others may differ in the last bit
 between versions and machines, and the key must not.
 
 The columns are looked at whenever a table is opened. Its pixels, which may be hundreds of gigabytes, are looked at once

@@ -33,7 +33,7 @@ class PET(nn.Module, ABC):
 
     @property
     def replaces_features(self) -> bool:
-        """Whether what stands for an image while the module is attached is none of the network's own features."""
+        """Whether what stands for an image while the module is attached is not one of the network's own features."""
         return False
 
     @abstractmethod

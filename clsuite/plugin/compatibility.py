@@ -29,7 +29,7 @@ def check_method(
     names = [name for name, _ in plugins]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"method [{', '.join(names)}]: plugin '{name}' stands in it twice")
+            raise UserError(f"method [{', '.join(names)}]: plugin '{name}' is listed twice")
     for name, source in plugins:
         if scenario_kind in source.traits.unsupported_scenarios:
             reason = source.traits.unsupported_scenarios[scenario_kind]

@@ -130,7 +130,7 @@ def _misspelled(method: ast.FunctionDef, used: set[str]) -> Iterator[Doubt]:
         likely = near or (alike if name.startswith("on_") else [])
         hint = f"; did you mean {' or '.join(f'`{one}`' for one in likely)}?" if likely else " of that name"
         fix = f"write {_called(likely[0])}" if likely else "give it the name of a hook, or call it from one"
-        yield Doubt(method.lineno, f"`{name}` is no hook{hint}{'' if likely else ', and nothing calls it'}", fix)
+        yield Doubt(method.lineno, f"`{name}` is not a hook{hint}{'' if likely else ', and nothing calls it'}", fix)
 
 
 def _likeness(one: str, other: str) -> float:

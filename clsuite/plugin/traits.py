@@ -115,4 +115,4 @@ class Traits:
         ):
             unknown = [one for one in getattr(self, field_name) if one not in known]
             if unknown:
-                raise ValueError(f"traits.{field_name}: {unknown[0]!r} is none of {', '.join(known)}")
+                raise ValueError(f"traits.{field_name}: {unknown[0]!r} is not one of {', '.join(known)}")

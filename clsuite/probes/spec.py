@@ -140,7 +140,7 @@ def readings_of(kind: str, name: str) -> dict[str, tuple[bool, bool]]:
         ValueError: If there is no such kind, or the name is one that another probe's reading or column gets.
     """
     if kind not in READINGS:
-        raise ValueError(f"'{kind}' is no kind of probe: {', '.join(READINGS)}")
+        raise ValueError(f"'{kind}' is not a kind of probe: {', '.join(READINGS)}")
     if name.endswith(RESERVED):
         raise ValueError(f"a probe may not be called '{name}': names that end in {' or '.join(RESERVED)} are taken")
     return {name: READINGS[kind], **({f"{name}_kl": ERROR} if kind == "head" else {})}

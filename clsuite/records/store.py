@@ -207,7 +207,9 @@ def _members(archive: zipfile.ZipFile, largest: int) -> dict[str, zipfile.ZipInf
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
         if name not in (*ARRAYS, *CURVE_ARRAYS):
-            raise ValueError(f"it holds '{printable(name[:80])}', which is no part of predictions: {', '.join(ARRAYS)}")
+            raise ValueError(
+                f"it holds '{printable(name[:80])}', which is not part of predictions: {', '.join(ARRAYS)}"
+            )
         if name in members:
             raise ValueError(f"it holds '{name}' twice")
         members[name] = info

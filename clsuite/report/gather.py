@@ -36,7 +36,7 @@ def gather(places: Sequence[Path]) -> Gathered:
         places: Records, or folders with records anywhere below.
 
     Raises:
-        UserError: If a place is not there, a file is no record, or no finished record is among them.
+        UserError: If a place is not there, a file is not a record, or no finished record is among them.
     """
     records: dict[Path, RunRecord] = {}
     unfinished, untrue, keys = [], [], set()

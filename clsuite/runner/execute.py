@@ -197,7 +197,7 @@ def _stored(plugin: Plugin) -> dict[str, int]:
     """What a plugin says that it keeps.
 
     Raises:
-        UserError: If that is no number of bytes by kind.
+        UserError: If that is not a number of bytes by kind.
     """
     told: Any = plugin.stored_bytes()
     if isinstance(told, dict) and all(isinstance(kind, str) and _is_size(size) for kind, size in told.items()):

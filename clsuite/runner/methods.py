@@ -90,7 +90,7 @@ def parse_method(text: str) -> MethodSpec:
 def parse_named(text: str) -> tuple[str, str]:
     """Take ``NAME=METHOD`` apart, as on the command line; the name is empty where the method is written alone.
 
-    A name with characters that mean something here stands in quotation marks.
+    A name with characters that mean something here must be in quotation marks.
 
     Raises:
         MethodError: If one of the two is missing.
@@ -110,7 +110,7 @@ def parse_named(text: str) -> tuple[str, str]:
 def parse_plugin(text: str) -> dict[str, Any]:
     """Parse ``name`` or ``name(argument=literal, ...)``; a name may be ``./file.py`` or ``package.module:Class`` too.
 
-    A path with characters that mean something here (``+``, a comma, a bracket, a blank) stands in quotation marks. A
+    A path with characters that mean something here (``+``, a comma, a bracket, a blank) must be in quotation marks. A
     value that is one word, or words joined by ``+``, needs none: ``pet(kind=lora)``.
 
     Raises:
@@ -135,7 +135,7 @@ def parse_plugin(text: str) -> dict[str, Any]:
 def _unreadable(text: str) -> MethodError:
     fix = "write NAME or NAME(argument=value), joined by '+'"
     if re.search(r"[./\\\"']", text.partition("(")[0]):
-        fix += "; a path with blanks, '+' or ',' in it stands in quotation marks of its own"
+        fix += "; a path with blanks, '+' or ',' in it must be in quotation marks of its own"
     return MethodError(f"cannot read the method '{shortened(text)}': {fix}")
 
 

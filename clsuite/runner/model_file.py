@@ -48,11 +48,11 @@ class _Shape(BaseModel):
         """
         size, classes = record.config["backbone"]["image_size"], len(record.scenario.classes)
         if self.image_shape[0] not in (1, 3) or self.image_shape[1:] != [size, size]:
-            raise ValueError(f"image_shape {self.image_shape} is no image of {size} px")
+            raise ValueError(f"image_shape {self.image_shape} is not an image of {size} px")
         if len(self.task_classes) != len(record.scenario.task_names):
             raise ValueError(f"task_classes has {len(self.task_classes)} tasks, but the record has others")
         if max((label for task in self.task_classes for label in task), default=0) >= classes:
-            raise ValueError(f"task_classes has a class that is none of the record's {classes}")
+            raise ValueError(f"task_classes has a class that is not one of the record's {classes}")
         if record.scenario.kind not in KINDS:
             raise ValueError(f"the record's kind of stream, '{printable(record.scenario.kind)}', is none")
 

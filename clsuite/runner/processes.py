@@ -59,7 +59,7 @@ class Worker:
             name = signal.Signals(-code).name
             hint = " (out of memory?)" if name == "SIGKILL" else ""
             return f"the process was ended by {name}{hint}"
-        return f"the process ended with status {code} without a word"
+        return f"the process exited with status {code} and wrote no result"
 
     def _received(self) -> tuple[list[dict[str, Any]], bool]:
         """The events that have come, and whether the other side has closed the connection."""

@@ -110,7 +110,7 @@ def restored_dataset(content: Any, download: bool = False) -> DatasetSpec | None
     try:
         return _kept_here(DatasetSpec.model_validate(content), download)
     except ValidationError as error:
-        raise UserError(f"its data set is none of this version: {_words(error)}") from error
+        raise UserError(f"its data set is not one of this version: {_words(error)}") from error
 
 
 def _words(error: KeyError | ValidationError) -> str:

@@ -94,7 +94,7 @@ def method_config(spec: BenchmarkSpec, name: str) -> tuple[list[tuple[str, dict[
     """
     found = resolve_methods(spec, RunOptions(methods=(name,)), Path())
     if name not in found:
-        raise UserError(f"'{name}' is no name of one method: it stands for {', '.join(found)}")
+        raise UserError(f"'{name}' is not a name of one method: it stands for {', '.join(found)}")
     method = found[name]
     return [(info.name, args) for info, args in method.plugins], method.training.model_dump()
 
@@ -162,7 +162,7 @@ def _choose(chosen: dict[str, MethodSpec], more: Mapping[str, MethodSpec]) -> No
 def _unknown(name: str, spec: BenchmarkSpec) -> UserError:
     if re.search(r"[/\\]", name):
         return UserError(
-            f"'{name}' is no plugin: a file ends in .py, and a path with '+' or ',' in it stands in quotation marks"
+            f"'{name}' is not a plugin: a file ends in .py, and a path with '+' or ',' in it must be in quotation marks"
         )
     return unknown_plugin(name, {*catalog(), *spec.named_methods, "all"})
 

@@ -72,7 +72,7 @@ class BenchmarkSpec(Spec):
     @model_validator(mode="after")
     def _names_once(self) -> BenchmarkSpec:
         if twice := sorted(set(self.methods) & set(self.more_methods)):
-            raise ValueError(f"'{twice[0]}' stands in methods and in more_methods")
+            raise ValueError(f"'{twice[0]}' is listed in methods and in more_methods")
         return self
 
     @field_validator("methods", "more_methods")

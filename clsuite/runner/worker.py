@@ -34,7 +34,7 @@ from clsuite.stream.trainer import find_device
 GRACE = 1.0
 """Seconds that a parent has to end this process, when both get a signal."""
 OTHER_SEED = 90210
-"""Any number that is no generator's own first seed; nothing that is kept depends on it."""
+"""Any number that is not a generator's own first seed; nothing that is kept depends on it."""
 
 
 def run_worker(plan: RunPlan, connection: Connection) -> None:

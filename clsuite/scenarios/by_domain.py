@@ -64,7 +64,7 @@ def build_cross_domain(source: Source, spec: CrossDomain) -> Scenario:
     """A stream of data sets, each with classes of its own (MTIL: Zheng et al., ICCV 2023, section 4).
 
     Raises:
-        UserError: If the table is no sequence of data sets, or they share classes.
+        UserError: If the table is not a sequence of data sets, or they share classes.
     """
     table = source.table
     if len(table.domain_names) < 2:

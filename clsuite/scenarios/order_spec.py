@@ -52,7 +52,7 @@ def _name(value: Any) -> str:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise ValueError(f"{value!r} is no name: write names that YAML takes for something else in quotation marks")
+    raise ValueError(f"{value!r} is not a name: write names that YAML takes for something else in quotation marks")
 
 
 def _plain(value: Any) -> Any:

@@ -59,7 +59,7 @@ class TrainingCurves(L.Callback):
         """Take what a plugin logs.
 
         Raises:
-            UserError: If it is no single number.
+            UserError: If it is not a single number.
         """
         if isinstance(value, Tensor | np.ndarray | np.generic) and math.prod(value.shape) != 1:
             raise UserError(f"learner.log('{name}', ...) takes one number, not an array of {tuple(value.shape)}")

@@ -102,7 +102,7 @@ class Search:
         places = find_places(parse_space(self.space), self.method, sources)
         for name, place in places.items():
             if place.plugin is None and place.path[0] in options.training:
-                raise UserError(f"'{name}' stands in --space and is given as an option too: leave one out")
+                raise UserError(f"'{name}' is in --space and is given as an option too: leave one out")
         return places
 
     def _plan(self, options: RunOptions, method: MethodSpec) -> RunPlan:

@@ -34,7 +34,7 @@ def images() -> Tensor:
 
 @pytest.fixture(autouse=True)
 def _in_float64() -> Iterator[None]:
-    """Twice as many digits: what differs then is no rounding."""
+    """Twice as many digits: what differs then is not a rounding."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)

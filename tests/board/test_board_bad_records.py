@@ -74,7 +74,7 @@ BAD: dict[str, tuple[Change, str]] = {
     "parts without end": (arrays(task=lambda made: made["task"].astype(np.int64) + 2**40), "'task' must hold the part"),
     "no parts": (arrays(task=lambda made: np.full(made["task"].shape, np.inf)), "'task' must hold the part"),
     "an array of its own": (
-        arrays(more=lambda made: np.zeros(9)), "it holds 'more', which is no part of predictions: class_incremental, ",
+        arrays(more=lambda made: np.zeros(9)), "it holds 'more', which is not part of predictions: class_incremental, ",
     ),
     "arrays without end": (
         arrays(labels=lambda made: np.zeros(2**25, np.int8)), " bytes, but may take 33554432 at most",

@@ -190,7 +190,7 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for words, told in (
         (["ncmm"], "unknown row or method: 'ncmm'. Did you mean 'ncm'?"),
         (["--jobs", "0"], "--jobs is 0, but must be at least 1"),
-        (["--data-root", "nowhere"], "--data-root 'nowhere' is no folder"),
+        (["--data-root", "nowhere"], "--data-root 'nowhere' is not a folder"),
     ):
         capsys.readouterr()
         assert main(["leaderboard", "confirm", *words, "--folder", str(board)]) == 2

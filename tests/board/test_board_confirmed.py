@@ -163,7 +163,7 @@ def test_rows_that_no_canary_can_make_current_are_told() -> None:
     cases, reasons = find_cases(records, Confirmations())
     assert [case.rows for case in cases] == [("6",)]
     assert {row: reason for reason, rows in reasons.items() for row in rows} == {
-        "1": "plugin 'theirs' is none of this version of clsuite",
+        "1": "plugin 'theirs' is not one of this version of clsuite",
         "2": "no canary learns blurry streams",
         "3": "its key does not follow from its content",
         "4": f"its training.epochs {asks}",

@@ -310,7 +310,7 @@ FORGERIES: dict[str, tuple[Forgery, str]] = {
         "config.backbone.sha256: it is not that of the bundled weights",
     ),
     "weights of no hash": (
-        lambda content, arrays: content["config"]["backbone"].update(weights="file", sha256=None), "it is no hash of",
+        lambda content, arrays: content["config"]["backbone"].update(weights="file", sha256=None), "it is not a hash",
     ),
     "curves that nobody asked for": (curves(), "within_task: it is there, but its configuration asks for none"),
     "curves that are left out": (

@@ -58,7 +58,7 @@ def add(runs: Path, board: Path) -> list[Outcome]:
             "config.probes: a probe may not be called 'head_change'",
         ),
         ([CALIBRATION, CALIBRATION], [error("calibration")], "config.probes: two are called 'calibration'"),
-        ([{"kind": "guess"}], [error("guess")], "config.probes: 'guess' is no kind of probe: head, knn"),
+        ([{"kind": "guess"}], [error("guess")], "config.probes: 'guess' is not a kind of probe: head, knn"),
         ([{"name": "head"}], [counted("head")], "config.probes.0.kind is missing"),
         ("head", [counted("head")], "config.probes is 'head', but must be a list"),
         ([HEAD], [counted("head", higher_is_better=False), error(KL)], "probes.head: of its kind of probe more is"),

@@ -442,11 +442,11 @@ def test_build_writes_over_nothing_of_others(tmp_path: Path, capsys: pytest.Capt
     before = sorted(tmp_path.rglob("*"))
     for command in ("build", "check"):
         assert main(["leaderboard", command, "--folder", str(tmp_path / "runs")]) == 2
-        assert "is no leaderboard: it has no records/" in capsys.readouterr().err
+        assert "is not a leaderboard: it has no records/" in capsys.readouterr().err
     (tmp_path / "own" / "records").mkdir(parents=True)
     (tmp_path / "own" / "README.md").write_text("# My project\n")
     assert main(["leaderboard", "build", "--folder", str(tmp_path / "own")]) == 2
-    assert "is no leaderboard's page, and build would write over it" in capsys.readouterr().err
+    assert "is not a leaderboard's page, and build would write over it" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == sorted([*before, *(tmp_path / "own").rglob("*"), tmp_path / "own"])
 
 
@@ -486,11 +486,11 @@ def test_a_foreign_name_is_escaped_in_every_file(tmp_path: Path) -> None:
         ({"status": "failed"}, "the run is not done but failed"),
         ({"environment": {"where": "/home/somebody"}}, "it holds a path of a machine: '/home/somebody'"),
         ({"benchmark": "../elsewhere"}, "its benchmark '../elsewhere' holds '/', which no folder may be called"),
-        ({"benchmark": ".."}, "its benchmark '..' is no name"),
-        ({"benchmark": ""}, "its benchmark '' is no name"),
+        ({"benchmark": ".."}, "its benchmark '..' is not a name"),
+        ({"benchmark": ""}, "its benchmark '' is not a name"),
         ({"benchmark": "a\0b"}, "its benchmark 'a\\x00b' holds '\\x00', which cannot be printed"),
-        ({"method": " "}, "its method ' ' is no name"),
-        ({"method": ".."}, "its method '..' is no name"),
+        ({"method": " "}, "its method ' ' is not a name"),
+        ({"method": ".."}, "its method '..' is not a name"),
         ({"method": "m" * 300}, "the name of its method takes 300 bytes, but may take 120 at most"),
     ],
 )
@@ -728,7 +728,7 @@ def test_a_data_root_that_is_not_there_is_told(
     words = [word.format(runs=tmp_path / "runs") for word in command]
     assert main(["leaderboard", *words, "--folder", str(board), "--data-root", str(tmp_path / "nope")]) == 2
     said = capsys.readouterr()
-    assert (said.out, f"--data-root '{tmp_path / 'nope'}' is no folder" in said.err) == ("", True)
+    assert (said.out, f"--data-root '{tmp_path / 'nope'}' is not a folder" in said.err) == ("", True)
 
 
 def test_of_two_runs_of_one_seed_the_one_that_is_meant_is_named(tmp_path: Path) -> None:

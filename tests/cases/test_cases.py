@@ -199,7 +199,9 @@ def class_names_latin1(case: Case) -> None:
 def class_names_typo(case: Case) -> None:
     images()
     Path("data/class_names.txt").write_text("cta\tfeline\n")
-    assert "'data/class_names.txt' names the class 'cta', but there is none of that name: did" in case.bench(status=2)
+    assert "'data/class_names.txt' names the class 'cta', but there is no folder of that name: did" in case.bench(
+        status=2
+    )
 
 
 @case

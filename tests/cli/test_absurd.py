@@ -44,7 +44,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ([*TUNE, f"alpha=[{DEEP}]"], "cannot read the values of 'alpha' in"),
         ([*TUNE, f"alpha=uniform(1,{SUM})"], "cannot read the values of"),
         ([*TUNE, f"alpha=uniform(1,{NINES})"], "cannot read the values of"),
-        (["new", LONG], "is no name for a method: it has more than 60 letters"),
+        (["new", LONG], "is not a name for a method: it has more than 60 letters"),
     ],
 )  # fmt: skip
 def test_one_short_line(words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,13 +85,13 @@ def test_a_new_method_does_not_follow_a_link(tmp_path: Path, capsys: pytest.Capt
     [
         ("requires=7", "traits.requires is 7, but must be a list"),
         ("requires='vit'", "traits.requires is 'vit', but must be a list"),
-        ("requires=('moon',)", "traits.requires: 'moon' is none of vit, clip, task_id, gradient"),
-        ("effects=('magic',)", "traits.effects: 'magic' is none of "),
-        ("scenarios=('offline',)", "traits.scenarios: 'offline' is none of "),
+        ("requires=('moon',)", "traits.requires: 'moon' is not one of vit, clip, task_id, gradient"),
+        ("effects=('magic',)", "traits.effects: 'magic' is not one of "),
+        ("scenarios=('offline',)", "traits.scenarios: 'offline' is not one of "),
         ("training=3", "traits.training is 3, but must be a mapping"),
         ("gradient_free='x'", "traits.gradient_free is 'x', but must be true or false"),
         ("scores='logit'", "traits.scores is 'logit', but must be 'logits', .*Did you mean 'logits'"),
-        ("need=('vit',)", "unknown entry 'traits.need'. Did you mean 'needs'"),
+        ("require=('vit',)", "unknown entry 'traits.require'. Did you mean 'requires'"),
     ],
 )
 def test_what_a_plugin_declares_is_checked(traits: str, complaint: str) -> None:

@@ -1,4 +1,4 @@
-"""`clsuite check` of plugins that end the process that checks them, or raise what is no error: told by name."""
+"""`clsuite check` of plugins that end the process that checks them, or raise what is not an error: told by name."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (START + "os._exit(0)\n", "'./bad.py' ends its check (trains): the process ended with status 0 without a word"),
+        (
+            START + "os._exit(0)\n",
+            "'./bad.py' ends its check (trains): the process exited with status 0 and wrote no result",
+        ),
         (START + "os.abort()\n", "'./bad.py' ends its check (trains): the process was ended by SIGABRT"),
         (MADE + "os.kill(os.getpid(), 11)\n", "ends its check (constructor): the process was ended by SIGSEGV"),
         (START + "pass\n\n\nos._exit(3)\n", "ends its check (import): the process ended with status 3"),
@@ -70,10 +73,10 @@ def test_what_is_raised_is_a_finding_whatever_it_is(check, body: str, words: str
 
 
 def test_what_hangs_is_stopped(check, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(check_process, "SILENCE", 15.0)
+    monkeypatch.setattr(check_process, "SILENCE", 6.0)
     status, told = check(START + "time.sleep(1000)\n")
     assert status == 2
-    assert "'./bad.py' hangs in its check (trains): it was stopped after 15 s" in told
+    assert "'./bad.py' hangs in its check (trains): it was stopped after 6 s" in told
 
 
 def test_a_training_that_cannot_be_is_told_before_anything_starts(check) -> None:  # type: ignore[no-untyped-def]

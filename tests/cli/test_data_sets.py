@@ -44,7 +44,7 @@ def test_the_list_says_what_is_there_and_what_is_missing(tmp_path: Path, capsys:
 
 def test_a_data_root_that_is_nowhere_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "datasets", "--data-root", str(tmp_path / "nowhere")]) == 2
-    assert "nowhere' is no folder" in capsys.readouterr().err
+    assert "nowhere' is not a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -61,9 +61,9 @@ def test_a_new_method_runs_as_written(kind: str, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["my-method"], "'my-method' is no name for a method"),
-        (["1st"], "'1st' is no name for a method"),
-        (["class"], "'class' is no name for a method"),
+        (["my-method"], "'my-method' is not a name for a method"),
+        (["1st"], "'1st' is not a name for a method"),
+        (["class"], "'class' is not a name for a method"),
         (["MyMethod"], "'MyMethod' has capitals: methods are named in lower case, such as 'mymethod'"),
         (["replay"], "the name 'replay' is taken by a plugin of clsuite"),
         (["torch"], "'torch' is a module that others import, and 'torch.py' would be taken for it"),

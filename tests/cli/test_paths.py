@@ -90,11 +90,11 @@ def test_home_folders_in_benchmarks(home: Path) -> None:
     ("path", "complaint"),
     [
         ("~nobody-here/x", "there is no home folder of 'nobody-here' for the path '~nobody-here/x'"),
-        ("", "'' is no path: it is empty or has a zero byte"),
-        ("a\0b", r"'a\x00b' is no path: it is empty or has a zero byte"),
+        ("", "'' is not a path: it is empty or has a zero byte"),
+        ("a\0b", r"'a\x00b' is not a path: it is empty or has a zero byte"),
         ("x" * 300, f"the path '{'x' * 100}…' is too long: a name has at most 255 bytes"),
         ("a/" * 3000, "is too long: a name has at most 255 bytes, a path 4096"),
-        ("\ud800", r"'\ud800' is no path: it cannot be written in UTF-8"),
+        ("\ud800", r"'\ud800' is not a path: it cannot be written in UTF-8"),
     ],
 )  # fmt: skip
 def test_what_is_no_path_is_one_line(path: str, complaint: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,8 +91,8 @@ def test_a_good_file(path: Path) -> None:
             r"b\.yaml:19: methods\.own\.plugins\.0: a plugin is .*, not 7$",
         ),
         ("    training: {", "    trainign: {", r"b\.yaml:20: unknown key 'methods\.own\.trainign'\. .* 'training'\?"),
-        ("seeds: [0, 1]", "seeds: [0]\nname: other", r"b\.yaml:14: the key 'name' stands in line 2 already"),
-        ("  both: lwf", "  plain: lwf", r"b\.yaml:16: the key 'plain' stands in line 15 already"),
+        ("seeds: [0, 1]", "seeds: [0]\nname: other", r"b\.yaml:14: duplicate key 'name' \(first on line 2\)"),
+        ("  both: lwf", "  plain: lwf", r"b\.yaml:16: duplicate key 'plain' \(first on line 15\)"),
         ("  plain: finetune", "  plain: replay(", r"b\.yaml:15: methods\.plain: cannot read the method 'replay\('"),
         (
             "      - replay: {capacity: 5}",
@@ -129,9 +129,9 @@ def test_mistakes_are_found_in_their_line(path: Path, old: str, new: str, messag
         ("a: !!map x", r"b\.yaml:1: not YAML: expected a mapping node"),
         ("a: !!binary 'é'", r"b\.yaml:1: not YAML: failed to convert base64|b\.yaml:1: not YAML: .* is no !!binary"),
         ("a: *nowhere", r"b\.yaml:1: not YAML: found undefined alias 'nowhere'"),
-        ("a: 1\nb: &x [*x]", r"b\.yaml:2: not YAML: '\*x' stands in what it stands for"),
-        ("a: &x {<<: *x}", r"b\.yaml:1: not YAML: '\*x' stands in what it stands for"),
-        ("a: &x {b: [{c: *x}]}", r"b\.yaml:1: not YAML: '\*x' stands in what it stands for"),
+        ("a: 1\nb: &x [*x]", r"b\.yaml:2: not YAML: '\*x' refers to itself"),
+        ("a: &x {<<: *x}", r"b\.yaml:1: not YAML: '\*x' refers to itself"),
+        ("a: &x {b: [{c: *x}]}", r"b\.yaml:1: not YAML: '\*x' refers to itself"),
         ("? [1, 2]\n: 3\n? {a: 1}\n: 4", r"b\.yaml:1: not YAML: .*unhashable key"),
         ("a: 1\n---\nb: 2", r"b\.yaml:2: not YAML: "),
         ("a: 1\nb: \x01", r"b\.yaml:2: not YAML: the character '\\x01' is not allowed"),
@@ -160,7 +160,7 @@ def test_yaml_that_is_no_mapping(path: Path, text: str) -> None:
         (b"name: a\ntitle: caf\xe9\n", r"b\.yaml:2: not UTF-8 \(byte 18 of the file\): save it in UTF-8"),
         ("name: a".encode("utf-16"), r"b\.yaml:1: not UTF-8 \(byte 0 "),
         (bytes(range(256)) * 4, r"b\.yaml:\d+: not UTF-8"),
-        (b"name: a\n" * 60_000, r"'.*b\.yaml' is no benchmark or recipe: it has 480,000 bytes"),
+        (b"name: a\n" * 60_000, r"'.*b\.yaml' is not a benchmark or recipe: it has 480,000 bytes"),
     ],
 )
 def test_bytes_that_are_no_text(path: Path, content: bytes, message: str) -> None:
@@ -260,7 +260,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_line(path: Path) -> None:
         "4: unknown key 'scenaro'. Did you mean 'scenario'?",
         "9: training.epochs is 'two', but must be a whole number",
         "14: unknown key 'metods'. Did you mean 'methods'?",
-        "21: the key 'seeds' stands in line 13 already",
+        "21: duplicate key 'seeds' (first on line 13)",
     ]
 
 
@@ -285,7 +285,7 @@ def test_of_very_many_mistakes_the_first_are_told(path: Path) -> None:
     [("1", "ncm"), ("yes", "ncm"), ("null", "ncm"), ("~", "ncm"), ("1.5", "ncm"), ("2020-01-01", "ncm")],
 )
 def test_keys_are_text(path: Path, key: str, value: str) -> None:
-    with pytest.raises(UserError, match=r"b\.yaml:15: the key '.*' is no text: write it in quotation marks$"):
+    with pytest.raises(UserError, match=r"b\.yaml:15: the key '.*' is not text: write it in quotation marks$"):
         load(path, GOOD.replace("  plain: finetune", f"  {key}: ncm"))
 
 

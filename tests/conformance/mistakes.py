@@ -59,7 +59,7 @@ def loss(self, learner, step):
     return self.alpha * step.logits.square().mean()
 '''),
     "misspelled hook": Mistake(
-        "hooks", "`losss` is no hook; did you mean `loss`?", "write def loss(self, learner, step)", '''
+        "hooks", "`losss` is not a hook; did you mean `loss`?", "write def loss(self, learner, step)", '''
 def losss(self, learner, step):  # HERE
     return 0.1 * step.logits.square().mean()
 '''),

@@ -163,7 +163,7 @@ def test_an_unreadable_image_is_named_by_a_process_of_its_own(tmp_path: Path) ->
     names = ["good.png"] * NUMBER
     names[3 * CHUNK] = "bad.png"
     manifest = list_samples(tmp_path, [Sample(name, "a", False) for name in names])
-    with pytest.raises(UserError, match=r"cannot decode the image '.*bad\.png'.*Fix or remove it"):
+    with pytest.raises(UserError, match=r"cannot decode the image '.*bad\.png'.*Repair or delete the file"):
         cached_table(["x"], 6, lambda: manifest, folder=tmp_path / "cache", workers=2)
     assert list((tmp_path / "cache" / "tables").iterdir()) == []
 

@@ -248,7 +248,7 @@ def test_a_tree_without_any_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"this is not an image"])
 def test_an_unreadable_image_is_named(plain_tree: Path, content: bytes) -> None:
     (plain_tree / "train/dog/1.png").write_bytes(content)
-    with pytest.raises(UserError, match=r"cannot decode the image '.*train/dog/1\.png'.*Fix or remove it"):
+    with pytest.raises(UserError, match=r"cannot decode the image '.*train/dog/1\.png'.*Repair or delete the file"):
         load(plain_tree)
 
 

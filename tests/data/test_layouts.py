@@ -289,7 +289,7 @@ def test_a_missing_domain_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_folder_that_is_no_object_of_core50_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make("core50", tmp_path / "root", monkeypatch)
     (tmp_path / "root/core50_128x128/s2/o50").rename(tmp_path / "root/core50_128x128/s2/o51")
-    with pytest.raises(UserError, match=r"s2/o51' is none of CORe50's folders o1 to o50"):
+    with pytest.raises(UserError, match=r"s2/o51' is not one of CORe50's folders o1 to o50"):
         load_dataset("core50", tmp_path / "root")
 
 

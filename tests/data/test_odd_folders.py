@@ -56,7 +56,7 @@ def files_for_parts() -> None:
 WORKS: dict[str, Callable[[], None]] = {
     "a dangling link beside the parts": link("data/README", "/nowhere"),
     "a dangling link beside the classes": link("data/train/README", "/nowhere"),
-    "a link to itself that is no image": link("data/train/class0/loop", "loop"),
+    "a link to itself that is not an image": link("data/train/class0/loop", "loop"),
     "a link to its parent": link("data/train/class0/up", ".."),
     "a link to the whole": link("data/whole", "."),
     "a hidden folder": lambda: os.makedirs("data/train/.ipynb_checkpoints"),
@@ -71,7 +71,7 @@ REFUSED: dict[str, tuple[Callable[[], None], str]] = {
     "a folder that is called like an image": (named(b"data/train/class0/x.png"), "'data/train/class0/x.png'"),
     "a pipe that is called like an image": (
         lambda: os.mkfifo("data/train/class0/x.png"),
-        "'data/train/class0/x.png': it is no file but a folder, a pipe or a device",
+        "'data/train/class0/x.png': it is not a file but a folder, a pipe or a device",
     ),
     "files where the parts are expected": (files_for_parts, "'data'"),
 }
@@ -106,7 +106,7 @@ def test_what_is_named(what: str, data: Path, capsys: pytest.CaptureFixture[str]
         ("~nobody-here/x", [], "there is no home folder of 'nobody-here' for the path '~nobody-here/x'"),
         ("data", ["--data-root", "~nobody-here"], "there is no home folder of 'nobody-here'"),
         ("x" * 300, [], "is too long: a name has at most 255 bytes"),
-        ("a\0b", [], "is no path: it is empty or has a zero byte"),
+        ("a\0b", [], "is not a path: it is empty or has a zero byte"),
         ("loop", [], "loop"),
     ],
 )

@@ -265,7 +265,7 @@ def test_a_list_beside_a_tree_is_not_read_and_that_is_told(tmp_path: Path) -> No
         ("f.json", "[" * 100_000, "f.json'.* is no JSON"),
         ("f.jsonl", '{"path": "1.png", "label": "a"}\n{"path"\n', "f.jsonl', line 2 is no JSON"),
         ("f.jsonl", "\n\n7\n", "f.jsonl', line 3 must be an object"),
-        ("f.txt", "1.png a\n", "f.txt' is no list of images: it must be a folder, or end in .csv"),
+        ("f.txt", "1.png a\n", "f.txt' is not a list of images: it must be a folder, or end in .csv"),
     ],
 )  # fmt: skip
 def test_a_broken_list_is_one_line_with_file_and_line(tmp_path: Path, name: str, content: str, message: str) -> None:

@@ -75,7 +75,7 @@ def test_our_own_that_go_together(names: tuple[str, ...]) -> None:
         (("gdumb", "saft"), "'gdumb' and 'saft' cannot be combined"),
         (("wise_ft", "pet"), "'wise_ft' and 'pet' cannot be combined: the backbone is frozen"),
         (("ease", "fpf"), "'ease' and 'fpf' cannot be combined: features are kept by image"),
-        (("replay", "lwf", "replay"), r"method \[replay, lwf, replay\]: plugin 'replay' stands in it twice"),
+        (("replay", "lwf", "replay"), r"method \[replay, lwf, replay\]: plugin 'replay' is listed twice"),
     ],
 )
 def test_our_own_that_do_not(names: tuple[str, ...], reason: str) -> None:
@@ -160,7 +160,7 @@ def test_a_deed_can_be_forbidden_and_must_have_a_name() -> None:
     forbids = fake("forbids", traits="incompatible_with={'freezes': 'it must move'}")
     with pytest.raises(UserError, match="it must move"):
         check_method([fake("ice", traits="effects=('freezes',)"), forbids], "class_incremental")
-    with pytest.raises(ValueError, match=r"traits\.effects: 'freeze' is none of adds modules, "):
+    with pytest.raises(ValueError, match=r"traits\.effects: 'freeze' is not one of adds modules, "):
         fake("typo", traits="effects=('freeze',)")
 
 

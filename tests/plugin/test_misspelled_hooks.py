@@ -36,13 +36,13 @@ def test_the_hooks_are_those_of_the_base_class() -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("def losss(self, learner, step):\n    return None", "`losss` is no hook; did you mean `loss`?"),
-        ("def on_task_begin(self, learner, task):\n    pass", "`on_task_begin` is no hook; did you mean `on_task_st"),
-        ("def on_taks_end(self, learner, task):\n    pass", "`on_taks_end` is no hook; did you mean `on_task_end`"),
-        ("def train_batch(self, learner, batch):\n    return batch", "`train_batch` is no hook"),
-        ("def on_epoch(self):\n    pass", "`on_epoch` is no hook"),
-        ("def predicts(self, a, b):\n    pass", "`predicts` is no hook; did you mean `predict`?"),
-        ("def regularize(self, learner, step):\n    pass", "`regularize` is no hook of that name, and nothing"),
+        ("def losss(self, learner, step):\n    return None", "`losss` is not a hook; did you mean `loss`?"),
+        ("def on_task_begin(self, learner, task):\n    pass", "`on_task_begin` is not a hook; did you mean `on_task_s"),
+        ("def on_taks_end(self, learner, task):\n    pass", "`on_taks_end` is not a hook; did you mean `on_task_end`"),
+        ("def train_batch(self, learner, batch):\n    return batch", "`train_batch` is not a hook"),
+        ("def on_epoch(self):\n    pass", "`on_epoch` is not a hook"),
+        ("def predicts(self, a, b):\n    pass", "`predicts` is not a hook; did you mean `predict`?"),
+        ("def regularize(self, learner, step):\n    pass", "`regularize` is not a hook of that name, and nothing"),
         ("pass", "'Own' overrides no hook: it is fine-tuning under another name"),
         ("def __init__(self) -> None:\n    super().__init__()", "'Own' overrides no hook"),
         ("def loss(self, step):\n    pass", "`loss` takes (self, step), but is called with (self, learner, step)"),
@@ -102,4 +102,4 @@ def test_a_benchmark_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     (tmp_path / "own.py").write_text(own("def losss(self, learner, step):\n    return None"))
     assert main(["bench", "quickstart", "--methods", "./own.py", "--dry-run", "--seeds", "0,1"]) == 0
     told = capsys.readouterr().err
-    assert told == "warning: plugin 'own.py', line 4: `losss` is no hook; did you mean `loss`?\n"
+    assert told == "warning: plugin 'own.py', line 4: `losss` is not a hook; did you mean `loss`?\n"

@@ -335,7 +335,7 @@ def test_predictions_are_never_unpickled(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("names", "told"),
-    [(("zz",), "it holds 'zz', which is no part of"), (("labels", "labels"), "it holds 'labels' twice")],
+    [(("zz",), "it holds 'zz', which is not part of"), (("labels", "labels"), "it holds 'labels' twice")],
 )
 def test_predictions_hold_what_is_known_and_each_once(tmp_path: Path, names: tuple[str, ...], told: str) -> None:
     path = tmp_path / "p.npz"

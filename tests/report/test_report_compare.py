@@ -146,7 +146,7 @@ def test_tables_hold_every_method_and_escape_its_name(records: list[RunRecord]) 
     ]
     line = next(csv.DictReader(csv_table(formula, ["backward_transfer", "stored_bytes"]).splitlines()))
     assert (line["benchmark"], line["method"]) == ("'-1", """'=HYPERLINK("http://x")""")
-    assert float(line["backward_transfer"]) < 0.5  # a number is no formula
+    assert float(line["backward_transfer"]) < 0.5  # a number is not a formula
     assert [line[f"{name}_interval"] for name in ("backward_transfer", "stored_bytes")] == ["", ""]  # one seed has none
     assert (line["stored_bytes"], "61.4 kB" in latex_table(formula, ["stored_bytes"])) == ("61440", True)
     assert list(lines[0]) == ["benchmark", "method", "seeds", "final_accuracy_macro", "final_accuracy_macro_interval"]

@@ -112,7 +112,7 @@ def test_a_method_that_ends_the_process_fails_alone_by_name() -> None:
     failures = check(server, "a b c d e")
     assert set(failures) == {"b", "d"}
     assert failures["b"].status == failures["d"].status == "failed"
-    assert "ended with status 3 without a word" in failures["b"].reason
+    assert "exited with status 3 and wrote no result" in failures["b"].reason
     assert "ended by SIGSEGV" in failures["d"].reason
     assert server.checked[-1] == ["e"]
 
@@ -181,7 +181,7 @@ def test_a_fork_server_that_is_killed_is_no_fault_of_a_method() -> None:
         (
             {"b": "b is wrong", "c": 5},
             ["b: b is wrong", "c: its check before the runs ended: the process "
-             "ended with status 5 without a word"],
+             "exited with status 5 and wrote no result"],
         ),
     ],
 )  # fmt: skip

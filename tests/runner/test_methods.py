@@ -159,7 +159,7 @@ def test_a_path_in_quotation_marks_is_one_plugin(path: str, quote: str) -> None:
 @pytest.mark.parametrize("text", ["./a+b.py", "./a,b.py"])
 def test_a_path_that_falls_apart_says_how_to_write_it(text: str) -> None:
     spec, path = load_benchmark("quickstart")
-    with pytest.raises(UserError, match=r"'\./a' is no plugin: .* stands in quotation marks"):
+    with pytest.raises(UserError, match=r"'\./a' is not a plugin: .* must be in quotation marks"):
         outline(spec, RunOptions(out=path, methods=[text]))
 
 
@@ -185,7 +185,7 @@ def test_more_methods_run_when_they_are_named(options: list[str], names: list[st
 
 
 def test_a_method_stands_in_one_place_only() -> None:
-    with pytest.raises(ValidationError, match="'a' stands in methods and in more_methods"):
+    with pytest.raises(ValidationError, match="'a' is listed in methods and in more_methods"):
         BenchmarkSpec.model_validate({**MORE, "more_methods": {"a": "replay"}})
 
 

@@ -82,9 +82,9 @@ def test_names_that_yaml_reads_as_other_numbers_are_to_be_quoted(given_as: list[
         ({"numpy": 2**32}, "write {numpy: SEED} with a whole number"),
         ({"numpy": True}, "write {numpy: SEED} with a whole number"),
         ({"numpy": 1, "x": 2}, "write {numpy: SEED} with a whole number"),
-        ([True, "a"], "True is no name: write names that YAML takes for something else in quotation marks"),
-        ([1.5], "1.5 is no name"),
-        ([None], "None is no name"),
+        ([True, "a"], "True is not a name: write names that YAML takes for something else in quotation marks"),
+        ([1.5], "1.5 is not a name"),
+        ([None], "None is not a name"),
     ],
 )
 def test_orders_that_cannot_be(order: Any, message: str) -> None:
@@ -98,7 +98,7 @@ def test_orders_that_cannot_be(order: Any, message: str) -> None:
 def test_the_line_of_a_bad_order(tmp_path: Path) -> None:
     path = tmp_path / "b.yaml"
     path.write_text("name: b\ndataset: {name: digits}\nscenario: {tasks: 2, order: [a, 1.5]}\nmethods: {ncm: ncm}\n")
-    with pytest.raises(UserError, match=r"b\.yaml:3: scenario\.order: 1\.5 is no name: write names that"):
+    with pytest.raises(UserError, match=r"b\.yaml:3: scenario\.order: 1\.5 is not a name: write names that"):
         load_benchmark(str(path))
 
 

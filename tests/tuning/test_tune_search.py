@@ -122,7 +122,7 @@ def test_what_cannot_be_searched(tmp_path: Path, changes: dict[str, Any], messag
 
 
 def test_an_option_of_the_command_line_is_not_searched_too(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="'epochs' stands in --space and is given as an option too"):
+    with pytest.raises(UserError, match="'epochs' is in --space and is given as an option too"):
         search(space="epochs=[1, 2]").run(RunOptions(out=tmp_path, training={"epochs": 1}), do_here, lambda *_: None)
 
 

@@ -14,7 +14,7 @@ def address(name: str) -> str:
     """A file name for a benchmark or method; other names have other addresses, on every file system.
 
     A plain name is its own address. In another one what is not plain is replaced, and part of its hash is added; one
-    that ends as if it had a hash is no plain name, or it could be the address of another.
+    that ends as if it had a hash is not a plain name, or it could be the address of another.
     """
     if PLAIN.fullmatch(name) and not HASHED.fullmatch(name) and name != "index":
         return name

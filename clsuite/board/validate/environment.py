@@ -101,7 +101,7 @@ def _weights(record: RunRecord) -> str:
     if kind == "bundled" and record.results_version() == RESULTS_VERSION and sha256 != _bundled_sha256():
         return "config.backbone.sha256: it is not that of the bundled weights"
     known = isinstance(sha256, str) and re.fullmatch(r"[0-9a-f]{64}", sha256)
-    return "" if known else "config.backbone.sha256: it is no hash of a file"
+    return "" if known else "config.backbone.sha256: it is not a hash of a file"
 
 
 @cache
@@ -112,6 +112,6 @@ def _bundled_sha256() -> str | None:
 def _plugin(entry: Any) -> str:
     ours = our_source(entry.name) is not None
     if not (OURS if ours else DISTRIBUTION).fullmatch(entry.distribution):
-        told = "but it is of clsuite" if ours else "which is no name and version"
+        told = "but it is of clsuite" if ours else "which is not a name and version"
         return f"plugin '{printable(entry.name)}' is of '{printable(entry.distribution[:80])}', {told}"
     return ""

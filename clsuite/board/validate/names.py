@@ -75,5 +75,5 @@ def _shipped_setups() -> dict[str, Any]:
 
 
 def _read(content: Any) -> Any:
-    """As a file gives it back: a list of names is no tuple."""
+    """As a file gives it back: a list of names is not a tuple."""
     return json.loads(canonical_json(content))

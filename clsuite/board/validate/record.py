@@ -135,7 +135,7 @@ def _hash_of_samples(arrays: dict[str, NDArray[np.integer]]) -> str:
 
 
 def _hash_of_predictions(arrays: dict[str, NDArray[np.integer]]) -> str:
-    """Of what was answered after each task; the row before all of them is no method's own."""
+    """Of what was answered after each task; the row before all of them is not a method's own."""
     return _hash_of({name: arrays[name][1:] for name in ("class_incremental", "task_aware")})
 
 

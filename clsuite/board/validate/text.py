@@ -22,7 +22,7 @@ PATH = re.compile(
 )
 """A path of a machine within a text: of a home or a drive, or from the root on, of two names or a well-known one.
 
-What follows a name, a dot or a bracket is no beginning of one: ``and/or``, ``https://a.org/b/c``, ``2026/11/27``.
+What follows a name, a dot or a bracket is not a beginning of one: ``and/or``, ``https://a.org/b/c``, ``2026/11/27``.
 """
 
 
@@ -32,7 +32,7 @@ def has_names(record: RunRecord) -> str:
         ("benchmark", record.benchmark, record.benchmark), ("method", record.method, fit_for_files(record.method))
     ):  # fmt: skip
         if not name.replace(".", "").strip():
-            return f"its {what} '{printable(name)}' is no name"
+            return f"its {what} '{printable(name)}' is not a name"
         if complaint := _unfit(name):
             return f"its {what} {complaint}"
         if bad := set(folder) & {"/", "\\"}:

@@ -103,7 +103,7 @@ def read_core50(root: Path) -> Manifest:
         for path, folder in list_classes(root, session):
             number = folder.removeprefix("o")
             if not number.isdigit() or not 1 <= int(number) <= len(names):
-                raise UserError(f"'{root / session / folder}' is none of CORe50's folders o1 to o50")
+                raise UserError(f"'{root / session / folder}' is not one of CORe50's folders o1 to o50")
             samples.append(Sample(path, names[int(number) - 1], session in CORE50_TEST, session))
     return list_samples(root, samples, names)
 

@@ -144,7 +144,7 @@ def _part_of_path(path: str) -> str | None:
 
 def _entries(path: Path) -> Iterator[Entry]:
     if path.suffix.lower() not in ENDINGS:
-        raise UserError(f"'{path}' is no list of images: it must be a folder, or end in {', '.join(ENDINGS)}")
+        raise UserError(f"'{path}' is not a list of images: it must be a folder, or end in {', '.join(ENDINGS)}")
     read = {".csv": _csv, ".json": _json, ".jsonl": _json_lines}[path.suffix.lower()]
     yield from read(path)
 

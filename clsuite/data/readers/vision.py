@@ -169,7 +169,7 @@ def check_idx(path: Path) -> None:
     with path.open("rb") as opened:
         magic = opened.read(4)
         if len(magic) < 4 or magic[:3] != b"\0\0\x08":
-            raise UserError(f"'{path}' is no idx file of bytes: put it there again")
+            raise UserError(f"'{path}' is not an idx file of bytes: download it again")
         header = opened.read(4 * magic[3])
     length = 4 + len(header) + int(np.prod(np.frombuffer(header, dtype=">u4"), dtype=np.int64))
     if length != path.stat().st_size:

@@ -1,6 +1,6 @@
 """Blocks that are built unlike timm's plain ones, seen through views whose parts have timm's names.
 
-A view is no part of the network: it holds the network's own modules and parameters, and what is registered with it is
+A view is not part of the network: it holds the network's own modules and parameters, and what is registered with it is
 registered with them. A hook on a view's ``attn.qkv`` gets the inputs ``[B, N, width]`` and the queries, keys and values
 ``[B, N, 3 * width]``, and may answer with others, also where the network calls no single layer for them:
 

@@ -1,4 +1,4 @@
-"""A class that is no method."""
+"""A class that is not a method."""
 
 from lightning import Callback
 
