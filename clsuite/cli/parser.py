@@ -101,7 +101,10 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         UserError: If it cannot be; says which word, and what may be meant.
         SystemExit: After ``--help`` and its like.
     """
-    parser = make_parser(only=next(iter(words), ""))
+    first = next(iter(words), "")
+    parser = make_parser(only=first)
+    if first.startswith("-") and first.split("=")[0] not in _options_of(parser):
+        raise _unknown(words, parser)  # before the word after it is taken for a command
     try:
         given, unknown = parser.parse_known_args(words)
     except argparse.ArgumentError as error:
@@ -132,8 +135,11 @@ def _unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> UserError
     option = next((word for word in words if word.startswith("-") and word != "--"), None)
     if option is None:
         return UserError(f"'{shortened(words[-1])}' is one word too many. Try: {parser.prog} --help")
-    known = [one for action in parser._actions if action.help != argparse.SUPPRESS for one in action.option_strings]
-    return did_you_mean("option", option.split("=")[0], known)
+    return did_you_mean("option", option.split("=")[0], _options_of(parser))
+
+
+def _options_of(parser: argparse.ArgumentParser) -> list[str]:
+    return [option for action in parser._actions for option in action.option_strings]
 
 
 def _commands_of(parser: argparse.ArgumentParser) -> argparse._SubParsersAction[Any] | None:
