@@ -16,11 +16,23 @@ LONGEST_NAME = 100
 """Characters of a foreign name that a message repeats."""
 LONGEST_WORDS = 400
 """Characters of a foreign error that a message repeats."""
+LONGEST_WORD, LONGEST_LINE = 1000, 3000
+"""Characters of a word, such as a path or a name, and of a line that people are shown whole."""
+OF_A_WORD = 200
+"""Characters of a longer word that they are shown."""
 COMMANDING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD},}}")
 
 
 class UserError(Exception):
-    """Bad input. The CLI prints it and exits with status 2, never with a traceback; a line for each mistake."""
+    """Bad input. The CLI prints it and exits with status 2, never with a traceback; a line for each mistake.
+
+    Its words and lines are of bearable length, whatever is repeated in them.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        """Take the message, as far as people can read it."""
+        super().__init__(bearable(text))
 
 
 class AbsentError(UserError):
@@ -46,7 +58,7 @@ class DataWarning(InputWarning):
 
 def warn_of(text: str, kind: type[InputWarning] = DataWarning) -> None:
     """Tell people something that is not an error, on one line; the same line is told once."""
-    warnings.warn(printable(text), kind, stacklevel=2)
+    warnings.warn(bearable(printable(text)), kind, stacklevel=2)
 
 
 def printable(text: str) -> str:
@@ -61,6 +73,23 @@ def harmless(text: str) -> str:
     halves of characters, which no encoding has.
     """
     return COMMANDING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def on_screen(text: str) -> str:
+    """A foreign text as `harmless` gives it, its longest words cut in their middle."""
+    return LONG_WORD.sub(lambda found: _cut(found[0], OF_A_WORD), harmless(text))
+
+
+def bearable(text: str) -> str:
+    """A message in which nobody has to read a word or a line without end: the middle of such is left out."""
+    words = LONG_WORD.sub(lambda found: _cut(found[0], OF_A_WORD), text)
+    return "\n".join(_cut(line, LONGEST_LINE) for line in words.split("\n"))
+
+
+def _cut(text: str, longest: int) -> str:
+    """A text without its middle, where it is longer: a path says most at its ends."""
+    tail = longest // 3
+    return text if len(text) <= longest else f"{text[: longest - tail]}…{text[-tail:]}"
 
 
 def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UserError:

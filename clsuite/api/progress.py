@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from clsuite.errors import InputWarning, harmless, warn_of
+from clsuite.errors import InputWarning, on_screen, warn_of
 from clsuite.report.format import counted
 from clsuite.runner.plan import RunPlan
 
@@ -72,7 +72,7 @@ class RunProgress:
     def hear(self, plan: RunPlan, event: dict[str, Any]) -> None:
         """Take an event of the pool."""
         if event["kind"] == "start":
-            self._bar = self._progress.add_task(harmless(plan.name), total=1.0, note="starting")
+            self._bar = self._progress.add_task(on_screen(plan.name), total=1.0, note="starting")
         elif event["kind"] == "progress":
             note = note_of(event)
             if self._lines and "epoch" not in event:
@@ -121,13 +121,13 @@ class BenchProgress:
         handler(plan, event)
 
     def _warn(self, plan: RunPlan, event: dict[str, Any]) -> None:
-        self._console.print(Text(harmless(f"warning: {plan.name}: {event['text']}")), soft_wrap=True)
+        self._console.print(Text(on_screen(f"warning: {plan.name}: {event['text']}")), soft_wrap=True)
 
     def _start(self, plan: RunPlan, event: dict[str, Any]) -> None:
         key = plan.record_path
         self._started.setdefault(key, time.monotonic())
         self._remove_bar(key)  # there is one where a run begins again
-        self._bars[key] = self._progress.add_task(harmless(plan.name), total=1.0, note="starting")
+        self._bars[key] = self._progress.add_task(on_screen(plan.name), total=1.0, note="starting")
 
     def _move(self, plan: RunPlan, event: dict[str, Any]) -> None:
         self._progress.update(self._bars[plan.record_path], completed=event["done"], note=note_of(event))
@@ -140,7 +140,7 @@ class BenchProgress:
         self._update_total()
         seconds = time.monotonic() - self._started[key]
         text = f"[{self._before + self._finished} of {self._of}] {plan.name}: {event['status']} in {seconds:.0f} s"
-        self._console.print(Text(harmless(text)))
+        self._console.print(Text(on_screen(text)))
 
     def _remove_bar(self, key: Path) -> None:
         """Take a run's bar away, and see it gone before anything is printed.

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from clsuite.errors import UserError, listed, printable
+from clsuite.regular_files import open_regular
 
 LFS = b"version https://git-lfs"
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
@@ -88,7 +89,7 @@ def what_differs(network: nn.Module, state: State) -> str:
 def _check_first_bytes(path: Path) -> None:
     """Check that a file is not a stand-in for weights."""
     try:
-        with path.open("rb") as opened:
+        with open_regular(path) as opened:
             first = opened.read(FIRST_BYTES)
     except OSError as error:
         raise UserError(f"cannot read the weights '{path}': {error.strerror or error}") from error

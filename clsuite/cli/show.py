@@ -24,6 +24,7 @@ from clsuite.records import (
     why_untrue,
 )
 from clsuite.records.record import RESULTS_VERSION
+from clsuite.regular_files import is_no_folder
 from clsuite.report.fit import TableColumn
 from clsuite.report.format import shown
 from clsuite.report.table import bytes_text, short_number
@@ -78,7 +79,7 @@ def _read(path: Path) -> RunRecord:
     """The record; of what is not a file, which record may be meant."""
     from clsuite.runner.spec import shipped_benchmarks
 
-    if path.is_file():
+    if is_no_folder(path):
         return read_record(path)
     if path.is_dir():
         inside = next(iter(sorted(path.rglob("seed*.json"))), None)

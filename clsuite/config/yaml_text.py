@@ -13,6 +13,7 @@ from yaml.constructor import ConstructorError
 from yaml.events import AliasEvent
 
 from clsuite.errors import UserError, printable, shortened
+from clsuite.regular_files import read_bytes, refuse_irregular
 
 LARGEST_FILE = 256 * 1024
 """Bytes; the largest benchmark has some thousands, and reading more takes longer than a second."""
@@ -90,12 +91,13 @@ def write_yaml(content: Any) -> str:
 
 def _text(path: Path) -> str:
     try:
+        refuse_irregular(path)
         size = path.stat().st_size
         if size > LARGEST_FILE:
             raise UserError(
                 f"'{path}' is not a benchmark or recipe: it has {size:,} bytes, and those have few thousands"
             )
-        content = path.read_bytes()
+        content = read_bytes(path)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read '{path}': {getattr(error, 'strerror', None) or error}") from error
     try:

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from clsuite.config.error_text import first_mistake
 from clsuite.errors import UserError, printable
 from clsuite.records.record import SCHEMA_VERSION, RunRecord
+from clsuite.regular_files import open_regular, read_text
 
 UNREADABLE = (
     OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, OverflowError, struct.error,
@@ -130,7 +131,7 @@ def read_record(path: str | Path) -> RunRecord:
     """
     path = Path(path).expanduser()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         content = json.loads(text)
         if HALF.search(text):
             json.dumps(content, ensure_ascii=False).encode("utf-8")
@@ -193,7 +194,7 @@ def read_arrays(path: Path, names: Sequence[str], largest: int = LARGEST_PREDICT
         RecordError: As `read_predictions`.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as opened, zipfile.ZipFile(opened) as archive:
             members = _members(archive, largest)
             return {name: _array(archive, info) for name, info in members.items() if name in names}
     except UNREADABLE as error:

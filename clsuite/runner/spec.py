@@ -19,6 +19,7 @@ from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError, did_you_mean, listed, several, shortened
 from clsuite.learner.options import TrainingSpec
 from clsuite.probes.spec import ProbeSpec, check_names
+from clsuite.regular_files import is_no_folder
 from clsuite.runner.methods import MethodSpec
 from clsuite.runner.options import Seed
 from clsuite.runner.training import COMMAND_LINE
@@ -157,7 +158,7 @@ def load_benchmark(name: str) -> tuple[BenchmarkSpec, Path]:
 
 def _benchmark_of_stream(path: Path) -> BenchmarkSpec:
     """The benchmark of a Python file with ``make_benchmark(seed)``: our backbone, training and three methods."""
-    if not path.is_file():
+    if not is_no_folder(path):
         raise UserError(f"no stream file at '{path}'")
     return BenchmarkSpec(
         name=re.sub(r"[^\w.-]", "_", path.stem).lstrip(".-") or "stream",

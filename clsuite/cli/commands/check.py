@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from clsuite.cli.commands.base import PATH_OR_NAME, Command, add_options
 from clsuite.cli.console import make_console
-from clsuite.errors import harmless
+from clsuite.errors import on_screen
 
 if TYPE_CHECKING:
     from clsuite.conformance.finding import Outcome, Report
@@ -59,7 +59,7 @@ def run_check(text: str, training: Mapping[str, Any]) -> int:
         named.append((info.name, source))
     resolve_training(TrainingSpec(), named, {}, training)
     console = make_console()
-    with console.status(escape(f"checking {harmless(text)} on tiny streams of digits ...")):
+    with console.status(escape(f"checking {on_screen(text)} on tiny streams of digits ...")):
         report = check_aside(text, uses, training)
     print_report(report, console)
     return 1 if report.findings else 0
