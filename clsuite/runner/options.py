@@ -20,7 +20,22 @@ from clsuite.config.spec import LARGEST_SEED, Spec
 from clsuite.errors import UserError, did_you_mean, printable
 from clsuite.stream.within_task_spec import CURVE_POINTS, Steps
 
-Folder = Annotated[Path, BeforeValidator(home_path)]
+Read = TypeVar("Read")
+
+
+def told_as_value(read: Callable[[Any], Read]) -> Callable[[Any], Read]:
+    """Let a reader's complaint be one of a field, which then has the option's name before it."""
+
+    def checked_value(value: Any) -> Read:
+        try:
+            return read(value)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+
+    return checked_value
+
+
+Folder = Annotated[Path, BeforeValidator(told_as_value(home_path))]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
 INTERNAL = ("on_validation",)
 """Fields that no call gives."""
@@ -47,7 +62,7 @@ class RunOptions(Spec):
 
     out: Folder = Field(default=Path("runs"), description="folder for records, tables and plots")
     data_root: Folder | None = Field(default=None, description="folder in which data sets and weights are looked for")
-    device: Annotated[str, AfterValidator(checked_device)] = Field(
+    device: Annotated[str, AfterValidator(told_as_value(checked_device))] = Field(
         default="auto", description="auto, cpu, cuda, cuda:N or mps"
     )
     methods: tuple[str, ...] = ()

@@ -77,7 +77,7 @@ def test_options_are_frozen_and_right() -> None:
         ({"timeout": 0}, "--timeout is 0, but must be more than 0"),
         ({"timeout": float("nan")}, "--timeout is nan, but must be more than 0"),
         ({"device": "gpu"}, "unknown device 'gpu': use auto, cpu, cuda, cuda:N or mps"),
-        ({"out": ""}, "'' is no path"),
+        ({"out": ""}, "'' is not a path"),
         ({"training": 3}, "--training is 3, but must be a mapping"),
         ({"settings": [1]}, "--set is [1], but must be a mapping"),
         ({"limit_task": 2}, "unknown option '--limit-task'. Did you mean '--limit-tasks'?"),

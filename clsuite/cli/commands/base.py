@@ -111,7 +111,7 @@ def add_options(parser: ArgumentParser, model: type[Spec], *names: str, **words:
             add_word(parser, flag(name), get_args(kind), **given)
         else:
             shown = default if isinstance(default, int | float | str | Path) else None
-            parser.add_argument(flag(name), type=_type_of(flag(name), kind, field), default=shown, **given)
+            parser.add_argument(flag(name), type=_type_of(flag(name), kind), default=shown, **given)
 
 
 def _kind_of(annotation: Any) -> Any:
@@ -123,13 +123,13 @@ def _kind_of(annotation: Any) -> Any:
     return annotation
 
 
-def _type_of(option: str, kind: Any, field: Any) -> Any:
+def _type_of(option: str, kind: Any) -> Any:
     """How the text of an option is read; what is more than a number, a path or a device is read by its command."""
     if kind in (int, float):
         return NumberType(option, kind)
     if kind is Path:
         return PATH
-    return DEVICE if any(getattr(one, "func", None) is checked_device for one in field.metadata) else str
+    return DEVICE if option == "--device" else str
 
 
 def given_options(given: Namespace, model: type[Spec]) -> dict[str, Any]:
