@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,9 @@ def _read(path: Path) -> RunRecord:
     if is_no_folder(path):
         return read_record(path)
     if path.is_dir():
-        inside = next(iter(sorted(path.rglob("seed*.json"))), None)
+        inside = None
+        with suppress(OSError):  # of a folder below that cannot be read, such as a process of /proc that has ended
+            inside = next(iter(sorted(path.rglob("seed*.json"))), None)
         named = f"name one of its records, such as {inside}" if inside else "it holds no records"
         raise UserError(f"'{path}' is a folder: {named}. For all of them: clsuite table {path}")
     if str(path) in shipped_benchmarks():
