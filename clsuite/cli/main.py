@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -13,7 +15,10 @@ from clsuite.cli.interruption import signals_interrupt, status_of
 from clsuite.cli.output import lost_for, safe_output
 from clsuite.cli.parser import parse
 from clsuite.cli.warnings_shown import warnings_told
-from clsuite.errors import UserError
+from clsuite.errors import UserError, shortened
+
+OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE)
+"""Errors that say enough without the name of a file, which writing into an open one does not give."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,6 +63,23 @@ def _do(command: Command, given: Namespace) -> int:
         return command.run(given)
     except SystemExit as error:  # of somebody's plugin or stream; nothing of ours calls it
         raise UserError(f"something that was imported ended the program: sys.exit({error.code!r})") from error
+    except OSError as error:  # of what is asked of the system in passing, such as whether a path is a file
+        complaint = _refused_by_the_system(error)
+        if complaint is None:
+            raise
+        raise complaint from error
+
+
+def _refused_by_the_system(error: OSError) -> UserError | None:
+    """A complaint about a file or folder that the system refuses: no right to it, a name too long, a full disk.
+
+    None of any other error, which is a fault of ours and keeps its traceback.
+    """
+    if error.filename is None and error.errno not in OF_THE_SYSTEM:
+        return None
+    named = isinstance(error.filename, str | bytes | os.PathLike)
+    what = f"'{shortened(os.fsdecode(error.filename))}'" if named else "a file"
+    return UserError(f"cannot use {what}: {error.strerror or error}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from clsuite.cli.commands import COMMANDS
+from clsuite.cli.commands.base import ArgumentType
 from clsuite.errors import UserError, did_you_mean, shortened
 
 EXAMPLES = """examples:
@@ -35,6 +36,13 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**{"exit_on_error": False, "allow_abbrev": False, "formatter_class": _Help, **given})
+
+    def add_argument(self, *names: str, **more: Any) -> Any:
+        """Add an argument; complaints about its value will name it."""
+        if isinstance(kind := more.get("type"), ArgumentType):
+            name = names[-1]
+            more["type"] = kind.of(name if name.startswith("-") else name.upper())
+        return super().add_argument(*names, **more)
 
     def error(self, message: str) -> NoReturn:
         """Raise a complaint that argparse has no exception for."""
@@ -101,6 +109,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         UserError: If it cannot be; says which word, and what may be meant.
         SystemExit: After ``--help`` and its like.
     """
+    if list(words).count("--") > 1:
+        raise UserError("'--' is given twice: it may be once, before words that begin with '-'")
     first = next(iter(words), "")
     parser = make_parser(only=first)
     if first.startswith("-") and first.split("=")[0] not in _options_of(parser):
@@ -134,7 +144,7 @@ def _unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> UserError
     """The complaint about words that nobody takes: options if there are any, which the others may belong to."""
     option = next((word for word in words if word.startswith("-") and word != "--"), None)
     if option is None:
-        return UserError(f"'{shortened(words[-1])}' is one word too many. Try: {parser.prog} --help")
+        return UserError(f"'{shortened(words[-1])}' is more than it takes. Try: {parser.prog} --help")
     return did_you_mean("option", option.split("=")[0], _options_of(parser))
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from clsuite.cli.console import make_console, print_table
+from clsuite.config.paths import files_below
 from clsuite.errors import UserError
 from clsuite.metrics import METRICS, WITHIN_TASK, Curves, compute_all
 from clsuite.records import (
@@ -83,9 +83,7 @@ def _read(path: Path) -> RunRecord:
     if is_no_folder(path):
         return read_record(path)
     if path.is_dir():
-        inside = None
-        with suppress(OSError):  # of a folder below that cannot be read, such as a process of /proc that has ended
-            inside = next(iter(sorted(path.rglob("seed*.json"))), None)
+        inside = next(iter(files_below(path, "seed*.json")), None)
         named = f"name one of its records, such as {inside}" if inside else "it holds no records"
         raise UserError(f"'{path}' is a folder: {named}. For all of them: clsuite table {path}")
     if str(path) in shipped_benchmarks():

@@ -14,7 +14,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from clsuite import regular_files
-from clsuite.errors import LONGEST_NAME, UserError, did_you_mean, is_foreign, words_of
+from clsuite.errors import (
+    LONGEST_NAME,
+    LONGEST_WORDS,
+    UserError,
+    did_you_mean,
+    is_foreign,
+    shortened,
+    words_of,
+)
 from clsuite.plugin import loading
 from clsuite.plugin.introspection import PluginSource, read_source
 from clsuite.plugin.source_hash import Home, find_module
@@ -182,6 +190,8 @@ def _inspect(name: str, target: str, distribution: str, text: str | None = None)
         source = None if problem else read_source(text, class_name, home)
     except SyntaxError as error:
         problem = f"SyntaxError in line {error.lineno}: {error.msg}"
+    except ValueError as error:  # in the words of those who read the source
+        problem = shortened(str(error), LONGEST_WORDS)
     except Exception as error:  # a foreign file may hold anything
         problem = words_of(error)
     return PluginInfo(name, target, distribution, source, problem)

@@ -19,6 +19,8 @@ from clsuite.plugin.source_hash import HashedSource, Home, hashed_source
 from clsuite.plugin.source_loader import import_from_source
 from clsuite.regular_files import is_no_folder
 
+LARGEST_FILE = 256 * 1024
+"""Bytes of a plugin's file; the longest have some ten thousand, and to read a million takes minutes."""
 FILE = re.compile(r"(?P<path>.+\.py)(:(?P<name>\w+))?")
 IMPORTABLE = re.compile(r"[A-Za-z_][\w.]*:\w+")
 
@@ -77,6 +79,9 @@ def read_plugin_file(path: Path, name: str) -> tuple[str, str]:
     match = FILE.fullmatch(name)
     assert match is not None
     try:
+        regular_files.refuse_irregular(path)
+        if (size := path.stat().st_size) > LARGEST_FILE:
+            raise UserError(f"'{path}' is not a plugin: it has {size:,} bytes, and those have {LARGEST_FILE:,} at most")
         text = regular_files.read_text(path)
         return f"{path}:{match['name'] or _only_class(text, name)}", text
     except OSError as error:

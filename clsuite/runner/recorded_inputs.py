@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from clsuite.backbones.clip_spec import is_clip, parse_clip
 from clsuite.backbones.spec import KEYWORDS, BackboneSpec, Weights, find_weights
 from clsuite.config.error_text import first_mistake
+from clsuite.config.paths import files_below
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import AbsentError, UserError, printable, shortened
 from clsuite.plugin.catalog import PluginInfo
@@ -225,7 +226,7 @@ def _weight_files(name: str, data_root: Path | None, known: Sequence[BenchmarkSp
     """Files that may be the weights, the likely ones first: to hash them all takes its time."""
     own = [spec.backbone.weights for spec in known if spec.backbone.name == name and spec.backbone.weights]
     yield from (folder / weights for folder in folders_of(data_root) for weights in own)
-    files = [*sorted(Path().glob("*")), *(sorted(data_root.rglob("*")) if data_root is not None else [])]
+    files = [*sorted(Path().glob("*")), *(files_below(data_root) if data_root is not None else [])]
     yield from (path for path in files if path.suffix in WEIGHT_FILES)
 
 

@@ -16,7 +16,7 @@ from clsuite.config.paths import home_path
 from clsuite.config.spec import Spec
 from clsuite.config.yaml_models import line_of, load_yaml
 from clsuite.data.spec import DatasetSpec
-from clsuite.errors import UserError, did_you_mean, listed, several, shortened
+from clsuite.errors import MistakesError, UserError, did_you_mean, listed, several, shortened
 from clsuite.learner.options import TrainingSpec
 from clsuite.probes.spec import ProbeSpec, check_names
 from clsuite.regular_files import is_no_folder
@@ -89,7 +89,7 @@ class BenchmarkSpec(Spec):
         return {**self.methods, **self.more_methods}
 
 
-class MethodsError(UserError):
+class MethodsError(MistakesError):
     """Methods that cannot be; each is told, with its line where it stands in a benchmark's file."""
 
     def __init__(self, found: Sequence[tuple[str, str]]) -> None:

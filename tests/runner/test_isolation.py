@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from clsuite.cli.main import main
-from clsuite.records import RunRecord, read_record
+from clsuite.records import RunRecord, read_record, why_untrue
 from clsuite.runner import bench
 from clsuite.runner.bench import BenchStatus, run_missing, scan_results
 from clsuite.runner.execute import execute
@@ -512,3 +512,22 @@ def test_a_signal_while_the_libraries_are_loaded_gives_no_traceback(tiny: Path, 
     assert process.returncode == 128 + number
     assert err == "interrupted: what is done is kept; call it again to go on from there\n"
     assert not (tmp_path / "out").exists()
+
+
+def test_two_that_run_the_same_at_once_lose_double_and_damage_no_record(tiny: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "clsuite.cli.main", "bench", "tiny.yaml", "--out", "out", "--jobs", "1"]
+    command += ["--methods", "ncm,finetune", "--seeds", "0,1"]
+    running = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(2)
+    ]
+    told = [process.communicate(timeout=200)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0], told
+    records = list((tmp_path / "out").glob("*/*/*.json"))
+    assert sorted((read_record(path).method, read_record(path).seed) for path in records) == [
+        ("finetune", 0), ("finetune", 1), ("ncm", 0), ("ncm", 1),
+    ]  # fmt: skip
+    assert [why_untrue(read_record(path), path) for path in records] == [""] * 4
+    names = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert {Path(name).suffix for name in names} == {".json", ".npz", ".svg", ".csv"}
+    assert not any(name.startswith(".") for name in names)

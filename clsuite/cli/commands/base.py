@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -29,20 +29,42 @@ class Command:
 
 
 @dataclass(frozen=True)
-class TextType:
-    """The type of an argument that is a text of some kind."""
+class ArgumentType:
+    """The type of an argument that is a text of some kind.
+
+    Attributes:
+        name: What it is.
+        read: Makes a value of a text.
+        argument: The argument that has it, such as ``--out``, which complaints name.
+    """
 
     name: str
     read: Callable[[str], Any]
+    argument: str = field(default="", compare=False)
+
+    def of(self, argument: str) -> ArgumentType:
+        """This type, as that of an argument."""
+        return replace(self, argument=argument)
 
     def __call__(self, text: str) -> Any:
-        """Read what was given."""
-        return self.read(text)
+        """Read a value.
+
+        Raises:
+            UserError: If it is none of this type.
+        """
+        try:
+            return self.read(text)
+        except UserError as error:
+            raise UserError(f"{self.argument}: {error}" if self.argument else str(error)) from error
 
 
-PATH = TextType("path", home_path)
-PATH_OR_NAME = TextType("path or name", home_or_name)
-DEVICE = TextType("device", checked_device)
+PATH = ArgumentType("path", home_path)
+PATH_OR_NAME = ArgumentType("path or name", home_or_name)
+DEVICE = ArgumentType("device", checked_device)
+
+
+TOO_LONG = "Exceeds the limit"
+"""Begins what Python says of a number of thousands of digits."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +79,8 @@ class NumberType:
         try:
             return self.kind(text)
         except ValueError as error:
+            if str(error).startswith(TOO_LONG):
+                raise UserError(f"{self.option}: the number has too many digits") from error
             need = "a whole number" if self.kind is int else "a number"
             raise UserError(f"{self.option} is '{shortened(text)}', but must be {need}") from error
 
@@ -84,9 +108,9 @@ FLAGS = {"settings": "--set"}
 """Options that are called otherwise on the command line than in Python."""
 
 
-def flag(field: str) -> str:
+def flag(name: str) -> str:
     """How an option is written on the command line."""
-    return FLAGS.get(field, f"--{field.replace('_', '-')}")
+    return FLAGS.get(name, f"--{name.replace('_', '-')}")
 
 
 def add_options(parser: ArgumentParser, model: type[Spec], *names: str, **words: str) -> None:
@@ -99,10 +123,10 @@ def add_options(parser: ArgumentParser, model: type[Spec], *names: str, **words:
         words: What ``--help`` says of a field, where it is not what the model says.
     """
     for name in (*names, *words):
-        field = model.model_fields[name]
-        given: dict[str, Any] = {"help": words.get(name, field.description), "dest": name}
-        default = field.get_default(call_default_factory=True)
-        kind = _kind_of(field.annotation)
+        option = model.model_fields[name]
+        given: dict[str, Any] = {"help": words.get(name, option.description), "dest": name}
+        default = option.get_default(call_default_factory=True)
+        kind = _kind_of(option.annotation)
         if kind is bool:
             parser.add_argument(flag(name), action="store_true", **given)
         elif name == "settings":
