@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 
@@ -63,7 +64,7 @@ def command_lines(draw: some.DrawFn) -> list[str]:
 
 MISSING = [
     "say what to do",
-    *words_of("BENCHMARK PLUGIN WHAT RECORD RECORDS METHOD SPACE FIRST SECOND NAME RECIPE ANALYSIS ROWS"),
+    *words_of("BENCHMARK PLUGIN LIST RECORD RECORDS --method --space FIRST SECOND NAME RECIPE ANALYSIS ROWS"),
 ]
 """What a complaint names where it is not there: the command, and what commands must have."""
 
@@ -71,6 +72,7 @@ MISSING = [
 def culprits_of(words: Sequence[str]) -> list[str]:
     """What a complaint may name: the words of a call, an option and its value apart, and names within a value."""
     parts = [part for word in words for part in (word, *word.split("=", 1))]
+    parts += [os.path.expanduser(part) for part in parts if part.startswith("~")]
     return [*MISSING, *parts, *(name for part in parts for name in re.findall(r"\w[\w./:~-]+", part))]
 
 
