@@ -22,9 +22,11 @@ class OptimizerSpec(Spec):
     """The optimizer, in PyTorch's terms.
 
     Attributes:
+        name: Which optimizer.
         lr: Learning rate of everything but the head.
         head_lr: Learning rate of the head; `lr` where it is not given.
-        momentum: Of SGD only.
+        weight_decay: Weight decay of all parameters; AdamW's is decoupled from the gradient.
+        momentum: Momentum of SGD; the others do not use it.
     """
 
     name: Literal["sgd", "adam", "adamw"] = "adamw"
