@@ -22,14 +22,21 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
     "clsuite.runner.options": ("RunOptions", "RunKeywords", "BenchKeywords"),
     "clsuite.tuning.options": ("TuneKeywords",),
     "clsuite.plugin": (
-        "Plugin", "Traits", "API_VERSION", "check_range", "Learner", "Step", "Head", "GrowingHead", "TrainingSpec",
-        "OptimizerSpec", "classification_loss", "tune_on_exemplars", "select_parameters", "warm_up_head", "Batch",
-        "ExemplarBuffer", "exemplar_capacity", "herding_ranks", "make_buffer", "ImageTable", "Scenario", "Task",
-        "EvalSplit",
+        "Plugin", "RehearsalPlugin", "Traits", "API_VERSION", "check_range", "fill_defaults", "Learner", "Step", "Head",
+        "GrowingHead", "TrainingSpec", "OptimizerSpec", "classification_loss", "tune_on_exemplars", "select_parameters",
+        "warm_up_head", "Batch", "ExemplarBuffer", "exemplar_capacity", "herding_ranks", "ImageTable", "Scenario",
+        "Task", "EvalSplit",
+    ),
+    "clsuite.plugin.helpers": (
+        "BatchLoader", "ClassTexts", "FeatureStore", "PretrainedState", "TakenRows", "WeightSwap", "check_trained",
+        "clip_of", "compute_features", "full_precision", "row_positions", "statistics_of", "tensor_bytes",
     ),
     "clsuite.scenarios": ("from_avalanche", "to_avalanche"),
     "clsuite.data": ("load_dataset",),
-    "clsuite.peft": ("PET", "build_pet"),
+    "clsuite.peft": (
+        "PET", "build_pet", "attach_pet", "only", "transformer_blocks", "block_list", "choose_blocks",
+        "first_values", "FrozenQuery", "RoutedByQuery", "Route", "LoRA", "Prompt", "GivenPrefix",
+    ),
     "clsuite.records": ("RunRecord",),
     "clsuite.metrics": ("Counts", "compute_all", "METRICS"),
 }  # fmt: skip

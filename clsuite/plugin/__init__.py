@@ -1,6 +1,7 @@
 """The plugin API: one import line for the author of a method.
 
-Whatever needs torch is imported on first use, so that declarations can be read without it.
+Whatever needs torch is imported on first use, so that declarations can be read without it. What reference methods use
+beyond this is in `clsuite.plugin.helpers`; parameter-efficient modules are in `clsuite.peft`.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from clsuite.errors import UserError
+from clsuite.plugin.defaults import fill_defaults
 from clsuite.plugin.ranges import check_range
 from clsuite.plugin.traits import API_VERSION, Traits
 
 if TYPE_CHECKING:
     from clsuite.data.batch import Batch
-    from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity, herding_ranks, make_buffer
+    from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity, herding_ranks
     from clsuite.data.table import ImageTable
     from clsuite.learner.head import GrowingHead, Head
     from clsuite.learner.learner import Learner, Step
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from clsuite.learner.rehearsal import select_parameters, tune_on_exemplars
     from clsuite.learner.warmup import warm_up_head
     from clsuite.plugin.base import Plugin
+    from clsuite.plugin.rehearsal import RehearsalPlugin
     from clsuite.scenarios import EvalSplit, Scenario, Task
 
 __all__ = [
@@ -36,6 +39,7 @@ __all__ = [
     "Learner",
     "OptimizerSpec",
     "Plugin",
+    "RehearsalPlugin",
     "Scenario",
     "Step",
     "Task",
@@ -45,8 +49,8 @@ __all__ = [
     "check_range",
     "classification_loss",
     "exemplar_capacity",
+    "fill_defaults",
     "herding_ranks",
-    "make_buffer",
     "select_parameters",
     "tune_on_exemplars",
     "warm_up_head",
@@ -62,6 +66,7 @@ LAZY = {
     "Learner": "clsuite.learner.learner",
     "OptimizerSpec": "clsuite.learner.options",
     "Plugin": "clsuite.plugin.base",
+    "RehearsalPlugin": "clsuite.plugin.rehearsal",
     "Scenario": "clsuite.scenarios",
     "Step": "clsuite.learner.learner",
     "Task": "clsuite.scenarios",
@@ -69,12 +74,11 @@ LAZY = {
     "classification_loss": "clsuite.learner.loss",
     "exemplar_capacity": "clsuite.data.buffer",
     "herding_ranks": "clsuite.data.buffer",
-    "make_buffer": "clsuite.data.buffer",
     "select_parameters": "clsuite.learner.rehearsal",
     "tune_on_exemplars": "clsuite.learner.rehearsal",
     "warm_up_head": "clsuite.learner.warmup",
 }
-"""Where each name that needs torch, or takes a moment, is defined."""
+"""Where each name that needs torch is defined."""
 
 
 def __getattr__(name: str) -> Any:
