@@ -29,7 +29,8 @@ FLOORS = (
     ("probes",),
     ("stream",),
     ("conformance", "runner", "report"),
-    ("pretrain", "tune", "api", "board"),
+    ("pretrain", "tuning", "board"),
+    ("api",),
     ("cli",),
 )
 """From the ground up; what stands on one floor knows nothing of its neighbors there."""

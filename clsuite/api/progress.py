@@ -1,16 +1,49 @@
-"""Progress of one run: a bar in a terminal or a notebook, elsewhere nothing until it ends."""
+"""Progress of runs: live bars in a terminal or a notebook, elsewhere a line per run."""
 
 from __future__ import annotations
 
 import importlib.util
+import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from clsuite.errors import InputWarning, on_screen, warn_of
+from clsuite.report.format import counted
 from clsuite.runner.plan import RunPlan
+
+
+def make_bars(console: Console, shown: bool, first: TextColumn | None = None, transient: bool = False) -> Progress:
+    """Bars with a note and times; each takes the fields ``description`` and ``note``.
+
+    Args:
+        console: Where they are.
+        shown: Whether they are seen at all.
+        first: What is before the bar; by default the description.
+        transient: Whether they go when they end.
+    """
+    return Progress(
+        first or TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[note]}", markup=False),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=transient,
+        disable=not shown,
+    )
+
+
+def note_of(event: dict[str, Any]) -> str:
+    """How far a run is, in words."""
+    note = f"task {event['task'] + 1}/{event['tasks']}"
+    if "epoch" in event:
+        note += f", epoch {event['epoch'] + 1}/{event['epochs']}, loss {event['loss']:.3f}"
+    return note
 
 
 class RunProgress:
@@ -25,17 +58,7 @@ class RunProgress:
         widgets = importlib.util.find_spec("ipywidgets") is not None
         bar = self._console.is_terminal or (self._console.is_jupyter and widgets)
         self._lines = shown and self._console.is_jupyter and not bar
-        self._task = 0
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[note]}", markup=False),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not (shown and bar),
-        )
+        self._progress = make_bars(self._console, shown and bar, transient=True)
 
     def __enter__(self) -> RunProgress:
         self._progress.start()
@@ -51,14 +74,85 @@ class RunProgress:
         if event["kind"] == "start":
             self._bar = self._progress.add_task(on_screen(plan.name), total=1.0, note="starting")
         elif event["kind"] == "progress":
-            self._move(plan, event)
+            note = note_of(event)
+            if self._lines and "epoch" not in event:
+                self._console.print(f"{plan.name}: {note} is learned", markup=False)
+            self._progress.update(self._bar, completed=event["done"], note=note)
         elif event["kind"] == "warning":
             warn_of(event["text"], InputWarning)
 
+
+class BenchProgress:
+    """Shows how far each run under way is, and how many are done."""
+
+    def __init__(self, console: Console, missing: int, done: int, first: int = 1, of: int | None = None) -> None:
+        """Prepare for `missing` runs; `done` more are known already.
+
+        Args:
+            console: Where to show it.
+            missing: Runs to do.
+            done: Runs that are done.
+            first: Number of the first of them, where they are a part of more.
+            of: Number of all of them then.
+        """
+        self._before, self._of = first - 1, missing if of is None else of
+        self._console, self._missing, self._done = console, missing, done
+        self._finished = 0
+        self._started: dict[Path, float] = {}
+        self._bars: dict[Path, TaskID] = {}
+        self._progress = make_bars(console, console.is_terminal)
+
+    def __enter__(self) -> BenchProgress:
+        if self._done:
+            self._console.print(f"{counted(self._done, 'run')} done already")
+        self._progress.start()
+        if self._missing:
+            self._total = self._progress.add_task("all runs", total=self._missing, note=f"0 of {self._missing}")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def hear(self, plan: RunPlan, event: dict[str, Any]) -> None:
+        """Take an event of the pool."""
+        handler = {"start": self._start, "progress": self._move, "warning": self._warn, "end": self._end}[event["kind"]]
+        handler(plan, event)
+
+    def _warn(self, plan: RunPlan, event: dict[str, Any]) -> None:
+        self._console.print(Text(on_screen(f"warning: {plan.name}: {event['text']}")), soft_wrap=True)
+
+    def _start(self, plan: RunPlan, event: dict[str, Any]) -> None:
+        key = plan.record_path
+        self._started.setdefault(key, time.monotonic())
+        self._remove_bar(key)  # there is one where a run begins again
+        self._bars[key] = self._progress.add_task(on_screen(plan.name), total=1.0, note="starting")
+
     def _move(self, plan: RunPlan, event: dict[str, Any]) -> None:
-        note = f"task {event['task'] + 1}/{event['tasks']}"
-        if "epoch" in event:
-            note += f", epoch {event['epoch'] + 1}/{event['epochs']}, loss {event['loss']:.3f}"
-        elif self._lines:
-            self._console.print(f"{plan.name}: {note} is learned", markup=False)
-        self._progress.update(self._bar, completed=event["done"], note=note)
+        self._progress.update(self._bars[plan.record_path], completed=event["done"], note=note_of(event))
+        self._update_total()
+
+    def _end(self, plan: RunPlan, event: dict[str, Any]) -> None:
+        key = plan.record_path
+        self._finished += 1
+        self._remove_bar(key)
+        self._update_total()
+        seconds = time.monotonic() - self._started[key]
+        text = f"[{self._before + self._finished} of {self._of}] {plan.name}: {event['status']} in {seconds:.0f} s"
+        self._console.print(Text(on_screen(text)))
+
+    def _remove_bar(self, key: Path) -> None:
+        """Take a run's bar away, and see it gone before anything is printed.
+
+        Where rich's own thread draws fewer bars while a line is on its way, the line goes up by the bars that were, and
+        erases the line above them.
+        """
+        if key in self._bars:
+            self._progress.remove_task(self._bars.pop(key))
+            self._progress.refresh()
+
+    def _update_total(self) -> None:
+        running = sum(task.completed for task in self._progress.tasks if task.id in self._bars.values())
+        note = f"{self._finished} of {self._missing}"
+        self._progress.update(self._total, completed=self._finished + running, note=note)

@@ -15,7 +15,12 @@ from pathlib import Path
 from clsuite.records.store import atomic_path
 
 PUBLIC: Mapping[str, tuple[str, ...]] = {
-    "clsuite": ("run", "RunResult", "compare", "load_model", "TrainedModel", "read_record", "UserError"),
+    "clsuite": (
+        "run", "bench", "tune", "compare", "RunResult", "TuneResult", "BenchOptions", "TuneOptions", "BenchmarkSpec",
+        "MethodSpec", "load_model", "TrainedModel", "read_record", "UserError",
+    ),
+    "clsuite.runner.options": ("RunOptions", "RunKeywords", "BenchKeywords"),
+    "clsuite.tuning.options": ("TuneKeywords",),
     "clsuite.plugin": (
         "Plugin", "RehearsalPlugin", "Traits", "API_VERSION", "check_range", "fill_defaults", "Learner", "Step", "Head",
         "GrowingHead", "TrainingSpec", "OptimizerSpec", "classification_loss", "tune_on_exemplars", "select_parameters",
@@ -136,9 +141,16 @@ def _entries(module: str, name: str) -> Iterator[Entry]:
 
 def _members(module: str, owner: str, node: ast.stmt) -> Iterator[Entry]:
     if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id[0] != "_":
-        yield Entry(module, f"{owner}.{node.target.id}", f"{owner}.{ast.unparse(node)}", "")
+        yield Entry(module, f"{owner}.{node.target.id}", f"{owner}.{ast.unparse(node)}", _description(node.value))
     if isinstance(node, ast.FunctionDef) and (node.name == "__init__" or node.name[0] != "_"):
         yield Entry(module, f"{owner}.{node.name}", _function(node, owner), _doc(node))
+
+
+def _description(value: ast.expr | None) -> str:
+    """What a field says of itself."""
+    words = value.keywords if isinstance(value, ast.Call) else []
+    said = [ast.literal_eval(word.value) for word in words if word.arg == "description"]
+    return f"{said[0][0].upper()}{said[0][1:]}." if said else ""
 
 
 def _function(node: ast.FunctionDef, owner: str = "") -> str:

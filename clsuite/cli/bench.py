@@ -3,54 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from clsuite.cli.console import counted, make_console, table_width
+from clsuite.api.progress import BenchProgress
+from clsuite.cli.console import make_console, table_width
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.debugging import InView, refuse_beside_debug
 from clsuite.cli.failures import advise_debug, tell_failures
-from clsuite.cli.progress import BenchProgress
-from clsuite.errors import AbsentError, UserError
+from clsuite.errors import AbsentError
 from clsuite.records import RunRecord
-from clsuite.records.curves import POINTS
+from clsuite.report.format import counted
 from clsuite.report.summary import columns_of, summarize
 from clsuite.report.table import probes_table, results_table, within_task_table
 from clsuite.runner.bench import BenchStatus, forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
-from clsuite.runner.options import RunOptions
+from clsuite.runner.options import BenchOptions
 from clsuite.runner.plan import RunPlan, make_plan
+from clsuite.runner.printed import printed_benchmark
 from clsuite.runner.resolve import outline
+from clsuite.runner.settings import OF_METHODS, with_settings
 from clsuite.runner.spec import BenchmarkSpec, lines_told, load_benchmark
 
 
-@dataclass(frozen=True)
-class BenchCall:
-    """The arguments of `clsuite bench`, parsed."""
+def print_config(benchmark: str, options: BenchOptions) -> int:
+    """Print a benchmark as the options make it; returns the exit status.
 
-    benchmark: str
-    methods: list[str]
-    seeds: list[int]
-    out: Path
-    data_root: Path | None
-    device: str
-    training: dict[str, Any]
-    limit_tasks: int | None
-    jobs: int | None
-    timeout: float | None
-    save_model: bool
-    dry_run: bool
-    force: bool
-    eval_every: int | None = None
-    curve_points: int = POINTS
-    debug: bool = False
+    Raises:
+        UserError: If the input is bad.
+    """
+    spec, path = open_benchmark(benchmark, options)
+    with _lines_told(path, options):
+        print(printed_benchmark(spec, path.parent, options), end="")
+    return 0
 
 
-def run_bench(call: BenchCall) -> int:
+def open_benchmark(benchmark: str, options: BenchOptions) -> tuple[BenchmarkSpec, Path]:
+    """The benchmark with the settings of a call, and its file.
+
+    Raises:
+        UserError: If there is no such benchmark, or it has no such field.
+    """
+    spec, path = load_benchmark(benchmark)
+    return with_settings(spec, options.settings), path
+
+
+def _lines_told(path: Path, options: BenchOptions) -> AbstractContextManager[None]:
+    """Tell mistakes of methods with their lines, but where the call has set something of a method itself."""
+    own = any(key.startswith(OF_METHODS) for key in options.settings)
+    return nullcontext() if own else lines_told(path)
+
+
+def run_bench(benchmark: str, options: BenchOptions, dry_run: bool = False) -> int:
     """Run a benchmark.
+
+    Args:
+        benchmark: Its name or file.
+        options: What the call decides.
+        dry_run: Only list the runs.
 
     Returns:
         Exit status: 0 if every run is done, 1 if one failed.
@@ -60,32 +72,31 @@ def run_bench(call: BenchCall) -> int:
     """
     console = make_console()
     warnings = make_console(stderr=True)
-    _check_numbers(call)
-    if call.debug:
-        refuse_beside_debug(call.jobs, call.timeout)
-    spec, path = load_benchmark(call.benchmark)
+    if options.debug:
+        refuse_beside_debug(options.jobs, options.timeout)
+    spec, path = open_benchmark(benchmark, options)
     try:
-        with loading_bar(warnings), lines_told(path):
-            plans = make_plan(spec, path.parent, _options(call))
+        with loading_bar(warnings), _lines_told(path, options):
+            plans = make_plan(spec, path.parent, options)
     except AbsentError as error:
-        if not call.dry_run:
+        if not dry_run:
             raise
-        with lines_told(path):
-            return _list_outline(console, outline(spec, _options(call), path.parent), error)
+        with _lines_told(path, options):
+            return _list_outline(console, outline(spec, options, path.parent), error)
     standing = scan_results(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
-    if call.dry_run:
+    if dry_run:
         return _list_runs(console, standing)
-    if call.force:
+    if options.force:
         standing = forget(standing.plans)
-    slots = device_slots(call.device, call.jobs, spec.training.threads, count_gpus(), count_cores())
-    if call.debug:
+    slots = device_slots(options.device, options.jobs, spec.training.threads, count_gpus(), count_cores())
+    if options.debug:
         view = InView(console, slots[0])
         outcomes = run_missing(standing, slots, None, view.hear, view.executor)
     else:
         with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
-            outcomes = run_missing(standing, slots, call.timeout, progress.hear)
-    status = report_runs(console, warnings, spec, call.out, plans, outcomes)
-    if not call.debug:
+            outcomes = run_missing(standing, slots, options.timeout, progress.hear)
+    status = report_runs(console, warnings, spec, options.out, plans, outcomes)
+    if not options.debug:
         advise_debug(warnings, outcomes)
     return status
 
@@ -95,36 +106,6 @@ def _list_outline(console: Console, runs: list[tuple[str, int]], absent: AbsentE
         console.print(f"{method}, seed {seed}", soft_wrap=True)
     console.print(f"{counted(len(runs), 'run')}; which of them are done cannot be told: {absent}", soft_wrap=True)
     return 0
-
-
-def _options(call: BenchCall) -> RunOptions:
-    return RunOptions(
-        out=call.out,
-        data_root=call.data_root,
-        methods=call.methods,
-        seeds=call.seeds,
-        training=call.training,
-        limit_tasks=call.limit_tasks,
-        device=call.device,
-        save_model=call.save_model,
-        eval_every=call.eval_every,
-        curve_points=call.curve_points,
-    )
-
-
-def _check_numbers(call: BenchCall) -> None:
-    for name, value in (
-        ("--limit-tasks", call.limit_tasks),
-        ("--epochs", call.training.get("epochs")),
-        ("--jobs", call.jobs),
-        ("--eval-every", call.eval_every),
-    ):
-        if isinstance(value, int) and value < 1:  # of --training anything may come, which is told with the training
-            raise UserError(f"{name} is {value}, but must be at least 1")
-    if call.curve_points < 0:
-        raise UserError(f"--curve-points is {call.curve_points}, but must be at least 0")
-    if call.timeout is not None and not call.timeout > 0:
-        raise UserError(f"--timeout is {call.timeout}, but must be more than 0 seconds")
 
 
 def _list_runs(console: Console, standing: BenchStatus) -> int:

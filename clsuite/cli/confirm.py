@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from clsuite.api.progress import BenchProgress
 from clsuite.board.confirm import (
     Case,
     by_commit,
@@ -27,7 +28,6 @@ from clsuite.board.layout import Leaderboard
 from clsuite.board.rerun import find_rows
 from clsuite.board.validate.record import read_foreign
 from clsuite.cli.console import make_console
-from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError
 from clsuite.records import RunRecord, atomic_path
 from clsuite.runner.bench import BenchStatus, run_missing

@@ -115,8 +115,3 @@ def print_table(
 def left_out(names: Sequence[str]) -> str:
     """What is said of columns that a terminal has no room for; empty where there are none."""
     return f"{NARROW}{', '.join(names)} (a wider one or a pipe shows all)" if names else ""
-
-
-def counted(number: int, thing: str) -> str:
-    """A number of things, such as ``1 run`` and ``2 runs``."""
-    return f"{number} {thing}{'s' * (number != 1)}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clsuite.cli.console import counted, make_console, table_width
+from clsuite.cli.console import make_console, table_width
 from clsuite.errors import UserError, did_you_mean, harmless, listed
 from clsuite.records import RunRecord, atomic_path
 from clsuite.records.curves import LOSS, read_curves
 from clsuite.report.export import by_benchmark, choose_columns, csv_table, latex_table, markdown_table
+from clsuite.report.format import counted
 from clsuite.report.gather import gather, newest_of
 from clsuite.report.summary import summarize
 from clsuite.report.table import rich_table

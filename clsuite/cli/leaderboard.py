@@ -9,11 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from clsuite.cli.console import counted, make_console
+from clsuite.api.progress import BenchProgress
+from clsuite.cli.console import make_console
 from clsuite.cli.data_progress import loading_bar
-from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError
 from clsuite.records import RunRecord, predictions_beside, reason_of
+from clsuite.report.format import counted
 
 if TYPE_CHECKING:
     from clsuite.board.layout import Leaderboard

@@ -2,51 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib.metadata
+import errno
+import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
-
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
+from argparse import Namespace
+from collections.abc import Sequence
 
 from clsuite.cli.commands import COMMANDS
-from clsuite.cli.commands.base import ArgumentType, Command
+from clsuite.cli.commands.base import Command
 from clsuite.cli.console import tell
 from clsuite.cli.interruption import signals_interrupt, status_of
 from clsuite.cli.output import lost_for, safe_output
-from clsuite.cli.parse_errors import explain, refused_by_the_system
+from clsuite.cli.parser import parse
 from clsuite.cli.warnings_shown import warnings_told
-from clsuite.errors import UserError
+from clsuite.errors import UserError, shortened
 
-EXAMPLES = """examples:
-  clsuite bench quickstart                          run a benchmark and see its table
-  clsuite bench quickstart --methods ncm,lwf+replay compare some methods, or combinations of plugins
-  clsuite bench my.yaml --data-root data --dry-run  see which runs it asks for, and which are done
-  clsuite list plugins                              see the methods
-  clsuite new my_method                             begin a method of your own
-  clsuite check ./my_method.py                      see what is wrong with it, and how to fix it
-  clsuite show runs/quickstart/ncm/seed0-….json     read a record
-"""
-
-
-class _Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults, and examples as they are written."""
-
-
-class _Parser(ArgumentParser):
-    """Raises its complaints in place of printing them below the usage; those of values name their argument."""
-
-    def add_argument(self, *names: str, **more: Any) -> Any:
-        """Add an argument."""
-        if isinstance(kind := more.get("type"), ArgumentType):
-            name = names[-1]
-            more["type"] = kind.of(name if name.startswith("-") else name.upper())
-        return super().add_argument(*names, **more)
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise the complaint."""
-        raise argparse.ArgumentError(None, message)
+OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE)
+"""Errors that say enough without the name of a file, which writing into an open one does not give."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,11 +45,11 @@ def _run(words: list[str]) -> int:
     try:
         with signals_interrupt():
             try:
-                given = _parse(words)
-            except SystemExit as error:  # of --help and --version
+                given = parse(words)
+            except SystemExit as error:  # of --help, --version and --print-completion
                 return int(error.code or 0)
             with warnings_told():
-                return _do(COMMANDS[given["command"]], given[given["command"]])
+                return _do(COMMANDS[given.command], given)
     except UserError as error:
         tell(f"{called}: {error}")
         return 2
@@ -92,54 +64,22 @@ def _do(command: Command, given: Namespace) -> int:
     except SystemExit as error:  # of somebody's plugin or stream; nothing of ours calls it
         raise UserError(f"something that was imported ended the program: sys.exit({error.code!r})") from error
     except OSError as error:  # of what is asked of the system in passing, such as whether a path is a file
-        complaint = refused_by_the_system(error)
+        complaint = _refused_by_the_system(error)
         if complaint is None:
             raise
         raise complaint from error
 
 
-def _parse(words: list[str]) -> Namespace:
-    if words.count("--") > 1:  # the parser makes lists of them
-        raise UserError("'--' stands twice: it may stand once, before words that begin with '-'")
-    parser, commands = _parser()
-    try:
-        return parser.parse_args(words)
-    except argparse.ArgumentError as error:
-        chosen, path, names = _chosen(words, parser, commands)
-        shown = [action for action in chosen._actions if action.help != argparse.SUPPRESS]
-        options = [option for action in shown for option in action.option_strings]
-        raise explain(error.message, path, names, options) from error
+def _refused_by_the_system(error: OSError) -> UserError | None:
+    """A complaint about a file or folder that the system refuses: no right to it, a name too long, a full disk.
 
-
-def _chosen(
-    words: list[str], parser: ArgumentParser, commands: Mapping[str, ArgumentParser]
-) -> tuple[ArgumentParser, str, list[str]]:
-    """The parser that the first words choose, those words, and the commands that may follow them."""
-    chosen, path, names = parser, "", dict(commands)
-    while words and words[0] in names:
-        chosen, path, words = names[words[0]], f"{path} {words[0]}", words[1:]
-        nested = [action for action in chosen._actions if isinstance(action, argparse._SubParsersAction)]
-        names = dict(nested[0].choices) if nested else {}
-    return chosen, path, list(names)
-
-
-def _parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
-    """The parser, and those of its commands."""
-    parser = _Parser(
-        prog="clsuite",
-        version=importlib.metadata.version("clsuite"),
-        description="Continual learning benchmarks for pre-trained vision models.",
-        epilog=EXAMPLES,
-        formatter_class=_Formatter,
-    )
-    subcommands = parser.add_subcommands(dest="command", metavar="{" + ",".join(COMMANDS) + "}")
-    parsers: dict[str, ArgumentParser] = {}
-    for name, command in COMMANDS.items():
-        examples = "examples:\n" + "".join(f"  {example}\n" for example in command.examples)
-        parsers[name] = _Parser(description=command.summary, epilog=examples, formatter_class=_Formatter)
-        subcommands.add_subcommand(name, parsers[name], help=command.summary)
-        command.add_arguments(parsers[name])  # afterwards, as it may add commands of its own
-    return parser, parsers
+    None of any other error, which is a fault of ours and keeps its traceback.
+    """
+    if error.filename is None and error.errno not in OF_THE_SYSTEM:
+        return None
+    named = isinstance(error.filename, str | bytes | os.PathLike)
+    what = f"'{shortened(os.fsdecode(error.filename))}'" if named else "a file"
+    return UserError(f"cannot use {what}: {error.strerror or error}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from clsuite.config.error_text import in_words
-from clsuite.config.yaml_text import YAML_TAG, read_yaml
+from clsuite.config.yaml_text import YAML_TAG, read_yaml, write_yaml
 from clsuite.errors import UserError, nearest, printable, several, unknown_word
 
 Model = TypeVar("Model")
@@ -79,6 +79,20 @@ def _placed(path: Path) -> Iterator[None]:
         if found := re.match(r":(\d+): ", str(error).removeprefix(str(path))):
             error.line, error.message = int(found[1]), str(error).removeprefix(f"{path}{found[0]}")
         raise
+
+
+def mistakes_in(model: Any, content: Any, error: ValidationError) -> list[str]:
+    """What is wrong with a content that is in no file, as it is told of a file but without lines.
+
+    Args:
+        model: The model that it is none of.
+        content: The content.
+        error: What the model says.
+    """
+    node = yaml.compose(write_yaml(content))
+    assert node is not None
+    complaints = _model_complaints(node, model, error.errors(include_url=False))
+    return [printable(text) for _, _, text, *_ in sorted(dict.fromkeys(complaints))]
 
 
 def line_of(path: Path, location: Location, word: str = "") -> int:

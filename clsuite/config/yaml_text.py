@@ -38,26 +38,57 @@ def read_yaml(path: Path) -> tuple[yaml.Node | None, Any]:
     Raises:
         UserError: If it cannot be read, or is not YAML; names the line.
     """
-    text = _text(path)
+    return _parsed(_text(path), str(path), lines=True)
+
+
+def read_value(text: str, where: str) -> Any:
+    """Read a value as it would be read from a YAML file.
+
+    Args:
+        text: The value as it is written.
+        where: What people call it.
+
+    Raises:
+        UserError: If it is not YAML.
+    """
+    return _parsed(text, where, lines=False)[1]
+
+
+def _parsed(text: str, where: str, lines: bool) -> tuple[yaml.Node | None, Any]:
+    """Nodes and content of a text; of a file complaints name the line."""
+
+    def at(line: int) -> str:
+        return f"{where}:{line}" if lines else where
+
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         return node, None if node is None else loader.construct_document(copy.deepcopy(node))
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise UserError(
-            f"{path}:{line}: not YAML: the character {chr(int(error.character))!a} is not allowed"
-        ) from error
+        raise UserError(f"{at(line)}: not YAML: the character {chr(int(error.character))!a} is not allowed") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else 1
         about = ", ".join(part for part in (error.context, error.problem) if part)
-        raise UserError(f"{path}:{line}: not YAML: {printable(about)}") from error
+        raise UserError(f"{at(line)}: not YAML: {printable(about)}") from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{path}: not YAML: {printable(str(error))}") from error
+        raise UserError(f"{where}: not YAML: {printable(str(error))}") from error
     except (ValueError, OverflowError) as error:  # an escape such as \U00110000, which PyYAML takes for a character
-        line = loader.line + 1
-        raise UserError(f"{path}:{line}: not YAML: {shortened(str(error))}") from error
+        raise UserError(f"{at(loader.line + 1)}: not YAML: {shortened(str(error))}") from error
+
+
+def write_yaml(content: Any) -> str:
+    """A content as YAML that `read_yaml` reads as the same.
+
+    Raises:
+        UserError: If it has a value that YAML has not.
+    """
+    try:
+        text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    except yaml.representer.RepresenterError as error:
+        raise UserError(f"cannot be written as YAML: {printable(str(error))}") from error
+    return text
 
 
 def _text(path: Path) -> str:
@@ -142,5 +173,14 @@ class _Loader(yaml.SafeLoader):
         raise ConstructorError(None, None, f"the tag '{tag}' is not known here", node.start_mark)
 
 
-_Loader.add_implicit_resolver(f"{YAML_TAG}float", re.compile(rf"^(?:{NUMBER.pattern})$"), list("-+.0123456789"))
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe writer, which knows what our reader takes for a number, and writes no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Whether a value is written out each time that it is met."""
+        return True
+
+
+for _one in (_Loader, _Dumper):
+    _one.add_implicit_resolver(f"{YAML_TAG}float", re.compile(rf"^(?:{NUMBER.pattern})$"), list("-+.0123456789"))
 _Loader.add_constructor(None, _Loader._unknown_tag)

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from clsuite.records.store import CURVE_ARRAYS, RecordError, read_arrays
 
 LOSS = "loss"
-POINTS = 200
-"""Points of a curve in one task, by default."""
 
 
 @dataclass(frozen=True)

@@ -123,12 +123,19 @@ def write_record(record: RunRecord, path: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_record(path: Path) -> RunRecord:
+def read_record(path: str | Path) -> RunRecord:
     """Read and check one record.
+
+    Args:
+        path: Its file; ``~`` is the home folder.
+
+    Returns:
+        The record, of a run that may be unfinished: see its ``status``.
 
     Raises:
         RecordError: If the file is missing, cut, nested too deeply, of a newer schema, or does not hold a record.
     """
+    path = Path(path).expanduser()
     try:
         text = read_text(path)
         content = json.loads(text)

@@ -32,3 +32,8 @@ def rounded(value: float) -> float | None:
 def shown(text: str) -> str:
     """A text for rich: its brackets are no markup, nothing in it commands the terminal, and its words have an end."""
     return escape(on_screen(text))
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things, such as ``1 run`` and ``2 runs``."""
+    return f"{number} {thing}{'s' * (number != 1)}"

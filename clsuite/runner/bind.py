@@ -48,7 +48,7 @@ def bind(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> Bound:
     root = options.data_root
     weights = find_weights(spec.backbone, [folder] if root is None else [root, folder])
     scenario = find_stream_file(spec.scenario, [folder] if root is None else [folder, root])
-    spec = _with_whole_paths(spec.model_copy(update={"scenario": scenario}), root, folder)
+    spec = with_whole_paths(spec.model_copy(update={"scenario": scenario}), root, folder)
     load = stream_loader(spec.dataset, scenario, spec.backbone.image_size, root)
     probes = [probe_config(probe, spec.backbone.image_size, root) for probe in spec.probes]
 
@@ -59,7 +59,7 @@ def bind(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> Bound:
     return Bound(spec, weights, stream, probes)
 
 
-def _with_whole_paths(spec: BenchmarkSpec, data_root: Path | None, folder: Path) -> BenchmarkSpec:
+def with_whole_paths(spec: BenchmarkSpec, data_root: Path | None, folder: Path) -> BenchmarkSpec:
     """The benchmark with the whole paths of data that lie beside its file; records keep their last part alone."""
     probes = []
     for probe in spec.probes:

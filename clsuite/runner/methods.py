@@ -103,7 +103,7 @@ def parse_named(text: str) -> tuple[str, str]:
     Raises:
         MethodError: If one of the two is missing.
     """
-    at = next(_outside(text, "="), None)
+    at = next(places_outside(text, "="), None)
     if at is None:
         return "", text
     name, method = text[:at], text[at + 1 :]
@@ -162,12 +162,12 @@ def write_method(method: MethodSpec) -> str:
 
 def split_outside(text: str, separator: str) -> list[str]:
     """Split at a separator that stands outside brackets and quotation marks."""
-    ends = [-1, *_outside(text, separator), len(text)]
+    ends = [-1, *places_outside(text, separator), len(text)]
     parts = (text[start + 1 : end] for start, end in itertools.pairwise(ends))
     return [part.strip() for part in parts if part.strip()]
 
 
-def _outside(text: str, separator: str) -> Iterator[int]:
+def places_outside(text: str, separator: str) -> Iterator[int]:
     """Where a separator stands outside brackets and quotation marks."""
     depth, quote, escaped = 0, "", False
     for at, character in enumerate(text):

@@ -1,41 +1,180 @@
-"""What is decided about a benchmark beside its file, on the command line or from Python."""
+"""What a call decides about a benchmark: each option once, for the command line and Python. Needs no torch.
+
+The command line makes its options of the fields below (`clsuite.cli.arguments`), and `clsuite.run`, `clsuite.bench` and
+`clsuite.tune` take them as keywords: name, type, bounds, default and words of an option are nowhere else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict, TypeVar
 
-from clsuite.records.curves import POINTS
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+
+from clsuite.config.devices import checked_device
+from clsuite.config.error_text import in_words
+from clsuite.config.paths import home_path
+from clsuite.config.spec import LARGEST_SEED, Spec
+from clsuite.errors import UserError, did_you_mean, printable
+from clsuite.stream.within_task_spec import CURVE_POINTS, Steps
+
+Read = TypeVar("Read")
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """What the command line decides about a benchmark.
+def told_as_value(read: Callable[[Any], Read]) -> Callable[[Any], Read]:
+    """Let a reader's complaint be one of a field, which then has the option's name before it."""
+
+    def checked_value(value: Any) -> Read:
+        try:
+            return read(value)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+
+    return checked_value
+
+
+Folder = Annotated[Path, BeforeValidator(told_as_value(home_path))]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
+INTERNAL = ("on_validation",)
+"""Fields that no call gives."""
+Options = TypeVar("Options", bound=Spec)
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _none_is_empty(value: Any) -> Any:
+    return {} if value is None else value
+
+
+Settings = Annotated[dict[str, Any], BeforeValidator(_none_is_empty)]
+
+
+class RunOptions(Spec):
+    """What is decided about all runs of a benchmark, beside the benchmark itself.
 
     Attributes:
-        out: Folder for everything that is written.
-        data_root: Where relative data paths are looked for.
-        methods: Methods to run instead of the benchmark's.
-        seeds: Seeds to run instead of the benchmark's.
-        training: Overrides of the benchmark's training, such as ``{"epochs": 1}``.
-        limit_tasks: Only the first tasks of the stream, in place of the benchmark's.
-        device: ``auto``, ``cpu``, ``cuda``, ...
-        save_model: Keep the trained model beside the record.
-        eval_every: Evaluate within tasks after each so many steps, whatever the benchmark says.
-        on_validation: Judge by the validation parts, and leave the test parts out altogether.
-        curve_points: Points of the curves of training that are kept for each task; they are no part of a run's key.
+        methods: Methods in place of the benchmark's, as on the command line.
+        on_validation: Judge by the validation parts, and leave the test parts out altogether, as the trials of
+            ``clsuite tune`` do; no option of a command.
+        training: Changes to the training of the benchmark and of its methods, such as ``{"epochs": 1}``.
     """
 
-    out: Path
-    data_root: Path | None = None
-    methods: Sequence[str] = ()
-    seeds: Sequence[int] = ()
-    training: Mapping[str, Any] | None = None
-    limit_tasks: int | None = None
-    device: str = "auto"
-    save_model: bool = False
-    eval_every: int | None = None
+    out: Folder = Field(default=Path("runs"), description="folder for records, tables and plots")
+    data_root: Folder | None = Field(default=None, description="folder in which data sets and weights are looked for")
+    device: Annotated[str, AfterValidator(told_as_value(checked_device))] = Field(
+        default="auto", description="auto, cpu, cuda, cuda:N or mps"
+    )
+    methods: tuple[str, ...] = ()
+    seeds: tuple[Seed, ...] = Field(default=(), description="seeds in place of the benchmark's, comma-separated")
+    training: Settings = Field(
+        default_factory=dict,
+        description="settings of the training in place of the benchmark's and the methods', such as "
+        "'loss=local, optimizer.lr=0.003'",
+    )
+    limit_tasks: int | None = Field(
+        default=None, ge=1, description="learn only the first tasks of the stream, in place of the benchmark's"
+    )
+    eval_every: Steps | None = Field(
+        default=None, description="evaluate within tasks too, after each so many steps, on a part of the tests"
+    )
+    curve_points: int = Field(
+        default=CURVE_POINTS,
+        ge=0,
+        description="points of the loss curve, and of what plugins log, that are kept for each task, each the mean of "
+        "as many steps; 0 keeps none (`clsuite plot --kind loss`)",
+    )
+    save_model: bool = Field(default=False, description="keep each trained model beside its record")
     on_validation: bool = False
-    curve_points: int = POINTS
+
+
+class BenchOptions(RunOptions):
+    """What is decided about a call: about its runs, and how they are done."""
+
+    settings: Settings = Field(
+        default_factory=dict,
+        description="a field of the benchmark and its value as in YAML, such as training.optimizer.lr=0.001 or "
+        "scenario.tasks=20; may be given again",
+    )
+    jobs: int | None = Field(default=None, ge=1, description="runs at a time; by default as many as the cores carry")
+    timeout: float | None = Field(
+        default=None,
+        gt=0,
+        description="seconds after which a run is ended; the check of a method before the runs is ended after these "
+        "too, and after 300 at most",
+    )
+    debug: bool = Field(
+        default=False, description="do the runs here, one after another, so that breakpoint() and pdb work"
+    )
+    force: bool = Field(default=False, description="do finished runs again")
+
+
+class RunKeywords(TypedDict, total=False):
+    """The options of `clsuite.run` for editors and type checkers; `BenchOptions` says what each is and may be."""
+
+    out: str | Path
+    data_root: str | Path | None
+    device: str
+    training: Mapping[str, Any] | None
+    settings: Mapping[str, Any] | None
+    limit_tasks: int | None
+    eval_every: int | None
+    curve_points: int
+    save_model: bool
+    timeout: float | None
+    debug: bool
+    force: bool
+
+
+class BenchKeywords(RunKeywords, total=False):
+    """The options of `clsuite.bench` and, but for its own, of `clsuite.tune`."""
+
+    jobs: int | None
+
+
+def checked(model: type[Options], given: Mapping[str, Any], call_it: Callable[[str], str] = str) -> Options:
+    """Make options of what was given.
+
+    Args:
+        model: Which options there are.
+        given: Their values by the names of the fields.
+        call_it: How people write an option, by the name of its field: ``--limit-tasks`` for ``limit_tasks``.
+
+    Raises:
+        UserError: If there is no such option, or one has a value that cannot be.
+    """
+    known = [call_it(name) for name in model.model_fields if name not in INTERNAL]
+    for name in given:
+        if call_it(name) not in known:
+            raise did_you_mean("option", call_it(name), known)
+    try:
+        return model.model_validate(dict(given))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UserError(in_words(first, printable(call_it(str(first["loc"][0]))))) from error
+
+
+def takes(model: type[Spec], *names: str) -> Callable[[Function], Function]:
+    """Let a function with ``**options`` show them all to `help` and notebooks, with their defaults and words.
+
+    Args:
+        model: Where the options are defined.
+        names: Those that the function takes.
+    """
+    fields = {name: model.model_fields[name] for name in names}
+    words = [f"    {name}: {field.description}." for name, field in fields.items()]
+
+    def shown(function: Function) -> Function:
+        signature = inspect.signature(function)
+        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        more = [_parameter(name, field.get_default(call_default_factory=True)) for name, field in fields.items()]
+        function.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+        function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__ or ""), "", "Options:", *words])
+        return function
+
+    return shown
+
+
+def _parameter(name: str, default: Any) -> inspect.Parameter:
+    shown = str(default) if isinstance(default, Path) else default
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=shown)

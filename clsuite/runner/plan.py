@@ -14,7 +14,6 @@ from clsuite.plugin.introspection import PluginInfo
 from clsuite.probes.spec import AnyProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry, bounded
 from clsuite.records.canonical import sha256_of
-from clsuite.records.curves import POINTS
 from clsuite.runner.bind import Bound, bind
 from clsuite.runner.file_names import file_name
 from clsuite.runner.options import RunOptions
@@ -27,6 +26,7 @@ from clsuite.runner.requirements import (
 from clsuite.runner.resolve import ResolvedMethod, ResolvedPlugins, resolve_methods
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.scenarios import Scenario, ScenarioSpec
+from clsuite.stream.within_task_spec import CURVE_POINTS
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class RunPlan:
     save_model: bool
     probes: tuple[AnyProbe, ...] = ()
     brought: Mapping[str, Any] = field(default_factory=dict)
-    curve_points: int = POINTS
+    curve_points: int = CURVE_POINTS
 
     @property
     def name(self) -> str:

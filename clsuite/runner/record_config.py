@@ -7,12 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from clsuite.backbones.spec import Weights
-from clsuite.config.error_text import first_mistake
 from clsuite.data.fingerprint import table_fingerprint
-from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
 from clsuite.probes.images import load_probe_images
 from clsuite.probes.named import load_named_table
@@ -37,7 +33,7 @@ def run_config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec,
             **({"templates": list(spec.backbone.prompts)} if spec.backbone.prompts else {}),
         },
         "training": training.model_dump(),
-        **_evaluation(spec, options),
+        **evaluation_config(spec, options),
         **({"judged_on": "validation"} if options.on_validation else {}),
     }
 
@@ -56,14 +52,11 @@ def stream_config(spec: BenchmarkSpec, limit_tasks: int | None = None) -> dict[s
     }
 
 
-def _evaluation(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Any]:
+def evaluation_config(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Any]:
     """How to evaluate within tasks; no entry at all where nobody asks for it, so that other keys stay what they are."""
     given = spec.evaluation.model_dump() if spec.evaluation else {}
     if options.eval_every is not None:
-        try:
-            given = EvaluationSpec.model_validate({**given, "every": options.eval_every}).model_dump()
-        except ValidationError as error:
-            raise UserError(f"--eval-every: {first_mistake(error, 'evaluation')}") from error
+        given = EvaluationSpec.model_validate({**given, "every": options.eval_every}).model_dump()
     return {"evaluation": given} if given else {}
 
 

@@ -67,9 +67,9 @@ def resolve_methods(spec: BenchmarkSpec, options: RunOptions, folder: Path) -> d
     check_probes(spec.probes, spec.backbone)
     checked: dict[str, ResolvedMethod] = {}
     mistakes: list[tuple[str, UserError]] = []
-    for name, method in _chosen_methods(spec, options).items():
+    for name, method in chosen_methods(spec, options).items():
         try:
-            checked[name] = _checked(spec, method, options.training or {}, (Path(), folder))
+            checked[name] = _checked(spec, method, options.training, (Path(), folder))
         except UserError as error:
             mistakes.append((name, error))
     if mistakes:
@@ -93,7 +93,7 @@ def method_config(spec: BenchmarkSpec, name: str) -> tuple[list[tuple[str, dict[
     Raises:
         UserError: If there is no such method, or the name stands for several.
     """
-    found = resolve_methods(spec, RunOptions(Path(), methods=[name]), Path())
+    found = resolve_methods(spec, RunOptions(methods=(name,)), Path())
     if name not in found:
         raise UserError(f"'{name}' is not a name of one method: it stands for {', '.join(found)}")
     method = found[name]
@@ -116,7 +116,12 @@ def _checked(
     return resolved
 
 
-def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, MethodSpec]:
+def chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, MethodSpec]:
+    """The methods that a call asks for, by the name that tables show; grids are taken apart.
+
+    Raises:
+        UserError: If there is no such method, or two are called alike.
+    """
     chosen: dict[str, MethodSpec] = {}
     if not options.methods:
         mistakes: list[tuple[str, UserError]] = []

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.config.paths import home_path
-from clsuite.config.spec import LARGEST_SEED, Spec
+from clsuite.config.spec import Spec
 from clsuite.config.yaml_models import line_of, load_yaml
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import MistakesError, UserError, did_you_mean, listed, several, shortened
@@ -21,11 +21,11 @@ from clsuite.learner.options import TrainingSpec
 from clsuite.probes.spec import ProbeSpec, check_names
 from clsuite.regular_files import is_no_folder
 from clsuite.runner.methods import MethodSpec
+from clsuite.runner.options import Seed
 from clsuite.runner.training import COMMAND_LINE
 from clsuite.scenarios import ScenarioSpec
 from clsuite.stream.within_task_spec import EvaluationSpec
 
-Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
 LONGEST = 100
 """Characters of a name that is a folder's; file systems take 255 bytes."""
 

@@ -1,10 +1,21 @@
-"""Scenarios: deterministic streams of tasks. Nothing here needs torch."""
+"""Scenarios: deterministic streams of tasks. Nothing here needs torch.
 
-from clsuite.scenarios.avalanche import from_avalanche, to_avalanche
-from clsuite.scenarios.build import build_scenario
+All but the names of kinds is imported on first use: traits of plugins name kinds of stream, and listings must answer
+at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from clsuite.scenarios.catalog import KINDS, SINGLE_PASS, check_single_pass
-from clsuite.scenarios.scenario import EvalSplit, Scenario, Task
-from clsuite.scenarios.spec import ScenarioSpec
+
+if TYPE_CHECKING:
+    from clsuite.scenarios.avalanche import from_avalanche, to_avalanche
+    from clsuite.scenarios.build import build_scenario
+    from clsuite.scenarios.scenario import EvalSplit, Scenario, Task
+    from clsuite.scenarios.spec import ScenarioSpec
 
 __all__ = [
     "KINDS",
@@ -18,3 +29,19 @@ __all__ = [
     "from_avalanche",
     "to_avalanche",
 ]
+
+_HOMES = {
+    "EvalSplit": "clsuite.scenarios.scenario",
+    "Scenario": "clsuite.scenarios.scenario",
+    "ScenarioSpec": "clsuite.scenarios.spec",
+    "Task": "clsuite.scenarios.scenario",
+    "build_scenario": "clsuite.scenarios.build",
+    "from_avalanche": "clsuite.scenarios.avalanche",
+    "to_avalanche": "clsuite.scenarios.avalanche",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'clsuite.scenarios' has no attribute '{name}'")

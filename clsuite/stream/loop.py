@@ -21,14 +21,13 @@ from clsuite.learner.finite import check_weights
 from clsuite.learner.learner import Learner
 from clsuite.probes.recorder import ProbeRecorder
 from clsuite.records import TaskEntry
-from clsuite.records.curves import POINTS
 from clsuite.scenarios import Scenario, Task, check_single_pass
 from clsuite.stream import checkpoint
 from clsuite.stream.curves import TrainingCurves
 from clsuite.stream.evaluation import AccuracyMatrix
 from clsuite.stream.trainer import ProgressReporter, Report, make_trainer, release_optimizers
 from clsuite.stream.within_task import WithinTask
-from clsuite.stream.within_task_spec import EvaluationSpec
+from clsuite.stream.within_task_spec import CURVE_POINTS, EvaluationSpec
 
 KNOWN_FEATURES = 128
 """Rows of an evaluation batch where no image passes through the backbone any more."""
@@ -77,7 +76,7 @@ class Stream:
     probes: ProbeRecorder = field(default_factory=ProbeRecorder)
     evaluation: EvaluationSpec | None = None
     observers: Sequence[L.Callback] = ()
-    curve_points: int = POINTS
+    curve_points: int = CURVE_POINTS
     tasks: list[TaskEntry] = field(default_factory=list)
 
     def __post_init__(self) -> None:

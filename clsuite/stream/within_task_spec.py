@@ -1,10 +1,17 @@
-"""What a benchmark says about evaluation within tasks. Needs no torch."""
+"""What a benchmark says about evaluation within tasks, and how fine curves of training are. Needs no torch."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 from pydantic import Field
 
 from clsuite.config.spec import Spec
+
+Steps = Annotated[int, Field(ge=1, le=10**9, strict=True)]
+"""A number of optimizer steps."""
+CURVE_POINTS = 200
+"""Points of a curve of training in one task, by default."""
 
 
 class EvaluationSpec(Spec):
@@ -16,7 +23,7 @@ class EvaluationSpec(Spec):
         samples: Test images of each evaluation part, balanced over its classes; all where there are fewer.
     """
 
-    every: int = Field(ge=1, le=10**9, strict=True)
+    every: Steps
     samples: int = Field(default=200, ge=1, le=10**9, strict=True)
 
     def wants(self, step: int) -> bool:

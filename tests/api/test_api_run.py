@@ -149,6 +149,72 @@ def test_run_reads_what_bench_has_done(
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_settings_make_another_run_and_the_table_tells(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny, spec = folder / "tiny.yaml", load_benchmark(str(folder / "tiny.yaml"))[0]
+    usual = clsuite.run(tiny, "ncm", limit_tasks=1, device="cpu", progress=False)
+    settings = {"training.batch_size": 8, "training.optimizer": {"lr": 0.5}}
+    other = clsuite.run(tiny, "ncm", limit_tasks=1, device="cpu", progress=False, settings=settings)
+    assert usual.path.parent == other.path.parent
+    assert usual.record.key != other.record.key
+    assert other.record.config["training"]["batch_size"] == 8
+    again = clsuite.run(spec, NCM, limit_tasks=1, device="cpu", progress=False, settings=settings)
+    assert again.record == other.record
+    given = ["bench", str(tiny), "--methods", "ncm", "--limit-tasks", "1", "--seeds", "0", "--dry-run"]
+    words = [*given, "--set", "training.batch_size=8", "--set", "training.optimizer.lr=0.5", "--device", "cpu"]
+    assert main(words) == 0
+    assert f"done   ncm, seed 0  {other.path}" in capsys.readouterr().out
+    assert main(["table", "runs"]) == 0
+    told = capsys.readouterr().err
+    assert "left out, older: ncm, seed 0: training.batch_size 32 -> 8, training.optimizer.lr 0.001 -> 0.5" in told
+
+
+def test_bench_does_many_runs_and_reads_them_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny = folder / "tiny.yaml"
+    given: dict[str, Any] = {"limit_tasks": 1, "device": "cpu", "jobs": 2}
+    results = clsuite.bench(tiny, {"a": NCM, "ncm": "ncm", "lwf": "lwf"}, seeds=[0], **given)
+    assert [(one.record.method, one.record.seed) for one in results] == [("a", 0), ("ncm", 0), ("lwf", 0)]
+    assert "[3 of 3] " in capsys.readouterr().out
+    first, second, third = results
+    for methods in ("ncm,lwf", ["ncm", "lwf"], [NCM, ["lwf"]], [{"ncm": {}}, MethodSpec.model_validate("lwf")]):
+        again = clsuite.bench(tiny, methods, seeds=[0], progress=False, **given)
+        assert [one.record for one in again] == [second.record, third.record], methods
+    assert capsys.readouterr().out == ""
+    assert clsuite.compare([first], [third]).seeds == (0,)
+
+
+def test_bench_says_which_runs_failed_and_keeps_the_others(
+    folder: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    broken = tmp_path / "breaks.py"
+    broken.write_text(METHOD.replace("return self.alpha", "return undefined_name"))
+    given: dict[str, Any] = {"limit_tasks": 1, "device": "cpu", "seeds": [0], "out": tmp_path, "progress": False}
+    with pytest.raises(UserError, match=r"failed: breaks.py, seed 0: NameError: .*undefined_name.* \(see .*json\)"):
+        clsuite.bench(folder / "tiny.yaml", ["ncm", str(broken)], **given)
+    (kept,) = clsuite.bench(folder / "tiny.yaml", ["ncm", str(broken)], partial=True, **given)
+    assert kept.record.method == "ncm"
+    assert any("failed: breaks.py, seed 0" in str(one.message) for one in recwarn)
+
+
+def test_tune_chooses_and_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given: dict[str, Any] = {"tasks": 2, "limit_tasks": 2, "validation": 0.25, "device": "cpu", "progress": False}
+    found = clsuite.tune(folder / "tiny.yaml", "replay", "capacity=[2, 20]", [0], **given)
+    assert found.chosen["capacity"] in (2, 20)
+    assert [trial.values for trial in found.trials] == [{"capacity": 2}, {"capacity": 20}]
+    (result,) = found.results
+    assert result.record.plugins[0].args["capacity"] == found.chosen["capacity"]
+    assert result.record.tuning is not None
+    assert result.record.tuning.chosen == found.chosen
+    with pytest.raises(UserError, match="unknown metric 'x'"):
+        clsuite.tune(folder / "tiny.yaml", "replay", "capacity=[2]", metric="x")
+
+
 @pytest.mark.parametrize(
     ("method", "given", "message"),
     [
@@ -158,11 +224,14 @@ def test_run_reads_what_bench_has_done(
         ([3], {}, r"cannot read the method \[3\]: give a string such as"),
         (["replay(capacity='x')"], {}, "argument 'capacity' of plugin 'replay' is 'x'"),
         ("ncm", {"seed": "one"}, "seed is 'one', but must be a whole number"),
-        ("ncm", {"seed": [0, 1]}, r"seed is \[0, 1\], but must be a whole number; call run for each"),
+        ("ncm", {"seed": [0, 1]}, r"seed is \[0, 1\], but must be a whole number; clsuite.bench takes several"),
         ("ncm", {"seed": -1}, "seed is -1, but must not be negative"),
         ("ncm", {"limit_tasks": 0}, "limit_tasks is 0, but must be at least 1"),
         ("ncm", {"limit_tasks": 9}, "the first 9 tasks are asked for, but the stream has 5"),
         ("ncm", {"timeout": 0}, "timeout is 0, but must be more than 0"),
+        ("ncm", {"limit_task": 2}, "unknown option 'limit_task'. Did you mean 'limit_tasks'"),
+        ("ncm", {"settings": {"training.epoch": 2}}, "unknown key 'training.epoch'. Did you mean 'epochs'"),
+        ("ncm", {"settings": {"scenario": {"task": 2}}}, "unknown key 'scenario.task'. Did you mean 'tasks'"),
         ("ncm", {"training": {"epoch": 1}}, "training key of this call: 'epoch'. Did you mean 'epochs'"),
     ],
 )

@@ -13,11 +13,11 @@ import pytest
 from published_records import make_record, predictions, registered
 from rich.console import Console
 
+from clsuite.api.progress import BenchProgress
 from clsuite.board.build import build_board
 from clsuite.board.rerun import compare_rerun, kinds_apart, matches, plan_rerun, write_rerun
 from clsuite.board.status import read_rerun
 from clsuite.cli.main import main
-from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError
 from clsuite.records import (
     CostEntry,

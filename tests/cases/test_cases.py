@@ -360,7 +360,7 @@ def stream(pixels: str, seed: str = ", seed=seed") -> None:
     """Make the stream of a file and make it again, as the worker of a run does."""
     Path("stream.py").write_text(STREAM.replace("IMAGES", pixels).replace(" SEED", seed))
     spec, path = load_benchmark("stream.py")
-    for plan in make_plan(spec, path.parent, RunOptions(Path("out"), methods=["ncm"], seeds=[0, 1, 2])):
+    for plan in make_plan(spec, path.parent, RunOptions(out=Path("out"), methods=["ncm"], seeds=[0, 1, 2])):
         load_scenario(plan)
 
 

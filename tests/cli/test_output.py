@@ -21,11 +21,11 @@ from rich.console import Console, ConsoleRenderable
 from rich.table import Table
 from rich.text import Text
 
+from clsuite.api.progress import BenchProgress
 from clsuite.cli import commands
 from clsuite.cli.console import PlainConsole, make_console
 from clsuite.cli.main import main
 from clsuite.cli.output import SafeOutput, lost_for
-from clsuite.cli.progress import BenchProgress
 from clsuite.errors import UserError, harmless
 from clsuite.runner.plan import RunPlan
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from clsuite.backbones.spec import BackboneSpec, find_weights
-from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME
-from clsuite.cli.main import _parser, main
+from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME, NumberType, WordType
+from clsuite.cli.main import main
+from clsuite.cli.parser import make_parser
 from clsuite.config.paths import home_path
 from clsuite.data.datasets import locate
 from clsuite.errors import UserError
@@ -19,21 +20,22 @@ from clsuite.runner.streams import find_stream_file
 from clsuite.scenarios import ScenarioSpec
 
 NO_PATHS = {
-    "methods", "seeds", "device", "training", "method", "space", "metric", "columns", "name", "rows", "drop", "help",
-    "version", "config", "print_shtab", "completion", "curve",
+    "methods", "seeds", "device", "training", "method", "space", "metric", "columns", "name", "rows", "drop", "curve",
+    "settings",
 }  # fmt: skip
 """Arguments of text that are no paths."""
 
 
 def text_arguments() -> Iterator[tuple[str, argparse.Action]]:
     """Every argument that takes a text, of every command and of the commands below it."""
-    todo = list(_parser()[1].items())
+    (commands,) = [one for one in make_parser()._actions if isinstance(one, argparse._SubParsersAction)]
+    todo = list(commands.choices.items())
     while todo:
         command, parser = todo.pop()
         for action in parser._actions:
             if isinstance(action, argparse._SubParsersAction):
                 todo += [(f"{command} {name}", one) for name, one in action.choices.items()]
-            elif action.nargs != 0 and getattr(action, "_typehint", str) is str:
+            elif action.nargs != 0 and not isinstance(action.type, NumberType | WordType):
                 yield command, action
 
 

@@ -32,13 +32,12 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("show full", "'full' is a folder: name one of its records, such as full/ncm/seed0-1.json."),
         ("show nowhere.json", "no record at 'nowhere.json': clsuite bench writes them to runs/BENCHMARK/METHOD/"),
         ("compare a b", "a method by its name needs the folder of its benchmark's runs, --runs runs/BENCHMARK"),
-        ("table full --format md", "unknown format: 'md'. Did you mean 'markdown'?"),
-        ("table full --format tex", "unknown format: 'tex'. Did you mean 'text' or 'latex'?"),
-        ("--print_shtab bash", "unknown option '--print_shtab'. Known: --help, --version, -h."),
-        ("--print_shtab", "unknown option '--print_shtab'. Known: --help, --version, -h."),
-        ("--nope", "unknown option '--nope'. Known: --help, --version, -h."),
+        ("table full --format md", "unknown format 'md'. Did you mean 'markdown'?"),
+        ("table full --format tex", "unknown format 'tex'. Did you mean 'text' or 'latex'?"),
+        ("--print-completions bash", "unknown option '--print-completions'. Did you mean '--print-completion'?"),
+        ("--nope", "unknown option '--nope'. Known: --help, --print-completion, --version, -h."),
         ("nope", "unknown command 'nope'. Known: analyze, bench, check, compare, leaderboard, list, new, plot, pre"),
-        ("list model", "unknown what: 'model'. Known: "),
+        ("list model", "unknown list 'model'. Known: "),
     ],
 )  # fmt: skip
 def test_the_way_on_is_said(words: str, complaint: str, capsys: pytest.CaptureFixture[str]) -> None:

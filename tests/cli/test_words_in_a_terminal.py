@@ -8,8 +8,9 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from clsuite.cli.console import PlainConsole, counted, folded, left_out
+from clsuite.cli.console import PlainConsole, folded, left_out
 from clsuite.cli.main import main
+from clsuite.report.format import counted
 
 
 def printed(*objects: object, width: int = 20, terminal: bool = True, **more: object) -> str:
@@ -84,6 +85,6 @@ def test_a_mistake_is_broken_between_words_in_a_terminal_alone(
     monkeypatch.setattr("clsuite.cli.console.is_terminal", lambda stream: terminal)
     assert main(["list", "foo"]) == 2
     lines = capsys.readouterr().err.splitlines()
-    whole = "clsuite list: unknown what: 'foo'. Known: augmentations, backbones, benchmarks, datasets,"
+    whole = "clsuite list: unknown list 'foo'. Known: augmentations, backbones, benchmarks, datasets,"
     assert " ".join(lines).startswith(whole)
     assert (max(map(len, lines)) <= 40) == terminal == (len(lines) > 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 
@@ -24,7 +25,7 @@ OPTIONS = some.sampled_from(
     words_of("""
     --methods --seeds --out --data-root --device --precision --epochs --training --limit-tasks --eval-every --jobs
     --timeout --save-model --dry-run --force --columns --format --kind --runs --folder --space --trials --head --loss
-    --weights -o --help --version -- -x --config --print_shtab
+    --weights -o --help --version -- -x --config --print-completion --set --print-config
 """)
 )
 WORDS = some.sampled_from(
@@ -36,6 +37,7 @@ WORDS = some.sampled_from(
         *words_of("""
     ncm lwf+replay replay(capacity=5) replay(capacity=-1) ./none.py none.py:X os:system a.b:C quickstart digits 0 0,1 -1
     1e3 99999999999999999999 nan inf ~ ~nobody-here/x / . file folder loss=local optimizer.lr=1e-3 lr= auto cuda:99 meta
+    training.epochs=2 seeds.9=1 methods.replay.replay.capacity=3 a={ bash
     plugins md {} %s $HOME [/red] *
 """),
     ]
@@ -62,7 +64,7 @@ def command_lines(draw: some.DrawFn) -> list[str]:
 
 MISSING = [
     "say what to do",
-    *words_of("BENCHMARK PLUGIN WHAT RECORD RECORDS METHOD SPACE FIRST SECOND NAME RECIPE ANALYSIS ROWS"),
+    *words_of("BENCHMARK PLUGIN LIST RECORD RECORDS --method --space FIRST SECOND NAME RECIPE ANALYSIS ROWS"),
 ]
 """What a complaint names where it is not there: the command, and what commands must have."""
 
@@ -70,6 +72,7 @@ MISSING = [
 def culprits_of(words: Sequence[str]) -> list[str]:
     """What a complaint may name: the words of a call, an option and its value apart, and names within a value."""
     parts = [part for word in words for part in (word, *word.split("=", 1))]
+    parts += [os.path.expanduser(part) for part in parts if part.startswith("~")]
     return [*MISSING, *parts, *(name for part in parts for name in re.findall(r"\w[\w./:~-]+", part))]
 
 

@@ -204,7 +204,7 @@ QUICKSTART = load_benchmark("quickstart")[0]
     ],
 )
 def test_a_method_of_the_command_line_may_have_a_name(written: list[str], names: list[str]) -> None:
-    assert [name for name, _ in outline(QUICKSTART, RunOptions(Path(), methods=written, seeds=[0]))] == names
+    assert [name for name, _ in outline(QUICKSTART, RunOptions(out=Path(), methods=written, seeds=[0]))] == names
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_a_method_of_the_command_line_may_have_a_name(written: list[str], names:
 )
 def test_a_name_that_is_none_is_refused(written: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        outline(QUICKSTART, RunOptions(Path(), methods=[written]))
+        outline(QUICKSTART, RunOptions(out=Path(), methods=[written]))
 
 
 OWN = "from clsuite.plugin import Plugin\n\nclass ErAce(Plugin):\n    pass\n"

@@ -21,7 +21,7 @@ def planned(tree: Path, method: str, batch_size: int, **backbone: Any) -> int:
         "backbone": {"name": "resnet18", "weights": "random", "image_size": 32, **backbone},
         "training": {"batch_size": batch_size}, "methods": {"own": method},
     })  # fmt: skip
-    return len(make_plan(spec, Path(), RunOptions(Path())))
+    return len(make_plan(spec, Path(), RunOptions(out=Path())))
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def planned(tmp_path: Path) -> Any:
                 "methods": {name: method},
             }
         )
-        options = RunOptions(tmp_path / "runs", seeds=[0], training=read_settings(training))
+        options = RunOptions(out=tmp_path / "runs", seeds=[0], training=read_settings(training))
         return make_plan(spec, tmp_path, options)[0]
 
     return plan
@@ -142,7 +142,7 @@ def test_one_lonely_class_is_enough_and_gradient_free_methods_do_not_care(planne
 def test_inputs_between_0_and_1_can_be_asked_for(tmp_path: Path) -> None:
     base = {"name": "b", "dataset": {"name": "digits"}, "methods": {"f": "finetune"}}
     plans = [
-        make_plan(BenchmarkSpec.model_validate({**base, "backbone": backbone}), tmp_path, RunOptions(tmp_path))[0]
+        make_plan(BenchmarkSpec.model_validate({**base, "backbone": backbone}), tmp_path, RunOptions(out=tmp_path))[0]
         for backbone in ({}, {"normalization": "none"})
     ]
     assert [plan.pending.config["backbone"]["normalization"] for plan in plans] == ["pretrained", "none"]

@@ -191,7 +191,7 @@ def runs(tmp_path: Path) -> Path:
     }
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
     spec, path = load_benchmark(str(tmp_path / "tiny.yaml"))
-    for plan in make_plan(spec, path.parent, RunOptions(tmp_path / "runs", limit_tasks=2, seeds=[0])):
+    for plan in make_plan(spec, path.parent, RunOptions(out=tmp_path / "runs", limit_tasks=2, seeds=[0])):
         assert execute(plan, lambda event: None).status == "done"
     return tmp_path / "runs"
 
@@ -215,7 +215,7 @@ def test_they_are_read_from_python_and_plotted(runs: Path, capsys: pytest.Captur
 def test_they_are_no_part_of_the_key(runs: Path) -> None:
     spec, path = load_benchmark(str(runs.parent / "tiny.yaml"))
     keys = [
-        {plan.pending.key for plan in make_plan(spec, path.parent, RunOptions(runs, curve_points=points))}
+        {plan.pending.key for plan in make_plan(spec, path.parent, RunOptions(out=runs, curve_points=points))}
         for points in (0, 200)
     ]
     assert keys[0] == keys[1]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from argparse import ArgumentParser, Namespace
 
-from jsonargparse import ArgumentParser, Namespace
-
-from clsuite.cli.commands.base import DEVICE, PATH, Command, allowed_by, allowing_arguments
+from clsuite.cli.commands.base import DEVICE, PATH, Command, add_word, allowed_by, allowing_arguments
 from clsuite.errors import UserError
 
-Analysis = Literal["sensitivity"]
+ANALYSES = ("sensitivity",)
 FORMATS = (".svg", ".png", ".pdf")
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("analysis", type=Analysis, help="sensitivity: how far each module moves between epochs, tasks")
+    add_word(parser, "analysis", ANALYSES, help="sensitivity: how far each module moves between epochs, tasks")
     parser.add_argument("record", type=PATH, help="the record of a finished run; it is learned again, and not changed")
     parser.add_argument("--data-root", type=PATH, help="where data sets and weights are looked for")
     parser.add_argument("--weights", type=PATH, help="the backbone's weights, where they are a file found nowhere else")

@@ -1,19 +1,20 @@
-"""What a command is, and what several of them read alike."""
+"""What a command is, and how its arguments are read: types with plain complaints, options from their models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import types
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
-
-from jsonargparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from clsuite.config.devices import checked_device
 from clsuite.config.paths import home_or_name, home_path
-from clsuite.config.spec import LARGEST_SEED
-from clsuite.errors import UserError, shortened
+from clsuite.errors import UserError, did_you_mean, shortened
 
 if TYPE_CHECKING:
+    from clsuite.config.spec import Spec
     from clsuite.runner.recorded_inputs import Allowed
 
 
@@ -29,10 +30,10 @@ class Command:
 
 @dataclass(frozen=True)
 class ArgumentType:
-    """The type of an argument.
+    """The type of an argument that is a text of some kind.
 
     Attributes:
-        name: What ``--help`` calls it.
+        name: What it is.
         read: Makes a value of a text.
         argument: The argument that has it, such as ``--out``, which complaints name.
     """
@@ -56,13 +57,108 @@ class ArgumentType:
         except UserError as error:
             raise UserError(f"{self.argument}: {error}" if self.argument else str(error)) from error
 
-    def __str__(self) -> str:
-        return self.name
-
 
 PATH = ArgumentType("path", home_path)
 PATH_OR_NAME = ArgumentType("path or name", home_or_name)
 DEVICE = ArgumentType("device", checked_device)
+
+
+TOO_LONG = "Exceeds the limit"
+"""Begins what Python says of a number of thousands of digits."""
+
+
+@dataclass(frozen=True)
+class NumberType:
+    """The type of an option that is a number."""
+
+    option: str
+    kind: type[int] | type[float]
+
+    def __call__(self, text: str) -> int | float:
+        """Read what was given."""
+        try:
+            return self.kind(text)
+        except ValueError as error:
+            if str(error).startswith(TOO_LONG):
+                raise UserError(f"{self.option}: the number has too many digits") from error
+            need = "a whole number" if self.kind is int else "a number"
+            raise UserError(f"{self.option} is '{shortened(text)}', but must be {need}") from error
+
+
+@dataclass(frozen=True)
+class WordType:
+    """The type of an argument that is one of some words."""
+
+    what: str
+    words: tuple[str, ...]
+
+    def __call__(self, text: str) -> str:
+        """Check what was given."""
+        if text not in self.words:
+            raise did_you_mean(self.what, text, self.words)
+        return text
+
+
+def add_word(parser: ArgumentParser, name: str, words: Sequence[str], **more: Any) -> None:
+    """Add an argument that is one of some words."""
+    parser.add_argument(name, type=WordType(name.lstrip("-"), tuple(words)), choices=words, **more)
+
+
+FLAGS = {"settings": "--set"}
+"""Options that are called otherwise on the command line than in Python."""
+
+
+def flag(name: str) -> str:
+    """How an option is written on the command line."""
+    return FLAGS.get(name, f"--{name.replace('_', '-')}")
+
+
+def add_options(parser: ArgumentParser, model: type[Spec], *names: str, **words: str) -> None:
+    """Add options that a model defines.
+
+    Args:
+        parser: The command's.
+        model: Has a field for each option, with its type, default and words.
+        names: The fields.
+        words: What ``--help`` says of a field, where it is not what the model says.
+    """
+    for name in (*names, *words):
+        option = model.model_fields[name]
+        given: dict[str, Any] = {"help": words.get(name, option.description), "dest": name}
+        default = option.get_default(call_default_factory=True)
+        kind = _kind_of(option.annotation)
+        if kind is bool:
+            parser.add_argument(flag(name), action="store_true", **given)
+        elif name == "settings":
+            parser.add_argument(flag(name), action="append", default=[], metavar="KEY=VALUE", **given)
+        elif get_origin(kind) is Literal:
+            add_word(parser, flag(name), get_args(kind), **given)
+        else:
+            shown = default if isinstance(default, int | float | str | Path) else None
+            parser.add_argument(flag(name), type=_type_of(flag(name), kind), default=shown, **given)
+
+
+def _kind_of(annotation: Any) -> Any:
+    """The type of a field, without None and bounds."""
+    if get_origin(annotation) is Annotated:
+        return _kind_of(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next(_kind_of(one) for one in get_args(annotation) if one is not type(None))
+    return annotation
+
+
+def _type_of(option: str, kind: Any) -> Any:
+    """How the text of an option is read; what is more than a number, a path or a device is read by its command."""
+    if kind in (int, float):
+        return NumberType(option, kind)
+    if kind is Path:
+        return PATH
+    return DEVICE if option == "--device" else str
+
+
+def given_options(given: Namespace, model: type[Spec]) -> dict[str, Any]:
+    """The options of a model that a command line has, as they were given."""
+    return {name: getattr(given, name) for name in model.model_fields if getattr(given, name, None) is not None}
 
 
 def whole_numbers(text: str | None) -> list[int]:
@@ -71,6 +167,8 @@ def whole_numbers(text: str | None) -> list[int]:
     Raises:
         UserError: If they are none, or negative.
     """
+    from clsuite.config.spec import LARGEST_SEED
+
     try:
         numbers = [int(part) for part in text.split(",")] if text else []
     except ValueError as error:

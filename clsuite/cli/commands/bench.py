@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from argparse import ArgumentParser, Namespace
+from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
-
-from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME, Command, whole_numbers
+from clsuite.cli.commands.base import PATH_OR_NAME, Command, add_options, flag, given_options, whole_numbers
 from clsuite.errors import UserError
-
-Precision = Literal["auto", "32", "bf16", "16"]
-
-
-def _where(parser: ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--out", type=PATH, default="runs", help="folder for records, tables and plots")
-    add("--data-root", type=PATH, help="folder in which data sets and weights are looked for")
-    add("--device", type=DEVICE, default="auto", help="auto, cpu, cuda, cuda:N or mps")
 
 
 def _arguments(parser: ArgumentParser) -> None:
+    from clsuite.runner.options import BenchOptions
+
     add = parser.add_argument
     add(
         "benchmark",
@@ -29,49 +21,54 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     add(
         "--methods",
-        type=str,
         help="methods in place of the benchmark's: its names or plugins (a name, ./file.py or package.module:Class), "
         "joined by '+', comma-separated, each perhaps as NAME=METHOD; a list as an argument is a grid, a list that is "
         "meant has double brackets; "
         "'all' is every method that the benchmark names, its more_methods too",
     )
-    add("--name", type=str, help="what tables and folders call the one method of --methods")
-    add("--seeds", type=str, help="seeds in place of the benchmark's, comma-separated")
-    _where(parser)
-    add("--precision", type=Precision, help="auto is bf16 where the hardware has it natively, else 32")
-    add("--epochs", type=int, help="epochs per task in place of the benchmark's")
-    add(
-        "--training",
-        type=str,
-        help="settings of the training in place of the benchmark's and the methods', such as "
-        "'loss=local, optimizer.lr=0.003'",
-    )
-    _more_arguments(parser)
-
-
-def _more_arguments(parser: ArgumentParser) -> None:
-    """How long, how much at a time, and what is kept."""
-    add = parser.add_argument
-    add("--limit-tasks", type=int, help="learn only the first tasks of the stream, in place of the benchmark's")
-    add("--eval-every", type=int, help="evaluate within tasks too, after each so many steps, on a part of the tests")
-    add(
-        "--curve-points",
-        type=int,
-        default=200,
-        help="points of the loss curve, and of what plugins log, that are kept for each task, each the mean of as many "
-        "steps; 0 keeps none (`clsuite plot --kind loss`)",
-    )
-    add("--jobs", type=int, help="runs at a time; by default as many as the cores carry")
-    add(
-        "--timeout",
-        type=float,
-        help="seconds after which a run is ended; the check of a method before the runs is ended after these too, and "
-        "after 300 at most",
-    )
-    add("--save-model", action="store_true", help="keep each trained model beside its record")
+    add("--name", help="what tables and folders call the one method of --methods")
+    add_options(parser, BenchOptions, "seeds", "out", "data_root", "device")
+    training_arguments(parser)
+    add_options(parser, BenchOptions, "settings", "limit_tasks", "eval_every", "curve_points")
+    add_options(parser, BenchOptions, "jobs", "timeout", "save_model", "debug", "force")
     add("--dry-run", action="store_true", help="only list the runs and which are done")
-    add("--debug", action="store_true", help="do the runs here, one after another, so that breakpoint() and pdb work")
-    add("--force", action="store_true", help="do finished runs again")
+    add("--print-config", action="store_true", help="only print the benchmark as these options make it: YAML to run")
+
+
+def training_arguments(parser: ArgumentParser) -> None:
+    """The options of commands that train: how."""
+    from clsuite.learner.options import TrainingSpec
+    from clsuite.runner.options import BenchOptions
+
+    add_options(
+        parser,
+        TrainingSpec,
+        precision="auto is bf16 where the hardware has it natively, else 32",
+        epochs="epochs per task in place of the benchmark's",
+    )
+    parser.set_defaults(precision=None, epochs=None)
+    add_options(parser, BenchOptions, "training")
+
+
+def read_options(given: Namespace) -> dict[str, Any]:
+    """The options of a call of `bench` or `tune` by the names of their fields, as yet unchecked.
+
+    Raises:
+        UserError: If a setting cannot be read.
+    """
+    from clsuite.learner.options import TrainingSpec
+    from clsuite.runner.options import BenchOptions, checked
+    from clsuite.runner.settings import read_assignments
+    from clsuite.runner.training import merged, read_settings
+
+    single = {name: getattr(given, name) for name in ("precision", "epochs") if getattr(given, name) is not None}
+    checked(TrainingSpec, single, flag)
+    return {
+        **given_options(given, BenchOptions),
+        "seeds": whole_numbers(given.seeds),
+        "training": merged(read_settings(given.training or ""), single),
+        "settings": read_assignments(given.settings),
+    }
 
 
 def _methods(written: str | None, name: str | None) -> list[str]:
@@ -88,31 +85,14 @@ def _methods(written: str | None, name: str | None) -> list[str]:
 
 
 def _run(given: Namespace) -> int:
-    from clsuite.cli.bench import BenchCall, run_bench
-    from clsuite.runner.training import merged, read_settings
+    from clsuite.cli.bench import print_config, run_bench
+    from clsuite.runner.options import BenchOptions, checked
 
-    overrides: dict[str, Any] = {"precision": given.precision, "epochs": given.epochs}
-    single = {key: value for key, value in overrides.items() if value is not None}
-    return run_bench(
-        BenchCall(
-            benchmark=given.benchmark,
-            methods=_methods(given.methods, given.name),
-            seeds=whole_numbers(given.seeds),
-            out=given.out,
-            data_root=given.data_root,
-            device=given.device,
-            training=merged(read_settings(given.training or ""), single),
-            limit_tasks=given.limit_tasks,
-            jobs=given.jobs,
-            timeout=given.timeout,
-            save_model=given.save_model,
-            dry_run=given.dry_run,
-            force=given.force,
-            eval_every=given.eval_every,
-            curve_points=given.curve_points,
-            debug=given.debug,
-        )
-    )
+    methods = _methods(given.methods, given.name)
+    options = checked(BenchOptions, {**read_options(given), "methods": methods}, flag)
+    if given.print_config:
+        return print_config(given.benchmark, options)
+    return run_bench(given.benchmark, options, given.dry_run)
 
 
 COMMAND = Command(
@@ -125,8 +105,10 @@ COMMAND = Command(
         "clsuite bench quickstart --methods all",
         "clsuite bench quickstart --methods pet --training 'loss=global, optimizer.lr=0.003'",
         "clsuite bench quickstart --methods ./my_method.py --seeds 0 --debug",
+        "clsuite bench quickstart --set scenario.tasks=2 --set training.batch_size=16",
         "clsuite bench my.yaml --data-root data --out runs --dry-run",
         "clsuite bench quickstart --limit-tasks 2 --epochs 1 --methods finetune --save-model",
+        "clsuite bench quickstart --set seeds=[0] --print-config > mine.yaml",
     ),
     _arguments,
     _run,

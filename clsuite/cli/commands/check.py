@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+from rich.markup import escape
 
-from clsuite.cli.commands.base import PATH_OR_NAME, Command
+from clsuite.cli.commands.base import PATH_OR_NAME, Command, add_options
+from clsuite.cli.console import make_console
+from clsuite.errors import on_screen
 
-HeadKind = Literal["linear", "cosine", "zero_shot"]
-LossKind = Literal["global", "local"]
+if TYPE_CHECKING:
+    from clsuite.conformance.finding import Outcome, Report
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -18,15 +23,82 @@ def _arguments(parser: ArgumentParser) -> None:
         type=PATH_OR_NAME,
         help="./file.py, a name or package.module:Class, with arguments in brackets where it needs any",
     )
-    parser.add_argument("--head", type=HeadKind, help="head that the method needs; linear by default")
-    parser.add_argument("--loss", type=LossKind, help="cross-entropy that the method needs; global by default")
+    from clsuite.learner.options import TrainingSpec
+
+    add_options(
+        parser,
+        TrainingSpec,
+        head="head that the method needs; linear by default",
+        loss="cross-entropy that the method needs; global by default",
+    )
 
 
 def _run(given: Namespace) -> int:
-    from clsuite.cli.check import run_check
-
     training = {"head": given.head, "loss": given.loss}
     return run_check(given.plugin, {key: value for key, value in training.items() if value is not None})
+
+
+def run_check(text: str, training: Mapping[str, Any]) -> int:
+    """Check a plugin, or several that are joined by ``+``; returns the exit status (1 where anything was found).
+
+    Raises:
+        UserError: If there is no such plugin, it is broken, or its arguments do not suit it.
+    """
+    from clsuite.cli.check_process import check_aside
+    from clsuite.learner.options import TrainingSpec
+    from clsuite.plugin.arguments import resolve_arguments
+    from clsuite.plugin.catalog import find_plugin
+    from clsuite.runner.methods import parse_method
+    from clsuite.runner.training import resolve_training
+
+    uses = parse_method(text).plugins
+    named = []
+    for use in uses:
+        info, source = find_plugin(use.name)
+        resolve_arguments(use.name, source, use.args)
+        named.append((info.name, source))
+    resolve_training(TrainingSpec(), named, {}, training)
+    console = make_console()
+    with console.status(escape(f"checking {on_screen(text)} on tiny streams of digits ...")):
+        report = check_aside(text, uses, training)
+    print_report(report, console)
+    return 1 if report.findings else 0
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print one line for each check, and below it what it found."""
+    console.print(f"[bold]{escape(report.method)}[/bold]", markup=True)
+    for outcome in report.outcomes:
+        if not outcome.findings and not outcome.skipped:
+            console.print(f"[green]✓[/green] {outcome.title}", markup=True)
+    _print_skipped(report, console)
+    for outcome in report.outcomes:
+        if outcome.findings:
+            _print_findings(outcome, console)
+    number = len(report.findings)
+    verdict = "[green]nothing found[/green]" if not number else f"[red]{number} finding{'s' * (number > 1)}[/red]"
+    console.print(f"{verdict} in {report.seconds:.1f} s", markup=True)
+
+
+def _print_skipped(report: Report, console: Console) -> None:
+    """One line for each reason, so that what was not made does not bury what was found."""
+    reasons: dict[str, list[str]] = {}
+    for outcome in report.outcomes:
+        if outcome.skipped:
+            reasons.setdefault(outcome.skipped, []).append(outcome.title)
+    for reason, titles in reasons.items():
+        what = titles[0] if len(titles) == 1 else f"{len(titles)} checks"
+        console.print(f"- {what}: not checked, {reason}", style="dim", soft_wrap=True)
+
+
+def _print_findings(outcome: Outcome, console: Console) -> None:
+    console.print(f"[red]✗[/red] [bold]{outcome.check}[/bold]: failed: {outcome.title}", markup=True)
+    for finding in outcome.findings:
+        console.print(f"    {finding.message}", soft_wrap=True)
+        if finding.line:
+            place = f"[cyan]{escape(finding.file)}:{finding.line}[/cyan]  {escape(finding.code)}"
+            console.print(f"    {place}", soft_wrap=True, markup=True)
+        console.print(f"    [yellow]fix:[/yellow] {escape(finding.fix)}", soft_wrap=True, markup=True)
 
 
 COMMAND = Command(

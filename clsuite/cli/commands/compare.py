@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from jsonargparse import ArgumentParser, Namespace
+import math
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from clsuite.cli.commands.base import PATH, PATH_OR_NAME, Command, whole_numbers
+from clsuite.cli.console import make_console, print_table
+from clsuite.errors import UserError, shortened
+from clsuite.report.fit import TableColumn
+from clsuite.report.format import shown
+
+if TYPE_CHECKING:
+    from clsuite.records import RunRecord
+    from clsuite.report.compare import Comparison, Paired
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -16,10 +30,72 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _run(given: Namespace) -> int:
-    from clsuite.cli.compare import print_comparison
-
     print_comparison(given.first, given.second, given.runs, whole_numbers(given.seeds))
     return 0
+
+
+def print_comparison(first: str, second: str, runs: Path | None, seeds: Sequence[int]) -> None:
+    """Print paired differences of two methods.
+
+    Args:
+        first: A record or a folder of one method's runs; with `runs` the name of a method.
+        second: Likewise.
+        runs: A folder of runs.
+        seeds: Only these seeds; all by default.
+
+    Raises:
+        UserError: If something is not there or the two cannot be compared.
+    """
+    from clsuite.report.compare import compare, only_seeds, verdict
+
+    comparison = compare(*(only_seeds(_find(name, runs), name, seeds) for name in (first, second)))
+    console = make_console()
+    _print(console, comparison, comparison.metrics, "metric")
+    _print(console, comparison, comparison.parts, "test part, after the last task")
+    for note in comparison.notes:
+        console.print(f"note: {note}", soft_wrap=True)
+    console.print(verdict(comparison), soft_wrap=True)
+
+
+def _find(name: str, runs: Path | None) -> list[RunRecord]:
+    from clsuite.report.gather import method_below, one_method
+
+    if runs is None and not Path(name).exists():
+        raise UserError(
+            f"'{shortened(name)}' is neither a record nor a folder of runs: a method by its name needs the folder of "
+            "its benchmark's runs, --runs runs/BENCHMARK"
+        )
+    found = one_method(Path(name)) if runs is None else method_below(runs, name)
+    for line in found.left_out:
+        make_console(stderr=True).print(line, soft_wrap=True)
+    return sorted(found.records.values(), key=lambda record: record.seed)
+
+
+def _print(console: Console, comparison: Comparison, rows: Sequence[Paired], heading: str) -> None:
+    """Print a table of differences; a narrow terminal shows the mean difference first and the single seeds last."""
+    note = (
+        "in per cent and points; difference is the mean ± 95 % interval over seeds; p: sign-flip test, each row alone"
+    )
+    seeds = [f"seed {seed}" for seed in comparison.seeds]
+    headings = [shown(comparison.first), shown(comparison.second), *seeds, "difference", "p"]
+    order = [2, 3, *range(4, 4 + len(seeds)), 0, 1]
+    cells = list(zip(*(_cells(row) for row in rows), strict=True))
+    columns = [
+        TableColumn(name, name, figures, importance)
+        for name, figures, importance in zip(headings, cells, order, strict=True)
+    ]
+    names = [shown(f"{row.name} {'↑' if row.higher_is_better else '↓'}") for row in rows]
+    title = shown(f"{comparison.first} minus {comparison.second}")
+    print_table(console, title, TableColumn(heading, heading, names), columns, note)
+
+
+def _cells(row: Paired) -> list[str]:
+    means = [f"{100 * sum(values) / len(values):.1f}" for values in (row.first, row.second)]
+    mean, half = row.interval
+    difference = f"{100 * mean:+.1f}" + ("" if math.isnan(half) else f" ± {100 * half:.1f}")
+    each = [f"{100 * value:+.1f}" for value in row.differences]
+    cells = [*means, *each, difference, f"{row.p:.3g}"]
+    return ["-" if "nan" in cell else cell for cell in cells]
 
 
 COMMAND = Command(

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from pathlib import Path
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
-
-from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME, Command, allowed_by, allowing_arguments
+from clsuite.cli.commands.base import (
+    DEVICE,
+    PATH,
+    PATH_OR_NAME,
+    Command,
+    add_options,
+    allowed_by,
+    allowing_arguments,
+    flag,
+)
 
 SUMMARIES = {
     "add": "publish finished records, after checking each",
@@ -33,16 +42,13 @@ def _examples(action: str) -> str:
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    actions = parser.add_subcommands(dest="action", metavar="{" + ",".join(SUMMARIES) + "}")
+    actions = parser.add_subparsers(dest="action", metavar="{" + ",".join(SUMMARIES) + "}")
     for name, summary in SUMMARIES.items():
-        action = type(parser)(
-            description=f"{summary[0].upper()}{summary[1:]}.",
-            epilog=_examples(name),
-            formatter_class=DefaultHelpFormatter,
+        action = actions.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=_examples(name)
         )
         ARGUMENTS[name](action)
-        action.add_argument("--folder", type=PATH, default="leaderboard", help="folder of the leaderboard")
-        actions.add_subcommand(name, action, help=summary)
+        action.add_argument("--folder", type=PATH, default=Path("leaderboard"), help="folder of the leaderboard")
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -81,13 +87,15 @@ def _rerun_arguments(parser: ArgumentParser) -> None:
 
 
 def _confirm_arguments(parser: ArgumentParser) -> None:
+    from clsuite.runner.options import BenchOptions
+
     add = parser.add_argument
     add(
         "rows", type=str, nargs="*", default=[],
         help="methods, rows (BENCHMARK/METHOD/SEED), or patterns such as 'quickstart/*/0'; by default all",
     )  # fmt: skip
     add("--data-root", type=PATH, help="folder of the data, for canaries that need some")
-    add("--jobs", type=int, help="runs at a time; by default as many as the cores carry")
+    add_options(parser, BenchOptions, "jobs")
 
 
 def _no_arguments(parser: ArgumentParser) -> None:
@@ -105,20 +113,20 @@ ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
 
 def _run(given: Namespace) -> int:
     from clsuite.cli import leaderboard
+    from clsuite.runner.options import BenchOptions, checked
 
-    words = given[given.action]
-    folder = words.folder
-    root = words.get("data_root")
+    folder, root = given.folder, getattr(given, "data_root", None)
     if given.action == "add":
-        return leaderboard.add(words.records, folder, root, words.replace, words.stale, words.plugins_from)
+        return leaderboard.add(given.records, folder, root, given.replace, given.stale, given.plugins_from)
     if given.action == "build":
-        return leaderboard.build(folder, words.drop)
+        return leaderboard.build(folder, given.drop)
     if given.action == "rerun":
         return leaderboard.rerun(
-            words.rows, folder, root, words.device, words.benchmark, allowed_by(words), words.dry_run
+            given.rows, folder, root, given.device, given.benchmark, allowed_by(given), given.dry_run
         )
     if given.action == "confirm":
-        return leaderboard.confirm(words.rows, folder, root, words.jobs)
+        jobs = checked(BenchOptions, {"jobs": given.jobs}, flag).jobs
+        return leaderboard.confirm(given.rows, folder, root, jobs)
     return leaderboard.check(folder)
 
 

@@ -1,25 +1,185 @@
-"""``clsuite list``: list what there is."""
+"""``clsuite list``: what there is, without importing torch."""
 
 from __future__ import annotations
 
-from typing import Literal
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser, Namespace
+from rich.markup import escape
+from rich.table import Column, Table
+from rich.text import Text
 
-from clsuite.cli.commands.base import PATH, Command
+from clsuite.cli.commands.base import PATH, Command, add_word
+from clsuite.cli.console import left_out, make_console, table_width
 
-Things = Literal["plugins", "methods", "benchmarks", "datasets", "scenarios", "backbones", "augmentations"]
+if TYPE_CHECKING:
+    from clsuite.plugin.introspection import PluginInfo
+
+LISTS = ("plugins", "methods", "benchmarks", "datasets", "scenarios", "backbones", "augmentations")
+SHORTEST_LINES = 24
+"""Characters in a line of words, at least, before other columns are left out."""
+
+
+def print_listing(what: str, data_root: Path | None = None) -> None:
+    """Print plugins, benchmarks, datasets (with what is below the data root), scenarios, backbones, augmentations."""
+    console = make_console()
+    table = _datasets(data_root) if what == "datasets" else LISTINGS[what]()
+    _fit(table, table_width(console))
+    console.print(table)
+
+
+def _fit(table: Table, width: int | None) -> None:
+    """Take away the last columns where a terminal has no room for the words of all; says which."""
+    left: list[str] = []
+    while width is not None and len(table.columns) > 2 and sum(map(_least, table.columns)) > width:
+        left.insert(0, str(table.columns.pop().header))
+    if left:
+        table.caption = left_out(left)
+
+
+def _least(column: Column) -> int:
+    """The width in which no word of a column is cut, and its lines are not too many; with the blanks around it."""
+    texts = [Text.from_markup(str(cell)).plain for cell in (column.header, *column.cells)]
+    longest = max(len(text) for text in texts)
+    words = max((len(word) for text in texts for word in text.split()), default=0)
+    return 2 + (longest if column.no_wrap else max(words, min(longest, SHORTEST_LINES)))
+
+
+def _plugins() -> Table:
+    from clsuite.plugin.catalog import catalog
+
+    table = _table("plugin", "what it does", "needs", "keeps between tasks", "from")
+    imported = _imported()
+    for name, info in sorted({**catalog(), **imported}.items()):
+        if info.source is None:
+            table.add_row(escape(name), f"[red]broken: {escape(info.problem)}[/red]", "", "", escape(info.distribution))
+            continue
+        traits = info.source.traits
+        needs = [*traits.requires, *(["no gradient"] if traits.gradient_free else [])]
+        cells = (name, info.source.summary, ", ".join(needs) or "-", ", ".join(traits.memory) or "-", info.distribution)
+        table.add_row(*(escape(cell) for cell in cells))
+    return table
+
+
+def _imported() -> dict[str, PluginInfo]:
+    """The plugins that others bring, as their classes are; ours are known to import, and to be what they say."""
+    from clsuite.data.cache import cache_folder
+    from clsuite.plugin.catalog import catalog, is_ours
+    from clsuite.plugin.import_check import as_imported
+
+    foreign = {name: info for name, info in catalog().items() if info.source and not is_ours(info.target)}
+    if not foreign:
+        return {}
+    with make_console(stderr=True).status("importing new plugins once, to see that they work"):
+        return dict(zip(foreign, as_imported(list(foreign.values()), cache_folder()), strict=True))
+
+
+def _benchmarks() -> Table:
+    from clsuite.errors import UserError
+    from clsuite.runner.spec import load_benchmark, shipped_benchmarks
+
+    table = _table("benchmark", "tier", "what it is", "methods", "seeds")
+    for name in shipped_benchmarks():
+        try:
+            spec, _ = load_benchmark(name)
+        except UserError as error:
+            table.add_row(name, "", f"[red]broken: {escape(str(error))}[/red]", "", "")
+            continue
+        table.add_row(
+            name,
+            spec.tier,
+            spec.title,
+            f"{len(spec.methods)} of {len(spec.named_methods)}" if spec.more_methods else str(len(spec.methods)),
+            str(len(spec.seeds)),
+        )
+    return table
+
+
+def _datasets(data_root: Path | None) -> Table:
+    from clsuite.data.catalog import DATASETS
+    from clsuite.data.locate import missing_reason
+    from clsuite.data.sequence import SEQUENCES
+    from clsuite.errors import UserError
+
+    if data_root is not None and not data_root.is_dir():
+        raise UserError(f"--data-root '{data_root}' is not a folder")
+    facts = ("split", "license") if data_root is None else (f"below {escape(str(data_root))}",)
+    table = _table("data set", "what it is", "classes", "domains", "images", "pixels", *facts)
+    for name, dataset in DATASETS.items():
+        domains = str(dataset.domains) if dataset.domains > 1 else "-"
+        cells = [name, dataset.summary, str(dataset.classes or "any"), domains, dataset.images, dataset.native]
+        if data_root is None:
+            cells += [dataset.split, dataset.license]
+        else:
+            cells.append(
+                missing_reason(name, dataset, None, data_root) or ("there" if dataset.homes else "always there")
+            )
+        table.add_row(*(escape(cell) for cell in cells))
+    table.add_section()
+    for name, summary in SEQUENCES.items():
+        table.add_row(name, escape(summary))
+    return table
+
+
+def _backbones() -> Table:
+    from clsuite.backbones.catalog import CATALOG
+
+    table = _table("backbone", "what it is")
+    for name, summary in CATALOG.items():
+        table.add_row(name, summary)
+    table.add_row("any timm ViT", "by its full tag, such as vit_large_patch16_224.augreg_in21k")
+    table.add_row("any OpenCLIP model", "as open_clip:MODEL/TAG, such as open_clip:ViT-H-14/laion2b_s32b_b79k")
+    return table
+
+
+def _augmentations() -> Table:
+    from clsuite.data.augment_spec import PRESETS, STEPS
+
+    table = _table("augmentation", "what it does", "parameters and their defaults")
+    for name, (summary, steps) in PRESETS.items():
+        table.add_row(name, summary, ", ".join(step.kind for step in steps) or "-")
+    table.add_section()
+    for name, step in STEPS.items():
+        defaults = [f"{key}={escape(str(value))}" for key, value in step().model_dump(exclude={"kind"}).items()]
+        table.add_row(f"step {name}", (step.__doc__ or "").split("\n")[0], ", ".join(defaults) or "-")
+    return table
+
+
+def _scenarios() -> Table:
+    from clsuite.scenarios.catalog import KINDS
+
+    table = _table("scenario", "what it is")
+    for name, summary in KINDS.items():
+        table.add_row(name, escape(summary))
+    return table
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for position, heading in enumerate(headings):
+        table.add_column(heading, no_wrap=position == 0, overflow="fold")
+    return table
+
+
+LISTINGS: dict[str, Callable[[], Table]] = {
+    "plugins": _plugins,
+    "methods": _plugins,
+    "benchmarks": _benchmarks,
+    "backbones": _backbones,
+    "augmentations": _augmentations,
+    "scenarios": _scenarios,
+}
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("what", type=Things, help="what to list; methods are plugins")
+    add_word(parser, "list", LISTS, help="what to list; methods are plugins")
     parser.add_argument("--data-root", type=PATH, help="for datasets: say which of them are there, and what is missing")
 
 
 def _run(given: Namespace) -> int:
-    from clsuite.cli.listing import print_listing
-
-    print_listing(given.what, given.data_root)
+    print_listing(given.list, given.data_root)
     return 0
 
 

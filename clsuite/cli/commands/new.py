@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import keyword
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from string import Template
 
-from jsonargparse import ArgumentParser, Namespace
+from clsuite.cli.commands.base import PATH, Command, add_word
+from clsuite.cli.console import make_console
+from clsuite.errors import UserError, shortened
 
-from clsuite.cli.commands.base import PATH, Command
-
-Kind = Literal["loss", "buffer", "peft", "weights", "predict"]
+LONGEST = 60
+"""Letters of the name of a method, which tables show."""
+KINDS = ("loss", "buffer", "peft", "weights", "predict")
 
 
 def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", type=str, help="name of the method, such as my_method")
-    parser.add_argument(
+    add_word(
+        parser,
         "--kind",
-        type=Kind,
+        KINDS,
         default="loss",
         help="loss: a term of the loss; buffer: exemplars in the batch; peft: a small module in a frozen backbone; "
         "weights: other weights after each task; predict: an answer in place of the head's",
@@ -24,10 +32,79 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _run(given: Namespace) -> int:
-    from clsuite.cli.new import write_new
-
     write_new(given.name, given.kind, given.out)
     return 0
+
+
+def write_new(name: str, kind: str, folder: Path) -> None:
+    """Write ``NAME.py`` and ``test_NAME.py``.
+
+    Args:
+        name: Name of the method: an identifier that no plugin has.
+        kind: ``loss``, ``buffer``, ``peft``, ``weights`` or ``predict``.
+        folder: Where to write them.
+
+    Raises:
+        UserError: If the name does not suit, a file is there already, or the folder cannot be written.
+    """
+    _check_name(name)
+    paths = {folder / f"{name}.py": f"{kind}.py.txt", folder / f"test_{name}.py": f"{kind}_test.py.txt"}
+    for path in paths:
+        if os.path.lexists(path):  # a link that leads nowhere too: writing would follow it
+            raise UserError(f"'{path}' is there already and is not overwritten: choose another name or --out folder")
+    for path, template in paths.items():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with path.open("x", encoding="utf-8") as opened:
+                opened.write(_fill(template, name))
+        except OSError as error:
+            raise UserError(f"cannot write '{path}': {error.strerror}") from error
+    plugin, test = map(str, paths)
+    console = make_console()
+    console.print(f"wrote {plugin} and {test}; next:", soft_wrap=True)
+    plugin = plugin if "/" in plugin else f"./{plugin}"
+    for command in (f"clsuite check {plugin}", f"pytest {test}", f"clsuite bench quickstart --methods {plugin}"):
+        console.print(f"  {command}", soft_wrap=True)
+
+
+def _check_name(name: str) -> None:
+    from clsuite.plugin.catalog import catalog
+
+    if len(name) > LONGEST:
+        raise UserError(f"'{shortened(name)}' is not a name for a method: it has more than {LONGEST} letters")
+    if not (name.isascii() and name.isidentifier()) or keyword.iskeyword(name) or name.startswith("_"):
+        raise UserError(
+            f"'{shortened(name)}' is not a name for a method: use lower-case letters, digits and '_', as in my_method"
+        )
+    if name != name.lower():
+        raise UserError(f"'{name}' has capitals: methods are named in lower case, such as '{name.lower()}'")
+    if name in catalog():
+        taken = catalog()[name].distribution
+        raise UserError(f"the name '{name}' is taken by a plugin of {taken}: choose another, such as 'my_{name}'")
+    if name in sys.stdlib_module_names or _is_installed(name):
+        raise UserError(
+            f"'{name}' is a module that others import, and '{name}.py' would be taken for it: choose another name, "
+            f"such as 'my_{name}'"
+        )
+
+
+def _is_installed(name: str) -> bool:
+    """Whether ``import NAME`` finds a module elsewhere than in the current folder; imports nothing."""
+    from importlib.util import find_spec
+
+    spec = find_spec(name)
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve().parent != Path.cwd()
+
+
+def _fill(template: str, name: str) -> str:
+    from importlib.resources import files
+
+    text = (files("clsuite.cli") / "templates" / template).read_text(encoding="utf-8")
+    words = [word for word in name.split("_") if word]
+    cls = "".join(word[0].upper() + word[1:] for word in words)
+    cls = cls if cls not in {"Plugin", "Scale", "Learner", "Batch", "Task", "Scenario", "Step", "Tensor", "Any", "Path",
+                             "Traits", "ExemplarBuffer", "None", "True", "False"} else f"{cls}Method"  # fmt: skip
+    return Template(text).substitute(name=name, cls=cls, title=" ".join(words).capitalize())
 
 
 COMMAND = Command(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from argparse import ArgumentParser, Namespace
 
-from jsonargparse import ArgumentParser, Namespace
+from clsuite.cli.commands.base import PATH, Command, add_word, places_argument
 
-from clsuite.cli.commands.base import PATH, Command, places_argument
-
-PlotKind = Literal["curve", "matrix", "forgetting", "probes", "loss"]
+KINDS = ("curve", "matrix", "forgetting", "probes", "loss")
 
 
 def _arguments(parser: ArgumentParser) -> None:
     places_argument(parser)
-    parser.add_argument("--kind", type=PlotKind, help="by default matrix for one record and curve for several")
+    add_word(parser, "--kind", KINDS, help="by default matrix for one record and curve for several")
     parser.add_argument("--curve", type=str, help="for loss: another curve, of what plugins log, by its name")
     parser.add_argument("-o", "--out", type=PATH, help="file to write, .svg, .png or .pdf; by default KIND.svg")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from jsonargparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from clsuite.cli.commands.base import PATH, PATH_OR_NAME, Command
+from clsuite.errors import did_you_mean
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -14,10 +16,40 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _run(given: Namespace) -> int:
-    from clsuite.cli.pretrain import run_pretrain
-
     run_pretrain(given.recipe, given.data_root, given.out)
     return 0
+
+
+def run_pretrain(recipe: str, data_root: Path | None, out: Path) -> None:
+    """Pre-train by a recipe, with a line per epoch.
+
+    Raises:
+        UserError: If the recipe or its data is missing or wrong, or the target is not reached.
+    """
+    from clsuite.cli.console import make_console
+    from clsuite.pretrain.kinds import read_recipe
+
+    path = Path(recipe) if recipe.endswith((".yaml", ".yml")) else _shipped(recipe)
+    kind, spec = read_recipe(path)
+    console = make_console()
+    with console.status("loading torch"):
+        pretrain = kind.load()
+    card = pretrain(spec, data_root, out, lambda line: console.print(line))
+    console.print(
+        f"{card['name']}: {kind.tell(card)}, {card['parameters']} parameters, "
+        f"{card['seconds']:.0f} s; written to {out}",
+        highlight=False,
+    )
+
+
+def _shipped(name: str) -> Path:
+    from importlib.resources import files
+
+    folder = Path(str(files("clsuite_benchmarks"))) / "pretrain"
+    known = {path.stem: path for path in folder.glob("*.yaml")}
+    if name not in known:
+        raise did_you_mean("recipe", name, known)
+    return known[name]
 
 
 COMMAND = Command(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from argparse import ArgumentParser, Namespace
 
-from jsonargparse import ArgumentParser, Namespace
+from clsuite.cli.commands.base import PATH, Command, add_word, places_argument
 
-from clsuite.cli.commands.base import PATH, Command, places_argument
-
-TableFormat = Literal["text", "csv", "markdown", "latex"]
+FORMATS = ("text", "csv", "markdown", "latex")
 
 
 def _arguments(parser: ArgumentParser) -> None:
     places_argument(parser)
-    parser.add_argument("--format", type=TableFormat, default="text", help="text, csv, markdown or latex (booktabs)")
+    add_word(parser, "--format", FORMATS, default="text", help="text, csv, markdown or latex (booktabs)")
     parser.add_argument(
         "--columns",
         type=str,

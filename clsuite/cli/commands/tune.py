@@ -2,74 +2,49 @@
 
 from __future__ import annotations
 
-from jsonargparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
 
-from clsuite.cli.commands.base import DEVICE, PATH, PATH_OR_NAME, Command, whole_numbers
-from clsuite.cli.commands.bench import Precision
+from clsuite.cli.commands.base import PATH_OR_NAME, Command, add_options, flag, given_options
+from clsuite.cli.commands.bench import read_options, training_arguments
 
 
 def _arguments(parser: ArgumentParser) -> None:
+    from clsuite.tuning.options import TuneOptions
+
     add = parser.add_argument
     add("benchmark", type=PATH_OR_NAME, help="name of a benchmark (see `clsuite list benchmarks`), or a YAML file")
-    add("--method", type=str, required=True, help="one of the benchmark's methods, or plugins as for `clsuite bench`")
+    add("--method", required=True, help="one of the benchmark's methods, or plugins as for `clsuite bench`")
     add(
         "--space",
-        type=str,
         required=True,
         help="what to choose, of the plugins' arguments and the training options: NAME=[value, ...], or NAME= "
         "uniform, loguniform, int or logint (low, high); PLUGIN.NAME or training.NAME where several have the name",
     )
-    add("--trials", type=int, default=20, help="trials at most; a space of fewer points is tried whole")
-    add("--tasks", type=int, default=3, help="tasks that a trial learns, the first ones; their validation parts judge")
-    add(
-        "--validation", type=float, help="share of the training images held out in trials; else the benchmark's, or 0.1"
+    add_options(parser, TuneOptions, "trials", "tasks", "validation", "metric", "search_seed", "sampler_seed")
+    add_options(
+        parser,
+        TuneOptions,
+        seeds="seeds of the final runs in place of the benchmark's, comma-separated",
+        out="folder for records; those of trials go into its folder 'tuning'",
     )
-    add("--metric", type=str, default="final_accuracy_macro", help="what is best, by its name in `clsuite show`")
-    add("--search-seed", type=int, help="seed of the trials' stream and training; else the first of the seeds")
-    add("--sampler-seed", type=int, default=0, help="seed of the proposals")
-    add("--seeds", type=str, help="seeds of the final runs in place of the benchmark's, comma-separated")
-    add("--out", type=PATH, default="runs", help="folder for records; those of trials go into its folder 'tuning'")
-    add("--data-root", type=PATH, help="folder in which data sets and weights are looked for")
-    add("--device", type=DEVICE, default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    add("--precision", type=Precision, help="auto is bf16 where the hardware has it natively, else 32")
-    add("--epochs", type=int, help="epochs per task in place of the benchmark's")
-    add("--limit-tasks", type=int, help="learn only the first tasks of the stream in the final runs")
-    add("--jobs", type=int, help="runs at a time; by default as many as the cores carry")
-    add(
-        "--timeout",
-        type=float,
-        help="seconds after which a run is ended; the check of a method before the runs is ended after these too, and "
-        "after 300 at most",
+    add_options(parser, TuneOptions, "data_root", "device")
+    training_arguments(parser)
+    add_options(parser, TuneOptions, "settings", "jobs", "timeout", "curve_points")
+    add_options(
+        parser,
+        TuneOptions,
+        limit_tasks="learn only the first tasks of the stream in the final runs",
+        save_model="keep each model of the final runs beside its record",
     )
-    add("--save-model", action="store_true", help="keep each model of the final runs beside its record")
 
 
 def _run(given: Namespace) -> int:
-    from clsuite.cli.tune import TuneCall, run_tune
+    from clsuite.cli.tune import run_tune
+    from clsuite.runner.options import checked
+    from clsuite.tuning.options import TuneOptions
 
-    overrides = {"precision": given.precision, "epochs": given.epochs}
-    return run_tune(
-        TuneCall(
-            benchmark=given.benchmark,
-            method=given.method,
-            space=given.space,
-            trials=given.trials,
-            tasks=given.tasks,
-            validation=given.validation,
-            metric=given.metric,
-            search_seed=given.search_seed,
-            sampler_seed=given.sampler_seed,
-            seeds=whole_numbers(given.seeds),
-            out=given.out,
-            data_root=given.data_root,
-            device=given.device,
-            training={key: value for key, value in overrides.items() if value is not None},
-            limit_tasks=given.limit_tasks,
-            jobs=given.jobs,
-            timeout=given.timeout,
-            save_model=given.save_model,
-        )
-    )
+    options = checked(TuneOptions, {**given_options(given, TuneOptions), **read_options(given)}, flag)
+    return run_tune(given.benchmark, given.method, given.space, options)
 
 
 COMMAND = Command(

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 from clsuite.api.surface import INTERNAL, PUBLIC
 
-PYTHON = ("clsuite", "clsuite.data", "clsuite.records", "clsuite.metrics")
+PYTHON = (
+    "clsuite", "clsuite.runner.options", "clsuite.tuning.options", "clsuite.data", "clsuite.records", "clsuite.metrics",
+)  # fmt: skip
 """Modules for scripts and notebooks; all others are for authors of methods."""
 SCRIPTS = """\
 # Python API

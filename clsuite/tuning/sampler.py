@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clsuite.errors import UserError
-from clsuite.tune.space import Choice, Dimension, Range, points
+from clsuite.tuning.space import Choice, Dimension, Range, points
 
 
 class Sampler:

@@ -11,7 +11,7 @@ from clsuite.errors import UserError, did_you_mean
 from clsuite.learner.options import OptimizerSpec, TrainingSpec
 from clsuite.plugin.introspection import PluginSource
 from clsuite.runner.methods import MethodSpec
-from clsuite.tune.space import Dimension
+from clsuite.tuning.space import Dimension
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,18 @@ from typing import Any
 from clsuite.errors import UserError
 from clsuite.metrics import METRICS
 from clsuite.plugin.catalog import find_plugin
-from clsuite.records import RunRecord, TrialEntry, TuningEntry, reason_of
-from clsuite.runner.methods import MethodSpec
+from clsuite.records import RunRecord, TrialEntry, TuningEntry, reason_of, write_record
+from clsuite.runner.bench import BenchStatus, Warn
+from clsuite.runner.methods import MethodSpec, parse_method, write_method
 from clsuite.runner.options import RunOptions
 from clsuite.runner.plan import RunPlan, make_plan
+from clsuite.runner.record_config import tasks_learned
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.scenarios import ScenarioSpec
-from clsuite.tune.parameters import ParameterPath, find_places, with_values
-from clsuite.tune.sampler import Sampler
-from clsuite.tune.space import parse_space
+from clsuite.tuning.options import TuneOptions
+from clsuite.tuning.parameters import ParameterPath, find_places, with_values
+from clsuite.tuning.sampler import Sampler
+from clsuite.tuning.space import parse_space
 
 ROUND = 4
 """Trials proposed at a time, whatever the number of cores, so that the search is the same on every machine."""
@@ -98,7 +101,7 @@ class Search:
         sources = [find_plugin(use.name, (Path(), self.folder))[1] for use in self.method.plugins]
         places = find_places(parse_space(self.space), self.method, sources)
         for name, place in places.items():
-            if place.plugin is None and place.path[0] in (options.training or {}):
+            if place.plugin is None and place.path[0] in options.training:
                 raise UserError(f"'{name}' is in --space and is given as an option too: leave one out")
         return places
 
@@ -111,17 +114,16 @@ class Search:
             "probes": (),
             "evaluation": None,
         }
-        short = replace(
-            options,
-            out=options.out / FOLDER,
-            seeds=[self.seed],
-            methods=[],
-            limit_tasks=self.tasks,
-            save_model=False,
-            eval_every=None,
-            on_validation=True,
-        )
-        plans = make_plan(self.spec.model_copy(update=changes), self.folder, short)
+        short = {
+            "out": options.out / FOLDER,
+            "seeds": (self.seed,),
+            "methods": (),
+            "limit_tasks": self.tasks,
+            "save_model": False,
+            "eval_every": None,
+            "on_validation": True,
+        }
+        plans = make_plan(self.spec.model_copy(update=changes), self.folder, options.model_copy(update=short))
         if len(plans) > 1:
             raise UserError(f"the method '{self.name}' is a grid: write its values into --space")
         return plans[0]
@@ -151,6 +153,61 @@ class Search:
             chosen=best.values,
             trials=trials,
         )
+
+
+def make_search(
+    spec: BenchmarkSpec, folder: Path, method: str | tuple[str, MethodSpec], space: str, options: TuneOptions
+) -> Search:
+    """The search that a call asks for.
+
+    Args:
+        spec: The benchmark.
+        folder: The folder of its file.
+        method: Name of one of its methods, plugins as they are written, or a name and a method.
+        space: What to choose.
+        options: What the call decides.
+
+    Raises:
+        UserError: If the method cannot be read, or trials would learn more tasks than the final runs: they would
+            choose for another stream.
+    """
+    learned = tasks_learned(spec, options.limit_tasks)
+    if learned is not None and options.tasks > learned:
+        raise UserError(
+            f"--tasks is {options.tasks}, but the final runs learn {learned} tasks only: give --tasks {learned}"
+        )
+    name, found = _named_method(method, spec) if isinstance(method, str) else method
+    first = (options.seeds or spec.seeds)[0]
+    return Search(
+        spec=spec,
+        folder=folder,
+        name=name,
+        method=found,
+        space=space,
+        trials=options.trials,
+        tasks=options.tasks,
+        seed=first if options.search_seed is None else options.search_seed,
+        metric=options.metric,
+        validation=options.validation,
+        sampler_seed=options.sampler_seed,
+    )
+
+
+def _named_method(method: str, spec: BenchmarkSpec) -> tuple[str, MethodSpec]:
+    if method in spec.named_methods:
+        return method, spec.named_methods[method]
+    written = parse_method(method)
+    return write_method(written), written
+
+
+def keep_search(standing: BenchStatus, tuning: TuningEntry, warn: Warn) -> None:
+    """Tell of the search in final records that were done before, after an earlier search with the same outcome."""
+    for path, record in standing.done.items():
+        try:
+            if record.tuning != tuning:
+                write_record(record.model_copy(update={"tuning": tuning}), path)
+        except UserError as error:
+            warn(f"the search is not noted: {error}")
 
 
 def _share(scenario: ScenarioSpec) -> float | None:

@@ -24,7 +24,7 @@ from clsuite.runner.plan import RunPlan
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.scenarios import Scenario
 from clsuite.scenarios.validation import judged_on_validation
-from clsuite.tune.search import Search
+from clsuite.tuning.search import Search
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -107,10 +107,7 @@ def test_the_stream_of_a_search_has_no_test_rows(scenario: Scenario) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"space": "capacity=[0]"},
-            r"none of the 1 trials finished: UserError: replay: capacity is 0, but must be at least 1",
-        ),
+        ({"space": "capacity=[0]"}, "replay: capacity is 0, but must be at least 1"),
         ({"space": "capacity=['x']"}, "argument 'capacity' of plugin 'replay' is 'x'"),
         ({"space": "capacity=[5]", "metric": "backward_transfer", "tasks": 1}, "says nothing of 1 tasks"),
         ({"method": MethodSpec.model_validate({"replay": {"batch_size": [1, 2]}})}, "is a grid: write its values into"),
@@ -119,6 +116,17 @@ def test_the_stream_of_a_search_has_no_test_rows(scenario: Scenario) -> None:
 def test_what_cannot_be_searched(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         run(tmp_path, **changes)
+
+
+def test_of_trials_that_all_fail_the_first_reason_is_told(tmp_path: Path) -> None:
+    (tmp_path / "breaks.py").write_text(
+        "from clsuite.plugin import Plugin\n\n\nclass Breaks(Plugin):\n"
+        "    def __init__(self, alpha: float = 0.1) -> None:\n        super().__init__()\n\n"
+        "    def loss(self, learner, step):\n        return undefined_name\n"
+    )
+    method = MethodSpec.model_validate(str(tmp_path / "breaks.py"))
+    with pytest.raises(UserError, match=r"none of the 2 trials finished: NameError: .*undefined_name"):
+        run(tmp_path, method=method, space="alpha=[0.1, 0.2]")
 
 
 def test_an_option_of_the_command_line_is_not_searched_too(tmp_path: Path) -> None:
@@ -171,7 +179,7 @@ def test_the_command_searches_resumes_and_tells_of_it(
         (["--tasks", "99"], "the first 99 tasks are asked for, but the stream has 5"),
         (["--limit-tasks", "2"], "--tasks is 3, but the final runs learn 2 tasks only: give --tasks 2"),
         (["--seeds", "-1"], "--seeds is '-1', but a seed must not be negative"),
-        (["--validation", "1.5"], "--validation is 1.5, but must be a share between 0 and 1"),
+        (["--validation", "1.5"], "--validation is 1.5, but must be less than 1"),
         (["--metric", "accuracy"], "unknown metric 'accuracy'"),
         (["--method", "repaly"], "unknown plugin 'repaly'. Did you mean 'replay'"),
     ],

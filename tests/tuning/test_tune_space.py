@@ -10,9 +10,9 @@ import pytest
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import find_plugin
 from clsuite.runner.methods import MethodSpec
-from clsuite.tune.parameters import ParameterPath, find_places, with_values
-from clsuite.tune.sampler import Sampler
-from clsuite.tune.space import Choice, Dimension, Range, parse_space, points
+from clsuite.tuning.parameters import ParameterPath, find_places, with_values
+from clsuite.tuning.sampler import Sampler
+from clsuite.tuning.space import Choice, Dimension, Range, parse_space, points
 
 
 def test_a_space_of_every_kind() -> None:

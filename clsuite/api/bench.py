@@ -1,0 +1,114 @@
+"""`clsuite.bench`: many runs from Python, of several methods and seeds, and several at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Unpack
+
+from rich.console import Console
+
+from clsuite.api.benchmark import Benchmark, Method, open_benchmark, plugin_folders, read_method
+from clsuite.api.progress import BenchProgress
+from clsuite.api.result import RunResult
+from clsuite.errors import InputWarning, several, warn_of
+from clsuite.records import RunRecord, reason_of
+from clsuite.runner.bench import forget, run_missing, scan_results
+from clsuite.runner.devices import count_cores, count_gpus, device_slots
+from clsuite.runner.methods import write_method
+from clsuite.runner.options import BenchKeywords, BenchOptions, checked, takes
+from clsuite.runner.plan import RunPlan, make_plan
+from clsuite.runner.spec import BenchmarkSpec
+
+Methods = str | Sequence[Method] | Mapping[str, Method]
+
+
+@takes(BenchOptions, *BenchKeywords.__annotations__)
+def bench(
+    benchmark: Benchmark,
+    methods: Methods = (),
+    seeds: Sequence[int] = (),
+    *,
+    progress: bool = True,
+    partial: bool = False,
+    **options: Unpack[BenchKeywords],
+) -> list[RunResult]:
+    """Do the runs of a benchmark, or read those that are done already, as ``clsuite bench`` does.
+
+    Args:
+        benchmark: Name of a shipped benchmark, a YAML file, a Python file with a stream, or a specification.
+        methods: In place of the benchmark's: a string as on the command line (``"ncm,lwf+replay"``, ``"all"``), a list
+            of methods in any form that `run` takes, or a mapping of them by the name that tables show.
+        seeds: In place of the benchmark's.
+        progress: Show how far it is.
+        partial: Where runs fail, warn of each and return the others.
+        **options: Those of ``clsuite bench``, such as ``jobs=4`` and ``training={"epochs": 1}``; `BenchOptions` says
+            what each is.
+
+    Returns:
+        The finished runs, seed by seed, in the order of the methods.
+
+    Raises:
+        UserError: If the input is bad, or a run failed (all others are done and kept: the next call reads them).
+    """
+    decided = checked(BenchOptions, {**options, "seeds": tuple(seeds)})
+    spec, folder = open_benchmark(benchmark, decided.settings)
+    spec, written = with_methods(spec, methods)
+    decided = decided.model_copy(update={"methods": written})
+    plans = make_plan(spec, folder, decided)
+    outcomes = do_plans(plans, decided, spec.training.threads, progress)
+    return results_of(plans, outcomes, folder, partial)
+
+
+def with_methods(spec: BenchmarkSpec, methods: Methods) -> tuple[BenchmarkSpec, tuple[str, ...]]:
+    """The benchmark with other methods, and what `RunOptions.methods` then names; its own where there are none."""
+    if isinstance(methods, str):
+        return spec, (methods,)
+    if not methods:
+        return spec, ()
+    known = spec.named_methods
+    if isinstance(methods, Mapping):
+        chosen = {name: known[one] if one in known else read_method(one) for name, one in methods.items()}
+        return spec.model_copy(update={"methods": chosen, "more_methods": {}}), ()
+    if all(isinstance(one, str) for one in methods):
+        return spec, tuple(str(one) for one in methods)
+    chosen = {}
+    for one in methods:
+        name = one if isinstance(one, str) and one in known else None
+        method = known[name] if name else read_method(one)
+        chosen[name or write_method(method)] = method
+    return spec.model_copy(update={"methods": chosen, "more_methods": {}}), ()
+
+
+def do_plans(plans: Sequence[RunPlan], options: BenchOptions, threads: int, progress: bool) -> dict[Path, RunRecord]:
+    """Do the runs that are not done; returns the records of all by their path."""
+    standing = scan_results(plans, lambda text: warn_of(text, InputWarning))
+    if options.force:
+        standing = forget(plans)
+    slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores())
+    console = Console(highlight=False, quiet=not progress)
+    with BenchProgress(console, len(standing.missing), len(standing.done)) as bars:
+        return run_missing(standing, slots, options.timeout, bars.hear)
+
+
+def results_of(
+    plans: Sequence[RunPlan], outcomes: Mapping[Path, RunRecord], folder: Path, partial: bool
+) -> list[RunResult]:
+    """The finished runs.
+
+    Raises:
+        UserError: If one failed, and that is not what the caller takes.
+    """
+    found: list[RunResult] = []
+    failed: list[str] = []
+    for plan in plans:
+        record = outcomes[plan.record_path]
+        if record.status == "done":
+            found.append(RunResult(record, plan.record_path, (folder, *plugin_folders(plan))))
+        else:
+            failed.append(f"{record.status}: {plan.name}: {reason_of(record)} (see {plan.record_path})")
+    if failed and not (partial and found):
+        raise several(failed)
+    for line in failed:
+        warn_of(line, InputWarning)
+    return found

@@ -1,0 +1,72 @@
+"""Completion of commands, options, and names of benchmarks, plugins and recipes in shells, by shtab."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from clsuite.cli.commands.base import PATH, PATH_OR_NAME
+
+SHELLS = ("bash", "zsh")
+
+
+def completion(shell: str, parser: argparse.ArgumentParser) -> str:
+    """The script that completes words in a shell, with the names that are known now.
+
+    Args:
+        shell: ``bash`` or ``zsh``.
+        parser: The whole command line.
+    """
+    import shtab
+
+    names = _names()
+    for action in _actions(parser):
+        _complete(action, names)
+    script: str = shtab.complete(parser, shell=shell)
+    return script
+
+
+def _names() -> dict[str, Sequence[str]]:
+    """Names by the arguments that take them."""
+    from clsuite.plugin.catalog import catalog
+    from clsuite.runner.spec import shipped_benchmarks
+
+    plugins = [name for name in catalog() if name.replace("_", "").isalnum()]
+    return {"benchmark": list(shipped_benchmarks()), "plugin": plugins, "methods": plugins, "method": plugins}
+
+
+def _complete(action: argparse.Action, names: Mapping[str, Sequence[str]]) -> None:
+    """Say how an argument is completed: by its names and files, by files, or not at all."""
+    import shtab
+
+    if action.dest == "print_completion":
+        action.choices = SHELLS
+    elif action.dest in names:
+        _mark(action, _names_or_files(f"_clsuite_{action.dest}", names[action.dest]))
+    elif action.type in (PATH, PATH_OR_NAME):
+        _mark(action, shtab.FILE)
+
+
+def _mark(action: argparse.Action, how: Mapping[str, Any]) -> None:
+    """Hand an argument's completion to shtab, which reads it there."""
+    action.complete = how  # type: ignore[attr-defined]
+
+
+def _names_or_files(function: str, names: Sequence[str]) -> dict[str, Any]:
+    """Completion by names, and by files, which each of these arguments takes too; as shtab wants it."""
+    words = " ".join(names)
+    functions = {
+        "bash": f'{function}() {{ compgen -W "{words}" -- "$1"; compgen -f -- "$1"; }}',
+        "zsh": f"{function}() {{ compadd -- {words}; _files }}",
+    }
+    return {"bash": function, "zsh": function, "preamble": functions}
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[Any]:
+    """Every argument of a parser and of those below it."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in dict.fromkeys(action.choices.values()):
+                yield from _actions(inner)
+        yield action

@@ -1,0 +1,96 @@
+"""A benchmark as the options of a call make it, written as a file that asks for the same runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clsuite.backbones.spec import KEYWORDS
+from clsuite.config.yaml_text import write_yaml
+from clsuite.plugin.loading import is_file
+from clsuite.runner.bind import with_whole_paths
+from clsuite.runner.methods import MethodSpec, PluginUse
+from clsuite.runner.options import RunOptions
+from clsuite.runner.record_config import evaluation_config, tasks_learned
+from clsuite.runner.resolve import chosen_methods, outline
+from clsuite.runner.settings import content_of
+from clsuite.runner.spec import BenchmarkSpec
+from clsuite.runner.streams import find_stream_file
+from clsuite.runner.training import merged
+from clsuite.scenarios.spec import FromAvalanche
+
+
+def printed_benchmark(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> str:
+    """The benchmark as YAML, every default written out; its runs have the same keys, and the same records.
+
+    Args:
+        spec: The benchmark.
+        folder: The folder of its file. Paths below it become whole paths, since the copy will be elsewhere.
+        options: What the call decides; what of it decides results becomes part of the benchmark.
+
+    Raises:
+        UserError: If anything in it cannot be, but for data and weights, which need not be there.
+    """
+    outline(spec, options, folder)
+    methods = chosen_methods(spec, options) if options.methods else spec.methods
+    changes = {
+        "limit_tasks": tasks_learned(spec, options.limit_tasks),
+        "seeds": tuple(options.seeds or spec.seeds),
+        "evaluation": evaluation_config(spec, options).get("evaluation"),
+        "methods": _methods(methods, folder, options, whole=bool(options.methods)),
+        "more_methods": {} if options.methods else _methods(spec.more_methods, folder, options, whole=False),
+    }
+    kept = _at_home(spec, folder, options.data_root)
+    return write_yaml({**content_of(kept, every=True), **content_of(changes, every=True)})
+
+
+def _methods(methods: Mapping[str, MethodSpec], folder: Path, options: RunOptions, whole: bool) -> dict[str, Any]:
+    """The methods with the training of the call, which stands over all else that is said of one.
+
+    Args:
+        methods: The methods.
+        folder: Where files of plugins are looked for, after the current folder.
+        options: What the call decides.
+        whole: Whether a list is the argument itself, and no grid.
+    """
+    written: dict[str, Any] = {}
+    for name, method in methods.items():
+        plugins = [_plugin(use, folder, whole) for use in method.plugins]
+        training = content_of(merged(method.training, options.training))
+        short = plugins[0] if len(plugins) == 1 else plugins
+        written[name] = {"plugins": plugins, "training": training} if training else short
+    return written
+
+
+def _plugin(use: PluginUse, folder: Path, whole: bool) -> Any:
+    """A plugin in the shortest form that a file may have."""
+    name = _whole_file(use.name, folder)
+    if not use.args and name.isidentifier():
+        return name
+    lists = {key: whole and isinstance(value, list | tuple) for key, value in use.args.items()}
+    return {name: {key: content_of([value] if lists[key] else value) for key, value in use.args.items()}}
+
+
+def _whole_file(name: str, folder: Path) -> str:
+    """The name of a plugin; of a file beside the benchmark with its whole path."""
+    if not is_file(name) or Path(name.partition(".py")[0] + ".py").is_file():
+        return name
+    beside = folder / name
+    return str(beside.parent.resolve() / beside.name)
+
+
+def _at_home(spec: BenchmarkSpec, folder: Path, data_root: Path | None) -> BenchmarkSpec:
+    """The benchmark with the whole paths of what lies beside its file."""
+    changed = with_whole_paths(spec, data_root, folder)
+    weights, chosen = spec.backbone.weights, spec.scenario.root
+    nearer = data_root is not None and (data_root / weights).is_file()
+    if weights and weights not in KEYWORDS and not nearer and (folder / weights).is_file():
+        backbone = spec.backbone.model_copy(update={"weights": str((folder / weights).resolve())})
+        changed = changed.model_copy(update={"backbone": backbone})
+    if isinstance(chosen, FromAvalanche):
+        found = find_stream_file(spec.scenario, [folder] if data_root is None else [folder, data_root]).root
+        assert isinstance(found, FromAvalanche)
+        stream = chosen.model_copy(update={"path": found.path})
+        changed = changed.model_copy(update={"scenario": spec.scenario.model_copy(update={"root": stream})})
+    return changed

@@ -1,0 +1,128 @@
+"""Fields of a benchmark that a call sets, such as ``training.optimizer.lr=0.001``, checked as those of its file are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, RootModel, ValidationError
+
+from clsuite.config.yaml_models import mistakes_in
+from clsuite.config.yaml_text import read_value
+from clsuite.errors import UserError, did_you_mean, several, shortened
+from clsuite.plugin.loading import short_name
+from clsuite.runner.methods import MethodSpec, places_outside, split_outside
+from clsuite.runner.spec import BenchmarkSpec
+
+OF_METHODS = ("methods", "more_methods")
+WHO = "settings of this call"
+
+
+def read_assignments(texts: Sequence[str]) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` each, the value as in a YAML file.
+
+    Raises:
+        UserError: If one is not that, or a key is given twice.
+    """
+    settings: dict[str, Any] = {}
+    for text in texts:
+        at = next(places_outside(text, "="), None)
+        key = text[: at or 0].strip()
+        if at is None or not key:
+            raise UserError(
+                f"cannot read the setting '{shortened(text)}': write KEY=VALUE, such as training.optimizer.lr=0.001"
+            )
+        if key in settings:
+            raise UserError(f"the setting '{key}' is given twice")
+        settings[key] = read_value(text[at + 1 :], f"the value of '{shortened(key)}'")
+    return settings
+
+
+def with_settings(spec: BenchmarkSpec, settings: Mapping[str, Any]) -> BenchmarkSpec:
+    """The benchmark with some of its fields set.
+
+    Args:
+        spec: The benchmark.
+        settings: Values by dotted key, as they would be in its file: ``scenario.tasks``, ``seeds``, ``probes.0.k``,
+            ``methods.replay.replay.capacity``, ``methods.joint.training.epochs``. A part with a dot in it is in
+            quotation marks. A mapping takes the place of all that was there.
+
+    Raises:
+        UserError: If there is no such field, or it cannot have the value; a line for each mistake.
+    """
+    if not settings:
+        return spec
+    content = content_of(spec)
+    for key, value in settings.items():
+        path = _path(key, spec)
+        _put(content, path, value, key)
+    try:
+        return BenchmarkSpec.model_validate(content)
+    except ValidationError as error:
+        told = mistakes_in(BenchmarkSpec, content, error)
+        raise several(f"{WHO}: {text}" for text in told) from error
+
+
+def content_of(value: Any, every: bool = False) -> Any:
+    """A specification as it would be read from a file.
+
+    Args:
+        value: The specification, or a part of it.
+        every: Whether to write out fields that nobody has set, too.
+    """
+    if isinstance(value, MethodSpec):
+        plugins = [{use.name: content_of(use.args)} for use in value.plugins]
+        return {"plugins": plugins, "training": content_of(value.training)}
+    if isinstance(value, RootModel):
+        return content_of(value.root, every)
+    if isinstance(value, BaseModel):
+        said = {*value.model_fields_set, "kind"}
+        names = [name for name in type(value).model_fields if every or name in said]
+        return {name: content_of(getattr(value, name), every) for name in names}
+    if isinstance(value, Mapping):
+        return {key: content_of(one, every) for key, one in value.items()}
+    return [content_of(one, every) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _path(key: str, spec: BenchmarkSpec) -> list[str]:
+    """The parts of a key; of one that is of a method, with the place of its plugin in the list of them."""
+    path = [_unquoted(part) for part in split_outside(key, ".")]
+    if not path:
+        raise UserError(f"{WHO}: '{shortened(key)}' names no field: write such as training.optimizer.lr")
+    if path[0] not in OF_METHODS or len(path) < 3:
+        return path
+    place = next((one for one in OF_METHODS if path[1] in getattr(spec, one)), None)
+    if place is None:
+        raise _said(did_you_mean("method", path[1], spec.named_methods))
+    if path[2] in MethodSpec.model_fields:
+        return [place, *path[1:]]
+    names = [short_name(use.name) for use in getattr(spec, place)[path[1]].plugins]
+    if path[2] not in names:
+        raise _said(did_you_mean(f"plugin of method '{path[1]}':", path[2], [*names, "training"]))
+    number = names.index(path[2])
+    return [place, path[1], "plugins", str(number), getattr(spec, place)[path[1]].plugins[number].name, *path[3:]]
+
+
+def _unquoted(part: str) -> str:
+    return part[1:-1] if len(part) > 1 and part[0] == part[-1] and part[0] in "'\"" else part
+
+
+def _put(content: Any, path: Sequence[str], value: Any, key: str) -> None:
+    """Set a field, below mappings that are made where there are none."""
+    for depth, part in enumerate(path):
+        last = depth == len(path) - 1
+        if isinstance(content, list):
+            if not part.isdecimal() or int(part) >= len(content):
+                above = ".".join(path[:depth])
+                raise UserError(f"{WHO}: {key}: '{above}' is a list of {len(content)}, from 0: it has no '{part}'")
+            content[int(part)] = value if last else content[int(part)]
+            content = content[int(part)]
+        elif isinstance(content, dict):
+            content[part] = value if last else ({} if content.get(part) is None else content[part])
+            content = content[part]
+        else:
+            raise UserError(f"{WHO}: {key}: '{'.'.join(path[:depth])}' is a value and has no '{part}'")
+
+
+def _said(error: UserError) -> UserError:
+    return UserError(f"{WHO}: {error}")

@@ -1,0 +1,56 @@
+"""What a search decides, beside what every call of runs does. Needs no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from clsuite.errors import did_you_mean
+from clsuite.runner.options import BenchKeywords, BenchOptions, Seed, told_as_value
+
+
+def _known_metric(name: str) -> str:
+    from clsuite.metrics import METRICS
+
+    if name not in METRICS:
+        raise did_you_mean("metric", name, METRICS)
+    return name
+
+
+class TuneOptions(BenchOptions):
+    """What is decided about a search and the runs with its outcome.
+
+    Attributes:
+        seeds: Seeds of the final runs.
+        limit_tasks: Of the final runs.
+    """
+
+    trials: int = Field(default=20, ge=1, description="trials at most; a space of fewer points is tried whole")
+    tasks: int = Field(
+        default=3, ge=1, description="tasks that a trial learns, the first ones; their validation parts judge"
+    )
+    validation: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="share of the training images held out in trials; else the benchmark's, or 0.1",
+    )
+    metric: Annotated[str, AfterValidator(told_as_value(_known_metric))] = Field(
+        default="final_accuracy_macro", description="what is best, by its name in `clsuite show`"
+    )
+    search_seed: Seed | None = Field(
+        default=None, description="seed of the trials' stream and training; else the first of the seeds"
+    )
+    sampler_seed: Seed = Field(default=0, description="seed of the proposals")
+
+
+class TuneKeywords(BenchKeywords, total=False):
+    """The options of `clsuite.tune` for editors and type checkers; `TuneOptions` says what each is and may be."""
+
+    trials: int
+    tasks: int
+    validation: float | None
+    metric: str
+    search_seed: int | None
+    sampler_seed: int
