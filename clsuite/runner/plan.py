@@ -11,6 +11,7 @@ from clsuite.backbones.spec import Weights
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import PluginInfo
+from clsuite.plugin.compatibility import check_method
 from clsuite.probes.spec import AnyProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry, bounded
 from clsuite.records.canonical import sha256_of
@@ -43,6 +44,7 @@ class RunPlan:
         probes: What is read beside the accuracy matrix.
         brought: What of the training the method's plugins bring, by dotted key.
         curve_points: Points of the curves of training that are kept for each task.
+        files: The files of the classes of somebody's own that it names, by their source.
     """
 
     pending: RunRecord
@@ -57,6 +59,7 @@ class RunPlan:
     probes: tuple[AnyProbe, ...] = ()
     brought: Mapping[str, Any] = field(default_factory=dict)
     curve_points: int = POINTS
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -116,6 +119,8 @@ def _plan(
 ) -> RunPlan:
     """The plan of one method on the stream of one seed, checked against the stream."""
     spec = bound.spec
+    if scenario.kind not in spec.scenario.kinds:  # a class, or a file, says of itself what its stream is
+        check_method(method.named, scenario.kind, [args for info, args in method.plugins if info.source])
     check_buffers([(info.name, info.source, args) for info, args in method.plugins if info.source], scenario)
     check_classes(name, method.named, method.training, scenario)
     check_rests(name, method.named, method.training, spec.backbone, scenario)
@@ -138,6 +143,7 @@ def _plan(
         probes=spec.probes,
         brought=method.brought,
         curve_points=options.curve_points,
+        files={**bound.files, **method.files},
     )
 
 

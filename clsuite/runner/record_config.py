@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from clsuite.backbones.spec import Weights
+from clsuite.config.class_use import class_entry
 from clsuite.config.error_text import first_mistake
 from clsuite.data.fingerprint import table_fingerprint
 from clsuite.errors import UserError
@@ -35,6 +36,7 @@ def run_config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec,
             "weights": weights.kind,
             "sha256": weights.sha256,
             **({"templates": list(spec.backbone.prompts)} if spec.backbone.prompts else {}),
+            **(class_entry(spec.backbone.own) if spec.backbone.own else {}),
         },
         "training": training.model_dump(),
         **_evaluation(spec, options),

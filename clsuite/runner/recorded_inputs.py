@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from clsuite.backbones.clip_spec import is_clip, parse_clip
-from clsuite.backbones.spec import KEYWORDS, BackboneSpec, Weights, find_weights
+from clsuite.backbones.spec import KEYWORDS, OWN, BackboneSpec, Weights, find_weights
 from clsuite.config.error_text import first_mistake
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import AbsentError, UserError, printable
@@ -154,6 +154,8 @@ def refuse_request(backbone: Mapping[str, Any], download: bool, fix: str = DOWNL
     Raises:
         UserError: If it would, or names a folder.
     """
+    if "class" in backbone:
+        return  # it is code, and asks whom it likes where the caller lets it run
     name = str(backbone["name"])
     if name.startswith("local-dir:"):
         raise UserError(f"the record's backbone '{printable(name)}' is a folder, and a record may give no path")
@@ -198,6 +200,8 @@ def restored_weights(
     """
     kind, name, sha256 = backbone["weights"], backbone["name"], backbone["sha256"]
     refuse_request(backbone, download)
+    if kind == OWN:
+        return Weights(OWN)
     if kind == "hub" and not download:
         raise UserError(f"the run took the weights of '{name}' from a hub: {DOWNLOAD}, or run it again with a file")
     if kind in KEYWORDS:
@@ -247,6 +251,9 @@ def _probe_contents(entry: Mapping[str, Any], known: Sequence[BenchmarkSpec]) ->
     probes = [probe for spec in known for probe in spec.probes]
     paths = dict.fromkeys(path for probe in probes if (path := getattr(probe, "path", None)))
     names = dict.fromkeys(name for probe in probes if (name := getattr(probe, "names", None)))
+    if "class" in entry:
+        yield dict(entry)
+        return
     plain = {key: value for key, value in entry.items() if key not in ("fingerprint", "path", "names")}
     if isinstance(plain.get("dataset"), dict):
         dataset = restored_dataset(plain["dataset"])

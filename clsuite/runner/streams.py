@@ -14,16 +14,24 @@ from typing import Any
 from clsuite.config.paths import home_path
 from clsuite.data.datasets import load_table
 from clsuite.data.spec import DatasetSpec
+from clsuite.data.table import ImageTable
 from clsuite.errors import UserError, did_you_mean, is_foreign, words_of
 from clsuite.plugin.loading import read_text, run_text
+from clsuite.plugin.own_class import Files
 from clsuite.plugin.recorded_plugin import NAME_FOLDER, plain_name
 from clsuite.plugin.source_hash import Home, source_hash
+from clsuite.runner.own_classes import data_loader, scenario_maker
 from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario, from_avalanche
-from clsuite.scenarios.spec import FromAvalanche
+from clsuite.scenarios.own import checked_scenario
+from clsuite.scenarios.spec import FromAvalanche, OwnScenario
 
 
 def stream_loader(
-    dataset: DatasetSpec | None, spec: ScenarioSpec, image_size: int, data_root: Path | None
+    dataset: DatasetSpec | None,
+    spec: ScenarioSpec,
+    image_size: int,
+    data_root: Path | None,
+    files: Files | None = None,
 ) -> Callable[[int, int | None], Scenario]:
     """Load what all seeds share; the answer makes the stream of a seed, cut after some tasks.
 
@@ -32,6 +40,7 @@ def stream_loader(
         spec: The stream.
         image_size: Side of the images in pixels.
         data_root: Where relative paths are looked for.
+        files: The files of the data set's and the stream's classes, by their source.
 
     Raises:
         UserError: If the data are not there, or the stream cannot be made from them; later, if it has fewer tasks.
@@ -48,10 +57,8 @@ def stream_loader(
     else:
         if dataset is None:
             raise UserError(f"a scenario of kind '{spec.kind}' needs a data set: add dataset: {{name: ...}}")
-        table, per_class = load_table(dataset, image_size, data_root), dataset.train_per_class
-
-        def make(seed: int) -> Scenario:
-            return build_scenario(table, spec, seed, per_class)
+        own = data_loader(files or {})
+        make = _from_table(spec, load_table(dataset, image_size, data_root, own=own), dataset, files or {})
 
     def load(seed: int, tasks: int | None) -> Scenario:
         scenario = make(seed)
@@ -60,6 +67,13 @@ def stream_loader(
         return scenario.first(tasks) if tasks else scenario
 
     return load
+
+
+def _from_table(spec: ScenarioSpec, table: ImageTable, dataset: DatasetSpec, files: Files) -> Callable[[int], Scenario]:
+    """What makes the streams over a table."""
+    if isinstance(spec.root, OwnScenario):
+        return scenario_maker(spec.root, table, files)
+    return lambda seed: build_scenario(table, spec, seed, dataset.train_per_class)
 
 
 def find_stream_file(spec: ScenarioSpec, folders: Sequence[Path]) -> ScenarioSpec:
@@ -153,8 +167,10 @@ def _read(benchmark: Any, seed: int, spec: FromAvalanche, image_size: int) -> Sc
     """The stream that the function gave, which may be anything."""
     given = f"{spec.function}({seed}) of '{spec.path}' gives {type(benchmark).__name__}"
     try:
+        if isinstance(benchmark, Scenario):
+            return checked_scenario(benchmark, f"{spec.function}({seed}) of '{spec.path}'", image_size)
         if not hasattr(benchmark, "streams"):
-            raise UserError(f"{given}, but must return an Avalanche benchmark")
+            raise UserError(f"{given}, but must return an Avalanche benchmark or a clsuite.scenarios.Scenario")
         return from_avalanche(benchmark, image_size)
     except UserError:
         raise

@@ -22,6 +22,7 @@ from clsuite.scenarios.spec import (
     FromAvalanche,
     LongTailed,
     Online,
+    OwnScenario,
     PowerLaw,
     Recurring,
     ScenarioSpec,
@@ -48,6 +49,8 @@ def build_scenario(
     chosen = spec.root if isinstance(spec, ScenarioSpec) else spec
     if isinstance(chosen, FromAvalanche):
         raise UserError("an avalanche scenario brings its own images: use clsuite.scenarios.from_avalanche(benchmark)")
+    if isinstance(chosen, OwnScenario):
+        raise UserError("a stream of one's own is made by its class: call build(table, seed) of it")
     source = Source.of(table, seed, chosen.order_seed, chosen.validation, train_per_class)
     match chosen:
         case DomainIncremental():
