@@ -23,6 +23,10 @@ GROUPS = {
 """The groups of entry points, by the part of a benchmark that they bring classes for."""
 
 
+HIDDEN = ("own", "own_schedule")
+"""Fields that nobody writes: in YAML and records their class stands in the place of what it is one for."""
+
+
 class ClassUse(Spec):
     """A class with the arguments that a benchmark gives it.
 

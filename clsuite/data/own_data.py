@@ -55,6 +55,9 @@ class Bounds(NamedTuple):
     test: int | None = None
 
 
+ALL = Bounds()
+
+
 class _Columns(NamedTuple):
     labels: NDArray[np.int64]
     domains: NDArray[np.int64]
@@ -67,7 +70,7 @@ class _Columns(NamedTuple):
         return ImageTable(images, *self)
 
 
-def own_table(data: ImageData, image_size: int, what: str, identity: Any, bounds: Bounds = Bounds()) -> ImageTable:
+def own_table(data: ImageData, image_size: int, what: str, identity: Any, bounds: Bounds = ALL) -> ImageTable:
     """The table of a data set of somebody's own.
 
     Args:

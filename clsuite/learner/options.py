@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from clsuite.config.class_use import CLASS, GROUPS, ClassUse, MaybeOwn, by_entry_point
+from clsuite.config.class_use import CLASS, ClassUse, MaybeOwn, by_entry_point
 from clsuite.config.spec import Spec
 from clsuite.data.augment_spec import Augment
 
@@ -126,9 +126,7 @@ class TrainingSpec(Spec):
         if not isinstance(given, dict):
             return value
         if CLASS not in given:
-            raise ValueError(
-                f"a schedule is {' or '.join(SCHEDULES)}, or a mapping with 'class' (see {GROUPS['schedule']})"
-            )
+            raise ValueError("schedule must be constant, cosine, or a mapping with class, as {class: my_package:Mine}")
         return {**{key: one for key, one in value.items() if key != "schedule"}, "own_schedule": given}
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from clsuite.config.class_use import CLASS, ClassUse, MaybeOwn
+from clsuite.config.class_use import CLASS, ClassUse
 from clsuite.config.error_text import first_mistake
 from clsuite.data.own_data import Bounds, ImageData, own_table
 from clsuite.data.spec import DatasetSpec
@@ -18,6 +18,7 @@ from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.loading import is_file
 from clsuite.plugin.own_class import Files, called, find_class, make_own, recorded_class
 from clsuite.plugin.recorded_plugin import NAME_FOLDER
+from clsuite.probes.spec import OwnProbe
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.scenarios import Scenario, ScenarioBuilder, ScenarioSpec
 from clsuite.scenarios.own import checked_scenario
@@ -41,7 +42,7 @@ def bind_classes(spec: BenchmarkSpec, folders: Sequence[Path]) -> tuple[Benchmar
         "dataset": _bound_dataset(spec.dataset, bind) if spec.dataset else None,
         "backbone": _bound(spec.backbone, "backbone", bind),
         "probes": tuple(
-            _bound(probe, "probe", bind) if isinstance(probe, MaybeOwn) else probe for probe in spec.probes
+            _bound(probe, "probe", bind) if isinstance(probe, OwnProbe) else probe for probe in spec.probes
         ),
     }
     if isinstance(spec.scenario.root, OwnScenario):

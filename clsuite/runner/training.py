@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from clsuite.config.class_use import CLASS, offered
+from clsuite.config.class_use import CLASS, HIDDEN, offered
 from clsuite.config.error_text import first_mistake
 from clsuite.errors import UserError, did_you_mean, shortened
 from clsuite.learner.options import OptimizerSpec, TrainingSpec
@@ -127,7 +127,7 @@ def _unknown_key(location: Sequence[int | str], where: str) -> UserError:
 
 
 def _dotted(above: Sequence[str], names: Iterable[str]) -> list[str]:
-    return [".".join((*above, name)) for name in names]
+    return [".".join((*above, name)) for name in names if name not in HIDDEN]
 
 
 def _check_agreement(plugins: Sequence[Named], said: set[str]) -> None:
