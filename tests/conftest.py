@@ -1,4 +1,7 @@
-"""Fixtures that all tests share: a cache of their own, the real data, and tiny real streams."""
+"""Fixtures that all tests share: a cache of their own, the real data, and tiny real streams.
+
+The process that hands out the tests reads this file too, so what takes seconds to import is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,41 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from clsuite.backbones.spec import BackboneSpec, find_weights
-from clsuite.backbones.vit import build_backbone
-from clsuite.data.datasets import load_table
-from clsuite.data.spec import DatasetSpec
-from clsuite.learner.learner import Learner
-from clsuite.learner.options import OptimizerSpec, TrainingSpec
-from clsuite.plugin import Plugin
-from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
-from clsuite.stream.loop import Stream
+if TYPE_CHECKING:
+    from clsuite.plugin import Plugin
+    from clsuite.scenarios import Scenario
+    from clsuite.stream.loop import Stream
 
 DATA_VARIABLE = "CLSUITE_TEST_DATA"
+LONG_FILES = (
+    "test_isolation.py",
+    "test_runs.py",
+    "test_board_confirm.py",
+    "test_quickstart.py",
+    "test_registered.py",
+    "test_probes.py",
+    "test_steps.py",
+    "test_distribution.py",
+)
+"""Files that take longest, or are few tests for the time that they take."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that take long first, so that at the end no process is left with one while the others are done."""
+    places = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """As many processes as there are cores run these tests: more threads would only wait for one another."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,6 +70,8 @@ def real_data() -> Path:
 @pytest.fixture
 def image_tree(tmp_path: Path) -> Callable[..., Path]:
     """Makes image folders: a color per class with noise, so that they can be learned."""
+    import numpy as np
+    from PIL import Image
 
     def make(
         name: str = "tree", classes: int = 4, train: int = 8, test: int = 4, domains: tuple[str, ...] = ()
@@ -74,18 +96,29 @@ def image_tree(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def scenario() -> Scenario:
     """Three tasks of two digits, 12 training and some 25 test images of each digit."""
+    from clsuite.data.datasets import load_table
+    from clsuite.data.spec import DatasetSpec
+    from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
+
     table = load_table(DatasetSpec(name="digits"), 32)
     whole = build_scenario(table, ScenarioSpec(tasks=5, validation=0.1), seed=0, train_per_class=14)
     tasks = tuple(dataclasses.replace(task, test=task.test[::2]) for task in whole.first(3).tasks)
     return Scenario(whole.kind, table, whole.labels, whole.classes, tasks)
 
 
-MakeStream = Callable[..., Stream]
+MakeStream = Callable[..., "Stream"]
 
 
 @pytest.fixture
 def make_stream(scenario: Scenario) -> MakeStream:
     """Makes a stream of the given plugins that is ready to run."""
+    import torch
+
+    from clsuite.backbones.spec import BackboneSpec, find_weights
+    from clsuite.backbones.vit import build_backbone
+    from clsuite.learner.learner import Learner
+    from clsuite.learner.options import OptimizerSpec, TrainingSpec
+    from clsuite.stream.loop import Stream
 
     def make(*plugins: Plugin, checkpoint: Path | None = None, on: Scenario = scenario, **training: Any) -> Stream:
         torch.set_num_threads(1)

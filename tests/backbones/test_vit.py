@@ -102,20 +102,26 @@ def test_weights_that_are_not_there(spec: dict[str, Any], message: str, tmp_path
         find_weights(BackboneSpec(**spec), [tmp_path])
 
 
-@pytest.mark.parametrize(("size", "published"), [(128, 0.587), pytest.param(224, 0.793, marks=pytest.mark.slow)])
-def test_imagenet_vit_tiny_scores_what_it_should(size: int, published: float, real_data: Path) -> None:
-    """The real weights load strictly, head included, and score as measured with timm on the 1,000-image probe."""
+WHOLE = [pytest.param(size, 1, measured, marks=pytest.mark.slow) for size, measured in ((128, 0.587), (224, 0.793))]
+
+
+@pytest.mark.parametrize(("size", "every", "measured"), [(128, 2, 0.604), *WHOLE])
+def test_imagenet_vit_tiny_scores_what_it_should(size: int, every: int, measured: float, real_data: Path) -> None:
+    """The real weights load strictly, head included, and score as measured with timm on the 1,000-image probe.
+
+    Or on the images of every second class of it, with answers among all classes.
+    """
     spec = BackboneSpec(name=VIT_TINY, weights=f"{VIT_TINY}.safetensors", image_size=size)
     model = build_model(spec, find_weights(spec, [real_data]), num_classes=1000).eval()
     probe = real_data / "imagenet_probe"
     names = (probe / "classes.txt").read_text(encoding="utf-8").split("\n")
     wnids = [line.split()[0] for line in names if line.strip()]
-    images = np.stack([decode(next((probe / wnid).glob("*.webp")), size) for wnid in wnids])
+    images = np.stack([decode(next((probe / wnid).glob("*.webp")), size) for wnid in wnids[::every]])
     normalize = Normalize((0.5,) * 3, (0.5,) * 3)
     with torch.inference_mode():
         logits = torch.cat([model(normalize(torch.from_numpy(part))) for part in np.array_split(images, 20)])
-    accuracy = float((logits.argmax(dim=1) == torch.arange(1000)).float().mean())
-    assert accuracy == pytest.approx(published, abs=0.01)
+    accuracy = float((logits.argmax(dim=1) == torch.arange(0, 1000, every)).float().mean())
+    assert accuracy == pytest.approx(measured, abs=0.01)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

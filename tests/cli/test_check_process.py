@@ -73,10 +73,10 @@ def test_what_is_raised_is_a_finding_whatever_it_is(check, body: str, words: str
 
 
 def test_what_hangs_is_stopped(check, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(check_process, "SILENCE", 15.0)
+    monkeypatch.setattr(check_process, "SILENCE", 6.0)
     status, told = check(START + "time.sleep(1000)\n")
     assert status == 2
-    assert "'./bad.py' hangs in its check (trains): it was stopped after 15 s" in told
+    assert "'./bad.py' hangs in its check (trains): it was stopped after 6 s" in told
 
 
 def test_a_training_that_cannot_be_is_told_before_anything_starts(check) -> None:  # type: ignore[no-untyped-def]

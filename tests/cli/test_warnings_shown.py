@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from clsuite.cli.main import main
 from clsuite.cli.warnings_shown import warnings_told
 from clsuite.data import load_dataset
 from clsuite.errors import DataWarning, InputWarning, warn_of
@@ -37,7 +36,9 @@ def test_no_warning_commands_the_terminal(capsys: pytest.CaptureFixture[str]) ->
     assert [(str(one.message), one.category) for one in caught] == [("Glyph 27 (\\x1b) missing", RuntimeWarning)]
 
 
-def test_bench_tells_of_doubtful_data_once(image_tree: Callable[..., Path], tmp_path: Path) -> None:
+def test_bench_tells_of_doubtful_data_once(
+    image_tree: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = image_tree(classes=4, train=5)
     label = sorted(path.name for path in (root / "test").iterdir())[0]
     for path in (root / "test" / label).iterdir():
@@ -51,28 +52,28 @@ def test_bench_tells_of_doubtful_data_once(image_tree: Callable[..., Path], tmp_
         "methods": {"ncm": "ncm"},
     }  # fmt: skip
     (tmp_path / "bench.yaml").write_text(yaml.safe_dump(spec))
-    command = [sys.executable, "-m", "clsuite.cli.main", "bench", str(tmp_path / "bench.yaml"), "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("warning: ") == 2, done.stderr
-    assert done.stderr.count(f"has no test images of class '{label}': learned, but never tested") == 1
-    assert done.stderr.count("1 file or folder in") == 1
+    status = main(["bench", str(tmp_path / "bench.yaml"), "--out", str(tmp_path)])
+    told = capsys.readouterr().err
+    assert status == 0, told
+    assert told.count("warning: ") == 2, told
+    assert told.count(f"has no test images of class '{label}': learned, but never tested") == 1
+    assert told.count("1 file or folder in") == 1
     with pytest.warns(DataWarning, match="never tested"):
         load_dataset("image_folder", path=str(root), image_size=32)
 
 
-def test_a_damaged_checkpoint_is_told_by_bench(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_told_by_bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = {
         "name": "cut", "dataset": {"name": "digits", "train_per_class": 5}, "scenario": {"tasks": 2}, "seeds": [0],
         "training": {"epochs": 1}, "methods": {"ncm": "ncm"},
     }  # fmt: skip
     (tmp_path / "cut.yaml").write_text(yaml.safe_dump(spec))
-    command = [sys.executable, "-m", "clsuite.cli.main", "bench", str(tmp_path / "cut.yaml"), "--out", str(tmp_path)]
-    listed = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True).stdout
-    record = Path(next(word for word in listed.split() if word.endswith(".json")))
+    words = ["bench", str(tmp_path / "cut.yaml"), "--out", str(tmp_path)]
+    assert main([*words, "--dry-run"]) == 0
+    record = Path(next(word for word in capsys.readouterr().out.split() if word.endswith(".json")))
     record.parent.mkdir(parents=True)
     record.with_suffix(".ckpt").write_bytes(b"cut")
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("warning: ncm, seed 0: the checkpoint") == 1
-    assert "is damaged" in done.stdout
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("warning: ncm, seed 0: the checkpoint") == 1
+    assert "is damaged" in shown

@@ -6,6 +6,7 @@ import dataclasses
 import random
 import shutil
 from collections import Counter
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,24 @@ from small_methods import SMALL
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog, find_plugin, load_class
 from clsuite.plugin.compatibility import check_method
+from clsuite.plugin.introspection import PluginSource
 from clsuite.runner.model_file import TrainedModel
 from clsuite.scenarios import Scenario
 
-ALONE = sorted(name for name in catalog() if "clip" not in find_plugin(name)[1].traits.requires)
+
+@cache
+def source_of(name: str) -> PluginSource:
+    """The source of a plugin, read once for all the pairs that it is in."""
+    return find_plugin(name)[1]
+
+
+ALONE = sorted(name for name in catalog() if "clip" not in source_of(name).traits.requires)
 """Registered plugins that a ViT suffices for."""
 LOCAL = {"ease", "s_pet", "lae", "l2p", "dual_prompt", "coda_prompt"}
 """Plugins whose papers train with the current task's cross-entropy alone."""
 
 
+@cache
 def legal_pairs() -> list[tuple[str, str]]:
     """Pairs that composition does not refuse on class-incremental streams, in an order that it takes."""
     orders = ([pair, pair[::-1]] for pair in combinations(ALONE, 2))
@@ -35,7 +45,7 @@ def legal_pairs() -> list[tuple[str, str]]:
 
 def is_legal(pair: tuple[str, ...]) -> bool:
     try:
-        check_method([(name, find_plugin(name)[1]) for name in pair], "class_incremental")
+        check_method([(name, source_of(name)) for name in pair], "class_incremental")
     except UserError:
         return False
     return True
@@ -50,7 +60,7 @@ def two_tasks(scenario: Scenario) -> Scenario:
 
 def plugins_of(pair: tuple[str, ...]) -> list[Any]:
     """The plugins of a pair, small; beside a frozen backbone only the head is left to tune."""
-    traits = [find_plugin(name)[1].traits for name in pair]
+    traits = [source_of(name).traits for name in pair]
     frozen = any("modules" in trait.memory or "freezes" in trait.effects for trait in traits)
     tuned = {"modules": "head"} if frozen else {}
     given = {name: {**SMALL.get(name, {}), **(tuned if name in ("fpf", "kfpf") else {})} for name in pair}

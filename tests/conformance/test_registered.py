@@ -12,6 +12,9 @@ from clsuite.conformance import check_method
 from clsuite.conformance.plugin_under_test import Subject, subject_of
 from clsuite.plugin.catalog import catalog, load_class
 
+FEWER = {"gdumb": {"epochs": 2}, "lae": {"epochs": 2}}
+"""Options of the training in place of the many epochs that a method brings: 256 passes over a memory, five of LAE."""
+
 COMBINATIONS: dict[str, tuple[dict[str, dict[str, Any]], dict[str, Any]]] = {
     "replay:herding": ({"replay": {"capacity": 10, "buffer": "herding"}}, {}),
     "finetune:carry": ({"finetune": {}}, {"recreate_optimizer": False}),
@@ -43,10 +46,10 @@ for method in (
     COMBINATIONS[method] = ({name: SMALL.get(name, {}) for name in method.split("+")}, {})
 for method in ("lae+replay+fpf", "first_session+fpf"):  # beside modules the LayerNorms are frozen, and FPF says so
     arguments = {name: SMALL.get(name, {}) for name in method.split("+")}
-    COMBINATIONS[method] = ({**arguments, "fpf": {**arguments["fpf"], "modules": "head"}}, {})
-
-
-FEWER = {"gdumb": {"epochs": 2}}  # in place of the 256 passes over its memory that it brings
+    COMBINATIONS[method] = (
+        {**arguments, "fpf": {**arguments["fpf"], "modules": "head"}},
+        FEWER.get(method.split("+")[0], {}),
+    )
 
 
 def subject(name: str, arguments: dict[str, Any]) -> Subject:

@@ -149,9 +149,9 @@ def test_the_facts_are_complete(name: str) -> None:
 
 
 def test_real_cifar100(real_data: Path) -> None:
-    table = load_dataset("cifar100", real_data, image_size=32, train_per_class=100, test_per_class=20)
-    assert np.bincount(table.labels[~table.is_test]).tolist() == [100] * 100
-    assert np.bincount(table.labels[table.is_test]).tolist() == [20] * 100
+    table = load_dataset("cifar100", real_data, image_size=32, train_per_class=40, test_per_class=8)
+    assert np.bincount(table.labels[~table.is_test]).tolist() == [40] * 100
+    assert np.bincount(table.labels[table.is_test]).tolist() == [8] * 100
     assert table.classes[:3] == ("apple", "aquarium fish", "baby")
     statistics = DATASETS["cifar100"].statistics
     assert statistics is not None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import torch
 import yaml
 
 import clsuite
+from clsuite.cli.main import main
 from clsuite.data.datasets import load_table
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError
@@ -36,10 +35,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The record of a run whose model lies beside it."""
     folder = tmp_path_factory.mktemp("saved")
     (folder / "one.yaml").write_text(yaml.safe_dump(BENCHMARK))
-    command = [sys.executable, "-m", "clsuite.cli.main", "bench", str(folder / "one.yaml"), "--out", str(folder / "o"),
-               "--save-model"]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert main(["bench", str(folder / "one.yaml"), "--out", str(folder / "o"), "--save-model"]) == 0
     return next((folder / "o/one/ncm").glob("*.json"))
 
 

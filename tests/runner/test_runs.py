@@ -8,15 +8,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import yaml
 
 import clsuite
+from clsuite.cli.main import main
+from clsuite.plugin.catalog import catalog
 from clsuite.records import read_predictions, read_record, rescore
 from clsuite.runner.options import RunOptions
 from clsuite.runner.plan import make_plan
@@ -39,14 +43,29 @@ def spec(tmp_path: Path) -> Path:
     return path
 
 
+class Told(NamedTuple):
+    """What a call of the benchmark printed."""
+
+    stdout: str
+    stderr: str
+
+
+def run(spec: Path, out: Path, *arguments: str, status: int = 0) -> Told:
+    """Call the benchmark from here; its runs come from one fork server for all tests, which loads the libraries."""
+    with redirect_stdout(StringIO()) as shown, redirect_stderr(StringIO()) as told:
+        ended = main(["bench", str(spec), "--out", str(out), *arguments])
+    assert ended == status, shown.getvalue() + told.getvalue()
+    return Told(shown.getvalue(), told.getvalue())
+
+
 def command(spec: Path, out: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "clsuite.cli.main", "bench", str(spec), "--out", str(out), *arguments]
 
 
-def run(spec: Path, out: Path, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+def run_apart(spec: Path, out: Path, *arguments: str) -> None:
+    """Call the benchmark from another interpreter, which has a fork server and hashes of its own."""
     done = subprocess.run(command(spec, out, *arguments), capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == status, done.stdout + done.stderr
-    return done
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def counts(out: Path) -> dict[str, Any]:
@@ -96,7 +115,7 @@ def test_same_counts_from_empty_folders_whatever_the_number_of_jobs(
     finished: tuple[Path, Path], tmp_path: Path
 ) -> None:
     spec, out = finished
-    run(spec, tmp_path / "again", "--jobs", "1")
+    run_apart(spec, tmp_path / "again", "--jobs", "1")
     assert counts(tmp_path / "again") == counts(out)
 
 
@@ -214,16 +233,25 @@ class Sleeps(Plugin):
 """
 
 
-def test_a_run_that_fails_ends_alone(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def bad_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Registered plugins that fail, in a distribution of their own."""
     site = tmp_path / "site"
     (site / "bad-1.dist-info").mkdir(parents=True)
     (site / "bad-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: bad\nVersion: 1\n")
     names = "dies = bad_plugins:Dies\nraises = bad_plugins:Raises\nsleeps = bad_plugins:Sleeps\n"
     (site / "bad-1.dist-info" / "entry_points.txt").write_text(f"[clsuite.plugins]\n{names}")
     (site / "bad_plugins.py").write_text(PLUGINS)
-    monkeypatch.setenv("PYTHONPATH", str(site))
+    monkeypatch.syspath_prepend(str(site))  # a fork server's processes have the path of the one that asks for them
+    catalog.cache_clear()
+    yield
+    catalog.cache_clear()
+
+
+@pytest.mark.usefixtures("bad_plugins")
+def test_a_run_that_fails_ends_alone(spec: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = run(spec, out, "--methods", "dies,raises,sleeps,ncm", "--timeout", "15", status=1)
+    done = run(spec, out, "--methods", "dies,raises,sleeps,ncm", "--timeout", "12", status=1)
     records = {record.method: record for record in map(read_record, out.glob("*/*/*.json"))}
     assert {name: record.status for name, record in records.items()} == {
         "dies": "failed", "raises": "failed", "sleeps": "timeout", "ncm": "done",
@@ -232,7 +260,7 @@ def test_a_run_that_fails_ends_alone(spec: Path, tmp_path: Path, monkeypatch: py
     assert "RuntimeError: raised on purpose" in str(records["raises"].error)
     assert "on_task_end" in str(records["raises"].error)
     assert str(tmp_path) not in str(records["raises"].error)
-    assert "stopped after 15" in str(records["sleeps"].error)
+    assert "stopped after 12" in str(records["sleeps"].error)
     for line in ("failed: dies, seed 0: ", "failed: raises, seed 0: RuntimeError", "timeout: sleeps, seed 0: "):
         assert line in done.stderr
     assert "│ ncm" in done.stdout
