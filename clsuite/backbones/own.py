@@ -94,7 +94,7 @@ def _statistics(model: nn.Module, name: str) -> dict[str, Sequence[float]]:
     stated: Any = getattr(model, "normalize", None)
     if stated is None:
         return {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
-    pair = stated if isinstance(stated, tuple | list) else [getattr(stated, key, None) for key in ("mean", "std")]
+    pair: Any = stated if isinstance(stated, tuple | list) else [getattr(stated, key, None) for key in ("mean", "std")]
     try:
         mean, std = ([float(value) for value in values] for values in pair)
     except (TypeError, ValueError) as error:
@@ -103,4 +103,9 @@ def _statistics(model: nn.Module, name: str) -> dict[str, Sequence[float]]:
         ) from error
     if not {len(mean), len(std)} <= {1, 3} or min(std, default=0.0) <= 0:
         raise UserError(f"'normalize' of backbone '{name}' must have one or three means and stds, each std above 0")
-    return {"mean": mean, "std": std}
+    return {"mean": _three(mean), "std": _three(std)}
+
+
+def _three(values: Sequence[float]) -> list[float]:
+    """A value for each channel."""
+    return list(values) if len(values) == 3 else 3 * list(values)

@@ -241,7 +241,8 @@ def kinds_apart(old: RunRecord, new: RunRecord) -> str:
         machine, precision = kind_of(record.environment)
         packages = record.environment.get("packages")
         torch = packages.get("torch") if isinstance(packages, dict) else None
-        return f"{machine}, precision {precision}, torch {torch}"
+        slow = "" if record.environment.get("fast_paths", True) else ", without fast paths"
+        return f"{machine}, precision {precision}, torch {torch}{slow}"
 
     first, second = kind(old), kind(new)
     return "" if first == second else f"published on {first}; rerun on {second}"

@@ -147,7 +147,7 @@ def _classes(data: ImageData, what: str) -> tuple[str, ...]:
 
 def _samples(data: ImageData, part: str, what: str) -> Iterator[tuple[Any, Any, Any]]:
     """Image, label and domain of each sample of a part."""
-    samples = getattr(data, part, None)
+    samples: Any = getattr(data, part, None)
     if _is_pair(samples):
         images, labels = samples
         if len(images) != len(labels):

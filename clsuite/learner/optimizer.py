@@ -11,6 +11,7 @@ from torch import nn
 
 from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
+from clsuite.private_api import clip_true_gradients
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 """Makes an optimizer of somebody's own from its parameter groups."""
@@ -101,7 +102,7 @@ class OptimizerPolicy:
         kind = torch.optim.Adam if spec.name == "adam" else torch.optim.AdamW
         optimizer = kind(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
         if self._options.gradient_clip is not None:  # Lightning then clips true gradients also in mixed precision
-            optimizer._step_supports_amp_scaling = False
+            clip_true_gradients(optimizer)
         return optimizer
 
     def _carry(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -19,8 +19,12 @@ LARGEST_EPOCHS = 1_000_000
 """Of a task; more is a slip of the finger."""
 
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("constant", "cosine")
+OPTIMIZERS = {
+    "sgd": "stochastic gradient descent with momentum",
+    "adam": "Adam, whose weight decay is part of the gradient",
+    "adamw": "Adam with decoupled weight decay",
+}
+SCHEDULES = {"constant": "the rate stays", "cosine": "the rate falls to zero over each task, as half a cosine"}
 
 
 class OptimizerSpec(MaybeOwn):

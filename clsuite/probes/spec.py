@@ -147,6 +147,13 @@ AnyProbe = HeadProbe | KnnProbe | LeftOutProbe | CalibrationProbe | ZeroShotProb
 ProbeSpec = Annotated[AnyProbe, Field(discriminator="kind"), BeforeValidator(_with_kind)]
 
 
+MODELS: dict[str, type[_Probe]] = {
+    "head": HeadProbe,
+    "knn": KnnProbe,
+    "left_out_domains": LeftOutProbe,
+    "calibration": CalibrationProbe,
+    "zero_shot": ZeroShotProbe,
+}
 RESERVED = ("_kl", "_change")
 """Ends of the names that readings and columns of a probe get beside its own."""
 COUNTED, ERROR = (True, True), (False, False)

@@ -45,15 +45,11 @@ def stream_loader(
     Raises:
         UserError: If the data are not there, or the stream cannot be made from them; later, if it has fewer tasks.
     """
-    chosen = spec.root
-    if isinstance(chosen, FromAvalanche):
+    make: Callable[[int], Scenario]
+    if isinstance(spec.root, FromAvalanche):
         if dataset is not None:
             raise UserError("an avalanche scenario brings its own images: remove 'dataset'")
-        make_benchmark = _function(chosen)
-
-        def make(seed: int) -> Scenario:
-            return _read(_call(make_benchmark, seed, chosen), seed, chosen, image_size)
-
+        make = _from_file(spec.root, image_size)
     else:
         if dataset is None:
             raise UserError(f"a scenario of kind '{spec.kind}' needs a data set: add dataset: {{name: ...}}")
@@ -67,6 +63,12 @@ def stream_loader(
         return scenario.first(tasks) if tasks else scenario
 
     return load
+
+
+def _from_file(chosen: FromAvalanche, image_size: int) -> Callable[[int], Scenario]:
+    """What makes the streams of a Python file; its code runs."""
+    make_benchmark = _function(chosen)
+    return lambda seed: _read(_call(make_benchmark, seed, chosen), seed, chosen, image_size)
 
 
 def _from_table(spec: ScenarioSpec, table: ImageTable, dataset: DatasetSpec, files: Files) -> Callable[[int], Scenario]:

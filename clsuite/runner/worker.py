@@ -105,8 +105,8 @@ def _check_method(plan: RunPlan, scenario: Scenario, connection: Connection, rec
 def _checked_scenario(plans: Sequence[RunPlan]) -> Scenario:
     """The stream of the first plan, seen to be the one that was planned.
 
-    A stream from somebody's Python file or class is made some more times, with other seeds of the global generators: one
-    that draws from them, and not from the seed that it is given, shows here and not in the middle of the runs.
+    A stream from somebody's file or class is made some more times, with other seeds of the global generators: one that
+    draws from them, and not from the seed that it is given, shows here and not in the middle of the runs.
 
     Raises:
         UserError: If a stream is not the one that was planned.

@@ -8,7 +8,10 @@ from jsonargparse import ArgumentParser, Namespace
 
 from clsuite.cli.commands.base import PATH, Command
 
-Things = Literal["plugins", "methods", "benchmarks", "datasets", "scenarios", "backbones", "augmentations"]
+Things = Literal[
+    "plugins", "methods", "benchmarks", "datasets", "scenarios", "backbones", "augmentations", "probes", "optimizers",
+    "schedules",
+]  # fmt: skip
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -24,7 +27,7 @@ def _run(given: Namespace) -> int:
 
 
 COMMAND = Command(
-    "List plugins, benchmarks, data sets, scenarios, backbones or augmentations.",
+    "List plugins, benchmarks, data sets, scenarios, probes, backbones, optimizers, schedules or augmentations.",
     ("clsuite list plugins", "clsuite list benchmarks", "clsuite list datasets --data-root data"),
     _arguments,
     _run,
