@@ -16,11 +16,33 @@ LONGEST_NAME = 100
 """Characters of a foreign name that a message repeats."""
 LONGEST_WORDS = 400
 """Characters of a foreign error that a message repeats."""
-COMMANDING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+LONGEST_WORD, LONGEST_LINE = 1000, 3000
+"""Characters of a word, such as a path or a name, and of a line that people are shown whole."""
+OF_A_WORD = 200
+"""Characters of a longer word that they are shown."""
+COMMANDING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD},}}")
+ENDS_OF_LINES = re.compile(r"[\n-\r\x1c-\x1e\x85\u2028\u2029]")
 
 
 class UserError(Exception):
-    """Bad input. The CLI prints it and exits with status 2, never with a traceback; a line for each mistake."""
+    """Bad input. The CLI prints it and exits with status 2, never with a traceback.
+
+    It has one line of bearable length: names of files and other foreign texts may hold ends of lines, which are shown
+    as escapes, and may be endless.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        """Take the message, as far as people can read it."""
+        super().__init__(bearable(on_one_line(text)))
+
+
+class MistakesError(UserError):
+    """Several mistakes at once, a line each."""
+
+    def __init__(self, text: str) -> None:
+        """Take the lines, as far as people can read them."""
+        Exception.__init__(self, bearable(text))
 
 
 class AbsentError(UserError):
@@ -46,7 +68,12 @@ class DataWarning(InputWarning):
 
 def warn_of(text: str, kind: type[InputWarning] = DataWarning) -> None:
     """Tell people something that is not an error, on one line; the same line is told once."""
-    warnings.warn(printable(text), kind, stacklevel=2)
+    warnings.warn(bearable(printable(text)), kind, stacklevel=2)
+
+
+def on_one_line(text: str) -> str:
+    """A foreign text with an escape for each character that ends a line."""
+    return ENDS_OF_LINES.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def printable(text: str) -> str:
@@ -58,9 +85,26 @@ def harmless(text: str) -> str:
     """A foreign text of several lines, with an escape for each character that commands a terminal or cannot be written.
 
     These are control characters other than ends of lines and tabs, those that turn the direction of what follows, and
-    halves of characters, which no encoding has.
+    halves of characters, which no encoding has, and what is no character at all.
     """
     return COMMANDING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def on_screen(text: str) -> str:
+    """A foreign text as `harmless` gives it, its longest words cut in their middle."""
+    return LONG_WORD.sub(lambda found: _cut(found[0], OF_A_WORD), harmless(text))
+
+
+def bearable(text: str) -> str:
+    """A message in which nobody has to read a word or a line without end: the middle of such is left out."""
+    words = LONG_WORD.sub(lambda found: _cut(found[0], OF_A_WORD), text)
+    return "\n".join(_cut(line, LONGEST_LINE) for line in words.split("\n"))
+
+
+def _cut(text: str, longest: int) -> str:
+    """A text without its middle, where it is longer: a path says most at its ends."""
+    tail = longest // 3
+    return text if len(text) <= longest else f"{text[: longest - tail]}…{text[-tail:]}"
 
 
 def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UserError:
@@ -107,7 +151,7 @@ def _shortens(short: str, name: str) -> bool:
 
 def listed(names: Iterable[str], at_most: int = AT_MOST) -> str:
     """Names as a list for people: the first ones, and how many more there are."""
-    known = [printable(one) for one in names]
+    known = [shortened(one) for one in names]
     if len(known) <= at_most + 2:  # "and 2 more" would be no shorter
         return ", ".join(known) or "none"
     return f"{', '.join(known[:at_most])}, … and {len(known) - at_most} more"
@@ -143,6 +187,6 @@ def words_of(error: BaseException) -> str:
 
 def several(lines: Iterable[str]) -> UserError:
     """One error of several mistakes, a line each; the first ones, and how many more there are."""
-    told = list(lines)
+    told = [str(UserError(line)) for line in lines]
     rest = [f"… and {len(told) - AT_MOST} more mistakes"] if len(told) > AT_MOST else []
-    return UserError("\n".join([*told[:AT_MOST], *rest]))
+    return MistakesError("\n".join([*told[:AT_MOST], *rest]))

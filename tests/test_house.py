@@ -13,7 +13,7 @@ PACKAGE = ROOT / "clsuite"
 LONGEST = 40
 
 FLOORS = (
-    ("errors", "interpreters", "private_api"),
+    ("errors", "interpreters", "private_api", "regular_files", "sessions"),
     ("config",),
     ("metrics",),
     ("records",),

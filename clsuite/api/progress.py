@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from clsuite.errors import InputWarning, harmless, warn_of
+from clsuite.errors import InputWarning, on_screen, warn_of
 from clsuite.runner.plan import RunPlan
 
 
@@ -49,7 +49,7 @@ class RunProgress:
     def hear(self, plan: RunPlan, event: dict[str, Any]) -> None:
         """Take an event of the pool."""
         if event["kind"] == "start":
-            self._bar = self._progress.add_task(harmless(plan.name), total=1.0, note="starting")
+            self._bar = self._progress.add_task(on_screen(plan.name), total=1.0, note="starting")
         elif event["kind"] == "progress":
             self._move(plan, event)
         elif event["kind"] == "warning":

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from huggingface_hub import constants
 
 from clsuite.backbones.spec import BUNDLED
-from clsuite.errors import UserError
+from clsuite.errors import UserError, words_of
 
 PATIENCE_S = 4.0
 """Seconds within which the hub must take a connection."""
@@ -68,8 +68,9 @@ def why_unreachable(url: str) -> str:
             port = target.port or PORTS.get(target.scheme, 443)
             socket.create_connection((target.hostname or "", port), timeout=PATIENCE_S).close()
             answers.append("")
-        except (OSError, ValueError) as error:
-            answers.append(f"{target.hostname} cannot be reached ({getattr(error, 'strerror', None) or error})")
+        except Exception as error:  # also what encodings of names and foreign resolvers raise
+            reason = getattr(error, "strerror", None) or words_of(error)
+            answers.append(f"{target.hostname} cannot be reached ({reason})")
 
     thread = threading.Thread(target=ask, daemon=True)  # looking up a name has no timeout of its own
     thread.start()

@@ -20,6 +20,7 @@ from clsuite.config.class_use import CLASS, MaybeOwn
 from clsuite.config.paths import home_path
 from clsuite.errors import AbsentError, UserError
 from clsuite.records.canonical import sha256_of_file
+from clsuite.regular_files import is_no_folder
 
 BUNDLED = "omniglot_vit"
 KEYWORDS = ("bundled", "hub", "random")
@@ -156,14 +157,17 @@ def find_weights(spec: BackboneSpec, folders: list[Path]) -> Weights:
             check_on_hub(spec.name)
         return Weights(chosen)
     path = _find_file(chosen, folders)
-    return Weights("file", path, sha256_of_file(path))
+    try:
+        return Weights("file", path, sha256_of_file(path))
+    except OSError as error:
+        raise UserError(f"cannot read the weights '{path}': {error.strerror or error}") from error
 
 
 def _find_file(name: str, folders: list[Path]) -> Path:
     own = home_path(name)
     tried = [folder / name for folder in folders] + [own]
     for path in tried:
-        if path.is_file():
+        if is_no_folder(path):
             return path
     where = ", ".join(f"'{path}'" for path in dict.fromkeys(tried))
     raise AbsentError(

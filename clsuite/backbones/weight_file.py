@@ -8,9 +8,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from clsuite.errors import UserError, listed, printable
+from clsuite.errors import UserError, listed, printable, shortened
+from clsuite.regular_files import open_regular
 
 LFS = b"version https://git-lfs"
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
@@ -24,19 +26,20 @@ MODULES = "plugin_modules."
 State = dict[str, Tensor]
 
 
-def read_network(path: Path, read: Callable[[str], Any], wanted: Collection[str]) -> tuple[State, str]:
+def read_network(path: Path, read: Callable[[str], Any], wanted: Mapping[str, Tensor]) -> tuple[State, str]:
     """Read the values of one network from a file, whatever wraps it.
 
     Args:
         path: The file.
         read: Reads a file of a format that it knows; it may raise anything.
-        wanted: Names of the network's values; a prefix after which the file has most of them is taken off.
+        wanted: The network's values; a prefix after which the file has most of their names is taken off.
 
     Returns:
         The values by name, and the prefix that was taken off.
 
     Raises:
-        UserError: If the file is not one of weights, cannot be read, or holds several such networks; says what it is.
+        UserError: If the file is not one of weights, cannot be read, holds several such networks, or values that are
+            not plain numbers of the network's kind; says what it is.
     """
     _check_first_bytes(path)
     try:
@@ -53,7 +56,27 @@ def read_network(path: Path, read: Callable[[str], Any], wanted: Collection[str]
     if not values:
         raise UserError(f"cannot read the weights '{path}': it holds no tensors")
     prefix = _prefix(path, values, wanted)
-    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}, prefix
+    state = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+    _refuse_odd(path, state, wanted)
+    return state, prefix
+
+
+def _refuse_odd(path: Path, state: State, wanted: Mapping[str, Tensor]) -> None:
+    """Make sure that values are plain numbers, with fractions where the network's have some: others become others."""
+    for name, value in state.items():
+        if not (kind := _oddness(value)) and name in wanted and wanted[name].is_floating_point():
+            kind = "" if value.is_floating_point() else f"of type {value.dtype}, and the network's have fractions"
+        if kind:
+            raise UserError(f"the weights '{path}' cannot be used: the values of '{shortened(name)}' are {kind}")
+
+
+def _oddness(value: Tensor) -> str:
+    """What a tensor is that holds no plain numbers; empty where it does."""
+    if value.is_meta:
+        return "missing: only their shape was saved"
+    if value.is_quantized or value.layout != torch.strided:
+        return f"no plain ones, but {'quantized' if value.is_quantized else 'sparse'}: save them as they are computed"
+    return ""
 
 
 def fit(network: nn.Module, state: State, path: Path, name: str) -> None:
@@ -88,7 +111,7 @@ def what_differs(network: nn.Module, state: State) -> str:
 def _check_first_bytes(path: Path) -> None:
     """Check that a file is not a stand-in for weights."""
     try:
-        with path.open("rb") as opened:
+        with open_regular(path) as opened:
             first = opened.read(FIRST_BYTES)
     except OSError as error:
         raise UserError(f"cannot read the weights '{path}': {error.strerror or error}") from error

@@ -34,6 +34,7 @@ from clsuite.metrics.variants import accuracy_over_time_weighted
 from clsuite.plugin.introspection import PluginSource, read_source
 from clsuite.plugin.loading import class_of, is_file
 from clsuite.records import PluginEntry, RunRecord
+from clsuite.regular_files import read_text
 from clsuite.report.format import machine_of, rounded
 from clsuite.report.summary import Column, columns_of, summarize
 from clsuite.report.summary import Row as Summary
@@ -156,7 +157,8 @@ def _run(where: str, record: RunRecord, folder: Path, confirmed: Confirmations) 
         key=record.key, seed=record.seed, record=f"records/{where}", badge=badge_of(notes, rerun),
         notes=[*notes, *uncompared(record), *sources, *_confirmed(confirmed.of(record)), *_tuned(record)],
         rerun=rerun,
-        command=f"clsuite leaderboard rerun {shlex.quote(row)} --data-root DATA{_sources(record, folder / where)}",
+        command=f"clsuite leaderboard rerun {shlex.quote(row)} --folder . --data-root DATA"
+        f"{_sources(record, folder / where)}",
         machine=machine_of(record.environment), tasks=record.scenario.task_names, parts=record.scenario.columns,
         initial=[_exact(value) for value in counts.initial], learned=counts.learned.tolist(),
         accuracy=[[_exact(value) for value in line] for line in counts.accuracy],
@@ -170,7 +172,7 @@ def _run(where: str, record: RunRecord, folder: Path, confirmed: Confirmations) 
 
 def _sources(record: RunRecord, path: Path) -> str:
     """What the command of a row says more where its source is published with it."""
-    return " --plugins-from leaderboard" if due_sources(record) and published_sources(path) else ""
+    return " --plugins-from ." if due_sources(record) and published_sources(path) else ""
 
 
 def _confirmed(confirmation: Confirmation | None) -> list[str]:
@@ -199,7 +201,7 @@ def _plugin(entry: PluginEntry, published: Path) -> PluginUse:
 def _published_source(name: str, path: Path) -> PluginSource | None:
     """What a published file declares, read and not run; None where there is none, or it is none that can be read."""
     try:
-        text = path.read_text(encoding="utf-8") if is_file(name) and path.is_file() else ""
+        text = read_text(path) if is_file(name) and path.is_file() else ""
         return read_source(text, class_of(name, text)) if text else None
     except (OSError, SyntaxError, ValueError, RecursionError, UserError):
         return None

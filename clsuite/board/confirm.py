@@ -24,6 +24,7 @@ from clsuite.board.status import FREE, benchmark_notes, named_method, stale_note
 from clsuite.errors import UserError, did_you_mean
 from clsuite.records import RecordError, RunRecord, read_record, reason_of
 from clsuite.records.record import RESULTS_VERSION
+from clsuite.regular_files import read_text
 from clsuite.runner.methods import MethodSpec, PluginUse
 from clsuite.runner.options import RunOptions
 from clsuite.runner.plan import RunPlan, make_plan
@@ -152,7 +153,7 @@ def write_old_benchmark(cases: Sequence[Case], site: Path, path: Path) -> None:
     """
     theirs = site / "clsuite_benchmarks" / f"{cases[0].canary}.yaml"
     try:
-        content = yaml.safe_load(theirs.read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_text(theirs))
         named = {**content.pop("methods"), **content.pop("more_methods", {})}
     except (OSError, KeyError, AttributeError, TypeError, yaml.YAMLError) as error:
         raise UserError(f"commit {cases[0].commit[:9]} has no benchmark '{cases[0].canary}' to run") from error

@@ -20,6 +20,7 @@ from clsuite.plugin.catalog import catalog, is_ours
 from clsuite.plugin.introspection import PluginSource
 from clsuite.records import RunRecord
 from clsuite.records.record import RESULTS_VERSION
+from clsuite.regular_files import read_bytes
 from clsuite.runner.training import merged
 
 
@@ -122,7 +123,7 @@ def read_confirmed(path: Path) -> Confirmations:
     if not path.exists():
         return NONE
     try:
-        return Confirmations(TypeAdapter(list[Confirmation]).validate_json(path.read_bytes()))
+        return Confirmations(TypeAdapter(list[Confirmation]).validate_json(read_bytes(path)))
     except OSError as error:
         raise UserError(f"'{path}' cannot be read: {error.strerror or error}") from error
     except ValidationError as error:

@@ -15,7 +15,8 @@ from clsuite.board.readme import HEADING, readme
 from clsuite.board.site import site_files
 from clsuite.board.sources import SUFFIX
 from clsuite.board.tables import data_files
-from clsuite.errors import UserError, did_you_mean
+from clsuite.config.paths import files_below
+from clsuite.errors import MistakesError, UserError, did_you_mean
 from clsuite.records import atomic_path
 
 MADE = ("site", "data")
@@ -82,9 +83,11 @@ def _build(place: Leaderboard, drop: Collection[str]) -> tuple[Board, int]:
     _refuse_present(drop, rows_of(board))
     lost = [line for line in lost_rows(place, board) if not any(line.startswith(f"row '{row}' ") for row in drop)]
     if lost:
-        raise UserError("\n".join([*lost, "Take the records back, or name the rows that are meant to go with --drop."]))
+        raise MistakesError(
+            "\n".join([*lost, "Take the records back, or name the rows that are meant to go with --drop."])
+        )
     if altered := altered_files(place, record_paths(place, board)):
-        raise UserError("\n".join(altered))
+        raise MistakesError("\n".join(altered))
     files = published_files(board)
     _refuse_others(place, files)
     foreign = _foreign(place, files)
@@ -112,13 +115,8 @@ def _write_index(place: Leaderboard, rows: Mapping[str, Entry]) -> bool:
 
 def _foreign(place: Leaderboard, files: Mapping[str, bytes]) -> list[Path]:
     """Files and links in the made folders that nothing makes; a link to a folder is one."""
-    there = (path for name in MADE for path in sorted((place.folder / name).rglob("*")) if _is_file(path))
+    there = (path for name in MADE for path in files_below(place.folder / name))
     return [path for path in there if path.relative_to(place.folder).as_posix() not in files]
-
-
-def _is_file(path: Path) -> bool:
-    """Whether it is not a folder: a link to one leads out of the leaderboard, and is a file here."""
-    return path.is_symlink() or not path.is_dir()
 
 
 def _refuse_others(place: Leaderboard, files: Mapping[str, bytes]) -> None:
@@ -194,8 +192,11 @@ def check(place: Leaderboard) -> list[str]:
 def _stray(place: Leaderboard, board: Board) -> list[Path]:
     """Files among the records that are neither a record nor what stands beside one."""
     keys = set(rows_of(board).values())
-    there = (path for path in sorted(place.records.rglob("*")) if _is_file(path))
-    return [path for path in there if not (path.name.split(".")[0] in keys and _stands_beside(path.name[64:]))]
+    return [
+        path
+        for path in files_below(place.records)
+        if not (path.name.split(".")[0] in keys and _stands_beside(path.name[64:]))
+    ]
 
 
 def _stands_beside(ending: str) -> bool:

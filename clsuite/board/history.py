@@ -36,8 +36,14 @@ def check_out(commit: str, project: Path, target: Path) -> None:
         target: An empty folder; one that stands on ``PYTHONPATH`` goes before what is installed.
 
     Raises:
-        UserError: If there is no history with that commit, or clsuite did not lie in it as it does now.
+        UserError: If there is no history with that commit, it did not lead to what is checked out here, or clsuite did
+            not lie in it as it does now.
     """
+    if _git(project, "rev-list", "--max-count=1", commit, "--not", "HEAD", "--"):
+        raise UserError(
+            f"commit {commit[:9]} is in the repository, but did not lead to what is checked out: its sources may be "
+            "anybody's, and are not run; check out a state that comes after it"
+        )
     try:
         description = tomllib.loads(_git(project, "show", f"{commit}:./pyproject.toml").decode())
         folders = {"clsuite": "clsuite", **description["tool"]["setuptools"]["package-dir"]}

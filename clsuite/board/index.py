@@ -13,6 +13,7 @@ from clsuite.board.layout import Leaderboard
 from clsuite.board.sources import SUFFIX, published_sources
 from clsuite.errors import UserError
 from clsuite.records.canonical import sha256_of_file
+from clsuite.regular_files import read_text
 
 INDEX_VERSION = 2
 """Version 1 held the key of each row, and no digests."""
@@ -53,9 +54,9 @@ def read_index(place: Leaderboard) -> dict[str, Entry]:
             raise UserError(f"'{place.index}' is gone: take it back from the history, or rows could be lost in silence")
         return {}
     try:
-        content = json.loads(place.index.read_text(encoding="utf-8"))
+        content = json.loads(read_text(place.index))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"'{place.index}' cannot be read: {error}") from error
+        raise UserError(f"'{place.index}' cannot be read: {getattr(error, 'strerror', None) or error}") from error
     try:
         rows = TypeAdapter(dict[str, Entry]).validate_python(_rows_in(content))
     except ValidationError:

@@ -21,9 +21,10 @@ from clsuite.board.layout import Leaderboard
 from clsuite.board.published import RecordSetCheck, read_published
 from clsuite.board.sources import find_sources, published_sources
 from clsuite.board.status import read_rerun, standing_notes
+from clsuite.board.validate.environment import has_its_normalization
 from clsuite.board.validate.names import has_its_names
 from clsuite.board.validate.record import LARGEST_ARRAYS, examine, read_foreign, record_place
-from clsuite.errors import UserError, printable
+from clsuite.errors import UserError, bearable, printable, shortened
 from clsuite.records import RunRecord, atomic_path, predictions_beside, read_predictions, record_text
 from clsuite.report.gather import record_files
 
@@ -159,7 +160,7 @@ def _sorted(
 
 
 def _refused(path: Path, name: str, reason: str) -> Outcome:
-    return Outcome(path, "refused", printable(name), printable(reason))
+    return Outcome(path, "refused", shortened(name), bearable(printable(reason)))
 
 
 def _name(record: RunRecord) -> str:
@@ -181,7 +182,7 @@ def _judge(path: Path, published: _Published) -> _Offer | Outcome:
     record = read_foreign(path)
     predictions = predictions_beside(path, record)
     found = examine(record, predictions)
-    complaint = found.complaint or has_its_names(record)
+    complaint = found.complaint or has_its_names(record) or has_its_normalization(record)
     notes = [] if published.options.stale or complaint else standing_notes(record, None, published.confirmed)
     if notes:
         complaint = f"{'; '.join(notes)}: run it again, or give --stale to publish it marked as stale"

@@ -9,7 +9,8 @@ from typing import Any
 
 from clsuite.board.validate.costs import Method
 from clsuite.board.validate.record import examine, read_foreign, record_place
-from clsuite.errors import UserError, printable
+from clsuite.config.paths import files_below
+from clsuite.errors import MistakesError, printable
 from clsuite.records import RecordError, RunRecord
 from clsuite.report.consistency import ConsistencyCheck
 
@@ -124,10 +125,10 @@ def read_published(folder: Path) -> Iterator[Published]:
         folder: The folder of the records.
 
     Raises:
-        UserError: After the last record, with a line for each that is not as it should be.
+        MistakesError: After the last record, with a line for each that is not as it should be.
     """
     record_set, problems = RecordSetCheck(), []
-    paths = sorted(path for path in folder.rglob("*.json") if not path.name.endswith(".rerun.json"))
+    paths = [path for path in files_below(folder, "*.json") if not path.name.endswith(".rerun.json")]
     for path in paths:
         where = path.relative_to(folder).as_posix()
         try:
@@ -144,4 +145,4 @@ def read_published(folder: Path) -> Iterator[Published]:
         else:
             yield Published(where, record, found.samples, found.predictions)
     if problems:
-        raise UserError("records that cannot be published:\n" + "\n".join(problems))
+        raise MistakesError("records that cannot be published:\n" + "\n".join(problems))

@@ -28,22 +28,23 @@ ROWS_SHOWN = 60
 HEADING = "# Leaderboard"
 DESCRIPTIONS = """\
 Every figure here is made by `clsuite leaderboard build` from the run records in [`records/`](records) and from nothing
-else; `clsuite leaderboard check` makes all of it again and fails where a byte differs or a row was lost.
+else; `clsuite leaderboard check --folder .` makes all of it again and fails where a byte differs or a row was lost.
+Commands are to be called in this folder; `--folder .` and `--plugins-from .` stand for it.
 
 - **The page**: open [`site/index.html`](site/index.html) in a browser, from a checkout; it needs no server. Rows are
   sorted and filtered there, and open to the accuracy matrix, the curve, the whole configuration and the command.
 - **The figures** as CSV and JSON: [`data/`](data).
-- **A row again**: `clsuite leaderboard rerun BENCHMARK/METHOD/SEED --data-root DATA` repeats a run from its record
-  and compares all counts: on the same kind of machine they must be identical, on another one the final accuracy
+- **A row again**: `clsuite leaderboard rerun BENCHMARK/METHOD/SEED --folder . --data-root DATA` repeats a run from its
+  record and compares all counts: on the same kind of machine they must be identical, on another one the final accuracy
   within 1 point and every entry of the matrix within 5.
-- **A stale row that may still hold**: `clsuite leaderboard confirm METHOD` runs a short canary of the method by the
-  sources that made the row, from the repository's history, and by those of now; where all counts are the same, the row
-  is current again, until the next change.
-- **A row of your own**: `clsuite bench BENCHMARK --methods METHOD`, then
-  `clsuite leaderboard add runs/BENCHMARK/METHOD` and `clsuite leaderboard build`; where the method is a file,
-  `add --plugins-from FOLDER` publishes it with its row.
+- **A stale row that may still hold**: `clsuite leaderboard confirm METHOD --folder .` runs a short canary of the method
+  by the sources that made the row, from the repository's history, and by those of now; where all counts are the same,
+  the row is current again, until the next change.
+- **A row of your own**: `clsuite bench BENCHMARK --methods METHOD --out RUNS`, then
+  `clsuite leaderboard add RUNS/BENCHMARK/METHOD --folder .` and `clsuite leaderboard build --folder .`; where the
+  method is a file, `add --plugins-from FOLDER` publishes it with its row.
 - **A row of a method that is a file** has its source beside its record: read it, then
-  `clsuite leaderboard rerun ROW --plugins-from leaderboard` runs it. What only a rerun can tell stands in clsuite's
+  `clsuite leaderboard rerun ROW --folder . --plugins-from .` runs it. What only a rerun can tell stands in clsuite's
   `docs/security.md`.
 
 Accuracies are in per cent, mean ± half the 95 % Student-t interval over the seeds; the best of a column that is no
@@ -52,7 +53,7 @@ bound is bold, where one way is better (↑ higher, ↓ lower) and rows differ.
 stands below. A rank is by final accuracy (macro), with its 95 % interval by a paired bootstrap over the seeds that were
 run: 3 (3-3) where hardly any draw of them changes it. Whether two methods differ is not decided by whether their rank
 intervals overlap, but by
-`clsuite compare METHOD OTHER --runs leaderboard/records/BENCHMARK`: a paired interval and an exact test.
+`clsuite compare METHOD OTHER --runs records/BENCHMARK`: a paired interval and an exact test.
 """
 
 

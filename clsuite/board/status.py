@@ -25,6 +25,7 @@ from clsuite.plugin.loading import is_file
 from clsuite.records import PluginEntry, RunRecord
 from clsuite.records.canonical import canonical_json
 from clsuite.records.record import RESULTS_VERSION
+from clsuite.regular_files import read_bytes
 from clsuite.report.format import rounded
 from clsuite.runner.methods import parse_method
 from clsuite.runner.record_config import stream_config
@@ -51,7 +52,7 @@ def read_rerun(path: Path, record: RunRecord) -> Rerun | None:
         return None
     name = "/".join(beside.parts[-3:])
     try:
-        rerun = Rerun.model_validate_json(beside.read_bytes())
+        rerun = Rerun.model_validate_json(read_bytes(beside))
     except OSError as error:
         raise UserError(f"'{name}' cannot be read: {error.strerror or error}") from error
     except ValidationError as error:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from clsuite.cli.check_process import check_aside
 from clsuite.cli.console import make_console
 from clsuite.conformance.finding import Outcome, Report
-from clsuite.errors import harmless
+from clsuite.errors import on_screen
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.arguments import resolve_arguments
 from clsuite.plugin.catalog import find_plugin
@@ -33,7 +33,7 @@ def run_check(text: str, training: Mapping[str, Any]) -> int:
         named.append((info.name, source))
     resolve_training(TrainingSpec(), named, {}, training)
     console = make_console()
-    with console.status(escape(f"checking {harmless(text)} on tiny streams of digits ...")):
+    with console.status(escape(f"checking {on_screen(text)} on tiny streams of digits ...")):
         report = check_aside(text, uses, training)
     print_report(report, console)
     return 1 if report.findings else 0

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clsuite.conformance.finding import Report
-from clsuite.errors import UserError, shortened
+from clsuite.errors import UserError, shortened, words_of
 from clsuite.plugin.catalog import find_plugin, load_class
 from clsuite.runner.methods import PluginUse
 from clsuite.runner.processes import ForkServer, Worker
@@ -57,18 +57,31 @@ def _follow(worker: Worker, name: str) -> Report:
             step = event["step"]
         elif event["kind"] == "refused":
             raise UserError(event["text"])
+        elif event["kind"] == "broken":
+            raise UserError(f"'{name}' ends its check ({step}): {event['text']}")
         else:
             report: Report = event["report"]
             return report
 
 
 def work(given: Work, connection: Connection) -> None:
-    """What the process does: it sends each step, and at last the report or what it refuses."""
-    from clsuite.conformance.suite import check_method
+    """What the process does: it sends each step, and at last the report, what it refuses, or what broke it."""
     from clsuite.runner.worker import become_worker
 
-    uses, training, folder = given
     become_worker(connection)
+    try:
+        _check(given, connection)
+    except BaseException as error:  # a plugin may change what everything stands on: sys.path, the device of tensors
+        try:
+            connection.send({"kind": "broken", "text": words_of(error)})
+        except BaseException:  # even the depth of calls
+            os._exit(1)
+
+
+def _check(given: Work, connection: Connection) -> None:
+    from clsuite.conformance.suite import check_method
+
+    uses, training, folder = given
     with suppress(OSError):
         os.chdir(folder)
     try:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clsuite.errors import harmless
+from clsuite.errors import bearable, harmless, on_screen
 from clsuite.report.fit import NARROW, TableColumn, add_columns
 from clsuite.report.format import shown
 
@@ -56,8 +56,9 @@ class PlainConsole(Console):
             self.print(table.caption, style="table.caption", markup=True, soft_wrap=True)
 
     def render_str(self, text: str, **more: Any) -> Text:
-        """A text as rich makes it, without control characters."""
-        return super().render_str(harmless(text), **more)
+        """A text as rich makes it, without control characters, and without words that have no end."""
+        text = on_screen(text) if more.get("markup") is False else harmless(text)
+        return super().render_str(text, **more)
 
 
 def make_console(stderr: bool = False) -> Console:
@@ -70,7 +71,7 @@ def make_console(stderr: bool = False) -> Console:
 
 def tell(text: str) -> None:
     """Print a line on standard error; in a terminal it is broken between words."""
-    text = harmless(text)
+    text = bearable(harmless(text))
     if is_terminal(sys.stderr):  # printed as text, since a live display may have taken the stream
         text = folded(Text(text), PlainConsole(stderr=True).width).plain
     print(text, file=sys.stderr)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clsuite.cli.console import counted, make_console, table_width
-from clsuite.errors import UserError, did_you_mean, harmless
+from clsuite.errors import UserError, did_you_mean, harmless, listed
 from clsuite.records import RunRecord, atomic_path
 from clsuite.records.curves import LOSS, read_curves
 from clsuite.report.export import by_benchmark, choose_columns, csv_table, latex_table, markdown_table
@@ -84,7 +84,8 @@ def _plot_loss(records: Mapping[Path, RunRecord], target: Path, title: str, name
     kept = {path: read_curves(path.with_suffix(".npz")) for path in records}
     names = sorted({one for curves in kept.values() for one in curves})
     if not names:
-        raise UserError("none of these runs has kept a loss curve: run again, without --curve-points 0")
+        places = listed((f"'{path}'" for path in records), at_most=1)
+        raise UserError(f"none of these runs has kept a loss curve: {places}. Run again, without --curve-points 0")
     if name not in names:
         raise did_you_mean("curve", name, names)
     runs = [(record, kept[path][name]) for path, record in records.items() if name in kept[path]]

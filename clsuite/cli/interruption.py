@@ -1,11 +1,14 @@
 """SIGTERM (a batch system's, a service manager's) and SIGHUP (a closed terminal) end a command as Ctrl-C does.
 
 Ctrl-C itself raises the same as they do while a command runs, so that a `KeyboardInterrupt` of a plugin's own is none.
+Ctrl-Z stops the runs with the command.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +38,9 @@ def signals_interrupt() -> Iterator[None]:
 
     for number in taken:
         signal.signal(number, interrupt)
+    may_stop = signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL
+    if may_stop:
+        signal.signal(signal.SIGTSTP, _stop)
     if usual is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt_again)
     try:
@@ -42,8 +48,18 @@ def signals_interrupt() -> Iterator[None]:
     finally:
         if usual is signal.default_int_handler:
             signal.signal(signal.SIGINT, usual)
-        for number in taken:
+        for number in [*taken, *([signal.SIGTSTP] if may_stop else [])]:
             signal.signal(number, signal.SIG_DFL)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    """Ctrl-Z stops the runs too, which have sessions of their own, until the command goes on."""
+    processes = sys.modules.get("clsuite.runner.processes")
+    if processes is not None:
+        processes.signal_workers(signal.SIGSTOP)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    if processes is not None:
+        processes.signal_workers(signal.SIGCONT)
 
 
 def status_of(interrupt: KeyboardInterrupt) -> int:

@@ -54,6 +54,8 @@ def add(
             console.print(f"{one.verdict}: {what}{reason}", soft_wrap=True)
     for benchmark, reason in sorted(streams.unchecked.items()):
         warnings.print(f"note: streams of {benchmark} were not compared with the data: {reason}", soft_wrap=True)
+    for (what, benchmark), reason in sorted(streams.images_unchecked.items()):
+        warnings.print(f"note: {what} of {benchmark} were not compared: {reason}", soft_wrap=True)
     numbers = Counter(one.verdict for one in outcomes)
     if not outcomes:
         raise UserError(f"no record in {', '.join(repr(str(place)) for place in places)}")

@@ -6,16 +6,16 @@ import argparse
 import importlib.metadata
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from clsuite.cli.commands import COMMANDS
-from clsuite.cli.commands.base import Command
+from clsuite.cli.commands.base import ArgumentType, Command
 from clsuite.cli.console import tell
 from clsuite.cli.interruption import signals_interrupt, status_of
 from clsuite.cli.output import lost_for, safe_output
-from clsuite.cli.parse_errors import explain
+from clsuite.cli.parse_errors import explain, refused_by_the_system
 from clsuite.cli.warnings_shown import warnings_told
 from clsuite.errors import UserError
 
@@ -35,7 +35,14 @@ class _Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
 
 
 class _Parser(ArgumentParser):
-    """Raises its complaints in place of printing them below the usage."""
+    """Raises its complaints in place of printing them below the usage; those of values name their argument."""
+
+    def add_argument(self, *names: str, **more: Any) -> Any:
+        """Add an argument."""
+        if isinstance(kind := more.get("type"), ArgumentType):
+            name = names[-1]
+            more["type"] = kind.of(name if name.startswith("-") else name.upper())
+        return super().add_argument(*names, **more)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the complaint."""
@@ -84,9 +91,16 @@ def _do(command: Command, given: Namespace) -> int:
         return command.run(given)
     except SystemExit as error:  # of somebody's plugin or stream; nothing of ours calls it
         raise UserError(f"something that was imported ended the program: sys.exit({error.code!r})") from error
+    except OSError as error:  # of what is asked of the system in passing, such as whether a path is a file
+        complaint = refused_by_the_system(error)
+        if complaint is None:
+            raise
+        raise complaint from error
 
 
 def _parse(words: list[str]) -> Namespace:
+    if words.count("--") > 1:  # the parser makes lists of them
+        raise UserError("'--' stands twice: it may stand once, before words that begin with '-'")
     parser, commands = _parser()
     try:
         return parser.parse_args(words)

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.text import Text
 
 from clsuite.cli.console import counted
-from clsuite.errors import harmless
+from clsuite.errors import on_screen
 from clsuite.runner.plan import RunPlan
 
 
@@ -63,13 +63,13 @@ class BenchProgress:
         handler(plan, event)
 
     def _warn(self, plan: RunPlan, event: dict[str, Any]) -> None:
-        self._console.print(Text(harmless(f"warning: {plan.name}: {event['text']}")), soft_wrap=True)
+        self._console.print(Text(on_screen(f"warning: {plan.name}: {event['text']}")), soft_wrap=True)
 
     def _start(self, plan: RunPlan, event: dict[str, Any]) -> None:
         key = plan.record_path
         self._started.setdefault(key, time.monotonic())
         self._remove_bar(key)  # there is one where a run begins again
-        self._bars[key] = self._progress.add_task(harmless(plan.name), total=1.0, note="starting")
+        self._bars[key] = self._progress.add_task(on_screen(plan.name), total=1.0, note="starting")
 
     def _move(self, plan: RunPlan, event: dict[str, Any]) -> None:
         note = f"task {event['task'] + 1}/{event['tasks']}"
@@ -85,7 +85,7 @@ class BenchProgress:
         self._update_total()
         seconds = time.monotonic() - self._started[key]
         text = f"[{self._before + self._finished} of {self._of}] {plan.name}: {event['status']} in {seconds:.0f} s"
-        self._console.print(Text(harmless(text)))
+        self._console.print(Text(on_screen(text)))
 
     def _remove_bar(self, key: Path) -> None:
         """Take a run's bar away, and see it gone before anything is printed.

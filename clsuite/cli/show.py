@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from clsuite.cli.console import make_console, print_table
+from clsuite.config.paths import files_below
 from clsuite.errors import UserError
 from clsuite.metrics import METRICS, WITHIN_TASK, Curves, compute_all
 from clsuite.records import (
@@ -24,6 +25,7 @@ from clsuite.records import (
     why_untrue,
 )
 from clsuite.records.record import RESULTS_VERSION
+from clsuite.regular_files import is_no_folder
 from clsuite.report.fit import TableColumn
 from clsuite.report.format import shown
 from clsuite.report.table import bytes_text, short_number
@@ -78,10 +80,10 @@ def _read(path: Path) -> RunRecord:
     """The record; of what is not a file, which record may be meant."""
     from clsuite.runner.spec import shipped_benchmarks
 
-    if path.is_file():
+    if is_no_folder(path):
         return read_record(path)
     if path.is_dir():
-        inside = next(iter(sorted(path.rglob("seed*.json"))), None)
+        inside = next(iter(files_below(path, "seed*.json")), None)
         named = f"name one of its records, such as {inside}" if inside else "it holds no records"
         raise UserError(f"'{path}' is a folder: {named}. For all of them: clsuite table {path}")
     if str(path) in shipped_benchmarks():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 from pathlib import Path
 
-from clsuite.errors import UserError, shortened
+from clsuite.errors import InputWarning, UserError, shortened, warn_of
 
 LONGEST_PART = 255
 """Bytes of a name; no usual file system takes more."""
@@ -39,6 +40,30 @@ def home_path(text: str | Path) -> Path:
 def home_or_name(text: str) -> str:
     """A path as for `home_path`, or a name that is none and stays as it is."""
     return str(home_path(text)) if text.startswith("~") else text
+
+
+def files_below(folder: Path, pattern: str = "*") -> list[Path]:
+    """The files anywhere below a folder whose names match a pattern, and links that do; no link is followed.
+
+    Folders that cannot be read are left out with a warning, and those that go meanwhile, as some of ``/proc`` do,
+    without one.
+    """
+    found, unread, todo = list[Path](), list[str](), [folder]
+    while todo:
+        place = todo.pop()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(Path(entry.path))
+                    elif fnmatch.fnmatchcase(entry.name, pattern):
+                        found.append(Path(entry.path))
+        except OSError as error:
+            unread += [f"'{place}': {error.strerror}"] if os.path.lexists(place) else []
+    if unread:
+        more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
+        warn_of(f"left out, a folder that cannot be read, {unread[0]}{more}", InputWarning)
+    return sorted(found)
 
 
 def _encoded(text: str) -> bytes:

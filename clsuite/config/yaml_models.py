@@ -107,9 +107,10 @@ def _is_key(error: ErrorDetails) -> bool:
 def _explain(root: yaml.Node, model: Any, location: Location, error: ErrorDetails) -> tuple[int, str]:
     line, shown = _locate(root, location)
     entry = isinstance(next(iter(shown), None), int)  # of a list of entries, whose line says which
-    where = ".".join(str(part) for part in shown[entry:]) or ("the entry" if entry else "the file")
+    parts = [str(part) for part in shown[entry:]]
+    where = ".".join(part or "''" for part in parts) or ("the entry" if entry else "the file")
     if error["type"] == "extra_forbidden":
-        return line, unknown_word(f"key '{where}'", str(location[-1]), _fields(model, error["loc"][:-1]), 1)
+        return line, unknown_word(f"key '{'.'.join(parts)}'", str(location[-1]), _fields(model, error["loc"][:-1]), 1)
     fields = _fields(model, error["loc"])
     return line, in_words(error, where, fields[0] if fields else "name")
 

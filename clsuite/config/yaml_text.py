@@ -13,6 +13,7 @@ from yaml.constructor import ConstructorError
 from yaml.events import AliasEvent
 
 from clsuite.errors import UserError, printable, shortened
+from clsuite.regular_files import read_bytes, refuse_irregular
 
 LARGEST_FILE = 256 * 1024
 """Bytes; the largest benchmark has some thousands, and reading more takes longer than a second."""
@@ -22,6 +23,8 @@ LARGEST_CONTENT = 50_000
 """Values, those that aliases repeat counted again."""
 NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
 """Numbers with an exponent as YAML 1.2 has them; YAML 1.1 wants a dot and a sign in them."""
+HALF = re.compile(r"[\ud800-\udfff]")
+"""Half of a character, which escapes can make and no file can hold."""
 YAML_TAG = "tag:yaml.org,2002:"
 
 
@@ -59,12 +62,13 @@ def read_yaml(path: Path) -> tuple[yaml.Node | None, Any]:
 
 def _text(path: Path) -> str:
     try:
+        refuse_irregular(path)
         size = path.stat().st_size
         if size > LARGEST_FILE:
             raise UserError(
                 f"'{path}' is not a benchmark or recipe: it has {size:,} bytes, and those have few thousands"
             )
-        content = path.read_bytes()
+        content = read_bytes(path)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read '{path}': {getattr(error, 'strerror', None) or error}") from error
     try:
@@ -116,6 +120,22 @@ class _Loader(yaml.SafeLoader):
             tag = str(node.tag).replace(YAML_TAG, "!!")
             value = f"'{shortened(node.value)}' is" if isinstance(node, yaml.ScalarNode) else "this is"
             raise ConstructorError(None, None, f"{value} no {tag}", node.start_mark) from error
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Make the mapping of a node."""
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if not isinstance(key, yaml.ScalarNode):
+                kind = "mapping" if isinstance(key, yaml.MappingNode) else "list"
+                raise ConstructorError(None, None, f"a key is a {kind}, but must be text", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        """Make the value of a text, a number, ..."""
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and (half := HALF.search(value)):
+            problem = f"'{shortened(value)}' holds {half[0]!a}, half of a character"
+            raise ConstructorError(None, None, problem, node.start_mark)
+        return value
 
     def _unknown_tag(self, node: yaml.Node) -> Any:
         tag = str(node.tag).replace(YAML_TAG, "!!")

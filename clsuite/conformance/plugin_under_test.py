@@ -15,6 +15,7 @@ from clsuite.conformance.source_lines import Lines
 from clsuite.errors import UserError
 from clsuite.plugin.base import Plugin
 from clsuite.plugin.introspection import PluginSource, read_source
+from clsuite.regular_files import read_text
 
 Factory = Callable[[], Plugin]
 
@@ -68,7 +69,7 @@ def subject_of(make: Factory, cls: type[Plugin] | None = None, name: str = "") -
     cls = cls or type(make())
     try:
         path = Path(inspect.getfile(cls))
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         declared = read_source(text, cls.__name__)
     except (OSError, TypeError, SyntaxError, ValueError) as error:
         raise UserError(f"cannot read the source of plugin '{name or cls.__name__}': {error}") from error

@@ -256,7 +256,8 @@ def locate(path: str, data_root: Path | None) -> Path:
         tried = [own] if data_root is None else [data_root / path, own]
         found = next((candidate for candidate in tried if candidate.exists()), None)
     except (ValueError, OSError) as error:  # a loop of links, a folder that cannot be read
-        raise UserError(f"'{printable(path)}' is not a path: {error}") from error
+        place, reason = getattr(error, "filename", None) or path, getattr(error, "strerror", None) or error
+        raise UserError(f"cannot use '{printable(str(place))}': {reason}") from error
     if found is not None:
         return found
     where = " or ".join(f"'{candidate}'" for candidate in dict.fromkeys(tried))

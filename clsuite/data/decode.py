@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from clsuite.errors import UserError
+from clsuite.regular_files import read_bytes
 
 UNDECODABLE = (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError, MemoryError)
 """What Pillow raises on damaged or too large files."""
@@ -45,7 +46,7 @@ def decode(path: Path, size: int, content: bytes | None = None) -> NDArray[np.ui
     try:
         with warnings.catch_warnings():  # Pillow's about palettes and large images say nothing about the result
             warnings.simplefilter("ignore")
-            with Image.open(path if content is None else io.BytesIO(content)) as opened:
+            with Image.open(io.BytesIO(read_bytes(path) if content is None else content)) as opened:
                 opened.load()
                 image = on_white(upright(opened), f"the image '{path}'").convert("RGB")
             return np.asarray(center_square(image, size)).transpose(2, 0, 1)

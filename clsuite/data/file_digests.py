@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from clsuite.data.folder import is_image
 from clsuite.data.manifest import Files, Manifest
 from clsuite.data.progress import tell
 from clsuite.errors import UserError
+from clsuite.regular_files import REFUSED, is_regular, open_regular
 
 SETTLED_NS = 2_000_000_000
 """A file that changed less than so long ago is not remembered; file systems count in steps of two seconds at most."""
@@ -94,10 +94,9 @@ def _state(path: str) -> bytes:
         status = os.stat(path)
     except OSError as error:
         raise _unreadable(path, error) from error
-    if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
-        raise UserError(
-            f"cannot read '{path}': it is not a file but a folder, a pipe or a device. Remove or rename it."
-        )
+    if not is_regular(status):
+        what = f"{REFUSED} but a folder, a pipe, a device or of the system"
+        raise UserError(f"cannot read '{path}': it is {what}. Remove or rename it.")
     return _packed(status)
 
 
@@ -123,7 +122,7 @@ def _read_all(paths: Sequence[str]) -> Iterable[_Read]:
 def _read(path: str) -> _Read:
     hashed = hashlib.sha256()
     try:
-        with open(path, "rb") as opened:
+        with open_regular(path) as opened:
             before, settled = os.fstat(opened.fileno()), is_settled(os.fstat(opened.fileno()))
             while piece := opened.read(AT_ONCE):
                 hashed.update(piece)

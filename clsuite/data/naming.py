@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from clsuite.errors import UserError
+from clsuite.regular_files import read_text
 
 NAMES_FILE = "class_names.txt"
 WORDNET = re.compile(r"n\d{8}")
@@ -39,7 +40,7 @@ def text_lines(path: Path) -> list[str]:
         UserError: If it cannot be read, or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        return read_text(path, "utf-8-sig").splitlines()
     except OSError as error:
         raise UserError(f"cannot read '{path}': {error.strerror or error}") from error
     except UnicodeDecodeError as error:

@@ -12,6 +12,7 @@ from clsuite.config.error_text import shown
 from clsuite.config.spec import LARGEST_NUMBER
 from clsuite.errors import UserError, did_you_mean
 from clsuite.plugin.annotations import read_annotation
+from clsuite.plugin.constructor_checks import refuse_arguments
 from clsuite.plugin.introspection import MISSING, Parameter, PluginSource
 
 
@@ -27,14 +28,25 @@ def resolve_arguments(name: str, source: PluginSource, given: Mapping[str, Any])
         Every argument of the constructor, with those defaults that follow from another argument.
 
     Raises:
-        UserError: If an argument is unknown, missing, of the wrong type, or of no use beside another.
+        UserError: If an argument is unknown, missing, of the wrong type, of no use beside another, or the constructor
+            refuses it.
     """
     known = {parameter.name: parameter for parameter in source.parameters}
     for argument in given:
         if argument not in known:
             raise did_you_mean(f"argument of plugin '{name}':", argument, known)
     values = {parameter.name: _value(name, source, parameter, given) for parameter in source.parameters}
-    return source.traits.filled(name, values)
+    filled = source.traits.filled(name, values)
+    _check_size(name, source, filled)
+    refuse_arguments(source.text, source.constructor, source.traits, filled)
+    return filled
+
+
+def _check_size(name: str, source: PluginSource, values: Mapping[str, Any]) -> None:
+    """Check the size of a parameter-efficient module, which has a default for each kind of them."""
+    size, tables = values.get("size"), [table for by in source.traits.defaults_by.values() for table in by.values()]
+    if any("size" in table for table in tables) and isinstance(size, int) and size < 1:
+        raise UserError(f"plugin '{name}': size is {size}, but must be at least 1")
 
 
 def _value(name: str, source: PluginSource, parameter: Parameter, given: Mapping[str, Any]) -> Any:

@@ -13,10 +13,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from clsuite.errors import LONGEST_NAME, UserError, did_you_mean, is_foreign, words_of
+from clsuite import regular_files
+from clsuite.errors import (
+    LONGEST_NAME,
+    LONGEST_WORDS,
+    UserError,
+    did_you_mean,
+    is_foreign,
+    shortened,
+    words_of,
+)
 from clsuite.plugin import loading
 from clsuite.plugin.introspection import PluginSource, read_source
 from clsuite.plugin.source_hash import Home, find_module
+from clsuite.plugin.source_loader import import_from_source
 
 if TYPE_CHECKING:
     from clsuite.plugin.base import Plugin
@@ -111,7 +121,7 @@ def load_class(info: PluginInfo) -> type[Plugin]:
 
     module, _, name = info.target.rpartition(":")
     try:
-        imported = _import_hashed(info, module) if module.endswith(".py") else importlib.import_module(module)
+        imported = _import_hashed(info, module)
         loaded = getattr(imported, name)
     except BaseException as error:  # whatever a foreign module raises on import
         if not is_foreign(error):
@@ -122,8 +132,13 @@ def load_class(info: PluginInfo) -> type[Plugin]:
     return loaded
 
 
-def _import_hashed(info: PluginInfo, path: str) -> ModuleType:
-    return loading.import_file(path, info.source.text if info.source else None)
+def _import_hashed(info: PluginInfo, module: str) -> ModuleType:
+    """Import the module, or the file, of a plugin; where its source is known, what was hashed is what runs."""
+    hashed = info.source.hashed if info.source else None
+    if module.endswith(".py"):
+        return loading.import_file(module, info.source.text if info.source else None, hashed)
+    import_from_source(hashed, is_file=False)
+    return importlib.import_module(module)
 
 
 def source_now(info: PluginInfo) -> str:
@@ -170,11 +185,13 @@ def _inspect(name: str, target: str, distribution: str, text: str | None = None)
     source, problem = None, ""
     try:
         home = Home("", Path(module)) if module.endswith(".py") else _home_of(module)
-        text = home.path.read_text(encoding="utf-8") if text is None else text
+        text = regular_files.read_text(home.path) if text is None else text
         problem = _missing_import(text)
         source = None if problem else read_source(text, class_name, home)
     except SyntaxError as error:
         problem = f"SyntaxError in line {error.lineno}: {error.msg}"
+    except ValueError as error:  # in the words of those who read the source
+        problem = shortened(str(error), LONGEST_WORDS)
     except Exception as error:  # a foreign file may hold anything
         problem = words_of(error)
     return PluginInfo(name, target, distribution, source, problem)

@@ -40,6 +40,7 @@ def check_method(
             )
     _check_answers(plugins)
     _check_loans(plugins)
+    _check_modules(plugins)
     for plugin in plugins:
         for other in plugins:
             if plugin is not other:
@@ -68,6 +69,18 @@ def _check_loans(plugins: Sequence[Named]) -> None:
             )
         if lenders[0] in [later for later, _ in plugins[place:]]:
             raise UserError(f"'{name}' must come after the plugin that stores exemplars: write [{lenders[0]}, {name}]")
+
+
+def _check_modules(plugins: Sequence[Named]) -> None:
+    """Modules beside two files have one name each, for a process knows one module of a name."""
+    files = [(name, source) for name, source in plugins if source.home is not None and not source.home.module]
+    for (name, source), (other, others) in combinations(files, 2):
+        for module in sorted(source.hashed.modules.keys() & others.hashed.modules.keys()):
+            if source.hashed.modules[module].content != others.hashed.modules[module].content:
+                raise UserError(
+                    f"'{name}' and '{other}' cannot be combined: both import '{module}', and each from another file: "
+                    "give one of the two files another name"
+                )
 
 
 def _check_order(plugins: Sequence[Named], arguments: Sequence[Mapping[str, Any]]) -> None:

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from clsuite.interpreters import PYTHON
 from clsuite.plugin.catalog import PluginInfo
 from clsuite.records.canonical import sha256_of
 from clsuite.records.store import atomic_path
+from clsuite.sessions import end_all, end_left, members
 
 SCRIPT = """
 import json, sys
@@ -73,11 +75,19 @@ def _import_some(plugins: Sequence[PluginInfo]) -> tuple[list[str], str]:
     """The problems of the first plugins, as many as there came answers, and how the process ended."""
     targets = json.dumps([(plugin.name, plugin.target) for plugin in plugins])
     command = [*PYTHON, "-c", SCRIPT, targets]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
-        output, ended = done.stdout, f"importing it ends the interpreter (status {done.returncode})"
-    except subprocess.TimeoutExpired as error:
-        output = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
-        ended = f"importing it takes more than {PATIENCE} s"
+    with TemporaryFile("w+", encoding="utf-8", errors="replace") as said:  # a pipe might be held open by a child
+        running = subprocess.Popen(command, stdout=said, stderr=subprocess.DEVNULL, start_new_session=True)
+        try:
+            ended = f"importing it ends the interpreter (status {running.wait(PATIENCE)})"
+        except subprocess.TimeoutExpired:
+            ended = f"importing it takes more than {PATIENCE} s"
+        finally:
+            others = members(running.pid) if running.poll() is None else set()
+            running.kill()
+            running.wait()
+            end_all(others)
+            end_left(running.pid)
+        said.seek(0)
+        output = said.read()
     lines = [line.removeprefix(ANSWER) for line in output.splitlines() if line.startswith(ANSWER)]
     return [json.loads(line) for line in lines], ended

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from clsuite.config.error_text import first_mistake
 from clsuite.errors import unknown_word
 from clsuite.plugin.former_names import FORMER_HOOKS, FORMER_TRAITS
-from clsuite.plugin.source_hash import Home, source_hash
+from clsuite.plugin.source_hash import HashedSource, Home, LocalModule, hashed_source
 from clsuite.plugin.traits import API_VERSION, Traits
 
 MISSING = "<required>"
@@ -42,6 +42,7 @@ class PluginSource:
         aliases: Names given to types in the file.
         api: The version of the plugin API that it was written for.
         home: Where the file stands.
+        constructor: The line of the constructor; 0 where the file has none of the class.
     """
 
     summary: str
@@ -52,11 +53,21 @@ class PluginSource:
     aliases: Mapping[str, str] = field(default_factory=dict)
     api: int = API_VERSION
     home: Home | None = field(default=None, compare=False)
+    constructor: int = field(default=0, compare=False)
 
     @cached_property
+    def hashed(self) -> HashedSource:
+        """Hash of the file and of all that it imports, with what was read for it; made when it is asked for."""
+        found = hashed_source(ast.parse(self.text), self.home)
+        if self.home is None or not self.home.module:
+            return found
+        own = LocalModule(str(self.home.path), self.text)
+        return replace(found, modules={**found.modules, self.home.module: own})
+
+    @property
     def sha256(self) -> str:
-        """Hash of the file and of all that it imports, as `clsuite.plugin.source_hash` tells; computed on demand."""
-        return source_hash(ast.parse(self.text), self.home)
+        """Hash of the file and of all that it imports, as `clsuite.plugin.source_hash` tells."""
+        return self.hashed.sha256
 
 
 def read_source(text: str, class_name: str, home: Home | None = None) -> PluginSource:
@@ -92,6 +103,7 @@ def read_source(text: str, class_name: str, home: Home | None = None) -> PluginS
         aliases=_aliases(module),
         api=api,
         home=home,
+        constructor=constructor.lineno if isinstance(constructor, ast.FunctionDef) else 0,
     )
 
 

@@ -12,10 +12,15 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from types import ModuleType
 
+from clsuite import regular_files
 from clsuite.config.paths import home_path
 from clsuite.errors import UserError
+from clsuite.plugin.source_hash import HashedSource, Home, hashed_source
 from clsuite.plugin.source_loader import import_from_source
+from clsuite.regular_files import is_no_folder
 
+LARGEST_FILE = 256 * 1024
+"""Bytes of a plugin's file; the longest have some ten thousand, and to read a million takes minutes."""
 FILE = re.compile(r"(?P<path>.+\.py)(:(?P<name>\w+))?")
 IMPORTABLE = re.compile(r"[A-Za-z_][\w.]*:\w+")
 
@@ -52,7 +57,7 @@ def locate(name: str, folders: Sequence[Path]) -> tuple[str, str]:
     assert match is not None
     own = home_path(match["path"])
     tried = [folder / own for folder in folders]
-    path = next((path.resolve() for path in tried if path.is_file()), None)
+    path = next((path.resolve() for path in tried if is_no_folder(path)), None)
     if path is None:
         raise UserError(f"no plugin file at {' or '.join(repr(str(path)) for path in dict.fromkeys(tried))}")
     return read_plugin_file(path, name)
@@ -74,7 +79,10 @@ def read_plugin_file(path: Path, name: str) -> tuple[str, str]:
     match = FILE.fullmatch(name)
     assert match is not None
     try:
-        text = path.read_text(encoding="utf-8")
+        regular_files.refuse_irregular(path)
+        if (size := path.stat().st_size) > LARGEST_FILE:
+            raise UserError(f"'{path}' is not a plugin: it has {size:,} bytes, and those have {LARGEST_FILE:,} at most")
+        text = regular_files.read_text(path)
         return f"{path}:{match['name'] or _only_class(text, name)}", text
     except OSError as error:
         raise UserError(f"cannot read the plugin '{path}': {error.strerror or error}") from error
@@ -124,22 +132,27 @@ def module_distribution(target: str) -> str:
     return f"{owners[0]} {version(owners[0])}" if owners else "unknown distribution"
 
 
-def import_file(path: str, text: str | None = None) -> ModuleType:
+def import_file(path: str, text: str | None = None, source: HashedSource | None = None) -> ModuleType:
     """Import a plugin's file; the same content is imported once.
 
-    What runs is the text that was hashed: no file is read a second time, and no compiled one beside it at all.
+    What runs is the text that was hashed, of the file and of each local module that it imports: no file is read a
+    second time, and no compiled one beside it at all.
 
     Args:
         path: The file.
         text: Its content as it was read before; by default it is read now.
+        source: What was hashed with it; by default that is found out now.
 
     Raises:
         UserError: If it cannot be read.
+        SyntaxError: If it is not Python.
     """
     if text is None:
         text = read_text(Path(path))
-    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
+    source = source or hashed_source(ast.parse(text), Home("", Path(path)))
+    digest = hashlib.sha256(f"{source.sha256} {text}".encode("utf-8", "replace")).hexdigest()[:12]
     stem = re.sub(r"\W", "_", Path(path).stem)
+    import_from_source(source)
     return run_text(f"clsuite_file_{stem}_{digest}", path, text)
 
 
@@ -150,9 +163,9 @@ def read_text(path: Path) -> str:
         UserError: If it cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return regular_files.read_text(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read '{path}': {error}") from error
+        raise UserError(f"cannot read '{path}': {getattr(error, 'strerror', None) or error}") from error
 
 
 def run_text(name: str, path: str, text: str) -> ModuleType:

@@ -21,7 +21,9 @@ from clsuite.errors import UserError, did_you_mean, is_foreign, printable, short
 from clsuite.plugin import loading
 from clsuite.plugin.catalog import BrokenPluginError
 from clsuite.plugin.recorded_plugin import NAME_FOLDER, plain_name, refuse_not_installed
-from clsuite.plugin.source_hash import FRAMEWORK, Home, find_module, source_hash
+from clsuite.plugin.source_hash import FRAMEWORK, HashedSource, Home, find_module, hashed_source
+from clsuite.plugin.source_loader import import_from_source
+from clsuite.regular_files import is_no_folder
 
 Files = Mapping[str, str]
 """The file of each source: where classes that are files are imported from, by the hash of their source."""
@@ -62,15 +64,15 @@ def find_class(use: ClassUse, part: str, folders: Sequence[Path]) -> Found:
         UserError: If there is no such file, module or class, or its source is another one than the benchmark states.
     """
     if not loading.is_file(use.name):
-        return Found(_stated(use, part, _module_source(_target(use.name, part), part)))
+        return Found(_stated(use, part, _hash(_module_source(_target(use.name, part), part))))
     match = _file_match(use.name, part)
     tried = [folder / home_path(match) for folder in folders]
-    path = next((one.resolve() for one in tried if one.is_file()), None)
+    path = next((one.resolve() for one in tried if is_no_folder(one)), None)
     if path is None:
         where = " or ".join(repr(str(one)) for one in dict.fromkeys(tried))
         raise UserError(f"{WORDS[part]} '{use.name}': no file at {where}")
     short = use.model_copy(update={"name": loading.short_name(use.name)})
-    return Found(_stated(short, part, _file_source(path, use.name, part)), path)
+    return Found(_stated(short, part, _file_source(path, use.name, part).sha256), path)
 
 
 def recorded_class(
@@ -96,7 +98,7 @@ def recorded_class(
     target = _target(use.name, part)
     owner = offered(part).get(use.name, ("", ""))[1].rpartition(" ")[0]
     refuse_not_installed(target, [owner] if owner else ())
-    if _module_source(target, part) != use.source:
+    if _hash(_module_source(target, part)) != use.source:
         raise UserError(
             f"the {what} has changed since the run (source {use.source[:12]}): bring that version back, or run the "
             "benchmark again"
@@ -110,7 +112,7 @@ def _recorded_file(use: ClassUse, part: str, folders: Sequence[Path], published:
     there = [path for path in (*(folder / file for folder in folders), *published) if path.is_file()]
     for path in there:
         try:
-            if _file_source(path.resolve(), use.name, part) == use.source:
+            if _file_source(path.resolve(), use.name, part).sha256 == use.source:
                 return Found(use, path.resolve())
         except UserError:
             continue
@@ -253,23 +255,27 @@ def _file_match(name: str, part: str) -> str:
     return match["path"]
 
 
-def _file_source(path: Path, name: str, part: str) -> str:
+def _file_source(path: Path, name: str, part: str) -> HashedSource:
     """The hash of a file that has the class; it is read, and not run."""
     tree = _parsed(loading.read_text(path), f"{WORDS[part]} '{name}'")
     _has_class(tree, name.rpartition(":")[2], f"{WORDS[part]} '{name}'")
-    return source_hash(tree, Home("", path))
+    return hashed_source(tree, Home("", path))
 
 
-def _module_source(target: str, part: str) -> str:
-    """The hash of a module's file; empty for what clsuite stands on, where the part may be of that."""
+def _hash(source: HashedSource | None) -> str:
+    return source.sha256 if source else ""
+
+
+def _module_source(target: str, part: str) -> HashedSource | None:
+    """The hash of a module's file; none for what clsuite stands on, where the part may be of that."""
     module, what = target.rpartition(":")[0], f"{WORDS[part]} '{target}'"
     spec = find_module(module)
     if spec is None or not spec.origin or not spec.has_location or not spec.origin.endswith(".py"):
         raise UserError(f"{what}: no module named '{module}' is installed that has a Python file")
     if part in OF_TORCH and _is_framework(target):
-        return ""
+        return None
     home = Home(module, Path(spec.origin), spec.submodule_search_locations is not None)
-    return source_hash(_parsed(loading.read_text(home.path), what), home)
+    return hashed_source(_parsed(loading.read_text(home.path), what), home)
 
 
 def _is_framework(target: str) -> bool:
@@ -301,13 +307,16 @@ def _import_file(use: ClassUse, part: str, files: Files) -> Any:
     if path is None:
         raise UserError(f"the {WORDS[part]} '{use.name}' is a file that nobody has named the folder of")
     text = loading.read_text(Path(path))
-    if source_hash(_parsed(text, f"{WORDS[part]} '{use.name}'"), Home("", Path(path))) != use.source:
+    source = hashed_source(_parsed(text, f"{WORDS[part]} '{use.name}'"), Home("", Path(path)))
+    if source.sha256 != use.source:
         raise UserError(f"the {WORDS[part]} '{use.name}' changed while the benchmark was running: run it again")
-    return loading.import_file(path, text)
+    return loading.import_file(path, text, source)
 
 
 def _import_module(use: ClassUse, part: str) -> Any:
     target = _target(use.name, part)
-    if _module_source(target, part) != use.source:
+    source = _module_source(target, part)
+    if _hash(source) != use.source:
         raise UserError(f"the {WORDS[part]} '{use.name}' changed while the benchmark was running: run it again")
+    import_from_source(source, is_file=False)
     return importlib.import_module(target.rpartition(":")[0])

@@ -21,7 +21,7 @@ import ast
 import hashlib
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.machinery import ModuleSpec
@@ -30,6 +30,7 @@ from pathlib import Path
 
 from clsuite.plugin.syntax_hash import tree_hash
 from clsuite.records.canonical import sha256_of
+from clsuite.regular_files import read_bytes
 
 REFERENCE = "clsuite_plugins"
 ABSENT = "absent"
@@ -56,8 +57,45 @@ class Home:
     is_package: bool = False
 
 
+@dataclass(frozen=True)
+class LocalModule:
+    """A module as it was read for the hash, so that nothing else of that name is run.
+
+    Attributes:
+        path: Its file.
+        content: What the file holds.
+    """
+
+    path: str
+    content: bytes | str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class HashedSource:
+    """The hash of a source, and what it was made from.
+
+    Attributes:
+        sha256: Hash of the file and of all that it imports.
+        modules: The local Python modules among it, by their dotted names.
+        absent: Names of modules that were not there.
+    """
+
+    sha256: str
+    modules: Mapping[str, LocalModule] = field(repr=False)
+    absent: frozenset[str]
+
+
+class GivesHashed:
+    """What finders are that give modules from memory: who looks for what is on the disk passes them over."""
+
+
 def source_hash(tree: ast.Module, home: Home | None = None) -> str:
-    """sha256 of a plugin's file and of all that it imports.
+    """sha256 of a plugin's file and of all that it imports; see `hashed_source`."""
+    return hashed_source(tree, home).sha256
+
+
+def hashed_source(tree: ast.Module, home: Home | None = None) -> HashedSource:
+    """Hash a plugin's file and all that it imports, and keep what was hashed.
 
     Args:
         tree: The parsed file.
@@ -65,16 +103,19 @@ def source_hash(tree: ast.Module, home: Home | None = None) -> str:
     """
     found = _followed(tree, home)
     modules = {name: content for name, content in found.modules.items() if content}
-    return sha256_of({"file": tree_hash(tree), "modules": modules, "distributions": found.distributions})
+    sha256 = sha256_of({"file": tree_hash(tree), "modules": modules, "distributions": found.distributions})
+    absent = frozenset(name for name, content in modules.items() if content == ABSENT)
+    return HashedSource(sha256, found.contents, absent)
 
 
 def local_modules(tree: ast.Module, home: Home | None = None) -> list[str]:
     """The modules that a plugin's file imports and no installed package brings; see `source_hash`."""
     modules = _followed(tree, home).modules.items()
-    return sorted(name for name, content in modules if content not in ("", ABSENT) and not _is_reference(name))
+    return sorted(name for name, content in modules if content not in ("", ABSENT) and not is_reference(name))
 
 
-def _is_reference(name: str) -> bool:
+def is_reference(name: str) -> bool:
+    """Whether a module is of the reference methods."""
     return name.partition(".")[0] == REFERENCE
 
 
@@ -98,12 +139,14 @@ class _Imports:
         folder: The folder of a plugin that is a file: modules are looked for there at last, as many a file adds it to
             the path before it imports them.
         modules: The hash of each local module by its dotted name.
+        contents: What was read of those that are Python files.
         distributions: The version of each installed distribution by its name.
     """
 
     own: str
     folder: Path | None
     modules: dict[str, str] = field(default_factory=dict)
+    contents: dict[str, LocalModule] = field(default_factory=dict)
     distributions: dict[str, str] = field(default_factory=dict)
 
     def follow(self, tree: ast.Module, module: str, is_package: bool) -> None:
@@ -165,10 +208,12 @@ class _Imports:
         if name in self.modules or not spec.origin or not spec.has_location:
             return []  # seen already, or a folder without a file of its own
         try:
-            content = Path(spec.origin).read_bytes()
+            content = read_bytes(spec.origin)
         except OSError:
             self.modules[name] = ABSENT
             return []
+        if spec.origin.endswith(".py"):
+            self.contents[name] = LocalModule(spec.origin, content)
         try:
             tree = ast.parse(content) if spec.origin.endswith(".py") else None
         except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -242,6 +287,8 @@ def _find(name: str, path: list[str] | None, folder: Path | None) -> ModuleSpec 
     places = [path] if folder is None else [path, [str(folder)]]
     for place in places:
         for finder in sys.meta_path:
+            if isinstance(finder, GivesHashed):
+                continue
             try:
                 spec = finder.find_spec(name, place)
             except Exception:  # a foreign finder, or a name that no module can have

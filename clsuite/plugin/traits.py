@@ -105,8 +105,10 @@ class Traits:
         """Check what has names.
 
         Raises:
-            ValueError: If it does what there is no name for.
+            ValueError: If it does what there is no name for, or suits no scenario.
         """
+        if not self.scenarios:
+            raise ValueError(f"traits.scenarios is empty, but must name some of {', '.join(KINDS)}")
         for field_name, known in (
             ("effects", EFFECTS),
             ("requires", REQUIREMENTS),

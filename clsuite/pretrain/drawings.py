@@ -13,6 +13,7 @@ from PIL import Image
 
 from clsuite.data.decode import UNDECODABLE
 from clsuite.errors import UserError, listed, printable
+from clsuite.regular_files import open_regular
 
 UNPACKED = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
 """What unpacking raises on damaged and encrypted archives."""
@@ -51,7 +52,7 @@ def _members(archive: Path) -> Iterator[tuple[str, Image.Image]]:
     """Name and image of each drawing of an archive; a damaged one is named."""
     name = ""
     try:
-        with zipfile.ZipFile(archive) as opened:
+        with open_regular(archive) as content, zipfile.ZipFile(content) as opened:
             for info in opened.infolist():
                 name = info.filename
                 if name.endswith(".png"):

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from clsuite.regular_files import open_regular
+
 
 def canonical_json(value: Any) -> str:
     """Serialize with sorted keys and no white space, the same on every machine.
@@ -28,5 +30,5 @@ def sha256_of_file(path: Path) -> str:
     Raises:
         OSError: If the file cannot be read.
     """
-    with path.open("rb") as opened:
+    with open_regular(path) as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from clsuite.config.error_text import first_mistake
 from clsuite.errors import UserError, printable
 from clsuite.records.record import SCHEMA_VERSION, RunRecord
+from clsuite.regular_files import open_regular, read_text, refuse_irregular
 
 UNREADABLE = (
     OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, OverflowError, struct.error,
@@ -56,10 +57,16 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Its content is on the disk before it takes the name, so that a power cut leaves the old file or the new one.
 
     Raises:
-        UserError: If the folder cannot be written, its disk is full, or something else has that name.
+        UserError: If the folder cannot be written, its disk is full, or something else has that name, such as a device:
+            one that a file takes the name of is gone for the whole machine.
     """
     if target.name in ("", ".."):
         raise UserError(f"cannot write '{target}': it is a folder")
+    try:
+        if target.exists() and not target.is_dir():
+            refuse_irregular(target)
+    except OSError as error:
+        raise UserError(f"cannot write '{target}': {error.strerror or error}") from error
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = _make_temporary(target)
@@ -123,7 +130,7 @@ def read_record(path: Path) -> RunRecord:
         RecordError: If the file is missing, cut, nested too deeply, of a newer schema, or does not hold a record.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         content = json.loads(text)
         if HALF.search(text):
             json.dumps(content, ensure_ascii=False).encode("utf-8")
@@ -186,7 +193,7 @@ def read_arrays(path: Path, names: Sequence[str], largest: int = LARGEST_PREDICT
         RecordError: As `read_predictions`.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as opened, zipfile.ZipFile(opened) as archive:
             members = _members(archive, largest)
             return {name: _array(archive, info) for name, info in members.items() if name in names}
     except UNREADABLE as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from typing import Any
 
-from clsuite.errors import did_you_mean
+from clsuite.errors import did_you_mean, harmless, on_one_line
 from clsuite.records import RunRecord
 from clsuite.report.summary import Column, Row, columns_of, summarize
 from clsuite.report.table import SHOWN, best_methods, figure_text
@@ -73,10 +73,13 @@ def csv_text(lines: Sequence[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """A value as it is; a text that a spreadsheet would take for a formula is quoted by an apostrophe."""
+    """A value as it is, and a text on one line; an apostrophe quotes what a spreadsheet would take for a formula."""
     if isinstance(value, float) and math.isnan(value):
         return None
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    if not isinstance(value, str):
+        return value
+    quote = "'" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else ""
+    return harmless(on_one_line(f"{quote}{value}"))
 
 
 def markdown_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:
@@ -144,7 +147,8 @@ def _body(
 
 def escape_text(text: str, table: Mapping[str, str]) -> str:
     """A text on one line, with what means something to the format replaced by the table's words."""
-    return "".join(table.get(character, character) for character in " ".join(text.split()))
+    line = harmless(" ".join(text.split()))
+    return "".join(table.get(character, character) for character in line)
 
 
 def _latex_text(text: str) -> str:

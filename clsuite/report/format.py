@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from clsuite.errors import harmless
+from clsuite.errors import on_screen
 
 
 def machine_of(environment: Mapping[str, Any]) -> str:
@@ -30,5 +30,5 @@ def rounded(value: float) -> float | None:
 
 
 def shown(text: str) -> str:
-    """A text for rich: its brackets are no markup, and nothing in it is a command to the terminal."""
-    return escape(harmless(text))
+    """A text for rich: its brackets are no markup, nothing in it commands the terminal, and its words have an end."""
+    return escape(on_screen(text))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from clsuite.config.paths import files_below
 from clsuite.errors import InputWarning, UserError, did_you_mean, warn_of
 from clsuite.records import RunRecord, read_record, why_untrue
 from clsuite.report.consistency import ConsistencyCheck
@@ -71,7 +72,7 @@ def record_files(place: Path) -> list[Path]:
     if place.is_dir():
         published = place / "records"
         inside = published if (place / "rows.json").is_file() and published.is_dir() else place
-        return sorted(path for path in inside.rglob("*.json") if not path.name.startswith(".") and not _beside(path))
+        return [path for path in files_below(inside, "*.json") if not path.name.startswith(".") and not _beside(path)]
     if not place.exists():
         raise UserError(f"'{place}' is neither a record nor a folder of runs")
     return [] if _beside(place) else [place]

@@ -16,8 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
+from clsuite.errors import harmless
 from clsuite.metrics import Counts
 from clsuite.metrics.counts import Floats
 from clsuite.metrics.variants import accuracy_over_time_weighted, forgetting_over_time
@@ -222,7 +224,13 @@ def _part_label(record: RunRecord) -> str:
 
 
 def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure whose bytes follow from what it shows alone."""
+    """Write a figure whose bytes follow from what it shows alone.
+
+    Foreign names in it are made harmless: control characters make an SVG that nothing reads.
+    """
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_text(harmless(text.get_text()))
     form = path.suffix.lower().removeprefix(".")
     content = BytesIO()
     figure.savefig(content, format=form, metadata={UNDATED[form]: None}, dpi=200)

@@ -19,11 +19,14 @@ from typing import Any
 
 from clsuite.errors import UserError
 from clsuite.interpreters import safe_path
+from clsuite.sessions import end_all, end_left, members
 
 LOST = 255
 """What multiprocessing takes for the status of a process whose fork server is gone."""
 TRIES = 3
 """How often a process is started while the fork server ends."""
+ALIVE: set[int] = set()
+"""The workers that have been started and not yet ended; each is the first of its group of processes."""
 
 
 @dataclass(eq=False)
@@ -44,13 +47,19 @@ class Worker:
         return self._received()[0]
 
     def kill(self) -> None:
-        """End it, if it has not ended yet."""
+        """End it, if it has not ended yet, and all that it has started."""
+        pid = int(self.process.pid or 0)
+        lost = self.is_lost and not self._received()[1]
+        others = members(pid) if lost or self.process.exitcode is None else set()
         self.process.kill()
-        if self.is_lost and not self._received()[1]:
+        if lost or (self.is_lost and not self._received()[1]):
             with suppress(ProcessLookupError):
-                os.kill(int(self.process.pid or 0), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         self.process.join()
         self.connection.close()
+        end_all(others)
+        end_left(pid)
+        ALIVE.discard(pid)
 
     def how_it_ended(self) -> str:
         """The end of the process in words."""
@@ -94,6 +103,7 @@ class ForkServer:
                     with _deaf_to_ctrl_c():
                         ensure_running()
                     process.start()
+                ALIVE.add(int(process.pid or 0))
                 return Worker(process, ours, time.monotonic())
             except (EOFError, OSError):  # the fork server ended
                 ours.close()
@@ -103,6 +113,13 @@ class ForkServer:
             "no process can be started for the runs: the one that starts them ends each time (out of memory, or "
             "libraries that do not load? See: python -m clsuite.runner.worker)"
         )
+
+
+def signal_workers(number: int) -> None:
+    """Send a signal to every worker and the group of processes that it is the first of."""
+    for pid in ALIVE:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, number)
 
 
 @contextmanager

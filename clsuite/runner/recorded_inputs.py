@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 from clsuite.backbones.clip_spec import is_clip, parse_clip
 from clsuite.backbones.spec import KEYWORDS, OWN, BackboneSpec, Weights, find_weights
 from clsuite.config.error_text import first_mistake
+from clsuite.config.paths import files_below
 from clsuite.data.spec import DatasetSpec
-from clsuite.errors import AbsentError, UserError, printable
+from clsuite.errors import AbsentError, UserError, printable, shortened
 from clsuite.plugin.catalog import PluginInfo
 from clsuite.plugin.loading import is_file
 from clsuite.plugin.recorded_plugin import NAME_FOLDER, plain_name, recorded_plugins
@@ -26,6 +28,8 @@ from clsuite.scenarios import ScenarioSpec
 
 PROBE: TypeAdapter[AnyProbe] = TypeAdapter(ProbeSpec)
 DOWNLOAD = "give --download to let it be fetched"
+HUB_SCHEMES = ("hf-hub", "hf_hub", "timm")
+"""What may stand before the colon of a backbone's name that a record gives, in small letters or capitals."""
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".npz")
 
 
@@ -157,11 +161,15 @@ def refuse_request(backbone: Mapping[str, Any], download: bool, fix: str = DOWNL
     if "class" in backbone:
         return  # it is code, and asks whom it likes where the caller lets it run
     name = str(backbone["name"])
-    if name.startswith("local-dir:"):
-        raise UserError(f"the record's backbone '{printable(name)}' is a folder, and a record may give no path")
+    scheme, has_scheme, _ = name.partition(":")
+    if has_scheme and not is_clip(name) and scheme.lower() not in HUB_SCHEMES:
+        raise UserError(
+            f"the record's backbone '{shortened(name)}' is of no hub, and a record may give no path: it may name "
+            "those of timm and OpenCLIP, and hf-hub:OWNER/NAME"
+        )
     remote = _has_foreign_text(name) if is_clip(name) else ":" in name
     if remote and not download:
-        raise UserError(f"the record's backbone '{printable(name)}' is described on the network: {fix}")
+        raise UserError(f"the record's backbone '{shortened(name)}' is described on the network: {fix}")
 
 
 def _has_foreign_text(name: str) -> bool:
@@ -210,8 +218,9 @@ def restored_weights(
             raise UserError(f"the {kind} weights of '{name}' are not those of the record")
         return weights
     for path in [given] if given else dict.fromkeys(_weight_files(name, data_root, known)):
-        if path.is_file() and sha256_of_file(path) == sha256:
-            return Weights("file", path, sha256)
+        with suppress(OSError):  # what is not there, or cannot be read, is not it
+            if sha256_of_file(path) == sha256:
+                return Weights("file", path, sha256)
     places = "the current folder" if data_root is None else f"the current folder or below '{data_root}'"
     where = f"'{given}' has not" if given else f"no file in {places} has"
     raise AbsentError(f"the run started from weights of '{name}' with sha256 {sha256[:12]}, and {where} it: {fix}")
@@ -221,7 +230,7 @@ def _weight_files(name: str, data_root: Path | None, known: Sequence[BenchmarkSp
     """Files that may be the weights, the likely ones first: to hash them all takes its time."""
     own = [spec.backbone.weights for spec in known if spec.backbone.name == name and spec.backbone.weights]
     yield from (folder / weights for folder in folders_of(data_root) for weights in own)
-    files = [*sorted(Path().glob("*")), *(sorted(data_root.rglob("*")) if data_root is not None else [])]
+    files = [*sorted(Path().glob("*")), *(files_below(data_root) if data_root is not None else [])]
     yield from (path for path in files if path.suffix in WEIGHT_FILES)
 
 

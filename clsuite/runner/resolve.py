@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from clsuite.config.yaml_text import HALF
 from clsuite.errors import InputWarning, UserError, shortened, warn_of
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.arguments import resolve_arguments
@@ -153,6 +154,8 @@ def _choose(chosen: dict[str, MethodSpec], more: Mapping[str, MethodSpec]) -> No
         UserError: If one takes another's name: it would be run in its place.
     """
     for name, method in more.items():
+        if HALF.search(name):
+            raise UserError(f"the name '{shortened(name)}' of a method has half of a character, which no file can hold")
         if chosen.setdefault(name, method) != method:
             raise UserError(f"two methods are called '{shortened(name)}': give one of them another name")
 

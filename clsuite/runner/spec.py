@@ -16,9 +16,10 @@ from clsuite.config.paths import home_path
 from clsuite.config.spec import LARGEST_SEED, Spec
 from clsuite.config.yaml_models import line_of, load_yaml
 from clsuite.data.spec import DatasetSpec
-from clsuite.errors import UserError, did_you_mean, listed, several, shortened
+from clsuite.errors import MistakesError, UserError, did_you_mean, listed, several, shortened
 from clsuite.learner.options import TrainingSpec
 from clsuite.probes.spec import ProbeSpec, check_names
+from clsuite.regular_files import is_no_folder
 from clsuite.runner.methods import MethodSpec
 from clsuite.runner.training import COMMAND_LINE
 from clsuite.scenarios import ScenarioSpec
@@ -88,7 +89,7 @@ class BenchmarkSpec(Spec):
         return {**self.methods, **self.more_methods}
 
 
-class MethodsError(UserError):
+class MethodsError(MistakesError):
     """Methods that cannot be; each is told, with its line where it stands in a benchmark's file."""
 
     def __init__(self, found: Sequence[tuple[str, str]]) -> None:
@@ -157,7 +158,7 @@ def load_benchmark(name: str) -> tuple[BenchmarkSpec, Path]:
 
 def _benchmark_of_stream(path: Path) -> BenchmarkSpec:
     """The benchmark of a Python file with ``make_benchmark(seed)``: our backbone, training and three methods."""
-    if not path.is_file():
+    if not is_no_folder(path):
         raise UserError(f"no stream file at '{path}'")
     return BenchmarkSpec(
         name=re.sub(r"[^\w.-]", "_", path.stem).lstrip(".-") or "stream",

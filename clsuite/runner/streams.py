@@ -19,7 +19,9 @@ from clsuite.errors import UserError, did_you_mean, is_foreign, words_of
 from clsuite.plugin.loading import read_text, run_text
 from clsuite.plugin.own_class import Files
 from clsuite.plugin.recorded_plugin import NAME_FOLDER, plain_name
-from clsuite.plugin.source_hash import Home, source_hash
+from clsuite.plugin.source_hash import HashedSource, Home, hashed_source
+from clsuite.plugin.source_loader import import_from_source
+from clsuite.regular_files import is_no_folder
 from clsuite.runner.own_classes import data_loader, scenario_maker
 from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario, from_avalanche
 from clsuite.scenarios.own import checked_scenario
@@ -93,7 +95,7 @@ def find_stream_file(spec: ScenarioSpec, folders: Sequence[Path]) -> ScenarioSpe
         return spec
     tried = [folder / home_path(chosen.path) for folder in folders]
     for path in tried:
-        if path.is_file():
+        if is_no_folder(path):
             return _located(chosen, path.resolve())
     raise UserError(f"no stream file at {' or '.join(repr(str(path)) for path in tried)}: correct scenario.path")
 
@@ -132,15 +134,15 @@ def recorded_stream(
 
 def _located(chosen: FromAvalanche, path: Path) -> ScenarioSpec:
     """The specification of a stream with its file's whole path and source, where that is the stated one."""
-    source = _source_of(path, read_text(path))
+    source = _source_of(path, read_text(path)).sha256
     if chosen.source not in (None, source):
         raise UserError(_other_source(path))
     return ScenarioSpec(chosen.model_copy(update={"path": str(path), "source": source}))
 
 
-def _source_of(path: Path, text: str) -> str:
+def _source_of(path: Path, text: str) -> HashedSource:
     try:
-        return source_hash(ast.parse(text), Home("", path))
+        return hashed_source(ast.parse(text), Home("", path))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"'{path}' cannot be imported: {words_of(error)}") from error
 
@@ -187,8 +189,9 @@ def _function(spec: FromAvalanche) -> Callable[[int], Any]:
     path = Path(spec.path)
     text = read_text(path)
     source = _source_of(path, text)
-    if spec.source not in (None, source):
+    if spec.source not in (None, source.sha256):
         raise UserError(_other_source(path))
+    import_from_source(source)
     name = "clsuite_stream_" + re.sub(r"\W", "_", path.stem)
     sys.modules.pop(name, None)
     try:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from clsuite.runner.execute import execute, load_scenario, probe_context
 from clsuite.runner.plan import RunPlan
 from clsuite.scenarios import Scenario
 from clsuite.scenarios.spec import FromAvalanche, OwnScenario
+from clsuite.sessions import begin_session, end_others
 from clsuite.stream.trainer import find_device
 
 GRACE = 1.0
@@ -51,14 +52,14 @@ def run_worker(plan: RunPlan, connection: Connection) -> None:
     except OSError as error:
         _redirect_output(os.devnull)
         text = f"cannot write into '{log.parent}': {error.strerror or error}"
-        _send(connection, {"kind": "end", "status": "failed", "unwritten": text})
+        _end(connection, {"status": "failed", "unwritten": text})
     except UserError as error:
-        _send(connection, {"kind": "end", "status": "failed", "unwritten": str(error)})
+        _end(connection, {"status": "failed", "unwritten": str(error)})
     else:
         if record.status == "done":
             with suppress(OSError):
                 log.unlink()
-        _send(connection, {"kind": "end", "status": record.status})
+        _end(connection, {"status": record.status})
 
 
 def check_worker(plans: Sequence[RunPlan], connection: Connection) -> None:
@@ -80,7 +81,7 @@ def check_worker(plans: Sequence[RunPlan], connection: Connection) -> None:
             with suppress(OSError):
                 os.chdir(folder)
             _check_method(plan, scenario, connection, recipe)
-    _send(connection, {"kind": "end"})
+    _end(connection, {})
 
 
 def _check_method(plan: RunPlan, scenario: Scenario, connection: Connection, recipe: str) -> None:
@@ -123,7 +124,8 @@ def _checked_scenario(plans: Sequence[RunPlan]) -> Scenario:
 
 
 def become_worker(connection: Connection) -> None:
-    """Leave Ctrl-C to the parent, and end when the parent ends."""
+    """Leave Ctrl-C to the parent, and end when the parent ends, with all that was started here."""
+    begin_session()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end_after_the_parent)
@@ -134,7 +136,7 @@ def become_worker(connection: Connection) -> None:
         try:
             connection.recv()
         except (EOFError, OSError):
-            os._exit(1)
+            _end_alone()
 
     threading.Thread(target=watch, daemon=True).start()
 
@@ -142,6 +144,7 @@ def become_worker(connection: Connection) -> None:
 def _end_after_the_parent(number: int, _: FrameType | None) -> None:
     """A signal to the whole group reaches the parent too, which then ends this process as interrupted; else it ends."""
     time.sleep(GRACE)
+    end_others(os.getpid())
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
@@ -181,4 +184,16 @@ def _send(connection: Connection, event: dict[str, Any]) -> None:
     try:
         connection.send(event)
     except (BrokenPipeError, OSError):
-        os._exit(1)
+        _end_alone()
+
+
+def _end(connection: Connection, event: dict[str, Any]) -> None:
+    """Tell the end of the work; what was started for it ends before, while it can be told whose it is."""
+    end_others(os.getpid())
+    _send(connection, {"kind": "end", **event})
+
+
+def _end_alone() -> NoReturn:
+    """End without a parent that would end what was started here."""
+    end_others(os.getpid())
+    os._exit(1)

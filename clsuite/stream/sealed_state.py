@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from clsuite.records import atomic_path
+from clsuite.regular_files import refuse_irregular
 
 SEAL = "sha256"
 MOST_SHARED = 16
@@ -46,9 +47,12 @@ def read_state(path: Path) -> dict[str, Any]:
         DamagedStateError: If it is not what `write_state` wrote: cut, changed, or something else.
     """
     try:
+        refuse_irregular(path)
         state = torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError:
         raise
+    except OSError as error:
+        raise DamagedStateError(f"it cannot be read ({error.strerror or type(error).__name__})") from error
     except Exception as error:  # a cut file raises many kinds of errors
         raise DamagedStateError(f"it cannot be read ({type(error).__name__})") from error
     if not isinstance(state, dict) or SEAL not in state:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,10 +83,32 @@ def test_a_name_that_nobody_looks_up_and_a_server_that_says_nothing_are_not_wait
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(hub, "PATIENCE_S", 0.2)
-    monkeypatch.setattr(hub.socket, "create_connection", lambda *_, **__: time.sleep(3))
-    start = time.monotonic()
+    over = threading.Event()
+
+    def say_nothing(*_: object, **__: object) -> socket.socket:
+        over.wait(30)
+        return socket.socket()
+
+    monkeypatch.setattr(hub.socket, "create_connection", say_nothing)
+    start, before = time.monotonic(), set(threading.enumerate())
     assert hub.why_unreachable("https://example.org") == "example.org does not answer within 0.2 seconds"
     assert time.monotonic() - start < 2
+    over.set()
+    for thread in set(threading.enumerate()) - before:  # none asks on when the test is over
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("error", [AttributeError("no close"), LookupError("unknown encoding"), UnicodeError("label")])
+def test_whatever_asking_raises_is_the_answer_at_once(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: object, **__: object) -> socket.socket:
+        raise error
+
+    monkeypatch.setattr(hub.socket, "create_connection", fail)
+    start = time.monotonic()
+    told = hub.why_unreachable("https://example.org")
+    assert told == f"example.org cannot be reached ({type(error).__name__}: {error})"
+    assert time.monotonic() - start < hub.PATIENCE_S / 2
 
 
 def test_a_server_that_listens_is_reachable_also_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,6 +126,26 @@ REFUSED: list[tuple[Callable[[Path], Path], str]] = [
         "do not fit backbone 'omniglot_vit': it has besides",
     ),
     (
+        saved(lambda values: {**values, "l" * 100_000: torch.ones(2)}),
+        f"do not fit backbone 'omniglot_vit': it has besides {'l' * 100}…",
+    ),
+    (
+        saved(lambda values: {name: value.to("meta") for name, value in values.items()}),
+        "are missing: only their shape was saved",
+    ),
+    (
+        saved(lambda values: {name: value.to_sparse() for name, value in values.items()}),
+        "are no plain ones, but sparse: save them as they are computed",
+    ),
+    (
+        saved(lambda values: {name: value.long() for name, value in values.items()}),
+        "are of type torch.int64, and the network's have fractions",
+    ),
+    (
+        saved(lambda values: {name: value.to(torch.complex64) for name, value in values.items()}),
+        "are of type torch.complex64, and the network's have fractions",
+    ),
+    (
         saved(lambda values: {**values, "blocks.0.norm1.weight": torch.ones(7)}),
         "do not fit backbone 'omniglot_vit': it has in another shape blocks.0.norm1.weight (7, not ",
     ),

@@ -14,9 +14,11 @@ import pytest
 from published_records import ENVIRONMENT, make_record, write_run
 
 from clsuite.board.build import build_board
+from clsuite.board.history import check_out
 from clsuite.board.layout import Leaderboard
 from clsuite.board.publish import add_records
 from clsuite.cli.main import main
+from clsuite.errors import UserError
 from clsuite.plugin.arguments import resolve_arguments
 from clsuite.plugin.catalog import find_plugin
 from clsuite.records import PluginEntry
@@ -141,6 +143,31 @@ def test_a_row_survives_what_changes_no_count_and_no_row_survives_what_does(repo
     assert badges(repository, board) == {"ncm": "stale", "fecam": "stale"}
     assert git(repository, "worktree", "list").count("\n") == 0
     assert git(repository, "status", "--porcelain") == "M plugins/ncm.py"
+
+
+def test_sources_that_did_not_lead_to_what_is_checked_out_do_not_run(repository: Path, tmp_path: Path) -> None:
+    """A branch of somebody's that was fetched, or a commit that the checkout came before."""
+    marked = tmp_path / "ran"
+    git(repository, "stash", "-q")
+    git(repository, "checkout", "-q", "-b", "theirs")
+    append(repository / "clsuite/cli/main.py", f"\nopen({str(marked)!r}, 'w').close()\n")
+    git(repository, "commit", "-qam", "theirs")
+    theirs = git(repository, "rev-parse", "HEAD")
+    git(repository, "checkout", "-q", "-")
+    (tmp_path / "site").mkdir()
+    with pytest.raises(UserError, match=f"commit {theirs[:9]} is in the repository, but did not lead to what is"):
+        check_out(theirs, repository, tmp_path / "site")
+    assert not list((tmp_path / "site").iterdir())
+    (tmp_path / "own").mkdir()
+    check_out(git(repository, "rev-parse", "HEAD"), repository, tmp_path / "own")
+    assert (tmp_path / "own/clsuite/cli/main.py").is_file()
+    row_of(tmp_path / "runs", "ncm", theirs)
+    publish(tmp_path / "runs", tmp_path / "board")
+    append(repository / "plugins/ncm.py", "\nUNUSED = 3\n")
+    done = clsuite_of(repository, "leaderboard", "confirm", "--folder", str(tmp_path / "board"))
+    assert done.returncode == 1
+    assert "did not lead to what is checked out" in done.stderr
+    assert not marked.exists()
 
 
 def test_what_is_no_commit_is_not_published(tmp_path: Path) -> None:

@@ -335,6 +335,14 @@ FORGERIES: dict[str, tuple[Forgery, str]] = {
             content["scenario"].update(kind="recurring"), content.update(benchmark="mine"),
         ], "its stream cannot be made anew: its stream cannot be made by this version: 'length'|10000",
     ),
+    "other decoded images": (environment(table_sha256="ab" * 32), "environment.table_sha256: its images are not those"),
+    "values of another normalization": (
+        environment(normalization={"mean": [0.4, 0.5, 0.5], "std": [0.5] * 3}),
+        "environment.normalization: its mean is [0.4, 0.5, 0.5], but its backbone asks for [0.5, 0.5, 0.5]",
+    ),
+    "no normalization": (
+        environment(normalization={"mean": [0.0] * 3, "std": [1.0] * 3}), "environment.normalization: its mean is [0.0",
+    ),
     "an image size": (
         lambda content, arrays: content["config"]["backbone"].update(image_size=320), "backbone is not what benchmark",
     ),
@@ -410,3 +418,13 @@ def test_images_are_not_decoded_at_the_size_that_a_record_says(
         changed = record.model_copy(update={"benchmark": name, "config": {**record.config, "backbone": backbone}})
         assert Streams(None).complaint(changed) == ""
     assert sizes == [32, 32]
+
+
+@pytest.mark.parametrize("change", [{"packages": {"pillow": "1.0"}}, {"system": "Elsewhere"}])
+def test_images_of_another_decoder_are_not_compared_and_that_is_told(change: Content) -> None:
+    record = read_record(published("replay", 0))
+    arrays = read_predictions(published("replay", 0).with_suffix(".npz"))
+    other = {**record.environment, "table_sha256": "ab" * 32, **change}
+    own = Streams(None)
+    assert own.judge(record.model_copy(update={"environment": other}), arrays) == ""
+    assert "by Pillow" in own.images_unchecked["decoded images", "quickstart"]

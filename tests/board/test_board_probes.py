@@ -28,7 +28,9 @@ def counted(name: str, **changes: Any) -> ProbeEntry:
 
 
 def error(name: str, **changes: Any) -> ProbeEntry:
-    return ProbeEntry.model_validate({"name": name, "higher_is_better": False, "values": [0.5] * 4, **changes})
+    first = 0.0 if name == KL else 0.5  # before the stream nothing has moved
+    values = [first, 0.5, 0.5, 0.5]
+    return ProbeEntry.model_validate({"name": name, "higher_is_better": False, "values": values, **changes})
 
 
 def silent(name: str, better: bool) -> ProbeEntry:
@@ -57,6 +59,10 @@ def add(runs: Path, board: Path) -> list[Outcome]:
             [{"kind": "calibration", "name": "head_change"}], [error("head_change")],
             "config.probes: a probe may not be called 'head_change'",
         ),
+        ([CALIBRATION], [error("calibration", values=[1.5] * 4)], "a calibration error lies in 0..1"),
+        ([CALIBRATION], [error("calibration", values=[0.1, -0.1, 0.1, 0.1])], "a calibration error lies in 0..1"),
+        ([HEAD], [counted("head"), error(KL, values=[0.0, 0.1, -0.1, 0.1])], "a divergence is never negative"),
+        ([HEAD], [counted("head"), error(KL, values=[0.1] * 4)], "before the stream nothing has moved"),
         ([CALIBRATION, CALIBRATION], [error("calibration")], "config.probes: two are called 'calibration'"),
         ([{"kind": "guess"}], [error("guess")], "config.probes: 'guess' is not a kind of probe: head, knn"),
         ([{"name": "head"}], [counted("head")], "config.probes.0.kind is missing"),

@@ -91,6 +91,7 @@ def test_a_new_method_does_not_follow_a_link(tmp_path: Path, capsys: pytest.Capt
         ("training=3", "traits.training is 3, but must be a mapping"),
         ("gradient_free='x'", "traits.gradient_free is 'x', but must be true or false"),
         ("scores='logit'", "traits.scores is 'logit', but must be 'logits', .*Did you mean 'logits'"),
+        ("scenarios=()", "traits.scenarios is empty, but must name some of "),
         ("require=('vit',)", "unknown entry 'traits.require'. Did you mean 'requires'"),
     ],
 )
@@ -99,3 +100,11 @@ def test_what_a_plugin_declares_is_checked(traits: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint) as caught:
         read_source(text, "Own")
     assert "\n" not in str(caught.value)
+
+
+def test_a_plugin_of_a_million_lines_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("p.py").write_text("from clsuite.plugin import Plugin\n\nclass Own(Plugin):\n    pass\n" + "x = 1\n" * 100_000)
+    assert main([*BENCH, "--methods", "./p.py"]) == 2
+    told = capsys.readouterr().err
+    assert "p.py' is not a plugin: it has 600,063 bytes, and those have 262,144 at most" in told
+    assert told.count("\n") == 1

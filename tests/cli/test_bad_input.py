@@ -191,8 +191,33 @@ def test_an_output_folder_that_only_refuses_when_it_is_made(
         (["bench", "quickstart", "--precision", "64"], "clsuite bench: unknown precision: '64'. "),
         (["list", "plugin"], "clsuite list: unknown what: 'plugin'. Did you mean 'plugins'?"),
         (["--versoin"], "clsuite: unknown option '--versoin'. Did you mean '--version'?"),
+        (["leaderboard", "'"], "clsuite leaderboard: unknown command '''. Known: add, build, check, confirm, rerun."),
+        (["leaderboard", "a b"], "clsuite leaderboard: unknown command 'a b'. Known: add, build"),
+        (
+            ["bench", "quickstart", "--dry-run", "--methods", "ncm", "--name", "a\udcff"],
+            r"clsuite bench: the name 'a\udcff' of a",
+        ),
+        (
+            ["bench", "quickstart", "--dry-run", "--methods", "a\udcff=ncm"],
+            r"clsuite bench: the name 'a\udcff' of a method",
+        ),
         (["bnch"], "clsuite: unknown command 'bnch'. Did you mean 'bench'?"),
         (["bench"], "clsuite bench: BENCHMARK is missing. Try: clsuite bench --help"),
+        (["bench", "quickstart", "--out", ""], "clsuite bench: --out: '' is no path: it is empty"),
+        (["show", "a\0b"], r"clsuite show: RECORD: 'a\x00b' is no path"),
+        (["bench", "quickstart", "--device", "gpu"], "clsuite bench: --device: unknown device 'gpu'"),
+        (["show", "a", "b"], "clsuite show: 'b' is more than it takes. Try: clsuite show --help"),
+        (["show", "a", "--", ""], "clsuite show: '' is more than it takes. Try: clsuite show --help"),
+        (["analyze", "sensitivity", "--", "--"], "clsuite analyze: '--' stands twice: it may stand once, before words"),
+        (["bench", "quickstart", "--s", "0"], "clsuite bench: the option '--s' may be --seeds, --save-model: write it"),
+        (["check", "x", "--="], "clsuite check: the option '--=' may be --help, --version: write it out"),
+        (["bench", "quickstart", "--jobs", "9" * 5000], "clsuite bench: --jobs: the number has too many digits"),
+        (["show", "a\nb"], r"clsuite show: no record at 'a\nb'"),
+        (["table", "/dev/null"], "clsuite table: cannot read the record '/dev/null': not a regular file"),
+        (
+            ["bench", "quickstart", "--methods", "json:loads"],
+            "clsuite bench: plugin 'json:loads' of unknown distribution is broken: there is no class 'loads' in it",
+        ),
         ([], "clsuite: say what to do"),
     ],
 )
@@ -238,3 +263,43 @@ def test_a_folder_as_file_of_a_table(name: str, tmp_path: Path, capsys: pytest.C
     record = Path(__file__).parents[2] / "leaderboard" / "records" / "quickstart" / "ncm"
     assert main(["table", str(record), "--format", "csv", "-o", name]) == 2
     assert f"cannot write '{name}': it is a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (PermissionError(13, "Permission denied", "locked/rows.json"), "'locked/rows.json': Permission denied"),
+        (OSError(36, "File name too long", b"x" * 300), f"'{'x' * 100}…': File name too long"),
+        (OSError(28, "No space left on device"), "a file: No space left on device"),
+        (OSError(5, "Input/output error", 3), "a file: Input/output error"),
+    ],
+)
+def test_what_the_system_refuses_in_passing_is_one_line(
+    error: OSError, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("clsuite.report.gather.record_files", refuse)
+    assert main(["table", "runs"]) == 2
+    assert capsys.readouterr().err == f"clsuite table: cannot use {expected}\n"
+
+
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ConnectionResetError("own")
+
+    monkeypatch.setattr("clsuite.report.gather.record_files", fail)
+    with pytest.raises(ConnectionResetError, match="own"):
+        main(["table", "runs"])
+
+
+@pytest.mark.parametrize("content", ["name: [x]\n", "[]"])
+def test_names_of_files_with_ends_of_lines_make_no_lines(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a\nb.yaml").write_text(content)
+    assert main(["bench", "a\nb.yaml", "--dry-run"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert all(r"a\nb.yaml" in line for line in told), told

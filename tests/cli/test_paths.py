@@ -43,13 +43,13 @@ ARGUMENTS = list(text_arguments())
 @pytest.mark.parametrize(("command", "action"), ARGUMENTS, ids=lambda one: getattr(one, "dest", one))
 def test_every_argument_that_is_a_path_is_of_their_type(command: str, action: argparse.Action) -> None:
     assert action.type in (PATH, PATH_OR_NAME, DEVICE) or action.dest in NO_PATHS, f"{command}: {action.dest}"
-    assert not (action.type is PATH and action.dest in NO_PATHS)
+    assert not (action.type == PATH and action.dest in NO_PATHS)
 
 
 def test_many_arguments_are_walked() -> None:
     assert sum(action.dest in NO_PATHS for _, action in ARGUMENTS) > 12
-    assert sum(action.type is PATH for _, action in ARGUMENTS) > 15
-    assert sum(action.type is PATH_OR_NAME for _, action in ARGUMENTS) >= 6
+    assert sum(action.type == PATH for _, action in ARGUMENTS) > 15
+    assert sum(action.type == PATH_OR_NAME for _, action in ARGUMENTS) >= 6
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ REFUSED: dict[str, tuple[Callable[[], None], str]] = {
     "a folder that is called like an image": (named(b"data/train/class0/x.png"), "'data/train/class0/x.png'"),
     "a pipe that is called like an image": (
         lambda: os.mkfifo("data/train/class0/x.png"),
-        "'data/train/class0/x.png': it is not a file but a folder, a pipe or a device",
+        "'data/train/class0/x.png': it is not a regular file but a folder, a pipe, a device or of the system",
     ),
     "files where the parts are expected": (files_for_parts, "'data'"),
 }

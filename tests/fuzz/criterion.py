@@ -17,7 +17,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, settings
 
 from clsuite.cli.main import main
-from clsuite.errors import shortened
+from clsuite.errors import printable
 
 EXAMPLES_VARIABLE = "CLSUITE_FUZZ_EXAMPLES"
 """Examples of all fuzzing together; 500 by default, 20,000 before a release."""
@@ -31,9 +31,13 @@ LONGEST = 3000
 """Characters that may be told; of a benchmark that is right the runs are listed besides."""
 FOREIGN = re.compile(
     r"Traceback|Input should|instance of \w+|should match pattern|weights_only|further information|pydantic"
-    r"|jsonargparse|namespace\(|<class '|object at 0x|\x1b",
+    r"|jsonargparse|namespace\(|<class '|object at 0x|\x1b|\[Errno|NoneType|not subscriptable|has no attribute"
+    r"|positional argument|unhashable|not iterable"
+    r"|\b(Attribute|Assertion|Index|Key|Name|OS|Overflow|Recursion|Runtime|Type|Unicode\w*|Value)Error\b",
     re.IGNORECASE,
 )
+SAYER = re.compile(r"^clsuite( [a-z]+)?: ", re.MULTILINE)
+"""Stands before a complaint and says who complains: that is no culprit."""
 
 
 def fuzzed(share: float) -> settings:
@@ -77,14 +81,14 @@ def _listed(folder: Path) -> set[tuple[str, int]]:
     return {(str(path), path.lstat().st_mtime_ns if path.is_file() else 0) for path in folder.rglob("*")}
 
 
-def broken_promises(words: Sequence[str], folder: Path, culprits: Sequence[str] = ()) -> list[str]:
+def broken_promises(words: Sequence[str], folder: Path, culprits: Sequence[str]) -> list[str]:
     """Call the command line, and say what of it is not as promised.
 
     Args:
         words: The call.
         folder: Holds the current and the home folder; nothing may be written there.
-        culprits: Names of what was changed (files, keys, options, values), one of which a complaint must have; any
-            complaint will do where there are none.
+        culprits: Names of what was changed (files, keys, options, values), one of which a complaint must have as a
+            word of its own.
     """
     before = _listed(folder)
     told = call(words)
@@ -102,11 +106,20 @@ def _broken(told: Told, culprits: Sequence[str]) -> list[str]:
         found.append("too short or too long a complaint")
     if not any(line.startswith("clsuite") for line in told.err.splitlines()):
         found.append("nobody says it")
-    if culprits and not any(_named(culprit, told.err) for culprit in culprits):
+    if not any(_named(culprit, SAYER.sub("", told.err)) for culprit in culprits):
         found.append(f"none of {culprits} is named")
     return found
 
 
 def _named(culprit: str, complaint: str) -> bool:
-    """Whether a complaint has a name; of a long one the beginning will do, and of odd characters their escapes."""
-    return culprit[:SHOWN] in complaint or shortened(culprit[:SHOWN]) in complaint
+    """Whether a complaint has a name as a word of its own, or in quotation marks where it has no letters at all.
+
+    Of a long one the beginning will do, and of odd characters their escapes.
+    """
+    shown = {culprit[:SHOWN], printable(culprit[:SHOWN]), printable(culprit)[:SHOWN]}
+    return any(_is_word(one, complaint, cut=len(culprit) > SHOWN) for one in shown)
+
+
+def _is_word(name: str, complaint: str, cut: bool) -> bool:
+    before, after = (r"(?<!\w)", r"(?!\w)") if re.search(r"\w", name) else ("['\"]", "['\"]")
+    return re.search(f"{before}{re.escape(name)}{'' if cut else after}", complaint) is not None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import pytest
 from criterion import broken_promises, fuzzed
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as some
 
 
@@ -59,6 +60,19 @@ def command_lines(draw: some.DrawFn) -> list[str]:
     return words
 
 
+MISSING = [
+    "say what to do",
+    *words_of("BENCHMARK PLUGIN WHAT RECORD RECORDS METHOD SPACE FIRST SECOND NAME RECIPE ANALYSIS ROWS"),
+]
+"""What a complaint names where it is not there: the command, and what commands must have."""
+
+
+def culprits_of(words: Sequence[str]) -> list[str]:
+    """What a complaint may name: the words of a call, an option and its value apart, and names within a value."""
+    parts = [part for word in words for part in (word, *word.split("=", 1))]
+    return [*MISSING, *parts, *(name for part in parts for name in re.findall(r"\w[\w./:~-]+", part))]
+
+
 @pytest.fixture(scope="module")
 def called(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[str]], list[str]]:
     """Calls the command line in a folder of its own; the answer is what is not as promised."""
@@ -73,12 +87,21 @@ def called(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[str]]
             patch.chdir(folder / "here")
             patch.setenv("HOME", str(folder / "home"))
             patch.setenv("COLUMNS", "200")
-            return broken_promises(words, folder)
+            return broken_promises(words, folder, culprits_of(words))
 
     return run
 
 
 @fuzzed(0.25)
 @given(words=command_lines())
+@example(["show", "/"])
+@example(["table", "/dev/full"])
+@example(["analyze", "sensitivity", "--", "--"])
+@example(["check", "./none.py", "--", ""])
+@example(["check", "./none.py", "--="])
+@example(["bench", "quickstart", "--dry-run", "--seeds", "0", "--methods", "ncm", "--out", ""])
+@example(["bench", "quickstart", "--dry-run", "--methods", "ncm", "--limit-tasks", "9" * 5000])
+@example(["show", "a\nb"])
+@example(["leaderboard", "'"])
 def test_command_lines(called: Callable[[Sequence[str]], list[str]], words: list[str]) -> None:
     assert called(words) == []

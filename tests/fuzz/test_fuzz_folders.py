@@ -68,9 +68,15 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Changes], lis
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
             words = ["bench", "own.yaml", "--dry-run", "--out", "out"]
-            return broken_promises(words, folder, ["data", "class", "image", "benchmark"])
+            return broken_promises(words, folder, culprits_of(changes))
 
     return plan
+
+
+def culprits_of(changes: Changes) -> list[str]:
+    """What a complaint may name: the places that were changed, their names, and the names around them."""
+    places = [os.fsdecode(place) for what, *two in changes for place in two[: 1 + (what == "rename")]]
+    return [*places, *(part for place in places for part in place.split("/"))]
 
 
 def _change(root: bytes, what: str, place: bytes, other: bytes) -> None:

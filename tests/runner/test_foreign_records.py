@@ -246,6 +246,23 @@ def test_a_caller_may_let_something_be_fetched() -> None:
         refuse_request({"name": "hf-hub:some/body"}, False)
 
 
+@pytest.mark.parametrize("download", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    ["local-dir:/elsewhere", "LOCAL-DIR:/elsewhere", "Local-Dir:x", " local-dir:x", "local_dir:x", "file:///etc",
+     "C:/x", "https://example.org/x", "OPEN_CLIP:ViT-B-32/openai", ":x"],
+)  # fmt: skip
+def test_a_record_names_a_backbone_of_known_schemes_alone(name: str, download: bool) -> None:
+    with pytest.raises(UserError, match="is of no hub, and a record may give no path"):
+        refuse_request({"name": name}, download)
+
+
+def test_schemes_of_hubs_are_known_in_any_letters() -> None:
+    refuse_request({"name": "HF-HUB:some/body"}, True)
+    with pytest.raises(UserError, match="is described on the network: give --download"):
+        refuse_request({"name": "HF-HUB:some/body"}, False)
+
+
 @pytest.mark.parametrize("path", ["/etc", "../up", "~/pictures", "a/b"])
 def test_a_record_gives_no_folder_of_data(path: str) -> None:
     with pytest.raises(UserError, match="the record names its folder of data"):
@@ -267,7 +284,7 @@ def test_the_published_source_of_a_method_goes_with_its_row(
     assert main(["leaderboard", "build", *folder]) == 0
     assert main(["leaderboard", "check", *folder]) == 0
     page = "".join(path.read_text() for path in (board / "site").rglob("*.*") if path.is_file())
-    assert "clsuite leaderboard rerun mine/mine/0 --data-root DATA --plugins-from leaderboard" in page
+    assert "clsuite leaderboard rerun mine/mine/0 --folder . --data-root DATA --plugins-from ." in page
     assert f"is published as records/mine/mine/{source.name}: a rerun runs it, so read it first" in page
     capsys.readouterr()
     assert main(["leaderboard", "rerun", "mine/mine/0", *folder]) == 2

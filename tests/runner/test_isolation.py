@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from clsuite.cli.main import main
-from clsuite.records import RunRecord, read_record
+from clsuite.records import RunRecord, read_record, why_untrue
 from clsuite.runner import bench
 from clsuite.runner.bench import BenchStatus, run_missing, scan_results
 from clsuite.runner.execute import execute
@@ -32,14 +32,23 @@ TINY: dict[str, Any] = {
     "scenario": {"tasks": 5}, "limit_tasks": 2, "training": {"epochs": 1}, "seeds": [0], "methods": {"ncm": "ncm"},
 }  # fmt: skip
 PLUGINS = '''
-import os, signal, sys, threading, time
+import os, signal, subprocess, sys, threading, time
 from pathlib import Path
 from clsuite.plugin import Plugin
+
+
+def start_children(name):
+    """Start what does not end, in the session of the run, and in one of its own."""
+    for own in (False, True):
+        child = subprocess.Popen(["sleep", "1000"], start_new_session=own)
+        with Path(__file__).with_name("children").open("a") as opened:
+            print(name, child.pid, "own" if own else "", file=opened)
 
 
 class Hangs(Plugin):
     """Hangs when it is started."""
     def on_stream_start(self, learner, scenario):
+        start_children("hangs")
         time.sleep(1000)
 
 
@@ -52,6 +61,7 @@ class Exits(Plugin):
 class Crashes(Plugin):
     """Crashes when it is started."""
     def on_stream_start(self, learner, scenario):
+        start_children("crashes")
         os.kill(os.getpid(), signal.SIGSEGV)
 
 
@@ -79,6 +89,7 @@ class Moves(Plugin):
         os.chdir("/")
     def on_task_start(self, learner, task):
         os.chdir("/usr")
+        start_children("moves")
 
 
 class Holds(Plugin):
@@ -90,6 +101,7 @@ class Holds(Plugin):
 class Halves(Plugin):
     """Fails with a text that no file can hold."""
     def on_task_end(self, learner, task):
+        start_children("halves")
         raise ValueError("half of a character: \\ud83e")
 
 
@@ -112,6 +124,7 @@ class KillsServer(Plugin):
 class Waits(Plugin):
     """Waits in the second task until it may go on."""
     def on_task_start(self, learner, task):
+        start_children("waits")
         while task.index == 1 and not Path(__file__).with_name("go_on").exists():
             time.sleep(0.05)
 '''
@@ -259,6 +272,46 @@ def test_a_killed_fork_server_is_started_anew_and_the_run_goes_on(outcome: Outco
     assert outcome.records["killsserver"].counts == outcome.records["holds"].counts
 
 
+def children_of(folder: Path) -> list[tuple[str, int, bool]]:
+    """What plugins have started: by whom, its number, and whether it has a session of its own."""
+    lines = [line.split() for line in (folder / "children").read_text().splitlines()]
+    return [(words[0], int(words[1]), "own" in words) for words in lines]
+
+
+def test_what_a_run_has_started_ends_with_it_however_it_ends(outcome: Outcome) -> None:
+    children = children_of(outcome.folder)
+    assert {name for name, _, _ in children} == {"hangs", "crashes", "moves", "halves"}
+    for name, pid, own in children:
+        if not (own and name == "crashes"):  # nobody knows any more whose that one is
+            assert ended(pid), name
+        else:
+            os.kill(pid, signal.SIGKILL)
+
+
+def state_of(pid: int) -> bytes:
+    """R where a process runs, S where it waits, T where it is stopped, Z where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except OSError:
+        return b"Z"
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 60
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
+
+
+def has_ended(pid: int) -> bool:
+    return state_of(pid) == b"Z"
+
+
+def ended(pid: int) -> bool:
+    """Whether a process has ended, soon at least; nobody may have asked how."""
+    return eventually(lambda: has_ended(pid))
+
+
 def test_long_names_have_folders_of_a_bounded_name() -> None:
     names = [file_name("m" * 400), file_name("m" * 399 + "n"), file_name("ü" * 200), file_name("ü" * 199 + "x[")]
     assert len(set(names)) == len(names)
@@ -398,6 +451,38 @@ def test_a_signal_interrupts_and_the_run_goes_on_where_it_stopped(
     assert record.status == "interrupted"
     assert len(list(tmp_path.glob("out/*/*/*.ckpt"))) == 1
     assert gone(process.pid)
+    children = children_of(tmp_path)
+    assert len(children) >= 2
+    assert all(ended(pid) for _, pid, _ in children)
+
+
+def test_a_bench_that_is_killed_leaves_no_process(tiny: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "clsuite.cli.main", "bench", str(tiny), "--out", str(tmp_path / "out")]
+    command += ["--methods", f"{tmp_path / 'bad.py'}:Waits"]
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 200
+    while not list(tmp_path.glob("out/*/*/*.ckpt")) and time.monotonic() < end:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert all(ended(pid) for _, pid, _ in children_of(tmp_path))
+    assert gone(process.pid)
+
+
+def test_ctrl_z_stops_the_runs_too(tiny: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "clsuite.cli.main", "bench", str(tiny), "--out", str(tmp_path / "out")]
+    command += ["--methods", f"{tmp_path / 'bad.py'}:Waits"]
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 200
+    while not list(tmp_path.glob("out/*/*/*.ckpt")) and time.monotonic() < end:
+        time.sleep(0.05)
+    (worker, *_) = {os.getsid(pid) for _, pid, own in children_of(tmp_path) if not own and not has_ended(pid)}
+    os.killpg(process.pid, signal.SIGTSTP)
+    assert eventually(lambda: state_of(process.pid) == state_of(worker) == b"T")
+    os.killpg(process.pid, signal.SIGCONT)
+    assert eventually(lambda: b"T" not in (state_of(process.pid), state_of(worker)))
+    (tmp_path / "go_on").touch()
+    assert process.wait(60) == 0
 
 
 def gone(group: int) -> bool:
@@ -427,3 +512,22 @@ def test_a_signal_while_the_libraries_are_loaded_gives_no_traceback(tiny: Path, 
     assert process.returncode == 128 + number
     assert err == "interrupted: what is done is kept; call it again to go on from there\n"
     assert not (tmp_path / "out").exists()
+
+
+def test_two_that_run_the_same_at_once_lose_double_and_damage_no_record(tiny: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "clsuite.cli.main", "bench", "tiny.yaml", "--out", "out", "--jobs", "1"]
+    command += ["--methods", "ncm,finetune", "--seeds", "0,1"]
+    running = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(2)
+    ]
+    told = [process.communicate(timeout=200)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0], told
+    records = list((tmp_path / "out").glob("*/*/*.json"))
+    assert sorted((read_record(path).method, read_record(path).seed) for path in records) == [
+        ("finetune", 0), ("finetune", 1), ("ncm", 0), ("ncm", 1),
+    ]  # fmt: skip
+    assert [why_untrue(read_record(path), path) for path in records] == [""] * 4
+    names = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert {Path(name).suffix for name in names} == {".json", ".npz", ".svg", ".csv"}
+    assert not any(name.startswith(".") for name in names)

@@ -9,8 +9,10 @@ import re
 from functools import cache
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from clsuite.backbones.normalization import MeanAndStd, pretrained_normalization
 from clsuite.backbones.spec import BUNDLED, KEYWORDS, OWN, BackboneSpec, find_weights
 from clsuite.board.confirmed import our_source
 from clsuite.config.error_text import first_mistake
@@ -33,6 +35,10 @@ ALWAYS = (
 """What every run tells, if only that it is not known."""
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 """What a precision that a benchmark asks for is called where it was computed in."""
+
+
+CLOSE = 2e-6
+"""What rounding may change of a mean or a standard deviation."""
 
 
 class _Normalization(BaseModel):
@@ -71,6 +77,33 @@ def has_possible_claims(record: RunRecord) -> str:
         or _weights(record)
         or next((told for entry in record.plugins if (told := _plugin(entry))), "")
     )
+
+
+def has_its_normalization(record: RunRecord) -> str:
+    """Whether images were normalized as its backbone asks for; of one that only a network describes nothing tells.
+
+    What other backbones than the bundled one ask for is known to their libraries, which takes seconds to find out.
+    """
+    backbone = record.config["backbone"]
+    said = record.environment.get("normalization")
+    due = _normalization(backbone["name"], backbone.get("normalization") or "pretrained")
+    if said is None or due is None:
+        return ""
+    for key, values in due.items():
+        if not np.allclose(said[key], values, rtol=0, atol=CLOSE):
+            asked = [round(value, 6) for value in values]
+            return f"environment.normalization: its {key} is {said[key]}, but its backbone asks for {asked}"
+    return ""
+
+
+@cache
+def _normalization(name: str, chosen: str) -> MeanAndStd | None:
+    try:
+        spec = BackboneSpec.model_validate({"name": name, "normalization": chosen})
+    except ValidationError:
+        return None
+    pretrained = pretrained_normalization(name) if chosen == "pretrained" else {}
+    return None if pretrained is None else dict(zip(("mean", "std"), spec.mean_and_std(pretrained), strict=True))
 
 
 def _environment(record: RunRecord) -> str:

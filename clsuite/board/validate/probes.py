@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clsuite.probes.spec import readings_of
-from clsuite.records import RunRecord
+from clsuite.records import ProbeEntry, RunRecord
 
 LARGEST_READING = 1e12
 """What is above it no probe reads, and no plot can show."""
@@ -13,15 +13,34 @@ LARGEST_READING = 1e12
 
 def has_true_readings(record: RunRecord) -> str:
     """Whether probes read what can be read, and those that count right answers what they counted."""
+    kinds = {
+        f"{entry.get('name') or entry['kind']}{end}": f"{entry['kind']}{end}"
+        for entry in record.config.get("probes", [])
+        for end in ("", "_kl")
+    }
     for probe in record.probes:
         read = [value for value in probe.values if value is not None]
         if max(map(abs, read), default=0) > LARGEST_READING:
             return f"probes.{probe.name}: a reading is above {LARGEST_READING:g}"
+        if complaint := _out_of_range(probe, kinds.get(probe.name, "")):
+            return f"probes.{probe.name}: {complaint}"
         if probe.correct is None or not probe.n:
             continue
         shares = [right / probe.n for right in probe.correct if right is not None]
         if not np.allclose(shares, read, rtol=0, atol=1e-9):
             return f"probes.{probe.name}: its values are not the right answers divided by {probe.n}"
+    return ""
+
+
+def _out_of_range(probe: ProbeEntry, kind: str) -> str:
+    """What no probe of its kind reads: a negative divergence, one before anything was learned, an error of no share."""
+    read = [value for value in probe.values if value is not None]
+    if kind == "calibration" and not all(0 <= value <= 1 for value in read):
+        return "a calibration error lies in 0..1"
+    if kind == "head_kl" and any(value < 0 for value in read):
+        return "a divergence is never negative"
+    if kind == "head_kl" and probe.values[0] not in (None, 0):
+        return "before the stream nothing has moved, and its divergence is 0"
     return ""
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsuite.board.validate.costs import has_possible_steps
+from clsuite.board.validate.probe_images import has_true_probe_images
+from clsuite.data.seal import table_sha256
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import AbsentError, UserError
 from clsuite.records import RunRecord
@@ -38,6 +42,9 @@ class Made:
         seen: Classes seen after each task.
         of_parts: Classes of each evaluation part.
         batch_repeats: Steps in a row on each batch.
+        table_sha256: Hash of the decoded images.
+        image_size: What they were decoded at.
+        left_out: Test images of domains that no task trains on.
     """
 
     entries: Mapping[str, Any]
@@ -46,6 +53,9 @@ class Made:
     seen: tuple[int, ...]
     of_parts: tuple[tuple[int, ...], ...]
     batch_repeats: int
+    table_sha256: str
+    image_size: int
+    left_out: int
 
     @classmethod
     def of(cls, scenario: Scenario) -> Made:
@@ -68,7 +78,13 @@ class Made:
         training = tuple(len(task.train) for task in scenario.tasks)
         seen = tuple(scenario.seen_classes(index + 1) for index in range(len(scenario.tasks)))
         of_parts = tuple(part.classes for part in scenario.eval_splits)
-        return cls(entries, arrays, training, seen, of_parts, scenario.batch_repeats)
+        table = scenario.table
+        trained = np.unique(np.concatenate([table.domains[task.train] for task in scenario.tasks]))
+        left_out = int((table.is_test & ~np.isin(table.domains, trained)).sum())
+        return cls(
+            entries, arrays, training, seen, of_parts, scenario.batch_repeats, table_sha256(table),
+            table.images.shape[-1], left_out,
+        )  # fmt: skip
 
     def answers_complaint(self, arrays: Mapping[str, NDArray[np.integer]]) -> str:
         """What stands against predictions: of classes that were not seen, or of another part, there are none."""
@@ -92,12 +108,14 @@ class Streams:
 
     Attributes:
         unchecked: Why some streams could not be compared, by benchmark.
+        images_unchecked: Why decoded images, or those of probes, could not be compared, by what and by benchmark.
     """
 
     def __init__(self, data_root: Path | None) -> None:
         """Look for data in `data_root`."""
         self.data_root = data_root
         self.unchecked: dict[str, str] = {}
+        self.images_unchecked: dict[tuple[str, str], str] = {}
         self._stream = lru_cache(maxsize=None)(self._made)
         self._loader = lru_cache(maxsize=1)(self._loaded)
 
@@ -133,7 +151,39 @@ class Streams:
         for name in ("labels", "task", "learned"):
             if not np.array_equal(arrays.get(name, ()), found.arrays.get(name, ())):
                 return f"the {name} beside its predictions are not those of the stream's test images"
-        return found.answers_complaint(arrays) or has_possible_steps(record, found.training, found.batch_repeats)
+        return (
+            found.answers_complaint(arrays)
+            or has_possible_steps(record, found.training, found.batch_repeats)
+            or self._images_complaint(record, found)
+            or self._probes_complaint(record, found)
+        )
+
+    def _images_complaint(self, record: RunRecord, found: Made) -> str:
+        """What stands against the hash of the decoded images; decoders of other versions and systems may differ."""
+        said, size = record.environment.get("table_sha256"), record.config["backbone"]["image_size"]
+        if said in (None, found.table_sha256):
+            return ""
+        decoder = (record.environment["packages"] or {}).get("pillow"), record.environment["system"]
+        if size != found.image_size or decoder != (version("pillow"), platform.system()):
+            self.images_unchecked["decoded images", record.benchmark] = (
+                f"the record has them at {size} px by Pillow {decoder[0]} on {decoder[1]}, and here they are at "
+                f"{found.image_size} px by Pillow {version('pillow')} on {platform.system()}"
+            )
+            return ""
+        return (
+            "environment.table_sha256: its images are not those that the data give "
+            f"({said[:12]} in the record, {found.table_sha256[:12]} from the data)"
+        )
+
+    def _probes_complaint(self, record: RunRecord, found: Made) -> str:
+        """What stands against the images that its probes say that they read."""
+        try:
+            return has_true_probe_images(record, _size(record.benchmark), self.data_root, found.left_out)
+        except AbsentError as error:
+            self.images_unchecked["images of probes", record.benchmark] = str(error)
+            return ""
+        except (UserError, KeyError, TypeError, ValueError) as error:
+            return f"its probes cannot be made again: {error}"
 
     def _found(self, record: RunRecord) -> Made | str:
         """The record's stream made anew; a complaint where it cannot be, an empty one where data are not at hand."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -28,22 +28,41 @@ class Command:
 
 
 @dataclass(frozen=True)
-class _Type:
-    """The type of an argument, with a name for ``--help``."""
+class ArgumentType:
+    """The type of an argument.
+
+    Attributes:
+        name: What ``--help`` calls it.
+        read: Makes a value of a text.
+        argument: The argument that has it, such as ``--out``, which complaints name.
+    """
 
     name: str
     read: Callable[[str], Any]
+    argument: str = field(default="", compare=False)
+
+    def of(self, argument: str) -> ArgumentType:
+        """This type, as that of an argument."""
+        return replace(self, argument=argument)
 
     def __call__(self, text: str) -> Any:
-        return self.read(text)
+        """Read a value.
+
+        Raises:
+            UserError: If it is none of this type.
+        """
+        try:
+            return self.read(text)
+        except UserError as error:
+            raise UserError(f"{self.argument}: {error}" if self.argument else str(error)) from error
 
     def __str__(self) -> str:
         return self.name
 
 
-PATH = _Type("path", home_path)
-PATH_OR_NAME = _Type("path or name", home_or_name)
-DEVICE = _Type("device", checked_device)
+PATH = ArgumentType("path", home_path)
+PATH_OR_NAME = ArgumentType("path or name", home_or_name)
+DEVICE = ArgumentType("device", checked_device)
 
 
 def whole_numbers(text: str | None) -> list[int]:

@@ -20,6 +20,7 @@ from clsuite.data.manifest import Files, Manifest, Pixels
 from clsuite.data.space import reserve
 from clsuite.data.table import digest
 from clsuite.errors import UserError
+from clsuite.regular_files import read_bytes
 
 CHUNK = 256
 """Images per chunk: what one process decodes at a time, and what is lost at most when it is killed."""
@@ -101,7 +102,7 @@ class Job:
         for position, row in enumerate(range(rows.start, rows.stop)):
             path = self.root / self.names[row]
             try:
-                content = path.read_bytes()
+                content = read_bytes(path)
             except OSError as error:
                 raise UserError(f"cannot read the image '{path}': {error.strerror}") from error
             if not np.array_equal(digest(content), digests[row]):

@@ -25,6 +25,7 @@ from clsuite.data.manifest import Manifest, Sample
 from clsuite.data.readers.lists import OWN_LISTS, find_list, find_metadata, read_lists
 from clsuite.data.readers.tree import by_folders, list_named, read_tree
 from clsuite.errors import UserError, warn_of
+from clsuite.regular_files import is_no_folder
 
 HELD_OUT = 0.2
 """Share of each class that is tested on where the images have no test part and nothing is said."""
@@ -40,7 +41,7 @@ def read_own(place: Path, share: float | None) -> Manifest:
     Raises:
         UserError: If the images lie in no known way, or they have a test part and a share to hold out is stated.
     """
-    if place.is_file():
+    if is_no_folder(place):
         return _listed(place.parent, [place], share)
     if _is_split(place):
         _refuse_share(place, share)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from clsuite.data.manifest import Manifest, Sample, list_pixels, list_samples, with_split
 from clsuite.data.naming import readable
 from clsuite.errors import UserError
+from clsuite.regular_files import open_regular
 
 TEST_SHARE = 0.2
 
@@ -152,7 +153,7 @@ def check_files(base: Path, checksums: Mapping[str, str]) -> None:
         path = base / name
         if not path.is_file():
             raise UserError(f"'{path}' is missing: unpack the archive again")
-        with path.open("rb") as opened:
+        with open_regular(path) as opened:
             found = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         if found != stated:
             raise UserError(f"'{path}' has the MD5 {found}, but the official file has {stated}: put it there again")
@@ -166,7 +167,7 @@ def check_idx(path: Path) -> None:
     """
     if not path.is_file():
         raise UserError(f"'{path}' is missing: unpack '{path.name}.gz' there")
-    with path.open("rb") as opened:
+    with open_regular(path) as opened:
         magic = opened.read(4)
         if len(magic) < 4 or magic[:3] != b"\0\0\x08":
             raise UserError(f"'{path}' is not an idx file of bytes: download it again")

@@ -1,0 +1,64 @@
+"""What stands against the readings of a record's probes, from their images where they are at hand. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clsuite.errors import AbsentError, UserError
+from clsuite.probes.counted import images_classified
+from clsuite.probes.spec import AnyProbe, CalibrationProbe, LeftOutProbe, OwnProbe, probe_name
+from clsuite.records import RunRecord
+from clsuite.runner.record_config import probe_config
+from clsuite.runner.recorded_inputs import known_benchmarks, restored_probe
+from clsuite.runner.spec import load_benchmark, shipped_benchmarks
+
+
+def has_true_probe_images(record: RunRecord, image_size: int, data_root: Path | None, left_out: int) -> str:
+    """Whether its probes are on the images that they say, and count their answers on as many as they classify.
+
+    Args:
+        record: A record whose readings stand by themselves.
+        image_size: What images are decoded at.
+        data_root: Where they are looked for.
+        left_out: Test images of the stream's data whose domains no task trains on.
+
+    Raises:
+        AbsentError: If images are not at hand.
+    """
+    readings = {probe.name: probe for probe in record.probes}
+    for entry in record.config.get("probes", []):
+        name = entry.get("name") or entry["kind"]
+        if entry["kind"] in ("calibration", "own"):
+            continue
+        due = left_out
+        if entry["kind"] != "left_out_domains":
+            probe = _shipped(record.benchmark, name)
+            if probe is None:
+                probe = restored_probe(entry, image_size, data_root, known_benchmarks())
+            elif complaint := _other_images(probe, entry, image_size, data_root):
+                return f"config.probes: '{name}' {complaint}"
+            assert not isinstance(probe, LeftOutProbe | CalibrationProbe | OwnProbe)
+            due = images_classified(probe, image_size, data_root)
+        if readings[name].n not in (None, due):
+            return f"probes.{name}: it says {readings[name].n} images, but classifies {due}"
+    return ""
+
+
+def _shipped(benchmark: str, name: str) -> AnyProbe | None:
+    """The probe of that name where a shipped benchmark has one."""
+    probes = load_benchmark(benchmark)[0].probes if benchmark in shipped_benchmarks() else ()
+    return next((probe for probe in probes if probe_name(probe) == name), None)
+
+
+def _other_images(probe: AnyProbe, entry: Mapping[str, Any], image_size: int, data_root: Path | None) -> str:
+    """How a record's probe is another one than that of its benchmark."""
+    try:
+        due = probe_config(probe, image_size, data_root)
+    except UserError as error:
+        raise AbsentError(str(error)) from error
+    differing = [key for key, value in due.items() if key in entry and entry[key] != value]
+    if differing == ["fingerprint"]:
+        return "is on other images than those at hand"
+    return f"has another {', '.join(differing)} than its benchmark asks for" if differing else ""

@@ -1,0 +1,277 @@
+"""What a plugin's constructor refuses, found in its text: arguments are judged before anything is imported or run.
+
+Of the constructor's statements those are followed that compute with its arguments alone: checks by `check_range` and
+other functions of clsuite's that need no torch, and ``if ...: raise UserError(...)``. What else stands there is passed
+over, and judges when the plugin is built.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from clsuite.errors import UserError
+from clsuite.plugin.traits import Traits
+
+CHECKS = {
+    "check_range": "clsuite.plugin.ranges",
+    "exemplar_capacity": "clsuite.data.buffer_policy",
+    "check_one_of_each": "clsuite.data.buffer_policy",
+}
+"""The functions that judge arguments, and where they are defined, which needs no torch."""
+MOST_STEPS = 2000
+"""Statements and parts of expressions that are followed."""
+LARGEST = 2**64
+FORMAT = re.compile(r"[,.]?\d{0,2}[defg%]?")
+"""Formats of numbers in messages."""
+ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
+}  # fmt: skip
+COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge, ast.Eq: operator.eq,
+    ast.NotEq: operator.ne, ast.Is: operator.is_, ast.IsNot: operator.is_not, ast.In: lambda one, all: one in all,
+    ast.NotIn: lambda one, all: one not in all,
+}  # fmt: skip
+SIGNS: Mapping[type[ast.unaryop], Callable[[Any], Any]] = {
+    ast.Not: operator.not_, ast.USub: operator.neg, ast.UAdd: operator.pos,
+}  # fmt: skip
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "min": min, "max": max, "len": len, "abs": abs, "int": int, "float": float, "any": any, "all": all,
+}  # fmt: skip
+
+
+class _UnknownError(Exception):
+    """An expression that does not follow from the arguments."""
+
+
+class _EndError(Exception):
+    """The constructor may end here, or nobody can tell how it goes on."""
+
+
+def refuse_arguments(text: str, line: int, traits: Traits, values: Mapping[str, Any]) -> None:
+    """Refuse arguments as the constructor would.
+
+    Args:
+        text: The text of the plugin's module.
+        line: The line of its constructor; 0 where it has none.
+        traits: What the plugin declares.
+        values: All arguments of the constructor.
+
+    Raises:
+        UserError: If the constructor refuses them.
+    """
+    if not line:
+        return
+    module = ast.parse(text)
+    found = (node for node in ast.walk(module) if isinstance(node, ast.FunctionDef) and node.lineno == line)
+    constructor = next(found, None)
+    if constructor is None:
+        return
+    own = {node.id for node in ast.walk(module) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    own |= {node.name for node in module.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    run = _Run(dict(values), dict(_imported(module)), own, traits)
+    try:
+        run.follow(constructor.body)
+    except _EndError:
+        return
+
+
+def _imported(module: ast.Module) -> Iterator[tuple[str, str]]:
+    """The names that a module gives to things of clsuite's, and what they are called there."""
+    for node in module.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "clsuite":
+            yield from ((alias.asname or alias.name, alias.name) for alias in node.names)
+
+
+@dataclass
+class _Run:
+    """Follows a constructor.
+
+    Attributes:
+        known: Values by name; those of attributes of the plugin by ``self.NAME``.
+        ours: What names of clsuite's are called there.
+        own: Names that the module gives to something else.
+        traits: What the plugin declares.
+        left: Steps that may still be taken.
+    """
+
+    known: dict[str, Any]
+    ours: Mapping[str, str]
+    own: set[str]
+    traits: Traits
+    left: int = field(default=MOST_STEPS)
+
+    def follow(self, body: list[ast.stmt]) -> None:
+        for statement in body:
+            try:
+                self.statement(statement)
+            except (_UnknownError, ArithmeticError, TypeError, ValueError, LookupError, RecursionError):
+                self.passed(statement)
+
+    def statement(self, node: ast.stmt) -> None:
+        self.step()
+        if isinstance(node, ast.Expr):
+            self.check(node.value)
+        elif isinstance(node, ast.If):
+            self.follow(node.body if self.value(node.test) else node.orelse)
+        elif isinstance(node, ast.For) and not node.orelse:
+            self.loop(node)
+        elif isinstance(node, ast.Assign):
+            value = self.value(node.value)
+            for target in node.targets:
+                self.assign(target, value)
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            self.assign(node.target, self.value(node.value))
+        elif isinstance(node, ast.Raise):
+            self.refuse(node)
+        elif not isinstance(node, ast.Pass):
+            raise _UnknownError
+
+    def step(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise _EndError
+
+    def passed(self, node: ast.stmt) -> None:
+        """Go on after what cannot be followed: what it may set is not known, and it may be the end.
+
+        Where it raises something the constructor refuses in any case, so that what comes after it counts.
+        """
+        for part in ast.walk(node):
+            if isinstance(part, ast.Return | ast.Break | ast.Continue):
+                raise _EndError
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store | ast.Del):
+                self.known.pop(part.id, None)
+            if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store | ast.Del):
+                self.known.pop(ast.unparse(part), None)
+
+    def loop(self, node: ast.For) -> None:
+        for item in list(self.value(node.iter)):
+            self.assign(node.target, item)
+            self.follow(node.body)
+
+    def assign(self, target: ast.expr, value: Any) -> None:
+        if isinstance(target, ast.Tuple | ast.List):
+            for part, one in zip(target.elts, value, strict=True):
+                self.assign(part, one)
+        elif isinstance(target, ast.Name | ast.Attribute):
+            self.known[ast.unparse(target)] = value
+        else:
+            raise _UnknownError
+
+    def check(self, node: ast.expr) -> None:
+        """Do a check that is one of ours; other calls are passed over, and may change lists and dictionaries."""
+        called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+        name = self.ours.get(called, "")
+        if not isinstance(node, ast.Call) or name not in CHECKS or called in self.own:
+            named = {ast.unparse(part) for part in ast.walk(node) if isinstance(part, ast.Name | ast.Attribute)}
+            for one in named:
+                if isinstance(self.known.get(one), list | dict):
+                    del self.known[one]
+            return
+        words = {word.arg: self.value(word.value) for word in node.keywords if word.arg}
+        if len(words) < len(node.keywords):
+            raise _UnknownError
+        getattr(importlib.import_module(CHECKS[name]), name)(*map(self.value, node.args), **words)
+
+    def refuse(self, node: ast.Raise) -> None:
+        """Raise what is raised there, where it is bad input and its words are known."""
+        call = node.exc
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or len(call.args) != 1:
+            raise _EndError
+        if self.ours.get(call.func.id) != "UserError":
+            raise _EndError
+        raise UserError(str(self.value(call.args[0])))
+
+    def value(self, node: ast.expr) -> Any:
+        self.step()
+        reader = getattr(self, f"_{type(node).__name__.lower()}", None)
+        if reader is None:
+            raise _UnknownError
+        return reader(node)
+
+    def _constant(self, node: ast.Constant) -> Any:
+        return node.value
+
+    def _name(self, node: ast.Name) -> Any:
+        if node.id not in self.known:
+            raise _UnknownError
+        return self.known[node.id]
+
+    def _attribute(self, node: ast.Attribute) -> Any:
+        name = ast.unparse(node)
+        if name not in self.known:
+            raise _UnknownError
+        return self.known[name]
+
+    def _tuple(self, node: ast.Tuple) -> Any:
+        return tuple(map(self.value, node.elts))
+
+    def _list(self, node: ast.List) -> Any:
+        return list(map(self.value, node.elts))
+
+    def _dict(self, node: ast.Dict) -> Any:
+        keys = [self.value(key) for key in node.keys if key is not None]
+        return dict(zip(keys, map(self.value, node.values), strict=True))
+
+    def _subscript(self, node: ast.Subscript) -> Any:
+        return self.value(node.value)[self.value(node.slice)]
+
+    def _unaryop(self, node: ast.UnaryOp) -> Any:
+        if type(node.op) not in SIGNS:
+            raise _UnknownError
+        return SIGNS[type(node.op)](self.value(node.operand))
+
+    def _binop(self, node: ast.BinOp) -> Any:
+        one, other = self.value(node.left), self.value(node.right)
+        numbers = all(isinstance(value, int | float) and abs(value) < LARGEST for value in (one, other))
+        if type(node.op) not in ARITHMETIC or not numbers:
+            raise _UnknownError
+        return ARITHMETIC[type(node.op)](one, other)
+
+    def _boolop(self, node: ast.BoolOp) -> Any:
+        value: Any = None
+        for part in node.values:
+            value = self.value(part)
+            if bool(value) == isinstance(node.op, ast.Or):
+                break
+        return value
+
+    def _compare(self, node: ast.Compare) -> Any:
+        left = self.value(node.left)
+        for sign, part in zip(node.ops, node.comparators, strict=True):
+            right = self.value(part)
+            if not COMPARISONS[type(sign)](left, right):
+                return False
+            left = right
+        return True
+
+    def _ifexp(self, node: ast.IfExp) -> Any:
+        return self.value(node.body if self.value(node.test) else node.orelse)
+
+    def _joinedstr(self, node: ast.JoinedStr) -> str:
+        return "".join(str(self.value(part)) for part in node.values)
+
+    def _formattedvalue(self, node: ast.FormattedValue) -> str:
+        value = self.value(node.value)
+        form = self.value(node.format_spec) if node.format_spec else ""
+        if not FORMAT.fullmatch(form) or node.conversion not in (-1, ord("r"), ord("s")):
+            raise _UnknownError
+        return format(repr(value) if node.conversion == ord("r") else value, form)
+
+    def _call(self, node: ast.Call) -> Any:
+        if ast.unparse(node.func) == "self.traits.filled" and not node.keywords:
+            return self.traits.filled(*map(self.value, node.args))
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name not in FUNCTIONS or name in self.own or node.keywords:
+            raise _UnknownError
+        given = [self.value(part) for part in node.args]
+        if name in ("int", "float") and not all(isinstance(one, int | float) for one in given):
+            raise _UnknownError
+        return FUNCTIONS[name](*given)
