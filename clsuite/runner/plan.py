@@ -27,7 +27,7 @@ from clsuite.runner.requirements import (
 )
 from clsuite.runner.resolve import ResolvedMethod, ResolvedPlugins, resolve_methods
 from clsuite.runner.spec import BenchmarkSpec
-from clsuite.scenarios import Scenario, ScenarioSpec
+from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ def _plan(
 ) -> RunPlan:
     """The plan of one method on the stream of one seed, checked against the stream."""
     spec = bound.spec
-    if scenario.kind not in spec.scenario.kinds:  # a class, or a file, says of itself what its stream is
-        check_method(method.named, scenario.kind, [args for info, args in method.plugins if info.source])
+    if scenario.kind not in spec.scenario.kinds:
+        _check_kind(method, scenario)
     check_buffers([(info.name, info.source, args) for info, args in method.plugins if info.source], scenario)
     check_classes(name, method.named, method.training, scenario)
     check_rests(name, method.named, method.training, spec.backbone, scenario)
@@ -145,6 +145,17 @@ def _plan(
         curve_points=options.curve_points,
         files={**bound.files, **method.files},
     )
+
+
+def _check_kind(method: ResolvedMethod, scenario: Scenario) -> None:
+    """Check a method against a stream that says of itself what it is: that of a class, or of a file.
+
+    Raises:
+        UserError: If it cannot learn that kind of stream.
+    """
+    check_method(method.named, scenario.kind, [args for info, args in method.plugins if info.source])
+    from_memory = any(source.traits.from_memory for _, source in method.named)
+    check_single_pass(scenario.kind, method.training.epochs, from_memory)
 
 
 def _pending(

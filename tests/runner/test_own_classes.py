@@ -227,6 +227,18 @@ def test_an_error_inside_a_class_is_a_line_on_the_screen_and_a_traceback_in_the_
         plans(path, tmp_path / "runs")
 
 
+def test_a_stream_says_of_itself_which_methods_can_learn_it(tmp_path: Path) -> None:
+    path = write_files(tmp_path, my_stream=STREAM.replace("class_incremental", "online"))
+    with pytest.raises(UserError, match=r"training\.epochs is 2, but a stream of kind 'online' passes once"):
+        plans(path, tmp_path / "runs")
+    path = write_files(tmp_path, my_stream=STREAM.replace("class_incremental", "mine"))
+    with pytest.raises(UserError, match="kind is not known: unknown kind 'mine'"):
+        plans(path, tmp_path / "runs")
+    path = write_files(tmp_path, my_stream=STREAM.replace("return make_scenario(", "make_scenario("))
+    with pytest.raises(UserError, match=r"of scenario 'my_stream\.py:Pairs' gives NoneType, but must return a clsuite"):
+        plans(path, tmp_path / "runs")
+
+
 def test_a_method_may_take_another_optimizer(tmp_path: Path) -> None:
     method = "finetune: {plugins: [finetune], training: {optimizer: {name: sgd, momentum: 0.5}, schedule: cosine}}"
     path = write_files(tmp_path, benchmark=BENCHMARK.replace("finetune: finetune", method))
