@@ -70,5 +70,5 @@ def test_classes_that_no_task_has_brought_are_not_tested(table: ImageTable) -> N
     *_, test = task(table, 0, 5)
     with pytest.raises(UserError, match="tests classes that no task has brought by then"):
         make_scenario("class_incremental", table, [(name, train, test)])
-    with pytest.raises(UserError, match="unknown kind 'incremental'. Did you mean"):
+    with pytest.raises(UserError, match=r"unknown kind 'incremental'\. Did you mean"):
         make_scenario("incremental", table, [task(table, 0)])
