@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +276,11 @@ def test_features_of_another_shape_are_refused(tmp_path: Path) -> None:
     plan = plans(path, tmp_path / "runs")["ncm"]
     with pytest.raises(UserError, match=r"features\(images\) of backbone .* gives \[2, 24, 7\] .* must give \[2, 24\]"):
         build_learner(plan.pending, plan.plugins, plan.weights, files=plan.files)
+
+
+def test_planning_imports_no_torch(tmp_path: Path) -> None:
+    path = write_files(tmp_path)
+    words = ["bench", str(path), "--dry-run", "--out", str(tmp_path / "runs")]
+    code = f"import sys; from clsuite.cli.main import main; print(main({words!r}), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.splitlines()[-1] == "0 False", done.stderr
