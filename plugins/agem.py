@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import lightning as L
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity, make_buffer
-from clsuite.learner.learner import Learner
-from clsuite.plugin import Plugin, Traits, check_range
-from clsuite.scenarios import Scenario, Task
+from clsuite.plugin import Learner, RehearsalPlugin, Task, Traits, check_range
 
 
-class AGEM(Plugin):
+class AGEM(RehearsalPlugin):
     """Projects the gradient so that the mean loss of the exemplars does not rise.
 
     Chaudhry et al., "Efficient lifelong learning with A-GEM" (ICLR 2019), equation 11: where the gradient g and the
@@ -38,26 +33,9 @@ class AGEM(Plugin):
     )
 
     def __init__(self, capacity: int | None = 500, capacity_bytes: int | None = None, batch_size: int = 256) -> None:
-        super().__init__()
+        super().__init__("agem", capacity, capacity_bytes)
         check_range("agem", at_least=1, batch_size=batch_size)
-        exemplar_capacity(capacity, capacity_bytes, 1, "agem")
-        self._capacity, self._capacity_bytes, self._batch_size = capacity, capacity_bytes, batch_size
-        self.buffer = ExemplarBuffer(0, "reservoir")
-
-    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Make the buffer."""
-        self.buffer = make_buffer(
-            "agem",
-            "reservoir",
-            self._capacity,
-            self._capacity_bytes,
-            image_shape=scenario.table.images.shape[1:],
-            classes=len(scenario.classes),
-        )
-
-    def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Begin the task's own draws."""
-        self._draws = torch.Generator().manual_seed(learner.generator("agem").initial_seed())
+        self.batch_size = batch_size
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Project the gradient where it hurts the exemplars."""
@@ -75,26 +53,11 @@ class AGEM(Plugin):
             parameter.grad = part.view_as(parameter)
 
     def _reference(self, learner: Learner, parameters: list[torch.nn.Parameter]) -> Tensor:
-        chosen = self.buffer.sample_indices(self._batch_size, self._draws)
-        step = learner.rehearse(self.buffer.batch(chosen, with_images=not learner.uses_cached_features))
+        _, step = self.rehearse(learner, self.batch_size)
         loss = F.cross_entropy(step.logits.float(), step.batch.labels)
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-        learner.gradient_samples += len(chosen)
         return torch.cat([gradient.flatten() for gradient in gradients])
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Offer the task's samples to the buffer."""
-        indices = torch.from_numpy(task.train)
-        self.buffer.add(learner.images_of, learner.labels_of(task.train).cpu(), indices, self._draws)
-
-    def stored_bytes(self) -> dict[str, int]:
-        """The exemplars."""
-        return {"exemplars": self.buffer.bytes}
-
-    def state_dict(self) -> dict[str, Any]:
-        """The buffer."""
-        return self.buffer.state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The buffer."""
-        self.buffer.load_state_dict(state_dict)
+        self.buffer.add_task(learner, task, self.draws)

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.data.batch import Batch
-from clsuite.data.taken import TakenRows
-from clsuite.learner.learner import Learner
-from clsuite.learner.precision import full_precision
-from clsuite.peft import PetKind
-from clsuite.peft.first_session import attach_for_first_session
-from clsuite.peft.query import FrozenQuery
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario, Task
+from clsuite.peft import FrozenQuery, PetKind, attach_pet
+from clsuite.plugin import Batch, Learner, Plugin, Scenario, Task, Traits, fill_defaults
+from clsuite.plugin.helpers import TakenRows, full_precision
 
 BELOW_ALL = -10.0
 """Stands for the cosine to a class that has no mean yet."""
@@ -40,14 +32,9 @@ class APER(Plugin):
     """
 
     traits = Traits(
+        freezes_backbone=True,
         requires=("vit",),
         memory=("modules", "prototypes"),
-        incompatible_with={
-            "all data": "joint training would go on from a module that the first task has fixed",
-            "blocks": "both freeze the backbone and add to it",
-            "masks": "the backbone is frozen: there is nothing to choose from",
-            "modules": "both freeze the backbone and add to it",
-        },
         gradient_free=True,
         first_session=True,
         training={"head": "cosine", "head_scale": 1.0, "head_init": "uniform"},
@@ -65,17 +52,15 @@ class APER(Plugin):
         },
         paper="Zhou, IJCV 2024 (APER)",
     )
+    state = ("_sums", "_numbers", "_taken")
 
     def __init__(self, kind: PetKind = "adaptformer", size: int | None = None, blocks: str | None = None) -> None:
         super().__init__()
-        of_kind = self.traits.filled("aper", {"kind": kind, "size": size, "blocks": blocks})
-        self.kind, self.size, self.blocks = kind, of_kind["size"], of_kind["blocks"]
-        self._sums, self._numbers, self._taken = torch.zeros(0, 0), torch.zeros(0), TakenRows()
+        self._build = fill_defaults("aper", self.traits, kind=kind, size=size, blocks=blocks)
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone and attach the module."""
-        self.module = attach_for_first_session(learner, self.kind, self.size, self.blocks)
-        learner.register_plugin_module(self, "module", self.module)
+        self.module = attach_pet(learner, self, "module", generator=learner.generator("first_session"), **self._build)
         self._plain = FrozenQuery(learner, [self.module])
         self._sums = torch.zeros(len(scenario.classes), 2 * learner.backbone.width)
         self._numbers = torch.zeros(len(scenario.classes))
@@ -104,12 +89,4 @@ class APER(Plugin):
     def stored_bytes(self) -> dict[str, int]:
         """The module, and the sums and numbers of the classes seen."""
         seen = int((self._numbers > 0).sum())
-        return {"modules": 4 * self.module.numel, "prototypes": seen * (self._sums.shape[1] + 1) * 4}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Sums, numbers, and the indices in them; the module is saved with the learner."""
-        return {"sums": self._sums, "numbers": self._numbers, "taken": self._taken.mask}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Sums, numbers, and the indices in them."""
-        self._sums, self._numbers, self._taken.mask = (state_dict[name] for name in ("sums", "numbers", "taken"))
+        return super().stored_bytes() | {"prototypes": seen * (self._sums.shape[1] + 1) * 4}

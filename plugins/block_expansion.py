@@ -10,11 +10,9 @@ from timm.models.eva import EvaBlockPostNorm
 from timm.models.vision_transformer import ResPostBlock
 from torch import Tensor, nn
 
-from clsuite.errors import UserError
-from clsuite.learner.learner import Learner
 from clsuite.peft import block_list, transformer_blocks
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario
+from clsuite.plugin import Learner, Plugin, Scenario, Traits, UserError, check_range
+from clsuite.plugin.helpers import tensor_bytes
 
 NORM_LAST = (ResPostBlock, EvaBlockPostNorm)
 """Blocks whose norms stand behind attention and MLP, in front of the residual connection."""
@@ -38,14 +36,12 @@ class BlockExpansion(Plugin):
     traits = Traits(
         requires=("vit",),
         memory=("blocks",),
-        incompatible_with={"freezes": "both freeze the backbone, and the inserted blocks would never be trained"},
         paper="Bafghi, CVPR-W 2024 (block expansion)",
     )
 
     def __init__(self, blocks: int = 3) -> None:
         super().__init__()
-        if blocks < 1:
-            raise UserError(f"block_expansion: blocks is {blocks}, but must be at least 1")
+        check_range("block_expansion", at_least=1, blocks=blocks)
         self.blocks = blocks
         self._bytes = 0
 
@@ -73,7 +69,7 @@ class BlockExpansion(Plugin):
         new = self._expanded(old)
         setattr(parent, name, type(old)(new) if isinstance(old, nn.ModuleList) else type(old)(*new))
         self._check_identity(before, self._features(learner, images))
-        self._bytes = sum(value.nbytes for block in new for value in block.parameters() if value.requires_grad)
+        self._bytes = tensor_bytes([value for block in new for value in block.parameters() if value.requires_grad])
 
     def _expanded(self, old: Any) -> list[nn.Module]:
         every = len(old) // self.blocks
@@ -87,9 +83,9 @@ class BlockExpansion(Plugin):
     @staticmethod
     def _images(learner: Learner, scenario: Scenario) -> Tensor:
         """Two images of noise of the stream's size."""
-        size, device = scenario.table.images.shape[1:], next(learner.backbone.parameters()).device
-        noise = torch.randint(0, 256, (2, *size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-        images: Tensor = learner.backbone.normalize(noise.to(device))
+        size, generator = scenario.table.images.shape[1:], torch.Generator().manual_seed(0)
+        noise = torch.randint(0, 256, (2, *size), generator=generator, dtype=torch.uint8)
+        images: Tensor = learner.backbone.normalize(noise.to(learner.device))
         return images
 
     @staticmethod

@@ -8,13 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clsuite.data.batch import Batch
-from clsuite.errors import UserError
-from clsuite.learner.learner import Learner, Step
-from clsuite.peft import GivenPrefix, choose_blocks, transformer_blocks
-from clsuite.peft.query import RoutedByQuery
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario, Task
+from clsuite.peft import GivenPrefix, RoutedByQuery, choose_blocks, transformer_blocks
+from clsuite.plugin import Batch, Learner, Plugin, Scenario, Step, Task, Traits, UserError, check_range
+from clsuite.plugin.helpers import full_precision
 
 
 class CodaPrompt(Plugin):
@@ -47,14 +43,9 @@ class CodaPrompt(Plugin):
     """
 
     traits = Traits(
+        freezes_backbone=True,
         requires=("vit",),
         memory=("modules",),
-        incompatible_with={
-            "all data": "joint training would start from the modules of the last task",
-            "blocks": "both freeze the backbone and add to it",
-            "masks": "the backbone is frozen: there is nothing to choose from",
-            "modules": "both freeze the backbone and add to it",
-        },
         pet=("prefix",),
         training={"loss": "local", "head_init": "uniform"},
         paper="Smith, CVPR 2023 (CODA-Prompt)",
@@ -71,8 +62,7 @@ class CodaPrompt(Plugin):
         super().__init__()
         if length < 2 or length % 2:
             raise UserError(f"coda_prompt: length is {length}, but must be even: half are keys, half are values")
-        if orthogonality < 0:
-            raise UserError(f"coda_prompt: orthogonality is {orthogonality}, but must not be negative")
+        check_range("coda_prompt", at_least=0, orthogonality=orthogonality)
         self.components, self.length, self.blocks, self.orthogonality = components, length, blocks, orthogonality
         self.query = query
 
@@ -111,7 +101,7 @@ class CodaPrompt(Plugin):
         self._routed.prepare(task)
 
     def _add(self, learner: Learner, index: int) -> None:
-        generator = torch.Generator().manual_seed(learner.generator("coda_prompt", index).initial_seed())
+        generator = learner.generator("coda_prompt", index)
         for part in self.parts:
             part.requires_grad_(False)
         widths = {"prompt": self.length * self._width, "key": learner.backbone.width, "mask": learner.backbone.width}
@@ -153,7 +143,7 @@ class CodaPrompt(Plugin):
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """Keep components, keys and attention vectors orthonormal (equation 7)."""
-        with torch.autocast(step.logits.device.type, enabled=False):
+        with full_precision(step.logits):
             losses = [self._distance(self._all(name)) for name in ("prompt", "key", "mask")]
         return self.orthogonality * torch.stack(losses).sum()
 
@@ -162,7 +152,3 @@ class CodaPrompt(Plugin):
         """Mean square of ``X X^T - I``, summed over the blocks of ``[blocks, components, width]``."""
         gram = rows @ rows.mT - torch.eye(rows.shape[1], device=rows.device)
         return gram.square().mean(dim=(1, 2)).sum()
-
-    def stored_bytes(self) -> dict[str, int]:
-        """All components, keys and attention vectors."""
-        return {"modules": 4 * sum(value.numel() for part in self.parts for value in part.parameters())}

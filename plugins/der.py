@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity, make_buffer
-from clsuite.learner.learner import Learner, Step
-from clsuite.plugin import Plugin, Traits, check_range
-from clsuite.scenarios import Scenario, Task
+from clsuite.plugin import Learner, RehearsalPlugin, Step, Task, Traits, check_range
 
 
-class DER(Plugin):
+class DER(RehearsalPlugin):
     """Replays exemplars with the logits that the model gave when they were stored (DER), and their labels (DER++).
 
     Buzzega et al., "Dark experience for general continual learning" (NeurIPS 2020), equation 6 and algorithm 2: the
@@ -59,31 +56,14 @@ class DER(Plugin):
         offer: Literal["every_epoch", "first_epoch"] = "every_epoch",
         fill: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__("der", capacity, capacity_bytes, with_logits=True)
         check_range("der", at_least=0, alpha=alpha, beta=beta)
         check_range("der", at_least=1, batch_size=batch_size)
-        exemplar_capacity(capacity, capacity_bytes, 1, "der")
-        self._capacity, self._capacity_bytes = capacity, capacity_bytes
-        self.alpha, self.beta, self._batch_size = alpha, beta, batch_size
-        self.offer, self.fill = offer, fill
-        self.buffer = ExemplarBuffer(0, "reservoir")
-
-    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Make the buffer; an exemplar is an image, a label and a logit for each class."""
-        self.buffer = make_buffer(
-            "der",
-            "reservoir",
-            self._capacity,
-            self._capacity_bytes,
-            image_shape=scenario.table.images.shape[1:],
-            classes=len(scenario.classes),
-            logits=len(scenario.classes),
-        )
+        self.alpha, self.beta, self.batch_size, self.offer, self.fill = alpha, beta, batch_size, offer, fill
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Begin the task's own draws; none of its samples has been offered."""
-        self._draws = torch.Generator().manual_seed(learner.generator("der").initial_seed())
-        self._offered = torch.zeros(len(learner.scenario.table), dtype=torch.bool)
+        """Begin the task's own draws, and fill in what the grown head answers for exemplars, where asked to."""
+        super().on_task_start(learner, task)
         if self.fill and len(self.buffer):
             self._fill(learner)
 
@@ -99,53 +79,18 @@ class DER(Plugin):
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """The two rehearsal terms; then the batch's samples are offered to the buffer."""
-        terms = [self._match(learner, step), self._rehearse(learner, step)] if len(self.buffer) else []
-        self._offer(learner, step)
-        given = [term for term in terms if term is not None]
-        return torch.stack(given).sum() if given else None
+        terms, number = [], self.batch_size or learner.options.batch_size
+        if len(self.buffer) and self.alpha:
+            terms.append(self._match(learner, *self.rehearse(learner, number)))
+        if len(self.buffer) and self.beta:
+            again = self.rehearse(learner, number)[1]
+            terms.append(self.beta * F.cross_entropy(again.logits.float(), again.batch.labels))
+        self.add_step(learner, step, again=self.offer == "every_epoch")
+        return torch.stack(terms).sum() if terms else None
 
-    def _match(self, learner: Learner, step: Step) -> Tensor | None:
-        if not self.alpha:
-            return None
-        chosen, again = self._again(learner, step)
+    def _match(self, learner: Learner, chosen: Tensor, again: Step) -> Tensor:
+        """The weighted error of the logits of some exemplars."""
         stored = self.buffer.logits[chosen][:, : again.logits.shape[1]].to(again.logits.device)
         known = ~stored.isnan()
         errors = F.mse_loss(again.logits.float()[known], stored[known], reduction="sum")
         return self.alpha * errors / (len(chosen) * len(learner.scenario.classes))
-
-    def _rehearse(self, learner: Learner, step: Step) -> Tensor | None:
-        if not self.beta:
-            return None
-        _, again = self._again(learner, step)
-        return self.beta * F.cross_entropy(again.logits.float(), again.batch.labels)
-
-    def _again(self, learner: Learner, step: Step) -> tuple[Tensor, Step]:
-        chosen = self.buffer.sample_indices(self._batch_size or learner.options.batch_size, self._draws)
-        learner.gradient_samples += len(chosen)
-        return chosen, learner.rehearse(self.buffer.batch(chosen, step.batch.images is not None))
-
-    def _offer(self, learner: Learner, step: Step) -> None:
-        indices = step.batch.indices.cpu()
-        new = ~step.batch.replayed.cpu()
-        if self.offer == "first_epoch":
-            new &= ~self._offered[indices]
-        if not new.any():
-            return
-        indices = indices[new]
-        self._offered[indices] = True
-        logits = torch.full((len(indices), len(learner.scenario.classes)), float("nan"))
-        logits[:, : step.logits.shape[1]] = step.logits.detach()[new.to(step.logits.device)].float().cpu()
-        labels, again = step.batch.labels.cpu()[new], self.offer == "every_epoch"
-        self.buffer.add(learner.images_of, labels, indices, self._draws, logits=logits, again=again)
-
-    def stored_bytes(self) -> dict[str, int]:
-        """Exemplars and their logits."""
-        return {"exemplars": self.buffer.bytes, "logits": self.buffer.logit_bytes}
-
-    def state_dict(self) -> dict[str, Any]:
-        """The buffer."""
-        return self.buffer.state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The buffer."""
-        self.buffer.load_state_dict(state_dict)

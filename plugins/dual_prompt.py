@@ -8,13 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clsuite.data.batch import Batch
-from clsuite.errors import UserError
-from clsuite.learner.learner import Learner, Step
-from clsuite.peft import GivenPrefix, choose_blocks, first_values, transformer_blocks
-from clsuite.peft.query import RoutedByQuery
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario, Task
+from clsuite.peft import GivenPrefix, RoutedByQuery, choose_blocks, first_values, transformer_blocks
+from clsuite.plugin import Batch, Learner, Plugin, Scenario, Step, Task, Traits, UserError, check_range
 
 
 class DualPrompt(Plugin):
@@ -47,14 +42,9 @@ class DualPrompt(Plugin):
     """
 
     traits = Traits(
+        freezes_backbone=True,
         requires=("vit",),
         memory=("modules",),
-        incompatible_with={
-            "all data": "joint training would start from the modules of the last task",
-            "blocks": "both freeze the backbone and add to it",
-            "masks": "the backbone is frozen: there is nothing to choose from",
-            "modules": "both freeze the backbone and add to it",
-        },
         pet=("prefix",),
         training={"loss": "local", "head_init": 0.0},
         paper="Wang, ECCV 2022 (DualPrompt)",
@@ -73,11 +63,8 @@ class DualPrompt(Plugin):
         query: Literal["plain", "augmented"] = "plain",
     ) -> None:
         super().__init__()
-        for name, length in (("general_length", general_length), ("expert_length", expert_length)):
-            if length < 1:
-                raise UserError(f"dual_prompt: {name} is {length}, but must be at least 1")
-        if matching < 0:
-            raise UserError(f"dual_prompt: matching is {matching}, but must not be negative")
+        check_range("dual_prompt", at_least=1, general_length=general_length, expert_length=expert_length)
+        check_range("dual_prompt", at_least=0, matching=matching)
         self.general_length, self.expert_length = general_length, expert_length
         self.general_blocks, self.expert_blocks, self.matching = general_blocks, expert_blocks, matching
         self.expert_start, self.prompt_init, self.key_init, self.query = expert_start, prompt_init, key_init, query
@@ -98,8 +85,7 @@ class DualPrompt(Plugin):
         self._width = found[0].attn.qkv.out_features // 3
         self.experts: list[nn.ParameterDict] = []
         self.prefix = GivenPrefix([*self._general_at, *self._expert_at])
-        generator = torch.Generator().manual_seed(learner.generator("dual_prompt").initial_seed())
-        prompt = self._prompt(len(self._general_at), self.general_length, generator)
+        prompt = self._prompt(len(self._general_at), self.general_length, learner.generator("dual_prompt"))
         self.general = nn.ParameterDict({"prompt": prompt})
         learner.register_plugin_module(self, "general", self.general)
         self.prefix.attach(learner.backbone.model)
@@ -120,7 +106,7 @@ class DualPrompt(Plugin):
         self._routed.prepare(task)
 
     def _add(self, learner: Learner, index: int) -> None:
-        generator = torch.Generator().manual_seed(learner.generator("dual_prompt", index).initial_seed())
+        generator = learner.generator("dual_prompt", index)
         for expert in self.experts:
             expert.requires_grad_(False)
         prompt = self._prompt(len(self._expert_at), self.expert_length, generator)
@@ -157,8 +143,3 @@ class DualPrompt(Plugin):
         own = ~step.batch.replayed
         cosines = self._cosines(self._routed.of_step(step.batch))[own, -1]
         return -self.matching * cosines.sum() / own.sum().clamp(min=1)
-
-    def stored_bytes(self) -> dict[str, int]:
-        """All prompts and keys."""
-        kept = [self.general, *self.experts]
-        return {"modules": 4 * sum(value.numel() for prompts in kept for value in prompts.parameters())}

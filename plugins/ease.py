@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.data.batch import Batch
-from clsuite.errors import UserError
-from clsuite.learner.features import FeatureStore, compute_features
-from clsuite.learner.learner import Learner
-from clsuite.learner.precision import full_precision
-from clsuite.peft import PET, PetKind, build_pet, only
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario, Task
+from clsuite.peft import PET, PetKind, attach_pet, only
+from clsuite.plugin import Batch, Learner, Plugin, Scenario, Task, Traits, UserError, check_range, fill_defaults
+from clsuite.plugin.helpers import FeatureStore, compute_features, full_precision
 
 BELOW_ALL = -10.0
 
@@ -48,13 +43,10 @@ class EASE(Plugin):
     """
 
     traits = Traits(
+        freezes_backbone=True,
         requires=("vit",),
         memory=("modules", "prototypes"),
         incompatible_with={
-            "all data": "joint training would start from the modules of the last task",
-            "blocks": "both freeze the backbone and add to it",
-            "masks": "the backbone is frozen: there is nothing to choose from",
-            "modules": "both freeze the backbone and add to it",
             "weights": "the prototypes would not belong to the weights that are evaluated",
             "on_task_exit": "features are kept by image, and would be of weights that stand in for an evaluation",
         },
@@ -75,6 +67,7 @@ class EASE(Plugin):
         paper="Zhou, CVPR 2024 (EASE)",
         effects=("adds modules",),
     )
+    state = ("_means", "_owners")
 
     def __init__(
         self,
@@ -84,14 +77,10 @@ class EASE(Plugin):
         alpha: float = 0.1,
     ) -> None:
         super().__init__()
-        if alpha < 0:
-            raise UserError(f"ease: alpha is {alpha}, but must not be negative")
-        of_pet = self.traits.filled("ease", {"pet": pet, "size": size, "blocks": blocks})
-        self.pet, self.size, self.blocks, self.alpha = pet, of_pet["size"], of_pet["blocks"], alpha
-        self.modules: list[PET] = []
-        self._stores: list[FeatureStore] = []
-        self._means, self._prototypes = torch.zeros(0, 0, 0), torch.zeros(0, 0, 0)
-        self._owners = torch.zeros(0, dtype=torch.int64)
+        check_range("ease", at_least=0, alpha=alpha)
+        self._build = fill_defaults("ease", self.traits, pet=pet, size=size, blocks=blocks)
+        self._build["kind"] = self._build.pop("pet")
+        self.alpha = alpha
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone.
@@ -105,9 +94,9 @@ class EASE(Plugin):
                 "ease: a class of the stream comes in several tasks, and each class belongs to one subspace"
             )
         learner.backbone.requires_grad_(False)
-        self.modules, self._stores = [], []
+        self.modules: list[PET] = []
+        self._stores: list[FeatureStore] = []
         self._means = torch.zeros(len(scenario.classes), len(scenario.tasks), learner.backbone.width)
-        self._prototypes = self._means
         self._owners = torch.full((len(scenario.classes),), -1)
 
     def rebuild_modules(self, learner: Learner, tasks: int) -> None:
@@ -119,19 +108,14 @@ class EASE(Plugin):
         """Make the task's module and a new head; the others rest."""
         self._add(learner, task.index)
         if task.index:
-            learner.head.reset(torch.Generator().manual_seed(learner.generator("ease head").initial_seed()))
+            learner.head.reset(learner.generator("ease head"))
 
     def _add(self, learner: Learner, index: int) -> None:
-        model = learner.backbone.model
         for module in self.modules:
-            module.enabled = False
-            module.requires_grad_(False)
-        generator = torch.Generator().manual_seed(learner.generator("ease", index).initial_seed())
-        place: Literal["mlp"] | None = "mlp" if self.pet == "adapter" else None
-        module = build_pet(self.pet, model, size=self.size, blocks=self.blocks, generator=generator, place=place)
-        learner.register_plugin_module(self, f"task{index}", module)
-        module.attach(model)
-        self.modules.append(module)
+            module.rest()
+        place = "mlp" if self._build["kind"] == "adapter" else None
+        generator = learner.generator("ease", index)
+        self.modules.append(attach_pet(learner, self, f"task{index}", generator=generator, place=place, **self._build))
         self._stores.append(FeatureStore(learner.scenario))
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
@@ -176,15 +160,11 @@ class EASE(Plugin):
     def stored_bytes(self) -> dict[str, int]:
         """The modules, and the means of each class in the subspaces of its own and of earlier tasks."""
         kept = int((self._owners + 1).sum()) * self._means.shape[2]
-        return {"modules": 4 * sum(module.numel for module in self.modules), "prototypes": 4 * kept}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Means and owners; the modules are saved with the learner."""
-        return {"means": self._means, "owners": self._owners}
+        return super().stored_bytes() | {"prototypes": 4 * kept}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Means and owners, from which the prototypes follow."""
-        self._means, self._owners = state_dict["means"], state_dict["owners"]
+        super().load_state_dict(state_dict)
         self._prototypes = synthesize(self._means, self._owners)
 
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from clsuite.learner.learner import Learner, Step
-from clsuite.learner.loss import classification_loss
-from clsuite.plugin import Plugin, Traits, check_range
-from clsuite.scenarios import Task
+from clsuite.plugin import Learner, Plugin, Step, Task, Traits, check_range, classification_loss
 
 CHUNK = 16
 
@@ -38,12 +33,10 @@ class EWC(Plugin):
 
     traits = Traits(
         memory=("importances",),
-        unsupported_scenarios={
-            "online": "it reads the task's images again to estimate the Fisher information, but the stream passes once",
-            "blurry": "it reads the task's images again to estimate the Fisher information, but the stream passes once",
-        },
+        second_pass="it reads the task's images again to estimate the Fisher information",
         paper="Kirkpatrick, PNAS 2017; Schwarz, ICML 2018",
     )
+    state = ("_fisher", "_anchor")
 
     def __init__(self, penalty: float = 1e8, gamma: float = 1.0, samples: int | None = 512) -> None:
         super().__init__()
@@ -51,19 +44,15 @@ class EWC(Plugin):
         check_range("ewc", at_least=0, at_most=1, gamma=gamma)
         check_range("ewc", at_least=1, samples=samples)
         self.penalty, self.gamma, self.samples = penalty, gamma, samples
-        self._fisher: dict[str, Tensor] = {}
-        self._anchor: dict[str, Tensor] = {}
+        self._fisher, self._anchor = dict[str, Tensor](), dict[str, Tensor]()
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Bring what is kept to the compute device: a resumed run reads it into main memory."""
-        device = next(learner.backbone.parameters()).device
-        self._fisher = {name: value.to(device) for name, value in self._fisher.items()}
-        self._anchor = {name: value.to(device) for name, value in self._anchor.items()}
+        self._fisher = {name: value.to(learner.device) for name, value in self._fisher.items()}
+        self._anchor = {name: value.to(learner.device) for name, value in self._anchor.items()}
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """The quadratic penalty."""
-        if not self._fisher:
-            return None
         parameters = dict(learner.named_parameters())
         terms = [
             (fisher * (parameters[name] - self._anchor[name]).square()).sum()
@@ -81,44 +70,26 @@ class EWC(Plugin):
         self._anchor = {name: parameters[name].detach().clone() for name in self._fisher}
 
     def _estimate(self, learner: Learner, task: Task) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(learner.generator("fisher").initial_seed())
-        indices = task.train[torch.randperm(len(task.train), generator=generator)[: self.samples].numpy()]
-        parameters = self._trained(learner)
+        order = torch.randperm(len(task.train), generator=learner.generator("fisher"))
+        indices = task.train[order[: self.samples].numpy()]
+        parameters = {name: value.detach() for name, value in learner.named_parameters() if value.requires_grad}
         sums = {name: torch.zeros_like(value) for name, value in parameters.items()}
-        one_gradient = grad(lambda *arguments: _negative_log_likelihood(learner, *arguments))
+
+        def negative_log_likelihood(parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+            logits = functional_call(learner, parameters, (image[None],))
+            return classification_loss(logits, label[None], learner.options.loss, task.classes)
+
         was_training = learner.training
         learner.eval()
         for start in range(0, len(indices), CHUNK):
             chunk = indices[start : start + CHUNK]
             images = learner.backbone.normalize(learner.images_of(chunk).to(learner.device))
             with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no rule for per-sample gradients
-                each = vmap(one_gradient, in_dims=(None, 0, 0))(parameters, images, learner.labels_of(chunk))
+                each = vmap(grad(negative_log_likelihood), in_dims=(None, 0, 0))(
+                    parameters, images, learner.labels_of(chunk)
+                )
             for name, gradients in each.items():
                 sums[name] += gradients.square().sum(dim=0)
             learner.gradient_samples += len(chunk)
         learner.train(was_training)
         return {name: value / len(indices) for name, value in sums.items()}
-
-    @staticmethod
-    def _trained(learner: Learner) -> dict[str, Tensor]:
-        return {name: parameter.detach() for name, parameter in learner.named_parameters() if parameter.requires_grad}
-
-    def stored_bytes(self) -> dict[str, int]:
-        """Fisher diagonal and anchor."""
-        tensors = [*self._fisher.values(), *self._anchor.values()]
-        return {"importances": sum(tensor.numel() * tensor.element_size() for tensor in tensors)}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Fisher diagonal and anchor."""
-        return {"fisher": self._fisher, "anchor": self._anchor}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Fisher diagonal and anchor."""
-        self._fisher, self._anchor = state_dict["fisher"], state_dict["anchor"]
-
-
-def _negative_log_likelihood(learner: Learner, parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-    """Cross-entropy of one image, as training has it, as a function of the parameters."""
-    assert learner.task is not None
-    logits = functional_call(learner, parameters, (image[None],))
-    return classification_loss(logits, label[None], learner.options.loss, learner.task.classes)

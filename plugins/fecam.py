@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.data.batch import Batch
-from clsuite.data.taken import TakenRows
-from clsuite.errors import UserError
-from clsuite.learner.learner import Learner
-from clsuite.learner.precision import full_precision
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario, Task
+from clsuite.plugin import Batch, Learner, Plugin, Scenario, Task, Traits, UserError
+from clsuite.plugin.helpers import TakenRows, full_precision
 
-NAMES = ("numbers", "sums", "spreads", "precision")
 NEVER = -1e30
 
 
@@ -46,6 +40,7 @@ class FeCAM(Plugin):
     traits = Traits(
         memory=("statistics",), gradient_free=True, scores="distance", paper="Goswami, NeurIPS 2023 (FeCAM)"
     )
+    state = ("_numbers", "_sums", "_spreads", "_precision", "_taken")
 
     def __init__(
         self,
@@ -60,9 +55,6 @@ class FeCAM(Plugin):
         if tukey is not None and tukey <= 0:
             raise UserError(f"fecam: tukey is {tukey}, but must be positive, or null")
         self.gamma1, self.gamma2, self.domains, self.tukey = gamma1, gamma2, domains, tukey
-        self._numbers, self._sums, self._spreads = torch.zeros(0), torch.zeros(0, 0), torch.zeros(0, 0, 0)
-        self._precision, self._taken = torch.zeros(0, 0, 0), TakenRows()
-        self._averages = False
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone; the head is not used."""
@@ -133,16 +125,6 @@ class FeCAM(Plugin):
         seen = int((self._numbers > 0).sum())
         width = self._sums.shape[1]
         return {"statistics": seen * (8 * width * (width + 1) + 4)}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Sums, squares or averaged covariances, the indices in them, and inverted covariances."""
-        return {name: getattr(self, f"_{name}") for name in NAMES} | {"taken": self._taken.mask}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Sums, squares or averaged covariances, the indices in them, and inverted covariances."""
-        for name in NAMES:
-            setattr(self, f"_{name}", state_dict[name])
-        self._taken.mask = state_dict["taken"]
 
 
 def correlations(covariance: Tensor) -> Tensor:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from clsuite.errors import UserError
-from clsuite.learner.learner import Learner
-from clsuite.peft import PET
-from clsuite.peft.first_session import attach_for_first_session
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario, Task
+from clsuite.peft import PET, attach_pet
+from clsuite.plugin import Learner, Plugin, Scenario, Task, Traits, UserError, fill_defaults
 
 
 class FirstSession(Plugin):
@@ -33,14 +29,9 @@ class FirstSession(Plugin):
     """
 
     traits = Traits(
+        freezes_backbone=True,
         requires=("vit", "gradient"),
         memory=("modules",),
-        incompatible_with={
-            "all data": "joint training would go on from a module that the first task has fixed",
-            "blocks": "both freeze the backbone and add to it",
-            "masks": "the backbone is frozen: there is nothing to choose from",
-            "modules": "both freeze the backbone and add to it",
-        },
         first_session=True,
         training={"head": "cosine", "head_scale": 1.0, "head_init": "uniform"},
         defaults_by={
@@ -67,7 +58,7 @@ class FirstSession(Plugin):
     ) -> None:
         super().__init__()
         given = {"kind": kind, "size": size, "blocks": blocks, "targets": targets}
-        self.kind, self._of_kind = kind, self.traits.filled("first_session", given)
+        self.kind, self._build = kind, fill_defaults("first_session", self.traits, **given)
         self.module: PET | None = None
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
@@ -80,13 +71,9 @@ class FirstSession(Plugin):
             if plugin.traits.gradient_free:
                 raise UserError("first_session must come before the plugin that classifies, as in [first_session, ncm]")
         if self.kind != "full":
-            self.module = attach_for_first_session(learner, **self._of_kind)
-            learner.register_plugin_module(self, "module", self.module)
+            generator = learner.generator("first_session")
+            self.module = attach_pet(learner, self, "module", generator=generator, **self._build)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Freeze the module, or the backbone, for good."""
         (self.module or learner.backbone).requires_grad_(False)
-
-    def stored_bytes(self) -> dict[str, int]:
-        """The module; the backbone is no more than what every method has."""
-        return {"modules": 4 * self.module.numel} if self.module else {}

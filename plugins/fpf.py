@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
+from clsuite.plugin import (
+    Learner,
+    RehearsalPlugin,
+    Scenario,
+    Task,
+    Traits,
+    check_range,
+    select_parameters,
+    tune_on_exemplars,
+)
+from clsuite.plugin.helpers import WeightSwap, check_trained
 
-from clsuite.data.buffer import ExemplarBuffer, make_buffer
-from clsuite.errors import UserError
-from clsuite.learner.learner import Learner
-from clsuite.learner.rehearsal import check_trained, select_parameters, tune_on_exemplars
-from clsuite.learner.weight_swap import WeightSwap
-from clsuite.plugin import Plugin, Traits, check_range
-from clsuite.scenarios import Scenario, Task
 
-
-class FPF(Plugin):
+class FPF(RehearsalPlugin):
     """Fine-tunes the most task-sensitive modules alone on the buffer, before the model is used.
 
     Zhao et al., "Does continual learning equally forget all parameters?" (ICML 2023), algorithm 1: any method learns;
@@ -59,37 +61,22 @@ class FPF(Plugin):
         capacity: int = 500,
         when: Literal["each", "end"] = "each",
     ) -> None:
-        super().__init__()
-        check_range("fpf", at_least=1, steps=steps, batch_size=batch_size, capacity=capacity)
+        super().__init__("fpf", capacity, None, "class_balanced")
+        check_range("fpf", at_least=1, steps=steps, batch_size=batch_size)
         check_range("fpf", above=0, lr=lr)
         check_range("fpf", at_least=0, below=1, momentum=momentum)
-        self.modules, self.steps, self.lr, self.momentum = modules, steps, lr, momentum
-        self.batch_size, self.capacity, self.when = batch_size, capacity, when
-        self._own: ExemplarBuffer | None = None
+        self.modules, self.when = modules, when
+        self._tuning: dict[str, Any] = {"steps": steps, "lr": lr, "momentum": momentum, "batch_size": batch_size}
         self._swap = WeightSwap()
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Find the method's buffer, or make one.
 
         Raises:
-            UserError: If the plugin that keeps the buffer comes after this one, if there are several, or if a kind of
-                module is unknown.
+            UserError: If a kind of module is unknown, or it is not clear whose exemplars to borrow.
         """
         select_parameters(learner, self.modules)
-        lenders = self._lenders(learner)
-        if len(lenders) > 1:
-            names = " and ".join(type(plugin).__name__ for plugin in lenders)
-            raise UserError(f"fpf borrows the exemplars of one plugin, and {names} keep some: leave one of them out")
-        if any(plugin in learner.plugins[learner.plugins.index(self) :] for plugin in lenders):
-            raise UserError("fpf must come after the plugin that stores exemplars, as in [replay, fpf]")
-        self._own = None if lenders else self._make_buffer(scenario)
-
-    def _make_buffer(self, scenario: Scenario) -> ExemplarBuffer:
-        shape, classes = scenario.table.images.shape[1:], scenario.seen_classes(len(scenario.tasks))
-        return make_buffer("fpf", "class_balanced", self.capacity, None, image_shape=shape, classes=classes)
-
-    def _lenders(self, learner: Learner) -> list[Plugin]:
-        return [plugin for plugin in learner.plugins if isinstance(getattr(plugin, "buffer", None), ExemplarBuffer)]
+        super().on_stream_start(learner, scenario)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Check that there is something to tune, once all plugins have frozen what they freeze.
@@ -97,44 +84,20 @@ class FPF(Plugin):
         Raises:
             UserError: If a kind of module is frozen.
         """
+        super().on_task_start(learner, task)
         if task.index == 0:
             check_trained("fpf", learner, self.modules)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Fine-tune the modules for the evaluation."""
-        generator = torch.Generator().manual_seed(learner.generator("fpf").initial_seed())
-        if self._own is not None:
-            indices = torch.from_numpy(task.train)
-            self._own.add(learner.images_of, learner.labels_of(task.train).cpu(), indices, generator)
+        if not self.borrows:
+            self.buffer.add_task(learner, task, self.draws)
         if self.when == "end" and task.index + 1 < len(learner.scenario.tasks):
             return
-        buffer: Any = self._lenders(learner)[0].buffer if self._own is None else self._own  # type: ignore[attr-defined]
         parameters = select_parameters(learner, self.modules)
         self._swap.replace(learner, {name: value.detach().clone() for name, value in parameters.items()})
-        tune_on_exemplars(
-            learner,
-            parameters,
-            buffer,
-            steps=self.steps,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            momentum=self.momentum,
-            generator=generator,
-        )
+        tune_on_exemplars(learner, parameters, self.buffer, generator=self.draws, **self._tuning)
 
     def on_task_exit(self, learner: Learner, task: Task) -> None:
         """Give the method its own weights back."""
         self._swap.restore(learner)
-
-    def stored_bytes(self) -> dict[str, int]:
-        """The exemplars of its own buffer."""
-        return {"exemplars": self._own.bytes} if self._own is not None else {}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Its own buffer."""
-        return {} if self._own is None else self._own.state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Its own buffer."""
-        if self._own is not None:
-            self._own.load_state_dict(state_dict)

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity, make_buffer
-from clsuite.errors import UserError
-from clsuite.learner.learner import Learner
-from clsuite.learner.weight_swap import PretrainedState
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario, Task
+from clsuite.plugin import Learner, RehearsalPlugin, Scenario, Task, Traits, UserError
+from clsuite.plugin.helpers import PretrainedState
 
 
-class GDumb(Plugin):
+class GDumb(RehearsalPlugin):
     """Keeps a class-balanced buffer and trains on it alone, from the pre-trained weights, whenever a task has come.
 
     Prabhu et al., "GDumb: a simple approach that questions our progress in continual learning" (ECCV 2020),
@@ -54,10 +47,7 @@ class GDumb(Plugin):
     )
 
     def __init__(self, capacity: int | None = 500, capacity_bytes: int | None = None) -> None:
-        super().__init__()
-        exemplar_capacity(capacity, capacity_bytes, 1, "gdumb")
-        self._capacity, self._capacity_bytes = capacity, capacity_bytes
-        self.buffer = ExemplarBuffer(0, "class_balanced")
+        super().__init__("gdumb", capacity, capacity_bytes, "class_balanced")
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Make the buffer.
@@ -67,14 +57,7 @@ class GDumb(Plugin):
         """
         if learner.options.loss == "local":
             raise UserError("gdumb needs training.loss: global: it trains on images of all tasks at once")
-        self.buffer = make_buffer(
-            "gdumb",
-            "class_balanced",
-            self._capacity,
-            self._capacity_bytes,
-            image_shape=scenario.table.images.shape[1:],
-            classes=scenario.seen_classes(len(scenario.tasks)),
-        )
+        super().on_stream_start(learner, scenario)
 
     def rebuild_modules(self, learner: Learner, tasks: int) -> None:
         """Keep the pre-trained weights: those of the interrupted run are loaded afterwards."""
@@ -82,9 +65,8 @@ class GDumb(Plugin):
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Sample the task (algorithm 1) and go back to the pre-trained weights."""
-        draws = torch.Generator().manual_seed(learner.generator("gdumb").initial_seed())
-        indices = torch.from_numpy(task.train)
-        self.buffer.add(learner.images_of, learner.labels_of(task.train).cpu(), indices, draws)
+        super().on_task_start(learner, task)
+        self.buffer.add_task(learner, task, self.draws)
         if task.index == 0:
             self._initial = PretrainedState(learner)
         else:
@@ -93,15 +75,3 @@ class GDumb(Plugin):
     def select_indices(self, learner: Learner, task: Task, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the indices of the exemplars (algorithm 2)."""
         return self.buffer.indices.numpy().copy()
-
-    def stored_bytes(self) -> dict[str, int]:
-        """The exemplars."""
-        return {"exemplars": self.buffer.bytes}
-
-    def state_dict(self) -> dict[str, Any]:
-        """The buffer."""
-        return self.buffer.state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The buffer."""
-        self.buffer.load_state_dict(state_dict)

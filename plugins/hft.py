@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
-from clsuite.backbones.clip import clip_of
-from clsuite.errors import UserError
-from clsuite.learner.learner import Learner
 from clsuite.peft import transformer_blocks
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Task
+from clsuite.plugin import Learner, Plugin, Task, Traits, UserError
+from clsuite.plugin.helpers import clip_of
 
 CATEGORIES = (("attn.qkv", "attn.proj"), ("mlp.fc1", "mlp.fc2"), ("norm1", "norm2"))
 
@@ -31,12 +26,12 @@ class HFT(Plugin):
     traits = Traits(
         requires=("vit", "gradient"),
         incompatible_with={
-            "freezes": "the blocks of the backbone are frozen already: there is nothing to halve",
+            "freezes_backbone": "the blocks of the backbone are frozen already: there is nothing to halve",
             "blocks": "block expansion freezes the backbone: there is nothing to halve",
             "modules": "the backbone is frozen: there is nothing to halve",
         },
         paper="Hui, 2024 (HFT)",
-        effects=("thaws",),
+        effects=("freezes for a task",),
     )
 
     def __init__(self) -> None:
@@ -49,7 +44,7 @@ class HFT(Plugin):
         Raises:
             UserError: If the backbone is frozen already.
         """
-        generator = torch.Generator().manual_seed(learner.generator("hft").initial_seed())
+        generator = learner.generator("hft")
         for block in blocks_of(learner):
             for pair in CATEGORIES:
                 chosen = pair[int(torch.randint(2, (1,), generator=generator))]
@@ -64,10 +59,6 @@ class HFT(Plugin):
         for parameter in self._resting:
             parameter.requires_grad_(True)
         self._resting = []
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: each task draws anew."""
-        return {}
 
 
 def blocks_of(learner: Learner) -> list[nn.Module]:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.data.batch import Batch
-from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity, make_buffer
-from clsuite.errors import UserError
-from clsuite.learner.learner import Learner, Step
-from clsuite.plugin import Plugin, Traits, check_range
-from clsuite.scenarios import Scenario, Task
+from clsuite.plugin import Batch, Learner, RehearsalPlugin, Scenario, Step, Task, Traits, UserError, check_range
+from clsuite.plugin.helpers import row_positions, tensor_bytes
 
 NEVER = -1e30
 """Score of a class without an exemplar: below that of every class that has one."""
 
 
-class ICaRL(Plugin):
+class ICaRL(RehearsalPlugin):
     """Herded exemplars, distillation of the old model, and classification by the nearest mean of the exemplars.
 
     Rebuffi et al., "iCaRL: incremental classifier and representation learning" (CVPR 2017):
@@ -62,6 +56,7 @@ class ICaRL(Plugin):
         scores="distance",
         buffer="herding",
     )
+    state = ("_means", "_bytes")
 
     def __init__(
         self,
@@ -70,13 +65,9 @@ class ICaRL(Plugin):
         batch_size: int | None = None,
         mirror: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__("icarl", capacity, capacity_bytes, "herding")
         check_range("icarl", at_least=1, batch_size=batch_size)
-        exemplar_capacity(capacity, capacity_bytes, 1, "icarl")
-        self._capacity, self._capacity_bytes, self._batch_size = capacity, capacity_bytes, batch_size
-        self.mirror = mirror
-        self.buffer = ExemplarBuffer(0, "herding")
-        self._means = torch.zeros(0, 0)
+        self.batch_size, self.mirror = batch_size, mirror
         self._targets, self._bytes = torch.zeros(0, 0), 0
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
@@ -87,19 +78,12 @@ class ICaRL(Plugin):
         """
         if learner.options.loss != "global":
             raise UserError("icarl: training.loss must be global: its loss covers old and new classes")
-        self.buffer = make_buffer(
-            "icarl",
-            "herding",
-            self._capacity,
-            self._capacity_bytes,
-            image_shape=scenario.table.images.shape[1:],
-            classes=scenario.seen_classes(len(scenario.tasks)),
-        )
+        super().on_stream_start(learner, scenario)
         self._means = torch.zeros(len(scenario.classes), learner.backbone.width)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Record the old model's outputs of the task's images and of the exemplars (algorithm 3)."""
-        self._draws = torch.Generator().manual_seed(learner.generator("icarl").initial_seed())
+        super().on_task_start(learner, task)
         old = learner.scenario.seen_classes(task.index)
         self._targets = torch.zeros(0, 0)
         if not old:
@@ -108,17 +92,12 @@ class ICaRL(Plugin):
         features = learner.features_of(indices)
         with torch.no_grad():
             self._targets = learner.head(features)[:, :old].float().sigmoid()
-        self._position = torch.zeros(len(learner.scenario.table), dtype=torch.int64, device=features.device)
-        self._position[torch.from_numpy(indices).to(features.device)] = torch.arange(
-            len(indices), device=features.device
-        )
-        self._bytes = self._targets.numel() * self._targets.element_size()
+        self._position = row_positions(len(learner.scenario.table), indices, features.device)
+        self._bytes = tensor_bytes(self._targets)
 
     def transform_batch(self, learner: Learner, batch: Batch) -> Batch:
         """Add exemplars."""
-        if not len(self.buffer):
-            return batch
-        return batch.extended(*self.buffer.sample(self._batch_size or batch.own, self._draws))
+        return self.extend(batch, self.batch_size)
 
     def loss(self, learner: Learner, step: Step) -> Tensor:
         """Binary cross-entropy in place of the learner's: a sum over the classes, a mean over the batch."""
@@ -132,9 +111,7 @@ class ICaRL(Plugin):
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Choose exemplars by herding and find their means."""
         self._targets = torch.zeros(0, 0)
-        features, labels = learner.features_of(task.train).cpu(), learner.labels_of(task.train).cpu()
-        indices = torch.from_numpy(task.train)
-        self.buffer.add(learner.images_of, labels, indices, self._draws, features=features)
+        self.buffer.add_task(learner, task, self.draws)
         stored = F.normalize(learner.features_of(self.buffer.indices.numpy()).cpu(), dim=1)
         if self.mirror:
             stored = stored + F.normalize(self._mirrored(learner).cpu(), dim=1)
@@ -145,11 +122,11 @@ class ICaRL(Plugin):
     @torch.no_grad()
     def _mirrored(self, learner: Learner) -> Tensor:
         """Features ``[E, width]`` of the exemplars' mirror images."""
-        was_training, device = learner.training, next(learner.backbone.parameters()).device
+        was_training = learner.training
         learner.eval()
         with learner.autocast():
             parts = [
-                learner.backbone(learner.backbone.normalize(images.flip(-1).to(device))).float()
+                learner.backbone(learner.backbone.normalize(images.flip(-1).to(learner.device))).float()
                 for images in self.buffer.images.split(learner.options.batch_size)
             ]
         learner.train(was_training)
@@ -163,14 +140,5 @@ class ICaRL(Plugin):
 
     def stored_bytes(self) -> dict[str, int]:
         """Exemplars, their means, and the old outputs that are kept while a task is trained."""
-        means = len(torch.unique(self.buffer.labels)) * self._means.shape[1] * self._means.element_size()
-        return {"exemplars": self.buffer.bytes, "logits": self._bytes, "prototypes": means}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Buffer, means, and the size of the last recorded outputs."""
-        return {"buffer": self.buffer.state_dict(), "means": self._means, "bytes": self._bytes}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Buffer, means, and the size of the last recorded outputs."""
-        self.buffer.load_state_dict(state_dict["buffer"])
-        self._means, self._bytes = state_dict["means"], state_dict["bytes"]
+        means = len(torch.unique(self.buffer.labels)) * tensor_bytes(self._means[0])
+        return super().stored_bytes() | {"logits": self._bytes, "prototypes": means}

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from clsuite.errors import UserError
-from clsuite.learner.learner import Learner
-from clsuite.learner.weight_swap import PretrainedState
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario, Task
+from clsuite.plugin import Learner, Plugin, Scenario, Task, Traits, UserError
+from clsuite.plugin.helpers import PretrainedState
 
 
 class Joint(Plugin):
@@ -24,12 +19,10 @@ class Joint(Plugin):
             "importances": "joint training starts from the pre-trained weights at each task: there is nothing to keep",
             "logits": "joint training starts from the pre-trained weights at each task: there is nothing to keep",
         },
-        unsupported_scenarios={
-            "online": "it trains on all data again at each task, but the stream passes once",
-            "blurry": "it trains on all data again at each task, but the stream passes once",
-        },
+        second_pass="it trains on all data again at each task",
         paper="upper bound",
     )
+    state = ("_rows",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,11 +60,3 @@ class Joint(Plugin):
     def stored_bytes(self) -> dict[str, int]:
         """All images seen so far."""
         return {"all data": self._rows * self._bytes_per_image}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Number of images kept."""
-        return {"indices": self._rows}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Number of images kept."""
-        self._rows = state_dict["indices"]

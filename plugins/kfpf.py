@@ -5,19 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity, make_buffer
-from clsuite.errors import UserError
-from clsuite.learner.learner import Learner, Step
-from clsuite.learner.rehearsal import check_trained, select_parameters, tune_on_exemplars
-from clsuite.plugin import Plugin, Traits, check_range
-from clsuite.scenarios import Scenario, Task
+from clsuite.plugin import (
+    Learner,
+    RehearsalPlugin,
+    Scenario,
+    Step,
+    Task,
+    Traits,
+    UserError,
+    check_range,
+    select_parameters,
+    tune_on_exemplars,
+)
+from clsuite.plugin.helpers import check_trained
 
 
-class KFPF(Plugin):
+class KFPF(RehearsalPlugin):
     """Plain training without replay at each step; now and then the task-sensitive modules are fine-tuned on the buffer.
 
     Zhao et al., "Does continual learning equally forget all parameters?" (ICML 2023), algorithm 2: k times, at even
@@ -44,7 +50,7 @@ class KFPF(Plugin):
         memory=("exemplars", "logits"),
         incompatible_with={"all data": "joint training has nothing to fix", "exemplars": "k-FPF stands in for replay"},
         paper="Zhao, ICML 2023 (k-FPF)",
-        effects=("tunes",),
+        effects=("tunes between steps",),
     )
 
     def __init__(
@@ -59,16 +65,13 @@ class KFPF(Plugin):
         batch_size: int = 32,
         alpha: float = 0.0,
     ) -> None:
-        super().__init__()
-        exemplar_capacity(capacity, capacity_bytes, 1, "kfpf")
+        super().__init__("kfpf", capacity, capacity_bytes, with_logits=alpha > 0)
         check_range("kfpf", at_least=1, per_task=per_task, steps=steps, batch_size=batch_size)
         check_range("kfpf", above=0, lr=lr)
         check_range("kfpf", at_least=0, below=1, momentum=momentum)
         check_range("kfpf", at_least=0, alpha=alpha)
-        self._capacity, self._capacity_bytes = capacity, capacity_bytes
         self.per_task, self.modules, self.alpha = per_task, modules, alpha
-        self._tuning = {"steps": steps, "lr": lr, "momentum": momentum, "batch_size": batch_size}
-        self.buffer = ExemplarBuffer(0, "reservoir")
+        self._tuning: dict[str, Any] = {"steps": steps, "lr": lr, "momentum": momentum, "batch_size": batch_size}
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Make the buffer.
@@ -78,15 +81,7 @@ class KFPF(Plugin):
         """
         select_parameters(learner, self.modules)
         self._check_steps(learner, scenario)
-        self.buffer = make_buffer(
-            "kfpf",
-            "reservoir",
-            self._capacity,
-            self._capacity_bytes,
-            image_shape=scenario.table.images.shape[1:],
-            classes=len(scenario.classes),
-            logits=len(scenario.classes) if self.alpha else 0,
-        )
+        super().on_stream_start(learner, scenario)
 
     def _check_steps(self, learner: Learner, scenario: Scenario) -> None:
         epochs, batch_size = learner.options.epochs, learner.options.batch_size
@@ -105,26 +100,12 @@ class KFPF(Plugin):
         """
         if task.index == 0:
             check_trained("kfpf", learner, self.modules)
-        self._draws = torch.Generator().manual_seed(learner.generator("kfpf").initial_seed())
-        self._offered = torch.zeros(len(learner.scenario.table), dtype=torch.bool)
+        super().on_task_start(learner, task)
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """Add nothing; offer the batch's new samples to the buffer."""
-        indices = step.batch.indices.cpu()
-        new = ~self._offered[indices]
-        indices = indices[new]
-        if len(indices):
-            self._offered[indices] = True
-            logits = self._answers(learner, step, new) if self.alpha else None
-            labels = step.batch.labels.cpu()[new]
-            self.buffer.add(learner.images_of, labels, indices, self._draws, logits=logits)
+        self.add_step(learner, step)
         return None
-
-    @staticmethod
-    def _answers(learner: Learner, step: Step, new: Tensor) -> Tensor:
-        logits = torch.full((int(new.sum()), len(learner.scenario.classes)), float("nan"))
-        logits[:, : step.logits.shape[1]] = step.logits.detach()[new.to(step.logits.device)].float().cpu()
-        return logits
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -134,28 +115,11 @@ class KFPF(Plugin):
         steps = int(trainer.estimated_stepping_batches)
         done = trainer.global_step * self.per_task // steps
         if done > (trainer.global_step - 1) * self.per_task // steps:
-            tune_on_exemplars(
-                pl_module,
-                select_parameters(pl_module, self.modules),
-                self.buffer,
-                generator=self._draws,
-                extra=self._distill if self.alpha else None,
-                **self._tuning,  # type: ignore[arg-type]
-            )
+            chosen = select_parameters(pl_module, self.modules)
+            extra = self._distill if self.alpha else None
+            tune_on_exemplars(pl_module, chosen, self.buffer, generator=self.draws, extra=extra, **self._tuning)
 
     def _distill(self, step: Step, chosen: Tensor) -> Tensor:
         stored = self.buffer.logits[chosen][:, : step.logits.shape[1]].to(step.logits.device)
         known = ~stored.isnan()
         return self.alpha * F.mse_loss(step.logits.float()[known], stored[known])
-
-    def stored_bytes(self) -> dict[str, int]:
-        """Exemplars, and their logits where they are matched."""
-        return {"exemplars": self.buffer.bytes, "logits": self.buffer.logit_bytes}
-
-    def state_dict(self) -> dict[str, Any]:
-        """The buffer."""
-        return self.buffer.state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The buffer."""
-        self.buffer.load_state_dict(state_dict)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clsuite.data.batch import Batch
-from clsuite.errors import UserError
-from clsuite.learner.learner import Learner, Step
-from clsuite.peft import PetKind, Prompt, build_pet, first_values
-from clsuite.peft.query import RoutedByQuery
-from clsuite.peft.route import Route
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario, Task
+from clsuite.peft import PetKind, Prompt, Route, RoutedByQuery, attach_pet, first_values
+from clsuite.plugin import Batch, Learner, Plugin, Scenario, Step, Task, Traits, UserError, check_range, fill_defaults
 
 
 class L2P(Plugin):
@@ -63,14 +57,9 @@ class L2P(Plugin):
     """
 
     traits = Traits(
+        freezes_backbone=True,
         requires=("vit",),
         memory=("modules",),
-        incompatible_with={
-            "all data": "joint training would start from the modules of the last task",
-            "blocks": "both freeze the backbone and add to it",
-            "masks": "the backbone is frozen: there is nothing to choose from",
-            "modules": "both freeze the backbone and add to it",
-        },
         training={"loss": "local", "head_init": 0.0},
         defaults_by={
             "pet": {
@@ -92,6 +81,7 @@ class L2P(Plugin):
         },
         paper="Wang, CVPR 2022 (L2P); Wistuba, 2024 (L2L)",
     )
+    state = ("_chosen_before",)
 
     def __init__(
         self,
@@ -110,17 +100,15 @@ class L2P(Plugin):
         query: Literal["plain", "augmented"] = "plain",
     ) -> None:
         super().__init__()
-        given = {
-            "pet": pet, "size": size, "top_k": top_k, "blocks": blocks, "targets": targets, "similarity": similarity,
-            "head_input": head_input, "prompt_init": prompt_init,
-        }  # fmt: skip
-        of_pet = self.traits.filled("l2p", given)
+        of_pet = fill_defaults(
+            "l2p", self.traits, pet=pet, size=size, top_k=top_k, blocks=blocks, targets=targets, similarity=similarity,
+            head_input=head_input, prompt_init=prompt_init,
+        )  # fmt: skip
         self.pet, self.pool = pet, pool
         self.top_k, self.similarity = int(of_pet["top_k"]), float(of_pet["similarity"])
         if not 1 <= self.top_k <= pool:
             raise UserError(f"l2p: top_k is {self.top_k}, but must be between 1 and the {pool} entries of the pool")
-        if self.similarity < 0:
-            raise UserError(f"l2p: similarity is {self.similarity}, but must not be negative")
+        check_range("l2p", at_least=0, similarity=self.similarity)
         self._build = {name: of_pet[name] for name in ("size", "blocks", "targets", "prompt_init")}
         self.diversify, self.selection, self.head_input = diversify, selection, of_pet["head_input"]
         self.key_init, self.query = key_init, query
@@ -128,17 +116,13 @@ class L2P(Plugin):
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone, attach the pool and make its keys."""
-        learner.backbone.requires_grad_(False)
-        model = learner.backbone.model
-        generator = torch.Generator().manual_seed(learner.generator("l2p").initial_seed())
-        self.module = build_pet(self.pet, model, generator=generator, entries=self.pool, **self._build)
+        build = {**self._build, "generator": learner.generator("l2p"), "entries": self.pool}
+        self.module = attach_pet(learner, self, "module", self.pet, **build)
         if isinstance(self.module, Prompt):
             self.module.pooled = self.head_input == "prompts"
-        keys = first_values(self.key_init, (self.pool, learner.backbone.width), generator)
+        keys = first_values(self.key_init, (self.pool, learner.backbone.width), build["generator"])
         self.keys = nn.ParameterDict({"key": nn.Parameter(keys)})
-        learner.register_plugin_module(self, "module", self.module)
         learner.register_plugin_module(self, "keys", self.keys)
-        self.module.attach(model)
         self._routed = RoutedByQuery(learner, [self.module], self._route, self.query)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
@@ -185,13 +169,5 @@ class L2P(Plugin):
 
     def stored_bytes(self) -> dict[str, int]:
         """The pool and its keys, and what was chosen how often where that is asked for."""
-        counts = self.pool if self.diversify else 0
-        return {"modules": 4 * (self.module.numel + self.keys["key"].numel() + counts)}
-
-    def state_dict(self) -> dict[str, Any]:
-        """What was chosen how often; the pool is saved with the learner."""
-        return {"chosen": self._chosen_before}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """What was chosen how often."""
-        self._chosen_before = state_dict["chosen"]
+        stored = super().stored_bytes()
+        return {"modules": stored["modules"] + (4 * self.pool if self.diversify else 0)}

@@ -8,12 +8,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from clsuite.data.batch import Batch
-from clsuite.errors import UserError
-from clsuite.learner.learner import Learner
-from clsuite.peft import PetKind, build_pet
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario, Task
+from clsuite.peft import PetKind, attach_pet
+from clsuite.plugin import Batch, Learner, Plugin, Scenario, Task, Traits, UserError, check_range, fill_defaults
 
 
 class LAE(Plugin):
@@ -44,14 +40,9 @@ class LAE(Plugin):
     """
 
     traits = Traits(
+        freezes_backbone=True,
         requires=("vit",),
         memory=("modules",),
-        incompatible_with={
-            "all data": "joint training would start from the modules of the last task",
-            "blocks": "both freeze the backbone and add to it",
-            "masks": "the backbone is frozen: there is nothing to choose from",
-            "modules": "both freeze the backbone and add to it",
-        },
         training={"loss": "local", "head_init": 0.001, "epochs": 5},
         scores="probabilities",
         defaults_by={
@@ -67,6 +58,7 @@ class LAE(Plugin):
         },
         paper="Gao, ICCV 2023 (LAE)",
     )
+    state = ("_begun",)
 
     def __init__(
         self,
@@ -77,12 +69,12 @@ class LAE(Plugin):
         decay: float = 0.9999,
     ) -> None:
         super().__init__()
-        if not 0 <= decay <= 1:
-            raise UserError(f"lae: decay is {decay}, but must be between 0 and 1")
-        if frozen_epochs < 0:
-            raise UserError(f"lae: frozen_epochs is {frozen_epochs}, but must not be negative")
-        of_pet = self.traits.filled("lae", {"pet": pet, "size": size, "blocks": blocks})
-        self.pet, self.size, self.blocks = pet, of_pet["size"], of_pet["blocks"]
+        check_range("lae", at_least=0, at_most=1, decay=decay)
+        check_range("lae", at_least=0, frozen_epochs=frozen_epochs)
+        self._build = fill_defaults("lae", self.traits, pet=pet, size=size, blocks=blocks)
+        kind = self._build["kind"] = self._build.pop("pet")
+        self._build |= {"targets": "k+v" if kind == "lora" else None}
+        self._build |= {"learn_scale": kind in ("lora", "adapter", "prefix")}
         self.frozen_epochs, self.decay = frozen_epochs, decay
         self._begun = 0
 
@@ -97,27 +89,10 @@ class LAE(Plugin):
                 f"lae: the online module rests in the first {self.frozen_epochs} epochs, and training.epochs is "
                 f"{learner.options.epochs}: it would never learn after the first task; give it fewer frozen_epochs"
             )
-        learner.backbone.requires_grad_(False)
-        generator = torch.Generator().manual_seed(learner.generator("lae").initial_seed())
-        model = learner.backbone.model
-        self.online, self.offline = (
-            build_pet(
-                self.pet,
-                model,
-                size=self.size,
-                blocks=self.blocks,
-                generator=generator,
-                targets="k+v" if self.pet == "lora" else None,
-                learn_scale=self.pet in ("lora", "adapter", "prefix"),
-            )
-            for _ in range(2)
-        )
+        build = {**self._build, "generator": learner.generator("lae")}
+        self.online, self.offline = (attach_pet(learner, self, name, **build) for name in ("online", "offline"))
         self.offline.copy_from(self.online)
-        self.offline.requires_grad_(False)
-        self.offline.enabled = False
-        for name, module in (("online", self.online), ("offline", self.offline)):
-            learner.register_plugin_module(self, name, module)
-            module.attach(model)
+        self.offline.rest()
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """The offline module begins as a copy when the second task starts."""
@@ -152,15 +127,3 @@ class LAE(Plugin):
     def _log_probabilities(learner: Learner, batch: Batch) -> Tensor:
         logits: Tensor = learner.head(learner.encode(batch))
         return logits[:, : learner.seen].float().log_softmax(dim=1)
-
-    def stored_bytes(self) -> dict[str, int]:
-        """Both modules."""
-        return {"modules": 4 * (self.online.numel + self.offline.numel)}
-
-    def state_dict(self) -> dict[str, Any]:
-        """How many tasks have begun; the modules are saved with the learner."""
-        return {"begun": self._begun}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """How many tasks have begun: a loaded model has no current task."""
-        self._begun = state_dict["begun"]

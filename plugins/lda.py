@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from clsuite.data.batch import Batch
-from clsuite.data.taken import TakenRows
-from clsuite.errors import UserError
-from clsuite.learner.learner import Learner
-from clsuite.learner.precision import full_precision
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario, Task
+from clsuite.plugin import Batch, Learner, Plugin, Scenario, Task, Traits, UserError
+from clsuite.plugin.helpers import TakenRows, full_precision
 
 NEVER = -1e30
-NAMES = ("numbers", "sums", "squares", "weights", "biases", "center")
 
 
 class LDA(Plugin):
@@ -52,6 +46,7 @@ class LDA(Plugin):
     """
 
     traits = Traits(memory=("statistics",), gradient_free=True, scores="logits", paper="Hayes, CVPR-W 2020 (SLDA)")
+    state = ("_numbers", "_sums", "_squares", "_weights", "_biases", "_center", "_taken")
 
     def __init__(
         self,
@@ -66,9 +61,6 @@ class LDA(Plugin):
         if shrinkage is None and target == "added":
             raise UserError("lda: target is 'added', so that shrinkage must say how much of it (Panos et al.: 1)")
         self.shrinkage, self.target, self.priors, self.around = shrinkage, target, priors, covariance
-        self._numbers, self._sums, self._squares = torch.zeros(0), torch.zeros(0, 0), torch.zeros(0, 0)
-        self._weights, self._biases, self._center = torch.zeros(0, 0), torch.zeros(0), torch.zeros(0)
-        self._taken = TakenRows()
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone; the head is not used."""
@@ -130,16 +122,6 @@ class LDA(Plugin):
         """Numbers and sums of the classes seen, and the squares."""
         width = len(self._squares)
         return {"statistics": 8 * (int((self._numbers > 0).sum()) * (width + 1) + width * width)}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Numbers, sums, squares, the indices in them, and the classifier."""
-        return {name: getattr(self, f"_{name}") for name in NAMES} | {"taken": self._taken.mask}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Numbers, sums, squares, the indices in them, and the classifier."""
-        for name in NAMES:
-            setattr(self, f"_{name}", state_dict[name])
-        self._taken.mask = state_dict["taken"]
 
 
 def oas_shrinkage(covariance: Tensor, samples: float) -> float:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from clsuite.learner.learner import Learner
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario
+from clsuite.plugin import Learner, Plugin, Scenario, Traits
 
 
 class LinearProbe(Plugin):
@@ -14,7 +12,7 @@ class LinearProbe(Plugin):
     each image passes the backbone anew at each step.
     """
 
-    traits = Traits(paper="baseline", effects=("freezes",))
+    traits = Traits(paper="baseline", freezes_backbone=True)
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone."""

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.learner.learner import Learner, Step
-from clsuite.learner.warmup import warm_up_head
-from clsuite.plugin import Plugin, Traits, check_range
-from clsuite.scenarios import Task
+from clsuite.plugin import Learner, Plugin, Step, Task, Traits, check_range, warm_up_head
+from clsuite.plugin.helpers import row_positions, tensor_bytes
 
 
 class LwF(Plugin):
@@ -35,13 +31,11 @@ class LwF(Plugin):
 
     traits = Traits(
         memory=("logits",),
-        unsupported_scenarios={
-            "online": "it records old answers and warms up the head before training, which are passes of their own",
-            "blurry": "it records old answers and warms up the head before training, which are passes of their own",
-        },
+        second_pass="it records old answers and warms up the head before training",
         paper="Li, ECCV 2016 (LwF)",
-        effects=("warms up",),
+        effects=("warms up head",),
     )
+    state = ("_bytes",)
 
     def __init__(
         self,
@@ -61,22 +55,17 @@ class LwF(Plugin):
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Record the old model's logits on the new images and warm up the new part of the head."""
-        self._teacher, self._position = None, torch.zeros(0)
         if task.index == 0:
             return
-        grown = learner.scenario.seen_classes(task.index + 1) > learner.scenario.seen_classes(task.index)
-        old_classes = learner.scenario.seen_classes(task.index)
+        old, seen = (learner.scenario.seen_classes(tasks) for tasks in (task.index, task.index + 1))
         features = learner.features_of(task.train)
         with torch.no_grad():
-            self._teacher = learner.head(features)[:, :old_classes].float()
-        self._bytes = self._teacher.numel() * self._teacher.element_size()
-        self._position = torch.full((len(learner.scenario.table),), -1, device=features.device)
-        self._position[torch.from_numpy(task.train).to(features.device)] = torch.arange(
-            len(task.train), device=features.device
-        )
-        if grown:
-            generator = torch.Generator().manual_seed(learner.generator("lwf").initial_seed())
-            warm_up_head(learner, task, features, epochs=self.warmup_epochs, lr=self.warmup_lr, generator=generator)
+            self._teacher = learner.head(features)[:, :old].float()
+        self._bytes = tensor_bytes(self._teacher)
+        self._position = row_positions(len(learner.scenario.table), task.train, features.device)
+        if seen > old:
+            epochs, lr, generator = self.warmup_epochs, self.warmup_lr, learner.generator("lwf")
+            warm_up_head(learner, task, features, epochs=epochs, lr=lr, generator=generator)
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """Distillation on the old classes: alpha * KL(teacher || student), mean over the task's own samples.
@@ -104,11 +93,3 @@ class LwF(Plugin):
     def stored_bytes(self) -> dict[str, int]:
         """The old model's logits, kept while a task is trained."""
         return {"logits": self._bytes}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Size of the last recorded logits."""
-        return {"bytes": self._bytes}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Size of the last recorded logits."""
-        self._bytes = state_dict["bytes"]

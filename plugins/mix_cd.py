@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.data.batch import Batch
-from clsuite.learner.learner import Learner, Step
-from clsuite.plugin import Plugin, Traits, check_range
-from clsuite.scenarios import Scenario, Task
+from clsuite.plugin import Batch, Learner, Plugin, Scenario, Step, Task, Traits, check_range
+from clsuite.plugin.helpers import row_positions, tensor_bytes
 
 
 class MixCD(Plugin):
@@ -45,12 +43,10 @@ class MixCD(Plugin):
     traits = Traits(
         memory=("exemplars", "logits"),
         incompatible_with={"all data": "joint training has all data already"},
-        unsupported_scenarios={
-            "online": "it keeps all data and passes them through the network at each task, but the stream passes once",
-            "blurry": "it keeps all data and passes them through the network at each task, but the stream passes once",
-        },
+        second_pass="it keeps all data and passes them through the network at each task",
         paper="Bai, NAACL Findings 2025 (mix-cd)",
     )
+    state = ("_rows",)
 
     def __init__(
         self,
@@ -76,14 +72,13 @@ class MixCD(Plugin):
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Let the prior model answer all earlier data, once, and part them in bins."""
-        self._random = torch.Generator().manual_seed(learner.generator("mix_cd").initial_seed())
+        self._random = learner.generator("mix_cd")
         if not len(self._rows):
             return
         self._labels = learner.labels_of(self._rows.numpy()).cpu()
         loss, self._right = self._prior_answers(learner, task.index)
         self._put_in_bins(part_in_bins(loss, self._labels, self.bins, self.levels))
-        self._place = torch.full((len(learner.scenario.table),), -1)
-        self._place[self._rows] = torch.arange(len(self._rows))
+        self._place = row_positions(len(learner.scenario.table), self._rows.numpy())
         self._hits = self._draws = torch.zeros(len(self._sizes))
 
     def _put_in_bins(self, bins: Tensor) -> None:
@@ -159,19 +154,8 @@ class MixCD(Plugin):
 
     def stored_bytes(self) -> dict[str, int]:
         """Images and labels of all tasks so far, and what is kept of the last prior model's answers to those before."""
-        made = (self._bin, self._right, self._hits, self._draws)
-        return {
-            "exemplars": self._size * len(self._rows),
-            "logits": sum(tensor.numel() * tensor.element_size() for tensor in made),
-        }
-
-    def state_dict(self) -> dict[str, Any]:
-        """Which indices are kept."""
-        return {"indices": self._rows}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Which indices are kept."""
-        self._rows = state_dict["indices"]
+        answers = [self._bin, self._right, self._hits, self._draws]
+        return {"exemplars": self._size * len(self._rows), "logits": tensor_bytes(answers)}
 
 
 def part_in_bins(loss: Tensor, labels: Tensor, by: str, levels: int) -> Tensor:

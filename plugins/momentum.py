@@ -8,10 +8,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from clsuite.learner.learner import Learner
-from clsuite.learner.weight_swap import WeightSwap, statistics_of
-from clsuite.plugin import Plugin, Traits, check_range
-from clsuite.scenarios import Task
+from clsuite.plugin import Learner, Plugin, Task, Traits, check_range
+from clsuite.plugin.helpers import WeightSwap, statistics_of
 
 
 class Momentum(Plugin):
@@ -32,8 +30,9 @@ class Momentum(Plugin):
         memory=("weights",),
         incompatible_with={"all data": "joint training starts anew at each task: there is nothing to average"},
         paper="Stojanovski, 2022 (momentum interpolation)",
-        effects=("follows",),
+        effects=("averages weights",),
     )
+    state = ("_slow",)
 
     def __init__(self, tau: float = 0.999) -> None:
         super().__init__()
@@ -84,15 +83,3 @@ class Momentum(Plugin):
     def on_task_exit(self, learner: Learner, task: Task) -> None:
         """Train on from the fast weights."""
         self._swap.restore(learner)
-
-    def stored_bytes(self) -> dict[str, int]:
-        """The slow copy."""
-        return {"weights": sum(value.numel() * value.element_size() for value in self._slow.values())}
-
-    def state_dict(self) -> dict[str, Any]:
-        """The slow copy."""
-        return dict(self._slow)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The slow copy."""
-        self._slow = dict(state_dict)

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.data.batch import Batch
-from clsuite.data.taken import TakenRows
-from clsuite.learner.learner import Learner
-from clsuite.learner.precision import full_precision
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario, Task
+from clsuite.plugin import Batch, Learner, Plugin, Scenario, Task, Traits
+from clsuite.plugin.helpers import TakenRows, full_precision
 
 NEVER = -2.0
 
@@ -28,12 +22,7 @@ class NCM(Plugin):
     """
 
     traits = Traits(memory=("prototypes",), gradient_free=True, scores="cosine", paper="Zhou, IJCV 2024 (SimpleCIL)")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._sums = torch.zeros(0, 0)
-        self._numbers = torch.zeros(0)
-        self._taken = TakenRows()
+    state = ("_sums", "_numbers", "_taken")
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone; the head is not used."""
@@ -63,11 +52,3 @@ class NCM(Plugin):
         """The sums and numbers of the classes seen."""
         seen = int((self._numbers > 0).sum())
         return {"prototypes": seen * (self._sums.shape[1] + 1) * self._sums.element_size()}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Sums, numbers, and the indices in them."""
-        return {"sums": self._sums, "numbers": self._numbers, "taken": self._taken.mask}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Sums, numbers, and the indices in them."""
-        self._sums, self._numbers, self._taken.mask = (state_dict[name] for name in ("sums", "numbers", "taken"))

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-
-from clsuite.errors import UserError
-from clsuite.learner.learner import Learner
-from clsuite.peft import LoRA, PetKind, build_pet
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario, Task
+from clsuite.peft import LoRA, PetKind, attach_pet
+from clsuite.plugin import Learner, Plugin, Scenario, Task, Traits, UserError, fill_defaults
 
 
 class Pet(Plugin):
@@ -39,14 +34,9 @@ class Pet(Plugin):
     """
 
     traits = Traits(
+        freezes_backbone=True,
         requires=("vit",),
         memory=("modules",),
-        incompatible_with={
-            "all data": "joint training would start from the module of the last task",
-            "blocks": "both freeze the backbone and add to it",
-            "masks": "the backbone is frozen: there is nothing to choose from",
-            "modules": "both freeze the backbone and add to it",
-        },
         training={"loss": "local"},
         defaults_by={
             "kind": {
@@ -74,28 +64,18 @@ class Pet(Plugin):
         super().__init__()
         if after_task == "merge" and kind != "lora":
             raise UserError(f"pet: a {kind} cannot be merged into the weights; only lora can")
-        given = {"kind": kind, "size": size, "blocks": blocks, "targets": targets, "alpha": alpha}
-        self.kind, self._of_kind = kind, self.traits.filled("pet", given)
+        self._build = fill_defaults(
+            "pet", self.traits, kind=kind, size=size, blocks=blocks, targets=targets, alpha=alpha
+        )
         self.after_task = after_task
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone and attach the module."""
-        learner.backbone.requires_grad_(False)
-        self.module = build_pet(model=learner.backbone.model, generator=self._generator(learner), **self._of_kind)
-        learner.register_plugin_module(self, "module", self.module)
-        self.module.attach(learner.backbone.model)
-
-    @staticmethod
-    def _generator(learner: Learner) -> torch.Generator:
-        return torch.Generator().manual_seed(learner.generator("pet").initial_seed())
+        self.module = attach_pet(learner, self, "module", generator=learner.generator("pet"), **self._build)
 
     def on_task_exit(self, learner: Learner, task: Task) -> None:
         """Merge and start anew, where asked to."""
         if self.after_task == "merge":
             assert isinstance(self.module, LoRA)
             self.module.merge(learner.backbone.model)
-            self.module.reset(self._generator(learner))
-
-    def stored_bytes(self) -> dict[str, int]:
-        """The module."""
-        return {"modules": 4 * self.module.numel}
+            self.module.reset(learner.generator("pet"))

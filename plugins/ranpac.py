@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.data.batch import Batch
-from clsuite.data.taken import TakenRows
-from clsuite.errors import UserError
-from clsuite.learner.learner import Learner
-from clsuite.learner.precision import full_precision
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario, Task
+from clsuite.plugin import Batch, Learner, Plugin, Scenario, Task, Traits, check_range
+from clsuite.plugin.helpers import TakenRows, full_precision, tensor_bytes
 
 RIDGES = tuple(10.0**exponent for exponent in range(-8, 9))
 HELD_OUT = 0.2
 CHUNK = 1024
 """Images whose products are summed at once: as many more do not save time, but take memory."""
-NAMES = ("gram", "sums", "numbers", "classifier")
 NEVER = -1e30
 
 
@@ -49,20 +41,17 @@ class RanPAC(Plugin):
     traits = Traits(
         memory=("statistics",), gradient_free=True, scores="regression", paper="McDonnell, NeurIPS 2023 (RanPAC)"
     )
+    state = ("_gram", "_sums", "_numbers", "_classifier", "_taken")
 
     def __init__(self, projection: int = 10_000) -> None:
         super().__init__()
-        if projection < 1:
-            raise UserError(f"ranpac: projection is {projection}, but must be at least 1")
+        check_range("ranpac", at_least=1, projection=projection)
         self.projection = projection
-        self._gram, self._sums, self._classifier = torch.zeros(0, 0), torch.zeros(0, 0), torch.zeros(0, 0)
-        self._numbers, self._taken = torch.zeros(0), TakenRows()
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone, draw W; the head is not used."""
         learner.backbone.requires_grad_(False)
-        generator = torch.Generator().manual_seed(learner.generator("ranpac").initial_seed())
-        self._random = torch.randn(learner.backbone.width, self.projection, generator=generator)
+        self._random = torch.randn(learner.backbone.width, self.projection, generator=learner.generator("ranpac"))
         self._gram = torch.zeros(self.projection, self.projection, dtype=torch.float64)
         self._sums = torch.zeros(self.projection, len(scenario.classes), dtype=torch.float64)
         self._classifier = torch.zeros(self.projection, len(scenario.classes))
@@ -81,8 +70,7 @@ class RanPAC(Plugin):
         for part, wanted in zip(projected.split(CHUNK), targets.split(CHUNK), strict=True):
             self._gram.addmm_(part.double().T, part.double())
             self._sums.addmm_(part.double().T, wanted.double())
-        generator = torch.Generator().manual_seed(learner.generator("ridge").initial_seed())
-        ridge = choose_ridge(projected, targets, generator)
+        ridge = choose_ridge(projected, targets, learner.generator("ridge"))
         self._classifier = solve(self._gram, self._sums, ridge, int(self._numbers.sum())).float()
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
@@ -95,18 +83,7 @@ class RanPAC(Plugin):
 
     def stored_bytes(self) -> dict[str, int]:
         """G, Q and W."""
-        tensors = (self._gram, self._sums, self._random)
-        return {"statistics": sum(tensor.numel() * tensor.element_size() for tensor in tensors)}
-
-    def state_dict(self) -> dict[str, Any]:
-        """G, Q, the images in them, and the classifier; W follows from the seed."""
-        return {name: getattr(self, f"_{name}") for name in NAMES} | {"taken": self._taken.mask}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """G, Q, the images in them, and the classifier."""
-        for name in NAMES:
-            setattr(self, f"_{name}", state_dict[name])
-        self._taken.mask = state_dict["taken"]
+        return {"statistics": tensor_bytes([self._gram, self._sums, self._random])}
 
 
 def solve(gram: Tensor, sums: Tensor, ridge: float, images: int) -> Tensor:

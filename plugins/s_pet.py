@@ -9,15 +9,9 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.data.batch import Batch
-from clsuite.errors import UserError
-from clsuite.learner.head import GrowingHead
-from clsuite.learner.learner import Learner
-from clsuite.learner.precision import full_precision
-from clsuite.peft import PET, PetKind, build_pet, only
-from clsuite.peft.query import FrozenQuery
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario, Task
+from clsuite.peft import PET, FrozenQuery, PetKind, attach_pet, only
+from clsuite.plugin import Batch, GrowingHead, Learner, Plugin, Scenario, Task, Traits, check_range, fill_defaults
+from clsuite.plugin.helpers import full_precision, tensor_bytes
 
 BELOW_ALL = 1e4
 """How far below a task's own classes those of other tasks stand, in their order, and below these what none knows."""
@@ -53,18 +47,10 @@ class SPet(Plugin):
     """
 
     traits = Traits(
+        freezes_backbone=True,
         requires=("vit",),
         memory=("modules", "prototypes"),
-        incompatible_with={
-            "all data": "joint training would start from the modules of the last task",
-            "blocks": "both freeze the backbone and add to it",
-            "masks": "the backbone is frozen: there is nothing to choose from",
-            "modules": "both freeze the backbone and add to it",
-        },
-        unsupported_scenarios={
-            "online": "it clusters the task's images after training on them, but the stream passes once",
-            "blurry": "it clusters the task's images after training on them, but the stream passes once",
-        },
+        second_pass="it clusters the task's images after training on them",
         training={"loss": "local", "head_init": "uniform"},
         defaults_by={
             "pet": {
@@ -80,6 +66,7 @@ class SPet(Plugin):
         paper="Wang, NeurIPS 2022 (S-Prompts); Wistuba, 2024 (S-LoRA)",
         effects=("adds modules",),
     )
+    state = ("_centroids", "_owners")
 
     def __init__(
         self,
@@ -94,11 +81,11 @@ class SPet(Plugin):
         prompt_init: Literal["unit", "small", "xavier", "linear"] | None = None,
     ) -> None:
         super().__init__()
-        if clusters < 1:
-            raise UserError(f"s_pet: clusters is {clusters}, but must be at least 1")
-        given = {"pet": pet, "size": size, "blocks": blocks, "targets": targets, "prompt_init": prompt_init}
-        of_pet = self.traits.filled("s_pet", given)
-        self.pet, self._build = pet, {name: of_pet[name] for name in given if name != "pet"}
+        check_range("s_pet", at_least=1, clusters=clusters)
+        self._build = fill_defaults(
+            "s_pet", self.traits, pet=pet, size=size, blocks=blocks, targets=targets, prompt_init=prompt_init
+        )
+        self._build["kind"] = self._build.pop("pet")
         self.clusters, self.classifier, self.head_start, self.distance = clusters, classifier, head_start, distance
         self.modules: list[PET] = []
         self._centroids, self._owners = torch.zeros(0, 0), torch.zeros(0, dtype=torch.int64)
@@ -120,18 +107,13 @@ class SPet(Plugin):
         """Make the task's module and, where it has one of its own, a fresh classifier; the others rest."""
         self._add(learner, task.index)
         if task.index and self._owns and self.head_start == "fresh":
-            learner.head.reset(torch.Generator().manual_seed(learner.generator("s_pet head").initial_seed()))
+            learner.head.reset(learner.generator("s_pet head"))
 
     def _add(self, learner: Learner, index: int) -> None:
-        generator = torch.Generator().manual_seed(learner.generator("s_pet", index).initial_seed())
-        model = learner.backbone.model
         for module in self.modules:
-            module.enabled = False
-            module.requires_grad_(False)
-        module = build_pet(self.pet, model, generator=generator, **self._build)
-        learner.register_plugin_module(self, f"task{index}", module)
-        module.attach(model)
-        self.modules.append(module)
+            module.rest()
+        generator = learner.generator("s_pet", index)
+        self.modules.append(attach_pet(learner, self, f"task{index}", generator=generator, **self._build))
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Find the task's centroids and keep its classifier where it has one of its own."""
@@ -183,20 +165,17 @@ class SPet(Plugin):
 
     def stored_bytes(self) -> dict[str, int]:
         """Modules and centroids, with the kept heads."""
-        heads = sum(4 * value.numel() for head in self._heads for value in head.parameters())
-        return {
-            "modules": 4 * sum(module.numel for module in self.modules) + heads,
-            "prototypes": 4 * self._centroids.numel() + 8 * len(self._owners),
-        }
+        modules = super().stored_bytes()["modules"] + tensor_bytes(self._heads)
+        return {"modules": modules, "prototypes": tensor_bytes([self._centroids, self._owners])}
 
     def state_dict(self) -> dict[str, Any]:
         """Centroids and kept heads; the modules are saved with the learner."""
         heads = [{"classes": head.classes, "state": head.state_dict()} for head in self._heads]
-        return {"centroids": self._centroids, "owners": self._owners, "heads": heads}
+        return super().state_dict() | {"heads": heads}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Centroids and kept heads."""
-        self._centroids, self._owners = state_dict["centroids"], state_dict["owners"]
+        super().load_state_dict(state_dict)
         self._heads = [self._head(kept["classes"], kept["state"]) for kept in state_dict["heads"]]
 
     def _head(self, classes: int, state: dict[str, Tensor]) -> GrowingHead:

@@ -8,13 +8,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from clsuite.data.batch import BatchLoader
-from clsuite.errors import UserError
-from clsuite.learner.learner import Learner
-from clsuite.learner.loss import classification_loss
-from clsuite.learner.warmup import warm_up_head
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Task
+from clsuite.plugin import Learner, Plugin, Task, Traits, check_range, classification_loss, warm_up_head
+from clsuite.plugin.helpers import BatchLoader
 
 
 class SAFT(Plugin):
@@ -41,18 +36,15 @@ class SAFT(Plugin):
 
     traits = Traits(
         memory=("masks",),
-        unsupported_scenarios={
-            "online": "it scores the weights on the task's images before training, but the stream passes once",
-            "blurry": "it scores the weights on the task's images before training, but the stream passes once",
-        },
+        second_pass="it scores the weights on the task's images before training",
         incompatible_with={
             "all data": "joint training goes back to the pre-trained weights at each task",
-            "freezes": "the backbone is frozen: there is nothing to choose from",
-            "tunes": "saft puts weights back after each step, and with them what was tuned between steps",
+            "tunes between steps": "saft puts weights back after each step, and with them what was tuned between steps",
         },
         paper="Nguyen, ECCV 2024 (SAFT)",
-        effects=("warms up", "scores", "restores"),
+        effects=("warms up head", "scores weights", "resets weights"),
     )
+    state = ("_masks",)
 
     def __init__(
         self,
@@ -62,8 +54,7 @@ class SAFT(Plugin):
         head_lr: float = 0.01,
     ) -> None:
         super().__init__()
-        if not 0 < share <= 1:
-            raise UserError(f"saft: share is {share}, but must be more than 0 and at most 1")
+        check_range("saft", above=0, at_most=1, share=share)
         self.share, self.rescore, self.head_epochs, self.head_lr = share, rescore, head_epochs, head_lr
         self._masks: dict[str, Tensor] = {}
         self._start: dict[str, Tensor] = {}
@@ -71,13 +62,11 @@ class SAFT(Plugin):
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Warm the new part of the head up, score the weights and keep what must not move."""
         if learner.scenario.seen_classes(task.index + 1) > learner.scenario.seen_classes(task.index):
-            generator = torch.Generator().manual_seed(learner.generator("saft").initial_seed())
-            features = learner.features_of(task.train)
+            features, generator = learner.features_of(task.train), learner.generator("saft")
             warm_up_head(learner, task, features, epochs=self.head_epochs, lr=self.head_lr, generator=generator)
         if not self._masks or self.rescore == "task":
             self._masks = top_share(self._scores(learner, task), self.share)
-        device = next(learner.backbone.parameters()).device
-        self._masks = {name: mask.to(device) for name, mask in self._masks.items()}
+        self._masks = {name: mask.to(learner.device) for name, mask in self._masks.items()}
         self._start = {name: value.detach().clone() for name, value in learner.backbone.named_parameters()}
 
     def _scores(self, learner: Learner, task: Task) -> dict[str, Tensor]:
@@ -118,14 +107,6 @@ class SAFT(Plugin):
     def stored_bytes(self) -> dict[str, int]:
         """The masks, a bit for each weight."""
         return {"masks": sum(-(-mask.numel() // 8) for mask in self._masks.values())}
-
-    def state_dict(self) -> dict[str, Any]:
-        """The masks."""
-        return dict(self._masks)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The masks."""
-        self._masks = dict(state_dict)
 
 
 def top_share(scores: dict[str, Tensor], share: float) -> dict[str, Tensor]:

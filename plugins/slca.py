@@ -9,12 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clsuite.errors import UserError
-from clsuite.learner.head import Head
-from clsuite.learner.learner import Learner
-from clsuite.learner.weight_swap import WeightSwap
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario, Task
+from clsuite.plugin import Head, Learner, Plugin, Scenario, Task, Traits, UserError, check_range
+from clsuite.plugin.helpers import WeightSwap
 
 
 class SLCA(Plugin):
@@ -63,6 +59,7 @@ class SLCA(Plugin):
         },
         paper="Zhang, ICCV 2023 (SLCA)",
     )
+    state = ("_means", "_covariances")
 
     def __init__(
         self,
@@ -74,15 +71,11 @@ class SLCA(Plugin):
         weight_decay: float = 5e-4,
     ) -> None:
         super().__init__()
-        if min(lr, head_lr, temperature) <= 0 or min(epochs, samples) < 1 or weight_decay < 0:
-            raise UserError(
-                "slca: lr, head_lr and temperature must be positive, epochs and samples at least 1, "
-                "and weight_decay not negative"
-            )
+        check_range("slca", above=0, lr=lr, head_lr=head_lr, temperature=temperature)
+        check_range("slca", at_least=1, epochs=epochs, samples=samples)
+        check_range("slca", at_least=0, weight_decay=weight_decay)
         self.lr, self.head_lr = lr, head_lr
-        self.epochs, self.samples, self.temperature = epochs, samples, temperature
-        self.weight_decay = weight_decay
-        self._means, self._covariances = torch.zeros(0, 0), torch.zeros(0, 0, 0)
+        self.epochs, self.samples, self.temperature, self.weight_decay = epochs, samples, temperature, weight_decay
         self._swap = WeightSwap()
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
@@ -125,7 +118,7 @@ class SLCA(Plugin):
         self._swap.restore(learner)
 
     def _align(self, learner: Learner) -> None:
-        generator = torch.Generator().manual_seed(learner.generator("slca").initial_seed())
+        generator = learner.generator("slca")
         parameters = [value for _, value in head_of(learner)]
         optimizer = torch.optim.SGD(parameters, lr=self.head_lr, momentum=0.9, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs)
@@ -145,18 +138,6 @@ class SLCA(Plugin):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-
-    def stored_bytes(self) -> dict[str, int]:
-        """Means and covariances."""
-        return {"statistics": 4 * (self._means.numel() + self._covariances.numel())}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Means and covariances."""
-        return {"means": self._means, "covariances": self._covariances}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Means and covariances."""
-        self._means, self._covariances = state_dict["means"], state_dict["covariances"]
 
 
 def head_of(learner: Learner) -> list[tuple[str, nn.Parameter]]:
@@ -181,7 +162,8 @@ def gaussian_roots(covariances: Tensor) -> Tensor:
     covariances = covariances.double()
     variance = covariances.diagonal(dim1=1, dim2=2).mean(dim=1).clamp_min(1e-8)
     eye = torch.eye(covariances.shape[1], dtype=covariances.dtype)
-    return torch.linalg.cholesky(covariances + 1e-4 * variance[:, None, None] * eye).float()
+    roots: Tensor = torch.linalg.cholesky(covariances + 1e-4 * variance[:, None, None] * eye)
+    return roots.float()
 
 
 def draw_features(means: Tensor, roots: Tensor, samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from clsuite.errors import UserError
-from clsuite.learner.learner import Learner
-from clsuite.learner.weight_swap import statistics_of
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario, Task
+from clsuite.plugin import Learner, Plugin, Scenario, Task, Traits, UserError, check_range
+from clsuite.plugin.helpers import statistics_of, tensor_bytes
 
 
 class WiSEFT(Plugin):
@@ -35,17 +32,16 @@ class WiSEFT(Plugin):
         memory=("weights",),
         incompatible_with={
             "all data": "joint training starts from the pre-trained weights at each task",
-            "freezes": "the backbone is frozen: its weights before and after a task are the same",
+            "freezes_backbone": "the backbone is frozen: its weights before and after a task are the same",
             "modules": "the backbone is frozen: its weights before and after are the same",
         },
         paper="Wortsman, CVPR 2022 (WiSE-FT)",
-        effects=("moves",),
+        effects=("changes weights",),
     )
 
     def __init__(self, alpha: float = 0.5, anchor: Literal["previous", "pretrained"] = "previous") -> None:
         super().__init__()
-        if not 0 <= alpha <= 1:
-            raise UserError(f"wise_ft: alpha is {alpha}, but must be between 0 and 1")
+        check_range("wise_ft", at_least=0, at_most=1, alpha=alpha)
         self.alpha, self.anchor = alpha, anchor
         self._before: dict[str, Tensor] = {}
 
@@ -75,11 +71,7 @@ class WiSEFT(Plugin):
 
     def stored_bytes(self) -> dict[str, int]:
         """The weights before."""
-        return {"weights": sum(value.numel() * value.element_size() for value in self._before.values())}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: the weights before are the pre-trained ones, or those that the next task starts with."""
-        return {}
+        return {"weights": tensor_bytes(self._before)}
 
 
 def averaged(backbone: nn.Module) -> dict[str, Tensor]:

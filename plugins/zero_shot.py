@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from clsuite.backbones.class_texts import ClassTexts
-from clsuite.backbones.clip import clip_of
-from clsuite.data.batch import Batch
-from clsuite.learner.learner import Learner
-from clsuite.plugin import Plugin, Traits
-from clsuite.scenarios import Scenario, Task
+from clsuite.plugin import Batch, Learner, Plugin, Scenario, Task, Traits
+from clsuite.plugin.helpers import ClassTexts, clip_of
 
 
 class ZeroShot(Plugin):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 import clsuite
 
@@ -112,3 +115,44 @@ def test_what_breaks_the_rules_is_seen() -> None:
     upward = "def f():\n    from clsuite.cli.main import main\n"
     assert upward_imports("data", upward) == ["line 2: data imports cli"]
     assert upward_imports("peft", "if TYPE_CHECKING:\n    from clsuite.learner.learner import Learner\n") == []
+
+
+HOMES = ("clsuite.plugin", "clsuite.plugin.helpers", "clsuite.peft", "clsuite.metrics")
+"""Where the author of a method finds what there is."""
+
+
+def hidden_imports(text: str) -> list[str]:
+    """What a module imports from our packages past their public homes, or by names that these do not list."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if alias.name.startswith("clsuite")]
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("clsuite"):
+            listed = importlib.import_module(str(node.module)).__all__ if node.module in HOMES else ()
+            found += [f"{node.module}.{alias.name}" for alias in node.names if alias.name not in listed]
+    return found
+
+
+def test_methods_import_from_public_modules_only() -> None:
+    methods = sorted((ROOT / "plugins").glob("*.py"))
+    assert len(methods) > 30
+    assert [f"{path.name}: {name}" for path in methods for name in hidden_imports(path.read_text("utf-8"))] == []
+    templates = sorted((PACKAGE / "cli" / "templates").glob("*.py.txt"))
+    ours = [path for path in templates if not path.name.endswith("_test.py.txt")]
+    assert len(ours) >= 5
+    assert [f"{path.name}: {name}" for path in ours for name in hidden_imports(_as_python(path))] == []
+    assert hidden_imports("from clsuite.learner.loss import classification_loss\nimport clsuite.data") != []
+    assert hidden_imports("from clsuite.plugin import Learner, nothing") == ["clsuite.plugin.nothing"]
+
+
+def _as_python(template: Path) -> str:
+    return template.read_text(encoding="utf-8").replace("$cls", "Method").replace("$name", "method")
+
+
+def test_what_public_modules_list_is_there_and_documented() -> None:
+    for home in HOMES[:3]:
+        module = importlib.import_module(home)
+        for name in module.__all__:
+            assert getattr(module, name) is not None, f"{home}.{name}"
+        with pytest.raises(AttributeError, match="nothing"):
+            _ = module.nothing

@@ -1,59 +1,60 @@
-"""The benchmark that the README shows runs as it stands, on a small folder of images."""
+"""The README is short, its links work wherever it is shown, and its figures are the board's."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import tomllib
 from pathlib import Path
-from typing import Any
 
-import pytest
-import yaml
+from clsuite_docs.board import AVERAGE, AWARE, FORGETTING, PRIMARY, benchmarks
 
-from clsuite.cli.main import main
-from clsuite.errors import InputWarning
-from clsuite.runner.execute import execute
-from clsuite.runner.options import RunOptions
-from clsuite.runner.plan import make_plan
-from clsuite.runner.spec import load_benchmark
-
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+URLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
+LINKS = re.findall(r"\]\(([^)]+)\)", README)
 
 
-@pytest.fixture
-def shown() -> str:
-    """The README's benchmark: of its YAML blocks the one with a data set and methods."""
-    blocks = re.findall(r"^```ya?ml *\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    whole = [block for block in blocks if {"dataset", "methods"} <= {*(yaml.safe_load(block) or {})}]
-    assert len(whole) == 1
-    return whole[0]
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= 110
 
 
-@pytest.fixture
-def folder(image_tree: Callable[..., Path], shown: str) -> Path:
-    """Where the benchmark lies, with 40 images in the folder that it names."""
-    content = yaml.safe_load(shown)
-    return image_tree(content["dataset"]["path"], classes=content["scenario"]["tasks"], train=4, test=2).parent
+def test_it_opens_with_the_two_commands_that_run_the_main_job_and_the_tests() -> None:
+    block = README.split("```sh\n")[1].split("```")[0].splitlines()
+    assert len(block) == 2
+    assert block[0].endswith("clsuite bench quickstart")
+    assert block[1].endswith("/pytest")
 
 
-def test_it_can_be_planned_as_it_stands(
-    folder: Path, shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (folder / "mine.yaml").write_text(shown, encoding="utf-8")
-    assert main(["bench", str(folder / "mine.yaml"), "--dry-run", "--out", str(tmp_path / "runs")]) == 0
-    said = capsys.readouterr()
-    number = len(yaml.safe_load(shown)["methods"]) * len(yaml.safe_load(shown)["seeds"])
-    assert f"{number} runs, 0 done, {number} to do" in said.out
+def test_every_link_is_absolute_and_of_the_project() -> None:
+    raw = URLS["Repository"].replace("github.com", "raw.githubusercontent.com")
+    assert len(LINKS) > 10
+    assert [link for link in LINKS if not link.startswith((URLS["Repository"], URLS["Documentation"], raw))] == []
 
 
-def test_all_its_methods_run_on_few_images(folder: Path, shown: str, tmp_path: Path) -> None:
-    """On the bundled backbone, for two tasks of one seed; everything else is as it stands."""
-    content: dict[str, Any] = yaml.safe_load(shown)
-    content |= {"backbone": {"name": "omniglot_vit", "image_size": 32}, "seeds": [0], "limit_tasks": 2}
-    (folder / "mine.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    spec, path = load_benchmark(str(folder / "mine.yaml"))
-    with pytest.warns(InputWarning, match="may keep 500 exemplars, and the stream has 8 training images: all are kept"):
-        plans = make_plan(spec, path.parent, RunOptions(tmp_path / "runs"))
-    assert [plan.pending.method for plan in plans] == [*content["methods"]]
-    for plan in plans:
-        assert execute(plan, lambda event: None).status == "done"
+def test_links_into_the_repository_name_files_that_exist() -> None:
+    into = [re.sub(r".*/main/", "", link) for link in LINKS if "/main/" in link]
+    assert len(into) > 5
+    assert [path for path in into if not (ROOT / path).exists()] == []
+
+
+def test_links_into_the_site_name_pages_that_exist() -> None:
+    from hook import generated, of_notebooks
+
+    made = {uri for uri, _ in [*generated(), *of_notebooks(ROOT / "docs")]}
+    pages = [
+        link.removeprefix(URLS["Documentation"]).strip("/") or "index"
+        for link in LINKS
+        if URLS["Documentation"] in link
+    ]
+    assert len(pages) > 4
+    assert [page for page in pages if f"{page}.md" not in made and not (ROOT / "docs" / f"{page}.md").is_file()] == []
+
+
+def test_the_figures_that_it_shows_are_the_boards() -> None:
+    """The example's table is of seed 0; the board has the same runs, made on the same kind of machine."""
+    rows = {row.method: row for row in benchmarks()[0].rows}
+    shown = re.findall(r"^ (\w+) +([\d. ]+) 1$", README, re.MULTILINE)
+    assert [name for name, _ in shown] == ["ncm", "replay", "finetune"]
+    for name, figures in shown:
+        names = (PRIMARY, "final_accuracy_weighted", AVERAGE, FORGETTING, "learning_accuracy", AWARE)
+        assert figures.split() == [f"{100 * rows[name].values(metric)[0]:.1f}" for metric in names]

@@ -16,22 +16,25 @@ from clsuite.records.store import atomic_path
 
 PUBLIC: Mapping[str, tuple[str, ...]] = {
     "clsuite": ("run", "RunResult", "compare", "load_model", "TrainedModel", "read_record", "UserError"),
-    "clsuite.plugin": ("Plugin", "Traits", "API_VERSION", "check_range"),
-    "clsuite.learner.learner": ("Learner", "Step"),
-    "clsuite.learner.head": ("Head", "GrowingHead"),
-    "clsuite.learner.options": ("TrainingSpec", "OptimizerSpec"),
-    "clsuite.learner.loss": ("classification_loss",),
-    "clsuite.learner.rehearsal": ("tune_on_exemplars", "select_parameters"),
-    "clsuite.learner.warmup": ("warm_up_head",),
-    "clsuite.data.batch": ("Batch",),
-    "clsuite.data.buffer": ("ExemplarBuffer", "exemplar_capacity", "herding_ranks", "make_buffer"),
-    "clsuite.data.table": ("ImageTable",),
+    "clsuite.plugin": (
+        "Plugin", "RehearsalPlugin", "Traits", "API_VERSION", "check_range", "fill_defaults", "Learner", "Step", "Head",
+        "GrowingHead", "TrainingSpec", "OptimizerSpec", "classification_loss", "tune_on_exemplars", "select_parameters",
+        "warm_up_head", "Batch", "ExemplarBuffer", "exemplar_capacity", "herding_ranks", "ImageTable", "Scenario",
+        "Task", "EvalSplit",
+    ),
+    "clsuite.plugin.helpers": (
+        "BatchLoader", "ClassTexts", "FeatureStore", "PretrainedState", "TakenRows", "WeightSwap", "check_trained",
+        "clip_of", "compute_features", "full_precision", "row_positions", "statistics_of", "tensor_bytes",
+    ),
+    "clsuite.scenarios": ("from_avalanche", "to_avalanche"),
     "clsuite.data": ("load_dataset",),
-    "clsuite.scenarios": ("Scenario", "Task", "from_avalanche", "to_avalanche"),
-    "clsuite.peft": ("PET", "build_pet"),
+    "clsuite.peft": (
+        "PET", "build_pet", "attach_pet", "only", "transformer_blocks", "block_list", "choose_blocks",
+        "first_values", "FrozenQuery", "RoutedByQuery", "Route", "LoRA", "Prompt", "GivenPrefix",
+    ),
     "clsuite.records": ("RunRecord",),
     "clsuite.metrics": ("Counts", "compute_all", "METRICS"),
-}
+}  # fmt: skip
 """What is public, by the module that it is imported from."""
 
 INTERNAL = {

@@ -16,7 +16,11 @@ from clsuite.scenarios import Task
 
 HookCheck = Callable[["Call"], Iterator[None]]
 """What is compared around a call: a generator that looks before, yields, and looks after."""
-STATE = {"state_dict", "load_state_dict", "stored_bytes", "on_save_checkpoint", "on_load_checkpoint", "state_key"}
+STATE = {
+    "state_dict", "load_state_dict", "stored_bytes", "lent_buffer", "on_save_checkpoint", "on_load_checkpoint",
+    "state_key",
+}  # fmt: skip
+"""What the framework asks a plugin for, apart from the life of a stream."""
 
 
 class WatchedLearner(Learner):

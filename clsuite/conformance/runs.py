@@ -16,6 +16,7 @@ from clsuite.conformance.instrument import Watch, WatchedLearner
 from clsuite.conformance.plugin_under_test import Subject
 from clsuite.errors import is_foreign, words_of
 from clsuite.plugin.base import Plugin
+from clsuite.plugin.state import tensor_bytes
 from clsuite.scenarios import Task
 from clsuite.stream import checkpoint
 from clsuite.stream.loop import Stream, UnfitCheckpointError
@@ -162,15 +163,6 @@ def read_state(path: Path) -> dict[str, Any] | None:
     """The learner's state in a kept checkpoint; None where it cannot be read back."""
     state = checkpoint.load(path)
     return None if state is None else state["learner"]
-
-
-def tensor_bytes(value: Any) -> int:
-    """Bytes of all tensors in a state."""
-    if isinstance(value, torch.Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, dict):
-        return sum(map(tensor_bytes, value.values()))
-    return sum(map(tensor_bytes, value)) if isinstance(value, list | tuple) else 0
 
 
 def digests(plugin: Plugin) -> dict[str, str]:

@@ -64,7 +64,7 @@ def fixed_devices(subject: Subject) -> Iterator[Finding]:
         yield subject.finding(
             "device",
             "the source names a device: the plugin works on that one alone",
-            "take the device of what is there: batch.labels.device, or next(learner.backbone.parameters()).device",
+            "take the device of what is there: batch.labels.device, or learner.device",
             line,
         )
 

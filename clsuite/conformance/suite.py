@@ -23,6 +23,7 @@ from clsuite.conformance.runs import Run, as_error, read_state, run_method
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog, load_class
 from clsuite.plugin.compatibility import check_method as check_composition
+from clsuite.plugin.compatibility import scenario_refusal
 
 CHECKS: dict[str, str] = {
     "constructor": "can be built, with typed arguments, and calls super().__init__()",
@@ -170,9 +171,7 @@ def _main_kind(subjects: list[Subject]) -> str:
     """The class-incremental stream, or the first kind that the method can learn."""
     kinds = ["class_incremental", "domain_incremental", *subjects[0].cls.traits.scenarios]
     for kind in kinds:
-        if all(
-            kind in one.cls.traits.scenarios and kind not in one.cls.traits.unsupported_scenarios for one in subjects
-        ):
+        if all(not scenario_refusal(one.cls.traits, kind) for one in subjects):
             return kind
     return kinds[0]
 

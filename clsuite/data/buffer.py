@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,10 +13,59 @@ from torch.nn import functional as F
 
 from clsuite.data.batch import Batch
 from clsuite.data.buffer_policy import LABEL_BYTES, LOGIT_BYTES, Policy, check_one_of_each, exemplar_capacity
+from clsuite.data.table import ImageTable
 
 Images = Tensor | Callable[[NDArray[np.int64]], Tensor]
 
-__all__ = ["ExemplarBuffer", "Policy", "exemplar_capacity", "herding_ranks", "make_buffer"]
+__all__ = ["ExemplarBuffer", "Policy", "exemplar_capacity", "herding_ranks"]
+
+
+class StreamOfClasses(Protocol):
+    """What a buffer must know of a stream (`clsuite.scenarios.Scenario`)."""
+
+    @property
+    def table(self) -> ImageTable:
+        """Its images."""
+        ...
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Its classes."""
+        ...
+
+    @property
+    def tasks(self) -> Sequence[TrainingData]:
+        """Its tasks."""
+        ...
+
+    def seen_classes(self, tasks: int) -> int:
+        """Number of classes seen in the first tasks."""
+        ...
+
+
+class TrainingData(Protocol):
+    """What a buffer must know of a task (`clsuite.scenarios.Task`)."""
+
+    @property
+    def train(self) -> NDArray[np.int64]:
+        """Indices of its training images."""
+        ...
+
+
+class Reader(Protocol):
+    """What a buffer must know of a learner (`clsuite.plugin.Learner`)."""
+
+    def images_of(self, indices: NDArray[np.int64]) -> Tensor:
+        """Stored images at indices of the table."""
+        ...
+
+    def labels_of(self, indices: NDArray[np.int64]) -> Tensor:
+        """Stream labels at indices of the table."""
+        ...
+
+    def features_of(self, indices: NDArray[np.int64]) -> Tensor:
+        """Features at indices of the table."""
+        ...
 
 
 class ExemplarBuffer:
@@ -51,6 +100,36 @@ class ExemplarBuffer:
             "logits": torch.zeros(0, 0),
             "keys": torch.zeros(0, dtype=torch.float64),
         }
+
+    @classmethod
+    def for_stream(
+        cls,
+        scenario: StreamOfClasses,
+        capacity: int | None,
+        capacity_bytes: int | None = None,
+        *,
+        policy: Policy = "reservoir",
+        logits: bool = False,
+        owner: str = "a buffer",
+    ) -> ExemplarBuffer:
+        """Make an empty buffer for a stream.
+
+        Args:
+            scenario: The stream.
+            capacity: Exemplars; None where a size is given.
+            capacity_bytes: Bytes; an exemplar is an image, a label and its logits.
+            policy: What stays.
+            logits: Whether a logit for each class of the stream is stored with an exemplar.
+            owner: Name of the plugin that keeps it, for messages.
+
+        Raises:
+            UserError: If it holds no exemplar, or, where classes share it, not one of each.
+        """
+        stored = LOGIT_BYTES * len(scenario.classes) if logits else 0
+        each = int(np.prod(scenario.table.images.shape[1:])) + LABEL_BYTES + stored
+        held = exemplar_capacity(capacity, capacity_bytes, each, owner)
+        check_one_of_each(owner, policy, held, scenario.seen_classes(len(scenario.tasks)))
+        return cls(held, policy)
 
     def __len__(self) -> int:
         return self._size
@@ -135,6 +214,22 @@ class ExemplarBuffer:
             values = {"images": pixels, "labels": labels[taken], "indices": indices[taken], "logits": answers}
             self._write(places, {**values, "keys": keys[taken]})
 
+    def add_task(
+        self, learner: Reader, task: TrainingData, generator: torch.Generator, features: Tensor | None = None
+    ) -> None:
+        """Offer all training samples of a task.
+
+        Args:
+            learner: Reads images and labels, and features where the policy needs them.
+            task: The task.
+            generator: Source of the random keys (on the CPU).
+            features: ``[N, width]`` of the samples, where they are known already.
+        """
+        if self.policy == "herding" and features is None:
+            features = learner.features_of(task.train).cpu()
+        labels, indices = learner.labels_of(task.train).cpu(), torch.from_numpy(task.train)
+        self.add(learner.images_of, labels, indices, generator, features=features)
+
     def sample(self, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Draw exemplars without replacement (all of them where there are fewer).
 
@@ -189,36 +284,6 @@ class ExemplarBuffer:
         """Take exemplars and keys back."""
         self._columns = {name: state[name].clone() for name in self._columns}
         self._size = len(state["labels"])
-
-
-def make_buffer(
-    plugin: str,
-    policy: Policy,
-    capacity: int | None,
-    capacity_bytes: int | None,
-    *,
-    image_shape: Sequence[int],
-    classes: int,
-    logits: int = 0,
-) -> ExemplarBuffer:
-    """The empty buffer of a plugin.
-
-    Args:
-        plugin: Name of the plugin, for messages.
-        policy: What stays.
-        capacity: Exemplars; None where a size is given.
-        capacity_bytes: Bytes; an exemplar is an image, a label and its logits.
-        image_shape: Shape of an image of the stream's table.
-        classes: Classes of the stream.
-        logits: Logits that are stored with an exemplar.
-
-    Raises:
-        UserError: If it holds no exemplar, or, where classes share it, not one of each.
-    """
-    each = int(np.prod(image_shape)) + LABEL_BYTES + LOGIT_BYTES * logits
-    held = exemplar_capacity(capacity, capacity_bytes, each, plugin)
-    check_one_of_each(plugin, policy, held, classes)
-    return ExemplarBuffer(held, policy)
 
 
 def smallest_of_each_class(labels: Tensor, keys: Tensor, capacity: int) -> Tensor:

@@ -50,3 +50,25 @@ def exemplar_capacity(
             f"{plugin}: capacity_bytes is {size}, but must be at least {bytes_per_exemplar}, the size of one exemplar"
         )
     return size // bytes_per_exemplar
+
+
+def check_capacity(
+    owner: str,
+    capacity: int | None,
+    capacity_bytes: int | None = None,
+    policy: Policy = "reservoir",
+    with_logits: bool = False,
+) -> None:
+    """Check the capacity that a plugin that rehearses is given; it takes what the constructor of its base takes.
+
+    Args:
+        owner: Name of the plugin, for messages.
+        capacity: Exemplars kept; None where a size is given.
+        capacity_bytes: Bytes kept instead.
+        policy: Which exemplars stay; says nothing of the capacity before the stream is known.
+        with_logits: Whether logits are stored; likewise.
+
+    Raises:
+        UserError: If both or none are given, or there is no place for an exemplar.
+    """
+    exemplar_capacity(capacity, capacity_bytes, 1, owner)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,3 +27,27 @@ class TakenRows:
         fresh: NDArray[np.int64] = first[~self.mask.numpy()[first]]
         self.mask[torch.from_numpy(fresh)] = True
         return fresh
+
+    def state_dict(self) -> dict[str, Any]:
+        """The mask."""
+        return {"mask": self.mask}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the mask back."""
+        self.mask = state["mask"]
+
+
+def row_positions(table_rows: int, rows: NDArray[np.int64], device: torch.device | str = "cpu") -> Tensor:
+    """Where each row of a table comes among some rows.
+
+    Args:
+        table_rows: Number of rows of the table.
+        rows: Some of them.
+        device: Where the answer is needed.
+
+    Returns:
+        int64 ``[table_rows]``: the position among `rows`, -1 for those that are not there.
+    """
+    positions = torch.full((table_rows,), -1, device=device)
+    positions[torch.from_numpy(rows).to(device)] = torch.arange(len(rows), device=device)
+    return positions

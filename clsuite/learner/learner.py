@@ -93,7 +93,7 @@ class Learner(L.LightningModule):
         self.scenario = scenario
         self.store = FeatureStore(scenario)
         self.head.begin(scenario.classes)
-        if has_slow_kernels(self.options.precision, next(self.backbone.parameters()).device):
+        if has_slow_kernels(self.options.precision, self.device):
             avoid_slow_kernels(self.backbone)
         for plugin in self.plugins:
             plugin.on_stream_start(self, scenario)
@@ -112,7 +112,7 @@ class Learner(L.LightningModule):
         new = wanted - self.head.classes
         if new > 0:
             self.head.grow(new, torch.Generator().manual_seed(derive_seed(self.seed, "head", task.index)))
-            self.head.to(next(self.backbone.parameters()).device)
+            self.head.to(self.device)
         if not self.trains_by_gradient(task):
             self.requires_grad_(False)
         for plugin in self.plugins:
@@ -153,13 +153,23 @@ class Learner(L.LightningModule):
                 f"two plugins called {type(plugin).__name__} register a module '{name}': one would overwrite the "
                 "other's; give the class of one of them another name"
             )
-        self.plugin_modules[key] = module.to(next(self.backbone.parameters()).device)
+        self.plugin_modules[key] = module.to(self.device)
+        plugin.registered_modules = {**plugin.registered_modules, name: module}
 
-    def generator(self, *purpose: str | int) -> torch.Generator:
-        """A generator on the compute device that follows from the seed, the task and the purpose alone."""
+    def generator(self, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
+        """A source of random draws that follows from the seed, the task and the purpose alone.
+
+        Args:
+            purpose: What is drawn, in words and numbers; each purpose has draws of its own.
+            device: Where is drawn. On the CPU draws are the same on every machine; buffers need it there.
+        """
         task = -1 if self.task is None else self.task.index
-        device = next(self.backbone.parameters()).device
         return torch.Generator(device=device).manual_seed(derive_seed(self.seed, task, *purpose))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes: the device of the backbone, also before a trainer has moved the learner."""
+        return next(self.backbone.parameters()).device
 
     @property
     def seen(self) -> int:
@@ -216,7 +226,7 @@ class Learner(L.LightningModule):
 
     def labels_of(self, indices: NDArray[np.int64]) -> Tensor:
         """Stream labels ``[len(indices)]`` at indices of the table, on the compute device."""
-        return torch.from_numpy(self.scenario.labels[indices]).to(next(self.backbone.parameters()).device)
+        return torch.from_numpy(self.scenario.labels[indices]).to(self.device)
 
     def images_of(self, indices: NDArray[np.int64]) -> Tensor:
         """Stored images, uint8 ``[len(indices), C, H, W]``, at indices of the table."""
@@ -233,7 +243,7 @@ class Learner(L.LightningModule):
 
     def rehearse(self, batch: Batch) -> Step:
         """A forward pass of its own over exemplars (``buffer.batch``): normalized, augmented, with gradient."""
-        batch = batch.to(next(self.backbone.parameters()).device)
+        batch = batch.to(self.device)
         if batch.images is not None:
             images = augment(self.options.augment, batch.images, self._augment_generator)
             batch = batch.with_images(self.backbone.normalize(images))
@@ -248,7 +258,7 @@ class Learner(L.LightningModule):
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The run's precision for work outside the trainer."""
-        return autocast(self.options.precision, next(self.backbone.parameters()).device)
+        return autocast(self.options.precision, self.device)
 
     def log(self, name: str, value: Any, *_: Any, **__: Any) -> None:
         """Keep a number of this moment, such as a term of the loss: its curve goes into the file with the predictions.

@@ -34,9 +34,11 @@ class OptimizerSpec(MaybeOwn):
     arguments.
 
     Attributes:
+        name: Which optimizer.
         lr: Learning rate of everything but the head.
         head_lr: Learning rate of the head; `lr` where it is not given.
-        momentum: Of SGD only.
+        weight_decay: Weight decay of all parameters; AdamW's is decoupled from the gradient.
+        momentum: Momentum of SGD; the others do not use it.
     """
 
     KEPT: ClassVar = frozenset({"lr", "head_lr"})

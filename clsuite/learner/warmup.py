@@ -48,5 +48,5 @@ def _new_columns(learner: Learner, task: Task, newest: int) -> Tensor:
     """Which of the newest group's columns are trained, ``[newest]``: of a head that has all classes, the task's new."""
     first = learner.head.classes - newest
     old, seen = (learner.scenario.seen_classes(task.index + later) for later in (0, 1))
-    columns = torch.arange(newest, device=next(learner.backbone.parameters()).device) + first
+    columns = torch.arange(newest, device=learner.device) + first
     return ((columns >= old) & (columns < seen) | (old == seen)).float()

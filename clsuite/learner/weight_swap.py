@@ -79,4 +79,4 @@ class PretrainedState:
         """
         learner.backbone.load_state_dict(self._backbone)
         learner.optimizer_policy.forget()
-        learner.head.reset(torch.Generator().manual_seed(learner.generator("joint head").initial_seed()))
+        learner.head.reset(learner.generator("joint head"))

@@ -10,11 +10,13 @@ from clsuite.peft.adapter import Adapter
 from clsuite.peft.adaptformer import AdaptFormer
 from clsuite.peft.base import PET, only
 from clsuite.peft.blocks import block_list, choose_blocks, transformer_blocks
-from clsuite.peft.build import PET_KINDS, PetKind, build_pet
+from clsuite.peft.build import PET_KINDS, PetKind, attach_pet, build_pet
 from clsuite.peft.ia3 import IA3
 from clsuite.peft.lora import LoRA
 from clsuite.peft.prefix import GivenPrefix, Prefix
 from clsuite.peft.prompt import Prompt, PromptInit, first_values
+from clsuite.peft.query import FrozenQuery, RoutedByQuery
+from clsuite.peft.route import Route
 from clsuite.peft.ssf import SSF
 
 __all__ = [
@@ -24,12 +26,16 @@ __all__ = [
     "SSF",
     "AdaptFormer",
     "Adapter",
+    "FrozenQuery",
     "GivenPrefix",
     "LoRA",
     "PetKind",
     "Prefix",
     "Prompt",
     "PromptInit",
+    "Route",
+    "RoutedByQuery",
+    "attach_pet",
     "block_list",
     "build_pet",
     "choose_blocks",

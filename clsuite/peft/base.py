@@ -59,6 +59,11 @@ class PET(nn.Module, ABC):
         finally:
             self.enabled = before
 
+    def rest(self) -> None:
+        """Switch the module off, and train it no more."""
+        self.enabled = False
+        self.requires_grad_(False)
+
     @torch.no_grad()
     def copy_from(self, other: PET) -> None:
         """Take the parameters of a module of the same kind and size."""

@@ -17,6 +17,7 @@ from clsuite.peft.ia3 import IA3
 from clsuite.peft.lora import LoRA
 from clsuite.peft.prefix import Prefix
 from clsuite.peft.prompt import Prompt, PromptInit
+from clsuite.peft.protocols import Host
 from clsuite.peft.ssf import SSF
 
 PetKind = Literal["lora", "adapter", "prefix", "prompt", "ia3", "adaptformer", "ssf"]
@@ -91,3 +92,23 @@ def _check_given(kind: str, given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         if value is not None and kind not in OF_KINDS[name]:
             raise UserError(f"{kind}: {name} is of {' and '.join(OF_KINDS[name])} alone: leave it out")
+
+
+def attach_pet(learner: Host, plugin: Any, name: str, kind: PetKind, **build: Any) -> PET:
+    """Freeze the backbone, and attach a new module to it that is trained, moved, saved and counted with the learner.
+
+    Args:
+        learner: The learner.
+        plugin: Whose module it is.
+        name: Name of the module, which no other of the plugin has.
+        kind: ``lora``, ``adapter``, ``prefix``, ``prompt``, ``ia3``, ``adaptformer`` or ``ssf``.
+        build: What `build_pet` takes: ``size``, ``blocks``, ``generator`` and what belongs to the kind.
+
+    Raises:
+        UserError: If the kind is unknown, is given what it has not, or the sizes or blocks do not fit the network.
+    """
+    learner.backbone.requires_grad_(False)
+    module = build_pet(kind, learner.backbone.model, **build)
+    learner.register_plugin_module(plugin, name, module)
+    module.attach(learner.backbone.model)
+    return module

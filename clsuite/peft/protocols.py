@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from clsuite.backbones.vit import Backbone
 from clsuite.scenarios import Scenario
@@ -48,8 +48,12 @@ class Host(Protocol):
         """Its own features."""
         ...
 
-    def generator(self, *purpose: str | int) -> torch.Generator:
-        """A generator that follows from the seed, the task and the purpose alone."""
+    def generator(self, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
+        """A source of random draws that follows from the seed, the task and the purpose alone."""
+        ...
+
+    def register_plugin_module(self, plugin: Any, name: str, module: nn.Module) -> None:
+        """Register a plugin's module: trained, moved, saved and counted with the learner."""
         ...
 
     def autocast(self) -> AbstractContextManager[Any]:

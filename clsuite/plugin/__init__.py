@@ -1,21 +1,87 @@
-"""The plugin API. `Plugin` is imported on first use, because it needs lightning; the rest needs no torch."""
+"""The plugin API: one import line for the author of a method.
+
+Whatever needs torch is imported on first use, so that declarations can be read without it. What reference methods use
+beyond this is in `clsuite.plugin.helpers`; parameter-efficient modules are in `clsuite.peft`.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from clsuite.errors import UserError
+from clsuite.plugin.defaults import fill_defaults
 from clsuite.plugin.ranges import check_range
 from clsuite.plugin.traits import API_VERSION, Traits
 
 if TYPE_CHECKING:
+    from clsuite.data.batch import Batch
+    from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity, herding_ranks
+    from clsuite.data.table import ImageTable
+    from clsuite.learner.head import GrowingHead, Head
+    from clsuite.learner.learner import Learner, Step
+    from clsuite.learner.loss import classification_loss
+    from clsuite.learner.options import OptimizerSpec, TrainingSpec
+    from clsuite.learner.rehearsal import select_parameters, tune_on_exemplars
+    from clsuite.learner.warmup import warm_up_head
     from clsuite.plugin.base import Plugin
+    from clsuite.plugin.rehearsal import RehearsalPlugin
+    from clsuite.scenarios import EvalSplit, Scenario, Task
 
-__all__ = ["API_VERSION", "Plugin", "Traits", "check_range"]
+__all__ = [
+    "API_VERSION",
+    "Batch",
+    "EvalSplit",
+    "ExemplarBuffer",
+    "GrowingHead",
+    "Head",
+    "ImageTable",
+    "Learner",
+    "OptimizerSpec",
+    "Plugin",
+    "RehearsalPlugin",
+    "Scenario",
+    "Step",
+    "Task",
+    "TrainingSpec",
+    "Traits",
+    "UserError",
+    "check_range",
+    "classification_loss",
+    "exemplar_capacity",
+    "fill_defaults",
+    "herding_ranks",
+    "select_parameters",
+    "tune_on_exemplars",
+    "warm_up_head",
+]
+
+LAZY = {
+    "Batch": "clsuite.data.batch",
+    "EvalSplit": "clsuite.scenarios",
+    "ExemplarBuffer": "clsuite.data.buffer",
+    "GrowingHead": "clsuite.learner.head",
+    "Head": "clsuite.learner.head",
+    "ImageTable": "clsuite.data.table",
+    "Learner": "clsuite.learner.learner",
+    "OptimizerSpec": "clsuite.learner.options",
+    "Plugin": "clsuite.plugin.base",
+    "RehearsalPlugin": "clsuite.plugin.rehearsal",
+    "Scenario": "clsuite.scenarios",
+    "Step": "clsuite.learner.learner",
+    "Task": "clsuite.scenarios",
+    "TrainingSpec": "clsuite.learner.options",
+    "classification_loss": "clsuite.learner.loss",
+    "exemplar_capacity": "clsuite.data.buffer",
+    "herding_ranks": "clsuite.data.buffer",
+    "select_parameters": "clsuite.learner.rehearsal",
+    "tune_on_exemplars": "clsuite.learner.rehearsal",
+    "warm_up_head": "clsuite.learner.warmup",
+}
+"""Where each name that needs torch is defined."""
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Plugin":
-        from clsuite.plugin.base import Plugin
-
-        return Plugin
+    if name in LAZY:
+        return getattr(import_module(LAZY[name]), name)
     raise AttributeError(f"module 'clsuite.plugin' has no attribute '{name}'")

@@ -13,6 +13,7 @@ from clsuite.config.spec import LARGEST_NUMBER
 from clsuite.errors import UserError, did_you_mean
 from clsuite.plugin.annotations import read_annotation
 from clsuite.plugin.constructor_checks import refuse_arguments
+from clsuite.plugin.defaults import fill_defaults
 from clsuite.plugin.introspection import MISSING, Parameter, PluginSource
 
 
@@ -36,7 +37,7 @@ def resolve_arguments(name: str, source: PluginSource, given: Mapping[str, Any])
         if argument not in known:
             raise did_you_mean(f"argument of plugin '{name}':", argument, known)
     values = {parameter.name: _value(name, source, parameter, given) for parameter in source.parameters}
-    filled = source.traits.filled(name, values)
+    filled = fill_defaults(name, source.traits, **values)
     _check_size(name, source, filled)
     refuse_arguments(source.text, source.constructor, source.traits, filled)
     return filled

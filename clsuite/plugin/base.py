@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import lightning as L
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from clsuite.plugin.state import declared_state, load_state, save_state, tensor_bytes
 from clsuite.plugin.traits import API_VERSION, Traits
 
 if TYPE_CHECKING:
     from clsuite.data.batch import Batch
+    from clsuite.data.buffer import ExemplarBuffer
     from clsuite.learner.learner import Learner, Step
     from clsuite.scenarios import Scenario, Task
 
@@ -20,70 +24,208 @@ if TYPE_CHECKING:
 class Plugin(L.Callback):
     """A method, or a part of one. Every hook is a no-op; all of Lightning's hooks work too.
 
-    The constructor's signature is the configuration: typed, with literal defaults. What must survive an interruption
-    goes through ``state_dict`` and ``load_state_dict`` (tensors, numbers, strings, lists and dicts). Modules with
-    parameters are registered with ``learner.register_plugin_module(self, name, module)``.
+    The constructor's signature is the configuration: typed, with literal defaults. Modules with parameters are
+    registered with ``learner.register_plugin_module(self, name, module)``, which trains, moves, saves and counts them.
+    What else must survive an interruption is declared in ``state``.
 
     Attributes:
         traits: What the method requires, keeps between tasks, and cannot be combined with.
         api: The version of the plugin API that it was written for, a literal; without one, the current version.
+        state: Names of the attributes that must survive an interruption. Tensors, numbers, strings, lists and
+            dictionaries are saved as they are, all else by its own ``state_dict`` and ``load_state_dict``, and must
+            then be there once the stream has started. What a base class declares stays declared.
+        registered_modules: Modules that were registered with the learner, by name.
     """
 
     traits: ClassVar[Traits] = Traits()
     api: ClassVar[int] = API_VERSION
+    state: ClassVar[tuple[str, ...]] = ()
+    registered_modules: Mapping[str, nn.Module] = MappingProxyType({})
+
+    @property
+    def state_key(self) -> str:
+        """Tells plugins apart for Lightning, which saves none of them: two may have classes of the same name."""
+        return f"{type(self).__qualname__}-{id(self)}"
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Prepare the model, once, before the first task; also called when a run is resumed or a model is loaded."""
+        """Prepare the model: freeze, attach modules, make room for what is kept.
+
+        Called once, before the first task; called again when a run is resumed or a model is loaded, where the stream
+        has no images.
+
+        Args:
+            learner: The model that is about to learn; its head has no classes yet.
+            scenario: The stream.
+        """
 
     def rebuild_modules(self, learner: Learner, tasks: int) -> None:
-        """Create again the modules that ``on_task_start`` created for the first `tasks` tasks.
+        """Create again the modules that ``on_task_start`` created.
 
-        Called on resume and on load, after ``on_stream_start`` and before any state is loaded.
+        Called when a run is resumed or a model is loaded, after ``on_stream_start`` and before any state is loaded.
+
+        Args:
+            learner: The model.
+            tasks: How many tasks had begun.
         """
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """The head has grown; training has not begun. New parameters are created here and not later."""
+        """Make ready for a task; new parameters are created here and not later.
+
+        Called when the head has grown and training has not begun.
+
+        Args:
+            learner: The model.
+            task: The task that begins.
+        """
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """The task has been trained and not yet evaluated."""
+        """Take from a task what is kept of it: statistics, importances, exemplars.
+
+        Called when the task has been trained and not yet evaluated.
+
+        Args:
+            learner: The model.
+            task: The task that ends.
+        """
 
     def on_task_exit(self, learner: Learner, task: Task) -> None:
-        """The task has been evaluated and another follows; the checkpoint is written afterwards.
+        """Take out again what was put in place for the evaluation alone, such as other weights.
 
-        The last plugin goes first, so that what was put in place last is taken out first. Here a plugin that puts other
-        weights in place for the evaluation (in ``on_task_end``) takes them out again.
-        After the last task it stays as evaluated, and is saved so.
+        Called when the task has been evaluated and another follows, before the checkpoint is written. The last plugin
+        of a method is called first, so that what was put in place last is taken out first. After the last task it is
+        not called: the model stays as evaluated, and is saved so.
+
+        Args:
+            learner: The model.
+            task: The task that was evaluated.
         """
 
     def select_indices(self, learner: Learner, task: Task, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Shape the training data: return the indices of the table to train on. Plugins answer one after another."""
+        """Choose the training data of a task.
+
+        Called once a task, after ``on_task_start``, plugin after plugin.
+
+        Args:
+            learner: The model.
+            task: The task.
+            indices: Indices of the table, of the task or as the plugin before this one has chosen them.
+
+        Returns:
+            Indices of the table to train on; not the given array, written over.
+        """
         return indices
 
     def transform_batch(self, learner: Learner, batch: Batch) -> Batch:
-        """Shape the batch, on the device, before augmentation (images uint8). Return a new one; never write into it."""
+        """Shape a training batch, for example add exemplars to it.
+
+        Called with each training batch on the compute device, plugin after plugin, before augmentation: images are
+        uint8.
+
+        Args:
+            learner: The model.
+            batch: The batch, which stays as it is.
+
+        Returns:
+            The same batch or a new one.
+        """
         return batch
 
     def on_before_forward(self, learner: Learner, batch: Batch) -> None:
-        """A transformed batch is about to pass the backbone, in training, rehearsal or evaluation.
+        """Set what the plugin's modules do with a batch.
 
-        Other passes (frozen features, probes) do not come by here; a forward hook on the backbone sees all of them.
+        Called when a transformed batch is about to pass the backbone, in training, rehearsal or evaluation. Other
+        passes (frozen features, probes) do not come by here; a forward hook on the backbone sees all of them.
+
+        Args:
+            learner: The model.
+            batch: The batch, with normalized images.
         """
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
-        """Return a scalar that is added to the cross-entropy, or None."""
-        return None
+        """Add to the loss of a training step.
 
-    def parameter_groups(self, learner: Learner) -> list[dict[str, Any]] | None:
-        """Return the optimizer's parameter groups. At most one plugin of a method answers."""
-        return None
+        Called at each training step, after the head.
 
-    def predict(self, learner: Learner, batch: Batch) -> Tensor | None:
-        """Return logits ``[B, seen classes]`` in place of the head's. At most one plugin of a method answers.
+        Args:
+            learner: The model.
+            step: The batch with its features and logits.
 
-        The answer for a sample must not depend on the other samples of the batch.
+        Returns:
+            A scalar that is added to the cross-entropy, or None.
         """
         return None
 
+    def parameter_groups(self, learner: Learner) -> list[dict[str, Any]] | None:
+        """Say what the optimizer trains, with which rates.
+
+        Called once a task, before the optimizer is made. At most one plugin of a method answers.
+
+        Args:
+            learner: The model.
+
+        Returns:
+            The optimizer's parameter groups, or None for the benchmark's.
+        """
+        return None
+
+    def predict(self, learner: Learner, batch: Batch) -> Tensor | None:
+        """Answer for a batch in place of the head.
+
+        Called with each batch of an evaluation. At most one plugin of a method answers. The answer for a sample must
+        not depend on the other samples of the batch.
+
+        Args:
+            learner: The model.
+            batch: The batch, with normalized images, or with none where features are frozen.
+
+        Returns:
+            Logits ``[B, seen classes]``, or None for those of the head.
+        """
+        return None
+
+    def lent_buffer(self) -> ExemplarBuffer | None:
+        """The exemplars that another plugin of the method may use.
+
+        Called by a plugin that borrows (``traits.borrows``), once the stream has started.
+
+        Returns:
+            What stands in ``self.buffer`` where ``traits.lends`` says so; else None.
+        """
+        buffer: ExemplarBuffer | None = getattr(self, "buffer", None) if self.traits.lends else None
+        return buffer
+
     def stored_bytes(self) -> dict[str, int]:
-        """Bytes kept between tasks, by kind; the kinds are those of ``traits.memory``."""
-        return {}
+        """Count what is kept between tasks.
+
+        Called at the end of a run. By default registered modules are counted as ``modules``, and the tensors in
+        ``state`` as what ``traits.memory`` names beside these, where that is one kind.
+
+        Returns:
+            Bytes by kind; the kinds are those of ``traits.memory``.
+        """
+        sizes = {"modules": tensor_bytes(list(self.registered_modules.values()))} if self.registered_modules else {}
+        others = [kind for kind in self.traits.memory if kind != "modules"]
+        names = declared_state(type(self))
+        if names and len(others) == 1:
+            sizes[others[0]] = tensor_bytes([getattr(self, name) for name in names])
+        return sizes
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what must survive an interruption; registered modules are saved with the learner.
+
+        Called after each task.
+
+        Returns:
+            By default, what is declared in ``state``, by name.
+        """
+        return save_state(self)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what ``state_dict`` gave.
+
+        Called when a run is resumed or a model is loaded, after ``on_stream_start`` and ``rebuild_modules``.
+
+        Args:
+            state_dict: What ``state_dict`` gave.
+        """
+        load_state(self, state_dict)

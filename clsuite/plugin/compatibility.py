@@ -7,8 +7,21 @@ from itertools import combinations
 from typing import Any
 
 from clsuite.errors import UserError
-from clsuite.plugin.hooks import ANSWERING, OF_FEATURES, OF_WEIGHTS, ORDERS, STANDING_IN, TRAINING, UNTRAINED, is_hook
+from clsuite.plugin.hooks import (
+    ANSWERING,
+    FROZEN,
+    MODULES_ON_FROZEN,
+    OF_FEATURES,
+    OF_WEIGHTS,
+    ORDERS,
+    STANDING_IN,
+    TRAINING,
+    UNTRAINED,
+    is_hook,
+)
 from clsuite.plugin.introspection import PluginSource
+from clsuite.plugin.traits import Traits
+from clsuite.scenarios.catalog import SINGLE_PASS
 
 Named = tuple[str, PluginSource]
 
@@ -31,13 +44,8 @@ def check_method(
         if names.count(name) > 1:
             raise UserError(f"method [{', '.join(names)}]: plugin '{name}' is listed twice")
     for name, source in plugins:
-        if scenario_kind in source.traits.unsupported_scenarios:
-            reason = source.traits.unsupported_scenarios[scenario_kind]
-            raise UserError(f"plugin '{name}' cannot learn {scenario_kind} streams: {reason}")
-        if scenario_kind not in source.traits.scenarios:
-            raise UserError(
-                f"plugin '{name}' cannot learn {scenario_kind} streams, only {', '.join(source.traits.scenarios)}"
-            )
+        if refusal := scenario_refusal(source.traits, scenario_kind):
+            raise UserError(f"plugin '{name}' cannot learn {scenario_kind} streams{refusal}")
     _check_answers(plugins)
     _check_loans(plugins)
     _check_modules(plugins)
@@ -46,6 +54,15 @@ def check_method(
             if plugin is not other:
                 _check_pair(plugin, other)
     _check_order(plugins, arguments or [{} for _ in plugins])
+
+
+def scenario_refusal(traits: Traits, kind: str) -> str:
+    """Why a plugin cannot learn a kind of stream; empty where it can."""
+    if kind in traits.unsupported_scenarios:
+        return f": {traits.unsupported_scenarios[kind]}"
+    if kind in SINGLE_PASS and traits.second_pass:
+        return f": {traits.second_pass}, but the stream passes once"
+    return "" if kind in traits.scenarios else f", only {', '.join(traits.scenarios)}"
 
 
 def _check_answers(plugins: Sequence[Named]) -> None:
@@ -99,9 +116,9 @@ def _deeds(source: PluginSource, given: Mapping[str, Any]) -> frozenset[str]:
     """What a plugin says that it does, and what its hooks and stores say."""
     at_the_end, stores = "on_task_end" in source.methods, {*source.traits.memory}
     found = {
-        "stands in": source.methods >= STANDING_IN,
-        "works on weights": at_the_end and bool(stores & {*OF_WEIGHTS}),
-        "keeps": at_the_end and bool(stores & {*OF_FEATURES}),
+        "swaps weights": source.methods >= STANDING_IN,
+        "reads weights": at_the_end and bool(stores & {*OF_WEIGHTS}),
+        "keeps statistics": at_the_end and bool(stores & {*OF_FEATURES}),
         "herds": given.get("buffer", source.traits.buffer) == "herding",
     }
     return frozenset({*source.traits.effects, *(deed for deed, done in found.items() if done)})
@@ -114,17 +131,29 @@ def _reason_to_lead(first: frozenset[str], second: frozenset[str]) -> str:
 
 def _check_pair(plugin: Named, other: Named) -> None:
     name, source = plugin
-    offered = {*other[1].traits.memory, *other[1].traits.effects, *filter(is_hook, other[1].methods)}
-    for what, reason in source.traits.incompatible_with.items():
+    offered = _offered(other[1])
+    both = f"'{name}' and '{other[0]}' cannot be combined"
+    of_frozen = {what: why.format(name=name, other=other[0]) for what, why in _beside_frozen(source.traits).items()}
+    for what, reason in {**of_frozen, **source.traits.incompatible_with}.items():
         if what in offered:
-            raise UserError(f"'{name}' and '{other[0]}' cannot be combined: {reason}")
+            raise UserError(f"{both}: {reason}")
     if source.traits.gradient_free and not other[1].traits.first_session:
         idle = _idle(other[1])
         if idle:
-            raise UserError(
-                f"'{name}' and '{other[0]}' cannot be combined: '{name}' takes no gradient steps, "
-                f"so {idle.format(other=other[0], name=name)}"
-            )
+            raise UserError(f"{both}: '{name}' takes no gradient steps, so {idle.format(other=other[0], name=name)}")
+
+
+def _offered(source: PluginSource) -> set[str]:
+    """What a plugin keeps and does, by the names that `Traits.incompatible_with` has for it."""
+    frozen = {"freezes_backbone"} if source.traits.freezes_backbone else set()
+    return {*source.traits.memory, *source.traits.effects, *filter(is_hook, source.methods), *frozen}
+
+
+def _beside_frozen(traits: Traits) -> Mapping[str, str]:
+    """What cannot stand beside a plugin because it freezes the backbone, with the reasons."""
+    if not traits.freezes_backbone:
+        return {}
+    return {**FROZEN, **MODULES_ON_FROZEN} if "modules" in traits.memory else FROZEN
 
 
 def _idle(source: PluginSource) -> str:

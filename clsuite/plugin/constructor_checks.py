@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from clsuite.data.buffer_policy import check_capacity
 from clsuite.errors import UserError
+from clsuite.plugin.defaults import fill_defaults
 from clsuite.plugin.traits import Traits
 
 CHECKS = {
@@ -24,6 +26,8 @@ CHECKS = {
     "check_one_of_each": "clsuite.data.buffer_policy",
 }
 """The functions that judge arguments, and where they are defined, which needs no torch."""
+BASES = {"RehearsalPlugin": check_capacity}
+"""Classes of ours whose constructor judges arguments, and what does it."""
 MOST_STEPS = 2000
 """Statements and parts of expressions that are followed."""
 LARGEST = 2**64
@@ -75,7 +79,9 @@ def refuse_arguments(text: str, line: int, traits: Traits, values: Mapping[str, 
         return
     own = {node.id for node in ast.walk(module) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     own |= {node.name for node in module.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    run = _Run(dict(values), dict(_imported(module)), own, traits)
+    bases = [node.bases for node in ast.walk(module) if isinstance(node, ast.ClassDef) and constructor in node.body]
+    base = next((part.id for part in (bases or [[]])[0] if isinstance(part, ast.Name)), "")
+    run = _Run(dict(values), dict(_imported(module)), own, traits, base)
     try:
         run.follow(constructor.body)
     except _EndError:
@@ -98,6 +104,7 @@ class _Run:
         ours: What names of clsuite's are called there.
         own: Names that the module gives to something else.
         traits: What the plugin declares.
+        base: The class that it builds on, as the module calls it.
         left: Steps that may still be taken.
     """
 
@@ -105,6 +112,7 @@ class _Run:
     ours: Mapping[str, str]
     own: set[str]
     traits: Traits
+    base: str = ""
     left: int = field(default=MOST_STEPS)
 
     def follow(self, body: list[ast.stmt]) -> None:
@@ -169,16 +177,25 @@ class _Run:
         """Do a check that is one of ours; other calls are passed over, and may change lists and dictionaries."""
         called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
         name = self.ours.get(called, "")
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "super().__init__":
+            if self.ours.get(self.base) in BASES and self.base not in self.own:
+                BASES[self.ours[self.base]](*map(self.value, node.args), **self.words(node))
+            return
         if not isinstance(node, ast.Call) or name not in CHECKS or called in self.own:
             named = {ast.unparse(part) for part in ast.walk(node) if isinstance(part, ast.Name | ast.Attribute)}
             for one in named:
                 if isinstance(self.known.get(one), list | dict):
                     del self.known[one]
             return
+        words = self.words(node)
+        getattr(importlib.import_module(CHECKS[name]), name)(*map(self.value, node.args), **words)
+
+    def words(self, node: ast.Call) -> dict[str, Any]:
+        """What a call is given by name."""
         words = {word.arg: self.value(word.value) for word in node.keywords if word.arg}
         if len(words) < len(node.keywords):
             raise _UnknownError
-        getattr(importlib.import_module(CHECKS[name]), name)(*map(self.value, node.args), **words)
+        return words
 
     def refuse(self, node: ast.Raise) -> None:
         """Raise what is raised there, where it is bad input and its words are known."""
@@ -266,9 +283,9 @@ class _Run:
         return format(repr(value) if node.conversion == ord("r") else value, form)
 
     def _call(self, node: ast.Call) -> Any:
-        if ast.unparse(node.func) == "self.traits.filled" and not node.keywords:
-            return self.traits.filled(*map(self.value, node.args))
         name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if self.ours.get(name) == "fill_defaults" and [ast.unparse(part) for part in node.args[1:]] == ["self.traits"]:
+            return fill_defaults(self.value(node.args[0]), self.traits, **self.words(node))
         if name not in FUNCTIONS or name in self.own or node.keywords:
             raise _UnknownError
         given = [self.value(part) for part in node.args]

@@ -25,35 +25,59 @@ OF_FEATURES = ("importances", "statistics", "prototypes")
 
 EFFECTS = {
     "adds modules": "adds a module of its own at a task's start",
-    "warms up": "trains the head's new part at a task's start",
-    "scores": "reads gradients at a task's start, through the head as it then is",
-    "follows": "averages the weights after each step, from those at the task's start on",
-    "tunes": "trains some parameters between steps",
-    "restores": "puts weights back after each step",
-    "thaws": "holds parameters frozen for a task, and thaws them at its end",
-    "freezes": "freezes the backbone",
-    "moves": "changes the weights for good at a task's end",
+    "warms up head": "trains the head's new part at a task's start",
+    "scores weights": "reads gradients at a task's start, through the head as it then is",
+    "averages weights": "averages the weights after each step, from those at the task's start on",
+    "tunes between steps": "trains some parameters between steps",
+    "resets weights": "puts weights back after each step",
+    "freezes for a task": "holds parameters frozen for a task, and thaws them at its end",
+    "changes weights": "changes the weights for good at a task's end",
 }
 """What a plugin can say in ``traits.effects``."""
 
+FORMER_EFFECTS = {
+    "warms up": "warms up head",
+    "scores": "scores weights",
+    "follows": "averages weights",
+    "tunes": "tunes between steps",
+    "restores": "resets weights",
+    "thaws": "freezes for a task",
+    "moves": "changes weights",
+    "freezes": "freezes_backbone",
+}
+"""Words that these, or a trait, had before version 2 of the plugin API."""
+
 ORDERS = (
-    ("works on weights", "stands in", "whose weights stand in for the evaluation alone"),
-    ("herds", "stands in", "whose weights stand in for the evaluation alone"),
-    ("thaws", "stands in", "which works on weights at a task's end that must be thawed by then"),
-    ("thaws", "keeps", "which works on weights at a task's end that must be thawed by then"),
-    ("moves", "keeps", "which keeps what the weights are after the task"),
-    ("moves", "herds", "which chooses exemplars by the weights after the task"),
-    ("adds modules", "warms up", "which trains the head on features that the new module changes"),
-    ("adds modules", "follows", "which follows what is there when a task starts"),
-    ("warms up", "scores", "which reads gradients through a head that must be warm"),
-    ("warms up", "follows", "which follows the head from its values after the warm-up"),
-    ("tunes", "follows", "which averages the weights as they are after the tuning"),
-    ("restores", "follows", "which averages the weights as they are once put back"),
+    ("reads weights", "swaps weights", "whose weights stand in for the evaluation alone"),
+    ("herds", "swaps weights", "whose weights stand in for the evaluation alone"),
+    ("freezes for a task", "swaps weights", "which works on weights at a task's end that must be thawed by then"),
+    ("freezes for a task", "keeps statistics", "which works on weights at a task's end that must be thawed by then"),
+    ("changes weights", "keeps statistics", "which keeps what the weights are after the task"),
+    ("changes weights", "herds", "which chooses exemplars by the weights after the task"),
+    ("adds modules", "warms up head", "which trains the head on features that the new module changes"),
+    ("adds modules", "averages weights", "which follows what is there when a task starts"),
+    ("warms up head", "scores weights", "which reads gradients through a head that must be warm"),
+    ("warms up head", "averages weights", "which follows the head from its values after the warm-up"),
+    ("tunes between steps", "averages weights", "which averages the weights as they are after the tuning"),
+    ("resets weights", "averages weights", "which averages the weights as they are once put back"),
 )
 """Who must stand before whom: what the one does, what the other does, and why, as said of the other.
 
-Besides `EFFECTS` it knows what follows from hooks and stores: to ``stand in`` (`STANDING_IN`), to ``work on weights``
-(`OF_WEIGHTS`) or to ``keep`` (`OF_FEATURES`) at a task's end, and to ``herd`` exemplars."""
+Besides `EFFECTS` it knows what follows from hooks and stores: to put other weights in place for the evaluation
+(`STANDING_IN`), to read weights (`OF_WEIGHTS`) or to keep statistics (`OF_FEATURES`) at a task's end, and to herd
+exemplars."""
+
+FROZEN = {
+    "blocks": "'{name}' freezes the backbone: the blocks of '{other}' would never be trained",
+    "masks": "'{name}' freezes the backbone: there is nothing for '{other}' to choose from",
+}
+"""What others may not keep beside a plugin that freezes the backbone, and why."""
+
+MODULES_ON_FROZEN = {
+    "modules": "both freeze the backbone and add modules to it",
+    "all data": "'{name}' keeps its modules from task to task, and '{other}' starts anew at each",
+}
+"""What others may not keep either where that plugin trains modules of its own in the backbone, and why."""
 
 UNTRAINED = {
     "modules": "the modules of '{other}' would never be trained: to train some on the first task, "

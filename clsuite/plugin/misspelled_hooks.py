@@ -25,6 +25,7 @@ HOOKS: Mapping[str, tuple[str, ...]] = {
     "loss": ("learner", "step"),
     "parameter_groups": ("learner",),
     "predict": ("learner", "batch"),
+    "lent_buffer": (),
     "stored_bytes": (),
     "state_dict": (),
     "load_state_dict": ("state_dict",),

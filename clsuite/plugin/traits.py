@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from clsuite.errors import UserError, did_you_mean
-from clsuite.plugin.hooks import EFFECTS
+from clsuite.plugin.hooks import EFFECTS, FORMER_EFFECTS
 from clsuite.scenarios.catalog import KINDS
 
 Scores = Literal["logits", "cosine", "distance", "regression", "probabilities"]
@@ -30,9 +29,14 @@ class Traits:
         memory: What is kept between tasks: ``exemplars``, ``logits``, ``importances``, ``prototypes``, ``statistics``,
             ``weights``, ``masks``, ``blocks``, ``modules``, ``all data``.
         incompatible_with: What other plugins of the method must not store or do (an entry of their `memory` or
-            `effects`, or the name of a hook of theirs), with the reason.
+            `effects`, ``freezes_backbone``, or the name of a hook of theirs), with the reason.
         scenarios: Kinds of stream that it can learn; all by default.
         unsupported_scenarios: Kinds of stream that it cannot learn, with the reason.
+        second_pass: What it passes a task's images through the network for besides training, where it does: it cannot
+            learn streams that pass once (``online``, ``blurry``).
+        freezes_backbone: It freezes the backbone, and trains modules of its own in it or the head alone: refused beside
+            what would train, choose or replace weights of the backbone, and, with modules, beside others that do the
+            same. Gradient-free methods need not say so.
         gradient_free: It takes no optimizer steps: tasks are learned in ``on_task_end``.
         first_session: It trains on the first task and leaves features that never change again; a plugin that takes no
             gradient steps may stand beside it and classify them.
@@ -50,11 +54,13 @@ class Traits:
             ``{"kind": {"lora": {"size": 8, "targets": "q+v"}, "prompt": {"size": 10}}}``. These are the only values of
             that argument, and what stands in the tables of other values alone cannot be given.
         effects: What it does to the model besides adding to loss and batch, for what must stand before or after it
-            (``clsuite.plugin.hooks.EFFECTS``): ``adds modules``, ``warms up``, ``scores``, ``follows``, ``tunes``,
-            ``restores``, ``thaws``, ``freezes``, ``moves``.
+            (``clsuite.plugin.hooks.EFFECTS``): ``adds modules``, ``warms up head``, ``scores weights``,
+            ``averages weights``, ``tunes between steps``, ``resets weights``, ``freezes for a task``,
+            ``changes weights``.
         buffer: How it chooses exemplars where no argument called ``buffer`` says so: ``reservoir``,
             ``class_balanced`` or ``herding``.
-        lends: Its exemplars, in an attribute called ``buffer``, can be borrowed.
+        lends: Its exemplars, an `ExemplarBuffer` in an attribute called ``buffer``, can be borrowed
+            (``Plugin.lent_buffer``).
         borrows: It takes the exemplars of another plugin that lends its own, and keeps some only where none does.
     """
 
@@ -63,6 +69,8 @@ class Traits:
     incompatible_with: Mapping[str, str] = field(default_factory=dict)
     scenarios: tuple[str, ...] = tuple(KINDS)
     unsupported_scenarios: Mapping[str, str] = field(default_factory=dict)
+    second_pass: str = ""
+    freezes_backbone: bool = False
     gradient_free: bool = False
     first_session: bool = False
     pet: tuple[str, ...] = ()
@@ -77,38 +85,19 @@ class Traits:
     lends: bool = False
     borrows: bool = False
 
-    def filled(self, plugin: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """A constructor's arguments, where they are None as `defaults_by` has them.
-
-        Args:
-            plugin: Its name, for messages.
-            given: All its arguments, or those that `defaults_by` names.
-
-        Raises:
-            UserError: If an argument that chooses has no table, or one is given that the chosen value has no use for.
-        """
-        values = dict(given)
-        for chooser, tables in self.defaults_by.items():
-            chosen = str(values[chooser])
-            if chosen not in tables:
-                raise did_you_mean(f"{chooser} of plugin '{plugin}':", chosen, tables)
-            for name in dict.fromkeys(name for table in tables.values() for name in table):
-                if name in tables[chosen]:
-                    values[name] = tables[chosen][name] if values.get(name) is None else values[name]
-                elif values.get(name) is not None:
-                    raise UserError(
-                        f"plugin '{plugin}' has no use for {name} where {chooser} is {chosen}: leave it out"
-                    )
-        return values
-
     def __post_init__(self) -> None:
         """Check what has names.
 
         Raises:
-            ValueError: If it does what there is no name for, or suits no scenario.
+            ValueError: If it suits no scenario, does what there is no name for, or names it by a former word.
         """
         if not self.scenarios:
             raise ValueError(f"traits.scenarios is empty, but must name some of {', '.join(KINDS)}")
+        for field_name in ("effects", "incompatible_with"):
+            former = [one for one in getattr(self, field_name) if one in FORMER_EFFECTS]
+            if former:
+                called = f"{former[0]!r} is called {FORMER_EFFECTS[former[0]]!r}"
+                raise ValueError(f"traits.{field_name}: {called} since version 2 of the plugin API")
         for field_name, known in (
             ("effects", EFFECTS),
             ("requires", REQUIREMENTS),

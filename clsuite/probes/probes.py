@@ -153,7 +153,7 @@ def predict_rows(learner: Learner, rows: NDArray[np.int64]) -> Tensor:
     if learner.frozen:
         learner.features_of(rows)
     loader = BatchLoader(learner.scenario.table, learner.scenario.labels, rows, BATCH, with_images=not learner.frozen)
-    device = next(learner.backbone.parameters()).device
+    device = learner.device
     was_training = learner.training
     learner.eval()
     answers = []

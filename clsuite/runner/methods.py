@@ -32,6 +32,10 @@ class PluginUse(Spec):
     """A plugin with the arguments that a method gives it.
 
     In YAML: ``replay``, ``replay(capacity=100)`` or ``{replay: {capacity: 100}}``.
+
+    Attributes:
+        name: A registered name (``clsuite list plugins``), ``package.module:Class``, or a file ``./my_method.py``.
+        args: Arguments of its constructor by name; a list where one value is expected is a grid.
     """
 
     name: str
@@ -58,6 +62,10 @@ class MethodSpec(Spec):
     """A method: its plugins in order, and what it changes in the benchmark's training.
 
     In YAML: a plugin, a list of plugins, or ``{plugins: [...], training: {...}}``.
+
+    Attributes:
+        plugins: Its plugins, in the order in which their hooks are called.
+        training: Fields of the benchmark's training that are otherwise for this method.
     """
 
     plugins: tuple[PluginUse, ...] = Field(min_length=1)

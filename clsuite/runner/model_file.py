@@ -83,7 +83,7 @@ class TrainedModel:
         images = checked_images(images, self.learner.scenario.table.images.shape[1:])
         if not len(images):
             return torch.empty(0, self.learner.seen)
-        device = next(self.learner.backbone.parameters()).device
+        device = self.learner.device
         at_once = inference_batch_size(images.shape, device)
         with self.learner.autocast():
             starts = range(0, len(images), at_once)

@@ -143,7 +143,8 @@ def check_rests(
         UserError: If the last batch of a task has one image; names the task.
     """
     traits = [source.traits for _, source in plugins]
-    filled = any("exemplars" in trait.memory or {"freezes", "tunes"} & {*trait.effects} for trait in traits)
+    filled = any("exemplars" in trait.memory or "tunes between steps" in trait.effects for trait in traits)
+    filled |= any(trait.freezes_backbone and "modules" not in trait.memory for trait in traits)
     if filled or is_clip(backbone.name) or not is_resnet(backbone.name) or backbone.image_size > RESNET_STRIDE:
         return
     images = 0

@@ -48,11 +48,14 @@ class BenchmarkSpec(Spec):
         title: One line for people.
         tier: ``quickstart``, ``compact`` or ``standard``; free for one's own.
         dataset: The data set; every scenario needs one, but for `avalanche`, which brings its images.
+        scenario: The stream of tasks: its kind, and how classes or domains are shared out among tasks.
+        backbone: The pre-trained network, its weights, and the size of its input.
+        training: How each task is trained; a method may change it for itself.
         probes: What is read beside the accuracy matrix before the stream and after each task.
         limit_tasks: Learn only the first tasks of the stream.
         evaluation: How to evaluate within tasks too; by default only after each.
         seeds: Seeds to run; a seed decides class order, initial heads, sample order and augmentation.
-        methods: By the name that tables show.
+        methods: The methods to compare, each by the name that tables show.
         more_methods: Methods that run when they are named, or with ``--methods all``.
     """
 

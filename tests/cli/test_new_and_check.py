@@ -94,7 +94,7 @@ def test_check_names_the_fault_its_line_and_the_fix(folder: Path, capsys: pytest
     assert main(["check", "./mine.py"]) == 1
     shown = capsys.readouterr().out
     assert "✗ loss: failed: adds a scalar tensor to the loss" in shown
-    assert "mine.py:26  return self.alpha * step.logits.square().mean().item()" in shown
+    assert "mine.py:25  return self.alpha * step.logits.square().mean().item()" in shown
     assert "fix: return the scalar tensor itself, without .item() or float()" in shown
     assert "✓ resumes bit-identically after an interruption" in shown
     assert "1 finding in" in shown

@@ -114,7 +114,7 @@ def loss(self, learner, step):
         self._scale = nn.ParameterList([nn.Parameter(torch.ones(()))])
         learner.register_plugin_module(self, f"scale{learner.task.index}", self._scale)  # HERE
     return 0.01 * (self._scale[0] * step.logits).square().mean()
-'''),
+''', also=frozenset({"memory"})),
     "parameter that the learner does not know": Mistake(
         "parameters", "self.scale holds trainable parameters that the learner does not know",
         "register_plugin_module", '''

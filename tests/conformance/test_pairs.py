@@ -61,7 +61,7 @@ def two_tasks(scenario: Scenario) -> Scenario:
 def plugins_of(pair: tuple[str, ...]) -> list[Any]:
     """The plugins of a pair, small; beside a frozen backbone only the head is left to tune."""
     traits = [source_of(name).traits for name in pair]
-    frozen = any("modules" in trait.memory or "freezes" in trait.effects for trait in traits)
+    frozen = any("modules" in trait.memory or trait.freezes_backbone for trait in traits)
     tuned = {"modules": "head"} if frozen else {}
     given = {name: {**SMALL.get(name, {}), **(tuned if name in ("fpf", "kfpf") else {})} for name in pair}
     return [load_class(catalog()[name])(**given[name]) for name in pair]

@@ -62,7 +62,7 @@ def test_registered_plugins_conform(name: str) -> None:
     report = check_method([subject(name, SMALL.get(name, {}))], training=FEWER.get(name, {}))
     assert not report.findings, "\n".join(map(str, report.findings))
     made = {outcome.check for outcome in report.outcomes if not outcome.skipped}
-    assert {"trains", "deterministic", "resumes", "saves", "stores", "prediction"} <= made
+    assert {"trains", "deterministic", "resumes", "saves", "memory", "prediction"} <= made
 
 
 @pytest.mark.parametrize("method", sorted(COMBINATIONS))

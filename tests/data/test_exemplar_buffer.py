@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from clsuite.data.buffer import ExemplarBuffer, Policy, exemplar_capacity, herding_ranks, make_buffer
+from clsuite.data.buffer import ExemplarBuffer, Policy, exemplar_capacity, herding_ranks
 from clsuite.errors import UserError
 
 
@@ -29,6 +31,12 @@ def check_alignment(buffer: ExemplarBuffer, label_of: dict[int, int]) -> None:
     assert buffer.labels.tolist() == [label_of[row] for row in buffer.indices.tolist()]
 
 
+SIX_CLASSES: Any = SimpleNamespace(
+    table=SimpleNamespace(images=np.zeros((1, 1, 2, 2), np.uint8)),
+    classes=tuple("abcdef"),
+    tasks=(None,) * 3,
+    seen_classes=lambda tasks: 2 * tasks,
+)
 POLICIES: tuple[Policy, ...] = ("reservoir", "class_balanced", "herding")
 
 
@@ -203,14 +211,35 @@ def test_a_buffer_that_classes_share_has_a_place_for_each(policy: Policy) -> Non
     reason = f"^mine: a {policy} buffer of 5 has not one exemplar for each of the stream's 6 classes: .* at least 6$"
     for capacity, size in ((5, None), (None, 5 * 12 + 11)):
         with pytest.raises(UserError, match=reason):
-            make_buffer("mine", policy, capacity, size, image_shape=(1, 2, 2), classes=6)
-    assert make_buffer("mine", policy, 6, None, image_shape=(1, 2, 2), classes=6).capacity == 6
-    assert make_buffer("mine", "reservoir", 5, None, image_shape=(1, 2, 2), classes=6).capacity == 5
+            ExemplarBuffer.for_stream(SIX_CLASSES, capacity, size, policy=policy, owner="mine")
+    assert ExemplarBuffer.for_stream(SIX_CLASSES, 6, policy=policy).capacity == 6
+    assert ExemplarBuffer.for_stream(SIX_CLASSES, 5).capacity == 5
 
 
 def test_logits_are_part_of_an_exemplars_size() -> None:
-    buffer = make_buffer("mine", "reservoir", None, 10 * (4 + 8 + 4 * 6), image_shape=(1, 2, 2), classes=6, logits=6)
+    buffer = ExemplarBuffer.for_stream(SIX_CLASSES, None, 10 * (4 + 8 + 4 * 6), logits=True)
     assert buffer.capacity == 10
+
+
+@pytest.mark.parametrize("policy", ["reservoir", "class_balanced", "herding"])
+def test_a_task_is_added_as_its_samples_are(policy: Policy) -> None:
+    task: Any = SimpleNamespace(train=np.arange(12))
+    reader: Any = SimpleNamespace(
+        images_of=lambda indices: torch.from_numpy(indices).to(torch.uint8)[:, None, None, None],
+        labels_of=lambda indices: torch.from_numpy(indices) % 3,
+        features_of=lambda indices: torch.from_numpy(indices).float()[:, None] - 5.5,
+    )
+    whole, parts = ExemplarBuffer(5, policy), ExemplarBuffer(5, policy)
+    whole.add_task(reader, task, torch.Generator().manual_seed(0))
+    parts.add(
+        reader.images_of, reader.labels_of(task.train), torch.arange(12), torch.Generator().manual_seed(0),
+        features=reader.features_of(task.train),
+    )  # fmt: skip
+    assert len(whole) == 5
+    assert whole.indices.tolist() == parts.indices.tolist()
+    given = ExemplarBuffer(5, policy)
+    given.add_task(reader, task, torch.Generator().manual_seed(0), features=reader.features_of(task.train))
+    assert given.indices.tolist() == whole.indices.tolist()
 
 
 def test_drawing_is_without_replacement_and_follows_the_generator() -> None:

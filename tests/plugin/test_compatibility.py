@@ -8,6 +8,7 @@ from clsuite.errors import UserError
 from clsuite.plugin.catalog import find_plugin
 from clsuite.plugin.compatibility import check_method
 from clsuite.plugin.introspection import PluginSource, read_source
+from clsuite.scenarios.catalog import KINDS, SINGLE_PASS
 
 
 def real(*names: str) -> list[tuple[str, PluginSource]]:
@@ -129,9 +130,9 @@ def test_who_herds_chooses_by_weights_that_stay() -> None:
 @pytest.mark.parametrize(
     ("one", "other", "reason"),
     [
-        ("block_expansion", "linear_probe", "the inserted blocks would never be trained"),
+        ("block_expansion", "linear_probe", "the blocks of 'block_expansion' would never be trained"),
         ("hft", "linear_probe", "the blocks of the backbone are frozen already"),
-        ("saft", "linear_probe", "there is nothing to choose from"),
+        ("saft", "linear_probe", "there is nothing for 'saft' to choose from"),
         ("wise_ft", "linear_probe", "its weights before and after a task are the same"),
         ("saft", "kfpf", "saft puts weights back after each step, and with them what was tuned"),
     ],
@@ -157,17 +158,17 @@ def test_a_method_that_is_called_as_a_store_is_no_store() -> None:
 
 
 def test_a_deed_can_be_forbidden_and_must_have_a_name() -> None:
-    forbids = fake("forbids", traits="incompatible_with={'freezes': 'it must move'}")
+    forbids = fake("forbids", traits="incompatible_with={'freezes_backbone': 'it must move'}")
     with pytest.raises(UserError, match="it must move"):
-        check_method([fake("ice", traits="effects=('freezes',)"), forbids], "class_incremental")
+        check_method([fake("ice", traits="freezes_backbone=True"), forbids], "class_incremental")
     with pytest.raises(ValueError, match=r"traits\.effects: 'freeze' is not one of adds modules, "):
         fake("typo", traits="effects=('freeze',)")
 
 
 def test_two_that_must_each_stand_before_the_other() -> None:
     plugins = [
-        fake("one", traits="effects=('warms up', 'follows')"),
-        fake("two", traits="effects=('warms up', 'follows')"),
+        fake("one", traits="effects=('warms up head', 'averages weights')"),
+        fake("two", traits="effects=('warms up head', 'averages weights')"),
     ]
     with pytest.raises(UserError, match="'one' and 'two' cannot be combined: each must stand before the other"):
         check_method(plugins, "class_incremental")
@@ -240,3 +241,43 @@ def test_streams_that_a_plugin_cannot_learn() -> None:
     assert check_method(plugins, "class_incremental") is None
     with pytest.raises(UserError, match="'shy' cannot learn domain_incremental streams, only class_incremental"):
         check_method(plugins, "domain_incremental")
+
+
+def test_a_frozen_backbone_is_a_rule_of_its_own() -> None:
+    def refused(one: str, other: str) -> str:
+        reasons = []
+        for pair in (("one", one), ("other", other)), (("other", other), ("one", one)):
+            try:
+                check_method([fake(name, traits=traits) for name, traits in pair], "class_incremental")
+            except UserError as error:
+                reasons.append(str(error))
+        assert len(reasons) in (0, 2)
+        return reasons[0] if reasons else ""
+
+    head_alone, modules = "freezes_backbone=True", "freezes_backbone=True, memory=('modules',)"
+    for frozen in (head_alone, modules):
+        assert "the blocks of 'other' would never be trained" in refused(frozen, "memory=('blocks',)")
+        assert "nothing for 'other' to choose from" in refused(frozen, "memory=('masks',)")
+        assert refused(frozen, "memory=('exemplars',)") == ""
+    assert "both freeze the backbone and add modules to it" in refused(modules, "memory=('modules',)")
+    assert "'other' starts anew at each" in refused(modules, "memory=('all data',)")
+    assert refused(head_alone, "memory=('all data',)") == ""
+    assert refused(head_alone, "memory=('modules',)") == ""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_second_pass_is_refused_where_the_stream_passes_once(kind: str) -> None:
+    plugin = fake("reads", traits="second_pass='it reads the images again'")
+    if kind not in SINGLE_PASS:
+        assert check_method([plugin], kind) is None
+        return
+    with pytest.raises(
+        UserError, match=f"cannot learn {kind} streams: it reads the images again, but the stream passes"
+    ):
+        check_method([plugin], kind)
+
+
+def test_former_words_for_effects_say_what_they_are_called_now() -> None:
+    for trait in ("effects=('thaws',)", "incompatible_with={'freezes': 'why'}"):
+        with pytest.raises(ValueError, match="since version 2 of the plugin API"):
+            fake("old", traits=trait)

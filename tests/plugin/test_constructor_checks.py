@@ -48,7 +48,7 @@ REFUSED = [
     ("ranpac", {"projection": 0}, "ranpac: projection is 0"),
     ("s_pet", {"clusters": 0}, "s_pet: clusters is 0"),
     ("saft", {"share": 0.0}, "saft: share is 0.0"),
-    ("slca", {"samples": 0}, "slca: lr, head_lr and temperature must be positive"),
+    ("slca", {"samples": 0}, "slca: samples is 0, but must be at least 1"),
     ("wise_ft", {"alpha": 1.5}, "wise_ft: alpha is 1.5"),
     ("pet", {"size": 0}, "plugin 'pet': size is 0, but must be at least 1"),
     ("lae", {"size": -2}, "plugin 'lae': size is -2"),

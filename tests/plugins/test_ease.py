@@ -101,7 +101,7 @@ def test_prototypes_that_are_there_stay() -> None:
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(UserError, match=r"ease: alpha is -1, but must not be negative"):
+    with pytest.raises(UserError, match=r"ease: alpha is -1, but must be at least 0"):
         EASE(alpha=-1)
     for other, reason in {"lae": "both answer prediction", "momentum": "the prototypes would not belong to"}.items():
         with pytest.raises(UserError, match=reason):

@@ -344,11 +344,11 @@ def test_codas_loss_keeps_components_orthogonal(make_stream: Any, scenario: Scen
     ("make", "message"),
     [
         (lambda: L2P(top_k=11), "top_k is 11, but must be between 1 and the 10 entries"),
-        (lambda: L2P(similarity=-1.0), "similarity is -1.0, but must not be negative"),
+        (lambda: L2P(similarity=-1.0), "similarity is -1.0, but must be at least 0"),
         (lambda: DualPrompt(expert_length=0), "expert_length is 0, but must be at least 1"),
-        (lambda: DualPrompt(matching=-1.0), "matching is -1.0, but must not be negative"),
+        (lambda: DualPrompt(matching=-1.0), "matching is -1.0, but must be at least 0"),
         (lambda: CodaPrompt(length=3), "length is 3, but must be even"),
-        (lambda: CodaPrompt(orthogonality=-1.0), "orthogonality is -1.0, but must not be negative"),
+        (lambda: CodaPrompt(orthogonality=-1.0), "orthogonality is -1.0, but must be at least 0"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(make: Any, message: str) -> None:

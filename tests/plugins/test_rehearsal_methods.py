@@ -95,9 +95,8 @@ def test_der_matches_all_classes_of_the_stream_and_divides_by_them(make_stream: 
     measured: list[tuple[float, float]] = []
     match, rehearse, seen = plugin._match, Learner.rehearse, list[Any]()
 
-    def spy(learner: Learner, step: Step) -> torch.Tensor | None:
-        term = match(learner, step)
-        assert term is not None
+    def spy(learner: Learner, chosen: torch.Tensor, step: Step) -> torch.Tensor:
+        term = match(learner, chosen, step)
         again, stored = seen.pop()
         assert again.shape[1] == 10
         assert not stored.isnan().any()
@@ -129,11 +128,10 @@ def test_der_of_a_growing_head_divides_by_all_classes_too(make_stream: Any, scen
     rows = torch.from_numpy(scenario.tasks[0].train[:5])
     logits = torch.full((5, 10), float("nan"))
     logits[:, :2] = 3.0
-    plugin.buffer.add(learner.images_of, learner.labels_of(rows.numpy()), rows, plugin._draws, logits=logits)
+    plugin.buffer.add(learner.images_of, learner.labels_of(rows.numpy()), rows, plugin.draws, logits=logits)
     batch = plugin.buffer.batch(torch.arange(5))
     step = learner.rehearse(batch)
-    own = Step(dataclasses.replace(step.batch, replayed=torch.zeros(5, dtype=torch.bool)), step.features, step.logits)
-    term = plugin._match(learner, own)
+    term = plugin._match(learner, torch.arange(5), step)
     expected = (step.logits.detach() - 3.0).square().sum() / (5 * 10)
     torch.testing.assert_close(term.detach(), expected, rtol=1e-4, atol=1e-6)
 
@@ -158,7 +156,7 @@ def test_der_fills_in_what_a_growing_head_did_not_know(fill: bool, make_stream: 
     rows = torch.from_numpy(scenario.tasks[0].train[:8])
     logits = torch.full((8, 10), float("nan"))
     logits[:, :2] = 7.0
-    plugin.buffer.add(learner.images_of, learner.labels_of(rows.numpy()), rows, plugin._draws, logits=logits)
+    plugin.buffer.add(learner.images_of, learner.labels_of(rows.numpy()), rows, plugin.draws, logits=logits)
     learner.begin_task(scenario.tasks[1])
     stored = plugin.buffer.logits
     assert (stored[:, :2] == 7.0).all()
@@ -198,21 +196,22 @@ def test_as_many_as_the_batch_has_are_as_many_as_are_its_own(name: str, first: b
 
 def test_der_draws_a_full_batch_beside_a_small_last_one(make_stream: Any) -> None:
     plugin = DER(capacity=60)
-    drawn: list[tuple[int, int, int]] = []
-    again = plugin._again
+    drawn: list[tuple[int, int]] = []
+    rehearse = plugin.rehearse
 
-    def watch(learner: Learner, step: Step) -> tuple[torch.Tensor, Step]:
+    def watch(learner: Learner, number: int) -> tuple[torch.Tensor, Step]:
         held = len(plugin.buffer)
-        chosen, replayed = again(learner, step)
-        drawn.append((len(step.batch), held, len(chosen)))
+        chosen, replayed = rehearse(learner, number)
+        drawn.append((held, len(chosen)))
         return chosen, replayed
 
-    plugin._again = watch  # type: ignore[method-assign]
+    plugin.rehearse = watch  # type: ignore[method-assign]
     stream = make_stream(plugin)
     stream.run()
     size = stream.learner.options.batch_size
-    assert all(number == min(held, size) for _, held, number in drawn)
-    assert any(own < size <= held for own, held, _ in drawn)
+    assert all(number == min(held, size) for held, number in drawn)
+    assert any(held >= size for held, _ in drawn)
+    assert any(len(task.train) % size for task in stream.scenario.tasks[1:])
 
 
 def test_der_draws_no_more_for_what_other_plugins_add(make_stream: Any) -> None:

@@ -170,7 +170,7 @@ def test_momentum_goes_on_following_what_rests_in_a_task(make_stream: Any) -> No
 
     class Names(Plugin):
         def on_task_end(self, learner: Learner, task: Any) -> None:
-            kept.append(set(momentum.state_dict()))
+            kept.append(set(momentum.state_dict()["_slow"]))
 
     momentum = Momentum(tau=0.5)
     make_stream(HFT(), momentum, Names()).run()

@@ -150,13 +150,13 @@ class Case:
 
     def keep_draws(self) -> None:
         """Let the plain loop rehearse the exemplars that the suite drew."""
-        draw = ExemplarBuffer.draw
+        draw = ExemplarBuffer.sample_indices
 
         def kept(buffer: ExemplarBuffer, number: int, generator: torch.Generator) -> Tensor:
             places = draw(buffer, number, generator)
             self.watch.exemplars.append((buffer.indices.tolist(), buffer.indices[places].tolist()))
             return places
 
-        self.monkeypatch.setattr(ExemplarBuffer, "draw", kept)
+        self.monkeypatch.setattr(ExemplarBuffer, "sample_indices", kept)
         self.set("drawn", self.plain.drawn)
         self.monkeypatch.setattr(self.reference, "shuffled", self.plain.shuffled, raising=False)

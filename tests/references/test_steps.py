@@ -115,11 +115,11 @@ def of_reservoir(case: Case) -> None:
             offered[0] += 1
             if place < self.capacity:
                 part, key = slice(one, one + 1), torch.zeros(1, dtype=torch.float64)
-                values = {"labels": labels[part], "rows": rows[part], "logits": logits[part], "keys": key}
+                values = {"labels": labels[part], "indices": rows[part], "logits": logits[part], "keys": key}
                 self._write(torch.tensor([place]), {**values, "images": images(rows[part].numpy())})
 
-    case.monkeypatch.setattr(ExemplarBuffer, "draw", draw)
-    case.monkeypatch.setattr(ExemplarBuffer, "offer", offer)
+    case.monkeypatch.setattr(ExemplarBuffer, "sample_indices", draw)
+    case.monkeypatch.setattr(ExemplarBuffer, "add", offer)
 
 
 def of_distillation(case: Case) -> None:

@@ -20,7 +20,7 @@ from clsuite.records.record import RESULTS_VERSION
 
 REHEARSED = frozenset({"exemplars", "logits", "importances", "masks", "all data"})
 """What a plugin stores that it may send backwards again."""
-OWN_PASSES = frozenset({"tunes", "scores", "warms up"})
+OWN_PASSES = frozenset({"tunes between steps", "scores weights", "warms up head"})
 """What a plugin says that it does, and takes backward passes of its own."""
 OF_IMAGES = frozenset({"exemplars", "all data"})
 MOST_PASSES = 100

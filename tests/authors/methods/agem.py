@@ -17,7 +17,7 @@ class AGEM(Plugin):
         self.buffer, self.batch_size = ExemplarBuffer(capacity, "reservoir"), batch_size
 
     def on_task_start(self, learner, task):
-        self.draws = torch.Generator().manual_seed(learner.generator("agem").initial_seed())
+        self.draws = learner.generator("agem")
 
     def on_after_backward(self, trainer, pl_module):
         if not len(self.buffer):

@@ -17,7 +17,7 @@ class DERpp(Plugin):
         self.buffer, self.alpha, self.beta = ExemplarBuffer(capacity, "reservoir"), alpha, beta
 
     def on_task_start(self, learner, task):
-        self.draws = torch.Generator().manual_seed(learner.generator("derpp").initial_seed())
+        self.draws = learner.generator("derpp")
         self.offered = torch.zeros(len(learner.scenario.table), dtype=torch.bool)
 
     def loss(self, learner, step):

@@ -24,7 +24,7 @@ class EWC(Plugin):
         return self.penalty / 2 * sum(terms) if terms else None
 
     def on_task_end(self, learner, task):
-        generator = torch.Generator().manual_seed(learner.generator("fisher").initial_seed())
+        generator = learner.generator("fisher")
         rows = task.train[torch.randperm(len(task.train), generator=generator)[: self.samples].numpy()]
         trained = {name: value for name, value in learner.named_parameters() if value.requires_grad}
         fresh = {name: torch.zeros_like(value) for name, value in trained.items()}

@@ -23,7 +23,7 @@ class MAS(Plugin):
         return self.penalty * sum(terms) if terms else None
 
     def on_task_end(self, learner, task):
-        generator = torch.Generator().manual_seed(learner.generator("mas").initial_seed())
+        generator = learner.generator("mas")
         rows = task.train[torch.randperm(len(task.train), generator=generator)[: self.samples].numpy()]
         trained = {name: value for name, value in learner.named_parameters() if value.requires_grad}
         fresh = {name: torch.zeros_like(value) for name, value in trained.items()}

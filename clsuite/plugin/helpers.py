@@ -1,0 +1,64 @@
+"""What reference methods use beyond `clsuite.plugin`; each name is imported on first use.
+
+* Passes over images and features: `FeatureStore`, `compute_features`, `BatchLoader`.
+* Weights: `WeightSwap` (others for an evaluation), `PretrainedState` (start again), `statistics_of` (of batch
+  normalizations), `check_trained` (that kinds of modules are trained).
+* Statistics: `TakenRows` (an image that comes again counts once), `row_positions`.
+* CLIP: `clip_of`, `ClassTexts`.
+* Numbers: `full_precision` (no autocast), `tensor_bytes` (what is kept).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clsuite.backbones.class_texts import ClassTexts
+    from clsuite.backbones.clip import clip_of
+    from clsuite.data.batch import BatchLoader
+    from clsuite.data.taken import TakenRows, row_positions
+    from clsuite.learner.features import FeatureStore, compute_features
+    from clsuite.learner.precision import full_precision
+    from clsuite.learner.rehearsal import check_trained
+    from clsuite.learner.weight_swap import PretrainedState, WeightSwap, statistics_of
+    from clsuite.plugin.state import tensor_bytes
+
+__all__ = [
+    "BatchLoader",
+    "ClassTexts",
+    "FeatureStore",
+    "PretrainedState",
+    "TakenRows",
+    "WeightSwap",
+    "check_trained",
+    "clip_of",
+    "compute_features",
+    "full_precision",
+    "row_positions",
+    "statistics_of",
+    "tensor_bytes",
+]
+
+LAZY = {
+    "BatchLoader": "clsuite.data.batch",
+    "ClassTexts": "clsuite.backbones.class_texts",
+    "FeatureStore": "clsuite.learner.features",
+    "PretrainedState": "clsuite.learner.weight_swap",
+    "TakenRows": "clsuite.data.taken",
+    "WeightSwap": "clsuite.learner.weight_swap",
+    "check_trained": "clsuite.learner.rehearsal",
+    "clip_of": "clsuite.backbones.clip",
+    "compute_features": "clsuite.learner.features",
+    "full_precision": "clsuite.learner.precision",
+    "row_positions": "clsuite.data.taken",
+    "statistics_of": "clsuite.learner.weight_swap",
+    "tensor_bytes": "clsuite.plugin.state",
+}
+"""Where each name is defined."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in LAZY:
+        return getattr(import_module(LAZY[name]), name)
+    raise AttributeError(f"module 'clsuite.plugin.helpers' has no attribute '{name}'")

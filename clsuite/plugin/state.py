@@ -1,0 +1,45 @@
+"""What a plugin declares as its state: saved, restored and counted without a line of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def tensor_bytes(value: Any) -> int:
+    """Bytes of all tensors in a value: a tensor, a module (parameters and saved buffers), or what holds such.
+
+    Args:
+        value: Tensors, modules, what has a size in ``bytes``, and mappings, lists or tuples of these; all else is 0.
+    """
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, nn.Module):
+        return tensor_bytes(value.state_dict())
+    if isinstance(value, Mapping):
+        return sum(map(tensor_bytes, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(tensor_bytes, value))
+    return int(getattr(value, "bytes", 0))
+
+
+def declared_state(cls: type[Any]) -> tuple[str, ...]:
+    """Names of the attributes that a class and its bases declare in ``state``."""
+    return tuple(dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base).get("state", ())))
+
+
+def save_state(owner: Any) -> dict[str, Any]:
+    """The declared attributes of an object by name; of those that have a ``state_dict``, what it gives."""
+    values = {name: getattr(owner, name) for name in declared_state(type(owner))}
+    return {name: value.state_dict() if hasattr(value, "state_dict") else value for name, value in values.items()}
+
+
+def load_state(owner: Any, state: Mapping[str, Any]) -> None:
+    """Give an object back what `save_state` gave."""
+    for name in declared_state(type(owner)):
+        if hasattr(getattr(owner, name, None), "load_state_dict"):
+            getattr(owner, name).load_state_dict(state[name])
+        else:
+            setattr(owner, name, state[name])

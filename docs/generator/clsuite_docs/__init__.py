@@ -1,0 +1,1 @@
+"""Makes the pages of the documentation that follow from the code and from the leaderboard."""
