@@ -7,9 +7,19 @@ import re
 import signal
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 
 AT_MOST = 10
 """Names that a list of known ones shows, and mistakes that are told at once."""
+NEAREST = 5
+"""Names that people may have meant, at most, that are told in place of an unknown one."""
+LISTING = {
+    "plugin": "clsuite list plugins", "benchmark": "clsuite list benchmarks", "backbone": "clsuite list backbones",
+    "data set": "clsuite list datasets", "kind of scenario": "clsuite list scenarios",
+    "augmentation": "clsuite list augmentations", "augmentation step": "clsuite list augmentations",
+    "command": "clsuite --help",
+}  # fmt: skip
+"""The command that lists all, by the kind of what is unknown."""
 LONGEST_SHORT = 3
 """Letters that may stand for a longer name."""
 LONGEST_NAME = 100
@@ -29,20 +39,57 @@ class UserError(Exception):
     """Bad input. The CLI prints it and exits with status 2, never with a traceback.
 
     It has one line of bearable length: names of files and other foreign texts may hold ends of lines, which are shown
-    as escapes, and may be endless.
+    as escapes, and may be endless. What else is known of a mistake is told apart too, for programs.
+
+    Attributes:
+        message: What is wrong, without the place in front of it that ``str()`` has where it is in a file.
+        path: The file that it is in; None where it is in none, or that is not known.
+        line: The line of that file.
+        field: The key, argument or name that is wrong, such as ``training.epochs``.
+        suggestion: What may be meant instead.
     """
 
-    def __init__(self, text: str = "") -> None:
-        """Take the message, as far as people can read it."""
-        super().__init__(bearable(on_one_line(text)))
+    def __init__(
+        self,
+        text: str = "",
+        *,
+        path: Path | str | None = None,
+        line: int | None = None,
+        field: str | None = None,
+        suggestion: str | None = None,
+    ) -> None:
+        """Take the message, as far as people can read it, and what is known of the mistake."""
+        super().__init__(bearable(self._lines(text)))
+        self.message = str(self)
+        self.path = None if path is None else Path(path)
+        self.line, self.field, self.suggestion = line, field, suggestion
+
+    @classmethod
+    def in_file(cls, path: Path, line: int, error: UserError | str) -> UserError:
+        """A mistake that stands in a file, with its place in front.
+
+        Args:
+            path: The file.
+            line: The line.
+            error: What is wrong.
+        """
+        known = error if isinstance(error, UserError) else UserError(error)
+        told = cls(f"{path}:{line}: {known}", path=path, line=line, field=known.field, suggestion=known.suggestion)
+        told.message = known.message
+        return told
+
+    @staticmethod
+    def _lines(text: str) -> str:
+        """The text on the lines that it may have."""
+        return on_one_line(text)
 
 
 class MistakesError(UserError):
-    """Several mistakes at once, a line each."""
+    """Several mistakes at once, a line each; what is told apart is that of the first."""
 
-    def __init__(self, text: str) -> None:
-        """Take the lines, as far as people can read them."""
-        Exception.__init__(self, bearable(text))
+    @staticmethod
+    def _lines(text: str) -> str:
+        return text
 
 
 class AbsentError(UserError):
@@ -116,12 +163,15 @@ def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UserError:
         known: The names that exist.
 
     Returns:
-        An error to raise, for example ``unknown plugin 'reply'. Did you mean 'replay'?``.
+        An error to raise, for example ``unknown plugin 'reply'. Did you mean 'replay'? All: clsuite list plugins``.
     """
-    return UserError(unknown_word(f"{kind} '{shortened(name)}'", name, sorted(known)))
+    names = sorted(known)
+    text = unknown_word(f"{kind} '{shortened(name)}'", name, names)
+    told = f"{text} All: {LISTING[kind]}" if kind in LISTING else text
+    return UserError(told, field=name, suggestion=next(iter(nearest(name, names)), None))
 
 
-def unknown_word(what: str, name: str, known: Iterable[str], number: int = 3) -> str:
+def unknown_word(what: str, name: str, known: Iterable[str], number: int = NEAREST) -> str:
     """The sentence of `did_you_mean`, with words of one's own for what is unknown, such as ``key 'training.epoch'``."""
     names = list(dict.fromkeys(known))
     near = nearest(name, names, number)
@@ -129,7 +179,7 @@ def unknown_word(what: str, name: str, known: Iterable[str], number: int = 3) ->
     return f"unknown {what}. {hint}"
 
 
-def nearest(name: str, known: Iterable[str], number: int = 3) -> list[str]:
+def nearest(name: str, known: Iterable[str], number: int = NEAREST) -> list[str]:
     """The known names that people may have meant: those that begin alike, short ones first, then similar spellings."""
     names = sorted(known, key=lambda one: (len(one), one))
     lower = name.lower()
@@ -185,8 +235,14 @@ def words_of(error: BaseException) -> str:
     return shortened(f"{kind}: {said}" if said else kind, LONGEST_WORDS)
 
 
-def several(lines: Iterable[str]) -> UserError:
+def several(mistakes: Iterable[UserError | str]) -> UserError:
     """One error of several mistakes, a line each; the first ones, and how many more there are."""
-    told = [str(UserError(line)) for line in lines]
+    told = [one if isinstance(one, UserError) else UserError(one) for one in mistakes]
+    if len(told) == 1:
+        return told[0]
     rest = [f"… and {len(told) - AT_MOST} more mistakes"] if len(told) > AT_MOST else []
-    return MistakesError("\n".join([*told[:AT_MOST], *rest]))
+    first = told[0] if told else UserError()
+    return MistakesError(
+        "\n".join([*map(str, told[:AT_MOST]), *rest]),
+        path=first.path, line=first.line, field=first.field, suggestion=first.suggestion,
+    )  # fmt: skip

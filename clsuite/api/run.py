@@ -25,6 +25,7 @@ from clsuite.records.curves import POINTS
 from clsuite.report.plots import plot_matrix
 from clsuite.runner.bench import forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
+from clsuite.runner.executor import InProcess
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, write_method
 from clsuite.runner.options import RunOptions
@@ -51,6 +52,7 @@ def run(
     force: bool = False,
     timeout: float | None = None,
     progress: bool = True,
+    debug: bool = False,
 ) -> RunResult:
     """Do one run, or read it where it is done already.
 
@@ -73,8 +75,11 @@ def run(
         force: Do it again although it is done.
         timeout: Seconds after which the run is ended.
         progress: Show how far it is.
+        debug: Do it in this process, so that ``breakpoint()`` and pdb work in it, and raise what it raises. Then it
+            ends at no timeout, and PyTorch's settings of the run stay.
 
     Raises:
+        Exception: With `debug`, what a failed run raised; its record is written before.
         UserError: If the input is bad, or the run failed; says why and where its traceback is.
     """
     _check_numbers(seed, limit_tasks, eval_every, timeout, curve_points)
@@ -93,13 +98,13 @@ def run(
         curve_points=curve_points,
     )
     plan = _single(make_plan(spec, folder, options))
-    record = _do(plan, force, timeout, progress, spec.training.threads)
+    record = _do(plan, force, timeout, progress, spec.training.threads, debug)
     if record.status != "done":
         raise UserError(f"{record.status}: {plan.name}: {reason_of(record)} (see {plan.record_path})")
     return RunResult(record, plan.record_path, (folder, *_folders(plan)))
 
 
-def _do(plan: RunPlan, force: bool, timeout: float | None, progress: bool, threads: int) -> RunRecord:
+def _do(plan: RunPlan, force: bool, timeout: float | None, progress: bool, threads: int, debug: bool) -> RunRecord:
     standing = scan_results([replace(plan, save_model=False)], _warn)
     if force or (plan.save_model and standing.done and not plan.beside(".pt").exists()):
         standing = forget([plan])
@@ -107,14 +112,19 @@ def _do(plan: RunPlan, force: bool, timeout: float | None, progress: bool, threa
     if not standing.missing:
         return standing.done[plan.record_path]
     slots = device_slots(plan.device, 1, threads, count_gpus(), count_cores())
-    with RunProgress(shown=progress) as bar:
-        record = run_missing(standing, slots, timeout, bar.hear)[plan.record_path]
+    executor = InProcess(slots[0], _raise) if debug else None
+    with RunProgress(shown=progress and not debug) as bar:
+        record = run_missing(standing, slots, timeout, bar.hear, executor)[plan.record_path]
     if record.status == "done":
         try:
             plot_matrix(record, plan.beside(".svg"))
         except UserError as error:
             _warn(str(error))
     return record
+
+
+def _raise(_: RunPlan, error: BaseException) -> None:
+    raise error
 
 
 def _warn(text: str) -> None:

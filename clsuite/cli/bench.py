@@ -11,7 +11,8 @@ from rich.console import Console
 
 from clsuite.cli.console import counted, make_console, table_width
 from clsuite.cli.data_progress import loading_bar
-from clsuite.cli.failures import tell_failures
+from clsuite.cli.debugging import InView, refuse_beside_debug
+from clsuite.cli.failures import advise_debug, tell_failures
 from clsuite.cli.progress import BenchProgress
 from clsuite.errors import AbsentError, UserError
 from clsuite.records import RunRecord
@@ -45,6 +46,7 @@ class BenchCall:
     force: bool
     eval_every: int | None = None
     curve_points: int = POINTS
+    debug: bool = False
 
 
 def run_bench(call: BenchCall) -> int:
@@ -59,6 +61,8 @@ def run_bench(call: BenchCall) -> int:
     console = make_console()
     warnings = make_console(stderr=True)
     _check_numbers(call)
+    if call.debug:
+        refuse_beside_debug(call.jobs, call.timeout)
     spec, path = load_benchmark(call.benchmark)
     try:
         with loading_bar(warnings), lines_told(path):
@@ -74,9 +78,16 @@ def run_bench(call: BenchCall) -> int:
     if call.force:
         standing = forget(standing.plans)
     slots = device_slots(call.device, call.jobs, spec.training.threads, count_gpus(), count_cores())
-    with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
-        outcomes = run_missing(standing, slots, call.timeout, progress.hear)
-    return report_runs(console, warnings, spec, call.out, plans, outcomes)
+    if call.debug:
+        view = InView(console, slots[0])
+        outcomes = run_missing(standing, slots, None, view.hear, view.executor)
+    else:
+        with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
+            outcomes = run_missing(standing, slots, call.timeout, progress.hear)
+    status = report_runs(console, warnings, spec, call.out, plans, outcomes)
+    if not call.debug:
+        advise_debug(warnings, outcomes)
+    return status
 
 
 def _list_outline(console: Console, runs: list[tuple[str, int]], absent: AbsentError) -> int:

@@ -25,6 +25,12 @@ def tell_failures(console: Console, plans: Sequence[RunPlan], outcomes: Mapping[
             console.print(f"    more: clsuite show {shlex.quote(str(plan.record_path))}", soft_wrap=True, no_wrap=True)
 
 
+def advise_debug(console: Console, outcomes: Mapping[Path, RunRecord]) -> None:
+    """Print how to look into runs that failed, where some did."""
+    if any(record.status == "failed" for record in outcomes.values()):
+        console.print("    debug: the same command with --debug (breakpoint() and pdb work there)", soft_wrap=True)
+
+
 def _files(plan: RunPlan) -> list[str]:
     """The names of the files of a run's plugins."""
     modules = [info.target.rpartition(":")[0] for info in plan.plugins]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
 from clsuite.cli.console import left_out, make_console, table_width
+
+if TYPE_CHECKING:
+    from clsuite.plugin.introspection import PluginInfo
 
 SHORTEST_LINES = 24
 """Characters in a line of words, at least, before other columns are left out."""
@@ -44,11 +48,10 @@ def _plugins() -> Table:
     from clsuite.plugin.catalog import catalog
 
     table = _table("plugin", "what it does", "needs", "keeps between tasks", "from")
-    problems = _problems()
-    for name, info in sorted(catalog().items()):
-        problem = info.problem or problems.get(name, "")
-        if info.source is None or problem:
-            table.add_row(escape(name), f"[red]broken: {escape(problem)}[/red]", "", "", escape(info.distribution))
+    imported = _imported()
+    for name, info in sorted({**catalog(), **imported}.items()):
+        if info.source is None:
+            table.add_row(escape(name), f"[red]broken: {escape(info.problem)}[/red]", "", "", escape(info.distribution))
             continue
         traits = info.source.traits
         needs = [*traits.requires, *(["no gradient"] if traits.gradient_free else [])]
@@ -57,17 +60,17 @@ def _plugins() -> Table:
     return table
 
 
-def _problems() -> dict[str, str]:
-    """Import problems of the plugins that others bring; ours are known to import."""
+def _imported() -> dict[str, PluginInfo]:
+    """The plugins that others bring, as their classes are; ours are known to import, and to be what they say."""
     from clsuite.data.cache import cache_folder
     from clsuite.plugin.catalog import catalog, is_ours
-    from clsuite.plugin.import_check import import_problems
+    from clsuite.plugin.import_check import as_imported
 
-    foreign = [info for info in catalog().values() if info.source and not is_ours(info.target)]
+    foreign = {name: info for name, info in catalog().items() if info.source and not is_ours(info.target)}
     if not foreign:
         return {}
     with make_console(stderr=True).status("importing new plugins once, to see that they work"):
-        return import_problems(foreign, cache_folder())
+        return dict(zip(foreign, as_imported(list(foreign.values()), cache_folder()), strict=True))
 
 
 def _benchmarks() -> Table:

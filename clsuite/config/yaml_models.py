@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -17,8 +19,26 @@ from clsuite.errors import UserError, nearest, printable, several, unknown_word
 
 Model = TypeVar("Model")
 Location = tuple[int | str, ...]
-Complaint = tuple[bool, int, str]
-"""Whether something is missing (told last, as it may follow from another mistake), the line, and the text."""
+
+
+class Complaint(NamedTuple):
+    """A mistake in a file.
+
+    Attributes:
+        missing: Whether something is missing: told last, as it may follow from another mistake.
+        line: Where.
+        text: What.
+        field: The dotted key that is wrong.
+        suggestion: What may be meant instead.
+    """
+
+    missing: bool
+    line: int
+    text: str
+    field: str = ""
+    suggestion: str = ""
+
+
 TEXT_KEYS = (f"{YAML_TAG}str", f"{YAML_TAG}merge", f"{YAML_TAG}value")
 
 
@@ -29,24 +49,47 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
         UserError: If the file cannot be read, is not YAML, or has misspelled or mistyped keys; a line for each mistake,
             which says where it is.
     """
-    node, content = read_yaml(path)
+    with _placed(path):
+        node, content = read_yaml(path)
     listed = not hasattr(model, "model_fields")
     if listed and node is None:
         node, content = yaml.SequenceNode("", [], yaml.Mark("", 0, 0, 0, None, 0)), []
     if not isinstance(node, yaml.SequenceNode if listed else yaml.MappingNode):
         raise UserError(f"'{path}' must be a {'list of entries' if listed else 'mapping'} such as '{_example(model)}'")
-    complaints = [(False, line, text) for line, text in _key_complaints(node)]
+    complaints = [Complaint(False, line, text) for line, text in _key_complaints(node)]
     try:
         loaded = TypeAdapter(model).validate_python(content)
     except ValidationError as error:
         complaints += _model_complaints(node, model, error.errors(include_url=False))
     if complaints:
-        raise several(f"{path}:{line}: {printable(text)}" for _, line, text in sorted(dict.fromkeys(complaints)))
+        raise several(UserError.in_file(path, one.line, _error(one)) for one in sorted(dict.fromkeys(complaints)))
     return loaded
 
 
-def line_of(path: Path, location: Location) -> int:
-    """The line of a key or an entry of a YAML file; 0 where there is no such file or place."""
+def _error(complaint: Complaint) -> UserError:
+    return UserError(printable(complaint.text), field=complaint.field or None, suggestion=complaint.suggestion or None)
+
+
+@contextmanager
+def _placed(path: Path) -> Iterator[None]:
+    """Let what is told of a file with its line know the two apart."""
+    try:
+        yield
+    except UserError as error:
+        error.path = path
+        if found := re.match(r":(\d+): ", str(error).removeprefix(str(path))):
+            error.line, error.message = int(found[1]), str(error).removeprefix(f"{path}{found[0]}")
+        raise
+
+
+def line_of(path: Path, location: Location, word: str = "") -> int:
+    """The line of a key or an entry of a YAML file; 0 where there is no such file or place.
+
+    Args:
+        path: The file.
+        location: The keys on the way.
+        word: A key, or a word of a value, below that place: where there is one, its line is told.
+    """
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         return 0
     node, _ = read_yaml(path)
@@ -56,7 +99,22 @@ def line_of(path: Path, location: Location) -> int:
         if child is None:
             return 0
         line, node = child
-    return line
+    return _line_of_word(node, word) or line if node is not None and word else line
+
+
+def _line_of_word(node: yaml.Node, word: str) -> int:
+    """The line of the first key that is a word, or else of the first text that has it; 0 where there is neither."""
+    keys, texts, todo = list[int](), list[int](), [node]
+    while todo:
+        current = todo.pop(0)
+        if isinstance(current, yaml.MappingNode):
+            keys += [key.start_mark.line + 1 for key, _ in current.value if key.value == word]
+            todo += [value for _, value in current.value]
+        elif isinstance(current, yaml.SequenceNode):
+            todo += current.value
+        elif re.search(rf"(?<![\w.]){re.escape(word)}(?![\w])", str(current.value)):
+            texts.append(current.start_mark.line + 1)
+    return next(iter((*keys, *texts)), 0)
 
 
 def _example(model: Any) -> str:
@@ -95,7 +153,7 @@ def _model_complaints(root: yaml.Node, model: Any, errors: Sequence[ErrorDetails
         location = _without_tags(model, error["loc"])
         missing = error["type"] == "missing"
         if location not in told and not (missing and location in misspelled) and not _is_key(error):
-            yield missing, *_explain(root, model, location, error)
+            yield _explain(root, model, location, error)
         told.update(location[:depth] for depth in range(len(location) + (not missing)))
 
 
@@ -104,15 +162,18 @@ def _is_key(error: ErrorDetails) -> bool:
     return error["type"] == "invalid_key" or "[key]" in error["loc"]
 
 
-def _explain(root: yaml.Node, model: Any, location: Location, error: ErrorDetails) -> tuple[int, str]:
+def _explain(root: yaml.Node, model: Any, location: Location, error: ErrorDetails) -> Complaint:
     line, shown = _locate(root, location)
     entry = isinstance(next(iter(shown), None), int)  # of a list of entries, whose line says which
     parts = [str(part) for part in shown[entry:]]
     where = ".".join(part or "''" for part in parts) or ("the entry" if entry else "the file")
     if error["type"] == "extra_forbidden":
-        return line, unknown_word(f"key '{'.'.join(parts)}'", str(location[-1]), _fields(model, error["loc"][:-1]), 1)
+        name, known = str(location[-1]), _fields(model, error["loc"][:-1])
+        text = unknown_word(f"key '{'.'.join(parts)}'", name, known)
+        return Complaint(False, line, text, where, next(iter(nearest(name, known)), ""))
     fields = _fields(model, error["loc"])
-    return line, in_words(error, where, fields[0] if fields else "name")
+    text = in_words(error, where, fields[0] if fields else "name")
+    return Complaint(error["type"] == "missing", line, text, where)
 
 
 def _near(name: str, known: Sequence[str]) -> list[str]:

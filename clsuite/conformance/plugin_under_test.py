@@ -14,7 +14,10 @@ from clsuite.conformance.finding import Finding
 from clsuite.conformance.source_lines import Lines
 from clsuite.errors import UserError
 from clsuite.plugin.base import Plugin
-from clsuite.plugin.introspection import PluginSource, read_source
+from clsuite.plugin.imported import describe
+from clsuite.plugin.introspection import PluginSource
+from clsuite.plugin.loading import is_of_file
+from clsuite.plugin.source_hash import Home
 from clsuite.regular_files import read_text
 
 Factory = Callable[[], Plugin]
@@ -29,7 +32,7 @@ class Subject:
         make: Makes a new one.
         cls: Its class.
         lines: Its source.
-        declared: What the source declares.
+        declared: What it declares.
     """
 
     name: str
@@ -70,7 +73,13 @@ def subject_of(make: Factory, cls: type[Plugin] | None = None, name: str = "") -
     try:
         path = Path(inspect.getfile(cls))
         text = read_text(path)
-        declared = read_source(text, cls.__name__)
+        declared = describe(cls, text, _home(cls, path))
     except (OSError, TypeError, SyntaxError, ValueError) as error:
         raise UserError(f"cannot read the source of plugin '{name or cls.__name__}': {error}") from error
     return Subject(name or cls.__name__, make, cls, Lines(path, text, cls.__name__), declared)
+
+
+def _home(cls: type[Plugin], path: Path) -> Home:
+    """Where the file of a class stands; a file that was imported by itself belongs to no package."""
+    module = cls.__module__
+    return Home("" if is_of_file(module) else module, path, path.name == "__init__.py")

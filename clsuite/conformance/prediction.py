@@ -98,7 +98,7 @@ def columns_in_place(subject: Subject, run: Run) -> Iterator[Finding]:
             continue
         if renamed_before:
             moves = ", ".join(f"{label} as {usual[label]}" for label in task.classes)
-            hook = "predict" if "predict" in subject.declared.methods else "loss"
+            hook = "predict" if "predict" in subject.declared.hooks else "loss"
             yield subject.finding(
                 "head",
                 f"after task {task.index} the answers are consistently other classes (stream label {moves}): "
@@ -136,7 +136,7 @@ def on_another_device(subject: Subject, run: Run, place: int) -> Iterator[Findin
     logits = torch.zeros(4, learner.head.classes, device=meta, requires_grad=True)
     given: dict[str, Any] = {"transform_batch": batch, "loss": Step(ready, features, logits), "predict": ready}
     for hook, value in given.items():
-        if hook not in subject.declared.methods:
+        if hook not in subject.declared.hooks:
             continue
         try:
             getattr(type(plugin), hook)(plugin, learner, value)

@@ -11,7 +11,7 @@ from clsuite.conformance.finding import Finding
 from clsuite.conformance.plugin_under_test import Subject
 from clsuite.conformance.source_lines import dotted
 from clsuite.plugin.catalog import is_ours
-from clsuite.plugin.misspelled_hooks import doubts, untyped
+from clsuite.plugin.misspelled_hooks import Doubt, doubts, untyped
 
 DEVICE = re.compile(r"(cuda|mps|xpu)(:\d+)?")
 
@@ -45,15 +45,22 @@ def forgotten_super(subject: Subject) -> Iterator[Finding]:
 
 def doubtful_hooks(subject: Subject) -> Iterator[Finding]:
     """Methods that look like hooks and are none, hooks of another signature, and a class without any."""
-    brings = bool(subject.declared.traits.training)
-    for doubt in doubts(subject.lines.text, subject.lines.class_name, brings or is_ours(f"{subject.cls.__module__}:")):
-        yield subject.finding("hooks", doubt.message, doubt.fix, doubt.line)
+    brings = bool(subject.declared.traits.training) or is_ours(f"{subject.cls.__module__}:")
+    for doubt in doubts(subject.lines.text, subject.lines.class_name, brings, subject.declared.home):
+        yield _told(subject, "hooks", doubt)
 
 
 def untyped_arguments(subject: Subject) -> Iterator[Finding]:
     """Arguments of the constructor without a type; told where nothing worse is found."""
-    for doubt in untyped(subject.lines.text, subject.lines.class_name):
-        yield replace(subject.finding("constructor", doubt.message, doubt.fix, doubt.line), certain=False)
+    for doubt in untyped(subject.lines.text, subject.lines.class_name, subject.declared.home):
+        yield replace(_told(subject, "constructor", doubt), certain=False)
+
+
+def _told(subject: Subject, check: str, doubt: Doubt) -> Finding:
+    """A doubt as a finding; of the file of a base only the line is known."""
+    if doubt.file:
+        return Finding(check, doubt.message, doubt.fix, doubt.file, doubt.line, "")
+    return subject.finding(check, doubt.message, doubt.fix, doubt.line)
 
 
 def fixed_devices(subject: Subject) -> Iterator[Finding]:

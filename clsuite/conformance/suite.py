@@ -217,7 +217,7 @@ def _changes_something(examination: Examination) -> Iterator[Finding]:
 
 def _answered(examination: Examination) -> Iterator[Finding]:
     for subject in examination.subjects:
-        if "predict" in subject.declared.methods or len(examination.subjects) == 1:
+        if "predict" in subject.declared.hooks or len(examination.subjects) == 1:
             yield from prediction.batch_independent(subject, examination.run, examination.answers)
 
 

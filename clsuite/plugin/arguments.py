@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from clsuite.config.error_text import shown
 from clsuite.config.spec import LARGEST_NUMBER
-from clsuite.errors import UserError, did_you_mean
+from clsuite.errors import UserError, did_you_mean, nearest
 from clsuite.plugin.annotations import read_annotation
 from clsuite.plugin.constructor_checks import refuse_arguments
 from clsuite.plugin.defaults import fill_defaults
-from clsuite.plugin.introspection import MISSING, Parameter, PluginSource
+from clsuite.plugin.introspection import PluginSource
+from clsuite.plugin.signature import MISSING, Parameter
 
 
 def resolve_arguments(name: str, source: PluginSource, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,7 +40,9 @@ def resolve_arguments(name: str, source: PluginSource, given: Mapping[str, Any])
     values = {parameter.name: _value(name, source, parameter, given) for parameter in source.parameters}
     filled = fill_defaults(name, source.traits, **values)
     _check_size(name, source, filled)
-    refuse_arguments(source.text, source.constructor, source.traits, filled)
+    for constructor in source.constructors:
+        given_it = {argument: value for argument, value in filled.items() if argument in constructor.names}
+        refuse_arguments(constructor.text, constructor.line, source.traits, given_it)
     return filled
 
 
@@ -54,17 +57,25 @@ def _value(name: str, source: PluginSource, parameter: Parameter, given: Mapping
     value = given.get(parameter.name, parameter.default)
     if parameter.name not in given:
         if value == MISSING:
-            raise UserError(f"plugin '{name}' needs the argument '{parameter.name}' ({parameter.annotation})")
+            raise UserError(
+                f"plugin '{name}' needs the argument '{parameter.name}' ({parameter.annotation})", field=parameter.name
+            )
         return value
+    annotation = read_annotation(parameter.annotation, parameter.aliases)
     try:
         if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
             what = f"argument '{parameter.name}' of plugin '{name}'"
-            raise UserError(f"{what} is {shown(value)}, but must be at most {LARGEST_NUMBER}")
-        return _adapter(read_annotation(parameter.annotation, source.aliases)).validate_python(value)
+            raise UserError(f"{what} is {shown(value)}, but must be at most {LARGEST_NUMBER}", field=parameter.name)
+        return _adapter(annotation).validate_python(value)
     except ValidationError as error:
-        expected = source.aliases.get(parameter.annotation, parameter.annotation)
+        expected = parameter.aliases.get(parameter.annotation, parameter.annotation)
+        words = [one for one in get_args(annotation) if isinstance(one, str)]
+        near = nearest(value, words) if isinstance(value, str) else []
+        hint = f". Did you mean '{near[0]}'?" if near else ""
         raise UserError(
-            f"argument '{parameter.name}' of plugin '{name}' is {shown(value)}, but must be {expected}"
+            f"argument '{parameter.name}' of plugin '{name}' is {shown(value)}, but must be {expected}{hint}",
+            field=parameter.name,
+            suggestion=near[0] if near else None,
         ) from error
 
 

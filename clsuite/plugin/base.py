@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 class Plugin(L.Callback):
     """A method, or a part of one. Every hook is a no-op; all of Lightning's hooks work too.
 
-    The constructor's signature is the configuration: typed, with literal defaults. Modules with parameters are
-    registered with ``learner.register_plugin_module(self, name, module)``, which trains, moves, saves and counts them.
-    What else must survive an interruption is declared in ``state``.
+    The constructor's signature is the configuration: typed, with defaults that are literals or constants. A plugin may
+    derive from another one, and has its arguments, traits and hooks then. Modules with parameters are registered with
+    ``learner.register_plugin_module(self, name, module)``, which trains, moves, saves and counts them. What else must
+    survive an interruption is declared in ``state``.
 
     Attributes:
         traits: What the method requires, keeps between tasks, and cannot be combined with.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -24,9 +24,12 @@ from clsuite.errors import (
     words_of,
 )
 from clsuite.plugin import loading
-from clsuite.plugin.introspection import PluginSource, read_source
+from clsuite.plugin.import_check import as_imported
+from clsuite.plugin.imported import describe, differences
+from clsuite.plugin.introspection import PluginInfo, PluginSource, read_source
 from clsuite.plugin.source_hash import Home, find_module
 from clsuite.plugin.source_loader import import_from_source
+from clsuite.plugin.syntax_hash import parsed
 
 if TYPE_CHECKING:
     from clsuite.plugin.base import Plugin
@@ -38,45 +41,49 @@ class BrokenPluginError(UserError):
     """A plugin whose module ends with an error of its own when it is imported."""
 
 
-@dataclass(frozen=True)
-class PluginInfo:
-    """A plugin that some distribution offers.
-
-    Attributes:
-        name: Its name in benchmarks and on the command line.
-        target: ``module:Class``, or the whole path of a file in place of the module.
-        distribution: Name and version of the distribution that brings it.
-        source: What it declares; None where it is broken.
-        problem: Why it is broken; empty where it is not.
-    """
-
-    name: str
-    target: str
-    distribution: str
-    source: PluginSource | None
-    problem: str = ""
-
-
 @cache
 def catalog() -> dict[str, PluginInfo]:
     """All plugins by name, broken ones included. Imports none of them, nor torch."""
     found: dict[str, PluginInfo] = {}
+    distributions: dict[int, str] = {}  # their metadata are parsed anew each time that they are asked for
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, not is_ours(entry.value))):
+        if id(entry.dist) not in distributions:
+            distributions[id(entry.dist)] = _distribution(entry)
+        distribution = distributions[id(entry.dist)]
         if entry.name in found and found[entry.name].target != entry.value:
             taken = f"the name '{entry.name}' is taken by {found[entry.name].distribution}"
-            found[f"{entry.name} ({_distribution(entry)})"] = PluginInfo(
-                entry.name, entry.value, _distribution(entry), None, taken
-            )
+            found[f"{entry.name} ({distribution})"] = PluginInfo(entry.name, entry.value, distribution, None, taken)
         else:
-            found[entry.name] = _describe(entry)
+            found[entry.name] = _inspect(entry.name, entry.value, distribution)
     return found
 
 
 def find_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginInfo, PluginSource]:
     """The plugin of that name.
 
+    It is read from its source; where that does not tell all, its class is imported once, in another process.
+
     Args:
         name: A registered name, ``package.module:Class``, ``file.py`` or ``file.py:Class``.
+        folders: Where a file is looked for.
+
+    Raises:
+        UserError: If there is none, or it is broken.
+    """
+    info, source = read_plugin(name, folders)
+    if source.unclear:
+        from clsuite.data.cache import cache_folder
+
+        (info,) = as_imported([info], cache_folder())
+        source = _working(name, info)
+    return info, source
+
+
+def read_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginInfo, PluginSource]:
+    """The plugin of that name as its source tells, which may not be all (`PluginSource.unclear`); nothing is imported.
+
+    Args:
+        name: As for `find_plugin`.
         folders: Where a file is looked for.
 
     Raises:
@@ -91,9 +98,19 @@ def find_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginI
         info = _of_target(name)
     else:
         raise unknown_plugin(name, known, folders)
+    return info, _working(name, info)
+
+
+def _working(name: str, info: PluginInfo) -> PluginSource:
     if info.source is None:
-        raise UserError(f"plugin '{name}' of {info.distribution} is broken: {info.problem}")
-    return info, info.source
+        file, line = info.target.rpartition(":")[0], re.search(r"\bline (\d+)", info.problem)
+        raise UserError(
+            f"plugin '{name}' of {info.distribution} is broken: {info.problem}",
+            path=file if file.endswith(".py") else None,
+            line=int(line[1]) if line else None,
+            field=name,
+        )
+    return info.source
 
 
 def unknown_plugin(name: str, known: Iterable[str], folders: Sequence[Path] = (Path(),)) -> UserError:
@@ -129,7 +146,26 @@ def load_class(info: PluginInfo) -> type[Plugin]:
         raise BrokenPluginError(f"plugin '{info.name}' fails to import: {words_of(error)}") from error
     if not (isinstance(loaded, type) and issubclass(loaded, Plugin)):
         raise UserError(f"plugin '{info.name}' ({info.target}) is not a subclass of clsuite.plugin.Plugin")
+    if info.source is not None and not info.source.unclear:
+        _check_agreement(info.name, info.source, loaded)
     return loaded
+
+
+def _check_agreement(name: str, read: PluginSource, loaded: type[Plugin]) -> None:
+    """See that a class is what was read of its source, by which it was checked and recorded.
+
+    Raises:
+        UserError: If it is not.
+    """
+    try:
+        others = differences(read, describe(loaded))
+    except ValueError as error:
+        raise UserError(f"plugin '{name}': {error}") from error
+    if others:
+        raise UserError(
+            f"the {' and '.join(others)} of plugin '{name}' are others, once it is imported, than its source says: "
+            "write them plainly into its class"
+        )
 
 
 def _import_hashed(info: PluginInfo, module: str) -> ModuleType:
@@ -161,10 +197,6 @@ def _as_it_is_now(info: PluginInfo) -> PluginInfo:
     return info if info.source is None else _inspect(info.name, info.target, info.distribution)
 
 
-def _describe(entry: EntryPoint) -> PluginInfo:
-    return _inspect(entry.name, entry.value, _distribution(entry))
-
-
 def _of_target(target: str) -> PluginInfo:
     """A class named by its module; where an entry point names it too, it is that plugin."""
     named = [info for info in catalog().values() if info.target == target]
@@ -186,7 +218,7 @@ def _inspect(name: str, target: str, distribution: str, text: str | None = None)
     try:
         home = Home("", Path(module)) if module.endswith(".py") else _home_of(module)
         text = regular_files.read_text(home.path) if text is None else text
-        problem = _missing_import(text)
+        problem = _missing_import(text, home)
         source = None if problem else read_source(text, class_name, home)
     except SyntaxError as error:
         problem = f"SyntaxError in line {error.lineno}: {error.msg}"
@@ -206,13 +238,15 @@ def _home_of(module: str) -> Home:
     return Home(module, Path(spec.origin), spec.submodule_search_locations is not None)
 
 
-def _missing_import(text: str) -> str:
-    """The first top-level import of a module that is not installed."""
-    for node in ast.parse(text).body:
+def _missing_import(text: str, home: Home) -> str:
+    """The first top-level import of a module that is neither installed nor beside the plugin's file."""
+    folder = None if home.module else home.path.parent
+    for node in parsed(text).body:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names = [node.module]
         for name in names:
-            if importlib.util.find_spec(name.split(".")[0]) is None:
-                return f"line {node.lineno}: no module named '{name.split('.')[0]}'"
+            top = name.split(".")[0]
+            if importlib.util.find_spec(top) is None and find_module(top, folder) is None:
+                return f"line {node.lineno}: no module named '{top}'"
     return ""

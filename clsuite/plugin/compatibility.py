@@ -17,7 +17,6 @@ from clsuite.plugin.hooks import (
     STANDING_IN,
     TRAINING,
     UNTRAINED,
-    is_hook,
 )
 from clsuite.plugin.introspection import PluginSource
 from clsuite.plugin.traits import Traits
@@ -67,7 +66,7 @@ def scenario_refusal(traits: Traits, kind: str) -> str:
 
 def _check_answers(plugins: Sequence[Named]) -> None:
     for hook, what in ANSWERING.items():
-        answering = [name for name, source in plugins if hook in source.methods]
+        answering = [name for name, source in plugins if hook in source.hooks]
         if len(answering) > 1:
             both = " and ".join(f"'{name}'" for name in answering)
             raise UserError(f"{both} cannot be combined: both answer {what} ({hook}), and only one plugin can")
@@ -114,9 +113,9 @@ def _check_order(plugins: Sequence[Named], arguments: Sequence[Mapping[str, Any]
 
 def _deeds(source: PluginSource, given: Mapping[str, Any]) -> frozenset[str]:
     """What a plugin says that it does, and what its hooks and stores say."""
-    at_the_end, stores = "on_task_end" in source.methods, {*source.traits.memory}
+    at_the_end, stores = "on_task_end" in source.hooks, {*source.traits.memory}
     found = {
-        "swaps weights": source.methods >= STANDING_IN,
+        "swaps weights": source.hooks >= STANDING_IN,
         "reads weights": at_the_end and bool(stores & {*OF_WEIGHTS}),
         "keeps statistics": at_the_end and bool(stores & {*OF_FEATURES}),
         "herds": given.get("buffer", source.traits.buffer) == "herding",
@@ -146,7 +145,7 @@ def _check_pair(plugin: Named, other: Named) -> None:
 def _offered(source: PluginSource) -> set[str]:
     """What a plugin keeps and does, by the names that `Traits.incompatible_with` has for it."""
     frozen = {"freezes_backbone"} if source.traits.freezes_backbone else set()
-    return {*source.traits.memory, *source.traits.effects, *filter(is_hook, source.methods), *frozen}
+    return {*source.traits.memory, *source.traits.effects, *source.hooks, *frozen}
 
 
 def _beside_frozen(traits: Traits) -> Mapping[str, str]:
@@ -158,7 +157,7 @@ def _beside_frozen(traits: Traits) -> Mapping[str, str]:
 
 def _idle(source: PluginSource) -> str:
     """What of a plugin would come to nothing where no gradient steps are taken; empty where nothing would."""
-    hooks = [hook for hook in TRAINING if hook in source.methods]
+    hooks = [hook for hook in TRAINING if hook in source.hooks]
     hooks += ["all"] if "gradient" in source.traits.requires else []
     if hooks:
         return f"{', '.join(hooks)} of '{{other}}' would never act"

@@ -1,16 +1,24 @@
-"""Imports foreign plugins once, in another process, to see whether they work; successes are remembered."""
+"""Imports foreign plugins once, in another process, and remembers what their classes declare.
+
+It tells whether they work, and what their source alone does not tell. What is remembered is kept by the hash of the
+source, and holds for that alone.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from clsuite.interpreters import PYTHON
-from clsuite.plugin.catalog import PluginInfo
+from clsuite.interpreters import PYTHON, own_path
+from clsuite.plugin.imported import from_text
+from clsuite.plugin.introspection import PluginInfo, PluginSource
+from clsuite.plugin.traits import API_VERSION
 from clsuite.records.canonical import sha256_of
 from clsuite.records.store import atomic_path
 from clsuite.sessions import end_all, end_left, members
@@ -18,65 +26,82 @@ from clsuite.sessions import end_all, end_left, members
 SCRIPT = """
 import json, sys
 from clsuite.errors import UserError
-from clsuite.interpreters import PYTHON
-from clsuite.plugin.catalog import PluginInfo, load_class
+from clsuite.plugin.catalog import load_class
+from clsuite.plugin.imported import describe, to_text
+from clsuite.plugin.introspection import PluginInfo
 for name, target in json.loads(sys.argv[1]):
     try:
-        load_class(PluginInfo(name, target, "", None))
-        answer = ""
-    except UserError as error:
-        answer = str(error)
+        answer = ["", to_text(describe(load_class(PluginInfo(name, target, "", None))))]
+    except (UserError, ValueError) as error:
+        answer = [str(error), ""]
     print("\\nclsuite answers " + json.dumps(answer), flush=True)
 """
 ANSWER = "clsuite answers "
-PATIENCE = 60
+PATIENCE = 120
 """Seconds in which some plugins must be imported."""
 
 
-def import_problems(plugins: Sequence[PluginInfo], cache: Path) -> dict[str, str]:
-    """Why plugins that look well fail to import.
+def as_imported(plugins: Sequence[PluginInfo], cache: Path) -> list[PluginInfo]:
+    """Plugins as their imported classes are.
 
     Args:
         plugins: Foreign plugins whose source could be read.
-        cache: Folder in which is kept which plugins have been imported well.
+        cache: Folder in which is kept what the classes declare of those that have been imported well.
 
     Returns:
-        The problem of each plugin that has one, by name.
+        The same plugins with what their classes declare, or without a source and with the problem of their import.
     """
-    files = {plugin.name: cache / "plugins" / f"{_key(plugin)}.txt" for plugin in plugins}
-    unknown = [plugin for plugin in plugins if not files[plugin.name].is_file()]
-    if not unknown:
-        return {}
-    problems = {plugin.name: problem for plugin, problem in zip(unknown, _import_all(unknown), strict=True)}
-    for name, problem in problems.items():
-        if not problem:
-            with atomic_path(files[name]) as temporary:
-                temporary.write_text("imports\n", encoding="utf-8")
-    return {name: problem for name, problem in problems.items() if problem}
+    found = {plugin.target: _remembered(plugin, _file(plugin, cache)) for plugin in plugins}
+    unknown = [plugin for plugin in plugins if found[plugin.target] is None]
+    for plugin, (problem, described) in zip(unknown, _import_all(unknown), strict=True):
+        if problem:
+            problem = problem.removeprefix(f"plugin '{plugin.name}' ")
+            found[plugin.target] = replace(plugin, source=None, problem=problem)
+            continue
+        found[plugin.target] = replace(plugin, source=_source(plugin, described))
+        with atomic_path(_file(plugin, cache)) as temporary:
+            temporary.write_text(described, encoding="utf-8")
+    return [found[plugin.target] or plugin for plugin in plugins]
 
 
-def _key(plugin: PluginInfo) -> str:
+def _file(plugin: PluginInfo, cache: Path) -> Path:
     source = plugin.source.sha256 if plugin.source else ""
-    return sha256_of([plugin.target, plugin.distribution, source, sys.version])[:32]
+    key = sha256_of([plugin.target, plugin.distribution, source, sys.version, API_VERSION])[:32]
+    return cache / "plugins" / f"{key}.txt"
 
 
-def _import_all(plugins: Sequence[PluginInfo]) -> list[str]:
-    """The problem of each plugin; one that ends or holds up the process takes no other with it."""
-    answers: list[str] = []
+def _remembered(plugin: PluginInfo, file: Path) -> PluginInfo | None:
+    try:
+        return replace(plugin, source=_source(plugin, file.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+def _source(plugin: PluginInfo, described: str) -> PluginSource:
+    assert plugin.source is not None
+    return from_text(described, plugin.source.text, plugin.source.home)
+
+
+def _import_all(plugins: Sequence[PluginInfo]) -> list[tuple[str, str]]:
+    """Problem and description of each plugin; one that ends or holds up the process takes no other with it."""
+    answers: list[tuple[str, str]] = []
     while len(answers) < len(plugins):
         found, how_it_ended = _import_some(plugins[len(answers) :])
         answers += found
         if len(answers) < len(plugins):
-            answers.append(how_it_ended)
+            answers.append((how_it_ended, ""))
     return answers
 
 
-def _import_some(plugins: Sequence[PluginInfo]) -> tuple[list[str], str]:
-    """The problems of the first plugins, as many as there came answers, and how the process ended."""
+def _import_some(plugins: Sequence[PluginInfo]) -> tuple[list[tuple[str, str]], str]:
+    """The answers for the first plugins, as many as there came, and how the process ended."""
     targets = json.dumps([(plugin.name, plugin.target) for plugin in plugins])
     command = [*PYTHON, "-c", SCRIPT, targets]
+    found_here = {**os.environ, "PYTHONPATH": own_path()}
     with TemporaryFile("w+", encoding="utf-8", errors="replace") as said:  # a pipe might be held open by a child
-        running = subprocess.Popen(command, stdout=said, stderr=subprocess.DEVNULL, start_new_session=True)
+        running = subprocess.Popen(
+            command, stdout=said, stderr=subprocess.DEVNULL, start_new_session=True, env=found_here
+        )
         try:
             ended = f"importing it ends the interpreter (status {running.wait(PATIENCE)})"
         except subprocess.TimeoutExpired:
@@ -90,4 +115,4 @@ def _import_some(plugins: Sequence[PluginInfo]) -> tuple[list[str], str]:
         said.seek(0)
         output = said.read()
     lines = [line.removeprefix(ANSWER) for line in output.splitlines() if line.startswith(ANSWER)]
-    return [json.loads(line) for line in lines], ended
+    return [(problem, described) for problem, described in map(json.loads, lines)], ended

@@ -1,64 +1,64 @@
-"""Reads what a plugin declares from its source, without importing it: torch stays out of `list` and `--dry-run`."""
+"""Reads what a plugin declares from its source, without importing it: torch stays out of `list` and `--dry-run`.
+
+Bases are followed from file to file, and so are names for constants (`clsuite.plugin.scopes`). What the source alone
+does not tell (a base that is computed, a decorated class) is `PluginSource.unclear`; `clsuite.plugin.import_check` then
+imports the class once, in another process.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from clsuite.config.error_text import first_mistake
-from clsuite.errors import unknown_word
-from clsuite.plugin.former_names import FORMER_HOOKS, FORMER_TRAITS
+from clsuite.plugin.annotations import PLAIN
+from clsuite.plugin.expressions import Expressions, UnclearError
+from clsuite.plugin.former_names import FORMER_HOOKS
+from clsuite.plugin.hooks import is_hook
+from clsuite.plugin.inheritance import Ancestry, ClassSource, ancestry, find_class, is_root
+from clsuite.plugin.scopes import Definition, External, Found, Scope, scope_of
+from clsuite.plugin.signature import MISSING, Constructor, Parameter, own_arguments, passed_on
 from clsuite.plugin.source_hash import HashedSource, Home, LocalModule, hashed_source
+from clsuite.plugin.syntax_hash import parsed
 from clsuite.plugin.traits import API_VERSION, Traits
 
-MISSING = "<required>"
-TRAITS = TypeAdapter(Traits)
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A constructor argument: its name, its annotation as written, and its default (`MISSING` where it has none)."""
-
-    name: str
-    annotation: str
-    default: Any
+MOST_ALIASES = 100
+"""Names for types that one annotation may lead to."""
 
 
 @dataclass(frozen=True)
 class PluginSource:
-    """What the source says.
+    """What a plugin declares, as its source says or its imported class does.
 
     Attributes:
         summary: First line of the class's docstring.
-        parameters: The constructor's arguments.
+        parameters: The constructor's arguments, those of its bases that it passes on included.
         traits: What it declares.
-        methods: Names of the methods that it defines.
+        hooks: Names of the hooks that it has, its own and its bases'.
         text: The text of the file.
-        aliases: Names given to types in the file.
         api: The version of the plugin API that it was written for.
         home: Where the file stands.
-        constructor: The line of the constructor; 0 where the file has none of the class.
+        unclear: Why the source alone does not tell all of this; empty where it does.
+        constructors: The constructors that judge the arguments: its own, and those that it passes them on to.
     """
 
     summary: str
     parameters: tuple[Parameter, ...]
     traits: Traits
-    methods: frozenset[str]
+    hooks: frozenset[str]
     text: str = field(repr=False)
-    aliases: Mapping[str, str] = field(default_factory=dict)
     api: int = API_VERSION
     home: Home | None = field(default=None, compare=False)
-    constructor: int = field(default=0, compare=False)
+    unclear: str = ""
+    constructors: tuple[Constructor, ...] = field(default=(), compare=False, repr=False)
 
     @cached_property
     def hashed(self) -> HashedSource:
         """Hash of the file and of all that it imports, with what was read for it; made when it is asked for."""
-        found = hashed_source(ast.parse(self.text), self.home)
+        found = hashed_source(parsed(self.text), self.home)
         if self.home is None or not self.home.module:
             return found
         own = LocalModule(str(self.home.path), self.text)
@@ -70,10 +70,27 @@ class PluginSource:
         return self.hashed.sha256
 
 
-def read_source(text: str, class_name: str, home: Home | None = None) -> PluginSource:
-    """Read a plugin class from the text of its module.
+@dataclass(frozen=True)
+class PluginInfo:
+    """A plugin that some distribution offers.
 
-    Bases that stand in the same module are followed.
+    Attributes:
+        name: Its name in benchmarks and on the command line.
+        target: ``module:Class``, or the whole path of a file in place of the module.
+        distribution: Name and version of the distribution that brings it.
+        source: What it declares; None where it is broken.
+        problem: Why it is broken; empty where it is not.
+    """
+
+    name: str
+    target: str
+    distribution: str
+    source: PluginSource | None
+    problem: str = ""
+
+
+def read_source(text: str, class_name: str, home: Home | None = None) -> PluginSource:
+    """Read a plugin class from the text of its module, and its bases from their files.
 
     Args:
         text: The text of the module.
@@ -82,86 +99,155 @@ def read_source(text: str, class_name: str, home: Home | None = None) -> PluginS
 
     Raises:
         SyntaxError: If the text is not Python.
-        ValueError: If the class is not there, its traits or defaults are not literals, or it needs a newer clsuite.
+        ValueError: If the class is not there, declares what cannot be, or needs a newer clsuite.
     """
-    module = ast.parse(text)
-    classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}
-    if class_name not in classes:
+    scope = scope_of(text, home)
+    node = find_class(scope, class_name)
+    if node is None:
         raise ValueError(f"there is no class '{class_name}' in it")
-    line = _line_of_bases(classes, class_name)
-    members = {name: node for cls in reversed(line) for name, node in _members(cls)}
-    _refuse_former(members)
-    api = _api(members.get("api"))
-    summary = (ast.get_docstring(classes[class_name]) or "").split("\n")[0]
-    constructor = members.get("__init__")
-    return PluginSource(
-        summary=summary,
-        parameters=_parameters(constructor) if isinstance(constructor, ast.FunctionDef) else (),
-        traits=_traits(members.get("traits")),
-        methods=frozenset(name for name, node in members.items() if isinstance(node, ast.FunctionDef)),
-        text=text,
-        aliases=_aliases(module),
-        api=api,
-        home=home,
-        constructor=constructor.lineno if isinstance(constructor, ast.FunctionDef) else 0,
-    )
+    return _Reader(ancestry(scope, node)).source(text, home)
 
 
-def _refuse_former(members: Mapping[str, ast.AST]) -> None:
-    """A hook by a name that it had once would never be called."""
-    for name, node in members.items():
-        if name not in FORMER_HOOKS or not isinstance(node, ast.FunctionDef):
-            continue
-        if [argument.arg for argument in node.args.args[1:2]] == ["learner"]:
-            raise ValueError(
-                f"line {node.lineno}: the hook {name} is called {FORMER_HOOKS[name]} since version 2 of the plugin API"
-            )
+@dataclass
+class _Reader:
+    """Reads what a class and its bases say.
 
+    Attributes:
+        line: The class with its bases.
+        unclear: What their source does not tell.
+        constructors: Those that have been met.
+    """
 
-def _line_of_bases(classes: dict[str, ast.ClassDef], name: str) -> list[ast.ClassDef]:
-    line, todo = [], [name]
-    while todo:
-        current = classes.get(todo.pop(0))
-        if current is not None and current not in line:
-            line.append(current)
-            todo += [base.id for base in current.bases if isinstance(base, ast.Name)]
-    return line
+    line: Ancestry
+    unclear: list[str] = field(default_factory=list)
+    constructors: list[Constructor] = field(default_factory=list)
 
+    def source(self, text: str, home: Home | None) -> PluginSource:
+        """All that is read of a plugin."""
+        refuse_former(self.line)
+        api = check_api(self._member("api", API_VERSION))
+        hooks = frozenset(name for name in self.line.members if is_hook(name) and self._is_answered(name))
+        return PluginSource(
+            summary=first_line(ast.get_docstring(self.line.classes[0].node)),
+            parameters=tuple(self._parameters(0)),
+            traits=self._traits(),
+            hooks=hooks,
+            text=text,
+            api=api,
+            home=home,
+            unclear=next((text for text in (self.line.unclear, *self.unclear) if text), ""),
+            constructors=tuple(self.constructors),
+        )
 
-def _members(node: ast.ClassDef) -> list[tuple[str, ast.AST]]:
-    found: list[tuple[str, ast.AST]] = []
-    for statement in node.body:
-        if isinstance(statement, ast.FunctionDef):
-            found.append((statement.name, statement))
-        elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
-            found.append((statement.target.id, statement.value))
-        elif isinstance(statement, ast.Assign):
-            found += [(target.id, statement.value) for target in statement.targets if isinstance(target, ast.Name)]
-    return found
+    def _member(self, name: str, default: Any) -> Any:
+        """The value of what is assigned in the class or its nearest base."""
+        if name not in self.line.members:
+            return default
+        owner, node = self.line.members[name]
+        if isinstance(node, Definition):
+            self.unclear.append(f"{name} is computed")
+            return default
+        return self._value(owner, node, name, default)
 
+    def _value(self, owner: ClassSource, node: ast.expr, what: str, default: Any) -> Any:
+        try:
+            return Expressions(owner.scope, owner.members, traits_of).value(node)
+        except UnclearError as error:
+            self.unclear.append(f"{what}: {error}")
+            return default
 
-def _parameters(constructor: ast.FunctionDef) -> tuple[Parameter, ...]:
-    arguments = constructor.args
-    plain = [*arguments.posonlyargs, *arguments.args][1:]
-    without = len(plain) - len(arguments.defaults)
-    pairs: list[tuple[ast.arg, ast.expr | None]] = [
-        (argument, arguments.defaults[i - without] if i >= without else None) for i, argument in enumerate(plain)
-    ]
-    pairs += list(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
-    return tuple(
-        Parameter(
+    def _traits(self) -> Traits:
+        traits = self._member("traits", Traits())
+        if not isinstance(traits, Traits):
+            raise ValueError("traits must be written as Traits(name=value, ...)")
+        return traits
+
+    def _is_answered(self, hook: str) -> bool:
+        """Whether a hook is one that can be called, and not the one without effect of `clsuite.plugin.Plugin`."""
+        owner, node = self.line.members[hook]
+        if isinstance(node, ast.Attribute) and node.attr == hook and _has_none(owner.scope, node.value, hook):
+            return False
+        check_callable(hook, node.lineno, isinstance(node, ast.AsyncFunctionDef), isinstance(node, NOT_CALLED))
+        return True
+
+    def _parameters(self, first: int) -> list[Parameter]:
+        """The arguments of the constructor that a class finds from its place in the line of bases on."""
+        place = next((i for i, one in enumerate(self.line.classes) if i >= first and "__init__" in one.members), None)
+        if place is None:
+            return []
+        owner = self.line.classes[place]
+        constructor = owner.members["__init__"]
+        if not isinstance(constructor, ast.FunctionDef) or constructor.decorator_list:
+            self.unclear.append(f"the constructor of '{owner.name}' is computed")
+            return []
+        own = [self._parameter(owner, argument, default) for argument, default in own_arguments(constructor)]
+        names = [parameter.name for parameter in own]
+        self.constructors.append(Constructor(owner.scope.text, constructor.lineno, frozenset(names)))
+        met, given = len(self.constructors), passed_on(constructor)
+        if given is None:
+            return own
+        base = self._place_of(owner, given.base) if given.base else place + 1
+        left = given.left_of(self._parameters(base), names)
+        as_given = frozenset(parameter.name for parameter in left)
+        self.constructors[met:] = [replace(one, names=one.names & as_given) for one in self.constructors[met:]]
+        return [*own, *left]
+
+    def _place_of(self, owner: ClassSource, base: str) -> int:
+        """The place in the line of a base that a constructor names."""
+        meaning = owner.scope.resolve(ast.parse(base, mode="eval").body, owner.node.lineno)
+        node = meaning.node if isinstance(meaning, Found) else None
+        return next((i for i, one in enumerate(self.line.classes) if one.node is node), len(self.line.classes))
+
+    def _parameter(self, owner: ClassSource, argument: ast.arg, default: ast.expr | None) -> Parameter:
+        what = f"the default of '{argument.arg}'"
+        return Parameter(
             argument.arg,
             ast.unparse(argument.annotation) if argument.annotation else "Any",
-            MISSING if default is None else _literal(default, f"the default of '{argument.arg}'"),
+            MISSING if default is None else self._value(owner, default, what, None),
+            dict(_aliases(owner.scope, argument.annotation)) if argument.annotation else {},
         )
-        for argument, default in pairs
-    )
 
 
-def _api(node: ast.AST | None) -> int:
-    if not isinstance(node, ast.expr):
-        return API_VERSION
-    api = _literal(node, "api")
+NOT_CALLED = (ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.JoinedStr)
+"""What cannot be called, whatever it says."""
+
+
+def _has_none(scope: Scope, owner: ast.expr, hook: str) -> bool:
+    """Whether an expression names a class whose hook is the one without effect."""
+    meaning = scope.resolve(owner, owner.lineno)
+    if isinstance(meaning, Found) and isinstance(meaning.node, ast.ClassDef):
+        line = ancestry(meaning.scope, meaning.node)
+        return is_root(meaning) or (not line.unclear and hook not in line.members)
+    return isinstance(meaning, External) and meaning.name == "Plugin"
+
+
+def first_line(docstring: str | None) -> str:
+    """The first line of a docstring; empty where there is none."""
+    return (docstring or "").strip().split("\n")[0]
+
+
+def check_callable(hook: str, line: int, is_async: bool, is_value: bool) -> None:
+    """Check that something that has a hook's name can be called as one.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    where = f"line {line}: " if line else ""
+    if is_async:
+        raise ValueError(f"{where}the hook {hook} is async, and nothing awaits it: write def {hook}")
+    if is_value:
+        raise ValueError(
+            f"{where}{hook} is a value, but a hook is called: write def {hook}, or {hook} = Plugin.{hook} to leave a "
+            "base's out"
+        )
+
+
+def check_api(api: Any) -> int:
+    """Check the version of the plugin API that a plugin was written for.
+
+    Raises:
+        ValueError: If it is none, or newer than this clsuite.
+    """
     if not isinstance(api, int) or isinstance(api, bool) or api < 1:
         raise ValueError(f"api must be the version of the plugin API, such as {API_VERSION}, not {api!r}")
     if api > API_VERSION:
@@ -172,34 +258,47 @@ def _api(node: ast.AST | None) -> int:
     return api
 
 
-def _traits(node: ast.AST | None) -> Traits:
-    if node is None:
-        return Traits()
-    if not isinstance(node, ast.Call) or node.args:
-        raise ValueError("traits must be written as Traits(name=literal, ...)")
-    given = {str(word.arg): _literal(word.value, f"traits.{word.arg}") for word in node.keywords}
-    known = [one.name for one in fields(Traits)]
-    if unknown := [name for name in given if name not in known]:
-        if former := FORMER_TRAITS.get(unknown[0]):
-            raise ValueError(f"traits.{unknown[0]} is called traits.{former} since version 2 of the plugin API")
-        raise ValueError(unknown_word(f"entry 'traits.{unknown[0]}'", unknown[0], known))
-    try:
-        return TRAITS.validate_python(given)
-    except ValidationError as error:
-        raise ValueError(first_mistake(error, "traits", "traits.")) from error
+def refuse_former(line: Ancestry) -> None:
+    """A hook by a name that it had once would never be called."""
+    for name in FORMER_HOOKS.keys() & line.members.keys():
+        _, node = line.members[name]
+        if isinstance(node, ast.FunctionDef) and [one.arg for one in node.args.args[1:2]] == ["learner"]:
+            raise ValueError(
+                f"line {node.lineno}: the hook {name} is called {FORMER_HOOKS[name]} since version 2 of the plugin API"
+            )
 
 
-def _literal(node: ast.expr, what: str) -> Any:
-    try:
-        return ast.literal_eval(node)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what} must be a literal, not '{ast.unparse(node)}'") from error
+def traits_of(found: Found) -> Traits:
+    """The traits of a class that an expression names.
+
+    Raises:
+        UnclearError: If its source does not tell them.
+    """
+    assert isinstance(found.node, ast.ClassDef)
+    reader = _Reader(ancestry(found.scope, found.node))
+    traits = reader._traits()
+    if reason := next((text for text in (reader.line.unclear, *reader.unclear) if text), ""):
+        raise UnclearError(reason)
+    return traits
 
 
-def _aliases(module: ast.Module) -> dict[str, str]:
-    """Names given to types in the module, such as ``Kind = Literal["a", "b"]``."""
-    return {
-        statement.targets[0].id: ast.unparse(statement.value)
-        for statement in module.body
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
-    }
+def _aliases(scope: Scope, annotation: ast.expr) -> Iterator[tuple[str, str]]:
+    """The names in an annotation that files give to types, such as ``Kind = Literal["a", "b"]``, and those in these."""
+    todo, seen = [(scope, annotation)], set[str]()
+    while todo and len(seen) < MOST_ALIASES:
+        scope, node = todo.pop()
+        for name in _names_in(node):
+            found = scope.look_up(name) if name not in seen and name not in PLAIN else None
+            seen.add(name)
+            if isinstance(found, Found) and isinstance(found.node, ast.expr):
+                todo.append((found.scope, found.node))
+                yield name, ast.unparse(found.node)
+
+
+def _names_in(node: ast.expr) -> Iterator[str]:
+    """The names in an annotation, those in its quoted parts too."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Name):
+            yield inner.id
+        elif isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+            yield from re.findall(r"[A-Za-z_]\w*", inner.value)

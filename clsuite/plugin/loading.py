@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib.util
 import re
@@ -15,13 +14,18 @@ from types import ModuleType
 from clsuite import regular_files
 from clsuite.config.paths import home_path
 from clsuite.errors import UserError
+from clsuite.plugin.inheritance import plugin_classes
+from clsuite.plugin.scopes import scope_of
 from clsuite.plugin.source_hash import HashedSource, Home, hashed_source
 from clsuite.plugin.source_loader import import_from_source
+from clsuite.plugin.syntax_hash import parsed
 from clsuite.regular_files import is_no_folder
 
 LARGEST_FILE = 256 * 1024
 """Bytes of a plugin's file; the longest have some ten thousand, and to read a million takes minutes."""
 FILE = re.compile(r"(?P<path>.+\.py)(:(?P<name>\w+))?")
+OF_A_FILE = "clsuite_file_"
+"""Begins the names that modules of plugins' files have in ``sys.modules``."""
 IMPORTABLE = re.compile(r"[A-Za-z_][\w.]*:\w+")
 
 
@@ -83,13 +87,17 @@ def read_plugin_file(path: Path, name: str) -> tuple[str, str]:
         if (size := path.stat().st_size) > LARGEST_FILE:
             raise UserError(f"'{path}' is not a plugin: it has {size:,} bytes, and those have {LARGEST_FILE:,} at most")
         text = regular_files.read_text(path)
-        return f"{path}:{match['name'] or _only_class(text, name)}", text
+        return f"{path}:{match['name'] or _only_class(text, name, path)}", text
     except OSError as error:
-        raise UserError(f"cannot read the plugin '{path}': {error.strerror or error}") from error
+        raise UserError(f"cannot read the plugin '{path}': {error.strerror or error}", path=path) from error
     except UnicodeDecodeError as error:
         raise UserError(f"plugin '{name}' is not UTF-8 (byte {error.start}): save it in UTF-8") from error
     except SyntaxError as error:
-        raise UserError(f"plugin '{name}' is not Python: SyntaxError in line {error.lineno}: {error.msg}") from error
+        raise UserError(
+            f"plugin '{name}' is not Python: SyntaxError in line {error.lineno}: {error.msg}",
+            path=path,
+            line=error.lineno,
+        ) from error
     except (ValueError, RecursionError, MemoryError) as error:  # a zero byte, brackets in brackets in brackets
         raise UserError(f"plugin '{name}' is not Python: {error}") from error
 
@@ -102,15 +110,12 @@ def class_of(name: str, text: str) -> str:
         SyntaxError: If it is not Python.
     """
     match = FILE.fullmatch(name)
-    return (match and match["name"]) or _only_class(text, name)
+    return (match and match["name"]) or _only_class(text, name, None)
 
 
-def _only_class(text: str, name: str) -> str:
+def _only_class(text: str, name: str, path: Path | None) -> str:
     """The one class of a module that can be its plugin."""
-    classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef) and node.name[0] != "_"]
-    bases = {node.name: {ast.unparse(base).split(".")[-1] for base in node.bases} for node in classes}
-    derived = [one for one in bases if bases[one] and not any(one in others for others in bases.values())]
-    plugins = [one for one in derived if "Plugin" in bases[one] or bases[one] & set(bases)] or derived
+    plugins = plugin_classes(scope_of(text, Home("", path) if path else None))
     if not plugins:
         raise UserError(f"plugin '{name}' holds no class that derives from clsuite.plugin.Plugin")
     if len(plugins) > 1:
@@ -149,11 +154,16 @@ def import_file(path: str, text: str | None = None, source: HashedSource | None 
     """
     if text is None:
         text = read_text(Path(path))
-    source = source or hashed_source(ast.parse(text), Home("", Path(path)))
+    source = source or hashed_source(parsed(text), Home("", Path(path)))
     digest = hashlib.sha256(f"{source.sha256} {text}".encode("utf-8", "replace")).hexdigest()[:12]
     stem = re.sub(r"\W", "_", Path(path).stem)
     import_from_source(source)
-    return run_text(f"clsuite_file_{stem}_{digest}", path, text)
+    return run_text(f"{OF_A_FILE}{stem}_{digest}", path, text)
+
+
+def is_of_file(module: str) -> bool:
+    """Whether a module is that of a plugin's file, by the name that it has in ``sys.modules``."""
+    return module.startswith(OF_A_FILE)
 
 
 def read_text(path: Path) -> str:

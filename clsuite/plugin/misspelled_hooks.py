@@ -9,9 +9,13 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clsuite.errors import nearest
+from clsuite.plugin.inheritance import Ancestry, ClassSource, ancestry, dotted_name, find_class
+from clsuite.plugin.scopes import Found, Scope, scope_of
+from clsuite.plugin.signature import own_arguments
+from clsuite.plugin.source_hash import REFERENCE, Home
 
 HOOKS: Mapping[str, tuple[str, ...]] = {
     "on_stream_start": ("learner", "scenario"),
@@ -46,7 +50,10 @@ GIVEN = ("learner", "trainer", "pl_module")
 """First arguments of hooks, by the names that everybody gives them."""
 ALIKE = 0.8
 """How near a name must be to that of a hook, by `difflib`, where nothing else speaks for it."""
+SAME_SIGNATURE = frozenset({"no_grad", "inference_mode", "enable_grad", "override", "final", "abstractmethod"})
+"""Decorators that leave a hook's arguments as they are written."""
 SYNONYMS = {"begin": "start", "begins": "start", "starts": "start", "finish": "end", "ends": "end", "stop": "end"}
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True)
@@ -57,70 +64,126 @@ class Doubt:
         line: Where.
         message: What.
         fix: What to do about it.
+        file: The name of the file, where it is another one than the plugin's own: that of a base.
     """
 
     line: int
     message: str
     fix: str
+    file: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where, in words."""
+        return f"line {self.line} of {self.file}" if self.file else f"line {self.line}"
 
 
-def doubts(text: str, class_name: str, brings_training: bool = False) -> list[Doubt]:
-    """What in a plugin's class cannot be meant.
+def doubts(text: str, class_name: str, brings_training: bool = False, home: Home | None = None) -> list[Doubt]:
+    """What in a plugin's class, and in those of its bases that are its author's too, cannot be meant.
 
     Args:
         text: The text of its file.
         class_name: The class.
         brings_training: Whether it says how to train, which is something even without a hook.
+        home: Where the file stands, from which its bases are followed.
     """
-    module = ast.parse(text)
-    classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}
-    line, foreign = _line_of_bases(classes, class_name)
-    methods = [node for cls in line for node in cls.body if isinstance(node, ast.FunctionDef)]
-    used = {node.attr for node in ast.walk(module) if isinstance(node, ast.Attribute)}
-    found = [doubt for method in methods for doubt in (*_misspelled(method, used), *_signature(method))]
-    hooks = any(method.name in HOOKS or method.name in LIGHTNING for method in methods)
-    if not (found or hooks or foreign or brings_training) and class_name in classes:
+    scope = scope_of(text, home)
+    cls = find_class(scope, class_name)
+    if cls is None:
+        return []
+    line = ancestry(scope, cls)
+    used = {one.attr for tree in _files(line) for one in ast.walk(tree) if isinstance(one, ast.Attribute)}
+    found = [
+        replace(doubt, file=_file(scope, owner.scope))
+        for name, (owner, node) in line.members.items()
+        if _is_own(scope, owner.scope)
+        for doubt in _of_member(name, node, owner, used)
+    ]
+    hooks = any(name in HOOKS or name in LIGHTNING for name in line.members)
+    if not (found or hooks or line.unclear or brings_training):
         found.append(Doubt(
-            classes[class_name].lineno,
+            cls.lineno,
             f"'{class_name}' overrides no hook: it is fine-tuning under another name",
             f"override one, such as {_called('loss')} or {_called('on_task_end')}",
         ))  # fmt: skip
     return found
 
 
-def untyped(text: str, class_name: str) -> Iterator[Doubt]:
-    """Arguments of a plugin's constructor that have no type, so that nothing checks what a benchmark gives."""
-    classes = {node.name: node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
-    line, _ = _line_of_bases(classes, class_name)
-    made = [node for cls in line for node in cls.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
-    for constructor in made[:1]:
-        arguments = constructor.args
-        for argument in (*[*arguments.posonlyargs, *arguments.args][1:], *arguments.kwonlyargs):
+def untyped(text: str, class_name: str, home: Home | None = None) -> Iterator[Doubt]:
+    """Arguments of a plugin's constructor that have no type, so that nothing checks what a benchmark gives.
+
+    Those that it takes for its base are looked at too, where the base is its author's.
+    """
+    scope = scope_of(text, home)
+    cls = find_class(scope, class_name)
+    for owner in ancestry(scope, cls).classes if cls else ():
+        constructor = owner.members.get("__init__")
+        if not isinstance(constructor, ast.FunctionDef) or not _is_own(scope, owner.scope):
+            continue
+        for argument, _ in own_arguments(constructor):
             if argument.annotation is None:
                 yield Doubt(
                     argument.lineno,
                     f"the argument '{argument.arg}' has no type: what a benchmark gives for it is not checked",
                     f"write its type, such as {argument.arg}: float = 1.0",
+                    _file(scope, owner.scope),
                 )
+        if constructor.args.kwarg is None:
+            return
 
 
-def _line_of_bases(classes: Mapping[str, ast.ClassDef], name: str) -> tuple[list[ast.ClassDef], bool]:
-    """A class and its bases in the same file, and whether it has others than Plugin elsewhere."""
-    line: list[ast.ClassDef] = []
-    todo, foreign = [name], False
-    while todo:
-        current = classes.get(todo.pop(0))
-        if current is not None and current not in line:
-            line.append(current)
-            bases = [ast.unparse(base) for base in current.bases]
-            todo += [base for base in bases if base in classes]
-            foreign |= any(base not in classes and base.rpartition(".")[2] != "Plugin" for base in bases)
-    return line, foreign
+def _files(line: Ancestry) -> Iterator[ast.Module]:
+    """The files of a class and its bases, each once."""
+    yield from {id(one.scope): one.scope.tree for one in line.classes}.values()
 
 
-def _misspelled(method: ast.FunctionDef, used: set[str]) -> Iterator[Doubt]:
+def _is_own(scope: Scope, other: Scope) -> bool:
+    """Whether a base's file is of the plugin's author, and neither ours nor installed."""
+    installed = other.path is not None and {"site-packages", "dist-packages"}.intersection(other.path.parts)
+    return other is scope or not (installed or other.name.partition(".")[0] in ("clsuite", REFERENCE))
+
+
+def _file(scope: Scope, other: Scope) -> str:
+    return other.path.name if other.path is not None and other is not scope else ""
+
+
+def _of_member(name: str, node: ast.AST, owner: ClassSource, used: set[str]) -> Iterator[Doubt]:
+    """What cannot be meant of something that a class defines or assigns."""
+    if isinstance(node, Function):
+        yield from _misspelled(name, node, used)
+    if name not in HOOKS:
+        return
+    if isinstance(node, ast.ClassDef) or (isinstance(node, Function) and _is_property(node)):
+        message = f"`{name}` is {'a class' if isinstance(node, ast.ClassDef) else 'a property'}, but a hook is called"
+        yield Doubt(node.lineno, message, f"write {_called(name)}")
+        return
+    function = _function(owner, node) if isinstance(node, ast.Name) else node
+    if isinstance(function, Function | ast.Lambda) and not _is_changed(function):
+        yield from _signature(name, node, function.args)
+
+
+def _function(owner: ClassSource, node: ast.Name) -> ast.AST | None:
+    """The function that is assigned under the name of a hook, where its source tells."""
+    if node.id in owner.members:
+        return owner.members[node.id]
+    meaning = owner.scope.look_up(node.id, node.lineno)
+    return meaning.node if isinstance(meaning, Found) else None
+
+
+def _is_property(method: Function) -> bool:
+    names = {dotted_name(one).rpartition(".")[2] for one in method.decorator_list}
+    return not names.isdisjoint({"property", "cached_property"})
+
+
+def _is_changed(function: ast.AST) -> bool:
+    """Whether a decorator may give a function another signature than is written."""
+    decorators = [one.func if isinstance(one, ast.Call) else one for one in getattr(function, "decorator_list", ())]
+    return any(dotted_name(one).rpartition(".")[2] not in SAME_SIGNATURE for one in decorators)
+
+
+def _misspelled(name: str, method: Function, used: set[str]) -> Iterator[Doubt]:
     """A method that nothing calls, though its name or its arguments are like a hook's."""
-    name, known = method.name, [*HOOKS, *LIGHTNING]
+    known = [*HOOKS, *LIGHTNING]
     given = [argument.arg for argument in method.args.args[1:2]]
     if name.startswith("_") or name in known or name in used or method.decorator_list:
         return
@@ -138,21 +201,18 @@ def _likeness(one: str, other: str) -> float:
     return difflib.SequenceMatcher(None, one, other).ratio()
 
 
-def _signature(method: ast.FunctionDef) -> Iterator[Doubt]:
+def _signature(hook: str, node: ast.AST, arguments: ast.arguments) -> Iterator[Doubt]:
     """A hook of ours that cannot be called with what hooks are called with."""
-    given = HOOKS.get(method.name)
-    if given is None or any("staticmethod" in ast.unparse(one) for one in method.decorator_list):
-        return
-    arguments = method.args
+    given = HOOKS[hook]
     plain = [*arguments.posonlyargs, *arguments.args]
     least, most = len(plain) - len(arguments.defaults) - 1, len(plain) - 1
     needed = [one for one, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is None]
     if least > len(given) or (most < len(given) and arguments.vararg is None) or needed:
         written = ast.unparse(arguments)
         yield Doubt(
-            method.lineno,
-            f"`{method.name}` takes ({written}), but is called with ({', '.join(('self', *given))})",
-            f"write {_called(method.name)}",
+            getattr(node, "lineno", 0),
+            f"`{hook}` takes ({written}), but is called with ({', '.join(('self', *given))})",
+            f"write {_called(hook)}",
         )
 
 

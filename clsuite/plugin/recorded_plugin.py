@@ -22,7 +22,8 @@ from urllib.parse import unquote, urlsplit
 
 from clsuite.errors import UserError, did_you_mean, printable
 from clsuite.plugin import loading
-from clsuite.plugin.catalog import PluginInfo, catalog, described_file, find_plugin
+from clsuite.plugin.catalog import catalog, described_file, read_plugin
+from clsuite.plugin.introspection import PluginInfo
 from clsuite.plugin.source_hash import find_module
 
 NAME_FOLDER = "name its folder with --plugins-from FOLDER"
@@ -61,12 +62,12 @@ def recorded_plugins(name: str, folders: Sequence[Path], published: Sequence[Pat
     if name in catalog():
         info = catalog()[name]
         refuse_not_installed(info.target, [info.distribution.rpartition(" ")[0]])
-        return [find_plugin(name)[0]]
+        return [read_plugin(name)[0]]
     if loading.is_file(name):
         return list(_files(name, folders, published))
     if loading.is_importable(name):
         refuse_not_installed(name)
-        return [find_plugin(name)[0]]
+        return [read_plugin(name)[0]]
     raise did_you_mean("plugin", name, catalog())
 
 

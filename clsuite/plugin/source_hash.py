@@ -235,13 +235,13 @@ def _imported(tree: ast.Module, package: str) -> Iterator[tuple[str, list[str]]]
         if isinstance(node, ast.Import):
             yield from ((alias.name, []) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield _absolute(node.module or "", node.level, package), [alias.name for alias in node.names]
+            yield absolute_name(node.module or "", node.level, package), [alias.name for alias in node.names]
         elif isinstance(node, ast.Call) and (name := _imported_by_call(node)):
             level = len(name) - len(name.lstrip("."))
-            yield _absolute(name[level:], level, package), []
+            yield absolute_name(name[level:], level, package), []
 
 
-def _absolute(name: str, level: int, package: str) -> str:
+def absolute_name(name: str, level: int, package: str) -> str:
     """The absolute name; of a file that belongs to no package, the modules beside it stand on top."""
     if not level:
         return name
@@ -270,12 +270,17 @@ def _all_of(tree: ast.Module) -> list[str]:
     ]
 
 
-def find_module(name: str) -> ModuleSpec | None:
-    """Find a module as ``import`` would, step by step, without importing it or the packages around it."""
+def find_module(name: str, folder: Path | None = None) -> ModuleSpec | None:
+    """Find a module as ``import`` would, step by step, without importing it or the packages around it.
+
+    Args:
+        name: Its dotted name.
+        folder: A folder that is looked into at last, as for a plugin that is a file.
+    """
     parts, spec = name.split("."), None
     path: list[str] | None = None
     for length in range(1, len(parts) + 1):
-        spec = _find(".".join(parts[:length]), path, None)
+        spec = _find(".".join(parts[:length]), path, folder if length == 1 else None)
         if spec is None:
             return None
         path = list(spec.submodule_search_locations or ())

@@ -5,11 +5,23 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 UNSAID = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 """Fields that follow from others or change nothing: ``u"a"`` is ``"a"``."""
 Piece = ast.AST | list[Any] | str | int | bytes | None
+
+
+@lru_cache(maxsize=256)
+def parsed(text: str) -> ast.Module:
+    """The tree of a text, which nobody changes: the same text is parsed once.
+
+    Raises:
+        SyntaxError: If it is not Python.
+        ValueError: If it holds a zero byte.
+    """
+    return ast.parse(text)
 
 
 def tree_hash(tree: ast.AST) -> str:

@@ -21,7 +21,9 @@ REQUIREMENTS = ("vit", "clip", "task_id", "gradient")
 
 @dataclass(frozen=True)
 class Traits:
-    """What a method requires, keeps, and cannot be combined with; shown in every table. Write it with literals only.
+    """What a method requires, keeps, and cannot be combined with; shown in every table.
+
+    Written with literals and constants, or by `dataclasses.replace` from those of a base, it is read without an import.
 
     Attributes:
         requires: Of the backbone or the stream: ``vit``, ``clip``, ``task_id`` (the task at test time); of the

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from clsuite.errors import UserError
 from clsuite.records import RecordError, RunRecord, read_record, why_untrue
+from clsuite.runner.executor import Executor, Listener
 from clsuite.runner.plan import RunPlan, failed_record
-from clsuite.runner.pool import Listener, Pool
+from clsuite.runner.pool import Pool
 
 Warn = Callable[[str], None]
 
@@ -69,7 +70,11 @@ def _aside(path: Path) -> Path:
 
 
 def run_missing(
-    standing: BenchStatus, slots: Sequence[str], timeout: float | None, listener: Listener
+    standing: BenchStatus,
+    slots: Sequence[str],
+    timeout: float | None,
+    listener: Listener,
+    executor: Executor | None = None,
 ) -> dict[Path, RunRecord]:
     """Do the runs that are not done.
 
@@ -78,6 +83,7 @@ def run_missing(
         slots: The device of each run at a time.
         timeout: Seconds after which a run is ended; a method that hangs when it is built fails after that time too.
         listener: Hears of the runs' progress.
+        executor: What does the runs; by default processes of this machine.
 
     Returns:
         How every run stands, by the path of its record: one that is not there, or cannot be read or written, as failed
@@ -90,10 +96,10 @@ def run_missing(
     if missing:
         folder = missing[0].record_path.parent.parent
         _check_writable(folder)
-        pool = Pool(slots, timeout)
-        failures = pool.check(missing)
+        executor = executor or Pool(slots, timeout)
+        failures = executor.check(missing)
         _make(folder, standing.untrusted)
-        unwritten = pool.run(missing, listener, failures)
+        unwritten = executor.run(missing, listener, failures)
     return {plan.record_path: unwritten.get(plan.record_path) or _read_outcome(plan) for plan in standing.plans}
 
 

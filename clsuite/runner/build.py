@@ -22,7 +22,8 @@ from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
 from clsuite.learner.optimizer import OptimizerPolicy
 from clsuite.learner.options import TrainingSpec
-from clsuite.plugin.catalog import PluginInfo, load_class
+from clsuite.plugin.catalog import load_class
+from clsuite.plugin.introspection import PluginInfo
 from clsuite.plugin.own_class import Files, called, import_class, make_own
 from clsuite.records import RunRecord
 

@@ -6,6 +6,8 @@ import resource
 import sys
 import time
 import traceback
+from bdb import BdbQuit
+from collections.abc import Callable
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from clsuite.backbones.vit import forward_flops
 from clsuite.config.error_text import shown
 from clsuite.config.spec import LARGEST_NUMBER
 from clsuite.data.seal import table_sha256
-from clsuite.errors import InputWarning, UserError, warn_of
+from clsuite.errors import InputWarning, UserError, is_foreign, warn_of
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.base import Plugin
 from clsuite.plugin.catalog import BrokenPluginError, source_now
@@ -40,10 +42,19 @@ from clsuite.stream.trainer import Report, find_device
 from clsuite.stream.within_task_spec import EvaluationSpec
 
 
-def execute(plan: RunPlan, report: Report) -> RunRecord:
+def execute(plan: RunPlan, report: Report, raised: Callable[[BaseException], None] = lambda error: None) -> RunRecord:
     """Do the run, or take it up at its last finished task, and write its record.
 
-    A run that fails is recorded with its traceback and keeps its checkpoint.
+    A run that fails is recorded with its traceback and keeps its checkpoint. Ctrl-C, and a debugger that is quit, are
+    no failures.
+
+    Args:
+        plan: The run.
+        report: Hears of its progress.
+        raised: Hears what a run that fails has raised, before its record is written.
+
+    Returns:
+        The record, of a failed run too.
 
     Raises:
         UserError: If the record of a failed run cannot be written.
@@ -52,7 +63,10 @@ def execute(plan: RunPlan, report: Report) -> RunRecord:
     try:
         record = _learned(plan, report, started)
         write_record(record, plan.record_path)
-    except BaseException as error:  # also sys.exit of a plugin; Ctrl-C does not come to this process
+    except BaseException as error:  # also sys.exit of a plugin
+        if not is_foreign(error) or isinstance(error, BdbQuit):
+            raise
+        raised(error)
         told = isinstance(error, UserError) and not isinstance(error, BrokenPluginError)
         text = f"UserError: {error}" if told else traceback.format_exc()
     else:

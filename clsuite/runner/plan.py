@@ -10,8 +10,8 @@ from typing import Any, Literal
 from clsuite.backbones.spec import Weights
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError
-from clsuite.plugin.catalog import PluginInfo
 from clsuite.plugin.compatibility import check_method
+from clsuite.plugin.introspection import PluginInfo
 from clsuite.probes.spec import AnyProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry, bounded
 from clsuite.records.canonical import sha256_of

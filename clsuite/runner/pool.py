@@ -7,7 +7,7 @@ has a process of its own, so that a crash, a kill or a time-out ends that run al
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
@@ -18,10 +18,9 @@ from clsuite.errors import UserError
 from clsuite.records import RecordError, RunRecord, read_record, write_record
 from clsuite.runner import worker_entry
 from clsuite.runner.checks import Failure, check_methods
+from clsuite.runner.executor import Listener
 from clsuite.runner.plan import RunPlan, failed_record
 from clsuite.runner.processes import ForkServer, Worker
-
-Listener = Callable[[RunPlan, dict[str, Any]], None]
 
 GRACE = 1.0
 """Seconds that a process has to end by itself after it told the end of its run; a thread of a plugin may hold it."""

@@ -16,7 +16,7 @@ from clsuite.config.error_text import first_mistake
 from clsuite.config.paths import files_below
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import AbsentError, UserError, printable, shortened
-from clsuite.plugin.catalog import PluginInfo
+from clsuite.plugin.introspection import PluginInfo
 from clsuite.plugin.loading import is_file
 from clsuite.plugin.recorded_plugin import NAME_FOLDER, plain_name, recorded_plugins
 from clsuite.probes.spec import AnyProbe, ProbeSpec

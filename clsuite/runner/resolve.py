@@ -12,9 +12,9 @@ from clsuite.config.yaml_text import HALF
 from clsuite.errors import InputWarning, UserError, shortened, warn_of
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.arguments import resolve_arguments
-from clsuite.plugin.catalog import PluginInfo, catalog, find_plugin, is_ours, unknown_plugin
+from clsuite.plugin.catalog import catalog, find_plugin, is_ours, unknown_plugin
 from clsuite.plugin.compatibility import Named, check_method
-from clsuite.plugin.introspection import PluginSource
+from clsuite.plugin.introspection import PluginInfo, PluginSource
 from clsuite.plugin.loading import is_file, is_importable
 from clsuite.plugin.misspelled_hooks import doubts
 from clsuite.runner.grid import expand_grid
@@ -69,12 +69,12 @@ def resolve_methods(spec: BenchmarkSpec, options: RunOptions, folder: Path) -> d
     """
     check_probes(spec.probes, spec.backbone)
     checked: dict[str, ResolvedMethod] = {}
-    mistakes: list[tuple[str, str]] = []
+    mistakes: list[tuple[str, UserError]] = []
     for name, method in _chosen_methods(spec, options).items():
         try:
             checked[name] = _checked(spec, method, options.training or {}, (Path(), folder))
         except UserError as error:
-            mistakes.append((name, str(error)))
+            mistakes.append((name, error))
     if mistakes:
         raise MethodsError(mistakes)
     return checked
@@ -122,12 +122,12 @@ def _checked(
 def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, MethodSpec]:
     chosen: dict[str, MethodSpec] = {}
     if not options.methods:
-        mistakes: list[tuple[str, str]] = []
+        mistakes: list[tuple[str, UserError]] = []
         for name, method in spec.methods.items():
             try:
                 _choose(chosen, expand_grid(name, method, written=False))
             except UserError as error:
-                mistakes.append((name, str(error)))
+                mistakes.append((name, error))
         if mistakes:
             raise MethodsError(mistakes)
         return chosen
@@ -139,7 +139,7 @@ def _chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Metho
             raise UserError(f"'{own}' is a method of the benchmark: give '{written}' another name")
         method = known[written] if written in known else parse_method(written)
         _choose(chosen, expand_grid(own or written, method, written=not own and written not in known))
-        for use in method.plugins:
+        for use in method.plugins if written not in known else ():
             if use.name not in catalog() and not is_file(use.name) and not is_importable(use.name):
                 raise _unknown(use.name, spec)
     if not chosen:
@@ -184,5 +184,5 @@ def _resolve(
 def _tell_doubts(info: PluginInfo, source: PluginSource) -> None:
     """Warn of hooks that are none: the method would train as another one does, and nothing else would tell."""
     if not is_ours(info.target):
-        for doubt in doubts(source.text, info.target.rpartition(":")[2], bool(source.traits.training)):
-            warn_of(f"plugin '{info.name}', line {doubt.line}: {doubt.message}", InputWarning)
+        for doubt in doubts(source.text, info.target.rpartition(":")[2], bool(source.traits.training), source.home):
+            warn_of(f"plugin '{info.name}', {doubt.place}: {doubt.message}", InputWarning)

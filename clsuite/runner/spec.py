@@ -95,34 +95,46 @@ class BenchmarkSpec(Spec):
 class MethodsError(MistakesError):
     """Methods that cannot be; each is told, with its line where it stands in a benchmark's file."""
 
-    def __init__(self, found: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, found: Sequence[tuple[str, UserError]]) -> None:
         """Know name and mistake of each method; of a mistake that many share the first are named."""
-        shared: dict[str, list[str]] = {}
-        for name, text in found:
-            shared.setdefault(text, []).append(name)
-        self.found = [(names, text) for text, names in shared.items()]
-        alone = len(self.found) == 1
+        shared: dict[str, list[tuple[str, UserError]]] = {}
+        for name, error in found:
+            shared.setdefault(str(error), []).append((name, error))
+        self.found = [([name for name, _ in same], same[0][1]) for same in shared.values()]
+        alone, first = len(self.found) == 1, found[0][1]
+        told = [
+            str(error) if alone else f"method {listed(map(repr, names), 3)}: {error}" for names, error in self.found
+        ]
         super().__init__(
-            str(
-                several(
-                    text if alone else f"method {listed(map(repr, names), 3)}: {text}" for names, text in self.found
-                )
-            )
+            str(several(told)), path=first.path, line=first.line, field=first.field, suggestion=first.suggestion
         )
 
     def with_lines(self, path: Path) -> UserError:
-        """The same with the line of each method that stands in a file."""
-        lines = [_line_of_method(path, names[0]) for names, _ in self.found]
-        if not all(lines) or any(COMMAND_LINE in text for _, text in self.found):
+        """The same with the line, in a file, of what each method's mistake is about, or else of the method."""
+        lines = [_line_of_method(path, names[0], error.field or "") for names, error in self.found]
+        if not all(lines) or any(COMMAND_LINE in str(error) for _, error in self.found):
             return self
-        told = zip(lines, self.found, strict=True)
-        return several(f"{path}:{line}: methods.{listed(names, 3)}: {text}" for line, (names, text) in sorted(told))
+        told = sorted(zip(lines, self.found, strict=True), key=lambda one: one[0])
+        return several(_in_benchmark(path, line, names, error) for line, (names, error) in told)
 
 
-def _line_of_method(path: Path, name: str) -> int:
-    """The line of a method in a benchmark's file, or of the grid that it is a point of; 0 where there is none."""
+def _in_benchmark(path: Path, line: int, names: Sequence[str], error: UserError) -> UserError:
+    where = f"methods.{listed(names, 3)}"
+    field = f"{where}.{error.field}" if error.field else where
+    return UserError.in_file(path, line, UserError(f"{where}: {error}", field=field, suggestion=error.suggestion))
+
+
+def _line_of_method(path: Path, name: str, field: str) -> int:
+    """The line of a method in a benchmark's file, or of the grid that it is a point of; 0 where there is none.
+
+    Args:
+        path: The file.
+        name: The name of the method.
+        field: A dotted key, an argument or a plugin of it: where it is written below the method, its line is told.
+    """
+    word = field if re.search(r"[/:]|\.py$", field) else field.rpartition(".")[2]
     ends = [len(name), *(at for at in range(len(name) - 1, 0, -1) if name[at] == "(")]
-    written = (line_of(path, (place, name[:end])) for end in ends for place in ("methods", "more_methods"))
+    written = (line_of(path, (place, name[:end]), word) for end in ends for place in ("methods", "more_methods"))
     return next((line for line in written if line), 0)
 
 

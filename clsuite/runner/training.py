@@ -94,7 +94,8 @@ def _override(training: TrainingSpec, changes: Mapping[str, Any], where: str) ->
         first = error.errors()[0]
         if first["type"] == "extra_forbidden":
             raise _unknown_key(first["loc"], where) from error
-        raise UserError(f"training of {where}: {first_mistake(error, 'it')}") from error
+        field = ".".join(("training", *map(str, first["loc"])))
+        raise UserError(f"training of {where}: {first_mistake(error, 'it')}", field=field) from error
 
 
 def _giving_way(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,7 +122,9 @@ def _unknown_key(location: Sequence[int | str], where: str) -> UserError:
     if not above and name in OptimizerSpec.model_fields:
         return UserError(
             f"unknown training key of {where}: '{name}'. It is a setting of the optimizer: optimizer.{name}, "
-            f"and in YAML and Python {{optimizer: {{{name}: …}}}}"
+            f"and in YAML and Python {{optimizer: {{{name}: …}}}}",
+            field=f"training.{name}",
+            suggestion=f"optimizer.{name}",
         )
     return did_you_mean(f"training key of {where}:", ".".join((*above, name)), _dotted(above, model.model_fields))
 

@@ -39,7 +39,7 @@ def clsuite(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedPr
 BROKEN = {
     "no_colon": "broken: SyntaxError in line 6: expected ':'",
     "needs_absent": "broken: line 3: no module named 'a_package_that_is_nowhere'",
-    "needs_absent_late": "broken: plugin 'needs_absent_late' fails to import: ModuleNotFoundError: No module",
+    "needs_absent_late": "broken: fails to import: ModuleNotFoundError: No module",
     "not_a_plugin": "broken: plugin 'not_a_plugin' (foreign_methods.not_a_plugin:NotAPlugin) is not a sub",
     "no_class": "broken: ValueError: there is no class 'Shirnk' in it",
     "no_module": "broken: ImportError: no module named 'foreign_methods.nowhere'",

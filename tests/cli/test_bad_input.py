@@ -70,7 +70,7 @@ def changed(section: str, **values: Any) -> dict[str, Any]:
         (
             BASE,
             ["--methods", "pet(kind=lorra)", "--limit-tasks", "1"],
-            "unknown kind of plugin 'pet': 'lorra'. Did you mean",
+            "'ssf']. Did you mean 'lora'?",
         ),
         (BASE, ["--methods", "replay(capacity=size)"], "argument 'capacity' of plugin 'replay' is 'size', but must be"),
         (BASE, ["--epochs", "0"], "--epochs is 0, but must be at least 1"),
@@ -92,7 +92,7 @@ def changed(section: str, **values: Any) -> dict[str, Any]:
         (changed("training", epoch=1), [], "mine.yaml:9: unknown key 'training.epoch'. Did you mean 'epochs'?"),
         (changed("training", epochs="many"), [], "mine.yaml:8: training.epochs"),
         (changed("training", optimizer={"lr": -1}), [], "training.optimizer.lr"),
-        ({**BASE, "method": {}}, [], "unknown key 'method'. Did you mean 'methods'?"),
+        ({**BASE, "method": {}}, [], "unknown key 'method'. Did you mean 'methods' or 'more_methods'?"),
         ({**BASE, "methods": {"x": {"plugins": ["finetune"], "training": {"epoch": 1}}}}, [], "Did you mean 'epochs'?"),
         ("name: [", [], "not YAML"),
         ("just text", [], "must be a mapping"),
@@ -134,7 +134,8 @@ def test_refused_when_the_method_is_started(method: str, expected: str, bench: C
 
 def test_unknown_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "quikstart"]) == 2
-    assert capsys.readouterr().err.strip().endswith("unknown benchmark 'quikstart'. Did you mean 'quickstart'?")
+    told = "unknown benchmark 'quikstart'. Did you mean 'quickstart'? All: clsuite list benchmarks"
+    assert capsys.readouterr().err.strip().endswith(told)
     assert main(["bench", "gone.yaml"]) == 2
     assert "cannot read 'gone.yaml'" in capsys.readouterr().err
 
@@ -243,7 +244,7 @@ def test_mistakes_on_the_command_line(arguments: list[str], expected: str, capsy
         (
             {**BASE, "methods": {"a": {"lwf": {"alpha": [0.5, "x"]}}}},
             [],
-            "mine.yaml:12: methods.a(alpha='x'): argument 'alpha' of plugin 'lwf' is 'x', but must be",
+            "mine.yaml:14: methods.a(alpha='x'): argument 'alpha' of plugin 'lwf' is 'x', but must be",
         ),
         (
             {**BASE, "methods": {"a": {"lwf": {"alpha": [*map(float, range(999))], "temperature": [1.0, 2.0]}}}},

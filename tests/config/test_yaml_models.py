@@ -264,7 +264,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_line(path: Path) -> None:
     assert lines == [
         "4: unknown key 'scenaro'. Did you mean 'scenario'?",
         "9: training.epochs is 'two', but must be a whole number",
-        "14: unknown key 'metods'. Did you mean 'methods'?",
+        "14: unknown key 'metods'. Did you mean 'methods' or 'more_methods'?",
         "21: duplicate key 'seeds' (first on line 13)",
     ]
 

@@ -24,7 +24,7 @@ methods:
 EXPECTED = """\
 6: methods.unknown: unknown plugin 'reply'. Did you mean 'replay'?
 7: methods.argument: unknown argument of plugin 'replay': 'capacty'. Did you mean
-8: methods.typed: argument 'alpha' of plugin 'lwf' is 'big', but must be float
+9: methods.typed: argument 'alpha' of plugin 'lwf' is 'big', but must be float
 10: methods.pair: 'joint' and 'replay' cannot be combined: joint
 11: methods.trained: unknown training key of method with 'finetune': 'epoch'. Did you mean 'epochs'
 """
@@ -46,7 +46,7 @@ def test_each_method_has_its_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_one_mistake_of_a_named_method_has_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "own.yaml", "--dry-run", "--methods", "good,typed"]) == 2
-    assert capsys.readouterr().err.startswith("clsuite bench: own.yaml:8: methods.typed: argument 'alpha'")
+    assert capsys.readouterr().err.startswith("clsuite bench: own.yaml:9: methods.typed: argument 'alpha'")
 
 
 def test_what_the_command_line_says_has_none(capsys: pytest.CaptureFixture[str]) -> None:

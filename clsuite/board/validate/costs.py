@@ -71,7 +71,7 @@ class Method:
     @property
     def chooses(self) -> bool:
         """Whether it may choose what a task is trained on."""
-        return not self.is_known or any("select_indices" in source.methods for source in self.sources)
+        return not self.is_known or any("select_indices" in source.hooks for source in self.sources)
 
     @property
     def has_own_passes(self) -> bool:
@@ -102,7 +102,7 @@ class Method:
 
 def _has_own_passes(source: PluginSource) -> bool:
     """Whether a plugin does; one that stores samples and adds them to no batch trains on them in steps of its own."""
-    traits, adds = source.traits, {"loss", "transform_batch"} & source.methods
+    traits, adds = source.traits, {"loss", "transform_batch"} & source.hooks
     own = OWN_PASSES.intersection(traits.effects) or {"importances", "masks"}.intersection(traits.memory)
     return bool(own) or (bool(REHEARSED.intersection(traits.memory)) and not adds)
 

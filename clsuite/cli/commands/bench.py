@@ -70,6 +70,7 @@ def _more_arguments(parser: ArgumentParser) -> None:
     )
     add("--save-model", action="store_true", help="keep each trained model beside its record")
     add("--dry-run", action="store_true", help="only list the runs and which are done")
+    add("--debug", action="store_true", help="do the runs here, one after another, so that breakpoint() and pdb work")
     add("--force", action="store_true", help="do finished runs again")
 
 
@@ -109,6 +110,7 @@ def _run(given: Namespace) -> int:
             force=given.force,
             eval_every=given.eval_every,
             curve_points=given.curve_points,
+            debug=given.debug,
         )
     )
 
@@ -122,6 +124,7 @@ COMMAND = Command(
         "clsuite bench quickstart --methods ./er_ace.py --name er-ace",
         "clsuite bench quickstart --methods all",
         "clsuite bench quickstart --methods pet --training 'loss=global, optimizer.lr=0.003'",
+        "clsuite bench quickstart --methods ./my_method.py --seeds 0 --debug",
         "clsuite bench my.yaml --data-root data --out runs --dry-run",
         "clsuite bench quickstart --limit-tasks 2 --epochs 1 --methods finetune --save-model",
     ),

@@ -9,9 +9,10 @@ from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin
 
 from clsuite.board.papers import linked
-from clsuite.plugin.catalog import PluginInfo, catalog, is_ours
+from clsuite.plugin.catalog import catalog, is_ours
 from clsuite.plugin.hooks import EFFECTS
-from clsuite.plugin.introspection import MISSING, Parameter, PluginSource
+from clsuite.plugin.introspection import PluginInfo, PluginSource
+from clsuite.plugin.signature import MISSING, Parameter
 from clsuite.plugin.traits import Traits
 from clsuite_docs.board import AVERAGE, FORGETTING, NONE, PRIMARY, rows_of
 from clsuite_docs.docstrings import cell, code, parse, table
@@ -139,7 +140,7 @@ def _source(name: str) -> PluginSource:
 
 
 def _type(parameter: Parameter, source: PluginSource) -> str:
-    known = {**_imported_aliases(source.text), **source.aliases}
+    known = {**_imported_aliases(source.text), **parameter.aliases}
     return code(known.get(parameter.annotation, parameter.annotation))
 
 

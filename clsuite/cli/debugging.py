@@ -1,0 +1,55 @@
+"""`--debug`: the runs in this process, with room for a debugger: no bar, and every traceback whole."""
+
+from __future__ import annotations
+
+import pdb
+import sys
+import traceback
+from typing import Any
+
+from rich.console import Console
+
+from clsuite.errors import UserError
+from clsuite.runner.executor import InProcess
+from clsuite.runner.plan import RunPlan
+
+
+def refuse_beside_debug(jobs: int | None, timeout: float | None) -> None:
+    """Refuse what cannot be where runs are debugged.
+
+    Raises:
+        UserError: If several runs at a time, or an end to a run, are asked for.
+    """
+    if jobs is not None and jobs > 1:
+        raise UserError("--debug does one run after another: leave --jobs out")
+    if timeout is not None:
+        raise UserError("--debug does the runs in this process, which nothing ends from outside: leave --timeout out")
+
+
+class InView:
+    """Runs in this process, told line by line."""
+
+    def __init__(self, console: Console, device: str) -> None:
+        """Prepare.
+
+        Args:
+            console: Where lines are printed.
+            device: The device of the runs.
+        """
+        self._console = console
+        self.executor = InProcess(device, self.failed)
+
+    def hear(self, plan: RunPlan, event: dict[str, Any]) -> None:
+        """Print that a run begins, or how it ended."""
+        if event["kind"] == "start":
+            self._console.print(f"run {plan.name}, on {plan.device}", soft_wrap=True)
+        elif event["kind"] == "end":
+            self._console.print(f"{event['status']}: {plan.name}", soft_wrap=True)
+
+    def failed(self, plan: RunPlan, error: BaseException) -> None:
+        """Print what a run raised, whole, and open the debugger there where somebody sits at a terminal."""
+        sys.last_type, sys.last_value, sys.last_traceback = type(error), error, error.__traceback__
+        traceback.print_exception(error)
+        if sys.stdin is not None and sys.stdin.isatty():
+            self._console.print("post-mortem: q goes on", soft_wrap=True)
+            pdb.post_mortem(error.__traceback__)

@@ -1,0 +1,257 @@
+"""What names stand for in Python files, followed through imports from file to file. Nothing is imported.
+
+Modules are looked for where `clsuite.plugin.source_hash` looks for them, so that a class that is found here is one
+whose file decides the run's key.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from clsuite.plugin.source_hash import FRAMEWORK, Home, absolute_name, find_module
+from clsuite.plugin.syntax_hash import parsed
+from clsuite.regular_files import read_text
+
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+LONGEST_CHAIN = 20
+"""Files that a name is followed through: more is a circle."""
+UNREAD = frozenset({*FRAMEWORK, *sys.stdlib_module_names}) - {"clsuite"}
+"""Packages whose files are not read: what is taken from there is known by its dotted name alone."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A name that an import binds.
+
+    Attributes:
+        module: The absolute name of the module.
+        attribute: What is taken from it; empty where the name is the module itself.
+    """
+
+    module: str
+    attribute: str = ""
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A name whose value the source alone does not tell: it is bound in an ``if``, a ``try``, a loop, ..."""
+
+
+Binding = Imported | Unknown | Definition | ast.expr
+
+
+@dataclass(frozen=True)
+class External:
+    """Something that is known by its dotted name alone, such as ``torch.nn.Module`` or the built-in ``dict``."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a name stands for.
+
+    Attributes:
+        scope: The module that it is bound in.
+        node: Its definition there, or the expression that is assigned to it.
+    """
+
+    scope: Scope
+    node: Definition | ast.expr
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """The names of a module.
+
+    Attributes:
+        name: Its dotted name; empty for a file that belongs to no package.
+        path: Its file; None where only a text is known.
+        text: Its text.
+        tree: What it says.
+        package: The dotted name that its relative imports start from.
+        folder: A folder in which modules are looked for too, at last: that of a plugin that is a file.
+    """
+
+    name: str
+    path: Path | None
+    text: str = field(repr=False)
+    tree: ast.Module = field(repr=False)
+    package: str
+    folder: Path | None
+    _bound: dict[str, list[tuple[int, Binding]]] = field(default_factory=dict)
+    _stars: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Note what each statement binds."""
+        for name, line, binding in _bindings(self.tree.body, self.package):
+            if name == "*" and isinstance(binding, Imported):
+                self._stars.append(binding.module)
+            else:
+                self._bound.setdefault(name, []).append((line, binding))
+
+    def look_up(self, name: str, before: int | None = None, chain: int = 0) -> Meaning:
+        """What a name stands for.
+
+        Args:
+            name: The name.
+            before: The line that uses it; by default it is looked for at the end of the module, as imports see it.
+            chain: How many files it has been followed through.
+        """
+        bound = [binding for line, binding in self._bound.get(name, []) if before is None or line < before]
+        if chain > LONGEST_CHAIN:
+            return None
+        if bound:
+            return self._meaning(bound[-1], chain)
+        for star in self._stars:
+            module = self.module(star)
+            found = module.look_up(name, chain=chain + 1) if isinstance(module, Scope) else None
+            if found is not None and not isinstance(found, External):
+                return found
+        return None if self._stars else External(name)
+
+    def look_up_dotted(self, node: ast.expr, before: int | None = None) -> Meaning:
+        """What a name or a chain of attributes, such as ``replay.Replay``, stands for."""
+        if isinstance(node, ast.Name):
+            return self.look_up(node.id, before)
+        if not isinstance(node, ast.Attribute):
+            return None
+        whole = self.look_up_dotted(node.value, before)
+        if isinstance(whole, External):
+            return External(f"{whole.name}.{node.attr}")
+        return whole.member(node.attr, 0) if isinstance(whole, Scope) else None
+
+    def resolve(self, node: ast.expr, before: int | None = None) -> Meaning:
+        """As `look_up_dotted`, and where that is another name for something (``Base = module.Replay``), that."""
+        meaning = self.look_up_dotted(node, before)
+        for _ in range(LONGEST_CHAIN):
+            if not (isinstance(meaning, Found) and isinstance(meaning.node, ast.Name | ast.Attribute)):
+                break
+            meaning = meaning.scope.look_up_dotted(meaning.node, meaning.node.lineno)
+        return meaning
+
+    def member(self, name: str, chain: int) -> Meaning:
+        """What another module gets as an attribute of this one."""
+        if name in self._bound or self._stars:
+            return self.look_up(name, chain=chain + 1)
+        return self.module(f"{self.name}.{name}") if self.name else None
+
+    def module(self, name: str) -> Meaning:
+        """Another module, as it can be imported from here."""
+        if name.partition(".")[0] in UNREAD:
+            return External(name)
+        spec = find_module(name, self.folder)
+        if spec is None:
+            return None
+        if spec.origin is None or not spec.has_location:  # a folder without a file of its own
+            return Scope(name, None, "", ast.Module([], []), name, self.folder)
+        return read_scope(Home(name, Path(spec.origin), spec.submodule_search_locations is not None), self.folder)
+
+    def _meaning(self, binding: Binding, chain: int) -> Meaning:
+        if isinstance(binding, Unknown):
+            return None
+        if not isinstance(binding, Imported):
+            return Found(self, binding)
+        if binding.module == self.name and binding.attribute:  # ``from . import part`` in the package itself
+            return self.module(f"{self.name}.{binding.attribute}")
+        module = self.module(binding.module)
+        if not binding.attribute or module is None:
+            return module
+        if isinstance(module, External):
+            return External(f"{module.name}.{binding.attribute}")
+        return module.member(binding.attribute, chain) if isinstance(module, Scope) else None
+
+
+Meaning = Found | External | Scope | None
+"""What a name stands for; None says that the source alone does not tell."""
+
+
+def read_scope(home: Home, folder: Path | None = None) -> Scope | None:
+    """The names of a module's file; None where it cannot be read."""
+    try:
+        return scope_of(read_text(home.path), home, folder)
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+
+
+def scope_of(text: str, home: Home | None = None, folder: Path | None = None) -> Scope:
+    """The names of a module.
+
+    Args:
+        text: Its text.
+        home: Where it stands.
+        folder: A folder in which the modules that it imports are looked for too; by default that of its file, where it
+            belongs to no package.
+
+    Raises:
+        SyntaxError: If it is not Python.
+    """
+    alone = home is not None and not home.module
+    return _scope_of(text, home, home.path.parent if home is not None and alone else folder)
+
+
+@lru_cache(maxsize=256)
+def _scope_of(text: str, home: Home | None, folder: Path | None) -> Scope:
+    name = home.module if home else ""
+    package = name if home and home.is_package else name.rpartition(".")[0]
+    return Scope(name, home.path if home else None, text, parsed(text), package, folder)
+
+
+def _bindings(body: Sequence[ast.stmt], package: str) -> Iterator[tuple[str, int, Binding]]:
+    """Name, line and value of all that the statements of a module bind."""
+    for node in body:
+        if isinstance(node, Definition):
+            yield node.name, node.lineno, node
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from _of_import(node, package)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            yield from _of_assignment(node)
+        elif isinstance(node, ast.If) and ast.unparse(node.test).rpartition(".")[2] == "TYPE_CHECKING":
+            yield from _bindings([*node.body, *node.orelse], package)
+        elif not isinstance(node, ast.Expr | ast.Pass):
+            yield from ((name, node.lineno, Unknown()) for name in _bound_within(node))
+
+
+def _of_import(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, int, Binding]]:
+    for alias in node.names:
+        if isinstance(node, ast.ImportFrom):
+            module = absolute_name(node.module or "", node.level, package)
+            taken = Imported(module, alias.name) if module else Imported(alias.name)
+            yield alias.asname or alias.name, node.lineno, Imported(module) if alias.name == "*" else taken
+        elif alias.asname:
+            yield alias.asname, node.lineno, Imported(alias.name)
+        else:
+            top = alias.name.partition(".")[0]
+            yield top, node.lineno, Imported(top)
+
+
+def _of_assignment(node: ast.Assign | ast.AnnAssign) -> Iterator[tuple[str, int, Binding]]:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    for target in targets:
+        if isinstance(target, ast.Name):
+            if node.value is not None:
+                yield target.id, node.lineno, node.value
+        else:
+            names = (name for inner in ast.walk(target) for name in _stored(inner))
+            yield from ((name, node.lineno, Unknown()) for name in names)
+
+
+def _bound_within(node: ast.stmt) -> Iterator[str]:
+    """Names that a statement with others in it may bind, or that it changes or deletes."""
+    for inner in ast.walk(node):
+        if isinstance(inner, Definition):
+            yield inner.name
+        elif isinstance(inner, ast.alias):
+            yield (inner.asname or inner.name).partition(".")[0]
+        else:
+            yield from _stored(inner)
+
+
+def _stored(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+        yield node.id

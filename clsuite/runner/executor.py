@@ -1,0 +1,118 @@
+"""What does the runs of a benchmark: processes of this machine (`clsuite.runner.pool.Pool`), or this very process."""
+
+from __future__ import annotations
+
+import sys
+from bdb import BdbQuit
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from clsuite.errors import UserError
+from clsuite.plugin.source_hash import is_reference
+from clsuite.records import RunRecord, write_record
+from clsuite.runner.checks import Failure
+from clsuite.runner.plan import RunPlan, failed_record
+
+Listener = Callable[[RunPlan, dict[str, Any]], None]
+"""Hears of the progress of a run: ``{"kind": "start"}``, ``{"kind": "progress", ...}``, ``{"kind": "end", ...}``."""
+OnFailure = Callable[[RunPlan, BaseException], None]
+
+
+class Executor(Protocol):
+    """Does runs, each from its plan, wherever it has them done; each leaves its record at `RunPlan.record_path`."""
+
+    def check(self, plans: Sequence[RunPlan]) -> Mapping[str, Failure]:
+        """Build every method once before any run.
+
+        Args:
+            plans: The runs that are to be done.
+
+        Returns:
+            How methods failed, by `RunPlan.recipe`.
+
+        Raises:
+            UserError: With all that the methods refuse.
+        """
+
+    def run(
+        self, plans: Iterable[RunPlan], listener: Listener, failures: Mapping[str, Failure]
+    ) -> dict[Path, RunRecord]:
+        """Do all runs.
+
+        Args:
+            plans: The runs.
+            listener: Hears of the progress of each and of how it ended.
+            failures: Methods that did not come through their check: their runs have failed.
+
+        Returns:
+            The records that could not be written, by their path.
+        """
+
+
+class InProcess:
+    """Does runs in this process, one after the other, so that a debugger has them in view.
+
+    Nothing is redirected and nothing is checked before: what fails, fails in the run. The settings that a run makes
+    (threads of PyTorch, for example) stay, and the peak memory in its record is that of this process.
+    """
+
+    def __init__(self, device: str, on_failure: OnFailure) -> None:
+        """Prepare.
+
+        Args:
+            device: The device of the runs.
+            on_failure: Called after each failed run, whose record has been written, with what it raised.
+        """
+        self._device, self._on_failure = device, on_failure
+
+    def check(self, plans: Sequence[RunPlan]) -> Mapping[str, Failure]:
+        """Check nothing."""
+        return {}
+
+    def run(
+        self, plans: Iterable[RunPlan], listener: Listener, failures: Mapping[str, Failure]
+    ) -> dict[Path, RunRecord]:
+        """Do all runs.
+
+        Raises:
+            KeyboardInterrupt: If it is interrupted, or the debugger is quit; the run can be taken up again.
+        """
+        unwritten: dict[Path, RunRecord] = {}
+        for plan in (replace(plan, device=self._device).whole_paths() for plan in plans):
+            _forget(plan)
+            listener(plan, {"kind": "start"})
+            try:
+                record, error = _execute(plan, listener, unwritten)
+            except (KeyboardInterrupt, BdbQuit) as stop:
+                with suppress(UserError):
+                    write_record(plan.pending, plan.record_path)
+                raise stop if isinstance(stop, KeyboardInterrupt) else KeyboardInterrupt from stop
+            listener(plan, {"kind": "end", "status": record.status})
+            if error is not None:
+                self._on_failure(plan, error)
+        return unwritten
+
+
+def _execute(
+    plan: RunPlan, listener: Listener, unwritten: dict[Path, RunRecord]
+) -> tuple[RunRecord, BaseException | None]:
+    """The record of a run, and what it raised where it failed."""
+    from clsuite.runner.execute import execute
+
+    raised: list[BaseException] = []
+    try:
+        record = execute(plan, lambda event: listener(plan, {"kind": "progress", **event}), raised.append)
+    except UserError as error:
+        record = unwritten[plan.record_path] = failed_record(plan, "failed", str(error), 0.0)
+        raised = raised or [error]
+    return record, raised[0] if raised else None
+
+
+def _forget(plan: RunPlan) -> None:
+    """Let the local modules of a run's plugins be imported anew: they may have changed since this process did so."""
+    for source in (info.source for info in plan.plugins if info.source is not None):
+        for name in [name for name in source.hashed.modules if not is_reference(name)]:
+            sys.modules.pop(name, None)
