@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from clsuite.backbones.clip import ClipBackbone
 from clsuite.backbones.templates import fill
+from clsuite.private_api import tensor_version
 
 
 class ClassTexts:
@@ -41,7 +42,7 @@ class ClassTexts:
         if trained or self._backbone.text_is_altered():
             self._state = ()
             return self._encode(self._tokens[:classes], device)
-        state = (device, *(parameter._version for parameter in parameters))
+        state = (device, *(tensor_version(parameter) for parameter in parameters))
         if state != self._state:
             self._kept, self._state = [], state
         # Tensors of inference mode could not take part in training later; one class at a time gives the same bits

@@ -13,16 +13,22 @@ from timm.models.vision_transformer import Attention, Block, VisionTransformer  
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+from clsuite.config.fast_paths import fast_paths
+from clsuite.private_api import hooks_of, positioned_tokens
 
 
 def only_class_token_counts(model: VisionTransformer) -> bool:
-    """Whether the short way gives what timm's gives.
+    """Whether the short way is taken, and gives what timm's gives.
 
     It may not where a module is of an unknown kind, was given another ``forward``, or has a hook, which would see fewer
     tokens. Layers inside of attention and MLP may be replaced by others that treat each token by itself (LoRA).
     """
-    if type(model) is not VisionTransformer or model.global_pool != "token" or model.attn_pool is not None:
+    if (
+        not fast_paths()
+        or type(model) is not VisionTransformer
+        or model.global_pool != "token"
+        or model.attn_pool is not None
+    ):
         return False
     last = model.blocks[-1]
     plain = type(last) is Block and type(last.attn) is Attention
@@ -35,7 +41,7 @@ def only_class_token_counts(model: VisionTransformer) -> bool:
 
 def class_token_features(model: VisionTransformer, images: Tensor) -> Tensor:
     """Map normalized images ``[B, 3, H, W]`` to the class token's features ``[B, width]``."""
-    tokens = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
+    tokens = model.norm_pre(model.patch_drop(positioned_tokens(model, model.patch_embed(images))))
     for block in model.blocks[:-1]:
         tokens = block(tokens)
     features: Tensor = model.forward_head(model.norm(_last_block(model.blocks[-1], tokens)), pre_logits=True)
@@ -72,4 +78,4 @@ def _passed_over(model: VisionTransformer, last: Block) -> Iterator[nn.Module]:
 
 
 def _hooked(module: nn.Module) -> bool:
-    return any(getattr(module, name) for name in HOOKS)
+    return any(hooks_of(module))

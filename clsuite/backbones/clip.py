@@ -21,6 +21,7 @@ from clsuite.backbones.vit import Backbone
 from clsuite.backbones.weight_file import read_network, what_differs
 from clsuite.data.transforms import Normalize
 from clsuite.errors import UserError, did_you_mean
+from clsuite.private_api import FORWARD_HOOKS, hooks_of
 
 Towers = Literal["image", "text", "both"]
 Tokenizer = Callable[[list[str]], Tensor]
@@ -87,7 +88,7 @@ class ClipBackbone(Backbone):
     def text_is_altered(self) -> bool:
         """Whether something is attached to the text tower: its parameters alone do not say what it computes then."""
         modules = list(self.text_model.modules())
-        return any(part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part) for part in modules)
+        return any(any(hooks_of(part, *FORWARD_HOOKS)) or "forward" in vars(part) for part in modules)
 
     @property
     def logit_scale(self) -> Tensor:

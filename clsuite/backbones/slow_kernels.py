@@ -6,6 +6,9 @@ from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clsuite.config.fast_paths import fast_paths
+from clsuite.private_api import become
+
 
 def avoid_slow_kernels(model: nn.Module) -> None:
     """Let timm's modules compute by matrix products what has slow kernels, in place.
@@ -15,11 +18,13 @@ def avoid_slow_kernels(model: nn.Module) -> None:
     * The backward pass of fused attention takes half of a step at 128 px: 12 ms a block, plain products less than 2.
     * The backward pass of the patch embedding's convolution takes an eighth of a step at 64 px; as a product, nothing.
     """
+    if not fast_paths():
+        return
     for module in model.modules():
         if isinstance(getattr(module, "fused_attn", None), bool):
             module.fused_attn = False  # type: ignore[assignment]
         if isinstance(module, PatchEmbed) and _is_product(module.proj):
-            module.proj.__class__ = PatchProjection
+            become(module.proj, PatchProjection)
 
 
 class PatchProjection(nn.Conv2d):

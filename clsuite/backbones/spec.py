@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from clsuite.backbones.clip_spec import check_on_hub, is_clip
 from clsuite.backbones.templates import DEFAULT, TEMPLATES, resolve_templates
+from clsuite.config.class_use import CLASS, MaybeOwn
 from clsuite.config.paths import home_path
-from clsuite.config.spec import Spec
 from clsuite.errors import AbsentError, UserError
 from clsuite.records.canonical import sha256_of_file
 from clsuite.regular_files import is_no_folder
@@ -25,8 +26,16 @@ BUNDLED = "omniglot_vit"
 KEYWORDS = ("bundled", "hub", "random")
 
 
-class BackboneSpec(Spec):
-    """A pre-trained backbone.
+OWN = "own"
+"""Weights of a module of somebody's own that its constructor brings; and begins the names of such backbones."""
+
+
+class BackboneSpec(MaybeOwn):
+    """A pre-trained backbone, or ``{class: my_package:Net, argument: value}``: a module of somebody's own.
+
+    Of a class, `weights`, `image_size`, `normalization` and `templates` are as of any backbone, and all other keys are
+    its arguments (`clsuite.backbones.own`). A file of `weights` is loaded into it and is part of the run's key; weights
+    that its constructor opens by itself are not.
 
     Attributes:
         name: ``omniglot_vit`` (bundled), a timm model with its full tag
@@ -42,6 +51,8 @@ class BackboneSpec(Spec):
             with ``{}`` for the class name; ``a photo of a {}.`` by default.
     """
 
+    KEPT: ClassVar = frozenset({"name", "weights", "image_size", "normalization", "templates"})
+
     name: str = BUNDLED
     weights: str = ""
     image_size: int = Field(default=32, ge=1)
@@ -52,6 +63,13 @@ class BackboneSpec(Spec):
     @classmethod
     def _by_name(cls, value: Any) -> Any:
         return resolve_templates(value) if isinstance(value, str | list | tuple) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_its_class(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get(CLASS), str):
+            return {**value, "name": f"{OWN}:{short_name(value[CLASS])}"}
+        return value
 
     @model_validator(mode="after")
     def _has_text_tower(self) -> BackboneSpec:
@@ -75,12 +93,17 @@ class BackboneSpec(Spec):
         return self.templates or (TEMPLATES[DEFAULT] if is_clip(self.name) else ())
 
 
+def short_name(name: str) -> str:
+    """A class as records name it: of a file without its folders."""
+    return re.split(r"[/\\]", name.strip())[-1]
+
+
 @dataclass(frozen=True)
 class Weights:
     """Weights that were found.
 
     Attributes:
-        kind: ``bundled``, ``hub``, ``random`` or ``file``.
+        kind: ``bundled``, ``hub``, ``random``, ``file``, or ``own`` of a module that brings them itself.
         path: The file, where there is one.
         sha256: Hash of the file, where there is one.
     """
@@ -117,6 +140,10 @@ def find_weights(spec: BackboneSpec, folders: list[Path]) -> Weights:
     Raises:
         UserError: If a file is missing, or the keyword does not suit the backbone.
     """
+    if spec.own is not None and spec.weights in ("", OWN):
+        return Weights(OWN)
+    if spec.own is not None and spec.weights in KEYWORDS:
+        raise UserError(f"backbone '{spec.name}' brings its weights itself, or takes those of a file")
     chosen = spec.weights or ("bundled" if spec.name == BUNDLED else "hub")
     if chosen == "bundled":
         if spec.name != BUNDLED:

@@ -13,7 +13,6 @@ from timm.models import beit, eva, vision_transformer
 from timm.models import load_state_dict as read_state_dict
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from clsuite.backbones.class_token import class_token_features, only_class_token_counts
 from clsuite.backbones.families import is_resnet
@@ -23,6 +22,7 @@ from clsuite.backbones.spec import BUNDLED, BackboneSpec, Weights, bundled_card
 from clsuite.backbones.weight_file import fit, read_network, what_differs
 from clsuite.data.transforms import Normalize
 from clsuite.errors import UserError, did_you_mean
+from clsuite.private_api import batch_norm_class
 
 FILTERS: dict[type[nn.Module], Any] = {  # what turns published weights of a kind of ViT into timm's, at any image size
     vision_transformer.VisionTransformer: vision_transformer.checkpoint_filter_fn,
@@ -76,7 +76,7 @@ class Backbone(nn.Module):
     def hold_statistics(self) -> None:
         """Put batch normalizations whose weights are frozen in eval mode, and the others in the backbone's."""
         for module in self.modules():
-            if isinstance(module, _BatchNorm):
+            if isinstance(module, batch_norm_class()):
                 module.training = self.training and any(value.requires_grad for value in module.parameters())
 
 

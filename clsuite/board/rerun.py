@@ -18,7 +18,7 @@ from clsuite.board.confirmed import NONE, Confirmation, Confirmations
 from clsuite.board.index import digest_of, index_bytes, read_index
 from clsuite.board.layout import Leaderboard
 from clsuite.board.model import Rerun
-from clsuite.board.sources import STREAM, published_sources, sources_within
+from clsuite.board.sources import CLASS, STREAM, published_sources, sources_within
 from clsuite.board.status import PUBLISHED, published_accuracy, read_rerun, stale_notes
 from clsuite.board.validate.streams import Streams
 from clsuite.errors import AbsentError, UserError, did_you_mean, shortened
@@ -26,6 +26,7 @@ from clsuite.plugin.recorded_plugin import NAME_FOLDER
 from clsuite.records import PluginEntry, RunRecord, atomic_path
 from clsuite.report.format import kind_of, machine_of, rounded
 from clsuite.runner.file_names import file_name
+from clsuite.runner.own_classes import recorded_files, recorded_uses
 from clsuite.runner.plan import RunPlan
 from clsuite.runner.recorded_inputs import (
     NOTHING,
@@ -103,7 +104,9 @@ def stream_changed(record: RunRecord, data_root: Path | None) -> str:
         raise UserError("its key does not follow from its content: the record was edited")
     streams = Streams(data_root)
     complaint = streams.complaint(record)
-    python_file = record.config.get("dataset") is None
+    python_file = record.config.get("dataset") is None or any(
+        part in ("dataset", "scenario") for part, _ in recorded_uses(record.config)
+    )
     if streams.unchecked and not python_file:
         raise AbsentError(streams.unchecked[record.benchmark])
     return complaint
@@ -148,6 +151,7 @@ def plan_rerun(
         restored_plugin(entry, folders, [one for one in [beside.get(f".{number}.py")] if one], absent=absent)
         for number, entry in enumerate(plugins, 1)
     ]
+    own = [one for suffix, one in beside.items() if suffix.startswith(CLASS)]
     return RunPlan(
         pending=record.model_copy(
             update={"status": "interrupted", "counts": None, "probes": [], "within_task": None, "tasks": [],
@@ -162,6 +166,7 @@ def plan_rerun(
         device=device or record.environment.get("device_type", "auto"),
         save_model=False,
         probes=tuple(restored_probe(entry, backbone["image_size"], data_root, known) for entry in probes),
+        files=recorded_files(record.config, folders, own, absent),
     )  # fmt: skip
 
 
@@ -236,7 +241,8 @@ def kinds_apart(old: RunRecord, new: RunRecord) -> str:
         machine, precision = kind_of(record.environment)
         packages = record.environment.get("packages")
         torch = packages.get("torch") if isinstance(packages, dict) else None
-        return f"{machine}, precision {precision}, torch {torch}"
+        slow = "" if record.environment.get("fast_paths", True) else ", without fast paths"
+        return f"{machine}, precision {precision}, torch {torch}{slow}"
 
     first, second = kind(old), kind(new)
     return "" if first == second else f"published on {first}; rerun on {second}"

@@ -13,15 +13,19 @@ from pathlib import Path
 
 from clsuite.errors import UserError
 from clsuite.plugin.loading import is_file, read_text
+from clsuite.plugin.own_class import recorded_class
 from clsuite.plugin.source_hash import Home, local_modules
 from clsuite.records import RunRecord
+from clsuite.runner.own_classes import own_files
 from clsuite.runner.recorded_inputs import restored_plugin
 from clsuite.runner.streams import recorded_stream
 from clsuite.scenarios import ScenarioSpec
 from clsuite.scenarios.spec import FromAvalanche
 
 STREAM = ".stream.py"
-SUFFIX = re.compile(r"\.([1-9]\d?|stream)\.py")
+CLASS = ".class"
+"""Begins how the names of published classes of a data set, scenario, probe, backbone or training go on."""
+SUFFIX = re.compile(r"\.((class)?[1-9]\d?|stream)\.py")
 """How the name of a published source goes on after the record's key."""
 LARGEST_SOURCE = 200_000
 """Bytes of a source, ten times the largest of the reference methods."""
@@ -32,6 +36,7 @@ def due_sources(record: RunRecord) -> dict[str, str]:
     files = {
         f".{number}.py": entry.name for number, entry in enumerate(record.plugins, 1) if is_file(entry.name)
     }  # fmt: skip
+    files |= {f"{CLASS}{number}.py": use.name for number, (_, use) in enumerate(own_files(record.config), 1)}
     scenario = record.config.get("scenario") or {}
     return {**files, STREAM: str(scenario.get("path"))} if scenario.get("kind") == "avalanche" else files
 
@@ -65,6 +70,11 @@ def _text(record: RunRecord, suffix: str, folders: Sequence[Path]) -> tuple[Path
         root = recorded_stream(ScenarioSpec.model_validate(record.config["scenario"]), folders).root
         assert isinstance(root, FromAvalanche)
         return Path(root.path), read_text(Path(root.path))
+    if suffix.startswith(CLASS):
+        part, use = own_files(record.config)[int(suffix.removeprefix(CLASS).split(".")[0]) - 1]
+        path = recorded_class(use, part, folders).path
+        assert path is not None
+        return path, read_text(path)
     info = restored_plugin(record.plugins[int(suffix.split(".")[1]) - 1], folders)
     assert info.source is not None
     return Path(info.target.rpartition(":")[0]), info.source.text

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from clsuite.config.class_use import HIDDEN
 from clsuite.config.error_text import in_words
 from clsuite.config.yaml_text import YAML_TAG, read_yaml, write_yaml
 from clsuite.errors import UserError, nearest, printable, several, unknown_word
@@ -219,7 +220,7 @@ def _fields(model: Any, location: Location) -> list[str]:
     current: Any = model
     for part in location:
         current = _step(current, part)
-    return list(getattr(current, "model_fields", {}))
+    return [name for name in getattr(current, "model_fields", {}) if name not in HIDDEN]
 
 
 def _without_tags(model: Any, location: Location) -> Location:

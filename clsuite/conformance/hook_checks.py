@@ -14,6 +14,14 @@ from clsuite.conformance.instrument import Call, HookCheck, Watch, WatchedLearne
 from clsuite.conformance.source_lines import assigns, calls, draws, either, returns, writes_into
 from clsuite.data.batch import Batch
 from clsuite.learner.learner import Learner, Step
+from clsuite.private_api import (
+    FORWARD_HOOKS,
+    global_forward_hooks,
+    hooks_of,
+    optimizers_of,
+    trainer_of,
+    training_source,
+)
 
 BUILDING = {"on_stream_start", "rebuild_modules", "on_task_start"}
 BETWEEN = {*BUILDING, "on_task_end", "on_task_exit", "setup", "select_indices"}
@@ -99,7 +107,6 @@ def untouched_settings(call: Call) -> Iterator[None]:
 
 def settings() -> dict[str, Any]:
     """PyTorch's global switches."""
-    hooks = torch.nn.modules.module
     return {
         "the gradient mode": torch.is_grad_enabled(),
         "the default dtype": torch.get_default_dtype(),
@@ -109,7 +116,7 @@ def settings() -> dict[str, Any]:
         "the number of threads": torch.get_num_threads(),
         "the precision of matrix products": torch.get_float32_matmul_precision(),
         "autocast": torch.is_autocast_enabled("cpu"),
-        "PyTorch's global module hooks": len(hooks._global_forward_hooks) + len(hooks._global_forward_pre_hooks),
+        "PyTorch's global module hooks": sum(map(len, global_forward_hooks())),
     }
 
 
@@ -144,18 +151,18 @@ def _loops_over_loader(node: Any) -> bool:
 
 def trainer_marks(learner: Learner) -> dict[str, Any]:
     """What tells whether the trainer's loader or optimizer has been changed."""
-    trainer = learner._trainer
+    trainer = trainer_of(learner)
     if trainer is None:
         return {}
-    source = trainer.fit_loop._data_source.instance
+    source = training_source(trainer)
     loader = None if source is learner else source  # the learner stands for the loader that it may give
     rows = getattr(loader, "_rows", None)
     marks = {} if loader is None else vars(loader)
     inside = [(name, value) for name, value in sorted(marks.items()) if isinstance(value, int | float | str)]
-    groups = [[id(p) for p in group["params"]] for one in trainer.strategy._optimizers for group in one.param_groups]
+    groups = [[id(p) for p in group["params"]] for one in optimizers_of(trainer) for group in one.param_groups]
     return {
         "loader": (id(loader), None if rows is None else rows.tobytes(), inside) if loader is not None else None,
-        "optimizer": ([id(one) for one in trainer.strategy._optimizers], groups),
+        "optimizer": ([id(one) for one in optimizers_of(trainer)], groups),
     }
 
 
@@ -179,8 +186,7 @@ def untouched_hooks(call: Call) -> Iterator[None]:
 def count_hooks(learner: Learner) -> int:
     """Number of hooks on all modules of a learner."""
     return sum(
-        len(module._forward_hooks) + len(module._forward_pre_hooks) + len(module._backward_hooks)
-        for module in learner.modules()
+        len(hooks) for module in learner.modules() for hooks in hooks_of(module, *FORWARD_HOOKS, "_backward_hooks")
     )
 
 

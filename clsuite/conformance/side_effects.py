@@ -20,6 +20,7 @@ from clsuite.data.batch import Batch, BatchLoader
 from clsuite.learner.head import GrowingHead, Head
 from clsuite.learner.learner import Learner
 from clsuite.plugin.base import Plugin
+from clsuite.private_api import hooks_of
 from clsuite.stream.loop import Stream
 
 WATCHED: tuple[Any, ...] = (
@@ -90,10 +91,13 @@ def _is_librarys(value: Any) -> bool:
     }
 
 
+KINDS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
+
+
 def repeated_hooks(subject: Subject, run: Run) -> Iterator[Finding]:
     """The same hook several times on one module: registered at each task and never removed."""
     for name, module in run.stream.learner.named_modules():
-        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values(), *module._backward_hooks.values()]
+        hooks = [one for kind in hooks_of(module, *KINDS) for one in kind.values()]
         for key, times in Counter(map(_identity, hooks)).items():
             if times > 1 and key[0] is not None:
                 yield subject.finding(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clsuite.data.datasets import load_dataset
+    from clsuite.data.own_data import ImageData
     from clsuite.data.table import ImageTable
 
-__all__ = ["ImageTable", "load_dataset"]
+__all__ = ["ImageData", "ImageTable", "load_dataset"]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,4 +26,8 @@ def __getattr__(name: str) -> Any:
         from clsuite.data.table import ImageTable
 
         return ImageTable
+    if name == "ImageData":
+        from clsuite.data.own_data import ImageData
+
+        return ImageData
     raise AttributeError(f"module 'clsuite.data' has no attribute '{name}'")

@@ -19,6 +19,7 @@ from torchvision.transforms.v2 import functional as F
 
 from clsuite.data.augment_spec import AugMix, RandAugment, TrivialAugment
 from clsuite.data.per_sample import by_group
+from clsuite.private_api import standard_gamma
 
 
 @dataclass(frozen=True)
@@ -174,5 +175,4 @@ def operate(
 
 def _dirichlet(number: int, width: int, alpha: float, generator: torch.Generator) -> Tensor:
     """Weights ``[number, width]`` from a symmetric Dirichlet distribution."""
-    gammas: Tensor = torch._standard_gamma(torch.full((number, width), alpha), generator=generator)
-    return normalize(gammas, p=1.0, dim=1)
+    return normalize(standard_gamma(torch.full((number, width), alpha), generator), p=1.0, dim=1)

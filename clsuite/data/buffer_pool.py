@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clsuite.config.fast_paths import fast_paths
+
 SMALLEST, LARGEST = 4 << 20, 64 << 20
 """Bytes of a batch from which on, and up to which, its memory is kept."""
 ALIGNMENT = 64
@@ -46,7 +48,7 @@ class BufferPool:
     def empty(self, shape: Sequence[int]) -> Tensor:
         """A float32 tensor with whatever values, as of ``torch.empty``."""
         size = 4 * math.prod(shape)
-        if not SMALLEST <= size <= LARGEST:
+        if not SMALLEST <= size <= LARGEST or not fast_paths():
             return torch.empty(*shape)
         block = self._find(size + ALIGNMENT)
         start = -block.ctypes.data % ALIGNMENT

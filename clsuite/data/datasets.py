@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable
 from clsuite.errors import AbsentError, UserError, did_you_mean, printable
 
+LoadOwn = Callable[[DatasetSpec, int], ImageTable]
+"""Loads a data set that is a class of somebody's own, at an image size."""
 READERS = 2
 """Version of the readers; raise it when one lists other samples than before, so that no old table is taken."""
 
@@ -80,7 +83,11 @@ def _unheard(what: str, done: int, total: int) -> None:
 
 
 def load_table(
-    spec: DatasetSpec, image_size: int, data_root: Path | None = None, workers: int | None = None
+    spec: DatasetSpec,
+    image_size: int,
+    data_root: Path | None = None,
+    workers: int | None = None,
+    own: LoadOwn | None = None,
 ) -> ImageTable:
     """Load a data set as a table.
 
@@ -89,14 +96,17 @@ def load_table(
         image_size: Side of the images in pixels.
         data_root: Folder in which data are looked for.
         workers: Processes that decode; one per core by default. They change nothing in the result.
+        own: Loads a data set that is a class of somebody's own, whose code runs.
 
     Raises:
         UserError: If the data set is unknown, absent, broken or another one than before.
     """
-    if spec.name in SEQUENCES:
-        return load_sequence(spec, lambda part: load_table(part, image_size, data_root, workers))
+    if spec.own is None and spec.name in SEQUENCES:
+        return load_sequence(spec, lambda part: load_table(part, image_size, data_root, workers, own))
     try:
-        return _load_single(spec, image_size, data_root, workers)
+        if spec.own is not None:
+            return _stated(spec, _load_own(spec, image_size, own))
+        return _stated(spec, _load_single(spec, image_size, data_root, workers))
     except OSError as error:
         where = f" '{error.filename}'" if error.filename else ""
         raise UserError(f"cannot read data set '{spec.name}'{where}: {error.strerror or error}") from error
@@ -114,6 +124,17 @@ def _load_single(spec: DatasetSpec, image_size: int, data_root: Path | None, wor
         table = _load_folder(spec, image_size, data_root, workers)
     else:
         table = _load_registered(spec, dataset, image_size, data_root, workers)
+    return table
+
+
+def _load_own(spec: DatasetSpec, image_size: int, load: LoadOwn | None) -> ImageTable:
+    if load is None:
+        raise UserError(f"data set '{spec.name}' is a class of one's own, which can be a benchmark's data set alone")
+    return load(spec, image_size)
+
+
+def _stated(spec: DatasetSpec, table: ImageTable) -> ImageTable:
+    """The table, seen to have the fingerprint that the benchmark states."""
     if spec.fingerprint is not None:
         check_stated(f"data set '{spec.name}'", spec.fingerprint, table_fingerprint(table), "the benchmark")
     return table

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, model_validator
 
-from clsuite.config.spec import Spec
+from clsuite.config.class_use import CLASS, MaybeOwn, by_entry_point
 
 
-class DatasetSpec(Spec):
-    """A data set by name.
+class DatasetSpec(MaybeOwn):
+    """A data set by name, or ``{class: my_package.data:MyData, argument: value}``: one of somebody's own.
+
+    Of a class, `name`, `train_per_class`, `test_per_class` and `fingerprint` are as of any data set, and all other keys
+    are its arguments (`clsuite.data.own_data.ImageData`).
 
     Attributes:
         name: A registered name (`clsuite list datasets`), ``image_folder``, or ``sequence``.
@@ -26,6 +29,8 @@ class DatasetSpec(Spec):
             configuration that a record keeps.
     """
 
+    KEPT: ClassVar = frozenset({"name", "train_per_class", "test_per_class", "fingerprint"})
+
     name: str
     parts: tuple[DatasetSpec, ...] = ()
     path: str | None = None
@@ -35,10 +40,24 @@ class DatasetSpec(Spec):
     fingerprint: str | None = None
     download: bool = Field(default=False, exclude=True)
 
-    @model_serializer(mode="wrap")
-    def _without_split(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_its_class(cls, value: Any) -> Any:
+        from clsuite.data.catalog import DATASETS
+        from clsuite.data.sequence import SEQUENCES
+
+        value = by_entry_point(value, "dataset", "name", {*DATASETS, *SEQUENCES})
+        if isinstance(value, dict) and isinstance(value.get(CLASS), str):
+            return {"name": short_class(value[CLASS]), **value}
+        return value
+
+    def _without_defaults(self, content: dict[str, Any]) -> dict[str, Any]:
         """Where no split is stated there is none in the configuration, so that other runs keep their keys."""
-        content: dict[str, Any] = serialize(self)
         if self.split is None:
             content.pop("split", None)
         return content
+
+
+def short_class(name: str) -> str:
+    """The name of a class without its module or file: ``MyData`` of ``my_package.data:MyData``."""
+    return name.rpartition(":")[2]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clsuite.private_api import memory_map
+
 KEPT_BYTES = 128 * 2**20
 """Tables up to this size stay resident once read."""
 
@@ -56,7 +58,7 @@ def read_rows(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.
         rows: int64 ``[B]``.
     """
     copied = images[rows]
-    mapped = getattr(images, "_mmap", None)
-    if isinstance(mapped, mmap.mmap) and images.nbytes > KEPT_BYTES and not images.flags.writeable:
+    mapped = memory_map(images)
+    if mapped is not None and images.nbytes > KEPT_BYTES and not images.flags.writeable:
         mapped.madvise(mmap.MADV_DONTNEED)
     return copied

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,14 +11,28 @@ from torch import nn
 
 from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
+from clsuite.private_api import clip_true_gradients
+
+MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+"""Makes an optimizer of somebody's own from its parameter groups."""
+MakeSchedule = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+"""Makes a schedule of somebody's own."""
 
 
 class OptimizerPolicy:
     """Builds the optimizer and schedule of each task and, where asked to, carries the optimizer's state on."""
 
-    def __init__(self, options: TrainingSpec) -> None:
-        """Keep the options; no state yet."""
-        self._options = options
+    def __init__(
+        self, options: TrainingSpec, own: MakeOptimizer | None = None, own_schedule: MakeSchedule | None = None
+    ) -> None:
+        """Keep the options; no state yet.
+
+        Args:
+            options: How tasks are trained.
+            own: Makes the optimizer where the options name a class.
+            own_schedule: Makes the schedule where the options name a class.
+        """
+        self._options, self._own, self._own_schedule = options, own, own_schedule
         self._kept: dict[str, dict[str, Any]] = {}
 
     def configure(self, model: nn.Module, groups: list[dict[str, Any]] | None, steps: int) -> dict[str, Any]:
@@ -34,10 +49,16 @@ class OptimizerPolicy:
         chosen = groups if groups is not None else self._default_groups(model)
         if not chosen:
             raise UserError("nothing is left to train: backbone and head are frozen or have no weights of their own")
+        if self._lacks_class():
+            raise UserError("the training names a class: give the learner what makes it (OptimizerPolicy)")
         optimizer = self._build(chosen)
         if not self._options.recreate_optimizer:
             self._carry(model, optimizer)
         optimizer.register_step_post_hook(_mark_as_changed)
+        if self._own_schedule is not None and self._options.own_schedule is not None:
+            interval = self._options.own_schedule.interval
+            own = self._own_schedule(optimizer)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": own, "interval": interval}}
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._factor(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -59,6 +80,11 @@ class OptimizerPolicy:
         """Take the state back."""
         self._kept = state
 
+    def _lacks_class(self) -> bool:
+        return (self._options.optimizer.own is not None and self._own is None) or (
+            self._options.own_schedule is not None and self._own_schedule is None
+        )
+
     def _default_groups(self, model: nn.Module) -> list[dict[str, Any]]:
         spec = self._options.optimizer
         named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
@@ -69,12 +95,14 @@ class OptimizerPolicy:
 
     def _build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         spec = self._options.optimizer
+        if self._own is not None:
+            return self._own(groups)
         if spec.name == "sgd":
             return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
         kind = torch.optim.Adam if spec.name == "adam" else torch.optim.AdamW
         optimizer = kind(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
         if self._options.gradient_clip is not None:  # Lightning then clips true gradients also in mixed precision
-            optimizer._step_supports_amp_scaling = False
+            clip_true_gradients(optimizer)
         return optimizer
 
     def _carry(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from clsuite.config.class_use import CLASS, ClassUse, MaybeOwn, by_entry_point
 from clsuite.config.spec import Spec
 from clsuite.data.augment_spec import Augment
 
@@ -18,8 +19,19 @@ LARGEST_EPOCHS = 1_000_000
 """Of a task; more is a slip of the finger."""
 
 
-class OptimizerSpec(Spec):
-    """The optimizer, in PyTorch's terms.
+OPTIMIZERS = {
+    "sgd": "stochastic gradient descent with momentum",
+    "adam": "Adam, whose weight decay is part of the gradient",
+    "adamw": "Adam with decoupled weight decay",
+}
+SCHEDULES = {"constant": "the rate stays", "cosine": "the rate falls to zero over each task, as half a cosine"}
+
+
+class OptimizerSpec(MaybeOwn):
+    """The optimizer, in PyTorch's terms, or ``{class: torch.optim:NAdam, lr: 0.001, betas: [0.9, 0.99]}``.
+
+    Of a class (a `torch.optim.Optimizer`), `lr` and `head_lr` are as of any optimizer, and all other keys are its
+    arguments.
 
     Attributes:
         name: Which optimizer.
@@ -29,11 +41,33 @@ class OptimizerSpec(Spec):
         momentum: Momentum of SGD; the others do not use it.
     """
 
+    KEPT: ClassVar = frozenset({"lr", "head_lr"})
+
     name: Literal["sgd", "adam", "adamw"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
     head_lr: float | None = Field(default=None, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_entry_point(cls, value: Any) -> Any:
+        return by_entry_point(value, "optimizer", "name", OPTIMIZERS)
+
+
+class OwnSchedule(MaybeOwn):
+    """A schedule of PyTorch's, or one's own: ``{class: torch.optim.lr_scheduler:StepLR, step_size: 10}``.
+
+    A `torch.optim.lr_scheduler.LRScheduler`, made anew for each task, with all other keys as its arguments.
+
+    Attributes:
+        interval: Whether it goes on after each ``epoch`` or after each ``step``.
+    """
+
+    KEPT: ClassVar = frozenset({"interval"})
+
+    own: ClassUse
+    interval: Literal["epoch", "step"] = "epoch"
 
 
 class TrainingSpec(Spec):
@@ -43,7 +77,7 @@ class TrainingSpec(Spec):
         epochs: Passes over the training part of each task.
         batch_size: Samples per step, exemplars that a plugin adds not counted.
         optimizer: The optimizer.
-        schedule: ``constant`` or ``cosine`` (to zero, over each task).
+        schedule: ``constant``, ``cosine`` (to zero, over each task), or a class: see `OwnSchedule`.
         warmup_steps: Steps of linear warm-up at the start of each task.
         gradient_clip: Largest norm of the whole gradient; none by default.
         recreate_optimizer: A new optimizer for each task (True), or its state carried on.
@@ -62,6 +96,7 @@ class TrainingSpec(Spec):
         augment: A preset (``clsuite list augmentations``), or a list of steps with their parameters; drawn per sample.
         compile: Compile the blocks of the backbone (``torch.compile``): minutes at the start, faster steps after.
         precision: ``auto`` (bf16 where the processor or GPU has it natively, else 32), ``32``, ``bf16`` or ``16``.
+        own_schedule: The class where `schedule` is one; in YAML and records it stands below ``schedule``.
         threads: CPU threads of a run; fixed, so that the number of parallel runs changes no result.
     """
 
@@ -69,6 +104,7 @@ class TrainingSpec(Spec):
     batch_size: int = Field(default=32, ge=1)
     optimizer: OptimizerSpec = OptimizerSpec()
     schedule: Literal["constant", "cosine"] = "constant"
+    own_schedule: OwnSchedule | None = None
     warmup_steps: int = Field(default=0, ge=0)
     gradient_clip: float | None = Field(default=None, gt=0)
     recreate_optimizer: bool = True
@@ -82,6 +118,34 @@ class TrainingSpec(Spec):
     compile: bool = False
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
     threads: int = Field(default=1, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _schedule_by_class(cls, value: Any) -> Any:
+        """A schedule that is a mapping is a class."""
+        if not isinstance(value, dict) or "schedule" not in value:
+            return value
+        given = value["schedule"]
+        if isinstance(given, str) and given not in SCHEDULES:
+            given = by_entry_point({"name": given}, "schedule", "name", SCHEDULES)
+            given = given if CLASS in given else value["schedule"]
+        if not isinstance(given, dict):
+            return value
+        if CLASS not in given:
+            raise ValueError("schedule must be constant, cosine, or a mapping with class, as {class: my_package:Mine}")
+        return {**{key: one for key, one in value.items() if key != "schedule"}, "own_schedule": given}
+
+    @model_validator(mode="after")
+    def _one_warmup(self) -> TrainingSpec:
+        if self.own_schedule is not None and self.warmup_steps:
+            raise ValueError("warmup_steps belong to constant and cosine: leave them out beside a schedule's class")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _schedule_in_its_place(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialize(self)
+        own = content.pop("own_schedule", None)
+        return {**content, "schedule": own} if own is not None else content
 
     @model_validator(mode="after")
     def _a_cosine_has_a_direction(self) -> TrainingSpec:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from clsuite.errors import UserError
+from clsuite.private_api import cpu_has_native_bf16
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -17,8 +18,7 @@ def native_bf16(device: torch.device) -> bool:
     """Whether the processor or GPU computes in bfloat16 natively."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(probe and probe())
+    return cpu_has_native_bf16()
 
 
 def resolve_precision(asked: str, device: torch.device) -> Precision:

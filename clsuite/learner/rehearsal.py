@@ -12,8 +12,9 @@ from clsuite.data.buffer import ExemplarBuffer
 from clsuite.errors import UserError, did_you_mean
 from clsuite.learner.learner import Learner, Step
 from clsuite.learner.weight_swap import normalizations_of
+from clsuite.private_api import batch_norm_class
 
-NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+NORMS = (nn.LayerNorm, nn.GroupNorm, batch_norm_class())
 MODULE_KINDS = ("norm", "head", "bias", "patch_embed", "all")
 
 ExtraLoss = Callable[[Step, Tensor], Tensor]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from clsuite.learner.learner import Learner
+from clsuite.private_api import batch_norm_class
 
 
-def normalizations_of(model: nn.Module, names: Collection[str]) -> dict[str, _BatchNorm]:
+def normalizations_of(model: nn.Module, names: Collection[str]) -> dict[str, Any]:
     """The batch normalizations, by name, that own any of the named parameters of a model."""
     owners = {name.rpartition(".")[0] for name in names}
-    return {name: part for name, part in model.named_modules() if name in owners and isinstance(part, _BatchNorm)}
+    kind = batch_norm_class()
+    return {name: part for name, part in model.named_modules() if name in owners and isinstance(part, kind)}
 
 
 def statistics_of(model: nn.Module, names: Collection[str]) -> dict[str, Tensor]:

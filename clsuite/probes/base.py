@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from clsuite.errors import UserError
 from clsuite.learner.features import compute_features
 from clsuite.learner.finite import FIX, WRONG
 from clsuite.learner.learner import Learner
+from clsuite.plugin.own_class import Files
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,12 @@ Measure = Callable[[Learner], dict[str, Reading]]
 
 @dataclass(frozen=True)
 class ProbeContext:
-    """What probes are made from: the backbone as it is configured, and where data lie."""
+    """What probes are made from: the backbone as it is configured, and where data and the files of classes lie."""
 
     backbone: BackboneSpec
     weights: Weights
     data_root: Path | None
+    files: Files = field(default_factory=dict)
 
 
 class Features:

@@ -25,7 +25,17 @@ from clsuite.probes.base import Features, Measure, ProbeContext, Reading
 from clsuite.probes.images import load_probe_images
 from clsuite.probes.knn import weighted_knn
 from clsuite.probes.original_head import BothTokens, DistilledHead, original_head
-from clsuite.probes.spec import AnyProbe, CalibrationProbe, HeadProbe, KnnProbe, LeftOutProbe, ZeroShotProbe, probe_name
+from clsuite.probes.own import OwnMeasure
+from clsuite.probes.spec import (
+    AnyProbe,
+    CalibrationProbe,
+    HeadProbe,
+    KnnProbe,
+    LeftOutProbe,
+    OwnProbe,
+    ZeroShotProbe,
+    probe_name,
+)
 from clsuite.probes.zero_shot import ZeroShotAccuracy
 
 BATCH = 128
@@ -49,6 +59,8 @@ def _make(spec: AnyProbe, context: ProbeContext) -> Measure:
         return LeftOutDomains(spec)
     if isinstance(spec, ZeroShotProbe):
         return ZeroShotAccuracy(spec, context)
+    if isinstance(spec, OwnProbe):
+        return OwnMeasure(spec, context)
     return Calibration(spec)
 
 

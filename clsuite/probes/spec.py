@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from clsuite.backbones.templates import resolve_templates
+from clsuite.config.class_use import CLASS, ClassUse, MaybeOwn, by_entry_point
 from clsuite.config.spec import Spec
-from clsuite.data.spec import DatasetSpec
+from clsuite.data.spec import DatasetSpec, short_class
 from clsuite.errors import shortened
 
 
@@ -114,15 +115,45 @@ class ZeroShotProbe(_Probe):
     def _one_source(self) -> ZeroShotProbe:
         if (self.path is None) == (self.dataset is None):
             raise ValueError("a zero_shot probe needs either a path or a dataset")
+        if self.dataset is not None and self.dataset.own is not None:
+            raise ValueError("the dataset of a zero_shot probe must be one of clsuite's: a class of one's own is not")
         if self.names is not None and self.path is None:
             raise ValueError("'names' is a file in the folder of 'path'; a data set has names of its own")
         return self
 
 
-AnyProbe = HeadProbe | KnnProbe | LeftOutProbe | CalibrationProbe | ZeroShotProbe
-ProbeSpec = Annotated[AnyProbe, Field(discriminator="kind")]
+class OwnProbe(MaybeOwn, _Probe):
+    """A probe of somebody's own: ``{class: my_package.probes:MyProbe, name: mine, argument: value}``.
+
+    See `clsuite.probes.own.Probe`. It is called as its class where no name is given.
+    """
+
+    KEPT: ClassVar = frozenset({"name", "at", "kind"})
+
+    kind: Literal["own"] = "own"
+    own: ClassUse
 
 
+def _with_kind(value: Any) -> Any:
+    """A probe that names a class is of the kind ``own``."""
+    value = by_entry_point(value, "probe", "kind", READINGS)
+    if not isinstance(value, dict) or CLASS not in value:
+        return value
+    named = {"name": short_class(value[CLASS])} if isinstance(value[CLASS], str) else {}
+    return {**named, **value, "kind": "own"}
+
+
+AnyProbe = HeadProbe | KnnProbe | LeftOutProbe | CalibrationProbe | ZeroShotProbe | OwnProbe
+ProbeSpec = Annotated[AnyProbe, Field(discriminator="kind"), BeforeValidator(_with_kind)]
+
+
+MODELS: dict[str, type[_Probe]] = {
+    "head": HeadProbe,
+    "knn": KnnProbe,
+    "left_out_domains": LeftOutProbe,
+    "calibration": CalibrationProbe,
+    "zero_shot": ZeroShotProbe,
+}
 RESERVED = ("_kl", "_change")
 """Ends of the names that readings and columns of a probe get beside its own."""
 COUNTED, ERROR = (True, True), (False, False)
@@ -139,10 +170,12 @@ def readings_of(kind: str, name: str) -> dict[str, tuple[bool, bool]]:
     Raises:
         ValueError: If there is no such kind, or the name is one that another probe's reading or column gets.
     """
-    if kind not in READINGS:
+    if kind not in READINGS and kind != "own":
         raise ValueError(f"'{kind}' is not a kind of probe: {', '.join(READINGS)}")
     if name.endswith(RESERVED):
         raise ValueError(f"a probe may not be called '{name}': names that end in {' or '.join(RESERVED)} are taken")
+    if kind == "own":
+        return {name: COUNTED}  # or what its class says
     return {name: READINGS[kind], **({f"{name}_kl": ERROR} if kind == "head" else {})}
 
 

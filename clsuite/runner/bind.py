@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from clsuite.backbones.spec import Weights, find_weights
 from clsuite.data.datasets import beside, path_beside
 from clsuite.runner.options import RunOptions
+from clsuite.runner.own_classes import bind_classes
 from clsuite.runner.record_config import probe_config, tasks_learned
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.streams import find_stream_file, stream_loader
@@ -26,12 +27,14 @@ class Bound:
         weights: The backbone's weights.
         stream: The stream of a seed, cut as the options say.
         probes: The probes as a record holds them, with the fingerprints of their images.
+        files: The files of the classes that it names, by their source.
     """
 
     spec: BenchmarkSpec
     weights: Weights
     stream: Callable[[int], Scenario]
     probes: list[dict[str, Any]]
+    files: Mapping[str, str]
 
 
 def bind(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> Bound:
@@ -46,17 +49,18 @@ def bind(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> Bound:
         UserError: If data or weights are not there, or cannot be read.
     """
     root = options.data_root
+    spec, files = bind_classes(spec, (Path(), folder))
     weights = find_weights(spec.backbone, [folder] if root is None else [root, folder])
     scenario = find_stream_file(spec.scenario, [folder] if root is None else [folder, root])
     spec = with_whole_paths(spec.model_copy(update={"scenario": scenario}), root, folder)
-    load = stream_loader(spec.dataset, scenario, spec.backbone.image_size, root)
+    load = stream_loader(spec.dataset, scenario, spec.backbone.image_size, root, files)
     probes = [probe_config(probe, spec.backbone.image_size, root) for probe in spec.probes]
 
     def stream(seed: int) -> Scenario:
         made = load(seed, tasks_learned(spec, options.limit_tasks))
         return judged_on_validation(made) if options.on_validation else made
 
-    return Bound(spec, weights, stream, probes)
+    return Bound(spec, weights, stream, probes, files)
 
 
 def with_whole_paths(spec: BenchmarkSpec, data_root: Path | None, folder: Path) -> BenchmarkSpec:

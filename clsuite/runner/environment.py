@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from clsuite.config.fast_paths import fast_paths
 from clsuite.learner.precision import resolve_precision
 
 PACKAGES = (
@@ -29,6 +30,7 @@ def describe_environment(device: torch.device, asked_precision: str, threads: in
         "device_type": device.type,
         "precision": resolve_precision(asked_precision, device),
         "threads": threads,
+        **({} if fast_paths() else {"fast_paths": False}),
         **_commit(),
     }
 

@@ -35,7 +35,7 @@ from clsuite.runner.model_file import save_model
 from clsuite.runner.plan import RunPlan, failed_record
 from clsuite.runner.streams import stream_loader
 from clsuite.scenarios import Scenario
-from clsuite.scenarios.spec import FromAvalanche
+from clsuite.scenarios.spec import FromAvalanche, OwnScenario
 from clsuite.scenarios.validation import judged_on_validation
 from clsuite.stream.loop import Stream, UnfitCheckpointError
 from clsuite.stream.trainer import Report, find_device
@@ -124,14 +124,14 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
     config = plan.pending.config
     scenario = load_scenario(plan)
     return Stream(
-        learner=build_learner(plan.pending, plan.plugins, plan.weights),
+        learner=build_learner(plan.pending, plan.plugins, plan.weights, files=plan.files),
         scenario=scenario,
         device=find_device(plan.device),
         checkpoint_path=plan.beside(".ckpt"),
         identity=plan.pending.key,
         report=report,
         probes=ProbeRecorder(
-            make_probes(plan.probes, _probe_context(plan)), [probe.at == "ends" for probe in plan.probes]
+            make_probes(plan.probes, probe_context(plan)), [probe.at == "ends" for probe in plan.probes]
         ),
         evaluation=EvaluationSpec(**config["evaluation"]) if "evaluation" in config else None,
         curve_points=plan.curve_points,
@@ -145,7 +145,7 @@ def load_scenario(plan: RunPlan) -> Scenario:
         UserError: If the data are not there, or the stream is not the one that was planned.
     """
     config = plan.pending.config
-    load = stream_loader(plan.dataset, plan.scenario, config["backbone"]["image_size"], plan.data_root)
+    load = stream_loader(plan.dataset, plan.scenario, config["backbone"]["image_size"], plan.data_root, plan.files)
     scenario = load(plan.pending.seed, config["limit_tasks"])
     if "judged_on" in config:
         scenario = judged_on_validation(scenario)
@@ -157,18 +157,25 @@ def load_scenario(plan: RunPlan) -> Scenario:
 def _other_stream(plan: RunPlan) -> str:
     """Why a stream may be another one than was planned."""
     chosen = plan.scenario.root
-    if not isinstance(chosen, FromAvalanche):
+    if isinstance(chosen, OwnScenario):
+        made = f"build(table, {plan.pending.seed}) of scenario '{chosen.own.name}'"
+    elif isinstance(chosen, FromAvalanche):
+        made = f"{chosen.function}({plan.pending.seed}) of '{Path(chosen.path).name}'"
+    elif plan.dataset is not None and plan.dataset.own is not None:
+        return f"the data set '{plan.dataset.own.name}' gives other images each time, or the data changed meanwhile"
+    else:
         return "the data changed while the benchmark was running"
     return (
-        f"{chosen.function}({plan.pending.seed}) of '{Path(chosen.path).name}' gives another stream each time: let all "
+        f"{made} gives another stream each time: let all "
         "that it draws (class order, splits, images) follow from its argument, the seed"
     )
 
 
-def _probe_context(plan: RunPlan) -> ProbeContext:
+def probe_context(plan: RunPlan) -> ProbeContext:
+    """What the probes of a plan are made from."""
     backbone = plan.pending.config["backbone"]
     spec = BackboneSpec(name=backbone["name"], image_size=backbone["image_size"])
-    return ProbeContext(spec, plan.weights, plan.data_root)
+    return ProbeContext(spec, plan.weights, plan.data_root, plan.files)
 
 
 def _check_sources(plan: RunPlan) -> None:

@@ -23,10 +23,14 @@ from clsuite.learner.learner import Learner
 from clsuite.records import RunRecord, read_record, refuse_other_key
 from clsuite.runner.build import build_learner
 from clsuite.runner.given_images import checked_images
+from clsuite.runner.own_classes import recorded_files
 from clsuite.runner.recorded_inputs import refuse_request, restored_plugin
 from clsuite.scenarios import KINDS, Scenario, Task
 from clsuite.stream.checkpoint import learner_state, load_learner_state
 from clsuite.stream.sealed_state import DamagedStateError, read_state, write_state
+
+IN_A_MODEL = ("backbone", "optimizer", "schedule")
+"""Parts of a benchmark that may be classes of somebody's own, and that a learner is made of."""
 
 
 class _Shape(BaseModel):
@@ -135,10 +139,11 @@ def load_model(
     path = Path(record_path).expanduser()
     record = _finished(path)
     state = _read(path.with_suffix(".pt"), record)
+    places = [Path(folder).expanduser() for folder in folders]
     plugins = [
         restored_plugin(
             entry,
-            [Path(folder).expanduser() for folder in folders],
+            places,
             absent="name its folder with load_model(record, folders=[...])",
             otherwise="load the model all the same with allow_changed=True",
             allow_changed=allow_changed,
@@ -147,7 +152,10 @@ def load_model(
     ]
     try:
         refuse_request(record.config["backbone"], download, "load it with load_model(record, download=True)")
-        learner = build_learner(record, plugins, Weights("random"))
+        files = recorded_files(
+            record.config, places, absent="name its folder with load_model(record, folders=[...])", parts=IN_A_MODEL
+        )
+        learner = build_learner(record, plugins, Weights("random"), files=files)
         learner.start(_without_data(record, state))
         load_learner_state(learner, state["learner"])
     except UserError:

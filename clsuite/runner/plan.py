@@ -10,6 +10,7 @@ from typing import Any, Literal
 from clsuite.backbones.spec import Weights
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError
+from clsuite.plugin.compatibility import check_method
 from clsuite.plugin.introspection import PluginInfo
 from clsuite.probes.spec import AnyProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry, bounded
@@ -25,7 +26,7 @@ from clsuite.runner.requirements import (
 )
 from clsuite.runner.resolve import ResolvedMethod, ResolvedPlugins, resolve_methods
 from clsuite.runner.spec import BenchmarkSpec
-from clsuite.scenarios import Scenario, ScenarioSpec
+from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 from clsuite.stream.within_task_spec import CURVE_POINTS
 
 
@@ -43,6 +44,7 @@ class RunPlan:
         probes: What is read beside the accuracy matrix.
         brought: What of the training the method's plugins bring, by dotted key.
         curve_points: Points of the curves of training that are kept for each task.
+        files: The files of the classes of somebody's own that it names, by their source.
     """
 
     pending: RunRecord
@@ -57,6 +59,7 @@ class RunPlan:
     probes: tuple[AnyProbe, ...] = ()
     brought: Mapping[str, Any] = field(default_factory=dict)
     curve_points: int = CURVE_POINTS
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -116,6 +119,8 @@ def _plan(
 ) -> RunPlan:
     """The plan of one method on the stream of one seed, checked against the stream."""
     spec = bound.spec
+    if scenario.kind not in spec.scenario.kinds:
+        _check_kind(method, scenario)
     check_buffers([(info.name, info.source, args) for info, args in method.plugins if info.source], scenario)
     check_classes(name, method.named, method.training, scenario)
     check_rests(name, method.named, method.training, spec.backbone, scenario)
@@ -138,7 +143,19 @@ def _plan(
         probes=spec.probes,
         brought=method.brought,
         curve_points=options.curve_points,
+        files={**bound.files, **method.files},
     )
+
+
+def _check_kind(method: ResolvedMethod, scenario: Scenario) -> None:
+    """Check a method against a stream that says of itself what it is: that of a class, or of a file.
+
+    Raises:
+        UserError: If it cannot learn that kind of stream.
+    """
+    check_method(method.named, scenario.kind, [args for info, args in method.plugins if info.source])
+    from_memory = any(source.traits.from_memory for _, source in method.named)
+    check_single_pass(scenario.kind, method.training.epochs, from_memory)
 
 
 def _pending(

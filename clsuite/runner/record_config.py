@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clsuite.backbones.spec import Weights
+from clsuite.config.class_use import class_entry
 from clsuite.data.fingerprint import table_fingerprint
 from clsuite.learner.options import TrainingSpec
 from clsuite.probes.images import load_probe_images
@@ -31,6 +32,7 @@ def run_config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec,
             "weights": weights.kind,
             "sha256": weights.sha256,
             **({"templates": list(spec.backbone.prompts)} if spec.backbone.prompts else {}),
+            **(class_entry(spec.backbone.own) if spec.backbone.own else {}),
         },
         "training": training.model_dump(),
         **evaluation_config(spec, options),

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from clsuite.backbones.clip_spec import is_clip, parse_clip
-from clsuite.backbones.spec import KEYWORDS, BackboneSpec, Weights, find_weights
+from clsuite.backbones.spec import KEYWORDS, OWN, BackboneSpec, Weights, find_weights
 from clsuite.config.error_text import first_mistake
 from clsuite.config.paths import files_below
 from clsuite.data.spec import DatasetSpec
@@ -158,6 +158,8 @@ def refuse_request(backbone: Mapping[str, Any], download: bool, fix: str = DOWNL
     Raises:
         UserError: If it would, or names a folder.
     """
+    if "class" in backbone:
+        return  # it is code, and asks whom it likes where the caller lets it run
     name = str(backbone["name"])
     scheme, has_scheme, _ = name.partition(":")
     if has_scheme and not is_clip(name) and scheme.lower() not in HUB_SCHEMES:
@@ -206,6 +208,8 @@ def restored_weights(
     """
     kind, name, sha256 = backbone["weights"], backbone["name"], backbone["sha256"]
     refuse_request(backbone, download)
+    if kind == OWN:
+        return Weights(OWN)
     if kind == "hub" and not download:
         raise UserError(f"the run took the weights of '{name}' from a hub: {DOWNLOAD}, or run it again with a file")
     if kind in KEYWORDS:
@@ -256,6 +260,9 @@ def _probe_contents(entry: Mapping[str, Any], known: Sequence[BenchmarkSpec]) ->
     probes = [probe for spec in known for probe in spec.probes]
     paths = dict.fromkeys(path for probe in probes if (path := getattr(probe, "path", None)))
     names = dict.fromkeys(name for probe in probes if (name := getattr(probe, "names", None)))
+    if "class" in entry:
+        yield dict(entry)
+        return
     plain = {key: value for key, value in entry.items() if key not in ("fingerprint", "path", "names")}
     if isinstance(plain.get("dataset"), dict):
         dataset = restored_dataset(plain["dataset"])

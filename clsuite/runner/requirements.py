@@ -14,7 +14,7 @@ from clsuite.errors import InputWarning, UserError, warn_of
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.compatibility import Named
 from clsuite.plugin.introspection import PluginSource
-from clsuite.probes.spec import AnyProbe, ZeroShotProbe, probe_name
+from clsuite.probes.spec import AnyProbe, HeadProbe, ZeroShotProbe, probe_name
 from clsuite.scenarios import Scenario, Task
 from clsuite.scenarios.catalog import SINGLE_PASS
 
@@ -33,6 +33,11 @@ def check_needs(plugins: Sequence[Named], backbone: BackboneSpec, training: Trai
             raise UserError(
                 f"plugin '{name}' needs training.loss: global: under a local loss the images of a task never compete "
                 "with the classes of earlier ones, which it trains on again"
+            )
+        if "vit" in source.traits.requires and backbone.own is not None:
+            raise UserError(
+                f"plugin '{name}' needs a ViT: backbone '{backbone.own.name}' is a module of one's own, of whose "
+                "transformer blocks nothing is known"
             )
         if "vit" in source.traits.requires and is_resnet(backbone.name):
             raise UserError(
@@ -56,8 +61,14 @@ def check_probes(probes: Sequence[AnyProbe], backbone: BackboneSpec) -> None:
     """Check that the backbone has the text tower that zero-shot probes need.
 
     Raises:
-        UserError: If it has not.
+        UserError: If it has not, or the head that a probe asks for.
     """
+    heads = [probe_name(probe) for probe in probes if isinstance(probe, HeadProbe)]
+    if heads and backbone.own is not None:
+        raise UserError(
+            f"probe '{heads[0]}' needs the head that the backbone was pre-trained with: backbone '{backbone.own.name}' "
+            "is a module of one's own, of which only the features are known"
+        )
     wanting = [probe_name(probe) for probe in probes if isinstance(probe, ZeroShotProbe)]
     if wanting and not is_clip(backbone.name):
         raise UserError(

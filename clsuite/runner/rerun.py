@@ -6,6 +6,7 @@ from pathlib import Path
 
 from clsuite.errors import UserError
 from clsuite.records import RunRecord, read_record, reason_of, refuse_other_key
+from clsuite.runner.own_classes import recorded_files
 from clsuite.runner.plan import RunPlan
 from clsuite.runner.recorded_inputs import (
     NOTHING,
@@ -45,15 +46,16 @@ def plan_from_record(
         plugins = tuple(restored_plugin(entry, allowed.plugins_from) for entry in record.plugins)
         scenario = recorded_stream(scenario, allowed.plugins_from)
         fix = "give --weights FILE or --data-root FOLDER"
+        files = recorded_files(config, allowed.plugins_from)
         found = restored_weights(config["backbone"], data_root, known_benchmarks(), weights, fix, allowed.download)
-        load = stream_loader(dataset, scenario, config["backbone"]["image_size"], data_root)
+        load = stream_loader(dataset, scenario, config["backbone"]["image_size"], data_root, files)
         fingerprint = load(record.seed, config["limit_tasks"]).fingerprint
     except (KeyError, TypeError, ValueError) as error:  # a foreign record may say anything
         raise UserError(f"'{path}' is not a record of clsuite's: {type(error).__name__}: {error}") from error
     if fingerprint != record.scenario.fingerprint:
         raise UserError(f"the data found are not those that '{path}' was learned from: give --data-root FOLDER")
     pending = record.model_copy(update={"status": "interrupted", "config": config, "counts": None, "predictions": None})
-    return RunPlan(pending, plugins, found, dataset, scenario, path, data_root, device, save_model=False)
+    return RunPlan(pending, plugins, found, dataset, scenario, path, data_root, device, False, files=files)
 
 
 def _finished(path: Path) -> RunRecord:

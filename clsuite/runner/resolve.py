@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from clsuite.plugin.misspelled_hooks import doubts
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, parse_method, parse_named, split_outside
 from clsuite.runner.options import RunOptions
+from clsuite.runner.own_classes import bind_training
 from clsuite.runner.requirements import (
     check_merging,
     check_needs,
@@ -40,11 +41,13 @@ class ResolvedMethod:
         plugins: Where each plugin's class is found, and all its arguments.
         training: The benchmark's, with what the plugins need and what is said of this method.
         brought: What of it the plugins bring, by dotted key.
+        files: The files of the classes that the training names, by their source.
     """
 
     plugins: ResolvedPlugins
     training: TrainingSpec
     brought: Mapping[str, Any]
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def named(self) -> list[Named]:
@@ -179,8 +182,8 @@ def _resolve(
         _tell_doubts(info, source)
         plugins.append((info, resolve_arguments(use.name, source, use.args)))
     named = [(info.name, info.source) for info, _ in plugins if info.source]
-    training = resolve_training(spec.training, named, method.training, given)
-    return ResolvedMethod(plugins, training, brought_training(named, method.training, given))
+    training, files = bind_training(resolve_training(spec.training, named, method.training, given), folders)
+    return ResolvedMethod(plugins, training, brought_training(named, method.training, given), files)
 
 
 def _tell_doubts(info: PluginInfo, source: PluginSource) -> None:

@@ -14,18 +14,26 @@ from typing import Any
 from clsuite.config.paths import home_path
 from clsuite.data.datasets import load_table
 from clsuite.data.spec import DatasetSpec
+from clsuite.data.table import ImageTable
 from clsuite.errors import UserError, did_you_mean, is_foreign, words_of
 from clsuite.plugin.loading import read_text, run_text
+from clsuite.plugin.own_class import Files
 from clsuite.plugin.recorded_plugin import NAME_FOLDER, plain_name
 from clsuite.plugin.source_hash import HashedSource, Home, hashed_source
 from clsuite.plugin.source_loader import import_from_source
 from clsuite.regular_files import is_no_folder
+from clsuite.runner.own_classes import data_loader, scenario_maker
 from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario, from_avalanche
-from clsuite.scenarios.spec import FromAvalanche
+from clsuite.scenarios.own import checked_scenario
+from clsuite.scenarios.spec import FromAvalanche, OwnScenario
 
 
 def stream_loader(
-    dataset: DatasetSpec | None, spec: ScenarioSpec, image_size: int, data_root: Path | None
+    dataset: DatasetSpec | None,
+    spec: ScenarioSpec,
+    image_size: int,
+    data_root: Path | None,
+    files: Files | None = None,
 ) -> Callable[[int, int | None], Scenario]:
     """Load what all seeds share; the answer makes the stream of a seed, cut after some tasks.
 
@@ -34,26 +42,21 @@ def stream_loader(
         spec: The stream.
         image_size: Side of the images in pixels.
         data_root: Where relative paths are looked for.
+        files: The files of the data set's and the stream's classes, by their source.
 
     Raises:
         UserError: If the data are not there, or the stream cannot be made from them; later, if it has fewer tasks.
     """
-    chosen = spec.root
-    if isinstance(chosen, FromAvalanche):
+    make: Callable[[int], Scenario]
+    if isinstance(spec.root, FromAvalanche):
         if dataset is not None:
             raise UserError("an avalanche scenario brings its own images: remove 'dataset'")
-        make_benchmark = _function(chosen)
-
-        def make(seed: int) -> Scenario:
-            return _read(_call(make_benchmark, seed, chosen), seed, chosen, image_size)
-
+        make = _from_file(spec.root, image_size)
     else:
         if dataset is None:
             raise UserError(f"a scenario of kind '{spec.kind}' needs a data set: add dataset: {{name: ...}}")
-        table, per_class = load_table(dataset, image_size, data_root), dataset.train_per_class
-
-        def make(seed: int) -> Scenario:
-            return build_scenario(table, spec, seed, per_class)
+        own = data_loader(files or {})
+        make = _from_table(spec, load_table(dataset, image_size, data_root, own=own), dataset, files or {})
 
     def load(seed: int, tasks: int | None) -> Scenario:
         scenario = make(seed)
@@ -62,6 +65,19 @@ def stream_loader(
         return scenario.first(tasks) if tasks else scenario
 
     return load
+
+
+def _from_file(chosen: FromAvalanche, image_size: int) -> Callable[[int], Scenario]:
+    """What makes the streams of a Python file; its code runs."""
+    make_benchmark = _function(chosen)
+    return lambda seed: _read(_call(make_benchmark, seed, chosen), seed, chosen, image_size)
+
+
+def _from_table(spec: ScenarioSpec, table: ImageTable, dataset: DatasetSpec, files: Files) -> Callable[[int], Scenario]:
+    """What makes the streams over a table."""
+    if isinstance(spec.root, OwnScenario):
+        return scenario_maker(spec.root, table, files)
+    return lambda seed: build_scenario(table, spec, seed, dataset.train_per_class)
 
 
 def find_stream_file(spec: ScenarioSpec, folders: Sequence[Path]) -> ScenarioSpec:
@@ -155,8 +171,10 @@ def _read(benchmark: Any, seed: int, spec: FromAvalanche, image_size: int) -> Sc
     """The stream that the function gave, which may be anything."""
     given = f"{spec.function}({seed}) of '{spec.path}' gives {type(benchmark).__name__}"
     try:
+        if isinstance(benchmark, Scenario):
+            return checked_scenario(benchmark, f"{spec.function}({seed}) of '{spec.path}'", image_size)
         if not hasattr(benchmark, "streams"):
-            raise UserError(f"{given}, but must return an Avalanche benchmark")
+            raise UserError(f"{given}, but must return an Avalanche benchmark or a clsuite.scenarios.Scenario")
         return from_avalanche(benchmark, image_size)
     except UserError:
         raise

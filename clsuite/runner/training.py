@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from clsuite.config.class_use import CLASS, HIDDEN, offered
 from clsuite.config.error_text import first_mistake
 from clsuite.errors import UserError, did_you_mean, shortened
 from clsuite.learner.options import OptimizerSpec, TrainingSpec
@@ -88,13 +89,28 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 def _override(training: TrainingSpec, changes: Mapping[str, Any], where: str) -> TrainingSpec:
     try:
-        return TrainingSpec.model_validate(merged(training.model_dump(), changes))
+        return TrainingSpec.model_validate(merged(_giving_way(training.model_dump(), changes), changes))
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "extra_forbidden":
             raise _unknown_key(first["loc"], where) from error
         field = ".".join(("training", *map(str, first["loc"])))
         raise UserError(f"training of {where}: {first_mistake(error, 'it')}", field=field) from error
+
+
+def _giving_way(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those of an optimizer or a schedule that changes put another kind in the place of."""
+    optimizer, schedule = changes.get("optimizer"), changes.get("schedule")
+    if isinstance(optimizer, Mapping) and (CLASS in optimizer or _names_another(base["optimizer"], optimizer)):
+        base["optimizer"] = {key: value for key, value in base["optimizer"].items() if key in OptimizerSpec.KEPT}
+    if isinstance(schedule, Mapping) and CLASS in schedule:
+        del base["schedule"]
+    return base
+
+
+def _names_another(base: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+    name = changes.get("name")
+    return name is not None and (CLASS in base or name in offered("optimizer"))
 
 
 def _unknown_key(location: Sequence[int | str], where: str) -> UserError:
@@ -114,7 +130,7 @@ def _unknown_key(location: Sequence[int | str], where: str) -> UserError:
 
 
 def _dotted(above: Sequence[str], names: Iterable[str]) -> list[str]:
-    return [".".join((*above, name)) for name in names]
+    return [".".join((*above, name)) for name in names if name not in HIDDEN]
 
 
 def _check_agreement(plugins: Sequence[Named], said: set[str]) -> None:

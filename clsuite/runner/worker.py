@@ -24,11 +24,13 @@ from clsuite.errors import DataWarning, InputWarning, UserError
 from clsuite.learner.compilation import check_compiler
 from clsuite.learner.precision import resolve_precision
 from clsuite.plugin.catalog import BrokenPluginError
+from clsuite.probes.probes import make_probes
+from clsuite.probes.spec import OwnProbe
 from clsuite.runner.build import build_learner
-from clsuite.runner.execute import execute, load_scenario
+from clsuite.runner.execute import execute, load_scenario, probe_context
 from clsuite.runner.plan import RunPlan
 from clsuite.scenarios import Scenario
-from clsuite.scenarios.spec import FromAvalanche
+from clsuite.scenarios.spec import FromAvalanche, OwnScenario
 from clsuite.sessions import begin_session, end_others
 from clsuite.stream.trainer import find_device
 
@@ -71,6 +73,7 @@ def check_worker(plans: Sequence[RunPlan], connection: Connection) -> None:
     folder = Path.cwd()
     try:
         scenario = _checked_scenario(plans)
+        make_probes([probe for probe in plans[0].probes if isinstance(probe, OwnProbe)], probe_context(plans[0]))
     except UserError as error:
         _send(connection, {"kind": "refused", "recipe": "", "text": str(error)})
     else:
@@ -91,7 +94,7 @@ def _check_method(plan: RunPlan, scenario: Scenario, connection: Connection, rec
         if plan.pending.config["training"]["compile"]:
             check_compiler(find_device(plan.device))
         with torch.device("cpu"):
-            build_learner(plan.pending, plan.plugins, plan.weights, enter).start(scenario)
+            build_learner(plan.pending, plan.plugins, plan.weights, enter, plan.files).start(scenario)
     except BrokenPluginError:
         pass
     except UserError as error:
@@ -103,13 +106,13 @@ def _check_method(plan: RunPlan, scenario: Scenario, connection: Connection, rec
 def _checked_scenario(plans: Sequence[RunPlan]) -> Scenario:
     """The stream of the first plan, seen to be the one that was planned.
 
-    A stream from somebody's Python file is made some more times, with other seeds of the global generators: one that
+    A stream from somebody's file or class is made some more times, with other seeds of the global generators: one that
     draws from them, and not from the seed that it is given, shows here and not in the middle of the runs.
 
     Raises:
         UserError: If a stream is not the one that was planned.
     """
-    if not isinstance(plans[0].scenario.root, FromAvalanche):
+    if not isinstance(plans[0].scenario.root, FromAvalanche | OwnScenario):
         return load_scenario(plans[0])
     others = [plan for plan in plans if plan.pending.seed != plans[0].pending.seed]
     for number, plan in enumerate([plans[0], *others[:1], plans[0]]):

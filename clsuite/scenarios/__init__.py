@@ -14,6 +14,7 @@ from clsuite.scenarios.catalog import KINDS, SINGLE_PASS, check_single_pass
 if TYPE_CHECKING:
     from clsuite.scenarios.avalanche import from_avalanche, to_avalanche
     from clsuite.scenarios.build import build_scenario
+    from clsuite.scenarios.own import ScenarioBuilder, make_scenario
     from clsuite.scenarios.scenario import EvalSplit, Scenario, Task
     from clsuite.scenarios.spec import ScenarioSpec
 
@@ -22,21 +23,25 @@ __all__ = [
     "SINGLE_PASS",
     "EvalSplit",
     "Scenario",
+    "ScenarioBuilder",
     "ScenarioSpec",
     "Task",
     "build_scenario",
     "check_single_pass",
     "from_avalanche",
+    "make_scenario",
     "to_avalanche",
 ]
 
 _HOMES = {
     "EvalSplit": "clsuite.scenarios.scenario",
     "Scenario": "clsuite.scenarios.scenario",
+    "ScenarioBuilder": "clsuite.scenarios.own",
     "ScenarioSpec": "clsuite.scenarios.spec",
     "Task": "clsuite.scenarios.scenario",
     "build_scenario": "clsuite.scenarios.build",
     "from_avalanche": "clsuite.scenarios.avalanche",
+    "make_scenario": "clsuite.scenarios.own",
     "to_avalanche": "clsuite.scenarios.avalanche",
 }
 

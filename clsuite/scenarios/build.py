@@ -22,6 +22,7 @@ from clsuite.scenarios.spec import (
     FromAvalanche,
     LongTailed,
     Online,
+    OwnScenario,
     PowerLaw,
     Recurring,
     ScenarioSpec,
@@ -46,8 +47,10 @@ def build_scenario(
         UserError: If the data set cannot be cut that way.
     """
     chosen = spec.root if isinstance(spec, ScenarioSpec) else spec
-    if isinstance(chosen, FromAvalanche):
-        raise UserError("an avalanche scenario brings its own images: use clsuite.scenarios.from_avalanche(benchmark)")
+    if isinstance(chosen, FromAvalanche | OwnScenario):
+        brings = "an avalanche scenario brings its own images: use clsuite.scenarios.from_avalanche(benchmark)"
+        own = "a stream of one's own is made by its class: call build(table, seed) of it"
+        raise UserError(brings if isinstance(chosen, FromAvalanche) else own)
     source = Source.of(table, seed, chosen.order_seed, chosen.validation, train_per_class)
     match chosen:
         case DomainIncremental():

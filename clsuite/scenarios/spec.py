@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, RootModel, model_validator
 from pydantic_core import PydanticKnownError, PydanticUndefined
 
+from clsuite.config.class_use import CLASS, ClassUse, MaybeOwn, by_entry_point, offered
 from clsuite.config.error_text import shown
 from clsuite.config.spec import LARGEST_NUMBER, Spec
 from clsuite.errors import did_you_mean, shortened
@@ -237,6 +238,18 @@ class FromAvalanche(Spec):
     source: str | None = None
 
 
+class OwnScenario(MaybeOwn):
+    """A stream of somebody's own: ``{class: my_package.streams:MyStream, argument: value}``.
+
+    See `clsuite.scenarios.own.ScenarioBuilder`. What kind of stream it is, the class says.
+    """
+
+    KEPT: ClassVar = frozenset({"kind"})
+
+    kind: Literal["own"] = "own"
+    own: ClassUse
+
+
 AnySpec = (
     ClassIncremental
     | TaskIncremental
@@ -248,6 +261,7 @@ AnySpec = (
     | Blurry
     | Online
     | FromAvalanche
+    | OwnScenario
 )
 
 
@@ -266,9 +280,12 @@ class ScenarioSpec(RootModel[AnySpec]):
             return value
         if not isinstance(value, dict):
             raise ValueError("write a mapping such as {kind: class_incremental, tasks: 10}, a kind, or B50-inc5")
+        value = by_entry_point(value, "scenario", "kind", KINDS)
+        if CLASS in value or "own" in value:
+            return {**value, "kind": "own"}
         kind = str(value.get("kind", "class_incremental"))
         if kind not in KINDS:
-            raise ValueError(str(did_you_mean("kind of scenario", kind, KINDS)))
+            raise ValueError(str(did_you_mean("kind of scenario", kind, [*KINDS, *offered("scenario")])))
         return {**value, "kind": kind}
 
     @property
@@ -278,7 +295,12 @@ class ScenarioSpec(RootModel[AnySpec]):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """All kinds that a method must be able to learn: of tasks that are domains, domain-incremental too."""
+        """All kinds that a method must be able to learn: of tasks that are domains, domain-incremental too.
+
+        Of a stream of somebody's own none is known before it is made.
+        """
+        if isinstance(self.root, OwnScenario):
+            return ()  # the class says so where it makes a stream
         return (self.kind, "domain_incremental") if getattr(self.root, "over", "") == "domains" else (self.kind,)
 
 
@@ -293,4 +315,5 @@ MODELS: dict[str, type[BaseModel]] = {
     "blurry": Blurry,
     "online": Online,
     "avalanche": FromAvalanche,
+    "own": OwnScenario,
 }

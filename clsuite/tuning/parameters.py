@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clsuite.config.class_use import HIDDEN
 from clsuite.errors import UserError, did_you_mean
 from clsuite.learner.options import OptimizerSpec, TrainingSpec
 from clsuite.plugin.introspection import PluginSource
@@ -70,8 +71,8 @@ def with_values(method: MethodSpec, places: Mapping[str, ParameterPath], values:
 
 
 def _all_places(method: MethodSpec, sources: Sequence[PluginSource]) -> list[tuple[str, ParameterPath]]:
-    options = [(name,) for name in TrainingSpec.model_fields if name != "optimizer"]
-    nested = [("optimizer", name) for name in OptimizerSpec.model_fields]
+    options = [(name,) for name in TrainingSpec.model_fields if name not in ("optimizer", *HIDDEN)]
+    nested = [("optimizer", name) for name in OptimizerSpec.model_fields if name not in HIDDEN]
     places = [(".".join(("training", *path)), ParameterPath(None, path)) for path in (*options, *nested)]
     for number, (use, source) in enumerate(zip(method.plugins, sources, strict=True)):
         short = re.split(r"[/\\:]", use.name)[-1].removesuffix(".py")

@@ -82,3 +82,40 @@ def test_what_is_broken_is_refused_before_any_run(site: Path, tmp_path: Path, na
     assert done.stderr.startswith(f"clsuite bench: plugin '{name}' of foreign-methods 1.2.3 is broken: ")
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+PARTS = {"datasets": "stripes", "scenarios": "halves", "probes": "width", "optimizers": "plain", "schedules": "halving"}
+BENCHMARK = """
+name: brought
+dataset: {name: stripes, number: 8}
+scenario: halves
+probes: [{kind: width}]
+training: {epochs: 2, optimizer: {name: plain, lr: 0.01}, schedule: halving}
+seeds: [0]
+methods: {finetune: finetune}
+"""
+
+
+@pytest.mark.parametrize("what", sorted(PARTS))
+def test_what_entry_points_bring_is_listed(what: str, site: Path, tmp_path: Path) -> None:
+    done = clsuite(site, tmp_path, "list", what)
+    assert (done.returncode, done.stderr) == (0, "")
+    line = next(line for line in done.stdout.splitlines() if line.startswith(PARTS[what]))
+    assert "foreign_methods.parts:" in line
+    assert "from foreign-methods 1.2.3" in line
+    if what == "datasets":
+        assert "broken: the name 'digits' is taken by clsuite" in done.stdout
+
+
+def test_a_benchmark_of_parts_that_entry_points_bring(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "brought.yaml").write_text(BENCHMARK)
+    done = clsuite(site, tmp_path, "bench", "brought.yaml", "--device", "cpu", "--jobs", "1")
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.rglob("seed0-*.json")
+    record = read_record(path)
+    assert record.config["dataset"]["class"] == "stripes"
+    assert record.config["training"]["optimizer"]["class"] == "plain"
+    assert record.config["training"]["schedule"]["class"] == "halving"
+    assert all(record.config[part]["source"] for part in ("dataset", "scenario"))
+    assert record.scenario.task_names == ["first", "second"]
+    assert [(probe.name, probe.values[0]) for probe in record.probes] == [("width", 192.0)]

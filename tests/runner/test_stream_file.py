@@ -43,7 +43,7 @@ def test_an_absent_stream_file_is_named() -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("pass", "gives NoneType, but must return an Avalanche benchmark"),
+        ("pass", "gives NoneType, but must return an Avalanche benchmark or a clsuite.scenarios.Scenario"),
         ("return {}['train']", "ends in line 2 with KeyError: 'train'"),
         ("return 1 + '1'", "ends in line 2 with TypeError: unsupported operand"),
     ],

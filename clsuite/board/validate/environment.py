@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clsuite.backbones.normalization import MeanAndStd, pretrained_normalization
-from clsuite.backbones.spec import BUNDLED, KEYWORDS, BackboneSpec, find_weights
+from clsuite.backbones.spec import BUNDLED, KEYWORDS, OWN, BackboneSpec, find_weights
 from clsuite.board.confirmed import our_source
 from clsuite.config.error_text import first_mistake
 from clsuite.errors import printable
@@ -67,6 +67,7 @@ class _Environment(BaseModel):
     backbone_sha256: Hash | None = None
     table_sha256: Hash | None = None
     normalization: _Normalization | None = None
+    fast_paths: Literal[False] | None = None
 
 
 def has_possible_claims(record: RunRecord) -> str:
@@ -127,6 +128,8 @@ def _weights(record: RunRecord) -> str:
     """Whether its backbone can have begun with the weights that its configuration names."""
     backbone = record.config["backbone"]
     name, kind, sha256 = backbone["name"], backbone.get("weights"), backbone.get("sha256")
+    if kind == OWN and "class" in backbone:
+        return "config.backbone.sha256: own weights are no file" if sha256 is not None else ""
     if kind not in (*KEYWORDS, "file") or (kind == "bundled" and name != BUNDLED) or (kind, name) == ("hub", BUNDLED):
         return f"config.backbone.weights: '{printable(str(kind)[:80])}' is not of '{printable(name[:80])}'"
     if kind in ("hub", "random"):

@@ -8,7 +8,7 @@ from typing import Any
 
 from clsuite.errors import AbsentError, UserError
 from clsuite.probes.counted import images_classified
-from clsuite.probes.spec import AnyProbe, CalibrationProbe, LeftOutProbe, probe_name
+from clsuite.probes.spec import AnyProbe, CalibrationProbe, LeftOutProbe, OwnProbe, probe_name
 from clsuite.records import RunRecord
 from clsuite.runner.record_config import probe_config
 from clsuite.runner.recorded_inputs import known_benchmarks, restored_probe
@@ -30,7 +30,7 @@ def has_true_probe_images(record: RunRecord, image_size: int, data_root: Path | 
     readings = {probe.name: probe for probe in record.probes}
     for entry in record.config.get("probes", []):
         name = entry.get("name") or entry["kind"]
-        if entry["kind"] == "calibration":
+        if entry["kind"] in ("calibration", "own"):
             continue
         due = left_out
         if entry["kind"] != "left_out_domains":
@@ -39,7 +39,7 @@ def has_true_probe_images(record: RunRecord, image_size: int, data_root: Path | 
                 probe = restored_probe(entry, image_size, data_root, known_benchmarks())
             elif complaint := _other_images(probe, entry, image_size, data_root):
                 return f"config.probes: '{name}' {complaint}"
-            assert not isinstance(probe, LeftOutProbe | CalibrationProbe)
+            assert not isinstance(probe, LeftOutProbe | CalibrationProbe | OwnProbe)
             due = images_classified(probe, image_size, data_root)
         if readings[name].n not in (None, due):
             return f"probes.{name}: it says {readings[name].n} images, but classifies {due}"

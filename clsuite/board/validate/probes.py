@@ -47,6 +47,7 @@ def _out_of_range(probe: ProbeEntry, kind: str) -> str:
 def has_its_probes(record: RunRecord) -> str:
     """Whether its readings are those of the probes that its configuration names, each once."""
     due: dict[str, tuple[bool, bool]] = {}
+    own = {probe.get("name") for probe in record.config.get("probes", []) if probe.get("kind") == "own"}
     for probe in record.config.get("probes", []):
         try:
             readings = readings_of(probe["kind"], probe.get("name") or probe["kind"])
@@ -65,7 +66,7 @@ def has_its_probes(record: RunRecord) -> str:
     for reading in record.probes:
         better, counted = due[reading.name]
         counts = reading.correct is not None if reading.was_read else counted
-        if (reading.higher_is_better, counts) != (better, counted):
+        if reading.name not in own and (reading.higher_is_better, counts) != (better, counted):
             return (
                 f"probes.{reading.name}: of its kind of probe {'more' if better else 'less'} is better, "
                 f"and right answers are {'counted' if counted else 'not counted'}; it says otherwise"

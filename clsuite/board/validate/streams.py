@@ -20,6 +20,7 @@ from clsuite.data.spec import DatasetSpec
 from clsuite.errors import AbsentError, UserError
 from clsuite.records import RunRecord
 from clsuite.records.canonical import canonical_json
+from clsuite.runner.own_classes import recorded_uses
 from clsuite.runner.recorded_inputs import restored_stream
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 from clsuite.runner.streams import stream_loader
@@ -190,6 +191,8 @@ class Streams:
             dataset, scenario = restored_stream(record)
             if dataset is None:
                 raise AbsentError("a stream from a Python file is not made again")
+            if any(part in ("dataset", "scenario") for part, _ in recorded_uses(record.config)):
+                raise AbsentError("a stream of somebody's own classes is not made again: their code would run")
             specs = (canonical_json(dataset.model_dump()), canonical_json(scenario.model_dump()))
             return self._stream(*specs, _size(record.benchmark), record.seed, record.config.get("limit_tasks"))
         except AbsentError as error:

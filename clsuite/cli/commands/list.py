@@ -17,13 +17,24 @@ from clsuite.cli.console import left_out, make_console, table_width
 if TYPE_CHECKING:
     from clsuite.plugin.introspection import PluginInfo
 
-LISTS = ("plugins", "methods", "benchmarks", "datasets", "scenarios", "backbones", "augmentations")
+LISTS = (
+    "plugins",
+    "methods",
+    "benchmarks",
+    "datasets",
+    "scenarios",
+    "backbones",
+    "augmentations",
+    "probes",
+    "optimizers",
+    "schedules",
+)
 SHORTEST_LINES = 24
 """Characters in a line of words, at least, before other columns are left out."""
 
 
 def print_listing(what: str, data_root: Path | None = None) -> None:
-    """Print plugins, benchmarks, datasets (with what is below the data root), scenarios, backbones, augmentations."""
+    """Print what there is of a kind (`LISTS`); of data sets also what is below the data root."""
     console = make_console()
     table = _datasets(data_root) if what == "datasets" else LISTINGS[what]()
     _fit(table, table_width(console))
@@ -120,7 +131,7 @@ def _datasets(data_root: Path | None) -> Table:
     table.add_section()
     for name, summary in SEQUENCES.items():
         table.add_row(name, escape(summary))
-    return table
+    return _with_offered(table, "dataset")
 
 
 def _backbones() -> Table:
@@ -153,6 +164,49 @@ def _scenarios() -> Table:
     table = _table("scenario", "what it is")
     for name, summary in KINDS.items():
         table.add_row(name, escape(summary))
+    return _with_offered(table, "scenario")
+
+
+def _probes() -> Table:
+    from clsuite.probes.spec import MODELS
+
+    table = _table("probe", "what it reads")
+    for name, model in MODELS.items():
+        table.add_row(name, escape((model.__doc__ or "").split("\n")[0]))
+    return _with_offered(table, "probe")
+
+
+def _optimizers() -> Table:
+    from clsuite.learner.options import OPTIMIZERS
+
+    table = _table("optimizer", "what it is")
+    for name, words in OPTIMIZERS.items():
+        table.add_row(name, words)
+    table.add_row("any of PyTorch's", escape("by its class: {class: torch.optim:NAdam, lr: 0.001, betas: [0.9, 0.99]}"))
+    return _with_offered(table, "optimizer")
+
+
+def _schedules() -> Table:
+    from clsuite.learner.options import SCHEDULES
+
+    table = _table("schedule", "what it is")
+    for name, words in SCHEDULES.items():
+        table.add_row(name, words)
+    table.add_row("any of PyTorch's", escape("by its class: {class: torch.optim.lr_scheduler:StepLR, step_size: 10}"))
+    return _with_offered(table, "schedule")
+
+
+def _with_offered(table: Table, part: str) -> Table:
+    """A listing with what entry points of other distributions bring; a name of ours stays ours."""
+    from clsuite.config.class_use import offered
+
+    ours = {str(cell) for column in table.columns[:1] for cell in column.cells}
+    brought = offered(part)
+    if brought:
+        table.add_section()
+    for name, (target, distribution) in brought.items():
+        taken = f"broken: the name '{name}' is taken by clsuite; " if name in ours else ""
+        table.add_row(escape(name), escape(f"{taken}{target}, from {distribution}"))
     return table
 
 
@@ -170,6 +224,9 @@ LISTINGS: dict[str, Callable[[], Table]] = {
     "backbones": _backbones,
     "augmentations": _augmentations,
     "scenarios": _scenarios,
+    "probes": _probes,
+    "optimizers": _optimizers,
+    "schedules": _schedules,
 }
 
 
@@ -184,7 +241,7 @@ def _run(given: Namespace) -> int:
 
 
 COMMAND = Command(
-    "List plugins, benchmarks, data sets, scenarios, backbones or augmentations.",
+    "List plugins, benchmarks, data sets, scenarios, probes, backbones, optimizers, schedules or augmentations.",
     ("clsuite list plugins", "clsuite list benchmarks", "clsuite list datasets --data-root data"),
     _arguments,
     _run,

@@ -1,0 +1,193 @@
+"""Data sets of somebody's own: a class whose training and test part are sequences of images with labels."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsuite.data.cache import cache_folder, kept_table
+from clsuite.data.image_convert import square_pixels
+from clsuite.data.manifest import choose_rows
+from clsuite.data.table import ImageTable, digest
+from clsuite.errors import UserError, shortened
+
+
+class ImageData(ABC):
+    """Base class of a data set of one's own.
+
+    A subclass sets `classes`, `train` and `test`, at the latest in its constructor, which takes the arguments of the
+    benchmark: ``dataset: {class: my_package.data:MyData, folder: images}``.
+
+    >>> class Shapes(ImageData):
+    ...     classes = ("dark", "light")
+    ...     train = [(np.zeros((8, 8), np.uint8), 0), (np.full((8, 8), 255, np.uint8), 1)]
+    ...     test = train
+
+    Attributes:
+        classes: The names of the classes, in the order of their numbers.
+        train: The training part: a sequence (``len`` and ``[i]``, as torch's and torchvision's data sets are) of
+            ``(image, label)`` or ``(image, label, domain)``. An image is a PIL image, an array ``[H, W]`` or
+            ``[H, W, 3]``, or a tensor ``[C, H, W]``; values are uint8, or floats in 0..1 that are not normalized. A
+            label is the number of a class, a domain the name of one. Or a pair of arrays: images ``[N, ...]`` and
+            labels ``[N]``.
+        test: The test part, likewise.
+        version: Where it is set, the decoded images are kept in the cache and not read again for the same class,
+            arguments and version: change it when the data change. Without it each run reads all images anew and holds
+            them in memory.
+    """
+
+    classes: Sequence[str]
+    train: Any
+    test: Any
+    version: ClassVar[str] = ""
+
+
+class Bounds(NamedTuple):
+    """At most so many images of each class and domain: of the training part, and of the test part."""
+
+    train: int | None = None
+    test: int | None = None
+
+
+ALL = Bounds()
+
+
+class _Columns(NamedTuple):
+    labels: NDArray[np.int64]
+    domains: NDArray[np.int64]
+    is_test: NDArray[np.bool_]
+    digests: NDArray[np.uint8]
+    classes: tuple[str, ...]
+    domain_names: tuple[str, ...]
+
+    def table(self, images: NDArray[np.uint8]) -> ImageTable:
+        return ImageTable(images, *self)
+
+
+def own_table(data: ImageData, image_size: int, what: str, identity: Any, bounds: Bounds = ALL) -> ImageTable:
+    """The table of a data set of somebody's own.
+
+    Args:
+        data: The data set.
+        image_size: Side of the images in pixels.
+        what: Names the data set in messages.
+        identity: JSON value of its source and arguments, which with its version stand for the content in the cache.
+        bounds: How many images of each class are taken.
+
+    Raises:
+        UserError: If a part is missing or empty, or something in it is not an image or not a label; says which.
+    """
+    version = str(data.version)
+    if not version:
+        pixels, columns = _read(data, image_size, what, bounds)
+        return columns.table(pixels)
+
+    def make(building: Path) -> ImageTable:
+        pixels, columns = _read(data, image_size, what, bounds)
+        building.mkdir(parents=True, exist_ok=True)
+        np.save(building / "images.npy", pixels)
+        np.save(building / "digests.npy", columns.digests)
+        return columns.table(pixels)
+
+    return kept_table(["own data", 1, identity, version, list(bounds), image_size], make, cache_folder())
+
+
+def _read(data: ImageData, image_size: int, what: str, bounds: Bounds) -> tuple[NDArray[np.uint8], _Columns]:
+    """Pixels and columns of both parts, the training part first."""
+    classes = _classes(data, what)
+    pixels: list[NDArray[np.uint8]] = []
+    labels, domains, tests, digests = [], [], [], []
+    for part in ("train", "test"):
+        for index, (image, label, domain) in enumerate(_samples(data, part, what)):
+            where = f"image {index} of the {part} part of {what}"
+            pixels.append(square_pixels(image, image_size, where))
+            labels.append(_label(label, len(classes), where))
+            domains.append(str(domain))
+            tests.append(part == "test")
+            digests.append(_digest(part, index, image))
+    names = sorted(set(domains))
+    number = {name: index for index, name in enumerate(names)}
+    columns = _Columns(
+        np.array(labels, dtype=np.int64), np.array([number[name] for name in domains], dtype=np.int64),
+        np.array(tests, dtype=np.bool_), np.stack(digests), classes, tuple(names),
+    )  # fmt: skip
+    channels = max(image.shape[0] for image in pixels)
+    images = np.stack([np.broadcast_to(image, (channels, *image.shape[1:])) for image in pixels])
+    rows = _bounded(columns, bounds)
+    return images[rows], columns._replace(**{name: getattr(columns, name)[rows] for name in columns._fields[:4]})
+
+
+def _bounded(columns: _Columns, bounds: Bounds) -> NDArray[np.int64]:
+    """The rows that are taken, by the same fixed choice as of any data set."""
+    kept = [
+        choose_rows(columns.labels, columns.domains, np.flatnonzero(columns.is_test == part), bound, purpose)
+        for part, bound, purpose in (
+            (False, bounds.train, "train_per_class"),
+            (True, bounds.test, "test_per_class"),
+        )
+    ]
+    return np.sort(np.concatenate(kept))
+
+
+def _classes(data: ImageData, what: str) -> tuple[str, ...]:
+    found = getattr(data, "classes", None)
+    if isinstance(found, str) or not isinstance(found, Sequence | np.ndarray) or not len(found):
+        raise UserError(f"{what} has no 'classes': set it to the names of the classes, in the order of their numbers")
+    names = tuple(str(name) for name in found)
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"{what} has two classes called '{shortened(twice)}': give each a name of its own")
+    return names
+
+
+def _samples(data: ImageData, part: str, what: str) -> Iterator[tuple[Any, Any, Any]]:
+    """Image, label and domain of each sample of a part."""
+    samples: Any = getattr(data, part, None)
+    if _is_pair(samples):
+        images, labels = samples
+        if len(images) != len(labels):
+            raise UserError(f"the {part} part of {what} has {len(images)} images, but {len(labels)} labels")
+        samples = list(zip(images, labels, strict=True))
+    if not hasattr(samples, "__getitem__") or not hasattr(samples, "__len__"):
+        raise UserError(f"{what} has no '{part}': set it to a sequence of (image, label), or to (images, labels)")
+    if not len(samples):
+        raise UserError(f"the {part} part of {what} is empty")
+    for index in range(len(samples)):
+        sample = samples[index]
+        if not isinstance(sample, tuple | list) or len(sample) not in (2, 3):
+            kind = type(sample).__name__
+            raise UserError(f"sample {index} of the {part} part of {what} is a {kind}, but must be (image, label)")
+        yield (sample[0], sample[1], sample[2] if len(sample) == 3 else "")
+
+
+def _is_pair(samples: Any) -> bool:
+    """Whether a part is a pair of arrays, and not two samples."""
+    return (
+        isinstance(samples, tuple)
+        and len(samples) == 2
+        and all(hasattr(one, "shape") for one in samples)
+        and samples[1].ndim == 1
+    )
+
+
+def _label(label: Any, classes: int, where: str) -> int:
+    try:
+        number = int(label)
+    except (TypeError, ValueError):
+        number = -1
+    if not 0 <= number < classes or number != label:
+        raise UserError(f"{where} has the label {shortened(str(label))}: it must be a number in 0..{classes - 1}")
+    return number
+
+
+def _digest(part: str, index: int, image: Any) -> NDArray[np.uint8]:
+    """The id of a sample: of its part, its position and its content, whatever size it is decoded to."""
+    content = np.asarray(image)
+    known = hashlib.sha256(f"{part} {index} {content.dtype} {content.shape}".encode())
+    known.update(np.ascontiguousarray(content).tobytes())
+    return digest(known.digest())

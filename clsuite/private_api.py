@@ -1,0 +1,107 @@
+"""Every private name of PyTorch, timm, Lightning and NumPy that clsuite uses, each in one place.
+
+None of these libraries promises to keep them. ``tests/test_private_api.py`` has a test for each, which says what is
+lost where the next version of a library has it no more. Nothing is imported before a function is called.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+FORWARD_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+HOOKS = (*FORWARD_HOOKS, "_backward_pre_hooks", "_backward_hooks")
+"""Where a PyTorch module keeps its hooks; first those of the forward pass alone."""
+
+
+# -- PyTorch ----------------------------------------------------------------------------------------------------------
+
+
+def hooks_of(module: nn.Module, *names: str) -> list[Any]:
+    """The hooks of a module: dictionaries, of all kinds or of some of `HOOKS`."""
+    return [getattr(module, name) for name in names or HOOKS]
+
+
+def global_forward_hooks() -> tuple[Any, Any]:
+    """The hooks that PyTorch calls before and after every module's forward pass: two dictionaries."""
+    from torch.nn.modules import module
+
+    return module._global_forward_pre_hooks, module._global_forward_hooks
+
+
+def batch_norm_class() -> type[nn.Module]:
+    """What all batch normalizations of PyTorch derive from."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    return _BatchNorm
+
+
+def tensor_version(value: Tensor) -> int:
+    """A number that grows with each change of a tensor in place."""
+    return value._version
+
+
+def standard_gamma(concentration: Tensor, generator: Generator) -> Tensor:
+    """Draw from Gamma(concentration, 1) with a generator, which ``torch.distributions`` does not take."""
+    import torch
+
+    drawn: Tensor = torch._standard_gamma(concentration, generator=generator)
+    return drawn
+
+
+def clip_true_gradients(optimizer: Any) -> None:
+    """Have gradients unscaled before a fused optimizer's step, so that Lightning clips the true ones under float16."""
+    optimizer._step_supports_amp_scaling = False
+
+
+def cpu_has_native_bf16() -> bool:
+    """Whether the processor computes in bfloat16 natively; False where PyTorch does not say."""
+    import torch
+
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(probe and probe())
+
+
+def become(module: nn.Module, kind: type[nn.Module]) -> None:
+    """Give a module another ``forward``, in place: names, parameters and hooks stay. The class is a subclass of its."""
+    module.__class__ = kind
+
+
+# -- timm -------------------------------------------------------------------------------------------------------------
+
+
+def positioned_tokens(model: Any, patches: Tensor) -> Tensor:
+    """The tokens of a timm ViT: its patches with positions, after its class and register tokens."""
+    tokens: Tensor = model._pos_embed(patches)
+    return tokens
+
+
+# -- Lightning --------------------------------------------------------------------------------------------------------
+
+
+def trainer_of(module: Any) -> Any:
+    """The trainer that a LightningModule is with; None where it is with none (``trainer`` raises then)."""
+    return module._trainer
+
+
+def training_source(trainer: Any) -> Any:
+    """What a trainer was given to train on: a loader, or a module that gives one."""
+    return trainer.fit_loop._data_source.instance
+
+
+def optimizers_of(trainer: Any) -> list[Any]:
+    """The optimizers of a trainer, without a look at whether they are set up."""
+    found: list[Any] = trainer.strategy._optimizers
+    return found
+
+
+# -- NumPy ------------------------------------------------------------------------------------------------------------
+
+
+def memory_map(array: Any) -> mmap.mmap | None:
+    """The memory map below an array; None where it is in memory."""
+    mapped = getattr(array, "_mmap", None)
+    return mapped if isinstance(mapped, mmap.mmap) else None

@@ -1,0 +1,84 @@
+"""Probes of somebody's own."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from clsuite.errors import UserError
+from clsuite.learner.learner import Learner
+from clsuite.plugin.own_class import make_own
+from clsuite.probes.base import ProbeContext, Reading
+from clsuite.probes.spec import OwnProbe, probe_name
+
+
+class Probe(ABC):
+    """Base class of a probe of one's own.
+
+    The constructor of a subclass takes the arguments of the benchmark:
+    ``probes: [{class: my_package.probes:MyProbe, name: mine, size: 10}]``.
+
+    Attributes:
+        higher_is_better: Whether more of what it reads is kept knowledge, or loss of it.
+        before: What later readings are compared with, where there is such a thing: what is set here (tensors, numbers
+            and lists of them) survives an interruption of the run.
+    """
+
+    higher_is_better: ClassVar[bool] = True
+    before: Any = None
+
+    @abstractmethod
+    def read(self, learner: Learner) -> float | Reading | None:
+        """Read the learner. Called before the stream, and after each task when that has been evaluated.
+
+        It must not change the learner. Random numbers that it draws change nothing in the run.
+
+        Args:
+            learner: As it is now; ``learner.backbone`` gives features, ``learner.scenario`` the stream.
+
+        Returns:
+            A number; ``Reading.accuracy(right)`` for right answers that are counted; None where there is nothing to
+            read.
+        """
+
+
+class OwnMeasure:
+    """Reads a probe of somebody's own."""
+
+    def __init__(self, spec: OwnProbe, context: ProbeContext) -> None:
+        """Import the class and make the probe.
+
+        Raises:
+            UserError: If it is not there, is not a probe, or does not take the arguments.
+        """
+        self._name = probe_name(spec)
+        self._probe = make_own(spec.own, "probe", context.files, Probe)  # type: ignore[type-abstract]
+
+    @property
+    def before(self) -> Any:
+        """What the probe compares later readings with."""
+        return self._probe.before
+
+    @before.setter
+    def before(self, value: Any) -> None:
+        self._probe.before = value
+
+    def __call__(self, learner: Learner) -> dict[str, Reading]:
+        """Read the probe.
+
+        Raises:
+            UserError: If it gives no finite number.
+        """
+        given = self._probe.read(learner)
+        if isinstance(given, Reading):
+            return {self._name: given}
+        if given is None:
+            return {self._name: Reading(None, self._probe.higher_is_better)}
+        try:
+            value = float(given)
+        except (TypeError, ValueError):
+            value = math.nan
+        if not math.isfinite(value):
+            raise UserError(f"read(learner) of probe '{self._name}' gives {given!r}, but must give a finite number")
+        return {self._name: Reading(value, self._probe.higher_is_better)}

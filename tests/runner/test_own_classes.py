@@ -1,0 +1,286 @@
+"""A benchmark of classes of somebody's own: it runs, its record says what it was, and nothing is run for a record."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from own_files import BENCHMARK, DATA, NET, PROBE, STREAM, write_files
+
+from clsuite.board.confirmed import NONE
+from clsuite.board.rerun import plan_rerun
+from clsuite.board.sources import find_sources
+from clsuite.errors import UserError
+from clsuite.probes.probes import make_probes
+from clsuite.records import RunRecord, read_record
+from clsuite.runner.build import build_learner
+from clsuite.runner.execute import execute, probe_context
+from clsuite.runner.model_file import load_model
+from clsuite.runner.options import RunOptions
+from clsuite.runner.own_classes import own_files, recorded_files
+from clsuite.runner.plan import RunPlan, make_plan
+from clsuite.runner.recorded_inputs import Allowed
+from clsuite.runner.rerun import plan_from_record
+from clsuite.runner.spec import load_benchmark
+
+
+def plans(path: Path, out: Path, **options: Any) -> dict[str, RunPlan]:
+    spec, file = load_benchmark(str(path))
+    found = make_plan(spec, file.parent, RunOptions(out, device="cpu", **options))
+    return {plan.pending.method: plan for plan in found}
+
+
+def build_all(plan: RunPlan) -> None:
+    """What the check before the runs builds."""
+    build_learner(plan.pending, plan.plugins, plan.weights, files=plan.files)
+    make_probes(plan.probes, probe_context(plan))
+
+
+def done(plan: RunPlan) -> RunRecord:
+    record = execute(plan, lambda event: None)
+    assert record.status == "done", record.error
+    return record
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, RunPlan]]:
+    """The benchmark's folder, and its runs, which are done and have their models."""
+    folder = tmp_path_factory.mktemp("own")
+    found = plans(write_files(folder), folder / "runs", save_model=True)
+    for plan in found.values():
+        done(plan)
+    return folder, found
+
+
+def test_methods_run_on_classes_of_ones_own(made: tuple[Path, dict[str, RunPlan]]) -> None:
+    _, found = made
+    assert set(found) == {"finetune", "replay", "ncm"}
+    record = read_record(found["ncm"].record_path)
+    assert record.main_counts.accuracy[-1].mean() == 1.0  # shades are easy for class means
+    assert record.scenario.kind == "class_incremental"
+    assert record.scenario.task_names == ["from 0", "from 2"]
+    assert [probe.name for probe in record.probes] == ["norm"]
+    assert record.probes[0].higher_is_better is False
+    assert record.environment["normalization"] == {"mean": [0.5] * 3, "std": [0.25] * 3}
+    trained = read_record(found["finetune"].record_path)
+    first, *_, last = trained.probes[0].values
+    assert first != last
+
+
+def test_the_record_says_what_it_was_and_no_path(made: tuple[Path, dict[str, RunPlan]]) -> None:
+    folder, found = made
+    text = found["replay"].record_path.read_text()
+    assert str(folder) not in text
+    config = json.loads(text)["config"]
+    assert config["dataset"]["class"] == "my_data.py:Shades"
+    assert config["dataset"]["args"] == {"classes": 4}
+    assert config["training"]["optimizer"] == {
+        "class": "torch.optim:NAdam", "args": {"betas": [0.9, 0.99]}, "source": "", "lr": 0.01, "head_lr": None,
+    }  # fmt: skip
+    assert config["training"]["schedule"]["args"] == {"step_size": 1}
+    sources = {use.name: use.source for _, use in own_files(config)}
+    assert set(sources) == {"my_data.py:Shades", "my_stream.py:Pairs", "my_net.py:Net", "my_probe.py:Norm"}
+    assert all(sources.values())
+
+
+@pytest.mark.parametrize("part", ["my_data", "my_stream", "my_net", "my_probe"])
+def test_another_source_is_another_run(part: str, made: tuple[Path, dict[str, RunPlan]], tmp_path: Path) -> None:
+    texts = {"my_data": DATA, "my_stream": STREAM, "my_net": NET, "my_probe": PROBE}
+    changed = plans(write_files(tmp_path, **{part: texts[part] + "\nMORE = 1\n"}), tmp_path / "runs")
+    assert changed["ncm"].pending.key != made[1]["ncm"].pending.key
+
+
+def test_a_helper_beside_the_file_is_part_of_the_key(tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("NOISE = 10\n")
+    text = DATA.replace("import numpy as np\n", "import numpy as np\nfrom helper import NOISE\n", 1)
+    path = write_files(tmp_path, my_data=text.replace("from helper import NOISE", "import importlib.util"))
+    before = plans(path, tmp_path / "runs")["ncm"].pending.config["dataset"]["source"]
+    imports = "import sys\nsys.path.insert(0, __file__.rpartition('/')[0])\nfrom helper import NOISE\n"
+    write_files(tmp_path, my_data=imports + DATA)
+    first = plans(path, tmp_path / "runs")["ncm"].pending.config["dataset"]["source"]
+    (tmp_path / "helper.py").write_text("NOISE = 11\n")
+    second = plans(path, tmp_path / "runs")["ncm"].pending.config["dataset"]["source"]
+    assert len({before, first, second}) == 3
+
+
+def test_the_same_run_again_gives_the_same_counts(made: tuple[Path, dict[str, RunPlan]], tmp_path: Path) -> None:
+    folder, found = made
+    record = read_record(found["replay"].record_path)
+    allowed = Allowed(plugins_from=[folder])
+    again = plan_rerun(record, tmp_path / "again.json", None, "cpu", None, NONE, allowed)
+    assert done(again).counts == record.counts
+    watched = plan_from_record(found["replay"].record_path, device="cpu", allowed=allowed)
+    assert set(watched.files) == {use.source for _, use in own_files(record.config)}
+
+
+def test_a_record_runs_nothing_without_a_folder(made: tuple[Path, dict[str, RunPlan]], tmp_path: Path) -> None:
+    folder, found = made
+    path = found["finetune"].record_path
+    record = read_record(path)
+    with pytest.raises(UserError, match=r"the data set comes from the file 'my_data\.py', whose code would run"):
+        plan_rerun(record, tmp_path / "again.json", None, "cpu", None)
+    with pytest.raises(UserError, match=r"whose code would run: name its folder with --plugins-from FOLDER"):
+        plan_from_record(path)
+    with pytest.raises(UserError, match=r"backbone comes from the file 'my_net\.py', .* load_model\(record, folders"):
+        load_model(path)
+    for name in ("my_data.py", "my_stream.py", "my_probe.py", "my_net.py"):
+        shutil.copy(folder / name, tmp_path / name)
+    mine = tmp_path / "my_net.py"
+    mine.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n{NET}")
+    with pytest.raises(UserError, match=r"my_net\.py' is not the one that the run was made with"):
+        load_model(path, folders=[tmp_path])
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_model_is_loaded_with_its_folder(made: tuple[Path, dict[str, RunPlan]]) -> None:
+    folder, found = made
+    model = load_model(found["ncm"].record_path, folders=[folder])
+    shades = np.full((2, 1, 16, 16), 10, np.uint8)
+    shades[1] = 215
+    assert [model.classes[label] for label in model.predict(shades)] == ["shade0", "shade3"]
+
+
+def test_published_sources_are_those_of_the_classes(made: tuple[Path, dict[str, RunPlan]]) -> None:
+    folder, found = made
+    record = read_record(found["ncm"].record_path)
+    sources = find_sources(record, [folder])
+    assert [sources[f".class{number}.py"].decode() for number in (1, 2, 3, 4)] == [DATA, STREAM, NET, PROBE]
+
+
+@pytest.mark.parametrize(
+    ("part", "entry", "message"),
+    [
+        ("backbone", {"class": "os.path:join", "source": "0"}, "is of no installed package"),
+        ("dataset", {"class": "../my_data.py:Shades", "source": "0"}, "a record may give the name of a file alone"),
+        ("dataset", {"class": "clsuite.data.own_data:ImageData", "source": "0"}, "has changed since the run"),
+        ("scenario", {"class": "my_stream.py:Pairs", "source": None}, "does not know the source"),
+        ("optimizer", {"class": "nowhere_at_all:Thing", "source": ""}, "is of no installed package"),
+        ("optimizer", {"class": "torch.optim:SGD", "source": "12"}, "has changed since the run"),
+        ("schedule", {"class": 3, "source": ""}, "must be text"),
+    ],
+)
+def test_a_record_that_names_what_it_may_not(part: str, entry: dict[str, Any], message: str, tmp_path: Path) -> None:
+    config = {"training": {part: entry}} if part in ("optimizer", "schedule") else {part: entry}
+    with pytest.raises(UserError, match=message):
+        recorded_files(config, [tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('NAdam"', 'Nadam"', r"unknown class of optimizer 'torch\.optim:Nadam': 'Nadam'\. Did you mean 'NAdam'"),
+        ("betas:", "bets:", r"optimizer 'torch\.optim:NAdam' does not take its arguments: .*'bets'"),
+        (
+            "lr: 0.01",
+            "lr: 0.01, momentum_decay: -1",
+            r"NAdam' ends in line \d+ of 'nadam\.py' with ValueError",
+        ),
+        ("torch.optim:NAdam", "torch.nn:Linear", r"'torch\.nn:Linear' is not a subclass of torch\.optim\.Optimizer"),
+        ("StepLR", "ReduceLROnPlateau", r"waits for a figure|does not take its arguments"),
+        ("width: 24", "size: 24", r"backbone 'my_net\.py:Net' does not take its arguments"),
+        ("my_net.py:Net", "my_data.py:Shades", r"'my_data\.py:Shades' is not a subclass of torch\.nn\.Module"),
+        ("scale: 2.0", "scales: 2.0", r"probe 'my_probe\.py:Norm' does not take its arguments"),
+    ],
+)
+def test_what_is_wrong_with_a_class_is_told_before_it_trains(old: str, new: str, message: str, tmp_path: Path) -> None:
+    plan = plans(write_files(tmp_path, benchmark=BENCHMARK.replace(old, new)), tmp_path / "runs")["finetune"]
+    with pytest.raises(UserError, match=message):
+        build_all(plan)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("./my_data.py:Shades", "./my_dota.py:Shades", r"data set '\./my_dota\.py:Shades': no file at 'my_dota\.py'"),
+        ("./my_data.py:Shades", "./my_data.py", r"say which class of the file is meant, as \./my_data\.py:MyClass"),
+        ("my_data.py:Shades", "my_data.py:Shade", r"unknown class of data set .*Did you mean 'Shades'"),
+        ("my_stream.py:Pairs", "nowhere.at:All", r"no module named 'nowhere\.at' is installed"),
+        ("my_stream.py:Pairs", "pears", r"unknown class of the scenario: 'pears'\. write package\.module:Class"),
+        ("classes: 4", "clases: 4", r"data set 'my_data\.py:Shades' does not take its arguments: .*'clases'"),
+        ("my_stream.py:Pairs, per_task: 2", "my_data.py:Shades", r"is not a subclass of .*ScenarioBuilder"),
+        ("epochs: 2", "epochs: 2\n  warmup_steps: 3", r"warmup_steps belong to constant and cosine"),
+        ("{class: \"torch.optim.lr_scheduler:StepLR\", step_size: 1}", "{step_size: 1}", "or a mapping with class"),
+        ("ncm: ncm", "ncm: ncm\n  l2p: l2p", r"plugin 'l2p' needs a ViT: backbone 'my_net\.py:Net' is a module of"),
+        ("scale: 2.0, name: norm}", "name: norm}, {kind: head, path: x}", "needs the head that the backbone was pre"),
+    ],
+)  # fmt: skip
+def test_what_a_plan_cannot_find_is_told_in_a_line(old: str, new: str, message: str, tmp_path: Path) -> None:
+    path = write_files(tmp_path, benchmark=BENCHMARK.replace(old, new))
+    with pytest.raises(UserError, match=message) as caught:
+        plans(path, tmp_path / "runs")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_error_inside_a_class_is_a_line_on_the_screen_and_a_traceback_in_the_record(tmp_path: Path) -> None:
+    broken = PROBE.replace("return self.scale *", "return {}['gone'] *")
+    plan = plans(write_files(tmp_path, my_probe=broken), tmp_path / "runs")["ncm"]
+    record = execute(plan, lambda event: None)
+    assert record.status == "failed"
+    assert "KeyError: 'gone'" in (record.error or "")
+    assert "in read" in (record.error or "")
+    path = write_files(tmp_path, my_data=DATA.replace("random = np.random", "random = nump.random"))
+    with pytest.raises(UserError, match=r"^data set 'my_data\.py:Shades' ends in line 11 of 'my_data\.py' with Name"):
+        plans(path, tmp_path / "runs")
+
+
+def test_a_stream_says_of_itself_which_methods_can_learn_it(tmp_path: Path) -> None:
+    path = write_files(tmp_path, my_stream=STREAM.replace("class_incremental", "online"))
+    with pytest.raises(UserError, match=r"training\.epochs is 2, but a stream of kind 'online' passes once"):
+        plans(path, tmp_path / "runs")
+    path = write_files(tmp_path, my_stream=STREAM.replace("class_incremental", "mine"))
+    with pytest.raises(UserError, match="kind is not known: unknown kind 'mine'"):
+        plans(path, tmp_path / "runs")
+    path = write_files(tmp_path, my_stream=STREAM.replace("return make_scenario(", "make_scenario("))
+    with pytest.raises(UserError, match=r"of scenario 'my_stream\.py:Pairs' gives NoneType, but must return a clsuite"):
+        plans(path, tmp_path / "runs")
+
+
+def test_a_method_may_take_another_optimizer(tmp_path: Path) -> None:
+    method = "finetune: {plugins: [finetune], training: {optimizer: {name: sgd, momentum: 0.5}, schedule: cosine}}"
+    path = write_files(tmp_path, benchmark=BENCHMARK.replace("finetune: finetune", method))
+    training = plans(path, tmp_path / "runs")["finetune"].pending.config["training"]
+    assert training["optimizer"]["name"] == "sgd"
+    assert training["optimizer"]["lr"] == 0.01
+    assert "class" not in training["optimizer"]
+    assert training["schedule"] == "cosine"
+    mine = {"optimizer": {"class": "torch.optim:RMSprop", "alpha": 0.9}}
+    training = plans(path, tmp_path / "runs", training=mine)["ncm"].pending.config["training"]
+    assert training["optimizer"]["args"] == {"alpha": 0.9}
+
+
+def test_the_weights_of_a_module_may_be_a_file(tmp_path: Path) -> None:
+    import torch
+
+    with_weights = BENCHMARK.replace("width: 24,", "width: 24, weights: net.pt,")
+    path = write_files(tmp_path, benchmark=with_weights)
+    model = torch.nn.ModuleDict({"conv": torch.nn.Conv2d(3, 24, 3)})
+    torch.save(model.state_dict(), tmp_path / "net.pt")
+    plan = plans(path, tmp_path / "runs")["ncm"]
+    assert plan.pending.config["backbone"]["weights"] == "file"
+    built = build_learner(plan.pending, plan.plugins, plan.weights, files=plan.files).backbone
+    assert torch.equal(built.model.conv.weight, model["conv"].weight)
+    torch.save({"conv.bias": torch.zeros(24)}, tmp_path / "net.pt")
+    plan = plans(path, tmp_path / "runs")["ncm"]
+    with pytest.raises(UserError, match=r"do not fit backbone 'own:my_net\.py:Net': it misses conv\.weight"):
+        build_learner(plan.pending, plan.plugins, plan.weights, files=plan.files)
+
+
+def test_features_of_another_shape_are_refused(tmp_path: Path) -> None:
+    path = write_files(tmp_path, my_net=NET.replace(".mean(dim=(2, 3))", ".mean(dim=2)"))
+    plan = plans(path, tmp_path / "runs")["ncm"]
+    with pytest.raises(UserError, match=r"features\(images\) of backbone .* gives \[2, 24, 7\] .* must give \[2, 24\]"):
+        build_learner(plan.pending, plan.plugins, plan.weights, files=plan.files)
+
+
+def test_planning_imports_no_torch(tmp_path: Path) -> None:
+    path = write_files(tmp_path)
+    words = ["bench", str(path), "--dry-run", "--out", str(tmp_path / "runs")]
+    code = f"import sys; from clsuite.cli.main import main; print(main({words!r}), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.splitlines()[-1] == "0 False", done.stderr
