@@ -15,6 +15,7 @@ from clsuite.errors import InputWarning, several, warn_of
 from clsuite.records import RunRecord, reason_of
 from clsuite.runner.bench import forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
+from clsuite.runner.executor import InProcess, raise_error
 from clsuite.runner.methods import write_method
 from clsuite.runner.options import BenchKeywords, BenchOptions, checked, takes
 from clsuite.runner.plan import RunPlan, make_plan
@@ -86,9 +87,10 @@ def do_plans(plans: Sequence[RunPlan], options: BenchOptions, threads: int, prog
     if options.force:
         standing = forget(plans)
     slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores())
-    console = Console(highlight=False, quiet=not progress)
+    console = Console(highlight=False, quiet=not progress or options.debug)
+    executor = InProcess(slots[0], raise_error) if options.debug else None
     with BenchProgress(console, len(standing.missing), len(standing.done)) as bars:
-        return run_missing(standing, slots, options.timeout, bars.hear)
+        return run_missing(standing, slots, options.timeout, bars.hear, executor)
 
 
 def results_of(

@@ -21,7 +21,7 @@ from clsuite.records import RunRecord, reason_of
 from clsuite.report.plots import plot_matrix
 from clsuite.runner.bench import forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
-from clsuite.runner.executor import InProcess
+from clsuite.runner.executor import InProcess, raise_error
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import write_method
 from clsuite.runner.options import BenchOptions, RunKeywords, checked, takes
@@ -82,7 +82,7 @@ def _do(plan: RunPlan, options: BenchOptions, progress: bool, threads: int) -> R
     if not standing.missing:
         return standing.done[plan.record_path]
     slots = device_slots(plan.device, 1, threads, count_gpus(), count_cores())
-    executor = InProcess(slots[0], _raise) if options.debug else None
+    executor = InProcess(slots[0], raise_error) if options.debug else None
     with RunProgress(shown=progress and not options.debug) as bar:
         record = run_missing(standing, slots, options.timeout, bar.hear, executor)[plan.record_path]
     if record.status == "done":
@@ -91,10 +91,6 @@ def _do(plan: RunPlan, options: BenchOptions, progress: bool, threads: int) -> R
         except UserError as error:
             _warn(str(error))
     return record
-
-
-def _raise(_: RunPlan, error: BaseException) -> None:
-    raise error
 
 
 def _warn(text: str) -> None:

@@ -31,7 +31,7 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
         "BatchLoader", "ClassTexts", "FeatureStore", "PretrainedState", "TakenRows", "WeightSwap", "check_trained",
         "clip_of", "compute_features", "full_precision", "row_positions", "statistics_of", "tensor_bytes",
     ),
-    "clsuite.scenarios": ("from_avalanche", "to_avalanche"),
+    "clsuite.scenarios": ("from_avalanche", "to_avalanche", "ScenarioBuilder", "make_scenario"),
     "clsuite.data": ("load_dataset",),
     "clsuite.peft": (
         "PET", "build_pet", "attach_pet", "only", "transformer_blocks", "block_list", "choose_blocks",

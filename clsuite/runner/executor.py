@@ -116,3 +116,8 @@ def _forget(plan: RunPlan) -> None:
     for source in (info.source for info in plan.plugins if info.source is not None):
         for name in [name for name in source.hashed.modules if not is_reference(name)]:
             sys.modules.pop(name, None)
+
+
+def raise_error(_: RunPlan, error: BaseException) -> None:
+    """Let a failed run raise what it raised, for callers in Python."""
+    raise error

@@ -83,7 +83,10 @@ def test_several_settings_and_none() -> None:
 @pytest.mark.parametrize(
     ("setting", "complaint"),
     [
-        ("training.optimzer.lr=1", "settings of this call: unknown key 'training.optimzer'. Did you mean 'optimizer'?"),
+        (
+            "training.optimzer.lr=1",
+            "settings of this call: unknown key 'training.optimzer'. Did you mean 'optimizer' or 'recreate_optimizer'?",
+        ),
         ("trainin.epochs=1", "unknown key 'trainin'. Did you mean 'training'?"),
         ("training.epochs=two", "settings of this call: training.epochs is 'two', but must be a whole number"),
         ("training.epochs=true", "training.epochs is true, but must be a whole number"),
