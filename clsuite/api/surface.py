@@ -32,7 +32,8 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
         "clip_of", "compute_features", "full_precision", "row_positions", "statistics_of", "tensor_bytes",
     ),
     "clsuite.scenarios": ("from_avalanche", "to_avalanche", "ScenarioBuilder", "make_scenario"),
-    "clsuite.data": ("load_dataset",),
+    "clsuite.data": ("load_dataset", "ImageData"),
+    "clsuite.probes": ("Probe", "Reading"),
     "clsuite.peft": (
         "PET", "build_pet", "attach_pet", "only", "transformer_blocks", "block_list", "choose_blocks",
         "first_values", "FrozenQuery", "RoutedByQuery", "Route", "LoRA", "Prompt", "GivenPrefix",
