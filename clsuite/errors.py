@@ -132,7 +132,7 @@ def harmless(text: str) -> str:
     """A foreign text of several lines, with an escape for each character that commands a terminal or cannot be written.
 
     These are control characters other than ends of lines and tabs, those that turn the direction of what follows, and
-    halves of characters, which no encoding has, and what is no character at all.
+    halves of characters, which no encoding has, and what is not a character at all.
     """
     return COMMANDING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 

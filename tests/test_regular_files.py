@@ -60,7 +60,7 @@ KINDS = {
 
 @pytest.fixture(params=KINDS)
 def put(request: pytest.FixtureRequest) -> Iterator[Callable[[Path], Path]]:
-    """Puts what is no regular file in a place; a test that waits for it fails."""
+    """Puts what is not a regular file in a place; a test that waits for it fails."""
 
     def late(number: int, _: FrameType | None) -> None:
         raise TimeoutError("it waits")

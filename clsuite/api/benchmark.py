@@ -35,7 +35,7 @@ def read_method(method: Method) -> MethodSpec:
     """A method in any form: as it is written, a plugin's class, a list of plugins, or a specification.
 
     Raises:
-        UserError: If it is none of these, or its class cannot be imported by the process of a run.
+        UserError: If it is not one of these, or its class cannot be imported by the process of a run.
     """
     if isinstance(method, MethodSpec):
         return method

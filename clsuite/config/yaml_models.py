@@ -86,7 +86,7 @@ def mistakes_in(model: Any, content: Any, error: ValidationError) -> list[str]:
     """What is wrong with a content that is in no file, as it is told of a file but without lines.
 
     Args:
-        model: The model that it is none of.
+        model: The model that it is not one of.
         content: The content.
         error: What the model says.
     """

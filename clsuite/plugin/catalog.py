@@ -222,6 +222,8 @@ def _inspect(name: str, target: str, distribution: str, text: str | None = None)
         source = None if problem else read_source(text, class_name, home)
     except SyntaxError as error:
         problem = f"SyntaxError in line {error.lineno}: {error.msg}"
+    except UnicodeDecodeError as error:
+        problem = f"it is not UTF-8 (byte {error.start}): save it in UTF-8"
     except ValueError as error:  # in the words of those who read the source
         problem = shortened(str(error), LONGEST_WORDS)
     except Exception as error:  # a foreign file may hold anything

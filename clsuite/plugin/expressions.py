@@ -57,7 +57,7 @@ class Expressions:
         self.left -= 1
         reader = READERS.get(type(node))
         if reader is None or levels <= 0 or self.left < 0:
-            raise UnclearError(f"'{ast.unparse(node)}' is no constant")
+            raise UnclearError(f"'{ast.unparse(node)}' is not a constant")
         return reader(self, node, levels - 1)
 
     def _constant(self, node: ast.Constant, _: int) -> Any:
@@ -102,7 +102,7 @@ class Expressions:
         if joined:
             return left + right
         if made is None or not all(isinstance(one, int | float) and abs(one) < LARGEST for one in (left, right)):
-            raise UnclearError(f"'{ast.unparse(node)}' is no constant")
+            raise UnclearError(f"'{ast.unparse(node)}' is not a constant")
         try:
             return made(left, right)
         except ArithmeticError as error:

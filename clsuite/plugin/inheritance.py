@@ -47,7 +47,7 @@ class ClassSource:
             return f"'{self.name}' changes the classes that derive from it"
         for statement in node.body:
             if not isinstance(statement, PLAIN):
-                return f"line {statement.lineno} of '{self.name}' is no plain definition"
+                return f"line {statement.lineno} of '{self.name}' is not a plain definition"
         line = next((one.lineno for one in self.scope.tree.body if _may_change(one, node)), 0)
         return f"line {line} may change '{self.name}'" if line else ""
 
@@ -125,7 +125,9 @@ class _Builder:
             if made is not None:
                 yield made
         else:
-            self.reasons.append(f"the base '{ast.unparse(expression)}' of '{source.name}' is no class that can be read")
+            self.reasons.append(
+                f"the base '{ast.unparse(expression)}' of '{source.name}' is not a class that can be read"
+            )
 
     def _of_class(self, scope: Scope, node: ast.ClassDef) -> type | None:
         if node not in self._made:

@@ -225,7 +225,7 @@ def _target(name: str, part: str) -> str:
     """``package.module:Class``, or the file, of a name.
 
     Raises:
-        UserError: If it is none of these and no entry point's name.
+        UserError: If it is not one of these and no entry point's name.
     """
     if loading.is_file(name) or loading.is_importable(name):
         return name

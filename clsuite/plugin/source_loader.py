@@ -41,7 +41,7 @@ class _FromSource(SourceFileLoader):
         """The content of the file.
 
         Raises:
-            OSError: If it is no regular one.
+            OSError: If it is not a regular one.
         """
         return read_bytes(path)
 

@@ -108,7 +108,7 @@ def refuse_metric(schedule: type[torch.optim.lr_scheduler.LRScheduler]) -> None:
     """Make sure that a schedule goes on by itself.
 
     Raises:
-        UserError: If it waits for a figure of the validation, which there is none of.
+        UserError: If it waits for a figure of the validation, of which there is none.
     """
     if issubclass(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
         raise UserError(f"schedule '{schedule.__name__}' waits for a figure that training does not give: take another")

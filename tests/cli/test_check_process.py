@@ -41,7 +41,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         ),
         (START + "os.abort()\n", "'./bad.py' ends its check (trains): the process was ended by SIGABRT"),
         (MADE + "os.kill(os.getpid(), 11)\n", "ends its check (constructor): the process was ended by SIGSEGV"),
-        (START + "pass\n\n\nos._exit(3)\n", "ends its check (import): the process ended with status 3"),
+        (START + "pass\n\n\nos._exit(3)\n", "ends its check (import): the process exited with status 3"),
         (START + "os.closerange(3, 256)\n", "'./bad.py' ends its check (trains): "),
         (
             START + "pass\n\n\nimport torch\ntorch.set_default_device('meta')\n",

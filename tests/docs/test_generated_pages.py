@@ -142,7 +142,7 @@ def test_stale_rows_are_told() -> None:
 
 def test_a_bound_is_not_the_best() -> None:
     bound, method = row_of("joint", [0.9] * 3, plugins=("joint",)), row_of("replay", [0.5] * 3)
-    assert "The best that is no bound is `replay` with 50.0 ± 0.0." in results.section(board_of(bound, method))
+    assert "The best that is not a bound is `replay` with 50.0 ± 0.0." in results.section(board_of(bound, method))
 
 
 def test_every_board_is_told_with_its_first_rows() -> None:

@@ -37,7 +37,7 @@ FOREIGN = re.compile(
     re.IGNORECASE,
 )
 SAYER = re.compile(r"^clsuite( [a-z]+)?: ", re.MULTILINE)
-"""Stands before a complaint and says who complains: that is no culprit."""
+"""Stands before a complaint and says who complains: that is not a culprit."""
 
 
 def fuzzed(share: float) -> settings:

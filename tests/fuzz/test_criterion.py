@@ -57,7 +57,7 @@ def test_what_is_broken_is_told(
         ("cat", "clsuite bench: a category is wrong\n", False),
         ("cat", "clsuite bench: the class folder 'data/train/cat' holds no images\n", True),
         ("", "clsuite bench: a value is wrong\n", False),
-        ("", "clsuite bench: --out: '' is no path\n", True),
+        ("", "clsuite bench: --out: '' is not a path\n", True),
         ("(", "clsuite bench: something (a method) is wrong\n", False),
         ("(", "clsuite bench: cannot read the method '('\n", True),
         ("a\x1bb", "clsuite bench: 'a\\x1bb' is wrong\n", True),

@@ -119,7 +119,7 @@ def test_a_broken_plugin_is_shown_as_broken_and_harms_nobody(offer: Offer, kind:
 def test_a_module_that_is_no_text_is_broken(offer: Offer, tmp_path: Path) -> None:
     offer({"bytes": "broken_bytes:Good"}, {})
     (tmp_path / "broken_bytes.py").write_bytes(b"# \xff\n")
-    assert "UnicodeDecodeError" in catalog()["bytes"].problem
+    assert catalog()["bytes"].problem == "it is not UTF-8 (byte 2): save it in UTF-8"
 
 
 def test_an_unknown_name_gets_a_hint(offer: Offer) -> None:

@@ -50,7 +50,7 @@ class ArgumentType:
         """Read a value.
 
         Raises:
-            UserError: If it is none of this type.
+            UserError: If it is not one of this type.
         """
         try:
             return self.read(text)

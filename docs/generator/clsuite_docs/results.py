@@ -56,7 +56,7 @@ def sentences(board: Benchmark) -> Iterator[str]:
     """What the rows say, in words."""
     own = [row for row in board.rows if not row.is_bound]
     if own:
-        yield f"The best that is no bound is `{own[0].method}` with {own[0].text(PRIMARY)}."
+        yield f"The best that is not a bound is `{own[0].method}` with {own[0].text(PRIMARY)}."
     for name, words in (("joint", "training on all data so far"), ("finetune", "fine-tuning with nothing against it")):
         if row := board.row(name):
             yield f"The bound `{name}`, {words}, has {row.text(PRIMARY)}."
