@@ -20,6 +20,7 @@ from clsuite.report.summary import columns_of, summarize
 from clsuite.report.table import probes_table, results_table, within_task_table
 from clsuite.runner.bench import BenchStatus, forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
+from clsuite.runner.methods import split_outside
 from clsuite.runner.options import BenchOptions
 from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.printed import printed_benchmark
@@ -35,7 +36,7 @@ def print_config(benchmark: str, options: BenchOptions) -> int:
         UserError: If the input is bad.
     """
     spec, path = open_benchmark(benchmark, options)
-    with _lines_told(path, options):
+    with _lines_told(spec, path, options):
         print(printed_benchmark(spec, path.parent, options), end="")
     return 0
 
@@ -50,9 +51,11 @@ def open_benchmark(benchmark: str, options: BenchOptions) -> tuple[BenchmarkSpec
     return with_settings(spec, options.settings), path
 
 
-def _lines_told(path: Path, options: BenchOptions) -> AbstractContextManager[None]:
-    """Tell mistakes of methods with their lines, but where the call has set something of a method itself."""
-    own = any(key.startswith(OF_METHODS) for key in options.settings)
+def _lines_told(spec: BenchmarkSpec, path: Path, options: BenchOptions) -> AbstractContextManager[None]:
+    """Tell mistakes of methods with their lines, but where the call has written or changed a method itself."""
+    known = {*spec.named_methods, "all"}
+    written = any(name not in known for text in options.methods for name in split_outside(text, ","))
+    own = written or any(key.startswith(OF_METHODS) for key in options.settings)
     return nullcontext() if own else lines_told(path)
 
 
@@ -76,12 +79,12 @@ def run_bench(benchmark: str, options: BenchOptions, dry_run: bool = False) -> i
         refuse_beside_debug(options.jobs, options.timeout)
     spec, path = open_benchmark(benchmark, options)
     try:
-        with loading_bar(warnings), _lines_told(path, options):
+        with loading_bar(warnings), _lines_told(spec, path, options):
             plans = make_plan(spec, path.parent, options)
     except AbsentError as error:
         if not dry_run:
             raise
-        with _lines_told(path, options):
+        with _lines_told(spec, path, options):
             return _list_outline(console, outline(spec, options, path.parent), error)
     standing = scan_results(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
     if dry_run:

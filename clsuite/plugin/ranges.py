@@ -42,4 +42,5 @@ def check_range(
             and (below is None or value < below)
         )
         if not fits:
-            raise UserError(f"{plugin}: {name} is {value}, but must be {wanted or 'a finite number'}")
+            needed = wanted if wanted and math.isfinite(value) else "a finite number"
+            raise UserError(f"{plugin}: {name} is {value}, but must be {needed}")

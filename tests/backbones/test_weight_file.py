@@ -162,7 +162,7 @@ def test_what_is_no_weights_is_told(write: Callable[[Path], Path], complaint: st
     assert "\n" not in told
     assert len(told) < 700
     assert not FOREIGN.search(told), told
-    if not clip or not {"do not fit", "several"} & {*re.findall("do not fit|several", complaint)}:
+    if not clip or not re.search("do not fit|several|are of type", complaint):
         assert complaint in told
 
 

@@ -28,7 +28,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ([*BENCH, "--methods", f"replay(capacity={NINES})"], "cannot read the method 'replay(capacity=9"),
         ([*BENCH, "--methods", f"replay(capacity={10**30})"], "'capacity' of plugin 'replay' is 1000000"),
         ([*BENCH, "--methods", "replay(capacity=1e2)"], "'capacity' of plugin 'replay' is 100.0, but"),
-        ([*BENCH, "--methods", "lwf(alpha=1e999)"], "argument 'alpha' of plugin 'lwf' is inf, which no"),
+        ([*BENCH, "--methods", "lwf(alpha=1e999)"], "lwf: alpha is inf, but must be a finite number"),
         ([*BENCH, "--methods", LONG], f"unknown plugin '{LONG[:100]}…'. Known: "),
         ([*BENCH, "--training", f"epochs={DEEP}"], "cannot read the setting 'epochs=-----"),
         ([*BENCH, "--training", f"epochs={SUM}"], "cannot read the setting 'epochs=1+1+1"),

@@ -124,7 +124,7 @@ def test_refused_when_the_backbone_is_built(spec: Any, expected: str, bench: Cal
     [
         ("kfpf(capacity=0)", "kfpf: capacity is 0, but must be at least 1"),
         ("gdumb(capacity=-3)", "gdumb: capacity is -3, but must be at least 1"),
-        ("linear_probe+saft", "the backbone is frozen: there is nothing to choose from"),
+        ("linear_probe+saft", "'linear_probe' freezes the backbone: there is nothing for 'saft' to choose from"),
         ("pet(size=500)", "LoRA: rank is 500, but must be between 1 and 192, the width"),
     ],
 )

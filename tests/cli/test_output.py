@@ -26,7 +26,7 @@ from clsuite.cli import commands
 from clsuite.cli.console import PlainConsole, make_console
 from clsuite.cli.main import main
 from clsuite.cli.output import SafeOutput, lost_for
-from clsuite.errors import UserError, harmless
+from clsuite.errors import MistakesError, harmless
 from clsuite.runner.plan import RunPlan
 
 EVIL = "\x1b[31m\x07\x9b2J\u202eevil[/red][bold]"
@@ -196,7 +196,7 @@ def test_complaints_keep_their_lines_and_no_commands(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(_: Any) -> int:
-        raise UserError(f"one\n  two {EVIL}")
+        raise MistakesError(f"one\n  two {EVIL}")
 
     monkeypatch.setitem(commands.COMMANDS, "list", replace(commands.COMMANDS["list"], run=refuse))
     assert main(["list", "scenarios"]) == 2

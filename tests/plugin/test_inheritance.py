@@ -66,7 +66,7 @@ class Own(Base):
     def __init__(self, *args, rate: float = constants.RATE, **kwargs):
         super().__init__(*args, **kwargs)
 '''
-CONSTANTS = "SIZE = 3\nRATE = SIZE / 2\nEFFECT = 'scores'\n"
+CONSTANTS = "SIZE = 3\nRATE = SIZE / 2\nEFFECT = 'scores weights'\n"
 Offer = Callable[..., None]
 
 
@@ -161,7 +161,11 @@ def test_a_base_in_another_local_file() -> None:
     write({"own.py": OWN, "base.py": LOCAL, "constants.py": CONSTANTS})
     source = assert_agreement("./own.py")
     assert [(one.name, one.default) for one in source.parameters] == [("rate", 1.5), ("size", 3), ("kind", "a")]
-    assert (source.traits.memory, source.traits.effects, source.hooks) == (("logits",), ("scores",), {"predict"})
+    assert (source.traits.memory, source.traits.effects, source.hooks) == (
+        ("logits",),
+        ("scores weights",),
+        {"predict"},
+    )
     with pytest.raises(UserError, match=r"argument 'kind' of plugin 'own' is 'c', but must be Literal\['a', 'b'\]"):
         resolve_arguments("own", source, {"kind": "c"})
 

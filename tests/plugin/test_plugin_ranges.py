@@ -32,8 +32,8 @@ def test_what_lies_in_the_range(bounds: dict[str, Any], value: Any) -> None:
         ({"above": 0}, 0.0, "mine: number is 0.0, but must be above 0$"),
         ({"at_least": 0, "below": 1}, 1, "mine: number is 1, but must be at least 0 and below 1$"),
         ({"above": 0, "at_most": 1}, 1.5, "mine: number is 1.5, but must be above 0 and at most 1$"),
-        ({"at_least": 0}, float("nan"), "mine: number is nan, but must be at least 0$"),
-        ({"at_least": 0}, float("inf"), "mine: number is inf, but must be at least 0$"),
+        ({"at_least": 0}, float("nan"), "mine: number is nan, but must be a finite number$"),
+        ({"at_least": 0}, float("inf"), "mine: number is inf, but must be a finite number$"),
         ({}, float("inf"), "mine: number is inf, but must be a finite number$"),
     ],
 )

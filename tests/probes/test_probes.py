@@ -210,7 +210,7 @@ def test_a_probe_does_not_take_the_name_of_anothers_reading(name: str) -> None:
 
 def test_every_kind_of_probe_says_what_it_reads() -> None:
     kinds = [kind.model_fields["kind"].default for kind in get_args(AnyProbe)]
-    assert sorted(kinds) == sorted(READINGS)
+    assert sorted(kinds) == sorted({*READINGS, "own"})
     assert readings_of("head", "h") == {"h": (True, True), "h_kl": (False, False)}
 
 
