@@ -129,7 +129,7 @@ def test_a_mistake_below_methods_has_its_line(kind: str, place: str) -> None:
     Path("tiny.yaml").write_text(head + text)
     spec, path = load_benchmark("tiny.yaml")
     with pytest.raises(UserError) as raised, lines_told(path):
-        resolve_methods(spec, RunOptions(Path("runs"), methods=["all"] if more else []), path.parent)
+        resolve_methods(spec, RunOptions(out=Path("runs"), methods=["all"] if more else []), path.parent)
     assert told(raised.value) == ("tiny.yaml", line + more, field, suggestion)
     assert str(raised.value).startswith(f"tiny.yaml:{line + more}: methods.b: ")
     assert message in str(raised.value)

@@ -145,7 +145,7 @@ def load_class(info: PluginInfo) -> type[Plugin]:
             raise
         raise BrokenPluginError(f"plugin '{info.name}' fails to import: {words_of(error)}") from error
     if not (isinstance(loaded, type) and issubclass(loaded, Plugin)):
-        raise UserError(f"plugin '{info.name}' ({info.target}) is not a subclass of clsuite.plugin.Plugin")
+        raise UserError(f"plugin '{info.name}' names {info.target}, which is not a subclass of clsuite.plugin.Plugin")
     if info.source is not None and not info.source.unclear:
         _check_agreement(info.name, info.source, loaded)
     return loaded

@@ -40,10 +40,10 @@ BROKEN = {
     "no_colon": "broken: SyntaxError in line 6: expected ':'",
     "needs_absent": "broken: line 3: no module named 'a_package_that_is_nowhere'",
     "needs_absent_late": "broken: fails to import: ModuleNotFoundError: No module",
-    "not_a_plugin": "broken: plugin 'not_a_plugin' (foreign_methods.not_a_plugin:NotAPlugin) is not a sub",
-    "no_class": "broken: ValueError: there is no class 'Shirnk' in it",
+    "not_a_plugin": "broken: names foreign_methods.not_a_plugin:NotAPlugin, which is not a sub",
+    "no_class": "broken: there is no class 'Shirnk' in it",
     "no_module": "broken: ImportError: no module named 'foreign_methods.nowhere'",
-    "too_new": "broken: ValueError: it is written for version 99 of the plugin API",
+    "too_new": "broken: it is written for version 99 of the plugin API",
     "ends": "broken: importing it ends the interpreter (status 3)",
     "replay (foreign-methods 1.2.3)": "broken: the name 'replay' is taken by clsuite 0.1.0",
 }

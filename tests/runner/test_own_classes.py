@@ -32,7 +32,7 @@ from clsuite.runner.spec import load_benchmark
 
 def plans(path: Path, out: Path, **options: Any) -> dict[str, RunPlan]:
     spec, file = load_benchmark(str(path))
-    found = make_plan(spec, file.parent, RunOptions(out, device="cpu", **options))
+    found = make_plan(spec, file.parent, RunOptions(out=out, device="cpu", **options))
     return {plan.pending.method: plan for plan in found}
 
 
