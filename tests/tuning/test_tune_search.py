@@ -79,7 +79,7 @@ def test_a_search_never_sees_a_test_row(tmp_path: Path, monkeypatch: pytest.Monk
     clean = run(tmp_path / "clean")
     load, plan = streams.load_table, search().final_plans(RunOptions(out=tmp_path), clean)[0]
     final = do_here([plan])[0]
-    monkeypatch.setattr(streams, "load_table", lambda *given: poisoned(load(*given)))
+    monkeypatch.setattr(streams, "load_table", lambda *given, **more: poisoned(load(*given, **more)))
     spoilt = run(tmp_path / "spoilt")
     assert without_seconds(spoilt) == without_seconds(clean)
     names = [sorted(path.name for path in (tmp_path / place).rglob("*.json")) for place in ("clean", "spoilt")]
