@@ -247,3 +247,19 @@ DATASETS: dict[str, Dataset] = {
     ),
 }  # fmt: skip
 """Every registered data set; facts as published, and torchvision's layouts where torchvision reads them."""
+MTIL_ORDERS: dict[str, tuple[str, ...]] = {
+    "mtil_i": (
+        "fgvc_aircraft", "caltech101", "cifar100", "dtd", "eurosat", "flowers102", "food101", "mnist", "oxford_pets",
+        "stanford_cars", "sun397",
+    ),
+    "mtil_ii": (
+        "stanford_cars", "food101", "mnist", "oxford_pets", "flowers102", "sun397", "fgvc_aircraft", "caltech101",
+        "dtd", "eurosat", "cifar100",
+    ),
+}  # fmt: skip
+"""Orders I and II of MTIL: Zheng et al., "Preventing zero-shot transfer degradation ..." (ICCV 2023), section 5.1."""
+
+SEQUENCES: dict[str, str] = {
+    "sequence": "several data sets, one domain each: {name: sequence, parts: [{name: mnist}, {name: svhn}]}",
+    "mtil": "the eleven data sets of MTIL (Zheng, ICCV 2023) as a sequence in order I",
+}

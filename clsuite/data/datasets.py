@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clsuite.config.paths import home_path
 from clsuite.data.cache import cache_folder, cached_table
-from clsuite.data.catalog import DATASETS
+from clsuite.data.catalog import DATASETS, SEQUENCES
 from clsuite.data.dataset import Dataset
 from clsuite.data.digits import list_digits
 from clsuite.data.file_digests import with_digests
@@ -21,7 +21,7 @@ from clsuite.data.manifest import Manifest, choose_rows
 from clsuite.data.progress import Listener, progress_to
 from clsuite.data.quality_warnings import tell_doubles, tell_untested
 from clsuite.data.readers.own import read_own
-from clsuite.data.sequence import SEQUENCES, load_sequence
+from clsuite.data.sequence import load_sequence
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable
 from clsuite.errors import AbsentError, UserError, did_you_mean, printable

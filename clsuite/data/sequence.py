@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from clsuite.data.cache import cache_folder, kept_table
+from clsuite.data.catalog import MTIL_ORDERS, SEQUENCES
 from clsuite.data.seal import table_sha256
 from clsuite.data.space import reserve
 from clsuite.data.spec import DatasetSpec
@@ -18,22 +19,6 @@ from clsuite.errors import UserError
 
 CHUNK = 1024
 
-MTIL_ORDERS: dict[str, tuple[str, ...]] = {
-    "mtil_i": (
-        "fgvc_aircraft", "caltech101", "cifar100", "dtd", "eurosat", "flowers102", "food101", "mnist", "oxford_pets",
-        "stanford_cars", "sun397",
-    ),
-    "mtil_ii": (
-        "stanford_cars", "food101", "mnist", "oxford_pets", "flowers102", "sun397", "fgvc_aircraft", "caltech101",
-        "dtd", "eurosat", "cifar100",
-    ),
-}  # fmt: skip
-"""Orders I and II of MTIL: Zheng et al., "Preventing zero-shot transfer degradation ..." (ICCV 2023), section 5.1."""
-
-SEQUENCES: dict[str, str] = {
-    "sequence": "several data sets, one domain each: {name: sequence, parts: [{name: mnist}, {name: svhn}]}",
-    "mtil": "the eleven data sets of MTIL (Zheng, ICCV 2023) as a sequence in order I",
-}
 Load = Callable[[DatasetSpec], ImageTable]
 
 

@@ -43,8 +43,7 @@ class DatasetSpec(MaybeOwn):
     @model_validator(mode="before")
     @classmethod
     def _named_by_its_class(cls, value: Any) -> Any:
-        from clsuite.data.catalog import DATASETS
-        from clsuite.data.sequence import SEQUENCES
+        from clsuite.data.catalog import DATASETS, SEQUENCES
 
         value = by_entry_point(value, "dataset", "name", {*DATASETS, *SEQUENCES})
         if isinstance(value, dict) and isinstance(value.get(CLASS), str):

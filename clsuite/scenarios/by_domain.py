@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from clsuite.data.sequence import MTIL_ORDERS
+from clsuite.data.catalog import MTIL_ORDERS
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
 from clsuite.scenarios.assemble import Named, Parts, Source, assemble, evaluation_parts

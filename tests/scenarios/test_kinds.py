@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.optimize import minimize_scalar
 
-from clsuite.data.sequence import MTIL_ORDERS, join_tables
+from clsuite.data.catalog import MTIL_ORDERS
+from clsuite.data.sequence import join_tables
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
 from clsuite.scenarios import KINDS, ScenarioSpec, build_scenario

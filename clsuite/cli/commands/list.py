@@ -109,9 +109,8 @@ def _benchmarks() -> Table:
 
 
 def _datasets(data_root: Path | None) -> Table:
-    from clsuite.data.catalog import DATASETS
+    from clsuite.data.catalog import DATASETS, SEQUENCES
     from clsuite.data.locate import missing_reason
-    from clsuite.data.sequence import SEQUENCES
     from clsuite.errors import UserError
 
     if data_root is not None and not data_root.is_dir():
