@@ -198,7 +198,7 @@ def test_without_the_sources_that_made_it_a_row_stays_stale_and_a_line_says_why(
     board = tmp_path / "board"
     row_of(tmp_path / "runs", "ncm", commit, **changes)
     publish(tmp_path / "runs", board)
-    for module in ("board.standing", "board.confirmed", "board.confirm", "records.record"):
+    for module in ("board.status", "board.confirmed", "board.confirm", "records.record"):
         monkeypatch.setattr(f"clsuite.{module}.RESULTS_VERSION", RESULTS_VERSION + 1)
     capsys.readouterr()
     assert main(["leaderboard", "confirm", "ncm", "--folder", str(board)]) == 1
