@@ -70,7 +70,7 @@ def test_a_confirmation_is_of_its_own_content_alone(changes: dict[str, Any]) -> 
 
 
 def test_a_later_change_makes_the_row_stale_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("standing", "confirmed"):
+    for module in ("status", "confirmed"):
         monkeypatch.setattr(f"clsuite.board.{module}.RESULTS_VERSION", RESULTS_VERSION + 1)
     assert stale_notes(old_record(), Confirmations([confirmation()]))
 
