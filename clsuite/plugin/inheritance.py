@@ -125,9 +125,7 @@ class _Builder:
             if made is not None:
                 yield made
         else:
-            self.reasons.append(
-                f"the base '{ast.unparse(expression)}' of '{source.name}' is not a class that can be read"
-            )
+            self.reasons.append(f"the base '{ast.unparse(expression)}' of '{source.name}' cannot be read as a class")
 
     def _of_class(self, scope: Scope, node: ast.ClassDef) -> type | None:
         if node not in self._made:

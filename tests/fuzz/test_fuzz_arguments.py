@@ -70,8 +70,12 @@ MISSING = [
 
 
 def culprits_of(words: Sequence[str]) -> list[str]:
-    """What a complaint may name: the words of a call, an option and its value apart, and names within a value."""
+    """What a complaint may name: the words of a call, an option and its value apart, and names within a value.
+
+    Of the root folder also what lies in it: that is what a complaint is about.
+    """
     parts = [part for word in words for part in (word, *word.split("=", 1))]
+    parts += [f"/{name}" for name in os.listdir("/") if "/" in parts]
     parts += [os.path.expanduser(part) for part in parts if part.startswith("~")]
     return [*MISSING, *parts, *(name for part in parts for name in re.findall(r"\w[\w./:~-]+", part))]
 
@@ -98,6 +102,7 @@ def called(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[str]]
 @fuzzed(0.25)
 @given(words=command_lines())
 @example(["show", "/"])
+@example(["table", "/"])
 @example(["table", "/dev/full"])
 @example(["analyze", "sensitivity", "--", "--"])
 @example(["check", "./none.py", "--", ""])

@@ -25,7 +25,7 @@ NUMBERS: list[tuple[str, dict[str, Any], str]] = [
     ("lwf", {"warmup_epochs": -3}, "at least 0"),
     ("lwf", {"warmup_lr": -1.0}, "above 0"),
     ("ewc", {"penalty": -1e6}, "at least 0"),
-    ("ewc", {"penalty": float("inf")}, "at least 0"),
+    ("ewc", {"penalty": float("inf")}, "a finite number"),
     ("ewc", {"gamma": -1.0}, "at least 0 and at most 1"),
     ("ewc", {"samples": 0}, "at least 1"),
     ("fpf", {"lr": -1.0}, "above 0"),
