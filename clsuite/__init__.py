@@ -8,8 +8,9 @@ one is made of is in `clsuite.plugin`. Names are imported on first use, so that 
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from clsuite.lazy import imported_on_use
 
 if TYPE_CHECKING:
     from clsuite.api.bench import bench
@@ -77,9 +78,7 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("clsuite")
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'clsuite' has no attribute '{name}'")
+    return imported_on_use(__name__, _HOMES)(name)
 
 
 def __dir__() -> list[str]:

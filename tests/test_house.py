@@ -16,7 +16,7 @@ PACKAGE = ROOT / "clsuite"
 LONGEST = 40
 
 FLOORS = (
-    ("errors", "interpreters", "private_api", "regular_files", "sessions"),
+    ("errors", "interpreters", "lazy", "private_api", "regular_files", "sessions"),
     ("config",),
     ("metrics",),
     ("records",),

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clsuite.conformance.finding import Finding, Outcome, Report
+from clsuite.lazy import imported_on_use
 
 if TYPE_CHECKING:
     from clsuite.conformance.suite import check_method
@@ -15,9 +16,4 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "Outcome", "Report", "check_method"]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "check_method":
-        from clsuite.conformance.suite import check_method
-
-        return check_method
-    raise AttributeError(f"module 'clsuite.conformance' has no attribute '{name}'")
+__getattr__ = imported_on_use(__name__, {"check_method": "clsuite.conformance.suite"})

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from clsuite.lazy import imported_on_use
 
 if TYPE_CHECKING:
     from clsuite.data.datasets import load_dataset
@@ -16,18 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["ImageData", "ImageTable", "load_dataset"]
 
 
-def __getattr__(name: str) -> Any:
-    """Import on first use: this package is imported by commands that must answer at once."""
-    if name == "load_dataset":
-        from clsuite.data.datasets import load_dataset
-
-        return load_dataset
-    if name == "ImageTable":
-        from clsuite.data.table import ImageTable
-
-        return ImageTable
-    if name == "ImageData":
-        from clsuite.data.own_data import ImageData
-
-        return ImageData
-    raise AttributeError(f"module 'clsuite.data' has no attribute '{name}'")
+__getattr__ = imported_on_use(
+    __name__,
+    {
+        "ImageData": "clsuite.data.own_data",
+        "ImageTable": "clsuite.data.table",
+        "load_dataset": "clsuite.data.datasets",
+    },
+)

@@ -6,10 +6,10 @@ beyond this is in `clsuite.plugin.helpers`; parameter-efficient modules are in `
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clsuite.errors import UserError
+from clsuite.lazy import imported_on_use
 from clsuite.plugin.defaults import fill_defaults
 from clsuite.plugin.ranges import check_range
 from clsuite.plugin.traits import API_VERSION, Traits
@@ -81,10 +81,7 @@ LAZY = {
 """Where each name that needs torch is defined."""
 
 
-def __getattr__(name: str) -> Any:
-    if name in LAZY:
-        return getattr(import_module(LAZY[name]), name)
-    raise AttributeError(f"module 'clsuite.plugin' has no attribute '{name}'")
+__getattr__ = imported_on_use(__name__, LAZY)
 
 
 def __dir__() -> list[str]:

@@ -10,8 +10,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from clsuite.lazy import imported_on_use
 
 if TYPE_CHECKING:
     from clsuite.backbones.class_texts import ClassTexts
@@ -58,7 +59,4 @@ LAZY = {
 """Where each name is defined."""
 
 
-def __getattr__(name: str) -> Any:
-    if name in LAZY:
-        return getattr(import_module(LAZY[name]), name)
-    raise AttributeError(f"module 'clsuite.plugin.helpers' has no attribute '{name}'")
+__getattr__ = imported_on_use(__name__, LAZY)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from clsuite.lazy import imported_on_use
 
 if TYPE_CHECKING:
     from clsuite.probes.base import Reading
@@ -11,14 +13,10 @@ if TYPE_CHECKING:
 __all__ = ["Probe", "Reading"]
 
 
-def __getattr__(name: str) -> Any:
-    """Import on first use: this package is imported by commands that must answer at once."""
-    if name == "Probe":
-        from clsuite.probes.own import Probe
-
-        return Probe
-    if name == "Reading":
-        from clsuite.probes.base import Reading
-
-        return Reading
-    raise AttributeError(f"module 'clsuite.probes' has no attribute '{name}'")
+__getattr__ = imported_on_use(
+    __name__,
+    {
+        "Probe": "clsuite.probes.own",
+        "Reading": "clsuite.probes.base",
+    },
+)

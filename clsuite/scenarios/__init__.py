@@ -6,9 +6,9 @@ at once.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from clsuite.lazy import imported_on_use
 from clsuite.scenarios.catalog import KINDS, SINGLE_PASS, check_single_pass
 
 if TYPE_CHECKING:
@@ -46,7 +46,4 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'clsuite.scenarios' has no attribute '{name}'")
+__getattr__ = imported_on_use(__name__, _HOMES)
