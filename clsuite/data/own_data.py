@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -56,18 +57,8 @@ class Bounds(NamedTuple):
 
 
 ALL = Bounds()
-
-
-class _Columns(NamedTuple):
-    labels: NDArray[np.int64]
-    domains: NDArray[np.int64]
-    is_test: NDArray[np.bool_]
-    digests: NDArray[np.uint8]
-    classes: tuple[str, ...]
-    domain_names: tuple[str, ...]
-
-    def table(self, images: NDArray[np.uint8]) -> ImageTable:
-        return ImageTable(images, *self)
+OF_ROWS = ("images", "labels", "domains", "is_test", "digests")
+"""What a table has for each of its rows."""
 
 
 def own_table(data: ImageData, image_size: int, what: str, identity: Any, bounds: Bounds = ALL) -> ImageTable:
@@ -85,21 +76,20 @@ def own_table(data: ImageData, image_size: int, what: str, identity: Any, bounds
     """
     version = str(data.version)
     if not version:
-        pixels, columns = _read(data, image_size, what, bounds)
-        return columns.table(pixels)
+        return _read(data, image_size, what, bounds)
 
     def make(building: Path) -> ImageTable:
-        pixels, columns = _read(data, image_size, what, bounds)
+        table = _read(data, image_size, what, bounds)
         building.mkdir(parents=True, exist_ok=True)
-        np.save(building / "images.npy", pixels)
-        np.save(building / "digests.npy", columns.digests)
-        return columns.table(pixels)
+        np.save(building / "images.npy", table.images)
+        np.save(building / "digests.npy", table.digests)
+        return table
 
     return kept_table(["own data", 1, identity, version, list(bounds), image_size], make, cache_folder())
 
 
-def _read(data: ImageData, image_size: int, what: str, bounds: Bounds) -> tuple[NDArray[np.uint8], _Columns]:
-    """Pixels and columns of both parts, the training part first."""
+def _read(data: ImageData, image_size: int, what: str, bounds: Bounds) -> ImageTable:
+    """Both parts as a table, the training part first."""
     classes = _classes(data, what)
     pixels: list[NDArray[np.uint8]] = []
     labels, domains, tests, digests = [], [], [], []
@@ -113,20 +103,24 @@ def _read(data: ImageData, image_size: int, what: str, bounds: Bounds) -> tuple[
             digests.append(_digest(part, index, image))
     names = sorted(set(domains))
     number = {name: index for index, name in enumerate(names)}
-    columns = _Columns(
-        np.array(labels, dtype=np.int64), np.array([number[name] for name in domains], dtype=np.int64),
-        np.array(tests, dtype=np.bool_), np.stack(digests), classes, tuple(names),
-    )  # fmt: skip
     channels = max(image.shape[0] for image in pixels)
-    images = np.stack([np.broadcast_to(image, (channels, *image.shape[1:])) for image in pixels])
-    rows = _bounded(columns, bounds)
-    return images[rows], columns._replace(**{name: getattr(columns, name)[rows] for name in columns._fields[:4]})
+    table = ImageTable(
+        images=np.stack([np.broadcast_to(image, (channels, *image.shape[1:])) for image in pixels]),
+        labels=np.array(labels, dtype=np.int64),
+        domains=np.array([number[name] for name in domains], dtype=np.int64),
+        is_test=np.array(tests, dtype=np.bool_),
+        digests=np.stack(digests),
+        classes=classes,
+        domain_names=tuple(names),
+    )
+    rows = _bounded(table, bounds)
+    return replace(table, **{name: getattr(table, name)[rows] for name in OF_ROWS})
 
 
-def _bounded(columns: _Columns, bounds: Bounds) -> NDArray[np.int64]:
+def _bounded(table: ImageTable, bounds: Bounds) -> NDArray[np.int64]:
     """The rows that are taken, by the same fixed choice as of any data set."""
     kept = [
-        choose_rows(columns.labels, columns.domains, np.flatnonzero(columns.is_test == part), bound, purpose)
+        choose_rows(table.labels, table.domains, np.flatnonzero(table.is_test == part), bound, purpose)
         for part, bound, purpose in (
             (False, bounds.train, "train_per_class"),
             (True, bounds.test, "test_per_class"),
