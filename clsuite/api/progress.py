@@ -46,7 +46,18 @@ def note_of(event: dict[str, Any]) -> str:
     return note
 
 
-class RunProgress:
+class _Bars:
+    """Bars that go away when a block ends, however it ends."""
+
+    _progress: Progress
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+class RunProgress(_Bars):
     """Shows how far a run is.
 
     Terminals and notebooks with ipywidgets get a bar; a notebook without them gets a line per task.
@@ -64,11 +75,6 @@ class RunProgress:
         self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
     def hear(self, plan: RunPlan, event: dict[str, Any]) -> None:
         """Take an event of the pool."""
         if event["kind"] == "start":
@@ -82,7 +88,7 @@ class RunProgress:
             warn_of(event["text"], InputWarning)
 
 
-class BenchProgress:
+class BenchProgress(_Bars):
     """Shows how far each run under way is, and how many are done."""
 
     def __init__(self, console: Console, missing: int, done: int, first: int = 1, of: int | None = None) -> None:
@@ -109,11 +115,6 @@ class BenchProgress:
         if self._missing:
             self._total = self._progress.add_task("all runs", total=self._missing, note=f"0 of {self._missing}")
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def hear(self, plan: RunPlan, event: dict[str, Any]) -> None:
         """Take an event of the pool."""

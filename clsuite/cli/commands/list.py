@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -178,21 +178,22 @@ def _probes() -> Table:
 def _optimizers() -> Table:
     from clsuite.learner.options import OPTIMIZERS
 
-    table = _table("optimizer", "what it is")
-    for name, words in OPTIMIZERS.items():
-        table.add_row(name, words)
-    table.add_row("any of PyTorch's", escape("by its class: {class: torch.optim:NAdam, lr: 0.001, betas: [0.9, 0.99]}"))
-    return _with_offered(table, "optimizer")
+    return _of_training("optimizer", OPTIMIZERS, "{class: torch.optim:NAdam, lr: 0.001, betas: [0.9, 0.99]}")
 
 
 def _schedules() -> Table:
     from clsuite.learner.options import SCHEDULES
 
-    table = _table("schedule", "what it is")
-    for name, words in SCHEDULES.items():
+    return _of_training("schedule", SCHEDULES, "{class: torch.optim.lr_scheduler:StepLR, step_size: 10}")
+
+
+def _of_training(part: str, ours: Mapping[str, str], example: str) -> Table:
+    """A part of the training: clsuite's own, PyTorch's, and what entry points bring."""
+    table = _table(part, "what it is")
+    for name, words in ours.items():
         table.add_row(name, words)
-    table.add_row("any of PyTorch's", escape("by its class: {class: torch.optim.lr_scheduler:StepLR, step_size: 10}"))
-    return _with_offered(table, "schedule")
+    table.add_row("any of PyTorch's", escape(f"by its class: {example}"))
+    return _with_offered(table, part)
 
 
 def _with_offered(table: Table, part: str) -> Table:
