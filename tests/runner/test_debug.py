@@ -127,7 +127,6 @@ def test_quitting_the_debugger_interrupts() -> None:
     assert read_record(record_path()).status == "interrupted"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 def test_at_a_terminal_a_failure_opens_the_debugger_where_it_was_raised() -> None:
     plugin("scale(2)")
     ours, theirs = os.openpty()
