@@ -144,7 +144,7 @@ def _unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> UserError
     """The complaint about words that nobody takes: options if there are any, which the others may belong to."""
     option = next((word for word in words if word.startswith("-") and word != "--"), None)
     if option is None:
-        return UserError(f"'{shortened(words[-1])}' is more than it takes. Try: {parser.prog} --help")
+        return UserError(f"unexpected argument '{shortened(words[-1])}'. Try: {parser.prog} --help")
     return did_you_mean("option", option.split("=")[0], _options_of(parser))
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from clsuite.cli.console import make_console, print_table
 from clsuite.config.paths import files_below
-from clsuite.errors import UserError
+from clsuite.errors import UserError, nearest
 from clsuite.metrics import METRICS, WITHIN_TASK, Curves, compute_all
 from clsuite.records import (
     CostEntry,
@@ -78,6 +78,7 @@ def _plainly(content: Any, name: str = "") -> str:
 
 def _read(path: Path) -> RunRecord:
     """The record; of what is not a file, which record may be meant."""
+    from clsuite.plugin.catalog import catalog
     from clsuite.runner.spec import shipped_benchmarks
 
     if is_no_folder(path):
@@ -91,6 +92,8 @@ def _read(path: Path) -> RunRecord:
             f"'{path}' is a benchmark, and show takes a record, such as runs/{path}/METHOD/seed0-….json: "
             f"clsuite bench {path} --dry-run lists them"
         )
+    if near := nearest(str(path), catalog()):
+        raise UserError(f"no record at '{path}'. Did you mean the method {' or '.join(map(repr, near))}?")
     raise UserError(f"no record at '{path}': clsuite bench writes them to runs/BENCHMARK/METHOD/seed0-….json")
 
 

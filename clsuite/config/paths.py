@@ -6,7 +6,7 @@ import fnmatch
 import os
 from pathlib import Path
 
-from clsuite.errors import InputWarning, UserError, shortened, warn_of
+from clsuite.errors import InputWarning, UserError, nearest, printable, shortened, warn_of
 
 LONGEST_PART = 255
 """Bytes of a name; no usual file system takes more."""
@@ -40,6 +40,20 @@ def home_path(text: str | Path) -> Path:
 def home_or_name(text: str) -> str:
     """A path as for `home_path`, or a name that is none and stays as it is."""
     return str(home_path(text)) if text.startswith("~") else text
+
+
+def near_paths(path: Path) -> str:
+    """The question whether one of the nearest names beside a path is meant; empty where there are none.
+
+    Args:
+        path: A path at which there is nothing. Names with another ending are not meant.
+    """
+    try:
+        names = [name for name in os.listdir(path.parent) if Path(name).suffix == path.suffix and name[0] != "."]
+    except (OSError, ValueError):
+        return ""
+    near = nearest(path.name, names, 3)
+    return f" Did you mean {' or '.join(repr(printable(str(path.with_name(one)))) for one in near)}?" if near else ""
 
 
 def files_below(folder: Path, pattern: str = "*") -> list[Path]:

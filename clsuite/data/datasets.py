@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clsuite.config.paths import home_path
+from clsuite.config.paths import home_path, near_paths
 from clsuite.data.cache import cache_folder, cached_table
 from clsuite.data.catalog import DATASETS, SEQUENCES
 from clsuite.data.dataset import Dataset
@@ -147,7 +147,9 @@ def find_dataset(name: str) -> Dataset:
         UserError: If there is none of that name.
     """
     if name not in DATASETS:
-        raise did_you_mean("data set", name, [*DATASETS, *SEQUENCES])
+        error = did_you_mean("data set", name, [*DATASETS, *SEQUENCES])
+        error.field = "dataset.name"
+        raise error
     return DATASETS[name]
 
 
@@ -165,7 +167,7 @@ def _load_digits(spec: DatasetSpec, image_size: int, workers: int | None) -> Ima
 def _load_folder(spec: DatasetSpec, image_size: int, data_root: Path | None, workers: int | None) -> ImageTable:
     if spec.path is None:
         raise UserError("data set 'image_folder' needs a path, for example {name: image_folder, path: caltech101}")
-    root = locate(spec.path, data_root)
+    root = locate(spec.path, data_root, "dataset.path")
     return _listed(_limited(read_own(root, spec.split), spec), f"'{root}'", image_size, workers)
 
 
@@ -206,7 +208,7 @@ def _told(manifest: Manifest, what: str) -> Manifest:
 
 def _obtain(spec: DatasetSpec, dataset: Dataset, data_root: Path | None) -> DatasetCopy:
     """Find the copy, or download it if the specification says so."""
-    folder = None if spec.path is None else locate(spec.path, data_root)
+    folder = None if spec.path is None else locate(spec.path, data_root, "dataset.path")
     copy = find_copy(spec.name, dataset, folder, data_root)
     if copy is None and spec.download and dataset.source is not None:
         if data_root is None:
@@ -245,8 +247,13 @@ def path_beside(path: str, data_root: Path | None, folder: Path) -> str:
     return path
 
 
-def locate(path: str, data_root: Path | None) -> Path:
+def locate(path: str, data_root: Path | None, field: str | None = None) -> Path:
     """Find data by absolute path or below the data root.
+
+    Args:
+        path: The path.
+        data_root: The data root, if there is one.
+        field: The key of the benchmark's file that has the path.
 
     Raises:
         UserError: If it is nowhere; says where it was looked for and how to say where it is.
@@ -262,11 +269,12 @@ def locate(path: str, data_root: Path | None) -> Path:
         return found
     where = " or ".join(f"'{candidate}'" for candidate in dict.fromkeys(tried))
     fix = (
-        "Give the folder of your data with --data-root FOLDER."
+        "Correct the path, or give the folder that it is in with --data-root FOLDER."
         if data_root is None
         else "Put it there, or correct --data-root."
     )
-    raise AbsentError(f"no data at {where}. {fix}")
+    near = next(filter(None, map(near_paths, tried)), "")
+    raise AbsentError(f"no data at {where}.{near} {fix}", field=field)
 
 
 def select_indices(table: ImageTable, per_class: int | None) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from clsuite.errors import nearest
 from clsuite.plugin.annotations import PLAIN
 from clsuite.plugin.expressions import Expressions, UnclearError
 from clsuite.plugin.former_names import FORMER_HOOKS
@@ -104,7 +105,9 @@ def read_source(text: str, class_name: str, home: Home | None = None) -> PluginS
     scope = scope_of(text, home)
     node = find_class(scope, class_name)
     if node is None:
-        raise ValueError(f"there is no class '{class_name}' in it")
+        near = nearest(class_name, (one.name for one in scope.tree.body if isinstance(one, ast.ClassDef)), 3)
+        hint = f". Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise ValueError(f"there is no class '{class_name}' in it{hint}")
     return _Reader(ancestry(scope, node)).source(text, home)
 
 

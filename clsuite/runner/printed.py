@@ -17,7 +17,7 @@ from clsuite.runner.resolve import chosen_methods, outline
 from clsuite.runner.settings import content_of
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.streams import find_stream_file
-from clsuite.runner.training import merged
+from clsuite.runner.training import merged, without_lists
 from clsuite.scenarios.spec import FromAvalanche
 
 
@@ -57,7 +57,7 @@ def _methods(methods: Mapping[str, MethodSpec], folder: Path, options: RunOption
     written: dict[str, Any] = {}
     for name, method in methods.items():
         plugins = [_plugin(use, folder, whole) for use in method.plugins]
-        training = content_of(merged(method.training, options.training))
+        training = content_of(merged(method.training, without_lists(options.training) if whole else options.training))
         short = plugins[0] if len(plugins) == 1 else plugins
         written[name] = {"plugins": plugins, "training": training} if training else short
     return written

@@ -23,7 +23,7 @@ from clsuite.metrics.variants import forgetting_max_before_last, forgetting_over
 from clsuite.records import RunRecord, write_record
 from clsuite.report.compare import _points, compare, sign_flip_p, verdict
 from clsuite.report.export import csv_table, latex_table, markdown_table
-from clsuite.report.gather import gather, newest_of, one_method
+from clsuite.report.gather import gather, method_below, newest_of, one_method
 
 
 def of(records: list[RunRecord], method: str) -> list[RunRecord]:
@@ -307,3 +307,13 @@ def test_a_plot_that_cannot_be_is_refused(runs: Path, capsys: pytest.CaptureFixt
     assert "must end in .svg, .png, .pdf" in capsys.readouterr().err
     assert main(["plot", str(runs), "--kind", "probes"]) == 2
     assert "none of these records has probes" in capsys.readouterr().err
+
+
+def test_a_method_is_found_without_its_arguments_where_that_names_one(records: list[RunRecord], tmp_path: Path) -> None:
+    names = {"replay": "er_ace.py(capacity=50)", "finetune": "replay(capacity=50)", "joint": "replay(capacity=90)"}
+    for number, record in enumerate(records):
+        write_record(record.model_copy(update={"method": names[record.method]}), tmp_path / f"seed{number}.json")
+    found = method_below(tmp_path, "er_ace").records.values()
+    assert {record.method for record in found} == {"er_ace.py(capacity=50)"}
+    with pytest.raises(UserError, match=r"'replay'\. Did you mean 'replay\(capacity=50\)' or 'replay\(capacity=90\)'"):
+        method_below(tmp_path, "replay")
