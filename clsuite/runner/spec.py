@@ -179,9 +179,7 @@ def load_benchmark(name: str) -> tuple[BenchmarkSpec, Path]:
         known = shipped_benchmarks()
         if name not in known:
             if len(name) <= LONGEST and Path(f"{name}.yaml").is_file():
-                raise UserError(
-                    f"unknown benchmark '{shortened(name)}'. Did you mean the file '{shortened(name)}.yaml'?"
-                )
+                raise UserError(f"unknown benchmark '{name}'. Did you mean the file '{name}.yaml'?")
             raise did_you_mean("benchmark", name, known)
         path = known[name]
     return load_yaml(path, BenchmarkSpec), path

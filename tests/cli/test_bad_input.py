@@ -100,7 +100,7 @@ def changed(section: str, **values: Any) -> dict[str, Any]:
         (
             changed("dataset", name="image_folder", path="nowhere"),
             [],
-            "mine.yaml:3: no data at 'nowhere'. Correct the path",
+            "no data at 'nowhere'. Correct the path",
         ),
         (changed("dataset", name="image_folder", path="x"), ["--data-root", "none"], "no data at 'none/x' or 'x'"),
         (changed("backbone", weights="gone.safetensors"), [], "gone.safetensors"),

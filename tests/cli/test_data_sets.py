@@ -71,8 +71,8 @@ def bench(tmp_path: Path, dataset: dict[str, object], *more: str) -> int:
     ("dataset", "message"),
     [({"name": "cub200"}, "no copy of 'cub200' in the data root. Put there CUB_200_2011/"),
      ({"name": "cifar10", "path": "no such folder"}, "no data at 'no such folder'"),
-     ({"name": "image_folder", "path": "no"}, "mine.yaml:5: no data at 'no'. Correct the path, or give the folder"),
-     ({"name": "cifra100"}, "mine.yaml:4: unknown data set 'cifra100'. Did you mean 'cifar100'"),
+     ({"name": "image_folder", "path": "no"}, "mine.yaml:7: no data at 'no'. Correct the path, or give the folder"),
+     ({"name": "cifra100"}, "mine.yaml:6: unknown data set 'cifra100'. Did you mean 'cifar100'"),
      ({"name": "digits", "fingerprint": "abc"}, "but the benchmark states abc"),
      ({"name": "digits", "test_per_class": 0}, "test_per_class")],
 )  # fmt: skip

@@ -125,7 +125,7 @@ def test_a_subclass_that_passes_its_arguments_on_has_those_of_its_base_too() -> 
     for argument, value, reason in [
         ("batch_size", 0, "batch_size is 0, but must be at least 1"),
         ("buffer", "herdin", "must be one of"),
-        ("capacity", "many", "must be int"),
+        ("capacity", "many", "must be a whole number or null"),
         ("capacty", 3, "Did you mean 'capacity'"),
     ]:
         with pytest.raises(UserError, match=reason):

@@ -143,7 +143,7 @@ def test_replay_as_it_is() -> None:
     _, replay = find_plugin("replay")
     resolved = resolve_arguments("replay", replay, {"buffer": "herding", "capacity": None, "capacity_bytes": 5000})
     assert resolved == {"capacity": None, "capacity_bytes": 5000, "buffer": "herding", "batch_size": None}
-    with pytest.raises(UserError, match="must be one of reservoir, class_balanced, herding. Did you mean 'herding'"):
+    with pytest.raises(UserError, match=r"must be one of reservoir, class_balanced, herding\. Did you mean 'herding'"):
         resolve_arguments("replay", replay, {"buffer": "herdin"})
     with pytest.raises(UserError, match="Did you mean 'capacity'"):
         resolve_arguments("replay", replay, {"capaciti": 3})

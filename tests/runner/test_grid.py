@@ -28,8 +28,8 @@ CONTENT: dict[str, Any] = {
 }
 
 
-def names(methods: Any = None, **options: Any) -> list[str]:
-    spec = BenchmarkSpec.model_validate({**CONTENT, "methods": methods or CONTENT["methods"]})
+def names(of_benchmark: Any = None, **options: Any) -> list[str]:
+    spec = BenchmarkSpec.model_validate({**CONTENT, "methods": of_benchmark or CONTENT["methods"]})
     return [name for name, _ in outline(spec, RunOptions(**options))]
 
 
