@@ -81,7 +81,8 @@ class TrainingSpec(Spec):
         warmup_steps: Steps of linear warm-up at the start of each task.
         gradient_clip: Largest norm of the whole gradient; none by default.
         recreate_optimizer: A new optimizer for each task (True), or its state carried on.
-        loss: ``global`` cross-entropy over all seen classes, or ``local`` over the current task's only.
+        loss: ``global``: cross-entropy over all seen classes. ``local``: samples of the current task's classes are
+            classified among these classes only, samples of other classes (exemplars) among all seen ones.
         head: ``linear``, ``cosine`` (normalized features and weights, learned scale), or ``zero_shot`` (CLIP: text
             features of the seen classes' names).
         head_init: First values of a growing head's weights: the standard deviation of a normal distribution (0 for

@@ -65,7 +65,8 @@ class MethodSpec(Spec):
 
     Attributes:
         plugins: Its plugins, in the order in which their hooks are called.
-        training: Fields of the benchmark's training that are otherwise for this method.
+        training: Fields of the benchmark's training that this method overrides; a list where one value is expected is a
+            grid.
     """
 
     plugins: tuple[PluginUse, ...] = Field(min_length=1)

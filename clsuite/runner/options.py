@@ -70,7 +70,7 @@ class RunOptions(Spec):
     training: Settings = Field(
         default_factory=dict,
         description="settings of the training in place of the benchmark's and the methods', such as "
-        "'loss=local, optimizer.lr=0.003'",
+        "'loss=local, optimizer.lr=0.003'; a list where one value is expected is a sweep, 'optimizer.lr=[0.001, 0.01]'",
     )
     limit_tasks: int | None = Field(
         default=None, ge=1, description="learn only the first tasks of the stream, in place of the benchmark's"

@@ -116,8 +116,11 @@ def test_a_method_is_shown_with_its_arguments_and_how_to_derive_from_it(capsys: 
     assert main(["show", "replay"]) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("replay from clsuite")
-    assert "argument buffer: one of reservoir, class_balanced, herding (default reservoir)" in told
-    assert "argument batch_size: a whole number or null (default null)" in told
+    assert any(line.startswith("Chaudhry et al.") and line.endswith("rehearses the current task too.") for line in told)
+    assert "argument capacity_bytes, a whole number or null (default null): Bytes kept instead." in told
+    buffer = next(line for line in told if line.startswith("argument buffer, "))
+    assert "one of reservoir, class_balanced, herding (default reservoir): ``reservoir`` (the paper's" in buffer
+    assert buffer.endswith("need at least one exemplar for each class.")
     assert next(line for line in told if line.startswith("hooks: ")).endswith("transform_batch")
     assert told[-1] == "to derive from it: from clsuite_plugins.replay import Replay"
 
@@ -131,6 +134,6 @@ def test_a_method_in_a_file_is_shown(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["show", str(path)]) == 0
     told = capsys.readouterr().out
     assert "Replays as ever." in told
-    assert "argument on: true or false (default true)" in told
-    assert "argument capacity: a whole number or null (default 500)" in told
+    assert "argument on, true or false (default true)" in told
+    assert "argument capacity, a whole number or null (default 500)" in told
     assert f"file: {path}" in told

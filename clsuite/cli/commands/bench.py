@@ -104,6 +104,7 @@ COMMAND = Command(
         "clsuite bench quickstart --methods ./er_ace.py --name er-ace",
         "clsuite bench quickstart --methods all",
         "clsuite bench quickstart --methods pet --training 'loss=global, optimizer.lr=0.003'",
+        "clsuite bench quickstart --methods finetune --training 'optimizer.lr=[0.0001, 0.001]'",
         "clsuite bench quickstart --methods ./my_method.py --seeds 0 --debug",
         "clsuite bench quickstart --set scenario.tasks=2 --set training.batch_size=16",
         "clsuite bench my.yaml --data-root data --out runs --dry-run",

@@ -8,20 +8,18 @@ from clsuite.cli.commands.base import PATH, Command
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "record", type=PATH, metavar="record|method", help="path of a record, or name or file of a plugin"
-    )
+    parser.add_argument("record_or_method", type=PATH, help="path of a record, or name or file of a plugin")
 
 
 def _run(given: Namespace) -> int:
     from clsuite.cli.show import print_record
     from clsuite.cli.show_plugin import is_plugin, print_plugin
 
-    plugin = is_plugin(str(given.record))
-    if plugin and (given.record.suffix == ".py" or not given.record.exists()):
-        print_plugin(str(given.record))
+    what = given.record_or_method
+    if is_plugin(str(what)) and (what.suffix == ".py" or not what.exists()):
+        print_plugin(str(what))
     else:
-        print_record(given.record)
+        print_record(what)
     return 0
 
 

@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin
 
 from clsuite.board.papers import linked
+from clsuite.plugin.annotations import read_annotation, type_words
 from clsuite.plugin.catalog import catalog, is_ours
 from clsuite.plugin.hooks import EFFECTS
 from clsuite.plugin.introspection import PluginInfo, PluginSource
@@ -63,12 +64,24 @@ def page(name: str, repository: str) -> str:
         "## Arguments",
         arguments(source, described.members),
         f'```sh\nclsuite bench quickstart --methods "{example(name, source)}"\n```',
+        "## Deriving from it",
+        deriving(name, source),
         "## What it needs and keeps",
         traits(source),
         "## Where it stands",
         standing(name),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def deriving(name: str, source: PluginSource) -> str:
+    """How a method of one's own derives from it, and the hooks that are there to override."""
+    module, _, class_name = catalog()[name].target.partition(":")
+    hooks = ", ".join(f"`{hook}`" for hook in sorted(source.hooks))
+    return (
+        f"```python\nfrom {module} import {class_name}\n\n\nclass Mine({class_name}): ...\n```\n\n"
+        f"in a file of its own has all its arguments, and what it declares. Hooks that it has: {hooks or 'none'}."
+    )
 
 
 def docstring(info: PluginInfo) -> str:
@@ -141,7 +154,8 @@ def _source(name: str) -> PluginSource:
 
 def _type(parameter: Parameter, source: PluginSource) -> str:
     known = {**_imported_aliases(source.text), **parameter.aliases}
-    return code(known.get(parameter.annotation, parameter.annotation))
+    words = type_words(read_annotation(parameter.annotation, known))
+    return words.removeprefix("a ") if words else code(known.get(parameter.annotation, parameter.annotation))
 
 
 def _imported_aliases(text: str) -> dict[str, str]:
