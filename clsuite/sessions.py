@@ -2,7 +2,7 @@
 
 What a plugin starts (a server, a loader, a shell) may outlive what started it. A worker is therefore the first process
 of a session, by which its children are found when it is gone. One that leaves the session *and* whose parent has ended
-cannot be told from processes of others, and is left alone.
+cannot be distinguished from others' processes, and is left alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PROC = Path("/proc")
 INIT = 1
 """The process that all descend from."""
 ROUNDS = 50
-"""How often what was started meanwhile is looked for."""
+"""How often what was started in the meantime is looked for."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def end_all(pids: set[int]) -> None:
 
 
 def end_others(leader: int) -> None:
-    """End all processes of a worker's session but the worker, also those that they start meanwhile."""
+    """End all processes of a worker's session but the worker, also those that they start in the meantime."""
     if not PROC.is_dir():
         return
     for _ in range(ROUNDS):
@@ -72,7 +72,7 @@ def end_others(leader: int) -> None:
 def end_left(leader: int) -> None:
     """End what a worker left behind that is gone.
 
-    Where another process has its number there is nothing: no number is given anew while a session has it.
+    Where another process has its number there is nothing: no number is given again while a session has it.
     """
     if leader <= INIT or _is_another(leader):
         return

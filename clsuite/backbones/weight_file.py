@@ -1,4 +1,4 @@
-"""Files of weights as people have them: what is none is told by what it is, and prefixes of wrappers are taken off."""
+"""Weight files in their usual forms: anything else is refused by name, and prefixes of wrappers are removed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def read_network(path: Path, read: Callable[[str], Any], wanted: Mapping[str, Te
     if own and (modules := [name for name in values if name.startswith(MODULES)]):
         raise UserError(
             f"the weights '{path}' are a model with modules besides its backbone ({listed(modules, at_most=1)}), "
-            "without which this is not what was learned: a run can go on from a model of a method that adds none"
+            "without which it is not the learned model: a run can start from a model of a method without modules"
         )
     if not values:
         raise UserError(f"cannot read the weights '{path}': it holds no tensors")

@@ -42,7 +42,7 @@ class Case:
     Attributes:
         record: One of its records.
         rows: All rows that were made so, ``benchmark/method/seed``.
-        commit: Where in the history those sources stand.
+        commit: Commit that has those sources.
     """
 
     record: RunRecord

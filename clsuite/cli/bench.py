@@ -109,7 +109,7 @@ def run_bench(benchmark: str, options: BenchOptions, dry_run: bool = False) -> i
 def _list_outline(console: Console, runs: list[tuple[str, int]], absent: AbsentError) -> int:
     for method, seed in runs:
         console.print(f"{method}, seed {seed}", soft_wrap=True)
-    console.print(f"{counted(len(runs), 'run')}; which of them are done cannot be told: {absent}", soft_wrap=True)
+    console.print(f"{counted(len(runs), 'run')}; which of them are done is not known: {absent}", soft_wrap=True)
     return 0
 
 
@@ -134,7 +134,7 @@ def report_runs(
     plans: Sequence[RunPlan],
     outcomes: Mapping[Path, RunRecord],
 ) -> int:
-    """Print the tables of some runs, write their report, and tell of those that failed; returns the exit status."""
+    """Print the tables of some runs, write their report, and report those that failed; returns the exit status."""
     finished = {path: record for path, record in outcomes.items() if record.status == "done"}
     complaints: list[str] = []
     if finished:

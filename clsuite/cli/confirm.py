@@ -93,7 +93,7 @@ class _Work:
     stale: int = 0
 
     def confirm(self, cases: Sequence[Case]) -> None:
-        """Confirm cases of one commit; whatever stops them is told, and takes no other commit's with it."""
+        """Confirm cases of one commit; whatever stops them is reported, and leaves those of other commits alone."""
         with TemporaryDirectory(prefix="clsuite-confirm-") as temporary:
             try:
                 old = self._run_old(cases, Path(temporary))

@@ -78,7 +78,7 @@ def tell(text: str) -> None:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether somebody reads a stream as it comes."""
+    """Whether a stream is a terminal that someone reads."""
     return stream.isatty()
 
 

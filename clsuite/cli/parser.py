@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
         raise UserError(message)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Check the name of a command; what else is one of some words is checked by its type."""
+        """Check the name of a command; other arguments with fixed words are checked by their type."""
         if action.choices is not None and value not in action.choices:
             raise did_you_mean("command", str(value), action.choices)
 

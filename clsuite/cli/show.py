@@ -77,7 +77,7 @@ def _plainly(content: Any, name: str = "") -> str:
 
 
 def _read(path: Path) -> RunRecord:
-    """The record; of what is not a file, which record may be meant."""
+    """The record; where there is no file, an error that suggests one."""
     from clsuite.plugin.catalog import catalog
     from clsuite.runner.spec import shipped_benchmarks
 
@@ -102,7 +102,7 @@ def _told_by_the_key(record: RunRecord) -> str:
     version = record.results_version()
     if version != RESULTS_VERSION:
         made = f"results version {version}; this one has {RESULTS_VERSION}"
-        return f"made by an older version of clsuite ({made}): run again, it may come out otherwise"
+        return f"made by an older version of clsuite ({made}): run again, it may come out differently"
     return ""
 
 

@@ -59,7 +59,7 @@ def near_paths(path: Path) -> str:
 def files_below(folder: Path, pattern: str = "*") -> list[Path]:
     """The files anywhere below a folder whose names match a pattern, and links that do; no link is followed.
 
-    Folders that cannot be read are left out with a warning, and those that go meanwhile, as some of ``/proc`` do,
+    Folders that cannot be read are left out with a warning, and those that vanish meanwhile, as some of ``/proc`` do,
     without one.
     """
     found, unread, todo = list[Path](), list[str](), [folder]

@@ -117,7 +117,7 @@ def _names_head(node: Any) -> bool:
 
 
 def on_another_device(subject: Subject, run: Run, place: int) -> Iterator[Finding]:
-    """With model and batch on a device without memory, tensors that stayed on the CPU are told by PyTorch itself.
+    """With model and batch on a device without memory, tensors that stayed on the CPU are reported by PyTorch itself.
 
     The learner is of no use afterwards.
     """

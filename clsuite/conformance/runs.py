@@ -97,7 +97,7 @@ def run_method(
         kind: Kind of stream.
         training: Options of the training.
         folder: Where to keep the states at task boundaries.
-        resume: State to go on from.
+        resume: State to resume from.
         stop: Tasks to learn; all by default.
         backbone: Makes the backbone; by default one that has what the plugins need.
     """

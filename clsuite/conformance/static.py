@@ -17,7 +17,7 @@ DEVICE = re.compile(r"(cuda|mps|xpu)(:\d+)?")
 
 
 def read(subject: Subject) -> Iterator[Finding]:
-    """What the source alone tells."""
+    """What can be checked from the source alone."""
     yield from forgotten_super(subject)
     yield from doubtful_hooks(subject)
     yield from untyped_arguments(subject)
@@ -51,7 +51,7 @@ def doubtful_hooks(subject: Subject) -> Iterator[Finding]:
 
 
 def untyped_arguments(subject: Subject) -> Iterator[Finding]:
-    """Arguments of the constructor without a type; told where nothing worse is found."""
+    """Arguments of the constructor without a type; reported where nothing worse is found."""
     for doubt in untyped(subject.lines.text, subject.lines.class_name, subject.declared.home):
         yield replace(_told(subject, "constructor", doubt), certain=False)
 

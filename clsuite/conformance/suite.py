@@ -89,7 +89,7 @@ def check_method(
         plugins: What makes each plugin of the method (a class, or a function without arguments), in order.
         training: Options of the training that the method needs, such as ``{"head": "zero_shot"}``.
         partners: Registered plugins that it is combined with where that is legal, with their arguments.
-        heard: Hears of each step before it begins.
+        heard: Receives each step before it begins.
 
     Returns:
         The outcome of each check.

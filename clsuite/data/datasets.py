@@ -27,7 +27,7 @@ from clsuite.data.table import ImageTable
 from clsuite.errors import AbsentError, UserError, did_you_mean, printable
 
 LoadOwn = Callable[[DatasetSpec, int], ImageTable]
-"""Loads a data set that is a class of somebody's own, at an image size."""
+"""Loads a data set that is a user-defined class, at an image size."""
 READERS = 2
 """Version of the readers; raise it when one lists other samples than before, so that no old table is taken."""
 
@@ -96,7 +96,7 @@ def load_table(
         image_size: Side of the images in pixels.
         data_root: Folder in which data are looked for.
         workers: Processes that decode; one per core by default. They change nothing in the result.
-        own: Loads a data set that is a class of somebody's own, whose code runs.
+        own: Loads a data set that is a user-defined class, whose code runs.
 
     Raises:
         UserError: If the data set is unknown, absent, broken or another one than before.
@@ -129,7 +129,7 @@ def _load_single(spec: DatasetSpec, image_size: int, data_root: Path | None, wor
 
 def _load_own(spec: DatasetSpec, image_size: int, load: LoadOwn | None) -> ImageTable:
     if load is None:
-        raise UserError(f"data set '{spec.name}' is a class of one's own, which can be a benchmark's data set alone")
+        raise UserError(f"data set '{spec.name}' is a user-defined class, which can be a benchmark's data set alone")
     return load(spec, image_size)
 
 

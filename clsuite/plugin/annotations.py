@@ -2,7 +2,7 @@
 
 Known are ``int``, ``float``, ``str``, ``bool``, ``None``, ``Any``, ``list``, ``tuple``, ``dict``, ``Mapping``,
 ``Sequence``, ``Optional``, ``Union``, ``Literal`` (bare or of a module: ``typing.Optional``), ``|``, subscripts, quoted
-annotations and the aliases of the file. Whatever else stands there is ``Any``: of `tuple[int, X]` the first is checked.
+annotations and the aliases of the file. Anything else is ``Any``: of `tuple[int, X]` the first is checked.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reads what a plugin declares from its source, without importing it: torch stays out of `list` and `--dry-run`.
 
 Bases are followed from file to file, and so are names for constants (`clsuite.plugin.scopes`). What the source alone
-does not tell (a base that is computed, a decorated class) is `PluginSource.unclear`; `clsuite.plugin.import_check` then
+does not say (a base that is computed, a decorated class) is `PluginSource.unclear`; `clsuite.plugin.import_check` then
 imports the class once, in another process.
 """
 
@@ -41,8 +41,8 @@ class PluginSource:
         hooks: Names of the hooks that it has, its own and its bases'.
         text: The text of the file.
         api: The version of the plugin API that it was written for.
-        home: Where the file stands.
-        unclear: Why the source alone does not tell all of this; empty where it does.
+        home: Where the file is.
+        unclear: Why the source alone does not say all of this; empty where it does.
         constructors: The constructors that judge the arguments: its own, and those that it passes them on to.
     """
 
@@ -96,7 +96,7 @@ def read_source(text: str, class_name: str, home: Home | None = None) -> PluginS
     Args:
         text: The text of the module.
         class_name: The class.
-        home: Where the module stands, from which its own imports are followed.
+        home: Where the module is, from which its own imports are followed.
 
     Raises:
         SyntaxError: If the text is not Python.
@@ -117,7 +117,7 @@ class _Reader:
 
     Attributes:
         line: The class with its bases.
-        unclear: What their source does not tell.
+        unclear: What their source does not say.
         constructors: Those that have been met.
     """
 
@@ -275,7 +275,7 @@ def traits_of(found: Found) -> Traits:
     """The traits of a class that an expression names.
 
     Raises:
-        UnclearError: If its source does not tell them.
+        UnclearError: If its source does not say them.
     """
     assert isinstance(found.node, ast.ClassDef)
     reader = _Reader(ancestry(found.scope, found.node))

@@ -111,7 +111,7 @@ def refuse_not_installed(target: str, owners: Sequence[str] = ()) -> None:
         owners = packages_distributions().get(top, [])
     places = [place for name in owners for place in _places_of(name)]
     if not places:
-        raise UserError(f"plugin '{target}' of the record is of no installed package: install '{top}'")
+        raise UserError(f"plugin '{target}' of the record is in no installed package: install '{top}'")
     spec = find_module(module)
     origin = Path(spec.origin).resolve() if spec is not None and spec.origin and spec.has_location else None
     if origin is None or module.endswith("__main__"):

@@ -89,7 +89,7 @@ def _joined(values: list[Any]) -> list[Any]:
 
 
 def _word(value: Any) -> bytes:
-    """An identifier, a number that is no constant (the level of an import), or nothing, where its end can be told."""
+    """An identifier, a number that is no constant (the level of an import), or nothing, where its end is clear."""
     text = str(value).encode("utf-8", "surrogatepass")
     return b"%d:%s" % (len(text), text)
 

@@ -1,4 +1,4 @@
-"""What all probes stand on: a reading, what they are made from, and features of their images."""
+"""What all probes build on: a reading, what they are made from, and features of their images."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def add_columns(
     Args:
         table: An empty table with the default box.
         first: The column of names.
-        columns: The others, as they stand from left to right.
+        columns: The others, from left to right.
         width: Of the terminal; None shows all columns, whatever they take.
 
     Returns:

@@ -95,7 +95,9 @@ def newest_of(found: Gathered, where: str) -> Gathered:
     alike = ConsistencyCheck()
     for path, record in records.items():
         if complaint := alike.complaint(record, str(path)):
-            raise UserError(f"{where} holds unlike runs: '{path}': {complaint}; move one away or name the records")
+            raise UserError(
+                f"{where} holds runs that do not fit together: '{path}': {complaint}; move one away or name the records"
+            )
     return replace(found, records=records, left_out=tuple(told))
 
 

@@ -124,7 +124,7 @@ def columns_of(records: Sequence[RunRecord]) -> dict[str, Column]:
 
 
 def _read_probes(records: Sequence[RunRecord]) -> dict[str, ProbeEntry]:
-    """Of each probe an entry that tells what it reads: one with a reading, where any record has one."""
+    """For each probe an entry that shows what it reads: one with a value, where any record has one."""
     probes: dict[str, ProbeEntry] = {}
     for probe in (probe for record in records for probe in record.probes):
         if probe.name not in probes or probe.was_read:

@@ -13,7 +13,7 @@ from clsuite.runner.methods import MethodSpec, PluginUse, write_method
 from clsuite.runner.training import lists_in, merged, nested
 
 LARGEST = 1000
-"""Points of a grid: beyond it a forgotten bracket is likelier than a wish."""
+"""Points of a grid: a larger grid is probably a missing bracket."""
 
 
 def expand_grid(name: str, method: MethodSpec, written: bool) -> dict[str, MethodSpec]:

@@ -127,7 +127,7 @@ class RunKeywords(TypedDict, total=False):
 
 
 class BenchKeywords(RunKeywords, total=False):
-    """The options of `clsuite.bench` and, but for its own, of `clsuite.tune`."""
+    """The options of `clsuite.bench` and, except for its own, of `clsuite.tune`."""
 
     jobs: int | None
 

@@ -44,7 +44,7 @@ class RunPlan:
         probes: What is read beside the accuracy matrix.
         brought: What of the training the method's plugins bring, by dotted key.
         curve_points: Points of the curves of training that are kept for each task.
-        files: The files of the classes of somebody's own that it names, by their source.
+        files: The files of the user-defined classes that it names, by their source.
     """
 
     pending: RunRecord

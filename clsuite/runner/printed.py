@@ -30,7 +30,7 @@ def printed_benchmark(spec: BenchmarkSpec, folder: Path, options: RunOptions) ->
         options: What the call decides; what of it decides results becomes part of the benchmark.
 
     Raises:
-        UserError: If anything in it cannot be, but for data and weights, which need not be there.
+        UserError: If anything in it cannot be, except for data and weights, which need not be there.
     """
     outline(spec, options, folder)
     methods = chosen_methods(spec, options) if options.methods else spec.methods
@@ -46,7 +46,7 @@ def printed_benchmark(spec: BenchmarkSpec, folder: Path, options: RunOptions) ->
 
 
 def _methods(methods: Mapping[str, MethodSpec], folder: Path, options: RunOptions, whole: bool) -> dict[str, Any]:
-    """The methods with the training of the call, which stands over all else that is said of one.
+    """The methods with the training of the call, which overrides everything else.
 
     Args:
         methods: The methods.

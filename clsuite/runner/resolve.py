@@ -169,7 +169,9 @@ def _choose(chosen: dict[str, MethodSpec], more: Mapping[str, MethodSpec]) -> No
     """
     for name, method in more.items():
         if HALF.search(name):
-            raise UserError(f"the name '{shortened(name)}' of a method has half of a character, which no file can hold")
+            raise UserError(
+                f"the name '{shortened(name)}' of a method has an unpaired surrogate, which no file name can hold"
+            )
         if chosen.setdefault(name, method) != method:
             raise UserError(f"two methods are called '{shortened(name)}': give one of them another name")
 
@@ -196,7 +198,7 @@ def _resolve(
 
 
 def _tell_doubts(info: PluginInfo, source: PluginSource) -> None:
-    """Warn of hooks that are none: the method would train as another one does, and nothing else would tell."""
+    """Warn of misspelled hooks: they would never be called, and nothing else would report it."""
     if not is_ours(info.target):
         for doubt in doubts(source.text, info.target.rpartition(":")[2], bool(source.traits.training), source.home):
             warn_of(f"plugin '{info.name}', {doubt.place}: {doubt.message}", InputWarning)

@@ -98,7 +98,7 @@ def _path(key: str, spec: BenchmarkSpec) -> list[str]:
     """The parts of a key; of one that is of a method, with the place of its plugin in the list of them."""
     path = [_unquoted(part) for part in split_outside(key, ".")]
     if not path:
-        raise UserError(f"{WHO}: '{shortened(key)}' names no field: write such as training.optimizer.lr")
+        raise UserError(f"{WHO}: '{shortened(key)}' names no field: write for example training.optimizer.lr")
     if path[0] not in OF_METHODS or len(path) < 3:
         return path
     place = next((one for one in OF_METHODS if path[1] in getattr(spec, one)), None)

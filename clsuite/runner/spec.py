@@ -47,7 +47,7 @@ class BenchmarkSpec(Spec):
         name: Short name; records are kept below it.
         title: One line for people.
         tier: ``quickstart``, ``compact`` or ``standard``; free for one's own.
-        dataset: The data set; every scenario needs one, but for `avalanche`, which brings its images.
+        dataset: The data set; every scenario needs one, except for `avalanche`, which brings its images.
         scenario: The stream of tasks: its kind, and how classes or domains are shared out among tasks.
         backbone: The pre-trained network, its weights, and the size of its input.
         training: How each task is trained; a method may change it for itself.
@@ -93,7 +93,7 @@ class BenchmarkSpec(Spec):
 
 
 class MethodsError(MistakesError):
-    """Methods that cannot be; each is told, with its line where it stands in a benchmark's file."""
+    """Methods with mistakes; each is reported, with its line if it is in a benchmark's file."""
 
     def __init__(self, found: Sequence[tuple[str, UserError]]) -> None:
         """Know name and mistake of each method; of a mistake that many share the first are named."""
@@ -130,7 +130,7 @@ def _line_of_method(path: Path, name: str, field: str) -> int:
     Args:
         path: The file.
         name: The name of the method.
-        field: A dotted key, an argument or a plugin of it: where it is written below the method, its line is told.
+        field: A dotted key, an argument or a plugin of it: where it is written below the method, its line is given.
     """
     word = field if re.search(r"[/:]|\.py$", field) else field.rpartition(".")[2]
     ends = [len(name), *(at for at in range(len(name) - 1, 0, -1) if name[at] in "( ")]

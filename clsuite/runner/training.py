@@ -28,9 +28,9 @@ def resolve_training(
 
     Args:
         base: The benchmark's.
-        plugins: Name and declaration of the method's plugins, whose ``traits.training`` stands in place of it.
-        own: What the benchmark says of this one method; stands in place of both.
-        given: What the command line says; stands in place of all.
+        plugins: Name and declaration of the method's plugins, whose ``traits.training`` overrides it.
+        own: What the benchmark sets for this one method; overrides both.
+        given: What the command line sets; overrides all.
 
     Raises:
         UserError: If a key or value cannot be, or two plugins need different values and nothing says which.
@@ -115,7 +115,7 @@ def _names_another(base: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
 
 
 def _unknown_key(location: Sequence[int | str], where: str) -> UserError:
-    """The error for a key that there is not; one that stands a level too high is told where it belongs."""
+    """The error for an unknown key; for one that is a level too high it says where it belongs."""
     *above, name = (str(part) for part in location)
     model: Any = TrainingSpec
     for part in above:
@@ -175,7 +175,7 @@ def nested(path: Sequence[str], value: Any) -> dict[str, Any]:
 
 
 def lists_in(settings: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The lists that stand in settings of the training where one value is expected, by dotted key: a grid."""
+    """The lists in settings of the training where one value is expected, by dotted key: a grid."""
     single = {*_single(TrainingSpec, ""), *_single(OptimizerSpec, "optimizer.")}
     return {key: value for key, value in leaves(settings).items() if key in single and isinstance(value, list)}
 

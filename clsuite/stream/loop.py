@@ -90,7 +90,7 @@ class Stream:
         """Learn and evaluate every task that is not done yet.
 
         Raises:
-            UnfitCheckpointError: If the state to go on from does not fit; the stream is then of no use any more.
+            UnfitCheckpointError: If the state to resume from does not fit; the stream is then of no use any more.
         """
         from_memory = any(plugin.traits.from_memory for plugin in self.learner.plugins)
         check_single_pass(self.scenario.kind, self.learner.options.epochs, from_memory)
@@ -244,4 +244,4 @@ class Stream:
         try:
             checkpoint.save(state, self.checkpoint_path)
         except UserError as error:
-            warn_of(f"{error}. The run goes on, but cannot be taken up at this task.", InputWarning)
+            warn_of(f"{error}. The run continues, but cannot be taken up at this task.", InputWarning)

@@ -66,7 +66,7 @@ def test_a_new_method_runs_as_written(kind: str, folder: Path) -> None:
         (["class"], "'class' is not a name for a method"),
         (["MyMethod"], "'MyMethod' has capitals: methods are named in lower case, such as 'mymethod'"),
         (["replay"], "the name 'replay' is taken by a plugin of clsuite"),
-        (["torch"], "'torch' is a module that others import, and 'torch.py' would be taken for it"),
+        (["torch"], "'torch' is the name of an installed module, which 'torch.py' would shadow"),
         (["random"], "choose another name, such as 'my_random'"),
         (["clsuite"], "'clsuite' is a module that others import"),
         (["mine", "--kind", "bufer"], "Did you mean 'buffer'?"),

@@ -76,7 +76,7 @@ def test_every_argument_of_every_method_is_described() -> None:
 
 
 def test_a_type_that_a_method_imports_is_written_out() -> None:
-    assert "`Literal['lora', 'adapter'" in methods.page("lae", REPOSITORY)
+    assert "| one of lora, adapter, prefix," in methods.page("lae", REPOSITORY)
 
 
 def test_all_methods_stand_in_the_index() -> None:

@@ -259,7 +259,7 @@ def test_a_class_that_is_another_than_its_source_says_is_refused_when_it_is_impo
     write({"mine.py": MINE.replace("MyReplay", "Mine") + hidden})
     info, source = find_plugin("./mine.py")
     assert "predict" not in source.hooks
-    with pytest.raises(UserError, match=r"the hooks of plugin 'mine\.py' are others, once it is imported, than its"):
+    with pytest.raises(UserError, match=r"the hooks of plugin 'mine\.py' differ, once it is imported, from what its"):
         load_class(info)
 
 

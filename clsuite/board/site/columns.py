@@ -31,7 +31,7 @@ def is_probe(metric: Metric) -> bool:
 
 
 def retentions(metrics: Sequence[Metric]) -> list[Metric]:
-    """The probes that tell how much of earlier knowledge is left: those where more is better."""
+    """The probes that show how much of earlier knowledge is left: those where more is better."""
     return [metric for metric in metrics if is_probe(metric) and metric.higher_is_better]
 
 

@@ -80,5 +80,5 @@ def hint_text(metric: Metric) -> str:
 
 
 def unit_text(metric: Metric) -> str:
-    """What stands below a heading."""
+    """The text below a heading."""
     return "%" if metric.unit == "share" else ""

@@ -72,7 +72,7 @@ def read_options(given: Namespace) -> dict[str, Any]:
 
 
 def _methods(written: str | None, name: str | None) -> list[str]:
-    """What stands behind ``--methods``, under the name of ``--name``."""
+    """The value of ``--methods``, under the name of ``--name``."""
     from clsuite.runner.methods import parse_named, split_outside
 
     if name is None:
