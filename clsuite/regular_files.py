@@ -84,7 +84,7 @@ def _refuse(path: str | Path, status: os.stat_result) -> None:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """A pipe is opened at once, whether someone writes into it or not."""
+    """A pipe is opened at once, whether a process writes into it or not."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 

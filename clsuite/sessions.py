@@ -1,4 +1,4 @@
-"""All processes of a run: its worker's session, and whatever descends from the worker in a session of its own.
+"""All processes of a run: its worker's session, and descendants of the worker in other sessions.
 
 What a plugin starts (a server, a loader, a shell) may outlive what started it. A worker is therefore the first process
 of a session, by which its children are found when it is gone. One that leaves the session *and* whose parent has ended
@@ -52,7 +52,7 @@ def members(leader: int) -> set[int]:
 
 
 def end_all(pids: set[int]) -> None:
-    """End processes at once, as far as they are there."""
+    """Kill processes, if they exist."""
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
@@ -82,7 +82,7 @@ def end_left(leader: int) -> None:
 
 
 def _is_another(leader: int) -> bool:
-    """Whether a process of that number runs; one that has ended and that nobody asked how is the worker itself."""
+    """Whether a process of that number runs; a zombie is the worker itself."""
     try:
         os.kill(leader, 0)
     except ProcessLookupError:

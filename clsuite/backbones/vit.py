@@ -62,7 +62,7 @@ class Backbone(nn.Module):
             if "more than 1 value per channel" in str(error):
                 raise UserError(
                     "a batch of one image cannot be trained on: at this backbone.image_size a layer of the ResNet has "
-                    "one pixel and batch normalization needs two; choose a training.batch_size that leaves no single image"
+                    "one pixel and batch normalization needs two; choose a batch_size that leaves no single image"
                 ) from error
             raise
         return features

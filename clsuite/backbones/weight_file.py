@@ -27,7 +27,7 @@ State = dict[str, Tensor]
 
 
 def read_network(path: Path, read: Callable[[str], Any], wanted: Mapping[str, Tensor]) -> tuple[State, str]:
-    """Read the values of one network from a file, whatever wraps it.
+    """Read the values of one network from a file, with or without wrappers.
 
     Args:
         path: The file.
@@ -46,7 +46,7 @@ def read_network(path: Path, read: Callable[[str], Any], wanted: Mapping[str, Te
         content = read(str(path))
         own = isinstance(content, Mapping) and all(name in content for name in OWN)
         values = dict(_tensors(content["learner"]["parameters"] if own else content))
-    except Exception as error:  # the file can be anything: whatever its reader raises means the same
+    except Exception as error:  # the file can be anything: any error of its reader means the same
         raise UserError(f"cannot read the weights '{path}': {_reason(error)}") from error
     if own and (modules := [name for name in values if name.startswith(MODULES)]):
         raise UserError(

@@ -78,7 +78,7 @@ class _Work:
         place: The leaderboard.
         project: The folder whose history has the earlier sources.
         data_root: Where data are looked for.
-        jobs: Runs at a time; as many as the cores carry where it is not said.
+        jobs: Runs at a time; as many as the cores allow where it is not said.
         done: The canaries by the sources of now, by their key: several cases may ask for the same.
         confirmed: How many rows are.
         stale: How many stay stale.

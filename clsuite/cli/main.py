@@ -73,7 +73,7 @@ def _do(command: Command, given: Namespace) -> int:
 def _refused_by_the_system(error: OSError) -> UserError | None:
     """A complaint about a file or folder that the system refuses: no right to it, a name too long, a full disk.
 
-    None of any other error, which is a fault of ours and keeps its traceback.
+    None for any other error, which is a bug of clsuite and keeps its traceback.
     """
     if error.filename is None and error.errno not in OF_THE_SYSTEM:
         return None

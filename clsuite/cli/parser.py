@@ -141,7 +141,7 @@ def _explained(error: argparse.ArgumentError) -> UserError:
 
 
 def _unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> UserError:
-    """The complaint about words that nobody takes: options if there are any, which the others may belong to."""
+    """The error for unknown words; names unknown options first, since the other words may belong to them."""
     option = next((word for word in words if word.startswith("-") and word != "--"), None)
     if option is None:
         return UserError(f"unexpected argument '{shortened(words[-1])}'. Try: {parser.prog} --help")

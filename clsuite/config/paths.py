@@ -1,4 +1,4 @@
-"""Paths as people write them, with ``~`` for their home folder, wherever one can be given."""
+"""Paths as users write them, with ``~`` for the home folder."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def home_path(text: str | Path) -> Path:
 
 
 def home_or_name(text: str) -> str:
-    """A path as for `home_path`, or a name that is none and stays as it is."""
+    """A path as for `home_path`; a name that is not a path is returned unchanged."""
     return str(home_path(text)) if text.startswith("~") else text
 
 
 def near_paths(path: Path) -> str:
-    """The question whether one of the nearest names beside a path is meant; empty where there are none.
+    """A "Did you mean" with the nearest names in the folder of a path; empty where there are none.
 
     Args:
         path: A path at which there is nothing. Names with another ending are not meant.

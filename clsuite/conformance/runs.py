@@ -116,7 +116,7 @@ def run_method(
         pass
     except UnfitCheckpointError as error:
         run.error = error.reason
-    except BaseException as error:  # whatever a plugin raises
+    except BaseException as error:  # any error of a plugin
         run.error = as_error(error)
     return run
 

@@ -44,7 +44,7 @@ def forgotten_super(subject: Subject) -> Iterator[Finding]:
 
 
 def doubtful_hooks(subject: Subject) -> Iterator[Finding]:
-    """Methods that look like hooks and are none, hooks of another signature, and a class without any."""
+    """Methods that look like hooks but are not, hooks with another signature, and a class without hooks."""
     brings = bool(subject.declared.traits.training) or is_ours(f"{subject.cls.__module__}:")
     for doubt in doubts(subject.lines.text, subject.lines.class_name, brings, subject.declared.home):
         yield _told(subject, "hooks", doubt)

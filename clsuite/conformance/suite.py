@@ -230,7 +230,7 @@ def _saved(examination: Examination) -> Iterator[Finding]:
     try:
         loaded = state.load_again(subjects, run, examination.training)
         again = prediction.answers(loaded, images).argmax(dim=1).numpy()
-    except BaseException as error:  # whatever a plugin raises
+    except BaseException as error:  # any error of a plugin
         yield state.crash(subjects, as_error(error), "saves", "saving and loading the trained model ends with")
         return
     changed = int((again != examination.answers).sum())

@@ -230,7 +230,7 @@ def _limited(manifest: Manifest, spec: DatasetSpec) -> Manifest:
 
 
 def beside(spec: DatasetSpec, data_root: Path | None, folder: Path) -> DatasetSpec:
-    """The specification with the whole paths of data that lie beside the benchmark's file, and nowhere else."""
+    """The specification with the absolute paths of data that are beside the benchmark's file, and nowhere else."""
     changed: dict[str, Any] = {"parts": tuple(beside(part, data_root, folder) for part in spec.parts)}
     if spec.path is not None:
         changed["path"] = path_beside(spec.path, data_root, folder)
@@ -238,7 +238,7 @@ def beside(spec: DatasetSpec, data_root: Path | None, folder: Path) -> DatasetSp
 
 
 def path_beside(path: str, data_root: Path | None, folder: Path) -> str:
-    """A path as it is where `locate` finds it; else, where it lies in the benchmark's folder, the whole path there."""
+    """A path as it is where `locate` finds it; else, where it is in the benchmark's folder, the absolute path."""
     try:
         locate(path, data_root)
     except AbsentError:

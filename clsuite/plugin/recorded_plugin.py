@@ -96,7 +96,7 @@ def _files(name: str, folders: Sequence[Path], published: Sequence[Path]) -> Ite
 def refuse_not_installed(target: str, owners: Sequence[str] = ()) -> None:
     """Make sure that the module of a class belongs to an installed distribution, and lies where that one is installed.
 
-    What lies beside a script, or in a folder that people work in, is not installed, whatever metadata lie with it.
+    Files beside a script, or in a working folder, are not installed, whatever metadata are with them.
 
     Args:
         target: ``package.module:Class``.

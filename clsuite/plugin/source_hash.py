@@ -1,4 +1,4 @@
-"""The hash of a plugin's source: its file and whatever decides with it what the plugin does. Imports nothing.
+"""The hash of a plugin's source: its file and all files that decide what the plugin does. Imports nothing.
 
 What counts, and how:
 

@@ -58,7 +58,7 @@ class ConsistencyCheck:
 
 
 def _setup(record: RunRecord) -> dict[str, Any]:
-    """What all runs of a benchmark share, whatever the method: stream and backbone."""
+    """What all runs of a benchmark share: stream and backbone."""
     shared = {key: value for key, value in record.config.items() if key not in ("training", "probes")}
     return {**shared, "kind of stream": record.scenario.kind}
 

@@ -1,4 +1,4 @@
-"""Tables that fit a terminal: columns are chosen by importance, and no figure is ever cut or broken over lines."""
+"""Tables that fit a terminal: columns are chosen by importance, and no figure is cut or broken over lines."""
 
 from __future__ import annotations
 

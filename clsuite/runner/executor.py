@@ -22,7 +22,7 @@ OnFailure = Callable[[RunPlan, BaseException], None]
 
 
 class Executor(Protocol):
-    """Does runs, each from its plan, wherever it has them done; each leaves its record at `RunPlan.record_path`."""
+    """Does runs, each from its plan; each leaves its record at `RunPlan.record_path`."""
 
     def check(self, plans: Sequence[RunPlan]) -> Mapping[str, Failure]:
         """Build every method once before any run.

@@ -178,7 +178,7 @@ def _reason(error: Exception) -> str:
 
 
 def _finished(path: Path) -> RunRecord:
-    """The record of a finished run that nobody has edited."""
+    """The record of a finished run that was not edited."""
     record = read_record(path)
     if record.status != "done":
         raise UserError(f"the run of '{path}' is {record.status}, so it has no model: run the benchmark again")

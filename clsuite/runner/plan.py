@@ -77,7 +77,7 @@ class RunPlan:
         return self.record_path.with_suffix(suffix)
 
     def whole_paths(self) -> RunPlan:
-        """The plan with whole paths, which mean the same when a plugin changes the current folder."""
+        """The plan with absolute paths, which stay valid when a plugin changes the current folder."""
         root = Path.cwd() if self.data_root is None else self.data_root.expanduser().absolute()
         weights = (
             self.weights if self.weights.path is None else replace(self.weights, path=self.weights.path.absolute())

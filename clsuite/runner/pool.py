@@ -151,7 +151,7 @@ class Pool:
         listener(one.plan, {"kind": "end", "status": status})
 
     def _begins_again(self, one: _Running, listener: Listener) -> bool:
-        """Whether a run whose process nobody knows of any more is begun once more."""
+        """Whether a run whose process is lost is started once more."""
         path = one.plan.record_path
         if path in self._begun_again:
             return False

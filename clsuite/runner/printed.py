@@ -81,7 +81,7 @@ def _whole_file(name: str, folder: Path) -> str:
 
 
 def _at_home(spec: BenchmarkSpec, folder: Path, data_root: Path | None) -> BenchmarkSpec:
-    """The benchmark with the whole paths of what lies beside its file."""
+    """The benchmark with absolute paths of the files beside its own."""
     changed = with_whole_paths(spec, data_root, folder)
     weights, chosen = spec.backbone.weights, spec.scenario.root
     nearer = data_root is not None and (data_root / weights).is_file()

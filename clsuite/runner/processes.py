@@ -39,7 +39,7 @@ class Worker:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the fork server is gone: nobody can say how the process ended, and it may be at work still."""
+        """Whether the fork server is gone: how the process ended is unknown, and it may still be running."""
         return self.process.exitcode == LOST
 
     def events(self) -> list[dict[str, Any]]:

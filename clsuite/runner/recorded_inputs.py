@@ -148,7 +148,7 @@ def restored_stream(record: RunRecord, download: bool = False) -> tuple[DatasetS
 
 
 def refuse_request(backbone: Mapping[str, Any], download: bool, fix: str = DOWNLOAD) -> None:
-    """Make sure that building the backbone of a record asks nobody on the network, unless the caller lets it.
+    """Make sure that building the backbone of a record does not use the network, unless the caller allows it.
 
     Args:
         backbone: The record's account of it.

@@ -100,7 +100,7 @@ def _override(training: TrainingSpec, changes: Mapping[str, Any], where: str) ->
 
 
 def _giving_way(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without those of an optimizer or a schedule that changes put another kind in the place of."""
+    """Settings without those of an optimizer or a schedule that changes replace by another kind."""
     optimizer, schedule = changes.get("optimizer"), changes.get("schedule")
     if isinstance(optimizer, Mapping) and (CLASS in optimizer or _names_another(base["optimizer"], optimizer)):
         base["optimizer"] = {key: value for key, value in base["optimizer"].items() if key in OptimizerSpec.KEPT}

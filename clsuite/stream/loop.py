@@ -213,7 +213,7 @@ class Stream:
     def _resume(self, state: dict[str, Any]) -> int:
         try:
             return self._take_up(state)
-        except Exception as error:  # whatever a state of another version, or a plugin's own method, raises
+        except Exception as error:  # any error of a state of another version, or of a plugin's own method
             raise UnfitCheckpointError(error) from error
 
     def _take_up(self, state: dict[str, Any]) -> int:

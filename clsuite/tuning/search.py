@@ -25,7 +25,7 @@ from clsuite.tuning.sampler import Sampler
 from clsuite.tuning.space import parse_space
 
 ROUND = 4
-"""Trials proposed at a time, whatever the number of cores, so that the search is the same on every machine."""
+"""Trials proposed at a time, independent of the number of cores, so that the search is the same on every machine."""
 SHARE = 0.1
 """Validation share of the search where the benchmark holds nothing out."""
 FOLDER = "tuning"

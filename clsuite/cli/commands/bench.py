@@ -26,12 +26,12 @@ def _arguments(parser: ArgumentParser) -> None:
         "meant has double brackets; "
         "'all' is every method that the benchmark names, its more_methods too",
     )
-    add("--name", help="what tables and folders call the one method of --methods")
+    add("--name", help="name of the one method of --methods in tables and folders")
     add_options(parser, BenchOptions, "seeds", "out", "data_root", "device")
     training_arguments(parser)
     add_options(parser, BenchOptions, "settings", "limit_tasks", "eval_every", "curve_points")
     add_options(parser, BenchOptions, "jobs", "timeout", "save_model", "debug", "force")
-    add("--dry-run", action="store_true", help="only list the runs and which are done")
+    add("--dry-run", action="store_true", help="only list the runs, and which of them are done")
     add("--print-config", action="store_true", help="only print the benchmark as these options make it: YAML to run")
 
 

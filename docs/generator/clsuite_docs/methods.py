@@ -1,4 +1,4 @@
-"""A page for each method: its paper, what ours has otherwise, its arguments and traits, and where it stands."""
+"""A page for each method: its paper, where ours differs, its arguments and traits, and its results."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from clsuite_docs.docstrings import cell, code, parse, table
 INDEX = """\
 # Methods
 
-{number} methods come with clsuite. Each page has the paper, what ours has otherwise, the arguments, what the method
-needs and keeps, and where it stands on the [boards](../../results.md). They compose with `+` where that makes sense:
+{number} methods come with clsuite. Each page has the paper, where ours differs, the arguments, what the method
+needs and keeps, and its results on the [boards](../../results.md). They compose with `+` where that makes sense:
 `--methods "lwf+replay(capacity=50)"`.
 """
 BADGES = "*stale*: sources that made the row have changed since; it is not comparable with current rows."
@@ -68,14 +68,14 @@ def page(name: str, repository: str) -> str:
         deriving(name, source),
         "## What it needs and keeps",
         traits(source),
-        "## Where it stands",
+        "## Results",
         standing(name),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def deriving(name: str, source: PluginSource) -> str:
-    """How a method of one's own derives from it, and the hooks that are there to override."""
+    """How a user's method derives from it, and the hooks that are there to override."""
     module, _, class_name = catalog()[name].target.partition(":")
     hooks = ", ".join(f"`{hook}`" for hook in sorted(source.hooks))
     return (
