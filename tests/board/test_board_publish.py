@@ -295,7 +295,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], None], str]] = {
         "it holds half a character: '\\ud800'",
     ),
     "endless nesting": (nest_endlessly, "is not complete JSON"),
-    "the rerun of another record": (borrow_a_rerun, "tells of the rerun of another record"),
+    "the rerun of another record": (borrow_a_rerun, "reports the rerun of another record"),
     "a record in another's place": (
         lambda path: path.rename(path.with_name("x.json")) and path.with_suffix(".npz").rename(path.with_name("x.npz")),
         "its place is 'tiny/poor/",

@@ -90,7 +90,7 @@ def test_a_dry_run_lists_its_runs_without_the_data(tmp_path: Path, capsys: pytes
     assert bench(tmp_path, {"name": "cub200"}, "--dry-run") == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == "ncm, seed 0"
-    assert shown[1].startswith("1 run; which of them are done cannot be told: no copy of 'cub200'")
+    assert shown[1].startswith("1 run; which of them are done is not known: no copy of 'cub200'")
 
 
 def test_limits_make_other_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,7 +68,7 @@ def test_a_new_method_runs_as_written(kind: str, folder: Path) -> None:
         (["replay"], "the name 'replay' is taken by a plugin of clsuite"),
         (["torch"], "'torch' is the name of an installed module, which 'torch.py' would shadow"),
         (["random"], "choose another name, such as 'my_random'"),
-        (["clsuite"], "'clsuite' is a module that others import"),
+        (["clsuite"], "'clsuite' is the name of an installed module"),
         (["mine", "--kind", "bufer"], "Did you mean 'buffer'?"),
         (["there"], "'there.py' is there already and is not overwritten"),
         (["tested"], "'test_tested.py' is there already and is not overwritten"),

@@ -64,7 +64,7 @@ def test_the_verdict_names_the_better_whatever_the_order(records: list[RunRecord
         assert re.match(r"replay is \d+\.\d points better than finetune in final accuracy \(95 % interval", text)
         assert "p = 0.25 with three seeds" in text
         assert text.endswith("Three seeds cannot give p below 0.25.")
-    assert "one run cannot tell chance" in verdict(compare(replay[:1], finetune[:1]))
+    assert "one run cannot exclude chance" in verdict(compare(replay[:1], finetune[:1]))
 
 
 def with_right(record: RunRecord, method: str, right: int) -> RunRecord:
