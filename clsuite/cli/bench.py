@@ -16,7 +16,7 @@ from clsuite.cli.failures import advise_debug, tell_failures
 from clsuite.errors import AbsentError
 from clsuite.records import RunRecord
 from clsuite.report.format import counted
-from clsuite.report.summary import columns_of, summarize
+from clsuite.report.summary import summarize
 from clsuite.report.table import probes_table, results_table, within_task_table
 from clsuite.runner.bench import BenchStatus, forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
@@ -138,11 +138,9 @@ def report_runs(
     if finished:
         from clsuite.report.files import write_report
 
-        rows = summarize(list(finished.values()))
-        columns = columns_of(list(finished.values()))
-        width = table_width(console)
-        console.print(results_table(rows, spec.title or spec.name, columns, width))
-        for table in (probes_table(rows, columns, width), within_task_table(rows, columns, width)):
+        results, width = summarize(list(finished.values())), table_width(console)
+        console.print(results_table(results, spec.title or spec.name, width))
+        for table in (probes_table(results, width), within_task_table(results, width)):
             if table is not None:
                 console.print(table)
         files, complaints = write_report(out / spec.name, spec.title or spec.name, finished)

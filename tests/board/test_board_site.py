@@ -21,7 +21,7 @@ from clsuite.board.site import site_files
 from clsuite.board.site.addresses import address, record_link
 from clsuite.board.site.pareto import pareto_plots
 from clsuite.board.site.text import NONE
-from clsuite.report.descriptions import NOTATION
+from clsuite.metrics import NOTATION
 
 EVIL = "<script>alert(1)</script>'\"&\u2028\ud800"
 SVG = "http://www.w3.org/2000/svg"
