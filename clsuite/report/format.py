@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
 from clsuite.errors import on_screen
-from clsuite.metrics.column import Unit
+
+if TYPE_CHECKING:  # numpy comes with the metrics, and commands that only list need neither
+    from clsuite.metrics.column import Unit
 
 DASH = "-"
 """What stands in tables where a figure is not defined."""

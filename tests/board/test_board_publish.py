@@ -563,7 +563,7 @@ def test_a_row_whose_runs_are_of_several_kinds_has_no_training_time(tmp_path: Pa
     rows = {row.method: row for row in build_board(board / "records", board / "none").benchmarks[0].rows}
     for name, value in (("train_seconds", 4.5), ("eval_seconds", 1.5)):
         mixed, alike = rows["mixed"].figures[name], rows["alike"].figures[name]
-        assert (mixed.mean, mixed.low, mixed.high, mixed.values) == (None, None, None, [value] * 2)
+        assert (mixed.mean, mixed.low, mixed.high, mixed.values) == (None, None, None, (value,) * 2)
         assert (alike.mean, alike.low, alike.high) == (value, value, value)
     lines = {line["method"]: line for line in csv.DictReader((board / "data" / "tiny.csv").open())}
     assert [lines["mixed"][f"train_seconds{part}"] for part in ("", "_low", "_high")] == ["", "", ""]

@@ -17,13 +17,14 @@ from clsuite.report.fit import TableColumn, add_columns
 from clsuite.report.summary import columns_of, summarize
 from clsuite.report.table import SHOWN, figure_text, probes_table, results_table
 
-PUBLISHED = Path(__file__).parents[2] / "leaderboard" / "records"
+BOARD = Path(__file__).parents[2] / "leaderboard"
+PUBLISHED = BOARD / "records"
 WIDTHS = (40, 60, 80, 100, 120, 165)
 
 
 @pytest.fixture(scope="module")
 def published() -> dict[str, list[RunRecord]]:
-    """Real runs: those of seed 0 and 1 of every board."""
+    """Real runs: those of every board."""
     boards: dict[str, list[RunRecord]] = {}
     for path in sorted(PUBLISHED.glob("*/*/*.json")):
         if not path.name.endswith(".rerun.json"):
@@ -71,6 +72,21 @@ def test_tables_of_real_runs_fit_and_no_figure_is_cut(published: dict[str, list[
         assert ("--columns" in under(text)) == bool(left)
         probes = probes_table(results, width)
         assert probes is None or max(len(line) for line in render(probes, width).splitlines()) <= width
+
+
+def test_terminal_and_board_show_the_same_figures(published: dict[str, list[RunRecord]]) -> None:
+    lines = (BOARD / "README.md").read_text("utf-8").splitlines()
+    compared = 0
+    for benchmark, records in published.items():
+        results = summarize(records)
+        texts = {row.method: [figure_text(row.figures[name], results.columns[name]) for name in SHOWN[:4]]
+                 for row in results.rows}  # fmt: skip
+        for line in (line for line in lines if f"](records/{benchmark}/" in line):
+            cells = [cell.strip(" *").replace("\\", "") for cell in line.strip("|").split(" | ")]
+            method = cells[1].partition("](")[0].removeprefix("[")
+            assert cells[2:6] == ["\N{EN DASH}" if text == "-" else text for text in texts[method]]
+            compared += 1
+    assert compared > 200
 
 
 def test_the_first_columns_are_final_accuracy_incremental_accuracy_and_forgetting(records: list[RunRecord]) -> None:
