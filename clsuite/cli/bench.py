@@ -92,16 +92,19 @@ def run_bench(benchmark: str, options: BenchOptions, dry_run: bool = False) -> i
     if options.force:
         standing = forget(standing.plans)
     slots = device_slots(options.device, options.jobs, spec.training.threads, count_gpus(), count_cores())
+    outcomes = do_runs(console, standing, slots, options)
+    return report_runs(console, warnings, spec, options, plans, outcomes)
+
+
+def do_runs(
+    console: Console, standing: BenchStatus, slots: Sequence[str], options: BenchOptions
+) -> dict[Path, RunRecord]:
+    """Do the runs that are not done, with bars or in view of a debugger; how every run stands, by its record's path."""
     if options.debug:
         view = InView(console, slots[0])
-        outcomes = run_missing(standing, slots, None, view.hear, view.executor)
-    else:
-        with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
-            outcomes = run_missing(standing, slots, options.timeout, progress.hear)
-    status = report_runs(console, warnings, spec, options.out, plans, outcomes)
-    if not options.debug:
-        advise_debug(warnings, outcomes)
-    return status
+        return run_missing(standing, slots, None, view.hear, view.executor)
+    with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
+        return run_missing(standing, slots, options.timeout, progress.hear)
 
 
 def _list_outline(console: Console, runs: list[tuple[str, int]], absent: AbsentError) -> int:
@@ -128,7 +131,7 @@ def report_runs(
     console: Console,
     warnings: Console,
     spec: BenchmarkSpec,
-    out: Path,
+    options: BenchOptions,
     plans: Sequence[RunPlan],
     outcomes: Mapping[Path, RunRecord],
 ) -> int:
@@ -143,11 +146,13 @@ def report_runs(
         for table in (probes_table(results, width), within_task_table(results, width)):
             if table is not None:
                 console.print(table)
-        files, complaints = write_report(out / spec.name, spec.title or spec.name, finished)
+        files, complaints = write_report(options.out / spec.name, spec.title or spec.name, finished)
         names = ", ".join(file.name for file in files)
-        console.print(f"records, matrices and plots: {out / spec.name}" + (f" ({names})" if names else ""))
+        console.print(f"records, matrices and plots: {options.out / spec.name}" + (f" ({names})" if names else ""))
     tell_failures(warnings, plans, outcomes)
     if complaints:
         more = f" (and {counted(len(complaints) - 1, 'more file')})" if len(complaints) > 1 else ""
         warnings.print(f"not written: {complaints[0]}{more}", soft_wrap=True)
+    if not options.debug:
+        advise_debug(warnings, outcomes)
     return 0 if len(finished) == len(outcomes) and not complaints else 1
