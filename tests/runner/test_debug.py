@@ -177,7 +177,7 @@ def test_what_cannot_be_beside_debug_is_refused(
 
 def test_breakpoint_in_a_trial_is_a_prompt() -> None:
     plugin("breakpoint()")
-    typed = "p 'here', learner.options.epochs\nclear\n" + "c\n" * 100
+    typed = "p 'here', learner.options.epochs\n" + "c\n" * 100
     done = subprocess.run(
         [sys.executable, "-m", "clsuite.cli.main", *TUNE, "--debug"],
         input=typed, capture_output=True, text=True, timeout=300,
@@ -185,7 +185,7 @@ def test_breakpoint_in_a_trial_is_a_prompt() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "(Pdb) ('here', " in done.stdout
     assert "chosen: epochs=" in done.stdout
-    assert "run ./mine.py, seed 0, on cpu" in done.stdout
+    assert "run mine.py, seed 0, on cpu" in done.stdout
 
 
 def test_the_traceback_of_a_trial_is_whole(capfd: pytest.CaptureFixture[str]) -> None:
