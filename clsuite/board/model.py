@@ -171,7 +171,7 @@ class Reported(_Model):
 
     Attributes:
         figures: By the paper's own name of the metric, as written there (per cent unless the name says otherwise).
-        address: Where the paper stands; empty where it is not known.
+        address: Address of the paper; empty where it is not known.
         second_hand: Whether they were read in later papers' tables and not at the source.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from rich.console import Console
@@ -26,7 +26,8 @@ from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.printed import printed_benchmark
 from clsuite.runner.resolve import outline
 from clsuite.runner.settings import OF_METHODS, with_settings
-from clsuite.runner.spec import BenchmarkSpec, lines_told, load_benchmark
+from clsuite.runner.spec import BenchmarkSpec, load_benchmark, with_lines
+from clsuite.runner.training import lists_in
 
 
 def print_config(benchmark: str, options: BenchOptions) -> int:
@@ -36,7 +37,7 @@ def print_config(benchmark: str, options: BenchOptions) -> int:
         UserError: If the input is bad.
     """
     spec, path = open_benchmark(benchmark, options)
-    with _lines_told(spec, path, options):
+    with _with_lines(spec, path, options):
         print(printed_benchmark(spec, path.parent, options), end="")
     return 0
 
@@ -51,12 +52,13 @@ def open_benchmark(benchmark: str, options: BenchOptions) -> tuple[BenchmarkSpec
     return with_settings(spec, options.settings), path
 
 
-def _lines_told(spec: BenchmarkSpec, path: Path, options: BenchOptions) -> AbstractContextManager[None]:
-    """Tell mistakes of methods with their lines, but where the call has written or changed a method itself."""
+def _with_lines(spec: BenchmarkSpec, path: Path, options: BenchOptions) -> AbstractContextManager[None]:
+    """Give mistakes their lines in the benchmark's file, but where the call itself has written what is wrong."""
     known = {*spec.named_methods, "all"}
     written = any(name not in known for text in options.methods for name in split_outside(text, ","))
-    own = written or any(key.startswith(OF_METHODS) for key in options.settings)
-    return nullcontext() if own else lines_told(path)
+    changed = any(key.startswith(OF_METHODS) for key in options.settings)
+    own = written or changed or bool(lists_in(options.training))
+    return with_lines(path, not own, options.settings)
 
 
 def run_bench(benchmark: str, options: BenchOptions, dry_run: bool = False) -> int:
@@ -79,12 +81,12 @@ def run_bench(benchmark: str, options: BenchOptions, dry_run: bool = False) -> i
         refuse_beside_debug(options.jobs, options.timeout)
     spec, path = open_benchmark(benchmark, options)
     try:
-        with loading_bar(warnings), _lines_told(spec, path, options):
+        with loading_bar(warnings), _with_lines(spec, path, options):
             plans = make_plan(spec, path.parent, options)
     except AbsentError as error:
         if not dry_run:
             raise
-        with _lines_told(spec, path, options):
+        with _with_lines(spec, path, options):
             return _list_outline(console, outline(spec, options, path.parent), error)
     standing = scan_results(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
     if dry_run:
@@ -110,7 +112,7 @@ def do_runs(
 def _list_outline(console: Console, runs: list[tuple[str, int]], absent: AbsentError) -> int:
     for method, seed in runs:
         console.print(f"{method}, seed {seed}", soft_wrap=True)
-    console.print(f"{counted(len(runs), 'run')}; which of them are done cannot be told: {absent}", soft_wrap=True)
+    console.print(f"{counted(len(runs), 'run')}; which of them are done is not known: {absent}", soft_wrap=True)
     return 0
 
 
@@ -135,7 +137,7 @@ def report_runs(
     plans: Sequence[RunPlan],
     outcomes: Mapping[Path, RunRecord],
 ) -> int:
-    """Print the tables of some runs, write their report, and tell of those that failed; returns the exit status."""
+    """Print the tables of some runs, write their report, and report those that failed; returns the exit status."""
     finished = {path: record for path, record in outcomes.items() if record.status == "done"}
     complaints: list[str] = []
     if finished:

@@ -87,7 +87,7 @@ def _plot_loss(records: Mapping[Path, RunRecord], target: Path, title: str, name
     names = sorted({one for curves in kept.values() for one in curves})
     if not names:
         places = listed((f"'{path}'" for path in records), at_most=1)
-        raise UserError(f"none of these runs has kept a loss curve: {places}. Run again, without --curve-points 0")
+        raise UserError(f"none of these runs kept a loss curve: {places}. Run again, without --curve-points 0")
     if name not in names:
         raise did_you_mean("curve", name, names)
     runs = [(record, kept[path][name]) for path, record in records.items() if name in kept[path]]

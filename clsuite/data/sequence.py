@@ -51,7 +51,7 @@ def load_sequence(spec: DatasetSpec, load: Load) -> ImageTable:
 
 
 def part_names(parts: Sequence[DatasetSpec]) -> list[str]:
-    """A name for each part: the data set's, or the folder's; numbered where one is there twice."""
+    """A name for each part: the data set's, or the folder's; numbered where one is listed twice."""
     plain = [Path(part.path).name if part.path else part.name for part in parts]
     seen: Counter[str] = Counter()
     names = []

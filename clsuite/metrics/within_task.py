@@ -95,7 +95,7 @@ def stability_gap_length(curves: Curves) -> float:
     For ``t > 0`` and ``l[j] < t``: the least ``s`` not before the first minimum of ``a[t, s > 0, j]`` at which
     ``a[t, s, j] >= 0.95 a[t, S, j]``, or 0 where the minimum itself is so high; the mean over the parts, then over the
     tasks (after De Lange et al., ICLR 2023, section 2). The resolution is that of the evaluations. What is forgotten
-    for good has recovered nothing and has length 0: read it beside the depth.
+    permanently has recovered nothing and has length 0: read it beside the depth.
     """
     return _mean_over_tasks(curves, lambda before, during, steps: _length(during, steps))
 

@@ -1,6 +1,6 @@
 """Imports foreign plugins once, in another process, and remembers what their classes declare.
 
-It tells whether they work, and what their source alone does not tell. What is remembered is kept by the hash of the
+It says whether they work, and what their source alone does not say. What is remembered is kept by the hash of the
 source, and holds for that alone.
 """
 

@@ -80,9 +80,9 @@ def read_record(path: str | Path) -> RunRecord:
         raise RecordError(f"cannot read the record '{path}': {error.strerror or error}") from error
     except UnicodeEncodeError as error:
         half = ascii(error.object[error.start])
-        raise RecordError(f"the record '{path}' is not whole JSON (it holds half a character: {half})") from error
+        raise RecordError(f"the record '{path}' is not complete JSON (it holds half a character: {half})") from error
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"the record '{path}' is not whole JSON ({error})") from error
+        raise RecordError(f"the record '{path}' is not complete JSON ({error})") from error
     if _is_deep(content):
         raise RecordError(f"the record '{path}' is not valid: it is nested more than {DEEPEST} levels deep")
     version = content.get("schema_version") if isinstance(content, dict) else None

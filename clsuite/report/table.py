@@ -27,7 +27,7 @@ SHOWN = (
 )
 SEEDS = "the number of seeds"
 FIRST = (PRIMARY, "average_incremental_accuracy_weighted", "forgetting_max_before_last", SEEDS)
-"""What a narrow terminal shows before all else, in this order; the other columns follow as they stand."""
+"""What a narrow terminal shows before everything else, in this order; the other columns follow as they stand."""
 CAPTION = (
     "accuracies in %, mean ± 95 % interval over seeds; ↑ higher is better, ↓ lower; macro: every test part alike, "
     "weighted: all test images together, as most papers' last accuracy"

@@ -258,7 +258,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], None], str]] = {
         "it is judged on validation parts",
     ),
     "a truncated file": (
-        lambda path: path.write_text(path.read_text()[:-200]), "is not whole JSON",
+        lambda path: path.write_text(path.read_text()[:-200]), "is not complete JSON",
     ),
     "another kind of stream": (
         lambda path: edit(path, lambda content: content["scenario"].update(kind="task_incremental")),
@@ -295,8 +295,8 @@ TAMPERED: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda path: edit(path, lambda content: content["config"]["dataset"].update(name="\ud800")),
         "it holds half a character: '\\ud800'",
     ),
-    "endless nesting": (nest_endlessly, "is not whole JSON"),
-    "the rerun of another record": (borrow_a_rerun, "tells of the rerun of another record"),
+    "endless nesting": (nest_endlessly, "is not complete JSON"),
+    "the rerun of another record": (borrow_a_rerun, "reports the rerun of another record"),
     "a record in another's place": (
         lambda path: path.rename(path.with_name("x.json")) and path.with_suffix(".npz").rename(path.with_name("x.npz")),
         "its place is 'tiny/poor/",
@@ -364,7 +364,7 @@ def test_rows_are_not_forgotten_with_their_index(board: Path, capsys: pytest.Cap
     shutil.rmtree(board / "records" / "tiny" / "poor")
     (board / "rows.json").unlink()
     assert main(["leaderboard", "build", "--folder", str(board)]) == 2
-    assert "rows.json' is gone: take it back from the history" in capsys.readouterr().err
+    assert "rows.json' is gone: restore it from the history" in capsys.readouterr().err
     assert main(["leaderboard", "check", "--folder", str(board)]) == 1
 
 
@@ -744,7 +744,7 @@ def test_of_two_runs_of_one_seed_the_one_that_is_meant_is_named(tmp_path: Path) 
 
 def test_a_broken_index_is_told(board: Path) -> None:
     (board / "rows.json").write_text("[]")
-    with pytest.raises(UserError, match="take it back from the history"):
+    with pytest.raises(UserError, match="restore it from the history"):
         check(Leaderboard(board))
 
 

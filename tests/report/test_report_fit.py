@@ -146,3 +146,17 @@ def test_an_upper_bound_is_not_the_best_anywhere(records: list[RunRecord]) -> No
     table = results_table(results, "Tiny")
     bold = [re.search("bold", str(cell)) is not None for cell in table.columns[1].cells]
     assert bold == [False, True, False]
+
+
+def test_the_arguments_of_a_method_may_stand_below_its_name() -> None:
+    columns = [TableColumn("a", "er_ace.py(capacity=50)", ["1.0"]), TableColumn("b", "replay(capacity=50)", ["2.0"], 1)]
+
+    def headings(width: int) -> str:
+        table = Table()
+        assert add_columns(table, TableColumn("metric", "metric", ["final"]), columns, width) == []
+        return render(table, width)
+
+    assert "er_ace.py(capacity=50) " in headings(80)
+    lines = headings(45).splitlines()
+    assert lines[1].split() == ["┃", "┃", "er_ace.py", "┃", "replay", "┃"]
+    assert lines[2].split() == ["┃", "metric", "┃", "(capacity=50)", "┃", "(capacity=50)", "┃"]

@@ -12,7 +12,7 @@ COSTS = ("trainable_parameters", "stored_bytes", "gradient_samples", "train_seco
 
 
 def retentions(columns: Sequence[Column]) -> list[Column]:
-    """The probes that tell how much of earlier knowledge is left: those where more is better."""
+    """The probes that show how much of earlier knowledge is left: those where more is better."""
     return [column for column in columns if is_probe(column) and column.higher_is_better]
 
 

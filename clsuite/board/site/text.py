@@ -71,5 +71,5 @@ def hint_text(column: Column) -> str:
 
 
 def unit_text(column: Column) -> str:
-    """What stands below a heading."""
+    """The text below a heading."""
     return "%" if column.unit == "share" else ""

@@ -9,7 +9,7 @@ from clsuite.metrics import METRICS, NOTATION
 from clsuite_docs.docstrings import cell, parse, table
 
 CODES = ("Avalanche", "Mammoth", "PILOT")
-"""The code bases that the metrics stand beside; the registry names them as sources."""
+"""The code bases that the metrics are compared with; the registry names them as sources."""
 HEADING = """\
 # Metrics
 
