@@ -16,7 +16,7 @@ from clsuite.cli.failures import advise_debug, tell_failures
 from clsuite.errors import AbsentError
 from clsuite.records import RunRecord
 from clsuite.report.format import counted
-from clsuite.report.summary import columns_of, summarize
+from clsuite.report.summary import summarize
 from clsuite.report.table import probes_table, results_table, within_task_table
 from clsuite.runner.bench import BenchStatus, forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
@@ -94,16 +94,19 @@ def run_bench(benchmark: str, options: BenchOptions, dry_run: bool = False) -> i
     if options.force:
         standing = forget(standing.plans)
     slots = device_slots(options.device, options.jobs, spec.training.threads, count_gpus(), count_cores())
+    outcomes = do_runs(console, standing, slots, options)
+    return report_runs(console, warnings, spec, options, plans, outcomes)
+
+
+def do_runs(
+    console: Console, standing: BenchStatus, slots: Sequence[str], options: BenchOptions
+) -> dict[Path, RunRecord]:
+    """Do the runs that are not done, with bars or in view of a debugger; how every run stands, by its record's path."""
     if options.debug:
         view = InView(console, slots[0])
-        outcomes = run_missing(standing, slots, None, view.hear, view.executor)
-    else:
-        with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
-            outcomes = run_missing(standing, slots, options.timeout, progress.hear)
-    status = report_runs(console, warnings, spec, options.out, plans, outcomes)
-    if not options.debug:
-        advise_debug(warnings, outcomes)
-    return status
+        return run_missing(standing, slots, None, view.hear, view.executor)
+    with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
+        return run_missing(standing, slots, options.timeout, progress.hear)
 
 
 def _list_outline(console: Console, runs: list[tuple[str, int]], absent: AbsentError) -> int:
@@ -130,7 +133,7 @@ def report_runs(
     console: Console,
     warnings: Console,
     spec: BenchmarkSpec,
-    out: Path,
+    options: BenchOptions,
     plans: Sequence[RunPlan],
     outcomes: Mapping[Path, RunRecord],
 ) -> int:
@@ -140,18 +143,18 @@ def report_runs(
     if finished:
         from clsuite.report.files import write_report
 
-        rows = summarize(list(finished.values()))
-        columns = columns_of(list(finished.values()))
-        width = table_width(console)
-        console.print(results_table(rows, spec.title or spec.name, columns, width))
-        for table in (probes_table(rows, columns, width), within_task_table(rows, columns, width)):
+        results, width = summarize(list(finished.values())), table_width(console)
+        console.print(results_table(results, spec.title or spec.name, width))
+        for table in (probes_table(results, width), within_task_table(results, width)):
             if table is not None:
                 console.print(table)
-        files, complaints = write_report(out / spec.name, spec.title or spec.name, finished)
+        files, complaints = write_report(options.out / spec.name, spec.title or spec.name, finished)
         names = ", ".join(file.name for file in files)
-        console.print(f"records, matrices and plots: {out / spec.name}" + (f" ({names})" if names else ""))
+        console.print(f"records, matrices and plots: {options.out / spec.name}" + (f" ({names})" if names else ""))
     tell_failures(warnings, plans, outcomes)
     if complaints:
         more = f" (and {counted(len(complaints) - 1, 'more file')})" if len(complaints) > 1 else ""
         warnings.print(f"not written: {complaints[0]}{more}", soft_wrap=True)
+    if not options.debug:
+        advise_debug(warnings, outcomes)
     return 0 if len(finished) == len(outcomes) and not complaints else 1

@@ -27,8 +27,7 @@ from clsuite.records import (
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.regular_files import is_no_folder
 from clsuite.report.fit import TableColumn
-from clsuite.report.format import shown
-from clsuite.report.table import bytes_text, short_number
+from clsuite.report.format import bytes_text, short_number, shown
 
 
 def print_record(path: Path) -> None:
@@ -186,5 +185,5 @@ def _print_within_task(console: Console, entry: WithinTaskEntry) -> None:
 
 
 def _figure(metric: Any, curves: Curves) -> str:
-    value = (100 if metric.share else 1) * metric.compute(curves)
+    value = (100 if metric.unit == "share" else 1) * metric.compute(curves)
     return "-" if math.isnan(value) else f"{value:.2f}"

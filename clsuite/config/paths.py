@@ -42,6 +42,14 @@ def home_or_name(text: str) -> str:
     return str(home_path(text)) if text.startswith("~") else text
 
 
+def cache_folder() -> Path:
+    """Where is kept what is costly to make, such as decoded tables: ``$CLSUITE_CACHE``, or the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    chosen = os.environ.get("CLSUITE_CACHE")
+    return Path(chosen) if chosen else user_cache_path("clsuite")
+
+
 def near_paths(path: Path) -> str:
     """A "Did you mean" with the nearest names in the folder of a path; empty where there are none.
 

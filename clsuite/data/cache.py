@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from platformdirs import user_cache_path
 
+from clsuite.config.paths import cache_folder
 from clsuite.data.decoding import DecoderKilledError, Job, decode_all
 from clsuite.data.file_digests import with_digests
 from clsuite.data.manifest import Columns, Manifest, Pixels
@@ -27,12 +27,6 @@ PER_IMAGE, PER_TABLE = 64, 2**16
 """Bytes, at most, of what a table has beside its pixels: of each image (hash, label, name), and once."""
 WORK = ("job.json", "marks.npy", "pixels.npy")
 """What decoding needs and a finished table does not."""
-
-
-def cache_folder() -> Path:
-    """Where decoded tables are kept: ``$CLSUITE_CACHE``, or the user's cache folder."""
-    chosen = os.environ.get("CLSUITE_CACHE")
-    return Path(chosen) if chosen else user_cache_path("clsuite")
 
 
 def cached_table(

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clsuite.config.paths import home_path, near_paths
-from clsuite.data.cache import cache_folder, cached_table
+from clsuite.config.paths import cache_folder, home_path, near_paths
+from clsuite.data.cache import cached_table
 from clsuite.data.catalog import DATASETS, SEQUENCES
 from clsuite.data.dataset import Dataset
 from clsuite.data.digits import list_digits

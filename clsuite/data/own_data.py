@@ -12,7 +12,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clsuite.data.cache import cache_folder, kept_table
+from clsuite.config.paths import cache_folder
+from clsuite.data.cache import kept_table
 from clsuite.data.image_convert import square_pixels
 from clsuite.data.manifest import choose_rows
 from clsuite.data.table import ImageTable, digest

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clsuite.data.cache import cache_folder, kept_table
+from clsuite.config.paths import cache_folder
+from clsuite.data.cache import kept_table
 from clsuite.data.catalog import MTIL_ORDERS, SEQUENCES
 from clsuite.data.seal import table_sha256
 from clsuite.data.space import reserve

@@ -72,7 +72,7 @@ def find_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginI
     """
     info, source = read_plugin(name, folders)
     if source.unclear:
-        from clsuite.data.cache import cache_folder
+        from clsuite.config.paths import cache_folder
 
         (info,) = as_imported([info], cache_folder())
         source = _working(name, info)

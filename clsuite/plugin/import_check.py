@@ -19,8 +19,8 @@ from clsuite.interpreters import PYTHON, own_path
 from clsuite.plugin.imported import from_text
 from clsuite.plugin.introspection import PluginInfo, PluginSource
 from clsuite.plugin.traits import API_VERSION
+from clsuite.records.atomic import atomic_path
 from clsuite.records.canonical import sha256_of
-from clsuite.records.store import atomic_path
 from clsuite.sessions import end_all, end_left, members
 
 SCRIPT = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clsuite.records.record import RunRecord
-from clsuite.records.rescore import rescore
+from clsuite.records.rescoring import rescore
 from clsuite.records.store import RecordError, read_predictions
 
 COUNTED = ("class_incremental", "task_aware", "n", "learned")

@@ -55,8 +55,8 @@ class Executor(Protocol):
 class InProcess:
     """Does runs in this process, one after the other, so that a debugger has them in view.
 
-    Nothing is redirected and nothing is checked before: what fails, fails in the run. The settings that a run makes
-    (threads of PyTorch, for example) stay, and the peak memory in its record is that of this process.
+    Nothing is redirected. The settings that a run makes (threads of PyTorch, for example) stay, and the peak memory in
+    its record is that of this process.
     """
 
     def __init__(self, device: str, on_failure: OnFailure) -> None:
@@ -69,7 +69,11 @@ class InProcess:
         self._device, self._on_failure = device, on_failure
 
     def check(self, plans: Sequence[RunPlan]) -> Mapping[str, Failure]:
-        """Check nothing."""
+        """Check nothing: a run builds and starts its method too, and that is where the debugger opens.
+
+        A check here would come to each ``breakpoint()`` of a constructor twice, and leave what a method keeps in its
+        module or class to the runs.
+        """
         return {}
 
     def run(

@@ -137,7 +137,7 @@ class Stream:
         steps = self._fit(trainer, task) if self.learner.trains_by_gradient(task) else 0
         self.learner.to(self.device)
         self.learner.end_task(task)
-        check_weights(self.learner)
+        check_weights(self.learner, self.learner.task)
         trained = time.perf_counter() - started
         evaluated = self._timed(lambda: self._evaluate(self.learner, trainer, task.index + 1))
         for watcher in watchers:

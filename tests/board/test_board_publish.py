@@ -27,6 +27,7 @@ from clsuite.board.site.text import half_text
 from clsuite.board.status import benchmark_notes
 from clsuite.cli.main import main
 from clsuite.errors import UserError
+from clsuite.metrics import COLUMNS
 from clsuite.peft import PET_KINDS
 from clsuite.records import RunRecord, read_predictions, read_record, rescore, write_predictions
 from clsuite.records.record import RESULTS_VERSION, ProbeEntry, TrialEntry, TuningEntry
@@ -562,7 +563,7 @@ def test_a_row_whose_runs_are_of_several_kinds_has_no_training_time(tmp_path: Pa
     rows = {row.method: row for row in build_board(board / "records", board / "none").benchmarks[0].rows}
     for name, value in (("train_seconds", 4.5), ("eval_seconds", 1.5)):
         mixed, alike = rows["mixed"].figures[name], rows["alike"].figures[name]
-        assert (mixed.mean, mixed.low, mixed.high, mixed.values) == (None, None, None, [value] * 2)
+        assert (mixed.mean, mixed.low, mixed.high, mixed.values) == (None, None, None, (value,) * 2)
         assert (alike.mean, alike.low, alike.high) == (value, value, value)
     lines = {line["method"]: line for line in csv.DictReader((board / "data" / "tiny.csv").open())}
     assert [lines["mixed"][f"train_seconds{part}"] for part in ("", "_low", "_high")] == ["", "", ""]
@@ -584,7 +585,7 @@ def test_the_interval_of_a_cost_does_not_reach_below_zero(tmp_path: Path) -> Non
     time = row.figures["train_seconds"]
     assert (time.mean, time.low) == (16.5, 0.0)
     assert time.high == pytest.approx(16.5 + 171.5, abs=0.1)
-    assert half_text(time, "seconds") == "171.5"
+    assert half_text(time, COLUMNS["train_seconds"]) == "171.5"
 
 
 def test_changes_of_probes_have_no_best_and_that_of_a_distance_is_no_column(tmp_path: Path) -> None:

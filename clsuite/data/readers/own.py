@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clsuite.data.cache import cache_folder
+from clsuite.config.paths import cache_folder
 from clsuite.data.file_digests import with_digests
 from clsuite.data.folder import (
     LAYOUTS,
