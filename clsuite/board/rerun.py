@@ -167,6 +167,7 @@ def plan_rerun(
         save_model=False,
         probes=tuple(restored_probe(entry, backbone["image_size"], data_root, known) for entry in probes),
         files=recorded_files(record.config, folders, own, absent),
+        shares_features=False,  # what others have computed cannot tell whether this machine computes the same
     )  # fmt: skip
 
 

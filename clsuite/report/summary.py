@@ -199,8 +199,8 @@ def _figures(record: RunRecord, bound: RunRecord | None) -> dict[str, float]:
     figures["trainable_parameters"] = record.cost.trainable_parameters
     figures["stored_bytes"] = sum(record.cost.stored_bytes.values())
     figures["gradient_samples"] = sum(task.gradient_samples for task in record.tasks)
-    figures["train_seconds"] = sum(task.train_seconds for task in record.tasks)
-    figures["eval_seconds"] = sum(task.eval_seconds for task in record.tasks)
+    figures["train_seconds"] = record.training_seconds
+    figures["eval_seconds"] = record.evaluation_seconds
     for probe in record.probes:
         before, now = (math.nan if value is None else value for value in (probe.values[0], probe.values[-1]))
         figures[f"{PROBE}{probe.name}"] = now

@@ -45,6 +45,7 @@ class RunPlan:
         brought: What of the training the method's plugins bring, by dotted key.
         curve_points: Points of the curves of training that are kept for each task.
         files: The files of the classes of somebody's own that it names, by their source.
+        shares_features: Whether it may take features that other runs have kept, and keep its own for them.
     """
 
     pending: RunRecord
@@ -60,6 +61,7 @@ class RunPlan:
     brought: Mapping[str, Any] = field(default_factory=dict)
     curve_points: int = CURVE_POINTS
     files: Mapping[str, str] = field(default_factory=dict)
+    shares_features: bool = True
 
     @property
     def name(self) -> str:
@@ -144,6 +146,7 @@ def _plan(
         brought=method.brought,
         curve_points=options.curve_points,
         files={**bound.files, **method.files},
+        shares_features=not options.no_feature_store,
     )
 
 
