@@ -2,8 +2,8 @@
 
 A block is one file of the cache folder: ``features/GROUP/KEY.safetensors``, where a group is one network in one
 environment on one table of images, and a key the rows of the block. Its header has the hash of its content, the number
-of seconds that it took to compute, and its key. Blocks are read through a memory map. Two processes that compute the
-same block write the same bytes; the later one takes the place of the earlier one.
+of seconds that it took to compute, and its key. Blocks are read through a memory map. A process claims a block that it
+computes, so that others can compute another one meanwhile; two that compute the same one write the same features.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -104,6 +105,31 @@ class FeatureFiles:
             return
         self._keep_the_limit(len(content))
 
+    @contextmanager
+    def claimed(self, group: str, key: str, patience: float) -> Iterator[bool]:
+        """Claim a block for this process while it computes and writes it; a process that ends gives its claims back.
+
+        Where the folder knows no locks, or is not written to, every claim is granted: to compute a block twice is no
+        harm.
+
+        Args:
+            group: Its group.
+            key: Its key.
+            patience: Seconds to wait where another process has claimed it.
+
+        Yields:
+            Whether it is claimed now.
+        """
+        path = self.folder / group / f".{key}.lock"
+        lock = FileLock(path, timeout=patience)
+        granted = _acquired(lock, path) if self._written else True
+        try:
+            yield granted
+        finally:
+            if lock.is_locked:
+                path.unlink(missing_ok=True)
+                lock.release()
+
     def _keep_the_limit(self, written: int) -> None:
         """Look through the folder after the first block, and again when a part of the limit was written."""
         first, self._unseen = not self._unseen, self._unseen + written
@@ -113,6 +139,17 @@ class FeatureFiles:
 
     def _path(self, group: str, key: str) -> Path:
         return self.folder / group / f"{key}{SUFFIX}"
+
+
+def _acquired(lock: FileLock, path: Path) -> bool:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        return False
+    except (OSError, NotImplementedError):
+        return True
+    return True
 
 
 def packed_block(block: Block, key: str) -> bytes:

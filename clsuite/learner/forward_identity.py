@@ -166,7 +166,10 @@ def _sources_sha256() -> str:
 
 
 def _tensors(backbone: Backbone) -> Iterator[tuple[str, Tensor]]:
+    beside = backbone.clip if isinstance(backbone, ClipBackbone) else None  # has what its text tower works with
     for prefix, module in forward_parts(backbone):
+        if module is beside:
+            continue
         own = (module.named_parameters(recurse=False), module.named_buffers(recurse=False))
         plain = ((name, value) for name, value in vars(module).items() if isinstance(value, Tensor))
         for name, value in (*own[0], *own[1], *plain):
@@ -182,7 +185,7 @@ def _described(name: str, module: nn.Module) -> list[Any]:
     return [
         name,
         _of_trusted(kind),
-        _of_trusted(kind.forward),
+        [_of_trusted(vars(one)["forward"]) for one in kind.__mro__ if "forward" in vars(one)],
         None if overridden is None else _idle(overridden, module),
         [[_idle(hook) for hook in found.values()] for found in hooks_of(module, *FORWARD_HOOKS)],
         [len(found) for found in hooks_of(module, *HOOKS[len(FORWARD_HOOKS) :])],

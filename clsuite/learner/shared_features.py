@@ -37,16 +37,25 @@ from clsuite.learner.forward_identity import (
 )
 from clsuite.records.canonical import sha256_of
 
-BLOCK = 4096
-"""Rows of a block, at most: what is asked for is cut into blocks of whole batches."""
+BLOCK = 256
+"""Rows of a block, at most, or one batch: what is asked for is cut into blocks of whole batches."""
+PATIENCE = 600.0
+"""Seconds to wait for a block that another process computes, when nothing else is left to do; then it is done here."""
 
 
 @dataclass
 class Taken:
-    """What a run took from the store: images, and the seconds that they had cost when they were computed."""
+    """What a run took from the store.
+
+    Attributes:
+        images: How many images' features.
+        seconds: What they had cost when they were computed.
+        waited: Seconds that the run waited while another process computed some of these: no time of its own.
+    """
 
     images: int = 0
     seconds: float = 0.0
+    waited: float = 0.0
 
 
 class SharedFeatures:
@@ -82,12 +91,15 @@ class SharedFeatures:
             return compute_features(backbone, table.images, rows)
         at_once = inference_batch_size(table.images.shape, device)
         step = max(1, BLOCK // at_once) * at_once
+        blocks = [rows[start : start + step] for start in range(0, len(rows), step)]
+        parts: dict[int, Tensor] = {}
         with in_eval_mode(backbone):
-            parts = [
-                self._block(backbone, table, rows[start : start + step], {**about, "batch": at_once})
-                for start in range(0, len(rows), step)
-            ]
-        return torch.cat(parts)
+            for patience in (0.0, PATIENCE):  # first what no other process is computing just now
+                for place in [place for place in range(len(blocks)) if place not in parts]:
+                    found = self._block(backbone, table, blocks[place], {**about, "batch": at_once}, patience)
+                    if found is not None:
+                        parts[place] = found
+        return torch.cat([parts[place] for place in range(len(blocks))])
 
     def _about(self, backbone: Backbone, table: ImageTable, device: torch.device) -> dict[str, Any] | None:
         """What decides the features of a backbone as it was loaded; None of one that is not."""
@@ -105,19 +117,37 @@ class SharedFeatures:
             **surroundings(device),
         }
 
-    def _block(self, backbone: Backbone, table: ImageTable, rows: NDArray[np.int64], about: dict[str, Any]) -> Tensor:
+    def _block(
+        self, backbone: Backbone, table: ImageTable, rows: NDArray[np.int64], about: dict[str, Any], patience: float
+    ) -> Tensor | None:
+        """Features of a block; None where another process computes it, and there is no patience to wait for it."""
         group = sha256_of(about)
-        key = sha256_of([group, rows.tolist()])[:32]
-        known = self._files.read(group[:32], key)
-        if known is not None and len(known.features) == len(rows):
-            self.taken.images += len(rows)
-            self.taken.seconds += known.seconds
-            return torch.from_numpy(known.features).to(next(backbone.parameters()).device)
-        started = time.perf_counter()
-        computed = compute_features(backbone, table.images, rows)
-        block = Block(computed.cpu().numpy(), time.perf_counter() - started)
-        self._files.write(group[:32], key, block, {"backbone": self._name, **about})
+        place = (group[:32], sha256_of([group, rows.tolist()])[:32])
+        device = next(backbone.parameters()).device
+        if (known := self._known(place, len(rows))) is not None:
+            return known.to(device)
+        asked = time.perf_counter()
+        with self._files.claimed(*place, patience) as mine:
+            if not mine and not patience:
+                return None
+            waited = time.perf_counter() - asked
+            if (known := self._known(place, len(rows))) is not None:
+                self.taken.waited += waited
+                return known.to(device)
+            started = time.perf_counter()
+            computed = compute_features(backbone, table.images, rows)
+            block = Block(computed.cpu().numpy(), time.perf_counter() - started)
+            self._files.write(*place, block, {"backbone": self._name, **about})
         return computed
+
+    def _known(self, place: tuple[str, str], rows: int) -> Tensor | None:
+        """A block from the disk."""
+        known = self._files.read(*place)
+        if known is None or len(known.features) != rows:
+            return None
+        self.taken.images += rows
+        self.taken.seconds += known.seconds
+        return torch.from_numpy(known.features)
 
     def _weights(self, backbone: Backbone) -> str:
         """Hash of the weights now; looked at again where PyTorch counted a change."""

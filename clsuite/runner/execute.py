@@ -110,9 +110,8 @@ def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
         )
         checkpoint.unlink()
         return _learned(plan, report, started)
-    record = _finished(plan, stream).model_copy(
-        update={"environment": environment, "seconds": time.perf_counter() - started}
-    )
+    seconds = time.perf_counter() - started - stream.taken.waited
+    record = _finished(plan, stream).model_copy(update={"environment": environment, "seconds": seconds})
     if plan.save_model:
         save_model(stream.learner, record, plan.beside(".pt"))
     write_predictions(plan.beside(".npz"), {**stream.matrix.arrays(), **curve_arrays(stream.curves.curves())})

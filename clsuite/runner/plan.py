@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clsuite.backbones.spec import Weights
+from clsuite.config.feature_store import feature_limit
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError
 from clsuite.plugin.compatibility import check_method
@@ -103,6 +104,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     Raises:
         UserError: If anything in it cannot be: unknown names, mistyped values, absent data, bad pairs of plugins.
     """
+    feature_limit()
     methods = resolve_methods(spec, options, folder)
     bound = bind(spec, folder, options)
     plans: dict[Path, RunPlan] = {}

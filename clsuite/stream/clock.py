@@ -1,4 +1,7 @@
-"""A clock that counts beside the seconds here those that features from the store had cost where they were computed."""
+"""A clock that counts beside the seconds here those that features from the store had cost where they were computed.
+
+Time in which a run waits for another one that computes features for it counts as theirs and not twice.
+"""
 
 from __future__ import annotations
 
@@ -31,4 +34,4 @@ class Clock:
 
     def now(self) -> Spent:
         """The time since some moment; a difference of two is what was spent between."""
-        return Spent(time.perf_counter(), self._taken.seconds)
+        return Spent(time.perf_counter() - self._taken.waited, self._taken.seconds)

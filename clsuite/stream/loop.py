@@ -170,9 +170,11 @@ class Stream:
                 frozen=frozen,
             )
         )
-        self.report(
-            {"task": task.index, "tasks": len(self.scenario.tasks), "done": len(self.tasks) / len(self.scenario.tasks)}
-        )
+        self._tell_done(task)
+
+    def _tell_done(self, task: Task) -> None:
+        tasks = len(self.scenario.tasks)
+        self.report({"task": task.index, "tasks": tasks, "done": len(self.tasks) / tasks})
 
     def _fit(self, trainer: L.Trainer, task: Task) -> int:
         learner, rows = self.learner, task.train
@@ -255,7 +257,7 @@ class Stream:
             "within_task": self.within_task.state_dict() if self.within_task else None,
             "curves": self.curves.state_dict(),
             "tasks": [entry.model_dump() for entry in self.tasks],
-            "taken": {**vars(self.taken), "spent": self.taken_seconds},
+            "taken": {"images": self.taken.images, "seconds": self.taken.seconds, "spent": self.taken_seconds},
             "rng": torch.get_rng_state(),
         }
         try:

@@ -89,10 +89,11 @@ def test_a_full_disk_is_told_once_and_nothing_is_lost(files: FeatureFiles, monke
 
     files.write(GROUP, KEY, block(), {})
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.warns(InputWarning, match=r"not kept.*No space left on device.*goes on without") as told:
+    with pytest.warns(InputWarning, match=r"not kept.*No space left on device.*goes on without"):
         files.write(GROUP, "c" * 32, block(), {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         files.write(GROUP, "d" * 32, block(), {})
-    assert len(told) == 1
     assert files.read(GROUP, KEY) is not None
     assert len(list(files.folder.rglob("*"))) == 3  # the group, what it is, and the first block: no temporary file
 
@@ -126,6 +127,34 @@ def test_processes_that_write_the_same_block_leave_it_whole(tmp_path: Path) -> N
     files = FeatureFiles(MUCH, tmp_path)
     assert files.read(GROUP, KEY) is not None
     assert len(list(path_of(files).parent.iterdir())) == 2
+
+
+def test_a_claim_is_one_process_alone_and_ends_with_it(tmp_path: Path) -> None:
+    first, second = FeatureFiles(MUCH, tmp_path), FeatureFiles(MUCH, tmp_path)
+    with first.claimed(GROUP, KEY, 0.0) as mine, second.claimed(GROUP, KEY, 0.0) as theirs:
+        assert (mine, theirs) == (True, False)
+        with second.claimed(GROUP, "c" * 32, 0.0) as other:
+            assert other
+    with second.claimed(GROUP, KEY, 0.0) as theirs:
+        assert theirs
+    assert list((first.folder / GROUP).iterdir()) == []
+    worker = get_context("spawn").Process(target=_claim_and_die, args=(str(tmp_path),))
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 7
+    with first.claimed(GROUP, KEY, 0.0) as mine:
+        assert mine
+
+
+def _claim_and_die(root: str) -> None:
+    with FeatureFiles(MUCH, Path(root)).claimed(GROUP, KEY, 0.0) as mine:
+        os._exit(7 if mine else 1)
+
+
+def test_where_no_lock_can_be_made_every_claim_is_granted(tmp_path: Path) -> None:
+    (tmp_path / "features").write_text("in the way", encoding="utf-8")
+    with FeatureFiles(MUCH, tmp_path).claimed(GROUP, KEY, 0.0) as mine:
+        assert mine
 
 
 def test_the_limit_is_kept_and_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
