@@ -19,15 +19,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 NINE = {
-    "ncm": "ncm",
-    "fecam": "fecam",
-    "lda": "lda",
-    "ranpac": "ranpac(projection=500)",
-    "linear_probe": "linear_probe",
-    "linear_probe + replay": "linear_probe+replay(capacity=200)",
-    "linear_probe + lwf": "linear_probe+lwf",
-    "linear_probe + der": "linear_probe+der(capacity=200)",
-    "linear_probe + agem": "linear_probe+agem(capacity=200)",
+    "means": "ncm",
+    "covariances": "fecam",
+    "discriminant": "lda",
+    "projections": "ranpac(projection=500)",
+    "head": "linear_probe",
+    "head + replay": "linear_probe+replay(capacity=200)",
+    "head + lwf": "linear_probe+lwf",
+    "head + der": "linear_probe+der(capacity=200)",
+    "head + agem": "linear_probe+agem(capacity=200)",
 }
 """Methods that need nothing of the backbone but its features: class statistics, and heads alone."""
 STORE_LIMIT = 0.25

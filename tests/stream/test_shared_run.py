@@ -53,7 +53,6 @@ OTHERS: dict[str, Make] = {
     "lwf": lambda: [LwF()],
     "ease": lambda: [EASE()],
     "first_session+ncm": lambda: [FirstSession(), NCM()],
-    "full+lda": lambda: [FirstSession(kind="full"), LDA()],
     "pet (merged)": lambda: [Pet(after_task="merge")],
 }
 """Methods whose features are another network's; a probe reads those of the backbone as it was."""
