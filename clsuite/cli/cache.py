@@ -12,7 +12,7 @@ from rich.table import Table
 
 from clsuite.cli.console import make_console
 from clsuite.config.feature_store import LIMIT, feature_limit
-from clsuite.data.cache import cache_folder
+from clsuite.config.paths import cache_folder
 from clsuite.data.feature_files import FOLDER, trim
 from clsuite.data.kept import KINDS, Kept, Kind, all_kept, clear, damage_in
 from clsuite.data.space import size_text

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from clsuite.data.cache import cache_folder, note_use
+from clsuite.config.paths import cache_folder
+from clsuite.data.cache import note_use
 from clsuite.errors import InputWarning, UserError, warn_of
 from clsuite.records import atomic_path
 from clsuite.records.canonical import canonical_json

@@ -54,7 +54,7 @@ def execute(plan: RunPlan, report: Report, raised: Callable[[BaseException], Non
 
     Args:
         plan: The run.
-        report: Hears of its progress.
+        report: Receives its progress.
         raised: Hears what a run that fails has raised, before its record is written.
 
     Returns:
@@ -149,7 +149,7 @@ def _shared_features(learner: Learner, name: str) -> SharedFeatures | None:
 
 
 def load_scenario(plan: RunPlan) -> Scenario:
-    """The stream of a plan, made anew.
+    """The stream of a plan, made again.
 
     Raises:
         UserError: If the data are not there, or the stream is not the one that was planned.
@@ -172,7 +172,7 @@ def _other_stream(plan: RunPlan) -> str:
     elif isinstance(chosen, FromAvalanche):
         made = f"{chosen.function}({plan.pending.seed}) of '{Path(chosen.path).name}'"
     elif plan.dataset is not None and plan.dataset.own is not None:
-        return f"the data set '{plan.dataset.own.name}' gives other images each time, or the data changed meanwhile"
+        return f"the data set '{plan.dataset.own.name}' gives other images each time, or the data were changed"
     else:
         return "the data changed while the benchmark was running"
     return (

@@ -99,7 +99,7 @@ class Stream:
         """Learn and evaluate every task that is not done yet.
 
         Raises:
-            UnfitCheckpointError: If the state to go on from does not fit; the stream is then of no use any more.
+            UnfitCheckpointError: If the state to resume from does not fit; the stream is then of no use any more.
         """
         from_memory = any(plugin.traits.from_memory for plugin in self.learner.plugins)
         check_single_pass(self.scenario.kind, self.learner.options.epochs, from_memory)
@@ -149,7 +149,7 @@ class Stream:
         self.learner.to(self.device)
         self._look_again()
         self.learner.end_task(task)
-        check_weights(self.learner)
+        check_weights(self.learner, self.learner.task)
         trained = self._clock.now() - started
         self._evaluate(self.learner, trainer, task.index + 1)
         evaluated = self._clock.now() - started - trained
@@ -229,7 +229,7 @@ class Stream:
     def _resume(self, state: dict[str, Any]) -> int:
         try:
             return self._take_up(state)
-        except Exception as error:  # whatever a state of another version, or a plugin's own method, raises
+        except Exception as error:  # any error of a state of another version, or of a plugin's own method
             raise UnfitCheckpointError(error) from error
 
     def _take_up(self, state: dict[str, Any]) -> int:
@@ -263,4 +263,4 @@ class Stream:
         try:
             checkpoint.save(state, self.checkpoint_path)
         except UserError as error:
-            warn_of(f"{error}. The run goes on, but cannot be taken up at this task.", InputWarning)
+            warn_of(f"{error}. The run continues, but cannot be taken up at this task.", InputWarning)
