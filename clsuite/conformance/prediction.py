@@ -129,7 +129,7 @@ def on_another_device(subject: Subject, run: Run, place: int) -> Iterator[Findin
     learner.to(meta)
     images = torch.zeros(4, *run.stream.scenario.table.images.shape[1:], dtype=torch.uint8)
     labels, unknown = torch.from_numpy(run.stream.scenario.labels[rows]), torch.zeros(4, dtype=torch.bool)
-    batch = Batch(images, labels, torch.from_numpy(rows), unknown).to(meta)
+    batch = dataclasses.replace(Batch(images, labels, torch.from_numpy(rows), unknown).to(meta), known=None)
     pixels = torch.zeros(4, 3, *images.shape[2:], device=meta)
     ready = dataclasses.replace(batch, images=pixels)
     features = torch.zeros(4, learner.backbone.width, device=meta, requires_grad=True)

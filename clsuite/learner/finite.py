@@ -62,8 +62,13 @@ def check_answers(learner: Learner, logits: Tensor, where: str) -> None:
         UserError: If one is not finite; says in which task, and on which images.
     """
     if not bool(torch.isfinite(logits).all()):
-        names = ", ".join(type(plugin).__name__ for plugin in learner.plugins) or "the head"
-        raise UserError(f"the answers of [{names}] are {WRONG} {_when(learner)}, {where}: no result is kept")
+        raise wrong_answers(learner, where)
+
+
+def wrong_answers(learner: Learner, where: str) -> UserError:
+    """The error of answers that are not finite; says in which task, and on which images: those of `where`."""
+    names = ", ".join(type(plugin).__name__ for plugin in learner.plugins) or "the head"
+    return UserError(f"the answers of [{names}] are {WRONG} {_when(learner)}, {where}: no result is kept")
 
 
 def check_loss(learner: Learner, loss: Tensor, features: Tensor, step: int) -> None:

@@ -17,6 +17,7 @@ from clsuite.backbones.slow_kernels import avoid_slow_kernels
 from clsuite.backbones.vit import Backbone
 from clsuite.data.augment import augment
 from clsuite.data.batch import Batch
+from clsuite.data.on_device import moved
 from clsuite.data.stable_random import derive_seed
 from clsuite.errors import UserError
 from clsuite.learner.features import FeatureStore, compute_features
@@ -226,7 +227,7 @@ class Learner(L.LightningModule):
 
     def labels_of(self, indices: NDArray[np.int64]) -> Tensor:
         """Stream labels ``[len(indices)]`` at indices of the table, on the compute device."""
-        return torch.from_numpy(self.scenario.labels[indices]).to(self.device)
+        return moved(torch.from_numpy(self.scenario.labels[indices]), self.device)
 
     def images_of(self, indices: NDArray[np.int64]) -> Tensor:
         """Stored images, uint8 ``[len(indices), C, H, W]``, at indices of the table."""
