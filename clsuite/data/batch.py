@@ -49,7 +49,7 @@ class Batch:
         columns = (self.labels, self.indices, self.replayed)
         if self.known is not None and all(one is of for one, of in zip(columns, self.known.of, strict=True)):
             return self.known.there
-        return Batch(None, *(column.cpu() for column in columns))
+        return Batch(None, self.labels.cpu(), self.indices.cpu(), self.replayed.cpu())
 
     def knowing(self, there: Batch) -> Batch:
         """The same batch, of which `there` has labels, indices and marks on the CPU."""
@@ -58,7 +58,8 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """Copy to a device."""
         images = None if self.images is None else moved(self.images, device)
-        there = Batch(images, *(moved(column, device) for column in (self.labels, self.indices, self.replayed)))
+        labels, indices, replayed = (moved(column, device) for column in (self.labels, self.indices, self.replayed))
+        there = Batch(images, labels, indices, replayed)
         return there if device.type == "cpu" else there.knowing(self.host)
 
     def with_images(self, images: Tensor) -> Batch:

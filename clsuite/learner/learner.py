@@ -137,6 +137,7 @@ class Learner(L.LightningModule):
         self._tasks_begun = tasks
         for size in head_sizes:
             self.head.grow(size, torch.Generator())
+        self.head.to(self.device)
         for plugin in self.plugins:
             plugin.rebuild_modules(self, tasks)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from clsuite.data.buffer import ExemplarBuffer
 from clsuite.data.buffer_policy import Policy, check_capacity
+from clsuite.data.on_device import moved
 from clsuite.errors import UserError
 from clsuite.plugin.base import Plugin
 
@@ -137,8 +138,9 @@ class RehearsalPlugin(Plugin):
             return
         self._added[indices] = True
         if self._with_logits:
-            logits = torch.full((len(indices), len(learner.scenario.classes)), float("nan"))
-            logits[:, : step.logits.shape[1]] = step.logits.detach().float().cpu()[new]
+            answers = step.logits.detach()[moved(new.nonzero().flatten(), step.logits.device)].float()
+            logits = answers.new_full((len(indices), len(learner.scenario.classes)), float("nan"))
+            logits[:, : answers.shape[1]] = answers
         self.buffer.add(learner.images_of, labels, indices, self.draws, logits=logits, again=again)
 
     def stored_bytes(self) -> dict[str, int]:

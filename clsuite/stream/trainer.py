@@ -19,6 +19,10 @@ from clsuite.learner.precision import resolve_precision
 Report = Callable[[dict[str, Any]], None]
 
 
+REPORT_SECONDS = 0.5
+"""Between two looks at the loss in an epoch; a look waits for a GPU."""
+
+
 class ProgressReporter(L.Callback):
     """Reports task, epoch, loss and the share of the task that is done, about twice a second."""
 
@@ -32,7 +36,7 @@ class ProgressReporter(L.Callback):
         import time
 
         ends = trainer.is_last_batch
-        if not ends and time.monotonic() - self._last < 0.5:
+        if not ends and time.monotonic() - self._last < REPORT_SECONDS:
             return
         self._last = time.monotonic()
         self.final_loss = float(outputs["loss"])
