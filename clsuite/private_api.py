@@ -97,6 +97,30 @@ def register_python_backend(
     return [every, own]
 
 
+def device_operations(kind: str) -> tuple[Any, ...]:
+    """Operations of PyTorch that a device must know apart.
+
+    Args:
+        kind: ``copying`` (between devices), ``reading`` (a value), ``indexing`` (by tensors), or ``by content``: the
+            shape of the result follows from values.
+    """
+    import torch
+
+    aten = torch.ops.aten
+    known: dict[str, tuple[Any, ...]] = {
+        "copying": (aten._to_copy.default, aten.copy_.default),
+        "reading": (aten._local_scalar_dense.default,),
+        "indexing": (
+            aten.index.Tensor, aten._unsafe_index.Tensor, aten.index_put.default, aten.index_put_.default,
+        ),
+        "by content": (
+            aten.nonzero.default, aten.masked_select.default, aten._unique2.default, aten.unique_dim.default,
+            aten.unique_consecutive.default, aten.bincount.default, aten.repeat_interleave.Tensor,
+        ),
+    }  # fmt: skip
+    return known[kind]
+
+
 def wrapper_tensor_class() -> type[Any]:
     """A kind of tensor that has shape and device, and keeps its values in another tensor, ``below``."""
     import torch

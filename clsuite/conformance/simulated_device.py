@@ -10,7 +10,7 @@ it stays, in place of any GPU, until the process ends.
 
 from __future__ import annotations
 
-import sys
+import inspect
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -19,20 +19,23 @@ import torch
 from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator
 from torch import Tensor
 
-from clsuite.private_api import flat_leaves, map_leaves, register_python_backend, wrapper_tensor_class
+from clsuite.private_api import (
+    device_operations,
+    flat_leaves,
+    map_leaves,
+    register_python_backend,
+    wrapper_tensor_class,
+)
 
 NAME = "simulated"
 MEMORY = 1 << 30
 """Bytes that the device says to have free."""
 
 aten = torch.ops.aten
-COPIES = (aten._to_copy.default, aten.copy_.default)
-INDEXING = (aten.index.Tensor, aten._unsafe_index.Tensor, aten.index_put.default, aten.index_put_.default)
-BY_CONTENT = (
-    aten.nonzero.default, aten.masked_select.default, aten._unique2.default, aten.unique_dim.default,
-    aten.unique_consecutive.default, aten.bincount.default, aten.repeat_interleave.Tensor,
-)  # fmt: skip
-"""Operations whose result has a shape that follows from what is in a tensor: CUDA is waited for."""
+COPIES, READING, INDEXING, BY_CONTENT = (
+    device_operations(kind) for kind in ("copying", "reading", "indexing", "by content")
+)
+"""What moves between devices, reads a value, looks up by index, and has a result whose shape follows from values."""
 
 waits: Counter[str] = Counter()
 """How often the CPU would have waited for a GPU, by the operation and the line that asked for it."""
@@ -200,7 +203,7 @@ def _count(
             _waits("to the CPU")
         elif lands_here and others and not at_once:
             _waits("from the CPU, not by clsuite.data.on_device.moved")
-    elif here and (func is aten._local_scalar_dense.default or func in BY_CONTENT):
+    elif here and (func in READING or func in BY_CONTENT):
         _waits(str(func))
     elif func in INDEXING and here:
         chosen = [one for one in args[1] if isinstance(one, Tensor)]
@@ -210,11 +213,11 @@ def _count(
 
 def _waits(what: str) -> None:
     """Count a wait under the line of ours, or of a plugin, that asked for it."""
-    frame = sys._getframe(1)
+    frame = inspect.currentframe()
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
         if name.startswith("clsuite") and name != __name__:
             waits[f"{what}: {name}:{frame.f_lineno}"] += 1
             return
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     waits[f"{what}: outside of clsuite"] += 1
