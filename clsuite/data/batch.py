@@ -66,6 +66,12 @@ class Batch:
         """The same samples with other pixels."""
         return replace(self, images=images)
 
+    def part(self, rows: slice) -> Batch:
+        """Some samples that follow one another."""
+        images = None if self.images is None else self.images[rows]
+        part = Batch(images, self.labels[rows], self.indices[rows], self.replayed[rows])
+        return part if self.labels.device.type == "cpu" else part.knowing(self.host.part(rows))
+
     def extended(self, images: Tensor, labels: Tensor, indices: Tensor) -> Batch:
         """This batch followed by exemplars: uint8 ``[E, C, H, W]``, labels ``[E]`` and indices ``[E]``."""
         device = self.labels.device
