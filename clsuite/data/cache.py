@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from platformdirs import user_cache_path
 
+from clsuite.config.paths import cache_folder
 from clsuite.data.decoding import DecoderKilledError, Job, decode_all
 from clsuite.data.file_digests import with_digests
 from clsuite.data.manifest import Columns, Manifest, Pixels
@@ -29,12 +29,6 @@ WORK = ("job.json", "marks.npy", "pixels.npy")
 """What decoding needs and a finished table does not."""
 
 
-def cache_folder() -> Path:
-    """Where decoded tables are kept: ``$CLSUITE_CACHE``, or the user's cache folder."""
-    chosen = os.environ.get("CLSUITE_CACHE")
-    return Path(chosen) if chosen else user_cache_path("clsuite")
-
-
 def cached_table(
     content: Any,
     image_size: int,
@@ -47,7 +41,7 @@ def cached_table(
 
     It is decoded in a folder of its own, which is renamed when all is done: a killed decoding leaves nothing behind
     that counts, and the next call goes on where it stopped. Of two processes that want the same table, one waits. A
-    table that is damaged is warned of and made anew.
+    table that is damaged is reported with a warning and rebuilt.
 
     Args:
         content: JSON value that identifies the content: a hash of it, or a version.
@@ -94,7 +88,7 @@ def kept_table(content: Any, make: Callable[[Path], Columns], root: Path) -> Ima
         if target.is_dir():
             return open_table(target, checked)
     except DamagedTableError:
-        pass  # told below, if it is still so when nobody else is fixing it
+        pass  # reported below, if it is still so when no other process is fixing it
     try:
         for name in ("tables", "locks"):
             (root / name).mkdir(parents=True, exist_ok=True)

@@ -174,7 +174,7 @@ def list_classes(root: Path, part: str = "", left_out: LeftOut | None = None) ->
     Args:
         root: Folder of the data set.
         part: Folder in it.
-        left_out: Hears of what is not an image.
+        left_out: Receives what is not an image.
 
     Returns:
         Path relative to `root`, and class, of each image.

@@ -225,7 +225,7 @@ class Learner(L.LightningModule):
                 features = self.store.lookup(torch.from_numpy(indices))
             else:
                 features = compute_features(self.backbone, self.scenario.table.images, indices)
-        check_features(self, features, indices)
+        check_features(features, self.scenario.table.is_test[indices], self.task)
         return features
 
     def compute_known_features(self) -> None:
@@ -314,7 +314,7 @@ class Learner(L.LightningModule):
             if extra is not None:
                 loss = loss + extra
         if self._looks_at(batch_idx):
-            check_loss(self, loss, features, batch_idx)
+            check_loss(loss, features, self.task, self.current_epoch, batch_idx)
         self.gradient_samples += len(batch)
         return loss
 

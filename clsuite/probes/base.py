@@ -1,4 +1,4 @@
-"""What all probes stand on: a reading, what they are made from, and features of their images."""
+"""What all probes build on: a reading, what they are made from, and features of their images."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ Measure = Callable[[Learner], dict[str, Reading]]
 
 @dataclass(frozen=True)
 class ProbeContext:
-    """What probes are made from: the backbone as it is configured, and where data and the files of classes lie."""
+    """What probes are made from: the configured backbone, and where data and the files of classes are."""
 
     backbone: BackboneSpec
     weights: Weights

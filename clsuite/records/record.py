@@ -177,7 +177,7 @@ class ProbeEntry(_Model):
 
     @property
     def was_read(self) -> bool:
-        """Whether there is any reading: one that is a dash throughout does not tell what it would have been."""
+        """Whether there is any reading: a probe without any value does not show what it would have read."""
         return any(value is not None for value in self.values)
 
     @model_validator(mode="after")
@@ -185,7 +185,7 @@ class ProbeEntry(_Model):
         if self.correct is None:
             return self
         if not self.n:
-            raise ValueError(f"'{self.name}' has right answers, but not of how many")
+            raise ValueError(f"'{self.name}' has right answers, but no total")
         if len(self.correct) != len(self.values):
             raise ValueError(f"'{self.name}' has {len(self.values)} values, but {len(self.correct)} right answers")
         if [value is None for value in self.values] != [count is None for count in self.correct]:

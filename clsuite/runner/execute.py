@@ -51,7 +51,7 @@ def execute(plan: RunPlan, report: Report, raised: Callable[[BaseException], Non
 
     Args:
         plan: The run.
-        report: Hears of its progress.
+        report: Receives its progress.
         raised: Hears what a run that fails has raised, before its record is written.
 
     Returns:
@@ -140,7 +140,7 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
 
 
 def load_scenario(plan: RunPlan) -> Scenario:
-    """The stream of a plan, made anew.
+    """The stream of a plan, made again.
 
     Raises:
         UserError: If the data are not there, or the stream is not the one that was planned.
@@ -163,7 +163,7 @@ def _other_stream(plan: RunPlan) -> str:
     elif isinstance(chosen, FromAvalanche):
         made = f"{chosen.function}({plan.pending.seed}) of '{Path(chosen.path).name}'"
     elif plan.dataset is not None and plan.dataset.own is not None:
-        return f"the data set '{plan.dataset.own.name}' gives other images each time, or the data changed meanwhile"
+        return f"the data set '{plan.dataset.own.name}' gives other images each time, or the data were changed"
     else:
         return "the data changed while the benchmark was running"
     return (

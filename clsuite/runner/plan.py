@@ -44,7 +44,7 @@ class RunPlan:
         probes: What is read beside the accuracy matrix.
         brought: What of the training the method's plugins bring, by dotted key.
         curve_points: Points of the curves of training that are kept for each task.
-        files: The files of the classes of somebody's own that it names, by their source.
+        files: The files of the user-defined classes that it names, by their source.
     """
 
     pending: RunRecord
@@ -77,7 +77,7 @@ class RunPlan:
         return self.record_path.with_suffix(suffix)
 
     def whole_paths(self) -> RunPlan:
-        """The plan with whole paths, which mean the same when a plugin changes the current folder."""
+        """The plan with absolute paths, which stay valid when a plugin changes the current folder."""
         root = Path.cwd() if self.data_root is None else self.data_root.expanduser().absolute()
         weights = (
             self.weights if self.weights.path is None else replace(self.weights, path=self.weights.path.absolute())

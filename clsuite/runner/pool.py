@@ -23,8 +23,8 @@ from clsuite.runner.plan import RunPlan, failed_record
 from clsuite.runner.processes import ForkServer, Worker
 
 GRACE = 1.0
-"""Seconds that a process has to end by itself after it told the end of its run; a thread of a plugin may hold it."""
-BEGUN_AGAIN = "the process that starts the runs was killed (out of memory?): it goes on at its last finished task"
+"""Seconds that a process has to exit after it reported the end of its run; a thread of a plugin may hold it."""
+BEGUN_AGAIN = "the process that starts the runs was killed (out of memory?): it resumes at its last finished task"
 
 
 @dataclass(eq=False)
@@ -71,14 +71,14 @@ class Pool:
     def run(
         self, plans: Iterable[RunPlan], listener: Listener, failures: Mapping[str, Failure]
     ) -> dict[Path, RunRecord]:
-        """Do all runs; `listener` hears of their progress and of how each ended.
+        """Do all runs; `listener` receives their progress and of how each ended.
 
         Each run leaves its record, also one that crashed or ran out of time. Ctrl-C ends the runs that are under way;
         they resume at their last finished task when the benchmark is called again.
 
         Args:
             plans: The runs.
-            listener: Hears of each.
+            listener: Receives each.
             failures: Methods that did not come through their check, by `RunPlan.recipe`: their runs have failed.
 
         Returns:
@@ -151,7 +151,7 @@ class Pool:
         listener(one.plan, {"kind": "end", "status": status})
 
     def _begins_again(self, one: _Running, listener: Listener) -> bool:
-        """Whether a run whose process nobody knows of any more is begun once more."""
+        """Whether a run whose process is lost is started once more."""
         path = one.plan.record_path
         if path in self._begun_again:
             return False
@@ -161,7 +161,7 @@ class Pool:
         return True
 
     def _keep(self, plan: RunPlan, record: RunRecord, told: bool = False) -> None:
-        """Write a record, or keep it in memory with the reason why it cannot be written, which it may have `told`."""
+        """Write a record, or keep it in memory with the reason why it cannot be written, where that is `told`."""
         try:
             write_record(record, plan.record_path)
         except UserError as error:
@@ -179,7 +179,7 @@ class Pool:
 
 
 def _inode(path: Path) -> int:
-    """Which file stands at a path; every atomic write puts another one there."""
+    """Identity of the file at a path; every atomic write puts another file there."""
     try:
         return path.stat().st_ino
     except OSError:

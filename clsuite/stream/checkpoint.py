@@ -43,7 +43,7 @@ def save(state: dict[str, Any], path: Path) -> None:
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """Read a state; None where there is none, and with a warning where it is damaged: the run then begins anew."""
+    """Read a state; None where there is none, and with a warning where it is damaged: the run then starts over."""
     try:
         return read_state(path)
     except FileNotFoundError:

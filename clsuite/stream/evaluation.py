@@ -80,7 +80,8 @@ class AccuracyMatrix(L.Callback):
         self._waiting = []
         if not good.all():
             first = self._columns[int(good.argmin())]
-            raise wrong_answers(pl_module, f"in part '{self.scenario.eval_splits[self.task[first]].name}'")
+            where = f"in part '{self.scenario.eval_splits[self.task[first]].name}'"
+            raise wrong_answers(pl_module.plugins, pl_module.task, where)
         self.class_incremental[self._row, self._columns] = answers
         self.task_aware[self._row, self._columns] = masked
 

@@ -91,7 +91,7 @@ class Stream:
         """Learn and evaluate every task that is not done yet.
 
         Raises:
-            UnfitCheckpointError: If the state to go on from does not fit; the stream is then of no use any more.
+            UnfitCheckpointError: If the state to resume from does not fit; the stream is then of no use any more.
         """
         from_memory = any(plugin.traits.from_memory for plugin in self.learner.plugins)
         check_single_pass(self.scenario.kind, self.learner.options.epochs, from_memory)
@@ -139,7 +139,7 @@ class Stream:
         steps = self._fit(trainer, task) if self.learner.trains_by_gradient(task) else 0
         self.learner.to(self.device)
         self.learner.end_task(task)
-        check_weights(self.learner)
+        check_weights(self.learner, self.learner.task)
         trained = time.perf_counter() - started
         evaluated = self._timed(lambda: self._evaluate(self.learner, trainer, task.index + 1))
         for watcher in watchers:
@@ -218,7 +218,7 @@ class Stream:
     def _resume(self, state: dict[str, Any]) -> int:
         try:
             return self._take_up(state)
-        except Exception as error:  # whatever a state of another version, or a plugin's own method, raises
+        except Exception as error:  # any error of a state of another version, or of a plugin's own method
             raise UnfitCheckpointError(error) from error
 
     def _take_up(self, state: dict[str, Any]) -> int:
@@ -249,4 +249,4 @@ class Stream:
         try:
             checkpoint.save(state, self.checkpoint_path)
         except UserError as error:
-            warn_of(f"{error}. The run goes on, but cannot be taken up at this task.", InputWarning)
+            warn_of(f"{error}. The run continues, but cannot be taken up at this task.", InputWarning)

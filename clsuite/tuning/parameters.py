@@ -29,7 +29,7 @@ def find_places(
     """The place of each hyper-parameter.
 
     Args:
-        space: The hyper-parameters; a name may stand for itself or after its plugin (``lwf.alpha``) or ``training``.
+        space: The hyper-parameters; a name may be given alone or after its plugin (``lwf.alpha``) or ``training``.
         method: The method.
         sources: What its plugins declare.
 

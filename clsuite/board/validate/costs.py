@@ -1,8 +1,8 @@
-"""What stands against the costs in a record: they must follow from each other, from the method and from the stream.
+"""What is wrong with the costs in a record: they must follow from each other, from the method and from the stream.
 
 Steps, samples, FLOPs of training and the kinds of what is stored follow from the method, the configuration and the
 stream, for plugins that say what they do (`clsuite.plugin.traits.Traits`); the rest is held between bounds. What lies
-within them only a rerun can tell.
+within them only a rerun can decide.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def has_possible_steps(record: RunRecord, training: Sequence[int], repeats: int)
 
 
 def _of_task(record: RunRecord, method: Method, index: int, task: TaskEntry, due: tuple[int, int, int]) -> str:
-    """What stands against the steps and samples of a task.
+    """What is wrong with the steps and samples of a task.
 
     Args:
         record: The record.
@@ -245,7 +245,7 @@ def _most_samples(record: RunRecord, method: Method, steps: int) -> int:
 
 
 def _images(record: RunRecord, training: int) -> str:
-    """What stands against the bytes of stored images: no method stores more than all there are."""
+    """What is wrong with the bytes of stored images: no method stores more than all there are."""
     assert record.cost is not None
     image = 3 * record.config["backbone"]["image_size"] ** 2 + BESIDE_AN_IMAGE
     capacities = [entry.args["capacity"] for entry in record.plugins if isinstance(entry.args.get("capacity"), int)]
