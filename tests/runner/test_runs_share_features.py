@@ -94,7 +94,7 @@ def test_times_count_what_was_taken(tmp_path: Path) -> None:
     taken = FeaturesEntry(images=5, seconds=600.0, training_seconds=400.0, evaluation_seconds=150.0)
     record = plain.model_copy(update={"features": taken})
     assert record.full_seconds == plain.seconds + 600
-    row, before = (summarize([one])[0] for one in (record, plain))
+    row, before = (summarize([one]).rows[0] for one in (record, plain))
     assert row.values["train_seconds"][0] == pytest.approx(before.values["train_seconds"][0] + 400)
     assert row.values["eval_seconds"][0] == pytest.approx(before.values["eval_seconds"][0] + 150)
 
