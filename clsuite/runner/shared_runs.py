@@ -73,6 +73,16 @@ class SharedRuns:
         """Whether there is nothing left to take, nor to wait for."""
         return not self._open
 
+    @property
+    def left(self) -> list[RunPlan]:
+        """The runs that this process has not taken, as far as it knows of none that they are done."""
+        return list(self._open.values())
+
+    def look(self) -> None:
+        """See which of those others have brought to their end, for `news`; nothing is claimed."""
+        for place, plan in list(self._open.items()):
+            self._is_done_elsewhere(place, plan)
+
     def take(self) -> RunPlan | None:
         """A run that is now this process's to do; None where others have all that is left, or it is over."""
         if time.monotonic() - self._looked < LOOK_AGAIN:
