@@ -14,6 +14,7 @@ from clsuite.api.progress import BenchProgress
 from clsuite.cli.console import make_console, table_width
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.debugging import InView, refuse_beside_debug
+from clsuite.cli.detach import detach
 from clsuite.cli.failures import advise_debug, tell_failures
 from clsuite.errors import AbsentError
 from clsuite.records import RunRecord
@@ -62,13 +63,16 @@ def _lines_told(spec: BenchmarkSpec, path: Path, options: BenchOptions) -> Abstr
     return nullcontext() if own else lines_told(path)
 
 
-def run_bench(benchmark: str, options: BenchOptions, only: Literal["", "list", "plan"] = "") -> int:
+def run_bench(
+    benchmark: str, options: BenchOptions, only: Literal["", "list", "plan"] = "", detached: Sequence[str] = ()
+) -> int:
     """Run a benchmark.
 
     Args:
         benchmark: Its name or file.
         options: What the call decides.
         only: Do no run: ``list`` tells which there are, ``plan`` writes them down for workers.
+        detached: The command line, for a process without a terminal that does the runs in place of this one.
 
     Returns:
         Exit status: 0 if every run is done, 1 if one failed.
@@ -94,8 +98,9 @@ def run_bench(benchmark: str, options: BenchOptions, only: Literal["", "list", "
         return _list_runs(console, standing)
     if options.force:
         standing = forget(standing.plans)
-    if only == "plan":
-        return _plan_runs(console, standing, options.out)
+    if only == "plan" or (detached and standing.missing):
+        folder = _plan_runs(console, standing, options.out)
+        return detach(detached, folder, options.out) if detached else 0
     slots = device_slots(options.device, options.jobs, spec.training.threads, count_gpus(), count_cores())
     sharing = Sharing(offered=not options.debug, stale_after=options.stale_after)
     if options.debug:
@@ -130,16 +135,15 @@ def _list_runs(console: Console, standing: BenchStatus) -> int:
     return 0
 
 
-def _plan_runs(console: Console, standing: BenchStatus, out: Path) -> int:
-    """Write down what is to do, for workers."""
-    missing = standing.missing
+def _plan_runs(console: Console, standing: BenchStatus, out: Path) -> Path:
+    """Write down what is to do, for workers; returns the folder of the benchmark."""
+    missing, folder = standing.missing, standing.plans[0].record_path.parent.parent
     if missing:
-        folder = missing[0].record_path.parent.parent
         check_writable(folder)
         write_manifest(folder, missing)
     told = f"{counted(len(missing), 'run')} planned, {len(standing.done)} done"
     console.print(told + (f"; workers: clsuite work {shlex.quote(str(out))}" if missing else ""), soft_wrap=True)
-    return 0
+    return folder
 
 
 def report_runs(

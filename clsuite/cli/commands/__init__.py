@@ -13,6 +13,7 @@ from clsuite.cli.commands import (
     plot,
     pretrain,
     show,
+    status,
     table,
     tune,
     work,
@@ -22,6 +23,7 @@ from clsuite.cli.commands.base import Command
 COMMANDS: dict[str, Command] = {
     "bench": bench.COMMAND,
     "work": work.COMMAND,
+    "status": status.COMMAND,
     "new": new.COMMAND,
     "check": check.COMMAND,
     "list": list.COMMAND,
