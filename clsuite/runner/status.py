@@ -94,20 +94,19 @@ def folder_status(folder: Path, stale_after: float = STALE_AFTER) -> FolderStatu
     """
     if not folder.is_dir():
         raise UserError(f"'{folder}' is not a folder of runs")
-    status = FolderStatus()
-    claimed: list[Path] = []
-    for path in files_below(folder):
-        if path.name.startswith("seed") and path.suffix == ".json":
-            if (run := _recorded(path)) is not None:
-                status.runs[path] = run
-        elif path.suffix == CLAIM and not path.name.startswith("."):
-            claimed.append(path.with_suffix(".json"))
-        elif path.suffix == SUFFIX and not path.name.startswith("."):
-            for planned in _planned(path):
-                status.runs.setdefault(planned.path, planned)
-    _add_running(status, claimed, stale_after)
+    found = [path for path in files_below(folder) if not path.name.startswith(".")]
+    status = FolderStatus({run.path: run for path in found if _is_record(path) if (run := _recorded(path)) is not None})
+    plans = [path for path in found if path.suffix == SUFFIX] or list(folder.parent.glob(f"*{SUFFIX}"))
+    for planned in (run for path in plans for run in _planned(path)):
+        if planned.path.is_relative_to(folder):  # else it is of another method, where the folder is one's
+            status.runs.setdefault(planned.path, planned)
+    _add_running(status, [path.with_suffix(".json") for path in found if path.suffix == CLAIM], stale_after)
     _add_left(status)
     return status
+
+
+def _is_record(path: Path) -> bool:
+    return path.suffix == ".json" and path.name.startswith("seed")
 
 
 def _recorded(path: Path) -> RunState | None:
