@@ -57,6 +57,7 @@ class PlannedRun(Spec):
     plugins: tuple[str, ...]
     curve_points: int = Field(default=CURVE_POINTS, ge=0)
     save_model: bool = False
+    checkpoint_minutes: float | None = Field(default=None, gt=0)
 
 
 class Manifest(Spec):
@@ -137,6 +138,7 @@ def write_manifest(folder: Path, plans: Sequence[RunPlan]) -> Path:
         run = PlannedRun(
             method=pending.method, seed=pending.seed, key=pending.key, config=config, plugins=tuple(entries),
             scenario=pending.scenario.fingerprint, curve_points=plan.curve_points, save_model=plan.save_model,
+            checkpoint_minutes=plan.checkpoint_minutes,
         )  # fmt: skip
         runs.append(run)
     manifest = Manifest(
@@ -260,6 +262,7 @@ class Restorer:
             device=self.device,
             save_model=run.save_model,
             curve_points=run.curve_points,
+            checkpoint_minutes=run.checkpoint_minutes,
             **parts,
         )
 
