@@ -1,4 +1,4 @@
-"""The checks of `clsuite check` in a process of their own: what ends that process, or hangs, is told by name."""
+"""The checks of `clsuite check` in a separate process: a check that ends that process, or hangs, is named."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def work(given: Work, connection: Connection) -> None:
     become_worker(connection)
     try:
         _check(given, connection)
-    except BaseException as error:  # a plugin may change what everything stands on: sys.path, the device of tensors
+    except BaseException as error:  # a plugin may change global state: sys.path, the device of tensors
         try:
             connection.send({"kind": "broken", "text": words_of(error)})
         except BaseException:  # even the depth of calls

@@ -23,11 +23,13 @@ def refuse_beside_debug(jobs: int | None, timeout: float | None) -> None:
     if jobs is not None and jobs > 1:
         raise UserError("--debug does one run after another: leave --jobs out")
     if timeout is not None:
-        raise UserError("--debug does the runs in this process, which nothing ends from outside: leave --timeout out")
+        raise UserError(
+            "--debug does the runs in this process, which nothing can stop from outside: leave --timeout out"
+        )
 
 
 class InView:
-    """Runs in this process, told line by line."""
+    """Runs in this process, reported line by line."""
 
     def __init__(self, console: Console, device: str) -> None:
         """Prepare.
@@ -47,7 +49,7 @@ class InView:
             self._console.print(f"{event['status']}: {plan.name}", soft_wrap=True)
 
     def failed(self, plan: RunPlan, error: BaseException) -> None:
-        """Print what a run raised, whole, and open the debugger there where somebody sits at a terminal."""
+        """Print what a run raised, whole, and open the debugger where the command runs at a terminal."""
         sys.last_type, sys.last_value, sys.last_traceback = type(error), error, error.__traceback__
         traceback.print_exception(error)
         if sys.stdin is not None and sys.stdin.isatty():

@@ -9,10 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import TextColumn
 
-from clsuite.api.progress import BenchProgress, make_bars
-from clsuite.cli.bench import open_benchmark, report_runs
+from clsuite.api.progress import make_bars
+from clsuite.cli.bench import do_runs, open_benchmark, report_runs
 from clsuite.cli.console import make_console
 from clsuite.cli.data_progress import loading_bar
+from clsuite.cli.debugging import InView, refuse_beside_debug
 from clsuite.metrics import METRICS
 from clsuite.records import RunRecord, TrialEntry, reason_of
 from clsuite.runner.bench import run_missing, scan_results
@@ -39,6 +40,8 @@ def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> i
         UserError: If the input is bad, or no trial finished.
     """
     console, warnings = make_console(), make_console(stderr=True)
+    if options.debug:
+        refuse_beside_debug(options.jobs, options.timeout)
     spec, path = open_benchmark(benchmark, options)
     search = make_search(spec, path.parent, method, space, options)
     slots = device_slots(options.device, options.jobs, spec.training.threads, count_gpus(), count_cores())
@@ -49,29 +52,30 @@ def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> i
     def warn(text: str) -> None:
         warnings.print(f"warning: {text}", soft_wrap=True)
 
-    with _TrialProgress(console, trials) as progress:
+    view = InView(console, slots[0]) if options.debug else None
+    with _TrialProgress(console, trials, console.is_terminal and view is None) as progress:
+        hear, executor = (view.hear, view.executor) if view else (progress.hear, None)
 
         def do(plans: Sequence[RunPlan]) -> list[RunRecord]:
-            return list(run_missing(scan_results(plans, warn), slots, options.timeout, progress.hear).values())
+            return list(run_missing(scan_results(plans, warn), slots, options.timeout, hear, executor).values())
 
         tuning = search.run(options, do, progress.show)
     label = METRICS[options.metric].label
     console.print(f"chosen: {values_told(tuning.chosen)} ({label}, in % on validation images)", soft_wrap=True)
     plans = search.final_plans(options, tuning)
     standing = scan_results(plans, warn)
-    with BenchProgress(console, len(standing.missing), len(standing.done)) as bars:
-        outcomes = run_missing(standing, slots, options.timeout, bars.hear)
+    outcomes = do_runs(console, standing, slots, options)
     keep_search(standing, tuning, warn)
-    return report_runs(console, warnings, spec, options.out, plans, outcomes)
+    return report_runs(console, warnings, spec, options, plans, outcomes)
 
 
 class _TrialProgress:
     """A bar over all trials in a terminal, and a line per trial."""
 
-    def __init__(self, console: Console, trials: int) -> None:
+    def __init__(self, console: Console, trials: int, has_bar: bool) -> None:
         self._console, self._trials = console, trials
         self._shares: dict[Path, float] = {}
-        self._bar = make_bars(console, console.is_terminal, TextColumn("trials"), transient=True)
+        self._bar = make_bars(console, has_bar, TextColumn("trials"), transient=True)
         self._finished = 0
 
     def __enter__(self) -> _TrialProgress:

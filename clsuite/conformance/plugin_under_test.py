@@ -80,6 +80,6 @@ def subject_of(make: Factory, cls: type[Plugin] | None = None, name: str = "") -
 
 
 def _home(cls: type[Plugin], path: Path) -> Home:
-    """Where the file of a class stands; a file that was imported by itself belongs to no package."""
+    """Where the file of a class is; a file that was imported by itself belongs to no package."""
     module = cls.__module__
     return Home("" if is_of_file(module) else module, path, path.name == "__init__.py")

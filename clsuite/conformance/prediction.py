@@ -41,7 +41,7 @@ def test_rows(scenario: Scenario) -> NDArray[np.int64]:
 
 
 def batch_independent(subject: Subject, run: Run, whole: NDArray[np.int64]) -> Iterator[Finding]:
-    """Neither the order nor the company of a sample changes its answer, nor do labels and rows that nobody knows."""
+    """Neither the order nor the other samples of a batch change an answer, nor do unknown labels and rows."""
     images = run.stream.scenario.table.images[test_rows(run.stream.scenario)]
     order = np.random.RandomState(0).permutation(len(images))
     shuffled = answers(run.stream.learner, images[order]).argmax(dim=1).numpy()
@@ -117,7 +117,7 @@ def _names_head(node: Any) -> bool:
 
 
 def on_another_device(subject: Subject, run: Run, place: int) -> Iterator[Finding]:
-    """With model and batch on a device without memory, tensors that stayed on the CPU are told by PyTorch itself.
+    """With model and batch on a device without memory, tensors that stayed on the CPU are reported by PyTorch itself.
 
     The learner is of no use afterwards.
     """

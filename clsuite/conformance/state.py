@@ -50,7 +50,7 @@ def _odd(value: Any, where: str) -> Iterator[str]:
 
 
 def resumed(subjects: list[Subject], run: Run, kind: str, training: dict[str, Any], folder: Path) -> Iterator[Finding]:
-    """A run that is interrupted and goes on ends in the same bits; where not, whether the same is ever the same."""
+    """A resumed run ends in the same bits; where it does not, whether equal runs give equal results at all."""
     last = len(run.stream.scenario.tasks) - 1
     again = run_method(subjects, kind, training, resume=folder / f"{last}.ckpt")
     if again.error is not None:

@@ -89,7 +89,7 @@ def check_method(
         plugins: What makes each plugin of the method (a class, or a function without arguments), in order.
         training: Options of the training that the method needs, such as ``{"head": "zero_shot"}``.
         partners: Registered plugins that it is combined with where that is legal, with their arguments.
-        heard: Hears of each step before it begins.
+        heard: Receives each step before it begins.
 
     Returns:
         The outcome of each check.
@@ -230,7 +230,7 @@ def _saved(examination: Examination) -> Iterator[Finding]:
     try:
         loaded = state.load_again(subjects, run, examination.training)
         again = prediction.answers(loaded, images).argmax(dim=1).numpy()
-    except BaseException as error:  # whatever a plugin raises
+    except BaseException as error:  # any error of a plugin
         yield state.crash(subjects, as_error(error), "saves", "saving and loading the trained model ends with")
         return
     changed = int((again != examination.answers).sum())

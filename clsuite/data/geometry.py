@@ -26,7 +26,7 @@ def flip(step: Flip, images: Tensor, generator: torch.Generator) -> Tensor:
 def flip_own(step: Flip, images: Tensor, generator: torch.Generator) -> Tensor:
     """As `flip`, of images that nobody else looks at: they may be mirrored where they lie.
 
-    On a CPU a copy of each mirrored image stays in the processor's cache meanwhile.
+    On a CPU a copy of each mirrored image stays in the processor's cache in the meantime.
     """
     chosen = torch.rand(len(images), generator=generator) < step.p
     if images.device.type != "cpu" or images.shape[1:].numel() < LARGE:

@@ -19,7 +19,7 @@ from clsuite.data.augment import augment
 from clsuite.data.batch import Batch
 from clsuite.data.stable_random import derive_seed
 from clsuite.errors import UserError
-from clsuite.learner.features import FeatureStore, compute_features
+from clsuite.learner.features import FeatureStore, Source, computed_here
 from clsuite.learner.finite import check_features, check_loss
 from clsuite.learner.heads import choose_towers, make_head
 from clsuite.learner.loss import classification_loss
@@ -63,6 +63,7 @@ class Learner(L.LightningModule):
         task: The current task; None before the first.
         gradient_samples: Samples that passed backwards since the task began.
         log_to: Gets what plugins log; the stream sets it.
+        feature_source: Where features of the table's rows come from; the stream sets it before it starts the learner.
     """
 
     def __init__(self, backbone: Backbone, options: TrainingSpec, plugins: Sequence[Plugin], seed: int) -> None:
@@ -79,6 +80,7 @@ class Learner(L.LightningModule):
         self.task: Task | None = None
         self.gradient_samples = 0
         self.log_to: Callable[[str, Any], None] = _unheard
+        self.feature_source: Source = computed_here
         self._tasks_begun = 0
         self._module_owners: dict[str, Plugin] = {}
 
@@ -91,7 +93,7 @@ class Learner(L.LightningModule):
             UserError: If a plugin refuses, or masks the weights of a backbone that another one has frozen.
         """
         self.scenario = scenario
-        self.store = FeatureStore(scenario)
+        self.store = FeatureStore(scenario, self.feature_source)
         self.head.begin(scenario.classes)
         if has_slow_kernels(self.options.precision, self.device):
             avoid_slow_kernels(self.backbone)
@@ -215,8 +217,8 @@ class Learner(L.LightningModule):
                 self.store.add(self.backbone, indices)
                 features = self.store.lookup(torch.from_numpy(indices))
             else:
-                features = compute_features(self.backbone, self.scenario.table.images, indices)
-        check_features(self, features, indices)
+                features = self.feature_source(self.backbone, self.scenario.table, indices)
+        check_features(features, self.scenario.table.is_test[indices], self.task)
         return features
 
     def compute_known_features(self) -> None:
@@ -305,7 +307,7 @@ class Learner(L.LightningModule):
             if extra is not None:
                 loss = loss + extra
         if self._looks_at(batch_idx):
-            check_loss(self, loss, features, batch_idx)
+            check_loss(loss, features, self.task, self.current_epoch, batch_idx)
         self.gradient_samples += len(batch)
         return loss
 

@@ -27,7 +27,7 @@ class RehearsalPlugin(Plugin):
     one, and neither fills, saves nor counts it.
 
     Attributes:
-        buffer: The exemplars; made anew for the stream.
+        buffer: The exemplars; made again for the stream.
         borrows: Whether they are another plugin's.
         draws: Source of the task's random draws, on the CPU.
     """
@@ -105,7 +105,7 @@ class RehearsalPlugin(Plugin):
         return batch.extended(*self.buffer.sample(number or batch.own, self.draws))
 
     def rehearse(self, learner: Learner, number: int) -> tuple[Tensor, Step]:
-        """Pass exemplars that are drawn anew through the model, with gradient; they are counted as samples.
+        """Pass exemplars that are drawn again through the model, with gradient; they are counted as samples.
 
         Args:
             learner: The model.

@@ -165,7 +165,7 @@ def predict_rows(learner: Learner, rows: NDArray[np.int64]) -> Tensor:
             answers.append(learner.predict_logits(batch).cpu())
     learner.train(was_training)
     logits = torch.cat(answers)
-    check_answers(learner, logits, f"on {len(rows)} test images that a probe reads")
+    check_answers(logits, learner.plugins, learner.task, f"on {len(rows)} test images that a probe reads")
     return logits
 
 

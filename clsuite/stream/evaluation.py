@@ -64,7 +64,8 @@ class AccuracyMatrix(L.Callback):
         logits: Tensor = outputs
         columns = self._columns[self._position : self._position + len(batch)]
         assert isinstance(module, Learner)
-        check_answers(module, logits, f"in part '{self.scenario.eval_splits[self.task[columns[0]]].name}'")
+        where = f"in part '{self.scenario.eval_splits[self.task[columns[0]]].name}'"
+        check_answers(logits, module.plugins, module.task, where)
         self._position += len(batch)
         masks = self._masks[self.task[columns].astype(np.int64)].to(logits.device)
         self.class_incremental[self._row, columns] = logits.argmax(dim=1).cpu().numpy()

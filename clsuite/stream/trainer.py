@@ -98,7 +98,7 @@ def find_device(asked: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(asked)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError(f"device '{asked}' is not there: it is that of Apple's processors")
+        raise UserError(f"device '{asked}' is not available: it is that of Apple's processors")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"device '{asked}' is not there: {torch.cuda.device_count()} GPUs were found")
+        raise UserError(f"device '{asked}' is not available: {torch.cuda.device_count()} GPUs were found")
     return device

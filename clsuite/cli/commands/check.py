@@ -102,7 +102,7 @@ def _print_findings(outcome: Outcome, console: Console) -> None:
 
 
 COMMAND = Command(
-    "Check a plugin: explains what it does wrong, in which line, and the fix. Exit status 1 where anything is found.",
+    "Check a plugin: reports what is wrong, in which line, and how to fix it. Exit status 1 where anything is found.",
     (
         "clsuite check ./my_method.py",
         'clsuite check "replay(capacity=50)"',
