@@ -140,11 +140,7 @@ class Stream:
         progress = ProgressReporter(self.report, task.index, len(self.scenario.tasks))
         watchers = [self.within_task] if self.within_task else []
         within = self._task_checkpoint(task)
-        callbacks = [*self.learner.plugins, self.matrix, *watchers, *self.observers, self.curves, progress]
-        trainer = make_trainer(self.learner.options, self.device, [*callbacks, *([within] if within else [])])
-        for watcher in watchers:
-            watcher.begin()
-        self.curves.begin(task.index)
+        trainer = self._begin(task, watchers, [progress, *([within] if within else [])])
         started = self._clock.now()
         self._look_again()
         self.learner.begin_task(task)
@@ -178,6 +174,14 @@ class Stream:
             )
         )
         self._tell_done(task)
+
+    def _begin(self, task: Task, watchers: Sequence[WithinTask], last: Sequence[L.Callback]) -> L.Trainer:
+        """The trainer of a task, with all that watches it ready."""
+        for watcher in watchers:
+            watcher.begin()
+        self.curves.begin(task.index)
+        callbacks = [*self.learner.plugins, self.matrix, *watchers, *self.observers, self.curves, *last]
+        return make_trainer(self.learner.options, self.device, callbacks)
 
     def _tell_done(self, task: Task) -> None:
         tasks = len(self.scenario.tasks)
