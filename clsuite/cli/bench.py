@@ -11,7 +11,7 @@ from rich.console import Console
 from clsuite.api.progress import BenchProgress
 from clsuite.cli.console import make_console, table_width
 from clsuite.cli.data_progress import loading_bar
-from clsuite.cli.debugging import InView, refuse_beside_debug
+from clsuite.cli.debugging import InView
 from clsuite.cli.failures import advise_debug, tell_failures
 from clsuite.errors import AbsentError
 from clsuite.records import RunRecord
@@ -20,6 +20,7 @@ from clsuite.report.summary import columns_of, summarize
 from clsuite.report.table import probes_table, results_table, within_task_table
 from clsuite.runner.bench import BenchStatus, forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
+from clsuite.runner.executors.choice import chosen_executor, make_executor
 from clsuite.runner.methods import split_outside
 from clsuite.runner.options import BenchOptions
 from clsuite.runner.plan import RunPlan, make_plan
@@ -75,9 +76,8 @@ def run_bench(benchmark: str, options: BenchOptions, dry_run: bool = False) -> i
     """
     console = make_console()
     warnings = make_console(stderr=True)
-    if options.debug:
-        refuse_beside_debug(options.jobs, options.timeout)
     spec, path = open_benchmark(benchmark, options)
+    chosen = chosen_executor(spec, options)
     try:
         with loading_bar(warnings), _lines_told(spec, path, options):
             plans = make_plan(spec, path.parent, options)
@@ -92,14 +92,15 @@ def run_bench(benchmark: str, options: BenchOptions, dry_run: bool = False) -> i
     if options.force:
         standing = forget(standing.plans)
     slots = device_slots(options.device, options.jobs, spec.training.threads, count_gpus(), count_cores())
-    if options.debug:
+    if chosen.kind == "debug":
         view = InView(console, slots[0])
         outcomes = run_missing(standing, slots, None, view.hear, view.executor)
     else:
+        executor = make_executor(chosen, options, spec.training.threads, slots)
         with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
-            outcomes = run_missing(standing, slots, options.timeout, progress.hear)
+            outcomes = run_missing(standing, slots, options.timeout, progress.hear, executor)
     status = report_runs(console, warnings, spec, options.out, plans, outcomes)
-    if not options.debug:
+    if chosen.kind != "debug":
         advise_debug(warnings, outcomes)
     return status
 

@@ -13,10 +13,12 @@ from clsuite.api.progress import BenchProgress, make_bars
 from clsuite.cli.bench import open_benchmark, report_runs
 from clsuite.cli.console import make_console
 from clsuite.cli.data_progress import loading_bar
+from clsuite.cli.debugging import InView
 from clsuite.metrics import METRICS
 from clsuite.records import RunRecord, TrialEntry, reason_of
 from clsuite.runner.bench import run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
+from clsuite.runner.executors.choice import chosen_executor, make_executor
 from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.tuning.options import TuneOptions
 from clsuite.tuning.search import keep_search, make_search
@@ -41,9 +43,13 @@ def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> i
     console, warnings = make_console(), make_console(stderr=True)
     spec, path = open_benchmark(benchmark, options)
     search = make_search(spec, path.parent, method, space, options)
-    slots = device_slots(options.device, options.jobs, spec.training.threads, count_gpus(), count_cores())
+    chosen = chosen_executor(spec, options)
+    threads = spec.training.threads
+    slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores())
     with loading_bar(warnings):
         make_plan(spec.model_copy(update={"methods": {search.name: search.method}}), path.parent, options)
+    debugged = chosen.kind == "debug"
+    executor = InView(console, slots[0]).executor if debugged else make_executor(chosen, options, threads, slots)
     trials = min(options.trials, points(parse_space(space)) or options.trials)
 
     def warn(text: str) -> None:
@@ -52,7 +58,9 @@ def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> i
     with _TrialProgress(console, trials) as progress:
 
         def do(plans: Sequence[RunPlan]) -> list[RunRecord]:
-            return list(run_missing(scan_results(plans, warn), slots, options.timeout, progress.hear).values())
+            return list(
+                run_missing(scan_results(plans, warn), slots, options.timeout, progress.hear, executor).values()
+            )
 
         tuning = search.run(options, do, progress.show)
     label = METRICS[options.metric].label
@@ -60,7 +68,7 @@ def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> i
     plans = search.final_plans(options, tuning)
     standing = scan_results(plans, warn)
     with BenchProgress(console, len(standing.missing), len(standing.done)) as bars:
-        outcomes = run_missing(standing, slots, options.timeout, bars.hear)
+        outcomes = run_missing(standing, slots, options.timeout, bars.hear, executor)
     keep_search(standing, tuning, warn)
     return report_runs(console, warnings, spec, options.out, plans, outcomes)
 

@@ -30,7 +30,8 @@ def _arguments(parser: ArgumentParser) -> None:
     add_options(parser, BenchOptions, "seeds", "out", "data_root", "device")
     training_arguments(parser)
     add_options(parser, BenchOptions, "settings", "limit_tasks", "eval_every", "curve_points")
-    add_options(parser, BenchOptions, "jobs", "timeout", "save_model", "debug", "force")
+    add_options(parser, BenchOptions, "jobs", "executor", "executor_options")
+    add_options(parser, BenchOptions, "timeout", "save_model", "debug", "force")
     add("--dry-run", action="store_true", help="only list the runs and which are done")
     add("--print-config", action="store_true", help="only print the benchmark as these options make it: YAML to run")
 
@@ -68,6 +69,7 @@ def read_options(given: Namespace) -> dict[str, Any]:
         "seeds": whole_numbers(given.seeds),
         "training": merged(read_settings(given.training or ""), single),
         "settings": read_assignments(given.settings),
+        "executor_options": read_assignments(given.executor_options, "partition=gpu"),
     }
 
 
@@ -105,6 +107,8 @@ COMMAND = Command(
         "clsuite bench quickstart --methods all",
         "clsuite bench quickstart --methods pet --training 'loss=global, optimizer.lr=0.003'",
         "clsuite bench quickstart --methods ./my_method.py --seeds 0 --debug",
+        "clsuite bench quickstart --executor ray --executor-option address=auto --executor-option gpus=0.5",
+        "clsuite bench quickstart --executor slurm --executor-option partition=gpu --executor-option time=240",
         "clsuite bench quickstart --set scenario.tasks=2 --set training.batch_size=16",
         "clsuite bench my.yaml --data-root data --out runs --dry-run",
         "clsuite bench quickstart --limit-tasks 2 --epochs 1 --methods finetune --save-model",
