@@ -13,7 +13,7 @@ from clsuite.api.progress import BenchProgress
 from clsuite.api.result import RunResult
 from clsuite.errors import InputWarning, several, warn_of
 from clsuite.records import RunRecord, reason_of
-from clsuite.runner.bench import forget, run_missing, scan_results
+from clsuite.runner.bench import Sharing, forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
 from clsuite.runner.executor import InProcess, raise_error
 from clsuite.runner.executors.choice import chosen_executor, make_executor
@@ -95,7 +95,8 @@ def do_plans(
     console = Console(highlight=False, quiet=not progress or debugged)
     executor = InProcess(slots[0], raise_error) if debugged else make_executor(chosen, options, threads, slots)
     with BenchProgress(console, len(standing.missing), len(standing.done)) as bars:
-        return run_missing(standing, slots, options.timeout, bars.hear, executor)
+        sharing = Sharing(offered=chosen.kind != "debug", stale_after=options.stale_after)
+        return run_missing(standing, slots, options.timeout, bars.hear, executor, sharing)
 
 
 def results_of(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
@@ -18,9 +20,10 @@ from clsuite.records import RunRecord
 from clsuite.report.format import counted
 from clsuite.report.summary import columns_of, summarize
 from clsuite.report.table import probes_table, results_table, within_task_table
-from clsuite.runner.bench import BenchStatus, forget, run_missing, scan_results
+from clsuite.runner.bench import BenchStatus, Sharing, check_writable, forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
 from clsuite.runner.executors.choice import chosen_executor, make_executor
+from clsuite.runner.manifest import write_manifest
 from clsuite.runner.methods import split_outside
 from clsuite.runner.options import BenchOptions
 from clsuite.runner.plan import RunPlan, make_plan
@@ -60,13 +63,13 @@ def _lines_told(spec: BenchmarkSpec, path: Path, options: BenchOptions) -> Abstr
     return nullcontext() if own else lines_told(path)
 
 
-def run_bench(benchmark: str, options: BenchOptions, dry_run: bool = False) -> int:
+def run_bench(benchmark: str, options: BenchOptions, only: Literal["", "list", "plan"] = "") -> int:
     """Run a benchmark.
 
     Args:
         benchmark: Its name or file.
         options: What the call decides.
-        dry_run: Only list the runs.
+        only: Do no run: ``list`` tells which there are, ``plan`` writes them down for workers.
 
     Returns:
         Exit status: 0 if every run is done, 1 if one failed.
@@ -82,23 +85,26 @@ def run_bench(benchmark: str, options: BenchOptions, dry_run: bool = False) -> i
         with loading_bar(warnings), _lines_told(spec, path, options):
             plans = make_plan(spec, path.parent, options)
     except AbsentError as error:
-        if not dry_run:
+        if only != "list":
             raise
         with _lines_told(spec, path, options):
             return _list_outline(console, outline(spec, options, path.parent), error)
     standing = scan_results(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
-    if dry_run:
+    if only == "list":
         return _list_runs(console, standing)
     if options.force:
         standing = forget(standing.plans)
+    if only == "plan":
+        return _plan_runs(console, standing, options.out)
     slots = device_slots(options.device, options.jobs, spec.training.threads, count_gpus(), count_cores())
+    sharing = Sharing(offered=chosen.kind != "debug", stale_after=options.stale_after)
     if chosen.kind == "debug":
         view = InView(console, slots[0])
-        outcomes = run_missing(standing, slots, None, view.hear, view.executor)
+        outcomes = run_missing(standing, slots, None, view.hear, view.executor, sharing)
     else:
         executor = make_executor(chosen, options, spec.training.threads, slots)
         with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
-            outcomes = run_missing(standing, slots, options.timeout, progress.hear, executor)
+            outcomes = run_missing(standing, slots, options.timeout, progress.hear, executor, sharing)
     status = report_runs(console, warnings, spec, options.out, plans, outcomes)
     if chosen.kind != "debug":
         advise_debug(warnings, outcomes)
@@ -122,6 +128,18 @@ def _list_runs(console: Console, standing: BenchStatus) -> int:
         said = ", ".join(f"{key} {value}" for key, value in settings.items())
         console.print(f"'{method}' brings its training: {said}", soft_wrap=True)
     console.print(f"{counted(len(standing.plans), 'run')}, {len(standing.done)} done, {len(standing.missing)} to do")
+    return 0
+
+
+def _plan_runs(console: Console, standing: BenchStatus, out: Path) -> int:
+    """Write down what is to do, for workers."""
+    missing = standing.missing
+    if missing:
+        folder = missing[0].record_path.parent.parent
+        check_writable(folder)
+        write_manifest(folder, missing)
+    told = f"{counted(len(missing), 'run')} planned, {len(standing.done)} done"
+    console.print(told + (f"; workers: clsuite work {shlex.quote(str(out))}" if missing else ""), soft_wrap=True)
     return 0
 
 

@@ -15,11 +15,13 @@ from clsuite.cli.commands import (
     show,
     table,
     tune,
+    work,
 )
 from clsuite.cli.commands.base import Command
 
 COMMANDS: dict[str, Command] = {
     "bench": bench.COMMAND,
+    "work": work.COMMAND,
     "new": new.COMMAND,
     "check": check.COMMAND,
     "list": list.COMMAND,

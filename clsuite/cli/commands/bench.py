@@ -32,6 +32,8 @@ def _arguments(parser: ArgumentParser) -> None:
     add_options(parser, BenchOptions, "settings", "limit_tasks", "eval_every", "curve_points")
     add_options(parser, BenchOptions, "jobs", "executor", "executor_options")
     add_options(parser, BenchOptions, "timeout", "save_model", "debug", "force")
+    add_options(parser, BenchOptions, "stale_after")
+    add("--plan-only", action="store_true", help="only write down the runs to do, for workers: clsuite work OUT")
     add("--dry-run", action="store_true", help="only list the runs and which are done")
     add("--print-config", action="store_true", help="only print the benchmark as these options make it: YAML to run")
 
@@ -94,7 +96,7 @@ def _run(given: Namespace) -> int:
     options = checked(BenchOptions, {**read_options(given), "methods": methods}, flag)
     if given.print_config:
         return print_config(given.benchmark, options)
-    return run_bench(given.benchmark, options, given.dry_run)
+    return run_bench(given.benchmark, options, "list" if given.dry_run else "plan" if given.plan_only else "")
 
 
 COMMAND = Command(
@@ -112,6 +114,7 @@ COMMAND = Command(
         "clsuite bench quickstart --set scenario.tasks=2 --set training.batch_size=16",
         "clsuite bench my.yaml --data-root data --out runs --dry-run",
         "clsuite bench quickstart --limit-tasks 2 --epochs 1 --methods finetune --save-model",
+        "clsuite bench quickstart --plan-only --out runs && clsuite work runs",
         "clsuite bench quickstart --set seeds=[0] --print-config > mine.yaml",
     ),
     _arguments,
