@@ -112,19 +112,8 @@ def record_path(folder: Path, run: PlannedRun) -> Path:
     return folder / file_name(run.method) / f"seed{run.seed}-{run.key[:SHORT]}.json"
 
 
-def write_manifest(folder: Path, plans: Sequence[RunPlan]) -> Path:
-    """Write down what is planned; the same runs are the same file.
-
-    Args:
-        folder: The folder of the benchmark.
-        plans: The runs.
-
-    Returns:
-        The file.
-
-    Raises:
-        UserError: If it cannot be written.
-    """
+def make_manifest(plans: Sequence[RunPlan]) -> Manifest:
+    """What is planned, as data."""
     configs: dict[str, dict[str, Any]] = {}
     plugins: dict[str, PluginEntry] = {}
     scenarios = {plan.pending.scenario.fingerprint: plan.pending.scenario for plan in plans}
@@ -139,11 +128,26 @@ def write_manifest(folder: Path, plans: Sequence[RunPlan]) -> Path:
             scenario=pending.scenario.fingerprint, curve_points=plan.curve_points, save_model=plan.save_model,
         )  # fmt: skip
         runs.append(run)
-    manifest = Manifest(
+    return Manifest(
         benchmark=plans[0].pending.benchmark, runs=tuple(runs), configs=configs, scenarios=scenarios, plugins=plugins,
         texts=_texts(plans),
     )  # fmt: skip
-    content = manifest.model_dump(mode="json")
+
+
+def write_manifest(folder: Path, plans: Sequence[RunPlan]) -> Path:
+    """Write down what is planned; the same runs are the same file.
+
+    Args:
+        folder: The folder of the benchmark.
+        plans: The runs.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    content = make_manifest(plans).model_dump(mode="json")
     path = folder / f"{sha256_of(content)[:SHORT]}{SUFFIX}"
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
@@ -224,11 +228,13 @@ class Restorer:
         allowed: What the caller lets them bring about.
         data_root: Where data and weights are looked for, besides the current folder.
         device: Where to compute.
+        given: Files of weights that are known to be here, by their hash.
     """
 
     allowed: Allowed
     data_root: Path | None
     device: str
+    given: dict[str, Path] = field(default_factory=dict)
     _plugins: dict[str, PluginInfo] = field(default_factory=dict)
     _parts: dict[str, dict[str, Any]] = field(default_factory=dict)
     _streams: dict[str, Any] = field(default_factory=dict)
@@ -277,7 +283,9 @@ class Restorer:
         return {
             "dataset": dataset,
             "scenario": recorded_stream(scenario, folders, absent=ABSENT),
-            "weights": restored_weights(backbone, self.data_root, known, download=self.allowed.download),
+            "weights": restored_weights(
+                backbone, self.data_root, known, self.given.get(backbone["sha256"]), download=self.allowed.download
+            ),
             "probes": tuple(
                 restored_probe(entry, backbone["image_size"], self.data_root, known)
                 for entry in config.get("probes", [])

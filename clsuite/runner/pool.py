@@ -21,7 +21,7 @@ from clsuite.runner import worker_entry
 from clsuite.runner.checks import Failure, check_methods
 from clsuite.runner.executor import Listener
 from clsuite.runner.plan import RunPlan, failed_record
-from clsuite.runner.processes import ForkServer, Worker
+from clsuite.runner.processes import Entry, ForkServer, Worker
 from clsuite.runner.shared_runs import LOOK_AGAIN, SharedRuns, Version, version_of
 
 GRACE = 1.0
@@ -57,13 +57,15 @@ class _Running:
 class Pool:
     """Runs plans in processes of their own."""
 
-    def __init__(self, slots: Sequence[str], timeout: float | None = None) -> None:
+    def __init__(self, slots: Sequence[str], timeout: float | None = None, entry: Entry = worker_entry.run) -> None:
         """Prepare.
 
         Args:
             slots: The device of each run at a time.
             timeout: Seconds after which a run is ended.
+            entry: What the process of a run does with its plan.
         """
+        self._entry = entry
         self._slots, self._timeout = tuple(slots), timeout
         self._server = ForkServer()
         self._unwritten: dict[Path, RunRecord] = {}
@@ -119,7 +121,7 @@ class Pool:
         plan = replace(plan, device=free[0])
         listener(plan, {"kind": "start"})
         before = version_of(plan.record_path)
-        return _Running(plan, self._server.start(worker_entry.run, plan.whole_paths()), before)
+        return _Running(plan, self._server.start(self._entry, plan.whole_paths()), before)
 
     def _step(self, runs: SharedRuns, running: list[_Running], listener: Listener) -> list[_Running]:
         """Wait a little; hear what there is to hear; return the runs that ended, or have to begin again."""

@@ -21,6 +21,8 @@ from clsuite.errors import UserError
 from clsuite.interpreters import safe_path
 from clsuite.sessions import end_all, end_left, members
 
+Entry = Callable[[Any, Connection], None]
+"""What a process does with the work that it is given, and with the connection to who gave it."""
 LOST = 255
 """What multiprocessing takes for the status of a process whose fork server is gone."""
 TRIES = 3
@@ -89,7 +91,7 @@ class ForkServer:
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["clsuite.runner.worker"])
 
-    def start(self, target: Callable[..., None], work: Any) -> Worker:
+    def start(self, target: Entry, work: Any) -> Worker:
         """Start a process that works at something.
 
         Raises:

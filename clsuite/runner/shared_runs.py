@@ -73,6 +73,11 @@ class SharedRuns:
         """Whether there is nothing left to take, nor to wait for."""
         return not self._open
 
+    @property
+    def left(self) -> list[RunPlan]:
+        """The runs that nobody has brought to their end, but for those that this process has taken."""
+        return list(self._open.values())
+
     def take(self) -> RunPlan | None:
         """A run that is now this process's to do; None where others have all that is left, or it is over."""
         if time.monotonic() - self._looked < LOOK_AGAIN:
@@ -90,6 +95,12 @@ class SharedRuns:
         if not self._wait:
             self._open.clear()
         return None
+
+    def look(self) -> None:
+        """Find out what others have done or begun, without taking anything."""
+        for place, plan in list(self._open.items()):
+            if not self._is_done_elsewhere(place, plan):
+                self._tell_holder(place, plan)
 
     def give_back(self, plan: RunPlan, again: bool = False) -> None:
         """Give up the claim of a run whose record is written.
@@ -139,3 +150,12 @@ class SharedRuns:
         if holder is not None and self._holders.get(place) != holder.token:
             self._holders[place] = holder.token
             self._news.append((plan, {"kind": "claimed", "by": holder.place}))
+
+
+class GivenRuns(SharedRuns):
+    """Runs that nobody else does: whoever gave them has claimed them."""
+
+    def take(self) -> RunPlan | None:
+        """The next one; None where there is none left."""
+        place = next(iter(self._open), None)
+        return None if place is None else self._open.pop(place)
