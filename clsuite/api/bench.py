@@ -15,7 +15,7 @@ from clsuite.errors import InputWarning, several, warn_of
 from clsuite.records import RunRecord, reason_of
 from clsuite.runner.bench import Sharing, forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
-from clsuite.runner.executor import InProcess, raise_error
+from clsuite.runner.executor import Executor, InProcess, raise_error
 from clsuite.runner.executors.choice import chosen_executor, make_executor
 from clsuite.runner.methods import write_method
 from clsuite.runner.options import BenchKeywords, BenchOptions, checked, takes
@@ -93,9 +93,11 @@ def do_plans(
     slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores())
     debugged = chosen.kind == "debug"
     console = Console(highlight=False, quiet=not progress or debugged)
-    executor = InProcess(slots[0], raise_error) if debugged else make_executor(chosen, options, threads, slots)
+    executor: Executor = InProcess(slots[0], raise_error)
+    if not debugged:
+        executor = make_executor(chosen, options, threads, slots, console.print)
     with BenchProgress(console, len(standing.missing), len(standing.done)) as bars:
-        sharing = Sharing(offered=chosen.kind != "debug", stale_after=options.stale_after)
+        sharing = Sharing(offered=not debugged, stale_after=options.stale_after)
         return run_missing(standing, slots, options.timeout, bars.hear, executor, sharing)
 
 

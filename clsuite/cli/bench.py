@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -102,7 +103,7 @@ def run_bench(benchmark: str, options: BenchOptions, only: Literal["", "list", "
         view = InView(console, slots[0])
         outcomes = run_missing(standing, slots, None, view.hear, view.executor, sharing)
     else:
-        executor = make_executor(chosen, options, spec.training.threads, slots)
+        executor = make_executor(chosen, options, spec.training.threads, slots, partial(console.print, soft_wrap=True))
         with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
             outcomes = run_missing(standing, slots, options.timeout, progress.hear, executor, sharing)
     status = report_runs(console, warnings, spec, options.out, plans, outcomes)

@@ -1,4 +1,4 @@
-"""SIGTERM (a batch system's, a service manager's) and SIGHUP (a closed terminal) end a command as Ctrl-C does.
+"""SIGTERM and SIGUSR1 (a batch system's) and SIGHUP (a closed terminal) end a command as Ctrl-C does.
 
 Ctrl-C itself raises the same as they do while a command runs, so that a `KeyboardInterrupt` of a plugin's own is none.
 Ctrl-Z stops the runs with the command.
@@ -16,7 +16,7 @@ from types import FrameType
 
 from clsuite.errors import Interruption
 
-SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from clsuite.metrics import METRICS
 from clsuite.records import RunRecord, TrialEntry, reason_of
 from clsuite.runner.bench import run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
+from clsuite.runner.executor import Executor
 from clsuite.runner.executors.choice import chosen_executor, make_executor
 from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.tuning.options import TuneOptions
@@ -48,8 +49,9 @@ def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> i
     slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores())
     with loading_bar(warnings):
         make_plan(spec.model_copy(update={"methods": {search.name: search.method}}), path.parent, options)
-    debugged = chosen.kind == "debug"
-    executor = InView(console, slots[0]).executor if debugged else make_executor(chosen, options, threads, slots)
+    executor: Executor = InView(console, slots[0]).executor
+    if chosen.kind != "debug":
+        executor = make_executor(chosen, options, threads, slots, console.print)
     trials = min(options.trials, points(parse_space(space)) or options.trials)
 
     def warn(text: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -180,13 +180,25 @@ def _files_of(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def unpack_texts(manifest: Manifest, folder: Path) -> list[Path]:
-    """Write the texts of a manifest into folders of their own, for a caller who lets them run.
+    """Write the texts of a manifest into folders of their own, for a caller who lets them run; see `write_texts`."""
+    return write_texts(manifest.texts, folder)
+
+
+def write_texts(by_folder: Mapping[str, Mapping[str, str]], folder: Path) -> list[Path]:
+    """Write texts of plugin files, folder by folder.
+
+    Args:
+        by_folder: The texts of each folder by their relative paths.
+        folder: Where the folders are made.
+
+    Returns:
+        The folders.
 
     Raises:
         UserError: If one would lie elsewhere.
     """
     places = []
-    for number, texts in enumerate(manifest.texts.values()):
+    for number, texts in enumerate(by_folder.values()):
         place = folder / str(number)
         for name, text in texts.items():
             relative = PurePosixPath(name)

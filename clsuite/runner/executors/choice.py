@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -95,7 +95,9 @@ def _refuse_beside_debug(options: BenchOptions) -> None:
         raise UserError("--debug does the runs in this process, which nothing ends from outside: leave --timeout out")
 
 
-def make_executor(chosen: AnyExecutor, options: BenchOptions, threads: int, slots: Sequence[str]) -> Executor:
+def make_executor(
+    chosen: AnyExecutor, options: BenchOptions, threads: int, slots: Sequence[str], tell: Callable[[str], None]
+) -> Executor:
     """Make the executor of a call; that of `debug` is made where its errors are told.
 
     Args:
@@ -103,6 +105,7 @@ def make_executor(chosen: AnyExecutor, options: BenchOptions, threads: int, slot
         options: What the call decides.
         threads: CPU threads of a run.
         slots: On this machine, the device of each run at a time.
+        tell: Hears what the user has to know of it, such as the numbers of jobs.
 
     Raises:
         UserError: If its packages are not installed, or its cluster is not there.
@@ -114,5 +117,5 @@ def make_executor(chosen: AnyExecutor, options: BenchOptions, threads: int, slot
     if isinstance(chosen, SlurmExecutor):
         from clsuite.runner.executors.slurm import SlurmArray
 
-        return SlurmArray(chosen, options, threads)
+        return SlurmArray(chosen, options, threads, tell)
     return Pool(slots, options.timeout)

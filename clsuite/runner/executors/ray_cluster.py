@@ -195,8 +195,9 @@ class _Sweep:
     def _room(self) -> int:
         """Tasks at a time: as many as the cluster carries, and one that waits, so that a cluster that can may grow."""
         there = self.ray.cluster_resources()
-        most = min(math.floor(there.get(name, 0) / number) for name, number in self.task.wanted.items() if number)
-        return min(max(most, 1) + 1, self.jobs or math.inf)  # type: ignore[return-value]
+        most: int = min(math.floor(there.get(name, 0) / number) for name, number in self.task.wanted.items() if number)
+        room = max(most, 1) + 1
+        return room if self.jobs is None else min(room, self.jobs)
 
     def _submit(self, plan: RunPlan) -> None:
         """Have a run done; with the file of its weights where some node has been seen not to have it."""
@@ -248,8 +249,7 @@ class _Sweep:
         try:
             answer: Answer = self.ray.get(reference)
             if answer.status == "weights":
-                self.weights[str(plan.weights.sha256)] = self.ray.put(plan.whole_paths().weights.path.read_bytes())
-                self._submit(plan)
+                self._send_weights(plan)
                 return
             bring_home(plan, answer.files)
             self._end(plan, answer.record, answer.status)
@@ -257,6 +257,13 @@ class _Sweep:
             self._end(plan, failed_record(plan, "failed", f"Ray lost the run: {words_of(error)}", self._seconds(plan)))
         except UserError as error:
             self._end(plan, failed_record(plan, "failed", str(error), self._seconds(plan)))
+
+    def _send_weights(self, plan: RunPlan) -> None:
+        """Put the weights of a run where all nodes can get them, and have the run done once more."""
+        path = plan.whole_paths().weights.path
+        assert path is not None
+        self.weights[str(plan.weights.sha256)] = self.ray.put(path.read_bytes())
+        self._submit(plan)
 
     def _seconds(self, plan: RunPlan) -> float:
         return time.monotonic() - self.begun[plan.name]
