@@ -16,6 +16,7 @@ from clsuite.cli.console import make_console, table_width
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.debugging import InView
 from clsuite.cli.failures import advise_debug, tell_failures
+from clsuite.cli.jobs import ask_to_cancel, refuse_to_submit
 from clsuite.errors import AbsentError
 from clsuite.records import RunRecord
 from clsuite.report.format import counted
@@ -23,7 +24,9 @@ from clsuite.report.summary import columns_of, summarize
 from clsuite.report.table import probes_table, results_table, within_task_table
 from clsuite.runner.bench import BenchStatus, Sharing, check_writable, forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
+from clsuite.runner.executor import Submitting
 from clsuite.runner.executors.choice import chosen_executor, make_executor
+from clsuite.runner.executors.spec import AnyExecutor
 from clsuite.runner.manifest import write_manifest
 from clsuite.runner.methods import split_outside
 from clsuite.runner.options import BenchOptions
@@ -64,13 +67,14 @@ def _lines_told(spec: BenchmarkSpec, path: Path, options: BenchOptions) -> Abstr
     return nullcontext() if own else lines_told(path)
 
 
-def run_bench(benchmark: str, options: BenchOptions, only: Literal["", "list", "plan"] = "") -> int:
+def run_bench(benchmark: str, options: BenchOptions, only: Literal["", "list", "plan", "submit"] = "") -> int:
     """Run a benchmark.
 
     Args:
         benchmark: Its name or file.
         options: What the call decides.
-        only: Do no run: ``list`` tells which there are, ``plan`` writes them down for workers.
+        only: Do no run: ``list`` tells which there are, ``plan`` writes them down for workers, ``submit`` also
+                submits jobs that do them.
 
     Returns:
         Exit status: 0 if every run is done, 1 if one failed.
@@ -82,6 +86,8 @@ def run_bench(benchmark: str, options: BenchOptions, only: Literal["", "list", "
     warnings = make_console(stderr=True)
     spec, path = open_benchmark(benchmark, options)
     chosen = chosen_executor(spec, options)
+    if only == "submit":
+        refuse_to_submit(chosen)
     try:
         with loading_bar(warnings), _lines_told(spec, path, options):
             plans = make_plan(spec, path.parent, options)
@@ -97,19 +103,46 @@ def run_bench(benchmark: str, options: BenchOptions, only: Literal["", "list", "
         standing = forget(standing.plans)
     if only == "plan":
         return _plan_runs(console, standing, options.out)
-    slots = device_slots(options.device, options.jobs, spec.training.threads, count_gpus(), count_cores())
-    sharing = Sharing(offered=chosen.kind != "debug", stale_after=options.stale_after)
-    if chosen.kind == "debug":
-        view = InView(console, slots[0])
-        outcomes = run_missing(standing, slots, None, view.hear, view.executor, sharing)
-    else:
-        executor = make_executor(chosen, options, spec.training.threads, slots, partial(console.print, soft_wrap=True))
-        with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
-            outcomes = run_missing(standing, slots, options.timeout, progress.hear, executor, sharing)
+    if only == "submit":
+        return _submit_runs(console, standing, chosen, options, spec.training.threads)
+    outcomes = _do_runs(console, standing, chosen, options, spec.training.threads)
     status = report_runs(console, warnings, spec, options.out, plans, outcomes)
     if chosen.kind != "debug":
         advise_debug(warnings, outcomes)
     return status
+
+
+def _do_runs(
+    console: Console, standing: BenchStatus, chosen: AnyExecutor, options: BenchOptions, threads: int
+) -> dict[Path, RunRecord]:
+    """Do the runs that are not done, and show how far they are."""
+    slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores())
+    sharing = Sharing(offered=chosen.kind != "debug", stale_after=options.stale_after)
+    if chosen.kind == "debug":
+        view = InView(console, slots[0])
+        return run_missing(standing, slots, None, view.hear, view.executor, sharing)
+    executor = make_executor(chosen, options, threads, slots, partial(console.print, soft_wrap=True))
+    try:
+        with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
+            return run_missing(standing, slots, options.timeout, progress.hear, executor, sharing)
+    except KeyboardInterrupt:
+        ask_to_cancel(console, executor)
+        raise
+
+
+def _submit_runs(
+    console: Console, standing: BenchStatus, chosen: AnyExecutor, options: BenchOptions, threads: int
+) -> int:
+    """Submit jobs that do the runs that are not done, and leave them to themselves."""
+    if standing.missing:
+        executor = make_executor(chosen, options, threads, [], partial(console.print, soft_wrap=True))
+        assert isinstance(executor, Submitting)
+        executor.check(standing.missing)
+        _write_plan(standing.missing)
+        executor.submit(standing.missing)
+    told = f"{counted(len(standing.missing), 'run')} submitted, {len(standing.done)} done"
+    console.print(f"{told}; how far they are: clsuite status {shlex.quote(str(options.out))}", soft_wrap=True)
+    return 0
 
 
 def _list_outline(console: Console, runs: list[tuple[str, int]], absent: AbsentError) -> int:
@@ -136,12 +169,16 @@ def _plan_runs(console: Console, standing: BenchStatus, out: Path) -> int:
     """Write down what is to do, for workers."""
     missing = standing.missing
     if missing:
-        folder = missing[0].record_path.parent.parent
-        check_writable(folder)
-        write_manifest(folder, missing)
+        _write_plan(missing)
     told = f"{counted(len(missing), 'run')} planned, {len(standing.done)} done"
     console.print(told + (f"; workers: clsuite work {shlex.quote(str(out))}" if missing else ""), soft_wrap=True)
     return 0
+
+
+def _write_plan(plans: Sequence[RunPlan]) -> None:
+    folder = plans[0].record_path.parent.parent
+    check_writable(folder)
+    write_manifest(folder, plans)
 
 
 def report_runs(

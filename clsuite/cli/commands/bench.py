@@ -34,6 +34,7 @@ def _arguments(parser: ArgumentParser) -> None:
     add_options(parser, BenchOptions, "timeout", "save_model", "debug", "force")
     add_options(parser, BenchOptions, "stale_after")
     add("--plan-only", action="store_true", help="only write down the runs to do, for workers: clsuite work OUT")
+    add("--detach", action="store_true", help="with the executor slurm: submit the jobs, and do not wait for them")
     add("--dry-run", action="store_true", help="only list the runs and which are done")
     add("--print-config", action="store_true", help="only print the benchmark as these options make it: YAML to run")
 
@@ -96,6 +97,8 @@ def _run(given: Namespace) -> int:
     options = checked(BenchOptions, {**read_options(given), "methods": methods}, flag)
     if given.print_config:
         return print_config(given.benchmark, options)
+    if given.detach:
+        return run_bench(given.benchmark, options, "submit")
     return run_bench(given.benchmark, options, "list" if given.dry_run else "plan" if given.plan_only else "")
 
 
