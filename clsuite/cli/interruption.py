@@ -63,5 +63,5 @@ def _stop(number: int, _: FrameType | None) -> None:
 
 
 def status_of(interrupt: KeyboardInterrupt) -> int:
-    """The exit status that shells give to an end by that signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+    """The exit status that shells give to an end by that signal: 130 for Ctrl-C, 143 for SIGTERM, and so on."""
     return 128 + (interrupt.number if isinstance(interrupt, Interruption) else signal.SIGINT)

@@ -254,10 +254,10 @@ def _read(path: Path) -> Holder | None:
             lines = opened.read(LARGEST).split(b"\n")
             status = os.fstat(opened.fileno())
             beat = status.st_mtime
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError:
-        return Holder(NO_TOKEN, beat=file_system_time(path.parent))  # not to be judged: somebody has it
+    except OSError:  # it may be read by others alone: its date says enough
+        return Holder(NO_TOKEN, beat=_date(path))
     said = _mapping(lines[0])
     token = said.get("token")
     if not isinstance(token, str) or not TOKEN.fullmatch(token):
@@ -274,6 +274,14 @@ def _read(path: Path) -> Holder | None:
         progress=_mapping(lines[1]) if len(lines) > 1 else {},
         released=said.get("released") is True,
     )
+
+
+def _date(path: Path) -> float:
+    """When a file was written; now where nobody says."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return file_system_time(path.parent)
 
 
 def _mapping(line: bytes) -> dict[str, Any]:

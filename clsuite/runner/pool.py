@@ -26,7 +26,7 @@ from clsuite.runner.shared_runs import LOOK_AGAIN, SharedRuns, Version, version_
 
 GRACE = 1.0
 """Seconds that a process has to end by itself after it told the end of its run; a thread of a plugin may hold it."""
-INTERRUPTING = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
+INTERRUPTING = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1, -signal.SIGHUP)
 """How a process ends that somebody wants to end: its run has not failed."""
 TAKEN_OVER = "another process has taken it over, as this one gave no sign of life: it is waited for"
 BEGUN_AGAIN = "the process that starts the runs was killed (out of memory?): it goes on at its last finished task"

@@ -75,8 +75,14 @@ class SharedRuns:
 
     @property
     def left(self) -> list[RunPlan]:
-        """The runs that nobody has brought to their end, but for those that this process has taken."""
+        """The runs that this process has not taken, as far as it knows of none that they are done."""
         return list(self._open.values())
+
+    def look(self) -> None:
+        """See which of those others have begun, or brought to their end, for `news`; nothing is claimed."""
+        for place, plan in list(self._open.items()):
+            if not self._is_done_elsewhere(place, plan):
+                self._tell_holder(place, plan)
 
     def take(self) -> RunPlan | None:
         """A run that is now this process's to do; None where others have all that is left, or it is over."""
@@ -95,12 +101,6 @@ class SharedRuns:
         if not self._wait:
             self._open.clear()
         return None
-
-    def look(self) -> None:
-        """Find out what others have done or begun, without taking anything."""
-        for place, plan in list(self._open.items()):
-            if not self._is_done_elsewhere(place, plan):
-                self._tell_holder(place, plan)
 
     def give_back(self, plan: RunPlan, again: bool = False) -> None:
         """Give up the claim of a run whose record is written.
