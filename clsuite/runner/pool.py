@@ -20,6 +20,7 @@ from clsuite.records import RecordError, RunRecord, read_record, write_record
 from clsuite.runner import worker_entry
 from clsuite.runner.checks import Failure, check_methods
 from clsuite.runner.executor import Listener
+from clsuite.runner.memory import Memory
 from clsuite.runner.plan import RunPlan, failed_record
 from clsuite.runner.processes import Entry, ForkServer, Worker
 from clsuite.runner.shared_runs import LOOK_AGAIN, SharedRuns, Version, version_of
@@ -57,14 +58,22 @@ class _Running:
 class Pool:
     """Runs plans in processes of their own."""
 
-    def __init__(self, slots: Sequence[str], timeout: float | None = None, entry: Entry = worker_entry.run) -> None:
+    def __init__(
+        self,
+        slots: Sequence[str],
+        timeout: float | None = None,
+        entry: Entry = worker_entry.run,
+        memory: float | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
             slots: The device of each run at a time.
             timeout: Seconds after which a run is ended.
             entry: What the process of a run does with its plan.
+            memory: Bytes that all runs together may take; None does not count them.
         """
+        self._memory = Memory(memory, on_gpu=any(slot.startswith("cuda") for slot in slots))
         self._entry = entry
         self._slots, self._timeout = tuple(slots), timeout
         self._server = ForkServer()
@@ -73,7 +82,7 @@ class Pool:
 
     def check(self, plans: Sequence[RunPlan]) -> dict[str, Failure]:
         """Build every method once; see `check_methods`."""
-        return check_methods(self._server, [plan.whole_paths() for plan in plans], self._timeout)
+        return check_methods(self._server, [plan.whole_paths() for plan in plans], self._timeout, self._memory.sizes)
 
     def run(self, runs: SharedRuns, listener: Listener, failures: Mapping[str, Failure]) -> dict[Path, RunRecord]:
         """Do all runs that are not done elsewhere; `listener` hears of their progress and of how each ended.
@@ -92,7 +101,7 @@ class Pool:
         running = list[_Running]()
         try:
             while running or not runs.is_over:
-                while len(running) < len(self._slots) and (plan := runs.take()) is not None:
+                while len(running) < len(self._slots) and (plan := self._next(runs, running)) is not None:
                     failure = failures.get(plan.recipe)
                     if failure is None:
                         running.append(self._start(plan, running, listener))
@@ -108,6 +117,11 @@ class Pool:
             self._interrupt(running)
             raise
         return self._unwritten
+
+    def _next(self, runs: SharedRuns, running: Sequence[_Running]) -> RunPlan | None:
+        """A run for which there is memory."""
+        beside = [one.plan for one in running]
+        return runs.take(lambda plan: self._memory.has_room(plan, beside))
 
     def _keep_failed(self, plan: RunPlan, failure: Failure, listener: Listener) -> None:
         listener(plan, {"kind": "start"})

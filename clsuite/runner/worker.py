@@ -20,14 +20,18 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
+from clsuite.backbones.vit import forward_flops
 from clsuite.errors import DataWarning, InputWarning, UserError
 from clsuite.learner.compilation import check_compiler
+from clsuite.learner.learner import Learner
 from clsuite.learner.precision import resolve_precision
 from clsuite.plugin.catalog import BrokenPluginError
 from clsuite.probes.probes import make_probes
 from clsuite.probes.spec import OwnProbe
+from clsuite.records.canonical import canonical_json
 from clsuite.runner.build import build_learner
 from clsuite.runner.execute import execute, load_scenario, probe_context
+from clsuite.runner.memory import Size
 from clsuite.runner.plan import RunPlan
 from clsuite.scenarios import Scenario
 from clsuite.scenarios.spec import FromAvalanche, OwnScenario
@@ -36,6 +40,8 @@ from clsuite.stream.trainer import find_device
 
 GRACE = 1.0
 """Seconds that a parent has to end this process, when both get a signal."""
+_FLOPS: dict[str, int] = {}
+"""Operations of each backbone for an image; what methods add to it is little."""
 OTHER_SEED = 90210
 """Any number that is not a generator's own first seed; nothing that is kept depends on it."""
 
@@ -94,13 +100,31 @@ def _check_method(plan: RunPlan, scenario: Scenario, connection: Connection, rec
         if plan.pending.config["training"]["compile"]:
             check_compiler(find_device(plan.device))
         with torch.device("cpu"):
-            build_learner(plan.pending, plan.plugins, plan.weights, enter, plan.files).start(scenario)
+            learner = build_learner(plan.pending, plan.plugins, plan.weights, enter, plan.files)
+            learner.start(scenario)
+        size = scenario.table.images.shape[-1]
+        _send(connection, {"kind": "size", "recipe": recipe, "size": _size(plan, learner, size)})
     except BrokenPluginError:
         pass
     except UserError as error:
         _send(connection, {"kind": "refused", "recipe": recipe, "text": str(error)})
     except BaseException:  # also sys.exit of a plugin; Ctrl-C does not come to this process
         logging.getLogger(__name__).debug("a plugin fails to start", exc_info=True)
+
+
+def _size(plan: RunPlan, learner: Learner, image_size: int) -> Size:
+    """How large a learner is."""
+    trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    name = canonical_json(plan.pending.config["backbone"])
+    if name not in _FLOPS:
+        _FLOPS[name] = forward_flops(learner.backbone, image_size)
+    return Size(
+        parameters=sum(parameter.numel() for parameter in learner.parameters()),
+        trained=sum(parameter.numel() for parameter in trained),
+        flops=_FLOPS[name],
+        features=learner.backbone.width,
+        through_backbone=any(parameter.requires_grad for parameter in learner.backbone.parameters()),
+    )
 
 
 def _checked_scenario(plans: Sequence[RunPlan]) -> Scenario:

@@ -22,6 +22,7 @@ from clsuite.runner.executors.spec import (
     RayExecutor,
     SlurmExecutor,
 )
+from clsuite.runner.memory import GIGABYTE, free_memory
 from clsuite.runner.options import BenchOptions
 from clsuite.runner.pool import Pool
 from clsuite.runner.spec import BenchmarkSpec
@@ -118,4 +119,16 @@ def make_executor(
         from clsuite.runner.executors.slurm import SlurmArray
 
         return SlurmArray(chosen, options, threads, tell)
-    return Pool(slots, options.timeout)
+    return local_pool(options, slots, chosen.memory if isinstance(chosen, LocalExecutor) else None)
+
+
+def local_pool(options: BenchOptions, slots: Sequence[str], memory: float | None = None) -> Pool:
+    """Processes of this machine: so many at a time as a call says, else as memory carries.
+
+    Args:
+        options: What the call decides.
+        slots: The device of each run at a time.
+        memory: GB that all runs together may take, where somebody says so.
+    """
+    free = None if options.jobs else free_memory()
+    return Pool(slots, options.timeout, memory=GIGABYTE * memory if memory else free)

@@ -18,7 +18,7 @@ from typing import Any
 
 from clsuite.errors import UserError
 from clsuite.runner.executors.spec import SlurmExecutor
-from clsuite.runner.manifest import write_texts
+from clsuite.runner.manifest import find_manifests, write_texts
 
 SLACK = 5.0
 """Seconds beyond the time after which a silent claim may be taken over."""
@@ -74,7 +74,8 @@ class SlurmWorker:
             command = [sys.executable, "-m", "clsuite", "work", *self.arguments, "--no-wait"]
             command += [f"--plugins-from={place}" for place in places]
             status = notice.run(command)
-            if attempt > 1 and not notice.given:  # a job before this one may have left a claim that looks alive
+            left = find_manifests(self.logs.parent)
+            if attempt > 1 and left and not notice.given:  # a job before this one may have left a claim that looks alive
                 notice.sleep(self.stale_after + SLACK)
                 status = notice.run(command)
         if notice.given:
