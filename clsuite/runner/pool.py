@@ -73,7 +73,7 @@ class Pool:
             entry: What the process of a run does with its plan.
             memory: Bytes that all runs together may take; None does not count them.
         """
-        self._memory = Memory(memory, on_gpu=any(slot.startswith("cuda") for slot in slots))
+        self.memory = Memory(memory, on_gpu=any(slot.startswith("cuda") for slot in slots))
         self._entry = entry
         self._slots, self._timeout = tuple(slots), timeout
         self._server = ForkServer()
@@ -82,7 +82,7 @@ class Pool:
 
     def check(self, plans: Sequence[RunPlan]) -> dict[str, Failure]:
         """Build every method once; see `check_methods`."""
-        return check_methods(self._server, [plan.whole_paths() for plan in plans], self._timeout, self._memory.sizes)
+        return check_methods(self._server, [plan.whole_paths() for plan in plans], self._timeout, self.memory.sizes)
 
     def run(self, runs: SharedRuns, listener: Listener, failures: Mapping[str, Failure]) -> dict[Path, RunRecord]:
         """Do all runs that are not done elsewhere; `listener` hears of their progress and of how each ended.
@@ -121,7 +121,7 @@ class Pool:
     def _next(self, runs: SharedRuns, running: Sequence[_Running]) -> RunPlan | None:
         """A run for which there is memory."""
         beside = [one.plan for one in running]
-        return runs.take(lambda plan: self._memory.has_room(plan, beside))
+        return runs.take(lambda plan: self.memory.has_room(plan, beside))
 
     def _keep_failed(self, plan: RunPlan, failure: Failure, listener: Listener) -> None:
         listener(plan, {"kind": "start"})

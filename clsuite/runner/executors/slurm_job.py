@@ -75,7 +75,9 @@ class SlurmWorker:
             command += [f"--plugins-from={place}" for place in places]
             status = notice.run(command)
             left = find_manifests(self.logs.parent)
-            if attempt > 1 and left and not notice.given:  # a job before this one may have left a claim that looks alive
+            if (
+                attempt > 1 and left and not notice.given
+            ):  # a job before this one may have left a claim that looks alive
                 notice.sleep(self.stale_after + SLACK)
                 status = notice.run(command)
         if notice.given:
