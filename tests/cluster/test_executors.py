@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Folder, results
+from sweeps import Folder, results
 
 pytestmark = pytest.mark.cluster
 

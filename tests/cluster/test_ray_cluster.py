@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import LONGEST, Folder, results
+from sweeps import LONGEST, Folder, results
 
 pytestmark = pytest.mark.cluster
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LONGEST, Folder, results
 from slurm_engine import Slurm
+from sweeps import LONGEST, Folder, results
 
 pytestmark = pytest.mark.cluster
 

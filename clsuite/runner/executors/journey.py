@@ -15,6 +15,8 @@ from tempfile import mkdtemp
 
 from clsuite.data.cache import cache_folder
 from clsuite.errors import AbsentError
+from clsuite.plugin.catalog import source_now
+from clsuite.plugin.loading import is_file
 from clsuite.records import atomic_path
 from clsuite.runner.manifest import Manifest, Restorer, unpack_texts
 from clsuite.runner.plan import RunPlan
@@ -59,7 +61,9 @@ class AbsentWeightsError(Exception):
 
 
 def arrived(plan: RunPlan, luggage: Luggage) -> RunPlan:
-    """The plan of a run on this machine: as it is where all its files are seen here, else made of what travels with it.
+    """The plan of a run on this machine: as it is where all its files are here, else made of what travels with it.
+
+    A plugin file that was changed since the plan was made is not the plan's, so that what runs is what was hashed.
 
     Args:
         plan: The plan as the caller made it.
@@ -69,17 +73,17 @@ def arrived(plan: RunPlan, luggage: Luggage) -> RunPlan:
         AbsentWeightsError: If the file of its weights is neither here nor has been sent.
         UserError: If something else that it needs is not here.
     """
-    if all(os.path.exists(path) for path in _files_of(plan)):
+    if all(os.path.exists(path) for path in _files_of(plan)) and _is_as_planned(plan):
         return plan
     manifest, restorer = _unpacked(luggage.manifest, plan.data_root, plan.device)
     sent = sent_weights(plan)
-    if sent.exists():
-        restorer.given[str(plan.weights.sha256)] = sent
+    if here := [path for path in (plan.weights.path, sent) if path is not None and path.exists()]:
+        restorer.given[str(plan.weights.sha256)] = here[0]
     run = next(one for one in manifest.runs if one.key == plan.pending.key)
     try:
         made = restorer.plan(manifest, run, plan.record_path.parent.parent)
     except AbsentError as error:
-        if plan.weights.kind == "file" and not sent.exists():
+        if plan.weights.kind == "file" and not here:
             raise AbsentWeightsError from error
         raise
     return replace(made, record_path=plan.record_path)
@@ -93,6 +97,12 @@ def _files_of(plan: RunPlan) -> Iterator[str]:
         yield plan.scenario.root.path
     if plan.weights.path is not None:
         yield str(plan.weights.path)
+
+
+def _is_as_planned(plan: RunPlan) -> bool:
+    """Whether the plugin files of a plan still hold what they held."""
+    named = [(info, entry) for info, entry in zip(plan.plugins, plan.pending.plugins, strict=True)]
+    return all(source_now(info) == entry.source for info, entry in named if is_file(entry.name))
 
 
 @cache
