@@ -15,9 +15,10 @@ from clsuite.api.progress import BenchProgress
 from clsuite.cli.console import make_console, table_width
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.debugging import InView
+from clsuite.cli.detach import detach
 from clsuite.cli.failures import advise_debug, tell_failures
-from clsuite.cli.jobs import ask_to_cancel, refuse_to_submit
-from clsuite.errors import AbsentError
+from clsuite.cli.jobs import ask_to_cancel
+from clsuite.errors import AbsentError, UserError
 from clsuite.records import RunRecord
 from clsuite.report.format import counted
 from clsuite.report.summary import columns_of, summarize
@@ -67,14 +68,16 @@ def _lines_told(spec: BenchmarkSpec, path: Path, options: BenchOptions) -> Abstr
     return nullcontext() if own else lines_told(path)
 
 
-def run_bench(benchmark: str, options: BenchOptions, only: Literal["", "list", "plan", "submit"] = "") -> int:
+def run_bench(
+    benchmark: str, options: BenchOptions, only: Literal["", "list", "plan"] = "", detached: Sequence[str] = ()
+) -> int:
     """Run a benchmark.
 
     Args:
         benchmark: Its name or file.
         options: What the call decides.
-        only: Do no run: ``list`` tells which there are, ``plan`` writes them down for workers, ``submit`` also
-                submits jobs that do them.
+        only: Do no run: ``list`` tells which there are, ``plan`` writes them down for workers.
+        detached: The command line, for a process without a terminal that does the runs in place of this one.
 
     Returns:
         Exit status: 0 if every run is done, 1 if one failed.
@@ -86,8 +89,8 @@ def run_bench(benchmark: str, options: BenchOptions, only: Literal["", "list", "
     warnings = make_console(stderr=True)
     spec, path = open_benchmark(benchmark, options)
     chosen = chosen_executor(spec, options)
-    if only == "submit":
-        refuse_to_submit(chosen)
+    if detached and chosen.kind == "debug":
+        raise UserError("--detach leaves the terminal that --debug needs: leave one of them out")
     try:
         with loading_bar(warnings), _lines_told(spec, path, options):
             plans = make_plan(spec, path.parent, options)
@@ -102,9 +105,10 @@ def run_bench(benchmark: str, options: BenchOptions, only: Literal["", "list", "
     if options.force:
         standing = forget(standing.plans)
     if only == "plan":
-        return _plan_runs(console, standing, options.out)
-    if only == "submit":
-        return _submit_runs(console, standing, chosen, options, spec.training.threads)
+        _plan_runs(console, standing, options.out)
+        return 0
+    if detached and standing.missing:
+        return _leave_runs(console, standing, chosen, options, detached)
     outcomes = _do_runs(console, standing, chosen, options, spec.training.threads)
     status = report_runs(console, warnings, spec, options.out, plans, outcomes)
     if chosen.kind != "debug":
@@ -130,18 +134,18 @@ def _do_runs(
         raise
 
 
-def _submit_runs(
-    console: Console, standing: BenchStatus, chosen: AnyExecutor, options: BenchOptions, threads: int
+def _leave_runs(
+    console: Console, standing: BenchStatus, chosen: AnyExecutor, options: BenchOptions, command: Sequence[str]
 ) -> int:
-    """Submit jobs that do the runs that are not done, and leave them to themselves."""
-    if standing.missing:
-        executor = make_executor(chosen, options, threads, [], partial(console.print, soft_wrap=True))
-        assert isinstance(executor, Submitting)
-        executor.check(standing.missing)
-        _write_plan(standing.missing)
-        executor.submit(standing.missing)
-    told = f"{counted(len(standing.missing), 'run')} submitted, {len(standing.done)} done"
-    console.print(f"{told}; how far they are: clsuite status {shlex.quote(str(options.out))}", soft_wrap=True)
+    """Leave the runs that are not done to a process without a terminal, or to jobs of a batch system."""
+    if chosen.kind != "slurm":
+        return detach(command, _plan_runs(console, standing, options.out), options.out)
+    threads = max(plan.pending.config["training"]["threads"] for plan in standing.missing)
+    executor = make_executor(chosen, options, threads, [], partial(console.print, soft_wrap=True))
+    executor.check(standing.missing)
+    _plan_runs(console, standing, options.out)
+    assert isinstance(executor, Submitting)
+    executor.submit(standing.missing)
     return 0
 
 
@@ -165,20 +169,15 @@ def _list_runs(console: Console, standing: BenchStatus) -> int:
     return 0
 
 
-def _plan_runs(console: Console, standing: BenchStatus, out: Path) -> int:
-    """Write down what is to do, for workers."""
-    missing = standing.missing
+def _plan_runs(console: Console, standing: BenchStatus, out: Path) -> Path:
+    """Write down what is to do, for workers; returns the folder of the benchmark."""
+    missing, folder = standing.missing, standing.plans[0].record_path.parent.parent
     if missing:
-        _write_plan(missing)
+        check_writable(folder)
+        write_manifest(folder, missing)
     told = f"{counted(len(missing), 'run')} planned, {len(standing.done)} done"
     console.print(told + (f"; workers: clsuite work {shlex.quote(str(out))}" if missing else ""), soft_wrap=True)
-    return 0
-
-
-def _write_plan(plans: Sequence[RunPlan]) -> None:
-    folder = plans[0].record_path.parent.parent
-    check_writable(folder)
-    write_manifest(folder, plans)
+    return folder
 
 
 def report_runs(

@@ -7,22 +7,7 @@ from contextlib import suppress
 
 from rich.console import Console
 
-from clsuite.errors import UserError
 from clsuite.runner.executor import Executor, Submitting
-from clsuite.runner.executors.spec import AnyExecutor
-
-
-def refuse_to_submit(chosen: AnyExecutor) -> None:
-    """Refuse an executor whose runs end with the command.
-
-    Raises:
-        UserError: If it is one.
-    """
-    if chosen.kind != "slurm":
-        raise UserError(
-            f"--detach leaves the runs to jobs of a batch system, and the executor '{chosen.kind}' has none: add "
-            "--executor slurm"
-        )
 
 
 def ask_to_cancel(console: Console, executor: Executor) -> None:

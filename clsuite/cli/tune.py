@@ -16,7 +16,7 @@ from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.debugging import InView
 from clsuite.metrics import METRICS
 from clsuite.records import RunRecord, TrialEntry, reason_of
-from clsuite.runner.bench import run_missing, scan_results
+from clsuite.runner.bench import Sharing, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
 from clsuite.runner.executor import Executor
 from clsuite.runner.executors.choice import chosen_executor, make_executor
@@ -52,6 +52,7 @@ def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> i
     executor: Executor = InView(console, slots[0]).executor
     if chosen.kind != "debug":
         executor = make_executor(chosen, options, threads, slots, console.print)
+    sharing = Sharing(offered=chosen.kind == "slurm", stale_after=options.stale_after)
     trials = min(options.trials, points(parse_space(space)) or options.trials)
 
     def warn(text: str) -> None:
@@ -61,7 +62,9 @@ def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> i
 
         def do(plans: Sequence[RunPlan]) -> list[RunRecord]:
             return list(
-                run_missing(scan_results(plans, warn), slots, options.timeout, progress.hear, executor).values()
+                run_missing(
+                    scan_results(plans, warn), slots, options.timeout, progress.hear, executor, sharing
+                ).values()
             )
 
         tuning = search.run(options, do, progress.show)
@@ -70,7 +73,7 @@ def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> i
     plans = search.final_plans(options, tuning)
     standing = scan_results(plans, warn)
     with BenchProgress(console, len(standing.missing), len(standing.done)) as bars:
-        outcomes = run_missing(standing, slots, options.timeout, bars.hear, executor)
+        outcomes = run_missing(standing, slots, options.timeout, bars.hear, executor, sharing)
     keep_search(standing, tuning, warn)
     return report_runs(console, warnings, spec, options.out, plans, outcomes)
 

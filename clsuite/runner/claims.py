@@ -33,7 +33,7 @@ from clsuite.regular_files import open_regular
 
 STALE_AFTER = 60.0
 """Seconds without a heartbeat after which a claim may be taken over."""
-BEATS = 6
+BEATS = 12
 """Heartbeats in that time: a few may be late, and a file server may tell others of one late."""
 TOKEN = re.compile(r"[0-9a-f]{16}")
 NO_TOKEN = "none"

@@ -30,6 +30,10 @@ from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 from clsuite.stream.within_task_spec import CURVE_POINTS
 
 
+ELSEWHERE = "elsewhere"
+"""Stands for the device of a run that another machine will do: what it can is not known here."""
+
+
 @dataclass(frozen=True)
 class RunPlan:
     """One run: all that a worker needs to do it.

@@ -32,7 +32,7 @@ from clsuite.records.canonical import canonical_json
 from clsuite.runner.build import build_learner
 from clsuite.runner.execute import execute, load_scenario, probe_context
 from clsuite.runner.memory import Size
-from clsuite.runner.plan import RunPlan
+from clsuite.runner.plan import ELSEWHERE, RunPlan
 from clsuite.scenarios import Scenario
 from clsuite.scenarios.spec import FromAvalanche, OwnScenario
 from clsuite.sessions import begin_session, end_others
@@ -96,9 +96,10 @@ def _check_method(plan: RunPlan, scenario: Scenario, connection: Connection, rec
 
     enter(False)
     try:
-        resolve_precision(plan.pending.config["training"]["precision"], find_device(plan.device))
-        if plan.pending.config["training"]["compile"]:
-            check_compiler(find_device(plan.device))
+        if plan.device != ELSEWHERE:
+            resolve_precision(plan.pending.config["training"]["precision"], find_device(plan.device))
+            if plan.pending.config["training"]["compile"]:
+                check_compiler(find_device(plan.device))
         with torch.device("cpu"):
             learner = build_learner(plan.pending, plan.plugins, plan.weights, enter, plan.files)
             learner.start(scenario)

@@ -34,7 +34,12 @@ def _arguments(parser: ArgumentParser) -> None:
     add_options(parser, BenchOptions, "timeout", "save_model", "debug", "force")
     add_options(parser, BenchOptions, "stale_after")
     add("--plan-only", action="store_true", help="only write down the runs to do, for workers: clsuite work OUT")
-    add("--detach", action="store_true", help="with the executor slurm: submit the jobs, and do not wait for them")
+    add(
+        "--detach",
+        action="store_true",
+        help="leave the runs to a process that no terminal ends, or with the executor "
+        "slurm to its jobs, and return at once",
+    )
     add("--dry-run", action="store_true", help="only list the runs and which are done")
     add("--print-config", action="store_true", help="only print the benchmark as these options make it: YAML to run")
 
@@ -97,9 +102,8 @@ def _run(given: Namespace) -> int:
     options = checked(BenchOptions, {**read_options(given), "methods": methods}, flag)
     if given.print_config:
         return print_config(given.benchmark, options)
-    if given.detach:
-        return run_bench(given.benchmark, options, "submit")
-    return run_bench(given.benchmark, options, "list" if given.dry_run else "plan" if given.plan_only else "")
+    detached = given.words if given.detach else ()
+    return run_bench(given.benchmark, options, "list" if given.dry_run else "plan" if given.plan_only else "", detached)
 
 
 COMMAND = Command(
@@ -118,6 +122,7 @@ COMMAND = Command(
         "clsuite bench my.yaml --data-root data --out runs --dry-run",
         "clsuite bench quickstart --limit-tasks 2 --epochs 1 --methods finetune --save-model",
         "clsuite bench quickstart --plan-only --out runs && clsuite work runs",
+        "clsuite bench quickstart --detach && clsuite status runs --watch",
         "clsuite bench quickstart --set seeds=[0] --print-config > mine.yaml",
     ),
     _arguments,

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from clsuite.runner.executors.ray_task import Answer, do_run
 from clsuite.runner.executors.spec import RayExecutor
 from clsuite.runner.manifest import make_manifest
 from clsuite.runner.options import BenchOptions
-from clsuite.runner.plan import RunPlan, failed_record
+from clsuite.runner.plan import ELSEWHERE, RunPlan, failed_record
 from clsuite.runner.pool import TAKEN_OVER, Pool
 from clsuite.runner.processes import Entry
 from clsuite.runner.shared_runs import SharedRuns
@@ -56,8 +56,8 @@ class RayCluster:
         self._cpus = chosen.cpus or threads
 
     def check(self, plans: Sequence[RunPlan]) -> Mapping[str, Failure]:
-        """Build every method once, on this machine; see `check_methods`."""
-        return Pool(["cpu"], self._options.timeout).check(plans)
+        """Build every method once, on this machine, which may have no GPU; see `check_methods`."""
+        return Pool(["cpu"], self._options.timeout).check([replace(plan, device=ELSEWHERE) for plan in plans])
 
     def run(self, runs: SharedRuns, listener: Listener, failures: Mapping[str, Failure]) -> dict[Path, RunRecord]:
         """Do all runs that are not done elsewhere.

@@ -15,7 +15,7 @@ from clsuite.runner.executors.slurm_job import SlurmWorker, asked, import_submit
 from clsuite.runner.executors.spec import SlurmExecutor
 from clsuite.runner.manifest import make_manifest
 from clsuite.runner.options import BenchOptions
-from clsuite.runner.plan import RunPlan, failed_record
+from clsuite.runner.plan import ELSEWHERE, RunPlan, failed_record
 from clsuite.runner.pool import Pool
 from clsuite.runner.shared_runs import LOOK_AGAIN, SharedRuns
 
@@ -68,8 +68,8 @@ class SlurmArray:
         self.submitted: Submitted | None = None
 
     def check(self, plans: Sequence[RunPlan]) -> Mapping[str, Failure]:
-        """Build every method once, on this machine and its CPU; see `check_methods`."""
-        return Pool(["cpu"], self._options.timeout).check([replace(plan, device="cpu") for plan in plans])
+        """Build every method once, on this machine, which may have no GPU; see `check_methods`."""
+        return Pool(["cpu"], self._options.timeout).check([replace(plan, device=ELSEWHERE) for plan in plans])
 
     def submit(self, plans: Sequence[RunPlan]) -> Submitted:
         """Submit the jobs that do some planned runs, and do not wait for them.

@@ -85,8 +85,8 @@ def test_the_command_line_and_the_file_tell_their_mistakes(
     Path("tiny.yaml").write_text(yaml.safe_dump({**TINY, "executor": {"kind": "slurm", "partiton": "gpu"}}))
     assert main(["bench", "tiny.yaml"]) == 2
     assert "unknown key 'executor.partiton'. Did you mean 'partition'?" in capsys.readouterr().err
-    assert main(["bench", "quickstart", "--detach", "--executor", "ray"]) == 2
-    assert "add --executor slurm" in capsys.readouterr().err
+    assert main(["bench", "quickstart", "--detach", "--executor", "debug"]) == 2
+    assert "--detach leaves the terminal that --debug needs" in capsys.readouterr().err
 
 
 def test_the_executor_is_part_of_no_key(tmp_path: Path) -> None:
