@@ -141,8 +141,7 @@ def forget(plans: Sequence[RunPlan]) -> BenchStatus:
     Raises:
         UserError: If a checkpoint cannot be removed.
     """
-    for plan in plans:
-        checkpoint = plan.beside(".ckpt")
+    for checkpoint in (plan.beside(suffix) for plan in plans for suffix in (".ckpt", ".task.ckpt")):
         try:
             checkpoint.unlink(missing_ok=True)
         except OSError as error:

@@ -57,6 +57,7 @@ class PlannedRun(Spec):
     plugins: tuple[str, ...]
     curve_points: int = Field(default=CURVE_POINTS, ge=0)
     save_model: bool = False
+    checkpoint_minutes: float | None = Field(default=None, gt=0)
 
 
 class Manifest(Spec):
@@ -126,6 +127,7 @@ def make_manifest(plans: Sequence[RunPlan]) -> Manifest:
         run = PlannedRun(
             method=pending.method, seed=pending.seed, key=pending.key, config=config, plugins=tuple(entries),
             scenario=pending.scenario.fingerprint, curve_points=plan.curve_points, save_model=plan.save_model,
+            checkpoint_minutes=plan.checkpoint_minutes,
         )  # fmt: skip
         runs.append(run)
     return Manifest(
@@ -278,6 +280,7 @@ class Restorer:
             device=self.device,
             save_model=run.save_model,
             curve_points=run.curve_points,
+            checkpoint_minutes=run.checkpoint_minutes,
             **parts,
         )
 

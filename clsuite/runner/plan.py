@@ -49,6 +49,7 @@ class RunPlan:
         brought: What of the training the method's plugins bring, by dotted key.
         curve_points: Points of the curves of training that are kept for each task.
         files: The files of the classes of somebody's own that it names, by their source.
+        checkpoint_minutes: Minutes after which the state is saved within a task too; None does not.
     """
 
     pending: RunRecord
@@ -64,6 +65,7 @@ class RunPlan:
     brought: Mapping[str, Any] = field(default_factory=dict)
     curve_points: int = CURVE_POINTS
     files: Mapping[str, str] = field(default_factory=dict)
+    checkpoint_minutes: float | None = None
 
     @property
     def name(self) -> str:
@@ -153,6 +155,7 @@ def _plan(
         brought=method.brought,
         curve_points=options.curve_points,
         files={**bound.files, **method.files},
+        checkpoint_minutes=method.training.checkpoint_minutes,
     )
 
 

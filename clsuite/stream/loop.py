@@ -25,6 +25,7 @@ from clsuite.scenarios import Scenario, Task, check_single_pass
 from clsuite.stream import checkpoint
 from clsuite.stream.curves import TrainingCurves
 from clsuite.stream.evaluation import AccuracyMatrix
+from clsuite.stream.task_checkpoint import TaskCheckpoint, UnfitStateError, task_path
 from clsuite.stream.trainer import ProgressReporter, Report, make_trainer, release_optimizers
 from clsuite.stream.within_task import WithinTask
 from clsuite.stream.within_task_spec import CURVE_POINTS, EvaluationSpec
@@ -37,13 +38,14 @@ class UnfitCheckpointError(Exception):
     """A whole checkpoint that this learner cannot go on from.
 
     Attributes:
+        path: Its file.
         reason: What it ends with.
     """
 
-    def __init__(self, reason: Exception) -> None:
+    def __init__(self, path: Path, reason: Exception) -> None:
         """Say why."""
         super().__init__(f"{type(reason).__name__}: {reason}")
-        self.reason = reason
+        self.path, self.reason = path, reason
 
 
 @dataclass
@@ -61,6 +63,7 @@ class Stream:
         evaluation: How to evaluate within tasks; None does not.
         observers: Lightning callbacks that watch the training and change nothing.
         curve_points: Points of each curve of training in a task, at most.
+        checkpoint_minutes: Minutes after which the state is kept within a task too; None keeps none there.
         tasks: What each finished task cost.
         matrix: The predictions so far.
         within_task: The curves of accuracy so far, where asked for.
@@ -77,6 +80,7 @@ class Stream:
     evaluation: EvaluationSpec | None = None
     observers: Sequence[L.Callback] = ()
     curve_points: int = CURVE_POINTS
+    checkpoint_minutes: float | None = None
     tasks: list[TaskEntry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -125,8 +129,9 @@ class Stream:
         L.seed_everything(derive_seed(self.learner.seed, "task", task.index), verbose=False)
         progress = ProgressReporter(self.report, task.index, len(self.scenario.tasks))
         watchers = [self.within_task] if self.within_task else []
+        within = self._task_checkpoint(task)
         callbacks = [*self.learner.plugins, self.matrix, *watchers, *self.observers, self.curves, progress]
-        trainer = make_trainer(self.learner.options, self.device, callbacks)
+        trainer = make_trainer(self.learner.options, self.device, [*callbacks, *([within] if within else [])])
         for watcher in watchers:
             watcher.begin()
         self.curves.begin(task.index)
@@ -134,11 +139,11 @@ class Stream:
         self.learner.begin_task(task)
         trainable = sum(value.numel() for value in self.learner.parameters() if value.requires_grad)
         frozen = self.learner.frozen
-        steps = self._fit(trainer, task) if self.learner.trains_by_gradient(task) else 0
+        steps = self._fit(trainer, task, within) if self.learner.trains_by_gradient(task) else 0
         self.learner.to(self.device)
         self.learner.end_task(task)
         check_weights(self.learner)
-        trained = time.perf_counter() - started
+        trained = time.perf_counter() - started + (within.seconds_before if within else 0.0)
         evaluated = self._timed(lambda: self._evaluate(self.learner, trainer, task.index + 1))
         for watcher in watchers:
             watcher.finish(task.index + 1, steps)
@@ -160,7 +165,18 @@ class Stream:
             {"task": task.index, "tasks": len(self.scenario.tasks), "done": len(self.tasks) / len(self.scenario.tasks)}
         )
 
-    def _fit(self, trainer: L.Trainer, task: Task) -> int:
+    def _task_checkpoint(self, task: Task) -> TaskCheckpoint | None:
+        """What saves within a task, where that is asked for, or takes up what an earlier call has saved."""
+        if self.checkpoint_path is None:
+            return None
+        path = task_path(self.checkpoint_path)
+        if self.checkpoint_minutes is None and not path.exists():
+            return None
+        watchers = {"curves": self.curves, **({"within": self.within_task} if self.within_task else {})}
+        identity = f"{self.identity} task {task.index}"
+        return TaskCheckpoint(path, self.checkpoint_minutes, identity, self.learner, watchers)
+
+    def _fit(self, trainer: L.Trainer, task: Task, within: TaskCheckpoint | None) -> int:
         learner, rows = self.learner, task.train
         for plugin in learner.plugins:
             rows = plugin.select_indices(learner, task, rows)
@@ -176,7 +192,13 @@ class Stream:
             with_images=not uses_cached_features,
             repeats=self.scenario.batch_repeats,
         )
-        trainer.fit(learner, train_dataloaders=loader)
+        try:
+            if within is not None:
+                within.begin(trainer, loader)
+            trainer.fit(learner, train_dataloaders=loader)
+        except UnfitStateError as error:
+            assert self.checkpoint_path is not None
+            raise UnfitCheckpointError(task_path(self.checkpoint_path), error.reason) from error
         release_optimizers(trainer)
         if trainer.interrupted:
             raise KeyboardInterrupt
@@ -214,7 +236,8 @@ class Stream:
         try:
             return self._take_up(state)
         except Exception as error:  # whatever a state of another version, or a plugin's own method, raises
-            raise UnfitCheckpointError(error) from error
+            assert self.checkpoint_path is not None
+            raise UnfitCheckpointError(self.checkpoint_path, error) from error
 
     def _take_up(self, state: dict[str, Any]) -> int:
         checkpoint.load_learner_state(self.learner, state["learner"])
@@ -229,7 +252,10 @@ class Stream:
         return len(self.tasks)
 
     def _save(self, tasks: int) -> None:
-        if self.checkpoint_path is None or tasks == len(self.scenario.tasks):
+        if self.checkpoint_path is None:
+            return
+        if tasks == len(self.scenario.tasks):
+            task_path(self.checkpoint_path).unlink(missing_ok=True)
             return
         state: dict[str, Any] = {
             "identity": self.identity,
@@ -245,3 +271,4 @@ class Stream:
             checkpoint.save(state, self.checkpoint_path)
         except UserError as error:
             warn_of(f"{error}. The run goes on, but cannot be taken up at this task.", InputWarning)
+        task_path(self.checkpoint_path).unlink(missing_ok=True)
