@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.debugging import InView
 from clsuite.metrics import METRICS
 from clsuite.records import RunRecord, TrialEntry, reason_of
-from clsuite.runner.bench import Sharing, run_missing, scan_results
+from clsuite.runner.bench import BenchStatus, Sharing, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
-from clsuite.runner.executor import Executor
+from clsuite.runner.executor import Executor, Listener
 from clsuite.runner.executors.choice import chosen_executor, make_executor
 from clsuite.runner.plan import RunPlan, make_plan
+from clsuite.runner.spec import BenchmarkSpec
 from clsuite.tuning.options import TuneOptions
 from clsuite.tuning.search import keep_search, make_search
 from clsuite.tuning.space import parse_space, points
@@ -44,15 +45,9 @@ def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> i
     console, warnings = make_console(), make_console(stderr=True)
     spec, path = open_benchmark(benchmark, options)
     search = make_search(spec, path.parent, method, space, options)
-    chosen = chosen_executor(spec, options)
-    threads = spec.training.threads
-    slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores())
     with loading_bar(warnings):
         make_plan(spec.model_copy(update={"methods": {search.name: search.method}}), path.parent, options)
-    executor: Executor = InView(console, slots[0]).executor
-    if chosen.kind != "debug":
-        executor = make_executor(chosen, options, threads, slots, console.print)
-    sharing = Sharing(offered=chosen.kind == "slurm", stale_after=options.stale_after)
+    doer = _doer(console, spec, options)
     trials = min(options.trials, points(parse_space(space)) or options.trials)
 
     def warn(text: str) -> None:
@@ -61,11 +56,7 @@ def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> i
     with _TrialProgress(console, trials) as progress:
 
         def do(plans: Sequence[RunPlan]) -> list[RunRecord]:
-            return list(
-                run_missing(
-                    scan_results(plans, warn), slots, options.timeout, progress.hear, executor, sharing
-                ).values()
-            )
+            return list(doer(scan_results(plans, warn), progress.hear).values())
 
         tuning = search.run(options, do, progress.show)
     label = METRICS[options.metric].label
@@ -73,9 +64,22 @@ def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> i
     plans = search.final_plans(options, tuning)
     standing = scan_results(plans, warn)
     with BenchProgress(console, len(standing.missing), len(standing.done)) as bars:
-        outcomes = run_missing(standing, slots, options.timeout, bars.hear, executor, sharing)
+        outcomes = doer(standing, bars.hear)
     keep_search(standing, tuning, warn)
     return report_runs(console, warnings, spec, options.out, plans, outcomes)
+
+
+def _doer(
+    console: Console, spec: BenchmarkSpec, options: TuneOptions
+) -> Callable[[BenchStatus, Listener], dict[Path, RunRecord]]:
+    """What does runs that are not done, where the call has them done."""
+    chosen, threads = chosen_executor(spec, options), spec.training.threads
+    slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores())
+    executor: Executor = InView(console, slots[0]).executor
+    if chosen.kind != "debug":
+        executor = make_executor(chosen, options, threads, slots, console.print)
+    sharing = Sharing(offered=chosen.kind == "slurm", stale_after=options.stale_after)
+    return lambda standing, hear: run_missing(standing, slots, options.timeout, hear, executor, sharing)
 
 
 class _TrialProgress:
@@ -100,7 +104,7 @@ class _TrialProgress:
         if event["kind"] == "warning":
             self._console.print(f"warning: {event['text']}", soft_wrap=True)
             return
-        self._shares[plan.record_path] = event.get("done", 1.0 if event["kind"] == "end" else 0.0)
+        self._shares[plan.record_path] = event.get("done", 1.0 if event["kind"] in ("end", "elsewhere") else 0.0)
         self._bar.update(self._task, completed=self._finished + sum(self._shares.values()))
 
     def show(self, number: int, trial: TrialEntry, record: RunRecord) -> None:

@@ -29,7 +29,6 @@ from clsuite.runner.spec import BenchmarkSpec
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 from clsuite.stream.within_task_spec import CURVE_POINTS
 
-
 ELSEWHERE = "elsewhere"
 """Stands for the device of a run that another machine will do: what it can is not known here."""
 
