@@ -66,9 +66,16 @@ def test_preemption(partition: str, told: str, slurm: Slurm, folder: Folder, und
 
 
 def test_the_time_limit(slurm: Slurm, folder: Folder, undisturbed: dict[str, Any]) -> None:
-    name = submit(folder, "time=1", "notice=35")
+    name = submit(folder, "time=60", "notice=60")
+    until(lambda: begun(folder), folder)
+    jobs = slurm.jobs(name)
+    for job in jobs:  # a minute in all, of which the notice takes the whole
+        slurm("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+    until(lambda: logs(folder).count("its time is over: requeued") >= len(jobs), folder)
+    for job in jobs:
+        slurm("scontrol", "update", f"JobId={job}", "TimeLimit=60")
     finish(folder, slurm, name, undisturbed)
-    assert "its time is over: requeued" in logs(folder)
+    assert "attempt 2 of 20" in logs(folder)
 
 
 def test_what_is_cancelled_stays_so_until_it_is_called_again(
