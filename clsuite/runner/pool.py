@@ -22,7 +22,7 @@ from clsuite.runner.checks import Failure, check_methods
 from clsuite.runner.executor import Listener
 from clsuite.runner.memory import Memory
 from clsuite.runner.plan import RunPlan, failed_record
-from clsuite.runner.processes import Entry, ForkServer, Worker
+from clsuite.runner.processes import SAVING, Entry, ForkServer, Worker
 from clsuite.runner.shared_runs import LOOK_AGAIN, SharedRuns, Version, version_of
 
 GRACE = 1.0
@@ -204,8 +204,17 @@ class Pool:
 
     @staticmethod
     def _interrupt(running: Sequence[_Running]) -> None:
-        for one in running:
-            one.worker.kill()
+        """End all runs; those that save within their tasks may do so before."""
+        saving = [one.worker for one in running if one.plan.checkpoint_minutes is not None]
+        try:
+            for worker in saving:
+                worker.ask_to_save()
+            end = time.monotonic() + SAVING
+            for worker in saving:
+                worker.wait(end - time.monotonic())
+        finally:  # also when the user does not wait
+            for one in running:
+                one.worker.kill()
         for one in running:
             if not one.status_on_disk():
                 with suppress(UserError):

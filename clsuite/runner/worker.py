@@ -33,11 +33,15 @@ from clsuite.runner.build import build_learner
 from clsuite.runner.execute import execute, load_scenario, probe_context
 from clsuite.runner.memory import Size
 from clsuite.runner.plan import ELSEWHERE, RunPlan
+from clsuite.runner.processes import SAVING
 from clsuite.scenarios import Scenario
 from clsuite.scenarios.spec import FromAvalanche, OwnScenario
 from clsuite.sessions import begin_session, end_others
+from clsuite.stream.task_checkpoint import ask_to_save
 from clsuite.stream.trainer import find_device
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+"""Signals that end a run as interrupted."""
 GRACE = 1.0
 """Seconds that a parent has to end this process, when both get a signal."""
 _FLOPS: dict[str, int] = {}
@@ -49,6 +53,9 @@ OTHER_SEED = 90210
 def run_worker(plan: RunPlan, connection: Connection) -> None:
     """Do one run; sends progress events, and at last the record's status, or why it cannot be written."""
     become_worker(connection)
+    if plan.checkpoint_minutes is not None:
+        for number in ENDING:
+            signal.signal(number, _save_and_end)
     log = plan.beside(".log")
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +158,7 @@ def _checked_scenario(plans: Sequence[RunPlan]) -> Scenario:
 def become_worker(connection: Connection) -> None:
     """End when the parent ends, with all that was started here, and leave it to the parent to end all its workers."""
     begin_session()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+    for number in ENDING:
         signal.signal(number, _end_after_the_parent)
     if chosen := os.environ.get("CLSUITE_CACHE"):
         os.environ["CLSUITE_CACHE"] = str(Path(chosen).absolute())  # a plugin may change the current folder
@@ -168,6 +175,20 @@ def become_worker(connection: Connection) -> None:
 def _end_after_the_parent(number: int, _: FrameType | None) -> None:
     """A signal to the whole group reaches the parent too, which then ends this process as interrupted; else it ends."""
     time.sleep(GRACE)
+    _end_by(number)
+
+
+def _save_and_end(number: int, _: FrameType | None) -> None:
+    """Save within the task, as far as that can be done in time, and end."""
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, lambda *_: _end_by(number))
+    signal.setitimer(signal.ITIMER_REAL, SAVING)
+    ask_to_save(lambda: _end_by(number))
+
+
+def _end_by(number: int) -> None:
+    """End by a signal, with all that was started here."""
     end_others(os.getpid())
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
