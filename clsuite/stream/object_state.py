@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 GENERATORS = (torch.Generator, np.random.RandomState, np.random.Generator, random.Random)
@@ -67,9 +68,10 @@ class ObjectStates:
         return isinstance(value, self._constant)
 
     def is_as_first(self, path: str, value: Any) -> bool:
-        """Whether the same stood at a place when the task began."""
+        """Whether the same stood at a place when the task began; of hooks, one that was hung up again."""
         first = self._first.get(path, self)
-        return first is value or (type(first) is type(value) and not isinstance(value, Tensor) and _equal(first, value))
+        alike = type(first) is type(value)
+        return first is value or (alike and (isinstance(value, RemovableHandle) or _equal(first, value)))
 
     def had_kind(self, path: str, value: Any) -> bool:
         """Whether something of the same kind stood at a place when the task began."""
@@ -77,14 +79,14 @@ class ObjectStates:
 
     def _walk(self) -> Iterator[tuple[str, Any]]:
         seen = set[int]()
-        todo = list(self._roots.items())
+        todo = [*reversed(self._roots.items())]  # in the order in which it is saved
         while todo:
             path, value = todo.pop()
             yield path, value
-            if isinstance(value, PLAIN) or self.is_constant(value) or id(value) in seen:
+            if type(value) in PLAIN or self.is_constant(value) or id(value) in seen:
                 continue
             seen.add(id(value))
-            todo += [(f"{path}{key}", inner) for key, inner in parts_of(value)]
+            todo += [(f"{path}{key}", inner) for key, inner in reversed(parts_of(value))]
 
 
 def parts_of(value: Any) -> list[tuple[str, Any]]:
@@ -135,7 +137,7 @@ class _Saver:
         self._memory: dict[int, str] = {}
 
     def encode(self, value: Any, path: str) -> Any:
-        if isinstance(value, PLAIN):
+        if type(value) in PLAIN:
             return ["plain", value]
         if self._states.is_constant(value):
             return self._same(value, path)
@@ -149,7 +151,7 @@ class _Saver:
         if isinstance(value, Mapping | list | tuple | deque):
             return self._container(value, path)
         if isinstance(value, set | frozenset):
-            if all(isinstance(one, PLAIN) for one in value):
+            if all(type(one) in PLAIN for one in value):
                 return ["set", sorted(value, key=repr)]
         elif has_attributes(value) and self._states.had_kind(path, value):
             return ["object", [[name, self.encode(one, f"{path}.{name}")] for name, one in attributes(value).items()]]
@@ -178,7 +180,7 @@ class _Saver:
 
     def _container(self, value: Any, path: str) -> Any:
         if isinstance(value, Mapping):
-            if not isinstance(value, dict) or not all(isinstance(key, (*PLAIN, tuple)) for key in value):
+            if not isinstance(value, dict) or not all(type(key) in (*PLAIN, tuple) for key in value):
                 return self._same(value, path)
             return ["mapping", [[key, self.encode(one, f"{path}[{key!r}]")] for key, one in value.items()]]
         kind = next(name for name, base in KINDS.items() if isinstance(value, base))
@@ -229,9 +231,7 @@ class _Loader:
         """What stands at a place from now on: the same object as before, wherever others may know it."""
         if saved[0] == "again":
             return self._made[saved[1]]
-        if saved[0] == "same":
-            return live
-        value = getattr(self, f"_{saved[0]}")(saved, live, path)
+        value = live if saved[0] == "same" else getattr(self, f"_{saved[0]}")(saved, live, path)
         self._made[path] = value
         return value
 

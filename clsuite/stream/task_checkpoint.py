@@ -69,7 +69,7 @@ class TaskCheckpoint(L.Callback):
 
     def begin(self, trainer: L.Trainer, loader: BatchLoader) -> None:
         """Begin the training of the task, or go on with it where it was saved."""
-        state = checkpoint.load(self._path)
+        state = checkpoint.load(self._path, "The task begins again")
         if state is None or state.get("identity") != self._identity:
             loader.begin_at(0, 0, lambda: self._ready(trainer, None))
             return
