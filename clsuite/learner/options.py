@@ -76,6 +76,8 @@ class TrainingSpec(Spec):
     Attributes:
         epochs: Passes over the training part of each task.
         batch_size: Samples per step, exemplars that a plugin adds not counted.
+        accumulate: Parts in which a batch passes through the backbone, one after another, where all of it does not fit
+            into the memory; what is learned is the same but for rounding, and a step takes a forward pass more.
         optimizer: The optimizer.
         schedule: ``constant``, ``cosine`` (to zero, over each task), or a class: see `OwnSchedule`.
         warmup_steps: Steps of linear warm-up at the start of each task.
@@ -99,10 +101,13 @@ class TrainingSpec(Spec):
         precision: ``auto`` (bf16 where the processor or GPU has it natively, else 32), ``32``, ``bf16`` or ``16``.
         own_schedule: The class where `schedule` is one; in YAML and records it is below ``schedule``.
         threads: CPU threads of a run; fixed, so that the number of parallel runs changes no result.
+        checkpoint_minutes: Minutes after which the state is saved within a task too; by default it is saved between
+            tasks alone. It changes no result, and is in no record and no key.
     """
 
     epochs: int = Field(default=1, ge=1, le=LARGEST_EPOCHS)
     batch_size: int = Field(default=32, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     optimizer: OptimizerSpec = OptimizerSpec()
     schedule: Literal["constant", "cosine"] = "constant"
     own_schedule: OwnSchedule | None = None
@@ -119,6 +124,7 @@ class TrainingSpec(Spec):
     compile: bool = False
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
     threads: int = Field(default=1, ge=1)
+    checkpoint_minutes: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="before")
     @classmethod
@@ -146,6 +152,8 @@ class TrainingSpec(Spec):
     def _schedule_in_its_place(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = serialize(self)
         own = content.pop("own_schedule", None)
+        if content.get("accumulate") == 1:
+            del content["accumulate"]  # so that the keys of older records stay what they are
         return {**content, "schedule": own} if own is not None else content
 
     @model_validator(mode="after")

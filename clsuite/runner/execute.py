@@ -21,6 +21,7 @@ from clsuite.config.error_text import shown
 from clsuite.config.feature_store import feature_limit, shares_features
 from clsuite.config.spec import LARGEST_NUMBER
 from clsuite.data.feature_files import FeatureFiles
+from clsuite.data.on_device import kept_bytes
 from clsuite.data.seal import table_sha256
 from clsuite.errors import InputWarning, UserError, is_foreign, warn_of
 from clsuite.learner.learner import Learner
@@ -97,18 +98,16 @@ def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
     environment["table_sha256"] = table_sha256(stream.scenario.table)
     if stream.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(stream.device)
-    unfit = ""
+    unfit, path = "", plan.beside(".ckpt")
     try:
         stream.run()
     except UnfitCheckpointError as error:
-        unfit = str(error)
+        unfit, path = str(error), error.path
     if unfit:
         del stream
-        checkpoint = plan.beside(".ckpt")
-        warn_of(
-            f"the checkpoint '{checkpoint}' does not fit: {unfit}. The run begins again from the start.", InputWarning
-        )
-        checkpoint.unlink()
+        again = "The run begins again from the start" if path == plan.beside(".ckpt") else "The task begins again"
+        warn_of(f"the checkpoint '{path}' does not fit: {unfit}. {again}.", InputWarning)
+        path.unlink()
         return _learned(plan, report, started)
     seconds = time.perf_counter() - started - stream.taken.waited
     record = _finished(plan, stream).model_copy(update={"environment": environment, "seconds": seconds})
@@ -139,6 +138,7 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
         ),
         evaluation=EvaluationSpec(**config["evaluation"]) if "evaluation" in config else None,
         curve_points=plan.curve_points,
+        checkpoint_minutes=plan.checkpoint_minutes,
         shared=_shared_features(learner, config["backbone"]["name"]) if plan.shares_features else None,
     )
 
@@ -267,7 +267,7 @@ def _normalization(stream: Stream) -> dict[str, list[float]]:
 
 def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
+        return int(torch.cuda.max_memory_allocated(device)) - kept_bytes(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 

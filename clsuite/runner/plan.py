@@ -47,6 +47,7 @@ class RunPlan:
         curve_points: Points of the curves of training that are kept for each task.
         files: The files of the user-defined classes that it names, by their source.
         shares_features: Whether it may take features that other runs have kept, and keep its own for them.
+        checkpoint_minutes: Minutes after which the state is saved within a task too; None does not.
     """
 
     pending: RunRecord
@@ -62,6 +63,7 @@ class RunPlan:
     brought: Mapping[str, Any] = field(default_factory=dict)
     curve_points: int = CURVE_POINTS
     files: Mapping[str, str] = field(default_factory=dict)
+    checkpoint_minutes: float | None = None
     shares_features: bool = True
 
     @property
@@ -148,6 +150,7 @@ def _plan(
         brought=method.brought,
         curve_points=options.curve_points,
         files={**bound.files, **method.files},
+        checkpoint_minutes=method.training.checkpoint_minutes,
         shares_features=not options.no_feature_store,
     )
 
