@@ -49,6 +49,7 @@ class Luggage:
 def marked(folder: Path) -> Iterator[Path]:
     """A file in a folder by whose name, which no other has, another machine sees whether it shares the folder."""
     mark = folder.absolute() / f".shared-{secrets.token_hex(8)}"
+    mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
     try:
         yield mark
