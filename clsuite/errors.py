@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 AT_MOST = 10
-"""Names that a list of known ones shows, and mistakes that are told at once."""
+"""Names that a list of known ones shows, and mistakes that are reported at once."""
 NEAREST = 5
-"""Names that people may have meant, at most, that are told in place of an unknown one."""
+"""Most names that are suggested for an unknown one."""
 LISTING = {
     "plugin": "clsuite list plugins", "benchmark": "clsuite list benchmarks", "backbone": "clsuite list backbones",
     "data set": "clsuite list datasets", "kind of scenario": "clsuite list scenarios",
@@ -38,8 +38,8 @@ ENDS_OF_LINES = re.compile(r"[\n-\r\x1c-\x1e\x85\u2028\u2029]")
 class UserError(Exception):
     """Bad input. The CLI prints it and exits with status 2, never with a traceback.
 
-    It has one line of bearable length: names of files and other foreign texts may hold ends of lines, which are shown
-    as escapes, and may be endless. What else is known of a mistake is told apart too, for programs.
+    The message is one line of limited length: file names and other foreign texts may contain line ends, which are
+    escaped, and may be very long. The attributes hold the parts of the message, for programs.
 
     Attributes:
         message: What is wrong, without the place in front of it that ``str()`` has where it is in a file.
@@ -66,7 +66,7 @@ class UserError(Exception):
 
     @classmethod
     def in_file(cls, path: Path, line: int, error: UserError | str) -> UserError:
-        """A mistake that stands in a file, with its place in front.
+        """A mistake in a file, with its place in front.
 
         Args:
             path: The file.
@@ -85,7 +85,7 @@ class UserError(Exception):
 
 
 class MistakesError(UserError):
-    """Several mistakes at once, a line each; what is told apart is that of the first."""
+    """Several mistakes at once, a line each; the attributes are those of the first."""
 
     @staticmethod
     def _lines(text: str) -> str:
@@ -106,15 +106,15 @@ class Interruption(KeyboardInterrupt):
 
 
 class InputWarning(UserWarning):
-    """What was taken as it is, or made good, and people should know; the command line prints its line."""
+    """Something that was accepted, or corrected, and that users should know; the command line prints its line."""
 
 
 class DataWarning(InputWarning):
-    """An `InputWarning` about data: each process that loads them finds it again, so only the first one tells it."""
+    """An `InputWarning` about data: each process that loads them finds it again, so only the first one reports it."""
 
 
 def warn_of(text: str, kind: type[InputWarning] = DataWarning) -> None:
-    """Tell people something that is not an error, on one line; the same line is told once."""
+    """Warn of something that is not an error, on one line; the same line is shown once."""
     warnings.warn(bearable(printable(text)), kind, stacklevel=2)
 
 
@@ -143,7 +143,7 @@ def on_screen(text: str) -> str:
 
 
 def bearable(text: str) -> str:
-    """A message in which nobody has to read a word or a line without end: the middle of such is left out."""
+    """A message of readable length: the middle of very long words and lines is left out."""
     words = LONG_WORD.sub(lambda found: _cut(found[0], OF_A_WORD), text)
     return "\n".join(_cut(line, LONGEST_LINE) for line in words.split("\n"))
 
@@ -180,7 +180,7 @@ def unknown_word(what: str, name: str, known: Iterable[str], number: int = NEARE
 
 
 def nearest(name: str, known: Iterable[str], number: int = NEAREST) -> list[str]:
-    """The known names that people may have meant: those that begin alike, short ones first, then similar spellings."""
+    """The known names nearest to a name: those with the same beginning, short ones first, then similar spellings."""
     names = sorted(known, key=lambda one: (len(one), one))
     lower = name.lower()
     begun = [one for one in names if len(name) > 1 and one.lower().startswith(lower)]
@@ -208,23 +208,23 @@ def listed(names: Iterable[str], at_most: int = AT_MOST) -> str:
 
 
 def shortened(text: str, longest: int = LONGEST_NAME) -> str:
-    """A foreign text on one line of bearable length."""
+    """A foreign text on one line of limited length."""
     shown = printable(text)
     return shown if len(shown) <= longest else f"{shown[:longest]}…"
 
 
 def is_foreign(error: BaseException) -> bool:
-    """Whether what somebody else's code raised is theirs to answer for: anything but Ctrl-C, and signals taken for it.
+    """Whether an exception comes from user code: anything but Ctrl-C, and signals treated like it.
 
-    A plugin may raise `KeyboardInterrupt` itself, or any other `BaseException`. It is told from Ctrl-C where the
-    command line or a worker process handles signals; elsewhere it is taken for Ctrl-C.
+    A plugin may raise `KeyboardInterrupt` itself, or any other `BaseException`. It is distinguished from Ctrl-C where
+    the command line or a worker process handles signals; elsewhere it is taken for Ctrl-C.
     """
     usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     return not isinstance(error, KeyboardInterrupt) or not (usual or isinstance(error, Interruption))
 
 
 def words_of(error: BaseException) -> str:
-    """Kind and words of an error of somebody else's code, on one line of bearable length; it may have none at all."""
+    """Type and message of an error of user code, on one line of limited length."""
     try:
         said = " ".join(str(error).split())
     except BaseException as other:

@@ -19,13 +19,13 @@ PYTHON = (sys.executable, "-P")
 
 
 def own_path() -> str:
-    """``PYTHONPATH`` of a process that is to find the modules that this one finds, but for those of `""`."""
+    """``PYTHONPATH`` of a process that is to find the modules that this one finds, except for those of `""`."""
     return os.pathsep.join([*filter(None, sys.path), str(Path(__file__).parents[1])])
 
 
 @contextmanager
 def safe_path() -> Iterator[None]:
-    """Interpreters that a library starts meanwhile do not look for modules in the current folder."""
+    """Interpreters that a library starts in the meantime do not look for modules in the current folder."""
     before = os.environ.get(SAFE)
     os.environ[SAFE] = "1"
     try:

@@ -27,7 +27,7 @@ def open_regular(path: str | Path) -> BufferedReader:
     refuse_irregular(path)
     opened = open(path, "rb", opener=_without_waiting)  # noqa: SIM115
     try:
-        _refuse(path, os.fstat(opened.fileno()))  # it may have become another one meanwhile
+        _refuse(path, os.fstat(opened.fileno()))  # it may have become another one in the meantime
     except OSError:
         opened.close()
         raise
@@ -84,7 +84,7 @@ def _refuse(path: str | Path, status: os.stat_result) -> None:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """A pipe is opened at once, whether somebody writes into it or not."""
+    """A pipe is opened at once, whether a process writes into it or not."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 

@@ -1,8 +1,8 @@
-"""All processes of a run: its worker's session, and whatever descends from the worker in a session of its own.
+"""All processes of a run: its worker's session, and descendants of the worker in other sessions.
 
 What a plugin starts (a server, a loader, a shell) may outlive what started it. A worker is therefore the first process
 of a session, by which its children are found when it is gone. One that leaves the session *and* whose parent has ended
-cannot be told from processes of others, and is left alone.
+cannot be distinguished from others' processes, and is left alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PROC = Path("/proc")
 INIT = 1
 """The process that all descend from."""
 ROUNDS = 50
-"""How often what was started meanwhile is looked for."""
+"""How often what was started in the meantime is looked for."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ def members(leader: int) -> set[int]:
 
 
 def end_all(pids: set[int]) -> None:
-    """End processes at once, as far as they are there."""
+    """Kill processes, if they exist."""
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
 
 
 def end_others(leader: int) -> None:
-    """End all processes of a worker's session but the worker, also those that they start meanwhile."""
+    """End all processes of a worker's session but the worker, also those that they start in the meantime."""
     if not PROC.is_dir():
         return
     for _ in range(ROUNDS):
@@ -72,7 +72,7 @@ def end_others(leader: int) -> None:
 def end_left(leader: int) -> None:
     """End what a worker left behind that is gone.
 
-    Where another process has its number there is nothing: no number is given anew while a session has it.
+    Where another process has its number there is nothing: no number is given again while a session has it.
     """
     if leader <= INIT or _is_another(leader):
         return
@@ -82,7 +82,7 @@ def end_left(leader: int) -> None:
 
 
 def _is_another(leader: int) -> bool:
-    """Whether a process of that number runs; one that has ended and that nobody asked how is the worker itself."""
+    """Whether a process of that number runs; a zombie is the worker itself."""
     try:
         os.kill(leader, 0)
     except ProcessLookupError:

@@ -13,7 +13,7 @@ from clsuite.errors import LISTING, UserError, did_you_mean, several
 from clsuite.plugin.catalog import find_plugin
 from clsuite.runner.options import RunOptions
 from clsuite.runner.resolve import resolve_methods
-from clsuite.runner.spec import BenchmarkSpec, lines_told, load_benchmark
+from clsuite.runner.spec import BenchmarkSpec, load_benchmark, with_lines
 
 HEAD = """name: tiny
 dataset: {name: digits, train_per_class: 20}
@@ -105,7 +105,7 @@ MISTAKES = {
     ),
     "wrong type": (
         "  b:\n    replay:\n      batch_size: 8\n      capacity: many\n", 9, "methods.b.capacity", None,
-        "argument 'capacity' of plugin 'replay' is 'many', but must be int | None",
+        "argument 'capacity' of plugin 'replay' is 'many', but must be a whole number or null",
     ),
     "unknown key in training": (
         "  b:\n    plugins: [lwf]\n    training:\n      optimizer:\n        lrr: 0.1\n", 10, "methods.b.optimizer.lrr",
@@ -128,7 +128,7 @@ def test_a_mistake_below_methods_has_its_line(kind: str, place: str) -> None:
     head = HEAD.replace("methods:", "methods: {x: finetune}\nmore_methods:") if more else HEAD
     Path("tiny.yaml").write_text(head + text)
     spec, path = load_benchmark("tiny.yaml")
-    with pytest.raises(UserError) as raised, lines_told(path):
+    with pytest.raises(UserError) as raised, with_lines(path):
         resolve_methods(spec, RunOptions(out=Path("runs"), methods=["all"] if more else []), path.parent)
     assert told(raised.value) == ("tiny.yaml", line + more, field, suggestion)
     assert str(raised.value).startswith(f"tiny.yaml:{line + more}: methods.b: ")

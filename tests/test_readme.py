@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
+import pytest
+
+from clsuite.cli.main import main
 from clsuite_docs.board import AVERAGE, AWARE, FORGETTING, PRIMARY, benchmarks
 
 ROOT = Path(__file__).parents[1]
@@ -58,3 +62,22 @@ def test_the_figures_that_it_shows_are_the_boards() -> None:
     for name, figures in shown:
         names = (PRIMARY, "final_accuracy_weighted", AVERAGE, FORGETTING, "learning_accuracy", AWARE)
         assert figures.split() == [f"{100 * rows[name].values(metric)[0]:.1f}" for metric in names]
+
+
+def test_the_wheels_smoke_test_runs_the_example_that_is_shown() -> None:
+    section = README.split("## An example\n")[1].split("\n## ")[0]
+    command = "source .github/smoke.sh; example README.md"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == section.split("```sh\n")[1].split("```")[0]
+    assert done.stdout.startswith("clsuite bench quickstart")
+
+
+@pytest.mark.parametrize(("words", "offered"), [("clsuite ben", "bench"), ("clsuite bench quick", "quickstart")])
+def test_the_wheels_smoke_test_completes_words(
+    words: str, offered: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--print-completion", "bash"]) == 0
+    (tmp_path / "completion.bash").write_text(capsys.readouterr().out)
+    command = f"source {ROOT}/.github/smoke.sh; completed completion.bash {words}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.stdout.splitlines() == [offered], done

@@ -63,7 +63,7 @@ def bench(
 
 
 def with_methods(spec: BenchmarkSpec, methods: Methods) -> tuple[BenchmarkSpec, tuple[str, ...]]:
-    """The benchmark with other methods, and what `RunOptions.methods` then names; its own where there are none."""
+    """The benchmark with other methods, and what `RunOptions.methods` then names; by default its own."""
     if isinstance(methods, str):
         return spec, (methods,)
     if not methods:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clsuite.records.store import atomic_path
+from clsuite.records.atomic import atomic_path
 
 PUBLIC: Mapping[str, tuple[str, ...]] = {
     "clsuite": (

@@ -18,7 +18,7 @@ class ClassTexts:
 
     Radford et al. 2021, "Learning transferable visual models from natural language supervision", section 3.1.4
     (ensembles over the embedding space). Kept as long as the text tower stays the same; while it is trained, computed
-    anew in each step, with gradient. Whether it is the same is told by the versions of its parameters, which every
+    again in each step, with gradient. Whether it is the same is known from the versions of its parameters, which every
     in-place change raises but the step of a fused optimizer; the learner's optimizer raises them itself. Never kept
     while modules are attached to the text tower.
     """

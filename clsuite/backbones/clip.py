@@ -204,7 +204,7 @@ def _download(spec: BackboneSpec, tag: dict[str, Any]) -> Path:
             return Path(open_clip.download_pretrained(tag))
     except UserError:
         raise
-    except Exception as error:  # whatever the network raises means the same
+    except Exception as error:  # any error of the network means the same
         raise UserError(
             f"cannot download the weights of '{spec.name}': {_line(error)}. "
             "Without a network, set backbone.weights to a FILE, or to random"

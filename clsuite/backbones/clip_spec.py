@@ -46,7 +46,7 @@ def parse_clip(name: str) -> ClipName:
     """
     model, _, tag = name.removeprefix(PREFIX).partition("/")
     if not is_clip(name) or not model:
-        raise UserError(f"backbone '{name}' is no CLIP: write open_clip:MODEL/TAG, for example {EXAMPLE}")
+        raise UserError(f"backbone '{name}' is not a CLIP model: write open_clip:MODEL/TAG, for example {EXAMPLE}")
     return ClipName(model, tag)
 
 
@@ -58,7 +58,7 @@ def check_on_hub(name: str) -> None:
     """
     parsed = parse_clip(name)
     if parsed.folder is not None:
-        raise UserError(f"backbone '{name}' is on no hub: weights can be random or a file")
+        raise UserError(f"backbone '{name}' is not on any hub: weights can be random or a file")
     if not parsed.tag:
         raise UserError(f"backbone '{name}' names no pre-trained tag: write {name}/TAG, or weights: random or a file")
 

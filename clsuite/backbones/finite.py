@@ -25,5 +25,5 @@ def check_finite(model: nn.Module, what: str) -> None:
     if bad:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         raise UserError(
-            f"{what} holds NaN or infinite values, in '{bad[0]}'{more}: they come of a training that diverged"
+            f"{what} holds NaN or infinite values, in '{bad[0]}'{more}: they come from a training that diverged"
         )

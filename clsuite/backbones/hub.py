@@ -1,4 +1,4 @@
-"""Weights from the hub: what lies in its local cache needs no network, and without one nobody waits for long."""
+"""Weights from the hub: weights in the local cache need no network, and without a network the wait is short."""
 
 from __future__ import annotations
 

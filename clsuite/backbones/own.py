@@ -1,4 +1,4 @@
-"""A backbone of somebody's own: any `torch.nn.Module` that says what its features are."""
+"""A user-defined backbone: any `torch.nn.Module` that says what its features are."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FeatureNetwork(Protocol):
 
 
 class OwnBackbone(Backbone):
-    """Somebody's module as a backbone."""
+    """Someone's module as a backbone."""
 
     def __init__(self, model: nn.Module, spec: BackboneSpec) -> None:
         """Wrap a module.

@@ -27,11 +27,11 @@ KEYWORDS = ("bundled", "hub", "random")
 
 
 OWN = "own"
-"""Weights of a module of somebody's own that its constructor brings; and begins the names of such backbones."""
+"""Weights of a user-defined module that its constructor brings; and begins the names of such backbones."""
 
 
 class BackboneSpec(MaybeOwn):
-    """A pre-trained backbone, or ``{class: my_package:Net, argument: value}``: a module of somebody's own.
+    """A pre-trained backbone, or ``{class: my_package:Net, argument: value}``: a user-defined module.
 
     Of a class, `weights`, `image_size`, `normalization` and `templates` are as of any backbone, and all other keys are
     its arguments (`clsuite.backbones.own`). A file of `weights` is loaded into it and is part of the run's key; weights
@@ -152,7 +152,7 @@ def find_weights(spec: BackboneSpec, folders: list[Path]) -> Weights:
         return Weights("bundled", path, sha256_of_file(path))
     if chosen in KEYWORDS:
         if chosen == "hub" and spec.name == BUNDLED:
-            raise UserError(f"backbone '{BUNDLED}' is on no hub: weights can be bundled, random or a file")
+            raise UserError(f"backbone '{BUNDLED}' is not on any hub: weights can be bundled, random or a file")
         if chosen == "hub" and is_clip(spec.name):
             check_on_hub(spec.name)
         return Weights(chosen)

@@ -1,4 +1,4 @@
-"""The hash of a network's weights as they were loaded, wherever they came from."""
+"""The hash of a network's weights as loaded, from any source."""
 
 from __future__ import annotations
 

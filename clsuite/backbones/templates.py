@@ -88,7 +88,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
 
 
 class TemplateError(UserError, ValueError):
-    """Prompts that cannot be; as a `ValueError` it gets its line where they stand in a YAML file."""
+    """Prompts that cannot be; as a `ValueError` it gets its line where they are in a YAML file."""
 
 
 def resolve_templates(given: str | Iterable[str]) -> tuple[str, ...]:

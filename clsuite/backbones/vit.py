@@ -62,7 +62,7 @@ class Backbone(nn.Module):
             if "more than 1 value per channel" in str(error):
                 raise UserError(
                     "a batch of one image cannot be trained on: at this backbone.image_size a layer of the ResNet has "
-                    "one pixel and batch normalization needs two; take a training.batch_size that leaves no rest of one"
+                    "one pixel and batch normalization needs two; choose a batch_size that leaves no single image"
                 ) from error
             raise
         return features
@@ -171,7 +171,7 @@ def _first_line(error: BaseException) -> str:
 def forward_flops(backbone: Backbone, image_size: int) -> int:
     """Floating point operations of one image's forward pass (a multiply-add counts as two).
 
-    Attention is computed step by step meanwhile: fused kernels are not counted on every device. In eval mode, which
+    Attention is computed step by step there: fused kernels are not counted on every device. In eval mode, which
     moves no running statistics.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel

@@ -1,4 +1,4 @@
-"""Files of weights as people have them: what is none is told by what it is, and prefixes of wrappers are taken off."""
+"""Weight files in their usual forms: anything else is refused by name, and prefixes of wrappers are removed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ State = dict[str, Tensor]
 
 
 def read_network(path: Path, read: Callable[[str], Any], wanted: Mapping[str, Tensor]) -> tuple[State, str]:
-    """Read the values of one network from a file, whatever wraps it.
+    """Read the values of one network from a file, with or without wrappers.
 
     Args:
         path: The file.
@@ -46,12 +46,12 @@ def read_network(path: Path, read: Callable[[str], Any], wanted: Mapping[str, Te
         content = read(str(path))
         own = isinstance(content, Mapping) and all(name in content for name in OWN)
         values = dict(_tensors(content["learner"]["parameters"] if own else content))
-    except Exception as error:  # the file can be anything: whatever its reader raises means the same
+    except Exception as error:  # the file can be anything: any error of its reader means the same
         raise UserError(f"cannot read the weights '{path}': {_reason(error)}") from error
     if own and (modules := [name for name in values if name.startswith(MODULES)]):
         raise UserError(
             f"the weights '{path}' are a model with modules besides its backbone ({listed(modules, at_most=1)}), "
-            "without which this is not what was learned: a run can go on from a model of a method that adds none"
+            "without which it is not the learned model: a run can start from a model of a method without modules"
         )
     if not values:
         raise UserError(f"cannot read the weights '{path}': it holds no tensors")

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 
 from clsuite.board.confirmed import NONE, Confirmation, Confirmations, our_source
-from clsuite.board.model import (
-    Benchmark,
-    Board,
-    Figure,
-    Metric,
-    PluginUse,
-    Reported,
-    Row,
-    Run,
-    Tags,
-    Unit,
-)
+from clsuite.board.model import Benchmark, Board, PluginUse, Reported, Row, Run, Tags
 from clsuite.board.papers import linked
 from clsuite.board.published import Published, read_published
 from clsuite.board.ranking import rank_rows
@@ -35,16 +23,10 @@ from clsuite.plugin.introspection import PluginSource, read_source
 from clsuite.plugin.loading import class_of, is_file
 from clsuite.records import PluginEntry, RunRecord
 from clsuite.regular_files import read_text
-from clsuite.report.format import machine_of, rounded
-from clsuite.report.summary import Column, columns_of, summarize
-from clsuite.report.summary import Row as Summary
-from clsuite.report.table import best_methods, short_number
+from clsuite.report.format import machine_of, rounded, short_number
+from clsuite.report.summary import summarize
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
-UNITS: dict[str, Unit] = {
-    "trainable_parameters": "parameters", "stored_bytes": "bytes", "gradient_samples": "samples",
-    "train_seconds": "seconds", "eval_seconds": "seconds",
-}  # fmt: skip
 SUMMARY = 300
 """Characters of what a plugin says about itself that are shown."""
 PETS = frozenset({"lora", "adapter", "prefix", "prompt", "ia3", "adaptformer", "ssf"})
@@ -80,23 +62,22 @@ def read_reported(path: Path) -> list[Reported]:
 
 def _benchmark(name: str, group: Sequence[Published], folder: Path, confirmed: Confirmations) -> Benchmark:
     records = [one.record for one in group]
-    columns, first = columns_of(records), records[0]
-    summaries = {row.method: row for row in summarize(records)}
-    ranks = rank_rows([dict(zip(row.seeds, row.values[PRIMARY], strict=True)) for row in summaries.values()])
-    best = {column: best_methods(list(summaries.values()), column, spec) for column, spec in columns.items()}
+    results, first = summarize(records), records[0]
+    scores = [zip(row.seeds, row.figures[PRIMARY].values, strict=True) for row in results.rows]
+    ranks = rank_rows([{seed: value for seed, value in row if value is not None} for row in scores])
     rows, same = [], _same_predictions(group)
-    for rank, summary in zip(ranks, summaries.values(), strict=True):
-        mine = sorted((one for one in group if one.record.method == summary.method), key=lambda one: one.record.seed)
+    for rank, result in zip(ranks, results.rows, strict=True):
+        mine = sorted((one for one in group if one.record.method == result.method), key=lambda one: one.record.seed)
         runs = [_run(one.where, one.record, folder, confirmed) for one in mine]
         some = mine[0].record
-        figures = {column: _figure(summary, column, spec.cost, best[column]) for column, spec in columns.items()}
         beside = (folder / mine[0].where).with_suffix
         plugins = [_plugin(entry, beside(f".{number}.py")) for number, entry in enumerate(some.plugins, 1)]
         rows.append(
             Row(
-                method=summary.method, rank=rank, seeds=list(summary.seeds),
+                method=result.method, rank=rank, seeds=result.seeds,
+                figures={column: figure.shortened for column, figure in result.figures.items()},
                 badge=badge_of_row([run.badge for run in runs]), tags=_tags(some, plugins),
-                plugins=plugins, config=some.config, figures=figures, runs=runs, same_as=same[summary.method],
+                plugins=plugins, config=some.config, runs=runs, same_as=same[result.method],
             )
         )  # fmt: skip
     title = load_benchmark(name)[0].title if name in shipped_benchmarks() else ""
@@ -104,7 +85,7 @@ def _benchmark(name: str, group: Sequence[Published], folder: Path, confirmed: C
         name=name, title=title, kind=first.scenario.kind, protocol=first.scenario.protocol,
         dataset=(first.config.get("dataset") or {}).get("name", ""), tasks=first.main_counts.tasks,
         backbone=first.config.get("backbone", {}).get("name", ""), seeds=sorted({record.seed for record in records}),
-        metrics=[_metric(column, spec) for column, spec in columns.items()], rows=rows,
+        metrics=list(results.columns.values()), rows=rows,
     )  # fmt: skip
 
 
@@ -122,24 +103,6 @@ def _same_predictions(group: Sequence[Published]) -> dict[str, list[str]]:
 def _agree(first: Mapping[int, str], second: Mapping[int, str]) -> bool:
     shared = first.keys() & second.keys()
     return bool(shared) and all(first[seed] == second[seed] for seed in shared)
-
-
-def _metric(name: str, column: Column) -> Metric:
-    unit = UNITS.get(name, "share" if column.share else "number")
-    return Metric(
-        name=name, label=column.label, about=column.about, formula=column.formula, source=column.source,
-        higher_is_better=column.higher_is_better, unit=unit,
-    )  # fmt: skip
-
-
-def _figure(row: Summary, name: str, cost: bool, best: Collection[str]) -> Figure:
-    mean, half = row.interval(name)
-    low = 0.0 if cost and mean < half else mean - half  # no cost is below zero
-    values = [rounded(value) for value in row.values.get(name, [math.nan] * len(row.seeds))]
-    return Figure(
-        mean=rounded(mean), low=rounded(low), high=rounded(mean + half), values=values,
-        best=row.method in best,
-    )  # fmt: skip
 
 
 def _exact(value: float) -> float:
@@ -166,7 +129,7 @@ def _run(where: str, record: RunRecord, folder: Path, confirmed: Confirmations) 
         probes={
             probe.name: [None if value is None else _exact(value) for value in probe.values] for probe in record.probes
         },
-        stored_bytes=record.cost.stored_bytes, seconds=_exact(record.seconds), environment=record.environment,
+        stored_bytes=record.cost.stored_bytes, seconds=_exact(record.full_seconds), environment=record.environment,
     )  # fmt: skip
 
 

@@ -42,7 +42,7 @@ class Case:
     Attributes:
         record: One of its records.
         rows: All rows that were made so, ``benchmark/method/seed``.
-        commit: Where in the history those sources stand.
+        commit: Commit that has those sources.
     """
 
     record: RunRecord
@@ -193,12 +193,12 @@ def plan_new(old: RunRecord, out: Path, data_root: Path | None) -> RunPlan:
         update={"methods": {old.method: method}, "more_methods": {}, "probes": (), "evaluation": None,
                 "limit_tasks": None}
     )  # fmt: skip
-    options = RunOptions(out=out, data_root=data_root, seeds=(SEED,), device="cpu")
+    options = RunOptions(out=out, data_root=data_root, seeds=(SEED,), device="cpu", no_feature_store=True)
     return make_plan(alone, path.parent, options)[0]
 
 
 def old_canaries(out: Path) -> dict[str, RunRecord]:
-    """The records of canaries by their method; those that nobody can read are missing."""
+    """The records of canaries by their method, without unreadable ones."""
     found = {}
     for path in sorted(out.glob("*/*/*.json")):
         try:

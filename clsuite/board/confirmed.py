@@ -1,7 +1,7 @@
 """Which earlier sources of a method are known to give the counts that those of now give, and what follows for its rows.
 
 A confirmation is of content: the method, the kind of stream, the source of each of its plugins and the version of
-results on both sides. It is written once and holds for good; it says nothing of other sources, so that a later change
+results on both sides. It is written once and stays valid; it says nothing of other sources, so that a later change
 makes the rows stale again.
 """
 
@@ -56,7 +56,7 @@ class Confirmation(_Model):
         training: Keys of the training that the old framework did not have, with the values under which the counts are
             the same.
         canary: The run, ``benchmark/method/seed``; one that learned only the first tasks says how many.
-        commit: Where in the history the old sources stand.
+        commit: Commit that has the old sources.
         clsuite: Version of the clsuite that confirmed it.
     """
 
@@ -127,9 +127,7 @@ def read_confirmed(path: Path) -> Confirmations:
     except OSError as error:
         raise UserError(f"'{path}' cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
-        raise UserError(
-            f"'{path}' is not valid: {first_mistake(error, 'it')}: take it back from the history"
-        ) from error
+        raise UserError(f"'{path}' is not valid: {first_mistake(error, 'it')}: restore it from the history") from error
 
 
 def confirmed_bytes(confirmations: Confirmations) -> bytes:
@@ -147,7 +145,7 @@ def completed_training(record: RunRecord, confirmation: Confirmation | None) -> 
     """The training of a record, with the keys that came since.
 
     Only where no step of the run was one along a gradient: a key of the training then says nothing about the result.
-    One canary does not tell what a new key does to a method that trains, in another row's training: there, a key that
+    One canary does not show what a new key does to a method that trains, in another row's training: there, a key that
     an old record does not have counts as one that differs.
     """
     given = record.config.get("training") or {}

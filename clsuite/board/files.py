@@ -120,7 +120,7 @@ def _foreign(place: Leaderboard, files: Mapping[str, bytes]) -> list[Path]:
 
 
 def _refuse_others(place: Leaderboard, files: Mapping[str, bytes]) -> None:
-    """A made folder is swept; one that holds files, and none that is made, is somebody's own: it is not touched."""
+    """A made folder is swept; one that holds files, and none that is made, is the user's own: it is not touched."""
     for name in MADE:
         foreign = [path for path in _foreign(place, files) if path.is_relative_to(place.folder / name)]
         if foreign and not any((place.folder / made).is_file() for made in files if made.startswith(f"{name}/")):
@@ -131,7 +131,7 @@ def _refuse_others(place: Leaderboard, files: Mapping[str, bytes]) -> None:
 
 
 def _refuse_foreign_page(place: Leaderboard) -> None:
-    """A README that is somebody's own is not written over."""
+    """A README that is the user's own is not written over."""
     page = place.folder / "README.md"
     if page.exists() and not (page.is_file() and page.read_bytes().startswith(HEADING.encode())):
         raise UserError(
@@ -160,17 +160,17 @@ def refuse_missing(place: Leaderboard) -> None:
     if not place.folder.is_dir():
         raise UserError(
             f"there is no folder '{place.folder}': name the leaderboard's with --folder, "
-            "or begin one with clsuite leaderboard add RUNS"
+            "or create one with clsuite leaderboard add RUNS"
         )
     if not (place.records.is_dir() or place.index.exists() or place.reported.exists()):
         raise UserError(
             f"'{place.folder}' is not a leaderboard: it has no {place.records.name}/. Name another with --folder, "
-            "or begin one with clsuite leaderboard add RUNS"
+            "or create one with clsuite leaderboard add RUNS"
         )
 
 
 def check(place: Leaderboard) -> list[str]:
-    """Make everything anew in memory; returns a line for whatever is published otherwise, or lost.
+    """Make everything again in memory; returns a line for whatever is published otherwise, or lost.
 
     Raises:
         UserError: If a record is not as it should be.
@@ -190,7 +190,7 @@ def check(place: Leaderboard) -> list[str]:
 
 
 def _stray(place: Leaderboard, board: Board) -> list[Path]:
-    """Files among the records that are neither a record nor what stands beside one."""
+    """Files among the records that are neither a record nor one that belongs to it."""
     keys = set(rows_of(board).values())
     return [
         path

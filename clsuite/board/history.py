@@ -54,7 +54,7 @@ def check_out(commit: str, project: Path, target: Path) -> None:
             (target / folder).rename(target / package)
         _write_metadata(description["project"], target)
     except (KeyError, TypeError, OSError, ValueError, tarfile.TarError) as error:
-        raise UserError(f"commit {commit[:9]} cannot be laid out: {type(error).__name__}: {error}") from error
+        raise UserError(f"commit {commit[:9]} cannot be checked out: {type(error).__name__}: {error}") from error
 
 
 def _write_metadata(project: dict[str, Any], target: Path) -> None:
@@ -90,7 +90,7 @@ def bench_there(
         out: Where its records go.
         data_root: Where its data are looked for.
         jobs: Runs at a time.
-        hear: Hears of how many records there are.
+        hear: Receives how many records there are.
 
     Raises:
         UserError: If it refuses to run, with its own last line.

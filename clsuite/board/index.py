@@ -18,7 +18,7 @@ from clsuite.regular_files import read_text
 INDEX_VERSION = 2
 """Version 1 held the key of each row, and no digests."""
 BESIDE = {"record": ".json", "predictions": ".npz", "rerun": ".rerun.json"}
-"""How the names of a record's files go on after its key."""
+"""Suffixes of a record's files after its key."""
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -30,7 +30,7 @@ class Entry(BaseModel):
         record: sha256 of the record's file as ``add`` wrote it; None where the index is of version 1.
         predictions: sha256 of the predictions' file as ``add`` wrote it.
         rerun: sha256 of the account of its rerun as ``rerun`` wrote it; None where there is none.
-        sources: sha256 of each file of source that is published with it, by how its name goes on; None where there is
+        sources: sha256 of each file of source that is published with it, by the suffix of its name; None where there is
             none.
     """
 
@@ -51,7 +51,7 @@ def read_index(place: Leaderboard) -> dict[str, Entry]:
     """
     if not place.index.exists():
         if (place.folder / "data" / "board.json").exists():
-            raise UserError(f"'{place.index}' is gone: take it back from the history, or rows could be lost in silence")
+            raise UserError(f"'{place.index}' is gone: restore it from the history, or rows could be lost silently")
         return {}
     try:
         content = json.loads(read_text(place.index))
@@ -62,7 +62,7 @@ def read_index(place: Leaderboard) -> dict[str, Entry]:
     except ValidationError:
         rows = None
     if rows is None or not all(row.count("/") >= 2 for row in rows):
-        raise UserError(f"'{place.index}' does not hold the key of each row: take it back from the history")
+        raise UserError(f"'{place.index}' does not hold the key of each row: restore it from the history")
     return rows
 
 
@@ -135,15 +135,15 @@ def _altered(place: Leaderboard, row: str, record: Path, entry: Entry | None) ->
     for part in ("record", "predictions"):
         if digest_of(record, part) != getattr(entry, part):
             told = f"{where.with_suffix(BESIDE[part])}: it was edited since it was added"
-            yield f"{told}: take it back from the history, or add the run again: {add} RUN --replace"
+            yield f"{told}: restore it from the history, or add the run again: {add} RUN --replace"
     sources, listed = published_sources(record), entry.sources or {}
     for suffix in sorted({*sources, *listed}):
         known, path = listed.get(suffix), sources.get(suffix)
         if path is None or sha256_of_file(path) != known:
             told = f"{where.with_suffix('')}{suffix}: it is {'not the source that add wrote' if path else 'gone'}"
-            yield f"{told}: take it back from the history, or add the run again: {add} RUN --replace"
+            yield f"{told}: restore it from the history, or add the run again: {add} RUN --replace"
     account = digest_of(record, "rerun")
     if account != entry.rerun:
         told = f"{where.with_suffix(BESIDE['rerun'])}: it is {'not what rerun wrote' if account else 'gone'}"
         again = f"clsuite leaderboard rerun --folder {place.folder} '{row}'"
-        yield f"{told}: take it back from the history, or repeat the row: {again}"
+        yield f"{told}: restore it from the history, or repeat the row: {again}"

@@ -39,7 +39,7 @@ class Leaderboard:
 
     @property
     def index(self) -> Path:
-        """The file that names every published row and its files' digests: none is lost or edited in silence."""
+        """The file that names every published row and its files' digests: none is lost or edited silently."""
         return self.folder / "rows.json"
 
     @contextmanager

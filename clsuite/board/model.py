@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from clsuite.errors import shortened
+from clsuite.metrics import Column
 from clsuite.report.format import kind_of
+from clsuite.report.summary import Row as ResultRow
 
 BOARD_VERSION = 6
 Badge = Literal["measured", "confirmed", "unconfirmed", "stale"]
@@ -19,46 +21,10 @@ BADGES: dict[str, str] = {
     "stale": "made by an earlier version of clsuite, of a plugin or of the stream",
     "reported": "reported by its paper",
 }
-Unit = Literal["share", "parameters", "bytes", "samples", "seconds", "number"]
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Metric(_Model):
-    """A column. `about` says in plain words what it is; `formula` and `source` may be empty.
-
-    `higher_is_better` is None where neither way is better, or where the rows cannot be compared (times of several kinds
-    of machine, changes of probes).
-    """
-
-    name: str
-    label: str
-    about: str = ""
-    formula: str = ""
-    source: str = ""
-    higher_is_better: bool | None = None
-    unit: Unit = "share"
-
-
-class Figure(_Model):
-    """A metric of a row.
-
-    Attributes:
-        mean: Mean over the seeds that have the metric; None where it is not defined, and for times of a row whose runs
-            are of several kinds of machine or precision.
-        low: Lower end of the 95 % Student-t interval over them; None for fewer than two, never below zero for costs.
-        high: Upper end.
-        values: One value per seed, in the order of the row's seeds; None where not defined.
-        best: Whether no row of the benchmark has a better mean, and another row has a worse one.
-    """
-
-    mean: float | None
-    low: float | None
-    high: float | None
-    values: list[float | None]
-    best: bool = False
 
 
 class Rank(_Model):
@@ -156,26 +122,23 @@ class Run(_Model):
         return self.machine, kind_of(self.environment)[1]
 
 
-class Row(_Model):
-    """A method over its seeds; `config` is that of all of them.
+class Row(ResultRow):
+    """A row of results, its figures to nine digits, with what is published about it; `config` is that of all its runs.
 
     `same_as` are the methods whose predictions are its own, after every task, for all seeds that both have.
     """
 
-    method: str
     badge: Badge
     rank: Rank
-    seeds: list[int]
     tags: Tags
     plugins: list[PluginUse]
     config: dict[str, Any]
-    figures: dict[str, Figure]
     runs: list[Run]
-    same_as: list[str] = []
+    same_as: list[str] = Field(default_factory=list)
 
 
 class Benchmark(_Model):
-    """A board: the rows of one benchmark, best first."""
+    """A board: the table of results of one benchmark, best first; `metrics` are its columns."""
 
     name: str
     title: str
@@ -185,7 +148,7 @@ class Benchmark(_Model):
     backbone: str
     tasks: int
     seeds: list[int]
-    metrics: list[Metric]
+    metrics: list[Column]
     rows: list[Row]
 
     @property
@@ -208,7 +171,7 @@ class Reported(_Model):
 
     Attributes:
         figures: By the paper's own name of the metric, as written there (per cent unless the name says otherwise).
-        address: Where the paper stands; empty where it is not known.
+        address: Address of the paper; empty where it is not known.
         second_hand: Whether they were read in later papers' tables and not at the source.
     """
 

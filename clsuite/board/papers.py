@@ -1,4 +1,4 @@
-"""Where the papers stand that our plugins name, for the links of the page."""
+"""Addresses of the papers that our plugins name, for the links of the page."""
 
 from __future__ import annotations
 

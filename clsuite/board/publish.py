@@ -31,7 +31,7 @@ from clsuite.report.gather import record_files
 LARGEST = 2_000_000
 Arrays = Mapping[str, NDArray[np.integer]]
 StreamCheck = Callable[[RunRecord, Arrays], str]
-"""What stands against a record's stream, made anew from the data; empty where nothing does."""
+"""What is wrong with a record's stream, made again from the data; empty where nothing is."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Offer:
-    """A record that stands well by itself, and the published one of its method and seed where there is one.
+    """A record that is valid by itself, and the published one of its method and seed where there is one.
 
     Attributes:
-        sources: What is published with it of a method or stream that is a file, by how the names go on.
+        sources: What is published with it of a method or stream that is a file, by the suffixes of the names.
     """
 
     path: Path
@@ -110,7 +110,7 @@ def add_records(
     stream: StreamCheck,
     plugins_from: Sequence[Path] = (),
 ) -> list[Outcome]:
-    """Publish the records among some files and folders that stand every check.
+    """Publish the records among some files and folders that pass every check.
 
     Whatever is wrong with a record, or with writing it, is its own outcome: the others are published.
 

@@ -21,7 +21,7 @@ MOST_APART_IN_SIZE, MOST_APART = 1.1, 2.0
 
 @dataclass(frozen=True)
 class Published:
-    """A published record that stands every check.
+    """A published record that passes every check.
 
     Attributes:
         where: Its file, relative to the folder of the records.
@@ -48,7 +48,7 @@ class RecordSetCheck:
     costs: dict[Any, tuple[RunRecord, str]] = field(default_factory=dict)
 
     def complaint(self, record: RunRecord, samples: str, where: str) -> str:
-        """What stands against the record beside those before it; empty where nothing does, and it is remembered.
+        """What is wrong with the record next to those before it; empty where nothing is, and it is remembered.
 
         Args:
             record: The record.

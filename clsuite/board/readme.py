@@ -8,20 +8,21 @@ from urllib.parse import quote
 
 from clsuite.board.model import Benchmark, Board, Reported, Row
 from clsuite.board.site.addresses import address
-from clsuite.board.site.columns import Column, table_columns
+from clsuite.board.site.columns import is_extra, table_columns
 from clsuite.board.site.text import (
     NONE,
     ONE_SEED,
     half_text,
     kinds_text,
-    number_text,
     rank_text,
     same_text,
     source_text,
     status_text,
+    unit_text,
+    value_text,
 )
-from clsuite.report.descriptions import NOTATION
-from clsuite.report.export import MARKDOWN, escape_text
+from clsuite.metrics import NOTATION, Column
+from clsuite.report.export import markdown_lines, markdown_text
 from clsuite.runner.file_names import file_name
 
 ROWS_SHOWN = 60
@@ -72,25 +73,20 @@ def readme(board: Board) -> bytes:
     return ("\n".join(lines).rstrip("\n") + "\n").encode("utf-8", "replace")
 
 
-def _text(text: str) -> str:
-    return escape_text(text, MARKDOWN)
-
-
 def _benchmark(benchmark: Benchmark) -> Iterator[str]:
-    columns = [column for column in table_columns(benchmark.metrics) if not column.extra]
-    yield f"## {_text(benchmark.name)}"
+    columns = [column for column in table_columns(benchmark.metrics) if not is_extra(column)]
+    yield f"## {markdown_text(benchmark.name)}"
     yield ""
-    title = f"{_text(benchmark.title)}. " if benchmark.title else ""
-    kind, name = _text(benchmark.kind.replace("_", "-")), address(benchmark.name)
+    title = f"{markdown_text(benchmark.title)}. " if benchmark.title else ""
+    kind, name = markdown_text(benchmark.kind.replace("_", "-")), address(benchmark.name)
     yield (
-        f"{title}{kind.capitalize()}, {benchmark.tasks} tasks, backbone {_text(benchmark.backbone)}; "
+        f"{title}{kind.capitalize()}, {benchmark.tasks} tasks, backbone {markdown_text(benchmark.backbone)}; "
         f"[page](site/boards/{name}.html), [CSV](data/{name}.csv)"
     )
     yield ""
-    yield f"| rank | method | {' | '.join(_heading(column) for column in columns)} | seeds | status |"
-    yield f"| --: | --- | {' | '.join('--:' for _ in columns)} | --: | --- |"
-    for row in benchmark.rows[:ROWS_SHOWN]:
-        yield _line(benchmark, row, columns)
+    head = ["rank", "method", *(_heading(column) for column in columns), "seeds", "status"]
+    body = [_line(benchmark, row, columns) for row in benchmark.rows[:ROWS_SHOWN]]
+    yield from markdown_lines(head, body, left=(1, len(head) - 1))
     if len(benchmark.rows) > ROWS_SHOWN:
         yield ""
         yield f"and {len(benchmark.rows) - ROWS_SHOWN} more, on the page and in the CSV."
@@ -104,24 +100,27 @@ def _benchmark(benchmark: Benchmark) -> Iterator[str]:
 
 
 def _heading(column: Column) -> str:
-    return " ".join(part for part in (_text(column.metric.label), column.unit, column.arrow) if part)
+    return " ".join(part for part in (markdown_text(column.label), unit_text(column), column.arrow) if part)
 
 
-def _line(benchmark: Benchmark, row: Row, columns: Sequence[Column]) -> str:
-    rank = f"{row.rank.rank} ({rank_text(row.rank)})"
+def _line(benchmark: Benchmark, row: Row, columns: Sequence[Column]) -> list[str]:
     folder = quote(f"records/{benchmark.name}/{file_name(row.method)}", errors="replace")
-    cells = [_figure(row, column) for column in columns]
-    seeds = str(len(row.seeds))
-    same = f" ({_text(same_text(row))})" if row.same_as else ""
-    return f"| {rank} | [{_text(row.method)}]({folder}){same} | {' | '.join(cells)} | {seeds} | {status_text(row)} |"
+    same = f" ({markdown_text(same_text(row))})" if row.same_as else ""
+    return [
+        f"{row.rank.rank} ({rank_text(row.rank)})",
+        f"[{markdown_text(row.method)}]({folder}){same}",
+        *(_figure(row, column) for column in columns),
+        str(len(row.seeds)),
+        status_text(row),
+    ]
 
 
 def _figure(row: Row, column: Column) -> str:
-    figure = row.figures.get(column.metric.name)
+    figure = row.figures.get(column.name)
     if figure is None:
         return NONE
-    half = half_text(figure, column.metric.unit)
-    text = number_text(figure.mean, column.metric.unit) + (f" ± {half}" if half else "")
+    half = half_text(figure, column)
+    text = value_text(figure.mean, column.unit) + (f" ± {half}" if half else "")
     return f"**{text}**" if figure.best else text
 
 
@@ -130,12 +129,13 @@ def _columns(board: Board) -> Iterator[str]:
     yield "## What the columns are"
     yield ""
     tables = [table_columns(benchmark.metrics) for benchmark in board.benchmarks]
-    shown = [column.metric for table in tables for column in table if not column.extra]
-    for metric in {(metric.label, metric.about): metric for metric in shown}.values():
-        formula = f" `{metric.formula}` {_text(source_text(metric))}" if metric.formula else ""
-        yield f"- **{_text(metric.label)}**: {_text(metric.about)}{formula}".rstrip()
+    shown = [column for table in tables for column in table if not is_extra(column)]
+    for column in {(column.label, column.about): column for column in shown}.values():
+        formula = f" `{column.formula}` {markdown_text(source_text(column))}" if column.formula else ""
+        yield f"- **{markdown_text(column.label)}**: {markdown_text(column.about)}{formula}".rstrip()
     yield ""
-    yield f"{_text(NOTATION)} The columns of the CSV that are not shown here are explained on each board's page."
+    rest = "The columns of the CSV that are not shown here are explained on each board's page."
+    yield f"{markdown_text(NOTATION)} {rest}"
 
 
 def _badges(board: Board) -> Iterator[str]:
@@ -148,14 +148,14 @@ def _badges(board: Board) -> Iterator[str]:
 def _took(board: Board) -> Iterator[str]:
     yield "## What the runs took"
     yield ""
-    yield "| benchmark | runs | machine | precision | hours |"
-    yield "| --- | --: | --- | --- | --: |"
+    body = []
     for benchmark in board.benchmarks:
         runs = [run for row in benchmark.rows for run in row.runs]
         for machine, precision in benchmark.kinds:
             seconds = [run.seconds for run in runs if run.kind == (machine, precision)]
-            cells = (_text(benchmark.name), str(len(seconds)), _text(machine), _text(precision))
-            yield f"| {' | '.join(cells)} | {math.fsum(seconds) / 3600:.2f} |"
+            cells = (markdown_text(benchmark.name), str(len(seconds)), markdown_text(machine), markdown_text(precision))
+            body.append([*cells, f"{math.fsum(seconds) / 3600:.2f}"])
+    yield from markdown_lines(["benchmark", "runs", "machine", "precision", "hours"], body, left=(0, 2, 3))
 
 
 def _reported(reported: Sequence[Reported]) -> Iterator[str]:
@@ -163,11 +163,15 @@ def _reported(reported: Sequence[Reported]) -> Iterator[str]:
     yield ""
     yield "Weights, streams and metrics differ from ours and from each other: these figures have no rank."
     yield ""
-    yield "| method | stream | figures | weights | protocol | source |"
-    yield "| --- | --- | --- | --- | --- | --- |"
+    body = []
     for one in reported:
         figures = ", ".join(f"{name} {value}" for name, value in one.figures.items())
-        cells = [_text(cell) for cell in (one.method, one.stream, figures, one.weights, one.protocol, one.source)]
+        cells = [
+            markdown_text(cell) for cell in (one.method, one.stream, figures, one.weights, one.protocol, one.source)
+        ]
         if one.address:
             cells[-1] = f"[{cells[-1]}]({one.address})"
-        yield f"| {' | '.join(cells)}{' (second hand)' * one.second_hand} |"
+        cells[-1] += " (second hand)" * one.second_hand
+        body.append(cells)
+    head = ["method", "stream", "figures", "weights", "protocol", "source"]
+    yield from markdown_lines(head, body, left=range(len(head)))

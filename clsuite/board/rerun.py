@@ -98,7 +98,7 @@ def stream_changed(record: RunRecord, data_root: Path | None) -> str:
 
     Raises:
         UserError: If the record was edited: it then describes no run.
-        AbsentError: If the data are not at hand.
+        AbsentError: If the data are not available.
     """
     if record.results_version() is None:
         raise UserError("its key does not follow from its content: the record was edited")
@@ -136,7 +136,7 @@ def plan_rerun(
         published: The record's file, where sources lie beside it.
 
     Raises:
-        UserError: If a plugin is another one now, or something that it needs is not at hand.
+        UserError: If a plugin is another one now, or something that it needs is not available.
     """
     if notes := stale_notes(record, confirmed):
         raise UserError(f"{'; '.join(notes)}: a rerun would be of another method. Run it again, and add that record")
@@ -164,7 +164,7 @@ def plan_rerun(
         record_path=target,
         data_root=data_root,
         device=device or record.environment.get("device_type", "auto"),
-        save_model=False,
+        save_model=False, shares_features=False,  # of what others computed it would tell nothing
         probes=tuple(restored_probe(entry, backbone["image_size"], data_root, known) for entry in probes),
         files=recorded_files(record.config, folders, own, absent),
     )  # fmt: skip

@@ -24,15 +24,15 @@ from clsuite.scenarios.spec import FromAvalanche
 
 STREAM = ".stream.py"
 CLASS = ".class"
-"""Begins how the names of published classes of a data set, scenario, probe, backbone or training go on."""
+"""Begins the suffixes of published classes of a data set, scenario, probe, backbone or training go on."""
 SUFFIX = re.compile(r"\.((class)?[1-9]\d?|stream)\.py")
-"""How the name of a published source goes on after the record's key."""
+"""Suffix of a published source after the record's key."""
 LARGEST_SOURCE = 200_000
 """Bytes of a source, ten times the largest of the reference methods."""
 
 
 def due_sources(record: RunRecord) -> dict[str, str]:
-    """The files that a row needs and no package brings, by how their names go on: as the record calls them."""
+    """The files that a row needs and no package brings, by the suffixes of their names: as the record calls them."""
     files = {
         f".{number}.py": entry.name for number, entry in enumerate(record.plugins, 1) if is_file(entry.name)
     }  # fmt: skip
@@ -42,7 +42,7 @@ def due_sources(record: RunRecord) -> dict[str, str]:
 
 
 def find_sources(record: RunRecord, folders: Sequence[Path]) -> dict[str, bytes]:
-    """What is to be published with a row, by how the names go on; files are read, and not run.
+    """What is to be published with a row, by the suffixes of the names; files are read, and not run.
 
     Args:
         record: A finished record.
@@ -81,7 +81,7 @@ def _text(record: RunRecord, suffix: str, folders: Sequence[Path]) -> tuple[Path
 
 
 def published_sources(path: Path) -> dict[str, Path]:
-    """The published sources that lie beside a record, by how their names go on."""
+    """The published sources that lie beside a record, by the suffixes of their names."""
     there = sorted(path.parent.glob(f"{path.stem}.*.py"))
     return {suffix: one for one in there if SUFFIX.fullmatch(suffix := one.name.removeprefix(path.stem))}
 

@@ -1,4 +1,4 @@
-"""How a published record stands: whether something changed since, and how it came out when it was rerun."""
+"""The status of a published record: whether something changed since, and the result of its rerun."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def read_rerun(path: Path, record: RunRecord) -> Rerun | None:
     except ValidationError as error:
         raise UserError(f"'{name}' is not valid: {first_mistake(error, 'it')}") from error
     if rerun.key != record.key or rerun.figures.get(PUBLISHED) != published_accuracy(record):
-        raise UserError(f"'{name}' tells of the rerun of another record: take it away, or rerun the row")
+        raise UserError(f"'{name}' reports the rerun of another record: remove it, or rerun the row")
     return rerun
 
 

@@ -69,8 +69,8 @@ def _joined(texts: Iterator[str]) -> list[str]:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    """A row without what its records hold: configuration, matrices and environment."""
-    kept = row.model_dump(mode="json", exclude={"config", "runs"})
+    """A row without what its records hold, configuration, matrices and environment, and what its figures say twice."""
+    kept = row.model_dump(mode="json", exclude={"config": True, "runs": True, "figures": {"__all__": {"half"}}})
     runs = [
         run.model_dump(mode="json", include={"key", "seed", "record", "badge", "notes", "rerun"}) for run in row.runs
     ]

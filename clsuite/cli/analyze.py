@@ -71,7 +71,7 @@ def _watched(plan: RunPlan, movement: ParameterDrift) -> Stream:
 
 
 def _say_whether_same(console: Console, record: RunRecord, stream: Stream) -> None:
-    """A run on other hardware or versions need not come out the same; the reader is told."""
+    """A run on other hardware or versions need not give the same counts; the output says whether it did."""
     same = stream.matrix.counts() == record.counts
     told = "to the record's accuracy matrix" if same else "to another accuracy matrix than the record's"
     console.print(f"the run came out {'again ' if same else ''}{told}", style="" if same else "yellow")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -21,7 +21,7 @@ from clsuite.cli.jobs import ask_to_cancel
 from clsuite.errors import AbsentError, UserError
 from clsuite.records import RunRecord
 from clsuite.report.format import counted
-from clsuite.report.summary import columns_of, summarize
+from clsuite.report.summary import summarize
 from clsuite.report.table import probes_table, results_table, within_task_table
 from clsuite.runner.bench import BenchStatus, Sharing, check_writable, forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
@@ -35,7 +35,8 @@ from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.printed import printed_benchmark
 from clsuite.runner.resolve import outline
 from clsuite.runner.settings import OF_METHODS, with_settings
-from clsuite.runner.spec import BenchmarkSpec, lines_told, load_benchmark
+from clsuite.runner.spec import BenchmarkSpec, load_benchmark, with_lines
+from clsuite.runner.training import lists_in
 
 
 def print_config(benchmark: str, options: BenchOptions) -> int:
@@ -45,7 +46,7 @@ def print_config(benchmark: str, options: BenchOptions) -> int:
         UserError: If the input is bad.
     """
     spec, path = open_benchmark(benchmark, options)
-    with _lines_told(spec, path, options):
+    with _with_lines(spec, path, options):
         print(printed_benchmark(spec, path.parent, options), end="")
     return 0
 
@@ -60,12 +61,13 @@ def open_benchmark(benchmark: str, options: BenchOptions) -> tuple[BenchmarkSpec
     return with_settings(spec, options.settings), path
 
 
-def _lines_told(spec: BenchmarkSpec, path: Path, options: BenchOptions) -> AbstractContextManager[None]:
-    """Tell mistakes of methods with their lines, but where the call has written or changed a method itself."""
+def _with_lines(spec: BenchmarkSpec, path: Path, options: BenchOptions) -> AbstractContextManager[None]:
+    """Give mistakes their lines in the benchmark's file, but where the call itself has written what is wrong."""
     known = {*spec.named_methods, "all"}
     written = any(name not in known for text in options.methods for name in split_outside(text, ","))
-    own = written or any(key.startswith(OF_METHODS) for key in options.settings)
-    return nullcontext() if own else lines_told(path)
+    changed = any(key.startswith(OF_METHODS) for key in options.settings)
+    own = written or changed or bool(lists_in(options.training))
+    return with_lines(path, not own, options.settings)
 
 
 def run_bench(
@@ -92,12 +94,12 @@ def run_bench(
     if detached and chosen.kind == "debug":
         raise UserError("--detach leaves the terminal that --debug needs: leave one of them out")
     try:
-        with loading_bar(warnings), _lines_told(spec, path, options):
+        with loading_bar(warnings), _with_lines(spec, path, options):
             plans = make_plan(spec, path.parent, options)
     except AbsentError as error:
         if only != "list":
             raise
-        with _lines_told(spec, path, options):
+        with _with_lines(spec, path, options):
             return _list_outline(console, outline(spec, options, path.parent), error)
     standing = scan_results(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
     if only == "list":
@@ -109,17 +111,14 @@ def run_bench(
         return 0
     if detached and standing.missing:
         return _leave_runs(console, standing, chosen, options, detached)
-    outcomes = _do_runs(console, standing, chosen, options, spec.training.threads)
-    status = report_runs(console, warnings, spec, options.out, plans, outcomes)
-    if chosen.kind != "debug":
-        advise_debug(warnings, outcomes)
-    return status
+    outcomes = do_runs(console, standing, chosen, options, spec.training.threads)
+    return report_runs(console, warnings, spec, options, plans, outcomes)
 
 
-def _do_runs(
+def do_runs(
     console: Console, standing: BenchStatus, chosen: AnyExecutor, options: BenchOptions, threads: int
 ) -> dict[Path, RunRecord]:
-    """Do the runs that are not done, and show how far they are."""
+    """Do the runs that are not done, with bars or in view of a debugger; how every run stands, by its record's path."""
     slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores())
     sharing = Sharing(offered=chosen.kind != "debug", stale_after=options.stale_after)
     if chosen.kind == "debug":
@@ -152,7 +151,7 @@ def _leave_runs(
 def _list_outline(console: Console, runs: list[tuple[str, int]], absent: AbsentError) -> int:
     for method, seed in runs:
         console.print(f"{method}, seed {seed}", soft_wrap=True)
-    console.print(f"{counted(len(runs), 'run')}; which of them are done cannot be told: {absent}", soft_wrap=True)
+    console.print(f"{counted(len(runs), 'run')}; which of them are done is not known: {absent}", soft_wrap=True)
     return 0
 
 
@@ -184,28 +183,28 @@ def report_runs(
     console: Console,
     warnings: Console,
     spec: BenchmarkSpec,
-    out: Path,
+    options: BenchOptions,
     plans: Sequence[RunPlan],
     outcomes: Mapping[Path, RunRecord],
 ) -> int:
-    """Print the tables of some runs, write their report, and tell of those that failed; returns the exit status."""
+    """Print the tables of some runs, write their report, and report those that failed; returns the exit status."""
     finished = {path: record for path, record in outcomes.items() if record.status == "done"}
     complaints: list[str] = []
     if finished:
         from clsuite.report.files import write_report
 
-        rows = summarize(list(finished.values()))
-        columns = columns_of(list(finished.values()))
-        width = table_width(console)
-        console.print(results_table(rows, spec.title or spec.name, columns, width))
-        for table in (probes_table(rows, columns, width), within_task_table(rows, columns, width)):
+        results, width = summarize(list(finished.values())), table_width(console)
+        console.print(results_table(results, spec.title or spec.name, width))
+        for table in (probes_table(results, width), within_task_table(results, width)):
             if table is not None:
                 console.print(table)
-        files, complaints = write_report(out / spec.name, spec.title or spec.name, finished)
+        files, complaints = write_report(options.out / spec.name, spec.title or spec.name, finished)
         names = ", ".join(file.name for file in files)
-        console.print(f"records, matrices and plots: {out / spec.name}" + (f" ({names})" if names else ""))
+        console.print(f"records, matrices and plots: {options.out / spec.name}" + (f" ({names})" if names else ""))
     tell_failures(warnings, plans, outcomes)
     if complaints:
         more = f" (and {counted(len(complaints) - 1, 'more file')})" if len(complaints) > 1 else ""
         warnings.print(f"not written: {complaints[0]}{more}", soft_wrap=True)
+    if not options.debug:
+        advise_debug(warnings, outcomes)
     return 0 if len(finished) == len(outcomes) and not complaints else 1

@@ -33,7 +33,8 @@ def _names() -> dict[str, Sequence[str]]:
     from clsuite.runner.spec import shipped_benchmarks
 
     plugins = [name for name in catalog() if name.replace("_", "").isalnum()]
-    return {"benchmark": list(shipped_benchmarks()), "plugin": plugins, "methods": plugins, "method": plugins}
+    of_plugins = ("plugin", "methods", "method", "record_or_method")
+    return {"benchmark": list(shipped_benchmarks()), **dict.fromkeys(of_plugins, plugins)}
 
 
 def _complete(action: argparse.Action, names: Mapping[str, Sequence[str]]) -> None:

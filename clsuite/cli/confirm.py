@@ -78,7 +78,7 @@ class _Work:
         place: The leaderboard.
         project: The folder whose history has the earlier sources.
         data_root: Where data are looked for.
-        jobs: Runs at a time; as many as the cores carry where it is not said.
+        jobs: Runs at a time; as many as the cores allow where it is not said.
         done: The canaries by the sources of now, by their key: several cases may ask for the same.
         confirmed: How many rows are.
         stale: How many stay stale.
@@ -93,7 +93,7 @@ class _Work:
     stale: int = 0
 
     def confirm(self, cases: Sequence[Case]) -> None:
-        """Confirm cases of one commit; whatever stops them is told, and takes no other commit's with it."""
+        """Confirm cases of one commit; whatever stops them is reported, and leaves those of other commits alone."""
         with TemporaryDirectory(prefix="clsuite-confirm-") as temporary:
             try:
                 old = self._run_old(cases, Path(temporary))

@@ -22,7 +22,7 @@ PIPE_WIDTH = 2000
 
 
 class PlainConsole(Console):
-    """A console on which a text is what it says, and is broken between words alone.
+    """A console without markup, which breaks lines between words only.
 
     Brackets in a text that is printed are no markup unless ``markup=True`` says so (in cells of tables they are, and
     foreign text goes there through `clsuite.report.format.shown`); nothing in any text is a command to the terminal.
@@ -78,7 +78,7 @@ def tell(text: str) -> None:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether somebody reads a stream as it comes."""
+    """Whether a stream is a terminal that someone reads."""
     return stream.isatty()
 
 
@@ -113,5 +113,5 @@ def print_table(
 
 
 def left_out(names: Sequence[str]) -> str:
-    """What is said of columns that a terminal has no room for; empty where there are none."""
+    """The note about columns that a terminal has no room for; empty where there are none."""
     return f"{NARROW}{', '.join(names)} (a wider one or a pipe shows all)" if names else ""

@@ -14,7 +14,7 @@ from clsuite.runner.plan import RunPlan
 
 
 class InView:
-    """Runs in this process, told line by line."""
+    """Runs in this process, reported line by line."""
 
     def __init__(self, console: Console, device: str) -> None:
         """Prepare.
@@ -34,7 +34,7 @@ class InView:
             self._console.print(f"{event['status']}: {plan.name}", soft_wrap=True)
 
     def failed(self, plan: RunPlan, error: BaseException) -> None:
-        """Print what a run raised, whole, and open the debugger there where somebody sits at a terminal."""
+        """Print what a run raised, whole, and open the debugger where the command runs at a terminal."""
         sys.last_type, sys.last_value, sys.last_traceback = type(error), error, error.__traceback__
         traceback.print_exception(error)
         if sys.stdin is not None and sys.stdin.isatty():

@@ -14,7 +14,7 @@ from clsuite.report.export import by_benchmark, choose_columns, csv_table, latex
 from clsuite.report.format import counted
 from clsuite.report.gather import gather, newest_of
 from clsuite.report.summary import summarize
-from clsuite.report.table import rich_table
+from clsuite.report.table import results_table
 
 FORMATS = (".svg", ".png", ".pdf")
 EXPORTS = {"csv": csv_table, "markdown": markdown_table, "latex": latex_table}
@@ -32,8 +32,9 @@ def make_table(places: Sequence[Path], form: str, columns: Sequence[str], out: P
             raise UserError("-o needs --format csv, markdown or latex")
         console = make_console()
         for benchmark, group in by_benchmark(records).items():
-            chosen, width = choose_columns(group, columns), table_width(console)
-            console.print(rich_table(summarize(group), chosen, benchmark, width, asked=bool(columns)))
+            results = summarize(group)
+            asked = choose_columns(results.columns, columns) if columns else None
+            console.print(results_table(results, benchmark, table_width(console), asked))
         return
     text = harmless(EXPORTS[form](records, columns))
     if out is None:
@@ -87,7 +88,7 @@ def _plot_loss(records: Mapping[Path, RunRecord], target: Path, title: str, name
     names = sorted({one for curves in kept.values() for one in curves})
     if not names:
         places = listed((f"'{path}'" for path in records), at_most=1)
-        raise UserError(f"none of these runs has kept a loss curve: {places}. Run again, without --curve-points 0")
+        raise UserError(f"none of these runs kept a loss curve: {places}. Run again, without --curve-points 0")
     if name not in names:
         raise did_you_mean("curve", name, names)
     runs = [(record, kept[path][name]) for path, record in records.items() if name in kept[path]]

@@ -1,4 +1,4 @@
-"""Runs without a result, told: what went wrong, where, and how to see the rest."""
+"""Reports runs without a result: what went wrong, where, and how to see the rest."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def rerun(
 ) -> int:
     """Repeat published runs and write how they came out; returns 1 if one came out otherwise.
 
-    Of several rows, one that cannot be repeated does not take the others with it: it is told, and counts as bad.
+    Of several rows, one that cannot be repeated does not stop the others: it is reported, and counts as bad.
 
     Raises:
         UserError: If a row is unknown, the data root is not there, or the only run cannot be repeated here.
@@ -184,7 +184,7 @@ def _rerun_row(
     allowed: Allowed,
     number: tuple[int, int],
 ) -> bool:
-    """Repeat one row, tell how it came out, and write that; returns whether both are as they should be."""
+    """Repeat one row, print the result, and write it; returns whether both are as they should be."""
     from clsuite.board.confirmed import read_confirmed
     from clsuite.board.rerun import changed_stream, compare_rerun, kinds_apart, plan_rerun, stream_changed
     from clsuite.board.validate.record import examine, read_foreign
@@ -226,7 +226,7 @@ def _write_rerun(place: Leaderboard, row: str, outcome: Rerun, path: Path, old: 
 
 
 def _repeat(old: RunRecord, make_plan: Callable[[Path], RunPlan], number: tuple[int, int]) -> RunRecord:
-    """Run it in a process of its own, in a folder that goes afterwards."""
+    """Run it in a separate process, in a folder that goes afterwards."""
     from clsuite.runner.bench import BenchStatus, run_missing
     from clsuite.runner.devices import count_cores, count_gpus, device_slots
 

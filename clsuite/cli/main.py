@@ -54,14 +54,14 @@ def _run(words: list[str]) -> int:
         tell(f"{called}: {error}")
         return 2
     except KeyboardInterrupt as error:
-        tell("interrupted: what is done is kept; call it again to go on from there")
+        tell("interrupted: what is done is kept; call it again to resume from there")
         return status_of(error)
 
 
 def _do(command: Command, given: Namespace) -> int:
     try:
         return command.run(given)
-    except SystemExit as error:  # of somebody's plugin or stream; nothing of ours calls it
+    except SystemExit as error:  # of a user's plugin or stream; nothing of ours calls it
         raise UserError(f"something that was imported ended the program: sys.exit({error.code!r})") from error
     except OSError as error:  # of what is asked of the system in passing, such as whether a path is a file
         complaint = _refused_by_the_system(error)
@@ -73,7 +73,7 @@ def _do(command: Command, given: Namespace) -> int:
 def _refused_by_the_system(error: OSError) -> UserError | None:
     """A complaint about a file or folder that the system refuses: no right to it, a name too long, a full disk.
 
-    None of any other error, which is a fault of ours and keeps its traceback.
+    None for any other error, which is a bug of clsuite and keeps its traceback.
     """
     if error.filename is None and error.errno not in OF_THE_SYSTEM:
         return None

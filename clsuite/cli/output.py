@@ -1,4 +1,4 @@
-"""Standard output and error, which may be closed, full or read by nobody: a command does its work all the same."""
+"""Standard output and error, which may be closed, full or unread: a command does its work all the same."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def safe_output() -> Iterator[SafeOutput]:
 
 
 def lost_for(out: SafeOutput) -> str:
-    """Why people miss some of the output; empty where nothing is missing, or nobody wanted it."""
+    """Why some of the output is missing; empty where nothing is, or the reader left."""
     if out.error is None or out.error.errno in NOBODY_READS:
         return ""
     return f"the output cannot be written: {out.error.strerror or out.error}"

@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
         raise UserError(message)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Check the name of a command; what else is one of some words is checked by its type."""
+        """Check the name of a command; other arguments with fixed words are checked by their type."""
         if action.choices is not None and value not in action.choices:
             raise did_you_mean("command", str(value), action.choices)
 
@@ -142,10 +142,10 @@ def _explained(error: argparse.ArgumentError) -> UserError:
 
 
 def _unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> UserError:
-    """The complaint about words that nobody takes: options if there are any, which the others may belong to."""
+    """The error for unknown words; names unknown options first, since the other words may belong to them."""
     option = next((word for word in words if word.startswith("-") and word != "--"), None)
     if option is None:
-        return UserError(f"'{shortened(words[-1])}' is more than it takes. Try: {parser.prog} --help")
+        return UserError(f"unexpected argument '{shortened(words[-1])}'. Try: {parser.prog} --help")
     return did_you_mean("option", option.split("=")[0], _options_of(parser))
 
 

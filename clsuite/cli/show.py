@@ -12,7 +12,7 @@ from rich.console import Console
 
 from clsuite.cli.console import make_console, print_table
 from clsuite.config.paths import files_below
-from clsuite.errors import UserError
+from clsuite.errors import UserError, nearest
 from clsuite.metrics import METRICS, WITHIN_TASK, Curves, compute_all
 from clsuite.records import (
     CostEntry,
@@ -27,8 +27,7 @@ from clsuite.records import (
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.regular_files import is_no_folder
 from clsuite.report.fit import TableColumn
-from clsuite.report.format import shown
-from clsuite.report.table import bytes_text, short_number
+from clsuite.report.format import bytes_text, short_number, shown
 
 
 def print_record(path: Path) -> None:
@@ -43,7 +42,7 @@ def print_record(path: Path) -> None:
         f"[bold]{shown(record.method)}[/bold] on {shown(record.benchmark)}, seed {record.seed}: {record.status}",
         markup=True,
     )
-    console.print(f"key {record.key}, {record.seconds:.1f} s")
+    console.print(f"key {record.key}, {record.seconds:.1f} s{_taken(record)}")
     untrue = why_untrue(record, path)
     if told := f"this record {untrue}; its accuracies are not shown" if untrue else _told_by_the_key(record):
         console.print(told, style="red", soft_wrap=True)
@@ -77,7 +76,8 @@ def _plainly(content: Any, name: str = "") -> str:
 
 
 def _read(path: Path) -> RunRecord:
-    """The record; of what is not a file, which record may be meant."""
+    """The record; where there is no file, an error that suggests one."""
+    from clsuite.plugin.catalog import catalog
     from clsuite.runner.spec import shipped_benchmarks
 
     if is_no_folder(path):
@@ -91,6 +91,8 @@ def _read(path: Path) -> RunRecord:
             f"'{path}' is a benchmark, and show takes a record, such as runs/{path}/METHOD/seed0-….json: "
             f"clsuite bench {path} --dry-run lists them"
         )
+    if near := nearest(str(path), catalog()):
+        raise UserError(f"no record at '{path}'. Did you mean the method {' or '.join(map(repr, near))}?")
     raise UserError(f"no record at '{path}': clsuite bench writes them to runs/BENCHMARK/METHOD/seed0-….json")
 
 
@@ -99,8 +101,16 @@ def _told_by_the_key(record: RunRecord) -> str:
     version = record.results_version()
     if version != RESULTS_VERSION:
         made = f"results version {version}; this one has {RESULTS_VERSION}"
-        return f"made by an older version of clsuite ({made}): run again, it may come out otherwise"
+        return f"made by an older version of clsuite ({made}): run again, it may come out differently"
     return ""
+
+
+def _taken(record: RunRecord) -> str:
+    """What the run took from the features that runs share."""
+    taken = record.features
+    return (
+        f", and features of {taken.images} images from the store, which had cost {taken.seconds:.1f} s" if taken else ""
+    )
 
 
 def _tuning(tuning: TuningEntry) -> str:
@@ -183,5 +193,5 @@ def _print_within_task(console: Console, entry: WithinTaskEntry) -> None:
 
 
 def _figure(metric: Any, curves: Curves) -> str:
-    value = (100 if metric.share else 1) * metric.compute(curves)
+    value = (100 if metric.unit == "share" else 1) * metric.compute(curves)
     return "-" if math.isnan(value) else f"{value:.2f}"

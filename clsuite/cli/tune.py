@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import TextColumn
 
-from clsuite.api.progress import BenchProgress, make_bars
-from clsuite.cli.bench import open_benchmark, report_runs
+from clsuite.api.progress import make_bars
+from clsuite.cli.bench import do_runs, open_benchmark, report_runs
 from clsuite.cli.console import make_console
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.debugging import InView
@@ -18,10 +18,10 @@ from clsuite.metrics import METRICS
 from clsuite.records import RunRecord, TrialEntry, reason_of
 from clsuite.runner.bench import BenchStatus, Sharing, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
-from clsuite.runner.executor import Executor, Listener
+from clsuite.runner.executor import Listener
 from clsuite.runner.executors.choice import chosen_executor, make_executor
+from clsuite.runner.executors.spec import AnyExecutor
 from clsuite.runner.plan import RunPlan, make_plan
-from clsuite.runner.spec import BenchmarkSpec
 from clsuite.tuning.options import TuneOptions
 from clsuite.tuning.search import keep_search, make_search
 from clsuite.tuning.space import parse_space, points
@@ -44,51 +44,51 @@ def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> i
     """
     console, warnings = make_console(), make_console(stderr=True)
     spec, path = open_benchmark(benchmark, options)
+    chosen, threads = chosen_executor(spec, options), spec.training.threads
     search = make_search(spec, path.parent, method, space, options)
     with loading_bar(warnings):
         make_plan(spec.model_copy(update={"methods": {search.name: search.method}}), path.parent, options)
-    doer = _doer(console, spec, options)
     trials = min(options.trials, points(parse_space(space)) or options.trials)
 
     def warn(text: str) -> None:
         warnings.print(f"warning: {text}", soft_wrap=True)
 
-    with _TrialProgress(console, trials) as progress:
+    with _TrialProgress(console, trials, console.is_terminal and chosen.kind != "debug") as progress:
+        doer = _doer(console, chosen, options, threads, progress.hear)
 
         def do(plans: Sequence[RunPlan]) -> list[RunRecord]:
-            return list(doer(scan_results(plans, warn), progress.hear).values())
+            return list(doer(scan_results(plans, warn)).values())
 
         tuning = search.run(options, do, progress.show)
     label = METRICS[options.metric].label
     console.print(f"chosen: {values_told(tuning.chosen)} ({label}, in % on validation images)", soft_wrap=True)
     plans = search.final_plans(options, tuning)
     standing = scan_results(plans, warn)
-    with BenchProgress(console, len(standing.missing), len(standing.done)) as bars:
-        outcomes = doer(standing, bars.hear)
+    outcomes = do_runs(console, standing, chosen, options, threads)
     keep_search(standing, tuning, warn)
-    return report_runs(console, warnings, spec, options.out, plans, outcomes)
+    return report_runs(console, warnings, spec, options, plans, outcomes)
 
 
 def _doer(
-    console: Console, spec: BenchmarkSpec, options: TuneOptions
-) -> Callable[[BenchStatus, Listener], dict[Path, RunRecord]]:
-    """What does runs that are not done, where the call has them done."""
-    chosen, threads = chosen_executor(spec, options), spec.training.threads
+    console: Console, chosen: AnyExecutor, options: TuneOptions, threads: int, hear: Listener
+) -> Callable[[BenchStatus], dict[Path, RunRecord]]:
+    """What does the runs of trials, where the call has them done."""
     slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores())
-    executor: Executor = InView(console, slots[0]).executor
-    if chosen.kind != "debug":
-        executor = make_executor(chosen, options, threads, slots, console.print)
     sharing = Sharing(offered=chosen.kind == "slurm", stale_after=options.stale_after)
-    return lambda standing, hear: run_missing(standing, slots, options.timeout, hear, executor, sharing)
+    if chosen.kind == "debug":
+        view = InView(console, slots[0])
+        return lambda standing: run_missing(standing, slots, None, view.hear, view.executor, sharing)
+    executor = make_executor(chosen, options, threads, slots, console.print)
+    return lambda standing: run_missing(standing, slots, options.timeout, hear, executor, sharing)
 
 
 class _TrialProgress:
     """A bar over all trials in a terminal, and a line per trial."""
 
-    def __init__(self, console: Console, trials: int) -> None:
+    def __init__(self, console: Console, trials: int, has_bar: bool) -> None:
         self._console, self._trials = console, trials
         self._shares: dict[Path, float] = {}
-        self._bar = make_bars(console, console.is_terminal, TextColumn("trials"), transient=True)
+        self._bar = make_bars(console, has_bar, TextColumn("trials"), transient=True)
         self._finished = 0
 
     def __enter__(self) -> _TrialProgress:

@@ -122,7 +122,7 @@ class _Work:
                 place = self.unpacked / str(len(list(self.unpacked.iterdir())))
                 place.mkdir()
                 allowed = replace(allowed, plugins_from=(*allowed.plugins_from, *unpack_texts(manifest, place)))
-            restorer = Restorer(allowed, self.options.data_root, self.options.device)
+            restorer = Restorer(allowed, self.options.data_root, self.options.device, not self.options.no_feature_store)
         except UserError as error:
             self._complain(str(error), folder.name)
             return []

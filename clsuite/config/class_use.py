@@ -1,4 +1,4 @@
-"""A class of somebody's own in a benchmark: ``{class: my_pkg.data:MyData, argument: value}``. Imports nothing of it."""
+"""A user-defined class in a benchmark: ``{class: my_pkg.data:MyData, argument: value}``. Imports nothing of it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ClassUse(Spec):
 
 
 class MaybeOwn(Spec):
-    """A part of a benchmark that may be a class of somebody's own.
+    """A part of a benchmark that may be a user-defined class.
 
     In YAML the keys of `KEPT` stay clsuite's, ``class``, ``args`` and ``source`` say which class it is, and every other
     key is an argument of its constructor; one that has the name of such a key is written below ``args``.
@@ -116,7 +116,7 @@ def by_entry_point(value: Any, part: str, key: str, ours: Collection[str]) -> An
     """A part whose name is that of an entry point, and none of ours, as a class.
 
     Args:
-        value: What stands in the benchmark.
+        value: The value in the benchmark.
         part: The part.
         key: The key of the part's name.
         ours: The names that clsuite has itself.

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, in plain words: what stands there and what must stand there."""
+"""Validation errors of pydantic in plain words: what was given and what is expected."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ NEEDS: dict[str, str] = {
     "none_required": "must be empty", "invalid_key": TEXT, "date_type": "must be a date",
     "bytes_type": TEXT, "recursion_loop": "must not hold itself",
 }  # fmt: skip
-"""What must stand there, by the type of pydantic's error; ``{...}`` are of its context, ``given`` is what stands there.
+"""What is expected, by the type of pydantic's error; ``{...}`` come from its context, ``given`` is the value.
 
-An error of a type that is not here is told as pydantic says it, without its address.
+An error of a type that is not here is reported in pydantic's words, without its address.
 """
 PHRASES: dict[str, str] = {
     "missing": "{where} is missing",
@@ -53,7 +53,7 @@ PHRASES: dict[str, str] = {
     "extra_forbidden": "{where} is not known here",
     "unexpected_keyword_argument": "{where} is not known here",
 }
-"""Whole sentences, where it does not help to repeat what stands there."""
+"""Whole sentences, where it does not help to repeat the value."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Mistyped:
 
     Attributes:
         given: The value as people wrote it.
-        need: What must stand there.
+        need: What is expected.
     """
 
     given: str
@@ -75,7 +75,7 @@ def in_words(error: ErrorDetails, where: str, key: str = "name") -> str:
     Args:
         error: One of a `ValidationError`.
         where: What people call the place of the mistake, such as ``training.epochs``.
-        key: A key of the mapping that must stand there, where it is one.
+        key: A key of the expected mapping, where a mapping is expected.
 
     Returns:
         For example ``training.epochs is 'two', but must be a whole number``.
@@ -126,7 +126,7 @@ def _whole(limit: Any) -> Any:
 
 
 def _near(error: ErrorDetails) -> str:
-    """The nearest of the words that may stand there."""
+    """The nearest of the allowed words."""
     if error["type"] != "literal_error" or not isinstance(error["input"], str):
         return ""
     known = re.findall(r"'([^']+)'", str(error.get("ctx", {}).get("expected", "")))

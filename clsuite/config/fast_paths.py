@@ -5,7 +5,7 @@ kernels that are slow in bfloat16 on a CPU (``backbones/slow_kernels.py``), and 
 (``data/buffer_pool.py``). The mathematics are the same with and without. The first two add floating point numbers in
 another order, so that last bits may differ, as they do between two processors; the third changes no bit.
 
-The switch is therefore no part of a run's key, as the processor is none. A record's environment says so where it was
+The switch is therefore not part of a run's key, nor is the processor. A record's environment says so where it was
 off (``fast_paths: false``), and a rerun with the other setting is compared within the tolerances of another machine.
 """
 

@@ -1,4 +1,4 @@
-"""Paths as people write them, with ``~`` for their home folder, wherever one can be given."""
+"""Paths as users write them, with ``~`` for the home folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import fnmatch
 import os
 from pathlib import Path
 
-from clsuite.errors import InputWarning, UserError, shortened, warn_of
+from clsuite.errors import InputWarning, UserError, nearest, printable, shortened, warn_of
 
 LONGEST_PART = 255
 """Bytes of a name; no usual file system takes more."""
@@ -38,14 +38,36 @@ def home_path(text: str | Path) -> Path:
 
 
 def home_or_name(text: str) -> str:
-    """A path as for `home_path`, or a name that is none and stays as it is."""
+    """A path as for `home_path`; a name that is not a path is returned unchanged."""
     return str(home_path(text)) if text.startswith("~") else text
+
+
+def cache_folder() -> Path:
+    """Where is kept what is costly to make, such as decoded tables: ``$CLSUITE_CACHE``, or the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    chosen = os.environ.get("CLSUITE_CACHE")
+    return Path(chosen) if chosen else user_cache_path("clsuite")
+
+
+def near_paths(path: Path) -> str:
+    """A "Did you mean" with the nearest names in the folder of a path; empty where there are none.
+
+    Args:
+        path: A path at which there is nothing. Names with another ending are not meant.
+    """
+    try:
+        names = [name for name in os.listdir(path.parent) if Path(name).suffix == path.suffix and name[0] != "."]
+    except (OSError, ValueError):
+        return ""
+    near = nearest(path.name, names, 3)
+    return f" Did you mean {' or '.join(repr(printable(str(path.with_name(one)))) for one in near)}?" if near else ""
 
 
 def files_below(folder: Path, pattern: str = "*") -> list[Path]:
     """The files anywhere below a folder whose names match a pattern, and links that do; no link is followed.
 
-    Folders that cannot be read are left out with a warning, and those that go meanwhile, as some of ``/proc`` do,
+    Folders that cannot be read are left out with a warning, and those that vanish meanwhile, as some of ``/proc`` do,
     without one.
     """
     found, unread, todo = list[Path](), list[str](), [folder]

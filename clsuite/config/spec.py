@@ -33,17 +33,17 @@ class Spec(BaseModel):
         field = cls.model_fields.get(key) if isinstance(key, str) else None
         if field is None or not isinstance(value, int):
             return value
-        kinds = set(_kinds(field.annotation))
-        if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
-            return Mistyped(shown(value), WHOLE if int in kinds else NUMBER)
-        if kinds & {int, float} and abs(value) > LARGEST_NUMBER:
+        taken = set(kinds(field.annotation))
+        if isinstance(value, bool) and taken & {int, float} and bool not in taken:
+            return Mistyped(shown(value), WHOLE if int in taken else NUMBER)
+        if taken & {int, float} and abs(value) > LARGEST_NUMBER:
             return Mistyped(shown(value), f"must be at most {LARGEST_NUMBER}")
         return value
 
 
-def _kinds(annotation: Any) -> Iterator[Any]:
+def kinds(annotation: Any) -> Iterator[Any]:
     """The types that an annotation is made of."""
     yield annotation
     for argument in get_args(annotation):
         if isinstance(argument, type) or get_args(argument):
-            yield from _kinds(argument)
+            yield from kinds(argument)

@@ -1,4 +1,4 @@
-"""Reads YAML into checked models; every complaint names the file and the line, and all mistakes are told at once."""
+"""Reads YAML into checked models; every error names the file and the line, and all mistakes are reported at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Complaint(NamedTuple):
     """A mistake in a file.
 
     Attributes:
-        missing: Whether something is missing: told last, as it may follow from another mistake.
+        missing: Whether something is missing: reported last, as it may follow from another mistake.
         line: Where.
         text: What.
         field: The dotted key that is wrong.
@@ -72,7 +72,7 @@ def _error(complaint: Complaint) -> UserError:
 
 @contextmanager
 def _placed(path: Path) -> Iterator[None]:
-    """Let what is told of a file with its line know the two apart."""
+    """Set path and line of an error whose message begins with both."""
     try:
         yield
     except UserError as error:
@@ -83,7 +83,7 @@ def _placed(path: Path) -> Iterator[None]:
 
 
 def mistakes_in(model: Any, content: Any, error: ValidationError) -> list[str]:
-    """What is wrong with a content that is in no file, as it is told of a file but without lines.
+    """What is wrong with content that is in no file, as it is reported for a file but without lines.
 
     Args:
         model: The model that it is not one of.
@@ -102,7 +102,7 @@ def line_of(path: Path, location: Location, word: str = "") -> int:
     Args:
         path: The file.
         location: The keys on the way.
-        word: A key, or a word of a value, below that place: where there is one, its line is told.
+        word: A key, or a word of a value, below that place: where there is one, its line is given.
     """
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         return 0
@@ -136,7 +136,7 @@ def _example(model: Any) -> str:
 
 
 def _key_complaints(node: yaml.Node) -> Iterator[tuple[int, str]]:
-    """YAML takes the last of two equal keys in silence; here the second is a mistake, and so are numbers as keys."""
+    """YAML takes the last of two equal keys silently; here the second is an error, and so are numbers as keys."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
             yield from _key_complaints(item)
@@ -163,7 +163,7 @@ def _model_complaints(root: yaml.Node, model: Any, errors: Sequence[ErrorDetails
         for near in _near(str(error["loc"][-1]), _fields(model, error["loc"][:-1]))
     }
     told: set[Location] = set()
-    for error in sorted(errors, key=lambda one: -len(one["loc"])):  # of a list with a mistake inside only that is told
+    for error in sorted(errors, key=lambda one: -len(one["loc"])):  # not a list with a mistake inside
         location = _without_tags(model, error["loc"])
         missing = error["type"] == "missing"
         if location not in told and not (missing and location in misspelled) and not _is_key(error):
@@ -172,7 +172,7 @@ def _model_complaints(root: yaml.Node, model: Any, errors: Sequence[ErrorDetails
 
 
 def _is_key(error: ErrorDetails) -> bool:
-    """Whether a complaint is about a key that is not text, which is told with its line already."""
+    """Whether an error is about a key that is not text, which is reported with its line already."""
     return error["type"] == "invalid_key" or "[key]" in error["loc"]
 
 

@@ -12,6 +12,7 @@ from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 from yaml.events import AliasEvent
 
+from clsuite.config.paths import near_paths
 from clsuite.errors import UserError, printable, shortened
 from clsuite.regular_files import read_bytes, refuse_irregular
 
@@ -101,7 +102,8 @@ def _text(path: Path) -> str:
             )
         content = read_bytes(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read '{path}': {getattr(error, 'strerror', None) or error}") from error
+        near = f".{near_paths(path)}".rstrip(".") if isinstance(error, FileNotFoundError) else ""
+        raise UserError(f"cannot read '{path}': {getattr(error, 'strerror', None) or error}{near}") from error
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

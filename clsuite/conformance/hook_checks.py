@@ -150,7 +150,7 @@ def _loops_over_loader(node: Any) -> bool:
 
 
 def trainer_marks(learner: Learner) -> dict[str, Any]:
-    """What tells whether the trainer's loader or optimizer has been changed."""
+    """What shows whether the trainer's loader or optimizer has been changed."""
     trainer = trainer_of(learner)
     if trainer is None:
         return {}

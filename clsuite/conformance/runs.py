@@ -97,7 +97,7 @@ def run_method(
         kind: Kind of stream.
         training: Options of the training.
         folder: Where to keep the states at task boundaries.
-        resume: State to go on from.
+        resume: State to resume from.
         stop: Tasks to learn; all by default.
         backbone: Makes the backbone; by default one that has what the plugins need.
     """
@@ -107,7 +107,7 @@ def run_method(
     learner.watches = tuple(watches)
     for watch, plugin in zip(watches, plugins, strict=True):
         watch.attach(plugin, learner)
-    device = torch.device("cpu")
+    device = subjects[0].device
     stream = KeepingStream(learner, make_scenario(kind), device, resume, "conformance", folder=folder, stop=stop)
     run = Run(stream, plugins, watches)
     try:
@@ -116,7 +116,7 @@ def run_method(
         pass
     except UnfitCheckpointError as error:
         run.error = error.reason
-    except BaseException as error:  # whatever a plugin raises
+    except BaseException as error:  # any error of a plugin
         run.error = as_error(error)
     return run
 

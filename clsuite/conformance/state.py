@@ -50,7 +50,7 @@ def _odd(value: Any, where: str) -> Iterator[str]:
 
 
 def resumed(subjects: list[Subject], run: Run, kind: str, training: dict[str, Any], folder: Path) -> Iterator[Finding]:
-    """A run that is interrupted and goes on ends in the same bits; where not, whether the same is ever the same."""
+    """A resumed run ends in the same bits; where it does not, whether equal runs give equal results at all."""
     last = len(run.stream.scenario.tasks) - 1
     again = run_method(subjects, kind, training, resume=folder / f"{last}.ckpt")
     if again.error is not None:
@@ -102,7 +102,7 @@ def repeated(subjects: list[Subject], run: Run, kind: str, training: dict[str, A
     if state is None:
         return
     there, here = state["parameters"], again.stream.learner.state_dict()
-    changed = [name for name in there if name not in here or not torch.equal(there[name], here[name])]
+    changed = [name for name in there if name not in here or not torch.equal(there[name], here[name].cpu())]
     if changed or not np.array_equal(run.stream.matrix.class_incremental[1], again.stream.matrix.class_incremental[1]):
         yield unrepeatable(subjects[0], f"parameter '{changed[0]}'" if changed else "predictions")
 
@@ -144,6 +144,7 @@ def load_again(subjects: list[Subject], run: Run, training: dict[str, Any]) -> L
     buffer.seek(0)
     state = torch.load(buffer, weights_only=True, map_location="cpu")
     fresh = make_learner(subjects, [subject.make() for subject in subjects], training)
+    fresh.to(learner.device)
     fresh.start(without_data(run.stream.scenario))
     load_learner_state(fresh, state)
     return fresh

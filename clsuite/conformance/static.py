@@ -17,7 +17,7 @@ DEVICE = re.compile(r"(cuda|mps|xpu)(:\d+)?")
 
 
 def read(subject: Subject) -> Iterator[Finding]:
-    """What the source alone tells."""
+    """What can be checked from the source alone."""
     yield from forgotten_super(subject)
     yield from doubtful_hooks(subject)
     yield from untyped_arguments(subject)
@@ -44,14 +44,14 @@ def forgotten_super(subject: Subject) -> Iterator[Finding]:
 
 
 def doubtful_hooks(subject: Subject) -> Iterator[Finding]:
-    """Methods that look like hooks and are none, hooks of another signature, and a class without any."""
+    """Methods that look like hooks but are not, hooks with another signature, and a class without hooks."""
     brings = bool(subject.declared.traits.training) or is_ours(f"{subject.cls.__module__}:")
     for doubt in doubts(subject.lines.text, subject.lines.class_name, brings, subject.declared.home):
         yield _told(subject, "hooks", doubt)
 
 
 def untyped_arguments(subject: Subject) -> Iterator[Finding]:
-    """Arguments of the constructor without a type; told where nothing worse is found."""
+    """Arguments of the constructor without a type; reported where nothing worse is found."""
     for doubt in untyped(subject.lines.text, subject.lines.class_name, subject.declared.home):
         yield replace(_told(subject, "constructor", doubt), certain=False)
 

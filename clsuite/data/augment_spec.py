@@ -14,7 +14,7 @@ Range = tuple[float, float]
 
 
 class AugmentError(UserError, ValueError):
-    """An augmentation that cannot be; as a `ValueError` it gets its line where it stands in a YAML file."""
+    """An augmentation that cannot be; as a `ValueError` it gets its line where it is in a YAML file."""
 
 
 class _Step(Spec):

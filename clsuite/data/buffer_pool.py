@@ -1,6 +1,6 @@
 """Memory of batches on a CPU that is used again as soon as nobody holds the batch.
 
-The system's allocator gives large blocks back and maps them anew for each batch, and each page of them is cleared when
+The system's allocator gives large blocks back and maps them again for each batch, and each page of them is cleared when
 it is first written to: at 224 px that takes longer than normalizing.
 """
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from platformdirs import user_cache_path
 
+from clsuite.config.paths import cache_folder
 from clsuite.data.decoding import DecoderKilledError, Job, decode_all
 from clsuite.data.file_digests import with_digests
 from clsuite.data.manifest import Columns, Manifest, Pixels
@@ -25,14 +27,10 @@ FORMAT = 3
 """Version of tables and of decoding; raise it when an image gives other pixels than before."""
 PER_IMAGE, PER_TABLE = 64, 2**16
 """Bytes, at most, of what a table has beside its pixels: of each image (hash, label, name), and once."""
+NOTED_S = 3600.0
+"""Seconds after which another use is noted."""
 WORK = ("job.json", "marks.npy", "pixels.npy")
 """What decoding needs and a finished table does not."""
-
-
-def cache_folder() -> Path:
-    """Where decoded tables are kept: ``$CLSUITE_CACHE``, or the user's cache folder."""
-    chosen = os.environ.get("CLSUITE_CACHE")
-    return Path(chosen) if chosen else user_cache_path("clsuite")
 
 
 def cached_table(
@@ -47,7 +45,7 @@ def cached_table(
 
     It is decoded in a folder of its own, which is renamed when all is done: a killed decoding leaves nothing behind
     that counts, and the next call goes on where it stopped. Of two processes that want the same table, one waits. A
-    table that is damaged is warned of and made anew.
+    table that is damaged is reported with a warning and rebuilt.
 
     Args:
         content: JSON value that identifies the content: a hash of it, or a version.
@@ -92,9 +90,11 @@ def kept_table(content: Any, make: Callable[[Path], Columns], root: Path) -> Ima
     target, checked = root / "tables" / key, root / "checked" / key
     try:
         if target.is_dir():
-            return open_table(target, checked)
+            table = open_table(target, checked)
+            note_use(target)
+            return table
     except DamagedTableError:
-        pass  # told below, if it is still so when nobody else is fixing it
+        pass  # reported below, if it is still so when no other process is fixing it
     try:
         for name in ("tables", "locks"):
             (root / name).mkdir(parents=True, exist_ok=True)
@@ -105,6 +105,13 @@ def kept_table(content: Any, make: Callable[[Path], Columns], root: Path) -> Ima
             f"cannot write the table cache '{root / 'tables'}': {error.strerror or error}. Set CLSUITE_CACHE to "
             "another folder, or make room."
         ) from error
+
+
+def note_use(path: Path) -> None:
+    """Note when a table or a block of features was last used, to the hour, where the cache folder can be written."""
+    with suppress(OSError):
+        if time.time() - path.stat().st_mtime > NOTED_S:
+            os.utime(path)
 
 
 def _open_or_make(target: Path, checked: Path, make: Callable[[Path], Columns]) -> ImageTable:

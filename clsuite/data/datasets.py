@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clsuite.config.paths import home_path
-from clsuite.data.cache import cache_folder, cached_table
+from clsuite.config.paths import cache_folder, home_path, near_paths
+from clsuite.data.cache import cached_table
 from clsuite.data.catalog import DATASETS, SEQUENCES
 from clsuite.data.dataset import Dataset
 from clsuite.data.digits import list_digits
@@ -27,7 +27,7 @@ from clsuite.data.table import ImageTable
 from clsuite.errors import AbsentError, UserError, did_you_mean, printable
 
 LoadOwn = Callable[[DatasetSpec, int], ImageTable]
-"""Loads a data set that is a class of somebody's own, at an image size."""
+"""Loads a data set that is a user-defined class, at an image size."""
 READERS = 2
 """Version of the readers; raise it when one lists other samples than before, so that no old table is taken."""
 
@@ -96,7 +96,7 @@ def load_table(
         image_size: Side of the images in pixels.
         data_root: Folder in which data are looked for.
         workers: Processes that decode; one per core by default. They change nothing in the result.
-        own: Loads a data set that is a class of somebody's own, whose code runs.
+        own: Loads a data set that is a user-defined class, whose code runs.
 
     Raises:
         UserError: If the data set is unknown, absent, broken or another one than before.
@@ -129,7 +129,7 @@ def _load_single(spec: DatasetSpec, image_size: int, data_root: Path | None, wor
 
 def _load_own(spec: DatasetSpec, image_size: int, load: LoadOwn | None) -> ImageTable:
     if load is None:
-        raise UserError(f"data set '{spec.name}' is a class of one's own, which can be a benchmark's data set alone")
+        raise UserError(f"data set '{spec.name}' is a user-defined class, which can be a benchmark's data set alone")
     return load(spec, image_size)
 
 
@@ -147,7 +147,9 @@ def find_dataset(name: str) -> Dataset:
         UserError: If there is none of that name.
     """
     if name not in DATASETS:
-        raise did_you_mean("data set", name, [*DATASETS, *SEQUENCES])
+        error = did_you_mean("data set", name, [*DATASETS, *SEQUENCES])
+        error.field = "dataset.name"
+        raise error
     return DATASETS[name]
 
 
@@ -165,7 +167,7 @@ def _load_digits(spec: DatasetSpec, image_size: int, workers: int | None) -> Ima
 def _load_folder(spec: DatasetSpec, image_size: int, data_root: Path | None, workers: int | None) -> ImageTable:
     if spec.path is None:
         raise UserError("data set 'image_folder' needs a path, for example {name: image_folder, path: caltech101}")
-    root = locate(spec.path, data_root)
+    root = locate(spec.path, data_root, "dataset.path")
     return _listed(_limited(read_own(root, spec.split), spec), f"'{root}'", image_size, workers)
 
 
@@ -206,7 +208,7 @@ def _told(manifest: Manifest, what: str) -> Manifest:
 
 def _obtain(spec: DatasetSpec, dataset: Dataset, data_root: Path | None) -> DatasetCopy:
     """Find the copy, or download it if the specification says so."""
-    folder = None if spec.path is None else locate(spec.path, data_root)
+    folder = None if spec.path is None else locate(spec.path, data_root, "dataset.path")
     copy = find_copy(spec.name, dataset, folder, data_root)
     if copy is None and spec.download and dataset.source is not None:
         if data_root is None:
@@ -228,7 +230,7 @@ def _limited(manifest: Manifest, spec: DatasetSpec) -> Manifest:
 
 
 def beside(spec: DatasetSpec, data_root: Path | None, folder: Path) -> DatasetSpec:
-    """The specification with the whole paths of data that lie beside the benchmark's file, and nowhere else."""
+    """The specification with the absolute paths of data that are beside the benchmark's file, and nowhere else."""
     changed: dict[str, Any] = {"parts": tuple(beside(part, data_root, folder) for part in spec.parts)}
     if spec.path is not None:
         changed["path"] = path_beside(spec.path, data_root, folder)
@@ -236,7 +238,7 @@ def beside(spec: DatasetSpec, data_root: Path | None, folder: Path) -> DatasetSp
 
 
 def path_beside(path: str, data_root: Path | None, folder: Path) -> str:
-    """A path as it is where `locate` finds it; else, where it lies in the benchmark's folder, the whole path there."""
+    """A path as it is where `locate` finds it; else, where it is in the benchmark's folder, the absolute path."""
     try:
         locate(path, data_root)
     except AbsentError:
@@ -245,8 +247,13 @@ def path_beside(path: str, data_root: Path | None, folder: Path) -> str:
     return path
 
 
-def locate(path: str, data_root: Path | None) -> Path:
+def locate(path: str, data_root: Path | None, field: str | None = None) -> Path:
     """Find data by absolute path or below the data root.
+
+    Args:
+        path: The path.
+        data_root: The data root, if there is one.
+        field: The key of the benchmark's file that has the path.
 
     Raises:
         UserError: If it is nowhere; says where it was looked for and how to say where it is.
@@ -262,11 +269,12 @@ def locate(path: str, data_root: Path | None) -> Path:
         return found
     where = " or ".join(f"'{candidate}'" for candidate in dict.fromkeys(tried))
     fix = (
-        "Give the folder of your data with --data-root FOLDER."
+        "Correct the path, or give the folder that it is in with --data-root FOLDER."
         if data_root is None
         else "Put it there, or correct --data-root."
     )
-    raise AbsentError(f"no data at {where}. {fix}")
+    near = next(filter(None, map(near_paths, tried)), "")
+    raise AbsentError(f"no data at {where}.{near} {fix}", field=field)
 
 
 def select_indices(table: ImageTable, per_class: int | None) -> NDArray[np.int64]:

@@ -81,7 +81,7 @@ def on_white(image: Image.Image, what: str) -> Image.Image:
     """
     if image.mode == "F" or (image.mode == "I" and image.format not in SIXTEEN_BITS):
         values = "floats" if image.mode == "F" else "32-bit numbers"
-        raise UserError(f"{what} has {values} as values, whose range nobody states: save it with 8 or 16 bits")
+        raise UserError(f"{what} has {values} as values, whose range is not known: save it with 8 or 16 bits")
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _eight_bits(image)
     if image.has_transparency_data:

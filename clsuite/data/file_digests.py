@@ -111,7 +111,7 @@ def _unreadable(path: str, error: OSError) -> UserError:
 
 
 def _read_all(paths: Sequence[str]) -> Iterable[_Read]:
-    """Read files in several threads, in order; hashing and reading let others work meanwhile."""
+    """Read files in several threads, in order; hashing and reading let others work in the meantime."""
     with ThreadPoolExecutor(count_cores()) as threads:
         for number, read in enumerate(threads.map(_read, paths)):
             if number % 100 == 0:

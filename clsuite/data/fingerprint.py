@@ -33,13 +33,15 @@ def table_fingerprint(table: ImageTable) -> str:
 
 
 def check_stated(what: str, stated: str, found: str, where: str) -> None:
-    """See that a data set has the fingerprint that somebody states.
+    """See that a data set has the fingerprint that someone states.
 
     Raises:
         UserError: If it has another; names both.
     """
     if found != stated:
-        raise UserError(f"{what} has the fingerprint {found}, but {where} states {stated}: this is another copy")
+        raise UserError(
+            f"{what} has the fingerprint {found}, but {where} states {stated}: this is another version of the data"
+        )
 
 
 def check_remembered(what: str, name: str, found: str, cache: Path) -> None:

@@ -133,12 +133,21 @@ def list_folder(root: Path) -> list[Sample]:
     files = [file for domain in domains for file in _list_domain(root, domain, left_out)]
     if not files:
         raise UserError(f"'{root}' has no class folders in train and test; own images may lie as {LAYOUTS}")
+    _refuse_untrained(root, files)
+    left_out.tell(root)
+    return files
+
+
+def _refuse_untrained(root: Path, files: Sequence[Sample]) -> None:
+    """See that every class of a domain has training images."""
     trained = {(file.domain, file.label) for file in files if not file.is_test}
     for file in files:
         if (file.domain, file.label) not in trained:
-            raise UserError(f"class '{file.label}' of '{root / file.domain}' has test images but no training images")
-    left_out.tell(root)
-    return files
+            train = find_part(root / file.domain, TRAIN_NAMES)
+            raise UserError(
+                f"class '{file.label}' has images in '{(root / file.path).parents[1]}', but none in "
+                f"'{root / file.domain / (train or '')}'"
+            )
 
 
 def _list_domain(root: Path, domain: str, left_out: LeftOut) -> list[Sample]:
@@ -165,7 +174,7 @@ def list_classes(root: Path, part: str = "", left_out: LeftOut | None = None) ->
     Args:
         root: Folder of the data set.
         part: Folder in it.
-        left_out: Hears of what is not an image.
+        left_out: Receives what is not an image.
 
     Returns:
         Path relative to `root`, and class, of each image.

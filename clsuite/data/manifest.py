@@ -88,7 +88,7 @@ class Manifest:
 
     @property
     def identity(self) -> str:
-        """Hash of the samples' content and of all columns: what a table made from it depends on, but for its size."""
+        """Hash of the samples' content and of all columns: what a table made from it depends on, except its size."""
         hashed = hashlib.sha256(json.dumps([len(self), self.classes, self.domain_names]).encode())
         if isinstance(self.source, Pixels):
             hashed.update(f"{self.source.images.shape} {self.source.resample}".encode())

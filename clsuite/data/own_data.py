@@ -1,4 +1,4 @@
-"""Data sets of somebody's own: a class whose training and test part are sequences of images with labels."""
+"""User-defined data sets: a class whose training and test part are sequences of images with labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clsuite.data.cache import cache_folder, kept_table
+from clsuite.config.paths import cache_folder
+from clsuite.data.cache import kept_table
 from clsuite.data.image_convert import square_pixels
 from clsuite.data.manifest import choose_rows
 from clsuite.data.table import ImageTable, digest
@@ -20,7 +21,7 @@ from clsuite.errors import UserError, shortened
 
 
 class ImageData(ABC):
-    """Base class of a data set of one's own.
+    """Base class of a user-defined data set.
 
     A subclass sets `classes`, `train` and `test`, at the latest in its constructor, which takes the arguments of the
     benchmark: ``dataset: {class: my_package.data:MyData, folder: images}``.
@@ -39,7 +40,7 @@ class ImageData(ABC):
             labels ``[N]``.
         test: The test part, likewise.
         version: Where it is set, the decoded images are kept in the cache and not read again for the same class,
-            arguments and version: change it when the data change. Without it each run reads all images anew and holds
+            arguments and version: change it when the data change. Without it each run reads all images again and holds
             them in memory.
     """
 
@@ -62,7 +63,7 @@ OF_ROWS = ("images", "labels", "domains", "is_test", "digests")
 
 
 def own_table(data: ImageData, image_size: int, what: str, identity: Any, bounds: Bounds = ALL) -> ImageTable:
-    """The table of a data set of somebody's own.
+    """The table of a user-defined data set.
 
     Args:
         data: The data set.

@@ -1,4 +1,4 @@
-"""How far a long load is, told to whoever listens; data code draws nothing itself."""
+"""Progress of a long load, reported to a listener; data code draws nothing itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 @contextmanager
 def progress_to(listener: Listener) -> Iterator[None]:
-    """While open, `listener` hears of loading: what is done, how many images of how many."""
+    """While open, `listener` receives loading: what is done, how many images of how many."""
     token = _listener.set(listener)
     try:
         yield

@@ -70,7 +70,7 @@ def open_table(folder: Path, checked: Path | None = None) -> ImageTable:
         images = np.load(folder / "images.npy", mmap_mode="r")
         table = _table(folder, images, tuple(meta["classes"]), tuple(meta["domain_names"]))
         if _whole(table, meta["chunks"]) != meta["table"] or _header(folder / "images.npy", images) != meta["header"]:
-            raise DamagedTableError("its columns are not those that were written")
+            raise DamagedTableError("its columns have changed since they were written")
         if checked is not None:
             _check_images(folder / "images.npy", images.shape, meta, checked)
     except (DamagedTableError, MemoryError):
@@ -121,7 +121,7 @@ def _whole(table: ImageTable, chunks: list[str]) -> str:
 
 
 def _header(path: Path, images: NDArray[np.uint8]) -> str:
-    """Hash of what stands before the pixels."""
+    """Hash of the header before the pixels."""
     with path.open("rb") as opened:
         return hashlib.sha256(opened.read(path.stat().st_size - images.nbytes)).hexdigest()
 
@@ -129,7 +129,7 @@ def _header(path: Path, images: NDArray[np.uint8]) -> str:
 def _check_images(path: Path, shape: tuple[int, ...], meta: dict[str, Any], checked: Path) -> None:
     status = path.stat()
     boot = BOOT.read_text(encoding="utf-8") if BOOT.is_file() else ""
-    state = sha256_of([*file_state(status)[1:], boot, meta["table"]])  # without the device: NFS numbers it anew
+    state = sha256_of([*file_state(status)[1:], boot, meta["table"]])  # without the device: NFS numbers it again
     known = checked.read_text(encoding="utf-8", errors="replace").split() if checked.is_file() else []
     settled = is_settled(status)
     if settled and state in known:
@@ -137,7 +137,7 @@ def _check_images(path: Path, shape: tuple[int, ...], meta: dict[str, Any], chec
     for chunk, (found, written) in enumerate(zip(_chunks_of_file(path, shape), meta["chunks"], strict=True)):
         if found != written:
             first, last = chunk * SEALED, min((chunk + 1) * SEALED, shape[0]) - 1
-            raise DamagedTableError(f"its images {first} to {last} are not those that were written")
+            raise DamagedTableError(f"its images {first} to {last} have changed since they were written")
     if settled and file_state(path.stat()) == file_state(status):
         _remember(checked, [*known, state][-REMEMBERED:])
 

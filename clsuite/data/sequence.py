@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clsuite.data.cache import cache_folder, kept_table
+from clsuite.config.paths import cache_folder
+from clsuite.data.cache import kept_table
 from clsuite.data.catalog import MTIL_ORDERS, SEQUENCES
 from clsuite.data.seal import table_sha256
 from clsuite.data.space import reserve
@@ -50,7 +51,7 @@ def load_sequence(spec: DatasetSpec, load: Load) -> ImageTable:
 
 
 def part_names(parts: Sequence[DatasetSpec]) -> list[str]:
-    """A name for each part: the data set's, or the folder's; numbered where one is there twice."""
+    """A name for each part: the data set's, or the folder's; numbered where one is listed twice."""
     plain = [Path(part.path).name if part.path else part.name for part in parts]
     seen: Counter[str] = Counter()
     names = []

@@ -10,7 +10,7 @@ from clsuite.config.class_use import CLASS, MaybeOwn, by_entry_point
 
 
 class DatasetSpec(MaybeOwn):
-    """A data set by name, or ``{class: my_package.data:MyData, argument: value}``: one of somebody's own.
+    """A data set by name, or ``{class: my_package.data:MyData, argument: value}``: a user-defined one.
 
     Of a class, `name`, `train_per_class`, `test_per_class` and `fingerprint` are as of any data set, and all other keys
     are its arguments (`clsuite.data.own_data.ImageData`).

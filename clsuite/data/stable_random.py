@@ -10,7 +10,7 @@ import numpy as np
 def stable_random(seed: int, *purpose: str | int) -> np.random.RandomState:
     """A generator for one purpose of one seed.
 
-    ``RandomState`` is used because NumPy has frozen its streams for good, unlike those of ``Generator``.
+    ``RandomState`` is used because NumPy has frozen its streams permanently, unlike those of ``Generator``.
 
     Args:
         seed: The run's or the scenario's seed.

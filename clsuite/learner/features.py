@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from clsuite.backbones.vit import Backbone
-from clsuite.data.table import read_rows
+from clsuite.data.on_device import image_chunks, moved
+from clsuite.data.table import ImageTable
 from clsuite.learner.batch_size import inference_batch_size
 from clsuite.scenarios import Scenario
+
+Source = Callable[[Backbone, ImageTable, NDArray[np.int64]], Tensor]
+"""Gives the features of rows of a table as `compute_features` does, wherever it has them from."""
+
+
+def computed_here(backbone: Backbone, table: ImageTable, rows: NDArray[np.int64]) -> Tensor:
+    """The source of features that computes them."""
+    return compute_features(backbone, table.images, rows)
 
 
 class FeatureStore:
@@ -20,35 +32,33 @@ class FeatureStore:
     bits. Known rows are looked up. Memory is taken for known rows, and at most as much again to grow into.
     """
 
-    def __init__(self, scenario: Scenario) -> None:
-        """Make an empty store for the rows of a scenario's table."""
-        self._scenario, self._table = scenario, scenario.table
-        self._places = torch.full(
-            (len(scenario.table),), -1
-        )  # of each row among the known ones, in the order of coming
-        self._number = 0
-        self._features: Tensor | None = None
+    def __init__(self, scenario: Scenario, source: Source = computed_here) -> None:
+        """Make an empty store for the rows of a scenario's table, whose features come from a source."""
+        self._scenario, self._table, self._source = scenario, scenario.table, source
+        self.clear()
 
     def fresh(self) -> FeatureStore:
         """An empty store for the same table."""
-        return FeatureStore(self._scenario)
+        return FeatureStore(self._scenario, self._source)
 
     def clear(self) -> None:
         """Forget everything: the backbone has changed."""
-        self._places, self._number, self._features = torch.full((len(self._table),), -1), 0, None
+        self._known = np.zeros(len(self._table), dtype=np.bool_)
+        self._places = torch.full((len(self._table),), -1)  # of each row among the known ones, in the order of coming
+        self._number = 0
+        self._features: Tensor | None = None
 
     def lookup(self, rows: Tensor) -> Tensor:
         """Features ``[B, width]`` of rows that are known."""
         if self._features is None:
             raise RuntimeError("no features have been computed yet")
-        return self._features[self._places[rows.to(self._places.device)]]
+        return self._features[self._places[moved(rows, self._places.device)]]
 
     def add(self, backbone: Backbone, rows: NDArray[np.int64]) -> int:
         """Compute the features of those rows that are not known yet; returns how many were."""
-        asked = torch.from_numpy(rows).to(self._places.device)
-        missing = rows[(self._places[asked] < 0).cpu().numpy()]
+        missing = rows[~self._known[rows]]
         if len(missing):
-            computed = compute_features(backbone, self._table.images, missing)
+            computed = self._source(backbone, self._table, missing)
             with torch.inference_mode(False):  # a store that an evaluation begins is written to in training too
                 self._keep(missing, computed)
         return len(missing)
@@ -69,6 +79,7 @@ class FeatureStore:
         self._places[torch.from_numpy(rows).to(computed.device)] = torch.arange(
             self._number, needed, device=computed.device
         )
+        self._known[rows] = True
         self._number = needed
 
 
@@ -76,14 +87,17 @@ class FeatureStore:
 def compute_features(backbone: Backbone, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Tensor:
     """Features ``[len(rows), width]`` in float32, in eval mode, without augmentation."""
     device = next(backbone.parameters()).device
+    at_once = inference_batch_size(images.shape, device)
+    chunks = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
+    with in_eval_mode(backbone):
+        features = [backbone(backbone.normalize(pixels)).float() for pixels in image_chunks(images, chunks, device)]
+    return torch.cat(features)
+
+
+@contextmanager
+def in_eval_mode(backbone: Backbone) -> Iterator[None]:
+    """A backbone in eval mode for a while."""
     was_training = backbone.training
     backbone.eval()
-    at_once = inference_batch_size(images.shape, device)
-    chunks = [
-        backbone(
-            backbone.normalize(torch.from_numpy(read_rows(images, rows[start : start + at_once])).to(device))
-        ).float()
-        for start in range(0, len(rows), at_once)
-    ]
+    yield
     backbone.train(was_training)
-    return torch.cat(chunks)

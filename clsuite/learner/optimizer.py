@@ -14,9 +14,9 @@ from clsuite.learner.options import TrainingSpec
 from clsuite.private_api import clip_true_gradients
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
-"""Makes an optimizer of somebody's own from its parameter groups."""
+"""Makes a user-defined optimizer from its parameter groups."""
 MakeSchedule = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
-"""Makes a schedule of somebody's own."""
+"""Makes a user-defined schedule."""
 
 
 class OptimizerPolicy:

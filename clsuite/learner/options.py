@@ -16,7 +16,7 @@ SMALL_INIT = 0.001
 """Standard deviation of a linear head's first weights, as in LAE's code (Gao et al., ICCV 2023)."""
 
 LARGEST_EPOCHS = 1_000_000
-"""Of a task; more is a slip of the finger."""
+"""Of a task; more is probably a typing error."""
 
 
 OPTIMIZERS = {
@@ -58,7 +58,7 @@ class OptimizerSpec(MaybeOwn):
 class OwnSchedule(MaybeOwn):
     """A schedule of PyTorch's, or one's own: ``{class: torch.optim.lr_scheduler:StepLR, step_size: 10}``.
 
-    A `torch.optim.lr_scheduler.LRScheduler`, made anew for each task, with all other keys as its arguments.
+    A `torch.optim.lr_scheduler.LRScheduler`, made again for each task, with all other keys as its arguments.
 
     Attributes:
         interval: Whether it goes on after each ``epoch`` or after each ``step``.
@@ -76,12 +76,15 @@ class TrainingSpec(Spec):
     Attributes:
         epochs: Passes over the training part of each task.
         batch_size: Samples per step, exemplars that a plugin adds not counted.
+        accumulate: Parts in which a batch passes through the backbone, one after another, where all of it does not fit
+            into the memory; what is learned is the same but for rounding, and a step takes a forward pass more.
         optimizer: The optimizer.
         schedule: ``constant``, ``cosine`` (to zero, over each task), or a class: see `OwnSchedule`.
         warmup_steps: Steps of linear warm-up at the start of each task.
         gradient_clip: Largest norm of the whole gradient; none by default.
         recreate_optimizer: A new optimizer for each task (True), or its state carried on.
-        loss: ``global`` cross-entropy over all seen classes, or ``local`` over the current task's only.
+        loss: ``global``: cross-entropy over all seen classes. ``local``: samples of the current task's classes are
+            classified among these classes only, samples of other classes (exemplars) among all seen ones.
         head: ``linear``, ``cosine`` (normalized features and weights, learned scale), or ``zero_shot`` (CLIP: text
             features of the seen classes' names).
         head_init: First values of a growing head's weights: the standard deviation of a normal distribution (0 for
@@ -96,7 +99,7 @@ class TrainingSpec(Spec):
         augment: A preset (``clsuite list augmentations``), or a list of steps with their parameters; drawn per sample.
         compile: Compile the blocks of the backbone (``torch.compile``): minutes at the start, faster steps after.
         precision: ``auto`` (bf16 where the processor or GPU has it natively, else 32), ``32``, ``bf16`` or ``16``.
-        own_schedule: The class where `schedule` is one; in YAML and records it stands below ``schedule``.
+        own_schedule: The class where `schedule` is one; in YAML and records it is below ``schedule``.
         threads: CPU threads of a run; fixed, so that the number of parallel runs changes no result.
         checkpoint_minutes: Minutes after which the state is saved within a task too; by default it is saved between
             tasks alone. It changes no result, and is in no record and no key.
@@ -104,6 +107,7 @@ class TrainingSpec(Spec):
 
     epochs: int = Field(default=1, ge=1, le=LARGEST_EPOCHS)
     batch_size: int = Field(default=32, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     optimizer: OptimizerSpec = OptimizerSpec()
     schedule: Literal["constant", "cosine"] = "constant"
     own_schedule: OwnSchedule | None = None
@@ -148,6 +152,8 @@ class TrainingSpec(Spec):
     def _schedule_in_its_place(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = serialize(self)
         own = content.pop("own_schedule", None)
+        if content.get("accumulate") == 1:
+            del content["accumulate"]  # so that the keys of older records stay what they are
         return {**content, "schedule": own} if own is not None else content
 
     @model_validator(mode="after")

@@ -44,7 +44,7 @@ def check_trained(plugin: str, learner: Learner, kinds: str) -> None:
 
     Args:
         plugin: Name of the plugin that is to tune them, for the message.
-        learner: The learner, with all that is frozen for good.
+        learner: The learner, with all that is frozen permanently.
         kinds: As of `select_parameters`.
 
     Raises:

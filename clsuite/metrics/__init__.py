@@ -1,15 +1,22 @@
 """Metrics: pure functions of the stored counts. Nothing here needs torch."""
 
+from clsuite.metrics.column import Column
 from clsuite.metrics.counts import Counts
 from clsuite.metrics.curves import Curves
 from clsuite.metrics.interval import mean_interval
-from clsuite.metrics.registry import METRICS, PRIMARY, Metric, compute_all
-from clsuite.metrics.within_task import WITHIN_TASK, WithinTaskMetric
+from clsuite.metrics.registry import COLUMNS, INTRANSIGENCE, METRICS, NOTATION, PRIMARY, TASK_AWARE, Metric, compute_all
+from clsuite.metrics.within_task import EXPOSED, WITHIN_TASK, WithinTaskMetric
 
 __all__ = [
+    "COLUMNS",
+    "EXPOSED",
+    "INTRANSIGENCE",
     "METRICS",
+    "NOTATION",
     "PRIMARY",
+    "TASK_AWARE",
     "WITHIN_TASK",
+    "Column",
     "Counts",
     "Curves",
     "Metric",

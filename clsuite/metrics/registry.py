@@ -1,33 +1,31 @@
-"""The table of scalar metrics: what each is called, how it is computed, and in which direction it is better."""
+"""The figures of a run: what each is called, what it is, how it is computed, and in which direction it is better."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from clsuite.metrics import variants
+from clsuite.metrics.column import Column
 from clsuite.metrics.counts import Counts
+
+NOTATION = (
+    "In formulas, A[i,j] is the accuracy on test part j after task i, A[-1,j] the one before any training, n[j] the "
+    "number of its images, T the number of tasks. Where tasks come back or share classes, A[j,j] is the accuracy just "
+    "after part j was learned for the first time."
+)
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A named scalar variant.
+class Metric(Column):
+    """A named scalar variant: a column that is a function of one run's counts.
 
     Attributes:
-        name: Exact name, as in records and CSV files.
-        label: Short column heading.
-        formula: The formula in the notation of `clsuite.metrics.variants`.
-        source: Paper or library that defines this variant.
-        higher_is_better: Direction.
         compute: The pure function.
     """
 
-    name: str
-    label: str
-    formula: str
-    source: str
-    higher_is_better: bool
-    compute: Callable[[Counts], float]
+    higher_is_better: bool = True
+    compute: Callable[[Counts], float] = field(kw_only=True)
 
 
 PRIMARY = "final_accuracy_macro"
@@ -41,7 +39,9 @@ METRICS: dict[str, Metric] = {
             "mean_j A[T-1,j]",
             "Lopez-Paz & Ranzato 2017; Mammoth",
             True,
-            variants.final_accuracy_macro,
+            "Accuracy after the last task: the mean over all test parts, every part alike however many images it has. "
+            "Rows are ranked by it.",
+            compute=variants.final_accuracy_macro,
         ),
         Metric(
             "final_accuracy_weighted",
@@ -49,7 +49,9 @@ METRICS: dict[str, Metric] = {
             "sum_j n[j] A[T-1,j] / sum_j n[j]",
             "Avalanche; PILOT, RanPAC, FeCAM, SLCA",
             True,
-            variants.final_accuracy_weighted,
+            "Accuracy after the last task on all test images together, so that a large part weighs more: what most "
+            "class-incremental papers call last accuracy. It is the figure to hold against theirs.",
+            compute=variants.final_accuracy_weighted,
         ),
         Metric(
             "average_incremental_accuracy_weighted",
@@ -57,7 +59,8 @@ METRICS: dict[str, Metric] = {
             "mean_i (sum_{j<=i} n[j] A[i,j] / sum_{j<=i} n[j])",
             "Rebuffi et al. 2017; PILOT",
             True,
-            variants.average_incremental_accuracy_weighted,
+            "Accuracy after each task on the test images of all that was learned so far: the mean over the tasks.",
+            compute=variants.average_incremental_accuracy_weighted,
         ),
         Metric(
             "average_incremental_accuracy_macro",
@@ -65,7 +68,9 @@ METRICS: dict[str, Metric] = {
             "mean_i mean_{j<=i} A[i,j]",
             "Mammoth",
             True,
-            variants.average_incremental_accuracy_macro,
+            "Mean accuracy after each task on the test parts learned so far, every part alike: the mean over the "
+            "tasks.",
+            compute=variants.average_incremental_accuracy_macro,
         ),
         Metric(
             "forgetting_max_before_last",
@@ -73,7 +78,9 @@ METRICS: dict[str, Metric] = {
             "mean_{j<T-1} (max_{j<=i<T-1} A[i,j] - A[T-1,j])",
             "Chaudhry et al. 2018",
             False,
-            variants.forgetting_max_before_last,
+            "How far the accuracy on earlier parts has fallen at the end from its highest since they were learned: "
+            "the mean over those parts.",
+            compute=variants.forgetting_max_before_last,
         ),
         Metric(
             "forgetting_max_any_row",
@@ -81,7 +88,9 @@ METRICS: dict[str, Metric] = {
             "mean_{j<T-1} (max_{i>=j} A[i,j] - A[T-1,j])",
             "Mammoth; PILOT",
             False,
-            variants.forgetting_max_any_row,
+            "How far the accuracy on earlier parts has fallen at the end from its highest since they were learned, "
+            "the end included: the mean over those parts, never below zero.",
+            compute=variants.forgetting_max_any_row,
         ),
         Metric(
             "forgetting_just_after",
@@ -89,7 +98,9 @@ METRICS: dict[str, Metric] = {
             "mean_{j<T-1} (A[j,j] - A[T-1,j])",
             "Avalanche",
             False,
-            variants.forgetting_just_after,
+            "How far the accuracy on earlier parts has fallen at the end from what it was just after they were "
+            "learned: the mean over those parts.",
+            compute=variants.forgetting_just_after,
         ),
         Metric(
             "backward_transfer",
@@ -97,7 +108,9 @@ METRICS: dict[str, Metric] = {
             "mean_{j<T-1} (A[T-1,j] - A[j,j])",
             "Lopez-Paz & Ranzato 2017; Avalanche",
             True,
-            variants.backward_transfer,
+            "Change of the accuracy on earlier parts from just after they were learned to the end; below zero it is "
+            "forgetting.",
+            compute=variants.backward_transfer,
         ),
         Metric(
             "forward_transfer",
@@ -105,7 +118,10 @@ METRICS: dict[str, Metric] = {
             "mean_{j>=1} (A[j-1,j] - A[-1,j])",
             "Lopez-Paz & Ranzato 2017; Avalanche",
             True,
-            variants.forward_transfer,
+            "Accuracy on a part just before it is learned, less that before any training: the mean over the parts "
+            "after the first. A dash where no part could be answered before it was learned, as in class-incremental "
+            "streams.",
+            compute=variants.forward_transfer,
         ),
         Metric(
             "learning_accuracy",
@@ -113,7 +129,8 @@ METRICS: dict[str, Metric] = {
             "mean_j A[j,j]",
             "Riemer et al. 2019",
             True,
-            variants.learning_accuracy,
+            "Accuracy on each part just after it was learned: the mean over the parts.",
+            compute=variants.learning_accuracy,
         ),
         Metric(
             "mtil_transfer",
@@ -121,12 +138,92 @@ METRICS: dict[str, Metric] = {
             "mean_{j>=1} mean_{i<j} A[i,j]",
             "Zheng et al. 2023 (ZSCL)",
             True,
-            variants.mtil_transfer,
+            "Accuracy on parts that are not learned yet: the mean over the tasks before each. Zero by construction "
+            "where the head grows with the classes.",
+            compute=variants.mtil_transfer,
         ),
-        Metric("mtil_average", "Avg", "mean_j mean_i A[i,j]", "Zheng et al. 2023 (ZSCL)", True, variants.mtil_average),
-        Metric("mtil_last", "Last", "mean_j A[T-1,j]", "Zheng et al. 2023 (ZSCL)", True, variants.mtil_last),
+        Metric(
+            "mtil_average",
+            "Avg",
+            "mean_j mean_i A[i,j]",
+            "Zheng et al. 2023 (ZSCL)",
+            True,
+            "Accuracy on all parts after every task: the mean of the whole matrix.",
+            compute=variants.mtil_average,
+        ),
+        Metric(
+            "mtil_last",
+            "Last",
+            "mean_j A[T-1,j]",
+            "Zheng et al. 2023 (ZSCL)",
+            True,
+            "Accuracy on all parts after the last task.",
+            compute=variants.mtil_last,
+        ),
     )
 }
+TASK_AWARE = "task_aware_final_accuracy_macro"
+INTRANSIGENCE = "intransigence"
+_ALIKE = "Comparable on one kind of machine and precision alone: a row whose runs are of several has none."
+COLUMNS: dict[str, Column] = {
+    column.name: column
+    for column in (
+        *METRICS.values(),
+        Column(
+            TASK_AWARE,
+            "task-aware acc.",
+            higher_is_better=True,
+            about="Accuracy after the last task if the task of each test image were told: its classes alone compete.",
+        ),
+        Column(
+            INTRANSIGENCE,
+            "intransigence",
+            "mean_j (A*[j,j] - A[j,j]), A* of joint training",
+            "Chaudhry et al. 2018",
+            higher_is_better=False,
+            about="How far the accuracy on a part just after it was learned stays below that of joint training, with "
+            "the same seed, on the data of all tasks up to that moment; below zero where it is above. Over the seeds "
+            "that joint training has too.",
+        ),
+        Column(
+            "trainable_parameters",
+            "trained",
+            higher_is_better=False,
+            about="Parameters that gradients train in one task, the most over the tasks.",
+            unit="parameters",
+        ),
+        Column(
+            "stored_bytes",
+            "stored",
+            higher_is_better=False,
+            about="What the method keeps from task to task, such as exemplars, modules, statistics, old weights.",
+            unit="bytes",
+        ),
+        Column(
+            "gradient_samples",
+            "gradient samples",
+            higher_is_better=False,
+            about="Images that passed backwards in training, over all tasks; an image counts each time. It does not "
+            "depend on the machine.",
+            unit="samples",
+        ),
+        Column(
+            "train_seconds",
+            "training s",
+            higher_is_better=False,
+            about=f"Seconds of training, over all tasks. {_ALIKE}",
+            unit="seconds",
+        ),
+        Column(
+            "eval_seconds",
+            "evaluation s",
+            higher_is_better=False,
+            about=f"Seconds of the evaluations, after all tasks. {_ALIKE}",
+            unit="seconds",
+        ),
+    )
+}
+"""What every run has: the metrics, and what no function of its main counts gives."""
 
 
 def compute_all(counts: Counts) -> dict[str, float]:

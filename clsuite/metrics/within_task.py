@@ -9,10 +9,11 @@ what is about them is ``nan``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from clsuite.metrics.column import Column
 from clsuite.metrics.counts import Floats
 from clsuite.metrics.curves import Curves
 
@@ -94,7 +95,7 @@ def stability_gap_length(curves: Curves) -> float:
     For ``t > 0`` and ``l[j] < t``: the least ``s`` not before the first minimum of ``a[t, s > 0, j]`` at which
     ``a[t, s, j] >= 0.95 a[t, S, j]``, or 0 where the minimum itself is so high; the mean over the parts, then over the
     tasks (after De Lange et al., ICLR 2023, section 2). The resolution is that of the evaluations. What is forgotten
-    for good has recovered nothing and has length 0: read it beside the depth.
+    permanently has recovered nothing and has length 0: read it beside the depth.
     """
     return _mean_over_tasks(curves, lambda before, during, steps: _length(during, steps))
 
@@ -131,18 +132,18 @@ def _by_task(curves: Curves, measure: Callable[[float, Floats, Floats], float]) 
 
 
 @dataclass(frozen=True)
-class WithinTaskMetric:
-    """A named metric of the curves: heading, formula, source, direction, whether it is a share, and the function."""
+class WithinTaskMetric(Column):
+    """A named metric of the curves.
 
-    name: str
-    label: str
-    formula: str
-    source: str
-    higher_is_better: bool
-    share: bool
-    compute: Callable[[Curves], float]
+    Attributes:
+        compute: The pure function.
+    """
+
+    compute: Callable[[Curves], float] = field(kw_only=True)
 
 
+EXPOSED = "area_under_exposed_accuracy"
+"""The figure that streams which pass once have alone."""
 WITHIN_TASK: dict[str, WithinTaskMetric] = {
     metric.name: metric
     for metric in (
@@ -152,8 +153,8 @@ WITHIN_TASK: dict[str, WithinTaskMetric] = {
             "mean_{j: l[j]<T-1} min_{t>l[j],s>0} a[t,s,j]",
             "De Lange et al. 2023",
             True,
-            True,
-            min_accuracy,
+            "Lowest accuracy on each earlier part since its task ended: the mean over those parts.",
+            compute=min_accuracy,
         ),
         WithinTaskMetric(
             "worst_case_accuracy",
@@ -161,8 +162,8 @@ WITHIN_TASK: dict[str, WithinTaskMetric] = {
             "1/k a[T-1,S,k] + (1-1/k) min-ACC",
             "De Lange et al. 2023",
             True,
-            True,
-            worst_case_accuracy,
+            "Final accuracy on the last task and the lowest on each earlier one, all alike.",
+            compute=worst_case_accuracy,
         ),
         WithinTaskMetric(
             "average_anytime_accuracy",
@@ -170,17 +171,18 @@ WITHIN_TASK: dict[str, WithinTaskMetric] = {
             "mean_{t,s} mean_{j: l[j]<=t} a[t,s,j]",
             "Caccia et al. 2020",
             True,
-            True,
-            average_anytime_accuracy,
+            "Accuracy on the parts learned so far at every moment of training: the mean over all.",
+            compute=average_anytime_accuracy,
         ),
         WithinTaskMetric(
-            "area_under_exposed_accuracy",
+            EXPOSED,
             "A_AUC",
             "sum_i e[i] d[i] / sum_i d[i]",
             "Koh et al. 2022 (i-Blurry); Moon et al. 2023",
             True,
-            True,
-            area_under_exposed_accuracy,
+            "Accuracy on the test images of all classes met so far, over the images of the stream: the area under "
+            "that curve.",
+            compute=area_under_exposed_accuracy,
         ),
         WithinTaskMetric(
             "stability_gap_depth",
@@ -188,8 +190,8 @@ WITHIN_TASK: dict[str, WithinTaskMetric] = {
             "mean_{t>0} mean_{j: l[j]<t} (a[t-1,S,j] - min_{s>0} a[t,s,j])",
             "after De Lange et al. 2023",
             False,
-            True,
-            stability_gap_depth,
+            "How far the accuracy on earlier parts falls while a new task is learned.",
+            compute=stability_gap_depth,
         ),
         WithinTaskMetric(
             "stability_gap_length",
@@ -197,8 +199,9 @@ WITHIN_TASK: dict[str, WithinTaskMetric] = {
             "mean_{t>0} mean_{j: l[j]<t} min {s >= argmin a[t,:,j]: a[t,s,j] >= 0.95 a[t,S,j]}",
             "after De Lange et al. 2023",
             False,
-            False,
-            stability_gap_length,
+            "Steps of a new task until the accuracy on earlier parts has recovered.",
+            "number",
+            compute=stability_gap_length,
         ),
     )
 }

@@ -43,7 +43,7 @@ def block_list(model: nn.Module) -> tuple[nn.Module, str]:
             if any(view is not None for view in views):
                 if all(view is not None for view in views):
                     return parent, name
-                raise UserError("the backbone's blocks are of different makes")
+                raise UserError("the backbone's blocks are of different types")
     found = getattr(model, "blocks", None)
     make = type(found[0]).__name__ if isinstance(found, nn.Sequential | nn.ModuleList) and len(found) else ""
     raise UserError(

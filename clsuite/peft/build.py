@@ -91,7 +91,7 @@ def build_pet(
 def _check_given(kind: str, given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         if value is not None and kind not in OF_KINDS[name]:
-            raise UserError(f"{kind}: {name} is of {' and '.join(OF_KINDS[name])} alone: leave it out")
+            raise UserError(f"{kind}: {name} belongs to {' and '.join(OF_KINDS[name])} only: leave it out")
 
 
 def attach_pet(learner: Host, plugin: Any, name: str, kind: PetKind, **build: Any) -> PET:

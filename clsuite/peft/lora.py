@@ -141,7 +141,7 @@ class LoRA(PET):
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:
-        """Start again: A drawn anew, B zero, learned factors one."""
+        """Start again: A drawn again, B zero, learned factors one."""
         for part in self.parts.values():
             assert isinstance(part, LowRank)
             bound = 1 / math.sqrt(part.down.shape[1])

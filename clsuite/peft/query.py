@@ -41,8 +41,9 @@ class FrozenQuery:
     @torch.no_grad()
     def of_batch(self, batch: Batch) -> Tensor:
         """Features ``[B, width]`` of a batch; computed from its images where they are not the table's."""
-        if (batch.indices >= 0).all():
-            return self.of_rows(batch.indices.cpu().numpy())
+        indices = batch.host.indices
+        if (indices >= 0).all():
+            return self.of_rows(indices.numpy())
         assert batch.images is not None
         return self.of_images(batch.images)
 
@@ -96,6 +97,11 @@ class RoutedByQuery:
         learner.backbone.register_forward_pre_hook(lambda backbone, inputs: self._before(inputs[0]))
         learner.backbone.register_forward_hook(lambda backbone, inputs, output: self._after())
 
+    @property
+    def enabled(self) -> bool:
+        """Whether any of the modules acts, so that a pass is routed."""
+        return any(module.enabled for module in self._modules)
+
     def expect(self, batch: Batch) -> None:
         """Hear of the batch that passes next."""
         self._expected = batch
@@ -110,7 +116,7 @@ class RoutedByQuery:
         return self._of(batch)
 
     def _before(self, images: Tensor) -> None:
-        if not any(module.enabled for module in self._modules):
+        if not self.enabled:
             return
         batch, self._expected = self._expected, None
         if batch is not None and batch.images is not images:

@@ -2,7 +2,7 @@
 
 Known are ``int``, ``float``, ``str``, ``bool``, ``None``, ``Any``, ``list``, ``tuple``, ``dict``, ``Mapping``,
 ``Sequence``, ``Optional``, ``Union``, ``Literal`` (bare or of a module: ``typing.Optional``), ``|``, subscripts, quoted
-annotations and the aliases of the file. Whatever else stands there is ``Any``: of `tuple[int, X]` the first is checked.
+annotations and the aliases of the file. Anything else is ``Any``: of `tuple[int, X]` the first is checked.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from types import GenericAlias
-from typing import Any, Literal
+from types import GenericAlias, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 PLAIN: dict[str, Any] = {
     "Any": Any, "bool": bool, "dict": dict, "float": float, "int": int, "list": list, "str": str, "tuple": tuple,
@@ -24,6 +24,13 @@ OF_ONE = {"list": list, "List": list, "Sequence": Sequence}
 OF_TWO = {"dict": dict, "Dict": dict, "Mapping": Mapping}
 MODULES = ("typing", "t", "collections.abc", "abc", "builtins")
 """Where the names above come from, where one stands before them."""
+WORDS: dict[Any, str] = {
+    int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null",
+    list: "a list", tuple: "a list", Sequence: "a list", dict: "a mapping", Mapping: "a mapping",
+}  # fmt: skip
+"""What messages call a type."""
+SEVERAL = (list, tuple, Sequence)
+SEVERAL_WORDS = {"a whole number": "whole numbers", "a number": "numbers", "text": "texts"}
 LONGEST, DEEPEST, MOST = 2000, 20, 500
 """Characters, levels and parts of an annotation that is read: what is longer, deeper or has more is `Any`."""
 
@@ -36,6 +43,26 @@ def read_annotation(text: str, aliases: Mapping[str, str]) -> Any:
         aliases: Names that the file gives to types, with what they stand for as it is written.
     """
     return _Reader(aliases).of_text(text, DEEPEST)
+
+
+def type_words(annotation: Any) -> str:
+    """A type in words, as what a value must be; empty where there are none for it.
+
+    Args:
+        annotation: As `read_annotation` gives it.
+
+    Returns:
+        For example ``a whole number or null``, ``one of reservoir, class_balanced, herding``.
+    """
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return str(inner[0]) if len(inner) == 1 else f"one of {', '.join(map(str, inner))}"
+    if origin in (Union, UnionType):
+        parts = [type_words(one) for one in inner]
+        return " or ".join(parts) if all(parts) else ""
+    if origin in SEVERAL and len({*inner} - {...}) == 1 and type_words(inner[0]) in SEVERAL_WORDS:
+        return f"a list of {SEVERAL_WORDS[type_words(inner[0])]}"
+    return WORDS.get(origin or annotation, "")
 
 
 @dataclass

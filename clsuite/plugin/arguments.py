@@ -11,7 +11,7 @@ from pydantic.errors import PydanticUserError
 from clsuite.config.error_text import shown
 from clsuite.config.spec import LARGEST_NUMBER
 from clsuite.errors import UserError, did_you_mean, nearest
-from clsuite.plugin.annotations import read_annotation
+from clsuite.plugin.annotations import read_annotation, type_words
 from clsuite.plugin.constructor_checks import refuse_arguments
 from clsuite.plugin.defaults import fill_defaults
 from clsuite.plugin.introspection import PluginSource
@@ -68,7 +68,7 @@ def _value(name: str, source: PluginSource, parameter: Parameter, given: Mapping
             raise UserError(f"{what} is {shown(value)}, but must be at most {LARGEST_NUMBER}", field=parameter.name)
         return _adapter(annotation).validate_python(value)
     except ValidationError as error:
-        expected = parameter.aliases.get(parameter.annotation, parameter.annotation)
+        expected = type_words(annotation) or parameter.aliases.get(parameter.annotation, parameter.annotation)
         words = [one for one in get_args(annotation) if isinstance(one, str)]
         near = nearest(value, words) if isinstance(value, str) else []
         hint = f". Did you mean '{near[0]}'?" if near else ""

@@ -33,7 +33,7 @@ class Plugin(L.Callback):
         traits: What the method requires, keeps between tasks, and cannot be combined with.
         api: The version of the plugin API that it was written for, a literal; without one, the current version.
         state: Names of the attributes that must survive an interruption. Tensors, numbers, strings, lists and
-            dictionaries are saved as they are, all else by its own ``state_dict`` and ``load_state_dict``, and must
+            dictionaries are saved as they are, other objects by their ``state_dict`` and ``load_state_dict``, and must
             then be there once the stream has started. What a base class declares stays declared.
         registered_modules: Modules that were registered with the learner, by name.
     """

@@ -45,7 +45,7 @@ class BrokenPluginError(UserError):
 def catalog() -> dict[str, PluginInfo]:
     """All plugins by name, broken ones included. Imports none of them, nor torch."""
     found: dict[str, PluginInfo] = {}
-    distributions: dict[int, str] = {}  # their metadata are parsed anew each time that they are asked for
+    distributions: dict[int, str] = {}  # their metadata are parsed again each time that they are asked for
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, not is_ours(entry.value))):
         if id(entry.dist) not in distributions:
             distributions[id(entry.dist)] = _distribution(entry)
@@ -61,7 +61,7 @@ def catalog() -> dict[str, PluginInfo]:
 def find_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginInfo, PluginSource]:
     """The plugin of that name.
 
-    It is read from its source; where that does not tell all, its class is imported once, in another process.
+    It is read from its source; where that does not say all, its class is imported once, in another process.
 
     Args:
         name: A registered name, ``package.module:Class``, ``file.py`` or ``file.py:Class``.
@@ -72,7 +72,7 @@ def find_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginI
     """
     info, source = read_plugin(name, folders)
     if source.unclear:
-        from clsuite.data.cache import cache_folder
+        from clsuite.config.paths import cache_folder
 
         (info,) = as_imported([info], cache_folder())
         source = _working(name, info)
@@ -80,7 +80,7 @@ def find_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginI
 
 
 def read_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginInfo, PluginSource]:
-    """The plugin of that name as its source tells, which may not be all (`PluginSource.unclear`); nothing is imported.
+    """The plugin of that name as far as its source says (`PluginSource.unclear`); nothing is imported.
 
     Args:
         name: As for `find_plugin`.
@@ -114,11 +114,11 @@ def _working(name: str, info: PluginInfo) -> PluginSource:
 
 
 def unknown_plugin(name: str, known: Iterable[str], folders: Sequence[Path] = (Path(),)) -> UserError:
-    """The error for a name that no plugin has; a file of that name may be meant.
+    """The error for an unknown plugin; suggests a file of that name.
 
     Args:
         name: The name.
-        known: Names of plugins, and of what else may stand there.
+        known: Names of plugins, and other names that are allowed.
         folders: Where files are looked for.
     """
     file = f"{name}.py"
@@ -163,7 +163,7 @@ def _check_agreement(name: str, read: PluginSource, loaded: type[Plugin]) -> Non
         raise UserError(f"plugin '{name}': {error}") from error
     if others:
         raise UserError(
-            f"the {' and '.join(others)} of plugin '{name}' are others, once it is imported, than its source says: "
+            f"the {' and '.join(others)} of plugin '{name}' differ, once it is imported, from what its source says: "
             "write them plainly into its class"
         )
 

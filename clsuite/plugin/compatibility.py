@@ -106,9 +106,9 @@ def _check_order(plugins: Sequence[Named], arguments: Sequence[Mapping[str, Any]
         earlier, later = plugins[one][0], plugins[other][0]
         reason = _reason_to_lead(does[other], does[one])
         if reason and _reason_to_lead(does[one], does[other]):
-            raise UserError(f"'{earlier}' and '{later}' cannot be combined: each must stand before the other")
+            raise UserError(f"'{earlier}' and '{later}' cannot be combined: each must come before the other")
         if reason:
-            raise UserError(f"'{later}' must stand before '{earlier}', {reason}: write [{later}, {earlier}]")
+            raise UserError(f"'{later}' must come before '{earlier}', {reason}: write [{later}, {earlier}]")
 
 
 def _deeds(source: PluginSource, given: Mapping[str, Any]) -> frozenset[str]:
@@ -149,7 +149,7 @@ def _offered(source: PluginSource) -> set[str]:
 
 
 def _beside_frozen(traits: Traits) -> Mapping[str, str]:
-    """What cannot stand beside a plugin because it freezes the backbone, with the reasons."""
+    """What cannot be combined with a plugin because it freezes the backbone, with the reasons."""
     if not traits.freezes_backbone:
         return {}
     return {**FROZEN, **MODULES_ON_FROZEN} if "modules" in traits.memory else FROZEN

@@ -1,7 +1,7 @@
 """What a plugin's constructor refuses, found in its text: arguments are judged before anything is imported or run.
 
 Of the constructor's statements those are followed that compute with its arguments alone: checks by `check_range` and
-other functions of clsuite's that need no torch, and ``if ...: raise UserError(...)``. What else stands there is passed
+other functions of clsuite's that need no torch, and ``if ...: raise UserError(...)``. Anything else is passed
 over, and judges when the plugin is built.
 """
 
@@ -55,7 +55,7 @@ class _UnknownError(Exception):
 
 
 class _EndError(Exception):
-    """The constructor may end here, or nobody can tell how it goes on."""
+    """The constructor may end here, or it cannot be known how it continues."""
 
 
 def refuse_arguments(text: str, line: int, traits: Traits, values: Mapping[str, Any]) -> None:

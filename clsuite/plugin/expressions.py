@@ -29,7 +29,7 @@ NUMBERS: Mapping[type, Callable[[Any, Any], Any]] = {
 
 
 class UnclearError(Exception):
-    """The source alone does not tell; the text says what it is that it does not tell."""
+    """What the source alone does not determine; the message says what that is."""
 
 
 @dataclass
@@ -120,7 +120,7 @@ class Expressions:
                 self.left = other.left
         if isinstance(node, ast.Attribute):
             return self._attribute(node, levels)
-        raise UnclearError(f"the source does not tell what '{node.id}' is")
+        raise UnclearError(f"the source does not say what '{node.id}' is")
 
     def _attribute(self, node: ast.Attribute, levels: int) -> Any:
         """The traits of a class, or one of the fields of some."""
@@ -130,7 +130,7 @@ class Expressions:
         whole = self.value(node.value, levels)
         if isinstance(whole, Traits) and node.attr in TRAITS_FIELDS:
             return getattr(whole, node.attr)
-        raise UnclearError(f"the source does not tell what '{ast.unparse(node)}' is")
+        raise UnclearError(f"the source does not say what '{ast.unparse(node)}' is")
 
     def _call(self, node: ast.Call, levels: int) -> Any:
         called = self._called(node.func)

@@ -1,4 +1,4 @@
-"""What hooks and traits were called in version 1 of the plugin API, so that an old plugin is told the new names."""
+"""What hooks and traits were called in version 1 of the plugin API, for errors that name the new ones."""
 
 from __future__ import annotations
 

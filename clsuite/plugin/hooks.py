@@ -31,7 +31,7 @@ EFFECTS = {
     "tunes between steps": "trains some parameters between steps",
     "resets weights": "puts weights back after each step",
     "freezes for a task": "holds parameters frozen for a task, and thaws them at its end",
-    "changes weights": "changes the weights for good at a task's end",
+    "changes weights": "changes the weights permanently at a task's end",
 }
 """What a plugin can say in ``traits.effects``."""
 
@@ -75,7 +75,7 @@ FROZEN = {
 
 MODULES_ON_FROZEN = {
     "modules": "both freeze the backbone and add modules to it",
-    "all data": "'{name}' keeps its modules from task to task, and '{other}' starts anew at each",
+    "all data": "'{name}' keeps its modules from task to task, and '{other}' starts over at each",
 }
 """What others may not keep either where that plugin trains modules of its own in the backbone, and why."""
 

@@ -1,6 +1,6 @@
 """Imports foreign plugins once, in another process, and remembers what their classes declare.
 
-It tells whether they work, and what their source alone does not tell. What is remembered is kept by the hash of the
+It says whether they work, and what their source alone does not say. What is remembered is kept by the hash of the
 source, and holds for that alone.
 """
 
@@ -19,8 +19,8 @@ from clsuite.interpreters import PYTHON, own_path
 from clsuite.plugin.imported import from_text
 from clsuite.plugin.introspection import PluginInfo, PluginSource
 from clsuite.plugin.traits import API_VERSION
+from clsuite.records.atomic import atomic_path
 from clsuite.records.canonical import sha256_of
-from clsuite.records.store import atomic_path
 from clsuite.sessions import end_all, end_left, members
 
 SCRIPT = """

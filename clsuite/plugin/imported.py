@@ -1,4 +1,4 @@
-"""What an imported class declares: the truth, of which `clsuite.plugin.introspection` reads what the source tells."""
+"""What an imported class declares: the truth, of which `clsuite.plugin.introspection` reads what the source says."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def describe(cls: type[Plugin], text: str = "", home: Home | None = None) -> Plu
     Args:
         cls: The class.
         text: The text of its file.
-        home: Where that file stands.
+        home: Where that file is.
 
     Raises:
         ValueError: If it declares what cannot be, such as a default that no record can hold.

@@ -37,7 +37,7 @@ class ClassSource:
 
     @cached_property
     def unclear(self) -> str:
-        """Why its source does not tell all that it has; empty where it does."""
+        """Why its source does not say all that it has; empty where it does."""
         node = self.node
         if node.decorator_list:
             return f"'{self.name}' is decorated"
@@ -58,8 +58,8 @@ class Ancestry:
 
     Attributes:
         classes: The class, then its bases before `clsuite.plugin.Plugin`, in the order of Python's ``__mro__``.
-        is_plugin: Whether it derives from `clsuite.plugin.Plugin`; None where the source alone does not tell.
-        unclear: Why the source alone does not tell all; empty where it does.
+        is_plugin: Whether it derives from `clsuite.plugin.Plugin`; None where the source alone does not say.
+        unclear: Why the source alone does not say all; empty where it does.
     """
 
     classes: tuple[ClassSource, ...]
@@ -93,7 +93,7 @@ class _Builder:
 
     Attributes:
         sources: What each of the empty classes stands for.
-        reasons: Why bases could not be told.
+        reasons: Why bases could not be determined.
     """
 
     sources: dict[type, ClassSource] = field(default_factory=dict)
@@ -149,7 +149,7 @@ def find_class(scope: Scope, name: str) -> ast.ClassDef | None:
 def plugin_classes(scope: Scope) -> list[str]:
     """The classes of a module that can be the plugin that its file stands for.
 
-    Those are the ones that derive from `clsuite.plugin.Plugin`, or else those of which the source does not tell; none
+    Those are the ones that derive from `clsuite.plugin.Plugin`, or else those of which the source does not say; none
     that another class of the file derives from, and none whose name begins with an underscore.
     """
     nodes = {node.name: node for node in scope.tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_"}

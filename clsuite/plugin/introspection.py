@@ -1,7 +1,7 @@
 """Reads what a plugin declares from its source, without importing it: torch stays out of `list` and `--dry-run`.
 
 Bases are followed from file to file, and so are names for constants (`clsuite.plugin.scopes`). What the source alone
-does not tell (a base that is computed, a decorated class) is `PluginSource.unclear`; `clsuite.plugin.import_check` then
+does not say (a base that is computed, a decorated class) is `PluginSource.unclear`; `clsuite.plugin.import_check` then
 imports the class once, in another process.
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from clsuite.errors import nearest
 from clsuite.plugin.annotations import PLAIN
 from clsuite.plugin.expressions import Expressions, UnclearError
 from clsuite.plugin.former_names import FORMER_HOOKS
@@ -40,8 +41,8 @@ class PluginSource:
         hooks: Names of the hooks that it has, its own and its bases'.
         text: The text of the file.
         api: The version of the plugin API that it was written for.
-        home: Where the file stands.
-        unclear: Why the source alone does not tell all of this; empty where it does.
+        home: Where the file is.
+        unclear: Why the source alone does not say all of this; empty where it does.
         constructors: The constructors that judge the arguments: its own, and those that it passes them on to.
     """
 
@@ -95,7 +96,7 @@ def read_source(text: str, class_name: str, home: Home | None = None) -> PluginS
     Args:
         text: The text of the module.
         class_name: The class.
-        home: Where the module stands, from which its own imports are followed.
+        home: Where the module is, from which its own imports are followed.
 
     Raises:
         SyntaxError: If the text is not Python.
@@ -104,7 +105,9 @@ def read_source(text: str, class_name: str, home: Home | None = None) -> PluginS
     scope = scope_of(text, home)
     node = find_class(scope, class_name)
     if node is None:
-        raise ValueError(f"there is no class '{class_name}' in it")
+        near = nearest(class_name, (one.name for one in scope.tree.body if isinstance(one, ast.ClassDef)), 3)
+        hint = f". Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise ValueError(f"there is no class '{class_name}' in it{hint}")
     return _Reader(ancestry(scope, node)).source(text, home)
 
 
@@ -114,7 +117,7 @@ class _Reader:
 
     Attributes:
         line: The class with its bases.
-        unclear: What their source does not tell.
+        unclear: What their source does not say.
         constructors: Those that have been met.
     """
 
@@ -272,7 +275,7 @@ def traits_of(found: Found) -> Traits:
     """The traits of a class that an expression names.
 
     Raises:
-        UnclearError: If its source does not tell them.
+        UnclearError: If its source does not say them.
     """
     assert isinstance(found.node, ast.ClassDef)
     reader = _Reader(ancestry(found.scope, found.node))

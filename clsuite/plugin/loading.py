@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from clsuite import regular_files
-from clsuite.config.paths import home_path
+from clsuite.config.paths import home_path, near_paths
 from clsuite.errors import UserError
 from clsuite.plugin.inheritance import plugin_classes
 from clsuite.plugin.scopes import scope_of
@@ -63,7 +63,9 @@ def locate(name: str, folders: Sequence[Path]) -> tuple[str, str]:
     tried = [folder / own for folder in folders]
     path = next((path.resolve() for path in tried if is_no_folder(path)), None)
     if path is None:
-        raise UserError(f"no plugin file at {' or '.join(repr(str(path)) for path in dict.fromkeys(tried))}")
+        places = list(dict.fromkeys(tried))
+        near = next(filter(None, map(near_paths, places)), "")
+        raise UserError(f"no plugin file at {' or '.join(repr(str(place)) for place in places)}.{near}".rstrip("."))
     return read_plugin_file(path, name)
 
 

@@ -85,7 +85,7 @@ def doubts(text: str, class_name: str, brings_training: bool = False, home: Home
         text: The text of its file.
         class_name: The class.
         brings_training: Whether it says how to train, which is something even without a hook.
-        home: Where the file stands, from which its bases are followed.
+        home: Where the file is, from which its bases are followed.
     """
     scope = scope_of(text, home)
     cls = find_class(scope, class_name)
@@ -163,7 +163,7 @@ def _of_member(name: str, node: ast.AST, owner: ClassSource, used: set[str]) -> 
 
 
 def _function(owner: ClassSource, node: ast.Name) -> ast.AST | None:
-    """The function that is assigned under the name of a hook, where its source tells."""
+    """The function that is assigned under the name of a hook, where the source shows it."""
     if node.id in owner.members:
         return owner.members[node.id]
     meaning = owner.scope.look_up(node.id, node.lineno)

@@ -1,4 +1,4 @@
-"""Classes of somebody's own in a benchmark: found and hashed without running a line of them, imported where they work.
+"""User-defined classes in a benchmark: found and hashed without running a line of them, imported where they work.
 
 They are named as plugins are (`clsuite.plugin.loading`): ``package.module:Class``, ``file.py:Class``, or the name of an
 entry point. What is imported is what was hashed. A record names them too, and causes no import by itself: files are
@@ -30,7 +30,7 @@ Files = Mapping[str, str]
 WORDS = {"dataset": "data set", "scenario": "scenario", "probe": "probe", "optimizer": "optimizer",
          "schedule": "schedule", "backbone": "backbone"}  # fmt: skip
 OF_TORCH = ("optimizer", "schedule")
-"""Parts whose class may be PyTorch's or another package's that clsuite stands on: those have no source in any key."""
+"""Parts whose class may be PyTorch's or another package's that clsuite depends on: those have no source in any key."""
 Kind = TypeVar("Kind")
 Answer = TypeVar("Answer")
 
@@ -182,7 +182,7 @@ def make_own(use: ClassUse, part: str, files: Files, base: type[Kind], *first: A
 
 
 def called(what: str, call: Callable[[], Answer]) -> Answer:
-    """What somebody's own code gives; whatever it raises is told with the line of its file.
+    """What user code gives; whatever it raises is reported with the line of its file.
 
     Args:
         what: What is called, for the message.
@@ -267,7 +267,7 @@ def _hash(source: HashedSource | None) -> str:
 
 
 def _module_source(target: str, part: str) -> HashedSource | None:
-    """The hash of a module's file; none for what clsuite stands on, where the part may be of that."""
+    """The hash of a module's file; none for what clsuite depends on, where the part may be of that."""
     module, what = target.rpartition(":")[0], f"{WORDS[part]} '{target}'"
     spec = find_module(module)
     if spec is None or not spec.origin or not spec.has_location or not spec.origin.endswith(".py"):
@@ -305,7 +305,7 @@ def _names_of(node: ast.Import | ast.ImportFrom) -> list[str]:
 def _import_file(use: ClassUse, part: str, files: Files) -> Any:
     path = files.get(use.source or "")
     if path is None:
-        raise UserError(f"the {WORDS[part]} '{use.name}' is a file that nobody has named the folder of")
+        raise UserError(f"the {WORDS[part]} '{use.name}' is a file whose folder is not known")
     text = loading.read_text(Path(path))
     source = hashed_source(_parsed(text, f"{WORDS[part]} '{use.name}'"), Home("", Path(path)))
     if source.sha256 != use.source:

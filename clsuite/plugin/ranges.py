@@ -1,4 +1,4 @@
-"""Checks of the numbers that a plugin is given, with one line that says what may stand there instead."""
+"""Checks of the numbers that a plugin is given, with a one-line message that says which values are allowed."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def _files(name: str, folders: Sequence[Path], published: Sequence[Path]) -> Ite
 def refuse_not_installed(target: str, owners: Sequence[str] = ()) -> None:
     """Make sure that the module of a class belongs to an installed distribution, and lies where that one is installed.
 
-    What lies beside a script, or in a folder that people work in, is not installed, whatever metadata lie with it.
+    Files beside a script, or in a working folder, are not installed, whatever metadata are with them.
 
     Args:
         target: ``package.module:Class``.
@@ -111,7 +111,7 @@ def refuse_not_installed(target: str, owners: Sequence[str] = ()) -> None:
         owners = packages_distributions().get(top, [])
     places = [place for name in owners for place in _places_of(name)]
     if not places:
-        raise UserError(f"plugin '{target}' of the record is of no installed package: install '{top}'")
+        raise UserError(f"plugin '{target}' of the record is in no installed package: install '{top}'")
     spec = find_module(module)
     origin = Path(spec.origin).resolve() if spec is not None and spec.origin and spec.has_location else None
     if origin is None or module.endswith("__main__"):

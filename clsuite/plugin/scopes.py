@@ -39,7 +39,7 @@ class Imported:
 
 @dataclass(frozen=True)
 class Unknown:
-    """A name whose value the source alone does not tell: it is bound in an ``if``, a ``try``, a loop, ..."""
+    """A name whose value the source alone does not say: it is bound in an ``if``, a ``try``, a loop, ..."""
 
 
 Binding = Imported | Unknown | Definition | ast.expr
@@ -168,7 +168,7 @@ class Scope:
 
 
 Meaning = Found | External | Scope | None
-"""What a name stands for; None says that the source alone does not tell."""
+"""What a name stands for; None says that the source alone does not say."""
 
 
 def read_scope(home: Home, folder: Path | None = None) -> Scope | None:
@@ -184,7 +184,7 @@ def scope_of(text: str, home: Home | None = None, folder: Path | None = None) ->
 
     Args:
         text: Its text.
-        home: Where it stands.
+        home: Where it is.
         folder: A folder in which the modules that it imports are looked for too; by default that of its file, where it
             belongs to no package.
 

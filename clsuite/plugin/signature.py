@@ -86,7 +86,7 @@ def passed_on(constructor: ast.FunctionDef) -> PassedOn | None:
     uses = [node for node in ast.walk(constructor) if isinstance(node, ast.Name) and node.id == kwargs.arg]
     if len(passing) > 1 or len(uses) > 1:
         raise ValueError(
-            f"{where} uses **{kwargs.arg} otherwise than to pass it on once, so that nothing tells its arguments: "
+            f"{where} uses **{kwargs.arg} otherwise than to pass it on once, so that its arguments are not known: "
             "name those that it looks at"
         )
     call, base = passing[0], dotted_name(passing[0].func).removesuffix(".__init__")
@@ -112,7 +112,7 @@ def _gives(call: ast.Call, name: str) -> bool:
 
 
 def own_arguments(constructor: ast.FunctionDef) -> Iterator[tuple[ast.arg, ast.expr | None]]:
-    """The arguments that a constructor names, but for the first, each with its default."""
+    """The arguments that a constructor names, except for the first, each with its default."""
     arguments = constructor.args
     plain = [*arguments.posonlyargs, *arguments.args]
     defaults = [None] * (len(plain) - len(arguments.defaults)) + list(arguments.defaults)

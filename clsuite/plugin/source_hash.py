@@ -1,4 +1,4 @@
-"""The hash of a plugin's source: its file and whatever decides with it what the plugin does. Imports nothing.
+"""The hash of a plugin's source: its file and all files that decide what the plugin does. Imports nothing.
 
 What counts, and how:
 
@@ -9,9 +9,9 @@ What counts, and how:
   editable), and every reference method (``clsuite_plugins``) that the plugin builds on;
 - other installed distributions: by name and version. A module that is not there counts as absent, for a plugin may do
   without it;
-- not: clsuite itself, whose own changes of results raise ``RESULTS_VERSION``; Python; and what clsuite stands on
+- not: clsuite itself, whose own changes of results raise ``RESULTS_VERSION``; Python; and what clsuite depends on
   (PyTorch, timm, NumPy, ...). Their versions are in each record's environment and not in any key, so that an update of
-  PyTorch takes no row from a board: reruns tell whether it moves counts;
+  PyTorch takes no row from a board: reruns show whether it moves counts;
 - not, for it cannot be seen: data files that a plugin opens, and modules that it finds by a name that it computes.
 """
 
@@ -39,12 +39,12 @@ FRAMEWORK = frozenset({
     "open_clip", "pydantic", "rich", "safetensors", "scipy", "sklearn", "timm", "torch", "torchmetrics", "torchvision",
     "yaml",
 })  # fmt: skip
-"""clsuite and what it stands on, by the names that they are imported by."""
+"""clsuite and its dependencies, by the names that they are imported by."""
 
 
 @dataclass(frozen=True)
 class Home:
-    """Where a plugin's file stands.
+    """Where a plugin's file is.
 
     Attributes:
         module: Its dotted name; empty for a file that belongs to no package.
@@ -99,7 +99,7 @@ def hashed_source(tree: ast.Module, home: Home | None = None) -> HashedSource:
 
     Args:
         tree: The parsed file.
-        home: Where it stands; without it relative imports lead nowhere.
+        home: Where it is; without it relative imports lead nowhere.
     """
     found = _followed(tree, home)
     modules = {name: content for name, content in found.modules.items() if content}
@@ -304,7 +304,7 @@ def _find(name: str, path: list[str] | None, folder: Path | None) -> ModuleSpec 
 
 
 def _folder(name: str, path: list[str]) -> ModuleSpec | None:
-    """A folder without ``__init__`` within a package, which finders tell of only where that one is imported."""
+    """A folder without ``__init__`` within a package, which finders report only where that one is imported."""
     inner = [str(Path(place, name.rpartition(".")[2])) for place in path]
     spec = ModuleSpec(name, None, is_package=True)
     spec.submodule_search_locations = [place for place in inner if Path(place).is_dir()]

@@ -35,7 +35,7 @@ class _FromSource(SourceFileLoader):
         Raises:
             OSError: Always.
         """
-        raise OSError(f"what is compiled of '{path}' is not asked for")
+        raise OSError(f"compiled code of '{path}' is not used")
 
     def get_data(self, path: str) -> bytes:
         """The content of the file.
@@ -95,7 +95,7 @@ FINDER = _Finder()
 def import_from_source(source: HashedSource | None = None, is_file: bool = True) -> None:
     """From now on have the source of local modules run, in this process, and those that were hashed as they were then.
 
-    What this process has imported by such a name from something else is forgotten, to be imported anew.
+    What this process has imported by such a name from something else is forgotten, to be imported again.
 
     Args:
         source: What the modules of the next import were hashed from.
@@ -116,7 +116,7 @@ def import_from_source(source: HashedSource | None = None, is_file: bool = True)
 
 
 def _is_another(name: str, module: LocalModule, is_file: bool) -> bool:
-    """Whether something else than that content is known by the name, or something of which nobody can tell."""
+    """Whether something else than that content is known by the name, or something of which nothing is known."""
     if name not in sys.modules or is_reference(name):
         return False
     loader = getattr(sys.modules[name], "__loader__", None)

@@ -12,7 +12,7 @@ def tensor_bytes(value: Any) -> int:
     """Bytes of all tensors in a value: a tensor, a module (parameters and saved buffers), or what holds such.
 
     Args:
-        value: Tensors, modules, what has a size in ``bytes``, and mappings, lists or tuples of these; all else is 0.
+        value: Tensors, modules, what has a size in ``bytes``, and mappings, lists or tuples of these; others count 0.
     """
     if isinstance(value, Tensor):
         return value.numel() * value.element_size()

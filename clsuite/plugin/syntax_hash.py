@@ -1,4 +1,4 @@
-"""The hash of a syntax tree: what a file says to Python, whatever its comments, docstrings and formatting."""
+"""The hash of a syntax tree: independent of comments, docstrings and formatting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Piece = ast.AST | list[Any] | str | int | bytes | None
 
 @lru_cache(maxsize=256)
 def parsed(text: str) -> ast.Module:
-    """The tree of a text, which nobody changes: the same text is parsed once.
+    """The tree of a text, which must not be changed: the same text is parsed once.
 
     Raises:
         SyntaxError: If it is not Python.
@@ -89,7 +89,7 @@ def _joined(values: list[Any]) -> list[Any]:
 
 
 def _word(value: Any) -> bytes:
-    """An identifier, a number that is no constant (the level of an import), or nothing, where its end can be told."""
+    """An identifier, a number that is no constant (the level of an import), or nothing, where its end is clear."""
     text = str(value).encode("utf-8", "surrogatepass")
     return b"%d:%s" % (len(text), text)
 

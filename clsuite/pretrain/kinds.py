@@ -1,4 +1,4 @@
-"""The kinds of recipes: which specification each has, what it runs, and how its card is told in a line. Torch-free."""
+"""The kinds of recipes: which specification each has, what it runs, and the line that sums up its card. Torch-free."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Kind:
     Attributes:
         spec: What the YAML file says.
         load: Imports and returns what runs it (this pays for torch).
-        tell: The card's figures in a line.
+        tell: Gives the card's figures in a line.
     """
 
     spec: type[BaseModel]

@@ -10,7 +10,7 @@ from clsuite.config.spec import LARGEST_SEED, Spec
 
 
 class PretrainSpec(Spec):
-    """A recipe: the first blocks of a pre-trained ViT, fine-tuned to tell drawn characters apart.
+    """A recipe: the first blocks of a pre-trained ViT, fine-tuned to distinguish drawn characters.
 
     Attributes:
         name: Name of the backbone that comes out.

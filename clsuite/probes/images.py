@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clsuite.data.cache import cache_folder, cached_table
+from clsuite.config.paths import cache_folder
+from clsuite.data.cache import cached_table
 from clsuite.data.datasets import locate
 from clsuite.data.file_digests import with_digests
 from clsuite.data.folder import folders_in, list_images

@@ -59,7 +59,7 @@ def load_named_table(spec: ZeroShotProbe, image_size: int, data_root: Path | Non
         rows = np.arange(len(table))
     doubled = next((name for name in names if names.count(name) > 1), None)
     if doubled is not None:
-        raise UserError(f"probe zero_shot: two classes are called '{doubled}', and a text cannot tell them apart")
+        raise UserError(f"probe zero_shot: two classes are called '{doubled}', and a text cannot distinguish them")
     return NamedTable(
         table, choose_rows(table.labels, table.domains, rows, spec.images_per_class, "probe images"), names
     )

@@ -1,4 +1,4 @@
-"""Probes of somebody's own."""
+"""User-defined probes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clsuite.probes.spec import OwnProbe, probe_name
 
 
 class Probe(ABC):
-    """Base class of a probe of one's own.
+    """Base class of a user-defined probe.
 
     The constructor of a subclass takes the arguments of the benchmark:
     ``probes: [{class: my_package.probes:MyProbe, name: mine, size: 10}]``.
@@ -44,7 +44,7 @@ class Probe(ABC):
 
 
 class OwnMeasure:
-    """Reads a probe of somebody's own."""
+    """Reads a user-defined probe."""
 
     def __init__(self, spec: OwnProbe, context: ProbeContext) -> None:
         """Import the class and make the probe.

@@ -116,14 +116,14 @@ class ZeroShotProbe(_Probe):
         if (self.path is None) == (self.dataset is None):
             raise ValueError("a zero_shot probe needs either a path or a dataset")
         if self.dataset is not None and self.dataset.own is not None:
-            raise ValueError("the dataset of a zero_shot probe must be one of clsuite's: a class of one's own is not")
+            raise ValueError("the dataset of a zero_shot probe must be one of clsuite's: a user-defined class is not")
         if self.names is not None and self.path is None:
             raise ValueError("'names' is a file in the folder of 'path'; a data set has names of its own")
         return self
 
 
 class OwnProbe(MaybeOwn, _Probe):
-    """A probe of somebody's own: ``{class: my_package.probes:MyProbe, name: mine, argument: value}``.
+    """A user-defined probe: ``{class: my_package.probes:MyProbe, name: mine, argument: value}``.
 
     See `clsuite.probes.own.Probe`. It is called as its class where no name is given.
     """

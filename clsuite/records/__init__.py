@@ -1,37 +1,46 @@
-"""Run records: reading results needs no torch."""
+"""Run records: reading results needs no torch, and what the hash of a source needs of here, nothing heavy at all."""
 
-from clsuite.records.failure import bounded, place_of, reason_of
-from clsuite.records.record import (
-    SCHEMA_VERSION,
-    CostEntry,
-    CountsEntry,
-    CurveEntry,
-    PluginEntry,
-    ProbeEntry,
-    RunRecord,
-    ScenarioEntry,
-    TaskEntry,
-    TrialEntry,
-    TuningEntry,
-    WithinTaskEntry,
-)
-from clsuite.records.rescore import rescore
-from clsuite.records.store import (
-    RecordError,
-    atomic_path,
-    read_predictions,
-    read_record,
-    record_text,
-    write_predictions,
-    write_record,
-)
-from clsuite.records.verify import predictions_beside, refuse_other_key, why_untrue
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clsuite.lazy import imported_on_use
+
+if TYPE_CHECKING:
+    from clsuite.records.atomic import atomic_path
+    from clsuite.records.failure import bounded, place_of, reason_of
+    from clsuite.records.record import (
+        SCHEMA_VERSION,
+        CostEntry,
+        CountsEntry,
+        CurveEntry,
+        FeaturesEntry,
+        PluginEntry,
+        ProbeEntry,
+        RunRecord,
+        ScenarioEntry,
+        TaskEntry,
+        TrialEntry,
+        TuningEntry,
+        WithinTaskEntry,
+    )
+    from clsuite.records.rescoring import rescore
+    from clsuite.records.store import (
+        RecordError,
+        read_predictions,
+        read_record,
+        record_text,
+        write_predictions,
+        write_record,
+    )
+    from clsuite.records.verify import predictions_beside, refuse_other_key, why_untrue
 
 __all__ = [
     "SCHEMA_VERSION",
     "CostEntry",
     "CountsEntry",
     "CurveEntry",
+    "FeaturesEntry",
     "PluginEntry",
     "ProbeEntry",
     "RecordError",
@@ -55,3 +64,37 @@ __all__ = [
     "write_predictions",
     "write_record",
 ]
+
+LAZY = {
+    "SCHEMA_VERSION": "clsuite.records.record",
+    "CostEntry": "clsuite.records.record",
+    "CountsEntry": "clsuite.records.record",
+    "CurveEntry": "clsuite.records.record",
+    "FeaturesEntry": "clsuite.records.record",
+    "PluginEntry": "clsuite.records.record",
+    "ProbeEntry": "clsuite.records.record",
+    "RecordError": "clsuite.records.store",
+    "RunRecord": "clsuite.records.record",
+    "ScenarioEntry": "clsuite.records.record",
+    "TaskEntry": "clsuite.records.record",
+    "TrialEntry": "clsuite.records.record",
+    "TuningEntry": "clsuite.records.record",
+    "WithinTaskEntry": "clsuite.records.record",
+    "atomic_path": "clsuite.records.atomic",
+    "bounded": "clsuite.records.failure",
+    "place_of": "clsuite.records.failure",
+    "predictions_beside": "clsuite.records.verify",
+    "read_predictions": "clsuite.records.store",
+    "read_record": "clsuite.records.store",
+    "reason_of": "clsuite.records.failure",
+    "record_text": "clsuite.records.store",
+    "refuse_other_key": "clsuite.records.verify",
+    "rescore": "clsuite.records.rescoring",
+    "why_untrue": "clsuite.records.verify",
+    "write_predictions": "clsuite.records.store",
+    "write_record": "clsuite.records.store",
+}
+"""The module of each name."""
+
+
+__getattr__ = imported_on_use(__name__, LAZY)

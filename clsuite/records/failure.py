@@ -35,7 +35,7 @@ def place_of(record: RunRecord, files: Collection[str]) -> str:
 
     Args:
         record: The record of the failed run.
-        files: Names of the files of its plugins: the last line of these is told, or else the last of all.
+        files: Names of the files of its plugins: the last line in one of these is given, or else the last of all.
     """
     lines = (record.error or "").splitlines()
     frames = [(found, number) for number, line in enumerate(lines) if (found := FRAME.fullmatch(line))]

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from clsuite.config.paths import files_below
 from clsuite.errors import UserError
+from clsuite.records.atomic import atomic_path
 from clsuite.records.record import RunRecord
-from clsuite.records.store import RecordError, atomic_path, read_record
+from clsuite.records.store import RecordError, read_record
 from clsuite.records.verify import why_untrue
 
 BESIDE = (".npz", ".pt", ".svg")

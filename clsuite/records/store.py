@@ -5,14 +5,11 @@ from __future__ import annotations
 import io
 import json
 import lzma
-import os
 import re
-import secrets
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +19,9 @@ from pydantic import ValidationError
 
 from clsuite.config.error_text import first_mistake
 from clsuite.errors import UserError, printable
+from clsuite.records.atomic import atomic_path
 from clsuite.records.record import SCHEMA_VERSION, RunRecord
-from clsuite.regular_files import open_regular, read_text, refuse_irregular
+from clsuite.regular_files import open_regular, read_text
 
 UNREADABLE = (
     OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, OverflowError, struct.error,
@@ -38,8 +36,6 @@ LARGEST_PREDICTIONS = 2**28
 """Bytes of all arrays together: 50,000 test images over a thousand tasks."""
 AT_ONCE = 4096
 """Bytes that are unpacked in one step, so that an archive that lies about its size fills no memory."""
-SHOWN_OF_NAME = 100
-"""Bytes of a file's name in that of its temporary file, which must not become too long for the file system."""
 HALF = re.compile(r"\\u[dD][89a-fA-F]")
 """An escape for half of a character, which no text can hold without the other half."""
 DEEPEST = 100
@@ -48,67 +44,6 @@ DEEPEST = 100
 
 class RecordError(UserError):
     """A file that is not a readable record; the message says which and why."""
-
-
-@contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
-    """A temporary file beside the target that takes its name when the block ends well.
-
-    Its content is on the disk before it takes the name, so that a power cut leaves the old file or the new one.
-
-    Raises:
-        UserError: If the folder cannot be written, its disk is full, or something else has that name, such as a device:
-            one that a file takes the name of is gone for the whole machine.
-    """
-    if target.name in ("", ".."):
-        raise UserError(f"cannot write '{target}': it is a folder")
-    try:
-        if target.exists() and not target.is_dir():
-            refuse_irregular(target)
-    except OSError as error:
-        raise UserError(f"cannot write '{target}': {error.strerror or error}") from error
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _make_temporary(target)
-    except OSError as error:
-        raise UserError(f"cannot write into '{target.parent}': {error.strerror or error}") from error
-    try:
-        yield temporary
-        _rename(temporary, target)
-    except OSError as error:
-        raise UserError(f"cannot write '{target}': {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def _make_temporary(target: Path) -> Path:
-    """An empty file beside the target that nothing else has the name of; the umask says who may read it."""
-    start = os.fsencode(target.name)[:SHOWN_OF_NAME].decode(errors="ignore")
-    while True:
-        temporary = target.with_name(f".{start}.{secrets.token_hex(4)}")
-        try:
-            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-            return temporary
-        except FileExistsError:
-            continue
-
-
-def _rename(temporary: Path, target: Path) -> None:
-    with temporary.open("rb") as opened:
-        os.fsync(opened.fileno())
-    os.replace(temporary, target)
-    _flush_names(target.parent)
-
-
-def _flush_names(folder: Path) -> None:
-    """Have the names in a folder on the disk, where a system can be asked for that."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def record_text(record: RunRecord) -> str:
@@ -145,9 +80,9 @@ def read_record(path: str | Path) -> RunRecord:
         raise RecordError(f"cannot read the record '{path}': {error.strerror or error}") from error
     except UnicodeEncodeError as error:
         half = ascii(error.object[error.start])
-        raise RecordError(f"the record '{path}' is not whole JSON (it holds half a character: {half})") from error
+        raise RecordError(f"the record '{path}' is not complete JSON (it holds half a character: {half})") from error
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"the record '{path}' is not whole JSON ({error})") from error
+        raise RecordError(f"the record '{path}' is not complete JSON ({error})") from error
     if _is_deep(content):
         raise RecordError(f"the record '{path}' is not valid: it is nested more than {DEEPEST} levels deep")
     version = content.get("schema_version") if isinstance(content, dict) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clsuite.records.record import RunRecord
-from clsuite.records.rescore import rescore
+from clsuite.records.rescoring import rescore
 from clsuite.records.store import RecordError, read_predictions
 
 COUNTED = ("class_incremental", "task_aware", "n", "learned")
@@ -19,7 +19,7 @@ def predictions_beside(path: Path, record: RunRecord) -> Path:
 def why_untrue(record: RunRecord, path: Path) -> str:
     """Why a record is not to be taken for true; empty where it is, or has no counts.
 
-    What else it tells (costs, readings of probes, curves within tasks) no file beside it proves: only a rerun does.
+    What else it says (costs, readings of probes, curves within tasks) no file beside it proves: only a rerun does.
 
     Args:
         record: The record.

@@ -162,17 +162,19 @@ def _pairs(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> list[tupl
 def _check_same_stream(a: RunRecord, b: RunRecord) -> None:
     where = f"'{a.method}' and '{b.method}' with seed {a.seed}"
     if a.key == b.key:
-        raise UserError(f"{where} are one and the same run ({a.key[:12]})")
+        raise UserError(f"{where} are the same run ({a.key[:12]})")
     if a.scenario.kind != b.scenario.kind:
-        raise UserError(f"{where} learned unlike kinds of stream: {a.scenario.kind} and {b.scenario.kind}")
+        raise UserError(f"{where} learned different kinds of stream: {a.scenario.kind} and {b.scenario.kind}")
     if len(a.scenario.task_names) != len(b.scenario.task_names):
         numbers = f"{len(a.scenario.task_names)} and {len(b.scenario.task_names)}"
-        raise UserError(f"{where} learned streams of unlike length: {numbers} tasks")
+        raise UserError(f"{where} learned streams of different lengths: {numbers} tasks")
     if a.scenario.fingerprint != b.scenario.fingerprint:
         prints = f"{a.scenario.fingerprint[:12]} and {b.scenario.fingerprint[:12]}"
-        raise UserError(f"{where} learned unlike streams (fingerprints {prints}): other images, labels, order or split")
+        raise UserError(
+            f"{where} learned different streams (fingerprints {prints}): other images, labels, order or split"
+        )
     if a.main_counts.n.tolist() != b.main_counts.n.tolist():
-        raise UserError(f"{where} were tested on parts of unlike size")
+        raise UserError(f"{where} were tested on parts of different sizes")
     for record in (a, b):
         if len(record.scenario.columns) != len(record.main_counts.n):
             parts, names = len(record.main_counts.n), len(record.scenario.columns)
@@ -257,7 +259,7 @@ def verdict(comparison: Comparison) -> str:
     better, worse = (comparison.first, comparison.second) if mean > 0 else (comparison.second, comparison.first)
     points = f"{_points(abs(mean))} points"
     if number == 1:
-        return f"{better} is {points} better than {worse} in final accuracy on one seed; one run cannot tell chance."
+        return f"{better} is {points} better than {worse} in final accuracy on one seed; one run cannot exclude chance."
     low, high = abs(mean) - half, abs(mean) + half
     figures = f"95 % interval {_points(low)} to {_points(high)}, p = {main.p:.2g} with {_seeds(number)}"
     if mean == 0:
@@ -271,7 +273,7 @@ def verdict(comparison: Comparison) -> str:
 
 
 def _points(share: float) -> str:
-    """A difference of accuracies in points, with as many digits as it takes to be told from none."""
+    """A difference of accuracies in points, with as many digits as are needed to see that it is not zero."""
     text = f"{100 * share:.1f}"
     return text if share == 0 or float(text) else f"{100 * share:.2g}"
 

@@ -1,4 +1,4 @@
-"""What runs must share to stand in one table: the benchmark's setup, a method's configuration, a seed's stream."""
+"""What runs must share to be in one table: the benchmark's setup, a method's configuration, a seed's stream."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ConsistencyCheck:
     def _unlike_probe(self, record: RunRecord, where: str) -> str:
         """How a probe reads otherwise than the one of that name: a column shows one figure, in one direction.
 
-        One that is a dash throughout tells nothing of what it reads, and stands in the column of the others.
+        One without any value shows nothing of what it reads, and joins the column of the others.
         """
         for probe in (one for one in record.probes if one.was_read):
             sign = probe.higher_is_better, probe.correct is not None
@@ -58,7 +58,7 @@ class ConsistencyCheck:
 
 
 def _setup(record: RunRecord) -> dict[str, Any]:
-    """What all runs of a benchmark share, whatever the method: stream and backbone."""
+    """What all runs of a benchmark share: stream and backbone."""
     shared = {key: value for key, value in record.config.items() if key not in ("training", "probes")}
     return {**shared, "kind of stream": record.scenario.kind}
 

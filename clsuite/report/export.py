@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import csv
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from io import StringIO
 from typing import Any
 
 from clsuite.errors import did_you_mean, harmless, on_one_line
+from clsuite.metrics import Column
 from clsuite.records import RunRecord
-from clsuite.report.summary import Column, Row, columns_of, summarize
-from clsuite.report.table import SHOWN, best_methods, figure_text
+from clsuite.report.summary import Figure, Row, columns_of, summarize
+from clsuite.report.table import SHOWN, figure_text, heading
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -24,49 +24,51 @@ LATEX_WORDS = {" ± ": r" $\pm$ ", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 MARKDOWN = {"&": "&amp;", "<": "&lt;", **{character: f"\\{character}" for character in "\\|`*_[]"}}
 
 
-def choose_columns(records: Sequence[RunRecord], names: Sequence[str]) -> dict[str, Column]:
-    """The named figures of some records; without names, those that the terminal shows; all of them by ``all``.
+def choose_columns(known: Mapping[str, Column], names: Sequence[str]) -> list[Column]:
+    """The named columns; without names, those that the terminal shows; all of them by ``all``.
 
     Raises:
-        UserError: If a figure is unknown.
+        UserError: If a name is unknown.
     """
-    known = columns_of(records)
     if list(names) == ["all"]:
-        return known
+        return list(known.values())
     for name in names:
         if name not in known:
             raise did_you_mean("column", name, known)
-    return {name: known[name] for name in names or SHOWN}
+    return [known[name] for name in names or SHOWN]
 
 
 def csv_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:
     """One line per benchmark and method: mean and half-width of each figure, accuracies as fractions."""
-    columns = choose_columns(records, names or list(columns_of(records)))
+    columns = choose_columns(columns_of(records), names or ["all"])
     lines: list[list[Any]] = [["benchmark", *csv_head(columns)]]
     for benchmark, group in by_benchmark(records).items():
-        lines += [[benchmark, *csv_line(row, columns)] for row in summarize(group)]
+        lines += [[benchmark, *csv_line(row, columns)] for row in summarize(group).rows]
     return csv_text(lines)
 
 
-def csv_head(columns: Mapping[str, Column]) -> list[str]:
+def csv_head(columns: Iterable[Column]) -> list[str]:
     """The heading of `csv_line`."""
-    return ["method", "seeds", *(part for name in columns for part in (name, f"{name}_interval"))]
+    return ["method", "seeds", *(part for column in columns for part in (column.name, f"{column.name}_interval"))]
 
 
-def csv_line(row: Row, columns: Mapping[str, Column]) -> list[Any]:
+def csv_line(row: Row, columns: Iterable[Column]) -> list[Any]:
     """A row's method, seeds, and the mean and half-width of each figure; counts are exact."""
-    figures = [_exact(value) for name in columns for value in row.interval(name)]
-    return [row.method, " ".join(str(seed) for seed in row.seeds), *figures]
+    figures = [row.figures.get(column.name) for column in columns]
+    numbers = [_exact(value) for one in figures for value in ((one.mean, one.half) if one else (None, None))]
+    return [row.method, " ".join(str(seed) for seed in row.seeds), *numbers]
 
 
-def _exact(value: float) -> float | int:
+def _exact(value: float | None) -> float | int | None:
     """Twelve digits, which are the same on every machine; a count is written without a point."""
+    if value is None:
+        return None
     short = float(f"{value:.12g}")
     return int(short) if short.is_integer() else short
 
 
 def csv_text(lines: Sequence[Sequence[Any]]) -> str:
-    """Lines as CSV: what is not defined (None, nan) is an empty cell, and no text is a formula to a spreadsheet."""
+    """Lines as CSV: what is not defined (None) is an empty cell, and no text is a formula to a spreadsheet."""
     out = StringIO()
     csv.writer(out, lineterminator="\n").writerows([_cell(value) for value in line] for line in lines)
     return out.getvalue()
@@ -74,8 +76,6 @@ def csv_text(lines: Sequence[Sequence[Any]]) -> str:
 
 def _cell(value: Any) -> Any:
     """A value as it is, and a text on one line; an apostrophe quotes what a spreadsheet would take for a formula."""
-    if isinstance(value, float) and math.isnan(value):
-        return None
     if not isinstance(value, str):
         return value
     quote = "'" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else ""
@@ -88,12 +88,19 @@ def markdown_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:
 
 
 def _markdown(benchmark: str, records: Sequence[RunRecord], names: Sequence[str]) -> str:
-    columns = choose_columns(records, names)
-    head = ["method", *_headings(columns), "seeds"]
-    lines = [head, ["---", *["--:"] * (len(head) - 1)]]
-    lines += _body(summarize(records), columns, lambda text: escape_text(text, MARKDOWN), "**{}**".format)
-    title = escape_text(benchmark, MARKDOWN)
-    return f"### {title}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    head, *body = _lines(records, names, markdown_text, "**{}**".format)
+    return f"### {markdown_text(benchmark)}\n\n" + "".join(f"{line}\n" for line in markdown_lines(head, body))
+
+
+def markdown_lines(head: Sequence[str], body: Iterable[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
+    """The lines of a Markdown table; the columns at the positions `left` are aligned there, the others right."""
+    rule = ["---" if position in left else "--:" for position in range(len(head))]
+    return [f"| {' | '.join(line)} |" for line in (head, rule, *body)]
+
+
+def markdown_text(text: str) -> str:
+    """A text on one line, in which nothing is Markdown."""
+    return escape_text(text, MARKDOWN)
 
 
 def latex_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:
@@ -103,14 +110,12 @@ def latex_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:
 
 
 def _latex(benchmark: str, records: Sequence[RunRecord], names: Sequence[str]) -> str:
-    columns = choose_columns(records, names)
-    body = _body(summarize(records), columns, _latex_text, r"\textbf{{{}}}".format)
-    head = ["method", *(_latex_text(text) for text in _headings(columns)), "seeds"]
+    head, *body = _lines(records, names, _latex_text, r"\textbf{{{}}}".format)
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{_latex_text(benchmark)}: accuracies in \%, mean $\pm$ 95\,\% interval over seeds.}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(columns) + 1)}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
         r"\toprule",
         f"{' & '.join(head)} \\\\",
         r"\midrule",
@@ -128,21 +133,22 @@ def by_benchmark(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     return {name: [record for record in records if record.benchmark == name] for name in names}
 
 
-def _headings(columns: Mapping[str, Column]) -> list[str]:
-    arrows = {True: " ↑", False: " ↓", None: ""}
-    return [f"{column.label}{arrows[column.higher_is_better]}" for column in columns.values()]
-
-
-def _body(
-    rows: Sequence[Row], columns: Mapping[str, Column], escape: Callable[[str], str], bold: Callable[[str], str]
+def _lines(
+    records: Sequence[RunRecord], names: Sequence[str], escape: Callable[[str], str], bold: Callable[[str], str]
 ) -> list[list[str]]:
-    best = {name: best_methods(rows, name, column) for name, column in columns.items()}
-    lines = []
-    for row in rows:
-        cells = [escape(figure_text(row, name, column)) for name, column in columns.items()]
-        marked = [bold(cell) if row.method in best[name] else cell for name, cell in zip(columns, cells, strict=True)]
-        lines.append([escape(row.method), *marked, str(len(row.seeds))])
-    return lines
+    """The heading of a table and its rows, in a format that writes foreign text and the best figures its own way."""
+    results = summarize(records)
+    columns = choose_columns(results.columns, names)
+
+    def cell(figure: Figure, column: Column) -> str:
+        text = escape(figure_text(figure, column))
+        return bold(text) if figure.best else text
+
+    head = ["method", *(escape(heading(column)) for column in columns), "seeds"]
+    return [head] + [
+        [escape(row.method), *(cell(row.figures[column.name], column) for column in columns), str(len(row.seeds))]
+        for row in results.rows
+    ]
 
 
 def escape_text(text: str, table: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from clsuite.errors import UserError
 from clsuite.records import RunRecord, atomic_path
 from clsuite.report.export import csv_head, csv_line, csv_text
 from clsuite.report.plots import plot_curves, plot_matrix, plot_probes
-from clsuite.report.summary import columns_of, summarize
+from clsuite.report.summary import summarize
 from clsuite.report.within_task_plot import plot_within_task
 
 
@@ -58,7 +58,8 @@ def is_newer(path: Path, than: Path) -> bool:
 
 def write_csv(records: Sequence[RunRecord], path: Path) -> None:
     """One line per method: mean and half-width of the 95 % interval of every figure, as fractions."""
-    rows, columns = summarize(records), columns_of(records)
-    text = csv_text([csv_head(columns), *(csv_line(row, columns) for row in rows)])
+    results = summarize(records)
+    columns = results.columns.values()
+    text = csv_text([csv_head(columns), *(csv_line(row, columns) for row in results.rows)])
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")

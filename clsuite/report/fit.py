@@ -1,7 +1,8 @@
-"""Tables that fit a terminal: columns are chosen by importance, and no figure is ever cut or broken over lines."""
+"""Tables that fit a terminal: columns are chosen by importance, and no figure is cut or broken over lines."""
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ AROUND = 3
 """What a column takes besides its text: a blank on either side, and a line."""
 NARROW = "not shown, as the terminal is too narrow: "
 """What is said before the names of the columns that are left out."""
+ARGUMENTS = "\N{WORD JOINER}"
+"""Marks, while a heading is broken into lines, where the arguments of a method begin."""
 SHORTEST = 5
 """Of names that must be shortened at least so much is shown, however narrow the terminal."""
 
@@ -23,7 +26,8 @@ class TableColumn:
 
     Attributes:
         name: What it is called where it is left out.
-        heading: May be broken at blanks and hyphens; the mark at its end, an arrow, stays with the last word.
+        heading: May be broken at blanks, hyphens and before arguments in brackets; the mark at its end, an arrow, stays
+            with the last word.
         cells: One for each row, as rich's markup.
         importance: Columns of lower numbers are shown first.
     """
@@ -58,7 +62,7 @@ def add_columns(
     Args:
         table: An empty table with the default box.
         first: The column of names.
-        columns: The others, as they stand from left to right.
+        columns: The others, from left to right.
         width: Of the terminal; None shows all columns, whatever they take.
 
     Returns:
@@ -94,11 +98,17 @@ def _chosen(columns: Sequence[TableColumn], room: int | None) -> tuple[dict[int,
 
 
 def _broken(heading: str, width: int) -> list[str]:
-    """The lines of a heading; a mark of one character stays with the word before it."""
+    """The lines of a heading; a mark of one character stays with the word before it.
+
+    The arguments of a method, as in ``replay(capacity=50)``, may stand on a line of their own.
+    """
+    if len(heading) <= width:
+        return [heading]
+    heading = re.sub(r"(?<=\S)\(", f" {ARGUMENTS}(", heading)
     words, _, mark = heading.rpartition(" ")
     bound = f"{words}\N{NO-BREAK SPACE}{mark}" if words and len(mark) == 1 else heading
     lines = textwrap.wrap(bound, max(width, 1), break_long_words=False) or [""]
-    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
+    return [re.sub(f" ?{ARGUMENTS}", "", line).replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def _width(cell: str) -> int:

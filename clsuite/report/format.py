@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
 from clsuite.errors import on_screen
+
+if TYPE_CHECKING:  # numpy comes with the metrics, and commands that only list need neither
+    from clsuite.metrics.column import Unit
+
+DASH = "-"
+"""What stands in tables where a figure is not defined."""
 
 
 def machine_of(environment: Mapping[str, Any]) -> str:
@@ -21,12 +27,12 @@ def kind_of(environment: Mapping[str, Any]) -> tuple[str, str]:
     return machine_of(environment), str(environment.get("precision", "unknown"))
 
 
-def rounded(value: float) -> float | None:
+def rounded(value: float | None) -> float | None:
     """Nine digits, so that the last bits of another machine's arithmetic do not show; None for what is not defined.
 
     What is left of a difference of equal numbers (1e-17) is zero.
     """
-    return float(f"{round(value, 12):.9g}") + 0.0 if math.isfinite(value) else None
+    return None if value is None or not math.isfinite(value) else float(f"{round(value, 12):.9g}") + 0.0
 
 
 def shown(text: str) -> str:
@@ -37,3 +43,30 @@ def shown(text: str) -> str:
 def counted(number: int, thing: str) -> str:
     """A number of things, such as ``1 run`` and ``2 runs``."""
     return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def number_text(value: float | None, unit: Unit, dash: str = DASH) -> str:
+    """A figure without its interval. Shares are in per cent, without the sign."""
+    short = rounded(value)
+    if short is None:
+        return dash
+    if unit == "share":
+        return f"{100 * short:.1f}"
+    if unit == "bytes":
+        return bytes_text(short)
+    if unit in ("parameters", "samples"):
+        return short_number(short)
+    return f"{short:.1f}" if unit == "seconds" else f"{short:.3f}"
+
+
+def short_number(value: float) -> str:
+    """A count with three digits and a unit: 930 k, 1.6 M."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= 0.9995 * size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f}"
+
+
+def bytes_text(value: float) -> str:
+    """A size with three digits and a unit: 512 B, 7.72 kB."""
+    return f"{short_number(value)}B" if value >= 999.5 else f"{value:.0f} B"

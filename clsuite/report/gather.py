@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,7 +95,9 @@ def newest_of(found: Gathered, where: str) -> Gathered:
     alike = ConsistencyCheck()
     for path, record in records.items():
         if complaint := alike.complaint(record, str(path)):
-            raise UserError(f"{where} holds unlike runs: '{path}': {complaint}; move one away or name the records")
+            raise UserError(
+                f"{where} holds runs that do not fit together: '{path}': {complaint}; move one away or name the records"
+            )
     return replace(found, records=records, left_out=tuple(told))
 
 
@@ -108,16 +111,29 @@ def one_method(place: Path) -> Gathered:
 
 
 def method_below(runs: Path, method: str) -> Gathered:
-    """The finished records of a method, by the name that tables show, below a folder of runs.
+    """The finished records of a method below a folder of runs.
+
+    Args:
+        runs: The folder.
+        method: The name that tables show; without arguments and ``.py`` where that names one method alone, so that
+            ``er_ace`` finds ``er_ace.py(capacity=50)``.
 
     Raises:
         UserError: As `one_method`, and if the method is not there.
     """
     found = gather([runs])
-    chosen = {path: record for path, record in found.records.items() if record.method == method}
+    names = {record.method for record in found.records.values()}
+    called = {name for name in names if _bare(name) == method}
+    wanted = method if method in names or len(called) != 1 else called.pop()
+    chosen = {path: record for path, record in found.records.items() if record.method == wanted}
     if not chosen:
-        raise did_you_mean(f"method below '{runs}':", method, {record.method for record in found.records.values()})
+        raise did_you_mean(f"method below '{runs}':", method, names)
     return _single(replace(found, records=chosen), f"'{runs}'")
+
+
+def _bare(name: str) -> str:
+    """A method's name without its arguments; of a file without its ending."""
+    return re.sub(r"\(.*\)$", "", name).removesuffix(".py")
 
 
 def _single(found: Gathered, where: str) -> Gathered:

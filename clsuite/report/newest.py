@@ -16,7 +16,7 @@ LONGEST = 40
 
 
 def newest_runs(records: Mapping[Path, RunRecord]) -> tuple[dict[Path, RunRecord], list[str]]:
-    """Choose what may stand in one table: of each benchmark the newest setup, of each method its newest configuration.
+    """Choose what may be in one table: of each benchmark the newest setup, of each method its newest configuration.
 
     A record has no time of its own, so that its file's decides. All seeds of a method are of one configuration and one
     source: those of an earlier one are left out although their seed was not run again.
@@ -47,7 +47,7 @@ def newest_runs(records: Mapping[Path, RunRecord]) -> tuple[dict[Path, RunRecord
 
 
 def _shared(record: RunRecord) -> dict[tuple[str, ...], Any]:
-    """What must be the same for all records that have the name in common; a run stands alone."""
+    """What must be equal in all records that share the name; a run is checked alone."""
     benchmark, seed = record.benchmark, str(record.seed)
     return {
         ("method", benchmark, record.method): _settings(record),

@@ -177,7 +177,7 @@ def plot_probes(records: Sequence[RunRecord], path: Path, title: str) -> None:
         title: Title of the plot.
     """
     names = sorted({probe.name for record in records for probe in record.probes})
-    styles = MethodStyles([row.method for row in summarize(records)])
+    styles = MethodStyles([row.method for row in summarize(records).rows])
     with style.context(["default", STYLE]):
         figure = Figure(figsize=(1.6 + 3.2 * len(names), 3.6), layout="constrained")
         lines: dict[str, Line2D] = {}

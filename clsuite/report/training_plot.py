@@ -30,7 +30,7 @@ def plot_training(runs: Sequence[tuple[RunRecord, TrainingCurve]], path: Path, t
         title: Title of the plot.
         name: Name of the curve.
     """
-    styles = MethodStyles([row.method for row in summarize([record for record, _ in runs])])
+    styles = MethodStyles([row.method for row in summarize([record for record, _ in runs]).rows])
     with style.context(["default", STYLE]):
         figure = Figure(figsize=(7.2, 4.0), layout="constrained")
         axes = figure.subplots()

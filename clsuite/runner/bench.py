@@ -39,13 +39,13 @@ ALONE = Sharing()
 
 @dataclass(frozen=True)
 class BenchStatus:
-    """Where a benchmark stands: its plans, and which of them have a finished record.
+    """The progress of a benchmark: its plans, and which of them have a finished record.
 
     Attributes:
         plans: All runs, in the order seed by seed.
         done: Finished records by their path (two methods that do the same share a key, but not a record).
-        untrusted: Files that stand where a record should and cannot be trusted; set aside before their runs.
-        seen: Which file stood at the path of each record when it was looked at: another one is somebody else's work.
+        untrusted: Files in the place of a record that cannot be trusted; set aside before their runs.
+        seen: Which file stood at the path of each record when it was read: another one is another process's work.
     """
 
     plans: Sequence[RunPlan]
@@ -107,13 +107,13 @@ def run_missing(
         standing: Which runs are done.
         slots: The device of each run at a time.
         timeout: Seconds after which a run is ended; a method that hangs when it is built fails after that time too.
-        listener: Hears of the runs' progress.
+        listener: Receives the runs' progress.
         executor: What does the runs; by default processes of this machine.
         sharing: How they are shared with other processes.
 
     Returns:
-        How every run stands, by the path of its record: one that is not there, or cannot be read or written, as failed
-        with the reason.
+        The state of every run, by the path of its record: a record that is missing, or cannot be read or written,
+        counts as failed, with the reason.
 
     Raises:
         UserError: Before any run, if the folder cannot be written or a method refuses to be built.

@@ -64,7 +64,7 @@ def bind(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> Bound:
 
 
 def with_whole_paths(spec: BenchmarkSpec, data_root: Path | None, folder: Path) -> BenchmarkSpec:
-    """The benchmark with the whole paths of data that lie beside its file; records keep their last part alone."""
+    """The benchmark with the absolute paths of data beside its file; records keep only the last part."""
     probes = []
     for probe in spec.probes:
         path = getattr(probe, "path", None)

@@ -48,7 +48,7 @@ def build_learner(
         plugins: Where the classes of its plugins are found.
         weights: The backbone's weights.
         enter: Hears whether what comes next is of the method itself, and not of the backbone.
-        files: The files of the classes of somebody's own that the configuration names, by their source.
+        files: The files of the user-defined classes that the configuration names, by their source.
 
     Raises:
         UserError: If a plugin fails to import, or the weights do not fit.
@@ -76,7 +76,7 @@ def _backbone(spec: BackboneSpec, weights: Weights, files: Files) -> Backbone:
 
 
 def _own_backbone(spec: BackboneSpec, own: ClassUse, weights: Weights, files: Files) -> Backbone:
-    """A module of somebody's own, with the weights of a file where there is one."""
+    """A user-defined module, with the weights of a file where there is one."""
     model = make_own(own, "backbone", files, nn.Module)
     if weights.path is not None:
         state, _ = read_network(weights.path, partial(read_state_dict, weights_only=True), model.state_dict())
@@ -111,4 +111,4 @@ def refuse_metric(schedule: type[torch.optim.lr_scheduler.LRScheduler]) -> None:
         UserError: If it waits for a figure of the validation, of which there is none.
     """
     if issubclass(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
-        raise UserError(f"schedule '{schedule.__name__}' waits for a figure that training does not give: take another")
+        raise UserError(f"schedule '{schedule.__name__}' waits for a value that training does not give: take another")

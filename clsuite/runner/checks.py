@@ -1,7 +1,7 @@
 """The check before the runs: every method is built and started once, one after the other, in another process.
 
-What a method refuses (a wrong argument, something missing) is told before anything runs. A method that hangs, or ends
-the process, fails alone: a new process goes on with the methods after it.
+What a method refuses (a wrong argument, something missing) is reported before anything runs. A method that hangs, or
+ends the process, fails alone: a new process continues with the methods after it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def check_methods(
         if failure is None:
             break
         if not check.recipe and not again:
-            raise UserError(f"the check of the benchmark died: {failure.reason}")
+            raise UserError(f"the check of the benchmark crashed: {failure.reason}")
         first = check.recipe in ("", waiting[0])
         waiting = waiting[waiting.index(check.recipe) if check.recipe else 0 :]
         if not again and (first or failure.status == "timeout"):  # else it may be what one before it left behind

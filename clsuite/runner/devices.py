@@ -16,7 +16,7 @@ def device_slots(device: str, jobs: int | None, threads: int, gpus: int, cores: 
 
     Args:
         device: What was asked for: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
-        jobs: Runs at a time that were asked for; None is one per GPU, or else as many as the cores carry.
+        jobs: Runs at a time that were asked for; None is one per GPU, or else as many as the cores allow.
         threads: CPU threads of a run.
         gpus: GPUs that can be used.
         cores: Cores that can be used.

@@ -18,16 +18,21 @@ from clsuite.backbones.spec import BackboneSpec
 from clsuite.backbones.state_hash import state_sha256
 from clsuite.backbones.vit import forward_flops
 from clsuite.config.error_text import shown
+from clsuite.config.feature_store import feature_limit, shares_features
 from clsuite.config.spec import LARGEST_NUMBER
+from clsuite.data.feature_files import FeatureFiles
+from clsuite.data.on_device import kept_bytes
 from clsuite.data.seal import table_sha256
 from clsuite.errors import InputWarning, UserError, is_foreign, warn_of
+from clsuite.learner.learner import Learner
 from clsuite.learner.options import TrainingSpec
+from clsuite.learner.shared_features import SharedFeatures
 from clsuite.plugin.base import Plugin
 from clsuite.plugin.catalog import BrokenPluginError, source_now
 from clsuite.probes.base import ProbeContext
 from clsuite.probes.probes import make_probes
 from clsuite.probes.recorder import ProbeRecorder
-from clsuite.records import CostEntry, RunRecord, reason_of, write_predictions, write_record
+from clsuite.records import CostEntry, FeaturesEntry, RunRecord, reason_of, write_predictions, write_record
 from clsuite.records.curves import curve_arrays
 from clsuite.runner.build import build_learner
 from clsuite.runner.environment import describe_environment
@@ -50,7 +55,7 @@ def execute(plan: RunPlan, report: Report, raised: Callable[[BaseException], Non
 
     Args:
         plan: The run.
-        report: Hears of its progress.
+        report: Receives its progress.
         raised: Hears what a run that fails has raised, before its record is written.
 
     Returns:
@@ -104,9 +109,8 @@ def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
         warn_of(f"the checkpoint '{path}' does not fit: {unfit}. {again}.", InputWarning)
         path.unlink()
         return _learned(plan, report, started)
-    record = _finished(plan, stream).model_copy(
-        update={"environment": environment, "seconds": time.perf_counter() - started}
-    )
+    seconds = time.perf_counter() - started - stream.taken.waited
+    record = _finished(plan, stream).model_copy(update={"environment": environment, "seconds": seconds})
     if plan.save_model:
         save_model(stream.learner, record, plan.beside(".pt"))
     write_predictions(plan.beside(".npz"), {**stream.matrix.arrays(), **curve_arrays(stream.curves.curves())})
@@ -121,8 +125,9 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
     """
     config = plan.pending.config
     scenario = load_scenario(plan)
+    learner = build_learner(plan.pending, plan.plugins, plan.weights, files=plan.files)
     return Stream(
-        learner=build_learner(plan.pending, plan.plugins, plan.weights, files=plan.files),
+        learner=learner,
         scenario=scenario,
         device=find_device(plan.device),
         checkpoint_path=plan.beside(".ckpt"),
@@ -134,11 +139,17 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
         evaluation=EvaluationSpec(**config["evaluation"]) if "evaluation" in config else None,
         curve_points=plan.curve_points,
         checkpoint_minutes=plan.checkpoint_minutes,
+        shared=_shared_features(learner, config["backbone"]["name"]) if plan.shares_features else None,
     )
 
 
+def _shared_features(learner: Learner, name: str) -> SharedFeatures | None:
+    """The features on disk that runs share; None where they are switched off."""
+    return SharedFeatures(learner.backbone, FeatureFiles(feature_limit()), name) if shares_features() else None
+
+
 def load_scenario(plan: RunPlan) -> Scenario:
-    """The stream of a plan, made anew.
+    """The stream of a plan, made again.
 
     Raises:
         UserError: If the data are not there, or the stream is not the one that was planned.
@@ -161,7 +172,7 @@ def _other_stream(plan: RunPlan) -> str:
     elif isinstance(chosen, FromAvalanche):
         made = f"{chosen.function}({plan.pending.seed}) of '{Path(chosen.path).name}'"
     elif plan.dataset is not None and plan.dataset.own is not None:
-        return f"the data set '{plan.dataset.own.name}' gives other images each time, or the data changed meanwhile"
+        return f"the data set '{plan.dataset.own.name}' gives other images each time, or the data were changed"
     else:
         return "the data changed while the benchmark was running"
     return (
@@ -193,8 +204,21 @@ def _finished(plan: RunPlan, stream: Stream) -> RunRecord:
             "probes": stream.probes.entries(),
             "within_task": stream.within_task.entry() if stream.within_task else None,
             "cost": _cost(stream),
+            "features": _taken(stream),
             "predictions": plan.beside(".npz").name,
         }
+    )
+
+
+def _taken(stream: Stream) -> FeaturesEntry | None:
+    if not stream.taken.images:
+        return None
+    training, evaluation = stream.taken_seconds
+    return FeaturesEntry(
+        images=stream.taken.images,
+        seconds=stream.taken.seconds,
+        training_seconds=training,
+        evaluation_seconds=evaluation,
     )
 
 
@@ -243,7 +267,7 @@ def _normalization(stream: Stream) -> dict[str, list[float]]:
 
 def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
+        return int(torch.cuda.max_memory_allocated(device)) - kept_bytes(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 

@@ -19,13 +19,13 @@ from clsuite.runner.plan import RunPlan, failed_record
 from clsuite.runner.shared_runs import LOOK_AGAIN, SharedRuns
 
 Listener = Callable[[RunPlan, dict[str, Any]], None]
-"""Hears of the progress of a run: ``{"kind": "start"}``, ``{"kind": "progress", ...}``, ``{"kind": "end", ...}``;
+"""Receives the progress of a run: ``{"kind": "start"}``, ``{"kind": "progress", ...}``, ``{"kind": "end", ...}``;
 of runs that other processes do, ``{"kind": "claimed", "by": ...}`` and ``{"kind": "elsewhere", "status": ...}``."""
 OnFailure = Callable[[RunPlan, BaseException], None]
 
 
 class Executor(Protocol):
-    """Does runs, each from its plan, wherever it has them done; each leaves its record at `RunPlan.record_path`."""
+    """Does runs, each from its plan; each leaves its record at `RunPlan.record_path`."""
 
     def check(self, plans: Sequence[RunPlan]) -> Mapping[str, Failure]:
         """Build every method once before any run.
@@ -46,7 +46,7 @@ class Executor(Protocol):
         Args:
             runs: The runs: `SharedRuns.take` gives one that is claimed, and `SharedRuns.give_back` takes it back when
                 its record is written.
-            listener: Hears of the progress of each and of how it ended.
+            listener: Receives the progress of each and of how it ended.
             failures: Methods that did not come through their check: their runs have failed.
 
         Returns:
@@ -68,8 +68,8 @@ class Submitting(Executor, Protocol):
 class InProcess:
     """Does runs in this process, one after the other, so that a debugger has them in view.
 
-    Nothing is redirected and nothing is checked before: what fails, fails in the run. The settings that a run makes
-    (threads of PyTorch, for example) stay, and the peak memory in its record is that of this process.
+    Nothing is redirected. The settings that a run makes (threads of PyTorch, for example) stay, and the peak memory in
+    its record is that of this process.
     """
 
     def __init__(self, device: str, on_failure: OnFailure) -> None:
@@ -82,7 +82,11 @@ class InProcess:
         self._device, self._on_failure = device, on_failure
 
     def check(self, plans: Sequence[RunPlan]) -> Mapping[str, Failure]:
-        """Check nothing."""
+        """Check nothing: a run builds and starts its method too, and that is where the debugger opens.
+
+        A check here would come to each ``breakpoint()`` of a constructor twice, and leave what a method keeps in its
+        module or class to the runs.
+        """
         return {}
 
     def run(self, runs: SharedRuns, listener: Listener, failures: Mapping[str, Failure]) -> dict[Path, RunRecord]:
@@ -133,7 +137,7 @@ def _execute(
 
 
 def _forget(plan: RunPlan) -> None:
-    """Let the local modules of a run's plugins be imported anew: they may have changed since this process did so."""
+    """Let the local modules of a run's plugins be imported again: they may have changed since this process did so."""
     for source in (info.source for info in plan.plugins if info.source is not None):
         for name in [name for name in source.hashed.modules if not is_reference(name)]:
             sys.modules.pop(name, None)

@@ -1,4 +1,4 @@
-"""Images that somebody gives to a trained model: refused where they are not what it was trained on."""
+"""Images that someone gives to a trained model: refused where they are not what it was trained on."""
 
 from __future__ import annotations
 

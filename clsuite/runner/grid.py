@@ -1,4 +1,4 @@
-"""Grids of methods: an argument that is a list stands for one method per value."""
+"""Grids of methods: a list as an argument, or as a field of the training, stands for one method per value."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import Any
 from clsuite.errors import UserError, shortened
 from clsuite.plugin.loading import short_name
 from clsuite.runner.methods import MethodSpec, PluginUse, write_method
+from clsuite.runner.training import lists_in, merged, nested
 
 LARGEST = 1000
-"""Points of a grid: beyond it a forgotten bracket is likelier than a wish."""
+"""Points of a grid: a larger grid is probably a missing bracket."""
 
 
 def expand_grid(name: str, method: MethodSpec, written: bool) -> dict[str, MethodSpec]:
-    """The methods that a method with lists as arguments stands for, by the name that tables show.
+    """The methods that a method with lists stands for, by the name that tables show.
 
     A list that is itself meant as the argument is written in double brackets: ``[[1, 2]]`` is the one value ``[1, 2]``.
+    A field of the training is a grid where it takes one value: ``{"optimizer": {"lr": [0.001, 0.01]}}``.
 
     Args:
         name: Name of the method.
@@ -28,26 +30,44 @@ def expand_grid(name: str, method: MethodSpec, written: bool) -> dict[str, Metho
     Raises:
         UserError: If a list is empty, or the grid is very large.
     """
-    axes = [
+    axes: list[tuple[int | None, str, list[Any]]] = [
         (position, argument, values)
         for position, use in enumerate(method.plugins)
         for argument, values in use.args.items()
         if isinstance(values, list)
     ]
+    axes += [(None, key, values) for key, values in lists_in(method.training).items()]
     for position, argument, values in axes:
         if not values:
-            plugin = method.plugins[position].name
-            raise UserError(f"argument '{argument}' of plugin '{plugin}' is an empty grid: write an empty list as [[]]")
+            raise UserError(_empty(method, position, argument))
     number = math.prod(len(values) for _, _, values in axes)
     if number > LARGEST:
         raise UserError(f"the grid of '{shortened(name)}' has {number:,} points, but must have at most {LARGEST:,}")
     found: dict[str, MethodSpec] = {}
     for point in itertools.product(*(axis[2] for axis in axes)):
-        chosen = {(axis[0], axis[1]): value for axis, value in zip(axes, point, strict=True)}
-        uses = tuple(_with(use, position, chosen) for position, use in enumerate(method.plugins))
-        expanded = method.model_copy(update={"plugins": uses})
-        found[_label(name, expanded, chosen, written)] = expanded
+        chosen = [(axis[0], axis[1], value) for axis, value in zip(axes, point, strict=True)]
+        of_plugins = {(where, argument): value for where, argument, value in chosen if where is not None}
+        of_training = {argument: value for where, argument, value in chosen if where is None}
+        expanded = _at(method, of_plugins, of_training)
+        label = _label(name, expanded, of_plugins, written)
+        found[" ".join([label, *(f"{key}={value}" for key, value in of_training.items())])] = expanded
     return found
+
+
+def _empty(method: MethodSpec, position: int | None, argument: str) -> str:
+    if position is None:
+        return f"training.{argument} is an empty grid: give it a value"
+    plugin = method.plugins[position].name
+    return f"argument '{argument}' of plugin '{plugin}' is an empty grid: write an empty list as [[]]"
+
+
+def _at(method: MethodSpec, of_plugins: Mapping[tuple[int, str], Any], of_training: Mapping[str, Any]) -> MethodSpec:
+    """The method at one point of its grid."""
+    uses = tuple(_with(use, position, of_plugins) for position, use in enumerate(method.plugins))
+    training = method.training
+    for key, value in of_training.items():
+        training = merged(training, nested(key.split("."), value))
+    return method.model_copy(update={"plugins": uses, "training": training})
 
 
 def _with(use: PluginUse, position: int, chosen: Mapping[tuple[int, str], Any]) -> PluginUse:

@@ -1,9 +1,12 @@
-"""Values as people write them on a command line: Python's literals, and words without quotation marks."""
+"""Values as people write them on a command line: literals of Python or YAML, and words without quotation marks."""
 
 from __future__ import annotations
 
 import ast
 from typing import Any
+
+YAML_WORDS = {"null": None, "true": True, "false": False}
+"""YAML's words for values that Python writes otherwise."""
 
 
 def read_literal(node: ast.expr) -> Any:
@@ -22,7 +25,7 @@ class _Words(ast.NodeTransformer):
     """Takes bare words as the texts that they are."""
 
     def visit_Name(self, node: ast.Name) -> ast.Constant:
-        return ast.Constant(node.id)
+        return ast.Constant(YAML_WORDS.get(node.id, node.id))
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         if all(isinstance(part, ast.BinOp | ast.Add | ast.Name | ast.Load) for part in ast.walk(node)):

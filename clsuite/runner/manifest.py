@@ -242,12 +242,14 @@ class Restorer:
         allowed: What the caller lets them bring about.
         data_root: Where data and weights are looked for, besides the current folder.
         device: Where to compute.
+        shares_features: Whether runs may take features that others have kept, and keep theirs for them.
         given: Files of weights that are known to be here, by their hash.
     """
 
     allowed: Allowed
     data_root: Path | None
     device: str
+    shares_features: bool = True
     given: dict[str, Path] = field(default_factory=dict)
     _plugins: dict[str, PluginInfo] = field(default_factory=dict)
     _parts: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -281,6 +283,7 @@ class Restorer:
             save_model=run.save_model,
             curve_points=run.curve_points,
             checkpoint_minutes=run.checkpoint_minutes,
+            shares_features=self.shares_features,
             **parts,
         )
 

@@ -25,7 +25,7 @@ FORMS = "replay, replay(capacity=100) or {replay: {capacity: 100}}"
 
 
 class MethodError(UserError, ValueError):
-    """A method that cannot be read; as a `ValueError` it gets its line where it stands in a YAML file."""
+    """A method that cannot be read; as a `ValueError` it gets its line where it is in a YAML file."""
 
 
 class PluginUse(Spec):
@@ -65,7 +65,8 @@ class MethodSpec(Spec):
 
     Attributes:
         plugins: Its plugins, in the order in which their hooks are called.
-        training: Fields of the benchmark's training that are otherwise for this method.
+        training: Fields of the benchmark's training that this method overrides; a list where one value is expected is a
+            grid.
     """
 
     plugins: tuple[PluginUse, ...] = Field(min_length=1)
@@ -161,14 +162,14 @@ def write_method(method: MethodSpec) -> str:
 
 
 def split_outside(text: str, separator: str) -> list[str]:
-    """Split at a separator that stands outside brackets and quotation marks."""
+    """Split at a separator outside brackets and quotation marks."""
     ends = [-1, *places_outside(text, separator), len(text)]
     parts = (text[start + 1 : end] for start, end in itertools.pairwise(ends))
     return [part.strip() for part in parts if part.strip()]
 
 
 def places_outside(text: str, separator: str) -> Iterator[int]:
-    """Where a separator stands outside brackets and quotation marks."""
+    """Positions of a separator outside brackets and quotation marks."""
     depth, quote, escaped = 0, "", False
     for at, character in enumerate(text):
         if quote:

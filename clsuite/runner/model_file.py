@@ -30,7 +30,7 @@ from clsuite.stream.checkpoint import learner_state, load_learner_state
 from clsuite.stream.sealed_state import DamagedStateError, read_state, write_state
 
 IN_A_MODEL = ("backbone", "optimizer", "schedule")
-"""Parts of a benchmark that may be classes of somebody's own, and that a learner is made of."""
+"""Parts of a benchmark that may be user-defined classes, and that a learner is made of."""
 
 
 class _Shape(BaseModel):
@@ -58,7 +58,7 @@ class _Shape(BaseModel):
         if max((label for task in self.task_classes for label in task), default=0) >= classes:
             raise ValueError(f"task_classes has a class that is not one of the record's {classes}")
         if record.scenario.kind not in KINDS:
-            raise ValueError(f"the record's kind of stream, '{printable(record.scenario.kind)}', is none")
+            raise ValueError(f"the record's kind of stream, '{printable(record.scenario.kind)}', is unknown")
 
 
 class TrainedModel:
@@ -178,7 +178,7 @@ def _reason(error: Exception) -> str:
 
 
 def _finished(path: Path) -> RunRecord:
-    """The record of a finished run that nobody has edited."""
+    """The record of a finished run that was not edited."""
     record = read_record(path)
     if record.status != "done":
         raise UserError(f"the run of '{path}' is {record.status}, so it has no model: run the benchmark again")

@@ -63,7 +63,7 @@ class RunOptions(Spec):
     """
 
     out: Folder = Field(default=Path("runs"), description="folder for records, tables and plots")
-    data_root: Folder | None = Field(default=None, description="folder in which data sets and weights are looked for")
+    data_root: Folder | None = Field(default=None, description="folder to look for data sets and weights in")
     device: Annotated[str, AfterValidator(told_as_value(checked_device))] = Field(
         default="auto", description="auto, cpu, cuda, cuda:N or mps"
     )
@@ -72,13 +72,13 @@ class RunOptions(Spec):
     training: Settings = Field(
         default_factory=dict,
         description="settings of the training in place of the benchmark's and the methods', such as "
-        "'loss=local, optimizer.lr=0.003'",
+        "'loss=local, optimizer.lr=0.003'; a list where one value is expected is a sweep, 'optimizer.lr=[0.001, 0.01]'",
     )
     limit_tasks: int | None = Field(
         default=None, ge=1, description="learn only the first tasks of the stream, in place of the benchmark's"
     )
     eval_every: Steps | None = Field(
-        default=None, description="evaluate within tasks too, after each so many steps, on a part of the tests"
+        default=None, description="evaluate within tasks too, every so many steps, on a part of the test images"
     )
     curve_points: int = Field(
         default=CURVE_POINTS,
@@ -87,6 +87,10 @@ class RunOptions(Spec):
         "as many steps; 0 keeps none (`clsuite plot --kind loss`)",
     )
     save_model: bool = Field(default=False, description="keep each trained model beside its record")
+    no_feature_store: bool = Field(
+        default=False,
+        description="compute all features in each run: take none that other runs have kept, and keep none",
+    )
     on_validation: bool = False
 
 
@@ -98,7 +102,7 @@ class BenchOptions(RunOptions):
         description="a field of the benchmark and its value as in YAML, such as training.optimizer.lr=0.001 or "
         "scenario.tasks=20; may be given again",
     )
-    jobs: int | None = Field(default=None, ge=1, description="runs at a time; by default as many as the cores carry")
+    jobs: int | None = Field(default=None, ge=1, description="runs at a time; by default as many as the cores allow")
     timeout: float | None = Field(
         default=None,
         gt=0,
@@ -106,7 +110,7 @@ class BenchOptions(RunOptions):
         "too, and after 300 at most",
     )
     debug: bool = Field(
-        default=False, description="do the runs here, one after another, so that breakpoint() and pdb work"
+        default=False, description="run in this process, one run after another, so that breakpoint() and pdb work"
     )
     executor: ExecutorName | None = Field(
         default=None,
@@ -138,6 +142,7 @@ class RunKeywords(TypedDict, total=False):
     eval_every: int | None
     curve_points: int
     save_model: bool
+    no_feature_store: bool
     timeout: float | None
     debug: bool
     force: bool
@@ -145,7 +150,7 @@ class RunKeywords(TypedDict, total=False):
 
 
 class BenchKeywords(RunKeywords, total=False):
-    """The options of `clsuite.bench` and, but for its own, of `clsuite.tune`."""
+    """The options of `clsuite.bench` and, except for its own, of `clsuite.tune`."""
 
     jobs: int | None
     executor: str | None

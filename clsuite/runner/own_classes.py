@@ -1,4 +1,4 @@
-"""The classes of somebody's own that a benchmark names: found and hashed for a plan, and found again for a record."""
+"""The user-defined classes that a benchmark names: found and hashed for a plan, and found again for a record."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _bound_dataset(spec: DatasetSpec, bind: Bind) -> Any:
 
 
 def recorded_uses(config: Mapping[str, Any]) -> Iterator[tuple[str, ClassUse]]:
-    """The classes of somebody's own that the configuration of a record names, with the parts that they are.
+    """The user-defined classes that the configuration of a record names, with the parts that they are.
 
     Raises:
         UserError: If one of them is not named as clsuite names them.

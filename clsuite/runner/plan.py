@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clsuite.backbones.spec import Weights
+from clsuite.config.feature_store import feature_limit
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError
 from clsuite.plugin.compatibility import check_method
@@ -47,7 +48,8 @@ class RunPlan:
         probes: What is read beside the accuracy matrix.
         brought: What of the training the method's plugins bring, by dotted key.
         curve_points: Points of the curves of training that are kept for each task.
-        files: The files of the classes of somebody's own that it names, by their source.
+        files: The files of the user-defined classes that it names, by their source.
+        shares_features: Whether it may take features that other runs have kept, and keep its own for them.
         checkpoint_minutes: Minutes after which the state is saved within a task too; None does not.
     """
 
@@ -65,6 +67,7 @@ class RunPlan:
     curve_points: int = CURVE_POINTS
     files: Mapping[str, str] = field(default_factory=dict)
     checkpoint_minutes: float | None = None
+    shares_features: bool = True
 
     @property
     def name(self) -> str:
@@ -81,7 +84,7 @@ class RunPlan:
         return self.record_path.with_suffix(suffix)
 
     def whole_paths(self) -> RunPlan:
-        """The plan with whole paths, which mean the same when a plugin changes the current folder."""
+        """The plan with absolute paths, which stay valid when a plugin changes the current folder."""
         root = Path.cwd() if self.data_root is None else self.data_root.expanduser().absolute()
         weights = (
             self.weights if self.weights.path is None else replace(self.weights, path=self.weights.path.absolute())
@@ -111,6 +114,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     Raises:
         UserError: If anything in it cannot be: unknown names, mistyped values, absent data, bad pairs of plugins.
     """
+    feature_limit()
     methods = resolve_methods(spec, options, folder)
     bound = bind(spec, folder, options)
     plans: dict[Path, RunPlan] = {}
@@ -155,6 +159,7 @@ def _plan(
         curve_points=options.curve_points,
         files={**bound.files, **method.files},
         checkpoint_minutes=method.training.checkpoint_minutes,
+        shares_features=not options.no_feature_store,
     )
 
 

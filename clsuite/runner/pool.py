@@ -26,11 +26,11 @@ from clsuite.runner.processes import SAVING, Entry, ForkServer, Worker
 from clsuite.runner.shared_runs import LOOK_AGAIN, SharedRuns, Version, version_of
 
 GRACE = 1.0
-"""Seconds that a process has to end by itself after it told the end of its run; a thread of a plugin may hold it."""
+"""Seconds that a process has to exit after it reported the end of its run; a thread of a plugin may hold it."""
 INTERRUPTING = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1, -signal.SIGHUP)
 """How a process ends that somebody wants to end: its run has not failed."""
 TAKEN_OVER = "another process has taken it over, as this one gave no sign of life: it is waited for"
-BEGUN_AGAIN = "the process that starts the runs was killed (out of memory?): it goes on at its last finished task"
+BEGUN_AGAIN = "the process that starts the runs was killed (out of memory?): it resumes at its last finished task"
 
 
 @dataclass(eq=False)
@@ -85,14 +85,14 @@ class Pool:
         return check_methods(self._server, [plan.whole_paths() for plan in plans], self._timeout, self.memory.sizes)
 
     def run(self, runs: SharedRuns, listener: Listener, failures: Mapping[str, Failure]) -> dict[Path, RunRecord]:
-        """Do all runs that are not done elsewhere; `listener` hears of their progress and of how each ended.
+        """Do all runs that are not done elsewhere; `listener` receives their progress and of how each ended.
 
         Each run leaves its record, also one that crashed or ran out of time. Ctrl-C ends the runs that are under way;
         they resume at their last finished task when the benchmark is called again.
 
         Args:
             runs: The runs.
-            listener: Hears of each.
+            listener: Receives each.
             failures: Methods that did not come through their check, by `RunPlan.recipe`: their runs have failed.
 
         Returns:
@@ -185,7 +185,7 @@ class Pool:
         return failed_record(one.plan, "failed", one.end.get("unwritten", one.worker.how_it_ended()), seconds)
 
     def _begins_again(self, one: _Running, listener: Listener) -> bool:
-        """Whether a run whose process nobody knows of any more is begun once more."""
+        """Whether a run whose process is lost is started once more."""
         path = one.plan.record_path
         if path in self._begun_again:
             return False
@@ -195,7 +195,7 @@ class Pool:
         return True
 
     def _keep(self, plan: RunPlan, record: RunRecord, told: bool = False) -> None:
-        """Write a record, or keep it in memory with the reason why it cannot be written, which it may have `told`."""
+        """Write a record, or keep it in memory with the reason why it cannot be written, where that is `told`."""
         try:
             write_record(record, plan.record_path)
         except UserError as error:

@@ -17,7 +17,7 @@ from clsuite.runner.resolve import chosen_methods, outline
 from clsuite.runner.settings import content_of
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.streams import find_stream_file
-from clsuite.runner.training import merged
+from clsuite.runner.training import merged, without_lists
 from clsuite.scenarios.spec import FromAvalanche
 
 
@@ -30,7 +30,7 @@ def printed_benchmark(spec: BenchmarkSpec, folder: Path, options: RunOptions) ->
         options: What the call decides; what of it decides results becomes part of the benchmark.
 
     Raises:
-        UserError: If anything in it cannot be, but for data and weights, which need not be there.
+        UserError: If anything in it cannot be, except for data and weights, which need not be there.
     """
     outline(spec, options, folder)
     methods = chosen_methods(spec, options) if options.methods else spec.methods
@@ -46,7 +46,7 @@ def printed_benchmark(spec: BenchmarkSpec, folder: Path, options: RunOptions) ->
 
 
 def _methods(methods: Mapping[str, MethodSpec], folder: Path, options: RunOptions, whole: bool) -> dict[str, Any]:
-    """The methods with the training of the call, which stands over all else that is said of one.
+    """The methods with the training of the call, which overrides everything else.
 
     Args:
         methods: The methods.
@@ -57,7 +57,7 @@ def _methods(methods: Mapping[str, MethodSpec], folder: Path, options: RunOption
     written: dict[str, Any] = {}
     for name, method in methods.items():
         plugins = [_plugin(use, folder, whole) for use in method.plugins]
-        training = content_of(merged(method.training, options.training))
+        training = content_of(merged(method.training, without_lists(options.training) if whole else options.training))
         short = plugins[0] if len(plugins) == 1 else plugins
         written[name] = {"plugins": plugins, "training": training} if training else short
     return written
@@ -81,7 +81,7 @@ def _whole_file(name: str, folder: Path) -> str:
 
 
 def _at_home(spec: BenchmarkSpec, folder: Path, data_root: Path | None) -> BenchmarkSpec:
-    """The benchmark with the whole paths of what lies beside its file."""
+    """The benchmark with absolute paths of the files beside its own."""
     changed = with_whole_paths(spec, data_root, folder)
     weights, chosen = spec.backbone.weights, spec.scenario.root
     nearer = data_root is not None and (data_root / weights).is_file()

@@ -45,7 +45,7 @@ class Worker:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the fork server is gone: nobody can say how the process ended, and it may be at work still."""
+        """Whether the fork server is gone: how the process ended is unknown, and it may still be running."""
         return self.process.exitcode == LOST
 
     def events(self) -> list[dict[str, Any]]:
@@ -101,7 +101,7 @@ class Worker:
 
 
 class ForkServer:
-    """Starts workers; one that is killed is started anew."""
+    """Starts workers; one that is killed is started again."""
 
     def __init__(self) -> None:
         """Say what the fork server loads before the first worker is started."""
@@ -154,7 +154,7 @@ def _without_main() -> Iterator[None]:
 
 @contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
-    """What is started meanwhile never hears Ctrl-C, which comes to all processes of a terminal, while it loads."""
+    """Processes started here ignore Ctrl-C, which goes to all processes of a terminal, while they load."""
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before is None:
         yield

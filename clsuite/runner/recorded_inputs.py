@@ -148,7 +148,7 @@ def restored_stream(record: RunRecord, download: bool = False) -> tuple[DatasetS
 
 
 def refuse_request(backbone: Mapping[str, Any], download: bool, fix: str = DOWNLOAD) -> None:
-    """Make sure that building the backbone of a record asks nobody on the network, unless the caller lets it.
+    """Make sure that building the backbone of a record does not use the network, unless the caller allows it.
 
     Args:
         backbone: The record's account of it.
@@ -164,7 +164,7 @@ def refuse_request(backbone: Mapping[str, Any], download: bool, fix: str = DOWNL
     scheme, has_scheme, _ = name.partition(":")
     if has_scheme and not is_clip(name) and scheme.lower() not in HUB_SCHEMES:
         raise UserError(
-            f"the record's backbone '{shortened(name)}' is of no hub, and a record may give no path: it may name "
+            f"the record's backbone '{shortened(name)}' is not on any hub, and a record may give no path: it may name "
             "those of timm and OpenCLIP, and hf-hub:OWNER/NAME"
         )
     remote = _has_foreign_text(name) if is_clip(name) else ":" in name

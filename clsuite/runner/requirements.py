@@ -36,7 +36,7 @@ def check_needs(plugins: Sequence[Named], backbone: BackboneSpec, training: Trai
             )
         if "vit" in source.traits.requires and backbone.own is not None:
             raise UserError(
-                f"plugin '{name}' needs a ViT: backbone '{backbone.own.name}' is a module of one's own, of whose "
+                f"plugin '{name}' needs a ViT: backbone '{backbone.own.name}' is a user-defined module, of whose "
                 "transformer blocks nothing is known"
             )
         if "vit" in source.traits.requires and is_resnet(backbone.name):
@@ -67,7 +67,7 @@ def check_probes(probes: Sequence[AnyProbe], backbone: BackboneSpec) -> None:
     if heads and backbone.own is not None:
         raise UserError(
             f"probe '{heads[0]}' needs the head that the backbone was pre-trained with: backbone '{backbone.own.name}' "
-            "is a module of one's own, of which only the features are known"
+            "is a user-defined module, of which only the features are known"
         )
     wanting = [probe_name(probe) for probe in probes if isinstance(probe, ZeroShotProbe)]
     if wanting and not is_clip(backbone.name):
@@ -78,7 +78,7 @@ def check_probes(probes: Sequence[AnyProbe], backbone: BackboneSpec) -> None:
 
 
 def check_merging(plugins: Sequence[tuple[str, Mapping[str, Any]]], sources: Sequence[Named]) -> None:
-    """Check that no plugin keeps old values of a module that is merged into the weights and started anew.
+    """Check that no plugin keeps old values of a module that is merged into the weights and started again.
 
     Args:
         plugins: Name and arguments of each plugin.
@@ -93,6 +93,40 @@ def check_merging(plugins: Sequence[tuple[str, Mapping[str, Any]]], sources: Seq
         raise UserError(
             f"'{merging[0]}' with after_task: merge and '{keeping[0]}' cannot be combined: what '{keeping[0]}' keeps "
             f"of the module is worth nothing once that is merged and starts again; take after_task: keep"
+        )
+
+
+def check_accumulation(
+    plugins: Sequence[tuple[str, Mapping[str, Any]]],
+    sources: Sequence[Named],
+    backbone: BackboneSpec,
+    training: TrainingSpec,
+) -> None:
+    """Check that batches may pass through the backbone in parts, where that is asked for.
+
+    Args:
+        plugins: Name and arguments of each plugin.
+        sources: Name and declaration of each plugin.
+        backbone: What is trained.
+        training: How it is trained.
+
+    Raises:
+        UserError: If the backbone normalizes by the batch, or a plugin counts what passes through it, which each image
+            does twice.
+    """
+    if training.accumulate == 1:
+        return
+    fixed = any(source.traits.freezes_backbone or source.traits.gradient_free for _, source in sources)
+    if is_resnet(backbone.name) and not fixed:
+        raise UserError(
+            f"training.accumulate takes batches apart, and backbone '{backbone.name}' is a ResNet, which normalizes by "
+            "the whole batch: leave it out, or take a ViT"
+        )
+    counting = [name for name, args in plugins if args.get("diversify") or args.get("selection") == "batch"]
+    if counting:
+        raise UserError(
+            f"plugin '{counting[0]}' with diversify or selection: batch chooses by what the whole batch chose, and "
+            "training.accumulate takes batches apart: leave one of them out"
         )
 
 
@@ -163,7 +197,7 @@ def check_rests(
 def check_buffers(plugins: Sequence[tuple[str, PluginSource, Mapping[str, Any]]], scenario: Scenario) -> None:
     """Check that buffers suit the stream: a shared one has a place for each class, a herding one has what it needs.
 
-    One that herds and could keep more exemplars than the stream has images keeps them all; that is told.
+    One that herds and could keep more exemplars than the stream has images keeps them all; the user is warned.
 
     Args:
         plugins: Name, declaration and arguments of each plugin.

@@ -59,7 +59,7 @@ def plan_from_record(
 
 
 def _finished(path: Path) -> RunRecord:
-    """The record of a run that ended well, and that nobody has edited."""
+    """The record of a run that finished and was not edited."""
     record = read_record(path)
     if record.status != "done":
         raise UserError(f"'{path}' is not a finished run but {record.status}: {reason_of(record)}")

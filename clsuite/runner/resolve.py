@@ -22,12 +22,13 @@ from clsuite.runner.methods import MethodSpec, parse_method, parse_named, split_
 from clsuite.runner.options import RunOptions
 from clsuite.runner.own_classes import bind_training
 from clsuite.runner.requirements import (
+    check_accumulation,
     check_merging,
     check_needs,
     check_probes,
 )
 from clsuite.runner.spec import BenchmarkSpec, MethodsError
-from clsuite.runner.training import brought_training, resolve_training
+from clsuite.runner.training import brought_training, lists_in, merged, nested, resolve_training, without_lists
 from clsuite.scenarios import check_single_pass
 
 ResolvedPlugins = list[tuple[PluginInfo, dict[str, Any]]]
@@ -72,7 +73,7 @@ def resolve_methods(spec: BenchmarkSpec, options: RunOptions, folder: Path) -> d
     mistakes: list[tuple[str, UserError]] = []
     for name, method in chosen_methods(spec, options).items():
         try:
-            checked[name] = _checked(spec, method, options.training, (Path(), folder))
+            checked[name] = _checked(spec, method, without_lists(options.training), (Path(), folder))
         except UserError as error:
             mistakes.append((name, error))
     if mistakes:
@@ -112,8 +113,10 @@ def _checked(
     arguments = [args for info, args in resolved.plugins if info.source]
     for kind in spec.scenario.kinds:
         check_method(named, kind, arguments)
-    check_merging([(info.name, args) for info, args in resolved.plugins], named)
+    with_arguments = [(info.name, args) for info, args in resolved.plugins]
+    check_merging(with_arguments, named)
     check_needs(named, spec.backbone, resolved.training)
+    check_accumulation(with_arguments, named, spec.backbone, resolved.training)
     from_memory = any(source.traits.from_memory for _, source in named)
     check_single_pass(spec.scenario.kind, resolved.training.epochs, from_memory)
     return resolved
@@ -130,7 +133,7 @@ def chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Method
         mistakes: list[tuple[str, UserError]] = []
         for name, method in spec.methods.items():
             try:
-                _choose(chosen, expand_grid(name, method, written=False))
+                _choose(chosen, expand_grid(name, _swept(method, options), written=False))
             except UserError as error:
                 mistakes.append((name, error))
         if mistakes:
@@ -143,13 +146,22 @@ def chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Method
         if own in known:
             raise UserError(f"'{own}' is a method of the benchmark: give '{written}' another name")
         method = known[written] if written in known else parse_method(written)
-        _choose(chosen, expand_grid(own or written, method, written=not own and written not in known))
+        points = expand_grid(own or written, _swept(method, options), written=not own and written not in known)
+        _choose(chosen, points)
         for use in method.plugins if written not in known else ():
             if use.name not in catalog() and not is_file(use.name) and not is_importable(use.name):
                 raise _unknown(use.name, spec)
     if not chosen:
         raise UserError("--methods names no method")
     return chosen
+
+
+def _swept(method: MethodSpec, options: RunOptions) -> MethodSpec:
+    """The method with the lists that a call gives for its training, each of which is a grid."""
+    training = method.training
+    for key, values in lists_in(options.training).items():
+        training = merged(training, nested(key.split("."), values))
+    return method.model_copy(update={"training": training})
 
 
 def _choose(chosen: dict[str, MethodSpec], more: Mapping[str, MethodSpec]) -> None:
@@ -160,7 +172,9 @@ def _choose(chosen: dict[str, MethodSpec], more: Mapping[str, MethodSpec]) -> No
     """
     for name, method in more.items():
         if HALF.search(name):
-            raise UserError(f"the name '{shortened(name)}' of a method has half of a character, which no file can hold")
+            raise UserError(
+                f"the name '{shortened(name)}' of a method has an unpaired surrogate, which no file name can hold"
+            )
         if chosen.setdefault(name, method) != method:
             raise UserError(f"two methods are called '{shortened(name)}': give one of them another name")
 
@@ -187,7 +201,7 @@ def _resolve(
 
 
 def _tell_doubts(info: PluginInfo, source: PluginSource) -> None:
-    """Warn of hooks that are none: the method would train as another one does, and nothing else would tell."""
+    """Warn of misspelled hooks: they would never be called, and nothing else would report it."""
     if not is_ours(info.target):
         for doubt in doubts(source.text, info.target.rpartition(":")[2], bool(source.traits.training), source.home):
             warn_of(f"plugin '{info.name}', {doubt.place}: {doubt.message}", InputWarning)

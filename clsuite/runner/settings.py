@@ -13,6 +13,7 @@ from clsuite.errors import UserError, did_you_mean, several, shortened
 from clsuite.plugin.loading import short_name
 from clsuite.runner.methods import MethodSpec, places_outside, split_outside
 from clsuite.runner.spec import BenchmarkSpec
+from clsuite.runner.training import lists_in, nested
 
 OF_METHODS = ("methods", "more_methods")
 WHO = "settings of this call"
@@ -62,7 +63,16 @@ def with_settings(spec: BenchmarkSpec, settings: Mapping[str, Any]) -> Benchmark
         return BenchmarkSpec.model_validate(content)
     except ValidationError as error:
         told = mistakes_in(BenchmarkSpec, content, error)
-        raise several(f"{WHO}: {text}" for text in told) from error
+        raise several(f"{WHO}: {text}{_as_sweep(text, settings)}" for text in told) from error
+
+
+def _as_sweep(text: str, settings: Mapping[str, Any]) -> str:
+    """How to run with each value of a list, where a message is about a list as a field of the training."""
+    for key, value in settings.items():
+        section, _, field = key.partition(".")
+        if section == "training" and text.startswith(f"{key} is ") and lists_in(nested(field.split("."), value)):
+            return f". To run with each of its values: --training '{field}={value}'"
+    return ""
 
 
 def content_of(value: Any, every: bool = False) -> Any:
@@ -90,7 +100,7 @@ def _path(key: str, spec: BenchmarkSpec) -> list[str]:
     """The parts of a key; of one that is of a method, with the place of its plugin in the list of them."""
     path = [_unquoted(part) for part in split_outside(key, ".")]
     if not path:
-        raise UserError(f"{WHO}: '{shortened(key)}' names no field: write such as training.optimizer.lr")
+        raise UserError(f"{WHO}: '{shortened(key)}' names no field: write for example training.optimizer.lr")
     if path[0] not in OF_METHODS or len(path) < 3:
         return path
     place = next((one for one in OF_METHODS if path[1] in getattr(spec, one)), None)

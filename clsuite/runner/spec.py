@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -48,7 +48,7 @@ class BenchmarkSpec(Spec):
         name: Short name; records are kept below it.
         title: One line for people.
         tier: ``quickstart``, ``compact`` or ``standard``; free for one's own.
-        dataset: The data set; every scenario needs one, but for `avalanche`, which brings its images.
+        dataset: The data set; every scenario needs one, except for `avalanche`, which brings its images.
         scenario: The stream of tasks: its kind, and how classes or domains are shared out among tasks.
         backbone: The pre-trained network, its weights, and the size of its input.
         training: How each task is trained; a method may change it for itself.
@@ -96,7 +96,7 @@ class BenchmarkSpec(Spec):
 
 
 class MethodsError(MistakesError):
-    """Methods that cannot be; each is told, with its line where it stands in a benchmark's file."""
+    """Methods with mistakes; each is reported, with its line if it is in a benchmark's file."""
 
     def __init__(self, found: Sequence[tuple[str, UserError]]) -> None:
         """Know name and mistake of each method; of a mistake that many share the first are named."""
@@ -133,21 +133,33 @@ def _line_of_method(path: Path, name: str, field: str) -> int:
     Args:
         path: The file.
         name: The name of the method.
-        field: A dotted key, an argument or a plugin of it: where it is written below the method, its line is told.
+        field: A dotted key, an argument or a plugin of it: where it is written below the method, its line is given.
     """
     word = field if re.search(r"[/:]|\.py$", field) else field.rpartition(".")[2]
-    ends = [len(name), *(at for at in range(len(name) - 1, 0, -1) if name[at] == "(")]
+    ends = [len(name), *(at for at in range(len(name) - 1, 0, -1) if name[at] in "( ")]
     written = (line_of(path, (place, name[:end]), word) for end in ends for place in ("methods", "more_methods"))
     return next((line for line in written if line), 0)
 
 
 @contextmanager
-def lines_told(path: Path) -> Iterator[None]:
-    """Tell mistakes of methods with their lines in a benchmark's file."""
+def with_lines(path: Path, of_methods: bool = True, settings: Iterable[str] = ()) -> Iterator[None]:
+    """Give mistakes the line of a benchmark's file that they are about.
+
+    Args:
+        path: The file.
+        of_methods: Whether the methods are the file's, and not written or changed by the call.
+        settings: Dotted keys that the call has set.
+    """
     try:
         yield
     except MethodsError as error:
-        raise error.with_lines(path) from error
+        raise (error.with_lines(path) if of_methods else error) from error
+    except UserError as error:
+        known = error.path is None and error.field and error.field not in settings
+        line = line_of(path, tuple(str(error.field).split("."))) if known else 0
+        if not line:
+            raise
+        raise type(error).in_file(path, line, error) from error
 
 
 def shipped_benchmarks() -> dict[str, Path]:
@@ -169,6 +181,8 @@ def load_benchmark(name: str) -> tuple[BenchmarkSpec, Path]:
     else:
         known = shipped_benchmarks()
         if name not in known:
+            if len(name) <= LONGEST and Path(f"{name}.yaml").is_file():
+                raise UserError(f"unknown benchmark '{name}'. Did you mean the file '{name}.yaml'?")
             raise did_you_mean("benchmark", name, known)
         path = known[name]
     return load_yaml(path, BenchmarkSpec), path

@@ -133,7 +133,7 @@ def recorded_stream(
 
 
 def _located(chosen: FromAvalanche, path: Path) -> ScenarioSpec:
-    """The specification of a stream with its file's whole path and source, where that is the stated one."""
+    """The specification of a stream with the absolute path and the source of its file, if that is the stated one."""
     source = _source_of(path, read_text(path)).sha256
     if chosen.source not in (None, source):
         raise UserError(_other_source(path))
@@ -158,7 +158,7 @@ def _call(make_benchmark: Callable[[int], Any], seed: int, spec: FromAvalanche) 
         benchmark = make_benchmark(seed)
     except UserError:
         raise
-    except BaseException as error:  # whatever the function raises
+    except BaseException as error:  # any error of the function
         if not is_foreign(error):
             raise
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == spec.path]
@@ -178,7 +178,7 @@ def _read(benchmark: Any, seed: int, spec: FromAvalanche, image_size: int) -> Sc
         return from_avalanche(benchmark, image_size)
     except UserError:
         raise
-    except BaseException as error:  # whatever its properties and data sets raise
+    except BaseException as error:  # any error of its properties and data sets
         if not is_foreign(error):
             raise
         raise UserError(f"{given}, which cannot be read as an Avalanche benchmark: {words_of(error)}") from error
@@ -198,7 +198,7 @@ def _function(spec: FromAvalanche) -> Callable[[int], Any]:
         module = run_text(name, spec.path, text)
     except UserError:
         raise
-    except BaseException as error:  # whatever the file raises
+    except BaseException as error:  # any error of the file
         if not is_foreign(error):
             raise
         raise UserError(f"'{path}' cannot be imported: {words_of(error)}") from error

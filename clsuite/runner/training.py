@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import keyword
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import ValidationError
 
 from clsuite.config.class_use import CLASS, HIDDEN, offered
 from clsuite.config.error_text import first_mistake
+from clsuite.config.spec import Spec, kinds
 from clsuite.errors import UserError, did_you_mean, shortened
 from clsuite.learner.options import OptimizerSpec, TrainingSpec
 from clsuite.plugin.compatibility import Named
@@ -27,9 +28,9 @@ def resolve_training(
 
     Args:
         base: The benchmark's.
-        plugins: Name and declaration of the method's plugins, whose ``traits.training`` stands in place of it.
-        own: What the benchmark says of this one method; stands in place of both.
-        given: What the command line says; stands in place of all.
+        plugins: Name and declaration of the method's plugins, whose ``traits.training`` overrides it.
+        own: What the benchmark sets for this one method; overrides both.
+        given: What the command line sets; overrides all.
 
     Raises:
         UserError: If a key or value cannot be, or two plugins need different values and nothing says which.
@@ -70,7 +71,7 @@ def read_settings(text: str) -> dict[str, Any]:
                 raise ValueError
             if ".".join(path) in leaves(settings):
                 raise UserError(f"the setting '{'.'.join(path)}' is given twice")
-            settings = merged(settings, _nested(path, _value(value.strip())))
+            settings = merged(settings, nested(path, _value(value.strip())))
         except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
             raise UserError(
                 f"cannot read the setting '{shortened(part)}': write KEY=VALUE, such as optimizer.lr=0.003"
@@ -99,7 +100,7 @@ def _override(training: TrainingSpec, changes: Mapping[str, Any], where: str) ->
 
 
 def _giving_way(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without those of an optimizer or a schedule that changes put another kind in the place of."""
+    """Settings without those of an optimizer or a schedule that changes replace by another kind."""
     optimizer, schedule = changes.get("optimizer"), changes.get("schedule")
     if isinstance(optimizer, Mapping) and (CLASS in optimizer or _names_another(base["optimizer"], optimizer)):
         base["optimizer"] = {key: value for key, value in base["optimizer"].items() if key in OptimizerSpec.KEPT}
@@ -114,7 +115,7 @@ def _names_another(base: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
 
 
 def _unknown_key(location: Sequence[int | str], where: str) -> UserError:
-    """The error for a key that there is not; one that stands a level too high is told where it belongs."""
+    """The error for an unknown key; for one that is a level too high it says where it belongs."""
     *above, name = (str(part) for part in location)
     model: Any = TrainingSpec
     for part in above:
@@ -165,8 +166,33 @@ def _value(text: str) -> Any:
     return read_literal(ast.parse(text, mode="eval").body)
 
 
-def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
+def nested(path: Sequence[str], value: Any) -> dict[str, Any]:
+    """Settings with one value, by the parts of its dotted key."""
     for name in reversed(path):
         value = {name: value}
-    nested: dict[str, Any] = value
-    return nested
+    settings: dict[str, Any] = value
+    return settings
+
+
+def lists_in(settings: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The lists in settings of the training where one value is expected, by dotted key: a grid."""
+    single = {*_single(TrainingSpec, ""), *_single(OptimizerSpec, "optimizer.")}
+    return {key: value for key, value in leaves(settings).items() if key in single and isinstance(value, list)}
+
+
+def without_lists(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the training without the lists that are a grid."""
+    grid = lists_in(settings)
+    if not grid:
+        return dict(settings)
+    kept: dict[str, Any] = {}
+    for key, value in leaves(settings).items():
+        kept = kept if key in grid else merged(kept, nested(key.split("."), value))
+    return kept
+
+
+def _single(model: type[Spec], prefix: str) -> Iterator[str]:
+    """The dotted keys of the fields that take one value."""
+    for name, field in model.model_fields.items():
+        if name not in (*HIDDEN, "optimizer") and tuple not in {get_origin(kind) for kind in kinds(field.annotation)}:
+            yield f"{prefix}{name}"

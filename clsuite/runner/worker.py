@@ -138,7 +138,7 @@ def _size(plan: RunPlan, learner: Learner, image_size: int) -> Size:
 def _checked_scenario(plans: Sequence[RunPlan]) -> Scenario:
     """The stream of the first plan, seen to be the one that was planned.
 
-    A stream from somebody's file or class is made some more times, with other seeds of the global generators: one that
+    A stream from a user's file or class is made some more times, with other seeds of the global generators: one that
     draws from them, and not from the seed that it is given, shows here and not in the middle of the runs.
 
     Raises:
@@ -233,7 +233,7 @@ def _send(connection: Connection, event: dict[str, Any]) -> None:
 
 
 def _end(connection: Connection, event: dict[str, Any]) -> None:
-    """Tell the end of the work; what was started for it ends before, while it can be told whose it is."""
+    """Report the end of the work; processes started for it are ended before, while they can be attributed to it."""
     end_others(os.getpid())
     _send(connection, {"kind": "end", **event})
 

@@ -132,7 +132,7 @@ def _between_cuts(number: int, tasks: int, random: RandomState) -> NDArray[np.in
 
 
 def scatter(home: NDArray[np.int64], blurry: NDArray[np.bool_], spec: Blurry, random: RandomState) -> NDArray[np.int64]:
-    """Task of each image, ``[N]``: its home, but for the share M of the blurry ones, which is handed out again.
+    """Task of each image, ``[N]``: its home, except for the share M of the blurry ones, which is handed out again.
 
     Args:
         home: ``[N]`` home task of each image.

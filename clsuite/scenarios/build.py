@@ -49,7 +49,7 @@ def build_scenario(
     chosen = spec.root if isinstance(spec, ScenarioSpec) else spec
     if isinstance(chosen, FromAvalanche | OwnScenario):
         brings = "an avalanche scenario brings its own images: use clsuite.scenarios.from_avalanche(benchmark)"
-        own = "a stream of one's own is made by its class: call build(table, seed) of it"
+        own = "a user-defined stream is made by its class: call build(table, seed) of it"
         raise UserError(brings if isinstance(chosen, FromAvalanche) else own)
     source = Source.of(table, seed, chosen.order_seed, chosen.validation, train_per_class)
     match chosen:

@@ -24,7 +24,7 @@ class NumpyOrder(Spec):
 
 
 def _checked(value: Any, words: tuple[str, ...]) -> Any:
-    """An order as it is written, in the words of people where it cannot be."""
+    """An order as it is written, with plain error messages."""
     if isinstance(value, str):
         if value not in words:
             raise ValueError(str(did_you_mean("order", value, words)))

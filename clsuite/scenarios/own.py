@@ -1,4 +1,4 @@
-"""Streams of somebody's own: what makes them, and what is checked of them."""
+"""User-defined streams: what makes them, and what is checked of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clsuite.scenarios.scenario import Rows, Scenario, Task, fingerprint_parts
 
 
 class ScenarioBuilder(ABC):
-    """Base class of a stream of one's own.
+    """Base class of a user-defined stream.
 
     The constructor of a subclass takes the arguments of the benchmark:
     ``scenario: {class: my_package.streams:MyStream, tasks: 5}``.
@@ -78,7 +78,7 @@ def _rows(rows: ArrayLike) -> Rows:
 
 
 def checked_scenario(scenario: Any, where: str, image_size: int) -> Scenario:
-    """What somebody's code gave as a stream, seen to be one.
+    """What user code gave as a stream, seen to be one.
 
     Args:
         scenario: What it gave.

@@ -67,7 +67,7 @@ def build_power_law(source: Source, spec: PowerLaw) -> Scenario:
     environments" (arXiv 2401.10393, 2024; its first version, "Catastrophic interference is mitigated in naturalistic
     power-law learning environments", has permuted MNIST, which is ``over: domains`` here): the share of a task falls as
     a power of the time since it was new. What is ours: the law counts the age in tasks (``1 + k``, so that the new task
-    itself is whole), each earlier task's images are drawn anew in each task, without replacement, and exponent and
+    itself is whole), each earlier task's images are drawn again in each task, without replacement, and exponent and
     amount are arguments. The paper's own fitted constants and amounts are not reproduced; ``replayed`` fixes the
     number of rehearsed images, as comparisons at equal rehearsal need it.
 

@@ -239,7 +239,7 @@ class FromAvalanche(Spec):
 
 
 class OwnScenario(MaybeOwn):
-    """A stream of somebody's own: ``{class: my_package.streams:MyStream, argument: value}``.
+    """A user-defined stream: ``{class: my_package.streams:MyStream, argument: value}``.
 
     See `clsuite.scenarios.own.ScenarioBuilder`. What kind of stream it is, the class says.
     """
@@ -297,7 +297,7 @@ class ScenarioSpec(RootModel[AnySpec]):
     def kinds(self) -> tuple[str, ...]:
         """All kinds that a method must be able to learn: of tasks that are domains, domain-incremental too.
 
-        Of a stream of somebody's own none is known before it is made.
+        Of a user-defined stream none is known before it is made.
         """
         if isinstance(self.root, OwnScenario):
             return ()  # the class says so where it makes a stream

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,19 @@ import numpy as np
 import torch
 
 from clsuite.data.batch import BatchLoader
+from clsuite.data.on_device import keep_images
 from clsuite.data.stable_random import derive_seed
 from clsuite.errors import InputWarning, UserError, warn_of
 from clsuite.learner.batch_size import inference_batch_size
 from clsuite.learner.compilation import check_compiler, compile_blocks
 from clsuite.learner.finite import check_weights
 from clsuite.learner.learner import Learner
+from clsuite.learner.shared_features import SharedFeatures, Taken
 from clsuite.probes.recorder import ProbeRecorder
 from clsuite.records import TaskEntry
 from clsuite.scenarios import Scenario, Task, check_single_pass
 from clsuite.stream import checkpoint
+from clsuite.stream.clock import Clock, Spent
 from clsuite.stream.curves import TrainingCurves
 from clsuite.stream.evaluation import AccuracyMatrix
 from clsuite.stream.task_checkpoint import TaskCheckpoint, UnfitStateError, task_path
@@ -64,10 +66,13 @@ class Stream:
         observers: Lightning callbacks that watch the training and change nothing.
         curve_points: Points of each curve of training in a task, at most.
         checkpoint_minutes: Minutes after which the state is kept within a task too; None keeps none there.
+        shared: The features on disk that runs share; None computes all.
         tasks: What each finished task cost.
         matrix: The predictions so far.
         within_task: The curves of accuracy so far, where asked for.
         curves: The curves of training so far.
+        taken: What was taken from the shared features so far.
+        taken_seconds: The seconds of these that belong to training, and to evaluations after tasks.
     """
 
     learner: Learner
@@ -81,24 +86,30 @@ class Stream:
     observers: Sequence[L.Callback] = ()
     curve_points: int = CURVE_POINTS
     checkpoint_minutes: float | None = None
+    shared: SharedFeatures | None = None
     tasks: list[TaskEntry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Prepare the recording of the matrix and of what comes between its rows."""
         self.matrix = AccuracyMatrix(self.scenario)
         spec, seed = self.evaluation, self.learner.seed
-        self.within_task = WithinTask(self.matrix, spec, seed) if spec else None
+        self.taken, self.taken_seconds = Taken(), (0.0, 0.0)
+        if self.shared is not None:
+            self.taken, self.learner.feature_source = self.shared.taken, self.shared.features_of
+        self._clock = Clock(self.taken)
+        self.within_task = WithinTask(self.matrix, spec, seed, self._clock) if spec else None
         self.curves = TrainingCurves(self.curve_points)
 
     def run(self) -> None:
         """Learn and evaluate every task that is not done yet.
 
         Raises:
-            UnfitCheckpointError: If the state to go on from does not fit; the stream is then of no use any more.
+            UnfitCheckpointError: If the state to resume from does not fit; the stream is then of no use any more.
         """
         from_memory = any(plugin.traits.from_memory for plugin in self.learner.plugins)
         check_single_pass(self.scenario.kind, self.learner.options.epochs, from_memory)
         self.learner.to(self.device)
+        keep_images(self.scenario.table.images, self.device)
         state = self._saved()
         if state is None:
             self._read_before()
@@ -121,6 +132,7 @@ class Stream:
         """
         knowing = [plugin for plugin in self.learner.plugins if plugin.traits.open_vocabulary]
         plain = Learner(self.learner.backbone, self.learner.options, knowing, self.learner.seed)
+        plain.feature_source = self.learner.feature_source
         plain.start(self.scenario)
         plain.begin_task(self.scenario.tasks[0])
         self._evaluate(plain, make_trainer(plain.options, self.device, [self.matrix]), 0)
@@ -130,30 +142,32 @@ class Stream:
         progress = ProgressReporter(self.report, task.index, len(self.scenario.tasks))
         watchers = [self.within_task] if self.within_task else []
         within = self._task_checkpoint(task)
-        callbacks = [*self.learner.plugins, self.matrix, *watchers, *self.observers, self.curves, progress]
-        trainer = make_trainer(self.learner.options, self.device, [*callbacks, *([within] if within else [])])
-        for watcher in watchers:
-            watcher.begin()
-        self.curves.begin(task.index)
-        started = time.perf_counter()
+        trainer = self._begin(task, watchers, [progress, *([within] if within else [])])
+        started = self._clock.now()
+        self._look_again()
         self.learner.begin_task(task)
         trainable = sum(value.numel() for value in self.learner.parameters() if value.requires_grad)
         frozen = self.learner.frozen
         steps = self._fit(trainer, task, within) if self.learner.trains_by_gradient(task) else 0
         self.learner.to(self.device)
+        self._look_again()
         self.learner.end_task(task)
-        check_weights(self.learner)
-        trained = time.perf_counter() - started + (within.seconds_before if within else 0.0)
-        evaluated = self._timed(lambda: self._evaluate(self.learner, trainer, task.index + 1))
+        check_weights(self.learner, self.learner.task)
+        trained = self._clock.now() - started
+        self._evaluate(self.learner, trainer, task.index + 1)
+        evaluated = self._clock.now() - started - trained
+        if within is not None:
+            trained += Spent(within.seconds_before)
         for watcher in watchers:
             watcher.finish(task.index + 1, steps)
-            trained, evaluated = trained - watcher.seconds, evaluated + watcher.seconds
+            trained, evaluated = trained - watcher.spent, evaluated + watcher.spent
+        self.taken_seconds = (self.taken_seconds[0] + trained.taken, self.taken_seconds[1] + evaluated.taken)
         self.curves.finish()
         samples = self.learner.gradient_samples
         self.tasks.append(
             TaskEntry(
-                train_seconds=trained,
-                eval_seconds=evaluated,
+                train_seconds=trained.seconds,
+                eval_seconds=evaluated.seconds,
                 steps=steps,
                 gradient_samples=samples,
                 final_loss=progress.final_loss,
@@ -161,9 +175,19 @@ class Stream:
                 frozen=frozen,
             )
         )
-        self.report(
-            {"task": task.index, "tasks": len(self.scenario.tasks), "done": len(self.tasks) / len(self.scenario.tasks)}
-        )
+        self._tell_done(task)
+
+    def _begin(self, task: Task, watchers: Sequence[WithinTask], last: Sequence[L.Callback]) -> L.Trainer:
+        """The trainer of a task, with all that watches it ready."""
+        for watcher in watchers:
+            watcher.begin()
+        self.curves.begin(task.index)
+        callbacks = [*self.learner.plugins, self.matrix, *watchers, *self.observers, self.curves, *last]
+        return make_trainer(self.learner.options, self.device, callbacks)
+
+    def _tell_done(self, task: Task) -> None:
+        tasks = len(self.scenario.tasks)
+        self.report({"task": task.index, "tasks": tasks, "done": len(self.tasks) / tasks})
 
     def _task_checkpoint(self, task: Task) -> TaskCheckpoint | None:
         """What saves within a task, where that is asked for, or takes up what an earlier call has saved."""
@@ -191,6 +215,7 @@ class Stream:
             shuffle_seed=derive_seed(learner.seed, "order", task.index),
             with_images=not uses_cached_features,
             repeats=self.scenario.batch_repeats,
+            device=self.device,
         )
         try:
             if within is not None:
@@ -209,6 +234,7 @@ class Stream:
         return int(trainer.global_step)
 
     def _evaluate(self, learner: Learner, trainer: L.Trainer, row: int) -> None:
+        self._look_again()
         rows = self.matrix.begin(row)
         frozen = learner.frozen
         if frozen:
@@ -217,16 +243,17 @@ class Stream:
                 if len(known):
                     learner.features_of(known)
         at_once = KNOWN_FEATURES if frozen else inference_batch_size(self.scenario.table.images.shape, self.device)
-        loader = BatchLoader(self.scenario.table, self.scenario.labels, rows, at_once, with_images=not frozen)
+        loader = BatchLoader(
+            self.scenario.table, self.scenario.labels, rows, at_once, with_images=not frozen, device=self.device
+        )
         trainer.test(learner, dataloaders=loader, verbose=False)
         learner.to(self.device)
         self.probes.read(learner, row, last=row == len(self.scenario.tasks))
 
-    @staticmethod
-    def _timed(work: Callable[[], None]) -> float:
-        started = time.perf_counter()
-        work()
-        return time.perf_counter() - started
+    def _look_again(self) -> None:
+        """Let what was kept of the weights count no more: a method may have written them unseen."""
+        if self.shared is not None:
+            self.shared.look_again()
 
     def _saved(self) -> dict[str, Any] | None:
         state = checkpoint.load(self.checkpoint_path) if self.checkpoint_path else None
@@ -235,7 +262,7 @@ class Stream:
     def _resume(self, state: dict[str, Any]) -> int:
         try:
             return self._take_up(state)
-        except Exception as error:  # whatever a state of another version, or a plugin's own method, raises
+        except Exception as error:  # any error of a state of another version, or of a plugin's own method
             assert self.checkpoint_path is not None
             raise UnfitCheckpointError(self.checkpoint_path, error) from error
 
@@ -248,6 +275,8 @@ class Stream:
             self.within_task.load_state_dict(state["within_task"])
         self.curves.load_state_dict(state.get("curves", {}))
         self.tasks = [TaskEntry(**entry) for entry in state["tasks"]]
+        taken = state.get("taken", {"images": 0, "seconds": 0.0, "spent": (0.0, 0.0)})
+        self.taken.images, self.taken.seconds, self.taken_seconds = taken["images"], taken["seconds"], taken["spent"]
         torch.set_rng_state(state["rng"])
         return len(self.tasks)
 
@@ -265,10 +294,11 @@ class Stream:
             "within_task": self.within_task.state_dict() if self.within_task else None,
             "curves": self.curves.state_dict(),
             "tasks": [entry.model_dump() for entry in self.tasks],
+            "taken": {"images": self.taken.images, "seconds": self.taken.seconds, "spent": self.taken_seconds},
             "rng": torch.get_rng_state(),
         }
         try:
             checkpoint.save(state, self.checkpoint_path)
         except UserError as error:
-            warn_of(f"{error}. The run goes on, but cannot be taken up at this task.", InputWarning)
+            warn_of(f"{error}. The run continues, but cannot be taken up at this task.", InputWarning)
         task_path(self.checkpoint_path).unlink(missing_ok=True)

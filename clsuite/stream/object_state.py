@@ -11,6 +11,7 @@ What is saved consists of tensors and plain values, so that reading it executes 
 
 from __future__ import annotations
 
+import copy
 import random
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -106,6 +107,12 @@ def has_attributes(value: Any) -> bool:
     plain: Any = object
     own = kind.__reduce_ex__ is plain.__reduce_ex__ and kind.__reduce__ is plain.__reduce__
     return hasattr(value, "__dict__") and (own or isinstance(value, nn.Module)) and not callable_alone(value)
+
+
+def is_frozen(value: Any) -> bool:
+    """Whether a value is a dataclass that cannot be changed, and may therefore be shared by those who know it."""
+    parameters: Any = vars(type(value)).get("__dataclass_params__")
+    return parameters is not None and bool(parameters.frozen)
 
 
 def callable_alone(value: Any) -> bool:
@@ -296,6 +303,8 @@ class _Loader:
         return live
 
     def _object(self, saved: Any, live: Any, path: str) -> Any:
+        if is_frozen(live):
+            live = copy.copy(live)
         self._made[path] = live
         before = attributes(live)
         for name, one in saved[1]:

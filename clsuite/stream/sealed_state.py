@@ -56,7 +56,9 @@ def read_state(path: Path) -> dict[str, Any]:
     except Exception as error:  # a cut file raises many kinds of errors
         raise DamagedStateError(f"it cannot be read ({type(error).__name__})") from error
     if not isinstance(state, dict) or SEAL not in state:
-        raise DamagedStateError("it has no checksum: it is cut, of an older clsuite, or something else")
+        raise DamagedStateError(
+            "it has no checksum: it is truncated, from an older version of clsuite, or another kind of file"
+        )
     content = {name: value for name, value in state.items() if name != SEAL}
     try:
         _refuse_more_than_it_holds(content, path.stat().st_size)
@@ -66,12 +68,12 @@ def read_state(path: Path) -> dict[str, Any]:
     except Exception as error:  # lists within themselves, tensors of no bytes
         raise DamagedStateError(f"it holds something that no state has ({type(error).__name__})") from error
     if digest != state[SEAL]:
-        raise DamagedStateError("its content is not that which was written")
+        raise DamagedStateError("its content has changed since it was written")
     return state
 
 
 def _refuse_more_than_it_holds(state: Any, size: int) -> None:
-    """Make sure that tensors are not larger than their file: one number may stand there for a million of them.
+    """Make sure that tensors are not larger than their file: one number may be stored for a million of them.
 
     Raises:
         DamagedStateError: If they are.

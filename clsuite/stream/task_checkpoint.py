@@ -18,10 +18,11 @@ from clsuite.errors import InputWarning, UserError, warn_of
 from clsuite.learner.learner import Learner
 from clsuite.scenarios import Scenario, Task
 from clsuite.stream import checkpoint
+from clsuite.stream.clock import Clock
 from clsuite.stream.evaluation import AccuracyMatrix
 from clsuite.stream.object_state import ObjectStates, UnsavableError
 
-CONSTANT = (Scenario, Task, ImageTable, Learner, L.Trainer, AccuracyMatrix)
+CONSTANT = (Scenario, Task, ImageTable, Learner, L.Trainer, AccuracyMatrix, Clock)
 """Types whose objects are the same in every part of a task."""
 MINUTE = 60
 

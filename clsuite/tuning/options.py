@@ -34,13 +34,13 @@ class TuneOptions(BenchOptions):
         default=None,
         gt=0,
         lt=1,
-        description="share of the training images held out in trials; else the benchmark's, or 0.1",
+        description="share of the training images held out in trials; by default the benchmark's, or 0.1",
     )
     metric: Annotated[str, AfterValidator(told_as_value(_known_metric))] = Field(
         default="final_accuracy_macro", description="what is best, by its name in `clsuite show`"
     )
     search_seed: Seed | None = Field(
-        default=None, description="seed of the trials' stream and training; else the first of the seeds"
+        default=None, description="seed of the trials' stream and training; by default the first of the seeds"
     )
     sampler_seed: Seed = Field(default=0, description="seed of the proposals")
 

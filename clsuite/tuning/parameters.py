@@ -29,7 +29,7 @@ def find_places(
     """The place of each hyper-parameter.
 
     Args:
-        space: The hyper-parameters; a name may stand for itself or after its plugin (``lwf.alpha``) or ``training``.
+        space: The hyper-parameters; a name may be given alone or after its plugin (``lwf.alpha``) or ``training``.
         method: The method.
         sources: What its plugins declare.
 
@@ -71,7 +71,9 @@ def with_values(method: MethodSpec, places: Mapping[str, ParameterPath], values:
 
 
 def _all_places(method: MethodSpec, sources: Sequence[PluginSource]) -> list[tuple[str, ParameterPath]]:
-    options = [(name,) for name in TrainingSpec.model_fields if name not in ("optimizer", *HIDDEN)]
+    options = [
+        (name,) for name in TrainingSpec.model_fields if name not in ("optimizer", "checkpoint_minutes", *HIDDEN)
+    ]
     nested = [("optimizer", name) for name in OptimizerSpec.model_fields if name not in HIDDEN]
     places = [(".".join(("training", *path)), ParameterPath(None, path)) for path in (*options, *nested)]
     for number, (use, source) in enumerate(zip(method.plugins, sources, strict=True)):

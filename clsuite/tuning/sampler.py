@@ -12,7 +12,7 @@ from clsuite.tuning.space import Choice, Dimension, Range, points
 
 
 class Sampler:
-    """Proposes points and hears of their scores; the same scores give the same proposals on every machine.
+    """Proposes points and receives their scores; the same scores give the same proposals on every machine.
 
     Attributes:
         name: ``grid`` (every point once) or ``tpe`` (Bergstra et al. 2011, as Optuna has it).

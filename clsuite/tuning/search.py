@@ -25,7 +25,7 @@ from clsuite.tuning.sampler import Sampler
 from clsuite.tuning.space import parse_space
 
 ROUND = 4
-"""Trials proposed at a time, whatever the number of cores, so that the search is the same on every machine."""
+"""Trials proposed at a time, independent of the number of cores, so that the search is the same on every machine."""
 SHARE = 0.1
 """Validation share of the search where the benchmark holds nothing out."""
 FOLDER = "tuning"
@@ -71,7 +71,7 @@ class Search:
         Args:
             options: As those of the final runs.
             do: Does those of some runs that are not done yet, and gives the records of all.
-            hear: Hears of each trial: its number, what the record keeps of it, and its own record.
+            hear: Receives each trial: its number, what the record keeps of it, and its own record.
 
         Raises:
             UserError: If the space does not fit the method, or no trial finished.
@@ -91,7 +91,7 @@ class Search:
         return self._entry(sampler.name, trials, records)
 
     def final_plans(self, options: RunOptions, tuning: TuningEntry) -> list[RunPlan]:
-        """The runs on the whole stream with the chosen values, whose records will tell of the search."""
+        """The runs on the whole stream with the chosen values, whose records will describe the search."""
         method = with_values(self.method, self._places(options), tuning.chosen)
         spec = self.spec.model_copy(update={"methods": {f"{self.name} (tuned)": method}})
         plans = make_plan(spec, self.folder, options)
@@ -133,7 +133,7 @@ class Search:
         if score is not None and math.isnan(score):
             raise UserError(f"{self.metric} says nothing of {self.tasks} tasks: take more --tasks, or another --metric")
         samples = sum(task.gradient_samples for task in record.tasks)
-        return TrialEntry(values=dict(values), score=score, gradient_samples=samples, seconds=record.seconds)
+        return TrialEntry(values=dict(values), score=score, gradient_samples=samples, seconds=record.full_seconds)
 
     def _entry(self, sampler: str, trials: list[TrialEntry], records: Mapping[Path, RunRecord]) -> TuningEntry:
         sign = 1 if METRICS[self.metric].higher_is_better else -1
@@ -219,7 +219,7 @@ def _with_validation(scenario: ScenarioSpec, share: float | None) -> ScenarioSpe
     own = _share(scenario)
     if own is None:
         if share is not None:
-            raise UserError(f"a {scenario.kind} stream brings its validation parts: leave --validation out")
+            raise UserError(f"a {scenario.kind} stream has validation parts of its own: leave --validation out")
         return scenario
     wanted = share if share is not None else own or SHARE
     return ScenarioSpec.model_validate({**scenario.model_dump(), "validation": wanted})

@@ -51,7 +51,7 @@ def parse_space(text: str) -> tuple[Dimension, ...]:
     dimensions = [_dimension(part) for part in split_outside(text, ",")]
     names = [dimension.name for dimension in dimensions]
     if not names:
-        raise UserError("--space is empty: write such as 'alpha=[0.1, 0.3], lr=loguniform(1e-5, 1e-2)'")
+        raise UserError("--space is empty: write for example 'alpha=[0.1, 0.3], lr=loguniform(1e-5, 1e-2)'")
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"--space has '{name}' twice")

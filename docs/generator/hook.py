@@ -42,7 +42,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def project_urls() -> dict[str, str]:
-    """The project's addresses, which stand in pyproject.toml alone."""
+    """The project's addresses, which are in pyproject.toml only."""
     content = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     return dict(content["project"]["urls"])
 

@@ -182,7 +182,7 @@ def test_what_cannot_be_built_is_named(name: str, size: int, message: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [(NANO, "is on no hub"), ("open_clip:ViT-B-32", "names no pre-trained tag")]
+    ("name", "message"), [(NANO, "is not on any hub"), ("open_clip:ViT-B-32", "names no pre-trained tag")]
 )
 def test_nothing_on_the_hub(name: str, message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -93,7 +93,7 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     ("spec", "message"),
     [
         ({"weights": "nowhere.safetensors"}, "no weights at .*nowhere.safetensors.*--data-root"),
-        ({"weights": "hub"}, "is on no hub"),
+        ({"weights": "hub"}, "is not on any hub"),
         ({"name": VIT_TINY, "weights": "bundled"}, "is not bundled"),
     ],
 )

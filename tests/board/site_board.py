@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from clsuite.board.model import Benchmark, Board, Figure, Metric, PluginUse, Rank, Reported, Row, Run, Tags
+from clsuite.board.model import Benchmark, Board, PluginUse, Rank, Reported, Row, Run, Tags
+from clsuite.metrics import Column
+from clsuite.report.summary import Figure
 
 METRICS = [
-    Metric(
+    Column(
         name="final_accuracy_macro",
         label="final acc.",
         about="The last accuracy.",
@@ -15,21 +17,23 @@ METRICS = [
         source="x",
         higher_is_better=True,
     ),
-    Metric(name="forgetting_max_before_last", label="forgetting", higher_is_better=False),
-    Metric(name="learning_accuracy", label="learning acc.", higher_is_better=True),
-    Metric(name="probe_knn", label="probe knn", higher_is_better=True),
-    Metric(name="probe_calibration", label="probe calibration", higher_is_better=False, unit="number"),
-    Metric(name="trainable_parameters", label="trained", higher_is_better=False, unit="parameters"),
-    Metric(name="stored_bytes", label="stored", higher_is_better=False, unit="bytes"),
-    Metric(name="gradient_samples", label="gradient samples", higher_is_better=False, unit="samples"),
-    Metric(name="train_seconds", label="training s", higher_is_better=False, unit="seconds"),
+    Column(name="forgetting_max_before_last", label="forgetting", higher_is_better=False),
+    Column(name="learning_accuracy", label="learning acc.", higher_is_better=True),
+    Column(name="probe_knn", label="probe knn", higher_is_better=True),
+    Column(name="probe_calibration", label="probe calibration", higher_is_better=False, unit="number"),
+    Column(name="trainable_parameters", label="trained", higher_is_better=False, unit="parameters"),
+    Column(name="stored_bytes", label="stored", higher_is_better=False, unit="bytes"),
+    Column(name="gradient_samples", label="gradient samples", higher_is_better=False, unit="samples"),
+    Column(name="train_seconds", label="training s", higher_is_better=False, unit="seconds"),
 ]
 
 
 def figure(mean: float | None, best: bool = False) -> Figure:
     if mean is None:
-        return Figure(mean=None, low=None, high=None, values=[None, None])
-    return Figure(mean=mean, low=mean * 0.98, high=mean * 1.02, values=[mean * 0.99, mean * 1.01], best=best)
+        return Figure(mean=None, half=None, low=None, high=None, values=(None, None))
+    half = 0.02 * mean
+    values = (mean * 0.99, mean * 1.01)
+    return Figure(mean=mean, half=half, low=mean - half, high=mean + half, values=values, best=best)
 
 
 def run(name: str, seed: int, accuracy: float) -> Run:
@@ -52,7 +56,7 @@ def row(name: str, rank: int, accuracy: float, best: bool = False, years: tuple[
     }  # fmt: skip
     values = {"backbone": "vit", "exemplars": False, "task_id": False, "gradient": True, "pet": [], **tags}
     return Row(
-        method=name, badge="measured", rank=Rank(rank=rank, low=1, high=rank), seeds=[0, 1],
+        method=name, badge="measured", rank=Rank(rank=rank, low=1, high=rank), seeds=(0, 1),
         tags=Tags(needs=[], stores=[], years=list(years), **values),
         plugins=[PluginUse(name="p", args={"a": 1}, distribution="d 1", papers={"Doe, 2020": "https://example.org/p"})],
         config={"training": {"epochs": 1}}, runs=[run(name, 0, accuracy), run(name, 1, accuracy)],

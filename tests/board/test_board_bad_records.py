@@ -281,4 +281,4 @@ def test_what_lies_beside_a_record_is_no_record(tmp_path: Path, capsys: pytest.C
     assert ("added: tiny/good/0\n1 added" in said.out, "refused" in said.err) == (True, False)
     path.unlink()
     assert main(["leaderboard", "add", *beside[1:2], "--folder", str(tmp_path / "board")]) == 1
-    assert "is not whole JSON" in capsys.readouterr().err
+    assert "is not complete JSON" in capsys.readouterr().err

@@ -86,7 +86,7 @@ def test_the_file_holds_what_was_confirmed_and_each_pair_once(tmp_path: Path) ->
     assert [one.commit[:2] for one in again.entries if one.method == "mine"] == ["ef"]
     assert confirmed_bytes(read_confirmed(path)) == path.read_bytes()
     path.write_text("{")
-    with pytest.raises(UserError, match=r"confirmed.json' is not valid: .*: take it back from the history"):
+    with pytest.raises(UserError, match=r"confirmed.json' is not valid: .*: restore it from the history"):
         read_confirmed(path)
 
 

@@ -333,7 +333,7 @@ FORGERIES: dict[str, tuple[Forgery, str]] = {
         lambda content, arrays: [
             content["config"].update(scenario={"kind": "recurring", "tasks": 5, "length": 10**9}),
             content["scenario"].update(kind="recurring"), content.update(benchmark="mine"),
-        ], "its stream cannot be made anew: its stream cannot be made by this version: 'length'|10000",
+        ], "its stream cannot be made again: its stream cannot be made by this version: 'length'|10000",
     ),
     "other decoded images": (environment(table_sha256="ab" * 32), "environment.table_sha256: its images are not those"),
     "values of another normalization": (

@@ -64,12 +64,12 @@ def confirmed_by_hand(path: Path) -> None:
 
 
 FORGED: dict[str, tuple[Callable[[Path], None], str]] = {
-    "results that follow from the predictions": (all_right, ".json: it was edited since it was added: take it back"),
-    "a cost": (cheaper, ".json: it was edited since it was added: take it back"),
-    "the predictions' bytes": (packed_otherwise, ".npz: it was edited since it was added: take it back"),
-    "the account of a rerun": (confirmed_by_hand, ".rerun.json: it is not what rerun wrote: take it back"),
+    "results that follow from the predictions": (all_right, ".json: it was edited since it was added: restore it"),
+    "a cost": (cheaper, ".json: it was edited since it was added: restore it"),
+    "the predictions' bytes": (packed_otherwise, ".npz: it was edited since it was added: restore it"),
+    "the account of a rerun": (confirmed_by_hand, ".rerun.json: it is not what rerun wrote: restore it"),
     "an account that is gone": (
-        lambda path: path.with_suffix(".rerun.json").unlink(), ".rerun.json: it is gone: take it back",
+        lambda path: path.with_suffix(".rerun.json").unlink(), ".rerun.json: it is gone: restore it",
     ),
 }  # fmt: skip
 
@@ -185,7 +185,7 @@ def test_an_index_without_digests_is_refused_with_the_mend(place: Leaderboard) -
 )
 def test_an_index_of_another_form_is_told(place: Leaderboard, content: Any) -> None:
     place.index.write_text(json.dumps(content))
-    with pytest.raises(Exception, match="does not hold the key of each row: take it back"):
+    with pytest.raises(Exception, match="does not hold the key of each row: restore it"):
         check(place)
 
 

@@ -89,7 +89,7 @@ def test_a_shipped_benchmark_says_which_images_they_are(root: Path) -> None:
     assert has_true_probe_images(record_with(entry, 12, "cifar100_tiny_10"), SIZE, root, 0) == ""
     other = {**entry, "fingerprint": "0" * 32}
     told = has_true_probe_images(record_with(other, 12, "cifar100_tiny_10"), SIZE, root, 0)
-    assert told == "config.probes: 'head' is on other images than those at hand"
+    assert told == "config.probes: 'head' is on other images than those available"
     few = {**entry, "images_per_class": 1}
     told = has_true_probe_images(record_with(few, 3, "cifar100_tiny_10"), SIZE, root, 0)
     assert told == "config.probes: 'head' has another images_per_class than its benchmark asks for"

@@ -54,7 +54,7 @@ def add(runs: Path, board: Path) -> list[Outcome]:
         ([{"kind": "calibration", "name": "mine"}, {"kind": "knn"}], [error("mine"), counted("knn")], ""),
         ([], [counted("extra")], "probes.extra: it is not of a probe that its configuration names"),
         ([HEAD], [counted("head")], "probes.head_kl: it is missing"),
-        ([CALIBRATION], [error("calibration"), error("calibration")], "probes.calibration: it is there twice"),
+        ([CALIBRATION], [error("calibration"), error("calibration")], "probes.calibration: it is listed twice"),
         (
             [{"kind": "calibration", "name": "head_change"}], [error("head_change")],
             "config.probes: a probe may not be called 'head_change'",

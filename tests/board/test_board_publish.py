@@ -27,6 +27,7 @@ from clsuite.board.site.text import half_text
 from clsuite.board.status import benchmark_notes
 from clsuite.cli.main import main
 from clsuite.errors import UserError
+from clsuite.metrics import COLUMNS
 from clsuite.peft import PET_KINDS
 from clsuite.records import RunRecord, read_predictions, read_record, rescore, write_predictions
 from clsuite.records.record import RESULTS_VERSION, ProbeEntry, TrialEntry, TuningEntry
@@ -257,7 +258,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], None], str]] = {
         "it is judged on validation parts",
     ),
     "a truncated file": (
-        lambda path: path.write_text(path.read_text()[:-200]), "is not whole JSON",
+        lambda path: path.write_text(path.read_text()[:-200]), "is not complete JSON",
     ),
     "another kind of stream": (
         lambda path: edit(path, lambda content: content["scenario"].update(kind="task_incremental")),
@@ -294,8 +295,8 @@ TAMPERED: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda path: edit(path, lambda content: content["config"]["dataset"].update(name="\ud800")),
         "it holds half a character: '\\ud800'",
     ),
-    "endless nesting": (nest_endlessly, "is not whole JSON"),
-    "the rerun of another record": (borrow_a_rerun, "tells of the rerun of another record"),
+    "endless nesting": (nest_endlessly, "is not complete JSON"),
+    "the rerun of another record": (borrow_a_rerun, "reports the rerun of another record"),
     "a record in another's place": (
         lambda path: path.rename(path.with_name("x.json")) and path.with_suffix(".npz").rename(path.with_name("x.npz")),
         "its place is 'tiny/poor/",
@@ -363,7 +364,7 @@ def test_rows_are_not_forgotten_with_their_index(board: Path, capsys: pytest.Cap
     shutil.rmtree(board / "records" / "tiny" / "poor")
     (board / "rows.json").unlink()
     assert main(["leaderboard", "build", "--folder", str(board)]) == 2
-    assert "rows.json' is gone: take it back from the history" in capsys.readouterr().err
+    assert "rows.json' is gone: restore it from the history" in capsys.readouterr().err
     assert main(["leaderboard", "check", "--folder", str(board)]) == 1
 
 
@@ -562,7 +563,7 @@ def test_a_row_whose_runs_are_of_several_kinds_has_no_training_time(tmp_path: Pa
     rows = {row.method: row for row in build_board(board / "records", board / "none").benchmarks[0].rows}
     for name, value in (("train_seconds", 4.5), ("eval_seconds", 1.5)):
         mixed, alike = rows["mixed"].figures[name], rows["alike"].figures[name]
-        assert (mixed.mean, mixed.low, mixed.high, mixed.values) == (None, None, None, [value] * 2)
+        assert (mixed.mean, mixed.low, mixed.high, mixed.values) == (None, None, None, (value,) * 2)
         assert (alike.mean, alike.low, alike.high) == (value, value, value)
     lines = {line["method"]: line for line in csv.DictReader((board / "data" / "tiny.csv").open())}
     assert [lines["mixed"][f"train_seconds{part}"] for part in ("", "_low", "_high")] == ["", "", ""]
@@ -584,7 +585,7 @@ def test_the_interval_of_a_cost_does_not_reach_below_zero(tmp_path: Path) -> Non
     time = row.figures["train_seconds"]
     assert (time.mean, time.low) == (16.5, 0.0)
     assert time.high == pytest.approx(16.5 + 171.5, abs=0.1)
-    assert half_text(time, "seconds") == "171.5"
+    assert half_text(time, COLUMNS["train_seconds"]) == "171.5"
 
 
 def test_changes_of_probes_have_no_best_and_that_of_a_distance_is_no_column(tmp_path: Path) -> None:
@@ -743,7 +744,7 @@ def test_of_two_runs_of_one_seed_the_one_that_is_meant_is_named(tmp_path: Path) 
 
 def test_a_broken_index_is_told(board: Path) -> None:
     (board / "rows.json").write_text("[]")
-    with pytest.raises(UserError, match="take it back from the history"):
+    with pytest.raises(UserError, match="restore it from the history"):
         check(Leaderboard(board))
 
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from clsuite.board.site import site_files
 from clsuite.board.site.addresses import address, record_link
 from clsuite.board.site.pareto import pareto_plots
 from clsuite.board.site.text import NONE
-from clsuite.report.descriptions import NOTATION
+from clsuite.metrics import NOTATION
 
 EVIL = "<script>alert(1)</script>'\"&\u2028\ud800"
 SVG = "http://www.w3.org/2000/svg"
@@ -255,8 +256,7 @@ def test_names_of_points_hide_no_point_of_the_front(files: dict[str, bytes]) -> 
 def test_figures_without_a_direction_have_no_front() -> None:
     one = board([row("a", 1, 0.9), row("b", 2, 0.8)]).benchmarks[0]
     undirected = [
-        metric.model_copy(update={"higher_is_better": None}) if metric.unit == "seconds" else metric
-        for metric in one.metrics
+        replace(column, higher_is_better=None) if column.unit == "seconds" else column for column in one.metrics
     ]
     plots = {plot.axis: plot for plot in pareto_plots(one.model_copy(update={"metrics": undirected}))}
     times = plots["training time (s)"]

@@ -44,6 +44,7 @@ def test_the_script_is_one_that_the_shell_reads(script: Path) -> None:
         (["clsuite", "tune", "quickstart", "--precision", "b"], "bf16"),
         (["clsuite", "leaderboard", "con"], "confirm"),
         (["clsuite", "show", "mine."], "mine.json"),
+        (["clsuite", "show", "ranp"], "ranpac"),
     ],
 )
 def test_words_are_completed_in_bash(script: Path, words: list[str], offered: str) -> None:

@@ -71,7 +71,8 @@ def bench(tmp_path: Path, dataset: dict[str, object], *more: str) -> int:
     ("dataset", "message"),
     [({"name": "cub200"}, "no copy of 'cub200' in the data root. Put there CUB_200_2011/"),
      ({"name": "cifar10", "path": "no such folder"}, "no data at 'no such folder'"),
-     ({"name": "cifra100"}, "Did you mean 'cifar100'"),
+     ({"name": "image_folder", "path": "no"}, "mine.yaml:7: no data at 'no'. Correct the path, or give the folder"),
+     ({"name": "cifra100"}, "mine.yaml:6: unknown data set 'cifra100'. Did you mean 'cifar100'"),
      ({"name": "digits", "fingerprint": "abc"}, "but the benchmark states abc"),
      ({"name": "digits", "test_per_class": 0}, "test_per_class")],
 )  # fmt: skip
@@ -89,7 +90,7 @@ def test_a_dry_run_lists_its_runs_without_the_data(tmp_path: Path, capsys: pytes
     assert bench(tmp_path, {"name": "cub200"}, "--dry-run") == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == "ncm, seed 0"
-    assert shown[1].startswith("1 run; which of them are done cannot be told: no copy of 'cub200'")
+    assert shown[1].startswith("1 run; which of them are done is not known: no copy of 'cub200'")
 
 
 def test_limits_make_other_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

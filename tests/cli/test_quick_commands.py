@@ -13,26 +13,37 @@ from clsuite.cli.main import main
 from clsuite.plugin import catalog as catalog_module
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["--help"], ["--version"], ["bench", "--help"], ["tune", "--help"], ["new", "--help"],
-     ["check", "--help"], ["list", "plugins"], ["list", "benchmarks"],
-     ["list", "datasets"], ["list", "backbones"], ["list", "augmentations"], ["bench", "quickstart", "--dry-run"]],
-)  # fmt: skip
-def test_quick_commands_do_not_import_torch(arguments: list[str], tmp_path: Path) -> None:
+def not_imported(arguments: list[str], heavy: set[str], folder: Path) -> None:
+    """Hold that a command imports none of some packages, and leaves nothing behind."""
     script = (
         "import sys\n"
         "from clsuite.cli.main import main\n"
-        "status = main(sys.argv[1:])\n"
-        "heavy = {'torch', 'lightning', 'timm', 'avalanche', 'matplotlib'} & set(sys.modules)\n"
+        f"status, heavy = main(sys.argv[1:]), {heavy} & {{*sys.modules}}\n"
         "sys.exit(f'imported {heavy}' if heavy else status)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=tmp_path, check=False
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=folder, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
+
+
+HEAVY = {"torch", "lightning", "timm", "avalanche", "matplotlib"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--version"], ["tune", "--help"], ["new", "--help"], ["check", "--help"], ["list", "benchmarks"],
+     ["list", "datasets"], ["list", "backbones"], ["list", "augmentations"], ["bench", "quickstart", "--dry-run"]],
+)  # fmt: skip
+def test_quick_commands_do_not_import_torch(arguments: list[str], tmp_path: Path) -> None:
+    not_imported(arguments, HEAVY, tmp_path)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["bench", "--help"], ["list", "plugins"]])
+def test_the_quickest_import_neither_numpy_nor_yaml(arguments: list[str], tmp_path: Path) -> None:
+    not_imported(arguments, HEAVY | {"numpy", "scipy", "yaml", "PIL"}, tmp_path)
 
 
 def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:

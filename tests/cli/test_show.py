@@ -110,3 +110,30 @@ def test_compare_tells_older_records_from_edited_ones() -> None:
     assert _strange_keys([now]) == []
     assert _strange_keys([old]) == [f"made by an older version of clsuite, whose results may differ: {name}"]
     assert "edited" in _strange_keys([edited])[0]
+
+
+def test_a_method_is_shown_with_its_arguments_and_how_to_derive_from_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "replay"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("replay from clsuite")
+    assert any(line.startswith("Chaudhry et al.") and line.endswith("rehearses the current task too.") for line in told)
+    assert "argument capacity_bytes, a whole number or null (default null): Bytes kept instead." in told
+    buffer = next(line for line in told if line.startswith("argument buffer, "))
+    assert "one of reservoir, class_balanced, herding (default reservoir): ``reservoir`` (the paper's" in buffer
+    assert buffer.endswith("need at least one exemplar for each class.")
+    assert next(line for line in told if line.startswith("hooks: ")).endswith("transform_batch")
+    assert told[-1] == "to derive from it: from clsuite_plugins.replay import Replay"
+
+
+def test_a_method_in_a_file_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "er_shown.py"
+    path.write_text(
+        'from clsuite_plugins.replay import Replay\n\n\nclass Shown(Replay):\n    """Replays as ever."""\n\n'
+        "    def __init__(self, on: bool = True, **kwargs):\n        super().__init__(**kwargs)\n"
+    )
+    assert main(["show", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert "Replays as ever." in told
+    assert "argument on, true or false (default true)" in told
+    assert "argument capacity, a whole number or null (default 500)" in told
+    assert f"file: {path}" in told

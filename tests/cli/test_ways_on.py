@@ -16,6 +16,7 @@ from clsuite.errors import did_you_mean, listed, nearest, several
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_loss.py").write_text("from clsuite.plugin import Plugin\n\nclass Own(Plugin):\n    pass\n")
+    (tmp_path / "mine.yaml").write_text("name: mine\n")
     (tmp_path / "empty").mkdir()
     (tmp_path / "full" / "ncm").mkdir(parents=True)
     (tmp_path / "full" / "ncm" / "seed0-1.json").write_text("{}")
@@ -30,6 +31,13 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("show quickstart", "'quickstart' is a benchmark, and show takes a record, such as runs/quickstart/METHOD/"),
         ("show empty", "'empty' is a folder: it holds no records. For all of them: clsuite table empty"),
         ("show full", "'full' is a folder: name one of its records, such as full/ncm/seed0-1.json."),
+        ("show reply", "no record at 'reply'. Did you mean the method 'replay'?"),
+        ("show ./my_los.py", "no plugin file at 'my_los.py'. Did you mean 'my_loss.py'?"),
+        ("check ./my-loss.py", "no plugin file at 'my-loss.py'. Did you mean 'my_loss.py'?"),
+        ("check ./my_loss.py:Ow", "there is no class 'Ow' in it. Did you mean 'Own'?"),
+        ("bench mine", "unknown benchmark 'mine'. Did you mean the file 'mine.yaml'?"),
+        ("bench miine.yaml", "cannot read 'miine.yaml': No such file or directory. Did you mean 'mine.yaml'?"),
+        ("list plugins replay", "unexpected argument 'replay'. Try: clsuite list --help"),
         ("show nowhere.json", "no record at 'nowhere.json': clsuite bench writes them to runs/BENCHMARK/METHOD/"),
         ("compare a b", "a method by its name needs the folder of its benchmark's runs, --runs runs/BENCHMARK"),
         ("table full --format md", "unknown format 'md'. Did you mean 'markdown'?"),

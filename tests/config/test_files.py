@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,22 @@ from typing import Any
 import pytest
 
 from clsuite.cli.main import main
-from clsuite.config.paths import files_below
+from clsuite.config.paths import files_below, near_paths
 from clsuite.config.yaml_text import read_yaml
 from clsuite.data.naming import text_lines
 from clsuite.errors import UserError
 from clsuite.records import read_predictions, read_record
 
 RECORD = str(Path(__file__).parents[2] / "leaderboard" / "records" / "quickstart" / "ncm")
+
+
+def test_the_nearest_names_beside_a_path_have_its_ending(tmp_path: Path) -> None:
+    for name in ("er_ace.py", "er_ace.txt", ".er_ace.py", "other.py"):
+        (tmp_path / name).touch()
+    (tmp_path / "my_images").mkdir()
+    assert near_paths(tmp_path / "er-ace.py") == f" Did you mean '{tmp_path / 'er_ace.py'}'?"
+    assert near_paths(tmp_path / "my_imges") == f" Did you mean '{tmp_path / 'my_images'}'?"
+    assert near_paths(tmp_path / "quite another") == near_paths(tmp_path / "gone" / "er_ace.py") == ""
 
 
 def test_files_below_a_folder_are_those_of_the_pattern_and_links(tmp_path: Path) -> None:
@@ -38,6 +48,7 @@ def test_deep_folders_are_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     Path("x").touch()
     monkeypatch.chdir(tmp_path)
     assert [path.name for path in files_below(Path())] == ["x"]
+    subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # Python's own removal, by pytest, ends at 1,000 levels
 
 
 @pytest.mark.parametrize(("gone", "told"), [(True, 0), (False, 1)])

@@ -44,7 +44,7 @@ def test_sixteen_bits_are_scaled_by_their_whole_range_and_rounded(tmp_path: Path
 @pytest.mark.parametrize(("values", "kind"), [(np.float32(0.5), "floats"), (np.int32(70_000), "32-bit numbers")])
 def test_floats_and_long_numbers_are_refused(tmp_path: Path, values: np.generic, kind: str) -> None:
     Image.fromarray(np.full((4, 4), values)).save(tmp_path / "i.tif")
-    with pytest.raises(UserError, match=rf"the image '.*i\.tif' has {kind} as values, whose range nobody states: save"):
+    with pytest.raises(UserError, match=rf"the image '.*i\.tif' has {kind} as values, whose range is not known: save"):
         decode(tmp_path / "i.tif", 4)
     with pytest.raises(UserError, match=f"sample 3 has {kind} as values"):
         square_pixels(Image.fromarray(np.full((4, 4), values)), 4, "sample 3")

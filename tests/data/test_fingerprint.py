@@ -117,7 +117,7 @@ def test_a_benchmark_may_state_one(pets: Path) -> None:
         load_table(DatasetSpec(name="image_folder", path="pacs", fingerprint="12"), 8, pets)
     load_table(spec, 8, pets)
     swap(pets)
-    with pytest.raises(UserError, match=rf"but the benchmark states {stated}: this is another copy"):
+    with pytest.raises(UserError, match=rf"but the benchmark states {stated}: this is another version of the data"):
         load_table(spec, 8, pets)
 
 

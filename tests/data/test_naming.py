@@ -61,9 +61,8 @@ def test_two_classes_with_one_name_are_named(tree: Path, first: str, second: str
         first_label, second_label = "c1", "c2"
     else:
         first_label, second_label = "c1", "c3"
-    with pytest.raises(
-        UserError, match=rf"two classes of '.*tree' have one name, .*'{first_label}' and '{second_label}'"
-    ):
+    said = rf"two classes of '.*tree', by its class_names.txt, have one name, .*'{first_label}' and '{second_label}'"
+    with pytest.raises(UserError, match=said):
         load_dataset("image_folder", path=str(tree), image_size=4)
 
 

@@ -234,7 +234,7 @@ def test_a_part_that_is_neither_trained_nor_tested_is_told(tmp_path: Path) -> No
 def test_a_list_beside_a_tree_is_not_read_and_that_is_told(tmp_path: Path) -> None:
     root = make(tmp_path / "tree", ["train/a/1.png", "test/a/2.png"])
     (root / "files.csv").write_text("path,label\n")
-    with pytest.warns(DataWarning, match=r"'.*files.csv' is not read, for there is a train folder"):
+    with pytest.warns(DataWarning, match=r"'.*files.csv' is not read because there is a train folder"):
         assert len(load(root)) == 2
 
 
@@ -252,18 +252,18 @@ def test_a_list_beside_a_tree_is_not_read_and_that_is_told(tmp_path: Path) -> No
         ("f.csv", "path,label\n1.png,a\n1.png,b\n", "f.csv', line 3 names '1.png' again, as .*line 2 does"),
         ("f.csv", "path,label,split\n1.png,a,train\n2.png,a,later\n", "line 3 has the split 'later', but it must be"),
         ("f.csv", "path,label,split\n1.png,a,train\n2.png,a,\n", "line 3 has no 'split'"),
-        ("f.csv", 'path,label\n"1.png"x,a\n', "f.csv', line 2 is no CSV"),
+        ("f.csv", 'path,label\n"1.png"x,a\n', "f.csv', line 2 is not CSV"),
         ("f.csv", "path,label,split\n1.png,a,train\n2.png,b,test\n", "class 'b' of .* has test images but no training"),
         ("f.jsonl", '{"file_name": "1.png", "text": "a"}', "line 1 has no 'label', .*; it has file_name, text$"),
-        ("f.json", "[", "f.json', line 1 is no JSON"),
+        ("f.json", "[", "f.json', line 1 is not JSON"),
         ("f.json", "{}", "f.json' must be a list of entries"),
         ("f.json", "[3]", "f.json', entry 1 must be an object"),
         ("f.json", '[{"path": "1.png", "label": true}]', "f.json', entry 1 has no 'label'"),
         ("f.json", '[{"path": ["1.png"], "label": "a"}]', "f.json', entry 1 has no path"),
         ("f.json", '[{"path": "1.png", "label": "a", "split": "train"}, {"path": "2.png", "label": "a"}]',
          "f.json', entry 2 has no split, but others have"),
-        ("f.json", "[" * 100_000, "f.json'.* is no JSON"),
-        ("f.jsonl", '{"path": "1.png", "label": "a"}\n{"path"\n', "f.jsonl', line 2 is no JSON"),
+        ("f.json", "[" * 100_000, "f.json'.* is not JSON"),
+        ("f.jsonl", '{"path": "1.png", "label": "a"}\n{"path"\n', "f.jsonl', line 2 is not JSON"),
         ("f.jsonl", "\n\n7\n", "f.jsonl', line 3 must be an object"),
         ("f.txt", "1.png a\n", "f.txt' is not a list of images: it must be a folder, or end in .csv"),
     ],

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clsuite.config.paths import cache_folder
 from clsuite.data import cache
-from clsuite.data.cache import cache_folder, cached_table
+from clsuite.data.cache import cached_table
 from clsuite.data.datasets import load_table
 from clsuite.data.decoding import Job
 from clsuite.data.manifest import Manifest, Pixels

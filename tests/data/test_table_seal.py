@@ -104,7 +104,7 @@ def test_a_change_is_noticed_although_the_state_was_found_good(tmp_path: Path, m
     times = path.stat()
     flip(path, 200)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    with pytest.warns(DataWarning, match="its images 0 to 255 are not those that were written"):
+    with pytest.warns(DataWarning, match="its images 0 to 255 have changed since they were written"):
         cached_table(["x"], 5, manifest, folder=tmp_path)
 
 

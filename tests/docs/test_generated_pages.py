@@ -76,7 +76,7 @@ def test_every_argument_of_every_method_is_described() -> None:
 
 
 def test_a_type_that_a_method_imports_is_written_out() -> None:
-    assert "`Literal['lora', 'adapter'" in methods.page("lae", REPOSITORY)
+    assert "| one of lora, adapter, prefix," in methods.page("lae", REPOSITORY)
 
 
 def test_all_methods_stand_in_the_index() -> None:
@@ -169,3 +169,10 @@ def test_a_link_out_of_the_docs_folder_leads_into_the_repository() -> None:
     text = "[a](../tests/x.py#y) [b](parity.md) [c](https://example.org/z)"
     led = f"[a]({REPOSITORY}/blob/main/tests/x.py#y) [b](parity.md) [c](https://example.org/z)"
     assert included.out_of_the_site(text, "docs/first.md", REPOSITORY) == led
+
+
+def test_a_method_page_says_how_to_derive_from_it() -> None:
+    text = methods.page("replay", REPOSITORY)
+    assert "from clsuite_plugins.replay import Replay\n\n\nclass Mine(Replay): ...\n" in text
+    assert "`transform_batch`" in text.split("## Deriving from it")[1].split("##")[0]
+    assert "| whole number or null | `500` |" in text

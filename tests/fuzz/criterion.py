@@ -17,7 +17,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, settings
 
 from clsuite.cli.main import main
-from clsuite.errors import printable
+from clsuite.errors import harmless, printable
 
 EXAMPLES_VARIABLE = "CLSUITE_FUZZ_EXAMPLES"
 """Examples of all fuzzing together; 500 by default, 20,000 before a release."""
@@ -116,8 +116,10 @@ def _named(culprit: str, complaint: str) -> bool:
 
     Of a long one the beginning will do, and of odd characters their escapes.
     """
-    shown = {culprit[:SHOWN], printable(culprit[:SHOWN]), printable(culprit)[:SHOWN]}
-    return any(_is_word(one, complaint, cut=len(culprit) > SHOWN) for one in shown)
+    beginning = culprit[:SHOWN]
+    shown = [(written(beginning), beginning != culprit) for written in (str, printable, harmless)]
+    shown += [(escaped[:SHOWN], len(escaped) > SHOWN) for escaped in (printable(culprit), harmless(culprit))]
+    return any(_is_word(one, complaint, cut) for one, cut in shown)
 
 
 def _is_word(name: str, complaint: str, cut: bool) -> bool:

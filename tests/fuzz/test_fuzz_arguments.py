@@ -82,8 +82,11 @@ def culprits_of(words: Sequence[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def called(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[str]], list[str]]:
-    """Calls the command line in a folder of its own; the answer is what is not as promised."""
-    folder = tmp_path_factory.mktemp("words")
+    """Calls the command line in a folder of its own; the answer is what is not as promised.
+
+    Matplotlib keeps a list of fonts where it is told to when it is first imported: that is none of clsuite's files.
+    """
+    folder, fonts = tmp_path_factory.mktemp("words"), tmp_path_factory.mktemp("fonts")
     (folder / "here").mkdir()
     (folder / "home").mkdir()
     (folder / "here" / "file").write_text("x")
@@ -94,6 +97,7 @@ def called(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[str]]
             patch.chdir(folder / "here")
             patch.setenv("HOME", str(folder / "home"))
             patch.setenv("COLUMNS", "200")
+            patch.setenv("MPLCONFIGDIR", str(fonts))
             return broken_promises(words, folder, culprits_of(words))
 
     return run

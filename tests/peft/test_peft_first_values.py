@@ -61,7 +61,7 @@ def test_what_a_kind_has_no_use_for_is_refused(name: str, value: Any, model: Any
         if kind in OF_KINDS[name]:
             make(kind, model, **{name: value})
         else:
-            with pytest.raises(UserError, match=f"{kind}: {name} is of {OF_KINDS[name][0]}"):
+            with pytest.raises(UserError, match=f"{kind}: {name} belongs to {OF_KINDS[name][0]}"):
                 make(kind, model, **{name: value})
 
 

@@ -91,7 +91,7 @@ def test_our_own_that_do_not(names: tuple[str, ...], reason: str) -> None:
 )  # fmt: skip
 def test_what_works_on_the_weights_stands_before_what_stands_in_for_them(second: str, first: str) -> None:
     assert check_method(real(second, first), "class_incremental") is None
-    with pytest.raises(UserError, match=rf"'{second}' must stand before '{first}', .*: write \[{second}, {first}\]"):
+    with pytest.raises(UserError, match=rf"'{second}' must come before '{first}', .*: write \[{second}, {first}\]"):
         check_method(real(first, second), "class_incremental")
 
 
@@ -111,7 +111,7 @@ def test_what_works_on_the_weights_stands_before_what_stands_in_for_them(second:
 )
 def test_an_order_that_would_decide_the_result_is_said(first: str, second: str, reason: str) -> None:
     assert check_method(real(first, second), "class_incremental") is None
-    expected = rf"'{first}' must stand before '{second}', {reason}: write \[{first}, {second}\]"
+    expected = rf"'{first}' must come before '{second}', {reason}: write \[{first}, {second}\]"
     with pytest.raises(UserError, match=expected):
         check_method(real(second, first), "class_incremental")
 
@@ -170,7 +170,7 @@ def test_two_that_must_each_stand_before_the_other() -> None:
         fake("one", traits="effects=('warms up head', 'averages weights')"),
         fake("two", traits="effects=('warms up head', 'averages weights')"),
     ]
-    with pytest.raises(UserError, match="'one' and 'two' cannot be combined: each must stand before the other"):
+    with pytest.raises(UserError, match="'one' and 'two' cannot be combined: each must come before the other"):
         check_method(plugins, "class_incremental")
 
 
@@ -260,7 +260,7 @@ def test_a_frozen_backbone_is_a_rule_of_its_own() -> None:
         assert "nothing for 'other' to choose from" in refused(frozen, "memory=('masks',)")
         assert refused(frozen, "memory=('exemplars',)") == ""
     assert "both freeze the backbone and add modules to it" in refused(modules, "memory=('modules',)")
-    assert "'other' starts anew at each" in refused(modules, "memory=('all data',)")
+    assert "'other' starts over at each" in refused(modules, "memory=('all data',)")
     assert refused(head_alone, "memory=('all data',)") == ""
     assert refused(head_alone, "memory=('modules',)") == ""
 

@@ -187,11 +187,11 @@ def test_a_trait_by_a_former_name_is_refused_with_the_name_of_now(former: str, n
     ("text", "reason"),
     [
         ("class X:\n    traits = Traits('vit')", "traits: 'Traits('vit')' is computed"),
-        ("class X:\n    traits = TRAITS", "the source does not tell what 'TRAITS' is"),
-        ("class X:\n    traits = Traits(**more)", "the source does not tell what 'more' is"),
+        ("class X:\n    traits = TRAITS", "the source does not say what 'TRAITS' is"),
+        ("class X:\n    traits = Traits(**more)", "the source does not say what 'more' is"),
         ("class X:\n    traits = make()", "'make()' is computed"),
         ("class X:\n    def traits(self): ...", "traits is computed"),
-        ("class X:\n    def __init__(self, a=os.sep): ...", "default of 'a': the source does not tell what 'os' is"),
+        ("class X:\n    def __init__(self, a=os.sep): ...", "default of 'a': the source does not say what 'os' is"),
         ("class X:\n    def __init__(self, a=1 << 2): ...", "'1 << 2' is not a constant"),
         ("class X:\n    def __init__(self, a=1 / 0): ...", "'1 / 0': division by zero"),
         ("class X:\n    @wrapped\n    def __init__(self, a=1): ...", "the constructor of 'X' is computed"),
@@ -207,7 +207,7 @@ def test_a_trait_by_a_former_name_is_refused_with_the_name_of_now(former: str, n
         ("if 1:\n    from a import B\nclass X(B): ...", "the base 'B' of 'X'"),
         ("class B:\n    def __init_subclass__(cls): ...\nclass X(B): ...", "'B' changes the classes that derive"),
         ("class A: ...\nclass B(A): ...\nclass X(A, B): ...", "'X': Cannot create a consistent"),
-        ("A = B\nB = A\nclass X:\n    def __init__(self, a=A): ...", "does not tell what 'B' is"),
+        ("A = B\nB = A\nclass X:\n    def __init__(self, a=A): ...", "does not say what 'B' is"),
         ("".join(f"A{i + 1} = [*A{i}, *A{i}]\n" for i in range(40)).replace("A0", "'a'") + "class X:\n"
          "    def __init__(self, a=A40): ...", "the default of 'a'"),
     ],

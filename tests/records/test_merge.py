@@ -11,7 +11,7 @@ import pytest
 from clsuite.cli.main import main
 from clsuite.records import read_record, write_record
 from clsuite.records.merge import merge_runs
-from clsuite.records.rescore import rescore
+from clsuite.records.rescoring import rescore
 from clsuite.records.store import read_arrays, write_predictions
 from clsuite.runner.execute import execute
 from clsuite.runner.options import RunOptions

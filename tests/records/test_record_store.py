@@ -142,13 +142,13 @@ def test_cut_json(record: RunRecord, tmp_path: Path, share: float) -> None:
     write_record(record, path)
     text = path.read_text(encoding="utf-8")
     path.write_text(text[: int(share * (len(text) - 2))], encoding="utf-8")
-    with pytest.raises(RecordError, match=r"r\.json' is not whole JSON"):
+    with pytest.raises(RecordError, match=r"r\.json' is not complete JSON"):
         read_record(path)
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(RecordError, match="not whole JSON"):
+    with pytest.raises(RecordError, match="not complete JSON"):
         read_record(tmp_path / "r.json")
 
 
@@ -246,8 +246,8 @@ def test_a_long_training_may_take_more_operations_than_64_bits_hold(record: RunR
 @pytest.mark.parametrize(
     ("changes", "where"),
     [
-        ({"n": None}, "'head' has right answers, but not of how many"),
-        ({"n": 0}, "'head' has right answers, but not of how many"),
+        ({"n": None}, "'head' has right answers, but no total"),
+        ({"n": 0}, "'head' has right answers, but no total"),
         ({"n": -2}, r"\.n is -2, but"),
         ({"n": 1}, "an accuracy of 'head' lies outside 0..1"),
         ({"values": [2.0, 0.5, 0.5]}, "an accuracy of 'head' lies outside 0..1"),
@@ -416,7 +416,7 @@ def test_half_a_character_is_refused(record: RunRecord, tmp_path: Path) -> None:
     path.write_text(json.dumps({**content, "method": "\U0001f98a"}))
     assert read_record(path).method == "\U0001f98a"
     path.write_text(json.dumps({**content, "method": "\ud83e"}))
-    with pytest.raises(RecordError, match="is not whole JSON"):
+    with pytest.raises(RecordError, match="is not complete JSON"):
         read_record(path)
 
 

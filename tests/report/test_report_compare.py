@@ -23,7 +23,7 @@ from clsuite.metrics.variants import forgetting_max_before_last, forgetting_over
 from clsuite.records import RunRecord, write_record
 from clsuite.report.compare import _points, compare, sign_flip_p, verdict
 from clsuite.report.export import csv_table, latex_table, markdown_table
-from clsuite.report.gather import gather, newest_of, one_method
+from clsuite.report.gather import gather, method_below, newest_of, one_method
 
 
 def of(records: list[RunRecord], method: str) -> list[RunRecord]:
@@ -64,7 +64,7 @@ def test_the_verdict_names_the_better_whatever_the_order(records: list[RunRecord
         assert re.match(r"replay is \d+\.\d points better than finetune in final accuracy \(95 % interval", text)
         assert "p = 0.25 with three seeds" in text
         assert text.endswith("Three seeds cannot give p below 0.25.")
-    assert "one run cannot tell chance" in verdict(compare(replay[:1], finetune[:1]))
+    assert "one run cannot exclude chance" in verdict(compare(replay[:1], finetune[:1]))
 
 
 def with_right(record: RunRecord, method: str, right: int) -> RunRecord:
@@ -99,12 +99,12 @@ def test_what_cannot_be_compared_is_refused_with_the_reason(records: list[RunRec
     with pytest.raises(UserError, match=r"seeds 0, 1, 2 and 'finetune' has 0, 1; .* --seeds 0,1"):
         compare(replay, finetune[:2])
     other = [r.model_copy(update={"scenario": r.scenario.model_copy(update={"fingerprint": "x"})}) for r in finetune]
-    with pytest.raises(UserError, match="unlike streams"):
+    with pytest.raises(UserError, match="learned different streams"):
         compare(replay, other)
     kind = [r.model_copy(update={"scenario": r.scenario.model_copy(update={"kind": "blurry"})}) for r in finetune]
     with pytest.raises(UserError, match="class_incremental and blurry"):
         compare(replay, kind)
-    with pytest.raises(UserError, match="one and the same run"):
+    with pytest.raises(UserError, match="are the same run"):
         compare(replay, replay)
 
 
@@ -307,3 +307,13 @@ def test_a_plot_that_cannot_be_is_refused(runs: Path, capsys: pytest.CaptureFixt
     assert "must end in .svg, .png, .pdf" in capsys.readouterr().err
     assert main(["plot", str(runs), "--kind", "probes"]) == 2
     assert "none of these records has probes" in capsys.readouterr().err
+
+
+def test_a_method_is_found_without_its_arguments_where_that_names_one(records: list[RunRecord], tmp_path: Path) -> None:
+    names = {"replay": "er_ace.py(capacity=50)", "finetune": "replay(capacity=50)", "joint": "replay(capacity=90)"}
+    for number, record in enumerate(records):
+        write_record(record.model_copy(update={"method": names[record.method]}), tmp_path / f"seed{number}.json")
+    found = method_below(tmp_path, "er_ace").records.values()
+    assert {record.method for record in found} == {"er_ace.py(capacity=50)"}
+    with pytest.raises(UserError, match=r"'replay'\. Did you mean 'replay\(capacity=50\)' or 'replay\(capacity=90\)'"):
+        method_below(tmp_path, "replay")

@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from clsuite.metrics import METRICS
+from clsuite.metrics import COLUMNS, METRICS
 from clsuite.records import ProbeEntry, RunRecord, write_record
 from clsuite.report import plots
 from clsuite.report.export import csv_table, latex_table, markdown_table
 from clsuite.report.files import write_csv, write_report
 from clsuite.report.plot_style import PERCENT, MethodStyles
 from clsuite.report.plots import plot_curves, plot_matrix, plot_probes
-from clsuite.report.summary import COLUMNS, columns_of, summarize
+from clsuite.report.summary import columns_of, summarize
 from clsuite.report.table import probes_table
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -42,15 +42,15 @@ def test_the_csv_holds_every_figure(records: list[RunRecord], tmp_path: Path) ->
         lines = list(csv.DictReader(opened))
     assert [line["method"] for line in lines] == ["joint", "replay", "finetune"]
     assert [line["seeds"] for line in lines] == ["0 1 2"] * 3
-    for line, row in zip(lines, summarize(records), strict=True):
+    for line, row in zip(lines, summarize(records).rows, strict=True):
         assert len(line) == 2 + 2 * len(COLUMNS)
         for name in METRICS:
-            mean, half = row.interval(name)
+            figure = row.figures[name]
             if name == "forward_transfer":  # nothing is answered before it is learned
                 assert (line[name], line[f"{name}_interval"]) == ("", "")
                 continue
-            assert float(line[name]) == pytest.approx(mean, rel=1e-5, abs=1e-9)
-            assert float(line[f"{name}_interval"]) == pytest.approx(half, rel=1e-5, abs=1e-9)
+            assert float(line[name]) == pytest.approx(figure.mean, rel=1e-5, abs=1e-9)
+            assert float(line[f"{name}_interval"]) == pytest.approx(figure.half, rel=1e-5, abs=1e-9)
 
 
 def dashed(records: list[RunRecord]) -> list[RunRecord]:
@@ -74,14 +74,13 @@ def dashed(records: list[RunRecord]) -> list[RunRecord]:
 
 def test_dashes_of_probes_in_rows_tables_and_csv(records: list[RunRecord], tmp_path: Path) -> None:
     given = dashed(records)
-    rows, columns = {row.method: row for row in summarize(given)}, columns_of(given)
-    ends = {name: [rows[name].interval(f"probe_head{end}")[0] for end in ("", "_change")] for name in rows}
-    assert ends["joint"] == pytest.approx([0.4, -0.2])
-    assert np.isnan(ends["replay"]).all()
-    assert ends["finetune"] == pytest.approx([0.2, np.nan], nan_ok=True)
-    assert columns["probe_head"].share
-    assert not columns["probe_calibration"].share
-    table = probes_table(list(rows.values()), columns)
+    results = summarize(given)
+    ends = {
+        row.method: [row.figures[f"probe_head{end}"].shortened.mean for end in ("", "_change")] for row in results.rows
+    }
+    assert ends == {"joint": [0.4, -0.2], "replay": [None, None], "finetune": [0.2, None]}
+    assert [results.columns[name].unit for name in ("probe_head", "probe_calibration")] == ["share", "number"]
+    table = probes_table(results)
     assert table is not None
     shown = {str(column.header).rstrip(" ↑↓"): [str(cell) for cell in column.cells] for column in table.columns}
     assert shown["probe head"] == ["40.0 ± 0.0", "-", "20.0 ± 0.0"]
@@ -101,9 +100,9 @@ def test_one_seed_with_a_dash_is_left_out_of_the_mean(records: list[RunRecord]) 
     silent = ProbeEntry(name="head", higher_is_better=True, values=[None] * 4)
     joint = next(record for record in given if record.method == "joint")
     mixed = [one.model_copy(update={"probes": [silent, one.probes[1]]}) if one is joint else one for one in given]
-    rows = {row.method: row for row in summarize(mixed)}
-    assert rows["joint"].interval("probe_head")[0] == pytest.approx(0.4)
-    assert columns_of(list(reversed(mixed)))["probe_head"].share == columns_of(mixed)["probe_head"].share is True
+    rows = {row.method: row for row in summarize(mixed).rows}
+    assert rows["joint"].figures["probe_head"].mean == pytest.approx(0.4)
+    assert [columns_of(some)["probe_head"].unit for some in (mixed, mixed[::-1])] == ["share", "share"]
 
 
 @pytest.mark.parametrize("many", [False, True])

@@ -14,16 +14,17 @@ from clsuite.metrics import PRIMARY
 from clsuite.records import RunRecord, read_record
 from clsuite.report.export import choose_columns, latex_table, markdown_table
 from clsuite.report.fit import TableColumn, add_columns
-from clsuite.report.summary import Row, columns_of, summarize
-from clsuite.report.table import SHOWN, figure_text, probes_table, results_table, rich_table
+from clsuite.report.summary import columns_of, summarize
+from clsuite.report.table import SHOWN, figure_text, probes_table, results_table
 
-PUBLISHED = Path(__file__).parents[2] / "leaderboard" / "records"
+BOARD = Path(__file__).parents[2] / "leaderboard"
+PUBLISHED = BOARD / "records"
 WIDTHS = (40, 60, 80, 100, 120, 165)
 
 
 @pytest.fixture(scope="module")
 def published() -> dict[str, list[RunRecord]]:
-    """Real runs: those of seed 0 and 1 of every board."""
+    """Real runs: those of every board."""
     boards: dict[str, list[RunRecord]] = {}
     for path in sorted(PUBLISHED.glob("*/*/*.json")):
         if not path.name.endswith(".rerun.json"):
@@ -57,48 +58,65 @@ def left_out(text: str) -> list[str]:
 def test_tables_of_real_runs_fit_and_no_figure_is_cut(published: dict[str, list[RunRecord]], width: int) -> None:
     assert len(published) > 3
     for records in published.values():
-        rows, columns = summarize(records), columns_of(records)
-        table = results_table(rows, "Real runs", columns, width)
+        results = summarize(records)
+        table = results_table(results, "Real runs", width)
         text = render(table, width)
         assert max(len(line) for line in text.splitlines()) <= width
         left = left_out(text)
         shown = [name for name in SHOWN if name not in left]
         assert PRIMARY in shown
-        for row, cells in zip(rows, rows_of(text), strict=True):
-            figures = [figure_text(row, name, columns[name]) for name in shown]
+        for row, cells in zip(results.rows, rows_of(text), strict=True):
+            figures = [figure_text(row.figures[name], results.columns[name]) for name in shown]
             assert cells[1 : 1 + len(figures)] == figures
             assert cells[0] == row.method or (cells[0].endswith("…") and len(cells) == 2)
         assert ("--columns" in under(text)) == bool(left)
-        probes = probes_table(rows, columns, width)
+        probes = probes_table(results, width)
         assert probes is None or max(len(line) for line in render(probes, width).splitlines()) <= width
 
 
+def test_terminal_and_board_show_the_same_figures(published: dict[str, list[RunRecord]]) -> None:
+    lines = (BOARD / "README.md").read_text("utf-8").splitlines()
+    compared = 0
+    for benchmark, records in published.items():
+        results = summarize(records)
+        texts = {row.method: [figure_text(row.figures[name], results.columns[name]) for name in SHOWN[:4]]
+                 for row in results.rows}  # fmt: skip
+        for line in (line for line in lines if f"](records/{benchmark}/" in line):
+            cells = [cell.strip(" *").replace("\\", "") for cell in line.strip("|").split(" | ")]
+            method = cells[1].partition("](")[0].removeprefix("[")
+            assert cells[2:6] == ["\N{EN DASH}" if text == "-" else text for text in texts[method]]
+            compared += 1
+    assert compared > 200
+
+
 def test_the_first_columns_are_final_accuracy_incremental_accuracy_and_forgetting(records: list[RunRecord]) -> None:
-    rows, columns = summarize(records), columns_of(records)
-    headings = " ".join(str(column.header) for column in results_table(rows, "Tiny", columns, 56).columns)
+    table = results_table(summarize(records), "Tiny", 56)
+    headings = " ".join(str(column.header) for column in table.columns)
     assert " ".join(headings.split()) == "method final acc. (macro) ↑ avg. inc. acc. ↑ forgetting ↓"
 
 
 def test_columns_that_were_asked_for_come_in_the_order_of_asking(records: list[RunRecord]) -> None:
-    chosen = choose_columns(records, ["stored_bytes", "train_seconds", PRIMARY])
-    text = render(rich_table(summarize(records), chosen, "Tiny", 36, asked=True), 36)
+    results = summarize(records)
+    asked = choose_columns(results.columns, ["stored_bytes", "train_seconds", PRIMARY])
+    text = render(results_table(results, "Tiny", 36, asked), 36)
     assert "stored" in text
     assert left_out(text) == [PRIMARY, "the number of seeds"]
 
 
 def test_all_columns_can_be_asked_for(records: list[RunRecord]) -> None:
-    assert choose_columns(records, ["all"]) == columns_of(records)
+    columns = columns_of(records)
+    assert choose_columns(columns, ["all"]) == list(columns.values())
 
 
 def test_a_pipe_shows_all(records: list[RunRecord]) -> None:
-    table = results_table(summarize(records), "Tiny", columns_of(records), None)
+    table = results_table(summarize(records), "Tiny")
     assert len(table.columns) == len(SHOWN) + 2
     assert "left out" not in str(table.caption)
 
 
 def test_a_column_without_figures_is_the_first_to_go(records: list[RunRecord]) -> None:
     without = [record for record in records if record.method != "joint"]
-    text = render(results_table(summarize(without), "Tiny", columns_of(without), 140), 140)
+    text = render(results_table(summarize(without), "Tiny", 140), 140)
     assert left_out(text) == ["intransigence"]
 
 
@@ -120,11 +138,25 @@ def test_a_word_of_a_heading_is_never_broken() -> None:
 
 
 def test_an_upper_bound_is_not_the_best_anywhere(records: list[RunRecord]) -> None:
-    rows: list[Row] = summarize(records)
-    assert [row.method for row in rows if row.is_bound] == ["joint"]
-    assert rows[0].method == "joint"
+    results = summarize(records)
+    assert results.rows[0].method == "joint"
+    assert not [name for name, figure in results.rows[0].figures.items() if figure.best]
     for text, bold in ((markdown_table(records, [PRIMARY]), "**"), (latex_table(records, [PRIMARY]), "textbf")):
         assert [line.split()[0 if bold != "**" else 1] for line in text.splitlines() if bold in line] == ["replay"]
-    table = results_table(rows, "Tiny")
+    table = results_table(results, "Tiny")
     bold = [re.search("bold", str(cell)) is not None for cell in table.columns[1].cells]
     assert bold == [False, True, False]
+
+
+def test_the_arguments_of_a_method_may_stand_below_its_name() -> None:
+    columns = [TableColumn("a", "er_ace.py(capacity=50)", ["1.0"]), TableColumn("b", "replay(capacity=50)", ["2.0"], 1)]
+
+    def headings(width: int) -> str:
+        table = Table()
+        assert add_columns(table, TableColumn("metric", "metric", ["final"]), columns, width) == []
+        return render(table, width)
+
+    assert "er_ace.py(capacity=50) " in headings(80)
+    lines = headings(45).splitlines()
+    assert lines[1].split() == ["┃", "┃", "er_ace.py", "┃", "replay", "┃"]
+    assert lines[2].split() == ["┃", "metric", "┃", "(capacity=50)", "┃", "(capacity=50)", "┃"]

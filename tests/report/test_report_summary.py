@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from clsuite.metrics import METRICS, compute_all, mean_interval
+from clsuite.metrics import COLUMNS, INTRANSIGENCE, METRICS, TASK_AWARE, WITHIN_TASK, compute_all, mean_interval
 from clsuite.records import ProbeEntry, RunRecord
-from clsuite.report.descriptions import DESCRIPTIONS, INTRANSIGENCE, TASK_AWARE
-from clsuite.report.summary import COLUMNS, WITHIN, columns_of, summarize
-from clsuite.report.table import SHOWN, results_table, short_number
+from clsuite.report.format import short_number
+from clsuite.report.summary import columns_of, summarize
+from clsuite.report.table import SHOWN, results_table
 
 
 def of(records: list[RunRecord], method: str) -> list[RunRecord]:
@@ -22,45 +22,53 @@ def of(records: list[RunRecord], method: str) -> list[RunRecord]:
 
 
 def test_one_row_per_method_best_first(records: list[RunRecord]) -> None:
-    rows = summarize(records)
+    rows = summarize(records).rows
     assert [row.method for row in rows] == ["joint", "replay", "finetune"]
     assert [row.seeds for row in rows] == [(0, 1, 2)] * 3
 
 
 def test_metrics_are_those_of_each_record(records: list[RunRecord]) -> None:
-    for row in summarize(records):
+    for row in summarize(records).rows:
         for position, record in enumerate(of(records, row.method)):
             assert record.counts is not None
             expected = compute_all(record.counts.of("class_incremental"))
-            assert {name: row.values[name][position] for name in METRICS} == pytest.approx(expected, nan_ok=True)
+            values = {name: row.figures[name].values[position] for name in METRICS}
+            assert values == {name: None if math.isnan(value) else value for name, value in expected.items()}
 
 
 def test_every_row_has_every_column(records: list[RunRecord]) -> None:
-    for row in summarize(records):
-        assert set(row.values) == set(COLUMNS)
-        assert {len(values) for values in row.values.values()} == {3}
+    for row in summarize(records).rows:
+        assert set(row.figures) == set(COLUMNS)
+        assert {len(figure.values) for figure in row.figures.values()} == {3}
 
 
 def test_intervals_are_over_seeds(records: list[RunRecord]) -> None:
-    row = summarize(records)[1]
-    assert row.interval("learning_accuracy") == mean_interval(row.values["learning_accuracy"])
+    figure = summarize(records).rows[1].figures["learning_accuracy"]
+    values = [value for value in figure.values if value is not None]
+    assert (figure.mean, figure.half) == mean_interval(values)
+    assert figure.mean is not None
+    assert figure.half is not None
+    assert (figure.low, figure.high) == (figure.mean - figure.half, figure.mean + figure.half)
+    assert figure.shortened.mean == pytest.approx(figure.mean, rel=1e-8)
+    assert len(str(figure.shortened.mean)) <= len("0.123456789")
 
 
 def test_costs_are_summed_over_tasks(records: list[RunRecord]) -> None:
-    joint = summarize(records)[0]
-    assert joint.values["gradient_samples"] == (300, 300, 300)
-    assert joint.values["train_seconds"] == (4.5, 4.5, 4.5)
-    assert joint.values["eval_seconds"] == (1.5, 1.5, 1.5)
-    assert joint.values["stored_bytes"] == (61_440,) * 3
-    assert joint.values[TASK_AWARE] == (1.0, 1.0, 1.0)
+    values = {name: figure.values for name, figure in summarize(records).rows[0].figures.items()}
+    assert values["gradient_samples"] == (300, 300, 300)
+    assert values["train_seconds"] == (4.5, 4.5, 4.5)
+    assert values["eval_seconds"] == (1.5, 1.5, 1.5)
+    assert values["stored_bytes"] == (61_440,) * 3
+    assert values[TASK_AWARE] == (1.0, 1.0, 1.0)
 
 
 def test_intransigence_is_measured_against_joint_training_of_the_same_seed(records: list[RunRecord]) -> None:
-    rows = {row.method: row for row in summarize(records)}
-    assert rows["joint"].values[INTRANSIGENCE] == (0, 0, 0)
-    for seed in range(3):
-        gap = rows["joint"].values["learning_accuracy"][seed] - rows["replay"].values["learning_accuracy"][seed]
-        assert rows["replay"].values[INTRANSIGENCE][seed] == pytest.approx(gap)
+    rows = {row.method: row.figures for row in summarize(records).rows}
+    assert rows["joint"][INTRANSIGENCE].values == (0, 0, 0)
+    learned = zip(*(rows[method]["learning_accuracy"].values for method in ("joint", "replay")), strict=True)
+    gaps = [bound - value for bound, value in learned if bound is not None and value is not None]
+    assert rows["replay"][INTRANSIGENCE].values == pytest.approx(gaps)
+    assert len(gaps) == 3
 
 
 def test_of_several_bounds_the_plainest_is_taken(records: list[RunRecord]) -> None:
@@ -68,16 +76,16 @@ def test_of_several_bounds_the_plainest_is_taken(records: list[RunRecord]) -> No
         record.model_copy(update={"method": "a", "plugins": record.plugins * 2, "counts": finetuned.counts})
         for record, finetuned in zip(of(records, "joint"), of(records, "finetune"), strict=True)
     ]
-    expected = summarize(records)[1].values[INTRANSIGENCE]
+    expected = summarize(records).rows[1].figures[INTRANSIGENCE].values
     for together in ([*records, *probes], [*probes, *records]):
-        rows = {row.method: row for row in summarize(together)}
-        assert rows["replay"].values[INTRANSIGENCE] == expected
+        rows = {row.method: row for row in summarize(together).rows}
+        assert rows["replay"].figures[INTRANSIGENCE].values == expected
 
 
 def test_the_words_on_intransigence_name_the_bound(records: list[RunRecord]) -> None:
     assert columns_of(records)[INTRANSIGENCE].about.endswith("Joint training is 'joint' here.")
     without = [record for record in records if record.method != "joint"]
-    assert columns_of(without)[INTRANSIGENCE].about == DESCRIPTIONS[INTRANSIGENCE]
+    assert columns_of(without)[INTRANSIGENCE].about == COLUMNS[INTRANSIGENCE].about
 
 
 def test_the_weighted_last_accuracy_stands_beside_the_macro_one(records: list[RunRecord]) -> None:
@@ -96,23 +104,22 @@ def test_the_weighted_last_accuracy_stands_beside_the_macro_one(records: list[Ru
 
 
 def test_without_joint_training_there_is_no_intransigence(records: list[RunRecord]) -> None:
-    for row in summarize([record for record in records if record.method != "joint"]):
-        assert all(math.isnan(value) for value in row.values[INTRANSIGENCE])
+    for row in summarize([record for record in records if record.method != "joint"]).rows:
+        assert row.figures[INTRANSIGENCE].values == (None, None, None)
 
 
 def test_a_seed_without_joint_training_has_none(records: list[RunRecord]) -> None:
-    rows = summarize([record for record in records if (record.method, record.seed) != ("joint", 1)])
-    replay = next(row for row in rows if row.method == "replay")
-    assert [math.isnan(value) for value in replay.values[INTRANSIGENCE]] == [False, True, False]
+    results = summarize([record for record in records if (record.method, record.seed) != ("joint", 1)])
+    replay = next(row for row in results.rows if row.method == "replay")
+    assert [value is None for value in replay.figures[INTRANSIGENCE].values] == [False, True, False]
 
 
 def test_its_mean_is_over_the_seeds_that_have_one_and_the_table_says_so(records: list[RunRecord]) -> None:
-    rows = summarize([record for record in records if (record.method, record.seed) != ("joint", 1)])
-    replay = next(row for row in rows if row.method == "replay")
-    first, _, last = replay.values[INTRANSIGENCE]
-    assert replay.interval(INTRANSIGENCE) == mean_interval([first, last])
+    results = summarize([record for record in records if (record.method, record.seed) != ("joint", 1)])
+    figure = next(row for row in results.rows if row.method == "replay").figures[INTRANSIGENCE]
+    assert (figure.mean, figure.half) == mean_interval([value for value in figure.values if value is not None])
     said = "intransigence over the seeds that joint training has too"
-    assert said in str(results_table(rows, "Tiny").caption)
+    assert said in str(results_table(results, "Tiny").caption)
     assert said not in str(results_table(summarize(records), "Tiny").caption)
 
 
@@ -125,7 +132,7 @@ def test_times_have_no_best_where_the_machines_differ(records: list[RunRecord]) 
         columns = columns_of(other)
         assert [columns[name].higher_is_better for name in ("train_seconds", "eval_seconds")] == [None, None]
         assert columns["stored_bytes"].higher_is_better is False
-        table = results_table(summarize(other), "Tiny", columns)
+        table = results_table(summarize(other), "Tiny")
         assert cells(table, "training s") == ["4.5", "4.5", "-"]  # finetune was measured on both
         assert "training s" in [str(column.header) for column in table.columns]
 
@@ -162,16 +169,14 @@ def test_probes_are_called_what_their_configuration_says(
 
 
 def test_every_column_has_words_of_its_own() -> None:
-    words = [column.about for column in [*COLUMNS.values(), *WITHIN.values()]]
+    words = [column.about for column in [*COLUMNS.values(), *WITHIN_TASK.values()]]
     assert all(words)
     assert len({*words}) == len(words)
-    assert {*DESCRIPTIONS} == {*COLUMNS, *WITHIN}
-    assert all(COLUMNS[name].formula == metric.formula for name, metric in METRICS.items())
 
 
 def test_what_only_one_method_has_is_not_the_best(records: list[RunRecord]) -> None:
-    rows = summarize([record for record in records if record.method == "replay"])
-    assert not [cell for cell in cells(results_table(rows, "Tiny"), "final acc.") if "bold" in cell]
+    results = summarize([record for record in records if record.method == "replay"])
+    assert not [cell for cell in cells(results_table(results, "Tiny"), "final acc.") if "bold" in cell]
 
 
 def test_the_order_of_records_does_not_matter(records: list[RunRecord]) -> None:
@@ -184,12 +189,13 @@ def test_methods_that_are_level_come_by_name(records: list[RunRecord]) -> None:
     twins = [
         record.model_copy(update={"method": name}) for name in ("zeta", "alpha") for record in of(records, "replay")
     ]
-    assert [row.method for row in summarize(twins)] == ["alpha", "zeta"]
+    assert [row.method for row in summarize(twins).rows] == ["alpha", "zeta"]
 
 
 def test_one_seed_has_no_interval(records: list[RunRecord]) -> None:
-    row = summarize(records[:1])[0]
-    assert math.isnan(row.interval("final_accuracy_macro")[1])
+    figure = summarize(records[:1]).rows[0].figures["final_accuracy_macro"]
+    assert figure.mean is not None
+    assert (figure.half, figure.low, figure.high) == (None, None, None)
 
 
 def cells(table: Table, heading: str) -> list[str]:
@@ -198,9 +204,10 @@ def cells(table: Table, heading: str) -> list[str]:
 
 
 def test_the_table_shows_per_cent_with_intervals_and_the_best_in_bold(records: list[RunRecord]) -> None:
-    rows = summarize(records)
-    table = results_table(rows, "Tiny")
-    mean, half = (100 * value for value in rows[1].interval("final_accuracy_macro"))
+    results = summarize(records)
+    table = results_table(results, "Tiny")
+    figure = results.rows[1].figures["final_accuracy_macro"]
+    mean, half = (100 * (value or 0) for value in (figure.mean, figure.half))
     assert cells(table, "method") == ["joint", "replay", "finetune"]
     shown = cells(table, "final acc.")
     assert shown[1] == f"[bold]{mean:.1f} ± {half:.1f}[/bold]"
@@ -221,10 +228,10 @@ def test_arrows_show_the_direction(records: list[RunRecord]) -> None:
 
 
 def test_the_lowest_is_the_best_where_lower_is_better(records: list[RunRecord]) -> None:
-    rows = summarize(records)
-    shown = cells(results_table(rows, "Tiny"), "forgetting")
-    assert rows[0].is_bound
-    lowest = min((1, 2), key=lambda i: rows[i].interval("forgetting_max_before_last")[0])
+    results = summarize(records)
+    shown = cells(results_table(results, "Tiny"), "forgetting")
+    means = [row.figures["forgetting_max_before_last"].mean or 0 for row in results.rows]
+    lowest = min((1, 2), key=lambda i: means[i])  # the first is joint training, a bound
     assert [cell.startswith("[bold]") for cell in shown] == [i == lowest for i in range(3)]
 
 

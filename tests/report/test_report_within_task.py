@@ -11,10 +11,10 @@ import pytest
 from rich.console import Console
 
 from clsuite.cli.show import print_record
-from clsuite.metrics import WITHIN_TASK
+from clsuite.metrics import COLUMNS, EXPOSED, WITHIN_TASK
 from clsuite.records import RunRecord, WithinTaskEntry, read_record, write_record
 from clsuite.report.files import write_report
-from clsuite.report.summary import COLUMNS, EXPOSED, columns_of, summarize
+from clsuite.report.summary import columns_of, summarize
 from clsuite.report.table import within_task_table
 from clsuite.report.within_task_plot import plot_within_task
 
@@ -52,7 +52,7 @@ def test_a_record_with_exposed_classes_has_their_column(records: list[RunRecord]
     write_record(exposed, tmp_path / "r.json")
     assert json.loads((tmp_path / "r.json").read_text())["within_task"]["tasks"][0]["exposed"] == [None, 0.3, 0.6]
     again = read_record(tmp_path / "r.json")
-    assert summarize([again])[0].values[EXPOSED] == pytest.approx((0.6,))
+    assert summarize([again]).rows[0].figures[EXPOSED].values == pytest.approx((0.6,))
     assert EXPOSED in columns_of([again, records[1]])
     assert EXPOSED not in columns_of([record])
     write_record(record, tmp_path / "plain.json")
@@ -61,7 +61,7 @@ def test_a_record_with_exposed_classes_has_their_column(records: list[RunRecord]
 
 def test_columns_are_there_where_a_record_has_curves(records: list[RunRecord], tmp_path: Path) -> None:
     assert set(columns_of(records)) == set(COLUMNS)
-    assert within_task_table(summarize(records), columns_of(records)) is None
+    assert within_task_table(summarize(records)) is None
     mixed = [with_curves(records[0]), *records[1:3]]
     paths = {tmp_path / record.method / "seed0.json": record for record in mixed}
     for path, record in paths.items():
@@ -71,7 +71,7 @@ def test_columns_are_there_where_a_record_has_curves(records: list[RunRecord], t
         lines = {line["method"]: line for line in csv.DictReader(opened)}
     assert float(lines["finetune"]["min_accuracy"]) == pytest.approx(0.3)
     assert lines["replay"]["min_accuracy"] == ""
-    table = within_task_table(summarize(mixed), columns_of(mixed))
+    table = within_task_table(summarize(mixed))
     console = Console(width=200)
     with console.capture() as capture:
         console.print(table)

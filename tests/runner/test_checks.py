@@ -201,5 +201,5 @@ def test_a_process_that_ends_before_any_method_is_told() -> None:
         def all(self, plans: Sequence[Plan], theirs: Any) -> int:
             return -9
 
-    with pytest.raises(UserError, match=r"the check of the benchmark died: .*SIGKILL \(out of memory\?\)"):
+    with pytest.raises(UserError, match=r"the check of the benchmark crashed: .*SIGKILL \(out of memory\?\)"):
         check(Dies(), "a b")

@@ -141,11 +141,61 @@ def test_at_a_terminal_a_failure_opens_the_debugger_where_it_was_raised() -> Non
     assert "('above', 'Mine')" in done.stdout
 
 
-@pytest.mark.parametrize("more", [("--jobs", "2"), ("--timeout", "5")])
-def test_what_cannot_be_beside_debug_is_refused(more: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+CONSTRUCTOR = "    def __init__(self, alpha: float = 0.5) -> None:\n        super().__init__()\n        {}\n"
+START = "    def on_stream_start(self, learner, scenario):\n        {}\n"
+
+
+@pytest.mark.parametrize(
+    ("hook", "line"), [(CONSTRUCTOR, "scale(2)"), (START, "scale(2)"), (START, "raise UserError('mine refuses')")]
+)
+def test_what_the_check_before_runs_would_find_opens_the_debugger_too(hook: str, line: str) -> None:
     plugin("pass")
-    assert main([*BENCH, "--debug", *more]) == 2
+    text = Path("mine.py").read_text().replace("import Plugin", "import Plugin, UserError")
+    Path("mine.py").write_text(text + hook.format(line))
+    ours, theirs = os.openpty()
+    os.write(ours, b"up\nup\nq\n")
+    done = subprocess.run(command("--debug"), stdin=theirs, capture_output=True, text=True, timeout=300)
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "post-mortem" in done.stdout
+    assert f"-> {line}" in done.stdout
+    assert read_record(record_path()).status == "failed"
+
+
+TUNE = ["tune", "tiny.yaml", "--method", "./mine.py", "--space", "epochs=[1, 2]", "--trials", "1", "--tasks", "1",
+        "--validation", "0.5", "--device", "cpu"]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [BENCH, TUNE])
+@pytest.mark.parametrize("more", [("--jobs", "2"), ("--timeout", "5")])
+def test_what_cannot_be_beside_debug_is_refused(
+    words: list[str], more: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin("pass")
+    assert main([*words, "--debug", *more]) == 2
     assert f"leave {more[0]} out" in capsys.readouterr().err
+
+
+def test_breakpoint_in_a_trial_is_a_prompt() -> None:
+    plugin("breakpoint()")
+    typed = "p 'here', learner.options.epochs\n" + "c\n" * 100
+    done = subprocess.run(
+        [sys.executable, "-m", "clsuite.cli.main", *TUNE, "--debug"],
+        input=typed, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "(Pdb) ('here', " in done.stdout
+    assert "chosen: epochs=" in done.stdout
+    assert "run mine.py, seed 0, on cpu" in done.stdout
+
+
+def test_the_traceback_of_a_trial_is_whole(capfd: pytest.CaptureFixture[str]) -> None:
+    plugin("scale(2)")
+    assert main([*TUNE, "--debug"]) == 2
+    told = capfd.readouterr()
+    assert "in loss\n    scale(2)" in told.err
+    assert "none of the 1 trials finished: ZeroDivisionError" in told.err
 
 
 def test_a_record_that_cannot_be_written_is_kept_in_memory(tmp_path: Path) -> None:

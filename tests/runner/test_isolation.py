@@ -385,7 +385,7 @@ def test_a_checkpoint_that_finds_no_room_ends_no_run(
 ) -> None:
     (plan,) = plans_of(tiny, tmp_path / "out")
     monkeypatch.setattr("clsuite.stream.sealed_state.torch.save", full)
-    with pytest.warns(match=r"cannot write '.*\.ckpt': No space left on device. The run goes on, but"):
+    with pytest.warns(match=r"cannot write '.*\.ckpt': No space left on device. The run continues, but"):
         assert execute(plan, lambda event: None).status == "done"
     assert [path.suffix for path in sorted(plan.record_path.parent.iterdir())] == [".json", ".npz"]
 
@@ -452,7 +452,7 @@ def test_a_signal_interrupts_and_the_run_goes_on_where_it_stopped(
     (os.killpg if group else os.kill)(process.pid, number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == status, out + err
-    assert err == "interrupted: what is done is kept; call it again to go on from there\n"
+    assert err == "interrupted: what is done is kept; call it again to resume from there\n"
     (record,) = records_of(tmp_path / "out").values()
     assert record.status == "interrupted"
     assert len(list(tmp_path.glob("out/*/*/*.ckpt"))) == 1
@@ -516,7 +516,7 @@ def test_a_signal_while_the_libraries_are_loaded_gives_no_traceback(tiny: Path, 
     os.killpg(process.pid, number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert err == "interrupted: what is done is kept; call it again to go on from there\n"
+    assert err == "interrupted: what is done is kept; call it again to resume from there\n"
     assert not (tmp_path / "out").exists()
 
 

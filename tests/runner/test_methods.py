@@ -34,6 +34,7 @@ def plugins(value: Any) -> list[tuple[str, dict[str, Any]]]:
             "x(a=None, b=True, c=[1, 2], d={'k': (1.5,)})",
             [("x", {"a": None, "b": True, "c": [1, 2], "d": {"k": (1.5,)}})],
         ),
+        ("x(a=null, b=true, c=[false])", [("x", {"a": None, "b": True, "c": [False]})]),
         ("./my.py(a=1)", [("./my.py", {"a": 1})]),
         ("a.b:C(x=[1, 2])+./d/e.py:F", [("a.b:C", {"x": [1, 2]}), ("./d/e.py:F", {})]),
         ("lwf+replay", [("lwf", {}), ("replay", {})]),

@@ -24,7 +24,7 @@ methods:
 EXPECTED = """\
 6: methods.unknown: unknown plugin 'reply'. Did you mean 'replay'?
 7: methods.argument: unknown argument of plugin 'replay': 'capacty'. Did you mean
-9: methods.typed: argument 'alpha' of plugin 'lwf' is 'big', but must be float
+9: methods.typed: argument 'alpha' of plugin 'lwf' is 'big', but must be a number
 10: methods.pair: 'joint' and 'replay' cannot be combined: joint
 11: methods.trained: unknown training key of method with 'finetune': 'epoch'. Did you mean 'epochs'
 """

@@ -30,7 +30,7 @@ def parser_of(command: str) -> argparse.ArgumentParser:
 @pytest.mark.parametrize(("command", "model"), [("bench", BenchOptions), ("tune", TuneOptions)])
 def test_the_command_line_has_every_option(command: str, model: type[RunOptions]) -> None:
     actions = {action.dest: action for action in parser_of(command)._actions}
-    left = {"on_validation"} | ({"methods", "force", "eval_every", "debug"} if command == "tune" else set())
+    left = {"on_validation"} | ({"methods", "force", "eval_every"} if command == "tune" else set())
     for name, field in model.model_fields.items():
         assert (name in actions) is (name not in left), name
         if name in actions:

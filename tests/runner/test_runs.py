@@ -145,7 +145,7 @@ def test_untrustworthy_records_are_set_aside_and_run_again(finished: tuple[Path,
     edited["config"]["training"]["epochs"] = 7
     paths[2].write_text(json.dumps(edited))
     warned = run(spec, copy).stderr
-    assert "is not whole JSON" in warned
+    assert "is not complete JSON" in warned
     assert "has schema 99" in warned
     assert "was edited" in warned
     assert warned.count("the run done again") == 3

@@ -67,7 +67,7 @@ def test_flipped_weights_are_noticed(tmp_path: Path) -> None:
     wanted = torch.tensor([11111.0]).numpy().tobytes()
     assert content.count(wanted) == 1
     (tmp_path / "s").write_bytes(content.replace(wanted, torch.tensor([11111.5]).numpy().tobytes()))
-    with pytest.raises(DamagedStateError, match="its content is not that which was written"):
+    with pytest.raises(DamagedStateError, match="its content has changed since it was written"):
         read_state(tmp_path / "s")
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from clsuite.board.model import Benchmark, Board, Row, Run
 from clsuite.board.site.addresses import address, record_link
-from clsuite.board.site.columns import Column, is_probe, table_columns
-from clsuite.board.site.text import NONE, half_text, number_text, same_text
-from clsuite.report.summary import PROBE
+from clsuite.board.site.columns import table_columns
+from clsuite.board.site.text import NONE, half_text, same_text, unit_text, value_text
+from clsuite.metrics import Column
+from clsuite.report.probe_columns import PROBE, is_probe
 
 
 def script(function: str, *arguments: Any) -> bytes:
@@ -44,12 +45,12 @@ def row_details(board: Board, benchmark: Benchmark, row: Row) -> dict[str, Any]:
 
 
 def _figure(row: Row, column: Column) -> list[Any]:
-    metric, figure = column.metric, row.figures.get(column.metric.name)
-    heading = [metric.label, column.arrow, column.unit, metric.about, metric.formula, metric.source]
+    figure, unit = row.figures.get(column.name), column.unit
+    heading = [column.label, column.arrow, unit_text(column), column.about, column.formula, column.source]
     if figure is None:
         return [*heading, NONE, "", []]
-    values = [number_text(value, metric.unit) for value in figure.values]
-    return [*heading, number_text(figure.mean, metric.unit), half_text(figure, metric.unit), values]
+    values = [value_text(value, unit) for value in figure.values]
+    return [*heading, value_text(figure.mean, unit), half_text(figure, column), values]
 
 
 def _run(board: Board, run: Run) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def _run(board: Board, run: Run) -> dict[str, Any]:
         "seed": run.seed, "badge": run.badge, "status": board.badges.get(run.badge, run.badge), "notes": run.notes,
         "rerun": run.rerun.model_dump() if run.rerun else None, "command": run.command,
         "machine": run.machine, "precision": run.kind[1],
-        "seconds": number_text(run.seconds, "seconds"), "record": record_link(run.record), "tasks": run.tasks,
+        "seconds": value_text(run.seconds, "seconds"), "record": record_link(run.record), "tasks": run.tasks,
         "parts": run.parts, "initial": _rounded(run.initial), "accuracy": [_rounded(line) for line in run.accuracy],
         "learned": run.learned, "over_tasks": _rounded(run.over_tasks),
         "probes": {name: _rounded(values) for name, values in run.probes.items()},
@@ -79,7 +80,7 @@ def table_data(benchmark: Benchmark, columns: Sequence[Column], rest: Sequence[s
     """
     rows = benchmark.rows
     keys: dict[str, list[Any]] = {
-        column.metric.name: [figure.mean if (figure := row.figures.get(column.metric.name)) else None for row in rows]
+        column.name: [figure.mean if (figure := row.figures.get(column.name)) else None for row in rows]
         for column in columns
     }
     keys["rank"] = [row.rank.rank for row in rows]

@@ -13,22 +13,23 @@ from markupsafe import Markup
 
 from clsuite.board.model import Benchmark, Board, Reported, Row
 from clsuite.board.site.addresses import address
-from clsuite.board.site.columns import Column, table_columns
+from clsuite.board.site.columns import is_extra, table_columns
 from clsuite.board.site.details import detail_key, row_details, script, table_data
 from clsuite.board.site.pareto import pareto_plots
 from clsuite.board.site.text import (
     ONE_SEED,
+    direction_text,
     half_text,
     hint_text,
     kinds_text,
-    number_text,
     rank_text,
     same_text,
     source_text,
     status_text,
+    unit_text,
+    value_text,
 )
-from clsuite.metrics import PRIMARY
-from clsuite.report.descriptions import NOTATION
+from clsuite.metrics import NOTATION, PRIMARY, Column
 
 AT_ONCE = 100
 STATIC = ("site.css", "theme.js", "site.js", "details.js")
@@ -80,7 +81,7 @@ def _board_files(board: Board, benchmark: Benchmark) -> Iterator[tuple[str, byte
 
 
 def _line(board: Board, benchmark: Benchmark, row: Row, columns: list[Column]) -> str:
-    cells = [(row.figures.get(column.metric.name), column) for column in columns]
+    cells = [(row.figures.get(column.name), column) for column in columns]
     return _environment().get_template("row.html").render(
         board=board, row=row, cells=cells, key=detail_key(benchmark.name, row.method), id=f"row-{address(row.method)}"
     )  # fmt: skip
@@ -119,10 +120,10 @@ def _by_stream(board: Board) -> dict[str, tuple[list[str], list[Reported]]]:
 
 def _method(board: Board, name: str, places: Places) -> bytes:
     columns = {
-        column.metric.name: column
+        column.name: column
         for benchmark, _ in places
         for column in table_columns(benchmark.metrics)
-        if not column.extra
+        if not is_extra(column)
     }
     plugins = {(p.name, p.summary, *p.papers): p for _, row in places for p in row.plugins}
     reported = [entry for entry in board.reported if _plain_name(entry.method) == _plain_name(name)]
@@ -144,9 +145,10 @@ def _environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, auto_reload=False,
     )  # fmt: skip
     environment.globals.update(
-        number_text=number_text, half_text=half_text, rank_text=rank_text, status_text=status_text,
-        kinds_text=kinds_text, hint_text=hint_text, source_text=source_text, notation=NOTATION, primary=PRIMARY,
-        one_seed=ONE_SEED, address=address, same_text=same_text, detail_key=detail_key,
+        value_text=value_text, half_text=half_text, rank_text=rank_text, status_text=status_text,
+        kinds_text=kinds_text, hint_text=hint_text, source_text=source_text, unit_text=unit_text, is_extra=is_extra,
+        direction_text=direction_text, notation=NOTATION, primary=PRIMARY, one_seed=ONE_SEED, address=address,
+        same_text=same_text, detail_key=detail_key,
     )  # fmt: skip
     return environment
 

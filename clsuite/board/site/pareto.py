@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from clsuite.board.model import Benchmark, Metric, Row
+from clsuite.board.model import Benchmark, Row
 from clsuite.board.site.addresses import address
 from clsuite.board.site.columns import retentions
-from clsuite.board.site.text import number_text
-from clsuite.metrics import PRIMARY
+from clsuite.board.site.text import value_text
+from clsuite.metrics import PRIMARY, Column
 
 LEFT, RIGHT, TOP, BOTTOM = 40.0, 338.0, 16.0, 198.0
 COSTS = {
@@ -57,27 +57,27 @@ class Plot:
 
 def pareto_plots(benchmark: Benchmark) -> list[Plot]:
     """Accuracy against each cost and each retention probe that rows have."""
-    known = {metric.name: metric for metric in benchmark.metrics}
+    known = {column.name: column for column in benchmark.metrics}
     chosen = [(known[name], title, False) for name, title in COSTS.items() if name in known]
-    chosen += [(metric, metric.label, True) for metric in retentions(benchmark.metrics)]
-    plots = [_plot(benchmark.rows, metric, title, more) for metric, title, more in chosen]
+    chosen += [(column, column.label, True) for column in retentions(benchmark.metrics)]
+    plots = [_plot(benchmark.rows, column, title, more) for column, title, more in chosen]
     return [plot for plot in plots if plot is not None]
 
 
-def _plot(rows: Sequence[Row], metric: Metric, title: str, more_is_better: bool) -> Plot | None:
-    known = [(row, x, y) for row in rows if (x := _mean(row, metric.name)) is not None
+def _plot(rows: Sequence[Row], column: Column, title: str, more_is_better: bool) -> Plot | None:
+    known = [(row, x, y) for row in rows if (x := _mean(row, column.name)) is not None
              and (y := _mean(row, PRIMARY)) is not None and (more_is_better or x >= 0)]  # fmt: skip
     if not known:
         return None
     xs, ys = [x for _, x, _ in known], [100 * y for _, _, y in known]
-    across = _Linear(xs, LEFT, RIGHT, metric) if more_is_better else _Log(xs, metric)
+    across = _Linear(xs, LEFT, RIGHT, column) if more_is_better else _Log(xs, column)
     up = _Linear([y / 100 for y in ys], BOTTOM, TOP, None)
-    ordered = metric.higher_is_better is not None  # times of several kinds of machine are not
+    ordered = column.higher_is_better is not None  # times of several kinds of machine are not
     front = _front([(-x if more_is_better else x, -y) for _, x, y in known]) if ordered else set()
     points = [
         Point(
             round(across.at(x), 1), round(up.at(y), 1), row.method, f"row-{address(row.method)}",
-            f"{row.method}: {100 * y:.1f} % at {number_text(x, metric.unit)}", index in front,
+            f"{row.method}: {100 * y:.1f} % at {value_text(x, column.unit)}", index in front,
         )
         for index, (row, x, y) in enumerate(known)
     ]  # fmt: skip
@@ -167,8 +167,8 @@ def _meet(one: Box, other: Box) -> bool:
 class _Linear:
     """A linear axis with round ticks."""
 
-    def __init__(self, values: Sequence[float], start: float, end: float, metric: Metric | None) -> None:
-        self.metric, self.start, self.end = metric, start, end
+    def __init__(self, values: Sequence[float], start: float, end: float, column: Column | None) -> None:
+        self.column, self.start, self.end = column, start, end
         low, high = min(values), max(values)
         spread = max(high - low, 0.02)
         power = 10.0 ** math.floor(math.log10(spread / 3))
@@ -181,7 +181,7 @@ class _Linear:
 
     def ticks(self) -> list[tuple[float, str]]:
         number = round((self.high - self.low) / self.step)
-        share = self.metric is None or self.metric.unit == "share"
+        share = self.column is None or self.column.unit == "share"
         values = [self.low + index * self.step for index in range(number + 1)]
         return [(round(self.at(value), 1), f"{100 * value:.3g}" if share else f"{value:.3g}") for value in values]
 
@@ -189,9 +189,9 @@ class _Linear:
 class _Log:
     """A logarithmic axis in powers of ten; zero has a place of its own at its left."""
 
-    def __init__(self, values: Sequence[float], metric: Metric) -> None:
+    def __init__(self, values: Sequence[float], column: Column) -> None:
         positive = [value for value in values if value > 0]
-        self.metric, self.zero = metric, len(positive) < len(values)
+        self.column, self.zero = column, len(positive) < len(values)
         self.low = math.floor(math.log10(min(positive, default=1)))
         self.high = max(math.ceil(math.log10(max(positive, default=10))), self.low + 1)
         self.start = LEFT + (44 if self.zero else 0)
@@ -205,6 +205,6 @@ class _Log:
         every = max(1, math.ceil((self.high - self.low) / 5))
         powers = range(self.low, self.high + 1, every)
         zero = [(LEFT + 12, "0")] if self.zero else []
-        unit = self.metric.unit
-        return zero + [(round(self.at(10.0**p), 1), f"{10.0**p:g}" if unit == "seconds" else number_text(10.0**p, unit))
+        unit = self.column.unit
+        return zero + [(round(self.at(10.0**p), 1), f"{10.0**p:g}" if unit == "seconds" else value_text(10.0**p, unit))
                        for p in powers]  # fmt: skip

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from clsuite.board.model import Figure, Metric, Rank, Row, Unit
-from clsuite.report.table import bytes_text, short_number
+from clsuite.board.model import Rank, Row
+from clsuite.metrics import Column
+from clsuite.metrics.column import Unit
+from clsuite.report.format import number_text
+from clsuite.report.summary import Figure
 
 ONE_SEED = "one seed"
 NONE = "\N{EN DASH}"
 
 
-def number_text(value: float | None, unit: Unit) -> str:
-    """A figure without its interval; a dash where it is not defined. Shares are in per cent, without the sign."""
-    if value is None:
-        return NONE
-    if unit == "share":
-        return f"{100 * value:.1f}"
-    if unit == "bytes":
-        return bytes_text(value)
-    if unit in ("parameters", "samples"):
-        return short_number(value)
-    return f"{value:.1f}" if unit == "seconds" else f"{value:.3f}"
+def value_text(value: float | None, unit: Unit) -> str:
+    """A figure without its interval, as everywhere, but with a dash of its own where it is not defined."""
+    return number_text(value, unit, NONE)
 
 
-def half_text(figure: Figure, unit: Unit) -> str:
+def half_text(figure: Figure, column: Column) -> str:
     """Half the width of the 95 % interval; empty where there is none or where it is no news (a count that is fixed)."""
-    if figure.low is None or figure.high is None or unit in ("parameters", "bytes", "samples"):
+    if figure.half is None or column.unit in ("parameters", "bytes", "samples"):
         return ""
-    return number_text(figure.high - (figure.mean or 0.0), unit)
+    return value_text(figure.half, column.unit)
 
 
 def rank_text(rank: Rank) -> str:
@@ -60,25 +55,21 @@ def kinds_text(number: int, where: str) -> str:
     )
 
 
-def direction(metric: Metric) -> tuple[str, str]:
-    """The arrow of a column, and what it means."""
-    return {
-        True: ("↑", "higher is better"),
-        False: ("↓", "lower is better"),
-        None: ("", "neither way is better"),
-    }[metric.higher_is_better]
+def direction_text(column: Column) -> str:
+    """What the arrow of a column means."""
+    return {True: "higher is better", False: "lower is better", None: "neither way is better"}[column.higher_is_better]
 
 
-def source_text(metric: Metric) -> str:
+def source_text(column: Column) -> str:
     """Whose formula a column has, in brackets; empty where it has none."""
-    return f"({metric.source})" if metric.source else ""
+    return f"({column.source})" if column.source else ""
 
 
-def hint_text(metric: Metric) -> str:
+def hint_text(column: Column) -> str:
     """Everything that is said about a column, on one line."""
-    return " ".join(part for part in (metric.about, metric.formula, source_text(metric)) if part)
+    return " ".join(part for part in (column.about, column.formula, source_text(column)) if part)
 
 
-def unit_text(metric: Metric) -> str:
-    """What stands below a heading."""
-    return "%" if metric.unit == "share" else ""
+def unit_text(column: Column) -> str:
+    """The text below a heading."""
+    return "%" if column.unit == "share" else ""

@@ -1,8 +1,8 @@
-"""What stands against the costs in a record: they must follow from each other, from the method and from the stream.
+"""What is wrong with the costs in a record: they must follow from each other, from the method and from the stream.
 
 Steps, samples, FLOPs of training and the kinds of what is stored follow from the method, the configuration and the
 stream, for plugins that say what they do (`clsuite.plugin.traits.Traits`); the rest is held between bounds. What lies
-within them only a rerun can tell.
+within them only a rerun can decide.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ BESIDE_AN_IMAGE = 256
 FASTEST = 1e16
 """Operations a second that no processor makes."""
 LONGEST_SECONDS = 1e8
+ROUNDING = 1e-6
+"""Share by which a sum of seconds may differ from its parts."""
 LARGEST_MEMORY = 2**45
 LARGEST_FORWARD = 10**16
 """Operations of one image: a thousand times those of the largest ViT."""
@@ -109,7 +111,7 @@ def _has_own_passes(source: PluginSource) -> bool:
 
 def has_true_costs(record: RunRecord) -> str:
     """Whether its costs go with each other, and are such as a machine can have."""
-    return _parameters(record) or _operations(record) or _storage(record) or _machine(record)
+    return _parameters(record) or _operations(record) or _storage(record) or _machine(record) or _taken(record)
 
 
 def _parameters(record: RunRecord) -> str:
@@ -189,6 +191,23 @@ def _machine(record: RunRecord) -> str:
     return ""
 
 
+def _taken(record: RunRecord) -> str:
+    """What stands against what it says that it took from the features that runs share."""
+    assert record.cost is not None
+    taken = record.features
+    if taken is None:
+        return ""
+    if not taken.images or not taken.seconds:
+        return "it says that it took features from the store, but not how many, or not what they had cost"
+    if taken.seconds > LONGEST_SECONDS:
+        return f"it says that features had cost {taken.seconds:g} seconds"
+    if taken.training_seconds + taken.evaluation_seconds > taken.seconds * (1 + ROUNDING):
+        return f"the parts of what its features had cost are more than the whole, {taken.seconds:g} seconds"
+    if taken.seconds < record.cost.forward_flops_per_image * taken.images / FASTEST:
+        return f"no processor computes features of {taken.images} images in {taken.seconds:g} seconds"
+    return ""
+
+
 def has_possible_steps(record: RunRecord, training: Sequence[int], repeats: int) -> str:
     """Whether its steps, samples and stored images are those of its method on its stream.
 
@@ -208,7 +227,7 @@ def has_possible_steps(record: RunRecord, training: Sequence[int], repeats: int)
 
 
 def _of_task(record: RunRecord, method: Method, index: int, task: TaskEntry, due: tuple[int, int, int]) -> str:
-    """What stands against the steps and samples of a task.
+    """What is wrong with the steps and samples of a task.
 
     Args:
         record: The record.
@@ -245,7 +264,7 @@ def _most_samples(record: RunRecord, method: Method, steps: int) -> int:
 
 
 def _images(record: RunRecord, training: int) -> str:
-    """What stands against the bytes of stored images: no method stores more than all there are."""
+    """What is wrong with the bytes of stored images: no method stores more than all there are."""
     assert record.cost is not None
     image = 3 * record.config["backbone"]["image_size"] ** 2 + BESIDE_AN_IMAGE
     capacities = [entry.args["capacity"] for entry in record.plugins if isinstance(entry.args.get("capacity"), int)]

@@ -1,4 +1,4 @@
-"""What stands against what a record tells of its course: losses, times, curves within tasks, the search before it."""
+"""What contradicts a record's account of its run: losses, times, curves within tasks, the search before it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAMPLERS = ("grid", "tpe")
 
 
 def has_true_course(record: RunRecord) -> str:
-    """Whether what it tells of its course is such as a finished run of its configuration leaves."""
+    """Whether what it says of its course is such as a finished run of its configuration leaves."""
     told = (f"task {index}: {text}" for index, task in enumerate(record.tasks, 1) if (text := _of_task(task)))
     if complaint := next(told, ""):
         return complaint
@@ -29,7 +29,7 @@ def has_true_course(record: RunRecord) -> str:
 
 
 def _of_task(task: TaskEntry) -> str:
-    """What stands against the loss and the times of a task."""
+    """What is wrong with the loss and the times of a task."""
     if task.final_loss is None and task.steps:
         return f"it took {task.steps} steps, and has no final loss"
     if task.final_loss is not None and not task.steps:
@@ -42,7 +42,7 @@ def _of_task(task: TaskEntry) -> str:
 
 
 def _curves(record: RunRecord) -> str:
-    """What stands against its curves within tasks: they must be those that its configuration asks for."""
+    """What is wrong with its curves within tasks: they must be those that its configuration asks for."""
     asked, curves = record.config.get("evaluation"), record.within_task
     if (asked is None) != (curves is None):
         return f"within_task: it is {'missing' if curves is None else 'there, but its configuration asks for none'}"
@@ -69,7 +69,7 @@ def _steps(curve: CurveEntry, task: TaskEntry, spec: EvaluationSpec) -> str:
 
 
 def _ends(record: RunRecord, curves: WithinTaskEntry, task: int) -> str:
-    """What stands against the last point of a curve: it is of images that the matrix counts as well."""
+    """What is wrong with the last point of a curve: it is of images that the matrix counts as well."""
     assert record.counts is not None
     chosen, left = np.array(curves.n), record.main_counts.n - np.array(curves.n)
     known = np.array(curves.learned) <= task
@@ -82,7 +82,7 @@ def _ends(record: RunRecord, curves: WithinTaskEntry, task: int) -> str:
 
 
 def _search(record: RunRecord) -> str:
-    """What stands against the search that chose hyper-parameters."""
+    """What is wrong with the search that chose hyper-parameters."""
     tuning = record.tuning
     if tuning is None:
         return ""

@@ -1,4 +1,4 @@
-"""What stands against what a record says of where and by what it was made: it must be well-formed, and go together.
+"""What is wrong with what a record says about its environment: it must be well-formed, and go together.
 
 Whether a run was made on that processor and from that commit nothing in a record proves.
 """
@@ -32,7 +32,7 @@ ALWAYS = (
     "python", "system", "packages", "device", "device_type", "precision", "threads", "commit", "dirty",
     "backbone_sha256", "normalization",
 )  # fmt: skip
-"""What every run tells, if only that it is not known."""
+"""What every run records, if only that it is not known."""
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 """What a precision that a benchmark asks for is called where it was computed in."""
 

@@ -1,4 +1,4 @@
-"""What stands against the readings of a record's probes, from their images where they are at hand. Needs no torch."""
+"""What is wrong with the readings of a record's probes, from their images where they are available. Needs no torch."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def has_true_probe_images(record: RunRecord, image_size: int, data_root: Path | 
     """Whether its probes are on the images that they say, and count their answers on as many as they classify.
 
     Args:
-        record: A record whose readings stand by themselves.
+        record: A record whose readings are valid by themselves.
         image_size: What images are decoded at.
         data_root: Where they are looked for.
         left_out: Test images of the stream's data whose domains no task trains on.
 
     Raises:
-        AbsentError: If images are not at hand.
+        AbsentError: If images are not available.
     """
     readings = {probe.name: probe for probe in record.probes}
     for entry in record.config.get("probes", []):
@@ -60,5 +60,5 @@ def _other_images(probe: AnyProbe, entry: Mapping[str, Any], image_size: int, da
         raise AbsentError(str(error)) from error
     differing = [key for key, value in due.items() if key in entry and entry[key] != value]
     if differing == ["fingerprint"]:
-        return "is on other images than those at hand"
+        return "is on other images than those available"
     return f"has another {', '.join(differing)} than its benchmark asks for" if differing else ""

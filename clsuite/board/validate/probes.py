@@ -1,4 +1,4 @@
-"""What stands against the readings of a record's probes."""
+"""What is wrong with the readings of a record's probes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def has_its_probes(record: RunRecord) -> str:
         due |= readings
     names = [probe.name for probe in record.probes]
     if twice := next((name for name in names if names.count(name) > 1), ""):
-        return f"probes.{twice}: it is there twice"
+        return f"probes.{twice}: it is listed twice"
     if other := {*names} ^ due.keys():
         name = min(other)
         told = "is not of a probe that its configuration names" if name in names else "is missing"

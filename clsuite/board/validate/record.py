@@ -1,4 +1,4 @@
-"""What stands against a record by itself."""
+"""What is wrong with a record, checked by itself."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ class _Setup(BaseModel):
 
 @dataclass(frozen=True)
 class Examined:
-    """A record as it stands by itself.
+    """A record, checked by itself.
 
     Attributes:
-        complaint: What stands against it; empty where nothing does.
+        complaint: What is wrong with it; empty where nothing is.
         samples: Hash of the test samples that it was judged on: label, part and the task that the part belongs to.
         predictions: Hash of its predictions after each task.
     """
@@ -82,7 +82,7 @@ def record_place(record: RunRecord) -> Path:
 
 
 def read_foreign(path: Path) -> RunRecord:
-    """Read a record that somebody hands in, or that lies among the published ones.
+    """Read a record that someone hands in, or that lies among the published ones.
 
     Raises:
         RecordError: As `read_record`, and if it is larger than any that is published; it is not read then.
@@ -93,7 +93,7 @@ def read_foreign(path: Path) -> RunRecord:
 
 
 def examine(record: RunRecord, predictions: Path) -> Examined:
-    """Check a record against itself and its predictions; one that no check can read is told like any other."""
+    """Check a record against itself and its predictions; one that no check can read is reported like any other."""
     try:
         if complaint := next((found for check in CHECKS if (found := check(record))), ""):
             return Examined(complaint)
@@ -197,4 +197,4 @@ CHECKS: tuple[Callable[[RunRecord], str], ...] = (
     _is_done, has_names, is_portable, _has_a_setup, _has_its_key, _has_every_task, has_true_costs, has_true_course,
     has_true_readings, has_its_probes, has_possible_claims,
 )  # fmt: skip
-"""What is looked at, in this order; each says what stands against a record, and nothing where nothing does."""
+"""The checks, in this order; each says what is wrong with a record, and nothing where nothing is."""

@@ -1,4 +1,4 @@
-"""The stream of a record made anew from the data, and compared with all that the record says of it. Needs no torch."""
+"""The stream of a record made again from the data, and compared with all that the record says of it. Needs no torch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from clsuite.runner.streams import stream_loader
 from clsuite.scenarios import Scenario, ScenarioSpec
 
 USUAL_SIZE = 32
-"""Side of the images that a stream is made anew with where no shipped benchmark says one. Streams do not depend on it,
+"""Side of the images that a stream is made again with where no shipped benchmark says one. Streams do not depend on it,
 so that a record cannot have the images decoded at any size that it likes."""
 
 
@@ -87,7 +87,7 @@ class Made:
         )  # fmt: skip
 
     def answers_complaint(self, arrays: Mapping[str, NDArray[np.integer]]) -> str:
-        """What stands against predictions: of classes that were not seen, or of another part, there are none."""
+        """What is wrong with predictions: of classes that were not seen, or of another part, there are none."""
         labels, task = self.arrays["labels"], self.arrays["task"]
         members = np.zeros((len(self.of_parts), max(self.seen)), dtype=np.bool_)
         for part, classes in enumerate(self.of_parts):
@@ -120,7 +120,7 @@ class Streams:
         self._loader = lru_cache(maxsize=1)(self._loaded)
 
     def complaint(self, record: RunRecord) -> str:
-        """What stands against the stream of a record; empty where nothing does or the data are not at hand."""
+        """What is wrong with the stream of a record; empty where nothing is or the data are not available."""
         found = self._found(record)
         if not isinstance(found, Made):
             return found
@@ -133,7 +133,7 @@ class Streams:
         )
 
     def judge(self, record: RunRecord, arrays: Mapping[str, NDArray[np.integer]]) -> str:
-        """What stands against all that a record says of its stream, labels of the test images among it.
+        """What is wrong with all that a record says of its stream, labels of the test images among it.
 
         Args:
             record: A finished record.
@@ -159,7 +159,7 @@ class Streams:
         )
 
     def _images_complaint(self, record: RunRecord, found: Made) -> str:
-        """What stands against the hash of the decoded images; decoders of other versions and systems may differ."""
+        """What is wrong with the hash of the decoded images; decoders of other versions and systems may differ."""
         said, size = record.environment.get("table_sha256"), record.config["backbone"]["image_size"]
         if said in (None, found.table_sha256):
             return ""
@@ -176,7 +176,7 @@ class Streams:
         )
 
     def _probes_complaint(self, record: RunRecord, found: Made) -> str:
-        """What stands against the images that its probes say that they read."""
+        """What is wrong with the images that its probes say that they read."""
         try:
             return has_true_probe_images(record, _size(record.benchmark), self.data_root, found.left_out)
         except AbsentError as error:
@@ -186,13 +186,13 @@ class Streams:
             return f"its probes cannot be made again: {error}"
 
     def _found(self, record: RunRecord) -> Made | str:
-        """The record's stream made anew; a complaint where it cannot be, an empty one where data are not at hand."""
+        """The record's stream made again; a complaint where it cannot be, an empty one where data are not available."""
         try:
             dataset, scenario = restored_stream(record)
             if dataset is None:
                 raise AbsentError("a stream from a Python file is not made again")
             if any(part in ("dataset", "scenario") for part, _ in recorded_uses(record.config)):
-                raise AbsentError("a stream of somebody's own classes is not made again: their code would run")
+                raise AbsentError("a stream of user-defined classes is not made again: their code would run")
             specs = (canonical_json(dataset.model_dump()), canonical_json(scenario.model_dump()))
             return self._stream(*specs, _size(record.benchmark), record.seed, record.config.get("limit_tasks"))
         except AbsentError as error:
@@ -210,7 +210,7 @@ class Streams:
 
 
 def _size(benchmark: str) -> int:
-    """The image size that a stream is made anew with: that of the shipped benchmark, whose images are decoded so."""
+    """The image size that a stream is made again with: that of the shipped benchmark, whose images are decoded so."""
     return load_benchmark(benchmark)[0].backbone.image_size if benchmark in shipped_benchmarks() else USUAL_SIZE
 
 

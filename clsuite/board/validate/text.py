@@ -1,4 +1,4 @@
-"""What stands against the names and texts of a record: all of them are published."""
+"""What is wrong with the names and texts of a record: all of them are published."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def has_names(record: RunRecord) -> str:
 
 
 def _unfit(name: str) -> str:
-    """Why a name cannot stand in a table; empty where it can."""
+    """Why a name cannot be in a table; empty where it can."""
     if bad := next((one for one in name if not one.isprintable()), ""):
         return f"'{printable(name)}' holds '{printable(bad)}', which cannot be printed"
     return f"'{name}' begins or ends with a blank" if name != name.strip() else ""

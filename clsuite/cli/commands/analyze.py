@@ -36,7 +36,7 @@ def _run(given: Namespace) -> int:
 
 
 COMMAND = Command(
-    "Look into a finished run, which is learned again under watch: how far its modules move.",
+    "Analyze a finished run by repeating it: how far its modules move.",
     (
         "clsuite analyze sensitivity runs/quickstart/finetune/seed0-….json",
         "clsuite analyze sensitivity RECORD --data-root data -o moves.pdf",

@@ -192,7 +192,7 @@ def allowing_arguments(parser: ArgumentParser) -> None:
 
 
 def allowed_by(given: Namespace) -> Allowed:
-    """What the caller of such a command lets a record bring about."""
+    """What the caller of such a command allows a record to do."""
     from clsuite.runner.recorded_inputs import Allowed
 
     return Allowed(tuple(given.plugins_from), given.download)

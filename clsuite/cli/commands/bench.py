@@ -26,21 +26,19 @@ def _arguments(parser: ArgumentParser) -> None:
         "meant has double brackets; "
         "'all' is every method that the benchmark names, its more_methods too",
     )
-    add("--name", help="what tables and folders call the one method of --methods")
+    add("--name", help="name of the one method of --methods in tables and folders")
     add_options(parser, BenchOptions, "seeds", "out", "data_root", "device")
     training_arguments(parser)
     add_options(parser, BenchOptions, "settings", "limit_tasks", "eval_every", "curve_points")
     add_options(parser, BenchOptions, "jobs", "executor", "executor_options")
-    add_options(parser, BenchOptions, "timeout", "save_model", "debug", "force")
+    add_options(parser, BenchOptions, "timeout", "save_model", "no_feature_store", "debug", "force")
     add_options(parser, BenchOptions, "stale_after")
     add("--plan-only", action="store_true", help="only write down the runs to do, for workers: clsuite work OUT")
-    add(
-        "--detach",
-        action="store_true",
-        help="leave the runs to a process that no terminal ends, or with the executor "
-        "slurm to its jobs, and return at once",
+    leave = (
+        "leave the runs to a process that no terminal ends, or to the jobs of the executor slurm, and return at once"
     )
-    add("--dry-run", action="store_true", help="only list the runs and which are done")
+    add("--detach", action="store_true", help=leave)
+    add("--dry-run", action="store_true", help="only list the runs, and which of them are done")
     add("--print-config", action="store_true", help="only print the benchmark as these options make it: YAML to run")
 
 
@@ -82,7 +80,7 @@ def read_options(given: Namespace) -> dict[str, Any]:
 
 
 def _methods(written: str | None, name: str | None) -> list[str]:
-    """What stands behind ``--methods``, under the name of ``--name``."""
+    """The value of ``--methods``, under the name of ``--name``."""
     from clsuite.runner.methods import parse_named, split_outside
 
     if name is None:
@@ -115,6 +113,7 @@ COMMAND = Command(
         "clsuite bench quickstart --methods ./er_ace.py --name er-ace",
         "clsuite bench quickstart --methods all",
         "clsuite bench quickstart --methods pet --training 'loss=global, optimizer.lr=0.003'",
+        "clsuite bench quickstart --methods finetune --training 'optimizer.lr=[0.0001, 0.001]'",
         "clsuite bench quickstart --methods ./my_method.py --seeds 0 --debug",
         "clsuite bench quickstart --executor ray --executor-option address=auto --executor-option gpus=0.5",
         "clsuite bench quickstart --executor slurm --executor-option partition=gpu --executor-option time=240",

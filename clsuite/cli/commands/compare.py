@@ -51,7 +51,7 @@ def print_comparison(first: str, second: str, runs: Path | None, seeds: Sequence
     comparison = compare(*(only_seeds(_find(name, runs), name, seeds) for name in (first, second)))
     console = make_console()
     _print(console, comparison, comparison.metrics, "metric")
-    _print(console, comparison, comparison.parts, "test part, after the last task")
+    _print(console, comparison, comparison.parts, "test part at the end")
     for note in comparison.notes:
         console.print(f"note: {note}", soft_wrap=True)
     console.print(verdict(comparison), soft_wrap=True)

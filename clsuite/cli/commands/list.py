@@ -76,7 +76,7 @@ def _plugins() -> Table:
 
 def _imported() -> dict[str, PluginInfo]:
     """The plugins that others bring, as their classes are; ours are known to import, and to be what they say."""
-    from clsuite.data.cache import cache_folder
+    from clsuite.config.paths import cache_folder
     from clsuite.plugin.catalog import catalog, is_ours
     from clsuite.plugin.import_check import as_imported
 

@@ -83,7 +83,7 @@ def _check_name(name: str) -> None:
         raise UserError(f"the name '{name}' is taken by a plugin of {taken}: choose another, such as 'my_{name}'")
     if name in sys.stdlib_module_names or _is_installed(name):
         raise UserError(
-            f"'{name}' is a module that others import, and '{name}.py' would be taken for it: choose another name, "
+            f"'{name}' is the name of an installed module, which '{name}.py' would shadow: choose another name, "
             f"such as 'my_{name}'"
         )
 
@@ -108,7 +108,7 @@ def _fill(template: str, name: str) -> str:
 
 
 COMMAND = Command(
-    "Begin a method: one short plugin file that runs as it is, and its test.",
+    "Write a method to start from: a short plugin file that runs as it is, and its test.",
     ("clsuite new my_method", "clsuite new my_method --kind buffer"),
     _arguments,
     _run,

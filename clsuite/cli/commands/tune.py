@@ -30,12 +30,13 @@ def _arguments(parser: ArgumentParser) -> None:
     add_options(parser, TuneOptions, "data_root", "device")
     training_arguments(parser)
     add_options(parser, TuneOptions, "settings", "jobs", "executor", "executor_options")
-    add_options(parser, TuneOptions, "timeout", "stale_after", "curve_points")
+    add_options(parser, TuneOptions, "timeout", "stale_after", "curve_points", "no_feature_store")
     add_options(
         parser,
         TuneOptions,
         limit_tasks="learn only the first tasks of the stream in the final runs",
         save_model="keep each model of the final runs beside its record",
+        debug="do trials and runs here, one after another, so that breakpoint() and pdb work",
     )
 
 
@@ -53,6 +54,7 @@ COMMAND = Command(
     (
         'clsuite tune quickstart --method lwf --space "alpha=[0.1, 0.5, 1.0], lr=loguniform(1e-5, 1e-2)" --trials 12',
         'clsuite tune my.yaml --method ./my_method.py --space "my_method.alpha=uniform(0, 1), epochs=int(1, 3)"',
+        'clsuite tune quickstart --method ./my_method.py --space "alpha=[0.1, 0.5]" --trials 1 --debug',
     ),
     _arguments,
     _run,

@@ -20,7 +20,7 @@ def _arguments(parser: ArgumentParser) -> None:
 
     add = parser.add_argument
     add("runs", type=PATH, help="a folder in which `clsuite bench` or `clsuite bench --plan-only` has planned runs")
-    add_options(parser, BenchOptions, "data_root", "device", "jobs", "timeout", "stale_after")
+    add_options(parser, BenchOptions, "data_root", "device", "jobs", "timeout", "stale_after", "no_feature_store")
     add("--no-wait", action="store_true", help="end when others have all that is left, in place of waiting for them")
     add("--retry-failed", action="store_true", help="also do runs again that failed")
     allowing_arguments(parser)

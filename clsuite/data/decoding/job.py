@@ -72,7 +72,7 @@ class Job:
         return min(CHUNK, self.count - chunk * CHUNK)
 
     def missing(self) -> list[int]:
-        """Chunks that are still to be done, or whose pixels are not those that were written."""
+        """Chunks that are still to be done, or whose pixels have changed since they were written."""
         marks = np.load(self.folder / "marks.npy")
         images, digests = (np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in ("images", "digests"))
         missing = []

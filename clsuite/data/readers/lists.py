@@ -23,7 +23,7 @@ SEPARATORS = ",;\t"
 
 
 class Entry(NamedTuple):
-    """A line of a list: where it stands, for complaints; the columns it has."""
+    """A line of a list: its place, for error messages, and its columns."""
 
     where: str
     columns: Mapping[str, Any]
@@ -172,7 +172,7 @@ def _csv(path: Path) -> Iterator[Entry]:
             if any(cells):
                 yield Entry(where, dict(zip(names, cells, strict=False)))
     except csv.Error as error:
-        raise UserError(f"'{path}', line {reader.line_num} is no CSV: {error}") from error
+        raise UserError(f"'{path}', line {reader.line_num} is not CSV: {error}") from error
 
 
 def _json(path: Path) -> Iterator[Entry]:
@@ -194,9 +194,9 @@ def _parsed(text: str, path: Path, first: int = 1) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"'{path}', line {first + error.lineno - 1} is no JSON: {error.msg}") from error
+        raise UserError(f"'{path}', line {first + error.lineno - 1} is not JSON: {error.msg}") from error
     except (RecursionError, ValueError) as error:
-        raise UserError(f"'{path}', line {first} is no JSON that can be read: {error}") from error
+        raise UserError(f"'{path}', line {first} is not JSON that can be read: {error}") from error
 
 
 def _entry(content: Any, where: str) -> Entry:

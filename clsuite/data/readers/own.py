@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clsuite.data.cache import cache_folder
+from clsuite.config.paths import cache_folder
 from clsuite.data.file_digests import with_digests
 from clsuite.data.folder import (
     LAYOUTS,
@@ -46,7 +46,9 @@ def read_own(place: Path, share: float | None) -> Manifest:
     if _is_split(place):
         _refuse_share(place, share)
         if unread := find_list(place, OWN_LISTS):
-            warn_of(f"'{unread}' is not read, for there is a train folder: name the list itself as path if it counts")
+            warn_of(
+                f"'{unread}' is not read because there is a train folder: name the list itself as path if it counts"
+            )
         return read_tree(place)
     lists = [path for path in [find_list(place, OWN_LISTS)] if path] or find_metadata(place)
     if lists:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clsuite.data.folder import list_classes, list_folder, list_images
 from clsuite.data.manifest import Manifest, Sample, list_samples, with_split
-from clsuite.data.naming import check_labels, check_names, name_synsets, read_names, readable, synset_words
+from clsuite.data.naming import NAMES_FILE, check_labels, check_names, name_synsets, read_names, readable, synset_words
 from clsuite.errors import UserError
 
 TEST_SHARE = 0.2
@@ -39,7 +39,7 @@ def list_named(root: Path, samples: Sequence[Sample], naming: Naming) -> Manifes
     stated = read_names(root)
     check_labels(stated, labels, root)
     names = tuple(stated.get(label, name) for label, name in zip(labels, naming(labels, root), strict=True))
-    check_names(labels, names, f"'{root}'")
+    check_names(labels, names, f"'{root}'" + (f", by its {NAMES_FILE}," if stated else ""))
     named = dict(zip(labels, names, strict=True))
     return list_samples(root, [sample._replace(label=named[sample.label]) for sample in samples], names)
 

@@ -1,7 +1,7 @@
 """PyTorch's ``nn.MultiheadAttention``, as OpenCLIP's towers use it, with projections that modules can act on.
 
 It computes both projections without calling a layer. As long as a hook is registered with one of them, it is given a
-``forward`` that calls them. With all hooks idle that computes what PyTorch's does, but for the order of floating point
+``forward`` that calls them. With all hooks idle that computes what PyTorch's does, up to the order of floating point
 sums. A copy of an opened attention is opened too, and computes with the copy's weights.
 """
 
@@ -55,7 +55,7 @@ class Opening(nn.Module):
         attention = self.__dict__["attention"]
         if self.users == 1:
             attention.__dict__[OPENED] = self
-            attention.forward = MethodType(_attend, attention)  # a copy of the attention binds it anew
+            attention.forward = MethodType(_attend, attention)  # a copy of the attention binds it again
         return Handles(handle.remove, self._leave)
 
     def _leave(self) -> None:

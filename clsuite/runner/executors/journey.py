@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
-from clsuite.data.cache import cache_folder
+from clsuite.config.paths import cache_folder
 from clsuite.errors import AbsentError
 from clsuite.plugin.catalog import source_now
 from clsuite.plugin.loading import is_file
@@ -87,7 +87,7 @@ def arrived(plan: RunPlan, luggage: Luggage) -> RunPlan:
         if plan.weights.kind == "file" and not here:
             raise AbsentWeightsError from error
         raise
-    return replace(made, record_path=plan.record_path)
+    return replace(made, record_path=plan.record_path, shares_features=plan.shares_features)
 
 
 def _files_of(plan: RunPlan) -> Iterator[str]:

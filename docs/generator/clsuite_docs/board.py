@@ -11,7 +11,7 @@ from typing import Any
 
 from clsuite.board.site.text import NONE
 from clsuite.metrics import PRIMARY, mean_interval
-from clsuite.report.table import bytes_text
+from clsuite.report.format import bytes_text
 
 ROOT = Path(__file__).parents[3]
 DATA = ROOT / "leaderboard" / "data" / "board.json"

@@ -15,8 +15,8 @@ from clsuite_docs.types import anchor, bounds, default_text, models_inside, type
 HEADING = """\
 # Every field of a benchmark's file
 
-This page is made from the models that check the file. A field that is not listed is an error, told with its line and
-the nearest known name. [How to write one](../how-to/own-data.md) has a whole example.
+This page is made from the models that check the file. A field that is not listed is an error, reported with its
+line and the nearest known name. [How to write one](../how-to/own-data.md) has a whole example.
 """
 
 

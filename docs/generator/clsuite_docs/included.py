@@ -1,4 +1,4 @@
-"""Pages that stand elsewhere in the repository, with their links as they must be on the site."""
+"""Pages from elsewhere in the repository, with their links as they must be on the site."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page for each method: its paper, what ours has otherwise, its arguments and traits, and where it stands."""
+"""A page for each method: its paper, where ours differs, its arguments and traits, and its results."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin
 
 from clsuite.board.papers import linked
+from clsuite.plugin.annotations import read_annotation, type_words
 from clsuite.plugin.catalog import catalog, is_ours
 from clsuite.plugin.hooks import EFFECTS
 from clsuite.plugin.introspection import PluginInfo, PluginSource
@@ -20,8 +21,8 @@ from clsuite_docs.docstrings import cell, code, parse, table
 INDEX = """\
 # Methods
 
-{number} methods come with clsuite. Each page has the paper, what ours has otherwise, the arguments, what the method
-needs and keeps, and where it stands on the [boards](../../results.md). They compose with `+` where that makes sense:
+{number} methods come with clsuite. Each page has the paper, where ours differs, the arguments, what the method
+needs and keeps, and its results on the [boards](../../results.md). They compose with `+` where that makes sense:
 `--methods "lwf+replay(capacity=50)"`.
 """
 BADGES = "*stale*: sources that made the row have changed since; it is not comparable with current rows."
@@ -63,12 +64,24 @@ def page(name: str, repository: str) -> str:
         "## Arguments",
         arguments(source, described.members),
         f'```sh\nclsuite bench quickstart --methods "{example(name, source)}"\n```',
+        "## Deriving from it",
+        deriving(name, source),
         "## What it needs and keeps",
         traits(source),
-        "## Where it stands",
+        "## Results",
         standing(name),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def deriving(name: str, source: PluginSource) -> str:
+    """How a user's method derives from it, and the hooks that are there to override."""
+    module, _, class_name = catalog()[name].target.partition(":")
+    hooks = ", ".join(f"`{hook}`" for hook in sorted(source.hooks))
+    return (
+        f"```python\nfrom {module} import {class_name}\n\n\nclass Mine({class_name}): ...\n```\n\n"
+        f"in a file of its own has all its arguments, and what it declares. Hooks that it has: {hooks or 'none'}."
+    )
 
 
 def docstring(info: PluginInfo) -> str:
@@ -141,7 +154,8 @@ def _source(name: str) -> PluginSource:
 
 def _type(parameter: Parameter, source: PluginSource) -> str:
     known = {**_imported_aliases(source.text), **parameter.aliases}
-    return code(known.get(parameter.annotation, parameter.annotation))
+    words = type_words(read_annotation(parameter.annotation, known))
+    return words.removeprefix("a ") if words else code(known.get(parameter.annotation, parameter.annotation))
 
 
 def _imported_aliases(text: str) -> dict[str, str]:

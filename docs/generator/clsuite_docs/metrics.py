@@ -5,12 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 
-from clsuite.metrics import METRICS
-from clsuite.report.descriptions import DESCRIPTIONS, NOTATION
+from clsuite.metrics import METRICS, NOTATION
 from clsuite_docs.docstrings import cell, parse, table
 
 CODES = ("Avalanche", "Mammoth", "PILOT")
-"""The code bases that the metrics stand beside; the registry names them as sources."""
+"""The code bases that the metrics are compared with; the registry names them as sources."""
 HEADING = """\
 # Metrics
 
@@ -36,9 +35,8 @@ def section(name: str) -> str:
     """What one metric is."""
     metric = METRICS[name]
     text = parse(inspect.getdoc(metric.compute) or "").text
-    about = DESCRIPTIONS.get(name, "")
     formula = f"`{metric.formula}`"
-    return f"### `{name}` {{ #{name} }}\n\n{about}\n\n{formula} — {metric.source}\n\n{text}"
+    return f"### `{name}` {{ #{name} }}\n\n{metric.about}\n\n{formula} — {metric.source}\n\n{text}"
 
 
 def _mark(source: str, code: str) -> str:

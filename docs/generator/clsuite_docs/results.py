@@ -13,7 +13,7 @@ HEADING = """\
 
 Every sentence and every figure of this page is computed from the [leaderboard]({board})'s data when the site is built.
 Accuracies are in per cent, mean ± half the 95 % Student-t interval over the seeds: *final* after the last task, *avg.
-inc.* the average incremental accuracy, *task-aware* if the task of each image were told. The leaderboard has all
+inc.* the average incremental accuracy, *task-aware* if the task of each image is given. The leaderboard has all
 columns, every record, and the command that repeats a row.
 """
 STALE = (
