@@ -430,7 +430,13 @@ def _heeding() -> None:
 
 @pytest.mark.parametrize(
     ("number", "group", "status"),
-    [(signal.SIGTERM, True, 143), (signal.SIGTERM, False, 143), (signal.SIGHUP, True, 129), (signal.SIGINT, True, 130)],
+    [
+        (signal.SIGTERM, True, 143),
+        (signal.SIGTERM, False, 143),
+        (signal.SIGHUP, True, 129),
+        (signal.SIGINT, True, 130),
+        (signal.SIGUSR1, True, 138),
+    ],
 )
 def test_a_signal_interrupts_and_the_run_goes_on_where_it_stopped(
     tiny: Path, tmp_path: Path, number: int, group: bool, status: int

@@ -93,7 +93,9 @@ def _refuse_beside_debug(options: BenchOptions) -> None:
     if options.jobs is not None and options.jobs > 1:
         raise UserError("--debug does one run after another: leave --jobs out")
     if options.timeout is not None:
-        raise UserError("--debug does the runs in this process, which nothing ends from outside: leave --timeout out")
+        raise UserError(
+            "--debug does the runs in this process, which nothing can stop from outside: leave --timeout out"
+        )
 
 
 def make_executor(

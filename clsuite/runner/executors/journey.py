@@ -49,6 +49,7 @@ class Luggage:
 def marked(folder: Path) -> Iterator[Path]:
     """A file in a folder by whose name, which no other has, another machine sees whether it shares the folder."""
     mark = folder.absolute() / f".shared-{secrets.token_hex(8)}"
+    mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
     try:
         yield mark
@@ -86,7 +87,7 @@ def arrived(plan: RunPlan, luggage: Luggage) -> RunPlan:
         if plan.weights.kind == "file" and not here:
             raise AbsentWeightsError from error
         raise
-    return replace(made, record_path=plan.record_path)
+    return replace(made, record_path=plan.record_path, shares_features=plan.shares_features)
 
 
 def _files_of(plan: RunPlan) -> Iterator[str]:

@@ -91,8 +91,9 @@ class SlurmArray:
         """The options of the call that workers share."""
         options = self._options
         root = (options.data_root or Path()).absolute()
-        timeout = [f"--timeout={options.timeout}"] if options.timeout else []
-        return [f"--data-root={root}", f"--device={options.device}", f"--stale-after={options.stale_after}", *timeout]
+        more = [f"--timeout={options.timeout}"] if options.timeout else []
+        more += ["--no-feature-store"] if options.no_feature_store else []
+        return [f"--data-root={root}", f"--device={options.device}", f"--stale-after={options.stale_after}", *more]
 
     def run(self, runs: SharedRuns, listener: Listener, failures: Mapping[str, Failure]) -> dict[Path, RunRecord]:
         """Have all runs done that are not done elsewhere, and tell of them as the folder does.
