@@ -7,9 +7,11 @@ lost where the next version of a library has it no more. Nothing is imported bef
 from __future__ import annotations
 
 import mmap
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from torch import Generator, Tensor, nn
 
 FORWARD_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
@@ -68,6 +70,93 @@ def cpu_has_native_bf16() -> bool:
 def become(module: nn.Module, kind: type[nn.Module]) -> None:
     """Give a module another ``forward``, in place: names, parameters and hooks stay. The class is a subclass of its."""
     module.__class__ = kind
+
+
+def register_python_backend(
+    name: str, module: Any, fallback: Callable[..., Any], kernels: Mapping[str, Callable[..., Any]]
+) -> list[Any]:
+    """Make a device whose operations are done in Python, under the key that PyTorch keeps for backends of others.
+
+    Args:
+        name: Of the device.
+        module: What PyTorch asks the device for.
+        fallback: Does any operation: gets it, and its arguments.
+        kernels: Operations that do not come to the fallback, by name.
+
+    Returns:
+        What must be kept for as long as the device is needed.
+    """
+    import torch
+    from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+    _setup_privateuseone_for_python_backend(name, backend_module=module)
+    every, own = torch.library.Library("_", "IMPL"), torch.library.Library("aten", "IMPL")
+    every.fallback(fallback, "PrivateUse1")
+    for operation, kernel in kernels.items():
+        own.impl(operation, kernel, "PrivateUse1")
+    return [every, own]
+
+
+def device_operations(kind: str) -> tuple[Any, ...]:
+    """Operations of PyTorch that a device must know apart.
+
+    Args:
+        kind: ``copying`` (between devices), ``reading`` (a value), ``indexing`` (by tensors), or ``by content``: the
+            shape of the result follows from values.
+    """
+    import torch
+
+    aten = torch.ops.aten
+    known: dict[str, tuple[Any, ...]] = {
+        "copying": (aten._to_copy.default, aten.copy_.default),
+        "reading": (aten._local_scalar_dense.default,),
+        "indexing": (
+            aten.index.Tensor, aten._unsafe_index.Tensor, aten.index_put.default, aten.index_put_.default,
+        ),
+        "by content": (
+            aten.nonzero.default, aten.masked_select.default, aten._unique2.default, aten.unique_dim.default,
+            aten.unique_consecutive.default, aten.bincount.default, aten.repeat_interleave.Tensor,
+        ),
+    }  # fmt: skip
+    return known[kind]
+
+
+def wrapper_tensor_class() -> type[Any]:
+    """A kind of tensor that has shape and device, and keeps its values in another tensor, ``below``."""
+    import torch
+
+    class WrapperTensor(torch.Tensor):
+        below: Tensor
+        __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+        @staticmethod
+        def __new__(cls: Any, below: Tensor, device: torch.device) -> Any:
+            made = torch.Tensor._make_wrapper_subclass(
+                cls,
+                below.shape,
+                strides=below.stride(),
+                storage_offset=below.storage_offset(),
+                dtype=below.dtype,
+                device=device,
+            )
+            made.below = below
+            return made
+
+    return WrapperTensor
+
+
+def flat_leaves(tree: Any) -> list[Any]:
+    """The leaves of nested lists, tuples and dictionaries."""
+    from torch.utils._pytree import tree_leaves
+
+    return tree_leaves(tree)
+
+
+def map_leaves(change: Callable[[Any], Any], tree: Any) -> Any:
+    """Nested lists, tuples and dictionaries with each leaf changed."""
+    from torch.utils._pytree import tree_map
+
+    return tree_map(change, tree)
 
 
 # -- timm -------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -148,6 +150,52 @@ def test_the_processor_says_whether_it_has_bf16() -> None:
     flags = Path("/proc/cpuinfo")
     if flags.is_file() and "flags" in flags.read_text():
         assert private_api.cpu_has_native_bf16() == ("avx512_bf16" in flags.read_text())
+
+
+BACKEND = """
+import torch
+from clsuite import private_api as api
+
+class Module:
+    def device_count(self): return 1
+    def current_device(self): return 0
+    def is_initialized(self): return True
+    def is_available(self): return True
+    def manual_seed_all(self, seed): pass
+    def _is_in_bad_fork(self): return False
+
+class Wrapped(api.wrapper_tensor_class()):
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        return operate(func, *args, **(kwargs or {}))
+
+def operate(func, *args, **words):
+    words.pop("device", None)
+    args = api.map_leaves(lambda one: one.below if isinstance(one, Wrapped) else one, args)
+    return Wrapped(func(*args, **words), torch.device("ours", 0))
+
+kept = api.register_python_backend("ours", Module(), operate, {})
+made = torch.ones(2, 3, device="ours").T + 1
+assert made.device == torch.device("ours", 0) and made.shape == (3, 2) and made.stride() == (1, 3)
+assert made.below.tolist() == [[2.0, 2.0]] * 3
+print(len(api.flat_leaves({"a": [1, (2, 3)]})))
+"""
+
+
+def test_a_device_is_made_in_python() -> None:
+    """Gone: the simulated device, on which every method learns in the tests and ``clsuite check --device``."""
+    done = subprocess.run([sys.executable, "-c", BACKEND], capture_output=True, text=True)
+    assert done.stdout == "3\n", done.stderr
+
+
+def test_a_device_knows_operations_apart() -> None:
+    """Gone: what would wait for a GPU is not counted, and copies between devices end as if they were mistakes."""
+    kinds = {kind: private_api.device_operations(kind) for kind in ("copying", "reading", "indexing", "by content")}
+    names = {kind: {str(one).split(".")[1] for one in operations} for kind, operations in kinds.items()}
+    assert names["reading"] == {"_local_scalar_dense"}
+    assert {"_to_copy", "copy_"} == names["copying"]
+    assert {"index", "index_put_"} < names["indexing"]
+    assert {"nonzero", "bincount"} < names["by content"]
 
 
 def test_a_module_becomes_another() -> None:

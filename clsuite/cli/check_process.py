@@ -17,25 +17,30 @@ from clsuite.runner.methods import PluginUse
 from clsuite.runner.processes import ForkServer, Worker
 
 if TYPE_CHECKING:
+    import torch
+
     from clsuite.conformance.plugin_under_test import Subject
 
+SIMULATED = "simulated"
+"""A device that is not the CPU, for who has no GPU (`clsuite.conformance.simulated_device`)."""
 SILENCE = 300.0
 """Seconds that one step of the checks may take."""
-Work = tuple[Sequence[PluginUse], Mapping[str, Any], Path]
+Work = tuple[Sequence[PluginUse], Mapping[str, Any], str, Path]
 
 
-def check_aside(text: str, uses: Sequence[PluginUse], training: Mapping[str, Any]) -> Report:
+def check_aside(text: str, uses: Sequence[PluginUse], training: Mapping[str, Any], device: str) -> Report:
     """Check a method in another process.
 
     Args:
         text: The method as it was written, for complaints.
         uses: Its plugins.
         training: Options of the training.
+        device: Where the runs are, by name.
 
     Raises:
-        UserError: If a plugin is broken, or it ends the process or hangs.
+        UserError: If the device is not there, a plugin is broken, or it ends the process or hangs.
     """
-    worker = ForkServer().start(work, (uses, training, Path.cwd()))
+    worker = ForkServer().start(work, (uses, training, device, Path.cwd()))
     try:
         return _follow(worker, shortened(text))
     finally:
@@ -81,18 +86,32 @@ def work(given: Work, connection: Connection) -> None:
 def _check(given: Work, connection: Connection) -> None:
     from clsuite.conformance.suite import check_method
 
-    uses, training, folder = given
+    uses, training, device, folder = given
     with suppress(OSError):
         os.chdir(folder)
     try:
+        where = _device(device)
         subjects = [_subject(use) for use in uses]
         report = check_method(
-            subjects, training=training, heard=lambda step: connection.send({"kind": "step", "step": step})
+            subjects,
+            training=training,
+            device=where,
+            heard=lambda step: connection.send({"kind": "step", "step": step}),
         )
     except UserError as error:
         connection.send({"kind": "refused", "text": str(error)})
     else:
         connection.send({"kind": "report", "report": report})
+
+
+def _device(name: str) -> torch.device:
+    if name == SIMULATED:
+        from clsuite.conformance.simulated_device import simulated_device
+
+        return simulated_device()
+    from clsuite.stream.trainer import find_device
+
+    return find_device(name)
 
 
 def _subject(use: PluginUse) -> Subject:

@@ -21,6 +21,7 @@ from clsuite.plugin.source_hash import Home
 from clsuite.regular_files import read_text
 
 Factory = Callable[[], Plugin]
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Subject:
         cls: Its class.
         lines: Its source.
         declared: What it declares.
+        device: Where it is examined.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Subject:
     cls: type[Plugin]
     lines: Lines
     declared: PluginSource
+    device: torch.device = CPU
 
     def finding(self, check: str, message: str, fix: str, line: int) -> Finding:
         """A finding with its line."""

@@ -25,14 +25,16 @@ CHUNK = 64
 
 @torch.inference_mode()
 def answers(learner: Learner, images: NDArray[np.uint8]) -> Tensor:
-    """Logits ``[N, seen classes]`` of stored images; nothing but the images is known."""
+    """Logits ``[N, seen classes]`` of stored images, on the CPU; nothing but the images is known."""
     learner.eval()
     chunks = []
     for start in range(0, len(images), CHUNK):
-        pixels = learner.backbone.normalize(torch.from_numpy(np.ascontiguousarray(images[start : start + CHUNK])))
+        pixels = torch.from_numpy(np.ascontiguousarray(images[start : start + CHUNK]))
         unknown = torch.full((len(pixels),), -1)
-        chunks.append(learner.predict_logits(Batch(pixels, unknown, unknown, unknown > 0)))
-    return torch.cat(chunks)
+        batch = Batch(pixels, unknown, unknown, unknown > 0).to(learner.device)
+        assert batch.images is not None
+        chunks.append(learner.predict_logits(batch.with_images(learner.backbone.normalize(batch.images))))
+    return torch.cat(chunks).cpu()
 
 
 def test_rows(scenario: Scenario) -> NDArray[np.int64]:
@@ -129,7 +131,7 @@ def on_another_device(subject: Subject, run: Run, place: int) -> Iterator[Findin
     learner.to(meta)
     images = torch.zeros(4, *run.stream.scenario.table.images.shape[1:], dtype=torch.uint8)
     labels, unknown = torch.from_numpy(run.stream.scenario.labels[rows]), torch.zeros(4, dtype=torch.bool)
-    batch = Batch(images, labels, torch.from_numpy(rows), unknown).to(meta)
+    batch = dataclasses.replace(Batch(images, labels, torch.from_numpy(rows), unknown).to(meta), known=None)
     pixels = torch.zeros(4, 3, *images.shape[2:], device=meta)
     ready = dataclasses.replace(batch, images=pixels)
     features = torch.zeros(4, learner.backbone.width, device=meta, requires_grad=True)

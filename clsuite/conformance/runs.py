@@ -107,7 +107,7 @@ def run_method(
     learner.watches = tuple(watches)
     for watch, plugin in zip(watches, plugins, strict=True):
         watch.attach(plugin, learner)
-    device = torch.device("cpu")
+    device = subjects[0].device
     stream = KeepingStream(learner, make_scenario(kind), device, resume, "conformance", folder=folder, stop=stop)
     run = Run(stream, plugins, watches)
     try:

@@ -102,7 +102,7 @@ def repeated(subjects: list[Subject], run: Run, kind: str, training: dict[str, A
     if state is None:
         return
     there, here = state["parameters"], again.stream.learner.state_dict()
-    changed = [name for name in there if name not in here or not torch.equal(there[name], here[name])]
+    changed = [name for name in there if name not in here or not torch.equal(there[name], here[name].cpu())]
     if changed or not np.array_equal(run.stream.matrix.class_incremental[1], again.stream.matrix.class_incremental[1]):
         yield unrepeatable(subjects[0], f"parameter '{changed[0]}'" if changed else "predictions")
 
@@ -144,6 +144,7 @@ def load_again(subjects: list[Subject], run: Run, training: dict[str, Any]) -> L
     buffer.seek(0)
     state = torch.load(buffer, weights_only=True, map_location="cpu")
     fresh = make_learner(subjects, [subject.make() for subject in subjects], training)
+    fresh.to(learner.device)
     fresh.start(without_data(run.stream.scenario))
     load_learner_state(fresh, state)
     return fresh

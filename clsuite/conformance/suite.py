@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from clsuite.conformance import prediction, requirements, side_effects, state, s
 from clsuite.conformance.finding import Finding, Outcome, Report
 from clsuite.conformance.hook_checks import generator_states
 from clsuite.conformance.instrument import overridden
-from clsuite.conformance.plugin_under_test import Factory, Subject, subject_of
+from clsuite.conformance.plugin_under_test import CPU, Factory, Subject, subject_of
 from clsuite.conformance.runs import Run, as_error, read_state, run_method
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog, load_class
@@ -80,6 +80,7 @@ def check_method(
     plugins: Sequence[Factory | Subject],
     *,
     training: Mapping[str, Any] | None = None,
+    device: torch.device = CPU,
     partners: Mapping[str, Mapping[str, Any]] = PARTNERS,
     heard: Callable[[str], None] = lambda step: None,
 ) -> Report:
@@ -88,6 +89,7 @@ def check_method(
     Args:
         plugins: What makes each plugin of the method (a class, or a function without arguments), in order.
         training: Options of the training that the method needs, such as ``{"head": "zero_shot"}``.
+        device: Where the runs are.
         partners: Registered plugins that it is combined with where that is legal, with their arguments.
         heard: Receives each step before it begins.
 
@@ -98,7 +100,7 @@ def check_method(
         UserError: If the source of a plugin cannot be read, or the plugins cannot be combined.
     """
     started = time.perf_counter()
-    subjects = [one if isinstance(one, Subject) else subject_of(one) for one in plugins]
+    subjects = [replace(one if isinstance(one, Subject) else subject_of(one), device=device) for one in plugins]
     with _as_it_was(), tempfile.TemporaryDirectory() as folder:
         found, skipped = _examine(subjects, dict(training or {}), partners, Path(folder), heard)
     if any(finding.certain for finding in found):
@@ -206,7 +208,7 @@ def _changes_something(examination: Examination) -> Iterator[Finding]:
     now = learner.state_dict()
     kept = {name for name, value in learner.named_parameters() if value.requires_grad and name not in before}
     made_for_the_task = any(name.startswith("plugin_modules.") for name in kept)
-    if not made_for_the_task and all(torch.equal(value, now[name]) for name, value in before.items()):
+    if not made_for_the_task and all(torch.equal(value, now[name].cpu()) for name, value in before.items()):
         yield subjects[0].finding(
             "trains",
             "no weight of the model has changed since the first task",
@@ -271,7 +273,7 @@ def _with(examination: Examination, partner: str, arguments: Mapping[str, Any]) 
     if any(one.cls is cls for one in examination.subjects):
         examination.skipped[check] = f"it is {partner} itself"
         return
-    other = subject_of(lambda: cls(**arguments), cls, partner)
+    other = replace(subject_of(lambda: cls(**arguments), cls, partner), device=examination.subjects[0].device)
     subjects = [other, *examination.subjects]
     try:
         check_composition([(one.name, one.declared) for one in subjects], examination.kind)

@@ -18,6 +18,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from clsuite.data.augment_spec import AugMix, RandAugment, TrivialAugment
+from clsuite.data.on_device import moved
 from clsuite.data.per_sample import by_group
 from clsuite.private_api import standard_gamma
 
@@ -130,7 +131,7 @@ def augmix(step: AugMix, images: Tensor, generator: torch.Generator) -> Tensor:
     number = len(images)
     weights = _dirichlet(number, step.width, step.alpha, generator)
     share = _dirichlet(number, 2, step.alpha, generator)
-    parts = torch.cat([share[:, :1], share[:, 1:] * weights], dim=1).to(images.device)
+    parts = moved(torch.cat([share[:, :1], share[:, 1:] * weights], dim=1), images.device)
     mixed = parts[:, 0].view(-1, 1, 1, 1) * images
     for chain in range(step.width):
         lengths = torch.randint(1, step.depth + 1, (number,), generator=generator)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import repeat
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clsuite.data.on_device import image_chunks, moved
 from clsuite.data.stable_random import stable_random
 from clsuite.data.table import ImageTable, read_rows
 
@@ -24,12 +26,14 @@ class Batch:
         labels: int64 ``[B]`` stream labels.
         indices: int64 ``[B]`` indices of the table.
         replayed: bool ``[B]``, true for exemplars that a plugin added.
+        known: Labels, indices and marks where they are on the CPU too; `host` gives them.
     """
 
     images: Tensor | None
     labels: Tensor
     indices: Tensor
     replayed: Tensor
+    known: Known | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -37,26 +41,62 @@ class Batch:
     @property
     def own(self) -> int:
         """Number of the batch's own samples: those that no plugin added."""
-        return len(self) - int(self.replayed.sum())
+        return len(self) - int(self.host.replayed.sum())
+
+    @property
+    def host(self) -> Batch:
+        """The batch without its images on the CPU: a GPU is waited for only where nobody knows them there."""
+        columns = (self.labels, self.indices, self.replayed)
+        if self.known is not None and all(one is of for one, of in zip(columns, self.known.of, strict=True)):
+            return self.known.there
+        return Batch(None, self.labels.cpu(), self.indices.cpu(), self.replayed.cpu())
+
+    def knowing(self, there: Batch) -> Batch:
+        """The same batch, of which `there` has labels, indices and marks on the CPU."""
+        return replace(self, known=Known(replace(there, images=None), (self.labels, self.indices, self.replayed)))
 
     def to(self, device: torch.device) -> Batch:
         """Copy to a device."""
-        moved = None if self.images is None else self.images.to(device, non_blocking=True)
-        return Batch(moved, self.labels.to(device), self.indices.to(device), self.replayed.to(device))
+        images = None if self.images is None else moved(self.images, device)
+        labels, indices, replayed = (moved(column, device) for column in (self.labels, self.indices, self.replayed))
+        there = Batch(images, labels, indices, replayed)
+        return there if device.type == "cpu" else there.knowing(self.host)
 
     def with_images(self, images: Tensor) -> Batch:
         """The same samples with other pixels."""
         return replace(self, images=images)
 
+    def part(self, rows: slice) -> Batch:
+        """Some samples that follow one another."""
+        images = None if self.images is None else self.images[rows]
+        part = Batch(images, self.labels[rows], self.indices[rows], self.replayed[rows])
+        return part if self.labels.device.type == "cpu" else part.knowing(self.host.part(rows))
+
     def extended(self, images: Tensor, labels: Tensor, indices: Tensor) -> Batch:
         """This batch followed by exemplars: uint8 ``[E, C, H, W]``, labels ``[E]`` and indices ``[E]``."""
         device = self.labels.device
-        return Batch(
-            None if self.images is None else torch.cat([self.images, images.to(device)]),
-            torch.cat([self.labels, labels.to(device)]),
-            torch.cat([self.indices, indices.to(device)]),
+        longer = Batch(
+            None if self.images is None else torch.cat([self.images, moved(images, device)]),
+            torch.cat([self.labels, moved(labels, device)]),
+            torch.cat([self.indices, moved(indices, device)]),
             torch.cat([self.replayed, torch.ones(len(labels), dtype=torch.bool, device=device)]),
         )
+        if device.type == "cpu" or labels.device.type != "cpu" or indices.device.type != "cpu":
+            return longer
+        return longer.knowing(self.host.extended(images, labels, indices))
+
+
+@dataclass(frozen=True)
+class Known:
+    """What of a batch is on the CPU too.
+
+    Attributes:
+        there: The batch without its images, on the CPU.
+        of: The labels, indices and marks that it is the same as; where a batch has others, nothing is known of them.
+    """
+
+    there: Batch
+    of: tuple[Tensor, Tensor, Tensor]
 
 
 class BatchLoader:
@@ -75,6 +115,7 @@ class BatchLoader:
         shuffle_seed: int | None = None,
         with_images: bool = True,
         repeats: int = 1,
+        device: torch.device | None = None,
     ) -> None:
         """Set up the loader.
 
@@ -86,10 +127,12 @@ class BatchLoader:
             shuffle_seed: Seed of the permutations; None keeps the given order.
             with_images: False leaves the images out.
             repeats: How often in a row each batch comes.
+            device: Where batches are made; the CPU by default.
         """
         self._table, self._labels, self._rows = table, labels, indices
         self._batch_size, self._shuffle_seed, self._with_images = batch_size, shuffle_seed, with_images
         self._epoch, self._repeats = 0, repeats
+        self._device = torch.device("cpu") if device is None else device
         self._skipped, self._before = 0, _nothing
 
     def begin_at(self, epoch: int, batch: int, before: Callable[[], None]) -> None:
@@ -113,9 +156,24 @@ class BatchLoader:
         first, self._skipped = self._skipped, 0
         before, self._before = self._before, _nothing
         before()
-        for number in range(first, len(self)):
-            start = number // self._repeats * self._batch_size
+        starts = [number // self._repeats * self._batch_size for number in range(first, len(self))]
+        if self._device.type != "cpu":
+            yield from self._on_device(indices, starts)
+            return
+        for start in starts:
             yield gather(self._table, self._labels, indices[start : start + self._batch_size], self._with_images)
+
+    def _on_device(self, indices: NDArray[np.int64], starts: Sequence[int]) -> Iterator[Batch]:
+        """Batches on a device: labels and rows of a whole epoch go there at once, and no batch waits for it."""
+        parts = [slice(start, start + self._batch_size) for start in starts]
+        rows = moved(torch.from_numpy(np.ascontiguousarray(indices)), self._device)
+        labels = moved(torch.from_numpy(self._labels[indices]), self._device)
+        chunks = [indices[part] for part in parts]
+        pixels = image_chunks(self._table.images, chunks, self._device) if self._with_images else repeat(None)
+        for part, chunk, images in zip(parts, chunks, pixels, strict=False):
+            replayed = torch.zeros(len(chunk), dtype=torch.bool, device=self._device)
+            batch = Batch(images, labels[part], rows[part], replayed)
+            yield batch.knowing(gather(self._table, self._labels, chunk, with_images=False))
 
 
 def _nothing() -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from clsuite.data.batch import Batch
 from clsuite.data.buffer_policy import LABEL_BYTES, LOGIT_BYTES, Policy, check_one_of_each, exemplar_capacity
+from clsuite.data.on_device import moved
 from clsuite.data.table import ImageTable
 
 Images = Tensor | Callable[[NDArray[np.int64]], Tensor]
@@ -194,7 +195,8 @@ class ExemplarBuffer:
             indices: ``[N]``.
             generator: Source of the random keys (on the CPU).
             features: ``[N, width]``; only herding needs them.
-            logits: ``[N, K]`` to be stored with them, the same K each time; nan where there is no answer.
+            logits: ``[N, K]`` to be stored with them, the same K each time; nan where there is no answer. Those on
+                another device are waited for only where a sample stays.
             again: Whether samples that are in the buffer already are offered like others, so that it may hold a row
                 several times, with other logits: a reservoir then samples everything that was offered, not every row.
         """
@@ -209,7 +211,7 @@ class ExemplarBuffer:
         places = (~keep[: self._size]).nonzero().flatten()
         places = torch.cat([places, torch.arange(self._size, self._size + len(taken) - len(places))])
         if len(taken):
-            answers = torch.zeros(len(taken), 0) if logits is None else logits[taken]
+            answers = torch.zeros(len(taken), 0) if logits is None else logits[moved(taken, logits.device)].cpu()
             pixels = images[taken] if isinstance(images, Tensor) else images(indices[taken].numpy())
             values = {"images": pixels, "labels": labels[taken], "indices": indices[taken], "logits": answers}
             self._write(places, {**values, "keys": keys[taken]})

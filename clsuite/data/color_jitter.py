@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from clsuite.data.augment_spec import ColorJitter
+from clsuite.data.on_device import moved
 from clsuite.data.per_sample import by_group
 
 Adjust = Callable[[Tensor, Tensor], Tensor]
@@ -36,7 +37,7 @@ def adjust_hue(images: Tensor, shifts: Tensor) -> Tensor:
     values = images.float() / 255
     top, bottom = values.amax(dim=1, keepdim=True), values.amin(dim=1, keepdim=True)
     hue = _hue(values, top, top - bottom) + 6 * shifts.view(-1, 1, 1, 1)
-    turned = (hue + torch.tensor([5.0, 3.0, 1.0], device=images.device).view(1, 3, 1, 1)) % 6
+    turned = (hue + moved(torch.tensor([5.0, 3.0, 1.0]), images.device).view(1, 3, 1, 1)) % 6
     ramp = torch.minimum(turned, 4 - turned).clamp(0, 1)
     return (255 * (top - (top - bottom) * ramp)).round().to(torch.uint8)
 
@@ -54,7 +55,7 @@ def color_jitter(step: ColorJitter, images: Tensor, generator: torch.Generator) 
     factors = low + (high - low) * torch.rand(number, 4, generator=generator)
     order = torch.rand(number, 4, generator=generator).argsort(dim=1)
     chosen = torch.rand(number, generator=generator) < step.p
-    factors = factors.to(images.device)
+    factors = moved(factors, images.device)
     for turn in order.T:
         acts = chosen & (reach[turn] > 0)
         images = by_group(images, turn.where(acts, -1), _adjustment(factors))

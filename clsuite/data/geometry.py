@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsuite.data.augment_spec import Crop, Flip, Range, ResizedCrop
+from clsuite.data.on_device import moved
 from clsuite.data.per_sample import by_group
 
 TRIES = 10
@@ -44,10 +45,11 @@ def crop(step: Crop, images: Tensor, generator: torch.Generator) -> Tensor:
         padded = F.pad(images.float(), (across, across, down, down), mode="reflect").to(images.dtype)
     else:
         padded = F.pad(images, (across, across, down, down))
-    tops = torch.randint(2 * down + 1, (number,), generator=generator).to(images.device)
-    lefts = torch.randint(2 * across + 1, (number,), generator=generator).to(images.device)
+    tops = torch.randint(2 * down + 1, (number,), generator=generator)
+    lefts = torch.randint(2 * across + 1, (number,), generator=generator)
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-    return windows[torch.arange(number, device=images.device), :, tops, lefts]
+    device = images.device
+    return windows[torch.arange(number, device=device), :, moved(tops, device), moved(lefts, device)]
 
 
 def resized_crop(step: ResizedCrop, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -116,7 +118,7 @@ def _cut_one_by_one(images: Tensor, boxes: Tensor) -> Tensor:
 
 def cut_together(images: Tensor, boxes: Tensor) -> Tensor:
     """`cut_boxes` without a loop: first all rows, then all columns."""
-    top, left, height, width = boxes.to(images.device).unbind(dim=1)
+    top, left, height, width = moved(boxes, images.device).unbind(dim=1)
     rows = _stretch(images, top, height)
     both = _stretch(rows.transpose(2, 3), left, width).transpose(2, 3)
     return both.round().to(torch.uint8).contiguous()

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from clsuite.data.on_device import moved
+
 
 def by_group(images: Tensor, groups: Tensor, apply: Callable[[int, Tensor, Tensor], Tensor]) -> Tensor:
     """Apply to the samples of each group the group's operation.
@@ -18,8 +20,8 @@ def by_group(images: Tensor, groups: Tensor, apply: Callable[[int, Tensor, Tenso
     """
     order = groups.argsort(stable=True)
     names, sizes = torch.unique_consecutive(groups[order], return_counts=True)
-    members = torch.split_with_sizes(order.to(images.device), sizes.tolist())
+    members = torch.split_with_sizes(moved(order, images.device), sizes.tolist())
     parts = [
         apply(group, images.index_select(0, index), index) for group, index in zip(names.tolist(), members, strict=True)
     ]
-    return torch.cat(parts).index_select(0, order.argsort().to(images.device))
+    return torch.cat(parts).index_select(0, moved(order.argsort(), images.device))

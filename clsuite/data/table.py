@@ -46,7 +46,9 @@ def digest(content: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(hashlib.sha256(content).digest()[:16], dtype=np.uint8)
 
 
-def read_rows(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+def read_rows(
+    images: NDArray[np.uint8], rows: NDArray[np.int64], out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
     """Copy rows of a table's images.
 
     Every page that is read would stay in the process's resident memory, in the end the whole table. A large table that
@@ -56,8 +58,9 @@ def read_rows(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.
     Args:
         images: uint8 ``[N, C, H, W]``, an array or a memory map.
         rows: int64 ``[B]``.
+        out: uint8 ``[B, C, H, W]``: memory to copy them to; new memory by default.
     """
-    copied = images[rows]
+    copied = images[rows] if out is None else np.take(images, rows, axis=0, out=out, mode="clip")  # unbuffered
     mapped = memory_map(images)
     if mapped is not None and images.nbytes > KEPT_BYTES and not images.flags.writeable:
         mapped.madvise(mmap.MADV_DONTNEED)

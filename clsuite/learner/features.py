@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clsuite.backbones.vit import Backbone
-from clsuite.data.table import ImageTable, read_rows
+from clsuite.data.on_device import image_chunks, moved
+from clsuite.data.table import ImageTable
 from clsuite.learner.batch_size import inference_batch_size
 from clsuite.scenarios import Scenario
 
@@ -34,11 +35,7 @@ class FeatureStore:
     def __init__(self, scenario: Scenario, source: Source = computed_here) -> None:
         """Make an empty store for the rows of a scenario's table, whose features come from a source."""
         self._scenario, self._table, self._source = scenario, scenario.table, source
-        self._places = torch.full(
-            (len(scenario.table),), -1
-        )  # of each row among the known ones, in the order of coming
-        self._number = 0
-        self._features: Tensor | None = None
+        self.clear()
 
     def fresh(self) -> FeatureStore:
         """An empty store for the same table."""
@@ -46,18 +43,20 @@ class FeatureStore:
 
     def clear(self) -> None:
         """Forget everything: the backbone has changed."""
-        self._places, self._number, self._features = torch.full((len(self._table),), -1), 0, None
+        self._known = np.zeros(len(self._table), dtype=np.bool_)
+        self._places = torch.full((len(self._table),), -1)  # of each row among the known ones, in the order of coming
+        self._number = 0
+        self._features: Tensor | None = None
 
     def lookup(self, rows: Tensor) -> Tensor:
         """Features ``[B, width]`` of rows that are known."""
         if self._features is None:
             raise RuntimeError("no features have been computed yet")
-        return self._features[self._places[rows.to(self._places.device)]]
+        return self._features[self._places[moved(rows, self._places.device)]]
 
     def add(self, backbone: Backbone, rows: NDArray[np.int64]) -> int:
         """Compute the features of those rows that are not known yet; returns how many were."""
-        asked = torch.from_numpy(rows).to(self._places.device)
-        missing = rows[(self._places[asked] < 0).cpu().numpy()]
+        missing = rows[~self._known[rows]]
         if len(missing):
             computed = self._source(backbone, self._table, missing)
             with torch.inference_mode(False):  # a store that an evaluation begins is written to in training too
@@ -80,6 +79,7 @@ class FeatureStore:
         self._places[torch.from_numpy(rows).to(computed.device)] = torch.arange(
             self._number, needed, device=computed.device
         )
+        self._known[rows] = True
         self._number = needed
 
 
@@ -88,14 +88,10 @@ def compute_features(backbone: Backbone, images: NDArray[np.uint8], rows: NDArra
     """Features ``[len(rows), width]`` in float32, in eval mode, without augmentation."""
     device = next(backbone.parameters()).device
     at_once = inference_batch_size(images.shape, device)
+    chunks = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
     with in_eval_mode(backbone):
-        chunks = [
-            backbone(
-                backbone.normalize(torch.from_numpy(read_rows(images, rows[start : start + at_once])).to(device))
-            ).float()
-            for start in range(0, len(rows), at_once)
-        ]
-    return torch.cat(chunks)
+        features = [backbone(backbone.normalize(pixels)).float() for pixels in image_chunks(images, chunks, device)]
+    return torch.cat(features)
 
 
 @contextmanager

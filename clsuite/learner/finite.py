@@ -59,8 +59,13 @@ def check_answers(logits: Tensor, plugins: Sequence[object], task: Task | None, 
         UserError: If one is not finite; says in which task, and on which images.
     """
     if not bool(torch.isfinite(logits).all()):
-        names = ", ".join(type(plugin).__name__ for plugin in plugins) or "the head"
-        raise UserError(f"the answers of [{names}] are {WRONG} {_when(task)}, {where}: no result is kept")
+        raise wrong_answers(plugins, task, where)
+
+
+def wrong_answers(plugins: Sequence[object], task: Task | None, where: str) -> UserError:
+    """The error of answers that are not finite; says in which task, and on which images: those of `where`."""
+    names = ", ".join(type(plugin).__name__ for plugin in plugins) or "the head"
+    return UserError(f"the answers of [{names}] are {WRONG} {_when(task)}, {where}: no result is kept")
 
 
 def check_loss(loss: Tensor, features: Tensor, task: Task | None, epoch: int, step: int) -> None:

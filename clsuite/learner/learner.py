@@ -17,6 +17,7 @@ from clsuite.backbones.slow_kernels import avoid_slow_kernels
 from clsuite.backbones.vit import Backbone
 from clsuite.data.augment import augment
 from clsuite.data.batch import Batch
+from clsuite.data.on_device import moved
 from clsuite.data.stable_random import derive_seed
 from clsuite.errors import UserError
 from clsuite.learner.features import FeatureStore, Source, computed_here
@@ -25,6 +26,7 @@ from clsuite.learner.heads import choose_towers, make_head
 from clsuite.learner.loss import classification_loss
 from clsuite.learner.optimizer import OptimizerPolicy
 from clsuite.learner.options import TrainingSpec
+from clsuite.learner.parts import encode_in_parts, refuse_batch_statistics
 from clsuite.learner.precision import autocast, has_slow_kernels
 from clsuite.plugin.base import Plugin
 from clsuite.plugin.traits import Scores
@@ -106,7 +108,11 @@ class Learner(L.LightningModule):
             )
 
     def begin_task(self, task: Task) -> None:
-        """Grow the head by the task's new classes and let the plugins begin."""
+        """Grow the head by the task's new classes and let the plugins begin.
+
+        Raises:
+            UserError: If batches are to be taken apart, and the network normalizes by them.
+        """
         self.task, self.gradient_samples = task, 0
         self._tasks_begun = task.index + 1
         self._augment_generator = torch.Generator().manual_seed(derive_seed(self.seed, task.index, "augment"))
@@ -120,6 +126,8 @@ class Learner(L.LightningModule):
         for plugin in self.plugins:
             plugin.on_task_start(self, task)
         self.backbone.hold_statistics()
+        if self.options.accumulate > 1:
+            refuse_batch_statistics(self.modules(), "training.accumulate")
 
     def end_task(self, task: Task) -> None:
         """Let the plugins end the task."""
@@ -138,6 +146,7 @@ class Learner(L.LightningModule):
         self._tasks_begun = tasks
         for size in head_sizes:
             self.head.grow(size, torch.Generator())
+        self.head.to(self.device)
         for plugin in self.plugins:
             plugin.rebuild_modules(self, tasks)
 
@@ -228,7 +237,7 @@ class Learner(L.LightningModule):
 
     def labels_of(self, indices: NDArray[np.int64]) -> Tensor:
         """Stream labels ``[len(indices)]`` at indices of the table, on the compute device."""
-        return torch.from_numpy(self.scenario.labels[indices]).to(self.device)
+        return moved(torch.from_numpy(self.scenario.labels[indices]), self.device)
 
     def images_of(self, indices: NDArray[np.int64]) -> Tensor:
         """Stored images, uint8 ``[len(indices), C, H, W]``, at indices of the table."""
@@ -298,7 +307,7 @@ class Learner(L.LightningModule):
         Raises:
             UserError: If the loss is not finite; says in which task, epoch and step.
         """
-        features = self.encode(batch)
+        features = self._encode_to_learn(batch)
         step = Step(batch, features, self.head(features))
         assert self.task is not None
         loss = classification_loss(step.logits, batch.labels, self.options.loss, self.task.classes)
@@ -337,6 +346,12 @@ class Learner(L.LightningModule):
         """Keep the optimizer's state where the next task carries it on."""
         optimizer = self.optimizers()
         self.optimizer_policy.keep(self, optimizer.optimizer)  # type: ignore[union-attr]
+
+    def _encode_to_learn(self, batch: Batch) -> Tensor:
+        """Features of a training batch, in as many parts as the options say."""
+        if batch.images is None or self.options.accumulate == 1:
+            return self.encode(batch)
+        return encode_in_parts(self.encode, batch, self.options.accumulate)
 
     def _looks_at(self, batch_idx: int) -> bool:
         """Whether the loss of a step is looked at: a look at it waits for a GPU."""

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from clsuite.data.on_device import moved
+
 
 def classification_loss(
     logits: Tensor, labels: Tensor, scope: Literal["global", "local"], task_classes: Sequence[int]
@@ -26,7 +28,8 @@ def classification_loss(
         A scalar.
     """
     if scope == "local":
-        inside = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
+        inside = torch.zeros(logits.shape[1], dtype=torch.bool)
         inside[list(task_classes)] = True
+        inside = moved(inside, logits.device)
         logits = logits.masked_fill(inside[labels][:, None] & ~inside, float("-inf"))
     return F.cross_entropy(logits.float(), labels)

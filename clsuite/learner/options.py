@@ -76,6 +76,8 @@ class TrainingSpec(Spec):
     Attributes:
         epochs: Passes over the training part of each task.
         batch_size: Samples per step, exemplars that a plugin adds not counted.
+        accumulate: Parts in which a batch passes through the backbone, one after another, where all of it does not fit
+            into the memory; what is learned is the same but for rounding, and a step takes a forward pass more.
         optimizer: The optimizer.
         schedule: ``constant``, ``cosine`` (to zero, over each task), or a class: see `OwnSchedule`.
         warmup_steps: Steps of linear warm-up at the start of each task.
@@ -105,6 +107,7 @@ class TrainingSpec(Spec):
 
     epochs: int = Field(default=1, ge=1, le=LARGEST_EPOCHS)
     batch_size: int = Field(default=32, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     optimizer: OptimizerSpec = OptimizerSpec()
     schedule: Literal["constant", "cosine"] = "constant"
     own_schedule: OwnSchedule | None = None
@@ -149,6 +152,8 @@ class TrainingSpec(Spec):
     def _schedule_in_its_place(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = serialize(self)
         own = content.pop("own_schedule", None)
+        if content.get("accumulate") == 1:
+            del content["accumulate"]  # so that the keys of older records stay what they are
         return {**content, "schedule": own} if own is not None else content
 
     @model_validator(mode="after")

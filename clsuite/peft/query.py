@@ -41,8 +41,9 @@ class FrozenQuery:
     @torch.no_grad()
     def of_batch(self, batch: Batch) -> Tensor:
         """Features ``[B, width]`` of a batch; computed from its images where they are not the table's."""
-        if (batch.indices >= 0).all():
-            return self.of_rows(batch.indices.cpu().numpy())
+        indices = batch.host.indices
+        if (indices >= 0).all():
+            return self.of_rows(indices.numpy())
         assert batch.images is not None
         return self.of_images(batch.images)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from clsuite.data.buffer import ExemplarBuffer
 from clsuite.data.buffer_policy import Policy, check_capacity
+from clsuite.data.on_device import moved
 from clsuite.errors import UserError
 from clsuite.plugin.base import Plugin
 
@@ -128,16 +129,18 @@ class RehearsalPlugin(Plugin):
             step: The step.
             again: Offer those samples too that were offered in this task already, at each time with other logits.
         """
-        indices, new = step.batch.indices.cpu(), ~step.batch.replayed.cpu()
+        host = step.batch.host
+        indices, new = host.indices, ~host.replayed
         if not again:
             new &= ~self._added[indices]
-        indices, labels, logits = indices[new], step.batch.labels.cpu()[new], None
+        indices, labels, logits = indices[new], host.labels[new], None
         if not len(indices):
             return
         self._added[indices] = True
         if self._with_logits:
-            logits = torch.full((len(indices), len(learner.scenario.classes)), float("nan"))
-            logits[:, : step.logits.shape[1]] = step.logits.detach()[new.to(step.logits.device)].float().cpu()
+            answers = step.logits.detach()[moved(new.nonzero().flatten(), step.logits.device)].float()
+            logits = answers.new_full((len(indices), len(learner.scenario.classes)), float("nan"))
+            logits[:, : answers.shape[1]] = answers
         self.buffer.add(learner.images_of, labels, indices, self.draws, logits=logits, again=again)
 
     def stored_bytes(self) -> dict[str, int]:

@@ -152,19 +152,18 @@ def predict_rows(learner: Learner, rows: NDArray[np.int64]) -> Tensor:
     """
     if learner.frozen:
         learner.features_of(rows)
-    loader = BatchLoader(learner.scenario.table, learner.scenario.labels, rows, BATCH, with_images=not learner.frozen)
-    device = learner.device
+    table, labels = learner.scenario.table, learner.scenario.labels
+    loader = BatchLoader(table, labels, rows, BATCH, with_images=not learner.frozen, device=learner.device)
     was_training = learner.training
     learner.eval()
     answers = []
     with torch.no_grad(), learner.autocast():
         for batch in loader:
-            batch = batch.to(device)
             if batch.images is not None:
                 batch = batch.with_images(learner.backbone.normalize(batch.images))
-            answers.append(learner.predict_logits(batch).cpu())
+            answers.append(learner.predict_logits(batch))
     learner.train(was_training)
-    logits = torch.cat(answers)
+    logits = torch.cat(answers).cpu()
     check_answers(logits, learner.plugins, learner.task, f"on {len(rows)} test images that a probe reads")
     return logits
 

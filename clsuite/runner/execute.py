@@ -21,6 +21,7 @@ from clsuite.config.error_text import shown
 from clsuite.config.feature_store import feature_limit, shares_features
 from clsuite.config.spec import LARGEST_NUMBER
 from clsuite.data.feature_files import FeatureFiles
+from clsuite.data.on_device import kept_bytes
 from clsuite.data.seal import table_sha256
 from clsuite.errors import InputWarning, UserError, is_foreign, warn_of
 from clsuite.learner.learner import Learner
@@ -266,7 +267,7 @@ def _normalization(stream: Stream) -> dict[str, list[float]]:
 
 def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
+        return int(torch.cuda.max_memory_allocated(device)) - kept_bytes(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 

@@ -96,6 +96,40 @@ def check_merging(plugins: Sequence[tuple[str, Mapping[str, Any]]], sources: Seq
         )
 
 
+def check_accumulation(
+    plugins: Sequence[tuple[str, Mapping[str, Any]]],
+    sources: Sequence[Named],
+    backbone: BackboneSpec,
+    training: TrainingSpec,
+) -> None:
+    """Check that batches may pass through the backbone in parts, where that is asked for.
+
+    Args:
+        plugins: Name and arguments of each plugin.
+        sources: Name and declaration of each plugin.
+        backbone: What is trained.
+        training: How it is trained.
+
+    Raises:
+        UserError: If the backbone normalizes by the batch, or a plugin counts what passes through it, which each image
+            does twice.
+    """
+    if training.accumulate == 1:
+        return
+    fixed = any(source.traits.freezes_backbone or source.traits.gradient_free for _, source in sources)
+    if is_resnet(backbone.name) and not fixed:
+        raise UserError(
+            f"training.accumulate takes batches apart, and backbone '{backbone.name}' is a ResNet, which normalizes by "
+            "the whole batch: leave it out, or take a ViT"
+        )
+    counting = [name for name, args in plugins if args.get("diversify") or args.get("selection") == "batch"]
+    if counting:
+        raise UserError(
+            f"plugin '{counting[0]}' with diversify or selection: batch chooses by what the whole batch chose, and "
+            "training.accumulate takes batches apart: leave one of them out"
+        )
+
+
 def check_classes(method: str, plugins: Sequence[Named], training: TrainingSpec, scenario: Scenario) -> None:
     """Check that every task that is trained under a local loss has classes that can compete.
 

@@ -22,6 +22,7 @@ from clsuite.runner.methods import MethodSpec, parse_method, parse_named, split_
 from clsuite.runner.options import RunOptions
 from clsuite.runner.own_classes import bind_training
 from clsuite.runner.requirements import (
+    check_accumulation,
     check_merging,
     check_needs,
     check_probes,
@@ -112,8 +113,10 @@ def _checked(
     arguments = [args for info, args in resolved.plugins if info.source]
     for kind in spec.scenario.kinds:
         check_method(named, kind, arguments)
-    check_merging([(info.name, args) for info, args in resolved.plugins], named)
+    with_arguments = [(info.name, args) for info, args in resolved.plugins]
+    check_merging(with_arguments, named)
     check_needs(named, spec.backbone, resolved.training)
+    check_accumulation(with_arguments, named, spec.backbone, resolved.training)
     from_memory = any(source.traits.from_memory for _, source in named)
     check_single_pass(spec.scenario.kind, resolved.training.epochs, from_memory)
     return resolved

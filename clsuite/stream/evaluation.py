@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clsuite.data.batch import Batch
-from clsuite.learner.finite import check_answers
+from clsuite.data.on_device import moved
+from clsuite.learner.finite import wrong_answers
 from clsuite.learner.learner import Learner
 from clsuite.records import CountsEntry, rescore
 from clsuite.scenarios import Scenario
@@ -43,11 +44,15 @@ class AccuracyMatrix(L.Callback):
         shape = (len(scenario.tasks) + 1, len(self.labels))
         self.class_incremental: NDArray[np.int16] = np.full(shape, NOT_SEEN, dtype=np.int16)
         self.task_aware: NDArray[np.int16] = np.full(shape, NOT_SEEN, dtype=np.int16)
-        self._row = self._position = 0
+        self._begin(0)
+
+    def _begin(self, row: int) -> None:
+        self._row, self._position = row, 0
+        self._waiting: list[Tensor] = []
 
     def begin(self, row: int) -> NDArray[np.int64]:
         """Begin the evaluation that fills a row; returns the rows of the table whose classes are seen, in order."""
-        self._row, self._position = row, 0
+        self._begin(row)
         seen = self.scenario.seen_classes(max(row, 1))
         self._masks = part_masks(self.scenario, seen)
         self._columns = np.flatnonzero(self.labels < seen)
@@ -56,20 +61,29 @@ class AccuracyMatrix(L.Callback):
     def on_test_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Batch, *_: Any
     ) -> None:
-        """Take the logits of one batch.
-
-        Raises:
-            UserError: If one is not finite.
-        """
+        """Take the logits of one batch; what they say is read when the last batch has passed."""
         logits: Tensor = outputs
         columns = self._columns[self._position : self._position + len(batch)]
-        assert isinstance(module, Learner)
-        where = f"in part '{self.scenario.eval_splits[self.task[columns[0]]].name}'"
-        check_answers(logits, module.plugins, module.task, where)
         self._position += len(batch)
-        masks = self._masks[self.task[columns].astype(np.int64)].to(logits.device)
-        self.class_incremental[self._row, columns] = logits.argmax(dim=1).cpu().numpy()
-        self.task_aware[self._row, columns] = (logits + masks).argmax(dim=1).cpu().numpy()
+        masks = moved(self._masks[self.task[columns].astype(np.int64)], logits.device)
+        good = torch.isfinite(logits).all().expand(len(batch))
+        self._waiting.append(torch.stack([logits.argmax(dim=1), (logits + masks).argmax(dim=1), good.long()]))
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Fill the row.
+
+        Raises:
+            UserError: If an answer is not finite.
+        """
+        assert isinstance(pl_module, Learner)
+        answers, masked, good = torch.cat(self._waiting, dim=1).cpu().numpy()
+        self._waiting = []
+        if not good.all():
+            first = self._columns[int(good.argmin())]
+            where = f"in part '{self.scenario.eval_splits[self.task[first]].name}'"
+            raise wrong_answers(pl_module.plugins, pl_module.task, where)
+        self.class_incremental[self._row, self._columns] = answers
+        self.task_aware[self._row, self._columns] = masked
 
     def arrays(self) -> dict[str, NDArray[np.integer]]:
         """The predictions as they are stored beside the record."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from clsuite.data.batch import BatchLoader
+from clsuite.data.on_device import keep_images
 from clsuite.data.stable_random import derive_seed
 from clsuite.errors import InputWarning, UserError, warn_of
 from clsuite.learner.batch_size import inference_batch_size
@@ -108,6 +109,7 @@ class Stream:
         from_memory = any(plugin.traits.from_memory for plugin in self.learner.plugins)
         check_single_pass(self.scenario.kind, self.learner.options.epochs, from_memory)
         self.learner.to(self.device)
+        keep_images(self.scenario.table.images, self.device)
         state = self._saved()
         if state is None:
             self._read_before()
@@ -213,6 +215,7 @@ class Stream:
             shuffle_seed=derive_seed(learner.seed, "order", task.index),
             with_images=not uses_cached_features,
             repeats=self.scenario.batch_repeats,
+            device=self.device,
         )
         try:
             if within is not None:
@@ -240,7 +243,9 @@ class Stream:
                 if len(known):
                     learner.features_of(known)
         at_once = KNOWN_FEATURES if frozen else inference_batch_size(self.scenario.table.images.shape, self.device)
-        loader = BatchLoader(self.scenario.table, self.scenario.labels, rows, at_once, with_images=not frozen)
+        loader = BatchLoader(
+            self.scenario.table, self.scenario.labels, rows, at_once, with_images=not frozen, device=self.device
+        )
         trainer.test(learner, dataloaders=loader, verbose=False)
         learner.to(self.device)
         self.probes.read(learner, row, last=row == len(self.scenario.tasks))

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from clsuite.config.devices import checked_device
 from clsuite.errors import UserError
@@ -16,6 +17,10 @@ from clsuite.learner.options import TrainingSpec
 from clsuite.learner.precision import resolve_precision
 
 Report = Callable[[dict[str, Any]], None]
+
+
+REPORT_SECONDS = 0.5
+"""Between two looks at the loss in an epoch; a look waits for a GPU."""
 
 
 class ProgressReporter(L.Callback):
@@ -31,7 +36,7 @@ class ProgressReporter(L.Callback):
         import time
 
         ends = trainer.is_last_batch
-        if not ends and time.monotonic() - self._last < 0.5:
+        if not ends and time.monotonic() - self._last < REPORT_SECONDS:
             return
         self._last = time.monotonic()
         self.final_loss = float(outputs["loss"])
@@ -48,6 +53,21 @@ class ProgressReporter(L.Callback):
         )
 
 
+class StayingOnDevice(SingleDeviceStrategy):
+    """Computes on one device, and leaves the model there at the end of a task.
+
+    Lightning's own strategies move model and optimizer to the CPU after each fit and test: on a GPU a transfer of all
+    weights, there and back, for each task and each evaluation.
+    """
+
+    def teardown(self) -> None:
+        """Release what the task needed, but for the model."""
+        self.precision_plugin.teardown()
+        assert self.accelerator is not None
+        self.accelerator.teardown()
+        self.checkpoint_io.teardown()
+
+
 def make_trainer(options: TrainingSpec, device: torch.device, callbacks: Sequence[L.Callback]) -> L.Trainer:
     """Make the trainer of one task: no logger, no checkpoints of its own, nothing printed.
 
@@ -61,6 +81,7 @@ def make_trainer(options: TrainingSpec, device: torch.device, callbacks: Sequenc
     return L.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
+        strategy=StayingOnDevice(device),
         precision=resolve_precision(options.precision, device),
         max_epochs=options.epochs,
         gradient_clip_val=options.gradient_clip,

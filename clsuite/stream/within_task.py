@@ -61,7 +61,7 @@ class WithinTask(L.Callback):
     ) -> None:
         """Evaluate where it is time; after the last step the matrix does it."""
         if self._exposure is not None:
-            self._exposure.meet(batch.labels.cpu().numpy())
+            self._exposure.meet(batch.host.labels.numpy())
         step = trainer.global_step
         if self._spec.wants(step) and step not in self._points and step < trainer.estimated_stepping_batches:
             self._read(pl_module, step)

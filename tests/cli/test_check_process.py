@@ -100,3 +100,29 @@ class WithoutWords(Plugin):
 def test_an_error_without_words_is_told_where_a_vit_is_needed() -> None:
     told = [str(finding) for finding in check_method([WithoutWords]).findings]
     assert any("on a ResNet it ends with AssertionError" in one for one in told), told
+
+
+def test_a_method_is_checked_on_a_device_that_is_not_the_cpu(tmp_path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    """A tensor that stays on the CPU is found, wherever it is made; on the CPU itself nothing is wrong with it."""
+    monkeypatch.chdir(tmp_path)
+    body = (
+        "    def on_task_end(self, learner, task):\n"
+        "        features = learner.features_of(task.train)\n"
+        "        self.mean = features.mean(dim=0) * torch.ones(features.shape[1])\n"
+    )
+    Path("bad.py").write_text("import torch\n" + HEAD + body)
+    assert main(["check", "./bad.py", "--device", "simulated"]) == 1
+    told = capsys.readouterr().out
+    assert "device: failed" in told
+    assert "same device" in told
+    assert "self.mean = features.mean(dim=0)" in told
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [("tpu", "unknown device 'tpu'"), ("cuda:9", "device 'cuda:9' is not there")],
+)
+def test_a_device_that_is_not_there_is_told(check, device: str, words: str, capsys) -> None:  # type: ignore[no-untyped-def]
+    Path("fine.py").write_text(HEAD)
+    assert main(["check", "./fine.py", "--device", device]) == 2
+    assert words in capsys.readouterr().err

@@ -23,6 +23,13 @@ def _arguments(parser: ArgumentParser) -> None:
         type=PATH_OR_NAME,
         help="./file.py, a name or package.module:Class, with arguments in brackets where it needs any",
     )
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        metavar="DEVICE",
+        help="where its runs are: cpu, auto, cuda, cuda:N, mps, or simulated, a device that is not the CPU, "
+        "for who has no GPU (default cpu)",
+    )
     from clsuite.learner.options import TrainingSpec
 
     add_options(
@@ -35,22 +42,25 @@ def _arguments(parser: ArgumentParser) -> None:
 
 def _run(given: Namespace) -> int:
     training = {"head": given.head, "loss": given.loss}
-    return run_check(given.plugin, {key: value for key, value in training.items() if value is not None})
+    return run_check(given.plugin, {key: value for key, value in training.items() if value is not None}, given.device)
 
 
-def run_check(text: str, training: Mapping[str, Any]) -> int:
+def run_check(text: str, training: Mapping[str, Any], device: str = "cpu") -> int:
     """Check a plugin, or several that are joined by ``+``; returns the exit status (1 where anything was found).
 
     Raises:
-        UserError: If there is no such plugin, it is broken, or its arguments do not suit it.
+        UserError: If there is no such plugin or device, it is broken, or its arguments do not suit it.
     """
-    from clsuite.cli.check_process import check_aside
+    from clsuite.cli.check_process import SIMULATED, check_aside
+    from clsuite.config.devices import checked_device
     from clsuite.learner.options import TrainingSpec
     from clsuite.plugin.arguments import resolve_arguments
     from clsuite.plugin.catalog import find_plugin
     from clsuite.runner.methods import parse_method
     from clsuite.runner.training import resolve_training
 
+    if device != SIMULATED:
+        checked_device(device)
     uses = parse_method(text).plugins
     named = []
     for use in uses:
@@ -60,7 +70,7 @@ def run_check(text: str, training: Mapping[str, Any]) -> int:
     resolve_training(TrainingSpec(), named, {}, training)
     console = make_console()
     with console.status(escape(f"checking {on_screen(text)} on tiny streams of digits ...")):
-        report = check_aside(text, uses, training)
+        report = check_aside(text, uses, training, device)
     print_report(report, console)
     return 1 if report.findings else 0
 
@@ -107,6 +117,8 @@ COMMAND = Command(
         "clsuite check ./my_method.py",
         'clsuite check "replay(capacity=50)"',
         "clsuite check my_package.my_module:MyMethod",
+        "clsuite check ./my_method.py --device cuda",
+        "clsuite check ./my_method.py --device simulated",
     ),
     _arguments,
     _run,

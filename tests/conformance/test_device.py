@@ -1,0 +1,84 @@
+"""Every registered method on a device that is not the CPU: no tensor on the wrong one, no step that waits for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clsuite.plugin.catalog import catalog
+
+HERE = Path(__file__).parent
+WAITING = {
+    "agem": "asks whether the gradients disagree",
+    "der": "stores logits of what stays in its buffer",
+    "dual_prompt": "chooses rows by a mask",
+    "kfpf": "stores logits of what stays in its buffer",
+    "lwf": "chooses the rows that it knows by a mask",
+    "mix_cd": "notes which exemplars were confused",
+}
+"""Methods whose own steps wait for the device, and for what."""
+
+
+@pytest.fixture(scope="module")
+def seen() -> dict[str, dict[str, Any]]:
+    """What a process of its own saw: see ``learn_on_device.py``."""
+    command = [sys.executable, str(HERE / "learn_on_device.py")]
+    path = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(command, capture_output=True, text=True, timeout=550, env={**os.environ, "PYTHONPATH": path})
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {case.pop("name"): case for case in map(json.loads, done.stdout.splitlines())}
+
+
+@pytest.mark.parametrize("name", sorted(catalog()))
+def test_registered_methods_learn_on_a_device(seen: dict[str, dict[str, Any]], name: str) -> None:
+    assert seen[name].get("error") is None
+    assert seen[name]["devices"] in (["simulated:0"], [])
+    assert seen[name]["accuracy"] > 0.2  # of four classes, after eight steps
+    assert seen[name]["table_there"]
+    assert bool(seen[name]["waits"]) == (name in WAITING), seen[name]["waits"]
+
+
+@pytest.mark.parametrize("mistake", ["OnCpuInLoss", "OnCpuInPredict"])
+def test_a_tensor_on_the_cpu_ends_the_run(seen: dict[str, dict[str, Any]], mistake: str) -> None:
+    assert "Expected all tensors to be on the same device" in seen[mistake]["error"]
+
+
+def test_a_value_that_is_read_in_a_step_is_seen(seen: dict[str, dict[str, Any]]) -> None:
+    assert sum(seen["WaitsInLoss"]["waits"].values()) == 4
+
+
+@pytest.mark.parametrize("case", ["options", "augmented", "zero_shot_head", "resumed"])
+def test_options_learn_on_a_device(seen: dict[str, dict[str, Any]], case: str) -> None:
+    assert seen[case].get("error") is None
+    assert seen[case]["devices"] == ["simulated:0"]
+
+
+@pytest.mark.parametrize("case", ["options", "zero_shot_head", "resumed"])
+def test_no_step_waits_for_the_device(seen: dict[str, dict[str, Any]], case: str) -> None:
+    assert seen[case]["waits"] == {}
+
+
+def test_the_device_counts_as_the_cpu_does(seen: dict[str, dict[str, Any]]) -> None:
+    assert seen["on_cpu"]["counts"] == seen["on_cpu"]["cpu"]
+
+
+def test_a_run_is_taken_up_on_the_device(seen: dict[str, dict[str, Any]]) -> None:
+    assert seen["resumed"]["counts"] == seen["resumed"]["undisturbed"]
+
+
+def test_accuracy_is_read_within_tasks_on_the_device(seen: dict[str, dict[str, Any]]) -> None:
+    assert min(seen["within_tasks"]["points"]) >= 3
+
+
+def test_a_table_that_does_not_fit_is_read_ahead(seen: dict[str, dict[str, Any]]) -> None:
+    """And the counts are the same."""
+    assert not seen["read_ahead"]["table_there"]
+    assert seen["read_ahead"]["kept"]["table_there"]
+    assert seen["read_ahead"]["counts"] == seen["read_ahead"]["kept"]["counts"]
+    assert seen["read_ahead"]["waits"] == {}
