@@ -16,7 +16,7 @@ from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.debugging import InView, refuse_beside_debug
 from clsuite.metrics import METRICS
 from clsuite.records import RunRecord, TrialEntry, reason_of
-from clsuite.runner.bench import run_missing, scan_results
+from clsuite.runner.bench import Sharing, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
 from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.tuning.options import TuneOptions
@@ -57,7 +57,8 @@ def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> i
         hear, executor = (view.hear, view.executor) if view else (progress.hear, None)
 
         def do(plans: Sequence[RunPlan]) -> list[RunRecord]:
-            return list(run_missing(scan_results(plans, warn), slots, options.timeout, hear, executor).values())
+            standing, sharing = scan_results(plans, warn), Sharing(stale_after=options.stale_after)
+            return list(run_missing(standing, slots, options.timeout, hear, executor, sharing).values())
 
         tuning = search.run(options, do, progress.show)
     label = METRICS[options.metric].label

@@ -412,7 +412,7 @@ def test_a_method_is_what_its_name_stands_for_in_a_shipped_benchmark(
 ) -> None:
     spec = load_benchmark("quickstart")[0]
     config = {
-        **stream_config(spec, None), "training": {**spec.training.resolved().model_dump(mode="json"), **changed},
+        **stream_config(spec, None), "training": {**json.loads(json.dumps(spec.training.resolved().recorded())), **changed},
         "backbone": {"name": spec.backbone.name, "image_size": spec.backbone.image_size},
     }  # fmt: skip
     record = make_record(method, 0, benchmark="quickstart", config=config)
