@@ -19,7 +19,7 @@ from clsuite.api.result import RunResult
 from clsuite.errors import UserError
 from clsuite.records import RunRecord, reason_of
 from clsuite.report.plots import plot_matrix
-from clsuite.runner.bench import forget, run_missing, scan_results
+from clsuite.runner.bench import Sharing, forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
 from clsuite.runner.executor import InProcess, raise_error
 from clsuite.runner.grid import expand_grid
@@ -83,8 +83,9 @@ def _do(plan: RunPlan, options: BenchOptions, progress: bool, threads: int) -> R
         return standing.done[plan.record_path]
     slots = device_slots(plan.device, 1, threads, count_gpus(), count_cores())
     executor = InProcess(slots[0], raise_error) if options.debug else None
+    sharing = Sharing(stale_after=options.stale_after)
     with RunProgress(shown=progress and not options.debug) as bar:
-        record = run_missing(standing, slots, options.timeout, bar.hear, executor)[plan.record_path]
+        record = run_missing(standing, slots, options.timeout, bar.hear, executor, sharing)[plan.record_path]
     if record.status == "done":
         try:
             plot_matrix(record, plan.beside(".svg"))

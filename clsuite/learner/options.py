@@ -169,6 +169,10 @@ class TrainingSpec(Spec):
             return self.head_init
         return "uniform" if self.head == "cosine" else SMALL_INIT
 
+    def recorded(self) -> dict[str, Any]:
+        """What of it a record and the key of a run hold: all that can move results."""
+        return {key: value for key, value in self.model_dump().items() if key != "checkpoint_minutes"}
+
     def resolved(self) -> TrainingSpec:
         """The same with every default that depends on another choice written out, as records hold it."""
         return self.model_copy(update={"head_init": self.first_values})

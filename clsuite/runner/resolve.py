@@ -101,7 +101,7 @@ def method_config(spec: BenchmarkSpec, name: str) -> tuple[list[tuple[str, dict[
     if name not in found:
         raise UserError(f"'{name}' is not a name of one method: it stands for {', '.join(found)}")
     method = found[name]
-    return [(info.name, args) for info, args in method.plugins], method.training.model_dump()
+    return [(info.name, args) for info, args in method.plugins], method.training.recorded()
 
 
 def _checked(

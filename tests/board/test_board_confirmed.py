@@ -93,7 +93,7 @@ def test_the_file_holds_what_was_confirmed_and_each_pair_once(tmp_path: Path) ->
 def quickstart_record(trained: bool, without: tuple[str, ...] = (), **training: Any) -> RunRecord:
     """An earlier record of quickstart's ncm, whose training lacks some keys that came since."""
     spec = load_benchmark("quickstart")[0]
-    asked = {**spec.training.resolved().model_dump(mode="json"), **training}
+    asked = {**json.loads(json.dumps(spec.training.resolved().recorded())), **training}
     config = {
         **stream_config(spec), "training": {key: value for key, value in asked.items() if key not in without},
         "backbone": {"name": spec.backbone.name, "image_size": spec.backbone.image_size},

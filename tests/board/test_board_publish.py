@@ -411,8 +411,9 @@ def test_a_method_is_what_its_name_stands_for_in_a_shipped_benchmark(
     tmp_path: Path, method: str, changed: dict[str, Any], complaint: str
 ) -> None:
     spec = load_benchmark("quickstart")[0]
+    training = json.loads(json.dumps(spec.training.resolved().recorded()))
     config = {
-        **stream_config(spec, None), "training": {**spec.training.resolved().model_dump(mode="json"), **changed},
+        **stream_config(spec, None), "training": {**training, **changed},
         "backbone": {"name": spec.backbone.name, "image_size": spec.backbone.image_size},
     }  # fmt: skip
     record = make_record(method, 0, benchmark="quickstart", config=config)
