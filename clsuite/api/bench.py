@@ -86,7 +86,7 @@ def do_plans(plans: Sequence[RunPlan], options: BenchOptions, threads: int, prog
     standing = scan_results(plans, lambda text: warn_of(text, InputWarning))
     if options.force:
         standing = forget(plans)
-    slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores())
+    slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores(), options.devices)
     console = Console(highlight=False, quiet=not progress or options.debug)
     executor = InProcess(slots[0], raise_error) if options.debug else None
     with BenchProgress(console, len(standing.missing), len(standing.done)) as bars:

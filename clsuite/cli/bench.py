@@ -93,7 +93,9 @@ def run_bench(benchmark: str, options: BenchOptions, dry_run: bool = False) -> i
         return _list_runs(console, standing)
     if options.force:
         standing = forget(standing.plans)
-    slots = device_slots(options.device, options.jobs, spec.training.threads, count_gpus(), count_cores())
+    slots = device_slots(
+        options.device, options.jobs, spec.training.threads, count_gpus(), count_cores(), options.devices
+    )
     outcomes = do_runs(console, standing, slots, options)
     return report_runs(console, warnings, spec, options, plans, outcomes)
 

@@ -44,7 +44,9 @@ def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> i
         refuse_beside_debug(options.jobs, options.timeout)
     spec, path = open_benchmark(benchmark, options)
     search = make_search(spec, path.parent, method, space, options)
-    slots = device_slots(options.device, options.jobs, spec.training.threads, count_gpus(), count_cores())
+    slots = device_slots(
+        options.device, options.jobs, spec.training.threads, count_gpus(), count_cores(), options.devices
+    )
     with loading_bar(warnings):
         make_plan(spec.model_copy(update={"methods": {search.name: search.method}}), path.parent, options)
     trials = min(options.trials, points(parse_space(space)) or options.trials)

@@ -9,8 +9,8 @@ from pathlib import Path
 DRIVER = Path("/proc/driver/nvidia/gpus")
 
 
-def device_slots(device: str, jobs: int | None, threads: int, gpus: int, cores: int) -> list[str]:
-    """One device for each run at a time.
+def device_slots(device: str, jobs: int | None, threads: int, gpus: int, cores: int, together: int = 1) -> list[str]:
+    """One device for each run at a time: where several learn together, the first of them.
 
     Args:
         device: What was asked for: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
@@ -18,11 +18,13 @@ def device_slots(device: str, jobs: int | None, threads: int, gpus: int, cores: 
         threads: CPU threads of a run.
         gpus: GPUs that can be used.
         cores: Cores that can be used.
+        together: Devices that learn a run together.
     """
     if device in ("auto", "cuda") and gpus:
-        return [f"cuda:{slot % gpus}" for slot in range(jobs or gpus)]
+        places = max(1, gpus // together)
+        return [f"cuda:{slot % places * together}" for slot in range(jobs or places)]
     alone = device not in ("auto", "cpu")
-    return [device] * (jobs or (1 if alone else max(1, cores // threads)))
+    return [device] * (jobs or (1 if alone else max(1, cores // (threads * together))))
 
 
 def count_gpus(environment: Mapping[str, str] = os.environ, driver: Path = DRIVER) -> int:

@@ -34,6 +34,7 @@ from clsuite.runner.build import build_learner
 from clsuite.runner.environment import describe_environment
 from clsuite.runner.model_file import save_model
 from clsuite.runner.plan import RunPlan, failed_record
+from clsuite.runner.ranks import company
 from clsuite.runner.streams import stream_loader
 from clsuite.scenarios import Scenario
 from clsuite.scenarios.spec import FromAvalanche, OwnScenario
@@ -89,6 +90,8 @@ def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
     stream = build_stream(plan, report)
     _check_sources(plan)
     environment = describe_environment(stream.device, training.precision, training.threads)
+    if plan.devices > 1:
+        environment["devices"] = plan.devices
     environment["normalization"] = _normalization(stream)
     environment["backbone_sha256"] = state_sha256(stream.learner.backbone)
     environment["table_sha256"] = table_sha256(stream.scenario.table)
@@ -96,7 +99,8 @@ def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
         torch.cuda.reset_peak_memory_stats(stream.device)
     unfit = ""
     try:
-        stream.run()
+        with company(plan, stream.device) as stream.learner.together:
+            stream.run()
     except UnfitCheckpointError as error:
         unfit = str(error)
     if unfit:
@@ -107,6 +111,7 @@ def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
         )
         checkpoint.unlink()
         return _learned(plan, report, started)
+    stream.learner.together = None
     record = _finished(plan, stream).model_copy(
         update={"environment": environment, "seconds": time.perf_counter() - started}
     )

@@ -44,6 +44,7 @@ class RunPlan:
         probes: What is read beside the accuracy matrix.
         brought: What of the training the method's plugins bring, by dotted key.
         curve_points: Points of the curves of training that are kept for each task.
+        devices: How many learn it together.
         files: The files of the user-defined classes that it names, by their source.
     """
 
@@ -59,6 +60,7 @@ class RunPlan:
     probes: tuple[AnyProbe, ...] = ()
     brought: Mapping[str, Any] = field(default_factory=dict)
     curve_points: int = CURVE_POINTS
+    devices: int = 1
     files: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -143,6 +145,7 @@ def _plan(
         probes=spec.probes,
         brought=method.brought,
         curve_points=options.curve_points,
+        devices=options.devices,
         files={**bound.files, **method.files},
     )
 

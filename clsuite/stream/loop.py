@@ -140,6 +140,8 @@ class Stream:
         self.learner.to(self.device)
         self.learner.end_task(task)
         check_weights(self.learner, self.learner.task)
+        if self.learner.together is not None:
+            self.learner.together.check_agreement(self.learner.parameters())
         trained = time.perf_counter() - started
         evaluated = self._timed(lambda: self._evaluate(self.learner, trainer, task.index + 1))
         for watcher in watchers:
@@ -234,7 +236,8 @@ class Stream:
         return len(self.tasks)
 
     def _save(self, tasks: int) -> None:
-        if self.checkpoint_path is None or tasks == len(self.scenario.tasks):
+        others = self.learner.together is not None and self.learner.together.rank > 0
+        if self.checkpoint_path is None or others or tasks == len(self.scenario.tasks):
             return
         state: dict[str, Any] = {
             "identity": self.identity,
