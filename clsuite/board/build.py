@@ -129,7 +129,7 @@ def _run(where: str, record: RunRecord, folder: Path, confirmed: Confirmations) 
         probes={
             probe.name: [None if value is None else _exact(value) for value in probe.values] for probe in record.probes
         },
-        stored_bytes=record.cost.stored_bytes, seconds=_exact(record.seconds), environment=record.environment,
+        stored_bytes=record.cost.stored_bytes, seconds=_exact(record.full_seconds), environment=record.environment,
     )  # fmt: skip
 
 

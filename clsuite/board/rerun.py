@@ -164,7 +164,7 @@ def plan_rerun(
         record_path=target,
         data_root=data_root,
         device=device or record.environment.get("device_type", "auto"),
-        save_model=False,
+        save_model=False, shares_features=False,  # of what others computed it would tell nothing
         probes=tuple(restored_probe(entry, backbone["image_size"], data_root, known) for entry in probes),
         files=recorded_files(record.config, folders, own, absent),
     )  # fmt: skip

@@ -42,7 +42,7 @@ def print_record(path: Path) -> None:
         f"[bold]{shown(record.method)}[/bold] on {shown(record.benchmark)}, seed {record.seed}: {record.status}",
         markup=True,
     )
-    console.print(f"key {record.key}, {record.seconds:.1f} s")
+    console.print(f"key {record.key}, {record.seconds:.1f} s{_taken(record)}")
     untrue = why_untrue(record, path)
     if told := f"this record {untrue}; its accuracies are not shown" if untrue else _told_by_the_key(record):
         console.print(told, style="red", soft_wrap=True)
@@ -103,6 +103,14 @@ def _told_by_the_key(record: RunRecord) -> str:
         made = f"results version {version}; this one has {RESULTS_VERSION}"
         return f"made by an older version of clsuite ({made}): run again, it may come out differently"
     return ""
+
+
+def _taken(record: RunRecord) -> str:
+    """What the run took from the features that runs share."""
+    taken = record.features
+    return (
+        f", and features of {taken.images} images from the store, which had cost {taken.seconds:.1f} s" if taken else ""
+    )
 
 
 def _tuning(tuning: TuningEntry) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ FORMAT = 3
 """Version of tables and of decoding; raise it when an image gives other pixels than before."""
 PER_IMAGE, PER_TABLE = 64, 2**16
 """Bytes, at most, of what a table has beside its pixels: of each image (hash, label, name), and once."""
+NOTED_S = 3600.0
+"""Seconds after which another use is noted."""
 WORK = ("job.json", "marks.npy", "pixels.npy")
 """What decoding needs and a finished table does not."""
 
@@ -86,7 +90,9 @@ def kept_table(content: Any, make: Callable[[Path], Columns], root: Path) -> Ima
     target, checked = root / "tables" / key, root / "checked" / key
     try:
         if target.is_dir():
-            return open_table(target, checked)
+            table = open_table(target, checked)
+            note_use(target)
+            return table
     except DamagedTableError:
         pass  # reported below, if it is still so when no other process is fixing it
     try:
@@ -99,6 +105,13 @@ def kept_table(content: Any, make: Callable[[Path], Columns], root: Path) -> Ima
             f"cannot write the table cache '{root / 'tables'}': {error.strerror or error}. Set CLSUITE_CACHE to "
             "another folder, or make room."
         ) from error
+
+
+def note_use(path: Path) -> None:
+    """Note when a table or a block of features was last used, to the hour, where the cache folder can be written."""
+    with suppress(OSError):
+        if time.time() - path.stat().st_mtime > NOTED_S:
+            os.utime(path)
 
 
 def _open_or_make(target: Path, checked: Path, make: Callable[[Path], Columns]) -> ImageTable:

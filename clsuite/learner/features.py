@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,8 +12,17 @@ from torch import Tensor
 
 from clsuite.backbones.vit import Backbone
 from clsuite.data.on_device import image_chunks, moved
+from clsuite.data.table import ImageTable
 from clsuite.learner.batch_size import inference_batch_size
 from clsuite.scenarios import Scenario
+
+Source = Callable[[Backbone, ImageTable, NDArray[np.int64]], Tensor]
+"""Gives the features of rows of a table as `compute_features` does, wherever it has them from."""
+
+
+def computed_here(backbone: Backbone, table: ImageTable, rows: NDArray[np.int64]) -> Tensor:
+    """The source of features that computes them."""
+    return compute_features(backbone, table.images, rows)
 
 
 class FeatureStore:
@@ -20,14 +32,14 @@ class FeatureStore:
     bits. Known rows are looked up. Memory is taken for known rows, and at most as much again to grow into.
     """
 
-    def __init__(self, scenario: Scenario) -> None:
-        """Make an empty store for the rows of a scenario's table."""
-        self._scenario, self._table = scenario, scenario.table
+    def __init__(self, scenario: Scenario, source: Source = computed_here) -> None:
+        """Make an empty store for the rows of a scenario's table, whose features come from a source."""
+        self._scenario, self._table, self._source = scenario, scenario.table, source
         self.clear()
 
     def fresh(self) -> FeatureStore:
         """An empty store for the same table."""
-        return FeatureStore(self._scenario)
+        return FeatureStore(self._scenario, self._source)
 
     def clear(self) -> None:
         """Forget everything: the backbone has changed."""
@@ -46,7 +58,7 @@ class FeatureStore:
         """Compute the features of those rows that are not known yet; returns how many were."""
         missing = rows[~self._known[rows]]
         if len(missing):
-            computed = compute_features(backbone, self._table.images, missing)
+            computed = self._source(backbone, self._table, missing)
             with torch.inference_mode(False):  # a store that an evaluation begins is written to in training too
                 self._keep(missing, computed)
         return len(missing)
@@ -75,10 +87,17 @@ class FeatureStore:
 def compute_features(backbone: Backbone, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Tensor:
     """Features ``[len(rows), width]`` in float32, in eval mode, without augmentation."""
     device = next(backbone.parameters()).device
-    was_training = backbone.training
-    backbone.eval()
     at_once = inference_batch_size(images.shape, device)
     chunks = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
-    features = [backbone(backbone.normalize(pixels)).float() for pixels in image_chunks(images, chunks, device)]
-    backbone.train(was_training)
+    with in_eval_mode(backbone):
+        features = [backbone(backbone.normalize(pixels)).float() for pixels in image_chunks(images, chunks, device)]
     return torch.cat(features)
+
+
+@contextmanager
+def in_eval_mode(backbone: Backbone) -> Iterator[None]:
+    """A backbone in eval mode for a while."""
+    was_training = backbone.training
+    backbone.eval()
+    yield
+    backbone.train(was_training)

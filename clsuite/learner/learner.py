@@ -20,7 +20,7 @@ from clsuite.data.batch import Batch
 from clsuite.data.on_device import moved
 from clsuite.data.stable_random import derive_seed
 from clsuite.errors import UserError
-from clsuite.learner.features import FeatureStore, compute_features
+from clsuite.learner.features import FeatureStore, Source, computed_here
 from clsuite.learner.finite import check_features, check_loss
 from clsuite.learner.heads import choose_towers, make_head
 from clsuite.learner.loss import classification_loss
@@ -67,6 +67,7 @@ class Learner(L.LightningModule):
         gradient_samples: Samples that passed backwards since the task began.
         log_to: Gets what plugins log; the stream sets it.
         together: The processes that learn together; None where one learns alone.
+        feature_source: Where features of the table's rows come from; the stream sets it before it starts the learner.
     """
 
     def __init__(self, backbone: Backbone, options: TrainingSpec, plugins: Sequence[Plugin], seed: int) -> None:
@@ -84,6 +85,7 @@ class Learner(L.LightningModule):
         self.gradient_samples = 0
         self.log_to: Callable[[str, Any], None] = _unheard
         self.together: Together | None = None
+        self.feature_source: Source = computed_here
         self._tasks_begun = 0
         self._module_owners: dict[str, Plugin] = {}
 
@@ -96,7 +98,7 @@ class Learner(L.LightningModule):
             UserError: If a plugin refuses, or masks the weights of a backbone that another one has frozen.
         """
         self.scenario = scenario
-        self.store = FeatureStore(scenario)
+        self.store = FeatureStore(scenario, self.feature_source)
         self.head.begin(scenario.classes)
         if has_slow_kernels(self.options.precision, self.device):
             avoid_slow_kernels(self.backbone)
@@ -228,7 +230,7 @@ class Learner(L.LightningModule):
                 self.store.add(self.backbone, indices)
                 features = self.store.lookup(torch.from_numpy(indices))
             else:
-                features = compute_features(self.backbone, self.scenario.table.images, indices)
+                features = self.feature_source(self.backbone, self.scenario.table, indices)
         check_features(features, self.scenario.table.is_test[indices], self.task)
         return features
 

@@ -97,6 +97,11 @@ class RoutedByQuery:
         learner.backbone.register_forward_pre_hook(lambda backbone, inputs: self._before(inputs[0]))
         learner.backbone.register_forward_hook(lambda backbone, inputs, output: self._after())
 
+    @property
+    def enabled(self) -> bool:
+        """Whether any of the modules acts, so that a pass is routed."""
+        return any(module.enabled for module in self._modules)
+
     def expect(self, batch: Batch) -> None:
         """Hear of the batch that passes next."""
         self._expected = batch
@@ -111,7 +116,7 @@ class RoutedByQuery:
         return self._of(batch)
 
     def _before(self, images: Tensor) -> None:
-        if not any(module.enabled for module in self._modules):
+        if not self.enabled:
             return
         batch, self._expected = self._expected, None
         if batch is not None and batch.images is not images:

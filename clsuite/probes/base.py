@@ -15,7 +15,6 @@ from clsuite.backbones.spec import BackboneSpec, Weights
 from clsuite.backbones.vit import Backbone
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
-from clsuite.learner.features import compute_features
 from clsuite.learner.finite import FIX, WRONG
 from clsuite.learner.learner import Learner
 from clsuite.plugin.own_class import Files
@@ -82,7 +81,7 @@ class Features:
             self._kept_frozen = learner.frozen
             backbone = self._view(learner.backbone) if self._view else learner.backbone
             with learner.autocast():
-                self._kept = compute_features(backbone, self._table.images, self._rows)
+                self._kept = learner.feature_source(backbone, self._table, self._rows)
             if not bool(torch.isfinite(self._kept).all()):
                 raise UserError(f"the features of a probe's {len(self._rows)} images are {WRONG}: {FIX}")
         return self._kept

@@ -158,6 +158,22 @@ class CostEntry(_Model):
     training_flops: Operations
 
 
+class FeaturesEntry(_Model):
+    """What a run took from the features that runs share on disk, in place of computing it.
+
+    Attributes:
+        images: How many images' features; those of an image that was taken twice count twice.
+        seconds: What they had cost where they were computed.
+        training_seconds: The part of these that belongs to the training of tasks.
+        evaluation_seconds: The part that belongs to the evaluations after tasks; the rest was before the stream.
+    """
+
+    images: Count
+    seconds: Amount
+    training_seconds: Amount
+    evaluation_seconds: Amount
+
+
 class ProbeEntry(_Model):
     """What a retention probe read before the stream and after each task.
 
@@ -298,13 +314,14 @@ class RunRecord(_Model):
         key: sha256 over configuration, plugins, seed and the scenario's fingerprint; see `RunRecord.make_key`.
         within_task: The accuracy within tasks, where the benchmark asks for it; absent from the file where it does not.
         tuning: How hyper-parameters were chosen; absent from the file where nothing was searched.
+        features: What it took from the features that runs share; absent from the file where it took none.
         environment: Library versions, processor, precision, threads, git commit, hash of the backbone as it was loaded
             (that of a file is in the configuration); no host names, no paths.
         error: The traceback or reason where the status is not ``done``.
         predictions: Name of the file beside the record that holds the predictions.
     """
 
-    absent = ("within_task", "tuning")
+    absent = ("within_task", "tuning", "features")
 
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION, strict=True)
     key: str
@@ -319,6 +336,7 @@ class RunRecord(_Model):
     probes: list[ProbeEntry] = Field(default_factory=list)
     within_task: WithinTaskEntry | None = None
     tuning: TuningEntry | None = None
+    features: FeaturesEntry | None = None
     tasks: list[TaskEntry] = Field(default_factory=list)
     cost: CostEntry | None = None
     environment: dict[str, Any] = Field(default_factory=dict)
@@ -344,6 +362,25 @@ class RunRecord(_Model):
         if self.status == "done" and (self.counts is None or self.cost is None):
             raise ValueError("a finished run has counts and a cost")
         return self
+
+    @property
+    def full_seconds(self) -> float:
+        """What the run would have taken without features from the store, about."""
+        return self.seconds + (self.features.seconds if self.features else 0.0)
+
+    @property
+    def training_seconds(self) -> float:
+        """Seconds of training over all tasks, with those that features from the store had cost."""
+        return sum(task.train_seconds for task in self.tasks) + (
+            self.features.training_seconds if self.features else 0.0
+        )
+
+    @property
+    def evaluation_seconds(self) -> float:
+        """Seconds of the evaluations after tasks, likewise."""
+        return sum(task.eval_seconds for task in self.tasks) + (
+            self.features.evaluation_seconds if self.features else 0.0
+        )
 
     @property
     def main_curves(self) -> Curves | None:

@@ -188,8 +188,8 @@ def _values(record: RunRecord, bound: RunRecord | None) -> dict[str, float]:
     values["trainable_parameters"] = record.cost.trainable_parameters
     values["stored_bytes"] = sum(record.cost.stored_bytes.values())
     values["gradient_samples"] = sum(task.gradient_samples for task in record.tasks)
-    values["train_seconds"] = sum(task.train_seconds for task in record.tasks)
-    values["eval_seconds"] = sum(task.eval_seconds for task in record.tasks)
+    values["train_seconds"] = record.training_seconds
+    values["eval_seconds"] = record.evaluation_seconds
     for probe in record.probes:
         before, now = (math.nan if value is None else value for value in (probe.values[0], probe.values[-1]))
         values[f"{PROBE}{probe.name}"] = now

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from clsuite.config.fast_paths import fast_paths
+from clsuite.config.processor import processor
 from clsuite.learner.precision import resolve_precision
 
 PACKAGES = (
@@ -26,22 +27,13 @@ def describe_environment(device: torch.device, asked_precision: str, threads: in
         "python": platform.python_version(),
         "system": platform.system(),
         "packages": {name: version(name) for name in PACKAGES},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "device_type": device.type,
         "precision": resolve_precision(asked_precision, device),
         "threads": threads,
         **({} if fast_paths() else {"fast_paths": False}),
         **_commit(),
     }
-
-
-@cache
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 @cache

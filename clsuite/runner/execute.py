@@ -18,17 +18,21 @@ from clsuite.backbones.spec import BackboneSpec
 from clsuite.backbones.state_hash import state_sha256
 from clsuite.backbones.vit import forward_flops
 from clsuite.config.error_text import shown
+from clsuite.config.feature_store import feature_limit, shares_features
 from clsuite.config.spec import LARGEST_NUMBER
+from clsuite.data.feature_files import FeatureFiles
 from clsuite.data.on_device import kept_bytes
 from clsuite.data.seal import table_sha256
 from clsuite.errors import InputWarning, UserError, is_foreign, warn_of
+from clsuite.learner.learner import Learner
 from clsuite.learner.options import TrainingSpec
+from clsuite.learner.shared_features import SharedFeatures
 from clsuite.plugin.base import Plugin
 from clsuite.plugin.catalog import BrokenPluginError, source_now
 from clsuite.probes.base import ProbeContext
 from clsuite.probes.probes import make_probes
 from clsuite.probes.recorder import ProbeRecorder
-from clsuite.records import CostEntry, RunRecord, reason_of, write_predictions, write_record
+from clsuite.records import CostEntry, FeaturesEntry, RunRecord, reason_of, write_predictions, write_record
 from clsuite.records.curves import curve_arrays
 from clsuite.runner.build import build_learner
 from clsuite.runner.environment import describe_environment
@@ -112,9 +116,8 @@ def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
         checkpoint.unlink()
         return _learned(plan, report, started)
     stream.learner.together = None
-    record = _finished(plan, stream).model_copy(
-        update={"environment": environment, "seconds": time.perf_counter() - started}
-    )
+    seconds = time.perf_counter() - started - stream.taken.waited
+    record = _finished(plan, stream).model_copy(update={"environment": environment, "seconds": seconds})
     if plan.save_model:
         save_model(stream.learner, record, plan.beside(".pt"))
     write_predictions(plan.beside(".npz"), {**stream.matrix.arrays(), **curve_arrays(stream.curves.curves())})
@@ -129,8 +132,9 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
     """
     config = plan.pending.config
     scenario = load_scenario(plan)
+    learner = build_learner(plan.pending, plan.plugins, plan.weights, files=plan.files)
     return Stream(
-        learner=build_learner(plan.pending, plan.plugins, plan.weights, files=plan.files),
+        learner=learner,
         scenario=scenario,
         device=find_device(plan.device),
         checkpoint_path=plan.beside(".ckpt"),
@@ -141,7 +145,13 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
         ),
         evaluation=EvaluationSpec(**config["evaluation"]) if "evaluation" in config else None,
         curve_points=plan.curve_points,
+        shared=_shared_features(learner, config["backbone"]["name"]) if plan.shares_features else None,
     )
+
+
+def _shared_features(learner: Learner, name: str) -> SharedFeatures | None:
+    """The features on disk that runs share; None where they are switched off."""
+    return SharedFeatures(learner.backbone, FeatureFiles(feature_limit()), name) if shares_features() else None
 
 
 def load_scenario(plan: RunPlan) -> Scenario:
@@ -200,8 +210,21 @@ def _finished(plan: RunPlan, stream: Stream) -> RunRecord:
             "probes": stream.probes.entries(),
             "within_task": stream.within_task.entry() if stream.within_task else None,
             "cost": _cost(stream),
+            "features": _taken(stream),
             "predictions": plan.beside(".npz").name,
         }
+    )
+
+
+def _taken(stream: Stream) -> FeaturesEntry | None:
+    if not stream.taken.images:
+        return None
+    training, evaluation = stream.taken_seconds
+    return FeaturesEntry(
+        images=stream.taken.images,
+        seconds=stream.taken.seconds,
+        training_seconds=training,
+        evaluation_seconds=evaluation,
     )
 
 

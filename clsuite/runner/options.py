@@ -88,6 +88,10 @@ class RunOptions(Spec):
         "as many steps; 0 keeps none (`clsuite plot --kind loss`)",
     )
     save_model: bool = Field(default=False, description="keep each trained model beside its record")
+    no_feature_store: bool = Field(
+        default=False,
+        description="compute all features in each run: take none that other runs have kept, and keep none",
+    )
     on_validation: bool = False
 
 
@@ -125,6 +129,7 @@ class RunKeywords(TypedDict, total=False):
     eval_every: int | None
     curve_points: int
     save_model: bool
+    no_feature_store: bool
     timeout: float | None
     debug: bool
     force: bool

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clsuite.backbones.spec import Weights
+from clsuite.config.feature_store import feature_limit
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError
 from clsuite.plugin.compatibility import check_method
@@ -46,6 +47,7 @@ class RunPlan:
         curve_points: Points of the curves of training that are kept for each task.
         devices: How many learn it together.
         files: The files of the user-defined classes that it names, by their source.
+        shares_features: Whether it may take features that other runs have kept, and keep its own for them.
     """
 
     pending: RunRecord
@@ -62,6 +64,7 @@ class RunPlan:
     curve_points: int = CURVE_POINTS
     devices: int = 1
     files: Mapping[str, str] = field(default_factory=dict)
+    shares_features: bool = True
 
     @property
     def name(self) -> str:
@@ -103,6 +106,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
     Raises:
         UserError: If anything in it cannot be: unknown names, mistyped values, absent data, bad pairs of plugins.
     """
+    feature_limit()
     methods = resolve_methods(spec, options, folder)
     bound = bind(spec, folder, options)
     plans: dict[Path, RunPlan] = {}
@@ -147,6 +151,7 @@ def _plan(
         curve_points=options.curve_points,
         devices=options.devices,
         files={**bound.files, **method.files},
+        shares_features=not options.no_feature_store,
     )
 
 

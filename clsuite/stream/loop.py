@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,12 @@ from clsuite.learner.batch_size import inference_batch_size
 from clsuite.learner.compilation import check_compiler, compile_blocks
 from clsuite.learner.finite import check_weights
 from clsuite.learner.learner import Learner
+from clsuite.learner.shared_features import SharedFeatures, Taken
 from clsuite.probes.recorder import ProbeRecorder
 from clsuite.records import TaskEntry
 from clsuite.scenarios import Scenario, Task, check_single_pass
 from clsuite.stream import checkpoint
+from clsuite.stream.clock import Clock
 from clsuite.stream.curves import TrainingCurves
 from clsuite.stream.evaluation import AccuracyMatrix
 from clsuite.stream.trainer import ProgressReporter, Report, make_trainer, release_optimizers
@@ -62,10 +63,13 @@ class Stream:
         evaluation: How to evaluate within tasks; None does not.
         observers: Lightning callbacks that watch the training and change nothing.
         curve_points: Points of each curve of training in a task, at most.
+        shared: The features on disk that runs share; None computes all.
         tasks: What each finished task cost.
         matrix: The predictions so far.
         within_task: The curves of accuracy so far, where asked for.
         curves: The curves of training so far.
+        taken: What was taken from the shared features so far.
+        taken_seconds: The seconds of these that belong to training, and to evaluations after tasks.
     """
 
     learner: Learner
@@ -78,13 +82,18 @@ class Stream:
     evaluation: EvaluationSpec | None = None
     observers: Sequence[L.Callback] = ()
     curve_points: int = CURVE_POINTS
+    shared: SharedFeatures | None = None
     tasks: list[TaskEntry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Prepare the recording of the matrix and of what comes between its rows."""
         self.matrix = AccuracyMatrix(self.scenario)
         spec, seed = self.evaluation, self.learner.seed
-        self.within_task = WithinTask(self.matrix, spec, seed) if spec else None
+        self.taken, self.taken_seconds = Taken(), (0.0, 0.0)
+        if self.shared is not None:
+            self.taken, self.learner.feature_source = self.shared.taken, self.shared.features_of
+        self._clock = Clock(self.taken)
+        self.within_task = WithinTask(self.matrix, spec, seed, self._clock) if spec else None
         self.curves = TrainingCurves(self.curve_points)
 
     def run(self) -> None:
@@ -119,6 +128,7 @@ class Stream:
         """
         knowing = [plugin for plugin in self.learner.plugins if plugin.traits.open_vocabulary]
         plain = Learner(self.learner.backbone, self.learner.options, knowing, self.learner.seed)
+        plain.feature_source = self.learner.feature_source
         plain.start(self.scenario)
         plain.begin_task(self.scenario.tasks[0])
         self._evaluate(plain, make_trainer(plain.options, self.device, [self.matrix]), 0)
@@ -132,27 +142,31 @@ class Stream:
         for watcher in watchers:
             watcher.begin()
         self.curves.begin(task.index)
-        started = time.perf_counter()
+        started = self._clock.now()
+        self._look_again()
         self.learner.begin_task(task)
         trainable = sum(value.numel() for value in self.learner.parameters() if value.requires_grad)
         frozen = self.learner.frozen
         steps = self._fit(trainer, task) if self.learner.trains_by_gradient(task) else 0
         self.learner.to(self.device)
+        self._look_again()
         self.learner.end_task(task)
         check_weights(self.learner, self.learner.task)
         if self.learner.together is not None:
             self.learner.together.check_agreement(self.learner.parameters())
-        trained = time.perf_counter() - started
-        evaluated = self._timed(lambda: self._evaluate(self.learner, trainer, task.index + 1))
+        trained = self._clock.now() - started
+        self._evaluate(self.learner, trainer, task.index + 1)
+        evaluated = self._clock.now() - started - trained
         for watcher in watchers:
             watcher.finish(task.index + 1, steps)
-            trained, evaluated = trained - watcher.seconds, evaluated + watcher.seconds
+            trained, evaluated = trained - watcher.spent, evaluated + watcher.spent
+        self.taken_seconds = (self.taken_seconds[0] + trained.taken, self.taken_seconds[1] + evaluated.taken)
         self.curves.finish()
         samples = self.learner.gradient_samples
         self.tasks.append(
             TaskEntry(
-                train_seconds=trained,
-                eval_seconds=evaluated,
+                train_seconds=trained.seconds,
+                eval_seconds=evaluated.seconds,
                 steps=steps,
                 gradient_samples=samples,
                 final_loss=progress.final_loss,
@@ -160,9 +174,11 @@ class Stream:
                 frozen=frozen,
             )
         )
-        self.report(
-            {"task": task.index, "tasks": len(self.scenario.tasks), "done": len(self.tasks) / len(self.scenario.tasks)}
-        )
+        self._tell_done(task)
+
+    def _tell_done(self, task: Task) -> None:
+        tasks = len(self.scenario.tasks)
+        self.report({"task": task.index, "tasks": tasks, "done": len(self.tasks) / tasks})
 
     def _fit(self, trainer: L.Trainer, task: Task) -> int:
         learner, rows = self.learner, task.train
@@ -192,6 +208,7 @@ class Stream:
         return int(trainer.global_step)
 
     def _evaluate(self, learner: Learner, trainer: L.Trainer, row: int) -> None:
+        self._look_again()
         rows = self.matrix.begin(row)
         frozen = learner.frozen
         if frozen:
@@ -207,11 +224,10 @@ class Stream:
         learner.to(self.device)
         self.probes.read(learner, row, last=row == len(self.scenario.tasks))
 
-    @staticmethod
-    def _timed(work: Callable[[], None]) -> float:
-        started = time.perf_counter()
-        work()
-        return time.perf_counter() - started
+    def _look_again(self) -> None:
+        """Let what was kept of the weights count no more: a method may have written them unseen."""
+        if self.shared is not None:
+            self.shared.look_again()
 
     def _saved(self) -> dict[str, Any] | None:
         state = checkpoint.load(self.checkpoint_path) if self.checkpoint_path else None
@@ -232,6 +248,8 @@ class Stream:
             self.within_task.load_state_dict(state["within_task"])
         self.curves.load_state_dict(state.get("curves", {}))
         self.tasks = [TaskEntry(**entry) for entry in state["tasks"]]
+        taken = state.get("taken", {"images": 0, "seconds": 0.0, "spent": (0.0, 0.0)})
+        self.taken.images, self.taken.seconds, self.taken_seconds = taken["images"], taken["seconds"], taken["spent"]
         torch.set_rng_state(state["rng"])
         return len(self.tasks)
 
@@ -247,6 +265,7 @@ class Stream:
             "within_task": self.within_task.state_dict() if self.within_task else None,
             "curves": self.curves.state_dict(),
             "tasks": [entry.model_dump() for entry in self.tasks],
+            "taken": {"images": self.taken.images, "seconds": self.taken.seconds, "spent": self.taken_seconds},
             "rng": torch.get_rng_state(),
         }
         try:

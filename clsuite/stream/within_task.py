@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +18,7 @@ from clsuite.learner.learner import Learner
 from clsuite.probes.probes import predict_rows
 from clsuite.records import CurveEntry, WithinTaskEntry
 from clsuite.scenarios import SINGLE_PASS
+from clsuite.stream.clock import Clock, Spent
 from clsuite.stream.evaluation import AccuracyMatrix, part_masks
 from clsuite.stream.exposure import Exposure
 from clsuite.stream.within_task_spec import EvaluationSpec
@@ -33,12 +33,12 @@ class WithinTask(L.Callback):
     On streams that pass once, the accuracy on the classes that training has met so far is measured beside it.
 
     Attributes:
-        seconds: Time spent since the task began.
+        spent: Time spent since the task began.
     """
 
-    def __init__(self, matrix: AccuracyMatrix, spec: EvaluationSpec, seed: int) -> None:
+    def __init__(self, matrix: AccuracyMatrix, spec: EvaluationSpec, seed: int, clock: Clock) -> None:
         """Choose the test images; the same for all methods of a seed."""
-        self._matrix, self._spec, self.seconds = matrix, spec, 0.0
+        self._matrix, self._spec, self._clock, self.spent = matrix, spec, clock, Spent()
         self._parts = matrix.scenario.eval_splits
         self._columns = _choose_columns(matrix, spec.samples, seed)
         self._labels, self._task = matrix.labels[self._columns], matrix.task[self._columns]
@@ -48,7 +48,7 @@ class WithinTask(L.Callback):
 
     def begin(self) -> None:
         """Begin the curve of a task."""
-        self._points, self.seconds = {}, 0.0
+        self._points, self.spent = {}, Spent()
         if self._exposure is not None:
             self._exposure.begin(len(self._finished))
 
@@ -109,7 +109,7 @@ class WithinTask(L.Callback):
     def _read(self, module: L.LightningModule, step: int) -> None:
         assert isinstance(module, Learner)
         assert module.task is not None
-        started = time.perf_counter()
+        started = self._clock.now()
         learned = self._learned(module.task.index)
         asked = learned[self._task]
         if self._exposure is not None:
@@ -122,7 +122,7 @@ class WithinTask(L.Callback):
         if self._exposure is not None:
             self._exposure.read(step, predicted[2])
         self._points[step] = (self._count(predicted[0], learned), self._count(predicted[1], learned))
-        self.seconds += time.perf_counter() - started
+        self.spent += self._clock.now() - started
 
     def _predict(self, learner: Learner, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
         if learner.frozen:  # whole parts at a time, as the matrix asks for them: the same bits are kept for it

@@ -133,7 +133,7 @@ class Search:
         if score is not None and math.isnan(score):
             raise UserError(f"{self.metric} says nothing of {self.tasks} tasks: take more --tasks, or another --metric")
         samples = sum(task.gradient_samples for task in record.tasks)
-        return TrialEntry(values=dict(values), score=score, gradient_samples=samples, seconds=record.seconds)
+        return TrialEntry(values=dict(values), score=score, gradient_samples=samples, seconds=record.full_seconds)
 
     def _entry(self, sampler: str, trials: list[TrialEntry], records: Mapping[Path, RunRecord]) -> TuningEntry:
         sign = 1 if METRICS[self.metric].higher_is_better else -1

@@ -225,7 +225,7 @@ def test_an_output_folder_that_only_refuses_when_it_is_made(
         (["leaderboard", "check", "--nope"], "clsuite leaderboard: unknown option '--nope'. Known: --folder"),
         (["--print-completion", "fish"], "clsuite: unknown shell 'fish'. Known: bash, zsh."),
         (["bench", "quickstart", "--out", ""], "clsuite bench: --out: '' is not a path: it is empty"),
-        (["show", "a\0b"], r"clsuite show: RECORD: 'a\x00b' is not a path"),
+        (["show", "a\0b"], r"clsuite show: RECORD_OR_METHOD: 'a\x00b' is not a path"),
         (["bench", "quickstart", "--device", "gpu"], "clsuite bench: --device: unknown device 'gpu'"),
         (["show", "a", "b"], "clsuite show: unexpected argument 'b'. Try: clsuite show --help"),
         (["show", "a", "--", ""], "clsuite show: unexpected argument ''. Try: clsuite show --help"),

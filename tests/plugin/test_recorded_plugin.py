@@ -103,7 +103,7 @@ def test_a_package_that_is_not_installed_is_not_looked_for(target: str, here: Pa
     for name in ("__init__.py", "mod.py"):
         (here / "nicepkg" / name).write_text(MARKS + PLUGIN.replace("Mine(", "X("))
     before = {*sys.modules}
-    with pytest.raises(UserError, match=r"is of no installed package: install '\w+'$"):
+    with pytest.raises(UserError, match=r"is in no installed package: install '\w+'$"):
         recorded_plugins(target, [here])
     assert {*sys.modules} - before <= {"importlib.metadata"}
     assert not (here / "RAN").exists()
@@ -116,7 +116,7 @@ def test_what_only_claims_here_to_be_installed_is_not(here: Path) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: nicepkg\nVersion: 1.0\n")
     (info / "top_level.txt").write_text("nicepkg\n")
-    with pytest.raises(UserError, match="is of no installed package"):
+    with pytest.raises(UserError, match="is in no installed package"):
         recorded_plugins("nicepkg:X", [here])
     assert not (here / "RAN").exists()
 
@@ -155,7 +155,7 @@ def test_what_lies_where_people_work_is_not_installed(place: str, tmp_path: Path
         [sys.executable, *command], capture_output=True, text=True, check=True, env=environment, cwd=cwd
     )
     lines = done.stdout.splitlines()
-    assert ["is of no installed package" in line for line in lines] == [True, True, False, False]
+    assert ["is in no installed package" in line for line in lines] == [True, True, False, False]
     assert ["hides the module of the installed 'clsuite'" in line for line in lines] == [False, False, True, True]
     assert not list(tmp_path.rglob("RAN"))
 

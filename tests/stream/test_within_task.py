@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from clsuite.learner.learner import Learner, Step
+from clsuite.learner.shared_features import Taken
 from clsuite.plugin import Plugin
 from clsuite.plugin.catalog import catalog, load_class
+from clsuite.stream.clock import Clock
 from clsuite.stream.within_task import WithinTask
 from clsuite.stream.within_task_spec import EvaluationSpec
 from clsuite_plugins.finetune import Finetune
@@ -119,8 +121,8 @@ def test_a_method_without_steps_has_the_point_after_each_task(make_stream: Any) 
 
 
 def test_the_subset_is_balanced_fixed_and_the_seeds_own(make_stream: Any) -> None:
-    matrix = make_stream(Finetune()).matrix
-    chosen = [WithinTask(matrix, EvaluationSpec(every=5, samples=11), seed)._columns for seed in (0, 0, 1)]
+    matrix, spec, clock = make_stream(Finetune()).matrix, EvaluationSpec(every=5, samples=11), Clock(Taken())
+    chosen = [WithinTask(matrix, spec, seed, clock)._columns for seed in (0, 0, 1)]
     np.testing.assert_array_equal(chosen[0], chosen[1])
     assert not np.array_equal(chosen[0], chosen[2])
     for columns in chosen:
@@ -133,7 +135,7 @@ def test_evaluation_counts_as_evaluation_time(make_stream: Any) -> None:
     stream = watched(make_stream(Finetune()), every=1)
     stream.run()
     assert all(task.train_seconds > 0 for task in stream.tasks)
-    assert stream.tasks[-1].eval_seconds > stream.within_task.seconds > 0
+    assert stream.tasks[-1].eval_seconds > stream.within_task.spent.seconds > 0
 
 
 class _StopError(Exception):

@@ -32,6 +32,8 @@ BESIDE_AN_IMAGE = 256
 FASTEST = 1e16
 """Operations a second that no processor makes."""
 LONGEST_SECONDS = 1e8
+ROUNDING = 1e-6
+"""Share by which a sum of seconds may differ from its parts."""
 LARGEST_MEMORY = 2**45
 LARGEST_FORWARD = 10**16
 """Operations of one image: a thousand times those of the largest ViT."""
@@ -109,7 +111,7 @@ def _has_own_passes(source: PluginSource) -> bool:
 
 def has_true_costs(record: RunRecord) -> str:
     """Whether its costs go with each other, and are such as a machine can have."""
-    return _parameters(record) or _operations(record) or _storage(record) or _machine(record)
+    return _parameters(record) or _operations(record) or _storage(record) or _machine(record) or _taken(record)
 
 
 def _parameters(record: RunRecord) -> str:
@@ -186,6 +188,23 @@ def _machine(record: RunRecord) -> str:
     memory = record.cost.peak_memory_bytes
     if not record.cost.total_parameters <= memory <= LARGEST_MEMORY:
         return f"its cost names {memory} bytes of peak memory for {record.cost.total_parameters} parameters"
+    return ""
+
+
+def _taken(record: RunRecord) -> str:
+    """What stands against what it says that it took from the features that runs share."""
+    assert record.cost is not None
+    taken = record.features
+    if taken is None:
+        return ""
+    if not taken.images or not taken.seconds:
+        return "it says that it took features from the store, but not how many, or not what they had cost"
+    if taken.seconds > LONGEST_SECONDS:
+        return f"it says that features had cost {taken.seconds:g} seconds"
+    if taken.training_seconds + taken.evaluation_seconds > taken.seconds * (1 + ROUNDING):
+        return f"the parts of what its features had cost are more than the whole, {taken.seconds:g} seconds"
+    if taken.seconds < record.cost.forward_flops_per_image * taken.images / FASTEST:
+        return f"no processor computes features of {taken.images} images in {taken.seconds:g} seconds"
     return ""
 
 

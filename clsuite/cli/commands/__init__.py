@@ -5,6 +5,7 @@ from __future__ import annotations
 from clsuite.cli.commands import (
     analyze,
     bench,
+    cache,
     check,
     compare,
     leaderboard,
@@ -30,5 +31,6 @@ COMMANDS: dict[str, Command] = {
     "tune": tune.COMMAND,
     "analyze": analyze.COMMAND,
     "pretrain": pretrain.COMMAND,
+    "cache": cache.COMMAND,
     "leaderboard": leaderboard.COMMAND,
 }

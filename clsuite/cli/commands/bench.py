@@ -30,7 +30,7 @@ def _arguments(parser: ArgumentParser) -> None:
     add_options(parser, BenchOptions, "seeds", "out", "data_root", "device", "devices")
     training_arguments(parser)
     add_options(parser, BenchOptions, "settings", "limit_tasks", "eval_every", "curve_points")
-    add_options(parser, BenchOptions, "jobs", "timeout", "save_model", "debug", "force")
+    add_options(parser, BenchOptions, "jobs", "timeout", "save_model", "no_feature_store", "debug", "force")
     add("--dry-run", action="store_true", help="only list the runs, and which of them are done")
     add("--print-config", action="store_true", help="only print the benchmark as these options make it: YAML to run")
 

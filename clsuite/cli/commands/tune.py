@@ -29,7 +29,7 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     add_options(parser, TuneOptions, "data_root", "device")
     training_arguments(parser)
-    add_options(parser, TuneOptions, "settings", "jobs", "timeout", "curve_points")
+    add_options(parser, TuneOptions, "settings", "jobs", "timeout", "curve_points", "no_feature_store")
     add_options(
         parser,
         TuneOptions,

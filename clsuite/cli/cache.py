@@ -1,0 +1,94 @@
+"""What ``clsuite cache`` prints and deletes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from clsuite.cli.console import make_console
+from clsuite.config.feature_store import LIMIT, feature_limit
+from clsuite.config.paths import cache_folder
+from clsuite.data.feature_files import FOLDER, trim
+from clsuite.data.kept import KINDS, Kept, Kind, all_kept, clear, damage_in
+from clsuite.data.space import size_text
+from clsuite.errors import UserError
+
+AGES = ((2 * 86400, 86400, "days"), (2 * 3600, 3600, "hours"), (120, 60, "minutes"))
+"""From how many seconds on a unit is taken, its seconds and its name."""
+
+
+def run_cache(action: str, kind: Kind | None, older_than: float | None, down_to: int | None) -> int:
+    """Show, check or clear the cache.
+
+    Args:
+        action: ``show``, ``verify`` or ``clear``.
+        kind: Tables or features; both by default.
+        older_than: Of ``clear``: seconds; what was used since is left.
+        down_to: Of ``clear``: bytes; only features go, those used longest ago first, until they take so much.
+
+    Returns:
+        The exit status: 1 where something is damaged.
+
+    Raises:
+        UserError: If options do not go together, or something cannot be deleted.
+    """
+    if action != "clear" and (older_than is not None or down_to is not None):
+        raise UserError(f"--older-than and --down-to are of 'clear', not of '{action}'")
+    if down_to is not None and (older_than is not None or kind == "tables"):
+        raise UserError("--down-to is of features alone, and goes without --older-than")
+    root, console = cache_folder(), make_console()
+    if action == "clear":
+        console.print(_clear(root, kind, older_than, down_to), soft_wrap=True)
+        return 0
+    found = all_kept(root, KINDS if kind is None else (kind,))
+    if action == "show":
+        _show(root, found)
+        return 0
+    damaged = [line for one in found for line in damage_in(one)]
+    for line in damaged:
+        console.print(line, soft_wrap=True)
+    verdict = f"{len(damaged)} damaged, made again when next asked for" if damaged else "all as written"
+    console.print(f"{len(found)} looked at in '{root}': {verdict}", soft_wrap=True)
+    return 1 if damaged else 0
+
+
+def _show(root: Path, found: Sequence[Kept]) -> None:
+    console = make_console()
+    console.print(f"'{root}' (CLSUITE_CACHE)", soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("kind", "size", "last used", "what"):
+        table.add_column(heading, no_wrap=heading != "what", overflow="fold")
+    for one in found:
+        table.add_row(one.kind, size_text(one.size), _age(one.used), escape(one.what))
+    if found:
+        console.print(table)
+    for kind in KINDS:
+        sizes = [one.size for one in found if one.kind == kind]
+        if sizes:
+            most = f" of at most {size_text(feature_limit())} ({LIMIT})" if kind == "features" else ""
+            console.print(f"{kind}: {size_text(sum(sizes))}{most}", soft_wrap=True)
+    if not found:
+        console.print("nothing is kept")
+
+
+def _clear(root: Path, kind: Kind | None, older_than: float | None, down_to: int | None) -> str:
+    if down_to is not None:
+        return f"{size_text(trim(root / FOLDER, down_to, left=1.0))} of features deleted"
+    before = math.inf if older_than is None else time.time() - older_than
+    found = all_kept(root, KINDS if kind is None else (kind,))
+    sizes = {name: sum(clear(one, root, before) for one in found if one.kind == name) for name in KINDS}
+    told = [f"{size_text(size)} of {name}" for name, size in sizes.items() if size]
+    return f"{' and '.join(told) or 'nothing'} deleted in '{root}'"
+
+
+def _age(moment: float) -> str:
+    passed = time.time() - moment
+    for least, unit, name in AGES:
+        if passed >= least:
+            return f"{passed / unit:.0f} {name} ago"
+    return "just now"

@@ -1,0 +1,60 @@
+"""``clsuite cache``: see, check and clear what is kept in the cache folder."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from clsuite.cli.commands.base import ArgumentType, Command, add_word
+
+ACTIONS = ("show", "verify", "clear")
+KINDS = ("tables", "features")
+
+
+def _age(text: str) -> float:
+    from clsuite.data.kept import read_age
+
+    return read_age(text)
+
+
+def _size(text: str) -> int:
+    from clsuite.config.feature_store import read_size
+
+    return read_size(text)
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    add_word(
+        parser,
+        "action",
+        ACTIONS,
+        help="show: what is kept, by size and last use; verify: read all of it and name what is damaged; clear: "
+        "delete it, which costs nothing but the time to make it again",
+    )
+    add_word(parser, "--kind", KINDS, help="tables of decoded images, or features that runs share, alone")
+    parser.add_argument(
+        "--older-than", type=ArgumentType("age", _age), metavar="AGE", help="clear: only what was not used for so long"
+    )
+    parser.add_argument(
+        "--down-to", type=ArgumentType("size", _size), metavar="SIZE",
+        help="clear: only features, those used longest ago first, until they take so much",
+    )  # fmt: skip
+
+
+def _run(given: Namespace) -> int:
+    from clsuite.cli.cache import run_cache
+
+    return run_cache(given.action, given.kind, given.older_than, given.down_to)
+
+
+COMMAND = Command(
+    "Show, check or clear what is kept in the cache folder: decoded images, and features that runs share.",
+    (
+        "clsuite cache show",
+        "clsuite cache verify --kind features",
+        "clsuite cache clear --older-than 30d",
+        "clsuite cache clear --kind features",
+        "clsuite cache clear --down-to 5GB",
+    ),
+    _arguments,
+    _run,
+)

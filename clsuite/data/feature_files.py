@@ -1,0 +1,227 @@
+"""Features on disk, block by block: written whole or not at all, and checked whenever they are read. Needs no torch.
+
+A block is one file of the cache folder: ``features/GROUP/KEY.safetensors``, where a group is one network in one
+environment on one table of images, and a key the rows of the block. Its header has the hash of its content, the number
+of seconds that it took to compute, and its key. Blocks are read through a memory map. A process claims a block that it
+computes, so that others can compute another one meanwhile; two that compute the same one write the same features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from clsuite.config.paths import cache_folder
+from clsuite.data.cache import note_use
+from clsuite.errors import InputWarning, UserError, warn_of
+from clsuite.records import atomic_path
+from clsuite.records.canonical import canonical_json
+from clsuite.regular_files import refuse_irregular
+
+FOLDER, SUFFIX, ABOUT = "features", ".safetensors", "about.json"
+TENSOR = "features"
+LOOKS = 20
+"""How many times, about, the folder is looked through while as much is written as it may hold."""
+LEFT = 0.9
+"""Share of the limit that is left when it was reached."""
+
+
+class DamagedBlockError(Exception):
+    """A file that is not the block that was written; the message says why."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Features of some rows.
+
+    Attributes:
+        features: float32 ``[rows, width]``.
+        seconds: What they took to compute.
+    """
+
+    features: NDArray[np.float32]
+    seconds: float
+
+
+class FeatureFiles:
+    """The blocks of a cache folder. Where it cannot be read or written, that is told once and goes without."""
+
+    def __init__(self, limit: int, root: Path | None = None) -> None:
+        """Open the store; nothing is read yet.
+
+        Args:
+            limit: Bytes that it may hold.
+            root: Cache folder; `cache_folder` by default. Its whole path is kept, as plugins may change the folder.
+        """
+        self.folder = (root or cache_folder()).absolute() / FOLDER
+        self._limit, self._unseen, self._written = limit, 0, True
+
+    def read(self, group: str, key: str) -> Block | None:
+        """A block; None where it is not there, or damaged, which is told."""
+        path = self._path(group, key)
+        try:
+            block = read_block(path)
+        except FileNotFoundError:
+            return None
+        except (DamagedBlockError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            warn_of(f"the features '{path}' in the cache are damaged ({reason}): computed again", InputWarning)
+            return None
+        note_use(path)
+        return block
+
+    def write(self, group: str, key: str, block: Block, about: Mapping[str, Any]) -> None:
+        """Keep a block.
+
+        Args:
+            group: Its group.
+            key: Its key.
+            block: The features.
+            about: What the group is, for people; written down with its first block.
+        """
+        if not self._written:
+            return
+        content = packed_block(block, key)
+        try:
+            if not (self.folder / group / ABOUT).is_file():
+                with atomic_path(self.folder / group / ABOUT) as temporary:
+                    temporary.write_text(json.dumps(about, indent=1, sort_keys=True), encoding="utf-8")
+            with atomic_path(self._path(group, key)) as temporary:
+                temporary.write_bytes(content)
+        except UserError as error:
+            self._written = False
+            warn_of(f"features are not kept for other runs: {error}. The run goes on without.", InputWarning)
+            return
+        self._keep_the_limit(len(content))
+
+    @contextmanager
+    def claimed(self, group: str, key: str, patience: float) -> Iterator[bool]:
+        """Claim a block for this process while it computes and writes it; a process that ends gives its claims back.
+
+        Where the folder knows no locks, or is not written to, every claim is granted: to compute a block twice is no
+        harm.
+
+        Args:
+            group: Its group.
+            key: Its key.
+            patience: Seconds to wait where another process has claimed it.
+
+        Yields:
+            Whether it is claimed now.
+        """
+        path = self.folder / group / f".{key}.lock"
+        lock = FileLock(path, timeout=patience)
+        granted = _acquired(lock, path) if self._written else True
+        try:
+            yield granted
+        finally:
+            if lock.is_locked:
+                path.unlink(missing_ok=True)
+                lock.release()
+
+    def _keep_the_limit(self, written: int) -> None:
+        """Look through the folder after the first block, and again when a part of the limit was written."""
+        first, self._unseen = not self._unseen, self._unseen + written
+        if first or self._unseen > self._limit // LOOKS:
+            trim(self.folder, self._limit)
+            self._unseen = 1
+
+    def _path(self, group: str, key: str) -> Path:
+        return self.folder / group / f"{key}{SUFFIX}"
+
+
+def _acquired(lock: FileLock, path: Path) -> bool:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        return False
+    except (OSError, NotImplementedError):
+        return True
+    return True
+
+
+def packed_block(block: Block, key: str) -> bytes:
+    """A block as its file holds it."""
+    features = np.ascontiguousarray(block.features)
+    told = {"key": key, "seconds": repr(float(block.seconds))}
+    return save({TENSOR: features}, {**told, "sha256": _digest(features, told)})
+
+
+def read_block(path: Path) -> Block:
+    """Read and check a block.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        DamagedBlockError: If the file is not what was written.
+        OSError: If it cannot be read.
+    """
+    refuse_irregular(path)
+    try:
+        with safe_open(path, framework="numpy") as opened:
+            told, features = dict(opened.metadata() or {}), opened.get_tensor(TENSOR)
+    except SafetensorError as error:
+        raise DamagedBlockError("it is cut, or of another kind") from error
+    digest = told.pop("sha256", "")
+    if digest != _digest(features, told) or told.get("key") != path.name.removesuffix(SUFFIX):
+        raise DamagedBlockError("its content is not what was written")
+    return Block(features, float(told["seconds"]))
+
+
+def trim(folder: Path, limit: int, left: float = LEFT) -> int:
+    """Delete the blocks that were used longest ago, where there are more bytes than may be; returns the bytes deleted.
+
+    Args:
+        folder: The store's.
+        limit: Bytes that may be.
+        left: Share of them that a folder which has more is left with.
+    """
+    found = sorted((status.st_mtime, status.st_size, path) for path, status in blocks_below(folder))
+    total = sum(size for _, size, _ in found)
+    if total <= limit:
+        return 0
+    deleted = 0
+    for _, size, path in found:
+        if total - deleted <= left * limit:
+            break
+        with suppress(OSError):
+            path.unlink()
+            deleted += size
+    for group in {path.parent for _, _, path in found}:
+        forget_if_empty(group)
+    return deleted
+
+
+def forget_if_empty(group: Path) -> None:
+    """Delete the folder of a group that has no block any more."""
+    with suppress(OSError):
+        if not any(path.name != ABOUT for path in group.iterdir()):
+            (group / ABOUT).unlink(missing_ok=True)
+            group.rmdir()
+
+
+def blocks_below(folder: Path) -> list[tuple[Path, os.stat_result]]:
+    """All blocks with their states; those that go meanwhile are left out."""
+    found = []
+    for path in folder.glob(f"*/*{SUFFIX}"):
+        with suppress(OSError):
+            found.append((path, path.stat()))
+    return found
+
+
+def _digest(features: NDArray[Any], told: Mapping[str, str]) -> str:
+    hashed = hashlib.sha256(canonical_json([dict(told), features.dtype.str, list(features.shape)]).encode())
+    hashed.update(np.ascontiguousarray(features).data)
+    return hashed.hexdigest()

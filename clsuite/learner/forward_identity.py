@@ -1,0 +1,269 @@
+"""What decides, to the last bit, what a network computes from images: the key of features that runs share.
+
+A network is described module by module: classes, plain attributes, tensors, hooks. What is not known to do nothing
+makes it one that has no identity, whose features are never shared: a class or a hook of a plugin's own, a module of
+`clsuite.peft` that is switched on, a compiled block. Hooks of modules that are switched off are part of the
+description: they change nothing, but may make a library go another way, with the sums in another order.
+
+The surroundings are described likewise: processor or GPU, threads, precision, versions of the libraries, sources of
+clsuite's own forward passes, and the switches that choose among kernels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
+from importlib.metadata import version
+from pathlib import Path
+from types import CellType, FunctionType, MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import clsuite
+from clsuite.backbones.clip import ClipBackbone
+from clsuite.backbones.vit import Backbone
+from clsuite.config.fast_paths import fast_paths
+from clsuite.config.processor import processor
+from clsuite.peft.base import PET
+from clsuite.peft.query import RoutedByQuery
+from clsuite.private_api import FORWARD_HOOKS, HOOKS, global_forward_hooks, hooks_of, tensor_version
+from clsuite.records.canonical import sha256_of
+
+TRUSTED = ("clsuite", "torch", "timm", "open_clip", "torchvision")
+"""Packages whose modules compute what their source, attributes and tensors say."""
+OF_TORCH = frozenset(vars(nn.Module()))
+"""What every module has; its parameters, buffers and hooks are described apart, and its mode is that of evaluation."""
+PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy")
+SOURCES = ("backbones", "peft", "learner", "data/transforms.py", "data/table.py", "private_api.py")
+"""Where clsuite's own part of a forward pass is written."""
+VARIABLES = ("ATEN_", "CUBLAS_", "CUDNN_", "DNNL_", "MKL_", "NVIDIA_TF32", "ONEDNN_", "TORCH_ALLOW_TF32")
+"""How the environment variables begin that choose among kernels."""
+
+
+class AlteredError(Exception):
+    """A network that computes something that is not known; the message says what it has."""
+
+
+def forward_parts(backbone: Backbone) -> Iterator[tuple[str, nn.Module]]:
+    """The modules, by name, that a backbone's features of images come from: of a CLIP without its text tower.
+
+    Those that stand in a plain attribute, where PyTorch does not look, are among them.
+    """
+    seen: set[int] = set()
+    if isinstance(backbone, ClipBackbone):
+        seen = {id(backbone), id(backbone.clip)}
+        yield from (("", backbone), ("clip", backbone.clip))
+        roots: list[tuple[str, nn.Module]] = [("clip.visual", backbone.clip.visual), ("normalize", backbone.normalize)]
+    else:
+        roots = [("", backbone)]
+    while roots:
+        name, module = roots.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        yield name, module
+        plain = [(key, value) for key, value in vars(module).items() if key not in OF_TORCH]
+        for key, child in (*module.named_children(), *plain):
+            roots += [(f"{name}.{key}", one) for one in _modules_in(child)]
+
+
+def _modules_in(value: Any) -> Iterator[nn.Module]:
+    if isinstance(value, nn.Module):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _modules_in(one)
+
+
+def weights_sha256(backbone: Backbone) -> str:
+    """Hash of all tensors that the features come from."""
+    total = hashlib.sha256()
+    for name, value in _tensors(backbone):
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def weights_state(backbone: Backbone) -> tuple[Any, ...]:
+    """What changes where PyTorch counts a change of a tensor that the features come from, or another takes its place.
+
+    Raises:
+        AlteredError: If the changes of one are not counted, as those of tensors that were made in inference mode.
+    """
+    try:
+        return tuple((id(value), value.data_ptr(), tensor_version(value)) for _, value in _tensors(backbone))
+    except RuntimeError as error:
+        raise AlteredError(str(error)) from error
+
+
+def structure_sha256(backbone: Backbone) -> str:
+    """Hash of the modules that the features come from: their kinds, plain attributes and hooks.
+
+    Raises:
+        AlteredError: If one of them is of an unknown kind, or something that is attached is not known to do nothing.
+    """
+    if any(global_forward_hooks()):
+        raise AlteredError("hooks of all modules")
+    return sha256_of([_described(name, module) for name, module in forward_parts(backbone)])
+
+
+def surroundings(device: torch.device) -> dict[str, Any]:
+    """What beside the network and the images decides what is computed."""
+    on_gpu = device.type == "cuda"
+    capability = torch.cuda.get_device_capability(device) if on_gpu else torch.backends.cpu.get_cpu_capability()
+    return {
+        "device": device.type,
+        "processor": torch.cuda.get_device_name(device) if on_gpu else processor(),
+        "capability": str(capability),
+        "threads": torch.get_num_threads(),
+        "precision": str(torch.get_autocast_dtype(device.type)) if torch.is_autocast_enabled(device.type) else "",
+        "switches": _switches(),
+        "variables": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(VARIABLES)},
+        **_versions(),
+    }
+
+
+@cache
+def _versions() -> dict[str, Any]:
+    return {
+        "packages": {name: version(name) for name in PACKAGES},
+        "build": hashlib.sha256(torch.__config__.show().encode()).hexdigest(),
+        "sources": _sources_sha256(),
+    }
+
+
+def _switches() -> list[str]:
+    backends = torch.backends
+    return [
+        str(switch)
+        for switch in (
+            fast_paths(), torch.is_inference_mode_enabled(), torch.get_default_dtype(),
+            torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(), backends.mha.get_fastpath_enabled(),
+            backends.mkldnn.enabled, backends.cudnn.enabled, backends.cudnn.benchmark, backends.cudnn.deterministic,
+            backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32,
+            backends.cuda.matmul.allow_bf16_reduced_precision_reduction,
+            backends.cuda.matmul.allow_fp16_reduced_precision_reduction, backends.cuda.flash_sdp_enabled(),
+            backends.cuda.mem_efficient_sdp_enabled(), backends.cuda.math_sdp_enabled(),
+            backends.cuda.cudnn_sdp_enabled(),
+        )
+    ]  # fmt: skip
+
+
+def _sources_sha256() -> str:
+    """Hash of the sources of clsuite that take part in a forward pass."""
+    root, total = Path(clsuite.__file__).parent, hashlib.sha256()
+    for name in SOURCES:
+        place = root / name
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            total.update(f"{path.relative_to(root).as_posix()}\n".encode())
+            total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+def _tensors(backbone: Backbone) -> Iterator[tuple[str, Tensor]]:
+    beside = backbone.clip if isinstance(backbone, ClipBackbone) else None  # has what its text tower works with
+    for prefix, module in forward_parts(backbone):
+        if module is beside:
+            continue
+        own = (module.named_parameters(recurse=False), module.named_buffers(recurse=False))
+        plain = ((name, value) for name, value in vars(module).items() if isinstance(value, Tensor))
+        for name, value in (*own[0], *own[1], *plain):
+            yield f"{prefix}.{name}", value
+
+
+def _described(name: str, module: nn.Module) -> list[Any]:
+    if vars(module).get("_compiled_call_impl") is not None:
+        raise AlteredError(f"{name} is compiled")
+    kind = type(module)
+    attributes = {key: value for key, value in vars(module).items() if key not in OF_TORCH}
+    overridden = attributes.pop("forward", None)
+    return [
+        name,
+        _of_trusted(kind),
+        [_of_trusted(vars(one)["forward"]) for one in kind.__mro__ if "forward" in vars(one)],
+        None if overridden is None else _idle(overridden, module),
+        [[_idle(hook) for hook in found.values()] for found in hooks_of(module, *FORWARD_HOOKS)],
+        [len(found) for found in hooks_of(module, *HOOKS[len(FORWARD_HOOKS) :])],
+        {key: _plainly(value) for key, value in sorted(attributes.items())},
+    ]
+
+
+def _plainly(value: Any) -> Any:
+    """An attribute as text; of tensors, which are hashed with the weights, and of objects the kind alone."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return repr(value)
+    if isinstance(value, tuple | list | torch.Size):
+        return [_plainly(one) for one in value]
+    if isinstance(value, dict):
+        return [[_plainly(key), _plainly(one)] for key, one in value.items()]
+    if isinstance(value, set | frozenset):
+        return sorted(repr(one) for one in value)
+    if isinstance(value, partial):
+        return [_plainly(value.func), _plainly(value.args), _plainly(value.keywords)]
+    if isinstance(value, torch.dtype):
+        return str(value)
+    if isinstance(value, type | FunctionType | MethodType):
+        return _of_trusted(value)
+    return _of_trusted(type(value))
+
+
+def _of_trusted(defined: Any) -> str:
+    """The whole name of a class or function of a trusted package.
+
+    Raises:
+        AlteredError: If it is of another.
+    """
+    name = f"{getattr(defined, '__module__', '')}.{getattr(defined, '__qualname__', '')}"
+    if name.partition(".")[0] not in (*TRUSTED, "builtins"):
+        raise AlteredError(f"{name} is not of {', '.join(TRUSTED)}")
+    return name
+
+
+def _idle(function: Callable[..., Any], overridden: nn.Module | None = None) -> Any:
+    """A hook, or a ``forward`` in place of a class's, that does nothing now.
+
+    One of a module of `clsuite.peft` does nothing while that is switched off; one that only passes on what others say
+    does nothing where none of them does.
+
+    Args:
+        function: The hook.
+        overridden: The module whose ``forward`` it stands in place of: its own methods do nothing else than it does.
+
+    Raises:
+        AlteredError: If it is not known to do nothing.
+    """
+    of, held = _held(function)
+    name = _of_trusted(of)
+    owners = [one for one in held if isinstance(one, PET | RoutedByQuery)]
+    if any(owner.enabled for owner in owners):
+        raise AlteredError(f"{name} is switched on")
+    if owners:
+        return [name, *(_of_trusted(type(owner)) for owner in owners)]
+    passed_on = [one for one in held if isinstance(one, FunctionType | MethodType | partial)]
+    own = overridden is not None and getattr(function, "__self__", None) is overridden
+    if not passed_on and not own:
+        raise AlteredError(f"{name} is not known to do nothing")
+    return [name, *(_idle(one, overridden) for one in passed_on)]
+
+
+def _held(function: Callable[..., Any]) -> tuple[Callable[..., Any], list[Any]]:
+    """A function without what is bound to it, and all that it holds."""
+    if isinstance(function, partial):
+        return function.func, [*function.args, *function.keywords.values(), function.func]
+    of = function.__func__ if isinstance(function, MethodType) else function
+    bound: Iterable[Any] = [function.__self__] if isinstance(function, MethodType) else []
+    cells = getattr(of, "__closure__", None) or ()
+    return of, [*bound, *(value for cell in cells for value in _content(cell))]
+
+
+def _content(cell: CellType) -> list[Any]:
+    """What a variable holds that a function took from around it; nothing before it has a value."""
+    try:
+        return [cell.cell_contents]
+    except ValueError:
+        return []
