@@ -148,12 +148,7 @@ class Stream:
         trainable = sum(value.numel() for value in self.learner.parameters() if value.requires_grad)
         frozen = self.learner.frozen
         steps = self._fit(trainer, task) if self.learner.trains_by_gradient(task) else 0
-        self.learner.to(self.device)
-        self._look_again()
-        self.learner.end_task(task)
-        check_weights(self.learner, self.learner.task)
-        if self.learner.together is not None:
-            self.learner.together.check_agreement(self.learner.parameters())
+        self._end(task)
         trained = self._clock.now() - started
         self._evaluate(self.learner, trainer, task.index + 1)
         evaluated = self._clock.now() - started - trained
@@ -175,6 +170,19 @@ class Stream:
             )
         )
         self._tell_done(task)
+
+    def _end(self, task: Task) -> None:
+        """Let the method end a task; then its weights are numbers, and the same in all processes that learn together.
+
+        Raises:
+            UserError: If one is no finite number.
+        """
+        self.learner.to(self.device)
+        self._look_again()
+        self.learner.end_task(task)
+        check_weights(self.learner, self.learner.task)
+        if self.learner.together is not None:
+            self.learner.together.check_agreement(self.learner.parameters())
 
     def _tell_done(self, task: Task) -> None:
         tasks = len(self.scenario.tasks)
