@@ -13,7 +13,7 @@ from clsuite.api.progress import BenchProgress
 from clsuite.api.result import RunResult
 from clsuite.errors import InputWarning, several, warn_of
 from clsuite.records import RunRecord, reason_of
-from clsuite.runner.bench import forget, run_missing, scan_results
+from clsuite.runner.bench import Sharing, forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
 from clsuite.runner.executor import InProcess, raise_error
 from clsuite.runner.methods import write_method
@@ -90,7 +90,8 @@ def do_plans(plans: Sequence[RunPlan], options: BenchOptions, threads: int, prog
     console = Console(highlight=False, quiet=not progress or options.debug)
     executor = InProcess(slots[0], raise_error) if options.debug else None
     with BenchProgress(console, len(standing.missing), len(standing.done)) as bars:
-        return run_missing(standing, slots, options.timeout, bars.hear, executor)
+        sharing = Sharing(offered=not options.debug, stale_after=options.stale_after)
+        return run_missing(standing, slots, options.timeout, bars.hear, executor, sharing)
 
 
 def results_of(

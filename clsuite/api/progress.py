@@ -118,8 +118,9 @@ class BenchProgress(_Bars):
 
     def hear(self, plan: RunPlan, event: dict[str, Any]) -> None:
         """Take an event of the pool."""
-        handler = {"start": self._start, "progress": self._move, "warning": self._warn, "end": self._end}[event["kind"]]
-        handler(plan, event)
+        handlers = {"start": self._start, "progress": self._move, "warning": self._warn, "end": self._end,
+                    "claimed": self._claimed, "elsewhere": self._elsewhere}  # fmt: skip
+        handlers[event["kind"]](plan, event)
 
     def _warn(self, plan: RunPlan, event: dict[str, Any]) -> None:
         self._console.print(Text(on_screen(f"warning: {plan.name}: {event['text']}")), soft_wrap=True)
@@ -134,13 +135,22 @@ class BenchProgress(_Bars):
         self._progress.update(self._bars[plan.record_path], completed=event["done"], note=note_of(event))
         self._update_total()
 
+    def _claimed(self, plan: RunPlan, event: dict[str, Any]) -> None:
+        self._remove_bar(plan.record_path)
+        self._console.print(Text(on_screen(f"{plan.name}: under way on {event['by']}")), soft_wrap=True)
+
     def _end(self, plan: RunPlan, event: dict[str, Any]) -> None:
-        key = plan.record_path
+        seconds = time.monotonic() - self._started[plan.record_path]
+        self._count(plan, f"{event['status']} in {seconds:.0f} s")
+
+    def _elsewhere(self, plan: RunPlan, event: dict[str, Any]) -> None:
+        self._count(plan, f"{event['status']} elsewhere")
+
+    def _count(self, plan: RunPlan, outcome: str) -> None:
         self._finished += 1
-        self._remove_bar(key)
+        self._remove_bar(plan.record_path)
         self._update_total()
-        seconds = time.monotonic() - self._started[key]
-        text = f"[{self._before + self._finished} of {self._of}] {plan.name}: {event['status']} in {seconds:.0f} s"
+        text = f"[{self._before + self._finished} of {self._of}] {plan.name}: {outcome}"
         self._console.print(Text(on_screen(text)))
 
     def _remove_bar(self, key: Path) -> None:

@@ -193,7 +193,7 @@ def plan_new(old: RunRecord, out: Path, data_root: Path | None) -> RunPlan:
         update={"methods": {old.method: method}, "more_methods": {}, "probes": (), "evaluation": None,
                 "limit_tasks": None}
     )  # fmt: skip
-    options = RunOptions(out=out, data_root=data_root, seeds=(SEED,), device="cpu")
+    options = RunOptions(out=out, data_root=data_root, seeds=(SEED,), device="cpu", no_feature_store=True)
     return make_plan(alone, path.parent, options)[0]
 
 

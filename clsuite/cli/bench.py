@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
@@ -12,14 +14,16 @@ from clsuite.api.progress import BenchProgress
 from clsuite.cli.console import make_console, table_width
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.debugging import InView, refuse_beside_debug
+from clsuite.cli.detach import detach
 from clsuite.cli.failures import advise_debug, tell_failures
 from clsuite.errors import AbsentError
 from clsuite.records import RunRecord
 from clsuite.report.format import counted
 from clsuite.report.summary import summarize
 from clsuite.report.table import probes_table, results_table, within_task_table
-from clsuite.runner.bench import BenchStatus, forget, run_missing, scan_results
+from clsuite.runner.bench import BenchStatus, Sharing, check_writable, forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
+from clsuite.runner.manifest import write_manifest
 from clsuite.runner.methods import split_outside
 from clsuite.runner.options import BenchOptions
 from clsuite.runner.plan import RunPlan, make_plan
@@ -61,13 +65,16 @@ def _with_lines(spec: BenchmarkSpec, path: Path, options: BenchOptions) -> Abstr
     return with_lines(path, not own, options.settings)
 
 
-def run_bench(benchmark: str, options: BenchOptions, dry_run: bool = False) -> int:
+def run_bench(
+    benchmark: str, options: BenchOptions, only: Literal["", "list", "plan"] = "", detached: Sequence[str] = ()
+) -> int:
     """Run a benchmark.
 
     Args:
         benchmark: Its name or file.
         options: What the call decides.
-        dry_run: Only list the runs.
+        only: Do no run: ``list`` tells which there are, ``plan`` writes them down for workers.
+        detached: The command line, for a process without a terminal that does the runs in place of this one.
 
     Returns:
         Exit status: 0 if every run is done, 1 if one failed.
@@ -84,15 +91,18 @@ def run_bench(benchmark: str, options: BenchOptions, dry_run: bool = False) -> i
         with loading_bar(warnings), _with_lines(spec, path, options):
             plans = make_plan(spec, path.parent, options)
     except AbsentError as error:
-        if not dry_run:
+        if only != "list":
             raise
         with _with_lines(spec, path, options):
             return _list_outline(console, outline(spec, options, path.parent), error)
     standing = scan_results(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
-    if dry_run:
+    if only == "list":
         return _list_runs(console, standing)
     if options.force:
         standing = forget(standing.plans)
+    if only == "plan" or (detached and standing.missing):
+        folder = _plan_runs(console, standing, options.out)
+        return detach(detached, folder, options.out) if detached else 0
     slots = device_slots(
         options.device, options.jobs, spec.training.threads, count_gpus(), count_cores(), options.devices
     )
@@ -104,11 +114,12 @@ def do_runs(
     console: Console, standing: BenchStatus, slots: Sequence[str], options: BenchOptions
 ) -> dict[Path, RunRecord]:
     """Do the runs that are not done, with bars or in view of a debugger; how every run stands, by its record's path."""
+    sharing = Sharing(offered=not options.debug, stale_after=options.stale_after)
     if options.debug:
         view = InView(console, slots[0])
-        return run_missing(standing, slots, None, view.hear, view.executor)
+        return run_missing(standing, slots, None, view.hear, view.executor, sharing)
     with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
-        return run_missing(standing, slots, options.timeout, progress.hear)
+        return run_missing(standing, slots, options.timeout, progress.hear, sharing=sharing)
 
 
 def _list_outline(console: Console, runs: list[tuple[str, int]], absent: AbsentError) -> int:
@@ -129,6 +140,17 @@ def _list_runs(console: Console, standing: BenchStatus) -> int:
         console.print(f"'{method}' brings its training: {said}", soft_wrap=True)
     console.print(f"{counted(len(standing.plans), 'run')}, {len(standing.done)} done, {len(standing.missing)} to do")
     return 0
+
+
+def _plan_runs(console: Console, standing: BenchStatus, out: Path) -> Path:
+    """Write down what is to do, for workers; returns the folder of the benchmark."""
+    missing, folder = standing.missing, standing.plans[0].record_path.parent.parent
+    if missing:
+        check_writable(folder)
+        write_manifest(folder, missing)
+    told = f"{counted(len(missing), 'run')} planned, {len(standing.done)} done"
+    console.print(told + (f"; workers: clsuite work {shlex.quote(str(out))}" if missing else ""), soft_wrap=True)
+    return folder
 
 
 def report_runs(

@@ -126,6 +126,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if inside and getattr(given, inside.dest) is None:
         called = chosen[-1].prog
         raise UserError(f"say what to do: {called} {inside.metavar}. Try: {called} --help")
+    given.words = list(words)
     return given
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 
@@ -133,6 +133,17 @@ class BatchLoader:
         self._batch_size, self._shuffle_seed, self._with_images = batch_size, shuffle_seed, with_images
         self._epoch, self._repeats = 0, repeats
         self._device = torch.device("cpu") if device is None else device
+        self._skipped, self._before = 0, _nothing
+
+    def begin_at(self, epoch: int, batch: int, before: Callable[[], None]) -> None:
+        """Begin in the middle.
+
+        Args:
+            epoch: The first epoch.
+            batch: Its first batch; the following epochs are whole.
+            before: Called when all is ready for the first batch.
+        """
+        self._epoch, self._skipped, self._before = epoch, batch, before
 
     def __len__(self) -> int:
         return -(-len(self._rows) // self._batch_size) * self._repeats
@@ -142,7 +153,10 @@ class BatchLoader:
         if self._shuffle_seed is not None:
             indices = stable_random(self._shuffle_seed, "epoch", self._epoch).permutation(indices)
         self._epoch += 1
-        starts = [start for start in range(0, len(indices), self._batch_size) for _ in range(self._repeats)]
+        first, self._skipped = self._skipped, 0
+        before, self._before = self._before, _nothing
+        before()
+        starts = [number // self._repeats * self._batch_size for number in range(first, len(self))]
         if self._device.type != "cpu":
             yield from self._on_device(indices, starts)
             return
@@ -160,6 +174,10 @@ class BatchLoader:
             replayed = torch.zeros(len(chunk), dtype=torch.bool, device=self._device)
             batch = Batch(images, labels[part], rows[part], replayed)
             yield batch.knowing(gather(self._table, self._labels, chunk, with_images=False))
+
+
+def _nothing() -> None:
+    """What is done before the first batch of an epoch that is not taken up."""
 
 
 def gather(table: ImageTable, labels: NDArray[np.int64], indices: NDArray[np.int64], with_images: bool = True) -> Batch:

@@ -38,7 +38,7 @@ TRUSTED = ("clsuite", "torch", "timm", "open_clip", "torchvision")
 OF_TORCH = frozenset(vars(nn.Module()))
 """What every module has; its parameters, buffers and hooks are described apart, and its mode is that of evaluation."""
 PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy")
-SOURCES = ("backbones", "peft", "learner", "data/transforms.py", "data/table.py", "private_api.py")
+SOURCES = ("backbones", "peft", "learner", "data/transforms.py", "data/table.py", "data/on_device.py", "private_api.py")
 """Where clsuite's own part of a forward pass is written."""
 VARIABLES = ("ATEN_", "CUBLAS_", "CUDNN_", "DNNL_", "MKL_", "NVIDIA_TF32", "ONEDNN_", "TORCH_ALLOW_TF32")
 """How the environment variables begin that choose among kernels."""

@@ -101,6 +101,8 @@ class TrainingSpec(Spec):
         precision: ``auto`` (bf16 where the processor or GPU has it natively, else 32), ``32``, ``bf16`` or ``16``.
         own_schedule: The class where `schedule` is one; in YAML and records it is below ``schedule``.
         threads: CPU threads of a run; fixed, so that the number of parallel runs changes no result.
+        checkpoint_minutes: Minutes after which the state is saved within a task too; by default it is saved between
+            tasks alone. It changes no result, and is in no record and no key.
     """
 
     epochs: int = Field(default=1, ge=1, le=LARGEST_EPOCHS)
@@ -122,6 +124,7 @@ class TrainingSpec(Spec):
     compile: bool = False
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
     threads: int = Field(default=1, ge=1)
+    checkpoint_minutes: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="before")
     @classmethod

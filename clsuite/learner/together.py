@@ -58,6 +58,10 @@ class Together:
         for gradient in gradients:
             gradient.div_(self.number)
 
+    def wait(self) -> None:
+        """Wait for the others, so that what the first has written is there, and what it has removed is gone."""
+        distributed.barrier()
+
     def check_agreement(self, parameters: Iterable[nn.Parameter]) -> None:
         """Make sure that all have the same weights.
 

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from clsuite.errors import UserError
 from clsuite.records import RecordError, RunRecord, read_record, why_untrue
+from clsuite.runner.claims import STALE_AFTER
 from clsuite.runner.executor import Executor, Listener
+from clsuite.runner.manifest import write_manifest
 from clsuite.runner.plan import RunPlan, failed_record
 from clsuite.runner.pool import Pool
+from clsuite.runner.shared_runs import SharedRuns, Version, version_of
 
 Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How the runs of a call are shared with other processes.
+
+    Attributes:
+        offered: Whether the folder is to say what is planned, so that others can help.
+        stale_after: Seconds without a sign of life after which a run of another process is taken over.
+        wait: Whether runs that others have are waited for.
+    """
+
+    offered: bool = False
+    stale_after: float = STALE_AFTER
+    wait: bool = True
+
+
+ALONE = Sharing()
 
 
 @dataclass(frozen=True)
@@ -24,11 +45,13 @@ class BenchStatus:
         plans: All runs, in the order seed by seed.
         done: Finished records by their path (two methods that do the same share a key, but not a record).
         untrusted: Files in the place of a record that cannot be trusted; set aside before their runs.
+        seen: Which file stood at the path of each record when it was read: another one is another process's work.
     """
 
     plans: Sequence[RunPlan]
     done: dict[Path, RunRecord]
     untrusted: list[Path] = field(default_factory=list)
+    seen: dict[Path, Version] = field(default_factory=dict)
 
     @property
     def missing(self) -> list[RunPlan]:
@@ -40,6 +63,7 @@ def scan_results(plans: Sequence[RunPlan], warn: Warn) -> BenchStatus:
     """Look which runs are done; a record that cannot be trusted is warned of, and its run is to be done again."""
     standing = BenchStatus(plans, {})
     for plan in plans:
+        standing.seen[plan.record_path] = version_of(plan.record_path)
         if not os.path.exists(plan.record_path):  # of a path that no file system takes, pathlib's raises
             continue
         try:
@@ -75,8 +99,9 @@ def run_missing(
     timeout: float | None,
     listener: Listener,
     executor: Executor | None = None,
+    sharing: Sharing = ALONE,
 ) -> dict[Path, RunRecord]:
-    """Do the runs that are not done.
+    """Do the runs that are not done, but for those that other processes do meanwhile in the same folder.
 
     Args:
         standing: Which runs are done.
@@ -84,6 +109,7 @@ def run_missing(
         timeout: Seconds after which a run is ended; a method that hangs when it is built fails after that time too.
         listener: Receives the runs' progress.
         executor: What does the runs; by default processes of this machine.
+        sharing: How they are shared with other processes.
 
     Returns:
         The state of every run, by the path of its record: a record that is missing, or cannot be read or written,
@@ -95,12 +121,18 @@ def run_missing(
     missing, unwritten = standing.missing, dict[Path, RunRecord]()
     if missing:
         folder = missing[0].record_path.parent.parent
-        _check_writable(folder)
+        check_writable(folder)
         executor = executor or Pool(slots, timeout)
+        runs = SharedRuns(missing, standing.seen, sharing.stale_after, sharing.wait)
         failures = executor.check(missing)
-        _make(folder, standing.untrusted)
-        unwritten = executor.run(missing, listener, failures)
-    return {plan.record_path: unwritten.get(plan.record_path) or _read_outcome(plan) for plan in standing.plans}
+        _make(folder, {path: standing.seen.get(path) for path in standing.untrusted})
+        written = write_manifest(folder, missing) if sharing.offered else None
+        with runs:
+            unwritten = executor.run(runs, listener, failures)
+    outcomes = {plan.record_path: unwritten.get(plan.record_path) or _read_outcome(plan) for plan in standing.plans}
+    if missing and written is not None and all(record.status == "done" for record in outcomes.values()):
+        written.unlink(missing_ok=True)
+    return outcomes
 
 
 def forget(plans: Sequence[RunPlan]) -> BenchStatus:
@@ -109,8 +141,7 @@ def forget(plans: Sequence[RunPlan]) -> BenchStatus:
     Raises:
         UserError: If a checkpoint cannot be removed.
     """
-    for plan in plans:
-        checkpoint = plan.beside(".ckpt")
+    for checkpoint in (plan.beside(suffix) for plan in plans for suffix in (".ckpt", ".task.ckpt")):
         try:
             checkpoint.unlink(missing_ok=True)
         except OSError as error:
@@ -129,8 +160,12 @@ def _read_outcome(plan: RunPlan) -> RunRecord:
     return failed_record(plan, "failed", reason, 0.0)
 
 
-def _check_writable(folder: Path) -> None:
-    """Check, without writing, that the folder can be made and written."""
+def check_writable(folder: Path) -> None:
+    """Check, without writing, that the folder can be made and written.
+
+    Raises:
+        UserError: If it cannot.
+    """
     nearest = next(parent for parent in (folder, *folder.absolute().parents) if os.path.exists(parent))
     if not nearest.is_dir():
         raise UserError(f"cannot write into '{folder}': '{nearest}' is a file. Choose another folder with --out.")
@@ -140,12 +175,13 @@ def _check_writable(folder: Path) -> None:
         )
 
 
-def _make(folder: Path, untrusted: Sequence[Path]) -> None:
+def _make(folder: Path, untrusted: Mapping[Path, Version | None]) -> None:
     """Make the folder, which only then may say that it takes nothing, and set aside what cannot be trusted."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in untrusted:
-            os.replace(path, _aside(path))
+        for path, seen in untrusted.items():
+            if seen is None or version_of(path) == seen:  # else another process has done so
+                os.replace(path, _aside(path))
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"cannot write into '{folder}': {reason}. Choose another folder with --out.") from error

@@ -101,19 +101,17 @@ def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
     environment["table_sha256"] = table_sha256(stream.scenario.table)
     if stream.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(stream.device)
-    unfit = ""
+    unfit, path = "", plan.beside(".ckpt")
     try:
         with company(plan, stream.device) as stream.learner.together:
             stream.run()
     except UnfitCheckpointError as error:
-        unfit = str(error)
+        unfit, path = str(error), error.path
     if unfit:
         del stream
-        checkpoint = plan.beside(".ckpt")
-        warn_of(
-            f"the checkpoint '{checkpoint}' does not fit: {unfit}. The run begins again from the start.", InputWarning
-        )
-        checkpoint.unlink()
+        again = "The run begins again from the start" if path == plan.beside(".ckpt") else "The task begins again"
+        warn_of(f"the checkpoint '{path}' does not fit: {unfit}. {again}.", InputWarning)
+        path.unlink()
         return _learned(plan, report, started)
     stream.learner.together = None
     seconds = time.perf_counter() - started - stream.taken.waited
@@ -145,6 +143,7 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
         ),
         evaluation=EvaluationSpec(**config["evaluation"]) if "evaluation" in config else None,
         curve_points=plan.curve_points,
+        checkpoint_minutes=plan.checkpoint_minutes,
         shared=_shared_features(learner, config["backbone"]["name"]) if plan.shares_features else None,
     )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from bdb import BdbQuit
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,11 @@ from clsuite.plugin.source_hash import is_reference
 from clsuite.records import RunRecord, write_record
 from clsuite.runner.checks import Failure
 from clsuite.runner.plan import RunPlan, failed_record
+from clsuite.runner.shared_runs import LOOK_AGAIN, SharedRuns
 
 Listener = Callable[[RunPlan, dict[str, Any]], None]
-"""Receives the progress of a run: ``{"kind": "start"}``, ``{"kind": "progress", ...}``, ``{"kind": "end", ...}``."""
+"""Receives the progress of a run: ``{"kind": "start"}``, ``{"kind": "progress", ...}``, ``{"kind": "end", ...}``;
+of runs that other processes do, ``{"kind": "claimed", "by": ...}`` and ``{"kind": "elsewhere", "status": ...}``."""
 OnFailure = Callable[[RunPlan, BaseException], None]
 
 
@@ -37,13 +40,12 @@ class Executor(Protocol):
             UserError: With all that the methods refuse.
         """
 
-    def run(
-        self, plans: Iterable[RunPlan], listener: Listener, failures: Mapping[str, Failure]
-    ) -> dict[Path, RunRecord]:
-        """Do all runs.
+    def run(self, runs: SharedRuns, listener: Listener, failures: Mapping[str, Failure]) -> dict[Path, RunRecord]:
+        """Do all runs that are not done elsewhere.
 
         Args:
-            plans: The runs.
+            runs: The runs: `SharedRuns.take` gives one that is claimed, and `SharedRuns.give_back` takes it back when
+                its record is written.
             listener: Receives the progress of each and of how it ended.
             failures: Methods that did not come through their check: their runs have failed.
 
@@ -76,28 +78,36 @@ class InProcess:
         """
         return {}
 
-    def run(
-        self, plans: Iterable[RunPlan], listener: Listener, failures: Mapping[str, Failure]
-    ) -> dict[Path, RunRecord]:
-        """Do all runs.
+    def run(self, runs: SharedRuns, listener: Listener, failures: Mapping[str, Failure]) -> dict[Path, RunRecord]:
+        """Do all runs that are not done elsewhere.
 
         Raises:
             KeyboardInterrupt: If it is interrupted, or the debugger is quit; the run can be taken up again.
         """
         unwritten: dict[Path, RunRecord] = {}
-        for plan in (replace(plan, device=self._device).whole_paths() for plan in plans):
-            _forget(plan)
-            listener(plan, {"kind": "start"})
-            try:
-                record, error = _execute(plan, listener, unwritten)
-            except (KeyboardInterrupt, BdbQuit) as stop:
-                with suppress(UserError):
-                    write_record(plan.pending, plan.record_path)
-                raise stop if isinstance(stop, KeyboardInterrupt) else KeyboardInterrupt from stop
-            listener(plan, {"kind": "end", "status": record.status})
-            if error is not None:
-                self._on_failure(plan, error)
+        while not runs.is_over:
+            plan = runs.take()
+            for other, event in runs.news():
+                listener(other, event)
+            if plan is None:
+                time.sleep(LOOK_AGAIN)
+                continue
+            self._do(replace(plan, device=self._device).whole_paths(), listener, unwritten)
+            runs.give_back(plan)
         return unwritten
+
+    def _do(self, plan: RunPlan, listener: Listener, unwritten: dict[Path, RunRecord]) -> None:
+        _forget(plan)
+        listener(plan, {"kind": "start"})
+        try:
+            record, error = _execute(plan, listener, unwritten)
+        except (KeyboardInterrupt, BdbQuit) as stop:
+            with suppress(UserError):
+                write_record(plan.pending, plan.record_path)
+            raise stop if isinstance(stop, KeyboardInterrupt) else KeyboardInterrupt from stop
+        listener(plan, {"kind": "end", "status": record.status})
+        if error is not None:
+            self._on_failure(plan, error)
 
 
 def _execute(

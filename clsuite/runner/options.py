@@ -18,6 +18,7 @@ from clsuite.config.error_text import in_words
 from clsuite.config.paths import home_path
 from clsuite.config.spec import LARGEST_SEED, Spec
 from clsuite.errors import UserError, did_you_mean, printable
+from clsuite.runner.claims import STALE_AFTER
 from clsuite.stream.within_task_spec import CURVE_POINTS, Steps
 
 Read = TypeVar("Read")
@@ -114,6 +115,12 @@ class BenchOptions(RunOptions):
         default=False, description="run in this process, one run after another, so that breakpoint() and pdb work"
     )
     force: bool = Field(default=False, description="do finished runs again")
+    stale_after: float = Field(
+        default=STALE_AFTER,
+        gt=0,
+        description="seconds without a sign of life after which a run that another process has is taken over; the same "
+        "for all that share a folder",
+    )
 
 
 class RunKeywords(TypedDict, total=False):
@@ -133,6 +140,7 @@ class RunKeywords(TypedDict, total=False):
     timeout: float | None
     debug: bool
     force: bool
+    stale_after: float
 
 
 class BenchKeywords(RunKeywords, total=False):

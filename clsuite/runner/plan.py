@@ -48,6 +48,7 @@ class RunPlan:
         devices: How many learn it together.
         files: The files of the user-defined classes that it names, by their source.
         shares_features: Whether it may take features that other runs have kept, and keep its own for them.
+        checkpoint_minutes: Minutes after which the state is saved within a task too; None does not.
     """
 
     pending: RunRecord
@@ -64,6 +65,7 @@ class RunPlan:
     curve_points: int = CURVE_POINTS
     devices: int = 1
     files: Mapping[str, str] = field(default_factory=dict)
+    checkpoint_minutes: float | None = None
     shares_features: bool = True
 
     @property
@@ -151,6 +153,7 @@ def _plan(
         curve_points=options.curve_points,
         devices=options.devices,
         files={**bound.files, **method.files},
+        checkpoint_minutes=method.training.checkpoint_minutes,
         shares_features=not options.no_feature_store,
     )
 

@@ -6,8 +6,9 @@ has a process of its own, so that a crash, a kill or a time-out ends that run al
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
@@ -21,9 +22,13 @@ from clsuite.runner.checks import Failure, check_methods
 from clsuite.runner.executor import Listener
 from clsuite.runner.plan import RunPlan, failed_record
 from clsuite.runner.processes import ForkServer, Worker
+from clsuite.runner.shared_runs import LOOK_AGAIN, SharedRuns, Version, version_of
 
 GRACE = 1.0
 """Seconds that a process has to exit after it reported the end of its run; a thread of a plugin may hold it."""
+INTERRUPTING = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
+"""How a process ends that somebody wants to end: its run has not failed."""
+TAKEN_OVER = "another process has taken it over, as this one gave no sign of life: it is waited for"
 BEGUN_AGAIN = "the process that starts the runs was killed (out of memory?): it resumes at its last finished task"
 
 
@@ -31,7 +36,7 @@ BEGUN_AGAIN = "the process that starts the runs was killed (out of memory?): it 
 class _Running:
     plan: RunPlan
     worker: Worker
-    before: int
+    before: Version
     end: dict[str, Any] = field(default_factory=dict)
 
     def hear(self) -> list[dict[str, Any]]:
@@ -44,7 +49,7 @@ class _Running:
         """The status of the record that the run itself has written; empty where it has written none."""
         path = self.plan.record_path
         try:
-            return read_record(path).status if _inode(path) != self.before else ""
+            return read_record(path).status if version_of(path) != self.before else ""
         except RecordError:
             return ""
 
@@ -68,43 +73,44 @@ class Pool:
         """Build every method once; see `check_methods`."""
         return check_methods(self._server, [plan.whole_paths() for plan in plans], self._timeout)
 
-    def run(
-        self, plans: Iterable[RunPlan], listener: Listener, failures: Mapping[str, Failure]
-    ) -> dict[Path, RunRecord]:
-        """Do all runs; `listener` receives their progress and of how each ended.
+    def run(self, runs: SharedRuns, listener: Listener, failures: Mapping[str, Failure]) -> dict[Path, RunRecord]:
+        """Do all runs that are not done elsewhere; `listener` receives their progress and of how each ended.
 
         Each run leaves its record, also one that crashed or ran out of time. Ctrl-C ends the runs that are under way;
         they resume at their last finished task when the benchmark is called again.
 
         Args:
-            plans: The runs.
+            runs: The runs.
             listener: Receives each.
             failures: Methods that did not come through their check, by `RunPlan.recipe`: their runs have failed.
 
         Returns:
             The records that could not be written, by their path.
         """
-        waiting, running = list[RunPlan](), list[_Running]()
-        for plan in plans:
-            failure = failures.get(plan.recipe)
-            if failure is None:
-                waiting.append(plan)
-            else:
-                listener(plan, {"kind": "start"})
-                self._keep(plan, failed_record(plan, failure.status, failure.reason, 0.0))
-                listener(plan, {"kind": "end", "status": failure.status})
+        running = list[_Running]()
         try:
-            while waiting or running:
-                while waiting and len(running) < len(self._slots):
-                    running.append(self._start(waiting.pop(0), running, listener))
-                for one in self._step(running, listener):
+            while running or not runs.is_over:
+                while len(running) < len(self._slots) and (plan := runs.take()) is not None:
+                    failure = failures.get(plan.recipe)
+                    if failure is None:
+                        running.append(self._start(plan, running, listener))
+                    else:
+                        self._keep_failed(plan, failure, listener)
+                        runs.give_back(plan)
+                for one in self._step(runs, running, listener):
                     running.remove(one)
-                    if one.worker.is_lost and not one.end:
-                        waiting.insert(0, one.plan)
+                    runs.give_back(one.plan, again=not one.end)
+                for plan, event in runs.news():
+                    listener(plan, event)
         except BaseException:
             self._interrupt(running)
             raise
         return self._unwritten
+
+    def _keep_failed(self, plan: RunPlan, failure: Failure, listener: Listener) -> None:
+        listener(plan, {"kind": "start"})
+        self._keep(plan, failed_record(plan, failure.status, failure.reason, 0.0))
+        listener(plan, {"kind": "end", "status": failure.status})
 
     def _start(self, plan: RunPlan, running: Sequence[_Running], listener: Listener) -> _Running:
         free = list(self._slots)
@@ -112,18 +118,25 @@ class Pool:
             free.remove(one.plan.device)
         plan = replace(plan, device=free[0])
         listener(plan, {"kind": "start"})
-        before = _inode(plan.record_path)
+        before = version_of(plan.record_path)
         return _Running(plan, self._server.start(worker_entry.run, plan.whole_paths()), before)
 
-    def _step(self, running: list[_Running], listener: Listener) -> list[_Running]:
+    def _step(self, runs: SharedRuns, running: list[_Running], listener: Listener) -> list[_Running]:
         """Wait a little; hear what there is to hear; return the runs that ended, or have to begin again."""
+        if not running:
+            time.sleep(0 if runs.is_over else LOOK_AGAIN)
         wait([one.worker.connection for one in running] + [one.worker.process.sentinel for one in running], timeout=0.2)
         ended = []
         for one in running:
             for event in one.hear():
                 listener(one.plan, event)
+                runs.tell(one.plan, event)
             late = self._timeout is not None and time.monotonic() - one.worker.started > self._timeout
-            if one.end or late or not one.worker.process.is_alive():
+            if runs.is_lost(one.plan) and not one.end:
+                one.worker.kill()
+                listener(one.plan, {"kind": "warning", "text": TAKEN_OVER})
+                ended.append(one)
+            elif one.end or late or not one.worker.process.is_alive():
                 self._end(one, late, listener)
                 ended.append(one)
         return ended
@@ -140,15 +153,20 @@ class Pool:
         one.worker.kill()
         status = one.end.get("status") or one.status_on_disk()
         if not status or "unwritten" in one.end:
-            reason = f"stopped after {self._timeout} s" if ended_late else one.worker.how_it_ended()
-            seconds = time.monotonic() - one.worker.started
-            record = failed_record(
-                one.plan, "timeout" if ended_late else "failed", one.end.get("unwritten", reason), seconds
-            )
+            record = self._without_result(one, ended_late)
             self._keep(one.plan, record, told="unwritten" in one.end)
             status = record.status
         one.end = one.end or {"status": status}
         listener(one.plan, {"kind": "end", "status": status})
+
+    def _without_result(self, one: _Running, late: bool) -> RunRecord:
+        """The record of a run whose process left none."""
+        seconds = time.monotonic() - one.worker.started
+        if late:
+            return failed_record(one.plan, "timeout", f"stopped after {self._timeout} s", seconds)
+        if not one.end and one.worker.process.exitcode in INTERRUPTING:
+            return one.plan.pending
+        return failed_record(one.plan, "failed", one.end.get("unwritten", one.worker.how_it_ended()), seconds)
 
     def _begins_again(self, one: _Running, listener: Listener) -> bool:
         """Whether a run whose process is lost is started once more."""
@@ -165,7 +183,7 @@ class Pool:
         try:
             write_record(record, plan.record_path)
         except UserError as error:
-            reason = record.error if told else f"{record.error}; {error}"
+            reason = record.error if told else "; ".join(filter(None, (record.error, str(error))))
             self._unwritten[plan.record_path] = record.model_copy(update={"error": reason})
 
     @staticmethod
@@ -176,11 +194,3 @@ class Pool:
             if not one.status_on_disk():
                 with suppress(UserError):
                     write_record(one.plan.pending, one.plan.record_path)
-
-
-def _inode(path: Path) -> int:
-    """Identity of the file at a path; every atomic write puts another file there."""
-    try:
-        return path.stat().st_ino
-    except OSError:
-        return 0

@@ -34,7 +34,7 @@ def run_config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec,
             **({"templates": list(spec.backbone.prompts)} if spec.backbone.prompts else {}),
             **(class_entry(spec.backbone.own) if spec.backbone.own else {}),
         },
-        "training": training.model_dump(),
+        "training": {key: value for key, value in training.model_dump().items() if key != "checkpoint_minutes"},
         **evaluation_config(spec, options),
         **({"judged_on": "validation"} if options.on_validation else {}),
     }

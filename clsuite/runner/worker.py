@@ -124,10 +124,9 @@ def _checked_scenario(plans: Sequence[RunPlan]) -> Scenario:
 
 
 def become_worker(connection: Connection) -> None:
-    """Leave Ctrl-C to the parent, and end when the parent ends, with all that was started here."""
+    """End when the parent ends, with all that was started here, and leave it to the parent to end all its workers."""
     begin_session()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end_after_the_parent)
     if chosen := os.environ.get("CLSUITE_CACHE"):
         os.environ["CLSUITE_CACHE"] = str(Path(chosen).absolute())  # a plugin may change the current folder

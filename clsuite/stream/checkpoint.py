@@ -42,12 +42,12 @@ def save(state: dict[str, Any], path: Path) -> None:
     write_state(state, path)
 
 
-def load(path: Path) -> dict[str, Any] | None:
-    """Read a state; None where there is none, and with a warning where it is damaged: the run then starts over."""
+def load(path: Path, begins: str = "The run begins again from the start") -> dict[str, Any] | None:
+    """Read a state; None where there is none, and with a warning where it is damaged, which says what then begins."""
     try:
         return read_state(path)
     except FileNotFoundError:
         return None
     except DamagedStateError as error:
-        warn_of(f"the checkpoint '{path}' is damaged: {error}. The run begins again from the start.", InputWarning)
+        warn_of(f"the checkpoint '{path}' is damaged: {error}. {begins}.", InputWarning)
         return None

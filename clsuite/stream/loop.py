@@ -24,9 +24,10 @@ from clsuite.probes.recorder import ProbeRecorder
 from clsuite.records import TaskEntry
 from clsuite.scenarios import Scenario, Task, check_single_pass
 from clsuite.stream import checkpoint
-from clsuite.stream.clock import Clock
+from clsuite.stream.clock import Clock, Spent
 from clsuite.stream.curves import TrainingCurves
 from clsuite.stream.evaluation import AccuracyMatrix
+from clsuite.stream.task_checkpoint import TaskCheckpoint, UnfitStateError, task_path
 from clsuite.stream.trainer import ProgressReporter, Report, make_trainer, release_optimizers
 from clsuite.stream.within_task import WithinTask
 from clsuite.stream.within_task_spec import CURVE_POINTS, EvaluationSpec
@@ -39,13 +40,14 @@ class UnfitCheckpointError(Exception):
     """A whole checkpoint that this learner cannot go on from.
 
     Attributes:
+        path: Its file.
         reason: What it ends with.
     """
 
-    def __init__(self, reason: Exception) -> None:
+    def __init__(self, path: Path, reason: Exception) -> None:
         """Say why."""
         super().__init__(f"{type(reason).__name__}: {reason}")
-        self.reason = reason
+        self.path, self.reason = path, reason
 
 
 @dataclass
@@ -63,6 +65,7 @@ class Stream:
         evaluation: How to evaluate within tasks; None does not.
         observers: Lightning callbacks that watch the training and change nothing.
         curve_points: Points of each curve of training in a task, at most.
+        checkpoint_minutes: Minutes after which the state is kept within a task too; None keeps none there.
         shared: The features on disk that runs share; None computes all.
         tasks: What each finished task cost.
         matrix: The predictions so far.
@@ -82,6 +85,7 @@ class Stream:
     evaluation: EvaluationSpec | None = None
     observers: Sequence[L.Callback] = ()
     curve_points: int = CURVE_POINTS
+    checkpoint_minutes: float | None = None
     shared: SharedFeatures | None = None
     tasks: list[TaskEntry] = field(default_factory=list)
 
@@ -120,6 +124,13 @@ class Stream:
             if task is not self.scenario.tasks[-1]:
                 self.learner.leave_task(task)
             self._save(task.index + 1)
+            if self.learner.together is not None:
+                self.learner.together.wait()
+
+    @property
+    def _is_another(self) -> bool:
+        """Whether this is another than the first of the processes that learn together, which alone saves."""
+        return self.learner.together is not None and self.learner.together.rank > 0
 
     def _read_before(self) -> None:
         """Fill row -1 and read the probes: the backbone as it was pre-trained, and a head that has grown.
@@ -137,21 +148,20 @@ class Stream:
         L.seed_everything(derive_seed(self.learner.seed, "task", task.index), verbose=False)
         progress = ProgressReporter(self.report, task.index, len(self.scenario.tasks))
         watchers = [self.within_task] if self.within_task else []
-        callbacks = [*self.learner.plugins, self.matrix, *watchers, *self.observers, self.curves, progress]
-        trainer = make_trainer(self.learner.options, self.device, callbacks)
-        for watcher in watchers:
-            watcher.begin()
-        self.curves.begin(task.index)
+        within = self._task_checkpoint(task)
+        trainer = self._begin(task, watchers, [progress, *([within] if within else [])])
         started = self._clock.now()
         self._look_again()
         self.learner.begin_task(task)
         trainable = sum(value.numel() for value in self.learner.parameters() if value.requires_grad)
         frozen = self.learner.frozen
-        steps = self._fit(trainer, task) if self.learner.trains_by_gradient(task) else 0
+        steps = self._fit(trainer, task, within) if self.learner.trains_by_gradient(task) else 0
         self._end(task)
         trained = self._clock.now() - started
         self._evaluate(self.learner, trainer, task.index + 1)
         evaluated = self._clock.now() - started - trained
+        if within is not None:
+            trained += Spent(within.seconds_before)
         for watcher in watchers:
             watcher.finish(task.index + 1, steps)
             trained, evaluated = trained - watcher.spent, evaluated + watcher.spent
@@ -184,11 +194,31 @@ class Stream:
         if self.learner.together is not None:
             self.learner.together.check_agreement(self.learner.parameters())
 
+    def _begin(self, task: Task, watchers: Sequence[WithinTask], last: Sequence[L.Callback]) -> L.Trainer:
+        """The trainer of a task, with all that watches it ready."""
+        for watcher in watchers:
+            watcher.begin()
+        self.curves.begin(task.index)
+        callbacks = [*self.learner.plugins, self.matrix, *watchers, *self.observers, self.curves, *last]
+        return make_trainer(self.learner.options, self.device, callbacks)
+
     def _tell_done(self, task: Task) -> None:
         tasks = len(self.scenario.tasks)
         self.report({"task": task.index, "tasks": tasks, "done": len(self.tasks) / tasks})
 
-    def _fit(self, trainer: L.Trainer, task: Task) -> int:
+    def _task_checkpoint(self, task: Task) -> TaskCheckpoint | None:
+        """What saves within a task, where that is asked for, or takes up what an earlier call has saved."""
+        if self.checkpoint_path is None:
+            return None
+        path = task_path(self.checkpoint_path)
+        minutes = None if self._is_another else self.checkpoint_minutes
+        if minutes is None and not path.exists():
+            return None
+        watchers = {"curves": self.curves, **({"within": self.within_task} if self.within_task else {})}
+        identity = f"{self.identity} task {task.index}"
+        return TaskCheckpoint(path, minutes, identity, self.learner, watchers)
+
+    def _fit(self, trainer: L.Trainer, task: Task, within: TaskCheckpoint | None) -> int:
         learner, rows = self.learner, task.train
         for plugin in learner.plugins:
             rows = plugin.select_indices(learner, task, rows)
@@ -205,7 +235,13 @@ class Stream:
             repeats=self.scenario.batch_repeats,
             device=self.device,
         )
-        trainer.fit(learner, train_dataloaders=loader)
+        try:
+            if within is not None:
+                within.begin(trainer, loader)
+            trainer.fit(learner, train_dataloaders=loader)
+        except UnfitStateError as error:
+            assert self.checkpoint_path is not None
+            raise UnfitCheckpointError(task_path(self.checkpoint_path), error.reason) from error
         release_optimizers(trainer)
         if trainer.interrupted:
             raise KeyboardInterrupt
@@ -245,7 +281,8 @@ class Stream:
         try:
             return self._take_up(state)
         except Exception as error:  # any error of a state of another version, or of a plugin's own method
-            raise UnfitCheckpointError(error) from error
+            assert self.checkpoint_path is not None
+            raise UnfitCheckpointError(self.checkpoint_path, error) from error
 
     def _take_up(self, state: dict[str, Any]) -> int:
         checkpoint.load_learner_state(self.learner, state["learner"])
@@ -262,8 +299,10 @@ class Stream:
         return len(self.tasks)
 
     def _save(self, tasks: int) -> None:
-        others = self.learner.together is not None and self.learner.together.rank > 0
-        if self.checkpoint_path is None or others or tasks == len(self.scenario.tasks):
+        if self.checkpoint_path is None or self._is_another:
+            return
+        if tasks == len(self.scenario.tasks):
+            task_path(self.checkpoint_path).unlink(missing_ok=True)
             return
         state: dict[str, Any] = {
             "identity": self.identity,
@@ -280,3 +319,4 @@ class Stream:
             checkpoint.save(state, self.checkpoint_path)
         except UserError as error:
             warn_of(f"{error}. The run continues, but cannot be taken up at this task.", InputWarning)
+        task_path(self.checkpoint_path).unlink(missing_ok=True)

@@ -71,7 +71,9 @@ def with_values(method: MethodSpec, places: Mapping[str, ParameterPath], values:
 
 
 def _all_places(method: MethodSpec, sources: Sequence[PluginSource]) -> list[tuple[str, ParameterPath]]:
-    options = [(name,) for name in TrainingSpec.model_fields if name not in ("optimizer", *HIDDEN)]
+    options = [
+        (name,) for name in TrainingSpec.model_fields if name not in ("optimizer", "checkpoint_minutes", *HIDDEN)
+    ]
     nested = [("optimizer", name) for name in OptimizerSpec.model_fields if name not in HIDDEN]
     places = [(".".join(("training", *path)), ParameterPath(None, path)) for path in (*options, *nested)]
     for number, (use, source) in enumerate(zip(method.plugins, sources, strict=True)):

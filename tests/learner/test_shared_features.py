@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,35 @@ def test_what_another_process_computes_is_waited_for_last(
     assert [patience > 0 for _, patience in asked] == [False, False, False, True]
     assert asked[3][0] == asked[0][0]
     assert number(files) == 3
+
+
+def _ask(root: str, backbone: Backbone, table: Any, rows: Any, together: Any, answers: Any) -> None:
+    store = SharedFeatures(backbone, FeatureFiles(10**9, Path(root)), "a")
+    together.wait()
+    found = store.features_of(backbone, table, rows)
+    answers.put((store.taken.images, found.numpy().tobytes()))
+
+
+def test_processes_that_ask_at_once_compute_each_block_once(
+    backbone: Backbone, scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_features, "BLOCK", 1)
+    rows = np.random.RandomState(0).permutation(len(scenario.table))[:1000]
+    expected = compute_features(backbone, scenario.table.images, rows).numpy().tobytes()
+    context = get_context("fork")
+    together, answers = context.Barrier(3), context.Queue()
+    given = (str(tmp_path), backbone, scenario.table, rows, together, answers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        workers = [context.Process(target=_ask, args=given) for _ in range(3)]
+        for worker in workers:
+            worker.start()
+    found = [answers.get(timeout=120) for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert [content == expected for _, content in found] == [True] * 3
+    assert sum(taken for taken, _ in found) == 2 * len(rows)  # each was computed by one, and taken by the two others
+    assert max(taken for taken, _ in found) <= len(rows)
 
 
 def test_a_block_that_is_waited_for_costs_what_it_had_cost_and_the_wait_nothing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from clsuite.records import read_record
 from clsuite.runner.executor import InProcess
 from clsuite.runner.options import RunOptions
 from clsuite.runner.plan import RunPlan, make_plan
+from clsuite.runner.shared_runs import SharedRuns
 from clsuite.runner.spec import load_benchmark
 
 TINY = {
@@ -206,10 +208,11 @@ def test_a_record_that_cannot_be_written_is_kept_in_memory(tmp_path: Path) -> No
     def hear(plan: RunPlan, event: dict[str, object]) -> None:
         heard.append(str(event["kind"]))
         if event["kind"] == "start":
+            shutil.rmtree(tmp_path / "runs" / "tiny")
             (tmp_path / "runs" / "tiny").write_text("a file")
 
-    (tmp_path / "runs").mkdir()
-    outcomes = InProcess("cpu", lambda plan, error: raised.append(error)).run(plans, hear, {})
+    with SharedRuns(plans) as runs:
+        outcomes = InProcess("cpu", lambda plan, error: raised.append(error)).run(runs, hear, {})
     assert (heard[0], heard[-1]) == ("start", "end")
     (record,) = outcomes.values()
     assert record.status == "failed"

@@ -147,3 +147,17 @@ def test_inputs_between_0_and_1_can_be_asked_for(tmp_path: Path) -> None:
     ]
     assert [plan.pending.config["backbone"]["normalization"] for plan in plans] == ["pretrained", "none"]
     assert plans[0].pending.key != plans[1].pending.key
+
+
+def test_how_often_the_state_is_saved_is_in_no_record_and_no_key(tmp_path: Path) -> None:
+    spec = BenchmarkSpec.model_validate(
+        {"name": "tiny", "dataset": {"name": "digits"}, "scenario": {"tasks": 5}, "methods": {"finetune": "finetune"}}
+    )
+    options = RunOptions(out=tmp_path, seeds=[0])
+    (plain,) = make_plan(spec, tmp_path, options)
+    (saved,) = make_plan(spec, tmp_path, options.model_copy(update={"training": {"checkpoint_minutes": 10}}))
+    assert (plain.checkpoint_minutes, saved.checkpoint_minutes) == (None, 10)
+    assert saved.pending == plain.pending
+    assert "checkpoint_minutes" not in saved.pending.config["training"]
+    with pytest.raises(UserError, match="checkpoint_minutes"):
+        make_plan(spec, tmp_path, options.model_copy(update={"training": {"checkpoint_minutes": 0}}))

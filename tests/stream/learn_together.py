@@ -66,8 +66,6 @@ def learn(method: str, together: Together | None, folder: Path) -> dict[str, Any
         lambda module, args, output: encoded.append(len(output)) if module.training else None
     )
     stream.run()
-    if together is not None:
-        distributed.barrier()  # the state is there
     again = make_stream(method, together, folder)
     again.run()
     return {

@@ -10,17 +10,23 @@ from clsuite.cli.commands import (
     compare,
     leaderboard,
     list,
+    merge,
     new,
     plot,
     pretrain,
     show,
+    status,
     table,
     tune,
+    work,
 )
 from clsuite.cli.commands.base import Command
 
 COMMANDS: dict[str, Command] = {
     "bench": bench.COMMAND,
+    "work": work.COMMAND,
+    "status": status.COMMAND,
+    "merge": merge.COMMAND,
     "new": new.COMMAND,
     "check": check.COMMAND,
     "list": list.COMMAND,

@@ -31,6 +31,9 @@ def _arguments(parser: ArgumentParser) -> None:
     training_arguments(parser)
     add_options(parser, BenchOptions, "settings", "limit_tasks", "eval_every", "curve_points")
     add_options(parser, BenchOptions, "jobs", "timeout", "save_model", "no_feature_store", "debug", "force")
+    add_options(parser, BenchOptions, "stale_after")
+    add("--plan-only", action="store_true", help="only write down the runs to do, for workers: clsuite work OUT")
+    add("--detach", action="store_true", help="leave the runs to a process that no terminal ends, and return at once")
     add("--dry-run", action="store_true", help="only list the runs, and which of them are done")
     add("--print-config", action="store_true", help="only print the benchmark as these options make it: YAML to run")
 
@@ -92,7 +95,10 @@ def _run(given: Namespace) -> int:
     options = checked(BenchOptions, {**read_options(given), "methods": methods}, flag)
     if given.print_config:
         return print_config(given.benchmark, options)
-    return run_bench(given.benchmark, options, given.dry_run)
+    if given.detach and options.debug:
+        raise UserError("--detach leaves the terminal that --debug needs: leave one of them out")
+    detached = given.words if given.detach else ()
+    return run_bench(given.benchmark, options, "list" if given.dry_run else "plan" if given.plan_only else "", detached)
 
 
 COMMAND = Command(
@@ -110,6 +116,8 @@ COMMAND = Command(
         "clsuite bench my.yaml --data-root data --out runs --dry-run",
         "clsuite bench my.yaml --devices 2",
         "clsuite bench quickstart --limit-tasks 2 --epochs 1 --methods finetune --save-model",
+        "clsuite bench quickstart --plan-only --out runs && clsuite work runs",
+        "clsuite bench quickstart --detach && clsuite status runs --watch",
         "clsuite bench quickstart --set seeds=[0] --print-config > mine.yaml",
     ),
     _arguments,

@@ -1,0 +1,33 @@
+"""``clsuite merge``: join folders of runs."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from clsuite.cli.commands.base import PATH, Command
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("into", type=PATH, help="the folder of runs that gets the others; made where it is not there")
+    parser.add_argument("runs", type=PATH, nargs="+", help="folders of runs, which stay as they are")
+
+
+def _run(given: Namespace) -> int:
+    from clsuite.cli.console import make_console
+    from clsuite.records.merge import merge_runs
+    from clsuite.report.format import counted
+
+    merged = merge_runs(given.into, given.runs)
+    told = f"{counted(len(merged.added), 'run')} added to {given.into}, {merged.same} there already with equal counts"
+    make_console().print(told, soft_wrap=True)
+    for line in merged.other:
+        make_console(stderr=True).print(f"left where it is: {line}", soft_wrap=True)
+    return 1 if merged.other else 0
+
+
+COMMAND = Command(
+    "Join folders of runs of machines without a common disk; nothing that is finished is ever overwritten.",
+    ("clsuite merge runs /media/stick/runs", "clsuite merge all_runs runs_of_node1 runs_of_node2"),
+    _arguments,
+    _run,
+)

@@ -1,0 +1,52 @@
+"""``clsuite work``: do the runs that are planned in a folder."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from clsuite.cli.commands.base import (
+    PATH,
+    Command,
+    add_options,
+    allowed_by,
+    allowing_arguments,
+    flag,
+    given_options,
+)
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    from clsuite.runner.options import BenchOptions
+
+    add = parser.add_argument
+    add("runs", type=PATH, help="a folder in which `clsuite bench` or `clsuite bench --plan-only` has planned runs")
+    add_options(parser, BenchOptions, "data_root", "device", "jobs", "timeout", "stale_after", "no_feature_store")
+    add("--no-wait", action="store_true", help="end when others have all that is left, in place of waiting for them")
+    add("--retry-failed", action="store_true", help="also do runs again that failed")
+    allowing_arguments(parser)
+    add(
+        "--trust", action="store_true",
+        help="run the plugin files whose text the plan itself holds: whoever can write into the folder can then run "
+        "code as you",
+    )  # fmt: skip
+
+
+def _run(given: Namespace) -> int:
+    from clsuite.cli.work import run_work
+    from clsuite.runner.options import BenchOptions, checked
+
+    options = checked(BenchOptions, given_options(given, BenchOptions), flag)
+    return run_work(given.runs, options, allowed_by(given), given.trust, not given.no_wait, given.retry_failed)
+
+
+COMMAND = Command(
+    "Do the runs that are planned in a folder and claimed by nobody: on another machine, in a container, over ssh.",
+    (
+        "clsuite bench quickstart --plan-only --out runs && clsuite work runs",
+        "clsuite work /shared/runs --data-root /data --jobs 2",
+        "clsuite work /shared/runs --no-wait",
+        "clsuite work /shared/runs --plugins-from ~/my_methods",
+    ),
+    _arguments,
+    _run,
+)

@@ -1,0 +1,24 @@
+"""What tables and plots leave out as it is not done yet, told beside them: ``replay: 2 of 3 seeds``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from clsuite.cli.console import make_console
+from clsuite.runner.status import RunState, folder_status
+
+
+def tell_partly(places: Sequence[Path]) -> None:
+    """Say which methods have not all of their planned seeds in some folders, on standard error."""
+    groups: dict[tuple[str, str], list[RunState]] = {}
+    for place in places:
+        for run in folder_status(place).runs.values() if place.is_dir() else ():
+            groups.setdefault((run.benchmark, run.method), []).append(run)
+    for (benchmark, method), runs in groups.items():
+        seeds = {run.seed for run in runs}
+        done = {run.seed for run in runs if run.status == "done"}
+        if done != seeds:
+            states = sorted({run.status for run in runs if run.seed not in done})
+            text = f"{benchmark}: {method}: {len(done)} of {len(seeds)} seeds (the others: {', '.join(states)})"
+            make_console(stderr=True).print(text, soft_wrap=True)

@@ -1,0 +1,109 @@
+"""Folders of runs of machines without a common disk, joined: what one has and the other has not, and nothing else."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clsuite.config.paths import files_below
+from clsuite.errors import UserError
+from clsuite.records.atomic import atomic_path
+from clsuite.records.record import RunRecord
+from clsuite.records.store import RecordError, read_record
+from clsuite.records.verify import why_untrue
+
+BESIDE = (".npz", ".pt", ".svg")
+"""What a finished run may have beside its record, which is copied first: a record without it would be untrue."""
+
+
+@dataclass
+class Merged:
+    """What came of it.
+
+    Attributes:
+        added: Records that were copied.
+        same: How many were there already, with equal counts.
+        other: A line for each that is there with other counts, or that cannot be trusted; it was left where it is.
+    """
+
+    added: list[Path] = field(default_factory=list)
+    same: int = 0
+    other: list[str] = field(default_factory=list)
+
+
+def merge_runs(target: Path, sources: Sequence[Path]) -> Merged:
+    """Copy the finished runs of some folders into one; what is finished there stays as it is.
+
+    Args:
+        target: The folder of runs that gets them; it is made where it is not there.
+        sources: Folders of runs.
+
+    Raises:
+        UserError: If a source is no folder, or is the target or lies in it, or the target cannot be written.
+    """
+    for source in sources:
+        if not source.is_dir():
+            raise UserError(f"'{source}' is not a folder of runs")
+        if source.resolve().is_relative_to(target.resolve()) or target.resolve().is_relative_to(source.resolve()):
+            raise UserError(f"'{source}' and '{target}' are not two folders: one is in the other")
+    merged = Merged()
+    for source in sources:
+        for path in files_below(source, "seed*.json"):
+            _merge(path, target / path.relative_to(source), merged)
+    return merged
+
+
+def _merge(path: Path, place: Path, merged: Merged) -> None:
+    try:
+        record = read_record(path)
+    except RecordError as error:
+        merged.other.append(str(error))
+        return
+    if record.status != "done":
+        return
+    if complaint := why_untrue(record, path):
+        merged.other.append(f"the record '{path}' {complaint}")
+        return
+    try:
+        there = _finished(place)
+    except RecordError as error:
+        merged.other.append(f"{_name(record)}: {error}")
+        return
+    if there is None:
+        _copy(path, place)
+        merged.added.append(place)
+    elif there.key != record.key:
+        merged.other.append(f"{_name(record)}: '{place}' is another run than '{path}'")
+    elif there.counts == record.counts:
+        merged.same += 1
+    else:
+        merged.other.append(f"{_name(record)}: other counts in '{path}' than in '{place}', though of the same key")
+
+
+def _name(record: RunRecord) -> str:
+    return f"{record.benchmark}, {record.method}, seed {record.seed}"
+
+
+def _finished(path: Path) -> RunRecord | None:
+    """The finished record at a place; None where there is none, or one of a run that is still to be done.
+
+    Raises:
+        RecordError: If something else is there.
+    """
+    if not os.path.lexists(path):
+        return None
+    record = read_record(path)
+    return record if record.status == "done" else None
+
+
+def _copy(path: Path, place: Path) -> None:
+    """Copy a run, its record last, so that one that is there is whole."""
+    for suffix in (*BESIDE, ".json"):
+        source, target = path.with_suffix(suffix), place.with_suffix(suffix)
+        if source.is_file() and not (target.is_file() and filecmp.cmp(source, target, shallow=False)):
+            with atomic_path(target) as temporary:
+                shutil.copyfile(source, temporary)

@@ -1,0 +1,151 @@
+"""The runs of a call, of which other processes that work in the same folder do some."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clsuite.records import RecordError, read_record
+from clsuite.runner.claims import STALE_AFTER, Claims, holder_of
+from clsuite.runner.plan import RunPlan
+
+LOOK_AGAIN = 0.5
+"""Seconds after which runs that others have are looked at again."""
+
+Version = tuple[int, int]
+"""Which file stands at a path: every atomic write puts another one there."""
+
+
+def version_of(path: Path) -> Version:
+    """Which file stands at a path; zeros where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_ino, status.st_mtime_ns
+
+
+class SharedRuns:
+    """Runs, each handed out when this process has claimed it; what others do meanwhile is told.
+
+    An executor takes a run, does it, and gives it back with its record written. While the block is open the claims are
+    renewed; at its end, however it comes, they are given back.
+    """
+
+    def __init__(
+        self,
+        plans: Sequence[RunPlan],
+        seen: Mapping[Path, Version] | None = None,
+        stale_after: float = STALE_AFTER,
+        wait: bool = True,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            plans: The runs to do.
+            seen: Which file stood at a record's path when it was looked at and its run found to be done; a run whose
+                record is another one since was done by somebody else.
+            stale_after: Seconds without a sign of life after which a run of another process is taken over.
+            wait: Whether runs that others have are waited for; else there are none left when they have the rest.
+        """
+        self._places = {plan.record_path: plan.record_path.absolute() for plan in plans}  # a plugin may change folders
+        self._open = {self._places[plan.record_path]: plan for plan in plans}
+        self._seen = {place: version_of(place) for place in self._open}
+        self._seen |= {path.absolute(): version for path, version in (seen or {}).items()}
+        self._claims, self._wait = Claims(stale_after), wait
+        self._holders: dict[Path, str] = {}
+        self._news: list[tuple[RunPlan, dict[str, Any]]] = []
+        self._looked = float("-inf")
+
+    def __enter__(self) -> SharedRuns:
+        """Begin to renew claims."""
+        self._claims.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Give all claims back."""
+        self._claims.__exit__(*error)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing left to take, nor to wait for."""
+        return not self._open
+
+    @property
+    def left(self) -> list[RunPlan]:
+        """The runs that this process has not taken, as far as it knows of none that they are done."""
+        return list(self._open.values())
+
+    def look(self) -> None:
+        """See which of those others have brought to their end, for `news`; nothing is claimed."""
+        for place, plan in list(self._open.items()):
+            self._is_done_elsewhere(place, plan)
+
+    def take(self) -> RunPlan | None:
+        """A run that is now this process's to do; None where others have all that is left, or it is over."""
+        if time.monotonic() - self._looked < LOOK_AGAIN:
+            return None
+        for place, plan in list(self._open.items()):
+            if self._is_done_elsewhere(place, plan):
+                continue
+            if not self._claims.take(place):
+                self._tell_holder(place, plan)
+            elif self._is_done_elsewhere(place, plan):  # between the look and the claim
+                self._claims.release(place)
+            else:
+                return self._open.pop(place)
+        self._looked = time.monotonic()
+        if not self._wait:
+            self._open.clear()
+        return None
+
+    def give_back(self, plan: RunPlan, again: bool = False) -> None:
+        """Give up the claim of a run whose record is written.
+
+        Args:
+            plan: The run.
+            again: Whether it is still to be done, by whoever takes it.
+        """
+        place = self._places[plan.record_path]
+        self._seen[place] = version_of(place)
+        self._claims.release(place)
+        if again:
+            self._open = {place: plan, **self._open}
+
+    def tell(self, plan: RunPlan, progress: Mapping[str, Any]) -> None:
+        """Let others see how far a run is."""
+        self._claims.tell(self._places[plan.record_path], progress)
+
+    def is_lost(self, plan: RunPlan) -> bool:
+        """Whether a run was taken over, as this process gave no sign of life: it is to be ended here."""
+        return self._claims.is_lost(self._places[plan.record_path])
+
+    def news(self) -> list[tuple[RunPlan, dict[str, Any]]]:
+        """What others did since the last call, as events for a listener: kinds ``claimed`` and ``elsewhere``."""
+        news, self._news = self._news, []
+        return news
+
+    def _is_done_elsewhere(self, place: Path, plan: RunPlan) -> bool:
+        """Whether another process has brought a run to its end; one that it was interrupted in is still to be done."""
+        version = version_of(place)
+        if version == self._seen[place]:
+            return False
+        self._seen[place] = version
+        try:
+            record = read_record(place)
+        except RecordError:
+            return False
+        if record.key != plan.pending.key or record.status == "interrupted":
+            return False
+        del self._open[place]
+        self._news.append((plan, {"kind": "elsewhere", "status": record.status}))
+        return True
+
+    def _tell_holder(self, place: Path, plan: RunPlan) -> None:
+        """Note who has a run, once."""
+        holder = holder_of(place)
+        if holder is not None and self._holders.get(place) != holder.token:
+            self._holders[place] = holder.token
+            self._news.append((plan, {"kind": "claimed", "by": holder.place}))

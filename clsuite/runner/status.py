@@ -1,0 +1,205 @@
+"""How the runs of a folder stand: read from what lies there, at any moment, by anybody who sees it.
+
+Of each record a few lines are read, and not the whole, so that thousands are told of at once.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from clsuite.config.paths import files_below
+from clsuite.errors import InputWarning, UserError, warn_of
+from clsuite.records import RecordError, read_record, reason_of
+from clsuite.regular_files import read_bytes
+from clsuite.runner.claims import STALE_AFTER, Holder, file_system_time, holder_of
+from clsuite.runner.manifest import SUFFIX, read_manifest, record_path
+
+FIELDS = ("benchmark", "method", "seed", "status", "seconds")
+"""What is read of a record, beside the reason of one that failed."""
+CLAIM = ".claim"
+ENDED = ("done", "failed", "timeout")
+
+
+@dataclass(frozen=True)
+class RunState:
+    """How a run stands.
+
+    Attributes:
+        path: Its record's place.
+        status: That of its record; ``running`` where a process has it, ``waiting`` where there is no record.
+        seconds: What it took, or has taken so far.
+        reason: Why it has no result.
+        holder: Who has it.
+        left: Seconds that it will still take; None where nobody can say.
+    """
+
+    path: Path
+    benchmark: str
+    method: str
+    seed: int
+    status: str
+    seconds: float = 0.0
+    reason: str = ""
+    holder: Holder | None = None
+    left: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call the run."""
+        return f"{self.benchmark}: {self.method}, seed {self.seed}"
+
+
+@dataclass
+class FolderStatus:
+    """How all runs of a folder stand.
+
+    Attributes:
+        runs: The runs by the place of their record.
+    """
+
+    runs: dict[Path, RunState] = field(default_factory=dict)
+
+    def of(self, *statuses: str) -> list[RunState]:
+        """The runs of some statuses."""
+        return [run for run in self.runs.values() if run.status in statuses]
+
+    @property
+    def spent(self) -> float:
+        """Seconds that runs have taken, those under way included."""
+        return sum(run.seconds for run in self.runs.values())
+
+    @property
+    def to_come(self) -> float | None:
+        """Seconds that runs will take, one after the other; None where there is nothing to judge by."""
+        left = [run.left for run in self.of("running", "waiting", "interrupted")]
+        known = [seconds for seconds in left if seconds is not None]
+        return None if left and not known else sum(known) * len(left) / max(1, len(known))
+
+
+def folder_status(folder: Path, stale_after: float = STALE_AFTER) -> FolderStatus:
+    """See how the runs of a folder stand.
+
+    Args:
+        folder: A folder of runs, or of one benchmark.
+        stale_after: Seconds without a sign of life after which a run is taken for one that nobody has.
+
+    Raises:
+        UserError: If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UserError(f"'{folder}' is not a folder of runs")
+    found = [path for path in files_below(folder) if not path.name.startswith(".")]
+    status = FolderStatus({run.path: run for path in found if _is_record(path) if (run := _recorded(path)) is not None})
+    plans = [path for path in found if path.suffix == SUFFIX] or list(folder.parent.glob(f"*{SUFFIX}"))
+    for planned in (run for path in plans for run in _planned(path)):
+        if planned.path.is_relative_to(folder):  # else it is of another method, where the folder is one's
+            status.runs.setdefault(planned.path, planned)
+    _add_running(status, [path.with_suffix(".json") for path in found if path.suffix == CLAIM], stale_after)
+    _add_left(status)
+    return status
+
+
+def _is_record(path: Path) -> bool:
+    return path.suffix == ".json" and path.name.startswith("seed")
+
+
+def _recorded(path: Path) -> RunState | None:
+    """What the file of a record says; None where it is none."""
+    try:
+        text = read_bytes(path)
+        said = {name: _line(text, name) for name in FIELDS}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        said = _parsed(path)
+    if not said:
+        return None
+    reason = "" if said["status"] == "done" else _reason(path)
+    return RunState(path=path, reason=reason, **said)
+
+
+def _line(text: bytes, name: str) -> Any:
+    """The value of one of a record's own lines, as `clsuite.records.record_text` writes it.
+
+    Raises:
+        ValueError: If it is written otherwise.
+    """
+    start = text.index(f'\n "{name}": '.encode()) + len(name) + 6
+    return json.loads(text[start : text.index(b"\n", start)].rstrip(b","))
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """The same of a record that somebody wrote otherwise."""
+    try:
+        record = read_record(path)
+    except RecordError:
+        return {}
+    return {name: getattr(record, name) for name in FIELDS}
+
+
+def _reason(path: Path) -> str:
+    try:
+        record = read_record(path)
+    except RecordError as error:
+        return str(error)
+    return "" if record.status in ("done", "interrupted") else reason_of(record)
+
+
+def _planned(path: Path) -> Iterator[RunState]:
+    """The runs that a manifest names, as ones that wait."""
+    try:
+        manifest = read_manifest(path)
+    except UserError as error:
+        warn_of(f"left out, {error}", InputWarning)
+        return
+    for run in manifest.runs:
+        yield RunState(record_path(path.parent, run), manifest.benchmark, run.method, run.seed, "waiting")
+
+
+def _add_running(status: FolderStatus, claimed: Sequence[Path], stale_after: float) -> None:
+    """Let runs that a process has be told as such; one whose process is gone waits."""
+    now = file_system_time(claimed[0].parent) if claimed else 0.0
+    for path in claimed:
+        holder, run = holder_of(path), status.runs.get(path)
+        if holder is None or holder.is_gone or abs(now - holder.beat) > stale_after:
+            continue
+        if run is not None and run.status == "done":
+            continue
+        run = run or RunState(path, path.parent.parent.name, path.parent.name, _seed(path), "running")
+        took = max(0.0, time.time() - holder.since) if holder.since else 0.0
+        status.runs[path] = RunState(path, run.benchmark, run.method, run.seed, "running", seconds=took, holder=holder)
+
+
+def _seed(path: Path) -> int:
+    """The seed that the name of a record's file says."""
+    with suppress(ValueError):
+        return int(path.name.removeprefix("seed").partition("-")[0])
+    return 0
+
+
+def _add_left(status: FolderStatus) -> None:
+    """Estimate how long each run will take: by its own pace, or as long as others of its method, benchmark, or any."""
+    took: dict[tuple[str, ...], list[float]] = {}
+    for run in status.of("done"):
+        for name in ((run.benchmark, run.method), (run.benchmark,), ()):
+            took.setdefault(name, []).append(run.seconds)
+    means = {name: sum(seconds) / len(seconds) for name, seconds in took.items()}
+    for path, run in status.runs.items():
+        if run.status in ENDED:
+            continue
+        status.runs[path] = replace(run, left=_left(run, means))
+
+
+def _left(run: RunState, means: Mapping[tuple[str, ...], float]) -> float | None:
+    done = run.holder.progress.get("done") if run.holder else None
+    if isinstance(done, int | float) and 0 < done <= 1:
+        return run.seconds * (1 - done) / done
+    names = ((run.benchmark, run.method), (run.benchmark,), ())
+    whole = next((means[name] for name in names if name in means), None)
+    return None if whole is None else max(0.0, whole - run.seconds)

@@ -1,0 +1,172 @@
+"""Checkpoints within a task: after some minutes of training all is saved that the rest of the task follows from."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+
+from clsuite.data.batch import BatchLoader
+from clsuite.data.table import ImageTable
+from clsuite.errors import InputWarning, UserError, warn_of
+from clsuite.learner.learner import Learner
+from clsuite.scenarios import Scenario, Task
+from clsuite.stream import checkpoint
+from clsuite.stream.clock import Clock
+from clsuite.stream.evaluation import AccuracyMatrix
+from clsuite.stream.object_state import ObjectStates, UnsavableError
+
+CONSTANT = (Scenario, Task, ImageTable, Learner, L.Trainer, AccuracyMatrix, Clock)
+"""Types whose objects are the same in every part of a task."""
+MINUTE = 60
+
+
+def task_path(path: Path) -> Path:
+    """Where the state within a task is kept, beside that of the task before."""
+    return path.with_suffix(".task.ckpt")
+
+
+class TaskCheckpoint(L.Callback):
+    """Saves the state of a training, and takes a saved one up; training never notices."""
+
+    def __init__(
+        self, path: Path, minutes: float | None, identity: str, learner: Learner, watchers: Mapping[str, Any]
+    ) -> None:
+        """Prepare for a task that has begun and is not trained yet.
+
+        Args:
+            path: The file.
+            minutes: Minutes between two states; None saves none, and takes up one that is there.
+            identity: Key of the run and of the task; a state of another is not taken.
+            learner: The learner.
+            watchers: What else changes as training goes on, by name.
+        """
+        self._path, self._identity, self._learner = path, identity, learner
+        self._every = None if minutes is None else MINUTE * minutes
+        roots = {f"plugin {number}": plugin for number, plugin in enumerate(learner.plugins)}
+        parts = {name: getattr(learner, name) for name in ("backbone", "head", "plugin_modules", "optimizer_policy")}
+        self._roots = {**parts, **roots, **watchers}
+        self._begun = self._last = time.monotonic()
+        self._before = 0.0
+        self._states: ObjectStates | None = None
+
+    def begin(self, trainer: L.Trainer, loader: BatchLoader) -> None:
+        """Begin the training of the task, or go on with it where it was saved."""
+        state = checkpoint.load(self._path, "The task begins again")
+        if state is None or state.get("identity") != self._identity:
+            loader.begin_at(0, 0, lambda: self._ready(trainer, None))
+            return
+        trainer.fit_loop.load_state_dict(state["loops"])
+        loader.begin_at(state["epoch"], state["batch"], lambda: self._ready(trainer, state))
+
+    @property
+    def seconds_before(self) -> float:
+        """Seconds of training in which the state was reached that was taken up."""
+        return self._before
+
+    def _ready(self, trainer: L.Trainer, state: dict[str, Any] | None) -> None:
+        """See what is there when the first batch is about to come, and put the saved state in its place."""
+        if self._every is not None or state is not None:
+            self._states = ObjectStates(self._roots, CONSTANT)
+        if state is not None:
+            self._take_up(trainer, state)
+        self._begun = self._last = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save where it is time; what ends an epoch is left to the batch after it."""
+        waits = trainer.is_last_batch or trainer.fit_loop.epoch_loop._should_accumulate()
+        if self._every is None or waits or time.monotonic() - self._last < self._every:
+            return
+        try:
+            checkpoint.save(self._state(trainer, batch_idx), self._path)
+        except UnsavableError as error:
+            warn_of(f"the run cannot be saved within a task: {error}. It is saved between tasks alone", InputWarning)
+            self._every = None
+        except UserError as error:
+            warn_of(f"{error}. The run goes on, but cannot be taken up here.", InputWarning)
+        self._last = time.monotonic()
+
+    def _state(self, trainer: L.Trainer, batch_idx: int) -> dict[str, Any]:
+        assert self._states is not None
+        learner, scaler = self._learner, getattr(trainer.precision_plugin, "scaler", None)
+        return {
+            "identity": self._identity,
+            "epoch": trainer.current_epoch,
+            "batch": batch_idx + 1,
+            "loops": trainer.fit_loop.state_dict(),
+            "optimizers": [one.state_dict() for one in trainer.optimizers],
+            "schedules": [one.scheduler.state_dict() for one in trainer.lr_scheduler_configs],
+            "scaler": scaler.state_dict() if scaler is not None else None,
+            "objects": self._states.save(),
+            "gradients": {name: one.grad for name, one in learner.named_parameters() if one.grad is not None},
+            "gradient_samples": learner.gradient_samples,
+            "augment": learner._augment_generator.get_state(),
+            "generators": _generators(),
+            "seconds": self._before + time.monotonic() - self._begun,
+        }
+
+    def _take_up(self, trainer: L.Trainer, state: dict[str, Any]) -> None:
+        """Put a saved state back.
+
+        Raises:
+            UnfitStateError: If it does not fit.
+        """
+        try:
+            assert self._states is not None
+            self._states.load(state["objects"])
+            for optimizer, saved in zip(trainer.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+            for config, saved in zip(trainer.lr_scheduler_configs, state["schedules"], strict=True):
+                config.scheduler.load_state_dict(saved)
+            if state["scaler"] is not None:
+                trainer.precision_plugin.scaler.load_state_dict(state["scaler"])  # type: ignore[attr-defined]
+            for name, parameter in self._learner.named_parameters():
+                gradient = state["gradients"].get(name)
+                parameter.grad = None if gradient is None else gradient.to(parameter.device)
+            self._learner.gradient_samples = state["gradient_samples"]
+            self._learner._augment_generator.set_state(state["augment"])
+            _set_generators(state["generators"])
+            self._before = state["seconds"]
+        except Exception as error:  # whatever a state of other objects raises
+            raise UnfitStateError(error) from error
+
+
+class UnfitStateError(Exception):
+    """A whole state that this training cannot go on from.
+
+    Attributes:
+        reason: What it ends with.
+    """
+
+    def __init__(self, reason: Exception) -> None:
+        """Say why."""
+        super().__init__(f"{type(reason).__name__}: {reason}")
+        self.reason = reason
+
+
+def _generators() -> dict[str, Any]:
+    """The state of the generators that all share."""
+    kind, keys, *rest = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
+        "python": random.getstate(),
+    }
+
+
+def _set_generators(state: Mapping[str, Any]) -> None:
+    kind, keys, *rest = state["numpy"]
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    random.setstate(state["python"])
