@@ -15,7 +15,8 @@ from clsuite.errors import InputWarning, several, warn_of
 from clsuite.records import RunRecord, reason_of
 from clsuite.runner.bench import Sharing, forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
-from clsuite.runner.executor import InProcess, raise_error
+from clsuite.runner.executor import Executor, InProcess, raise_error
+from clsuite.runner.executors.choice import chosen_executor, make_executor
 from clsuite.runner.methods import write_method
 from clsuite.runner.options import BenchKeywords, BenchOptions, checked, takes
 from clsuite.runner.plan import RunPlan, make_plan
@@ -57,7 +58,7 @@ def bench(
     spec, written = with_methods(spec, methods)
     decided = decided.model_copy(update={"methods": written})
     plans = make_plan(spec, folder, decided)
-    outcomes = do_plans(plans, decided, spec.training.threads, progress)
+    outcomes = do_plans(plans, decided, spec, progress)
     return results_of(plans, outcomes, folder, partial)
 
 
@@ -81,16 +82,22 @@ def with_methods(spec: BenchmarkSpec, methods: Methods) -> tuple[BenchmarkSpec, 
     return spec.model_copy(update={"methods": chosen, "more_methods": {}}), ()
 
 
-def do_plans(plans: Sequence[RunPlan], options: BenchOptions, threads: int, progress: bool) -> dict[Path, RunRecord]:
-    """Do the runs that are not done; returns the records of all by their path."""
+def do_plans(
+    plans: Sequence[RunPlan], options: BenchOptions, spec: BenchmarkSpec, progress: bool
+) -> dict[Path, RunRecord]:
+    """Do the runs of a benchmark that are not done; returns the records of all by their path."""
+    chosen, threads = chosen_executor(spec, options), spec.training.threads
     standing = scan_results(plans, lambda text: warn_of(text, InputWarning))
     if options.force:
         standing = forget(plans)
     slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores(), options.devices)
-    console = Console(highlight=False, quiet=not progress or options.debug)
-    executor = InProcess(slots[0], raise_error) if options.debug else None
+    debugged = chosen.kind == "debug"
+    console = Console(highlight=False, quiet=not progress or debugged)
+    executor: Executor = InProcess(slots[0], raise_error)
+    if not debugged:
+        executor = make_executor(chosen, options, threads, slots, console.print)
     with BenchProgress(console, len(standing.missing), len(standing.done)) as bars:
-        sharing = Sharing(offered=not options.debug, stale_after=options.stale_after)
+        sharing = Sharing(offered=not debugged, stale_after=options.stale_after)
         return run_missing(standing, slots, options.timeout, bars.hear, executor, sharing)
 
 

@@ -67,11 +67,11 @@ def tune(
     make_plan(spec.model_copy(update={"methods": {search.name: search.method}}), folder, decided)
 
     def do(plans: Sequence[RunPlan]) -> list[RunRecord]:
-        return list(do_plans(plans, decided, spec.training.threads, progress).values())
+        return list(do_plans(plans, decided, spec, progress).values())
 
     tuning = search.run(decided, do, lambda *_: None)
     plans = search.final_plans(decided, tuning)
     standing = scan_results(plans, lambda text: None)
-    outcomes = do_plans(plans, decided, spec.training.threads, progress)
+    outcomes = do_plans(plans, decided, spec, progress)
     keep_search(standing, tuning, lambda text: warn_of(text, InputWarning))
     return TuneResult(dict(tuning.chosen), tuning.trials, results_of(plans, outcomes, folder, partial=False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,16 +14,20 @@ from rich.console import Console
 from clsuite.api.progress import BenchProgress
 from clsuite.cli.console import make_console, table_width
 from clsuite.cli.data_progress import loading_bar
-from clsuite.cli.debugging import InView, refuse_beside_debug
+from clsuite.cli.debugging import InView
 from clsuite.cli.detach import detach
 from clsuite.cli.failures import advise_debug, tell_failures
-from clsuite.errors import AbsentError
+from clsuite.cli.jobs import ask_to_cancel
+from clsuite.errors import AbsentError, UserError
 from clsuite.records import RunRecord
 from clsuite.report.format import counted
 from clsuite.report.summary import summarize
 from clsuite.report.table import probes_table, results_table, within_task_table
 from clsuite.runner.bench import BenchStatus, Sharing, check_writable, forget, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
+from clsuite.runner.executor import Submitting
+from clsuite.runner.executors.choice import chosen_executor, make_executor
+from clsuite.runner.executors.spec import AnyExecutor
 from clsuite.runner.manifest import write_manifest
 from clsuite.runner.methods import split_outside
 from clsuite.runner.options import BenchOptions
@@ -84,9 +89,10 @@ def run_bench(
     """
     console = make_console()
     warnings = make_console(stderr=True)
-    if options.debug:
-        refuse_beside_debug(options.jobs, options.timeout)
     spec, path = open_benchmark(benchmark, options)
+    chosen = chosen_executor(spec, options)
+    if detached and chosen.kind == "debug":
+        raise UserError("--detach leaves the terminal that --debug needs: leave one of them out")
     try:
         with loading_bar(warnings), _with_lines(spec, path, options):
             plans = make_plan(spec, path.parent, options)
@@ -100,26 +106,49 @@ def run_bench(
         return _list_runs(console, standing)
     if options.force:
         standing = forget(standing.plans)
-    if only == "plan" or (detached and standing.missing):
-        folder = _plan_runs(console, standing, options.out)
-        return detach(detached, folder, options.out) if detached else 0
-    slots = device_slots(
-        options.device, options.jobs, spec.training.threads, count_gpus(), count_cores(), options.devices
-    )
-    outcomes = do_runs(console, standing, slots, options)
-    return report_runs(console, warnings, spec, options, plans, outcomes)
+    if only == "plan":
+        _plan_runs(console, standing, options.out)
+        return 0
+    if detached and standing.missing:
+        return _leave_runs(console, standing, chosen, options, detached)
+    outcomes = _do_runs(console, standing, chosen, options, spec.training.threads)
+    status = report_runs(console, warnings, spec, options.out, plans, outcomes)
+    if chosen.kind != "debug":
+        advise_debug(warnings, outcomes)
+    return status
 
 
-def do_runs(
-    console: Console, standing: BenchStatus, slots: Sequence[str], options: BenchOptions
+def _do_runs(
+    console: Console, standing: BenchStatus, chosen: AnyExecutor, options: BenchOptions, threads: int
 ) -> dict[Path, RunRecord]:
-    """Do the runs that are not done, with bars or in view of a debugger; how every run stands, by its record's path."""
-    sharing = Sharing(offered=not options.debug, stale_after=options.stale_after)
-    if options.debug:
+    """Do the runs that are not done, and show how far they are."""
+    slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores(), options.devices)
+    sharing = Sharing(offered=chosen.kind != "debug", stale_after=options.stale_after)
+    if chosen.kind == "debug":
         view = InView(console, slots[0])
         return run_missing(standing, slots, None, view.hear, view.executor, sharing)
-    with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
-        return run_missing(standing, slots, options.timeout, progress.hear, sharing=sharing)
+    executor = make_executor(chosen, options, threads, slots, partial(console.print, soft_wrap=True))
+    try:
+        with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
+            return run_missing(standing, slots, options.timeout, progress.hear, executor, sharing)
+    except KeyboardInterrupt:
+        ask_to_cancel(console, executor)
+        raise
+
+
+def _leave_runs(
+    console: Console, standing: BenchStatus, chosen: AnyExecutor, options: BenchOptions, command: Sequence[str]
+) -> int:
+    """Leave the runs that are not done to a process without a terminal, or to jobs of a batch system."""
+    if chosen.kind != "slurm":
+        return detach(command, _plan_runs(console, standing, options.out), options.out)
+    threads = max(plan.pending.config["training"]["threads"] for plan in standing.missing)
+    executor = make_executor(chosen, options, threads, [], partial(console.print, soft_wrap=True))
+    executor.check(standing.missing)
+    _plan_runs(console, standing, options.out)
+    assert isinstance(executor, Submitting)
+    executor.submit(standing.missing)
+    return 0
 
 
 def _list_outline(console: Console, runs: list[tuple[str, int]], absent: AbsentError) -> int:
@@ -157,7 +186,7 @@ def report_runs(
     console: Console,
     warnings: Console,
     spec: BenchmarkSpec,
-    options: BenchOptions,
+    out: Path,
     plans: Sequence[RunPlan],
     outcomes: Mapping[Path, RunRecord],
 ) -> int:
@@ -172,13 +201,11 @@ def report_runs(
         for table in (probes_table(results, width), within_task_table(results, width)):
             if table is not None:
                 console.print(table)
-        files, complaints = write_report(options.out / spec.name, spec.title or spec.name, finished)
+        files, complaints = write_report(out / spec.name, spec.title or spec.name, finished)
         names = ", ".join(file.name for file in files)
-        console.print(f"records, matrices and plots: {options.out / spec.name}" + (f" ({names})" if names else ""))
+        console.print(f"records, matrices and plots: {out / spec.name}" + (f" ({names})" if names else ""))
     tell_failures(warnings, plans, outcomes)
     if complaints:
         more = f" (and {counted(len(complaints) - 1, 'more file')})" if len(complaints) > 1 else ""
         warnings.print(f"not written: {complaints[0]}{more}", soft_wrap=True)
-    if not options.debug:
-        advise_debug(warnings, outcomes)
     return 0 if len(finished) == len(outcomes) and not complaints else 1

@@ -9,23 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
-from clsuite.errors import UserError
 from clsuite.runner.executor import InProcess
 from clsuite.runner.plan import RunPlan
-
-
-def refuse_beside_debug(jobs: int | None, timeout: float | None) -> None:
-    """Refuse what cannot be where runs are debugged.
-
-    Raises:
-        UserError: If several runs at a time, or an end to a run, are asked for.
-    """
-    if jobs is not None and jobs > 1:
-        raise UserError("--debug does one run after another: leave --jobs out")
-    if timeout is not None:
-        raise UserError(
-            "--debug does the runs in this process, which nothing can stop from outside: leave --timeout out"
-        )
 
 
 class InView:

@@ -1,4 +1,4 @@
-"""SIGTERM (a batch system's, a service manager's) and SIGHUP (a closed terminal) end a command as Ctrl-C does.
+"""SIGTERM and SIGUSR1 (a batch system's) and SIGHUP (a closed terminal) end a command as Ctrl-C does.
 
 Ctrl-C itself raises the same as they do while a command runs, so that a `KeyboardInterrupt` of a plugin's own is none.
 Ctrl-Z stops the runs with the command.
@@ -16,7 +16,7 @@ from types import FrameType
 
 from clsuite.errors import Interruption
 
-SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 @contextmanager
@@ -63,5 +63,5 @@ def _stop(number: int, _: FrameType | None) -> None:
 
 
 def status_of(interrupt: KeyboardInterrupt) -> int:
-    """The exit status that shells give to an end by that signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+    """The exit status that shells give to an end by that signal: 130 for Ctrl-C, 143 for SIGTERM, and so on."""
     return 128 + (interrupt.number if isinstance(interrupt, Interruption) else signal.SIGINT)

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 done, 1 some run failed or not all output could be written, 2 bad input, 130 interrupted by
-        Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
+        Ctrl-C, 143 by SIGTERM, 138 by SIGUSR1, 129 by SIGHUP.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     words = [*words[1:], "--help"] if words[:1] == ["help"] else words

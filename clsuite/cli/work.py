@@ -17,6 +17,7 @@ from clsuite.records import RecordError, read_record
 from clsuite.report.format import counted
 from clsuite.runner.bench import BenchStatus, Sharing, run_missing
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
+from clsuite.runner.executors.choice import local_pool
 from clsuite.runner.manifest import (
     Manifest,
     PlannedRun,
@@ -141,7 +142,9 @@ class _Work:
         standing = BenchStatus(plans, {}, seen=dict(seen))
         try:
             with BenchProgress(self.console, len(plans), 0) as progress:
-                outcomes = run_missing(standing, slots, options.timeout, progress.hear, sharing=sharing)
+                outcomes = run_missing(
+                    standing, slots, options.timeout, progress.hear, local_pool(options, slots), sharing
+                )
         except UserError as error:
             self._complain(str(error), plans[0].pending.benchmark)
             self.tried |= {plan.record_path for plan in plans}

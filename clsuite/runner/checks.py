@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from clsuite.errors import UserError, several
 from clsuite.runner import worker_entry
+from clsuite.runner.memory import Size
 from clsuite.runner.plan import RunPlan
 from clsuite.runner.processes import TRIES, ForkServer, Worker
 
@@ -28,13 +29,16 @@ class Failure:
     reason: str
 
 
-def check_methods(server: ForkServer, plans: Sequence[RunPlan], timeout: float | None) -> dict[str, Failure]:
+def check_methods(
+    server: ForkServer, plans: Sequence[RunPlan], timeout: float | None, sizes: dict[str, Size]
+) -> dict[str, Failure]:
     """Build and start every method of some plans once.
 
     Args:
         server: Starts the processes.
         plans: The plans.
         timeout: Seconds that a run may take; a check takes `CHECK_SECONDS` at most.
+        sizes: Gets the size of each method that was built, by its `RunPlan.recipe`.
 
     Returns:
         How methods failed, by their `RunPlan.recipe`.
@@ -43,7 +47,7 @@ def check_methods(server: ForkServer, plans: Sequence[RunPlan], timeout: float |
         UserError: With all that the methods refuse, or if the stream cannot be made.
     """
     names = {plan.recipe: plan.pending.method for plan in plans}
-    check = _Check(names, min(CHECK_SECONDS, timeout or CHECK_SECONDS))
+    check = _Check(names, min(CHECK_SECONDS, timeout or CHECK_SECONDS), sizes)
     waiting, lost = list(names), 0
     while waiting:
         worker = server.start(worker_entry.check, [plan for plan in plans if plan.recipe in waiting])
@@ -69,6 +73,7 @@ def check_methods(server: ForkServer, plans: Sequence[RunPlan], timeout: float |
 class _Check:
     names: Mapping[str, str]
     limit: float
+    sizes: dict[str, Size]
     recipe: str = ""
     refused: dict[str, str] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
@@ -89,6 +94,8 @@ class _Check:
             if event["kind"] == "at":
                 self.recipe = event["recipe"]
                 deadline = time.monotonic() + self.limit if event["own"] else None
+            elif event["kind"] == "size":
+                self.sizes[event["recipe"]] = event["size"]
             elif event["recipe"]:
                 self.refused[event["recipe"]] = event["text"]
             else:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 DRIVER = Path("/proc/driver/nvidia/gpus")
+LIBRARY = "libnvidia-ml.so.1"
 
 
 def device_slots(device: str, jobs: int | None, threads: int, gpus: int, cores: int, together: int = 1) -> list[str]:
@@ -27,9 +29,36 @@ def device_slots(device: str, jobs: int | None, threads: int, gpus: int, cores: 
     return [device] * (jobs or (1 if alone else max(1, cores // (threads * together))))
 
 
-def count_gpus(environment: Mapping[str, str] = os.environ, driver: Path = DRIVER) -> int:
-    """NVIDIA GPUs that the driver shows and ``CUDA_VISIBLE_DEVICES`` leaves."""
-    there = len(list(driver.iterdir())) if driver.is_dir() else 0
+def count_by_library(name: str = LIBRARY) -> int:
+    """NVIDIA GPUs that the driver's library counts; 0 where there is none, as in a container without ``/proc``'s list.
+
+    Three calls of the driver's own library need no package that wraps it.
+    """
+    try:
+        library = ctypes.CDLL(name)
+        count = ctypes.c_uint(0)
+        if library.nvmlInit_v2() != 0:
+            return 0
+        counted = library.nvmlDeviceGetCount_v2(ctypes.byref(count)) == 0
+        library.nvmlShutdown()
+    except (OSError, AttributeError):
+        return 0
+    return count.value if counted else 0
+
+
+def count_gpus(
+    environment: Mapping[str, str] = os.environ,
+    driver: Path = DRIVER,
+    library: Callable[[], int] = count_by_library,
+) -> int:
+    """NVIDIA GPUs that the driver shows and ``CUDA_VISIBLE_DEVICES`` leaves.
+
+    Args:
+        environment: The environment variables.
+        driver: The driver's folder of them.
+        library: Counts them where there is no such folder, as in WSL and some containers.
+    """
+    there = len(list(driver.iterdir())) if driver.is_dir() else library()
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return there

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from clsuite.errors import UserError
 from clsuite.plugin.source_hash import is_reference
@@ -52,6 +52,17 @@ class Executor(Protocol):
         Returns:
             The records that could not be written, by their path.
         """
+
+
+@runtime_checkable
+class Submitting(Executor, Protocol):
+    """An executor whose runs are done by jobs that go on without the process that has submitted them."""
+
+    def submit(self, plans: Sequence[RunPlan]) -> object:
+        """Submit jobs for runs that are planned in their folder, tell which, and do not wait for them."""
+
+    def cancel(self) -> None:
+        """Cancel the jobs that were submitted."""
 
 
 class InProcess:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -113,19 +113,8 @@ def record_path(folder: Path, run: PlannedRun) -> Path:
     return folder / file_name(run.method) / f"seed{run.seed}-{run.key[:SHORT]}.json"
 
 
-def write_manifest(folder: Path, plans: Sequence[RunPlan]) -> Path:
-    """Write down what is planned; the same runs are the same file.
-
-    Args:
-        folder: The folder of the benchmark.
-        plans: The runs.
-
-    Returns:
-        The file.
-
-    Raises:
-        UserError: If it cannot be written.
-    """
+def make_manifest(plans: Sequence[RunPlan]) -> Manifest:
+    """What is planned, as data."""
     configs: dict[str, dict[str, Any]] = {}
     plugins: dict[str, PluginEntry] = {}
     scenarios = {plan.pending.scenario.fingerprint: plan.pending.scenario for plan in plans}
@@ -141,11 +130,26 @@ def write_manifest(folder: Path, plans: Sequence[RunPlan]) -> Path:
             checkpoint_minutes=plan.checkpoint_minutes,
         )  # fmt: skip
         runs.append(run)
-    manifest = Manifest(
+    return Manifest(
         benchmark=plans[0].pending.benchmark, runs=tuple(runs), configs=configs, scenarios=scenarios, plugins=plugins,
         texts=_texts(plans),
     )  # fmt: skip
-    content = manifest.model_dump(mode="json")
+
+
+def write_manifest(folder: Path, plans: Sequence[RunPlan]) -> Path:
+    """Write down what is planned; the same runs are the same file.
+
+    Args:
+        folder: The folder of the benchmark.
+        plans: The runs.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    content = make_manifest(plans).model_dump(mode="json")
     path = folder / f"{sha256_of(content)[:SHORT]}{SUFFIX}"
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
@@ -178,13 +182,25 @@ def _files_of(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def unpack_texts(manifest: Manifest, folder: Path) -> list[Path]:
-    """Write the texts of a manifest into folders of their own, for a caller who lets them run.
+    """Write the texts of a manifest into folders of their own, for a caller who lets them run; see `write_texts`."""
+    return write_texts(manifest.texts, folder)
+
+
+def write_texts(by_folder: Mapping[str, Mapping[str, str]], folder: Path) -> list[Path]:
+    """Write texts of plugin files, folder by folder.
+
+    Args:
+        by_folder: The texts of each folder by their relative paths.
+        folder: Where the folders are made.
+
+    Returns:
+        The folders.
 
     Raises:
         UserError: If one would lie elsewhere.
     """
     places = []
-    for number, texts in enumerate(manifest.texts.values()):
+    for number, texts in enumerate(by_folder.values()):
         place = folder / str(number)
         for name, text in texts.items():
             relative = PurePosixPath(name)
@@ -227,12 +243,14 @@ class Restorer:
         data_root: Where data and weights are looked for, besides the current folder.
         device: Where to compute.
         shares_features: Whether runs may take features that others have kept, and keep theirs for them.
+        given: Files of weights that are known to be here, by their hash.
     """
 
     allowed: Allowed
     data_root: Path | None
     device: str
     shares_features: bool = True
+    given: dict[str, Path] = field(default_factory=dict)
     _plugins: dict[str, PluginInfo] = field(default_factory=dict)
     _parts: dict[str, dict[str, Any]] = field(default_factory=dict)
     _streams: dict[str, Any] = field(default_factory=dict)
@@ -283,7 +301,9 @@ class Restorer:
         return {
             "dataset": dataset,
             "scenario": recorded_stream(scenario, folders, absent=ABSENT),
-            "weights": restored_weights(backbone, self.data_root, known, download=self.allowed.download),
+            "weights": restored_weights(
+                backbone, self.data_root, known, self.given.get(backbone["sha256"]), download=self.allowed.download
+            ),
             "probes": tuple(
                 restored_probe(entry, backbone["image_size"], self.data_root, known)
                 for entry in config.get("probes", [])

@@ -19,6 +19,7 @@ from clsuite.config.paths import home_path
 from clsuite.config.spec import LARGEST_SEED, Spec
 from clsuite.errors import UserError, did_you_mean, printable
 from clsuite.runner.claims import STALE_AFTER
+from clsuite.runner.executors.spec import ExecutorName
 from clsuite.stream.within_task_spec import CURVE_POINTS, Steps
 
 Read = TypeVar("Read")
@@ -114,6 +115,15 @@ class BenchOptions(RunOptions):
     debug: bool = Field(
         default=False, description="run in this process, one run after another, so that breakpoint() and pdb work"
     )
+    executor: ExecutorName | None = Field(
+        default=None,
+        description="where the runs are done: debug (in this process), local (processes of this machine), ray or slurm "
+        "(a cluster); by default the benchmark's or CLSUITE_EXECUTOR, else local",
+    )
+    executor_options: Settings = Field(
+        default_factory=dict,
+        description="an option of the executor and its value, such as partition=gpu; may be given again",
+    )
     force: bool = Field(default=False, description="do finished runs again")
     stale_after: float = Field(
         default=STALE_AFTER,
@@ -147,6 +157,8 @@ class BenchKeywords(RunKeywords, total=False):
     """The options of `clsuite.bench` and, except for its own, of `clsuite.tune`."""
 
     jobs: int | None
+    executor: str | None
+    executor_options: Mapping[str, Any] | None
 
 
 def checked(model: type[Options], given: Mapping[str, Any], call_it: Callable[[str], str] = str) -> Options:

@@ -30,6 +30,9 @@ from clsuite.runner.spec import BenchmarkSpec
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 from clsuite.stream.within_task_spec import CURVE_POINTS
 
+ELSEWHERE = "elsewhere"
+"""Stands for the device of a run that another machine will do: what it can is not known here."""
+
 
 @dataclass(frozen=True)
 class RunPlan:
@@ -76,8 +79,7 @@ class RunPlan:
     @property
     def recipe(self) -> str:
         """What the runs of all seeds of a method share: its name, plugins, arguments and configuration, as a hash."""
-        plugins = [entry.model_dump(mode="json") for entry in self.pending.plugins]
-        return sha256_of([self.pending.method, plugins, self.pending.config])
+        return recipe_of(self.pending)
 
     def beside(self, suffix: str) -> Path:
         """A file beside the record."""
@@ -90,6 +92,12 @@ class RunPlan:
             self.weights if self.weights.path is None else replace(self.weights, path=self.weights.path.absolute())
         )
         return replace(self, record_path=self.record_path.absolute(), data_root=root, weights=weights)
+
+
+def recipe_of(record: RunRecord) -> str:
+    """What the records of all seeds of a method share; see `RunPlan.recipe`."""
+    plugins = [entry.model_dump(mode="json") for entry in record.plugins]
+    return sha256_of([record.method, plugins, record.config])
 
 
 def failed_record(plan: RunPlan, status: Literal["failed", "timeout"], reason: str, seconds: float) -> RunRecord:

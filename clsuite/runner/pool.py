@@ -20,13 +20,14 @@ from clsuite.records import RecordError, RunRecord, read_record, write_record
 from clsuite.runner import worker_entry
 from clsuite.runner.checks import Failure, check_methods
 from clsuite.runner.executor import Listener
+from clsuite.runner.memory import Memory
 from clsuite.runner.plan import RunPlan, failed_record
-from clsuite.runner.processes import ForkServer, Worker
+from clsuite.runner.processes import SAVING, Entry, ForkServer, Worker
 from clsuite.runner.shared_runs import LOOK_AGAIN, SharedRuns, Version, version_of
 
 GRACE = 1.0
 """Seconds that a process has to exit after it reported the end of its run; a thread of a plugin may hold it."""
-INTERRUPTING = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
+INTERRUPTING = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1, -signal.SIGHUP)
 """How a process ends that somebody wants to end: its run has not failed."""
 TAKEN_OVER = "another process has taken it over, as this one gave no sign of life: it is waited for"
 BEGUN_AGAIN = "the process that starts the runs was killed (out of memory?): it resumes at its last finished task"
@@ -57,13 +58,23 @@ class _Running:
 class Pool:
     """Runs plans in processes of their own."""
 
-    def __init__(self, slots: Sequence[str], timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        slots: Sequence[str],
+        timeout: float | None = None,
+        entry: Entry = worker_entry.run,
+        memory: float | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
             slots: The device of each run at a time.
             timeout: Seconds after which a run is ended.
+            entry: What the process of a run does with its plan.
+            memory: Bytes that all runs together may take; None does not count them.
         """
+        self.memory = Memory(memory, on_gpu=any(slot.startswith("cuda") for slot in slots))
+        self._entry = entry
         self._slots, self._timeout = tuple(slots), timeout
         self._server = ForkServer()
         self._unwritten: dict[Path, RunRecord] = {}
@@ -71,7 +82,7 @@ class Pool:
 
     def check(self, plans: Sequence[RunPlan]) -> dict[str, Failure]:
         """Build every method once; see `check_methods`."""
-        return check_methods(self._server, [plan.whole_paths() for plan in plans], self._timeout)
+        return check_methods(self._server, [plan.whole_paths() for plan in plans], self._timeout, self.memory.sizes)
 
     def run(self, runs: SharedRuns, listener: Listener, failures: Mapping[str, Failure]) -> dict[Path, RunRecord]:
         """Do all runs that are not done elsewhere; `listener` receives their progress and of how each ended.
@@ -90,7 +101,7 @@ class Pool:
         running = list[_Running]()
         try:
             while running or not runs.is_over:
-                while len(running) < len(self._slots) and (plan := runs.take()) is not None:
+                while len(running) < len(self._slots) and (plan := self._next(runs, running)) is not None:
                     failure = failures.get(plan.recipe)
                     if failure is None:
                         running.append(self._start(plan, running, listener))
@@ -107,6 +118,11 @@ class Pool:
             raise
         return self._unwritten
 
+    def _next(self, runs: SharedRuns, running: Sequence[_Running]) -> RunPlan | None:
+        """A run for which there is memory."""
+        beside = [one.plan for one in running]
+        return runs.take(lambda plan: self.memory.has_room(plan, beside))
+
     def _keep_failed(self, plan: RunPlan, failure: Failure, listener: Listener) -> None:
         listener(plan, {"kind": "start"})
         self._keep(plan, failed_record(plan, failure.status, failure.reason, 0.0))
@@ -119,7 +135,7 @@ class Pool:
         plan = replace(plan, device=free[0])
         listener(plan, {"kind": "start"})
         before = version_of(plan.record_path)
-        return _Running(plan, self._server.start(worker_entry.run, plan.whole_paths()), before)
+        return _Running(plan, self._server.start(self._entry, plan.whole_paths()), before)
 
     def _step(self, runs: SharedRuns, running: list[_Running], listener: Listener) -> list[_Running]:
         """Wait a little; hear what there is to hear; return the runs that ended, or have to begin again."""
@@ -188,8 +204,17 @@ class Pool:
 
     @staticmethod
     def _interrupt(running: Sequence[_Running]) -> None:
-        for one in running:
-            one.worker.kill()
+        """End all runs; those that save within their tasks may do so before."""
+        saving = [one.worker for one in running if one.plan.checkpoint_minutes is not None]
+        try:
+            for worker in saving:
+                worker.ask_to_save()
+            end = time.monotonic() + SAVING
+            for worker in saving:
+                worker.wait(end - time.monotonic())
+        finally:  # also when the user does not wait
+            for one in running:
+                one.worker.kill()
         for one in running:
             if not one.status_on_disk():
                 with suppress(UserError):

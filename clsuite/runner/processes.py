@@ -21,6 +21,12 @@ from clsuite.errors import UserError
 from clsuite.interpreters import safe_path
 from clsuite.sessions import end_all, end_left, members
 
+Entry = Callable[[Any, Connection], None]
+"""What a process does with the work that it is given, and with the connection to who gave it."""
+SAVING = 20.0
+"""Seconds that a run which saves within its tasks has to do so when it is interrupted."""
+STEP = 0.05
+"""Seconds between two looks whether a process has ended."""
 LOST = 255
 """What multiprocessing takes for the status of a process whose fork server is gone."""
 TRIES = 3
@@ -45,6 +51,19 @@ class Worker:
     def events(self) -> list[dict[str, Any]]:
         """What it has sent since."""
         return self._received()[0]
+
+    def ask_to_save(self) -> None:
+        """Let it save what it does, and end."""
+        with suppress(ProcessLookupError):
+            os.kill(int(self.process.pid or 0), signal.SIGUSR1)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for its end, also where the fork server, which would tell of it, is gone."""
+        end = time.monotonic() + seconds
+        with suppress(ProcessLookupError):
+            while time.monotonic() < end:
+                os.kill(int(self.process.pid or 0), 0)
+                time.sleep(STEP)
 
     def kill(self) -> None:
         """End it, if it has not ended yet, and all that it has started."""
@@ -89,7 +108,7 @@ class ForkServer:
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["clsuite.runner.worker"])
 
-    def start(self, target: Callable[..., None], work: Any) -> Worker:
+    def start(self, target: Entry, work: Any) -> Worker:
         """Start a process that works at something.
 
         Raises:

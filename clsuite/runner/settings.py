@@ -19,8 +19,12 @@ OF_METHODS = ("methods", "more_methods")
 WHO = "settings of this call"
 
 
-def read_assignments(texts: Sequence[str]) -> dict[str, Any]:
+def read_assignments(texts: Sequence[str], example: str = "training.optimizer.lr=0.001") -> dict[str, Any]:
     """Read ``KEY=VALUE`` each, the value as in a YAML file.
+
+    Args:
+        texts: What was written.
+        example: What one may look like, for complaints.
 
     Raises:
         UserError: If one is not that, or a key is given twice.
@@ -30,9 +34,7 @@ def read_assignments(texts: Sequence[str]) -> dict[str, Any]:
         at = next(places_outside(text, "="), None)
         key = text[: at or 0].strip()
         if at is None or not key:
-            raise UserError(
-                f"cannot read the setting '{shortened(text)}': write KEY=VALUE, such as training.optimizer.lr=0.001"
-            )
+            raise UserError(f"cannot read the setting '{shortened(text)}': write KEY=VALUE, such as {example}")
         if key in settings:
             raise UserError(f"the setting '{key}' is given twice")
         settings[key] = read_value(text[at + 1 :], f"the value of '{shortened(key)}'")

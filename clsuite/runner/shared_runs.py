@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,11 @@ def version_of(path: Path) -> Version:
     except OSError:
         return 0, 0
     return status.st_ino, status.st_mtime_ns
+
+
+def fits_always(plan: RunPlan) -> bool:
+    """There is room for any run."""
+    return True
 
 
 class SharedRuns:
@@ -79,16 +84,21 @@ class SharedRuns:
         return list(self._open.values())
 
     def look(self) -> None:
-        """See which of those others have brought to their end, for `news`; nothing is claimed."""
+        """See which of those others have begun, or brought to their end, for `news`; nothing is claimed."""
         for place, plan in list(self._open.items()):
-            self._is_done_elsewhere(place, plan)
+            if not self._is_done_elsewhere(place, plan):
+                self._tell_holder(place, plan)
 
-    def take(self) -> RunPlan | None:
-        """A run that is now this process's to do; None where others have all that is left, or it is over."""
+    def take(self, fits: Callable[[RunPlan], bool] = fits_always) -> RunPlan | None:
+        """A run that is now this process's to do; None where others have all that is left, or it is over.
+
+        Args:
+            fits: Whether there is room for a run here; one for which there is none is left for now.
+        """
         if time.monotonic() - self._looked < LOOK_AGAIN:
             return None
         for place, plan in list(self._open.items()):
-            if self._is_done_elsewhere(place, plan):
+            if self._is_done_elsewhere(place, plan) or not fits(plan):
                 continue
             if not self._claims.take(place):
                 self._tell_holder(place, plan)
@@ -149,3 +159,12 @@ class SharedRuns:
         if holder is not None and self._holders.get(place) != holder.token:
             self._holders[place] = holder.token
             self._news.append((plan, {"kind": "claimed", "by": holder.place}))
+
+
+class GivenRuns(SharedRuns):
+    """Runs that nobody else does: whoever gave them has claimed them."""
+
+    def take(self, fits: Callable[[RunPlan], bool] = fits_always) -> RunPlan | None:
+        """The next one, whatever room there is; None where there is none left."""
+        place = next(iter(self._open), None)
+        return None if place is None else self._open.pop(place)

@@ -20,6 +20,7 @@ from clsuite.errors import MistakesError, UserError, did_you_mean, listed, sever
 from clsuite.learner.options import TrainingSpec
 from clsuite.probes.spec import ProbeSpec, check_names
 from clsuite.regular_files import is_no_folder
+from clsuite.runner.executors.spec import ExecutorSpec
 from clsuite.runner.methods import MethodSpec
 from clsuite.runner.options import Seed
 from clsuite.runner.training import COMMAND_LINE
@@ -57,6 +58,7 @@ class BenchmarkSpec(Spec):
         seeds: Seeds to run; a seed decides class order, initial heads, sample order and augmentation.
         methods: The methods to compare, each by the name that tables show.
         more_methods: Methods that run when they are named, or with ``--methods all``.
+        executor: Where its runs are done, which is no part of their keys; a call or the environment may name another.
     """
 
     name: Annotated[str, AfterValidator(_checked_name)]
@@ -72,6 +74,7 @@ class BenchmarkSpec(Spec):
     seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)
     methods: dict[str, MethodSpec] = Field(min_length=1)
     more_methods: dict[str, MethodSpec] = Field(default_factory=dict)
+    executor: ExecutorSpec | None = None
 
     @model_validator(mode="after")
     def _names_once(self) -> BenchmarkSpec:

@@ -20,22 +20,32 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
+from clsuite.backbones.vit import forward_flops
 from clsuite.errors import DataWarning, InputWarning, UserError
 from clsuite.learner.compilation import check_compiler
+from clsuite.learner.learner import Learner
 from clsuite.learner.precision import resolve_precision
 from clsuite.plugin.catalog import BrokenPluginError
 from clsuite.probes.probes import make_probes
 from clsuite.probes.spec import OwnProbe
+from clsuite.records.canonical import canonical_json
 from clsuite.runner.build import build_learner
 from clsuite.runner.execute import execute, load_scenario, probe_context
-from clsuite.runner.plan import RunPlan
+from clsuite.runner.memory import Size
+from clsuite.runner.plan import ELSEWHERE, RunPlan
+from clsuite.runner.processes import SAVING
 from clsuite.scenarios import Scenario
 from clsuite.scenarios.spec import FromAvalanche, OwnScenario
 from clsuite.sessions import begin_session, end_others
+from clsuite.stream.task_checkpoint import ask_to_save
 from clsuite.stream.trainer import find_device
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+"""Signals that end a run as interrupted."""
 GRACE = 1.0
 """Seconds that a parent has to end this process, when both get a signal."""
+_FLOPS: dict[str, int] = {}
+"""Operations of each backbone for an image; what methods add to it is little."""
 OTHER_SEED = 90210
 """Any number that is not a generator's own first seed; nothing that is kept depends on it."""
 
@@ -43,6 +53,9 @@ OTHER_SEED = 90210
 def run_worker(plan: RunPlan, connection: Connection) -> None:
     """Do one run; sends progress events, and at last the record's status, or why it cannot be written."""
     become_worker(connection)
+    if plan.checkpoint_minutes is not None:
+        for number in ENDING:
+            signal.signal(number, _save_and_end)
     log = plan.beside(".log")
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -90,17 +103,36 @@ def _check_method(plan: RunPlan, scenario: Scenario, connection: Connection, rec
 
     enter(False)
     try:
-        resolve_precision(plan.pending.config["training"]["precision"], find_device(plan.device))
-        if plan.pending.config["training"]["compile"]:
-            check_compiler(find_device(plan.device))
+        if plan.device != ELSEWHERE:
+            resolve_precision(plan.pending.config["training"]["precision"], find_device(plan.device))
+            if plan.pending.config["training"]["compile"]:
+                check_compiler(find_device(plan.device))
         with torch.device("cpu"):
-            build_learner(plan.pending, plan.plugins, plan.weights, enter, plan.files).start(scenario)
+            learner = build_learner(plan.pending, plan.plugins, plan.weights, enter, plan.files)
+            learner.start(scenario)
+        size = scenario.table.images.shape[-1]
+        _send(connection, {"kind": "size", "recipe": recipe, "size": _size(plan, learner, size)})
     except BrokenPluginError:
         pass
     except UserError as error:
         _send(connection, {"kind": "refused", "recipe": recipe, "text": str(error)})
     except BaseException:  # also sys.exit of a plugin; Ctrl-C does not come to this process
         logging.getLogger(__name__).debug("a plugin fails to start", exc_info=True)
+
+
+def _size(plan: RunPlan, learner: Learner, image_size: int) -> Size:
+    """How large a learner is."""
+    trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    name = canonical_json(plan.pending.config["backbone"])
+    if name not in _FLOPS:
+        _FLOPS[name] = forward_flops(learner.backbone, image_size)
+    return Size(
+        parameters=sum(parameter.numel() for parameter in learner.parameters()),
+        trained=sum(parameter.numel() for parameter in trained),
+        flops=_FLOPS[name],
+        features=learner.backbone.width,
+        through_backbone=any(parameter.requires_grad for parameter in learner.backbone.parameters()),
+    )
 
 
 def _checked_scenario(plans: Sequence[RunPlan]) -> Scenario:
@@ -126,7 +158,7 @@ def _checked_scenario(plans: Sequence[RunPlan]) -> Scenario:
 def become_worker(connection: Connection) -> None:
     """End when the parent ends, with all that was started here, and leave it to the parent to end all its workers."""
     begin_session()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING:
         signal.signal(number, _end_after_the_parent)
     if chosen := os.environ.get("CLSUITE_CACHE"):
         os.environ["CLSUITE_CACHE"] = str(Path(chosen).absolute())  # a plugin may change the current folder
@@ -143,6 +175,20 @@ def become_worker(connection: Connection) -> None:
 def _end_after_the_parent(number: int, _: FrameType | None) -> None:
     """A signal to the whole group reaches the parent too, which then ends this process as interrupted; else it ends."""
     time.sleep(GRACE)
+    _end_by(number)
+
+
+def _save_and_end(number: int, _: FrameType | None) -> None:
+    """Save within the task, as far as that can be done in time, and end."""
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, lambda *_: _end_by(number))
+    signal.setitimer(signal.ITIMER_REAL, SAVING)
+    ask_to_save(lambda: _end_by(number))
+
+
+def _end_by(number: int) -> None:
+    """End by a signal, with all that was started here."""
     end_others(os.getpid())
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)

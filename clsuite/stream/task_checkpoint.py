@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,18 @@ from clsuite.stream.object_state import ObjectStates, UnsavableError
 CONSTANT = (Scenario, Task, ImageTable, Learner, L.Trainer, AccuracyMatrix, Clock)
 """Types whose objects are the same in every part of a task."""
 MINUTE = 60
+
+
+_ASKED: list[Callable[[], None]] = []
+
+
+def ask_to_save(then: Callable[[], None]) -> None:
+    """Have the training of this process, where it saves within tasks, do so after this batch.
+
+    Args:
+        then: Called when it is saved.
+    """
+    _ASKED.append(then)
 
 
 def task_path(path: Path) -> Path:
@@ -83,7 +95,7 @@ class TaskCheckpoint(L.Callback):
     ) -> None:
         """Save where it is time; what ends an epoch is left to the batch after it."""
         waits = trainer.is_last_batch or trainer.fit_loop.epoch_loop._should_accumulate()
-        if self._every is None or waits or time.monotonic() - self._last < self._every:
+        if self._every is None or waits or not (_ASKED or time.monotonic() - self._last >= self._every):
             return
         try:
             checkpoint.save(self._state(trainer, batch_idx), self._path)
@@ -93,6 +105,8 @@ class TaskCheckpoint(L.Callback):
         except UserError as error:
             warn_of(f"{error}. The run goes on, but cannot be taken up here.", InputWarning)
         self._last = time.monotonic()
+        if _ASKED:
+            _ASKED[0]()
 
     def _state(self, trainer: L.Trainer, batch_idx: int) -> dict[str, Any]:
         assert self._states is not None

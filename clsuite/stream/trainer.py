@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from clsuite.config.devices import checked_device
@@ -71,6 +72,7 @@ class StayingOnDevice(SingleDeviceStrategy):
 def make_trainer(options: TrainingSpec, device: torch.device, callbacks: Sequence[L.Callback]) -> L.Trainer:
     """Make the trainer of one task: no logger, no checkpoints of its own, nothing printed.
 
+    A run is one process whatever started it: Lightning would take a job of Slurm's with several tasks for one training.
     PyTorch's deterministic mode also overwrites all memory that is allocated, which takes time and changes no result;
     that is switched off.
     """
@@ -86,6 +88,7 @@ def make_trainer(options: TrainingSpec, device: torch.device, callbacks: Sequenc
         max_epochs=options.epochs,
         gradient_clip_val=options.gradient_clip,
         callbacks=list(callbacks),
+        plugins=[LightningEnvironment()],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -98,7 +98,7 @@ class Server:
 
 def check(server: Server, methods: str, timeout: float | None = None) -> dict[str, Failure]:
     plans = [Plan(method) for method in methods.split()]
-    return check_methods(cast(ForkServer, server), cast(list[RunPlan], plans), timeout)
+    return check_methods(cast(ForkServer, server), cast(list[RunPlan], plans), timeout, {})
 
 
 def test_methods_that_are_well_are_checked_by_one_process() -> None:

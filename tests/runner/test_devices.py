@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from clsuite.runner.devices import count_cores, count_gpus, device_slots
+from clsuite.runner.devices import count_by_library, count_cores, count_gpus, device_slots
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,9 @@ def test_slots(device: str, jobs: int | None, threads: int, gpus: int, expected:
 
 
 def test_gpus_are_counted_by_the_driver_and_the_environment(tmp_path: Path) -> None:
-    assert count_gpus({}, tmp_path / "none") == 0
+    assert count_gpus({}, tmp_path / "none", lambda: 0) == 0
+    assert count_gpus({}, tmp_path / "none", lambda: 4) == 4
+    assert count_gpus({"CUDA_VISIBLE_DEVICES": "1"}, tmp_path / "none", lambda: 4) == 1
     for name in ("0000:01", "0000:02", "0000:03"):
         (tmp_path / name).mkdir()
     assert count_gpus({}, tmp_path) == 3
@@ -35,3 +38,21 @@ def test_gpus_are_counted_by_the_driver_and_the_environment(tmp_path: Path) -> N
     assert count_gpus({"CUDA_VISIBLE_DEVICES": ""}, tmp_path) == 0
     assert count_gpus({"CUDA_VISIBLE_DEVICES": "-1"}, tmp_path) == 0
     assert count_cores() >= 1
+
+
+LIBRARY = """
+static int open = 0;
+int nvmlInit_v2(void) {{ open = 1; return 0; }}
+int nvmlDeviceGetCount_v2(unsigned int *count) {{ *count = 3; return open ? {status} : 1; }}
+int nvmlShutdown(void) {{ return 0; }}
+"""
+
+
+@pytest.mark.parametrize(("status", "counted"), [(0, 3), (999, 0)])
+def test_gpus_are_counted_by_the_library_of_the_driver(tmp_path: Path, status: int, counted: int) -> None:
+    (tmp_path / "nvml.c").write_text(LIBRARY.format(status=status))
+    library = tmp_path / f"nvml{status}.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "nvml.c"], check=True)
+    assert count_by_library(str(library)) == counted
+    assert count_by_library("libm.so.6") == 0  # no such functions
+    assert count_by_library("no-such-library.so") == 0

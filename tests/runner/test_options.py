@@ -46,7 +46,7 @@ def test_the_command_line_has_every_option(command: str, model: type[RunOptions]
 )  # fmt: skip
 def test_python_has_every_option(function: Any, keywords: Any, model: type[RunOptions]) -> None:
     told = set(keywords.__annotations__)
-    left = {*OF_PYTHON, *(["jobs"] if function is clsuite.run else [])}
+    left = {*OF_PYTHON, *(["jobs", "executor", "executor_options"] if function is clsuite.run else [])}
     assert told == set(model.model_fields) - left
     shown = inspect.signature(function).parameters
     for name in told:

@@ -104,7 +104,7 @@ def add_word(parser: ArgumentParser, name: str, words: Sequence[str], **more: An
     parser.add_argument(name, type=WordType(name.lstrip("-"), tuple(words)), choices=words, **more)
 
 
-FLAGS = {"settings": "--set"}
+FLAGS = {"settings": "--set", "executor_options": "--executor-option"}
 """Options that are called otherwise on the command line than in Python."""
 
 
@@ -129,7 +129,7 @@ def add_options(parser: ArgumentParser, model: type[Spec], *names: str, **words:
         kind = _kind_of(option.annotation)
         if kind is bool:
             parser.add_argument(flag(name), action="store_true", **given)
-        elif name == "settings":
+        elif name in FLAGS:
             parser.add_argument(flag(name), action="append", default=[], metavar="KEY=VALUE", **given)
         elif get_origin(kind) is Literal:
             add_word(parser, flag(name), get_args(kind), **given)

@@ -30,10 +30,16 @@ def _arguments(parser: ArgumentParser) -> None:
     add_options(parser, BenchOptions, "seeds", "out", "data_root", "device", "devices")
     training_arguments(parser)
     add_options(parser, BenchOptions, "settings", "limit_tasks", "eval_every", "curve_points")
-    add_options(parser, BenchOptions, "jobs", "timeout", "save_model", "no_feature_store", "debug", "force")
+    add_options(parser, BenchOptions, "jobs", "executor", "executor_options")
+    add_options(parser, BenchOptions, "timeout", "save_model", "no_feature_store", "debug", "force")
     add_options(parser, BenchOptions, "stale_after")
     add("--plan-only", action="store_true", help="only write down the runs to do, for workers: clsuite work OUT")
-    add("--detach", action="store_true", help="leave the runs to a process that no terminal ends, and return at once")
+    add(
+        "--detach",
+        action="store_true",
+        help="leave the runs to a process that no terminal ends, or with the executor "
+        "slurm to its jobs, and return at once",
+    )
     add("--dry-run", action="store_true", help="only list the runs, and which of them are done")
     add("--print-config", action="store_true", help="only print the benchmark as these options make it: YAML to run")
 
@@ -71,6 +77,7 @@ def read_options(given: Namespace) -> dict[str, Any]:
         "seeds": whole_numbers(given.seeds),
         "training": merged(read_settings(given.training or ""), single),
         "settings": read_assignments(given.settings),
+        "executor_options": read_assignments(given.executor_options, "partition=gpu"),
     }
 
 
@@ -95,8 +102,6 @@ def _run(given: Namespace) -> int:
     options = checked(BenchOptions, {**read_options(given), "methods": methods}, flag)
     if given.print_config:
         return print_config(given.benchmark, options)
-    if given.detach and options.debug:
-        raise UserError("--detach leaves the terminal that --debug needs: leave one of them out")
     detached = given.words if given.detach else ()
     return run_bench(given.benchmark, options, "list" if given.dry_run else "plan" if given.plan_only else "", detached)
 
@@ -112,6 +117,8 @@ COMMAND = Command(
         "clsuite bench quickstart --methods pet --training 'loss=global, optimizer.lr=0.003'",
         "clsuite bench quickstart --methods finetune --training 'optimizer.lr=[0.0001, 0.001]'",
         "clsuite bench quickstart --methods ./my_method.py --seeds 0 --debug",
+        "clsuite bench quickstart --executor ray --executor-option address=auto --executor-option gpus=0.5",
+        "clsuite bench quickstart --executor slurm --executor-option partition=gpu --executor-option time=240",
         "clsuite bench quickstart --set scenario.tasks=2 --set training.batch_size=16",
         "clsuite bench my.yaml --data-root data --out runs --dry-run",
         "clsuite bench my.yaml --devices 2",

@@ -1,0 +1,134 @@
+"""Which executor does the runs of a call, and how it is made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from clsuite.config.error_text import first_mistake
+from clsuite.config.yaml_models import mistakes_in
+from clsuite.config.yaml_text import read_value
+from clsuite.errors import UserError, did_you_mean, several
+from clsuite.runner.executor import Executor
+from clsuite.runner.executors.spec import (
+    MODELS,
+    AnyExecutor,
+    DebugExecutor,
+    ExecutorSpec,
+    LocalExecutor,
+    RayExecutor,
+    SlurmExecutor,
+)
+from clsuite.runner.memory import GIGABYTE, free_memory
+from clsuite.runner.options import BenchOptions
+from clsuite.runner.pool import Pool
+from clsuite.runner.spec import BenchmarkSpec
+
+VARIABLE = "CLSUITE_EXECUTOR"
+"""The environment variable that names the executor, as a benchmark's file does."""
+OF_WHOLE = "the file: "
+"""Begins what is told of a file as a whole, which the variable is not."""
+
+
+def chosen_executor(
+    spec: BenchmarkSpec, options: BenchOptions, environment: Mapping[str, str] = os.environ
+) -> AnyExecutor:
+    """The executor of a call: the call's own, else the environment's, else the benchmark's, else `local`.
+
+    Options of the call are added to those that the file or the environment gives the same executor.
+
+    Args:
+        spec: The benchmark.
+        options: What the call decides.
+        environment: The environment variables.
+
+    Raises:
+        UserError: If it has no such option, or an option has a value that cannot be; or if two executors are named.
+    """
+    said = _read(environment.get(VARIABLE, "")) or spec.executor
+    before = said.root if said is not None else LocalExecutor()
+    if options.debug and options.executor not in (None, "debug"):
+        raise UserError(f"--debug is the executor 'debug': leave it or --executor {options.executor} out")
+    name = "debug" if options.debug else options.executor or before.kind
+    given = before.model_dump(exclude_unset=True) if before.kind == name else {}
+    chosen = _with_options(name, {**given, "kind": name}, options.executor_options)
+    if isinstance(chosen, DebugExecutor):
+        _refuse_beside_debug(options)
+    return chosen
+
+
+def _read(text: str) -> ExecutorSpec | None:
+    """What the environment says; None where it says nothing.
+
+    Raises:
+        UserError: If it names none.
+    """
+    if not text.strip():
+        return None
+    content = read_value(text, VARIABLE)
+    try:
+        return ExecutorSpec.model_validate(content)
+    except ValidationError as error:
+        told = mistakes_in(ExecutorSpec, content, error)
+        raise several(f"{VARIABLE}: {mistake.removeprefix(OF_WHOLE)}" for mistake in told) from error
+
+
+def _with_options(name: str, given: Mapping[str, Any], more: Mapping[str, Any]) -> AnyExecutor:
+    model = MODELS[name]
+    known = [field for field in model.model_fields if field != "kind"]
+    for option in more:
+        if option not in known:
+            what = f"option of the executor '{name}':"
+            raise did_you_mean(what, option, known) if known else UserError(f"the executor '{name}' has no options")
+    try:
+        return TypeAdapter[AnyExecutor](model).validate_python({**given, **more})
+    except ValidationError as error:
+        raise UserError(first_mistake(error, "the executor", "--executor-option ")) from error
+
+
+def _refuse_beside_debug(options: BenchOptions) -> None:
+    if options.jobs is not None and options.jobs > 1:
+        raise UserError("--debug does one run after another: leave --jobs out")
+    if options.timeout is not None:
+        raise UserError("--debug does the runs in this process, which nothing ends from outside: leave --timeout out")
+
+
+def make_executor(
+    chosen: AnyExecutor, options: BenchOptions, threads: int, slots: Sequence[str], tell: Callable[[str], None]
+) -> Executor:
+    """Make the executor of a call; that of `debug` is made where its errors are told.
+
+    Args:
+        chosen: Which.
+        options: What the call decides.
+        threads: CPU threads of a run.
+        slots: On this machine, the device of each run at a time.
+        tell: Hears what the user has to know of it, such as the numbers of jobs.
+
+    Raises:
+        UserError: If its packages are not installed, or its cluster is not there.
+    """
+    if isinstance(chosen, RayExecutor):
+        from clsuite.runner.executors.ray_cluster import RayCluster
+
+        return RayCluster(chosen, options, threads)
+    if isinstance(chosen, SlurmExecutor):
+        from clsuite.runner.executors.slurm import SlurmArray
+
+        return SlurmArray(chosen, options, threads, tell)
+    return local_pool(options, slots, chosen.memory if isinstance(chosen, LocalExecutor) else None)
+
+
+def local_pool(options: BenchOptions, slots: Sequence[str], memory: float | None = None) -> Pool:
+    """Processes of this machine: so many at a time as a call says, else as memory carries.
+
+    Args:
+        options: What the call decides.
+        slots: The device of each run at a time.
+        memory: GB that all runs together may take, where somebody says so.
+    """
+    free = None if options.jobs else free_memory()
+    return Pool(slots, options.timeout, memory=GIGABYTE * memory if memory else free)

@@ -1,0 +1,112 @@
+"""What is done on the nodes of a Ray cluster: each task does one run, in a process of its own as on any machine.
+
+Ray keeps its worker processes, and each keeps a fork server that has the libraries loaded, so that a run that follows
+another pays for neither; a run that crashes takes neither with it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from clsuite.errors import UserError
+from clsuite.records import RunRecord
+from clsuite.runner.executors.journey import AbsentWeightsError, Luggage, arrived, away, files_of, keep_weights
+from clsuite.runner.plan import RunPlan, failed_record
+from clsuite.runner.pool import Pool
+from clsuite.runner.processes import Entry
+from clsuite.runner.shared_runs import GivenRuns
+
+TOLD_EACH = 0.5
+"""Seconds between two events of a run's progress, which all go through one process."""
+Tell = Callable[[tuple[str, dict[str, Any]]], Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a task ended.
+
+    Attributes:
+        status: That of the run; ``weights`` where it has not begun, as its weights have to be sent.
+        record: The record, where it could not be written there.
+        files: What the run has left, by suffix, where the caller's folder is not shared.
+    """
+
+    status: str
+    record: RunRecord | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def do_run(
+    plan: RunPlan,
+    luggage: Luggage,
+    weights: Sequence[Any],
+    news: Any,
+    timeout: float | None,
+    entry: Entry,
+) -> Answer:
+    """Do a run on this node.
+
+    Args:
+        plan: The run, as the caller planned it.
+        luggage: What travels with all runs.
+        weights: Ray's reference to the content of the file of its weights, where they are sent.
+        news: Ray's actor that takes the run's name and events of its progress.
+        timeout: Seconds after which the run is ended.
+        entry: What its process does.
+    """
+    import ray
+
+    if weights:
+        keep_weights(plan, ray.get(weights[0]))
+    plan = replace(plan, device=node_device(plan.device, ray.get_gpu_ids()))
+    try:
+        here = arrived(plan, luggage)
+    except AbsentWeightsError:
+        return Answer("weights")
+    except UserError as error:
+        return Answer("failed", failed_record(plan, "failed", str(error), 0.0))
+    shared = luggage.is_at_home
+    here = here if shared else away(here)
+    hear = _Hearer(str(plan.record_path), news.put_nowait.remote)
+    runs = GivenRuns([here])
+    unwritten = Pool([here.device], timeout, entry).run(runs, hear, {})
+    return Answer(hear.status, next(iter(unwritten.values()), None), {} if shared else files_of(here))
+
+
+def node_device(device: str, gpus: Sequence[int | str], environment: Mapping[str, str] = os.environ) -> str:
+    """The device of a run that some GPUs of this node are set aside for.
+
+    Args:
+        device: What the caller asked for.
+        gpus: Ray's numbers of the GPUs, which count all of the node's.
+        environment: The environment variables, which may show fewer, counted anew.
+    """
+    if device not in ("auto", "cuda") or not gpus:
+        return "cpu" if device == "auto" else device
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    return f"cuda:{visible.split(',').index(str(gpus[0])) if visible else gpus[0]}"
+
+
+@dataclass
+class _Hearer:
+    """Tells the caller how a run goes on."""
+
+    name: str
+    tell: Tell
+    status: str = "failed"
+    told: float = 0.0
+
+    def __call__(self, plan: RunPlan, event: dict[str, Any]) -> None:
+        """Take an event of the pool."""
+        if event["kind"] == "end":
+            self.status = event["status"]
+        elif event["kind"] == "start":
+            self.tell((self.name, {**event, "device": f"{plan.device} of {socket.gethostname()}"}))
+        elif event["kind"] != "progress" or time.monotonic() - self.told > TOLD_EACH:
+            self.told = time.monotonic()
+            self.tell((self.name, event))

@@ -1,0 +1,145 @@
+"""Runs as a job array of Slurm: its jobs are workers on the shared folder, which divide the runs by claims."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from clsuite.records import RunRecord
+from clsuite.runner.checks import Failure
+from clsuite.runner.executor import Listener
+from clsuite.runner.executors.slurm_job import SlurmWorker, asked, import_submitit, submit
+from clsuite.runner.executors.spec import SlurmExecutor
+from clsuite.runner.manifest import make_manifest
+from clsuite.runner.options import BenchOptions
+from clsuite.runner.plan import ELSEWHERE, RunPlan, failed_record
+from clsuite.runner.pool import Pool
+from clsuite.runner.shared_runs import LOOK_AGAIN, SharedRuns
+
+LOGS = "slurm"
+"""The folder beside the records in which jobs keep their logs."""
+ASK_AGAIN = 10.0
+"""Seconds between two questions to Slurm for its jobs."""
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """Jobs that were submitted.
+
+    Attributes:
+        name: The name that they, and those that they submit, share.
+        ids: Their numbers.
+        logs: Where they keep their logs.
+    """
+
+    name: str
+    ids: Sequence[str]
+    logs: Path
+
+    def __str__(self) -> str:
+        """Which they are, and how to see and to end them."""
+        array = self.ids[0].partition("_")[0]
+        told = self.ids[0] if len(self.ids) == 1 else f"{array}_[0-{len(self.ids) - 1}]"
+        return f"submitted to Slurm: {told} (squeue --name={self.name}; scancel --name={self.name}; logs: {self.logs})"
+
+
+class SlurmArray:
+    """Has runs done by jobs of Slurm."""
+
+    def __init__(self, chosen: SlurmExecutor, options: BenchOptions, threads: int, tell: Callable[[str], None]) -> None:
+        """Prepare.
+
+        Args:
+            chosen: What is asked of Slurm.
+            options: What the call decides.
+            threads: CPU threads of a run.
+            tell: Hears which jobs were submitted.
+
+        Raises:
+            UserError: If submitit is not installed.
+        """
+        import_submitit()
+        self._at_a_time = options.jobs or max(1, chosen.gpus)
+        self._chosen = chosen.model_copy(update={"cpus": chosen.cpus or threads * self._at_a_time})
+        self._options, self._tell = options, tell
+        self.submitted: Submitted | None = None
+
+    def check(self, plans: Sequence[RunPlan]) -> Mapping[str, Failure]:
+        """Build every method once, on this machine, which may have no GPU; see `check_methods`."""
+        return Pool(["cpu"], self._options.timeout).check([replace(plan, device=ELSEWHERE) for plan in plans])
+
+    def submit(self, plans: Sequence[RunPlan]) -> Submitted:
+        """Submit the jobs that do some planned runs, and do not wait for them.
+
+        Raises:
+            UserError: If Slurm refuses them, or is not there.
+        """
+        folder = plans[0].record_path.parent.parent.absolute()
+        name = f"clsuite-{plans[0].pending.benchmark}-{secrets.token_hex(3)}"
+        arguments = (str(folder), f"--jobs={self._at_a_time}", *self._arguments())
+        texts = make_manifest(plans).texts
+        worker = SlurmWorker(self._chosen, name, folder / LOGS, arguments, texts, self._options.stale_after)
+        ids = submit([worker] * min(self._chosen.workers, len(plans)))
+        self.submitted = Submitted(name, ids, folder / LOGS)
+        self._tell(str(self.submitted))
+        return self.submitted
+
+    def _arguments(self) -> list[str]:
+        """The options of the call that workers share."""
+        options = self._options
+        root = (options.data_root or Path()).absolute()
+        timeout = [f"--timeout={options.timeout}"] if options.timeout else []
+        return [f"--data-root={root}", f"--device={options.device}", f"--stale-after={options.stale_after}", *timeout]
+
+    def run(self, runs: SharedRuns, listener: Listener, failures: Mapping[str, Failure]) -> dict[Path, RunRecord]:
+        """Have all runs done that are not done elsewhere, and tell of them as the folder does.
+
+        Args:
+            runs: The runs.
+            listener: Hears of each.
+            failures: Methods that did not come through their check; the jobs find the same.
+
+        Returns:
+            Runs that no job has done, as failed.
+
+        Raises:
+            UserError: If Slurm refuses the jobs, or is not there.
+        """
+        jobs = self.submit(runs.left) if runs.left else None
+        asked_at = time.monotonic()
+        while jobs is not None and not runs.is_over:
+            ended = False
+            if time.monotonic() - asked_at > ASK_AGAIN:
+                ended, asked_at = not jobs_of(jobs.name), time.monotonic()
+            runs.look()
+            for plan, event in runs.news():
+                listener(plan, event)
+            if ended and runs.left:
+                reason = f"the jobs of Slurm have ended without it: see their logs in '{jobs.logs}'"
+                return {plan.record_path: failed_record(plan, "failed", reason, 0.0) for plan in runs.left}
+            time.sleep(LOOK_AGAIN)
+        if jobs is not None:
+            asked("scancel", f"--name={jobs.name}", "--state=PENDING")  # those for which nothing is left
+        return {}
+
+    def cancel(self) -> None:
+        """Cancel the jobs, and those that they have submitted.
+
+        Raises:
+            UserError: If Slurm does not do so.
+        """
+        if self.submitted is not None:
+            asked("scancel", f"--name={self.submitted.name}")
+
+
+def jobs_of(name: str) -> dict[str, str]:
+    """The states of the jobs of a name that have not ended, by their numbers.
+
+    Raises:
+        UserError: If Slurm does not say.
+    """
+    lines = asked("squeue", "--noheader", "--array", f"--name={name}", "--format=%i %T").splitlines()
+    return {words[0]: words[-1] for line in lines if (words := line.split())}

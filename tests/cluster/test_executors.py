@@ -1,0 +1,29 @@
+"""The same runs wherever they are done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sweeps import Folder, results
+
+pytestmark = pytest.mark.cluster
+
+OPTIONS = {
+    "debug": [],
+    "ray": ["--executor-option", "object_store=0.1"],
+    # four tasks in each job: each is a worker, none takes itself for a part of one training
+    "slurm": ["--executor-option", "workers=2", "--executor-option", "sbatch={ntasks: 2, overcommit: true}"],
+}
+
+
+@pytest.mark.parametrize("executor", OPTIONS)
+def test_the_same_six_runs_have_the_same_keys_and_counts(
+    executor: str, folder: Folder, undisturbed: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    if executor == "slurm":
+        request.getfixturevalue("slurm")
+    folder.call("bench", "six.yaml", "--executor", executor, *OPTIONS[executor])
+    assert results(folder.records("six")) == undisturbed["six"]
+    assert {status for _, status, _ in undisturbed["six"].values()} == {"done"}
+    assert len(undisturbed["six"]) == 6
