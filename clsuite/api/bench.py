@@ -90,7 +90,7 @@ def do_plans(
     standing = scan_results(plans, lambda text: warn_of(text, InputWarning))
     if options.force:
         standing = forget(plans)
-    slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores())
+    slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores(), options.devices)
     debugged = chosen.kind == "debug"
     console = Console(highlight=False, quiet=not progress or debugged)
     executor: Executor = InProcess(slots[0], raise_error)

@@ -81,7 +81,7 @@ def _do(plan: RunPlan, options: BenchOptions, progress: bool, threads: int) -> R
     standing = replace(standing, plans=[plan])
     if not standing.missing:
         return standing.done[plan.record_path]
-    slots = device_slots(plan.device, 1, threads, count_gpus(), count_cores())
+    slots = device_slots(plan.device, 1, threads, count_gpus(), count_cores(), options.devices)
     executor = InProcess(slots[0], raise_error) if options.debug else None
     sharing = Sharing(stale_after=options.stale_after)
     with RunProgress(shown=progress and not options.debug) as bar:

@@ -119,7 +119,7 @@ def do_runs(
     console: Console, standing: BenchStatus, chosen: AnyExecutor, options: BenchOptions, threads: int
 ) -> dict[Path, RunRecord]:
     """Do the runs that are not done, with bars or in view of a debugger; how every run stands, by its record's path."""
-    slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores())
+    slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores(), options.devices)
     sharing = Sharing(offered=chosen.kind != "debug", stale_after=options.stale_after)
     if chosen.kind == "debug":
         view = InView(console, slots[0])

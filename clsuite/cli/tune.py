@@ -73,7 +73,7 @@ def _doer(
     console: Console, chosen: AnyExecutor, options: TuneOptions, threads: int, hear: Listener
 ) -> Callable[[BenchStatus], dict[Path, RunRecord]]:
     """What does the runs of trials, where the call has them done."""
-    slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores())
+    slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores(), options.devices)
     sharing = Sharing(offered=chosen.kind == "slurm", stale_after=options.stale_after)
     if chosen.kind == "debug":
         view = InView(console, slots[0])

@@ -28,6 +28,7 @@ from clsuite.learner.optimizer import OptimizerPolicy
 from clsuite.learner.options import TrainingSpec
 from clsuite.learner.parts import encode_in_parts, refuse_batch_statistics
 from clsuite.learner.precision import autocast, has_slow_kernels
+from clsuite.learner.together import Together
 from clsuite.plugin.base import Plugin
 from clsuite.plugin.traits import Scores
 from clsuite.scenarios import Scenario, Task
@@ -65,6 +66,7 @@ class Learner(L.LightningModule):
         task: The current task; None before the first.
         gradient_samples: Samples that passed backwards since the task began.
         log_to: Gets what plugins log; the stream sets it.
+        together: The processes that learn together; None where one learns alone.
         feature_source: Where features of the table's rows come from; the stream sets it before it starts the learner.
     """
 
@@ -82,6 +84,7 @@ class Learner(L.LightningModule):
         self.task: Task | None = None
         self.gradient_samples = 0
         self.log_to: Callable[[str, Any], None] = _unheard
+        self.together: Together | None = None
         self.feature_source: Source = computed_here
         self._tasks_begun = 0
         self._module_owners: dict[str, Plugin] = {}
@@ -126,8 +129,9 @@ class Learner(L.LightningModule):
         for plugin in self.plugins:
             plugin.on_task_start(self, task)
         self.backbone.hold_statistics()
-        if self.options.accumulate > 1:
-            refuse_batch_statistics(self.modules(), "training.accumulate")
+        for taken_apart, by in ((self.options.accumulate > 1, "training.accumulate"), (self.together, "--devices")):
+            if taken_apart:
+                refuse_batch_statistics(self.modules(), by)
 
     def end_task(self, task: Task) -> None:
         """Let the plugins end the task."""
@@ -320,6 +324,12 @@ class Learner(L.LightningModule):
         self.gradient_samples += len(batch)
         return loss
 
+    def backward(self, loss: Tensor, *args: Any, **words: Any) -> None:
+        """Compute the gradients, of all processes that learn together."""
+        super().backward(loss, *args, **words)
+        if self.together is not None:
+            self.together.mean_gradients(self.parameters())
+
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Logits ``[B, seen classes]`` in float32."""
         return self.predict_logits(batch)
@@ -348,8 +358,13 @@ class Learner(L.LightningModule):
         self.optimizer_policy.keep(self, optimizer.optimizer)  # type: ignore[union-attr]
 
     def _encode_to_learn(self, batch: Batch) -> Tensor:
-        """Features of a training batch, in as many parts as the options say."""
-        if batch.images is None or self.options.accumulate == 1:
+        """Features of a training batch: of this process's part and the others', in as many parts as the options say."""
+        if batch.images is None:
+            return self.encode(batch)
+        return self._encode_parts(batch) if self.together is None else self.together.encode(self._encode_parts, batch)
+
+    def _encode_parts(self, batch: Batch) -> Tensor:
+        if self.options.accumulate == 1:
             return self.encode(batch)
         return encode_in_parts(self.encode, batch, self.options.accumulate)
 

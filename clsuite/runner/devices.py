@@ -11,8 +11,8 @@ DRIVER = Path("/proc/driver/nvidia/gpus")
 LIBRARY = "libnvidia-ml.so.1"
 
 
-def device_slots(device: str, jobs: int | None, threads: int, gpus: int, cores: int) -> list[str]:
-    """One device for each run at a time.
+def device_slots(device: str, jobs: int | None, threads: int, gpus: int, cores: int, together: int = 1) -> list[str]:
+    """One device for each run at a time: where several learn together, the first of them.
 
     Args:
         device: What was asked for: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
@@ -20,11 +20,13 @@ def device_slots(device: str, jobs: int | None, threads: int, gpus: int, cores: 
         threads: CPU threads of a run.
         gpus: GPUs that can be used.
         cores: Cores that can be used.
+        together: Devices that learn a run together.
     """
     if device in ("auto", "cuda") and gpus:
-        return [f"cuda:{slot % gpus}" for slot in range(jobs or gpus)]
+        places = max(1, gpus // together)
+        return [f"cuda:{slot % places * together}" for slot in range(jobs or places)]
     alone = device not in ("auto", "cpu")
-    return [device] * (jobs or (1 if alone else max(1, cores // threads)))
+    return [device] * (jobs or (1 if alone else max(1, cores // (threads * together))))
 
 
 def count_by_library(name: str = LIBRARY) -> int:

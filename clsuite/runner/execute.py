@@ -38,6 +38,7 @@ from clsuite.runner.build import build_learner
 from clsuite.runner.environment import describe_environment
 from clsuite.runner.model_file import save_model
 from clsuite.runner.plan import RunPlan, failed_record
+from clsuite.runner.ranks import company
 from clsuite.runner.streams import stream_loader
 from clsuite.scenarios import Scenario
 from clsuite.scenarios.spec import FromAvalanche, OwnScenario
@@ -93,6 +94,8 @@ def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
     stream = build_stream(plan, report)
     _check_sources(plan)
     environment = describe_environment(stream.device, training.precision, training.threads)
+    if plan.devices > 1:
+        environment["devices"] = plan.devices
     environment["normalization"] = _normalization(stream)
     environment["backbone_sha256"] = state_sha256(stream.learner.backbone)
     environment["table_sha256"] = table_sha256(stream.scenario.table)
@@ -100,7 +103,8 @@ def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
         torch.cuda.reset_peak_memory_stats(stream.device)
     unfit, path = "", plan.beside(".ckpt")
     try:
-        stream.run()
+        with company(plan, stream.device) as stream.learner.together:
+            stream.run()
     except UnfitCheckpointError as error:
         unfit, path = str(error), error.path
     if unfit:
@@ -109,6 +113,7 @@ def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
         warn_of(f"the checkpoint '{path}' does not fit: {unfit}. {again}.", InputWarning)
         path.unlink()
         return _learned(plan, report, started)
+    stream.learner.together = None
     seconds = time.perf_counter() - started - stream.taken.waited
     record = _finished(plan, stream).model_copy(update={"environment": environment, "seconds": seconds})
     if plan.save_model:

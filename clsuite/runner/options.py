@@ -67,6 +67,9 @@ class RunOptions(Spec):
     device: Annotated[str, AfterValidator(told_as_value(checked_device))] = Field(
         default="auto", description="auto, cpu, cuda, cuda:N or mps"
     )
+    devices: int = Field(
+        default=1, ge=1, description="devices that learn each run together, of each batch a part (with cpu: processes)"
+    )
     methods: tuple[str, ...] = ()
     seeds: tuple[Seed, ...] = Field(default=(), description="seeds in place of the benchmark's, comma-separated")
     training: Settings = Field(
@@ -136,6 +139,7 @@ class RunKeywords(TypedDict, total=False):
     out: str | Path
     data_root: str | Path | None
     device: str
+    devices: int
     training: Mapping[str, Any] | None
     settings: Mapping[str, Any] | None
     limit_tasks: int | None

@@ -48,6 +48,7 @@ class RunPlan:
         probes: What is read beside the accuracy matrix.
         brought: What of the training the method's plugins bring, by dotted key.
         curve_points: Points of the curves of training that are kept for each task.
+        devices: How many learn it together.
         files: The files of the user-defined classes that it names, by their source.
         shares_features: Whether it may take features that other runs have kept, and keep its own for them.
         checkpoint_minutes: Minutes after which the state is saved within a task too; None does not.
@@ -65,6 +66,7 @@ class RunPlan:
     probes: tuple[AnyProbe, ...] = ()
     brought: Mapping[str, Any] = field(default_factory=dict)
     curve_points: int = CURVE_POINTS
+    devices: int = 1
     files: Mapping[str, str] = field(default_factory=dict)
     checkpoint_minutes: float | None = None
     shares_features: bool = True
@@ -157,6 +159,7 @@ def _plan(
         probes=spec.probes,
         brought=method.brought,
         curve_points=options.curve_points,
+        devices=options.devices,
         files={**bound.files, **method.files},
         checkpoint_minutes=method.training.checkpoint_minutes,
         shares_features=not options.no_feature_store,

@@ -96,37 +96,31 @@ def check_merging(plugins: Sequence[tuple[str, Mapping[str, Any]]], sources: Seq
         )
 
 
-def check_accumulation(
-    plugins: Sequence[tuple[str, Mapping[str, Any]]],
-    sources: Sequence[Named],
-    backbone: BackboneSpec,
-    training: TrainingSpec,
+def check_parts(
+    by: str, plugins: Sequence[tuple[str, Mapping[str, Any]]], sources: Sequence[Named], backbone: BackboneSpec
 ) -> None:
-    """Check that batches may pass through the backbone in parts, where that is asked for.
+    """Check that batches may pass through the backbone in parts.
 
     Args:
+        by: What takes them apart, for the message.
         plugins: Name and arguments of each plugin.
         sources: Name and declaration of each plugin.
         backbone: What is trained.
-        training: How it is trained.
 
     Raises:
-        UserError: If the backbone normalizes by the batch, or a plugin counts what passes through it, which each image
-            does twice.
+        UserError: If the backbone normalizes by the batch, or a plugin chooses by the whole batch.
     """
-    if training.accumulate == 1:
-        return
     fixed = any(source.traits.freezes_backbone or source.traits.gradient_free for _, source in sources)
     if is_resnet(backbone.name) and not fixed:
         raise UserError(
-            f"training.accumulate takes batches apart, and backbone '{backbone.name}' is a ResNet, which normalizes by "
+            f"{by} takes batches apart, and backbone '{backbone.name}' is a ResNet, which normalizes by "
             "the whole batch: leave it out, or take a ViT"
         )
     counting = [name for name, args in plugins if args.get("diversify") or args.get("selection") == "batch"]
     if counting:
         raise UserError(
             f"plugin '{counting[0]}' with diversify or selection: batch chooses by what the whole batch chose, and "
-            "training.accumulate takes batches apart: leave one of them out"
+            f"{by} takes batches apart: leave one of them out"
         )
 
 

@@ -22,9 +22,9 @@ from clsuite.runner.methods import MethodSpec, parse_method, parse_named, split_
 from clsuite.runner.options import RunOptions
 from clsuite.runner.own_classes import bind_training
 from clsuite.runner.requirements import (
-    check_accumulation,
     check_merging,
     check_needs,
+    check_parts,
     check_probes,
 )
 from clsuite.runner.spec import BenchmarkSpec, MethodsError
@@ -73,7 +73,7 @@ def resolve_methods(spec: BenchmarkSpec, options: RunOptions, folder: Path) -> d
     mistakes: list[tuple[str, UserError]] = []
     for name, method in chosen_methods(spec, options).items():
         try:
-            checked[name] = _checked(spec, method, without_lists(options.training), (Path(), folder))
+            checked[name] = _checked(spec, method, without_lists(options.training), (Path(), folder), options.devices)
         except UserError as error:
             mistakes.append((name, error))
     if mistakes:
@@ -105,7 +105,7 @@ def method_config(spec: BenchmarkSpec, name: str) -> tuple[list[tuple[str, dict[
 
 
 def _checked(
-    spec: BenchmarkSpec, method: MethodSpec, given: Mapping[str, Any], folders: Sequence[Path]
+    spec: BenchmarkSpec, method: MethodSpec, given: Mapping[str, Any], folders: Sequence[Path], devices: int
 ) -> ResolvedMethod:
     """A method with all its arguments, checked against the benchmark and the order of its plugins."""
     resolved = _resolve(spec, method, given, folders)
@@ -116,7 +116,9 @@ def _checked(
     with_arguments = [(info.name, args) for info, args in resolved.plugins]
     check_merging(with_arguments, named)
     check_needs(named, spec.backbone, resolved.training)
-    check_accumulation(with_arguments, named, spec.backbone, resolved.training)
+    for asked, by in ((resolved.training.accumulate > 1, "training.accumulate"), (devices > 1, "--devices")):
+        if asked:
+            check_parts(by, with_arguments, named, spec.backbone)
     from_memory = any(source.traits.from_memory for _, source in named)
     check_single_pass(spec.scenario.kind, resolved.training.epochs, from_memory)
     return resolved

@@ -124,6 +124,13 @@ class Stream:
             if task is not self.scenario.tasks[-1]:
                 self.learner.leave_task(task)
             self._save(task.index + 1)
+            if self.learner.together is not None:
+                self.learner.together.wait()
+
+    @property
+    def _is_another(self) -> bool:
+        """Whether this is another than the first of the processes that learn together, which alone saves."""
+        return self.learner.together is not None and self.learner.together.rank > 0
 
     def _read_before(self) -> None:
         """Fill row -1 and read the probes: the backbone as it was pre-trained, and a head that has grown.
@@ -149,10 +156,7 @@ class Stream:
         trainable = sum(value.numel() for value in self.learner.parameters() if value.requires_grad)
         frozen = self.learner.frozen
         steps = self._fit(trainer, task, within) if self.learner.trains_by_gradient(task) else 0
-        self.learner.to(self.device)
-        self._look_again()
-        self.learner.end_task(task)
-        check_weights(self.learner, self.learner.task)
+        self._end(task)
         trained = self._clock.now() - started
         self._evaluate(self.learner, trainer, task.index + 1)
         evaluated = self._clock.now() - started - trained
@@ -177,6 +181,19 @@ class Stream:
         )
         self._tell_done(task)
 
+    def _end(self, task: Task) -> None:
+        """Let the method end a task; then its weights are numbers, and the same in all processes that learn together.
+
+        Raises:
+            UserError: If one is no finite number.
+        """
+        self.learner.to(self.device)
+        self._look_again()
+        self.learner.end_task(task)
+        check_weights(self.learner, self.learner.task)
+        if self.learner.together is not None:
+            self.learner.together.check_agreement(self.learner.parameters())
+
     def _begin(self, task: Task, watchers: Sequence[WithinTask], last: Sequence[L.Callback]) -> L.Trainer:
         """The trainer of a task, with all that watches it ready."""
         for watcher in watchers:
@@ -194,11 +211,12 @@ class Stream:
         if self.checkpoint_path is None:
             return None
         path = task_path(self.checkpoint_path)
-        if self.checkpoint_minutes is None and not path.exists():
+        minutes = None if self._is_another else self.checkpoint_minutes
+        if minutes is None and not path.exists():
             return None
         watchers = {"curves": self.curves, **({"within": self.within_task} if self.within_task else {})}
         identity = f"{self.identity} task {task.index}"
-        return TaskCheckpoint(path, self.checkpoint_minutes, identity, self.learner, watchers)
+        return TaskCheckpoint(path, minutes, identity, self.learner, watchers)
 
     def _fit(self, trainer: L.Trainer, task: Task, within: TaskCheckpoint | None) -> int:
         learner, rows = self.learner, task.train
@@ -281,7 +299,7 @@ class Stream:
         return len(self.tasks)
 
     def _save(self, tasks: int) -> None:
-        if self.checkpoint_path is None:
+        if self.checkpoint_path is None or self._is_another:
             return
         if tasks == len(self.scenario.tasks):
             task_path(self.checkpoint_path).unlink(missing_ok=True)

@@ -27,7 +27,7 @@ def _arguments(parser: ArgumentParser) -> None:
         "'all' is every method that the benchmark names, its more_methods too",
     )
     add("--name", help="name of the one method of --methods in tables and folders")
-    add_options(parser, BenchOptions, "seeds", "out", "data_root", "device")
+    add_options(parser, BenchOptions, "seeds", "out", "data_root", "device", "devices")
     training_arguments(parser)
     add_options(parser, BenchOptions, "settings", "limit_tasks", "eval_every", "curve_points")
     add_options(parser, BenchOptions, "jobs", "executor", "executor_options")
@@ -119,6 +119,7 @@ COMMAND = Command(
         "clsuite bench quickstart --executor slurm --executor-option partition=gpu --executor-option time=240",
         "clsuite bench quickstart --set scenario.tasks=2 --set training.batch_size=16",
         "clsuite bench my.yaml --data-root data --out runs --dry-run",
+        "clsuite bench my.yaml --devices 2",
         "clsuite bench quickstart --limit-tasks 2 --epochs 1 --methods finetune --save-model",
         "clsuite bench quickstart --plan-only --out runs && clsuite work runs",
         "clsuite bench quickstart --detach && clsuite status runs --watch",

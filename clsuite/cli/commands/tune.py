@@ -27,7 +27,7 @@ def _arguments(parser: ArgumentParser) -> None:
         seeds="seeds of the final runs in place of the benchmark's, comma-separated",
         out="folder for records; those of trials go into its folder 'tuning'",
     )
-    add_options(parser, TuneOptions, "data_root", "device")
+    add_options(parser, TuneOptions, "data_root", "device", "devices")
     training_arguments(parser)
     add_options(parser, TuneOptions, "settings", "jobs", "executor", "executor_options")
     add_options(parser, TuneOptions, "timeout", "stale_after", "curve_points", "no_feature_store")
