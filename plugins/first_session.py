@@ -74,6 +74,11 @@ class FirstSession(Plugin):
             generator = learner.generator("first_session")
             self.module = attach_pet(learner, self, "module", generator=generator, **self._build)
 
+    def on_task_start(self, learner: Learner, task: Task) -> None:
+        """Let the whole backbone learn on the first task: a classifier of its features has frozen it before."""
+        if self.kind == "full" and task.index == 0:
+            learner.backbone.requires_grad_(True)
+
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Freeze the module, or the backbone, for good."""
         (self.module or learner.backbone).requires_grad_(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from clsuite.learner.learner import Learner
 from clsuite.plugin import Plugin
 from clsuite.plugin.catalog import find_plugin
 from clsuite.plugin.compatibility import check_method
+from clsuite_plugins.fecam import FeCAM
 from clsuite_plugins.first_session import FirstSession
+from clsuite_plugins.lda import LDA
 from clsuite_plugins.ncm import NCM
 from clsuite_plugins.ranpac import RanPAC
 
@@ -81,14 +84,16 @@ def test_the_classifier_comes_after_it(make_stream: Any) -> None:
         make_stream(NCM(), FirstSession(size=4)).run()
 
 
-def test_the_whole_backbone_is_tuned_on_the_first_task_alone(make_stream: Any) -> None:
+@pytest.mark.parametrize("classifiers", [(), (NCM(),), (LDA(),), (FeCAM(),), (RanPAC(projection=50),)])
+def test_the_whole_backbone_is_tuned_on_the_first_task_alone(classifiers: Sequence[Plugin], make_stream: Any) -> None:
     bodies: list[dict[str, torch.Tensor]] = []
 
     class Body(Plugin):
         def on_task_end(self, learner: Learner, task: Any) -> None:
             bodies.append({name: value.clone() for name, value in learner.backbone.state_dict().items()})
 
-    stream = make_stream(plugin := FirstSession(kind="full"), Body())
+    plugin = FirstSession(kind="full")
+    stream = make_stream(plugin, *classifiers, Body())
     before = {name: value.clone() for name, value in stream.learner.backbone.state_dict().items()}
     stream.run()
     assert sum(not torch.equal(before[name], value) for name, value in bodies[0].items()) > 20
@@ -96,6 +101,17 @@ def test_the_whole_backbone_is_tuned_on_the_first_task_alone(make_stream: Any) -
         assert all(torch.equal(bodies[0][name], value) for name, value in later.items())
     assert [task.frozen for task in stream.tasks] == [False, True, True]
     assert plugin.stored_bytes() == {}
+
+
+def test_classes_are_classified_by_what_the_whole_backbone_learned(make_stream: Any) -> None:
+    stream = make_stream(FirstSession(kind="full"), ncm := NCM())
+    stream.run()
+    learner = stream.learner
+    learner.store.clear()
+    rows = stream.scenario.tasks[0].train
+    features, labels = learner.features_of(rows), learner.labels_of(rows)
+    for label in labels.unique().tolist():
+        torch.testing.assert_close(ncm._sums[label], features[labels == label].sum(dim=0), rtol=1e-4, atol=1e-3)
 
 
 def test_the_whole_backbone_with_a_classifier_of_its_features_resumes_the_same(make_stream: Any, tmp_path: Any) -> None:
