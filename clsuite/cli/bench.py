@@ -111,14 +111,17 @@ def run_bench(
         return 0
     if detached and standing.missing:
         return _leave_runs(console, standing, chosen, options, detached)
-    outcomes = do_runs(console, standing, chosen, options, spec.training.threads)
-    return report_runs(console, warnings, spec, options, plans, outcomes)
+    outcomes = _do_runs(console, standing, chosen, options, spec.training.threads)
+    status = report_runs(console, warnings, spec, options.out, plans, outcomes)
+    if chosen.kind != "debug":
+        advise_debug(warnings, outcomes)
+    return status
 
 
-def do_runs(
+def _do_runs(
     console: Console, standing: BenchStatus, chosen: AnyExecutor, options: BenchOptions, threads: int
 ) -> dict[Path, RunRecord]:
-    """Do the runs that are not done, with bars or in view of a debugger; how every run stands, by its record's path."""
+    """Do the runs that are not done, and show how far they are."""
     slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores())
     sharing = Sharing(offered=chosen.kind != "debug", stale_after=options.stale_after)
     if chosen.kind == "debug":
@@ -183,7 +186,7 @@ def report_runs(
     console: Console,
     warnings: Console,
     spec: BenchmarkSpec,
-    options: BenchOptions,
+    out: Path,
     plans: Sequence[RunPlan],
     outcomes: Mapping[Path, RunRecord],
 ) -> int:
@@ -198,13 +201,11 @@ def report_runs(
         for table in (probes_table(results, width), within_task_table(results, width)):
             if table is not None:
                 console.print(table)
-        files, complaints = write_report(options.out / spec.name, spec.title or spec.name, finished)
+        files, complaints = write_report(out / spec.name, spec.title or spec.name, finished)
         names = ", ".join(file.name for file in files)
-        console.print(f"records, matrices and plots: {options.out / spec.name}" + (f" ({names})" if names else ""))
+        console.print(f"records, matrices and plots: {out / spec.name}" + (f" ({names})" if names else ""))
     tell_failures(warnings, plans, outcomes)
     if complaints:
         more = f" (and {counted(len(complaints) - 1, 'more file')})" if len(complaints) > 1 else ""
         warnings.print(f"not written: {complaints[0]}{more}", soft_wrap=True)
-    if not options.debug:
-        advise_debug(warnings, outcomes)
     return 0 if len(finished) == len(outcomes) and not complaints else 1

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import TextColumn
 
-from clsuite.api.progress import make_bars
-from clsuite.cli.bench import do_runs, open_benchmark, report_runs
+from clsuite.api.progress import BenchProgress, make_bars
+from clsuite.cli.bench import open_benchmark, report_runs
 from clsuite.cli.console import make_console
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.debugging import InView
+from clsuite.cli.failures import advise_debug
 from clsuite.metrics import METRICS
 from clsuite.records import RunRecord, TrialEntry, reason_of
 from clsuite.runner.bench import BenchStatus, Sharing, run_missing, scan_results
 from clsuite.runner.devices import count_cores, count_gpus, device_slots
-from clsuite.runner.executor import Listener
+from clsuite.runner.executor import Executor, Listener
 from clsuite.runner.executors.choice import chosen_executor, make_executor
-from clsuite.runner.executors.spec import AnyExecutor
 from clsuite.runner.plan import RunPlan, make_plan
+from clsuite.runner.spec import BenchmarkSpec
 from clsuite.tuning.options import TuneOptions
 from clsuite.tuning.search import keep_search, make_search
 from clsuite.tuning.space import parse_space, points
@@ -44,42 +47,75 @@ def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> i
     """
     console, warnings = make_console(), make_console(stderr=True)
     spec, path = open_benchmark(benchmark, options)
-    chosen, threads = chosen_executor(spec, options), spec.training.threads
     search = make_search(spec, path.parent, method, space, options)
     with loading_bar(warnings):
         make_plan(spec.model_copy(update={"methods": {search.name: search.method}}), path.parent, options)
+    place = _place(console, spec, options)
     trials = min(options.trials, points(parse_space(space)) or options.trials)
 
     def warn(text: str) -> None:
         warnings.print(f"warning: {text}", soft_wrap=True)
 
-    with _TrialProgress(console, trials, console.is_terminal and chosen.kind != "debug") as progress:
-        doer = _doer(console, chosen, options, threads, progress.hear)
+    with _TrialProgress(console, trials, console.is_terminal and place.view is None) as progress:
 
         def do(plans: Sequence[RunPlan]) -> list[RunRecord]:
-            return list(doer(scan_results(plans, warn)).values())
+            return list(place.do(scan_results(plans, warn), progress.hear).values())
 
         tuning = search.run(options, do, progress.show)
     label = METRICS[options.metric].label
     console.print(f"chosen: {values_told(tuning.chosen)} ({label}, in % on validation images)", soft_wrap=True)
     plans = search.final_plans(options, tuning)
     standing = scan_results(plans, warn)
-    outcomes = do_runs(console, standing, chosen, options, threads)
+    outcomes = place.finish(console, standing)
     keep_search(standing, tuning, warn)
-    return report_runs(console, warnings, spec, options, plans, outcomes)
+    status = report_runs(console, warnings, spec, options.out, plans, outcomes)
+    if place.view is None:
+        advise_debug(warnings, outcomes)
+    return status
 
 
-def _doer(
-    console: Console, chosen: AnyExecutor, options: TuneOptions, threads: int, hear: Listener
-) -> Callable[[BenchStatus], dict[Path, RunRecord]]:
-    """What does the runs of trials, where the call has them done."""
+@dataclass(frozen=True)
+class _Place:
+    """Where a search has its runs done.
+
+    Attributes:
+        slots: On this machine, the device of each run at a time.
+        timeout: Seconds after which a run is ended.
+        executor: What does the runs.
+        sharing: How they are shared with other processes.
+        view: Where runs are debugged, what prints their progress.
+    """
+
+    slots: Sequence[str]
+    timeout: float | None
+    executor: Executor
+    sharing: Sharing
+    view: InView | None
+
+    def do(self, standing: BenchStatus, hear: Listener) -> dict[Path, RunRecord]:
+        """Do the runs that are not done; how every run stands, by its record's path."""
+        hear = self.view.hear if self.view else hear
+        return run_missing(standing, self.slots, self.timeout, hear, self.executor, self.sharing)
+
+    def finish(self, console: Console, standing: BenchStatus) -> dict[Path, RunRecord]:
+        """Do the runs with what was chosen, with bars where they are not debugged."""
+        if self.view is not None:
+            return self.do(standing, self.view.hear)
+        with BenchProgress(console, len(standing.missing), len(standing.done)) as bars:
+            return self.do(standing, bars.hear)
+
+
+def _place(console: Console, spec: BenchmarkSpec, options: TuneOptions) -> _Place:
+    chosen, threads = chosen_executor(spec, options), spec.training.threads
     slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores())
+    view = InView(console, slots[0]) if chosen.kind == "debug" else None
+    executor = (
+        view.executor
+        if view is not None
+        else make_executor(chosen, options, threads, slots, partial(console.print, soft_wrap=True))
+    )
     sharing = Sharing(offered=chosen.kind == "slurm", stale_after=options.stale_after)
-    if chosen.kind == "debug":
-        view = InView(console, slots[0])
-        return lambda standing: run_missing(standing, slots, None, view.hear, view.executor, sharing)
-    executor = make_executor(chosen, options, threads, slots, console.print)
-    return lambda standing: run_missing(standing, slots, options.timeout, hear, executor, sharing)
+    return _Place(slots, options.timeout, executor, sharing, view)
 
 
 class _TrialProgress:

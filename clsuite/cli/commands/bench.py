@@ -34,10 +34,12 @@ def _arguments(parser: ArgumentParser) -> None:
     add_options(parser, BenchOptions, "timeout", "save_model", "no_feature_store", "debug", "force")
     add_options(parser, BenchOptions, "stale_after")
     add("--plan-only", action="store_true", help="only write down the runs to do, for workers: clsuite work OUT")
-    leave = (
-        "leave the runs to a process that no terminal ends, or to the jobs of the executor slurm, and return at once"
+    add(
+        "--detach",
+        action="store_true",
+        help="leave the runs to a process that no terminal ends, or with the executor "
+        "slurm to its jobs, and return at once",
     )
-    add("--detach", action="store_true", help=leave)
     add("--dry-run", action="store_true", help="only list the runs, and which of them are done")
     add("--print-config", action="store_true", help="only print the benchmark as these options make it: YAML to run")
 
