@@ -136,7 +136,8 @@ class _Work:
 
     def _run(self, plans: Sequence[RunPlan], seen: Mapping[Path, Version], wait: bool) -> None:
         options, threads = self.options, max(plan.pending.config["training"]["threads"] for plan in plans)
-        slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores())
+        together = max(plan.devices for plan in plans)
+        slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores(), together)
         sharing = Sharing(stale_after=options.stale_after, wait=wait)
         self.console.print(f"{plans[0].pending.benchmark}: {counted(len(plans), 'run')} to do", soft_wrap=True)
         standing = BenchStatus(plans, {}, seen=dict(seen))

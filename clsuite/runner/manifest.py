@@ -57,6 +57,7 @@ class PlannedRun(Spec):
     plugins: tuple[str, ...]
     curve_points: int = Field(default=CURVE_POINTS, ge=0)
     save_model: bool = False
+    devices: int = Field(default=1, ge=1)
     checkpoint_minutes: float | None = Field(default=None, gt=0)
 
 
@@ -127,6 +128,7 @@ def make_manifest(plans: Sequence[RunPlan]) -> Manifest:
         run = PlannedRun(
             method=pending.method, seed=pending.seed, key=pending.key, config=config, plugins=tuple(entries),
             scenario=pending.scenario.fingerprint, curve_points=plan.curve_points, save_model=plan.save_model,
+            devices=plan.devices,
             checkpoint_minutes=plan.checkpoint_minutes,
         )  # fmt: skip
         runs.append(run)
@@ -282,6 +284,7 @@ class Restorer:
             device=self.device,
             save_model=run.save_model,
             curve_points=run.curve_points,
+            devices=run.devices,
             checkpoint_minutes=run.checkpoint_minutes,
             shares_features=self.shares_features,
             **parts,

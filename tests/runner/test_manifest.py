@@ -44,7 +44,7 @@ def plans(tmp_path: Path) -> list[RunPlan]:
     path = tmp_path / "home" / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY))
     spec, path = load_benchmark(str(path))
-    return make_plan(spec, path.parent, RunOptions(out=tmp_path / "runs", curve_points=7, save_model=True))
+    return make_plan(spec, path.parent, RunOptions(out=tmp_path / "runs", curve_points=7, save_model=True, devices=2))
 
 
 def test_a_plan_is_restored_as_it_was(plans: list[RunPlan], tmp_path: Path) -> None:
@@ -57,7 +57,16 @@ def test_a_plan_is_restored_as_it_was(plans: list[RunPlan], tmp_path: Path) -> N
     restored = [restorer.plan(manifest, run, folder) for run in manifest.runs]
     for plan, again in zip(plans, restored, strict=True):
         assert again.pending.model_dump(mode="json") == plan.pending.model_dump(mode="json")
-        for name in ("record_path", "weights", "dataset", "scenario", "probes", "save_model", "curve_points"):
+        for name in (
+            "record_path",
+            "weights",
+            "dataset",
+            "scenario",
+            "probes",
+            "save_model",
+            "curve_points",
+            "devices",
+        ):
             assert getattr(again, name) == getattr(plan, name), name
         assert [info.target for info in again.plugins] == [info.target for info in plan.plugins]
         assert record_path(folder, manifest.runs[0]) == plans[0].record_path

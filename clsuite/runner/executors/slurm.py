@@ -62,8 +62,9 @@ class SlurmArray:
             UserError: If submitit is not installed.
         """
         import_submitit()
-        self._at_a_time = options.jobs or max(1, chosen.gpus)
-        self._chosen = chosen.model_copy(update={"cpus": chosen.cpus or threads * self._at_a_time})
+        self._at_a_time = options.jobs or max(1, chosen.gpus // options.devices)
+        cpus = threads * options.devices * self._at_a_time
+        self._chosen = chosen.model_copy(update={"cpus": chosen.cpus or cpus})
         self._options, self._tell = options, tell
         self.submitted: Submitted | None = None
 

@@ -122,3 +122,9 @@ def test_memory_is_counted_unless_the_call_says_how_many(
     pool = make_executor(chosen_executor(spec(), given, {}), given, 1, ["cpu"], print)
     assert isinstance(pool, Pool)
     assert pool.memory.total == memory
+
+
+def test_several_devices_of_a_run_are_refused_where_they_need_not_lie_together(tmp_path: Path) -> None:
+    given = BenchOptions(executor="ray", devices=2)
+    with pytest.raises(UserError, match="the executor 'ray' gives each run one device: leave --devices out"):
+        make_executor(chosen_executor(spec(), given, {}), given, 1, [], print)
