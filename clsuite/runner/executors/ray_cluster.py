@@ -49,8 +49,8 @@ class RayCluster:
             entry: What the process of a run does with its plan.
 
         Raises:
-            UserError: If Ray is not installed, or several devices are to learn a run together, which have to lie side by
-                side: Ray gives a task any of a node.
+            UserError: If Ray is not installed, or several devices are to learn a run together, which have to lie side
+                by side: Ray gives a task any of a node.
         """
         if options.devices > 1:
             raise UserError("the executor 'ray' gives each run one device: leave --devices out, or take local or slurm")
