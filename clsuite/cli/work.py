@@ -157,7 +157,9 @@ class _Work:
         tell_failures(self.warnings, there, outcomes)
 
     def _complain(self, reason: str, name: str) -> None:
-        self.complaints.setdefault(reason, []).append(name)
+        names = self.complaints.setdefault(reason, [])
+        if name not in names:  # a plan is looked at again when others were waited for
+            names.append(name)
 
 
 def _status(path: Path) -> str:

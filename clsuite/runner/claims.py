@@ -207,7 +207,10 @@ class Claims:
             os.pwrite(claim.handle, _progress_line(claim.progress), claim.start)
             os.utime(claim.handle)
             os.fsync(claim.handle)
-        if os.path.lexists(_after(claim.root, claim.token)):
+        chain = _chain(claim.root)
+        taken_over = bool(chain) and chain[-1].token not in (claim.token, NO_TOKEN)
+        given_back = not chain and claim.root.parent.is_dir()  # by whoever took it over, unless the disk is away
+        if taken_over or given_back:
             self._lost.add(record_path)
 
 
