@@ -25,6 +25,7 @@ from clsuite.runner.manifest import (
     find_manifests,
     read_manifest,
     record_path,
+    training_of,
     unpack_texts,
 )
 from clsuite.runner.options import BenchOptions
@@ -135,7 +136,7 @@ class _Work:
         return plans
 
     def _run(self, plans: Sequence[RunPlan], seen: Mapping[Path, Version], wait: bool) -> None:
-        options, threads = self.options, max(plan.pending.config["training"]["threads"] for plan in plans)
+        options, threads = self.options, max(training_of(plan.pending).threads for plan in plans)
         together = max(plan.devices for plan in plans)
         slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores(), together)
         sharing = Sharing(stale_after=options.stale_after, wait=wait)

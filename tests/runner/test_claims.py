@@ -305,3 +305,14 @@ def test_a_number_that_another_process_has_now_is_not_the_owner(record: Path, ou
     assert holder is not None
     assert not holder.is_gone
     assert replace(holder, born="1").is_gone
+
+
+@pytest.mark.parametrize("said", ['{"task": "a", "tasks": null, "done": [1], "device": 3}', "[1]"])
+def test_progress_of_another_kind_is_none(record: Path, ours: Claims, said: str) -> None:
+    assert ours.take(record)
+    path = claim_path(record)
+    first = json.loads(path.read_bytes().split(b"\n", 1)[0])
+    path.write_text(json.dumps({**first, "since": 10**400}) + f"\n{said}\n")
+    holder = holder_of(record)
+    assert holder is not None
+    assert (dict(holder.progress), holder.since) == ({}, 0)
