@@ -115,7 +115,7 @@ def test_a_plan_that_was_edited_is_refused(plans: list[RunPlan], tmp_path: Path,
 @pytest.mark.parametrize(
     ("training", "complaint"),
     [
-        (None, "not clsuite's"),
+        (None, "it is empty"),
         ("x", "not clsuite's"),
         ({"threads": "x"}, "threads is 'x'"),
         ({"threads": 0}, "threads"),

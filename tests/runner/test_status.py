@@ -112,7 +112,7 @@ def test_a_record_with_values_of_another_kind_is_passed_over(
     text = record_text(done(plans[0], 5))
     plans[0].record_path.write_text(text.replace('"seconds": 5.0', f'"seconds": {seconds}', 1))
     assert plans[0].record_path.read_text() != text
-    assert list(lines_of(folder_status(tmp_path / "runs")))[0] == "0 done"
+    assert next(lines_of(folder_status(tmp_path / "runs"))) == "0 done"
 
 
 def test_what_is_partly_there_is_said(plans: list[RunPlan], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
