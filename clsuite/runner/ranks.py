@@ -20,7 +20,6 @@ from torch import distributed
 
 from clsuite.errors import UserError
 from clsuite.interpreters import safe_path
-from clsuite.learner.options import TrainingSpec
 from clsuite.learner.together import Together
 from clsuite.runner.plan import RunPlan
 
@@ -47,7 +46,7 @@ def company(plan: RunPlan, device: torch.device) -> Iterator[Together | None]:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         others = [_start(replace(plan, device=name), rank, Path(folder)) for rank, name in enumerate(names) if rank]
         stack.callback(_end, others)
-        _meet(device, 0, plan.devices, Path(folder))
+        meet(device, 0, plan.devices, Path(folder))
         try:
             yield Together(0, plan.devices)
         except RuntimeError as error:
@@ -81,7 +80,7 @@ def _start(plan: RunPlan, rank: int, folder: Path) -> subprocess.Popen[bytes]:
     with (folder / f"{rank}.plan").open("wb") as file:
         pickle.dump(sys.path, file)
         pickle.dump(plan, file)
-    command = [sys.executable, "-m", "clsuite.runner.ranks", str(rank), str(folder)]
+    command = [sys.executable, "-m", "clsuite.runner.rank_entry", str(rank), str(folder)]
     with (folder / f"{rank}.log").open("wb") as log, safe_path():
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
@@ -107,7 +106,7 @@ def _last_words(others: Sequence[subprocess.Popen[bytes]], folder: Path) -> str:
     return ""
 
 
-def _meet(device: torch.device, rank: int, number: int, folder: Path) -> None:
+def meet(device: torch.device, rank: int, number: int, folder: Path) -> None:
     """Wait for the other processes, by a file that all see."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -115,21 +114,3 @@ def _meet(device: torch.device, rank: int, number: int, folder: Path) -> None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the name of this machine may be known nowhere
     backend = "nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, init_method=f"file://{folder}/meeting", rank=rank, world_size=number)
-
-
-def main(rank: int, folder: Path) -> None:
-    """Learn as another process than the first."""
-    with (folder / f"{rank}.plan").open("rb") as file:
-        sys.path[:] = pickle.load(file)
-        plan: RunPlan = pickle.load(file)
-    from clsuite.runner.execute import build_stream
-
-    torch.set_num_threads(TrainingSpec.model_validate(plan.pending.config["training"]).threads)
-    stream = build_stream(plan, lambda event: None)
-    _meet(stream.device, rank, plan.devices, folder)
-    stream.learner.together = Together(rank, plan.devices)
-    stream.run()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
