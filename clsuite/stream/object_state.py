@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from clsuite.private_api import parts_by_name
+
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 GENERATORS = (torch.Generator, np.random.RandomState, np.random.Generator, random.Random)
 OF_TORCH = frozenset(vars(nn.Module()))
@@ -125,7 +127,7 @@ def attributes(value: Any) -> dict[str, Any]:
     if not isinstance(value, nn.Module):
         return dict(vars(value))
     own = {name: inner for name, inner in vars(value).items() if name not in OF_TORCH or name == "training"}
-    return own | value._parameters | value._buffers | value._modules
+    return own | parts_by_name(value)
 
 
 def _equal(first: Any, value: Any) -> bool:
