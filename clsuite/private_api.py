@@ -27,6 +27,11 @@ def hooks_of(module: nn.Module, *names: str) -> list[Any]:
     return [getattr(module, name) for name in names or HOOKS]
 
 
+def parts_by_name(module: nn.Module) -> dict[str, Any]:
+    """The parameters, buffers and modules that a module has itself, those without a value too."""
+    return {**module._parameters, **module._buffers, **module._modules}
+
+
 def global_forward_hooks() -> tuple[Any, Any]:
     """The hooks that PyTorch calls before and after every module's forward pass: two dictionaries."""
     from torch.nn.modules import module
@@ -174,6 +179,11 @@ def positioned_tokens(model: Any, patches: Tensor) -> Tensor:
 def trainer_of(module: Any) -> Any:
     """The trainer that a LightningModule is with; None where it is with none (``trainer`` raises then)."""
     return module._trainer
+
+
+def gathers_gradients(trainer: Any) -> bool:
+    """Whether the gradients of a trainer's batch wait for those of the next one, so that no step was taken."""
+    return bool(trainer.fit_loop.epoch_loop._should_accumulate())
 
 
 def training_source(trainer: Any) -> Any:

@@ -20,7 +20,7 @@ from torch import nn
 from clsuite import private_api
 
 ROOT = Path(__file__).parents[1]
-OURS = {"_figure", "_learn", "_resume", "_save", "_unknown_tag", "_rows", "_repr_png_"}
+OURS = {"_augment_generator", "_figure", "_learn", "_resume", "_save", "_unknown_tag", "_rows", "_repr_png_"}
 """Private names of clsuite's own classes, and what notebooks ask for."""
 OF_PYTHON = {"_exit", "_replace", "_fields", "_actions", "_SubParsersAction"}
 """Documented, or of the standard library's argparse."""
@@ -244,6 +244,16 @@ def test_lightning_says_what_it_trains_on_and_by_what() -> None:
     assert module.seen["trainer"] is trainer
     assert module.seen["source"] is loader
     assert [type(one) for one in module.seen["optimizers"]] == [torch.optim.SGD]
+    assert private_api.gathers_gradients(trainer) is False
+
+
+def test_a_module_tells_its_parts() -> None:
+    """Gone: checkpoints within a task."""
+    module = torch.nn.BatchNorm1d(2, affine=False)
+    assert private_api.parts_by_name(module).keys() == {
+        "weight", "bias", "running_mean", "running_var", "num_batches_tracked"
+    }  # fmt: skip
+    assert private_api.parts_by_name(torch.nn.Sequential(module)) == {"0": module}
 
 
 def test_a_memory_map_is_found_below_an_array(tmp_path: Path) -> None:

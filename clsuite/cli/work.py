@@ -25,6 +25,7 @@ from clsuite.runner.manifest import (
     find_manifests,
     read_manifest,
     record_path,
+    training_of,
     unpack_texts,
 )
 from clsuite.runner.options import BenchOptions
@@ -135,7 +136,7 @@ class _Work:
         return plans
 
     def _run(self, plans: Sequence[RunPlan], seen: Mapping[Path, Version], wait: bool) -> None:
-        options, threads = self.options, max(plan.pending.config["training"]["threads"] for plan in plans)
+        options, threads = self.options, max(training_of(plan.pending).threads for plan in plans)
         together = max(plan.devices for plan in plans)
         slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores(), together)
         sharing = Sharing(stale_after=options.stale_after, wait=wait)
@@ -157,7 +158,9 @@ class _Work:
         tell_failures(self.warnings, there, outcomes)
 
     def _complain(self, reason: str, name: str) -> None:
-        self.complaints.setdefault(reason, []).append(name)
+        names = self.complaints.setdefault(reason, [])
+        if name not in names:  # a plan is looked at again when others were waited for
+            names.append(name)
 
 
 def _status(path: Path) -> str:

@@ -90,8 +90,8 @@ def table_sha256(table: ImageTable) -> str:
 
 
 def _sealed_chunks(images: NDArray[np.uint8]) -> list[str] | None:
-    """The hashes of a table's whole memory map, from the seal beside its file; None of any other array."""
-    if not isinstance(images, np.memmap) or not images.flags.c_contiguous:
+    """The hashes of a table's whole memory map, from the seal beside its file; None of an array that may be another."""
+    if not isinstance(images, np.memmap) or not images.flags.c_contiguous or images.flags.writeable:
         return None
     path = Path(str(images.filename))
     try:

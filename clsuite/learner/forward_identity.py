@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from importlib.metadata import version
@@ -29,7 +30,7 @@ from clsuite.config.fast_paths import fast_paths
 from clsuite.config.processor import processor
 from clsuite.peft.base import PET
 from clsuite.peft.query import RoutedByQuery
-from clsuite.private_api import FORWARD_HOOKS, HOOKS, global_forward_hooks, hooks_of, tensor_version
+from clsuite.private_api import FORWARD_HOOKS, HOOKS, global_forward_hooks, hooks_of
 from clsuite.records.canonical import sha256_of
 
 TRUSTED = ("clsuite", "torch", "timm", "open_clip", "torchvision")
@@ -41,6 +42,9 @@ SOURCES = ("backbones", "peft", "learner", "data/transforms.py", "data/table.py"
 """Where clsuite's own part of a forward pass is written."""
 VARIABLES = ("ATEN_", "CUBLAS_", "CUDNN_", "DNNL_", "MKL_", "NVIDIA_TF32", "ONEDNN_", "TORCH_ALLOW_TF32")
 """How the environment variables begin that choose among kernels."""
+
+DENORMAL = 1e-40
+"""A number of float32 so small that processors may be told to take it for none."""
 
 
 class AlteredError(Exception):
@@ -67,36 +71,28 @@ def forward_parts(backbone: Backbone) -> Iterator[tuple[str, nn.Module]]:
         yield name, module
         plain = [(key, value) for key, value in vars(module).items() if key not in OF_TORCH]
         for key, child in (*module.named_children(), *plain):
-            roots += [(f"{name}.{key}", one) for one in _modules_in(child)]
+            roots += [(f"{name}.{key}", one) for one in _found_in(child, nn.Module)]
 
 
-def _modules_in(value: Any) -> Iterator[nn.Module]:
-    if isinstance(value, nn.Module):
+def _found_in(value: Any, kind: type[Any]) -> Iterator[Any]:
+    """A value of some type, or those that a container has."""
+    if isinstance(value, kind):
         yield value
     elif isinstance(value, list | tuple | dict):
         for one in value.values() if isinstance(value, dict) else value:
-            yield from _modules_in(one)
+            yield from _found_in(one, kind)
 
 
 def weights_sha256(backbone: Backbone) -> str:
-    """Hash of all tensors that the features come from."""
+    """Hash of all tensors that the features come from, and of how they lie in memory, which other kernels follow from.
+
+    Their whole content is looked at: PyTorch's count of changes misses those of fused optimizers and of ``.data``.
+    """
     total = hashlib.sha256()
     for name, value in _tensors(backbone):
-        total.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        total.update(f"{name} {value.dtype} {tuple(value.shape)} {value.stride()}\n".encode())
         total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
-
-
-def weights_state(backbone: Backbone) -> tuple[Any, ...]:
-    """What changes where PyTorch counts a change of a tensor that the features come from, or another takes its place.
-
-    Raises:
-        AlteredError: If the changes of one are not counted, as those of tensors that were made in inference mode.
-    """
-    try:
-        return tuple((id(value), value.data_ptr(), tensor_version(value)) for _, value in _tensors(backbone))
-    except RuntimeError as error:
-        raise AlteredError(str(error)) from error
 
 
 def structure_sha256(backbone: Backbone) -> str:
@@ -107,7 +103,12 @@ def structure_sha256(backbone: Backbone) -> str:
     """
     if any(global_forward_hooks()):
         raise AlteredError("hooks of all modules")
-    return sha256_of([_described(name, module) for name, module in forward_parts(backbone)])
+    modules = list(forward_parts(backbone))
+    for place in {nn.functional, *(base for _, module in modules for base in type(module).__mro__)}:
+        for value in vars(place).values():
+            if isinstance(value, FunctionType):
+                _check_written(value)
+    return sha256_of([_described(name, module) for name, module in modules])
 
 
 def surroundings(device: torch.device) -> dict[str, Any]:
@@ -141,6 +142,7 @@ def _switches() -> list[str]:
         str(switch)
         for switch in (
             fast_paths(), torch.is_inference_mode_enabled(), torch.get_default_dtype(),
+            float(torch.tensor(DENORMAL) * 1) != 0,
             torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled(),
             torch.is_deterministic_algorithms_warn_only_enabled(), backends.mha.get_fastpath_enabled(),
             backends.mkldnn.enabled, backends.cudnn.enabled, backends.cudnn.benchmark, backends.cudnn.deterministic,
@@ -170,8 +172,9 @@ def _tensors(backbone: Backbone) -> Iterator[tuple[str, Tensor]]:
         if module is beside:
             continue
         own = (module.named_parameters(recurse=False), module.named_buffers(recurse=False))
-        plain = ((name, value) for name, value in vars(module).items() if isinstance(value, Tensor))
-        for name, value in (*own[0], *own[1], *plain):
+        plain = [(key, value) for key, value in vars(module).items() if key not in OF_TORCH]
+        found = ((name, one) for name, value in plain for one in _found_in(value, Tensor))
+        for name, value in (*own[0], *own[1], *found):
             yield f"{prefix}.{name}", value
 
 
@@ -220,7 +223,24 @@ def _of_trusted(defined: Any) -> str:
     name = f"{getattr(defined, '__module__', '')}.{getattr(defined, '__qualname__', '')}"
     if name.partition(".")[0] not in (*TRUSTED, "builtins"):
         raise AlteredError(f"{name} is not of {', '.join(TRUSTED)}")
+    function = defined.__func__ if isinstance(defined, MethodType) else defined
+    if isinstance(function, FunctionType):
+        _check_written(function)
     return name
+
+
+def _check_written(function: FunctionType) -> None:
+    """Check where a function was written, and those that it wraps, whatever they call themselves.
+
+    Raises:
+        AlteredError: If one was written in another package than the trusted ones and those of Python.
+    """
+    wrapped = [function]
+    for one in wrapped:
+        written = str(one.__globals__.get("__name__"))
+        if written.partition(".")[0] not in (*TRUSTED, *sys.stdlib_module_names):
+            raise AlteredError(f"{one.__qualname__} was written in {written}")
+        wrapped += [held for held in _held(one)[1] if isinstance(held, FunctionType) and held not in wrapped]
 
 
 def _idle(function: Callable[..., Any], overridden: nn.Module | None = None) -> Any:

@@ -33,7 +33,6 @@ from clsuite.learner.forward_identity import (
     structure_sha256,
     surroundings,
     weights_sha256,
-    weights_state,
 )
 from clsuite.records.canonical import sha256_of
 
@@ -76,12 +75,7 @@ class SharedFeatures:
         self.taken = Taken()
         self._files, self._name = files, name
         self._loaded = weights_sha256(backbone)
-        self._seen: tuple[Any, str] = ((), "")
         self._tables: list[tuple[ImageTable, str]] = []
-
-    def look_again(self) -> None:
-        """Look at the whole content of the weights when they are next asked for, whatever PyTorch counted."""
-        self._seen = ((), "")
 
     def features_of(self, backbone: Backbone, table: ImageTable, rows: NDArray[np.int64]) -> Tensor:
         """Features ``[len(rows), width]`` as `compute_features` gives them, to the last bit."""
@@ -104,10 +98,10 @@ class SharedFeatures:
     def _about(self, backbone: Backbone, table: ImageTable, device: torch.device) -> dict[str, Any] | None:
         """What decides the features of a backbone as it was loaded; None of one that is not."""
         try:
-            if self._weights(backbone) != self._loaded:
-                return None
             structure = structure_sha256(backbone)
         except AlteredError:
+            return None
+        if weights_sha256(backbone) != self._loaded:
             return None
         return {
             "weights": self._loaded,
@@ -148,13 +142,6 @@ class SharedFeatures:
         self.taken.images += rows
         self.taken.seconds += known.seconds
         return torch.from_numpy(known.features)
-
-    def _weights(self, backbone: Backbone) -> str:
-        """Hash of the weights now; looked at again where PyTorch counted a change."""
-        state = weights_state(backbone)
-        if self._seen[0] != state:
-            self._seen = (state, weights_sha256(backbone))
-        return self._seen[1]
 
     def _table(self, table: ImageTable) -> str:
         for known, digest in self._tables:

@@ -40,6 +40,10 @@ NO_TOKEN = "none"
 """Stands for the token of a claim whose file holds none: it was cut, or is somebody else's."""
 LARGEST = 4096
 """Bytes of a claim that are read."""
+LATEST = 1e11
+"""A time, in seconds since 1970, that no claim is made at."""
+PROGRESS = {"task": (int,), "tasks": (int,), "done": (int, float), "device": (str,)}
+"""What a claim tells of its run, and of which types that is."""
 PADDED = 240
 """Bytes of the line with a run's progress, which is written over again and again."""
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -180,9 +184,7 @@ class Claims:
         with self._lock:
             held = self._held.get(record_path)
             if held is not None:
-                held.progress.update(
-                    {key: progress[key] for key in ("task", "tasks", "done", "device") if key in progress}
-                )
+                held.progress.update({key: progress[key] for key in PROGRESS if key in progress})
 
     def is_lost(self, record_path: Path) -> bool:
         """Whether another has taken a run over, as this process was silent for too long: it is no longer its own."""
@@ -207,7 +209,10 @@ class Claims:
             os.pwrite(claim.handle, _progress_line(claim.progress), claim.start)
             os.utime(claim.handle)
             os.fsync(claim.handle)
-        if os.path.lexists(_after(claim.root, claim.token)):
+        chain = _chain(claim.root)
+        taken_over = bool(chain) and chain[-1].token not in (claim.token, NO_TOKEN)
+        given_back = not chain and claim.root.parent.is_dir()  # by whoever took it over, unless the disk is away
+        if taken_over or given_back:
             self._lost.add(record_path)
 
 
@@ -269,9 +274,9 @@ def _read(path: Path) -> Holder | None:
         pid=pid if isinstance(pid, int) else 0,
         home=str(said.get("home", "")) if status.st_uid == os.getuid() else "",  # processes of others may be hidden
         born=str(said.get("born", "")),
-        since=since if isinstance(since, int | float) else 0.0,
+        since=since if isinstance(since, int | float) and 0 < since < LATEST else 0.0,
         beat=beat,
-        progress=_mapping(lines[1]) if len(lines) > 1 else {},
+        progress=_progress(lines[1]) if len(lines) > 1 else {},
         released=said.get("released") is True,
     )
 
@@ -291,6 +296,12 @@ def _mapping(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _progress(line: bytes) -> dict[str, Any]:
+    """What a claim says of a run's progress, as far as it is of the kind that it should be."""
+    said = _mapping(line)
+    return {name: said[name] for name, kind in PROGRESS.items() if type(said.get(name)) in kind}
 
 
 def _make(path: Path, root: Path, released: bool = False) -> _Held | None:

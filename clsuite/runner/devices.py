@@ -7,8 +7,24 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from clsuite.errors import UserError
+
 DRIVER = Path("/proc/driver/nvidia/gpus")
 LIBRARY = "libnvidia-ml.so.1"
+
+
+def check_shares(together: int, batch_size: int) -> None:
+    """Check that each of the devices that learn a run together has a part of each batch.
+
+    Args:
+        together: How many there are.
+        batch_size: Images of a batch.
+
+    Raises:
+        UserError: If there are more devices than images.
+    """
+    if together > batch_size:
+        raise UserError(f"--devices is {together}, but training.batch_size only {batch_size}: some would have no image")
 
 
 def device_slots(device: str, jobs: int | None, threads: int, gpus: int, cores: int, together: int = 1) -> list[str]:

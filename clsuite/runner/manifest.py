@@ -20,11 +20,13 @@ from pydantic import Field, ValidationError
 from clsuite.config.error_text import first_mistake
 from clsuite.config.spec import Spec
 from clsuite.errors import UserError, shortened
+from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.introspection import PluginInfo
 from clsuite.plugin.source_hash import Home, hashed_source, is_reference
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry, atomic_path
 from clsuite.records.canonical import canonical_json, sha256_of
 from clsuite.regular_files import read_text
+from clsuite.runner.devices import check_shares
 from clsuite.runner.file_names import file_name
 from clsuite.runner.own_classes import recorded_files
 from clsuite.runner.plan import RunPlan
@@ -107,6 +109,16 @@ class Manifest(Spec):
                 "key does not follow from its content"
             )
         return record
+
+
+def training_of(pending: RunRecord) -> TrainingSpec:
+    """How a run trains.
+
+    Raises:
+        KeyError: If it does not say so.
+        ValidationError: If this version does not train so.
+    """
+    return TrainingSpec.model_validate(pending.config["training"])
 
 
 def record_path(folder: Path, run: PlannedRun) -> Path:
@@ -274,7 +286,11 @@ class Restorer:
             parts = self._parts.get(run.config) or self._parts_of(pending)
             self._parts[run.config] = parts
             self._check_stream(pending, parts)
-        except (KeyError, TypeError, ValueError) as error:  # a foreign plan may say anything
+            check_shares(run.devices, training_of(pending).batch_size)
+        except ValidationError as error:
+            mistake = first_mistake(error, "it")
+            raise UserError(f"the plan of '{run.method}' is not one of this version: {mistake}") from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # a foreign plan may say anything
             raise UserError(f"the plan of '{run.method}' is not clsuite's: {type(error).__name__}: {error}") from error
         return RunPlan(
             pending=pending,

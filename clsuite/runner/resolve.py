@@ -17,6 +17,7 @@ from clsuite.plugin.compatibility import Named, check_method
 from clsuite.plugin.introspection import PluginInfo, PluginSource
 from clsuite.plugin.loading import is_file, is_importable
 from clsuite.plugin.misspelled_hooks import doubts
+from clsuite.runner.devices import check_shares
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, parse_method, parse_named, split_outside
 from clsuite.runner.options import RunOptions
@@ -119,6 +120,7 @@ def _checked(
     for asked, by in ((resolved.training.accumulate > 1, "training.accumulate"), (devices > 1, "--devices")):
         if asked:
             check_parts(by, with_arguments, named, spec.backbone)
+    check_shares(devices, resolved.training.batch_size)
     from_memory = any(source.traits.from_memory for _, source in named)
     check_single_pass(spec.scenario.kind, resolved.training.epochs, from_memory)
     return resolved

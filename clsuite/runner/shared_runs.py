@@ -119,9 +119,8 @@ class SharedRuns:
             again: Whether it is still to be done, by whoever takes it.
         """
         place = self._places[plan.record_path]
-        self._seen[place] = version_of(place)
         self._claims.release(place)
-        if again:
+        if again:  # unless whoever took it over has done it meanwhile, which the record says
             self._open = {place: plan, **self._open}
 
     def tell(self, plan: RunPlan, progress: Mapping[str, Any]) -> None:

@@ -22,6 +22,8 @@ from clsuite.runner.manifest import SUFFIX, read_manifest, record_path
 
 FIELDS = ("benchmark", "method", "seed", "status", "seconds")
 """What is read of a record, beside the reason of one that failed."""
+KINDS = [[str, str, int, str, float], [str, str, int, str, int]]
+"""Of which types that is; of others, the whole record is looked at."""
 CLAIM = ".claim"
 ENDED = ("done", "failed", "timeout")
 
@@ -117,6 +119,8 @@ def _recorded(path: Path) -> RunState | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
+        said = {}
+    if [type(value) for value in said.values()] not in KINDS:
         said = _parsed(path)
     if not said:
         return None

@@ -151,7 +151,6 @@ class Stream:
         within = self._task_checkpoint(task)
         trainer = self._begin(task, watchers, [progress, *([within] if within else [])])
         started = self._clock.now()
-        self._look_again()
         self.learner.begin_task(task)
         trainable = sum(value.numel() for value in self.learner.parameters() if value.requires_grad)
         frozen = self.learner.frozen
@@ -188,7 +187,6 @@ class Stream:
             UserError: If one is no finite number.
         """
         self.learner.to(self.device)
-        self._look_again()
         self.learner.end_task(task)
         check_weights(self.learner, self.learner.task)
         if self.learner.together is not None:
@@ -252,7 +250,6 @@ class Stream:
         return int(trainer.global_step)
 
     def _evaluate(self, learner: Learner, trainer: L.Trainer, row: int) -> None:
-        self._look_again()
         rows = self.matrix.begin(row)
         frozen = learner.frozen
         if frozen:
@@ -267,11 +264,6 @@ class Stream:
         trainer.test(learner, dataloaders=loader, verbose=False)
         learner.to(self.device)
         self.probes.read(learner, row, last=row == len(self.scenario.tasks))
-
-    def _look_again(self) -> None:
-        """Let what was kept of the weights count no more: a method may have written them unseen."""
-        if self.shared is not None:
-            self.shared.look_again()
 
     def _saved(self) -> dict[str, Any] | None:
         state = checkpoint.load(self.checkpoint_path) if self.checkpoint_path else None

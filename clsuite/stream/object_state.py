@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from clsuite.private_api import parts_by_name
+
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 GENERATORS = (torch.Generator, np.random.RandomState, np.random.Generator, random.Random)
 OF_TORCH = frozenset(vars(nn.Module()))
@@ -125,7 +127,7 @@ def attributes(value: Any) -> dict[str, Any]:
     if not isinstance(value, nn.Module):
         return dict(vars(value))
     own = {name: inner for name, inner in vars(value).items() if name not in OF_TORCH or name == "training"}
-    return own | value._parameters | value._buffers | value._modules
+    return own | parts_by_name(value)
 
 
 def _equal(first: Any, value: Any) -> bool:
@@ -173,7 +175,7 @@ class _Saver:
         if isinstance(value, np.generic):
             return ["number", torch.from_numpy(np.array(value)), value.dtype.str]
         if isinstance(value, np.ndarray):
-            self._refuse_shared(_owner(value), path)
+            self._refuse_shared(_memory_of(value), path)
             try:
                 return ["array", torch.from_numpy(np.array(value))]
             except TypeError as error:
@@ -199,11 +201,11 @@ class _Saver:
 KINDS: dict[str, Any] = {"list": list, "tuple": tuple, "deque": deque}
 
 
-def _owner(array: Any) -> int:
-    """The memory that an array lies in."""
+def _memory_of(array: Any) -> int:
+    """Where the memory begins that an array lies in, as a tensor says it that may lie there too."""
     while isinstance(array.base, np.ndarray):
         array = array.base
-    return id(array)
+    return int(array.__array_interface__["data"][0]) if array.size else id(array)
 
 
 def _generator_state(value: Any) -> Any:
@@ -229,18 +231,37 @@ def _arrays_again(value: Any) -> Any:
 
 
 class _Loader:
-    """Puts saved values back into what stands in their places."""
+    """Puts saved values back into what stands in their places.
+
+    What was one thing when the task began, and is two when it is saved, is filled once: the other gets its own.
+    """
 
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}
+        self._filled: dict[int, Any] = {}  # what is remembered is not forgotten, so that its number stays its own
 
     def decode(self, saved: Any, live: Any, path: str) -> Any:
         """What stands at a place from now on: the same object as before, wherever others may know it."""
         if saved[0] == "again":
             return self._made[saved[1]]
-        value = live if saved[0] == "same" else getattr(self, f"_{saved[0]}")(saved, live, path)
+        value = live if saved[0] == "same" else getattr(self, f"_{saved[0]}")(saved, self._free(live, saved[0]), path)
         self._made[path] = value
         return value
+
+    def _free(self, live: Any, kind: str) -> Any:
+        """What a value may be put into: what stands in its place, unless another value lies in that already.
+
+        Raises:
+            ValueError: If it is an object, of which there is no other.
+        """
+        if not isinstance(live, Tensor | dict | list | deque) and kind not in ("object", "generator"):
+            return live
+        place = live.untyped_storage().data_ptr() if isinstance(live, Tensor) and live.numel() else 0
+        taken = (place or id(live)) in self._filled
+        self._filled[place or id(live)] = live
+        if taken and (kind in ("object", "generator") or isinstance(live, nn.Parameter)):
+            raise ValueError(f"two values for one {type(live).__name__}")
+        return None if taken else live
 
     def _plain(self, saved: Any, live: Any, path: str) -> Any:
         return saved[1]

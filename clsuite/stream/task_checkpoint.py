@@ -16,6 +16,7 @@ from clsuite.data.batch import BatchLoader
 from clsuite.data.table import ImageTable
 from clsuite.errors import InputWarning, UserError, warn_of
 from clsuite.learner.learner import Learner
+from clsuite.private_api import gathers_gradients
 from clsuite.scenarios import Scenario, Task
 from clsuite.stream import checkpoint
 from clsuite.stream.clock import Clock
@@ -94,7 +95,7 @@ class TaskCheckpoint(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save where it is time; what ends an epoch is left to the batch after it."""
-        waits = trainer.is_last_batch or trainer.fit_loop.epoch_loop._should_accumulate()
+        waits = trainer.is_last_batch or gathers_gradients(trainer)
         if self._every is None or waits or not (_ASKED or time.monotonic() - self._last >= self._every):
             return
         try:

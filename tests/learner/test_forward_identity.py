@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import pytest
@@ -21,7 +22,6 @@ from clsuite.learner.forward_identity import (
     structure_sha256,
     surroundings,
     weights_sha256,
-    weights_state,
 )
 from clsuite.peft import PET_KINDS, build_pet
 
@@ -147,9 +147,42 @@ def patched(backbone: Backbone) -> Iterator[None]:
     nn.LayerNorm.forward = usual  # type: ignore[method-assign]
 
 
+@contextmanager
+def patched_within(backbone: Backbone) -> Iterator[None]:
+    """A method that ``forward`` calls."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(backbone.model), "forward_features", lambda model, images: 2 * images)
+        yield
+
+
+@contextmanager
+def wrapped(backbone: Backbone) -> Iterator[None]:
+    """A function that goes by the name of what it wraps."""
+    usual = backbone.forward
+    backbone.forward = wraps(usual)(lambda images: 2 * usual(images))  # type: ignore[method-assign]
+    yield
+
+
+@contextmanager
+def decorated(backbone: Backbone) -> Iterator[None]:
+    """A function of one's own within one of PyTorch's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.LayerNorm, "forward", torch.no_grad()(lambda module, value: 2 * value))
+        yield
+
+
+@contextmanager
+def another_function(backbone: Backbone) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.functional, "gelu", lambda value: 2 * value)
+        yield
+
+
 @pytest.mark.parametrize(
-    "altered", [hooked, method_as_hook, own_class, other_forward, compiled, hidden, global_hook, patched]
-)
+    "altered",
+    [hooked, method_as_hook, own_class, other_forward, compiled, hidden, global_hook, patched, patched_within, wrapped,
+     decorated, another_function],
+)  # fmt: skip
 def test_what_is_not_known_has_no_identity(altered: Any) -> None:
     backbone = make("vit")
     with altered(backbone), pytest.raises(AlteredError):
@@ -182,24 +215,17 @@ def test_weights_are_all_tensors_also_those_that_no_state_has() -> None:
         seen.add(weights_sha256(backbone))
         backbone.model.norm.__dict__["_plain"] += 1
         seen.add(weights_sha256(backbone))
-    assert len(seen) == 5
+        backbone.model.norm.__dict__["_listed"] = {"a": [torch.zeros(2)]}
+        seen.add(weights_sha256(backbone))
+        backbone.model.norm.__dict__["_listed"]["a"][0] += 1
+        seen.add(weights_sha256(backbone))
+    assert len(seen) == 7
 
 
-def test_a_change_that_pytorch_counts_shows_without_a_look_at_the_content() -> None:
-    backbone = make("vit")
-    states = {weights_state(backbone)}
-    with torch.no_grad():
-        backbone.model.norm.bias.add_(0)
-    states.add(weights_state(backbone))
-    backbone.model.norm.weight = nn.Parameter(backbone.model.norm.weight.clone())
-    states.add(weights_state(backbone))
-    backbone.model.norm.bias.data = torch.ones_like(backbone.model.norm.bias)
-    states.add(weights_state(backbone))
-    assert len(states) == 4
-    with torch.inference_mode():
-        backbone.model.norm.register_buffer("other", torch.zeros(1))
-    with pytest.raises(AlteredError):
-        weights_state(backbone)
+def test_how_the_weights_lie_in_memory_counts() -> None:
+    backbone = make("resnet")
+    before = weights_sha256(backbone)
+    assert weights_sha256(backbone.to(memory_format=torch.channels_last)) != before  # type: ignore[call-overload]
 
 
 def test_the_text_tower_of_a_clip_is_no_part_of_it() -> None:
@@ -229,6 +255,9 @@ def test_surroundings_tell_what_moves_bits(monkeypatch: pytest.MonkeyPatch) -> N
         found.append(seen())
     with torch.inference_mode():
         found.append(seen())
+    if torch.set_flush_denormal(True):
+        found.append(seen())
+        torch.set_flush_denormal(False)
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     found.append(seen())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from clsuite.backbones.vit import Backbone
 from clsuite.data.feature_files import Block, FeatureFiles, blocks_below, read_block
@@ -21,6 +22,7 @@ from clsuite.learner import shared_features
 from clsuite.learner.features import compute_features
 from clsuite.learner.shared_features import SharedFeatures
 from clsuite.peft import build_pet
+from clsuite.private_api import tensor_version
 from clsuite.scenarios import Scenario
 from clsuite.stream.clock import Clock
 
@@ -172,13 +174,29 @@ def test_a_backbone_that_has_learned_is_not_shared(backbone: Backbone, files: Fe
     assert number(files) == 1
 
 
-def test_weights_that_were_written_behind_pytorchs_back_are_seen_at_the_next_look(
-    backbone: Backbone, files: FeatureFiles, scenario: Scenario
+def by_data(parameters: list[nn.Parameter]) -> None:
+    parameters[0].data.mul_(1.01)
+
+
+def by_an_array(parameters: list[nn.Parameter]) -> None:
+    parameters[0].detach().numpy()[...] *= 1.01
+
+
+def by_a_fused_optimizer(parameters: list[nn.Parameter]) -> None:
+    parameters[0].grad = torch.ones_like(parameters[0])
+    torch.optim.AdamW(parameters[:1], fused=True).step()
+
+
+@pytest.mark.parametrize("write", [by_data, by_an_array, by_a_fused_optimizer])
+def test_weights_that_were_written_behind_pytorchs_back_are_seen(
+    write: Callable[[list[nn.Parameter]], None], backbone: Backbone, files: FeatureFiles, scenario: Scenario
 ) -> None:
     store, rows = shared(backbone, files), scenario.tasks[0].test
     store.features_of(backbone, scenario.table, rows)
-    next(backbone.parameters()).data.mul_(1.01)
-    store.look_again()
+    parameters = list(backbone.parameters())
+    version = tensor_version(parameters[0])
+    write(parameters)
+    assert tensor_version(parameters[0]) == version
     assert torch.equal(
         store.features_of(backbone, scenario.table, rows), compute_features(backbone, scenario.table.images, rows)
     )

@@ -89,6 +89,27 @@ def test_a_claim_without_heartbeat_is_taken_over_and_its_owner_learns_so(record:
     assert files(record) == []
 
 
+def test_an_owner_learns_of_a_takeover_that_has_ended_already(record: Path, ours: Claims) -> None:
+    assert ours.take(record)
+    ours._renew(record, ours._held[record])
+    assert not ours.is_lost(record)
+    of_another_machine(record)
+    make_old(record)
+    with Claims() as theirs:
+        assert theirs.take(record)
+    assert files(record) == []
+    ours._renew(record, ours._held[record])
+    assert ours.is_lost(record)
+
+
+def test_a_folder_that_is_away_takes_no_run_from_its_owner(record: Path, ours: Claims) -> None:
+    assert ours.take(record)
+    record.parent.rename(record.parent.with_name("away"))
+    ours._renew(record, ours._held[record])
+    assert not ours.is_lost(record)
+    record.parent.with_name("away").rename(record.parent)
+
+
 def test_a_date_in_the_future_holds_no_run_forever(record: Path, ours: Claims) -> None:
     assert ours.take(record)
     of_another_machine(record)
@@ -284,3 +305,14 @@ def test_a_number_that_another_process_has_now_is_not_the_owner(record: Path, ou
     assert holder is not None
     assert not holder.is_gone
     assert replace(holder, born="1").is_gone
+
+
+@pytest.mark.parametrize("said", ['{"task": "a", "tasks": null, "done": [1], "device": 3}', "[1]"])
+def test_progress_of_another_kind_is_none(record: Path, ours: Claims, said: str) -> None:
+    assert ours.take(record)
+    path = claim_path(record)
+    first = json.loads(path.read_bytes().split(b"\n", 1)[0])
+    path.write_text(json.dumps({**first, "since": 10**400}) + f"\n{said}\n")
+    holder = holder_of(record)
+    assert holder is not None
+    assert (dict(holder.progress), holder.since) == ({}, 0)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from clsuite.runner.devices import count_by_library, count_cores, count_gpus, device_slots
+from clsuite.errors import UserError
+from clsuite.runner.devices import check_shares, count_by_library, count_cores, count_gpus, device_slots
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,12 @@ from clsuite.runner.devices import count_by_library, count_cores, count_gpus, de
 )
 def test_slots(device: str, jobs: int | None, threads: int, gpus: int, expected: list[str]) -> None:
     assert device_slots(device, jobs, threads, gpus, cores=4) == expected
+
+
+def test_each_device_has_a_part_of_each_batch() -> None:
+    check_shares(2, 2)
+    with pytest.raises(UserError, match=r"--devices is 3, but training\.batch_size only 2"):
+        check_shares(3, 2)
 
 
 def test_gpus_are_counted_by_the_driver_and_the_environment(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "key": (lambda content: content["runs"][0].update(key="0" * 64), "does not follow from its content"),
     "seed": (lambda content: content["runs"][0].update(seed=7), "does not follow from its content"),
     "no config": (lambda content: content["configs"].clear(), "is not whole"),
+    "devices": (lambda content: content["runs"][0].update(devices=10**6), "some would have no image"),
     "no stream": (lambda content: content["scenarios"].clear(), "is not whole"),
 }
 
@@ -109,6 +110,32 @@ def test_a_plan_that_was_edited_is_refused(plans: list[RunPlan], tmp_path: Path,
     manifest = read_manifest(path)
     with pytest.raises(UserError, match=complaint):
         Restorer(NOTHING, None, "cpu").plan(manifest, manifest.runs[0], path.parent)
+
+
+@pytest.mark.parametrize(
+    ("training", "complaint"),
+    [
+        (None, "it is empty"),
+        ("x", "not clsuite's"),
+        ({"threads": "x"}, "threads is 'x'"),
+        ({"threads": 0}, "threads"),
+    ],
+)
+def test_a_plan_whose_training_is_none_is_left_to_others(
+    plans: list[RunPlan], tmp_path: Path, training: Any, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its key follows from its content, so that somebody has made it so."""
+    path = write_manifest(tmp_path / "runs" / "tiny", plans[:1])
+    content = json.loads(path.read_text())
+    (config,) = content["configs"].values()
+    config["training"] = training
+    pending = plans[0].pending.model_copy(update={"config": config})
+    content["runs"][0]["key"] = pending.recomputed_key()
+    path.write_text(json.dumps(content))
+    assert main(["work", str(tmp_path / "runs"), "--plugins-from", str(tmp_path / "home")]) == 1
+    said = capsys.readouterr().err
+    assert "left to others: " in said
+    assert complaint in said
 
 
 @pytest.mark.parametrize("name", ["../mine.py", "/tmp/mine.py", "a/../../mine.py", "mine.sh", "a\nb.py"])

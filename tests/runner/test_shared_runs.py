@@ -239,3 +239,15 @@ def test_a_run_that_was_taken_over_is_ended_here(tiny: Path, tmp_path: Path, mon
 def test_an_option_of_claims_that_cannot_be_is_refused(tiny: Path) -> None:
     with pytest.raises(UserError, match="stale_after"):
         clsuite.bench(str(tiny), stale_after=0)
+
+
+def test_a_run_that_was_taken_over_and_done_is_not_done_again(plans: list[RunPlan]) -> None:
+    """This machine slept; another one has done the run, and given it back, before this one wakes."""
+    with SharedRuns(plans[:1]) as ours:
+        plan = ours.take()
+        assert plan is not None
+        write_record(plan.pending.model_copy(update={"status": "failed", "error": "E"}), plan.record_path)
+        ours.give_back(plan, again=True)
+        assert ours.take() is None
+        assert ours.is_over
+        assert ours.news() == [(plan, {"kind": "elsewhere", "status": "failed"})]

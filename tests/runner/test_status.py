@@ -104,6 +104,17 @@ def test_without_a_plan_and_with_records_of_another_hand(plans: list[RunPlan], t
     assert record_text(read_record(plans[0].record_path)) == record_text(record)
 
 
+@pytest.mark.parametrize("seconds", ['"x"', "null", "[1]"])
+def test_a_record_with_values_of_another_kind_is_passed_over(
+    plans: list[RunPlan], tmp_path: Path, seconds: str
+) -> None:
+    plans[0].record_path.parent.mkdir(parents=True)
+    text = record_text(done(plans[0], 5))
+    plans[0].record_path.write_text(text.replace('"seconds": 5.0', f'"seconds": {seconds}', 1))
+    assert plans[0].record_path.read_text() != text
+    assert next(lines_of(folder_status(tmp_path / "runs"))) == "0 done"
+
+
 def test_what_is_partly_there_is_said(plans: list[RunPlan], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_manifest(tmp_path / "runs" / "tiny", plans)
     for plan in plans[:4]:

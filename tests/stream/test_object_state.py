@@ -133,3 +133,44 @@ def test_a_state_of_other_objects_does_not_fit() -> None:
     saved = states(kept).save()
     with pytest.raises((AttributeError, KeyError, TypeError)):
         states(other).load(saved)
+
+
+class Parted:
+    """What is one thing when a task begins and two later."""
+
+    def __init__(self) -> None:
+        self.weight = nn.Parameter(torch.zeros(2))
+        self.anchor = self.weight.detach()
+        self.hits = self.draws = torch.zeros(2)
+        self.first = self.second = [0]
+
+
+def test_what_was_one_thing_and_is_two_gets_two_values() -> None:
+    kept, again = Parted(), Parted()
+    states, restored = (ObjectStates({"kept": one}, ()) for one in (kept, again))
+    with torch.no_grad():
+        kept.weight.fill_(1)
+    kept.anchor, kept.hits, kept.draws = torch.full((2,), 2.0), torch.full((2,), 3.0), torch.full((2,), 4.0)
+    kept.first, kept.second = [5], [6]
+    restored.load(states.save())
+    found = [one.tolist() for one in (again.weight, again.anchor, again.hits, again.draws)]
+    assert found == [[1, 1], [2, 2], [3, 3], [4, 4]]
+    assert (again.first, again.second) == ([5], [6])
+
+
+def test_one_object_that_became_two_is_refused() -> None:
+    kept, again = Kept(), Kept()
+    for one in (kept, again):
+        one.listed[0] = one.inner
+    states, restored = (ObjectStates({"kept": one}, ()) for one in (kept, again))
+    kept.inner = Inner()
+    kept.inner.seen = 1
+    with pytest.raises(ValueError, match="two values for one Inner"):
+        restored.load(states.save())
+
+
+def test_an_array_and_a_tensor_in_one_memory_are_refused() -> None:
+    kept = Kept()
+    kept.tensor = torch.from_numpy(kept.array)
+    with pytest.raises(UnsavableError, match="lies in the memory of"):
+        ObjectStates({"kept": kept}, ()).save()

@@ -23,6 +23,8 @@ AT_ONCE = 1e-9
 """Minutes that have always passed."""
 METHODS = ("finetune", "replay", "der", "lae", "ewc", "pet")
 """Those of the default tests; `pet` is LoRA there."""
+UNTRAINED = ("zero_shot",)
+"""Those that need a text tower, and never train."""
 ARGUMENTS = {**SMALL, "pet": {"kind": "lora"}, "replay": {"capacity": 12}}
 
 
@@ -88,7 +90,7 @@ def test_it_ends_bit_identical(name: str, make_stream: Any, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(catalog()) - set(METHODS)))
+@pytest.mark.parametrize("name", sorted(set(catalog()) - {*METHODS, *UNTRAINED}))
 def test_every_other_method_ends_bit_identical_too(name: str, make_stream: Any, tmp_path: Path) -> None:
     """What cannot be saved within a task says so, and begins the task again: the result is the same."""
     alone = make_stream(*plugins(name), epochs=2)
