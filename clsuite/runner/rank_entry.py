@@ -5,8 +5,11 @@ A module of its own, for it builds the run's stream, which itself starts the oth
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
+import threading
+import time
 from pathlib import Path
 
 import torch
@@ -15,7 +18,7 @@ from clsuite.learner.options import TrainingSpec
 from clsuite.learner.together import Together
 from clsuite.runner.execute import build_stream
 from clsuite.runner.plan import RunPlan
-from clsuite.runner.ranks import meet
+from clsuite.runner.ranks import LOOK_AGAIN, meet, ready
 
 
 def main(rank: int, folder: Path) -> None:
@@ -23,11 +26,20 @@ def main(rank: int, folder: Path) -> None:
     with (folder / f"{rank}.plan").open("rb") as file:
         sys.path[:] = pickle.load(file)
         plan: RunPlan = pickle.load(file)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(TrainingSpec.model_validate(plan.pending.config["training"]).threads)
     stream = build_stream(plan, lambda event: None)
+    ready(folder, rank).touch()
     meet(stream.device, rank, plan.devices, folder)
     stream.learner.together = Together(rank, plan.devices)
     stream.run()
+
+
+def _end_with(parent: int) -> None:
+    """End when the first process has, which may have been killed."""
+    while os.getppid() == parent:
+        time.sleep(LOOK_AGAIN)
+    os._exit(1)
 
 
 if __name__ == "__main__":

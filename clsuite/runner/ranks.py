@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -23,6 +24,8 @@ from clsuite.interpreters import safe_path
 from clsuite.learner.together import Together
 from clsuite.runner.plan import RunPlan
 
+LOOK_AGAIN = 0.1
+"""Seconds between looks at whether the others are ready, and of each at whether the first is there."""
 LINES = 20
 """Of what a process said at last, that are told where it ended the run."""
 
@@ -46,6 +49,7 @@ def company(plan: RunPlan, device: torch.device) -> Iterator[Together | None]:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         others = [_start(replace(plan, device=name), rank, Path(folder)) for rank, name in enumerate(names) if rank]
         stack.callback(_end, others)
+        _await(others, Path(folder))
         meet(device, 0, plan.devices, Path(folder))
         try:
             yield Together(0, plan.devices)
@@ -104,6 +108,24 @@ def _last_words(others: Sequence[subprocess.Popen[bytes]], folder: Path) -> str:
                 said
             )
     return ""
+
+
+def _await(others: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
+    """Wait until all others are ready to meet.
+
+    Raises:
+        RuntimeError: If one has ended before; says what it said.
+    """
+    for rank, process in enumerate(others, 1):
+        while not ready(folder, rank).exists():
+            if process.poll() is not None:
+                raise RuntimeError(_last_words(others, folder) or f"process {rank} ended before it began to learn")
+            time.sleep(LOOK_AGAIN)
+
+
+def ready(folder: Path, rank: int) -> Path:
+    """The file with which another process says that it is ready to meet."""
+    return folder / f"{rank}.ready"
 
 
 def meet(device: torch.device, rank: int, number: int, folder: Path) -> None:

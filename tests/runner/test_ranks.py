@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
 from clsuite.cli.main import main
 from clsuite.errors import UserError
+from clsuite.runner import ranks
 from clsuite.runner.devices import device_slots
 from clsuite.runner.ranks import device_of
 
@@ -80,3 +86,23 @@ def test_runs_at_a_time_share_no_device() -> None:
     assert device_slots("cuda", 3, 1, 4, cores=8, together=2) == ["cuda:0", "cuda:2", "cuda:0"]
     assert device_slots("auto", None, 1, 1, cores=8, together=2) == ["cuda:0"]
     assert device_slots("cpu", None, 1, 0, cores=8, together=2) == ["cpu"] * 4
+
+
+def test_a_process_that_ends_before_it_learns_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "1.log").touch()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    with pytest.raises(RuntimeError, match="process 1 ended before it began to learn"):
+        ranks._await([ended], tmp_path)
+
+
+def test_a_process_ends_with_the_first_one() -> None:
+    code = "import os; from clsuite.runner.rank_entry import _end_with; print(os.getpid(), flush=True); "
+    command = f"{sys.executable} -c '{code}_end_with(os.getppid())' & wait"  # the shell is the first process here
+    first = subprocess.Popen(["bash", "-c", command], stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    other = psutil.Process(int(first.stdout.readline()))
+    first.kill()
+    first.wait()
+    with suppress(psutil.NoSuchProcess):
+        while other.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.1)
