@@ -20,7 +20,7 @@ import torch
 from torch import distributed
 
 from clsuite.errors import UserError
-from clsuite.interpreters import safe_path
+from clsuite.interpreters import PYTHON, own_path, safe_path
 from clsuite.learner.together import Together
 from clsuite.runner.plan import RunPlan
 
@@ -84,9 +84,11 @@ def _start(plan: RunPlan, rank: int, folder: Path) -> subprocess.Popen[bytes]:
     with (folder / f"{rank}.plan").open("wb") as file:
         pickle.dump(sys.path, file)
         pickle.dump(plan, file)
-    command = [sys.executable, "-m", "clsuite.runner.rank_entry", str(rank), str(folder)]
+    command = [*PYTHON, "-m", "clsuite.runner.rank_entry", str(rank), str(folder)]
     with (folder / f"{rank}.log").open("wb") as log, safe_path():
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": own_path()}
+        )
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -120,7 +120,7 @@ def test_a_method_is_checked_on_a_device_that_is_not_the_cpu(tmp_path, monkeypat
 
 @pytest.mark.parametrize(
     ("device", "words"),
-    [("tpu", "unknown device 'tpu'"), ("cuda:9", "device 'cuda:9' is not there")],
+    [("tpu", "unknown device 'tpu'"), ("cuda:9", "device 'cuda:9' is not available")],
 )
 def test_a_device_that_is_not_there_is_told(check, device: str, words: str, capsys) -> None:  # type: ignore[no-untyped-def]
     Path("fine.py").write_text(HEAD)
