@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from clsuite.cli.console import make_console
 from clsuite.errors import UserError
+from clsuite.interpreters import PYTHON
 
 OPTION = "--detach"
 
@@ -27,7 +27,7 @@ def detach(words: Sequence[str], folder: Path, out: Path) -> int:
     Raises:
         UserError: If it cannot be started.
     """
-    command = [sys.executable, "-m", "clsuite", *(word for word in words if word != OPTION)]
+    command = [*PYTHON, "-m", "clsuite", *(word for word in words if word != OPTION)]
     try:
         handle, log = tempfile.mkstemp(prefix="detached-", suffix=".log", dir=folder)
         with os.fdopen(handle, "wb") as opened:

@@ -55,7 +55,7 @@ class Folder:
         for content in (SIX, SLOW):
             (path / f"{content['name']}.yaml").write_text(yaml.safe_dump(content))
         (path / "slow.py").write_text(PLUGIN)
-        (path / "pace.py").write_text("SECONDS = 0.2\n")
+        (path / "pace.py").write_text('import os\n\nSECONDS = float(os.environ.get("PACE", "0.2"))\n')
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Call clsuite."""

@@ -65,7 +65,10 @@ def test_preemption(partition: str, told: str, slurm: Slurm, folder: Folder, und
     assert "attempt 2 of 20" in logs(folder)
 
 
-def test_the_time_limit(slurm: Slurm, folder: Folder, undisturbed: dict[str, Any]) -> None:
+def test_the_time_limit(
+    slurm: Slurm, folder: Folder, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PACE", "0.8")  # Slurm looks at limits twice a minute: the jobs must last longer
     name = submit(folder, "time=60", "notice=60")
     until(lambda: begun(folder), folder)
     jobs = slurm.jobs(name)

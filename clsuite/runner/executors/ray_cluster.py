@@ -231,9 +231,13 @@ class _Sweep:
             self.listener(plan, event)
 
     def _hear(self) -> None:
-        """What the tasks have told."""
+        """What the tasks have told; how runs end does not hang on it, and so not on the process that passes it on."""
         plans = {str(plan.whole_paths().record_path): plan for plan in self.pending.values()}
-        for name, event in self.news.get_nowait_batch(self.news.qsize()):
+        try:
+            told = self.news.get_nowait_batch(self.news.qsize())
+        except self.ray.exceptions.RayActorError:  # it cannot be reached for a while, as when a node has just gone
+            return
+        for name, event in told:
             if plan := plans.get(name):
                 if event["kind"] == "start":
                     self._start(plan)

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from clsuite.errors import UserError
+from clsuite.interpreters import PYTHON
 from clsuite.runner.executors.spec import SlurmExecutor
 from clsuite.runner.manifest import find_manifests, write_texts
 
@@ -71,7 +71,7 @@ class SlurmWorker:
         print(f"attempt {attempt} of {self.settings.attempts}, on {socket.gethostname()}", flush=True)
         with TemporaryDirectory(prefix="clsuite-job-") as folder, _Notice() as notice:
             places = write_texts(self.texts, Path(folder))
-            command = [sys.executable, "-m", "clsuite", "work", *self.arguments, "--no-wait"]
+            command = [*PYTHON, "-m", "clsuite", "work", *self.arguments, "--no-wait"]
             command += [f"--plugins-from={place}" for place in places]
             status = notice.run(command)
             left = find_manifests(self.logs.parent)
