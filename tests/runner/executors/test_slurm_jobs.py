@@ -118,7 +118,7 @@ def test_the_work_is_begun_with_the_files_of_the_call(
     class Notice(slurm_job._Notice):
         def run(self, command: Any) -> int:
             folder = Path(command[-1].removeprefix("--plugins-from="))
-            seen.append((command[1:6], {path.name: path.read_text() for path in folder.rglob("*.py")}))
+            seen.append((command[2:7], {path.name: path.read_text() for path in folder.rglob("*.py")}))
             return 1
 
     monkeypatch.setattr(slurm_job, "_Notice", Notice)
