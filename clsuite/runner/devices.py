@@ -13,18 +13,19 @@ DRIVER = Path("/proc/driver/nvidia/gpus")
 LIBRARY = "libnvidia-ml.so.1"
 
 
-def check_shares(together: int, batch_size: int) -> None:
-    """Check that each of the devices that learn a run together has a part of each batch.
+def check_shares(by: str, parts: int, batch_size: int) -> None:
+    """Check that a batch has an image for each of the parts that it is taken into.
 
     Args:
-        together: How many there are.
+        by: The option that says how many parts there are.
+        parts: How many there are.
         batch_size: Images of a batch.
 
     Raises:
-        UserError: If there are more devices than images.
+        UserError: If there are more parts than images.
     """
-    if together > batch_size:
-        raise UserError(f"--devices is {together}, but training.batch_size only {batch_size}: some would have no image")
+    if parts > batch_size:
+        raise UserError(f"{by} is {parts}, but training.batch_size only {batch_size}: some parts would have no image")
 
 
 def device_slots(device: str, jobs: int | None, threads: int, gpus: int, cores: int, together: int = 1) -> list[str]:

@@ -286,7 +286,7 @@ class Restorer:
             parts = self._parts.get(run.config) or self._parts_of(pending)
             self._parts[run.config] = parts
             self._check_stream(pending, parts)
-            check_shares(run.devices, training_of(pending).batch_size)
+            check_shares("--devices", run.devices, training_of(pending).batch_size)
         except ValidationError as error:
             mistake = first_mistake(error, "it")
             raise UserError(f"the plan of '{run.method}' is not one of this version: {mistake}") from error

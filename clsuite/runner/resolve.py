@@ -117,10 +117,10 @@ def _checked(
     with_arguments = [(info.name, args) for info, args in resolved.plugins]
     check_merging(with_arguments, named)
     check_needs(named, spec.backbone, resolved.training)
-    for asked, by in ((resolved.training.accumulate > 1, "training.accumulate"), (devices > 1, "--devices")):
-        if asked:
+    for by, parts in (("training.accumulate", resolved.training.accumulate), ("--devices", devices)):
+        if parts > 1:
             check_parts(by, with_arguments, named, spec.backbone)
-    check_shares(devices, resolved.training.batch_size)
+        check_shares(by, parts, resolved.training.batch_size)
     from_memory = any(source.traits.from_memory for _, source in named)
     check_single_pass(spec.scenario.kind, resolved.training.epochs, from_memory)
     return resolved

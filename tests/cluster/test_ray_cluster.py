@@ -18,10 +18,11 @@ STORE = 100 * 10**6
 
 
 @pytest.fixture
-def two_nodes() -> Iterator[Any]:
-    """A cluster, and its second node."""
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A cluster, and its second node; its runs last, so that both nodes are seen at work at once."""
     from ray.cluster_utils import Cluster
 
+    monkeypatch.setenv("PACE", "0.8")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": STORE})
     node = cluster.add_node(num_cpus=1, object_store_memory=STORE)
     yield cluster, node

@@ -28,10 +28,11 @@ def test_slots(device: str, jobs: int | None, threads: int, gpus: int, expected:
     assert device_slots(device, jobs, threads, gpus, cores=4) == expected
 
 
-def test_each_device_has_a_part_of_each_batch() -> None:
-    check_shares(2, 2)
-    with pytest.raises(UserError, match=r"--devices is 3, but training\.batch_size only 2"):
-        check_shares(3, 2)
+@pytest.mark.parametrize("by", ["--devices", "training.accumulate"])
+def test_each_part_of_a_batch_has_an_image(by: str) -> None:
+    check_shares(by, 2, 2)
+    with pytest.raises(UserError, match=rf"{by} is 3, but training\.batch_size only 2"):
+        check_shares(by, 3, 2)
 
 
 def test_gpus_are_counted_by_the_driver_and_the_environment(tmp_path: Path) -> None:
