@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from small_networks import OTHERS, SMALL, VITS
 from torch import nn
 
 from clsuite.backbones.clip import ClipBackbone, build_clip
@@ -25,15 +26,7 @@ from clsuite.learner.forward_identity import (
 )
 from clsuite.peft import PET_KINDS, build_pet
 
-SMALL: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 0}
-TIMM = {
-    "vit": "vit_tiny_patch16_224",
-    "eva": "eva_giant_patch14_224",
-    "eva_rope": "eva02_tiny_patch14_224",
-    "eva_separate": "eva02_base_patch14_224",
-    "beit": "beitv2_base_patch16_224",
-    "distilled": "deit_tiny_distilled_patch16_224",
-}
+TIMM = {**VITS, **OTHERS}
 MAKES = (*TIMM, "resnet", "clip", "bundled")
 NO_PROMPT = ("eva_rope", "eva_separate", "beit", "resnet")
 NO_PREFIX = ("eva", "eva_rope", "eva_separate", "beit", "resnet")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from small_networks import OTHERS, SMALL
 from torch import Tensor, nn
 
 from clsuite.backbones.class_texts import ClassTexts
@@ -21,15 +22,7 @@ from clsuite.peft.compat.packed import scores_to_add
 
 IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 Make = tuple[nn.Module, nn.Module, Callable[[], Tensor]]
-SMALL: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 0}
-TIMM = {
-    "eva": "eva_giant_patch14_224",
-    "eva_rope": "eva02_tiny_patch14_224",
-    "eva_separate": "eva02_base_patch14_224",
-    "beit": "beitv2_base_patch16_224",
-    "distilled": "deit_tiny_distilled_patch16_224",
-}
-EVERY = ("image", "text", *TIMM)
+EVERY = ("image", "text", *OTHERS)
 COUNTS_POSITIONS = ("eva_rope", "eva_separate", "beit")
 
 
@@ -40,9 +33,9 @@ def clip() -> ClipBackbone:
 
 def make(name: str) -> Make:
     """A network that modules are attached to, what holds it, and what it computes."""
-    if name in TIMM:
+    if name in OTHERS:
         torch.manual_seed(0)
-        model: Any = timm.create_model(TIMM[name], **SMALL).eval()
+        model: Any = timm.create_model(OTHERS[name], **SMALL).eval()
         generator = torch.Generator().manual_seed(3)
         with torch.no_grad():  # weights that matter: biases too, and scales that are near zero in a new network
             for parameter in model.parameters():
