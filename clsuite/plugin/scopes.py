@@ -75,7 +75,7 @@ class Scope:
         text: Its text.
         tree: What it says.
         package: The dotted name that its relative imports start from.
-        folder: A folder in which modules are looked for too, at last: that of a plugin that is a file.
+        folder: A folder in which modules are looked for first: that of a plugin that is a file.
     """
 
     name: str

@@ -136,8 +136,8 @@ class _Imports:
 
     Attributes:
         own: The plugin's own top-level package.
-        folder: The folder of a plugin that is a file: modules are looked for there at last, as many a file adds it to
-            the path before it imports them.
+        folder: The folder of a plugin that is a file: modules are looked for there first, as Python does for a script,
+            whatever the path of this process holds by now: other files may have added their folders to it.
         modules: The hash of each local module by its dotted name.
         contents: What was read of those that are Python files.
         distributions: The version of each installed distribution by its name.
@@ -275,7 +275,7 @@ def find_module(name: str, folder: Path | None = None) -> ModuleSpec | None:
 
     Args:
         name: Its dotted name.
-        folder: A folder that is looked into at last, as for a plugin that is a file.
+        folder: A folder that is looked into first, as for a plugin that is a file.
     """
     parts, spec = name.split("."), None
     path: list[str] | None = None
@@ -289,18 +289,23 @@ def find_module(name: str, folder: Path | None = None) -> ModuleSpec | None:
 
 def _find(name: str, path: list[str] | None, folder: Path | None) -> ModuleSpec | None:
     """Find a module as ``import`` would, without importing the packages around it."""
-    places = [path] if folder is None else [path, [str(folder)]]
-    for place in places:
-        for finder in sys.meta_path:
-            if isinstance(finder, GivesHashed):
-                continue
-            try:
-                spec = finder.find_spec(name, place)
-            except Exception:  # a foreign finder, or a name that no module can have
-                spec = None
-            if spec is not None:
-                return spec
-    return _folder(name, path or [])
+    beside = _find_in([str(folder)], name) if folder else None
+    if beside is not None and beside.has_location:
+        return beside
+    return _find_in(path, name) or beside or _folder(name, path or [])  # mere folders come after modules
+
+
+def _find_in(path: list[str] | None, name: str) -> ModuleSpec | None:
+    for finder in sys.meta_path:
+        if isinstance(finder, GivesHashed):
+            continue
+        try:
+            spec = finder.find_spec(name, path)
+        except Exception:  # a foreign finder, or a name that no module can have
+            spec = None
+        if spec is not None:
+            return spec
+    return None
 
 
 def _folder(name: str, path: list[str]) -> ModuleSpec | None:

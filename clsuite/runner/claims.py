@@ -5,7 +5,8 @@ system lets one process do alone, on NFS too, where locks cannot be relied on. A
 is old, or the process is known to be gone, another one takes over: it makes the file that is named after the claim's
 token, which again only one can do. So the claims of a run are a chain, each named by the one before it, and its end
 says whose the run is. Whoever gives it back ends the chain first, and then removes it, its beginning first: a process
-that looked before makes a file that hangs on nothing, and sees so when it looks again.
+that looked before makes a file that hangs on nothing, and sees so when it looks again. Until it is removed, the run is
+nobody else's, unless whoever was to remove it is gone or silent, as with any claim.
 
 filelock's SoftFileLock knows neither heartbeat nor other machines: what a lost node held would be held forever.
 """
@@ -79,8 +80,8 @@ class Holder:
 
     @property
     def is_gone(self) -> bool:
-        """Whether it was given back, or its process ended here without doing so."""
-        return self.released or (self.home != "" and self.home == _home() and _born(self.pid) != self.born)
+        """Whether its process ended, as far as this machine can tell."""
+        return self.home != "" and self.home == _home() and _born(self.pid) != self.born
 
     @property
     def place(self) -> str:
@@ -172,12 +173,16 @@ class Claims:
         chain = [held.root, *(_after(held.root, one.token) for one in _chain(held.root))]
         if chain[-1] != _after(held.root, held.token):
             return
+        began = time.time()
         with suppress(OSError):
             end = _make(chain[-1], held.root, released=True)
-            if end is not None:
-                os.close(end.handle)
-                for path in chain:
-                    _remove(path)
+            if end is None:
+                return
+            os.close(end.handle)
+            if abs(time.time() - began) > self._stale_after / 2:  # asleep: another may have it after this one by now
+                return
+            for path in chain:
+                _remove(path)
 
     def tell(self, record_path: Path, progress: Mapping[str, Any]) -> None:
         """Have the next heartbeat say how far a run is."""

@@ -11,6 +11,7 @@ import pytest
 
 from clsuite.plugin import source_hash as hashing
 from clsuite.plugin.catalog import find_plugin, source_now
+from clsuite.plugin.loading import import_file
 
 PLUGIN = '''
 from clsuite.plugin import Plugin
@@ -116,6 +117,20 @@ def test_a_helper_beside_the_file_counts_though_the_file_itself_brings_it_onto_t
         write(tmp_path, {"beside.py": f"W = {weight}"})
         found.append(find_plugin(str(tmp_path / "mine.py"))[1].sha256)
     assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("way", ["a file", "a package", "a mere folder"])
+def test_a_module_beside_the_file_goes_before_those_on_the_path(tmp_path: Path, place: Path, way: str) -> None:
+    """Another plugin's file may have brought its own folder onto the path, with a module of that name."""
+    beside = {"a file": "mine/near.py", "a package": "mine/near/__init__.py", "a mere folder": "mine/near/more.py"}[way]
+    write(place, {"near.py": "W = 1", beside: "W = 2", "mine/mine.py": PLUGIN.format("from near import W", "pass")})
+    name = str(tmp_path / "mine" / "mine.py")
+    sha256 = find_plugin(name)[1].sha256
+    found = import_file(name).W
+    write(place, {beside: "W = 3"})
+    is_beside = way != "a mere folder"  # modules go before folders without __init__, as Python has it
+    assert found == (2 if is_beside else 1)
+    assert (find_plugin(name)[1].sha256 != sha256) == is_beside
 
 
 def test_what_nothing_imports_does_not_count(place: Path) -> None:

@@ -207,6 +207,47 @@ def test_one_that_looked_before_the_run_was_given_back_gets_nothing(
     assert files(record) == []
 
 
+def test_while_a_claim_is_removed_nobody_takes_the_run(
+    record: Path, ours: Claims, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is taken then would hang on files that go away, and a third could take the run as well."""
+    others, taken = Claims(), []
+    usual = claims._remove
+
+    def meanwhile(path: Path) -> None:
+        if not path.name.startswith("."):
+            taken.append(others.take(record))
+        usual(path)
+
+    assert ours.take(record)
+    monkeypatch.setattr(claims, "_remove", meanwhile)
+    ours.release(record)
+    monkeypatch.undo()
+    assert taken == [False, True]  # before its first file is removed, and after that
+    others.release(record)
+    assert files(record) == []
+
+
+def test_whoever_slept_while_giving_back_removes_nothing(
+    record: Path, ours: Claims, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, now = claims._make, time.time()
+
+    def slept(path: Path, root: Path, released: bool = False) -> object:
+        monkeypatch.setattr(time, "time", lambda: now + LONG_AGO)
+        return usual(path, root, released)
+
+    assert ours.take(record)
+    monkeypatch.setattr(claims, "_make", slept)
+    ours.release(record)
+    monkeypatch.undo()
+    assert len(files(record)) == 2
+    assert holder_of(record) is None
+    for path in record.parent.iterdir():
+        os.utime(path, (now - LONG_AGO, now - LONG_AGO))
+    assert Claims().take(record)
+
+
 def test_what_a_killed_process_of_this_machine_held_is_free_at_once(record: Path, ours: Claims) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path; from clsuite.runner.claims import Claims\n"

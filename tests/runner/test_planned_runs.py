@@ -95,7 +95,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "key": (lambda content: content["runs"][0].update(key="0" * 64), "does not follow from its content"),
     "seed": (lambda content: content["runs"][0].update(seed=7), "does not follow from its content"),
     "no config": (lambda content: content["configs"].clear(), "is not whole"),
-    "devices": (lambda content: content["runs"][0].update(devices=10**6), "some would have no image"),
+    "devices": (lambda content: content["runs"][0].update(devices=10**6), "some parts would have no image"),
     "no stream": (lambda content: content["scenarios"].clear(), "is not whole"),
 }
 
