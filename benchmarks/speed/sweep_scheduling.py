@@ -1,19 +1,19 @@
 """What it costs to have a run done that does nothing: claimed, begun in a process of its own, recorded, given back.
 
-Run as ``python benchmarks/speed/sweep_scheduling.py``. Starting the executor is part of the time: its processes with
-the libraries loaded, and for Ray the cluster. What a run does here, in place of learning, is to write its record.
+Starting the executor is part of the time: its processes with the libraries loaded, and for Ray the cluster. What a run
+does here, in place of learning, is to write its record.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from clsuite.records import write_record
 from clsuite.runner.executor import Executor
@@ -24,7 +24,7 @@ from clsuite.runner.pool import Pool
 from clsuite.runner.shared_runs import SharedRuns
 from clsuite.runner.spec import load_benchmark
 
-BOUNDS = {"local": 60.0, "ray": 250.0}
+LIMITS = {"local": 60.0, "ray": 250.0}
 """Milliseconds that a run may cost."""
 
 
@@ -56,9 +56,9 @@ def executor_of(name: str, jobs: int) -> Executor:
     return RayCluster(RayExecutor(), BenchOptions(jobs=jobs, device="cpu"), threads=1, entry=do_nothing)
 
 
-def milliseconds(name: str, number: int, jobs: int) -> float:
+def milliseconds(name: str, number: int, jobs: int, scratch: Path | None) -> float:
     """What a run costs with an executor."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
         plans = list(plans_of_nothing(Path(folder), number))
         started = time.perf_counter()
         with SharedRuns(plans) as runs:
@@ -69,25 +69,16 @@ def milliseconds(name: str, number: int, jobs: int) -> float:
     return 1000 * seconds / number
 
 
-def scheduling(number: int = 1000, jobs: int = 2) -> dict[str, float]:
-    """What a run costs with each executor, told line by line; milliseconds by name."""
-    costs = {}
-    for name, bound in BOUNDS.items():
-        costs[name] = milliseconds(name, number, jobs)
-        print(f"{name}: {costs[name]:.1f} ms for each of {number} runs (at most {bound:.0f})", flush=True)
-    return costs
-
-
-def main() -> None:
-    """Read the command line, measure, and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this part."""
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
-    arguments = parser.parse_args()
-    print(json.dumps(scheduling(arguments.runs, arguments.jobs)))
 
 
-if __name__ == "__main__":
-    import sweep_scheduling  # by its name, so that processes of runs can import what they do
-
-    sweep_scheduling.main()
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a run costs with each executor, told line by line; milliseconds by name."""
+    costs = {}
+    for name, limit in LIMITS.items():
+        costs[name] = milliseconds(name, arguments.runs, arguments.jobs, arguments.scratch)
+        print(f"{name}: {costs[name]:.1f} ms for each of {arguments.runs} runs (at most {limit:.0f})", flush=True)
+    return {"runs": arguments.runs, "milliseconds": costs, "limits": LIMITS}

@@ -1,10 +1,12 @@
-"""The sweep with shared features: nine methods that can run, the same counts both times, and a share of the time."""
+"""The parts of ``sweep.py``: what each times is what it says, and a sweep that did something else is no figure."""
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -16,24 +18,34 @@ from clsuite.runner.options import RunOptions
 from clsuite.runner.plan import make_plan
 from clsuite.runner.spec import BenchmarkSpec
 
-
-@pytest.fixture(scope="module")
-def sweep() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "speed" / "sweep.py"
-    spec = importlib.util.spec_from_file_location("speed_sweep", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "speed"
 
 
-def test_its_methods_are_nine_that_can_run(sweep: ModuleType, tmp_path: Path) -> None:
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+
+
+def part(name: str) -> ModuleType:
+    return importlib.import_module(f"sweep_{name}")
+
+
+@pytest.fixture
+def store() -> ModuleType:
+    return part("store")
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(FOLDER / "sweep.py"), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_its_methods_are_nine_that_can_run(store: ModuleType, tmp_path: Path) -> None:
     content: dict[str, Any] = {"name": "tiny", "dataset": {"name": "digits"}, "scenario": {"tasks": 5}}
-    options = RunOptions(out=tmp_path, methods=(sweep._nine(2)[1],), seeds=(0, 1))
+    options = RunOptions(out=tmp_path, methods=(store._nine(2)[1],), seeds=(0, 1))
     plans = make_plan(BenchmarkSpec.model_validate({**content, "methods": {"a": "ncm"}}), tmp_path, options)
-    assert {(plan.pending.method, plan.pending.seed) for plan in plans} == {(n, s) for n in sweep.NINE for s in (0, 1)}
-    assert len(sweep.NINE) == 9
+    assert {(plan.pending.method, plan.pending.seed) for plan in plans} == {(n, s) for n in store.NINE for s in (0, 1)}
+    assert len(store.NINE) == 9
 
 
 def given(tmp_path: Path) -> argparse.Namespace:
@@ -42,24 +54,45 @@ def given(tmp_path: Path) -> argparse.Namespace:
 
 @pytest.mark.parametrize("fault", ["", "another count", "a run less"])
 def test_the_same_counts_are_asked_for(
-    fault: str, sweep: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fault: str, store: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: list[Sequence[str]] = []
 
-    def run(arguments: Any, out: Path, environment: dict[str, str], options: Sequence[str]) -> None:
+    def imitated(arguments: Any, out: Path, environment: dict[str, str], options: Sequence[str]) -> None:
         called.append(options)
         assert environment["CLSUITE_CACHE"].startswith(str(tmp_path))
-        runs = [(method, seed) for method in sweep.NINE for seed in range(2)]
+        runs = [(method, seed) for method in store.NINE for seed in range(2)]
         for method, seed in runs[: -1 if fault == "a run less" else None]:
             wrong = fault == "another count" and out.name == "with" and (method, seed) == runs[0]
             path = out / method / f"seed{seed}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps({"method": method, "seed": seed, "counts": [1 + wrong]}), encoding="utf-8")
 
-    monkeypatch.setattr(sweep, "sweep", run)
+    monkeypatch.setattr(store, "sweep", imitated)
     if fault:
         with pytest.raises(SystemExit, match="the counts differ, or are not those of 18 runs"):
-            sweep.store(given(tmp_path))
+            store.measure(given(tmp_path))
         return
-    assert sweep.store(given(tmp_path))["runs"] == 18
+    assert store.measure(given(tmp_path))["runs"] == 18
     assert ["--no-feature-store" in options for options in called] == [True, True, False]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("workers", "--runs", "2", "--epochs", "1"), "2 runs: one worker"),
+        (("status", "--records", "60", "--times", "1"), "status of 60 records"),
+        (("scheduling", "--runs", "4"), "ms for each of 4 runs (at most 250)"),
+    ],
+)
+def test_a_part_runs_as_it_is_started(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    done = run(*words, "--scratch", str(tmp_path), "--json", str(figures))
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+    assert json.loads(figures.read_text("utf-8"))["part"] == words[0]
+
+
+def test_what_a_part_times_is_in_its_help() -> None:
+    assert "two workers" in run("--help").stdout.lower()
