@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from clsuite.conformance.instrument import Call, HookCheck, Watch, WatchedLearner
 from clsuite.conformance.source_lines import assigns, calls, draws, either, returns, writes_into
 from clsuite.data.batch import Batch
-from clsuite.learner.learner import Learner, Step
+from clsuite.learner.learner import Learner
+from clsuite.learner.step import Step
 from clsuite.private_api import (
     FORWARD_HOOKS,
     global_forward_hooks,
@@ -24,7 +26,7 @@ from clsuite.private_api import (
 )
 
 BUILDING = {"on_stream_start", "rebuild_modules", "on_task_start"}
-BETWEEN = {*BUILDING, "on_task_end", "on_task_exit", "setup", "select_indices"}
+BETWEEN = {*BUILDING, "before_task_training", "on_task_end", "on_task_exit", "setup", "select_indices"}
 PER_STEP = {"on_before_forward", "loss", "transform_batch", "predict", "select_indices", "parameter_groups"}
 
 
@@ -62,7 +64,10 @@ def same(first: Tensor, second: Tensor) -> bool:
 
 
 def untouched_generators(call: Call) -> Iterator[None]:
-    """The global random generators stay where they were."""
+    """The global random generators stay where they were; a phase that may train has them for itself."""
+    if call.hook == "before_task_training":
+        yield
+        return
     before = generator_states()
     yield
     after = generator_states()
@@ -257,6 +262,28 @@ def report_frozen(watch: Watch, hook: str, names: Sequence[str], learner: Watche
     )
 
 
+def counted_samples(call: Call) -> Iterator[None]:
+    """What takes optimizer steps between tasks counts the samples that pass backwards in them."""
+    if call.hook not in BETWEEN:
+        yield
+        return
+    steps: list[int] = []
+    before = call.learner.gradient_samples
+    handle = register_optimizer_step_post_hook(lambda optimizer, *_: steps.append(1))
+    try:
+        yield
+    finally:
+        handle.remove()
+    if steps and call.learner.gradient_samples == before:
+        call.report(
+            "counts",
+            f"'{call.hook}' takes {len(steps)} optimizer steps and counts no samples: the method looks cheaper than it "
+            "is",
+            "call learner.count_gradients(len(batch)) for each batch that passes backwards",
+            calls("step"),
+        )
+
+
 def right_answers(call: Call) -> Iterator[None]:
     """Hooks that answer return what they must."""
     yield
@@ -338,5 +365,6 @@ HOOK_CHECKS: tuple[HookCheck, ...] = (
     untouched_hooks,
     parameters_in_time,
     frozen_stays_frozen,
+    counted_samples,
     right_answers,
 )

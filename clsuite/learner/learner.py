@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -22,36 +21,24 @@ from clsuite.data.stable_random import derive_seed
 from clsuite.errors import UserError
 from clsuite.learner.features import FeatureStore, Source, computed_here
 from clsuite.learner.finite import check_features, check_loss
+from clsuite.learner.free_training import anything_may_be_trained, own_batches
 from clsuite.learner.heads import choose_towers, make_head
 from clsuite.learner.loss import classification_loss
 from clsuite.learner.optimizer import OptimizerPolicy
 from clsuite.learner.options import TrainingSpec
 from clsuite.learner.parts import encode_in_parts, refuse_batch_statistics
 from clsuite.learner.precision import autocast, has_slow_kernels
+from clsuite.learner.step import Step
 from clsuite.learner.together import Together
 from clsuite.plugin.base import Plugin
 from clsuite.plugin.traits import Scores
 from clsuite.scenarios import Scenario, Task
 
+__all__ = ["Learner", "Step"]
+
 
 def _unheard(name: str, value: Any) -> None:
     """Where no stream keeps curves."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One training step as the loss hooks see it.
-
-    Attributes:
-        batch: The batch, its images transformed (None while frozen features are used).
-        features: ``[B, width]``.
-        logits: ``[B, seen classes]``, of the head; ``[B, classes of the stream]`` where it has all of them from the
-            start (``training.head_classes: stream``).
-    """
-
-    batch: Batch
-    features: Tensor
-    logits: Tensor
 
 
 class Learner(L.LightningModule):
@@ -86,7 +73,7 @@ class Learner(L.LightningModule):
         self.log_to: Callable[[str, Any], None] = _unheard
         self.together: Together | None = None
         self.feature_source: Source = computed_here
-        self._tasks_begun = 0
+        self._tasks_begun, self._own_loops = 0, 0
         self._module_owners: dict[str, Plugin] = {}
 
     # -- the life of a stream -------------------------------------------------------------------------------------
@@ -116,7 +103,7 @@ class Learner(L.LightningModule):
         Raises:
             UserError: If batches are to be taken apart, and the network normalizes by them.
         """
-        self.task, self.gradient_samples = task, 0
+        self.task, self.gradient_samples, self._own_loops = task, 0, 0
         self._tasks_begun = task.index + 1
         self._augment_generator = torch.Generator().manual_seed(derive_seed(self.seed, task.index, "augment"))
         wanted = len(self.scenario.classes) if self.options.head_classes == "stream" else self.seen
@@ -124,6 +111,7 @@ class Learner(L.LightningModule):
         if new > 0:
             self.head.grow(new, torch.Generator().manual_seed(derive_seed(self.seed, "head", task.index)))
             self.head.to(self.device)
+        self._train_before(task)
         if not self.trains_by_gradient(task):
             self.requires_grad_(False)
         for plugin in self.plugins:
@@ -132,6 +120,14 @@ class Learner(L.LightningModule):
         for taken_apart, by in ((self.options.accumulate > 1, "training.accumulate"), (self.together, "--devices")):
             if taken_apart:
                 refuse_batch_statistics(self.modules(), by)
+
+    def _train_before(self, task: Task) -> None:
+        """Let the plugins that do so train what they like, before any of them begins the task."""
+        training = [one for one in self.plugins if type(one).before_task_training is not Plugin.before_task_training]
+        if training:
+            with anything_may_be_trained(self, derive_seed(self.seed, task.index, "before task training")):
+                for plugin in training:
+                    plugin.before_task_training(self, task)
 
     def end_task(self, task: Task) -> None:
         """Let the plugins end the task."""
@@ -265,6 +261,61 @@ class Learner(L.LightningModule):
         with self.autocast():
             features = self.encode(batch)
             return Step(batch, features, self.head(features))
+
+    def batches_of(
+        self, indices: NDArray[np.int64], augment: bool = True, batch_size: int | None = None
+    ) -> Iterator[Batch]:
+        """Batches for a training loop of one's own: shuffled, augmented and normalized, on the compute device.
+
+        Each call is one pass over the rows, with an order and an augmentation of its own, which follow from the seed,
+        the task and the number of the call in it. The draws of the training itself stay what they are. Pass batches on
+        to `step_of`, and count what passes backwards (`count_gradients`).
+
+        Args:
+            indices: Rows of the table, such as ``task.train``.
+            augment: Whether to augment as the benchmark says.
+            batch_size: Samples of each batch but the last; by default that of the training.
+
+        Returns:
+            Batches with float images ``[B, 3, H, W]``.
+
+        Raises:
+            UserError: If a row is that of a test image, `batch_size` is no size, or no task has begun.
+        """
+        if self.task is None:
+            raise UserError("batches_of is for tasks, and none has begun: call it from before_task_training or later")
+        number, self._own_loops = self._own_loops, self._own_loops + 1
+        order, augmentation = (
+            derive_seed(self.seed, self.task.index, f"own {what}", number) for what in ("order", "augment")
+        )
+        return own_batches(self, indices, batch_size, order, augmentation if augment else None)
+
+    def step_of(self, batch: Batch) -> Step:
+        """A pass with gradient over a batch of `batches_of`, in the run's precision.
+
+        It goes through the backbone in as many parts as ``training.accumulate`` says. Where several processes learn
+        together, each computes the whole of it.
+        """
+        with self.autocast():
+            features = self.encode(batch) if batch.images is None else self._encode_parts(batch)
+            return Step(batch, features, self.head(features))
+
+    def count_gradients(self, samples: int) -> None:
+        """Count samples that passed backwards in a loop of one's own: they are the cost in every table.
+
+        Args:
+            samples: How many; of a batch that passes twice, twice its size.
+
+        Raises:
+            UserError: If it is no number of samples.
+        """
+        if not isinstance(samples, int) or samples < 0:
+            raise UserError(f"count_gradients takes a number of samples, not {samples!r}: write len(batch)")
+        self.gradient_samples += samples
+
+    def forget_features(self) -> None:
+        """Forget all features that are kept by row, because what computes them has changed; queries of prompts too."""
+        self.store.forget()
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalized images ``[B, 3, H, W]`` to the head's logits ``[B, seen classes]``."""

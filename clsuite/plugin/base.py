@@ -17,7 +17,8 @@ from clsuite.plugin.traits import API_VERSION, Traits
 if TYPE_CHECKING:
     from clsuite.data.batch import Batch
     from clsuite.data.buffer import ExemplarBuffer
-    from clsuite.learner.learner import Learner, Step
+    from clsuite.learner.learner import Learner
+    from clsuite.learner.step import Step
     from clsuite.scenarios import Scenario, Task
 
 
@@ -67,6 +68,19 @@ class Plugin(L.Callback):
         Args:
             learner: The model.
             tasks: How many tasks had begun.
+        """
+
+    def before_task_training(self, learner: Learner, task: Task) -> None:
+        """Train anything, by a loop of one's own, before the method begins the task.
+
+        Called when the head has grown, before ``on_task_start`` of any plugin. Take batches from
+        ``learner.batches_of``, pass them by ``learner.step_of``, count them by ``learner.count_gradients``. Any weight
+        may be made trainable: afterwards ``requires_grad`` of all that was there before, modes and global random states
+        are put back, gradients are removed, and kept features are forgotten. The model is in training mode.
+
+        Args:
+            learner: The model.
+            task: The task that is about to begin.
         """
 
     def on_task_start(self, learner: Learner, task: Task) -> None:

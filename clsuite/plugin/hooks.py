@@ -9,8 +9,8 @@ TRAINING = ("loss", "transform_batch", "select_indices", "parameter_groups")
 """Hooks that only act where gradient steps are taken."""
 
 OURS = frozenset(
-    {*ANSWERING, *TRAINING, "rebuild_modules", "on_before_forward", "on_task_exit", "stored_bytes", "state_dict",
-     "load_state_dict", "setup", "teardown"}
+    {*ANSWERING, *TRAINING, "before_task_training", "rebuild_modules", "on_before_forward", "on_task_exit",
+     "stored_bytes", "state_dict", "load_state_dict", "setup", "teardown"}
 )  # fmt: skip
 """Hooks whose names do not begin with ``on_``; all others of ours and of Lightning's do."""
 

@@ -20,6 +20,7 @@ from clsuite.plugin.source_hash import REFERENCE, Home
 HOOKS: Mapping[str, tuple[str, ...]] = {
     "on_stream_start": ("learner", "scenario"),
     "rebuild_modules": ("learner", "tasks"),
+    "before_task_training": ("learner", "task"),
     "on_task_start": ("learner", "task"),
     "on_task_end": ("learner", "task"),
     "on_task_exit": ("learner", "task"),

@@ -15,7 +15,8 @@ from clsuite.plugin.base import Plugin
 
 if TYPE_CHECKING:
     from clsuite.data.batch import Batch
-    from clsuite.learner.learner import Learner, Step
+    from clsuite.learner.learner import Learner
+    from clsuite.learner.step import Step
     from clsuite.scenarios import Scenario, Task
 
 

@@ -123,6 +123,7 @@ class TaskCheckpoint(L.Callback):
             "objects": self._states.save(),
             "gradients": {name: one.grad for name, one in learner.named_parameters() if one.grad is not None},
             "gradient_samples": learner.gradient_samples,
+            "own_loops": learner._own_loops,
             "augment": learner._augment_generator.get_state(),
             "generators": _generators(),
             "seconds": self._before + time.monotonic() - self._begun,
@@ -147,6 +148,7 @@ class TaskCheckpoint(L.Callback):
                 gradient = state["gradients"].get(name)
                 parameter.grad = None if gradient is None else gradient.to(parameter.device)
             self._learner.gradient_samples = state["gradient_samples"]
+            self._learner._own_loops = state["own_loops"]
             self._learner._augment_generator.set_state(state["augment"])
             _set_generators(state["generators"])
             self._before = state["seconds"]

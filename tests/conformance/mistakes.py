@@ -359,6 +359,15 @@ def on_stream_start(self, learner, scenario):
 
     clip_of(learner.backbone, "the method")  # HERE
 '''),
+    "trains before the task and counts nothing": Mistake(
+        "counts", "'before_task_training' takes", "learner.count_gradients(len(batch))", '''
+def before_task_training(self, learner, task):
+    optimizer = torch.optim.SGD(learner.parameters(), lr=0.01)
+    for batch in learner.batches_of(task.train):
+        F.cross_entropy(learner.step_of(batch).logits, batch.labels).backward()
+        optimizer.step()  # HERE
+        optimizer.zero_grad()
+'''),
     "reads the labels of the test batch": Mistake(
         "prediction", "where the labels and rows of the test batch are not known", "nothing of the batch but", '''
 def predict(self, learner, batch):
