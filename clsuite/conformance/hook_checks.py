@@ -27,7 +27,15 @@ from clsuite.private_api import (
 
 BUILDING = {"on_stream_start", "rebuild_modules", "on_task_start"}
 BETWEEN = {*BUILDING, "before_task_training", "on_task_end", "on_task_exit", "setup", "select_indices"}
-PER_STEP = {"on_before_forward", "loss", "transform_batch", "predict", "select_indices", "parameter_groups"}
+PER_STEP = {
+    "on_before_forward",
+    "classification",
+    "loss",
+    "transform_batch",
+    "predict",
+    "select_indices",
+    "parameter_groups",
+}
 
 
 def untouched_batch(call: Call) -> Iterator[None]:
@@ -302,13 +310,14 @@ def _judge_loss(call: Call) -> tuple[str, str, str, Any] | None:
     if not isinstance(result, Tensor):
         return (
             "loss",
-            f"'loss' returns {type(result).__name__} {result!r} and not a tensor: no gradient flows from it",
+            f"'{call.hook}' returns {type(result).__name__} {result!r} and not a tensor: no gradient flows from it",
             "return the scalar tensor itself, without .item() or float()",
             where if call.watch.subject.lines.all(where) else _last_return,
         )
     if result.dim():
         shape = list(result.shape)
-        return "loss", f"'loss' returns a tensor of shape {shape} and not a scalar", "return value.mean()", _last_return
+        message = f"'{call.hook}' returns a tensor of shape {shape} and not a scalar"
+        return "loss", message, "return value.mean()", _last_return
     return None
 
 
@@ -352,6 +361,7 @@ def _judge_batch(call: Call) -> tuple[str, str, str, Any] | None:
 
 JUDGES: Mapping[str, Callable[[Call], tuple[str, str, str, Any] | None]] = {
     "loss": _judge_loss,
+    "classification": _judge_loss,
     "predict": _judge_predict,
     "select_indices": _judge_rows,
     "transform_batch": _judge_batch,

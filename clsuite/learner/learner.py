@@ -357,7 +357,7 @@ class Learner(L.LightningModule):
         return batch.with_images(self.backbone.normalize(images))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Cross-entropy plus what the plugins add.
+        """The classification loss, cross-entropy unless a plugin answers another, plus what the plugins add.
 
         Raises:
             UserError: If the loss is not finite; says in which task, epoch and step.
@@ -365,7 +365,7 @@ class Learner(L.LightningModule):
         features = self._encode_to_learn(batch)
         step = Step(batch, features, self.head(features))
         assert self.task is not None
-        loss = classification_loss(step.logits, batch.labels, self.options.loss, self.task.classes)
+        loss = self._classification(step, self.task)
         for plugin in self.plugins:
             extra = plugin.loss(self, step)
             if extra is not None:
@@ -374,6 +374,13 @@ class Learner(L.LightningModule):
             check_loss(loss, features, self.task, self.current_epoch, batch_idx)
         self.gradient_samples += len(batch)
         return loss
+
+    def _classification(self, step: Step, task: Task) -> Tensor:
+        for plugin in self.plugins:
+            own = plugin.classification(self, step)
+            if own is not None:
+                return own
+        return classification_loss(step.logits, step.batch.labels, self.options.loss, task.classes)
 
     def backward(self, loss: Tensor, *args: Any, **words: Any) -> None:
         """Compute the gradients, of all processes that learn together."""

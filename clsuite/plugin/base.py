@@ -156,6 +156,22 @@ class Plugin(L.Callback):
             batch: The batch, with normalized images.
         """
 
+    def classification(self, learner: Learner, step: Step) -> Tensor | None:
+        """Give the classification loss of a training step, in place of the cross-entropy: margins, temperatures.
+
+        Called at each training step, after the head and before any ``loss``, whose answers are added to this one. At
+        most one plugin of a method answers. ``learner.options.loss`` says which classes compete in the benchmark;
+        ``classification_loss`` computes the cross-entropy so for any logits.
+
+        Args:
+            learner: The model.
+            step: The batch with its features and logits.
+
+        Returns:
+            A scalar, or None for the benchmark's cross-entropy.
+        """
+        return None
+
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """Add to the loss of a training step.
 
@@ -166,7 +182,7 @@ class Plugin(L.Callback):
             step: The batch with its features and logits.
 
         Returns:
-            A scalar that is added to the cross-entropy, or None.
+            A scalar that is added to the classification loss, or None.
         """
         return None
 

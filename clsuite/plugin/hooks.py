@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-ANSWERING = {"predict": "prediction", "parameter_groups": "the optimizer's parameter groups"}
+ANSWERING = {
+    "predict": "prediction",
+    "parameter_groups": "the optimizer's parameter groups",
+    "classification": "the classification loss",
+}
 """Hooks that belong to at most one plugin of a method, and what they answer."""
 
-TRAINING = ("loss", "transform_batch", "select_indices", "parameter_groups")
+TRAINING = ("loss", "classification", "transform_batch", "select_indices", "parameter_groups")
 """Hooks that only act where gradient steps are taken."""
 
 OURS = frozenset(

@@ -27,6 +27,7 @@ HOOKS: Mapping[str, tuple[str, ...]] = {
     "select_indices": ("learner", "task", "indices"),
     "transform_batch": ("learner", "batch"),
     "on_before_forward": ("learner", "batch"),
+    "classification": ("learner", "step"),
     "loss": ("learner", "step"),
     "parameter_groups": ("learner",),
     "predict": ("learner", "batch"),
