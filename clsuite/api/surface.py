@@ -23,13 +23,14 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
     "clsuite.tuning.options": ("TuneKeywords",),
     "clsuite.plugin": (
         "Plugin", "RehearsalPlugin", "Traits", "API_VERSION", "check_range", "fill_defaults", "Learner", "Step", "Head",
-        "GrowingHead", "TrainingSpec", "OptimizerSpec", "classification_loss", "tune_on_exemplars", "select_parameters",
-        "warm_up_head", "Batch", "ExemplarBuffer", "exemplar_capacity", "herding_ranks", "ImageTable", "Scenario",
+        "GrowingHead", "TrainingPlan", "TrainingSpec", "OptimizerSpec", "classification_loss", "tune_on_exemplars",
+        "select_parameters", "warm_up_head", "Batch", "ExemplarBuffer", "exemplar_capacity", "herding_ranks", "ImageTable", "Scenario",
         "Task", "EvalSplit",
     ),
     "clsuite.plugin.helpers": (
         "BatchLoader", "ClassTexts", "FeatureStore", "PretrainedState", "TakenRows", "WeightSwap", "check_trained",
-        "clip_of", "compute_features", "full_precision", "row_positions", "statistics_of", "tensor_bytes",
+        "clip_of", "compute_features", "full_precision", "Moment", "multi_step", "row_positions",
+        "statistics_of", "tensor_bytes",
     ),
     "clsuite.scenarios": ("from_avalanche", "to_avalanche", "ScenarioBuilder", "make_scenario"),
     "clsuite.data": ("load_dataset", "ImageData"),
@@ -44,8 +45,8 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
 """What is public, by the module that it is imported from."""
 
 INTERNAL = {
-    "Learner": "__init__ start begin_task end_task leave_task restore transfer_batch_to_device on_after_batch_transfer "
-    "training_step test_step configure_optimizers on_train_end",
+    "Learner": "__init__ start begin_task begin_round end_round end_task end_stream leave_task restore "
+    "transfer_batch_to_device on_after_batch_transfer training_step test_step configure_optimizers on_train_end",
     "TrainedModel": "__init__",
     "RunResult": "folders",
     "Head": "begin",

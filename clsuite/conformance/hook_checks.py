@@ -26,7 +26,10 @@ from clsuite.private_api import (
 )
 
 BUILDING = {"on_stream_start", "rebuild_modules", "on_task_start"}
-BETWEEN = {*BUILDING, "before_task_training", "on_task_end", "on_task_exit", "setup", "select_indices"}
+BETWEEN = {
+    *BUILDING, "before_task_training", "plan_training", "on_round_end", "on_task_end", "on_stream_end", "on_task_exit",
+    "setup", "select_indices",
+}  # fmt: skip
 PER_STEP = {
     "on_before_forward",
     "classification",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -30,9 +31,10 @@ from clsuite.learner.parts import encode_in_parts, refuse_batch_statistics
 from clsuite.learner.precision import autocast, has_slow_kernels
 from clsuite.learner.step import Step
 from clsuite.learner.together import Together
-from clsuite.plugin.base import Plugin
+from clsuite.learner.training_plan import TrainingPlan, make_plan
+from clsuite.plugin.base import Plugin, overriding
 from clsuite.plugin.traits import Scores
-from clsuite.scenarios import Scenario, Task
+from clsuite.scenarios import Scenario, Task, check_single_pass
 
 __all__ = ["Learner", "Step"]
 
@@ -48,10 +50,13 @@ class Learner(L.LightningModule):
         backbone: The pre-trained network.
         head: The growing head.
         plugins: The method, in order.
-        options: How tasks are trained.
+        options: How the current task is trained: as the benchmark says, or as plugins have planned.
+        plan: How the current round of the task is trained.
+        earlier_steps: Optimizer steps of the earlier rounds of the task.
         scenario: The stream; set by `start`.
         task: The current task; None before the first.
         gradient_samples: Samples that passed backwards since the task began.
+        own_loops: Calls of `batches_of` since the task began.
         log_to: Gets what plugins log; the stream sets it.
         together: The processes that learn together; None where one learns alone.
         feature_source: Where features of the table's rows come from; the stream sets it before it starts the learner.
@@ -65,7 +70,8 @@ class Learner(L.LightningModule):
         self.head = make_head(backbone, options)
         self.plugin_modules = nn.ModuleDict()
         self.plugins = tuple(plugins)
-        self.options = options
+        self.options, self._benchmark_options = options, options
+        self.plan, self.earlier_steps = TrainingPlan(options), 0
         self.seed = seed
         self.optimizer_policy = OptimizerPolicy(options)
         self.task: Task | None = None
@@ -73,7 +79,7 @@ class Learner(L.LightningModule):
         self.log_to: Callable[[str, Any], None] = _unheard
         self.together: Together | None = None
         self.feature_source: Source = computed_here
-        self._tasks_begun, self._own_loops = 0, 0
+        self._tasks_begun, self.own_loops = 0, 0
         self._module_owners: dict[str, Plugin] = {}
 
     # -- the life of a stream -------------------------------------------------------------------------------------
@@ -103,7 +109,9 @@ class Learner(L.LightningModule):
         Raises:
             UserError: If batches are to be taken apart, and the network normalizes by them.
         """
-        self.task, self.gradient_samples, self._own_loops = task, 0, 0
+        self.task, self.gradient_samples, self.own_loops = task, 0, 0
+        self.plan, self.earlier_steps = TrainingPlan(self._benchmark_options), 0
+        self.options = self._benchmark_options
         self._tasks_begun = task.index + 1
         self._augment_generator = torch.Generator().manual_seed(derive_seed(self.seed, task.index, "augment"))
         wanted = len(self.scenario.classes) if self.options.head_classes == "stream" else self.seen
@@ -123,11 +131,35 @@ class Learner(L.LightningModule):
 
     def _train_before(self, task: Task) -> None:
         """Let the plugins that do so train what they like, before any of them begins the task."""
-        training = [one for one in self.plugins if type(one).before_task_training is not Plugin.before_task_training]
+        training = overriding(self.plugins, "before_task_training")
         if training:
             with anything_may_be_trained(self, derive_seed(self.seed, task.index, "before task training")):
                 for plugin in training:
                     plugin.before_task_training(self, task)
+
+    def begin_round(self, task: Task, round: int) -> None:
+        """Let the plugins plan a round of a task, and train by that plan from now on.
+
+        Raises:
+            UserError: If two plugins plan different things, or the stream passes once and they want more passes.
+        """
+        first = TrainingPlan(self._benchmark_options, self.plan.rounds if round else 1, round)
+        plan = make_plan(self, overriding(self.plugins, "plan_training"), task, first)
+        self.plan = replace(plan, rounds=self.plan.rounds) if round else plan
+        self.options = self.plan.options
+        from_memory = any(plugin.traits.from_memory for plugin in self.plugins)
+        check_single_pass(self.scenario.kind, self.options.epochs * self.plan.rounds, from_memory)
+        if round:
+            seed = derive_seed(self.seed, task.index, "augment", round)
+            self._augment_generator = torch.Generator().manual_seed(seed)
+
+    def end_round(self, task: Task, steps: int) -> None:
+        """Let the plugins end a round of so many optimizer steps."""
+        self.earlier_steps += steps
+        if not self.frozen:
+            self.store.clear()
+        for plugin in self.plugins:
+            plugin.on_round_end(self, task, self.plan.round)
 
     def end_task(self, task: Task) -> None:
         """Let the plugins end the task."""
@@ -135,6 +167,14 @@ class Learner(L.LightningModule):
             self.store.clear()
         for plugin in self.plugins:
             plugin.on_task_end(self, task)
+
+    def end_stream(self) -> None:
+        """Let the plugins end the stream: all has been learned, and is about to be evaluated for the last time."""
+        ending = overriding(self.plugins, "on_stream_end")
+        for plugin in ending:
+            plugin.on_stream_end(self, self.scenario)
+        if ending:
+            self.store.clear()
 
     def leave_task(self, task: Task) -> None:
         """Let the plugins make ready for the next task, the last first: what was put aside last is taken back first."""
@@ -284,7 +324,7 @@ class Learner(L.LightningModule):
         """
         if self.task is None:
             raise UserError("batches_of is for tasks, and none has begun: call it from before_task_training or later")
-        number, self._own_loops = self._own_loops, self._own_loops + 1
+        number, self.own_loops = self.own_loops, self.own_loops + 1
         order, augmentation = (
             derive_seed(self.seed, self.task.index, f"own {what}", number) for what in ("order", "augment")
         )
@@ -408,7 +448,7 @@ class Learner(L.LightningModule):
         """The optimizer and its schedule for the current task."""
         groups = [answer for plugin in self.plugins if (answer := plugin.parameter_groups(self)) is not None]
         steps = int(self.trainer.estimated_stepping_batches)
-        return self.optimizer_policy.configure(self, groups[0] if groups else None, steps)
+        return self.optimizer_policy.configure(self, groups[0] if groups else None, steps, self.plan)
 
     def on_train_end(self) -> None:
         """Keep the optimizer's state where the next task carries it on."""

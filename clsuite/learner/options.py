@@ -24,7 +24,12 @@ OPTIMIZERS = {
     "adam": "Adam, whose weight decay is part of the gradient",
     "adamw": "Adam with decoupled weight decay",
 }
-SCHEDULES = {"constant": "the rate stays", "cosine": "the rate falls to zero over each task, as half a cosine"}
+SCHEDULES = {
+    "constant": "the rate stays",
+    "cosine": "the rate falls to zero over each task, as half a cosine",
+    "quarter_cosine": "the rate falls near zero over the epochs of each task, as a quarter of a cosine",
+    "one_cycle": "the rate rises for 30 % of each task and falls near zero, as cosines",
+}
 
 
 class OptimizerSpec(MaybeOwn):
@@ -79,7 +84,9 @@ class TrainingSpec(Spec):
         accumulate: Parts in which a batch passes through the backbone, one after another, where all of it does not fit
             into the memory; what is learned is the same but for rounding, and a step takes a forward pass more.
         optimizer: The optimizer.
-        schedule: ``constant``, ``cosine`` (to zero, over each task), or a class: see `OwnSchedule`.
+        schedule: ``constant``, ``cosine`` (to zero, over each task), ``quarter_cosine`` (near zero, epoch by epoch, as
+            InfLoRA's code has it), ``one_cycle`` (PyTorch's OneCycleLR; `lr` is the largest rate), or a class: see
+            `OwnSchedule`.
         warmup_steps: Steps of linear warm-up at the start of each task.
         gradient_clip: Largest norm of the whole gradient; none by default.
         recreate_optimizer: A new optimizer for each task (True), or its state carried on.
@@ -109,7 +116,7 @@ class TrainingSpec(Spec):
     batch_size: int = Field(default=32, ge=1)
     accumulate: int = Field(default=1, ge=1)
     optimizer: OptimizerSpec = OptimizerSpec()
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "quarter_cosine", "one_cycle"] = "constant"
     own_schedule: OwnSchedule | None = None
     warmup_steps: int = Field(default=0, ge=0)
     gradient_clip: float | None = Field(default=None, gt=0)
@@ -139,13 +146,14 @@ class TrainingSpec(Spec):
         if not isinstance(given, dict):
             return value
         if CLASS not in given:
-            raise ValueError("schedule must be constant, cosine, or a mapping with class, as {class: my_package:Mine}")
+            names = ", ".join(SCHEDULES)
+            raise ValueError(f"schedule must be {names}, or a mapping with class, as {{class: my_package:Mine}}")
         return {**{key: one for key, one in value.items() if key != "schedule"}, "own_schedule": given}
 
     @model_validator(mode="after")
     def _one_warmup(self) -> TrainingSpec:
         if self.own_schedule is not None and self.warmup_steps:
-            raise ValueError("warmup_steps belong to constant and cosine: leave them out beside a schedule's class")
+            raise ValueError("warmup_steps belong to named schedules: leave them out beside a schedule's class")
         return self
 
     @model_serializer(mode="wrap")

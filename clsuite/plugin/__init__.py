@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from clsuite.learner.options import OptimizerSpec, TrainingSpec
     from clsuite.learner.rehearsal import select_parameters, tune_on_exemplars
     from clsuite.learner.step import Step
+    from clsuite.learner.training_plan import TrainingPlan
     from clsuite.learner.warmup import warm_up_head
     from clsuite.plugin.base import Plugin
     from clsuite.plugin.rehearsal import RehearsalPlugin
@@ -44,6 +45,7 @@ __all__ = [
     "Scenario",
     "Step",
     "Task",
+    "TrainingPlan",
     "TrainingSpec",
     "Traits",
     "UserError",
@@ -71,6 +73,7 @@ LAZY = {
     "Scenario": "clsuite.scenarios",
     "Step": "clsuite.learner.step",
     "Task": "clsuite.scenarios",
+    "TrainingPlan": "clsuite.learner.training_plan",
     "TrainingSpec": "clsuite.learner.options",
     "classification_loss": "clsuite.learner.loss",
     "exemplar_capacity": "clsuite.data.buffer",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from clsuite.data.buffer import ExemplarBuffer
     from clsuite.learner.learner import Learner
     from clsuite.learner.step import Step
+    from clsuite.learner.training_plan import TrainingPlan
     from clsuite.scenarios import Scenario, Task
 
 
@@ -91,6 +92,44 @@ class Plugin(L.Callback):
         Args:
             learner: The model.
             task: The task that begins.
+        """
+
+    def plan_training(self, learner: Learner, task: Task, plan: TrainingPlan) -> TrainingPlan:
+        """Say how a task, or a round of it, is trained: epochs, optimizer, schedule, and how often.
+
+        Called before each round of a task, after ``on_task_start``, plugin after plugin. Two plugins that decide the
+        same differently are refused. ``learner.options`` is what has been planned while the task lasts.
+
+        Args:
+            learner: The model.
+            task: The task.
+            plan: What the benchmark says, or the plugin before this one: ``plan.with_options(epochs=10)`` or
+                ``dataclasses.replace(plan, rounds=3)`` are other plans.
+
+        Returns:
+            The same plan or another one.
+        """
+        return plan
+
+    def on_round_end(self, learner: Learner, task: Task, round: int) -> None:
+        """Take from a round of a task what is kept of it, or put weights in place for the next one.
+
+        Called when a task has been trained once, before the next round (``plan.rounds``) or ``on_task_end``.
+
+        Args:
+            learner: The model.
+            task: The task.
+            round: The round that ends, from 0.
+        """
+
+    def on_stream_end(self, learner: Learner, scenario: Scenario) -> None:
+        """Do what is done once, after everything has been learned.
+
+        Called when the last task has ended, before the last evaluation.
+
+        Args:
+            learner: The model.
+            scenario: The stream; where only its first tasks are learned, these.
         """
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
@@ -189,13 +228,15 @@ class Plugin(L.Callback):
     def parameter_groups(self, learner: Learner) -> list[dict[str, Any]] | None:
         """Say what the optimizer trains, with which rates.
 
-        Called once a task, before the optimizer is made. At most one plugin of a method answers.
+        Called in each round of a task, before the optimizer is made. At most one plugin of a method answers.
 
         Args:
             learner: The model.
 
         Returns:
-            The optimizer's parameter groups, or None for the benchmark's.
+            The optimizer's parameter groups, or None for the benchmark's. Besides PyTorch's keys (``params``, ``lr``,
+            ``weight_decay``, …) a group may have an ``optimizer`` of its own, a name or keys as a benchmark writes
+            them, and a ``schedule``, a name or a function of the `Moment`.
         """
         return None
 
@@ -260,3 +301,8 @@ class Plugin(L.Callback):
             state_dict: What ``state_dict`` gave.
         """
         load_state(self, state_dict)
+
+
+def overriding(plugins: Sequence[Plugin], hook: str) -> list[Plugin]:
+    """Those plugins whose class has a hook of its own."""
+    return [plugin for plugin in plugins if getattr(type(plugin), hook) is not getattr(Plugin, hook)]

@@ -4,6 +4,7 @@
 * Weights: `WeightSwap` (others for an evaluation), `PretrainedState` (start again), `statistics_of` (of batch
   normalizations), `check_trained` (that kinds of modules are trained).
 * Statistics: `TakenRows` (an image that comes again counts once), `row_positions`.
+* Schedules of learning rates: `multi_step`, and the `Moment` that any function of one's own gets.
 * CLIP: `clip_of`, `ClassTexts`.
 * Numbers: `full_precision` (no autocast), `tensor_bytes` (what is kept).
 """
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from clsuite.learner.features import FeatureStore, compute_features
     from clsuite.learner.precision import full_precision
     from clsuite.learner.rehearsal import check_trained
+    from clsuite.learner.schedules import Moment, multi_step
     from clsuite.learner.weight_swap import PretrainedState, WeightSwap, statistics_of
     from clsuite.plugin.state import tensor_bytes
 
@@ -29,6 +31,7 @@ __all__ = [
     "BatchLoader",
     "ClassTexts",
     "FeatureStore",
+    "Moment",
     "PretrainedState",
     "TakenRows",
     "WeightSwap",
@@ -36,6 +39,7 @@ __all__ = [
     "clip_of",
     "compute_features",
     "full_precision",
+    "multi_step",
     "row_positions",
     "statistics_of",
     "tensor_bytes",
@@ -45,6 +49,7 @@ LAZY = {
     "BatchLoader": "clsuite.data.batch",
     "ClassTexts": "clsuite.backbones.class_texts",
     "FeatureStore": "clsuite.learner.features",
+    "Moment": "clsuite.learner.schedules",
     "PretrainedState": "clsuite.learner.weight_swap",
     "TakenRows": "clsuite.data.taken",
     "WeightSwap": "clsuite.learner.weight_swap",
@@ -52,6 +57,7 @@ LAZY = {
     "clip_of": "clsuite.backbones.clip",
     "compute_features": "clsuite.learner.features",
     "full_precision": "clsuite.learner.precision",
+    "multi_step": "clsuite.learner.schedules",
     "row_positions": "clsuite.data.taken",
     "statistics_of": "clsuite.learner.weight_swap",
     "tensor_bytes": "clsuite.plugin.state",
