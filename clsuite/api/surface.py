@@ -24,8 +24,8 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
     "clsuite.plugin": (
         "Plugin", "RehearsalPlugin", "Traits", "API_VERSION", "check_range", "fill_defaults", "Learner", "Step", "Head",
         "GrowingHead", "TrainingPlan", "TrainingSpec", "OptimizerSpec", "classification_loss", "tune_on_exemplars",
-        "select_parameters", "warm_up_head", "Batch", "ExemplarBuffer", "exemplar_capacity", "herding_ranks", "ImageTable", "Scenario",
-        "Task", "EvalSplit",
+        "select_parameters", "warm_up_head", "Batch", "ExemplarBuffer", "exemplar_capacity", "herding_ranks",
+        "ImageTable", "Scenario", "Task", "EvalSplit",
     ),
     "clsuite.plugin.helpers": (
         "BatchLoader", "ClassTexts", "FeatureStore", "PretrainedState", "TakenRows", "WeightSwap", "check_trained",
@@ -46,7 +46,8 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
 
 INTERNAL = {
     "Learner": "__init__ start begin_task begin_round end_round end_task end_stream leave_task restore "
-    "transfer_batch_to_device on_after_batch_transfer training_step test_step configure_optimizers on_train_end",
+    "transfer_batch_to_device on_after_batch_transfer training_step test_step configure_optimizers "
+    "on_before_optimizer_step on_train_end",
     "TrainedModel": "__init__",
     "RunResult": "folders",
     "Head": "begin",

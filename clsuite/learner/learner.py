@@ -32,6 +32,7 @@ from clsuite.learner.precision import autocast, has_slow_kernels
 from clsuite.learner.step import Step
 from clsuite.learner.together import Together
 from clsuite.learner.training_plan import TrainingPlan, make_plan
+from clsuite.learner.updates import Updates
 from clsuite.plugin.base import Plugin, overriding
 from clsuite.plugin.traits import Scores
 from clsuite.scenarios import Scenario, Task, check_single_pass
@@ -80,6 +81,7 @@ class Learner(L.LightningModule):
         self.together: Together | None = None
         self.feature_source: Source = computed_here
         self._tasks_begun, self.own_loops = 0, 0
+        self._updates: Updates | None = None
         self._module_owners: dict[str, Plugin] = {}
 
     # -- the life of a stream -------------------------------------------------------------------------------------
@@ -448,7 +450,17 @@ class Learner(L.LightningModule):
         """The optimizer and its schedule for the current task."""
         groups = [answer for plugin in self.plugins if (answer := plugin.parameter_groups(self)) is not None]
         steps = int(self.trainer.estimated_stepping_batches)
-        return self.optimizer_policy.configure(self, groups[0] if groups else None, steps, self.plan)
+        configured = self.optimizer_policy.configure(self, groups[0] if groups else None, steps, self.plan)
+        transforming = overriding(self.plugins, "transform_update")
+        self._updates = Updates(self, transforming) if transforming else None
+        if self._updates is not None:
+            configured["optimizer"].register_step_post_hook(self._updates.after)
+        return configured
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Keep the weights before a step whose update plugins transform; plugins have had their gradient hooks."""
+        if self._updates is not None:
+            self._updates.before(optimizer)
 
     def on_train_end(self) -> None:
         """Keep the optimizer's state where the next task carries it on."""

@@ -240,6 +240,22 @@ class Plugin(L.Callback):
         """
         return None
 
+    def transform_update(self, learner: Learner, updates: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Transform what an optimizer's step does to the weights, for example project it.
+
+        Called after each step, plugin after plugin, in the order of the method. An update is the whole difference that
+        the step makes, with momentum, Adam's scaling, learning rate and weight decay. What plugins write into weights
+        themselves, such as in ``on_train_batch_end``, is none.
+
+        Args:
+            learner: The model; its weights are those after the step.
+            updates: By name, of each weight that the step has changed; of its shape, and not to be written into.
+
+        Returns:
+            The updates that are other ones, by name; what is left out stays as it is.
+        """
+        return {}
+
     def predict(self, learner: Learner, batch: Batch) -> Tensor | None:
         """Answer for a batch in place of the head.
 

@@ -10,7 +10,8 @@ ANSWERING = {
 """Hooks that belong to at most one plugin of a method, and what they answer."""
 
 TRAINING = (
-    "loss", "classification", "transform_batch", "select_indices", "parameter_groups", "plan_training", "on_round_end"
+    "loss", "classification", "transform_batch", "select_indices", "parameter_groups", "plan_training", "on_round_end",
+    "transform_update",
 )  # fmt: skip
 """Hooks that only act where gradient steps are taken."""
 

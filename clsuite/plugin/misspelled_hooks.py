@@ -33,6 +33,7 @@ HOOKS: Mapping[str, tuple[str, ...]] = {
     "classification": ("learner", "step"),
     "loss": ("learner", "step"),
     "parameter_groups": ("learner",),
+    "transform_update": ("learner", "updates"),
     "predict": ("learner", "batch"),
     "lent_buffer": (),
     "stored_bytes": (),
