@@ -53,7 +53,9 @@ class Projects(Plugin):
         return max(float((factor @ self.used).abs().max()) for factor in factors)
 
     def length(self) -> float:
-        return min(float(value.detach().norm()) for name, value in self.lora.named_parameters() if name.endswith("down"))
+        return min(
+            float(value.detach().norm()) for name, value in self.lora.named_parameters() if name.endswith("down")
+        )
 
 
 @pytest.mark.parametrize("clip", [None, 0.1])
