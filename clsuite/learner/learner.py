@@ -29,6 +29,7 @@ from clsuite.learner.optimizer import OptimizerPolicy
 from clsuite.learner.options import TrainingSpec
 from clsuite.learner.parts import encode_in_parts, refuse_batch_statistics
 from clsuite.learner.precision import autocast, has_slow_kernels
+from clsuite.learner.roles import parameters_of
 from clsuite.learner.step import Step
 from clsuite.learner.together import Together
 from clsuite.learner.training_plan import TrainingPlan, make_plan
@@ -82,6 +83,7 @@ class Learner(L.LightningModule):
         self.feature_source: Source = computed_here
         self._tasks_begun, self.own_loops = 0, 0
         self._updates: Updates | None = None
+        self._roles: dict[str, str] = {}
         self._module_owners: dict[str, Plugin] = {}
 
     # -- the life of a stream -------------------------------------------------------------------------------------
@@ -194,8 +196,15 @@ class Learner(L.LightningModule):
 
     # -- what plugins use -----------------------------------------------------------------------------------------
 
-    def register_plugin_module(self, plugin: Plugin, name: str, module: nn.Module) -> None:
+    def register_plugin_module(self, plugin: Plugin, name: str, module: nn.Module, role: str | None = None) -> None:
         """Register a plugin's module: trained, moved and saved with the learner.
+
+        Args:
+            plugin: Whose it is.
+            name: Its name among the plugin's modules.
+            module: The module.
+            role: What its parameters are to other plugins, such as ``prompts`` or ``keys``; modules of `clsuite.peft`
+                say so themselves.
 
         Raises:
             UserError: If a plugin of another file, whose class has the same name, has a module of that name.
@@ -207,7 +216,25 @@ class Learner(L.LightningModule):
                 "other's; give the class of one of them another name"
             )
         self.plugin_modules[key] = module.to(self.device)
+        if role is not None:
+            self._roles[key] = role
         plugin.registered_modules = {**plugin.registered_modules, name: module}
+
+    def parameters_of(self, role: str) -> dict[str, nn.Parameter]:
+        """Parameters by what they are, whichever plugin has made them, and whether they are trained or not.
+
+        Args:
+            role: ``backbone``, ``head``, or what modules of plugins are: ``prompts`` (prefixes too), ``lora``,
+                ``adapters``, ``scales`` (IA3, SSF), or a role of another plugin's own.
+
+        Returns:
+            Parameters by the name that they have in the learner.
+
+        Raises:
+            UserError: If there are none; says what there is. Declare ``Traits(works_on=...)``, and a method without
+                them is refused before.
+        """
+        return parameters_of(self, self._roles, role)
 
     def generator(self, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
         """A source of random draws that follows from the seed, the task and the purpose alone.

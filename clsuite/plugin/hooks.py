@@ -74,6 +74,12 @@ Besides `EFFECTS` it knows what follows from hooks and stores: to put other weig
 (`STANDING_IN`), to read weights (`OF_WEIGHTS`) or to keep statistics (`OF_FEATURES`) at a task's end, and to herd
 exemplars."""
 
+ROLES = {
+    "lora": "lora", "adapter": "adapters", "adaptformer": "adapters", "prefix": "prompts", "prompt": "prompts",
+    "ia3": "scales", "ssf": "scales",
+}  # fmt: skip
+"""What the parameters of each kind of parameter-efficient module are to other plugins."""
+
 FROZEN = {
     "blocks": "'{name}' freezes the backbone: the blocks of '{other}' would never be trained",
     "masks": "'{name}' freezes the backbone: there is nothing for '{other}' to choose from",
