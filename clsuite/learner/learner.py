@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import lightning as L
@@ -185,14 +186,22 @@ class Learner(L.LightningModule):
         for plugin in reversed(self.plugins):
             plugin.on_task_exit(self, task)
 
-    def restore(self, tasks: int, head_sizes: Sequence[int]) -> None:
-        """Create again what the first tasks created, so that saved state fits."""
+    def restore(self, tasks: int, head_sizes: Sequence[int], states: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Create again what the first tasks created, so that saved state fits.
+
+        Args:
+            tasks: How many tasks had begun.
+            head_sizes: Classes of each group of the head.
+            states: What the plugins had saved, which they may look at meanwhile.
+        """
         self._tasks_begun = tasks
         for size in head_sizes:
             self.head.grow(size, torch.Generator())
         self.head.to(self.device)
-        for plugin in self.plugins:
+        for plugin, state in zip(self.plugins, states or [{} for _ in self.plugins], strict=True):
+            plugin.saved_state = MappingProxyType(state)
             plugin.rebuild_modules(self, tasks)
+            del plugin.saved_state
 
     # -- what plugins use -----------------------------------------------------------------------------------------
 

@@ -38,12 +38,14 @@ class Plugin(L.Callback):
             dictionaries are saved as they are, other objects by their ``state_dict`` and ``load_state_dict``, and must
             then be there once the stream has started. What a base class declares stays declared.
         registered_modules: Modules that were registered with the learner, by name.
+        saved_state: What ``state_dict`` had given, while ``rebuild_modules`` is called; empty at any other time.
     """
 
     traits: ClassVar[Traits] = Traits()
     api: ClassVar[int] = API_VERSION
     state: ClassVar[tuple[str, ...]] = ()
     registered_modules: Mapping[str, nn.Module] = MappingProxyType({})
+    saved_state: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def state_key(self) -> str:
@@ -65,6 +67,8 @@ class Plugin(L.Callback):
         """Create again the modules that ``on_task_start`` created.
 
         Called when a run is resumed or a model is loaded, after ``on_stream_start`` and before any state is loaded.
+        Modules whose number or shape followed from data are made by ``self.saved_state``, which has what the plugin's
+        own ``state_dict`` gave: ``for rank in self.saved_state["ranks"]: ...``
 
         Args:
             learner: The model.
