@@ -45,7 +45,7 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
 """What is public, by the module that it is imported from."""
 
 INTERNAL = {
-    "Learner": "__init__ start begin_task begin_round end_round end_task end_stream leave_task restore "
+    "Learner": "__init__ start leave_backbone begin_task begin_round end_round end_task end_stream leave_task restore "
     "transfer_batch_to_device on_after_batch_transfer training_step test_step configure_optimizers "
     "on_before_optimizer_step on_train_end",
     "TrainedModel": "__init__",

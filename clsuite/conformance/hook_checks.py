@@ -65,6 +65,8 @@ def tensors_of(given: Any) -> dict[str, Tensor]:
     if isinstance(given, Batch):
         named = {"images": given.images, "labels": given.labels, "rows": given.indices, "replayed": given.replayed}
         return {f"batch.{name}": value for name, value in named.items() if value is not None}
+    if isinstance(given, Tensor) and given.dim() == 4:
+        return {"images": given}
     if isinstance(given, MappingProxyType):
         return {f"updates['{name}']": value for name, value in given.items() if isinstance(value, Tensor)}
     return {}

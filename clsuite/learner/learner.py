@@ -25,6 +25,7 @@ from clsuite.learner.features import FeatureStore, Source, computed_here
 from clsuite.learner.finite import check_features, check_loss
 from clsuite.learner.free_training import anything_may_be_trained, own_batches
 from clsuite.learner.heads import choose_towers, make_head
+from clsuite.learner.image_gate import ImageGate
 from clsuite.learner.loss import classification_loss
 from clsuite.learner.optimizer import OptimizerPolicy
 from clsuite.learner.options import TrainingSpec
@@ -84,6 +85,7 @@ class Learner(L.LightningModule):
         self.feature_source: Source = computed_here
         self._tasks_begun, self.own_loops = 0, 0
         self._updates: Updates | None = None
+        self._gate: ImageGate | None = None
         self._roles: dict[str, str] = {}
         self._module_owners: dict[str, Plugin] = {}
 
@@ -102,11 +104,18 @@ class Learner(L.LightningModule):
             avoid_slow_kernels(self.backbone)
         for plugin in self.plugins:
             plugin.on_stream_start(self, scenario)
+        transforming = overriding(self.plugins, "transform_images")
+        self._gate = ImageGate(self, transforming) if transforming else None
         if self.frozen and any("masks" in plugin.traits.memory for plugin in self.plugins):
             raise UserError(
                 f"[{', '.join(type(plugin).__name__ for plugin in self.plugins)}] cannot be combined: "
                 "the backbone is frozen, so there are no weights for masks to choose from"
             )
+
+    def leave_backbone(self) -> None:
+        """Let images pass into the backbone as they are: another learner goes on with it."""
+        if self._gate is not None:
+            self._gate.open()
 
     def begin_task(self, task: Task) -> None:
         """Grow the head by the task's new classes and let the plugins begin.
@@ -129,6 +138,7 @@ class Learner(L.LightningModule):
             self.requires_grad_(False)
         for plugin in self.plugins:
             plugin.on_task_start(self, task)
+        self._forget_transformed()
         self.backbone.hold_statistics()
         for taken_apart, by in ((self.options.accumulate > 1, "training.accumulate"), (self.together, "--devices")):
             if taken_apart:
@@ -172,6 +182,7 @@ class Learner(L.LightningModule):
             self.store.clear()
         for plugin in self.plugins:
             plugin.on_task_end(self, task)
+        self._forget_transformed()
 
     def end_stream(self) -> None:
         """Let the plugins end the stream: all has been learned, and is about to be evaluated for the last time."""
@@ -185,6 +196,12 @@ class Learner(L.LightningModule):
         """Let the plugins make ready for the next task, the last first: what was put aside last is taken back first."""
         for plugin in reversed(self.plugins):
             plugin.on_task_exit(self, task)
+        self._forget_transformed()
+
+    def _forget_transformed(self) -> None:
+        """Forget features of images that plugins transform: how they do may have changed."""
+        if self._gate is not None:
+            self.forget_features()
 
     def restore(self, tasks: int, head_sizes: Sequence[int], states: Sequence[Mapping[str, Any]] = ()) -> None:
         """Create again what the first tasks created, so that saved state fits.

@@ -188,6 +188,24 @@ class Plugin(L.Callback):
         """
         return batch
 
+    def transform_images(self, learner: Learner, images: Tensor) -> Tensor:
+        """Transform images in front of the network, in every pass: a learned frame, a filter.
+
+        Called with all images that pass the backbone, plugin after plugin: in training, rehearsal, evaluation, for
+        features by row, queries and probes. Parameters of its own are registered as a module and trained with it. What
+        an image becomes must not depend on the others of the batch. Features that are kept while nothing is trained are
+        forgotten whenever a task begins, ends or is left; where it changes at another moment, call
+        ``learner.forget_features()``.
+
+        Args:
+            learner: The model.
+            images: Float ``[B, 3, H, W]``, augmented in training and normalized; not to be written into.
+
+        Returns:
+            Images of the same shape.
+        """
+        return images
+
     def on_before_forward(self, learner: Learner, batch: Batch) -> None:
         """Set what the plugin's modules do with a batch.
 

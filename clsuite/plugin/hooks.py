@@ -17,6 +17,7 @@ TRAINING = (
 
 OURS = frozenset(
     {*ANSWERING, *TRAINING, "before_task_training", "rebuild_modules", "on_before_forward", "on_task_exit",
+     "transform_images",
      "stored_bytes", "state_dict", "load_state_dict", "setup", "teardown"}
 )  # fmt: skip
 """Hooks whose names do not begin with ``on_``; all others of ours and of Lightning's do."""

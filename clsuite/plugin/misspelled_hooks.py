@@ -29,6 +29,7 @@ HOOKS: Mapping[str, tuple[str, ...]] = {
     "on_task_exit": ("learner", "task"),
     "select_indices": ("learner", "task", "indices"),
     "transform_batch": ("learner", "batch"),
+    "transform_images": ("learner", "images"),
     "on_before_forward": ("learner", "batch"),
     "classification": ("learner", "step"),
     "loss": ("learner", "step"),

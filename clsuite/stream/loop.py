@@ -144,6 +144,7 @@ class Stream:
         plain.start(self.scenario)
         plain.begin_task(self.scenario.tasks[0])
         self._evaluate(plain, make_trainer(plain.options, self.device, [self.matrix]), 0)
+        plain.leave_backbone()
 
     def _learn(self, task: Task) -> None:
         L.seed_everything(derive_seed(self.learner.seed, "task", task.index), verbose=False)
