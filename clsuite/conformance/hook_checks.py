@@ -64,6 +64,7 @@ def tensors_of(given: Any) -> dict[str, Tensor]:
         return {**tensors_of(given.batch), "step.features": given.features, "step.logits": given.logits}
     if isinstance(given, Batch):
         named = {"images": given.images, "labels": given.labels, "rows": given.indices, "replayed": given.replayed}
+        named |= {f"columns['{name}']": column for name, column in given.columns.items()}
         return {f"batch.{name}": value for name, value in named.items() if value is not None}
     if isinstance(given, Tensor) and given.dim() == 4:
         return {"images": given}

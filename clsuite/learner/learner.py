@@ -18,6 +18,7 @@ from clsuite.backbones.slow_kernels import avoid_slow_kernels
 from clsuite.backbones.vit import Backbone
 from clsuite.data.augment import augment
 from clsuite.data.batch import Batch
+from clsuite.data.columns import TARGETS, WEIGHTS
 from clsuite.data.on_device import moved
 from clsuite.data.stable_random import derive_seed
 from clsuite.errors import UserError
@@ -475,7 +476,8 @@ class Learner(L.LightningModule):
             own = plugin.classification(self, step)
             if own is not None:
                 return own
-        return classification_loss(step.logits, step.batch.labels, self.options.loss, task.classes)
+        weights, targets = (step.batch.columns.get(name) for name in (WEIGHTS, TARGETS))
+        return classification_loss(step.logits, step.batch.labels, self.options.loss, task.classes, weights, targets)
 
     def backward(self, loss: Tensor, *args: Any, **words: Any) -> None:
         """Compute the gradients, of all processes that learn together."""
