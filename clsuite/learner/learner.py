@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
@@ -128,11 +128,11 @@ class Learner(L.LightningModule):
         self.plan, self.earlier_steps = TrainingPlan(self._benchmark_options), 0
         self.options = self._benchmark_options
         self._tasks_begun = task.index + 1
-        self._augment_generator = torch.Generator().manual_seed(derive_seed(self.seed, task.index, "augment"))
+        self._augment_generator = torch.Generator().manual_seed(self.derived("augment", task.index, "augment"))
         wanted = len(self.scenario.classes) if self.options.head_classes == "stream" else self.seen
         new = wanted - self.head.classes
         if new > 0:
-            self.head.grow(new, torch.Generator().manual_seed(derive_seed(self.seed, "head", task.index)))
+            self.head.grow(new, torch.Generator().manual_seed(self.derived("head", "head", task.index)))
             self.head.to(self.device)
         self._train_before(task)
         if not self.trains_by_gradient(task):
@@ -166,7 +166,7 @@ class Learner(L.LightningModule):
         from_memory = any(plugin.traits.from_memory for plugin in self.plugins)
         check_single_pass(self.scenario.kind, self.options.epochs * self.plan.rounds, from_memory)
         if round:
-            seed = derive_seed(self.seed, task.index, "augment", round)
+            seed = self.derived("augment", task.index, "augment", round)
             self._augment_generator = torch.Generator().manual_seed(seed)
 
     def end_round(self, task: Task, steps: int) -> None:
@@ -246,6 +246,16 @@ class Learner(L.LightningModule):
         if role is not None:
             self._roles[key] = role
         plugin.registered_modules = {**plugin.registered_modules, name: module}
+
+    def derived(self, source: Literal["head", "order", "augment"], *purpose: str | int) -> int:
+        """A seed of one purpose, which follows from the run's seed or from that of its source (``training.seeds``).
+
+        Args:
+            source: Of which randomness it is.
+            purpose: As of `generator`.
+        """
+        own = getattr(self._benchmark_options.seeds, source)
+        return derive_seed(self.seed if own is None else own, *purpose)
 
     def parameters_of(self, role: str) -> dict[str, nn.Parameter]:
         """Parameters by what they are, whichever plugin has made them, and whether they are trained or not.
@@ -381,9 +391,8 @@ class Learner(L.LightningModule):
         if self.task is None:
             raise UserError("batches_of is for tasks, and none has begun: call it from before_task_training or later")
         number, self.own_loops = self.own_loops, self.own_loops + 1
-        order, augmentation = (
-            derive_seed(self.seed, self.task.index, f"own {what}", number) for what in ("order", "augment")
-        )
+        order = self.derived("order", self.task.index, "own order", number)
+        augmentation = self.derived("augment", self.task.index, "own augment", number)
         return own_batches(self, indices, batch_size, order, augmentation if augment else None)
 
     def step_of(self, batch: Batch) -> Step:

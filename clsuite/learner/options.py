@@ -75,6 +75,24 @@ class OwnSchedule(MaybeOwn):
     interval: Literal["epoch", "step"] = "epoch"
 
 
+class SeedSpec(Spec):
+    """Seeds of single sources of randomness, in place of the run's seed; the order of classes has ``order_seed``.
+
+    Attributes:
+        head: Of the first values of the head.
+        order: Of the order of training samples.
+        augment: Of the augmentation.
+    """
+
+    head: int | None = Field(default=None, ge=0)
+    order: int | None = Field(default=None, ge=0)
+    augment: int | None = Field(default=None, ge=0)
+
+    @model_serializer(mode="wrap")
+    def _given(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if value is not None}
+
+
 class TrainingSpec(Spec):
     """How each task is trained. What papers differ in and fold in silently is explicit here.
 
@@ -107,6 +125,8 @@ class TrainingSpec(Spec):
         compile: Compile the blocks of the backbone (``torch.compile``): minutes at the start, faster steps after.
         precision: ``auto`` (bf16 where the processor or GPU has it natively, else 32), ``32``, ``bf16`` or ``16``.
         own_schedule: The class where `schedule` is one; in YAML and records it is below ``schedule``.
+        seeds: Seeds of the head, of the order of samples and of the augmentation, so that one can vary while the others
+            stay: ``{order: 3}``. What has none follows the run's seed.
         threads: CPU threads of a run; fixed, so that the number of parallel runs changes no result.
         checkpoint_minutes: Minutes after which the state is saved within a task too; by default it is saved between
             tasks alone. It changes no result, and is in no record and no key.
@@ -130,6 +150,7 @@ class TrainingSpec(Spec):
     augment: Augment = ()
     compile: bool = False
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
+    seeds: SeedSpec = SeedSpec()
     threads: int = Field(default=1, ge=1)
     checkpoint_minutes: float | None = Field(default=None, gt=0)
 
@@ -162,6 +183,8 @@ class TrainingSpec(Spec):
         own = content.pop("own_schedule", None)
         if content.get("accumulate") == 1:
             del content["accumulate"]  # so that the keys of older records stay what they are
+        if not content.get("seeds", True):
+            del content["seeds"]
         return {**content, "schedule": own} if own is not None else content
 
     @model_validator(mode="after")
