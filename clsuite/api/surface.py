@@ -44,10 +44,13 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """What is public, by the module that it is imported from."""
 
+HIDDEN_BASES = {"LearnerTools": "clsuite.learner.tools"}
+"""Classes that are a part of a public one, and where they are: their members are its members."""
+
 INTERNAL = {
-    "Learner": "__init__ start leave_backbone begin_task begin_round end_round end_task end_stream leave_task restore "
-    "transfer_batch_to_device on_after_batch_transfer training_step test_step configure_optimizers "
-    "on_before_optimizer_step on_train_end",
+    "Learner": "__init__ scenario store start leave_backbone begin_task begin_round end_round end_task "
+    "end_stream leave_task restore transfer_batch_to_device on_after_batch_transfer training_step test_step "
+    "configure_optimizers on_before_optimizer_step on_train_end",
     "TrainedModel": "__init__",
     "RunResult": "folders",
     "Head": "begin",
@@ -136,10 +139,19 @@ def _entries(module: str, name: str) -> Iterator[Entry]:
         bases = ", ".join(ast.unparse(base) for base in node.bases)
         yield Entry(module, name, f"class {name}({bases})" if bases else f"class {name}", _doc(node))
         internal = [f"{name}.{member}" for member in INTERNAL.get(name, "").split()]
-        for member in node.body:
+        for member in [*node.body, *_of_hidden_bases(node)]:
             yield from (entry for entry in _members(module, name, member) if entry.name not in internal)
     else:
         yield Entry(module, name, ast.unparse(node), "")
+
+
+def _of_hidden_bases(node: ast.ClassDef) -> Iterator[ast.stmt]:
+    """The members of a class that it has from bases of ours that nobody imports, but for constructors."""
+    for base in map(ast.unparse, node.bases):
+        if base in HIDDEN_BASES:
+            found = _find(HIDDEN_BASES[base], base)
+            assert isinstance(found, ast.ClassDef)
+            yield from (one for one in found.body if getattr(one, "name", "") != "__init__")
 
 
 def _members(module: str, owner: str, node: ast.stmt) -> Iterator[Entry]:

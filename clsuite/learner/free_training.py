@@ -17,11 +17,11 @@ from clsuite.data.batch import Batch, BatchLoader
 from clsuite.errors import UserError
 
 if TYPE_CHECKING:
-    from clsuite.learner.learner import Learner
+    from clsuite.learner.tools import LearnerTools
 
 
 @contextmanager
-def anything_may_be_trained(learner: Learner, seed: int) -> Iterator[None]:
+def anything_may_be_trained(learner: LearnerTools, seed: int) -> Iterator[None]:
     """A phase after which all is as before but for the values of the weights, and for parameters that were made in it.
 
     Put back are: what is trained (``requires_grad``), the modes of modules, and the state of the global random
@@ -48,7 +48,11 @@ def anything_may_be_trained(learner: Learner, seed: int) -> Iterator[None]:
 
 
 def own_batches(
-    learner: Learner, indices: NDArray[np.int64], batch_size: int | None, order: int | None, augmentation: int | None
+    learner: LearnerTools,
+    indices: NDArray[np.int64],
+    batch_size: int | None,
+    order: int | None,
+    augmentation: int | None,
 ) -> Iterator[Batch]:
     """Transformed batches of some rows, once each, on the compute device.
 
@@ -72,7 +76,7 @@ def own_batches(
     return (_transformed(learner, batch, generator) for batch in loader)
 
 
-def _transformed(learner: Learner, batch: Batch, generator: torch.Generator | None) -> Batch:
+def _transformed(learner: LearnerTools, batch: Batch, generator: torch.Generator | None) -> Batch:
     batch = batch.to(learner.device)
     assert batch.images is not None
     images = batch.images if generator is None else augment(learner.options.augment, batch.images, generator)

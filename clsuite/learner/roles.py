@@ -10,10 +10,10 @@ from torch import nn
 from clsuite.errors import UserError
 
 if TYPE_CHECKING:
-    from clsuite.learner.learner import Learner
+    from clsuite.learner.tools import LearnerTools
 
 
-def parameters_of(learner: Learner, registered: Mapping[str, str], role: str) -> dict[str, nn.Parameter]:
+def parameters_of(learner: LearnerTools, registered: Mapping[str, str], role: str) -> dict[str, nn.Parameter]:
     """The parameters of a role by their name in the learner.
 
     Args:
@@ -34,7 +34,7 @@ def parameters_of(learner: Learner, registered: Mapping[str, str], role: str) ->
     return found
 
 
-def _parts(learner: Learner, registered: Mapping[str, str]) -> Iterator[tuple[str, nn.Module, str]]:
+def _parts(learner: LearnerTools, registered: Mapping[str, str]) -> Iterator[tuple[str, nn.Module, str]]:
     """Name, module and role of all that has one; what is inside another with a role belongs to that alone."""
     yield "backbone", learner.backbone, "backbone"
     yield "head", learner.head, "head"

@@ -73,7 +73,7 @@ def _loader(learner: Learner, task: Task, indices: NDArray[np.int64], device: to
         learner.scenario.labels,
         indices,
         learner.options.batch_size,
-        shuffle_seed=learner.derived("order", "order", task.index, *([round] if round else [])),
+        shuffle_seed=learner.seed_for("order", "order", task.index, *([round] if round else [])),
         with_images=not uses_cached_features,
         repeats=learner.scenario.batch_repeats,
         device=device,
