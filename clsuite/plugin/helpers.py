@@ -3,6 +3,8 @@
 * Passes over images and features: `FeatureStore`, `compute_features`, `BatchLoader`.
 * Weights: `WeightSwap` (others for an evaluation), `PretrainedState` (start again), `statistics_of` (of batch
   normalizations), `check_trained` (that kinds of modules are trained).
+* Weights as values: `weights_of` (a copy), `mean_of` (soups), `task_vector` (the end without the start), `set_weights`,
+  `top_share` (masks of the largest entries).
 * Statistics: `TakenRows` (an image that comes again counts once), `row_positions`.
 * Schedules of learning rates: `multi_step`, and the `Moment` that any function of one's own gets.
 * CLIP: `clip_of`, `ClassTexts`.
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from clsuite.learner.rehearsal import check_trained
     from clsuite.learner.schedules import Moment, multi_step
     from clsuite.learner.weight_swap import PretrainedState, WeightSwap, statistics_of
+    from clsuite.learner.weights import mean_of, set_weights, task_vector, top_share, weights_of
     from clsuite.plugin.state import tensor_bytes
 
 __all__ = [
@@ -39,10 +42,15 @@ __all__ = [
     "clip_of",
     "compute_features",
     "full_precision",
+    "mean_of",
     "multi_step",
     "row_positions",
+    "set_weights",
     "statistics_of",
+    "task_vector",
     "tensor_bytes",
+    "top_share",
+    "weights_of",
 ]
 
 LAZY = {
@@ -57,10 +65,15 @@ LAZY = {
     "clip_of": "clsuite.backbones.clip",
     "compute_features": "clsuite.learner.features",
     "full_precision": "clsuite.learner.precision",
+    "mean_of": "clsuite.learner.weights",
     "multi_step": "clsuite.learner.schedules",
     "row_positions": "clsuite.data.taken",
+    "set_weights": "clsuite.learner.weights",
     "statistics_of": "clsuite.learner.weight_swap",
+    "task_vector": "clsuite.learner.weights",
     "tensor_bytes": "clsuite.plugin.state",
+    "top_share": "clsuite.learner.weights",
+    "weights_of": "clsuite.learner.weights",
 }
 """Where each name is defined."""
 
