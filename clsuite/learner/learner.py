@@ -47,6 +47,7 @@ class Learner(LearnerTools):
         plugins: The method, in order.
         options: How the current task is trained: as the benchmark says, or as plugins have planned.
         plan: How the current round of the task is trained.
+        trained_before: Whether samples passed backwards before the task, in loops of plugins' own.
         earlier_steps: Optimizer steps of the earlier rounds of the task.
         scenario: The stream; set by `start`.
         task: The current task; None before the first.
@@ -61,7 +62,7 @@ class Learner(LearnerTools):
         """Put a learner together; `start` makes it ready for a stream."""
         choose_towers(backbone, options)
         super().__init__(backbone, make_head(backbone, options), options, plugins, seed)
-        self.plan, self.earlier_steps = TrainingPlan(options), 0
+        self.plan, self.earlier_steps, self.trained_before = TrainingPlan(options), 0, False
         self.optimizer_policy = OptimizerPolicy(options)
         self.together: Together | None = None
         self._updates: Updates | None = None
@@ -125,10 +126,12 @@ class Learner(LearnerTools):
     def _train_before(self, task: Task) -> None:
         """Let the plugins that do so train what they like, before any of them begins the task."""
         training = overriding(self.plugins, "before_task_training")
+        self.trained_before = False
         if training:
             with anything_may_be_trained(self, derive_seed(self.seed, task.index, "before task training")):
                 for plugin in training:
                     plugin.before_task_training(self, task)
+            self.trained_before = self.gradient_samples > 0
 
     def begin_round(self, task: Task, round: int) -> None:
         """Let the plugins plan a round of a task, and train by that plan from now on.

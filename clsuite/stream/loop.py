@@ -156,7 +156,7 @@ class Stream:
         started = self._clock.now()
         self.learner.begin_task(task)
         trainable = sum(value.numel() for value in self.learner.parameters() if value.requires_grad)
-        frozen = self.learner.frozen
+        frozen = self.learner.frozen and not self.learner.trained_before
         trainer, steps = self._train(task, callbacks, within)
         self._end(task)
         trained = self._clock.now() - started
