@@ -136,13 +136,22 @@ def _entries(module: str, name: str) -> Iterator[Entry]:
     if isinstance(node, ast.FunctionDef):
         yield Entry(module, name, _function(node), _doc(node))
     elif isinstance(node, ast.ClassDef):
-        bases = ", ".join(ast.unparse(base) for base in node.bases)
+        bases = ", ".join(base for one in node.bases for base in _known_bases(ast.unparse(one)))
         yield Entry(module, name, f"class {name}({bases})" if bases else f"class {name}", _doc(node))
         internal = [f"{name}.{member}" for member in INTERNAL.get(name, "").split()]
         for member in [*node.body, *_of_hidden_bases(node)]:
             yield from (entry for entry in _members(module, name, member) if entry.name not in internal)
     else:
         yield Entry(module, name, ast.unparse(node), "")
+
+
+def _known_bases(base: str) -> list[str]:
+    """A base, or those of one that is a part of a public class."""
+    if base not in HIDDEN_BASES:
+        return [base]
+    found = _find(HIDDEN_BASES[base], base)
+    assert isinstance(found, ast.ClassDef)
+    return [ast.unparse(one) for one in found.bases]
 
 
 def _of_hidden_bases(node: ast.ClassDef) -> Iterator[ast.stmt]:
