@@ -146,6 +146,7 @@ class Learner(LearnerTools):
         from_memory = any(plugin.traits.from_memory for plugin in self.plugins)
         check_single_pass(self.scenario.kind, self.options.epochs * self.plan.rounds, from_memory)
         if round:
+            self.optimizer_policy.forget()
             seed = self.seed_for("augment", task.index, "augment", round)
             self._augment_generator = torch.Generator().manual_seed(seed)
 

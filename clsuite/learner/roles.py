@@ -12,6 +12,9 @@ from clsuite.errors import UserError
 if TYPE_CHECKING:
     from clsuite.learner.tools import LearnerTools
 
+ON_FEATURES = "features"
+"""The role of modules that act on features alone, behind the backbone."""
+
 
 def parameters_of(learner: LearnerTools, registered: Mapping[str, str], role: str) -> dict[str, nn.Parameter]:
     """The parameters of a role by their name in the learner.

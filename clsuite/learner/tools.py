@@ -23,7 +23,7 @@ from clsuite.learner.free_training import own_batches
 from clsuite.learner.head import Head
 from clsuite.learner.options import TrainingSpec
 from clsuite.learner.precision import autocast
-from clsuite.learner.roles import parameters_of
+from clsuite.learner.roles import ON_FEATURES, parameters_of
 from clsuite.plugin.base import Plugin
 from clsuite.plugin.traits import Scores
 from clsuite.scenarios import Scenario, Task
@@ -63,7 +63,8 @@ class LearnerTools(L.LightningModule):
             name: Its name among the plugin's modules.
             module: The module.
             role: What its parameters are to other plugins, such as ``prompts`` or ``keys``; modules of `clsuite.peft`
-                say so themselves.
+                say so themselves. With ``features`` it acts on features alone, behind the backbone: while it is
+                trained, those of a frozen backbone are still looked up.
 
         Raises:
             UserError: If a plugin of another file, whose class has the same name, has a module of that name.
@@ -138,9 +139,10 @@ class LearnerTools(L.LightningModule):
 
     @property
     def frozen(self) -> bool:
-        """Whether the features are fixed: nothing in the backbone or in a plugin's module is trained."""
-        trained = (*self.backbone.parameters(), *self.plugin_modules.parameters())
-        return not any(parameter.requires_grad for parameter in trained)
+        """Whether the features are fixed: nothing in the backbone, or in a plugin's module in it, is trained."""
+        inside = [module for key, module in self.plugin_modules.items() if self._roles.get(key) != ON_FEATURES]
+        parts = (self.backbone, *inside)
+        return not any(parameter.requires_grad for part in parts for parameter in part.parameters())
 
     def trains_by_gradient(self, task: Task) -> bool:
         """Whether a task is trained by gradient steps; gradient-free methods at most do so in a first session."""

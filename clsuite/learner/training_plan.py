@@ -28,8 +28,8 @@ class TrainingPlan:
 
     Attributes:
         options: The training options; ``learner.options`` is these while the task lasts.
-        rounds: How often the task is trained, each time with a new optimizer and other draws. What the plan of the
-            first round says holds.
+        rounds: How often the task is trained, each time with other draws, and with a new optimizer from the second time
+            on. What the plan of the first round says holds.
         round: The round that is planned, from 0.
         schedule: A schedule in place of the one that the options name.
     """

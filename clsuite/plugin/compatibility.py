@@ -48,7 +48,7 @@ def check_method(
             raise UserError(f"plugin '{name}' cannot learn {scenario_kind} streams{refusal}")
     _check_answers(plugins)
     _check_loans(plugins)
-    _check_roles(plugins, arguments or [{} for _ in plugins])
+    _check_roles(plugins, arguments)
     _check_modules(plugins)
     for plugin in plugins:
         for other in plugins:
@@ -89,9 +89,10 @@ def _check_loans(plugins: Sequence[Named]) -> None:
             raise UserError(f"'{name}' must come after the plugin that stores exemplars: write [{lenders[0]}, {name}]")
 
 
-def _check_roles(plugins: Sequence[Named], arguments: Sequence[Mapping[str, Any]]) -> None:
+def _check_roles(plugins: Sequence[Named], arguments: Sequence[Mapping[str, Any]] | None) -> None:
     """A plugin that works on parameters of another one finds one before it that may bring them."""
-    brought = [_roles(source, given) for (_, source), given in zip(plugins, arguments, strict=True)]
+    given = [None] * len(plugins) if arguments is None else arguments
+    brought = [_roles(source, one) for (_, source), one in zip(plugins, given, strict=True)]
     for place, (name, source) in enumerate(plugins):
         for role in source.traits.works_on:
             if any(roles is None or role in roles for roles in brought[:place]):
@@ -102,10 +103,12 @@ def _check_roles(plugins: Sequence[Named], arguments: Sequence[Mapping[str, Any]
             raise UserError(f"'{name}' works on {role}, and no plugin of the method brings any: put one before it")
 
 
-def _roles(source: PluginSource, given: Mapping[str, Any]) -> frozenset[str] | None:
-    """Roles of the parameters that a plugin brings; None where its declaration does not tell."""
-    defaults = {one.name: one.default for one in source.parameters}
-    chosen = [given.get(name, defaults.get(name)) for name in ("pet", "kind")]
+def _roles(source: PluginSource, given: Mapping[str, Any] | None) -> frozenset[str] | None:
+    """Roles of the parameters that a plugin brings; None where its declaration, or its arguments, do not tell."""
+    defaults = {one.name: one.default for one in source.parameters if one.name in ("pet", "kind")}
+    if given is None and defaults:
+        return None
+    chosen = ({**defaults, **(given or {})}.get(name) for name in ("pet", "kind"))
     kinds = {*source.traits.pet, *(one for one in chosen if isinstance(one, str))} & ROLES.keys()
     if kinds:
         return frozenset(ROLES[kind] for kind in kinds)

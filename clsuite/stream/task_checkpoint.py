@@ -81,14 +81,15 @@ class TaskCheckpoint(L.Callback):
         if found is None or found.get("identity") != self._identity:
             return 0
         self._found = found
-        if found["round"]:
+        number = int(found.get("round", 0))
+        if number:
             try:
                 ObjectStates(self._roots, CONSTANT).load(found["objects"])
             except Exception as error:  # whatever a state of other objects raises
                 raise UnfitStateError(error) from error
             self._learner.earlier_steps = found["earlier_steps"]
             self._learner.plan = replace(self._learner.plan, rounds=found["rounds"])
-        return int(found["round"])
+        return number
 
     def begin(self, trainer: L.Trainer, loader: BatchLoader) -> None:
         """Begin a round of the training of the task, or go on with it where it was saved."""

@@ -368,6 +368,12 @@ def before_task_training(self, learner, task):
         optimizer.step()  # HERE
         optimizer.zero_grad()
 '''),
+    "works on prompts and does not declare it": Mistake(
+        "requires", "it works on 'prompts' of another plugin", 'works_on=("prompts",)', '''
+def on_task_end(self, learner, task):
+    if task.index > 5:
+        learner.parameters_of("prompts")  # HERE
+'''),
     "the classification loss is a float": Mistake(
         "loss", "'classification' returns float", "without .item()", '''
 def classification(self, learner, step):

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from clsuite.data.batch import Batch
 from clsuite.errors import UserError
-from clsuite.learner.learner import Learner
+from clsuite.learner.learner import Learner, Step
 from clsuite.peft import PET_KINDS, build_pet
 from clsuite.plugin import Plugin, Traits
 from clsuite.plugin.catalog import catalog, load_class
@@ -79,6 +80,44 @@ def test_roles_are_those_of_the_modules_or_what_a_plugin_says(make_stream: Any) 
     assert all(named[name] is value for values in roles.values() for name, value in values.items())
     with pytest.raises(UserError, match="brought 'prompts'; there are: backbone, head, keys, lora"):
         learner.parameters_of("prompts")
+
+
+class Behind(Plugin):
+    """A trained layer behind a frozen backbone."""
+
+    traits = Traits(memory=("modules",))
+
+    def __init__(self, role: str | None = "features") -> None:
+        super().__init__()
+        self.role = role
+
+    def on_stream_start(self, learner: Learner, scenario: Any) -> None:
+        learner.backbone.requires_grad_(False)
+        self.layer = nn.Linear(learner.backbone.width, learner.backbone.width)
+        nn.init.eye_(self.layer.weight)
+        nn.init.zeros_(self.layer.bias)
+        learner.register_plugin_module(self, "layer", self.layer, role=self.role)
+
+    def classification(self, learner: Learner, step: Step) -> Tensor | None:
+        return nn.functional.cross_entropy(learner.head(self.layer(step.features)), step.batch.labels)
+
+    def predict(self, learner: Learner, batch: Batch) -> Tensor | None:
+        return learner.head(self.layer(learner.encode(batch)))[:, : learner.seen]
+
+
+def test_a_layer_behind_a_frozen_backbone_learns_from_features_that_are_looked_up(make_stream: Any) -> None:
+    passed, ends = {}, {}
+    for role in ("features", None):
+        stream, seen = make_stream(Behind(role), epochs=3), list[int]()
+        stream.learner.backbone.register_forward_hook(lambda _, given, out, seen=seen: seen.append(len(out)))
+        stream.run()
+        passed[role], ends[role] = sum(seen), stream.learner.plugins[0].layer.weight.detach()
+        assert [task.frozen for task in stream.tasks] == [role == "features"] * 3
+    assert not torch.equal(ends["features"], torch.eye(len(ends["features"])))
+    torch.testing.assert_close(ends["features"], ends[None], atol=1e-4, rtol=1e-3)
+    tasks = stream.scenario.tasks
+    assert passed["features"] == len(tasks[0].test) + sum(len(task.train) + len(task.test) for task in tasks)
+    assert passed[None] > passed["features"]
 
 
 def source_of(name: str) -> PluginSource:
