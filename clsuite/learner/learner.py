@@ -96,8 +96,12 @@ class Learner(LearnerTools):
         if self._gate is not None:
             self._gate.open()
 
-    def begin_task(self, task: Task) -> None:
+    def begin_task(self, task: Task, may_train: bool = True) -> None:
         """Grow the head by the task's new classes and let the plugins begin.
+
+        Args:
+            task: The task.
+            may_train: Whether plugins may train before it; not for a look at the model before the stream.
 
         Raises:
             UserError: If batches are to be taken apart, and the network normalizes by them.
@@ -112,7 +116,7 @@ class Learner(LearnerTools):
         if new > 0:
             self.head.grow(new, torch.Generator().manual_seed(self.seed_for("head", "head", task.index)))
             self.head.to(self.device)
-        self._train_before(task)
+        self.trained_before = may_train and self._train_before(task)
         if not self.trains_by_gradient(task):
             self.requires_grad_(False)
         for plugin in self.plugins:
@@ -123,15 +127,14 @@ class Learner(LearnerTools):
             if taken_apart:
                 refuse_batch_statistics(self.modules(), by)
 
-    def _train_before(self, task: Task) -> None:
-        """Let the plugins that do so train what they like, before any of them begins the task."""
+    def _train_before(self, task: Task) -> bool:
+        """Let the plugins that do so train what they like, before any of them begins; whether samples were passed."""
         training = overriding(self.plugins, "before_task_training")
-        self.trained_before = False
         if training:
             with anything_may_be_trained(self, derive_seed(self.seed, task.index, "before task training")):
                 for plugin in training:
                     plugin.before_task_training(self, task)
-            self.trained_before = self.gradient_samples > 0
+        return self.gradient_samples > 0
 
     def begin_round(self, task: Task, round: int) -> None:
         """Let the plugins plan a round of a task, and train by that plan from now on.

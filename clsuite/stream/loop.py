@@ -144,7 +144,7 @@ class Stream:
         plain = learner(self.learner.backbone, self.learner.options, knowing, self.learner.seed)
         plain.feature_source = self.learner.feature_source
         plain.start(self.scenario)
-        plain.begin_task(self.scenario.tasks[0])
+        plain.begin_task(self.scenario.tasks[0], may_train=False)
         self._evaluate(plain, make_trainer(plain.options, self.device, [self.matrix]), 0)
         plain.leave_backbone()
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
-from clsuite.plugin import Plugin
+from clsuite.plugin import Plugin, Traits
 from clsuite.plugin.catalog import catalog, load_class
 from clsuite_plugins.finetune import Finetune
 from clsuite_plugins.replay import Replay
@@ -111,6 +111,21 @@ def test_interrupted_and_resumed_it_ends_in_the_same_bits(make_stream: Any, tmp_
     again = interrupted(make_stream, tmp_path / "x.ckpt", 1, step, lambda: [Adapts(), Replay(12)], **training)
     for mine, his in zip(bits(again), bits(alone), strict=True):
         assert mine == his
+
+
+class Knows(Adapts):
+    """The same, of a method that answers before the stream too."""
+
+    traits = Traits(open_vocabulary=True)
+
+
+def test_before_the_stream_nothing_is_trained(make_stream: Any) -> None:
+    knows = Knows()
+    stream, plain = make_stream(knows), make_stream(Finetune())
+    for one in (stream, plain):
+        one.run()
+    assert len(knows.nearness) == 3
+    assert stream.matrix.class_incremental[0].tolist() == plain.matrix.class_incremental[0].tolist()
 
 
 class Keeps(Plugin):

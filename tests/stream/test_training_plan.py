@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from every_hook import EveryHook
 from test_task_checkpoint import AT_ONCE, StoppedError, bits
 from torch import Tensor
 
@@ -175,6 +176,26 @@ def test_interrupted_in_a_round_it_goes_on_there_and_ends_in_the_same_bits(
         first.run()
     assert task_path(tmp_path / "x.ckpt").exists()
     stop = StopsInRound()
+    again = stream(stop, checkpoint=tmp_path / "x.ckpt")
+    again.run()
+    assert stop.begun[0] == (round, 2)
+    for mine, his in zip(bits(again), bits(alone), strict=True):
+        assert mine == his
+
+
+@pytest.mark.parametrize("round", [0, 1])
+def test_a_method_with_every_hook_goes_on_where_it_was(round: int, make_stream: Any, tmp_path: Path) -> None:
+    """Optimizers of several kinds, transformed updates and images, soft labels, and a loop before the task."""
+
+    def stream(stop: StopsInRound, **more: Any) -> Any:
+        made = make_stream(EveryHook(), Replay(12), augment="crop_flip", **more)
+        made.observers, made.checkpoint_minutes = [stop], AT_ONCE
+        return made
+
+    alone, stop = stream(StopsInRound()), StopsInRound()
+    alone.run()
+    with pytest.raises(StoppedError):
+        stream(StopsInRound(round, 2), checkpoint=tmp_path / "x.ckpt").run()
     again = stream(stop, checkpoint=tmp_path / "x.ckpt")
     again.run()
     assert stop.begun[0] == (round, 2)
