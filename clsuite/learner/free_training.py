@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,32 @@ from numpy.typing import NDArray
 
 from clsuite.data.augment import augment
 from clsuite.data.batch import Batch, BatchLoader
+from clsuite.data.stable_random import derive_seed
 from clsuite.errors import UserError
 
 if TYPE_CHECKING:
+    from clsuite.learner.learner import Learner
     from clsuite.learner.tools import LearnerTools
+    from clsuite.plugin.base import Plugin
+    from clsuite.scenarios import Task
+
+
+def train_before(learner: Learner, plugins: Sequence[Plugin], task: Task) -> bool:
+    """Let plugins train what they like, before any of them begins a task.
+
+    Args:
+        learner: The model.
+        plugins: Those that do so, in order.
+        task: The task.
+
+    Returns:
+        Whether samples passed backwards.
+    """
+    if plugins:
+        with anything_may_be_trained(learner, derive_seed(learner.seed, task.index, "before task training")):
+            for plugin in plugins:
+                plugin.before_task_training(learner, task)
+    return learner.gradient_samples > 0
 
 
 @contextmanager

@@ -15,11 +15,10 @@ from clsuite.backbones.vit import Backbone
 from clsuite.data.augment import augment
 from clsuite.data.batch import Batch
 from clsuite.data.columns import TARGETS, WEIGHTS
-from clsuite.data.stable_random import derive_seed
 from clsuite.errors import UserError
 from clsuite.learner.features import FeatureStore
 from clsuite.learner.finite import check_loss
-from clsuite.learner.free_training import anything_may_be_trained
+from clsuite.learner.free_training import train_before
 from clsuite.learner.heads import choose_towers, make_head
 from clsuite.learner.image_gate import ImageGate
 from clsuite.learner.loss import classification_loss
@@ -116,7 +115,7 @@ class Learner(LearnerTools):
         if new > 0:
             self.head.grow(new, torch.Generator().manual_seed(self.seed_for("head", "head", task.index)))
             self.head.to(self.device)
-        self.trained_before = may_train and self._train_before(task)
+        self.trained_before = may_train and train_before(self, overriding(self.plugins, "before_task_training"), task)
         if not self.trains_by_gradient(task):
             self.requires_grad_(False)
         for plugin in self.plugins:
@@ -126,15 +125,6 @@ class Learner(LearnerTools):
         for taken_apart, by in ((self.options.accumulate > 1, "training.accumulate"), (self.together, "--devices")):
             if taken_apart:
                 refuse_batch_statistics(self.modules(), by)
-
-    def _train_before(self, task: Task) -> bool:
-        """Let the plugins that do so train what they like, before any of them begins; whether samples were passed."""
-        training = overriding(self.plugins, "before_task_training")
-        if training:
-            with anything_may_be_trained(self, derive_seed(self.seed, task.index, "before task training")):
-                for plugin in training:
-                    plugin.before_task_training(self, task)
-        return self.gradient_samples > 0
 
     def begin_round(self, task: Task, round: int) -> None:
         """Let the plugins plan a round of a task, and train by that plan from now on.
