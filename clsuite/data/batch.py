@@ -49,7 +49,7 @@ class Batch:
 
     @property
     def host(self) -> Batch:
-        """The batch without its images on the CPU: a GPU is waited for only where nobody knows them there."""
+        """The batch without images and columns on the CPU: a GPU is waited for only where nobody knows it there."""
         columns = (self.labels, self.indices, self.replayed)
         if self.known is not None and all(one is of for one, of in zip(columns, self.known.of, strict=True)):
             return self.known.there
