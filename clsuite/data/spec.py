@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from clsuite.config.class_use import CLASS, MaybeOwn, by_entry_point
+from clsuite.config.class_use import CLASS, MaybeOwn, by_entry_point, offered
 
 
 class DatasetSpec(MaybeOwn):
@@ -43,9 +43,11 @@ class DatasetSpec(MaybeOwn):
     @model_validator(mode="before")
     @classmethod
     def _named_by_its_class(cls, value: Any) -> Any:
-        from clsuite.data.catalog import DATASETS, SEQUENCES
+        name = value.get("name") if isinstance(value, dict) else None
+        if isinstance(name, str) and name in offered("dataset"):
+            from clsuite.data.catalog import DATASETS, SEQUENCES  # which imports NumPy
 
-        value = by_entry_point(value, "dataset", "name", {*DATASETS, *SEQUENCES})
+            value = by_entry_point(value, "dataset", "name", {*DATASETS, *SEQUENCES})
         if isinstance(value, dict) and isinstance(value.get(CLASS), str):
             return {"name": short_class(value[CLASS]), **value}
         return value
