@@ -24,7 +24,8 @@ from clsuite.scenarios import Scenario, ScenarioBuilder, ScenarioSpec
 from clsuite.scenarios.own import checked_scenario
 from clsuite.scenarios.spec import OwnScenario
 
-Bind = Callable[[ClassUse, str], ClassUse]
+ChangeClass = Callable[[ClassUse, str], ClassUse]
+"""A function that gives a class, used as some part of a benchmark, as it is to be used instead."""
 
 
 def bind_classes(spec: BenchmarkSpec, folders: Sequence[Path]) -> tuple[BenchmarkSpec, dict[str, str]]:
@@ -38,30 +39,45 @@ def bind_classes(spec: BenchmarkSpec, folders: Sequence[Path]) -> tuple[Benchmar
         UserError: If a class is not there.
     """
     bind, files = _binder(folders)
-    changed: dict[str, Any] = {
-        "dataset": _bound_dataset(spec.dataset, bind) if spec.dataset else None,
-        "backbone": _bound(spec.backbone, "backbone", bind),
-        "probes": tuple(
-            _bound(probe, "probe", bind) if isinstance(probe, OwnProbe) else probe for probe in spec.probes
-        ),
-    }
-    if isinstance(spec.scenario.root, OwnScenario):
-        changed["scenario"] = ScenarioSpec(_bound(spec.scenario.root, "scenario", bind))
-    return spec.model_copy(update=changed), files
+    return with_classes(spec, bind), files
 
 
 def bind_training(training: TrainingSpec, folders: Sequence[Path]) -> tuple[TrainingSpec, dict[str, str]]:
     """The training of a method, likewise."""
     bind, files = _binder(folders)
+    return training_with_classes(training, bind), files
+
+
+def with_classes(spec: BenchmarkSpec, change: ChangeClass) -> BenchmarkSpec:
+    """A benchmark with each of its classes changed, except those of its training.
+
+    Args:
+        spec: The benchmark.
+        change: Changes a class; it is called with the class and with the part of the benchmark that it is.
+    """
+    changed: dict[str, Any] = {
+        "dataset": _changed_dataset(spec.dataset, change) if spec.dataset else None,
+        "backbone": _changed(spec.backbone, "backbone", change),
+        "probes": tuple(
+            _changed(probe, "probe", change) if isinstance(probe, OwnProbe) else probe for probe in spec.probes
+        ),
+    }
+    if isinstance(spec.scenario.root, OwnScenario):
+        changed["scenario"] = ScenarioSpec(_changed(spec.scenario.root, "scenario", change))
+    return spec.model_copy(update=changed)
+
+
+def training_with_classes(training: TrainingSpec, change: ChangeClass) -> TrainingSpec:
+    """A training with its optimizer and its schedule changed, where they are classes."""
     schedule = training.own_schedule
     changed = {
-        "optimizer": _bound(training.optimizer, "optimizer", bind),
-        "own_schedule": _bound(schedule, "schedule", bind) if schedule else None,
+        "optimizer": _changed(training.optimizer, "optimizer", change),
+        "own_schedule": _changed(schedule, "schedule", change) if schedule else None,
     }
-    return training.model_copy(update=changed), files
+    return training.model_copy(update=changed)
 
 
-def _binder(folders: Sequence[Path]) -> tuple[Bind, dict[str, str]]:
+def _binder(folders: Sequence[Path]) -> tuple[ChangeClass, dict[str, str]]:
     files: dict[str, str] = {}
 
     def bind(use: ClassUse, part: str) -> ClassUse:
@@ -72,13 +88,13 @@ def _binder(folders: Sequence[Path]) -> tuple[Bind, dict[str, str]]:
     return bind, files
 
 
-def _bound(spec: Any, part: str, bind: Bind) -> Any:
-    return spec if spec.own is None else spec.model_copy(update={"own": bind(spec.own, part)})
+def _changed(spec: Any, part: str, change: ChangeClass) -> Any:
+    return spec if spec.own is None else spec.model_copy(update={"own": change(spec.own, part)})
 
 
-def _bound_dataset(spec: DatasetSpec, bind: Bind) -> Any:
-    parts = tuple(_bound_dataset(part, bind) for part in spec.parts)
-    return _bound(spec.model_copy(update={"parts": parts}), "dataset", bind)
+def _changed_dataset(spec: DatasetSpec, change: ChangeClass) -> Any:
+    parts = tuple(_changed_dataset(part, change) for part in spec.parts)
+    return _changed(spec.model_copy(update={"parts": parts}), "dataset", change)
 
 
 def recorded_uses(config: Mapping[str, Any]) -> Iterator[tuple[str, ClassUse]]:

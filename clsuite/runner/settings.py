@@ -7,9 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, RootModel, ValidationError
 
+from clsuite.config.class_use import HIDDEN, MaybeOwn, class_entry
 from clsuite.config.yaml_models import mistakes_in
 from clsuite.config.yaml_text import read_value
 from clsuite.errors import UserError, did_you_mean, several, shortened
+from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.loading import short_name
 from clsuite.runner.methods import MethodSpec, places_outside, split_outside
 from clsuite.runner.spec import BenchmarkSpec
@@ -88,12 +90,23 @@ def content_of(value: Any, every: bool = False) -> Any:
     if isinstance(value, RootModel):
         return content_of(value.root, every)
     if isinstance(value, BaseModel):
-        said = {*value.model_fields_set, "kind"}
-        names = [name for name in type(value).model_fields if every or name in said]
-        return {name: content_of(getattr(value, name), every) for name in names}
+        return _fields_of(value, every)
     if isinstance(value, Mapping):
         return {key: content_of(one, every) for key, one in value.items()}
     return [content_of(one, every) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _fields_of(value: BaseModel, every: bool) -> dict[str, Any]:
+    """The fields of a specification; those with a user-defined class are as they are written in YAML."""
+    written = {*value.model_fields_set, "kind"}
+    names = [name for name in type(value).model_fields if (every or name in written) and name not in HIDDEN]
+    content = {name: content_of(getattr(value, name), every) for name in names}
+    if isinstance(value, TrainingSpec) and value.own_schedule is not None:
+        content["schedule"] = content_of(value.own_schedule, every)
+    if not isinstance(value, MaybeOwn) or value.own is None:
+        return content
+    kept = {key: one for key, one in content.items() if key in value.KEPT and key != "kind"}
+    return {**kept, **{key: content_of(one) for key, one in class_entry(value.own).items() if one is not None}}
 
 
 def _path(key: str, spec: BenchmarkSpec) -> list[str]:
