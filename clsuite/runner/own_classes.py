@@ -27,6 +27,16 @@ from clsuite.scenarios.spec import OwnScenario
 ChangeClass = Callable[[ClassUse, str], ClassUse]
 """A function that gives a class, used as some part of a benchmark, as it is to be used instead."""
 
+FIELDS = {
+    "dataset": "dataset",
+    "scenario": "scenario",
+    "backbone": "backbone",
+    "probe": "probes",
+    "optimizer": "training.optimizer",
+    "schedule": "training.schedule",
+}
+"""The field of a benchmark in which a class is named, by the part that it is."""
+
 
 def bind_classes(spec: BenchmarkSpec, folders: Sequence[Path]) -> tuple[BenchmarkSpec, dict[str, str]]:
     """A benchmark whose classes have their sources, and the files of those that are files.
@@ -81,7 +91,11 @@ def _binder(folders: Sequence[Path]) -> tuple[ChangeClass, dict[str, str]]:
     files: dict[str, str] = {}
 
     def bind(use: ClassUse, part: str) -> ClassUse:
-        found = find_class(use, part, folders)
+        try:
+            found = find_class(use, part, folders)
+        except UserError as error:
+            error.field = FIELDS[part]
+            raise
         files.update(found.files)
         return found.use
 

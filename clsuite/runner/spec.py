@@ -155,8 +155,9 @@ def with_lines(path: Path, of_methods: bool = True, settings: Iterable[str] = ()
     except MethodsError as error:
         raise (error.with_lines(path) if of_methods else error) from error
     except UserError as error:
-        known = error.path is None and error.field and error.field not in settings
-        line = line_of(path, tuple(str(error.field).split("."))) if known else 0
+        field = str(error.field)
+        known = error.path is None and error.field and not any(f"{key}.".startswith(f"{field}.") for key in settings)
+        line = line_of(path, tuple(field.split("."))) if known else 0
         if not line:
             raise
         raise type(error).in_file(path, line, error) from error
