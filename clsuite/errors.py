@@ -74,9 +74,9 @@ class UserError(Exception):
             error: What is wrong.
         """
         known = error if isinstance(error, UserError) else UserError(error)
-        told = cls(f"{path}:{line}: {known}", path=path, line=line, field=known.field, suggestion=known.suggestion)
-        told.message = known.message
-        return told
+        placed = cls(f"{path}:{line}: {known}", path=path, line=line, field=known.field, suggestion=known.suggestion)
+        placed.message = known.message
+        return placed
 
     @staticmethod
     def _lines(text: str) -> str:
@@ -167,8 +167,8 @@ def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UserError:
     """
     names = sorted(known)
     text = unknown_word(f"{kind} '{shortened(name)}'", name, names)
-    told = f"{text} All: {LISTING[kind]}" if kind in LISTING else text
-    return UserError(told, field=name, suggestion=next(iter(nearest(name, names)), None))
+    message = f"{text} All: {LISTING[kind]}" if kind in LISTING else text
+    return UserError(message, field=name, suggestion=next(iter(nearest(name, names)), None))
 
 
 def unknown_word(what: str, name: str, known: Iterable[str], number: int = NEAREST) -> str:
@@ -226,23 +226,23 @@ def is_foreign(error: BaseException) -> bool:
 def words_of(error: BaseException) -> str:
     """Type and message of an error of user code, on one line of limited length."""
     try:
-        said = " ".join(str(error).split())
+        text = " ".join(str(error).split())
     except BaseException as other:
         if not is_foreign(other):
             raise
-        said = ""
+        text = ""
     kind = type(error).__name__
-    return shortened(f"{kind}: {said}" if said else kind, LONGEST_WORDS)
+    return shortened(f"{kind}: {text}" if text else kind, LONGEST_WORDS)
 
 
 def several(mistakes: Iterable[UserError | str]) -> UserError:
     """One error of several mistakes, a line each; the first ones, and how many more there are."""
-    told = [one if isinstance(one, UserError) else UserError(one) for one in mistakes]
-    if len(told) == 1:
-        return told[0]
-    rest = [f"… and {len(told) - AT_MOST} more mistakes"] if len(told) > AT_MOST else []
-    first = told[0] if told else UserError()
+    errors = [one if isinstance(one, UserError) else UserError(one) for one in mistakes]
+    if len(errors) == 1:
+        return errors[0]
+    rest = [f"… and {len(errors) - AT_MOST} more mistakes"] if len(errors) > AT_MOST else []
+    first = errors[0] if errors else UserError()
     return MistakesError(
-        "\n".join([*map(str, told[:AT_MOST]), *rest]),
+        "\n".join([*map(str, errors[:AT_MOST]), *rest]),
         path=first.path, line=first.line, field=first.field, suggestion=first.suggestion,
     )  # fmt: skip

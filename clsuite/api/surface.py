@@ -150,8 +150,8 @@ def _members(module: str, owner: str, node: ast.stmt) -> Iterator[Entry]:
 def _description(value: ast.expr | None) -> str:
     """What a field says of itself."""
     words = value.keywords if isinstance(value, ast.Call) else []
-    said = [ast.literal_eval(word.value) for word in words if word.arg == "description"]
-    return f"{said[0][0].upper()}{said[0][1:]}." if said else ""
+    descriptions = [ast.literal_eval(word.value) for word in words if word.arg == "description"]
+    return f"{descriptions[0][0].upper()}{descriptions[0][1:]}." if descriptions else ""
 
 
 def _function(node: ast.FunctionDef, owner: str = "") -> str:

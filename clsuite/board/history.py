@@ -75,8 +75,8 @@ def _git(project: Path, *words: str) -> bytes:
         ) from error
     except subprocess.CalledProcessError as error:
         reason = error.stderr.decode("utf-8", "replace").strip().splitlines()
-        told = reason[-1] if reason else f"status {error.returncode}"
-        raise UserError(f"'{project}' has no history with the sources that made it: {told}") from error
+        message = reason[-1] if reason else f"status {error.returncode}"
+        raise UserError(f"'{project}' has no history with the sources that made it: {message}") from error
 
 
 def bench_there(
@@ -105,7 +105,7 @@ def bench_there(
     )
     while True:
         try:
-            _, said = running.communicate(timeout=1)
+            _, output = running.communicate(timeout=1)
             break
         except subprocess.TimeoutExpired:
             hear(len(list(out.glob("*/*/*.json"))))
@@ -115,5 +115,5 @@ def bench_there(
             raise
     hear(len(list(out.glob("*/*/*.json"))))
     if running.returncode not in (0, 1):  # 1: a run failed, which its record says
-        lines = said.strip().splitlines() or [f"status {running.returncode}"]
+        lines = output.strip().splitlines() or [f"status {running.returncode}"]
         raise UserError(lines[-1])

@@ -134,16 +134,16 @@ def _altered(place: Leaderboard, row: str, record: Path, entry: Entry | None) ->
         return
     for part in ("record", "predictions"):
         if digest_of(record, part) != getattr(entry, part):
-            told = f"{where.with_suffix(BESIDE[part])}: it was edited since it was added"
-            yield f"{told}: restore it from the history, or add the run again: {add} RUN --replace"
+            problem = f"{where.with_suffix(BESIDE[part])}: it was edited since it was added"
+            yield f"{problem}: restore it from the history, or add the run again: {add} RUN --replace"
     sources, listed = published_sources(record), entry.sources or {}
     for suffix in sorted({*sources, *listed}):
         known, path = listed.get(suffix), sources.get(suffix)
         if path is None or sha256_of_file(path) != known:
-            told = f"{where.with_suffix('')}{suffix}: it is {'not the source that add wrote' if path else 'gone'}"
-            yield f"{told}: restore it from the history, or add the run again: {add} RUN --replace"
+            problem = f"{where.with_suffix('')}{suffix}: it is {'not the source that add wrote' if path else 'gone'}"
+            yield f"{problem}: restore it from the history, or add the run again: {add} RUN --replace"
     account = digest_of(record, "rerun")
     if account != entry.rerun:
-        told = f"{where.with_suffix(BESIDE['rerun'])}: it is {'not what rerun wrote' if account else 'gone'}"
+        problem = f"{where.with_suffix(BESIDE['rerun'])}: it is {'not what rerun wrote' if account else 'gone'}"
         again = f"clsuite leaderboard rerun --folder {place.folder} '{row}'"
-        yield f"{told}: restore it from the history, or repeat the row: {again}"
+        yield f"{problem}: restore it from the history, or repeat the row: {again}"

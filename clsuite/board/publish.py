@@ -143,7 +143,7 @@ def _sorted(
     shelved, rows = list(read_published(place.records)), read_index(place)
     there = {(one.record.benchmark, one.record.method, one.record.seed): one.record for one in shelved}
     published = _Published(place, there, rows, read_confirmed(place.confirmed), options)
-    judged = [_told(path, "", partial(_judge, path, published)) for path in paths]
+    judged = [_outcome_of(path, "", partial(_judge, path, published)) for path in paths]
     offers = [one for one in judged if isinstance(one, _Offer)]
     outcomes = [one for one in judged if isinstance(one, Outcome)]
     gone = {one.old.key for one in offers if one.old}
@@ -152,7 +152,7 @@ def _sorted(
         if one.record.key not in gone:
             record_set.complaint(one.record, one.samples, one.where)
     taken = [
-        _told(offer.path, _name(offer.record), partial(_beside_others, offer, record_set, options.stream))
+        _outcome_of(offer.path, _name(offer.record), partial(_beside_others, offer, record_set, options.stream))
         for offer in offers
     ]
     outcomes += [one for one in taken if isinstance(one, Outcome)]
@@ -167,7 +167,7 @@ def _name(record: RunRecord) -> str:
     return f"{record.benchmark}/{record.method}/{record.seed}"
 
 
-def _told(path: Path, name: str, judge: Callable[[], _Offer | Outcome]) -> _Offer | Outcome:
+def _outcome_of(path: Path, name: str, judge: Callable[[], _Offer | Outcome]) -> _Offer | Outcome:
     """What a check says; a record that it cannot take is refused like any other, and the rest are judged."""
     try:
         return judge()

@@ -87,8 +87,8 @@ class RecordSetCheck:
         kind = (record.benchmark, record.results_version(), training.get("head"), training.get("tune"))
         first, other = self.networks.setdefault(kind, (size, where))
         if first != size:
-            told = "parameters and FLOPs for an image, both of the backbone with a head"
-            return f"it says {size[0]} and {size[1]}, but '{other}' {first[0]} and {first[1]} {told}"
+            detail = "parameters and FLOPs for an image, both of the backbone with a head"
+            return f"it says {size[0]} and {size[1]}, but '{other}' {first[0]} and {first[1]} {detail}"
         return ""
 
     def _unlike_costs(self, record: RunRecord, where: str) -> str:
@@ -101,8 +101,8 @@ class RecordSetCheck:
             most = MOST_APART_IN_SIZE if name in FIXED else MOST_APART
             low, high = sorted((ours.get(name, 0), theirs.get(name, 0)))
             if high > most * low:
-                told = f"{theirs.get(name, 0)} in '{other}', another seed of {record.method}"
-                return f"its {name} is {ours.get(name, 0)}, but {told}"
+                detail = f"{theirs.get(name, 0)} in '{other}', another seed of {record.method}"
+                return f"its {name} is {ours.get(name, 0)}, but {detail}"
         return ""
 
 

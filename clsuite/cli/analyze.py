@@ -73,8 +73,8 @@ def _watched(plan: RunPlan, movement: ParameterDrift) -> Stream:
 def _say_whether_same(console: Console, record: RunRecord, stream: Stream) -> None:
     """A run on other hardware or versions need not give the same counts; the output says whether it did."""
     same = stream.matrix.counts() == record.counts
-    told = "to the record's accuracy matrix" if same else "to another accuracy matrix than the record's"
-    console.print(f"the run came out {'again ' if same else ''}{told}", style="" if same else "yellow")
+    result = "to the record's accuracy matrix" if same else "to another accuracy matrix than the record's"
+    console.print(f"the run came out {'again ' if same else ''}{result}", style="" if same else "yellow")
 
 
 def _print_moves(console: Console, moves: Sequence[Move], between: Between) -> None:

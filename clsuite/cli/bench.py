@@ -162,8 +162,8 @@ def _list_runs(console: Console, standing: BenchStatus) -> int:
         console.print(f"{state:5}  {plan.name:{longest}}  {plan.record_path}", soft_wrap=True, no_wrap=True)
     brought = {plan.pending.method: plan.brought for plan in standing.plans if plan.brought}
     for method, settings in brought.items():
-        said = ", ".join(f"{key} {value}" for key, value in settings.items())
-        console.print(f"'{method}' brings its training: {said}", soft_wrap=True)
+        training = ", ".join(f"{key} {value}" for key, value in settings.items())
+        console.print(f"'{method}' brings its training: {training}", soft_wrap=True)
     console.print(f"{counted(len(standing.plans), 'run')}, {len(standing.done)} done, {len(standing.missing)} to do")
     return 0
 
@@ -174,8 +174,8 @@ def _plan_runs(console: Console, standing: BenchStatus, out: Path) -> Path:
     if missing:
         check_writable(folder)
         write_manifest(folder, missing)
-    told = f"{counted(len(missing), 'run')} planned, {len(standing.done)} done"
-    console.print(told + (f"; workers: clsuite work {shlex.quote(str(out))}" if missing else ""), soft_wrap=True)
+    summary = f"{counted(len(missing), 'run')} planned, {len(standing.done)} done"
+    console.print(summary + (f"; workers: clsuite work {shlex.quote(str(out))}" if missing else ""), soft_wrap=True)
     return folder
 
 

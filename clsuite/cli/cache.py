@@ -82,8 +82,8 @@ def _clear(root: Path, kind: Kind | None, older_than: float | None, down_to: int
     before = math.inf if older_than is None else time.time() - older_than
     found = all_kept(root, KINDS if kind is None else (kind,))
     sizes = {name: sum(clear(one, root, before) for one in found if one.kind == name) for name in KINDS}
-    told = [f"{size_text(size)} of {name}" for name, size in sizes.items() if size]
-    return f"{' and '.join(told) or 'nothing'} deleted in '{root}'"
+    parts = [f"{size_text(size)} of {name}" for name, size in sizes.items() if size]
+    return f"{' and '.join(parts) or 'nothing'} deleted in '{root}'"
 
 
 def _age(moment: float) -> str:

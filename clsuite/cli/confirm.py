@@ -34,7 +34,7 @@ from clsuite.runner.bench import BenchStatus, run_missing
 from clsuite.runner.devices import count_cores, device_slots
 from clsuite.runner.plan import RunPlan
 
-ROWS_TOLD = 3
+ROWS_SHOWN = 3
 
 
 def confirm(wanted: Sequence[str], folder: Path, data_root: Path | None, jobs: int | None) -> int:
@@ -65,8 +65,8 @@ def confirm(wanted: Sequence[str], folder: Path, data_root: Path | None, jobs: i
 
 def _tell(rows: Sequence[str], reason: str) -> None:
     """Say in a line why rows stay stale."""
-    more = f" and {len(rows) - ROWS_TOLD} more" if len(rows) > ROWS_TOLD else ""
-    text = f"stale: {', '.join(rows[:ROWS_TOLD])}{more}: {reason}"
+    more = f" and {len(rows) - ROWS_SHOWN} more" if len(rows) > ROWS_SHOWN else ""
+    text = f"stale: {', '.join(rows[:ROWS_SHOWN])}{more}: {reason}"
     make_console(stderr=True).print(text, soft_wrap=True)
 
 

@@ -107,8 +107,8 @@ def print_table(
     """Print a table that fits the terminal, and below it which columns do not."""
     table = Table(title=title)
     left = [column.name for column in add_columns(table, first, columns, table_width(console))]
-    told = left_out(left)
-    table.caption = "; ".join(shown(text) for text in (note, told) if text) or None
+    hint = left_out(left)
+    table.caption = "; ".join(shown(text) for text in (note, hint) if text) or None
     console.print(table)
 
 

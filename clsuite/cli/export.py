@@ -94,8 +94,8 @@ def _plot_loss(records: Mapping[Path, RunRecord], target: Path, title: str, name
     runs = [(record, kept[path][name]) for path, record in records.items() if name in kept[path]]
     drawn = {record.method for record, _ in runs}
     if without := sorted({record.method for record in records.values()} - drawn):
-        said = f"no curve '{name}' of {', '.join(without)}: not trained by steps, or not kept"
-        make_console(stderr=True).print(said, soft_wrap=True)
+        message = f"no curve '{name}' of {', '.join(without)}: not trained by steps, or not kept"
+        make_console(stderr=True).print(message, soft_wrap=True)
     plot_training(runs, target, title, name)
     return [record for record, _ in runs]
 

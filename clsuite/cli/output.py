@@ -59,13 +59,13 @@ def safe_output() -> Iterator[SafeOutput]:
     for stream in before:
         if isinstance(stream, TextIOWrapper):  # a terminal or pipe that has no arrows gets question marks
             stream.reconfigure(errors="replace")
-    out, told = (SafeOutput(stream) for stream in before)
-    sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, told)
+    out, errors = (SafeOutput(stream) for stream in before)
+    sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, errors)
     try:
         yield out
     finally:
         out.flush()
-        told.flush()
+        errors.flush()
         sys.stdout, sys.stderr = before
 
 

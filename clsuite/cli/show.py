@@ -44,8 +44,8 @@ def print_record(path: Path) -> None:
     )
     console.print(f"key {record.key}, {record.seconds:.1f} s{_taken(record)}")
     untrue = why_untrue(record, path)
-    if told := f"this record {untrue}; its accuracies are not shown" if untrue else _told_by_the_key(record):
-        console.print(told, style="red", soft_wrap=True)
+    if warning := f"this record {untrue}; its accuracies are not shown" if untrue else _version_warning(record):
+        console.print(warning, style="red", soft_wrap=True)
     for plugin in record.plugins:
         arguments = ", ".join(f"{name}={value!r}" for name, value in plugin.args.items())
         console.print(f"plugin {plugin.name}({arguments}) from {plugin.distribution}", soft_wrap=True)
@@ -96,7 +96,7 @@ def _read(path: Path) -> RunRecord:
     raise UserError(f"no record at '{path}': clsuite bench writes them to runs/BENCHMARK/METHOD/seed0-….json")
 
 
-def _told_by_the_key(record: RunRecord) -> str:
+def _version_warning(record: RunRecord) -> str:
     """What the key says of a record that this version would not make so; empty where it would."""
     version = record.results_version()
     if version != RESULTS_VERSION:

@@ -43,8 +43,8 @@ def print_plugin(name: str) -> None:
         console.print(f"paper: {source.traits.paper}", soft_wrap=True)
     described = {name: _on_one_line(text) for name, text in ARGUMENT.findall(arguments)}
     for parameter in source.parameters:
-        said = described.get(parameter.name, "")
-        console.print(f"argument {_argument(parameter)}{said and f': {said}'}", soft_wrap=True)
+        description = described.get(parameter.name, "")
+        console.print(f"argument {_argument(parameter)}{description and f': {description}'}", soft_wrap=True)
     console.print(f"hooks: {', '.join(sorted(source.hooks)) or 'none'}", soft_wrap=True)
     where = f"file: {place}" if is_file(place) else f"to derive from it: from {place} import {class_name}"
     console.print(where, soft_wrap=True)

@@ -11,7 +11,7 @@ from clsuite.errors import on_screen, shortened
 from clsuite.report.format import counted
 from clsuite.runner.status import FolderStatus, RunState, folder_status
 
-MOST_TOLD = 20
+MOST_SHOWN = 20
 """Runs of a kind that are told one by one."""
 HOUR, MINUTE = 3600, 60
 
@@ -44,7 +44,7 @@ def lines_of(status: FolderStatus) -> Iterator[str]:
                "interrupted": len(status.of("interrupted")), "failed": len(failed)}  # fmt: skip
     yield ", ".join(f"{number} {word}" for word, number in numbers.items() if number or word == "done")
     yield f"{words_for(status.spent)} spent{_to_come(status, len(running))}"
-    yield from _listed(sorted(running, key=lambda run: -run.seconds), _told)
+    yield from _listed(sorted(running, key=lambda run: -run.seconds), _run_line)
     yield from _listed(failed, lambda run: f"{run.status}: {run.name}: {run.reason}")
 
 
@@ -57,17 +57,17 @@ def _to_come(status: FolderStatus, at_once: int) -> str:
     return f"{text}: with {at_once} at a time about {words_for(status.to_come / at_once)}" if at_once else text
 
 
-def _listed(runs: list[RunState], tell: Callable[[RunState], str]) -> Iterator[str]:
-    yield from (tell(run) for run in runs[:MOST_TOLD])
-    if len(runs) > MOST_TOLD:
-        yield f"… and {counted(len(runs) - MOST_TOLD, 'more run')} {runs[0].status}"
+def _listed(runs: list[RunState], line_of: Callable[[RunState], str]) -> Iterator[str]:
+    yield from (line_of(run) for run in runs[:MOST_SHOWN])
+    if len(runs) > MOST_SHOWN:
+        yield f"… and {counted(len(runs) - MOST_SHOWN, 'more run')} {runs[0].status}"
 
 
-def _told(run: RunState) -> str:
+def _run_line(run: RunState) -> str:
     """Who has a run, since when, and how far it is."""
     assert run.holder is not None
-    said = run.holder.progress
-    task = f", task {said['task'] + 1} of {said['tasks']}" if {"task", "tasks"} <= said.keys() else ""
+    progress = run.holder.progress
+    task = f", task {progress['task'] + 1} of {progress['tasks']}" if {"task", "tasks"} <= progress.keys() else ""
     left = f", about {words_for(run.left)} left" if run.left is not None else ""
     return f"running: {run.name}: on {shortened(run.holder.place)}, for {words_for(run.seconds)}{task}{left}"
 

@@ -14,7 +14,7 @@ from clsuite.errors import InputWarning, harmless
 @contextmanager
 def warnings_told() -> Iterator[None]:
     """While open, an `InputWarning` is a line on standard error, and other warnings are what they were."""
-    told: set[str] = set()
+    reported: set[str] = set()
     with warnings.catch_warnings():
         usual = warnings.showwarning
 
@@ -22,8 +22,8 @@ def warnings_told() -> Iterator[None]:
             if not issubclass(category, InputWarning):
                 safe = harmless(str(message))
                 usual(message if safe == str(message) else safe, category, *place, **more)
-            elif str(message) not in told:
-                told.add(str(message))
+            elif str(message) not in reported:
+                reported.add(str(message))
                 tell(f"warning: {message}")
 
         warnings.simplefilter("always", InputWarning)

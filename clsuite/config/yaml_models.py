@@ -162,13 +162,13 @@ def _model_complaints(root: yaml.Node, model: Any, errors: Sequence[ErrorDetails
         if error["type"] == "extra_forbidden"
         for near in _near(str(error["loc"][-1]), _fields(model, error["loc"][:-1]))
     }
-    told: set[Location] = set()
+    reported: set[Location] = set()
     for error in sorted(errors, key=lambda one: -len(one["loc"])):  # not a list with a mistake inside
         location = _without_tags(model, error["loc"])
         missing = error["type"] == "missing"
-        if location not in told and not (missing and location in misspelled) and not _is_key(error):
+        if location not in reported and not (missing and location in misspelled) and not _is_key(error):
             yield _explain(root, model, location, error)
-        told.update(location[:depth] for depth in range(len(location) + (not missing)))
+        reported.update(location[:depth] for depth in range(len(location) + (not missing)))
 
 
 def _is_key(error: ErrorDetails) -> bool:

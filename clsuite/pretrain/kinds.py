@@ -69,11 +69,11 @@ def _tell_drawings(card: dict[str, Any]) -> str:
 
 
 def _tell_clip(card: dict[str, Any]) -> str:
-    told = [
+    parts = [
         f"{name.replace('_', ' ')} {figure['accuracy']:.4f} (chance {figure['chance']:.4f})"
         for name, figure in card["zero_shot"].items()
     ]
-    return f"zero-shot accuracy: {', '.join(told)}"
+    return f"zero-shot accuracy: {', '.join(parts)}"
 
 
 KINDS: dict[str, Kind] = {

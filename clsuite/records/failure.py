@@ -26,8 +26,8 @@ def bounded(text: str) -> str:
 
 def reason_of(record: RunRecord) -> str:
     """Why a run has no result, on one line: what its exception says, of several lines the first and the last."""
-    said = _message(record.error or "") or [record.status]
-    return _cut(said[0] if len(said) == 1 else f"{_cut(said[0])} ... {_cut(said[-1])}")
+    lines = _message(record.error or "") or [record.status]
+    return _cut(lines[0] if len(lines) == 1 else f"{_cut(lines[0])} ... {_cut(lines[-1])}")
 
 
 def place_of(record: RunRecord, files: Collection[str]) -> str:

@@ -268,21 +268,21 @@ def _read(path: Path) -> Holder | None:
         return None
     except OSError:  # it may be read by others alone: its date says enough
         return Holder(NO_TOKEN, beat=_date(path))
-    said = _mapping(lines[0])
-    token = said.get("token")
+    content = _mapping(lines[0])
+    token = content.get("token")
     if not isinstance(token, str) or not TOKEN.fullmatch(token):
         return Holder(NO_TOKEN, beat=beat)
-    pid, since = said.get("pid"), said.get("since")
+    pid, since = content.get("pid"), content.get("since")
     return Holder(
         token=token,
-        host=str(said.get("host", "")),
+        host=str(content.get("host", "")),
         pid=pid if isinstance(pid, int) else 0,
-        home=str(said.get("home", "")) if status.st_uid == os.getuid() else "",  # processes of others may be hidden
-        born=str(said.get("born", "")),
+        home=str(content.get("home", "")) if status.st_uid == os.getuid() else "",  # processes of others may be hidden
+        born=str(content.get("born", "")),
         since=since if isinstance(since, int | float) and 0 < since < LATEST else 0.0,
         beat=beat,
         progress=_progress(lines[1]) if len(lines) > 1 else {},
-        released=said.get("released") is True,
+        released=content.get("released") is True,
     )
 
 
@@ -305,8 +305,8 @@ def _mapping(line: bytes) -> dict[str, Any]:
 
 def _progress(line: bytes) -> dict[str, Any]:
     """What a claim says of a run's progress, as far as it is of the kind that it should be."""
-    said = _mapping(line)
-    return {name: said[name] for name, kind in PROGRESS.items() if type(said.get(name)) in kind}
+    content = _mapping(line)
+    return {name: content[name] for name, kind in PROGRESS.items() if type(content.get(name)) in kind}
 
 
 def _make(path: Path, root: Path, released: bool = False) -> _Held | None:
@@ -317,9 +317,9 @@ def _make(path: Path, root: Path, released: bool = False) -> _Held | None:
     """
     root.parent.mkdir(parents=True, exist_ok=True)
     token = secrets.token_hex(8)
-    said = {"token": token, "host": socket.gethostname(), "pid": os.getpid(), "home": _home(),
+    content = {"token": token, "host": socket.gethostname(), "pid": os.getpid(), "home": _home(),
             "born": _born(os.getpid()), "since": time.time(), "released": released}  # fmt: skip
-    first = json.dumps(said).encode() + b"\n"
+    first = json.dumps(content).encode() + b"\n"
     temporary = root.with_name(f".{root.name}.{token}")
     handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:

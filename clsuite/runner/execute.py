@@ -73,8 +73,8 @@ def execute(plan: RunPlan, report: Report, raised: Callable[[BaseException], Non
         if not is_foreign(error) or isinstance(error, BdbQuit):
             raise
         raised(error)
-        told = isinstance(error, UserError) and not isinstance(error, BrokenPluginError)
-        text = f"UserError: {error}" if told else traceback.format_exc()
+        is_user_error = isinstance(error, UserError) and not isinstance(error, BrokenPluginError)
+        text = f"UserError: {error}" if is_user_error else traceback.format_exc()
     else:
         plan.beside(".ckpt").unlink(missing_ok=True)
         return record
@@ -248,11 +248,11 @@ def _stored(plugin: Plugin) -> dict[str, int]:
     Raises:
         UserError: If that is not a number of bytes by kind.
     """
-    told: Any = plugin.stored_bytes()
-    if isinstance(told, dict) and all(isinstance(kind, str) and _is_size(size) for kind, size in told.items()):
-        return told
+    stored: Any = plugin.stored_bytes()
+    if isinstance(stored, dict) and all(isinstance(kind, str) and _is_size(size) for kind, size in stored.items()):
+        return stored
     raise UserError(
-        f"stored_bytes() of the plugin {type(plugin).__name__} gives {shown(told)}, but must give a dictionary "
+        f"stored_bytes() of the plugin {type(plugin).__name__} gives {shown(stored)}, but must give a dictionary "
         "of whole numbers, such as {'exemplars': 100}"
     )
 

@@ -170,7 +170,7 @@ class Pool:
         status = one.end.get("status") or one.status_on_disk()
         if not status or "unwritten" in one.end:
             record = self._without_result(one, ended_late)
-            self._keep(one.plan, record, told="unwritten" in one.end)
+            self._keep(one.plan, record, has_reason="unwritten" in one.end)
             status = record.status
         one.end = one.end or {"status": status}
         listener(one.plan, {"kind": "end", "status": status})
@@ -194,12 +194,12 @@ class Pool:
         listener(one.plan, {"kind": "warning", "text": BEGUN_AGAIN})
         return True
 
-    def _keep(self, plan: RunPlan, record: RunRecord, told: bool = False) -> None:
+    def _keep(self, plan: RunPlan, record: RunRecord, has_reason: bool = False) -> None:
         """Write a record, or keep it in memory with the reason why it cannot be written, where that is `told`."""
         try:
             write_record(record, plan.record_path)
         except UserError as error:
-            reason = record.error if told else "; ".join(filter(None, (record.error, str(error))))
+            reason = record.error if has_reason else "; ".join(filter(None, (record.error, str(error))))
             self._unwritten[plan.record_path] = record.model_copy(update={"error": reason})
 
     @staticmethod

@@ -64,8 +64,8 @@ def with_settings(spec: BenchmarkSpec, settings: Mapping[str, Any]) -> Benchmark
     try:
         return BenchmarkSpec.model_validate(content)
     except ValidationError as error:
-        told = mistakes_in(BenchmarkSpec, content, error)
-        raise several(f"{WHO}: {text}{_as_sweep(text, settings)}" for text in told) from error
+        mistakes = mistakes_in(BenchmarkSpec, content, error)
+        raise several(f"{WHO}: {text}{_as_sweep(text, settings)}" for text in mistakes) from error
 
 
 def _as_sweep(text: str, settings: Mapping[str, Any]) -> str:
@@ -118,12 +118,12 @@ def _path(key: str, spec: BenchmarkSpec) -> list[str]:
         return path
     place = next((one for one in OF_METHODS if path[1] in getattr(spec, one)), None)
     if place is None:
-        raise _said(did_you_mean("method", path[1], spec.named_methods))
+        raise _of_call(did_you_mean("method", path[1], spec.named_methods))
     if path[2] in MethodSpec.model_fields:
         return [place, *path[1:]]
     names = [short_name(use.name) for use in getattr(spec, place)[path[1]].plugins]
     if path[2] not in names:
-        raise _said(did_you_mean(f"plugin of method '{path[1]}':", path[2], [*names, "training"]))
+        raise _of_call(did_you_mean(f"plugin of method '{path[1]}':", path[2], [*names, "training"]))
     number = names.index(path[2])
     return [place, path[1], "plugins", str(number), getattr(spec, place)[path[1]].plugins[number].name, *path[3:]]
 
@@ -149,5 +149,5 @@ def _put(content: Any, path: Sequence[str], value: Any, key: str) -> None:
             raise UserError(f"{WHO}: {key}: '{'.'.join(path[:depth])}' is a value and has no '{part}'")
 
 
-def _said(error: UserError) -> UserError:
+def _of_call(error: UserError) -> UserError:
     return UserError(f"{WHO}: {error}")

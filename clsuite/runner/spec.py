@@ -105,11 +105,11 @@ class MethodsError(MistakesError):
             shared.setdefault(str(error), []).append((name, error))
         self.found = [([name for name, _ in same], same[0][1]) for same in shared.values()]
         alone, first = len(self.found) == 1, found[0][1]
-        told = [
+        messages = [
             str(error) if alone else f"method {listed(map(repr, names), 3)}: {error}" for names, error in self.found
         ]
         super().__init__(
-            str(several(told)), path=first.path, line=first.line, field=first.field, suggestion=first.suggestion
+            str(several(messages)), path=first.path, line=first.line, field=first.field, suggestion=first.suggestion
         )
 
     def with_lines(self, path: Path) -> UserError:
@@ -117,8 +117,8 @@ class MethodsError(MistakesError):
         lines = [_line_of_method(path, names[0], error.field or "") for names, error in self.found]
         if not all(lines) or any(COMMAND_LINE in str(error) for _, error in self.found):
             return self
-        told = sorted(zip(lines, self.found, strict=True), key=lambda one: one[0])
-        return several(_in_benchmark(path, line, names, error) for line, (names, error) in told)
+        by_line = sorted(zip(lines, self.found, strict=True), key=lambda one: one[0])
+        return several(_in_benchmark(path, line, names, error) for line, (names, error) in by_line)
 
 
 def _in_benchmark(path: Path, line: int, names: Sequence[str], error: UserError) -> UserError:

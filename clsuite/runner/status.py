@@ -115,17 +115,17 @@ def _recorded(path: Path) -> RunState | None:
     """What the file of a record says; None where it is none."""
     try:
         text = read_bytes(path)
-        said = {name: _line(text, name) for name in FIELDS}
+        fields = {name: _line(text, name) for name in FIELDS}
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
-        said = {}
-    if [type(value) for value in said.values()] not in KINDS:
-        said = _parsed(path)
-    if not said:
+        fields = {}
+    if [type(value) for value in fields.values()] not in KINDS:
+        fields = _parsed(path)
+    if not fields:
         return None
-    reason = "" if said["status"] == "done" else _reason(path)
-    return RunState(path=path, reason=reason, **said)
+    reason = "" if fields["status"] == "done" else _reason(path)
+    return RunState(path=path, reason=reason, **fields)
 
 
 def _line(text: bytes, name: str) -> Any:

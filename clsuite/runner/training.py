@@ -51,9 +51,9 @@ def brought_training(plugins: Sequence[Named], *stronger: Mapping[str, Any]) -> 
         plugins: Name and declaration of the method's plugins.
         stronger: What is said of the method elsewhere, and wins.
     """
-    said = {key for settings in stronger for key in leaves(settings)}
+    explicit = {key for settings in stronger for key in leaves(settings)}
     asked = {key: value for _, source in plugins for key, value in leaves(source.traits.training).items()}
-    return {key: value for key, value in asked.items() if key not in said}
+    return {key: value for key, value in asked.items() if key not in explicit}
 
 
 def read_settings(text: str) -> dict[str, Any]:
@@ -134,12 +134,12 @@ def _dotted(above: Sequence[str], names: Iterable[str]) -> list[str]:
     return [".".join((*above, name)) for name in names if name not in HIDDEN]
 
 
-def _check_agreement(plugins: Sequence[Named], said: set[str]) -> None:
+def _check_agreement(plugins: Sequence[Named], explicit: set[str]) -> None:
     asked: dict[str, tuple[str, Any]] = {}
     for name, source in plugins:
         for key, value in leaves(source.traits.training).items():
             other, before = asked.setdefault(key, (name, value))
-            if before != value and key not in said:
+            if before != value and key not in explicit:
                 raise UserError(
                     f"'{other}' needs training.{key}: {before} and '{name}' needs {value}: say which it is, "
                     f"in the method's training or with --training {key}=..."

@@ -124,9 +124,9 @@ def _parameters(record: RunRecord) -> str:
         task.trainable_parameters is None or task.frozen is None for task in record.tasks
     ):
         return "its tasks do not say how many parameters were trained, or whether the features were fixed: run it again"
-    told = [task.trainable_parameters for task in record.tasks if task.trainable_parameters is not None]
-    if told and max(told) != trained:
-        return f"its cost names {trained} trained parameters, but its tasks at most {max(told)}"
+    per_task = [task.trainable_parameters for task in record.tasks if task.trainable_parameters is not None]
+    if per_task and max(per_task) != trained:
+        return f"its cost names {trained} trained parameters, but its tasks at most {max(per_task)}"
     if trained > total:
         return f"its cost names {trained} trained parameters of {total} in all"
     backbone = record.config["backbone"]

@@ -20,8 +20,8 @@ SAMPLERS = ("grid", "tpe")
 
 def has_true_course(record: RunRecord) -> str:
     """Whether what it says of its course is such as a finished run of its configuration leaves."""
-    told = (f"task {index}: {text}" for index, task in enumerate(record.tasks, 1) if (text := _of_task(task)))
-    if complaint := next(told, ""):
+    complaints = (f"task {index}: {text}" for index, task in enumerate(record.tasks, 1) if (text := _of_task(task)))
+    if complaint := next(complaints, ""):
         return complaint
     if not record.seconds:
         return "it says that it took no time"
@@ -58,8 +58,10 @@ def _curves(record: RunRecord) -> str:
     if any(size > min(spec.samples, most) for size, most in zip(curves.n, sizes.tolist(), strict=True)):
         return f"within_task: it is on more than {spec.samples} images of a part, or more than there are"
     pairs = zip(curves.tasks, record.tasks, strict=True)
-    told = (_steps(curve, task, spec) or _ends(record, curves, index) for index, (curve, task) in enumerate(pairs))
-    return next((f"within_task: task {index}: {text}" for index, text in enumerate(told, 1) if text), "")
+    complaints = (
+        _steps(curve, task, spec) or _ends(record, curves, index) for index, (curve, task) in enumerate(pairs)
+    )
+    return next((f"within_task: task {index}: {text}" for index, text in enumerate(complaints, 1) if text), "")
 
 
 def _steps(curve: CurveEntry, task: TaskEntry, spec: EvaluationSpec) -> str:

@@ -75,7 +75,7 @@ def has_possible_claims(record: RunRecord) -> str:
     return (
         _environment(record)
         or _weights(record)
-        or next((told for entry in record.plugins if (told := _plugin(entry))), "")
+        or next((reason for entry in record.plugins if (reason := _plugin(entry))), "")
     )
 
 
@@ -85,14 +85,14 @@ def has_its_normalization(record: RunRecord) -> str:
     What other backbones than the bundled one ask for is known to their libraries, which takes seconds to find out.
     """
     backbone = record.config["backbone"]
-    said = record.environment.get("normalization")
-    due = _normalization(backbone["name"], backbone.get("normalization") or "pretrained")
-    if said is None or due is None:
+    recorded = record.environment.get("normalization")
+    expected = _normalization(backbone["name"], backbone.get("normalization") or "pretrained")
+    if recorded is None or expected is None:
         return ""
-    for key, values in due.items():
-        if not np.allclose(said[key], values, rtol=0, atol=CLOSE):
+    for key, values in expected.items():
+        if not np.allclose(recorded[key], values, rtol=0, atol=CLOSE):
             asked = [round(value, 6) for value in values]
-            return f"environment.normalization: its {key} is {said[key]}, but its backbone asks for {asked}"
+            return f"environment.normalization: its {key} is {recorded[key]}, but its backbone asks for {asked}"
     return ""
 
 
@@ -148,6 +148,6 @@ def _bundled_sha256() -> str | None:
 def _plugin(entry: Any) -> str:
     ours = our_source(entry.name) is not None
     if not (OURS if ours else DISTRIBUTION).fullmatch(entry.distribution):
-        told = "but it is of clsuite" if ours else "which is not a name and version"
-        return f"plugin '{printable(entry.name)}' is of '{printable(entry.distribution[:80])}', {told}"
+        detail = "but it is of clsuite" if ours else "which is not a name and version"
+        return f"plugin '{printable(entry.name)}' is of '{printable(entry.distribution[:80])}', {detail}"
     return ""

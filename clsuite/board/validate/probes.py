@@ -61,8 +61,8 @@ def has_its_probes(record: RunRecord) -> str:
         return f"probes.{twice}: it is listed twice"
     if other := {*names} ^ due.keys():
         name = min(other)
-        told = "is not of a probe that its configuration names" if name in names else "is missing"
-        return f"probes.{name}: it {told}"
+        problem = "is not of a probe that its configuration names" if name in names else "is missing"
+        return f"probes.{name}: it {problem}"
     for reading in record.probes:
         better, counted = due[reading.name]
         counts = reading.correct is not None if reading.was_read else counted

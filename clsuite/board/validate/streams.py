@@ -144,10 +144,10 @@ class Streams:
         found = self._found(record)
         if not isinstance(found, Made):
             return found
-        said = record.scenario.model_dump()
-        for name, due in found.entries.items():
-            if said[name] != due:
-                return f"its scenario.{name} is not that of the stream: {_first_difference(said[name], due)}"
+        recorded = record.scenario.model_dump()
+        for name, expected in found.entries.items():
+            if recorded[name] != expected:
+                return f"its scenario.{name} is not that of the stream: {_first_difference(recorded[name], expected)}"
         for name in ("labels", "task", "learned"):
             if not np.array_equal(arrays.get(name, ()), found.arrays.get(name, ())):
                 return f"the {name} beside its predictions are not those of the stream's test images"
@@ -160,8 +160,8 @@ class Streams:
 
     def _images_complaint(self, record: RunRecord, found: Made) -> str:
         """What is wrong with the hash of the decoded images; decoders of other versions and systems may differ."""
-        said, size = record.environment.get("table_sha256"), record.config["backbone"]["image_size"]
-        if said in (None, found.table_sha256):
+        recorded, size = record.environment.get("table_sha256"), record.config["backbone"]["image_size"]
+        if recorded in (None, found.table_sha256):
             return ""
         decoder = (record.environment["packages"] or {}).get("pillow"), record.environment["system"]
         if size != found.image_size or decoder != (version("pillow"), platform.system()):
@@ -172,7 +172,7 @@ class Streams:
             return ""
         return (
             "environment.table_sha256: its images are not those that the data give "
-            f"({said[:12]} in the record, {found.table_sha256[:12]} from the data)"
+            f"({recorded[:12]} in the record, {found.table_sha256[:12]} from the data)"
         )
 
     def _probes_complaint(self, record: RunRecord, found: Made) -> str:
@@ -214,7 +214,7 @@ def _size(benchmark: str) -> int:
     return load_benchmark(benchmark)[0].backbone.image_size if benchmark in shipped_benchmarks() else USUAL_SIZE
 
 
-def _first_difference(said: Any, due: Any) -> str:
-    if isinstance(said, list) and isinstance(due, list) and len(said) == len(due):
-        said, due = next((one, other) for one, other in zip(said, due, strict=True) if one != other)
-    return f"{str(said)[:60]!r} in the record, {str(due)[:60]!r} from the data"
+def _first_difference(recorded: Any, expected: Any) -> str:
+    if isinstance(recorded, list) and isinstance(expected, list) and len(recorded) == len(expected):
+        recorded, expected = next((one, other) for one, other in zip(recorded, expected, strict=True) if one != other)
+    return f"{str(recorded)[:60]!r} in the record, {str(expected)[:60]!r} from the data"

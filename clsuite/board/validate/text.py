@@ -43,7 +43,9 @@ def has_names(record: RunRecord) -> str:
         "scenario.task_names": record.scenario.task_names, "scenario.part_names": record.scenario.part_names,
         "probes": [probe.name for probe in record.probes],
     }  # fmt: skip
-    return next((f"{where}: {told}" for where, names in shown.items() for name in names if (told := _unfit(name))), "")
+    return next(
+        (f"{where}: {reason}" for where, names in shown.items() for name in names if (reason := _unfit(name))), ""
+    )
 
 
 def _unfit(name: str) -> str:
@@ -56,7 +58,7 @@ def _unfit(name: str) -> str:
 def is_portable(record: RunRecord) -> str:
     """Whether all its values can be published: no path of a machine, nothing that a file or a terminal cannot carry."""
     content = record.model_dump(exclude={"tasks": {"__all__": {"final_loss"}}})
-    return next((told for leaf in _leaves(content) if (told := _unportable(leaf))), "")
+    return next((reason for leaf in _leaves(content) if (reason := _unportable(leaf))), "")
 
 
 def _unportable(leaf: Any) -> str:

@@ -95,12 +95,12 @@ class _Worker:
 
     def fill(self, chunk: int) -> int:
         """Have a chunk decoded; returns its number."""
-        said, heard = self._process.stdin, self._process.stdout
-        assert said is not None
-        assert heard is not None
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
         try:
-            print(chunk, file=said, flush=True)
-            line = heard.readline()
+            print(chunk, file=stdin, flush=True)
+            line = stdout.readline()
         except BrokenPipeError:
             line = ""
         if not line:

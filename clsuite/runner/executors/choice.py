@@ -48,8 +48,8 @@ def chosen_executor(
     Raises:
         UserError: If it has no such option, or an option has a value that cannot be; or if two executors are named.
     """
-    said = _read(environment.get(VARIABLE, "")) or spec.executor
-    before = said.root if said is not None else LocalExecutor()
+    configured = _read(environment.get(VARIABLE, "")) or spec.executor
+    before = configured.root if configured is not None else LocalExecutor()
     if options.debug and options.executor not in (None, "debug"):
         raise UserError(f"--debug is the executor 'debug': leave it or --executor {options.executor} out")
     name = "debug" if options.debug else options.executor or before.kind
@@ -72,8 +72,8 @@ def _read(text: str) -> ExecutorSpec | None:
     try:
         return ExecutorSpec.model_validate(content)
     except ValidationError as error:
-        told = mistakes_in(ExecutorSpec, content, error)
-        raise several(f"{VARIABLE}: {mistake.removeprefix(OF_WHOLE)}" for mistake in told) from error
+        mistakes = mistakes_in(ExecutorSpec, content, error)
+        raise several(f"{VARIABLE}: {mistake.removeprefix(OF_WHOLE)}" for mistake in mistakes) from error
 
 
 def _with_options(name: str, given: Mapping[str, Any], more: Mapping[str, Any]) -> AnyExecutor:

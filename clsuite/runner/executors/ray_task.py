@@ -21,7 +21,7 @@ from clsuite.runner.pool import Pool
 from clsuite.runner.processes import Entry
 from clsuite.runner.shared_runs import GivenRuns
 
-TOLD_EACH = 0.5
+SEND_INTERVAL = 0.5
 """Seconds between two events of a run's progress, which all go through one process."""
 Tell = Callable[[tuple[str, dict[str, Any]]], Any]
 
@@ -107,6 +107,6 @@ class _Hearer:
             self.status = event["status"]
         elif event["kind"] == "start":
             self.tell((self.name, {**event, "device": f"{plan.device} of {socket.gethostname()}"}))
-        elif event["kind"] != "progress" or time.monotonic() - self.told > TOLD_EACH:
+        elif event["kind"] != "progress" or time.monotonic() - self.told > SEND_INTERVAL:
             self.told = time.monotonic()
             self.tell((self.name, event))

@@ -42,8 +42,8 @@ class Submitted:
     def __str__(self) -> str:
         """Which they are, and how to see and to end them."""
         array = self.ids[0].partition("_")[0]
-        told = self.ids[0] if len(self.ids) == 1 else f"{array}_[0-{len(self.ids) - 1}]"
-        return f"submitted to Slurm: {told} (squeue --name={self.name}; scancel --name={self.name}; logs: {self.logs})"
+        jobs = self.ids[0] if len(self.ids) == 1 else f"{array}_[0-{len(self.ids) - 1}]"
+        return f"submitted to Slurm: {jobs} (squeue --name={self.name}; scancel --name={self.name}; logs: {self.logs})"
 
 
 class SlurmArray:

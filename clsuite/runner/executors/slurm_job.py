@@ -86,10 +86,10 @@ class SlurmWorker:
 
     def _begin_again(self, number: int, restarts: int, attempt: int) -> str:
         """Have Slurm begin the work again, unless it does so by itself or somebody has cancelled it; says which."""
-        told = _told_of_job()
-        if int(told.get("Restarts", 0)) > restarts:
+        job_fields = _job_fields()
+        if int(job_fields.get("Restarts", 0)) > restarts:
             return "preempted: Slurm begins it again"
-        preempted = told.get("PreemptTime", "None") != "None"
+        preempted = job_fields.get("PreemptTime", "None") != "None"
         if number == signal.SIGTERM and not preempted:
             return "cancelled"
         if attempt >= self.settings.attempts:
@@ -219,7 +219,7 @@ def _outside_of_jobs(submitit: Any) -> Iterator[None]:
         yield
 
 
-def _told_of_job() -> dict[str, str]:
+def _job_fields() -> dict[str, str]:
     """What Slurm says of this job."""
     try:
         text = asked("scontrol", "show", "job", "--oneliner", os.environ["SLURM_JOB_ID"])
