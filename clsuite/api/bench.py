@@ -87,18 +87,18 @@ def do_plans(
 ) -> dict[Path, RunRecord]:
     """Do the runs of a benchmark that are not done; returns the records of all by their path."""
     chosen, threads = chosen_executor(spec, options), spec.training.threads
-    standing = scan_results(plans, lambda text: warn_of(text, InputWarning))
+    status = scan_results(plans, lambda text: warn_of(text, InputWarning))
     if options.force:
-        standing = forget(plans)
+        status = forget(plans)
     slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores(), options.devices)
     debugged = chosen.kind == "debug"
     console = Console(highlight=False, quiet=not progress or debugged)
     executor: Executor = InProcess(slots[0], raise_error)
     if not debugged:
         executor = make_executor(chosen, options, threads, slots, console.print)
-    with BenchProgress(console, len(standing.missing), len(standing.done)) as bars:
+    with BenchProgress(console, len(status.missing), len(status.done)) as bars:
         sharing = Sharing(offered=not debugged, stale_after=options.stale_after)
-        return run_missing(standing, slots, options.timeout, bars.hear, executor, sharing)
+        return run_missing(status, slots, options.timeout, bars.on_event, executor, sharing)
 
 
 def results_of(

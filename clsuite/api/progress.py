@@ -75,7 +75,7 @@ class RunProgress(_Bars):
         self._progress.start()
         return self
 
-    def hear(self, plan: RunPlan, event: dict[str, Any]) -> None:
+    def on_event(self, plan: RunPlan, event: dict[str, Any]) -> None:
         """Take an event of the pool."""
         if event["kind"] == "start":
             self._bar = self._progress.add_task(on_screen(plan.name), total=1.0, note="starting")
@@ -116,7 +116,7 @@ class BenchProgress(_Bars):
             self._total = self._progress.add_task("all runs", total=self._missing, note=f"0 of {self._missing}")
         return self
 
-    def hear(self, plan: RunPlan, event: dict[str, Any]) -> None:
+    def on_event(self, plan: RunPlan, event: dict[str, Any]) -> None:
         """Take an event of the pool."""
         handlers = {"start": self._start, "progress": self._move, "warning": self._warn, "end": self._end,
                     "claimed": self._claimed, "elsewhere": self._elsewhere}  # fmt: skip

@@ -75,17 +75,17 @@ def run(
 
 
 def _do(plan: RunPlan, options: BenchOptions, progress: bool, threads: int) -> RunRecord:
-    standing = scan_results([replace(plan, save_model=False)], _warn)
-    if options.force or (plan.save_model and standing.done and not plan.beside(".pt").exists()):
-        standing = forget([plan])
-    standing = replace(standing, plans=[plan])
-    if not standing.missing:
-        return standing.done[plan.record_path]
+    status = scan_results([replace(plan, save_model=False)], _warn)
+    if options.force or (plan.save_model and status.done and not plan.beside(".pt").exists()):
+        status = forget([plan])
+    status = replace(status, plans=[plan])
+    if not status.missing:
+        return status.done[plan.record_path]
     slots = device_slots(plan.device, 1, threads, count_gpus(), count_cores(), options.devices)
     executor = InProcess(slots[0], raise_error) if options.debug else None
     sharing = Sharing(stale_after=options.stale_after)
     with RunProgress(shown=progress and not options.debug) as bar:
-        record = run_missing(standing, slots, options.timeout, bar.hear, executor, sharing)[plan.record_path]
+        record = run_missing(status, slots, options.timeout, bar.on_event, executor, sharing)[plan.record_path]
     if record.status == "done":
         try:
             plot_matrix(record, plan.beside(".svg"))

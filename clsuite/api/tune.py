@@ -71,7 +71,7 @@ def tune(
 
     tuning = search.run(decided, do, lambda *_: None)
     plans = search.final_plans(decided, tuning)
-    standing = scan_results(plans, lambda text: None)
+    status = scan_results(plans, lambda text: None)
     outcomes = do_plans(plans, decided, spec, progress)
-    keep_search(standing, tuning, lambda text: warn_of(text, InputWarning))
+    keep_search(status, tuning, lambda text: warn_of(text, InputWarning))
     return TuneResult(dict(tuning.chosen), tuning.trials, results_of(plans, outcomes, folder, partial=False))

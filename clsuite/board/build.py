@@ -14,7 +14,7 @@ from clsuite.board.papers import linked
 from clsuite.board.published import Published, read_published
 from clsuite.board.ranking import rank_rows
 from clsuite.board.sources import due_sources, published_sources, source_notes
-from clsuite.board.status import badge_of, badge_of_row, read_rerun, standing_notes, uncompared
+from clsuite.board.status import all_stale_notes, badge_of, badge_of_row, read_rerun, uncompared
 from clsuite.config.yaml_models import load_yaml
 from clsuite.errors import UserError, printable
 from clsuite.metrics import PRIMARY
@@ -113,7 +113,7 @@ def _run(where: str, record: RunRecord, folder: Path, confirmed: Confirmations) 
     assert record.cost is not None
     counts = record.main_counts
     rerun = read_rerun(folder / where, record)
-    notes = standing_notes(record, rerun, confirmed)
+    notes = all_stale_notes(record, rerun, confirmed)
     row = f"{record.benchmark}/{record.method}/{record.seed}"
     sources = source_notes(record, folder / where, f"records/{where}")
     return Run(

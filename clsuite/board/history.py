@@ -80,7 +80,7 @@ def _git(project: Path, *words: str) -> bytes:
 
 
 def bench_there(
-    site: Path, benchmark: Path, out: Path, data_root: Path | None, jobs: int | None, hear: Callable[[int], None]
+    site: Path, benchmark: Path, out: Path, data_root: Path | None, jobs: int | None, on_progress: Callable[[int], None]
 ) -> None:
     """Run a benchmark by the clsuite in a folder that `check_out` made: same interpreter, packages and machine.
 
@@ -90,7 +90,7 @@ def bench_there(
         out: Where its records go.
         data_root: Where its data are looked for.
         jobs: Runs at a time.
-        hear: Receives how many records there are.
+        on_progress: Receives how many records there are.
 
     Raises:
         UserError: If it refuses to run, with its own last line.
@@ -108,12 +108,12 @@ def bench_there(
             _, output = running.communicate(timeout=1)
             break
         except subprocess.TimeoutExpired:
-            hear(len(list(out.glob("*/*/*.json"))))
+            on_progress(len(list(out.glob("*/*/*.json"))))
         except BaseException:
             running.terminate()
             running.wait()
             raise
-    hear(len(list(out.glob("*/*/*.json"))))
+    on_progress(len(list(out.glob("*/*/*.json"))))
     if running.returncode not in (0, 1):  # 1: a run failed, which its record says
         lines = output.strip().splitlines() or [f"status {running.returncode}"]
         raise UserError(lines[-1])

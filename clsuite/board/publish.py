@@ -20,7 +20,7 @@ from clsuite.board.index import BESIDE, Entry, index_bytes, read_index, why_untr
 from clsuite.board.layout import Leaderboard
 from clsuite.board.published import RecordSetCheck, read_published
 from clsuite.board.sources import find_sources, published_sources
-from clsuite.board.status import read_rerun, standing_notes
+from clsuite.board.status import all_stale_notes, read_rerun
 from clsuite.board.validate.environment import has_its_normalization
 from clsuite.board.validate.names import has_its_names
 from clsuite.board.validate.record import LARGEST_ARRAYS, examine, read_foreign, record_place
@@ -183,7 +183,7 @@ def _judge(path: Path, published: _Published) -> _Offer | Outcome:
     predictions = predictions_beside(path, record)
     found = examine(record, predictions)
     complaint = found.complaint or has_its_names(record) or has_its_normalization(record)
-    notes = [] if published.options.stale or complaint else standing_notes(record, None, published.confirmed)
+    notes = [] if published.options.stale or complaint else all_stale_notes(record, None, published.confirmed)
     if notes:
         complaint = f"{'; '.join(notes)}: run it again, or give --stale to publish it marked as stale"
     if complaint:
@@ -221,7 +221,7 @@ def _in_place_of(old: RunRecord, offer: _Offer, published: _Published) -> _Offer
 
 def _why_stale(old: RunRecord, published: _Published) -> str:
     rerun = read_rerun(published.place.records / record_place(old), old)
-    notes = standing_notes(old, rerun, published.confirmed)
+    notes = all_stale_notes(old, rerun, published.confirmed)
     return f"which is stale: {'; '.join(notes)}" if notes else ""
 
 

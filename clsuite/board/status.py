@@ -67,7 +67,7 @@ def published_accuracy(record: RunRecord) -> float:
     return rounded(float(record.main_counts.accuracy[-1].mean())) or 0.0
 
 
-def standing_notes(record: RunRecord, rerun: Rerun | None, confirmed: Confirmations = NONE) -> list[str]:
+def all_stale_notes(record: RunRecord, rerun: Rerun | None, confirmed: Confirmations = NONE) -> list[str]:
     """Why a published record is stale; empty where it is not.
 
     Args:

@@ -63,8 +63,8 @@ def analyze_sensitivity(
 def _watched(plan: RunPlan, movement: ParameterDrift) -> Stream:
     torch.set_num_threads(TrainingSpec.model_validate(plan.pending.config["training"]).threads)
     with RunProgress(make_console(stderr=True)) as bar:
-        bar.hear(plan, {"kind": "start"})
-        stream = build_stream(plan, lambda event: bar.hear(plan, {"kind": "progress", **event}))
+        bar.on_event(plan, {"kind": "start"})
+        stream = build_stream(plan, lambda event: bar.on_event(plan, {"kind": "progress", **event}))
         stream.checkpoint_path, stream.observers = None, (movement,)
         stream.run()
     return stream

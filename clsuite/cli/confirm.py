@@ -49,7 +49,7 @@ def confirm(wanted: Sequence[str], folder: Path, data_root: Path | None, jobs: i
     paths = find_rows(place, rows) if rows else []
     cases, reasons = find_cases({row: read_foreign(path) for row, path in paths}, read_confirmed(place.confirmed))
     for reason, without in reasons.items():
-        _tell(without, reason)
+        _print_reason(without, reason)
     work = _Work(place, project_folder(), data_root, jobs)
     for batch in by_commit(cases):
         work.confirm(batch)
@@ -63,7 +63,7 @@ def confirm(wanted: Sequence[str], folder: Path, data_root: Path | None, jobs: i
     return 1 if stale else 0
 
 
-def _tell(rows: Sequence[str], reason: str) -> None:
+def _print_reason(rows: Sequence[str], reason: str) -> None:
     """Say in a line why rows stay stale."""
     more = f" and {len(rows) - ROWS_SHOWN} more" if len(rows) > ROWS_SHOWN else ""
     text = f"stale: {', '.join(rows[:ROWS_SHOWN])}{more}: {reason}"
@@ -111,7 +111,7 @@ class _Work:
 
     def _stays(self, case: Case, reason: str) -> None:
         self.stale += len(case.rows)
-        _tell(case.rows, reason)
+        _print_reason(case.rows, reason)
 
     def _note(self, case: Case, old: RunRecord, new: RunRecord) -> None:
         """Write down at once what two canaries prove."""
@@ -128,7 +128,7 @@ class _Work:
         site, out = folder / "site", folder / "then"
         site.mkdir()
         check_out(cases[0].commit, self.project, site)
-        self._say(f"{len(cases)} canaries on {cases[0].canary} by the sources of {cases[0].commit[:9]}")
+        self._print(f"{len(cases)} canaries on {cases[0].canary} by the sources of {cases[0].commit[:9]}")
         self._bench_old(cases, site, out)
         return old_canaries(out)
 
@@ -138,14 +138,14 @@ class _Work:
         write_old_benchmark(cases, site, path)
         known = 0
 
-        def hear(number: int) -> None:
+        def on_progress(number: int) -> None:
             nonlocal known
             if number > known:
-                self._say(f"  {number} of {len(cases)} done")
+                self._print(f"  {number} of {len(cases)} done")
             known = number
 
         try:
-            bench_there(site, path, out, self.data_root, self.jobs, hear)
+            bench_there(site, path, out, self.data_root, self.jobs, on_progress)
         except UserError:
             if len(cases) == 1:
                 raise
@@ -170,7 +170,7 @@ class _Work:
                 refused[method] = f"the sources of now refuse its canary: {error}"
         missing = {plan.pending.key: plan for plan in plans.values() if plan.pending.key not in self.done}
         if missing:
-            self._say(f"{len(missing)} canaries by the sources of now")
+            self._print(f"{len(missing)} canaries by the sources of now")
             refused |= self._bench_new(list(missing.values()))
         return {name: self.done[p.pending.key] for name, p in plans.items() if p.pending.key in self.done}, refused
 
@@ -179,7 +179,7 @@ class _Work:
         slots = device_slots("cpu", self.jobs, plans[0].pending.config["training"]["threads"], 0, count_cores())
         try:
             with BenchProgress(make_console(), len(plans), 0) as progress:
-                outcomes = run_missing(BenchStatus(plans, {}), slots, None, progress.hear)
+                outcomes = run_missing(BenchStatus(plans, {}), slots, None, progress.on_event)
         except UserError as error:
             if len(plans) == 1:
                 return {plans[0].pending.method: f"the sources of now refuse its canary: {error}"}
@@ -189,5 +189,5 @@ class _Work:
         return {}
 
     @staticmethod
-    def _say(text: str) -> None:
+    def _print(text: str) -> None:
         make_console().print(text, soft_wrap=True)

@@ -69,7 +69,7 @@ def make_console(stderr: bool = False) -> Console:
     return PlainConsole(stderr=stderr, highlight=False, emoji=False, width=PIPE_WIDTH, soft_wrap=False)
 
 
-def tell(text: str) -> None:
+def print_error(text: str) -> None:
     """Print a line on standard error; in a terminal it is broken between words."""
     text = bearable(harmless(text))
     if is_terminal(sys.stderr):  # printed as text, since a live display may have taken the stream

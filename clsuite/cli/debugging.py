@@ -26,7 +26,7 @@ class InView:
         self._console = console
         self.executor = InProcess(device, self.failed)
 
-    def hear(self, plan: RunPlan, event: dict[str, Any]) -> None:
+    def on_event(self, plan: RunPlan, event: dict[str, Any]) -> None:
         """Print that a run begins, or how it ended."""
         if event["kind"] == "start":
             self._console.print(f"run {plan.name}, on {plan.device}", soft_wrap=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clsuite.cli.console import make_console, table_width
-from clsuite.cli.partly import tell_partly
+from clsuite.cli.partly import print_unfinished
 from clsuite.errors import UserError, did_you_mean, harmless, listed
 from clsuite.records import RunRecord, atomic_path
 from clsuite.records.curves import LOSS, read_curves
@@ -116,5 +116,5 @@ def _gather(places: Sequence[Path]) -> dict[Path, RunRecord]:
     warnings = make_console(stderr=True)
     for line in (*(f"left out, {text}" for text in found.unfinished), *chosen.left_out):
         warnings.print(line, soft_wrap=True)
-    tell_partly(places)
+    print_unfinished(places)
     return chosen.records

@@ -12,7 +12,7 @@ from clsuite.records import RecordError, RunRecord, place_of, read_record, reaso
 from clsuite.runner.plan import RunPlan
 
 
-def tell_failures(console: Console, plans: Sequence[RunPlan], outcomes: Mapping[Path, RunRecord]) -> None:
+def print_failures(console: Console, plans: Sequence[RunPlan], outcomes: Mapping[Path, RunRecord]) -> None:
     """Print some lines for each run that is not done."""
     for plan in plans:
         record = outcomes[plan.record_path]

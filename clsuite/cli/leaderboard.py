@@ -137,7 +137,7 @@ def rerun(
     place = Leaderboard(folder)
     found, bad = find_rows(place, rows), 0
     if dry_run or len(found) > 1:
-        _tell_rows([row for row, _ in found], dry_run)
+        _print_rows([row for row, _ in found], dry_run)
     if dry_run:
         return 0
     for number, (row, path) in enumerate(found, 1):
@@ -152,7 +152,7 @@ def rerun(
     return 1 if bad else 0
 
 
-def _tell_rows(rows: Sequence[str], whole: bool) -> None:
+def _print_rows(rows: Sequence[str], whole: bool) -> None:
     """Say how many runs there are, before the first begins."""
     console = make_console()
     for row in rows if whole else ():
@@ -236,7 +236,7 @@ def _repeat(old: RunRecord, make_plan: Callable[[Path], RunPlan], number: tuple[
         plan = make_plan(target)
         slots = device_slots(plan.device, 1, old.config["training"]["threads"], count_gpus(), count_cores())
         with BenchProgress(console, 1, 0, *number) as progress:
-            new = run_missing(BenchStatus([plan], {}), slots, None, progress.hear)[target]
+            new = run_missing(BenchStatus([plan], {}), slots, None, progress.on_event)[target]
     if new.status != "done":
         raise UserError(f"the rerun of {old.benchmark}/{old.method}/{old.seed} {new.status}: {reason_of(new)}")
     return new

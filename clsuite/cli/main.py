@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from clsuite.cli.commands import COMMANDS
 from clsuite.cli.commands.base import Command
-from clsuite.cli.console import tell
+from clsuite.cli.console import print_error
 from clsuite.cli.interruption import signals_interrupt, status_of
 from clsuite.cli.output import lost_for, safe_output
 from clsuite.cli.parser import parse
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _run(words)
         out.flush()
         if lost := lost_for(out):
-            tell(f"clsuite: {lost}")
+            print_error(f"clsuite: {lost}")
             return max(status, 1)
         return status
 
@@ -51,10 +51,10 @@ def _run(words: list[str]) -> int:
             with warnings_told():
                 return _do(COMMANDS[given.command], given)
     except UserError as error:
-        tell(f"{called}: {error}")
+        print_error(f"{called}: {error}")
         return 2
     except KeyboardInterrupt as error:
-        tell("interrupted: what is done is kept; call it again to resume from there")
+        print_error("interrupted: what is done is kept; call it again to resume from there")
         return status_of(error)
 
 

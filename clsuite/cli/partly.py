@@ -9,7 +9,7 @@ from clsuite.cli.console import make_console
 from clsuite.runner.status import RunState, folder_status
 
 
-def tell_partly(places: Sequence[Path]) -> None:
+def print_unfinished(places: Sequence[Path]) -> None:
     """Say which methods have not all of their planned seeds in some folders, on standard error."""
     groups: dict[tuple[str, str], list[RunState]] = {}
     for place in places:

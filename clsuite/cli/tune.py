@@ -54,7 +54,7 @@ def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> i
         warnings.print(f"warning: {text}", soft_wrap=True)
 
     with _TrialProgress(console, trials, console.is_terminal and chosen.kind != "debug") as progress:
-        doer = _doer(console, chosen, options, threads, progress.hear)
+        doer = _doer(console, chosen, options, threads, progress.on_event)
 
         def do(plans: Sequence[RunPlan]) -> list[RunRecord]:
             return list(doer(scan_results(plans, warn)).values())
@@ -63,23 +63,23 @@ def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> i
     label = METRICS[options.metric].label
     console.print(f"chosen: {values_told(tuning.chosen)} ({label}, in % on validation images)", soft_wrap=True)
     plans = search.final_plans(options, tuning)
-    standing = scan_results(plans, warn)
-    outcomes = do_runs(console, standing, chosen, options, threads)
-    keep_search(standing, tuning, warn)
+    status = scan_results(plans, warn)
+    outcomes = do_runs(console, status, chosen, options, threads)
+    keep_search(status, tuning, warn)
     return report_runs(console, warnings, spec, options, plans, outcomes)
 
 
 def _doer(
-    console: Console, chosen: AnyExecutor, options: TuneOptions, threads: int, hear: Listener
+    console: Console, chosen: AnyExecutor, options: TuneOptions, threads: int, listener: Listener
 ) -> Callable[[BenchStatus], dict[Path, RunRecord]]:
     """What does the runs of trials, where the call has them done."""
     slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores(), options.devices)
     sharing = Sharing(offered=chosen.kind == "slurm", stale_after=options.stale_after)
     if chosen.kind == "debug":
         view = InView(console, slots[0])
-        return lambda standing: run_missing(standing, slots, None, view.hear, view.executor, sharing)
+        return lambda status: run_missing(status, slots, None, view.on_event, view.executor, sharing)
     executor = make_executor(chosen, options, threads, slots, console.print)
-    return lambda standing: run_missing(standing, slots, options.timeout, hear, executor, sharing)
+    return lambda status: run_missing(status, slots, options.timeout, listener, executor, sharing)
 
 
 class _TrialProgress:
@@ -99,7 +99,7 @@ class _TrialProgress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def hear(self, plan: RunPlan, event: dict[str, Any]) -> None:
+    def on_event(self, plan: RunPlan, event: dict[str, Any]) -> None:
         """Take an event of the pool."""
         if event["kind"] == "warning":
             self._console.print(f"warning: {event['text']}", soft_wrap=True)

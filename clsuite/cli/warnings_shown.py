@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from clsuite.cli.console import tell
+from clsuite.cli.console import print_error
 from clsuite.errors import InputWarning, harmless
 
 
@@ -24,7 +24,7 @@ def warnings_told() -> Iterator[None]:
                 usual(message if safe == str(message) else safe, category, *place, **more)
             elif str(message) not in reported:
                 reported.add(str(message))
-                tell(f"warning: {message}")
+                print_error(f"warning: {message}")
 
         warnings.simplefilter("always", InputWarning)
         warnings.showwarning = show

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from clsuite.api.progress import BenchProgress
 from clsuite.cli.console import make_console
-from clsuite.cli.failures import tell_failures
+from clsuite.cli.failures import print_failures
 from clsuite.errors import UserError
 from clsuite.records import RecordError, read_record
 from clsuite.report.format import counted
@@ -141,11 +141,11 @@ class _Work:
         slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores(), together)
         sharing = Sharing(stale_after=options.stale_after, wait=wait)
         self.console.print(f"{plans[0].pending.benchmark}: {counted(len(plans), 'run')} to do", soft_wrap=True)
-        standing = BenchStatus(plans, {}, seen=dict(seen))
+        status = BenchStatus(plans, {}, seen=dict(seen))
         try:
             with BenchProgress(self.console, len(plans), 0) as progress:
                 outcomes = run_missing(
-                    standing, slots, options.timeout, progress.hear, local_pool(options, slots), sharing
+                    status, slots, options.timeout, progress.on_event, local_pool(options, slots), sharing
                 )
         except UserError as error:
             self._complain(str(error), plans[0].pending.benchmark)
@@ -155,7 +155,7 @@ class _Work:
         there = [plan for plan in ended if plan.record_path.exists()]
         self.tried |= {plan.record_path for plan in there}
         self.failed |= any(outcomes[plan.record_path].status != "done" for plan in there)
-        tell_failures(self.warnings, there, outcomes)
+        print_failures(self.warnings, there, outcomes)
 
     def _complain(self, reason: str, name: str) -> None:
         names = self.complaints.setdefault(reason, [])

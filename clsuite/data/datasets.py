@@ -19,7 +19,7 @@ from clsuite.data.fingerprint import check_remembered, check_stated, table_finge
 from clsuite.data.locate import DatasetCopy, find_copy, missing_error
 from clsuite.data.manifest import Manifest, choose_rows
 from clsuite.data.progress import Listener, progress_to
-from clsuite.data.quality_warnings import tell_doubles, tell_untested
+from clsuite.data.quality_warnings import warn_of_duplicates, warn_of_untested_classes
 from clsuite.data.readers.own import read_own
 from clsuite.data.sequence import load_sequence
 from clsuite.data.spec import DatasetSpec
@@ -201,8 +201,8 @@ def _listed(manifest: Manifest, what: str, image_size: int, workers: int | None)
 def _with_warnings(manifest: Manifest, what: str) -> Manifest:
     """The manifest with the digests of its files; warns of what makes it doubtful."""
     known = with_digests(manifest, cache_folder())
-    tell_untested(known, what)
-    tell_doubles(known, what)
+    warn_of_untested_classes(known, what)
+    warn_of_duplicates(known, what)
     return known
 
 

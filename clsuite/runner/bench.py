@@ -61,22 +61,22 @@ class BenchStatus:
 
 def scan_results(plans: Sequence[RunPlan], warn: Warn) -> BenchStatus:
     """Look which runs are done; a record that cannot be trusted is warned of, and its run is to be done again."""
-    standing = BenchStatus(plans, {})
+    status = BenchStatus(plans, {})
     for plan in plans:
-        standing.seen[plan.record_path] = version_of(plan.record_path)
+        status.seen[plan.record_path] = version_of(plan.record_path)
         if not os.path.exists(plan.record_path):  # of a path that no file system takes, pathlib's raises
             continue
         try:
             record = _trusted(plan)
         except RecordError as error:
-            standing.untrusted.append(plan.record_path)
+            status.untrusted.append(plan.record_path)
             warn(f"{error}. It will be kept as '{_aside(plan.record_path).name}', and the run done again.")
             continue
         if record.status == "done":
-            standing.done[plan.record_path] = record
+            status.done[plan.record_path] = record
             if plan.save_model and not plan.beside(".pt").exists():
                 warn(f"{plan.name} is done, but without its model: add --force to train it again")
-    return standing
+    return status
 
 
 def _trusted(plan: RunPlan) -> RunRecord:
@@ -94,7 +94,7 @@ def _aside(path: Path) -> Path:
 
 
 def run_missing(
-    standing: BenchStatus,
+    status: BenchStatus,
     slots: Sequence[str],
     timeout: float | None,
     listener: Listener,
@@ -104,7 +104,7 @@ def run_missing(
     """Do the runs that are not done, but for those that other processes do meanwhile in the same folder.
 
     Args:
-        standing: Which runs are done.
+        status: Which runs are done.
         slots: The device of each run at a time.
         timeout: Seconds after which a run is ended; a method that hangs when it is built fails after that time too.
         listener: Receives the runs' progress.
@@ -118,18 +118,18 @@ def run_missing(
     Raises:
         UserError: Before any run, if the folder cannot be written or a method refuses to be built.
     """
-    missing, unwritten = standing.missing, dict[Path, RunRecord]()
+    missing, unwritten = status.missing, dict[Path, RunRecord]()
     if missing:
         folder = missing[0].record_path.parent.parent
         check_writable(folder)
         executor = executor or Pool(slots, timeout)
-        runs = SharedRuns(missing, standing.seen, sharing.stale_after, sharing.wait)
+        runs = SharedRuns(missing, status.seen, sharing.stale_after, sharing.wait)
         failures = executor.check(missing)
-        _make(folder, {path: standing.seen.get(path) for path in standing.untrusted})
+        _make(folder, {path: status.seen.get(path) for path in status.untrusted})
         written = write_manifest(folder, missing) if sharing.offered else None
         with runs:
             unwritten = executor.run(runs, listener, failures)
-    outcomes = {plan.record_path: unwritten.get(plan.record_path) or _read_outcome(plan) for plan in standing.plans}
+    outcomes = {plan.record_path: unwritten.get(plan.record_path) or _read_outcome(plan) for plan in status.plans}
     if missing and written is not None and all(record.status == "done" for record in outcomes.values()):
         written.unlink(missing_ok=True)
     return outcomes

@@ -184,7 +184,7 @@ class Claims:
             for path in chain:
                 _remove(path)
 
-    def tell(self, record_path: Path, progress: Mapping[str, Any]) -> None:
+    def report_progress(self, record_path: Path, progress: Mapping[str, Any]) -> None:
         """Have the next heartbeat say how far a run is."""
         with self._lock:
             held = self._held.get(record_path)

@@ -25,7 +25,7 @@ from clsuite.stream.within_task_spec import CURVE_POINTS, Steps
 Read = TypeVar("Read")
 
 
-def told_as_value(read: Callable[[Any], Read]) -> Callable[[Any], Read]:
+def as_field_error(read: Callable[[Any], Read]) -> Callable[[Any], Read]:
     """Let a reader's complaint be one of a field, which then has the option's name before it."""
 
     def checked_value(value: Any) -> Read:
@@ -37,7 +37,7 @@ def told_as_value(read: Callable[[Any], Read]) -> Callable[[Any], Read]:
     return checked_value
 
 
-Folder = Annotated[Path, BeforeValidator(told_as_value(home_path))]
+Folder = Annotated[Path, BeforeValidator(as_field_error(home_path))]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
 INTERNAL = ("on_validation",)
 """Fields that no call gives."""
@@ -64,7 +64,7 @@ class RunOptions(Spec):
 
     out: Folder = Field(default=Path("runs"), description="folder for records, tables and plots")
     data_root: Folder | None = Field(default=None, description="folder to look for data sets and weights in")
-    device: Annotated[str, AfterValidator(told_as_value(checked_device))] = Field(
+    device: Annotated[str, AfterValidator(as_field_error(checked_device))] = Field(
         default="auto", description="auto, cpu, cuda, cuda:N or mps"
     )
     devices: int = Field(

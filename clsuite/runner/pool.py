@@ -40,7 +40,7 @@ class _Running:
     before: Version
     end: dict[str, Any] = field(default_factory=dict)
 
-    def hear(self) -> list[dict[str, Any]]:
+    def received_events(self) -> list[dict[str, Any]]:
         """What its process has sent; the end of the run is remembered."""
         events = self.worker.events()
         self.end = next((event for event in events if event["kind"] == "end"), self.end)
@@ -144,9 +144,9 @@ class Pool:
         wait([one.worker.connection for one in running] + [one.worker.process.sentinel for one in running], timeout=0.2)
         ended = []
         for one in running:
-            for event in one.hear():
+            for event in one.received_events():
                 listener(one.plan, event)
-                runs.tell(one.plan, event)
+                runs.report_progress(one.plan, event)
             late = self._timeout is not None and time.monotonic() - one.worker.started > self._timeout
             if runs.is_lost(one.plan) and not one.end:
                 one.worker.kill()
@@ -162,7 +162,7 @@ class Pool:
             one.worker.process.join(timeout=GRACE)
         elif not late:
             one.worker.process.join()
-        one.hear()
+        one.received_events()
         if one.worker.is_lost and not one.end and not one.status_on_disk() and self._begins_again(one, listener):
             return
         ended_late = late and not one.end and one.worker.process.is_alive()

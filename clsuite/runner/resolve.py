@@ -210,14 +210,14 @@ def _resolve(
     plugins = []
     for use in method.plugins:
         info, source = find_plugin(use.name, folders)
-        _tell_doubts(info, source)
+        _warn_of_doubts(info, source)
         plugins.append((info, resolve_arguments(use.name, source, use.args)))
     named = [(info.name, info.source) for info, _ in plugins if info.source]
     training, files = bind_training(resolve_training(spec.training, named, method.training, given), folders)
     return ResolvedMethod(plugins, training, brought_training(named, method.training, given), files)
 
 
-def _tell_doubts(info: PluginInfo, source: PluginSource) -> None:
+def _warn_of_doubts(info: PluginInfo, source: PluginSource) -> None:
     """Warn of misspelled hooks: they would never be called, and nothing else would report it."""
     if not is_ours(info.target):
         for doubt in doubts(source.text, info.target.rpartition(":")[2], bool(source.traits.training), source.home):

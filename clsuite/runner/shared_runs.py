@@ -87,7 +87,7 @@ class SharedRuns:
         """See which of those others have begun, or brought to their end, for `news`; nothing is claimed."""
         for place, plan in list(self._open.items()):
             if not self._is_done_elsewhere(place, plan):
-                self._tell_holder(place, plan)
+                self._report_holder(place, plan)
 
     def take(self, fits: Callable[[RunPlan], bool] = fits_always) -> RunPlan | None:
         """A run that is now this process's to do; None where others have all that is left, or it is over.
@@ -101,7 +101,7 @@ class SharedRuns:
             if self._is_done_elsewhere(place, plan) or not fits(plan):
                 continue
             if not self._claims.take(place):
-                self._tell_holder(place, plan)
+                self._report_holder(place, plan)
             elif self._is_done_elsewhere(place, plan):  # between the look and the claim
                 self._claims.release(place)
             else:
@@ -123,9 +123,9 @@ class SharedRuns:
         if again:  # unless whoever took it over has done it meanwhile, which the record says
             self._open = {place: plan, **self._open}
 
-    def tell(self, plan: RunPlan, progress: Mapping[str, Any]) -> None:
+    def report_progress(self, plan: RunPlan, progress: Mapping[str, Any]) -> None:
         """Let others see how far a run is."""
-        self._claims.tell(self._places[plan.record_path], progress)
+        self._claims.report_progress(self._places[plan.record_path], progress)
 
     def is_lost(self, plan: RunPlan) -> bool:
         """Whether a run was taken over, as this process gave no sign of life: it is to be ended here."""
@@ -152,7 +152,7 @@ class SharedRuns:
         self._news.append((plan, {"kind": "elsewhere", "status": record.status}))
         return True
 
-    def _tell_holder(self, place: Path, plan: RunPlan) -> None:
+    def _report_holder(self, place: Path, plan: RunPlan) -> None:
         """Note who has a run, once."""
         holder = holder_of(place)
         if holder is not None and self._holders.get(place) != holder.token:

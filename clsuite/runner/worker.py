@@ -60,7 +60,7 @@ def run_worker(plan: RunPlan, connection: Connection) -> None:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         _redirect_output(str(log))
-        _tell_warnings(connection)
+        _send_warnings(connection)
         record = execute(plan, lambda event: _send(connection, {"kind": "progress", **event}))
     except OSError as error:
         _redirect_output(os.devnull)
@@ -194,7 +194,7 @@ def _end_by(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-def _tell_warnings(connection: Connection) -> None:
+def _send_warnings(connection: Connection) -> None:
     """Send our warnings to the parent; those about data it has heard itself, when it made the plan."""
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:

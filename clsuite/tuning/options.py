@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from clsuite.errors import did_you_mean
-from clsuite.runner.options import BenchKeywords, BenchOptions, Seed, told_as_value
+from clsuite.runner.options import BenchKeywords, BenchOptions, Seed, as_field_error
 
 
 def _known_metric(name: str) -> str:
@@ -36,7 +36,7 @@ class TuneOptions(BenchOptions):
         lt=1,
         description="share of the training images held out in trials; by default the benchmark's, or 0.1",
     )
-    metric: Annotated[str, AfterValidator(told_as_value(_known_metric))] = Field(
+    metric: Annotated[str, AfterValidator(as_field_error(_known_metric))] = Field(
         default="final_accuracy_macro", description="what is best, by its name in `clsuite show`"
     )
     search_seed: Seed | None = Field(

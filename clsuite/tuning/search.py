@@ -32,7 +32,7 @@ FOLDER = "tuning"
 """Folder below the records' in which those of trials are kept."""
 
 Do = Callable[[Sequence[RunPlan]], Sequence[RunRecord]]
-Hear = Callable[[int, TrialEntry, RunRecord], None]
+OnTrial = Callable[[int, TrialEntry, RunRecord], None]
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Search:
     validation: float | None
     sampler_seed: int
 
-    def run(self, options: RunOptions, do: Do, hear: Hear) -> TuningEntry:
+    def run(self, options: RunOptions, do: Do, on_trial: OnTrial) -> TuningEntry:
         """Try points of the space.
 
         Args:
             options: As those of the final runs.
             do: Does those of some runs that are not done yet, and gives the records of all.
-            hear: Receives each trial: its number, what the record keeps of it, and its own record.
+            on_trial: Receives each trial: its number, what the record keeps of it, and its own record.
 
         Raises:
             UserError: If the space does not fit the method, or no trial finished.
@@ -86,7 +86,7 @@ class Search:
             records = dict(zip(unique, do(list(unique.values())), strict=True))
             for values, plan in zip(proposed, plans, strict=True):
                 trials.append(self._trial(values, records[plan.record_path]))
-                hear(len(trials), trials[-1], records[plan.record_path])
+                on_trial(len(trials), trials[-1], records[plan.record_path])
             sampler.tell([trial.score for trial in trials[-len(proposed) :]])
         return self._entry(sampler.name, trials, records)
 
@@ -200,9 +200,9 @@ def _named_method(method: str, spec: BenchmarkSpec) -> tuple[str, MethodSpec]:
     return write_method(written), written
 
 
-def keep_search(standing: BenchStatus, tuning: TuningEntry, warn: Warn) -> None:
+def keep_search(status: BenchStatus, tuning: TuningEntry, warn: Warn) -> None:
     """Tell of the search in final records that were done before, after an earlier search with the same outcome."""
-    for path, record in standing.done.items():
+    for path, record in status.done.items():
         try:
             if record.tuning != tuning:
                 write_record(record.model_copy(update={"tuning": tuning}), path)

@@ -99,7 +99,7 @@ def _refuse_beside_debug(options: BenchOptions) -> None:
 
 
 def make_executor(
-    chosen: AnyExecutor, options: BenchOptions, threads: int, slots: Sequence[str], tell: Callable[[str], None]
+    chosen: AnyExecutor, options: BenchOptions, threads: int, slots: Sequence[str], notify: Callable[[str], None]
 ) -> Executor:
     """Make the executor of a call; that of `debug` is made where its errors are told.
 
@@ -108,7 +108,7 @@ def make_executor(
         options: What the call decides.
         threads: CPU threads of a run.
         slots: On this machine, the device of each run at a time.
-        tell: Hears what the user has to know of it, such as the numbers of jobs.
+        notify: Receives what the user has to know of it, such as the numbers of jobs.
 
     Raises:
         UserError: If its packages are not installed, or its cluster is not there.
@@ -120,7 +120,7 @@ def make_executor(
     if isinstance(chosen, SlurmExecutor):
         from clsuite.runner.executors.slurm import SlurmArray
 
-        return SlurmArray(chosen, options, threads, tell)
+        return SlurmArray(chosen, options, threads, notify)
     return local_pool(options, slots, chosen.memory if isinstance(chosen, LocalExecutor) else None)
 
 

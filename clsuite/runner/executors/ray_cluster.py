@@ -218,7 +218,7 @@ class _Sweep:
         else:
             time.sleep(0 if self.runs.is_over else WAIT)
             ended = []
-        self._hear()
+        self._receive_events()
         for reference in ended:
             self._finish(reference, self.pending.pop(reference))
         for reference, plan in list(self.pending.items()):
@@ -230,7 +230,7 @@ class _Sweep:
         for plan, event in self.runs.news():
             self.listener(plan, event)
 
-    def _hear(self) -> None:
+    def _receive_events(self) -> None:
         """What the tasks have told; how runs end does not hang on it, and so not on the process that passes it on."""
         plans = {str(plan.whole_paths().record_path): plan for plan in self.pending.values()}
         try:
@@ -243,7 +243,7 @@ class _Sweep:
                     self._start(plan)
                 else:
                     self.listener(plan, event)
-                self.runs.tell(plan, event)
+                self.runs.report_progress(plan, event)
 
     def _start(self, plan: RunPlan) -> None:
         self.begun[plan.name] = time.monotonic()

@@ -111,7 +111,7 @@ class _Notice:
     def __enter__(self) -> _Notice:
         """Listen from now on."""
         for number in NOTICES:
-            signal.signal(number, self._hear)
+            signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -123,7 +123,7 @@ class _Notice:
             return 0
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # what is started hears SIGTERM alone
         self._process = subprocess.Popen(command)
-        signal.signal(signal.SIGUSR1, self._hear)
+        signal.signal(signal.SIGUSR1, self._on_signal)
         if self.given:
             self._process.terminate()
         return self._process.wait()
@@ -134,7 +134,7 @@ class _Notice:
         while not self.given and time.monotonic() < end:
             time.sleep(1)
 
-    def _hear(self, number: int, _: FrameType | None) -> None:
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
         self.given.append(number)
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
