@@ -118,7 +118,7 @@ def _stairs(front: Sequence[Point], more_is_better: bool) -> str:
 
 
 def _thinned(points: Sequence[Point]) -> list[Point]:
-    """Of many points that lie on each other, one; those of the front stay, and come last, on top."""
+    """One of each group of overlapping points, if there are many; points of the front are kept, on top."""
     if len(points) > CROWDED:
         cells = {(int(point.x / 4), int(point.y / 4)): point for point in reversed(points) if not point.front}
         kept = list(reversed(cells.values())) + [point for point in points if point.front]
@@ -127,7 +127,7 @@ def _thinned(points: Sequence[Point]) -> list[Point]:
 
 
 def _labeled(points: Sequence[Point]) -> list[Point]:
-    """Names for the points of the front, where they lie on no other name and on no point of the front."""
+    """Points of the front with names, if these overlap no other name and no point of the front."""
     taken: list[Box] = []
     out = []
     for point in points:
@@ -140,7 +140,7 @@ def _labeled(points: Sequence[Point]) -> list[Point]:
 
 
 def _place(point: Point, points: Sequence[Point], taken: Sequence[Box]) -> tuple[Box, Point] | None:
-    """A place for a point's name, that over the fewest other points; None where there is no room."""
+    """The place of a point's name that covers the fewest other points; None if there is no room."""
     name = point.name if len(point.name) <= 18 else f"{point.name[:17]}…"
     width = 6.2 * len(name) + 3
     choices: list[tuple[int, int, Box, Point]] = []
@@ -188,7 +188,7 @@ class _Linear:
 
 
 class _Log:
-    """A logarithmic axis in powers of ten; zero has a place of its own at its left."""
+    """A logarithmic axis with powers of ten; zero has a place of its own at the left."""
 
     def __init__(self, values: Sequence[float], column: Column) -> None:
         positive = [value for value in values if value > 0]

@@ -1,6 +1,6 @@
-"""What is wrong with what a record says about its environment: it must be well-formed, and go together.
+"""Checks what a record says about its environment, which must be well-formed and consistent.
 
-Whether a run was made on that processor and from that commit nothing in a record proves.
+Nothing in a record can prove that a run was made on that processor and from that commit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from clsuite.records.canonical import canonical_json
 from clsuite.records.record import RESULTS_VERSION
 
 LONGEST = 5000
-"""Characters of an environment, three times what those of clsuite take."""
+"""Largest number of characters of an environment, three times what those of clsuite take."""
 Short = Annotated[str, Field(min_length=1, max_length=200)]
 Version = Annotated[str, Field(pattern=r"^\d[\w.+!-]{0,60}$")]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -32,17 +32,17 @@ ALWAYS = (
     "python", "system", "packages", "device", "device_type", "precision", "threads", "commit", "dirty",
     "backbone_sha256", "normalization",
 )  # fmt: skip
-"""What every run records, if only that it is not known."""
+"""Entries that every run records, even if only as unknown."""
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-"""What a precision that a benchmark asks for is called where it was computed in."""
+"""The recorded name of each precision that a benchmark can ask for."""
 
 
 CLOSE = 2e-6
-"""What rounding may change of a mean or a standard deviation."""
+"""Largest rounding error of a mean or a standard deviation."""
 
 
 class _Normalization(BaseModel):
-    """What images are normalized by."""
+    """How images are normalized."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -51,7 +51,7 @@ class _Normalization(BaseModel):
 
 
 class _Environment(BaseModel):
-    """What of an environment is shown, or others are compared by."""
+    """The entries of an environment that are shown, or by which records are compared."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -71,7 +71,7 @@ class _Environment(BaseModel):
 
 
 def has_possible_claims(record: RunRecord) -> str:
-    """Whether what it says of its machine, its versions and its plugins' distributions can be so."""
+    """The problem with what it says of its machine, its versions and its plugins' distributions."""
     return (
         _environment(record)
         or _weights(record)
@@ -80,9 +80,9 @@ def has_possible_claims(record: RunRecord) -> str:
 
 
 def has_its_normalization(record: RunRecord) -> str:
-    """Whether images were normalized as its backbone asks for; of one that only a network describes nothing tells.
+    """The problem with the normalization of images; empty if it is what its backbone needs, or that is not known.
 
-    What other backbones than the bundled one ask for is known to their libraries, which takes seconds to find out.
+    What backbones other than the bundled one need is known to their libraries only, which take seconds to import.
     """
     backbone = record.config["backbone"]
     recorded = record.environment.get("normalization")
@@ -125,7 +125,7 @@ def _environment(record: RunRecord) -> str:
 
 
 def _weights(record: RunRecord) -> str:
-    """Whether its backbone can have begun with the weights that its configuration names."""
+    """The problem with the weights of its backbone, which must be those that its configuration names."""
     backbone = record.config["backbone"]
     name, kind, sha256 = backbone["name"], backbone.get("weights"), backbone.get("sha256")
     if kind == OWN and "class" in backbone:
