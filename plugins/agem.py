@@ -14,8 +14,8 @@ class AGEM(RehearsalPlugin):
     """Projects the gradient so that the mean loss of the exemplars does not rise.
 
     Chaudhry et al., "Efficient lifelong learning with A-GEM" (ICLR 2019), equation 11. Let g be the gradient of the
-    batch and r the gradient of the mean loss on stored exemplars. If they conflict (g·r < 0), g is replaced by ``g -
-    (g·r / r·r) r``. g is the gradient of all losses of the method, before other plugins mask it.
+    batch and r the gradient of the mean loss on stored exemplars. If they conflict (g·r < 0), g is replaced by
+    ``g - (g·r / r·r) r``. g is the gradient of all losses of the method, before other plugins mask it.
 
     One reservoir buffer is shared by all tasks, and a task's samples are offered to it at the end of the task. In the
     paper every task has the same number of places.

@@ -23,8 +23,8 @@ class DER(RehearsalPlugin):
     initialization (traits: ``head_classes: stream``, ``head_init: uniform``). The logits of classes that have not come
     yet are therefore stored and matched too, which is what keeps new classes from being predicted for old images. The
     reservoir counts every sample in every epoch, and so holds logits from the whole course of training. The squared
-    error is averaged over the batch and over all classes of the stream, also where a growing head (``head_classes:
-    seen``) has fewer outputs.
+    error is averaged over the batch and over all classes of the stream, also where a growing head
+    (``head_classes: seen``) has fewer outputs.
 
     Args:
         capacity: Number of exemplars kept; null if `capacity_bytes` is given. (Paper: 200, 500 and 5120.)

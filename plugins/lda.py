@@ -31,8 +31,8 @@ class LDA(Plugin):
       algorithms for MMSE covariance estimation", 2010, equation 23), estimated on all images so far and not on a base
       task only.
     * Panos et al., "First session adaptation" (ICCV 2023), section 3: ``covariance: total, target: added, shrinkage:
-      1``, the covariance around the mean of all images plus the identity. The authors' method is ``[first_session,
-      lda]`` with these arguments, and with the whole backbone tuned in the first session.
+      1``, the covariance around the mean of all images plus the identity. The authors' method is
+      ``[first_session, lda]`` with these arguments, and with the whole backbone tuned in the first session.
 
     If no class varies (one image of each, or equal ones), the identity is used as the covariance, which gives the
     nearest class mean.

@@ -22,10 +22,10 @@ class SAFT(Plugin):
     momentum move weights that have no gradient. The head is trained whole. With ``training.gradient_clip``, the
     gradient is clipped by the norm of all its entries, whether selected or not.
 
-    The paper scores and trains both towers of CLIP with its zero-shot head: use ``training: {head: zero_shot, tune:
-    both}``. By default (``tune: image``) share and weights are those of the image tower only. The gradients of a new
-    linear head are meaningless, so it is trained on frozen features first (`head_epochs`). The paper has no stream of
-    tasks.
+    The paper scores and trains both towers of CLIP with its zero-shot head: use
+    ``training: {head: zero_shot, tune: both}``. By default (``tune: image``) share and weights are those of the image
+    tower only. The gradients of a new linear head are meaningless, so it is trained on frozen features first
+    (`head_epochs`). The paper has no stream of tasks.
 
     Args:
         share: Share of the backbone's weights that is trained (paper: 0.001).

@@ -14,8 +14,9 @@ from clsuite.plugin.helpers import statistics_of, tensor_bytes
 class WiSEFT(Plugin):
     """After each task the backbone becomes a mean of its weights before and after.
 
-    Wortsman et al., "Robust fine-tuning of zero-shot models" (CVPR 2022), equation 1: ``(1 - alpha) * theta_0 + alpha *
-    theta_1``. The next task starts from the mean. Running statistics of batch normalization are averaged like weights.
+    Wortsman et al., "Robust fine-tuning of zero-shot models" (CVPR 2022), equation 1:
+    ``(1 - alpha) * theta_0 + alpha * theta_1``. The next task starts from the mean. Running statistics of batch
+    normalization are averaged like weights.
 
     The paper averages the classifier too: its theta_0 is the zero-shot classifier, made from CLIP's text features. A
     growing head has no theta_0, because new classes have no earlier weights, and keeps its trained weights. With
