@@ -51,10 +51,10 @@ def run(
         seed: Seed of class order, initial heads, sample order and augmentation.
         name: Name of the method in tables; by default it is made from the plugins.
         progress: Whether to show progress.
-        **options: Options of ``clsuite bench``, such as ``training={"epochs": 1, "optimizer": {"lr":
-            1e-4}}``, ``settings={"scenario.tasks":
-            2}``, ``limit_tasks=2``, ``data_root="data"``, ``save_model=True`` (for ``result.load_model()``) and ``debug=True`` (run in this process, so that ``breakpoint()``
-            and pdb work and exceptions are raised here); `BenchOptions` describes them.
+        **options: Options of ``clsuite bench``, such as ``training={"epochs": 1, "optimizer": {"lr": 1e-4}}``,
+            ``settings={"scenario.tasks": 2}``, ``limit_tasks=2``, ``data_root="data"``, ``save_model=True`` (for
+            ``result.load_model()``) and ``debug=True`` (run in this process, so that ``breakpoint()`` and pdb work and
+            exceptions are raised here); `BenchOptions` describes them.
 
     Returns:
         The finished run.
