@@ -1,4 +1,4 @@
-"""The user-defined classes that a benchmark names: found and hashed for a plan, and found again for a record."""
+"""The user-defined classes of a benchmark: found and hashed for a plan, and found again for a record."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def bind_classes(spec: BenchmarkSpec, folders: Sequence[Path]) -> tuple[Benchmar
 
     Args:
         spec: The benchmark.
-        folders: Where files are looked for.
+        folders: Folders in which files are looked for.
 
     Raises:
-        UserError: If a class is not there.
+        UserError: If a class is missing, or its files show that it is of another kind.
     """
     bind, files = _binder(folders)
     return with_classes(spec, bind), files
 
 
 def bind_training(training: TrainingSpec, folders: Sequence[Path]) -> tuple[TrainingSpec, dict[str, str]]:
-    """The training of a method, likewise."""
+    """The same for the training of a method."""
     bind, files = _binder(folders)
     return training_with_classes(training, bind), files
 
@@ -112,10 +112,10 @@ def _changed_dataset(spec: DatasetSpec, change: ChangeClass) -> Any:
 
 
 def recorded_uses(config: Mapping[str, Any]) -> Iterator[tuple[str, ClassUse]]:
-    """The user-defined classes that the configuration of a record names, with the parts that they are.
+    """The user-defined classes in the configuration of a record, with the parts that they implement.
 
     Raises:
-        UserError: If one of them is not named as clsuite names them.
+        UserError: If one of them does not have the form that clsuite writes.
     """
     training = config.get("training") or {}
     entries = [
@@ -148,17 +148,17 @@ def recorded_files(
     absent: str = NAME_FOLDER,
     parts: Sequence[str] = (),
 ) -> dict[str, str]:
-    """The files of a record's classes by their source, each seen to be the one that ran. Nothing is imported.
+    """The files of a record's classes by their source, each checked to be the one that ran. Nothing is imported.
 
     Args:
         config: The record's configuration.
-        folders: Where the caller lets files be looked for, and run.
-        published: Files that are the record's, whatever they are called.
-        absent: What the reader can do where there is no such file.
+        folders: Folders in which the caller allows files to be looked for, and run.
+        published: Files that are published with the record, whatever their names.
+        absent: What the reader can do if there is no such file.
         parts: The parts that are needed; by default all.
 
     Raises:
-        UserError: If one is not there, is not installed, or is another one now.
+        UserError: If one is missing, is not installed, or has changed.
     """
     files: dict[str, str] = {}
     for part, use in recorded_uses(config):
@@ -168,12 +168,12 @@ def recorded_files(
 
 
 def own_files(config: Mapping[str, Any]) -> list[tuple[str, ClassUse]]:
-    """The classes of a record that are files, with the parts that they are."""
+    """The classes of a record that are files, with the parts that they implement."""
     return [(part, use) for part, use in recorded_uses(config) if is_file(use.name)]
 
 
 def data_loader(files: Files) -> Callable[[DatasetSpec, int], ImageTable]:
-    """What loads a data set that is a class; its code runs."""
+    """A function that loads a data set that is a class; its code runs."""
 
     def load(spec: DatasetSpec, image_size: int) -> ImageTable:
         use = spec.own
@@ -188,7 +188,7 @@ def data_loader(files: Files) -> Callable[[DatasetSpec, int], ImageTable]:
 
 
 def scenario_maker(chosen: OwnScenario, table: ImageTable, files: Files) -> Callable[[int], Scenario]:
-    """What makes the streams of a class; its code runs."""
+    """A function that makes the streams of a class; its code runs."""
     builder = make_own(chosen.own, "scenario", files, ScenarioBuilder)  # type: ignore[type-abstract]
 
     def make(seed: int) -> Scenario:
