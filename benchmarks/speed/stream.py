@@ -36,6 +36,7 @@ from clsuite_plugins.finetune import Finetune
 from clsuite_plugins.replay import Replay
 
 METHODS = ("finetune", "replay")
+LEARNING_RATE = 3e-4
 PRECISION_HELP = "the same for all, or auto: clsuite as it comes (bf16 where native), the others as they come (float32)"
 Prepare = Callable[[], Callable[[], Learned]]
 
@@ -45,9 +46,11 @@ def main() -> None:
     arguments = _parse()
     warnings.showwarning = lambda *_, **__: None
     torch.set_num_threads(arguments.threads)
-    training = training_options(arguments.epochs, arguments.batch_size, arguments.precision, arguments.threads)
+    training = training_options(
+        arguments.epochs, arguments.batch_size, arguments.learning_rate, arguments.precision, arguments.threads
+    )
     preset = _preset(arguments)
-    workload = make_workload(preset, training, arguments.data_root, arguments.weights)
+    workload = make_workload(preset, training, arguments.seed, arguments.data_root, arguments.weights)
     contestants = _contestants(workload, arguments)
     warm_up(workload)
     outcomes = []
@@ -71,6 +74,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--train-per-class", type=int, help="default: all for digits, 30 for caltech101")
     parser.add_argument("--image-size", type=int, help="default: 64 for digits, 128 for caltech101")
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=("32", "bf16", "auto"), default="32", help=PRECISION_HELP)
     parser.add_argument("--only", type=_methods, default=METHODS, help="finetune (with the bare loop), replay, or both")

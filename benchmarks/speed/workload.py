@@ -21,8 +21,6 @@ from clsuite.learner.options import OptimizerSpec, TrainingSpec
 from clsuite.scenarios import Scenario, ScenarioSpec, Task, build_scenario
 
 MODEL = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
-SEED = 0
-LEARNING_RATE = 3e-4
 MEMORY_SIZE = 200
 
 
@@ -54,7 +52,7 @@ class Workload:
     scenario: Scenario
     initial: Backbone
     options: TrainingSpec
-    seed: int = SEED
+    seed: int
     memory_size: int = MEMORY_SIZE
 
     @property
@@ -93,30 +91,34 @@ class Workload:
         yield from torch.from_numpy(rows).split(self.options.batch_size)
 
 
-def make_workload(preset: Preset, training: TrainingSpec, data_root: Path | None, weights: Path | None) -> Workload:
+def make_workload(
+    preset: Preset, training: TrainingSpec, seed: int, data_root: Path | None, weights: Path | None
+) -> Workload:
     """Load the images, cut the stream and build the network.
 
     Args:
         preset: Which stream.
         training: Options of the training.
+        seed: Decides the order of classes and of batches, the head's first values, and random weights.
         data_root: Folder below which an image folder is looked for.
         weights: File with the pre-trained weights; None draws random ones.
     """
     table = load_table(preset.dataset, preset.image_size, data_root)
     table = replace(table, images=np.array(table.images))
-    scenario = build_scenario(table, ScenarioSpec(tasks=preset.tasks), SEED, preset.dataset.train_per_class)
-    torch.manual_seed(SEED)
+    scenario = build_scenario(table, ScenarioSpec(tasks=preset.tasks), seed, preset.dataset.train_per_class)
+    torch.manual_seed(seed)
     source = Weights("random") if weights is None else Weights("file", weights)
-    return Workload(scenario, build_backbone(BackboneSpec(name=MODEL, image_size=preset.image_size), source), training)
+    backbone = build_backbone(BackboneSpec(name=MODEL, image_size=preset.image_size), source)
+    return Workload(scenario, backbone, training, seed)
 
 
-def training_options(epochs: int, batch_size: int, precision: str, threads: int) -> TrainingSpec:
+def training_options(epochs: int, batch_size: int, learning_rate: float, precision: str, threads: int) -> TrainingSpec:
     """AdamW without decay, a constant rate, no augmentation."""
     return TrainingSpec.model_validate(
         {
             "epochs": epochs,
             "batch_size": batch_size,
-            "optimizer": OptimizerSpec(name="adamw", lr=LEARNING_RATE),
+            "optimizer": OptimizerSpec(name="adamw", lr=learning_rate),
             "precision": precision,
             "threads": threads,
         }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,13 +17,21 @@ from clsuite.data.table import ImageTable
 from clsuite.learner.batch_size import inference_batch_size
 from clsuite.scenarios import Scenario
 
-Source = Callable[[Backbone, ImageTable, NDArray[np.int64]], Tensor]
-"""Gives the features of rows of a table as `compute_features` does, wherever it has them from."""
+
+class Source(Protocol):
+    """Gives the features of rows of a table as `compute_features` does, wherever it has them from."""
+
+    def __call__(
+        self, backbone: Backbone, table: ImageTable, rows: NDArray[np.int64], batch_size: int | None = None
+    ) -> Tensor:
+        """Features ``[len(rows), width]``."""
 
 
-def computed_here(backbone: Backbone, table: ImageTable, rows: NDArray[np.int64]) -> Tensor:
+def computed_here(
+    backbone: Backbone, table: ImageTable, rows: NDArray[np.int64], batch_size: int | None = None
+) -> Tensor:
     """The source of features that computes them."""
-    return compute_features(backbone, table.images, rows)
+    return compute_features(backbone, table.images, rows, batch_size)
 
 
 class FeatureStore:
@@ -54,11 +63,17 @@ class FeatureStore:
             raise RuntimeError("no features have been computed yet")
         return self._features[self._places[moved(rows, self._places.device)]]
 
-    def add(self, backbone: Backbone, rows: NDArray[np.int64]) -> int:
-        """Compute the features of those rows that are not known yet; returns how many were."""
+    def add(self, backbone: Backbone, rows: NDArray[np.int64], batch_size: int | None = None) -> int:
+        """Compute the features of those rows that are not known yet; returns how many were.
+
+        Args:
+            backbone: The network.
+            rows: Which images.
+            batch_size: How many pass through it at once; by default as `compute_features` has it.
+        """
         missing = rows[~self._known[rows]]
         if len(missing):
-            computed = self._source(backbone, self._table, missing)
+            computed = self._source(backbone, self._table, missing, batch_size)
             with torch.inference_mode(False):  # a store that an evaluation begins is written to in training too
                 self._keep(missing, computed)
         return len(missing)
@@ -84,10 +99,19 @@ class FeatureStore:
 
 
 @torch.no_grad()
-def compute_features(backbone: Backbone, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Tensor:
-    """Features ``[len(rows), width]`` in float32, in eval mode, without augmentation."""
+def compute_features(
+    backbone: Backbone, images: NDArray[np.uint8], rows: NDArray[np.int64], batch_size: int | None = None
+) -> Tensor:
+    """Features ``[len(rows), width]`` in float32, in eval mode, without augmentation.
+
+    Args:
+        backbone: The network.
+        images: All images of a table, uint8 ``[N, C, H, W]``.
+        rows: Which of them.
+        batch_size: How many pass through the network at once; by default as many as memory and device suggest.
+    """
     device = next(backbone.parameters()).device
-    at_once = inference_batch_size(images.shape, device)
+    at_once = batch_size or inference_batch_size(images.shape, device)
     chunks = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
     with in_eval_mode(backbone):
         features = [backbone(backbone.normalize(pixels)).float() for pixels in image_chunks(images, chunks, device)]

@@ -234,6 +234,20 @@ class Learner(L.LightningModule):
         check_features(features, self.scenario.table.is_test[indices], self.task)
         return features
 
+    def have_features(self, rows: NDArray[np.int64], batch_size: int) -> bool:
+        """Have the features of rows at hand for an evaluation of them, unless it must compute them.
+
+        Args:
+            rows: Rows of the table, in the order of the evaluation.
+            batch_size: Images of its batches.
+
+        Returns:
+            Whether `encode` looks them up, so that the evaluation needs no images.
+        """
+        if self.frozen:
+            self.features_of(rows)
+        return self.frozen
+
     def compute_known_features(self) -> None:
         """Compute the features of all tasks so far: task by task, so that a resumed run gets the same bits."""
         for seen in self.scenario.tasks[: 0 if self.task is None else self.task.index + 1]:

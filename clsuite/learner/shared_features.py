@@ -77,13 +77,15 @@ class SharedFeatures:
         self._loaded = weights_sha256(backbone)
         self._tables: list[tuple[ImageTable, str]] = []
 
-    def features_of(self, backbone: Backbone, table: ImageTable, rows: NDArray[np.int64]) -> Tensor:
+    def features_of(
+        self, backbone: Backbone, table: ImageTable, rows: NDArray[np.int64], batch_size: int | None = None
+    ) -> Tensor:
         """Features ``[len(rows), width]`` as `compute_features` gives them, to the last bit."""
         device = next(backbone.parameters()).device
         about = self._about(backbone, table, device)
         if about is None or not len(rows):
-            return compute_features(backbone, table.images, rows)
-        at_once = inference_batch_size(table.images.shape, device)
+            return compute_features(backbone, table.images, rows, batch_size)
+        at_once = batch_size or inference_batch_size(table.images.shape, device)
         step = max(1, BLOCK // at_once) * at_once
         blocks = [rows[start : start + step] for start in range(0, len(rows), step)]
         parts: dict[int, Tensor] = {}
@@ -129,7 +131,7 @@ class SharedFeatures:
                 self.taken.waited += waited
                 return known.to(device)
             started = time.perf_counter()
-            computed = compute_features(backbone, table.images, rows)
+            computed = compute_features(backbone, table.images, rows, about["batch"])
             block = Block(computed.cpu().numpy(), time.perf_counter() - started)
             self._files.write(*place, block, {"backbone": self._name, **about})
         return computed

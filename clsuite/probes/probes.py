@@ -150,10 +150,9 @@ def predict_rows(learner: Learner, rows: NDArray[np.int64]) -> Tensor:
     Raises:
         UserError: If one is not finite.
     """
-    if learner.frozen:
-        learner.features_of(rows)
+    known = learner.have_features(rows, BATCH)
     table, labels = learner.scenario.table, learner.scenario.labels
-    loader = BatchLoader(table, labels, rows, BATCH, with_images=not learner.frozen, device=learner.device)
+    loader = BatchLoader(table, labels, rows, BATCH, with_images=not known, device=learner.device)
     was_training = learner.training
     learner.eval()
     answers = []

@@ -20,6 +20,7 @@ from clsuite.learner.compilation import check_compiler, compile_blocks
 from clsuite.learner.finite import check_weights
 from clsuite.learner.learner import Learner
 from clsuite.learner.shared_features import SharedFeatures, Taken
+from clsuite.learner.untouched import Untouched
 from clsuite.probes.recorder import ProbeRecorder
 from clsuite.records import TaskEntry
 from clsuite.scenarios import Scenario, Task, check_single_pass
@@ -138,7 +139,8 @@ class Stream:
         No plugin has touched either; only one that can answer for a class by its name answers here too.
         """
         knowing = [plugin for plugin in self.learner.plugins if plugin.traits.open_vocabulary]
-        plain = Learner(self.learner.backbone, self.learner.options, knowing, self.learner.seed)
+        learner = Learner if knowing else Untouched
+        plain = learner(self.learner.backbone, self.learner.options, knowing, self.learner.seed)
         plain.feature_source = self.learner.feature_source
         plain.start(self.scenario)
         plain.begin_task(self.scenario.tasks[0])
@@ -251,15 +253,16 @@ class Stream:
 
     def _evaluate(self, learner: Learner, trainer: L.Trainer, row: int) -> None:
         rows = self.matrix.begin(row)
-        frozen = learner.frozen
-        if frozen:
+        if learner.frozen:
             for part in self.scenario.eval_splits:
                 known = part.test[np.isin(part.test, rows)]
                 if len(known):
                     learner.features_of(known)
-        at_once = KNOWN_FEATURES if frozen else inference_batch_size(self.scenario.table.images.shape, self.device)
+        batch_size = inference_batch_size(self.scenario.table.images.shape, self.device)
+        with_images = not learner.have_features(rows, batch_size)
+        at_once = KNOWN_FEATURES if learner.frozen else batch_size
         loader = BatchLoader(
-            self.scenario.table, self.scenario.labels, rows, at_once, with_images=not frozen, device=self.device
+            self.scenario.table, self.scenario.labels, rows, at_once, with_images=with_images, device=self.device
         )
         trainer.test(learner, dataloaders=loader, verbose=False)
         learner.to(self.device)

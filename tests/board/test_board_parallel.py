@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from published_records import write_run
 
 from clsuite.board.files import build, check
@@ -46,6 +47,7 @@ def at_once(code: str, board: Path, gate: Path, arguments: list[str]) -> None:
         assert process.returncode == 0, said
 
 
+@pytest.mark.slow
 def test_four_that_add_at_once_lose_no_row(tmp_path: Path) -> None:
     methods = ("a", "b", "c", "d")
     for number, method in enumerate(methods):

@@ -30,7 +30,16 @@ def test_it_lists_its_runs(
     assert spec.title
 
 
-@pytest.mark.parametrize("name", ["caltech101", "pacs", "digits_domains", "cifar100_compact", "cifar100_scratch"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "caltech101",
+        "pacs",
+        "digits_domains",
+        "cifar100_compact",
+        pytest.param("cifar100_scratch", marks=pytest.mark.slow),
+    ],
+)
 def test_the_compact_tier_finds_its_data(
     name: str, real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -65,7 +65,13 @@ def test_registered_plugins_conform(name: str) -> None:
     assert {"trains", "deterministic", "resumes", "saves", "memory", "prediction"} <= made
 
 
-@pytest.mark.parametrize("method", sorted(COMBINATIONS))
+QUICK = ("replay:herding", "s_pet:own", "lwf+replay", "linear_probe+replay", "first_session+ranpac")
+"""Combinations of each kind; continuous integration has the others too."""
+
+
+@pytest.mark.parametrize(
+    "method", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in sorted(COMBINATIONS)]
+)
 def test_combinations_conform(method: str) -> None:
     plugins, training = COMBINATIONS[method]
     report = check_method([subject(*one) for one in plugins.items()], training=training, partners={})

@@ -253,7 +253,9 @@ def half_probe(real_data: Path, tmp_path: Path) -> str:
     return str(half)
 
 
-@pytest.mark.parametrize(("plugin", "size", "measured"), [(NCM, 64, None), (Finetune, 128, 0.604)])
+@pytest.mark.parametrize(
+    ("plugin", "size", "measured"), [(NCM, 64, None), pytest.param(Finetune, 128, 0.604, marks=pytest.mark.slow)]
+)
 def test_the_original_head_before_and_after(
     plugin: Any, size: int, measured: float | None, real_data: Path, half_probe: str, image_tree: Any
 ) -> None:

@@ -160,7 +160,12 @@ CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 """Arguments of the plugin and of the plain loop that leave less to chance than those of the curves."""
 
 
-@pytest.mark.parametrize("family", PAIRS)
+QUICK = ("lora", "lae", "lwf", "ewc", "s_prompts")
+"""Families that take few steps; continuous integration has the others too."""
+FAMILIES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PAIRS]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_suite_takes_the_steps_of_a_plain_loop(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     scenario, (arguments, settings) = digits(SEED, STAGES, IMAGES), CHANGED.get(family, ({}, {}))

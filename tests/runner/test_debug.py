@@ -146,7 +146,12 @@ START = "    def on_stream_start(self, learner, scenario):\n        {}\n"
 
 
 @pytest.mark.parametrize(
-    ("hook", "line"), [(CONSTRUCTOR, "scale(2)"), (START, "scale(2)"), (START, "raise UserError('mine refuses')")]
+    ("hook", "line"),
+    [
+        (CONSTRUCTOR, "scale(2)"),
+        pytest.param(START, "scale(2)", marks=pytest.mark.slow),
+        pytest.param(START, "raise UserError('mine refuses')", marks=pytest.mark.slow),
+    ],
 )
 def test_what_the_check_before_runs_would_find_opens_the_debugger_too(hook: str, line: str) -> None:
     plugin("pass")
@@ -177,6 +182,7 @@ def test_what_cannot_be_beside_debug_is_refused(
     assert f"leave {more[0]} out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_breakpoint_in_a_trial_is_a_prompt() -> None:
     plugin("breakpoint()")
     typed = "p 'here', learner.options.epochs\n" + "c\n" * 100

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "speed" / "gpu.py"
 SMALL = ("--device", "cpu", "--model", "vit_tiny_patch16_224", "--image-size", "32", "--precision", "32")
 
 
+@pytest.mark.slow
 def test_both_loops_are_timed(tmp_path: Path) -> None:
     words = [*SMALL, "--batch-size", "2", "--steps", "8", "--json", str(tmp_path / "figures.json")]
     done = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True)

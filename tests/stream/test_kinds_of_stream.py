@@ -44,8 +44,15 @@ class _Stop(Plugin):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
-@pytest.mark.parametrize("method", ["finetune", "ncm"])
+QUICK = ("cross_domain", "blurry")
+"""Kinds on which fine-tuning too learns by default; continuous integration has the others too."""
+LEARNED = [
+    *(pytest.param("ncm", kind) for kind in sorted(KINDS)),
+    *(pytest.param("finetune", kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in sorted(KINDS)),
+]
+
+
+@pytest.mark.parametrize(("method", "kind"), LEARNED)
 def test_learned_and_resumed(kind: str, method: str, make_stream: Any, tmp_path: Path) -> None:
     scenario = make_scenario(kind)
     whole = make_stream(load_class(catalog()[method])(), on=scenario)

@@ -12,8 +12,13 @@ from typing import Any
 import pytest
 
 SCRIPT = Path(__file__).parent / "learn_together.py"
-METHODS = ("finetune", "replay", "pet", "lwf", "ncm", "der", "lwf+replay", "contrast", "finetune:accumulate")
+QUICK = ("finetune", "replay", "pet", "lwf", "ncm", "finetune:accumulate")
+OTHERS = ("der", "lwf+replay", "contrast")
+"""Methods that continuous integration has too."""
+METHODS = (*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS))
 REFUSED = ("finetune:resnet", "own_draws")
+Seen = dict[str, dict[str, dict[str, Any]]]
+"""What one process saw (``alone``), and what each of two saw (``first``, ``second``), by method."""
 
 
 def start(rank: int, number: int, folder: Path, methods: tuple[str, ...]) -> subprocess.Popen[str]:
@@ -31,22 +36,37 @@ def seen_by(process: subprocess.Popen[str]) -> dict[str, dict[str, Any]]:
     return {line.pop("method"): line for line in map(json.loads, out.splitlines())}
 
 
-@pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, dict[str, Any]]]:
-    """What one process saw, and what each of two saw."""
-    folders = [tmp_path_factory.mktemp(name) for name in ("alone", "two")]
+def learn(factory: pytest.TempPathFactory, methods: tuple[str, ...], refused: tuple[str, ...] = ()) -> Seen:
+    folders = [factory.mktemp(name) for name in ("alone", "two")]
     processes = {
-        "alone": start(0, 1, folders[0], METHODS),
-        "first": start(0, 2, folders[1], METHODS + REFUSED),
-        "second": start(1, 2, folders[1], METHODS + REFUSED),
+        "alone": start(0, 1, folders[0], methods),
+        "first": start(0, 2, folders[1], methods + refused),
+        "second": start(1, 2, folders[1], methods + refused),
     }
     return {name: seen_by(process) for name, process in processes.items()}
 
 
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    return learn(tmp_path_factory, QUICK, REFUSED)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    return learn(tmp_path_factory, OTHERS)
+
+
+@pytest.fixture
+def of_method(method: str, request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
+    """What each process saw of a method."""
+    found: Seen = request.getfixturevalue("others" if method in OTHERS else "seen")
+    return {name: of[method] for name, of in found.items()}
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_two_processes_count_as_one(seen: dict[str, dict[str, dict[str, Any]]], method: str) -> None:
+def test_two_processes_count_as_one(of_method: dict[str, dict[str, Any]], method: str) -> None:
     """Losses agree to 1e-4 of their size: sums are rounded in another order."""
-    alone, first, second = (seen[name][method] for name in ("alone", "first", "second"))
+    alone, first, second = of_method.values()
     assert first == second
     assert first["counts"] == alone["counts"]
     trained = [one["losses"] for one in (first, alone) if one["losses"][0] is not None]
@@ -54,20 +74,20 @@ def test_two_processes_count_as_one(seen: dict[str, dict[str, dict[str, Any]]], 
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_run_of_two_is_taken_up(seen: dict[str, dict[str, dict[str, Any]]], method: str) -> None:
-    assert seen["first"][method]["again"] == seen["first"][method]["counts"]
+def test_a_run_of_two_is_taken_up(of_method: dict[str, dict[str, Any]], method: str) -> None:
+    assert of_method["first"]["again"] == of_method["first"]["counts"]
 
 
-def test_each_process_encodes_its_part_of_a_batch(seen: dict[str, dict[str, dict[str, Any]]]) -> None:
+def test_each_process_encodes_its_part_of_a_batch(seen: Seen) -> None:
     assert [seen[name]["finetune"]["largest"] for name in ("alone", "first", "second")] == [8, 4, 4]
     assert [seen[name]["finetune:accumulate"]["largest"] for name in ("alone", "first", "second")] == [4, 2, 2]
     assert seen["first"]["replay"]["largest"] == 8
 
 
-def test_batch_normalizations_are_refused(seen: dict[str, dict[str, dict[str, Any]]]) -> None:
+def test_batch_normalizations_are_refused(seen: Seen) -> None:
     assert "--devices takes batches apart" in seen["first"]["finetune:resnet"]["refused"]
 
 
-def test_weights_that_drift_apart_end_the_run(seen: dict[str, dict[str, dict[str, Any]]]) -> None:
+def test_weights_that_drift_apart_end_the_run(seen: Seen) -> None:
     for name in ("first", "second"):
         assert "have different weights after a task" in seen[name]["own_draws"]["refused"]
