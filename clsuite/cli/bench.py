@@ -40,10 +40,10 @@ from clsuite.runner.training import lists_in
 
 
 def print_config(benchmark: str, options: BenchOptions) -> int:
-    """Print a benchmark as the options make it; returns the exit status.
+    """Print a benchmark with the options applied; returns the exit status.
 
     Raises:
-        UserError: If the input is bad.
+        UserError: If the input is invalid.
     """
     spec, path = open_benchmark(benchmark, options)
     with _with_lines(spec, path, options):
@@ -62,7 +62,7 @@ def open_benchmark(benchmark: str, options: BenchOptions) -> tuple[BenchmarkSpec
 
 
 def _with_lines(spec: BenchmarkSpec, path: Path, options: BenchOptions) -> AbstractContextManager[None]:
-    """Give mistakes their lines in the benchmark's file, but where the call itself has written what is wrong."""
+    """Add lines of the benchmark's file to mistakes, except for what the call itself has given."""
     known = {*spec.named_methods, "all"}
     written = any(name not in known for text in options.methods for name in split_outside(text, ","))
     changed = any(key.startswith(OF_METHODS) for key in options.settings)
@@ -77,15 +77,15 @@ def run_bench(
 
     Args:
         benchmark: Its name or file.
-        options: What the call decides.
-        only: Do no run: ``list`` tells which there are, ``plan`` writes them down for workers.
-        detached: The command line, for a process without a terminal that does the runs in place of this one.
+        options: The options of the call.
+        only: Do no runs: ``list`` prints them, ``plan`` writes them down for workers.
+        detached: The command line for a process without a terminal that does the runs instead of this one.
 
     Returns:
         Exit status: 0 if every run is done, 1 if one failed.
 
     Raises:
-        UserError: If the input is bad; nothing has been written then.
+        UserError: If the input is invalid; nothing has been written then.
     """
     console = make_console()
     warnings = make_console(stderr=True)
@@ -118,7 +118,7 @@ def run_bench(
 def do_runs(
     console: Console, status: BenchStatus, chosen: AnyExecutor, options: BenchOptions, threads: int
 ) -> dict[Path, RunRecord]:
-    """Do the runs that are not done, with bars or in view of a debugger; how every run stands, by its record's path."""
+    """Do the runs that are not done, with progress bars or for a debugger; returns all records by their path."""
     slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores(), options.devices)
     sharing = Sharing(offered=chosen.kind != "debug", stale_after=options.stale_after)
     if chosen.kind == "debug":
@@ -136,7 +136,7 @@ def do_runs(
 def _leave_runs(
     console: Console, status: BenchStatus, chosen: AnyExecutor, options: BenchOptions, command: Sequence[str]
 ) -> int:
-    """Leave the runs that are not done to a process without a terminal, or to jobs of a batch system."""
+    """Leave the remaining runs to a process without a terminal, or to jobs of a batch system."""
     if chosen.kind != "slurm":
         return detach(command, _plan_runs(console, status, options.out), options.out)
     threads = max(plan.pending.config["training"]["threads"] for plan in status.missing)
@@ -169,7 +169,7 @@ def _list_runs(console: Console, status: BenchStatus) -> int:
 
 
 def _plan_runs(console: Console, status: BenchStatus, out: Path) -> Path:
-    """Write down what is to do, for workers; returns the folder of the benchmark."""
+    """Write down the remaining runs for workers; returns the folder of the benchmark."""
     missing, folder = status.missing, status.plans[0].record_path.parent.parent
     if missing:
         check_writable(folder)
@@ -187,7 +187,7 @@ def report_runs(
     plans: Sequence[RunPlan],
     outcomes: Mapping[Path, RunRecord],
 ) -> int:
-    """Print the tables of some runs, write their report, and report those that failed; returns the exit status."""
+    """Print the tables of some runs, write their report, and list those that failed; returns the exit status."""
     finished = {path: record for path, record in outcomes.items() if record.status == "done"}
     complaints: list[str] = []
     if finished:

@@ -24,7 +24,7 @@ def make_table(places: Sequence[Path], form: str, columns: Sequence[str], out: P
     """Print or write the table of some records.
 
     Raises:
-        UserError: If a place holds no record or a column is unknown.
+        UserError: If a place has no record or a column is unknown.
     """
     records = list(_gather(places).values())
     if form == "text":
@@ -81,7 +81,7 @@ def _plot(records: list[RunRecord], kind: str, target: Path, title: str) -> None
 
 
 def _plot_loss(records: Mapping[Path, RunRecord], target: Path, title: str, name: str) -> list[RunRecord]:
-    """Plot the runs that have the curve, and return them; says of which methods no run has it."""
+    """Plot the runs that have the curve, and return them; prints the methods of which no run has it."""
     from clsuite.report.training_plot import plot_training
 
     kept = {path: read_curves(path.with_suffix(".npz")) for path in records}

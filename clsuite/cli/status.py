@@ -1,4 +1,4 @@
-"""`clsuite status`: how the runs of a folder stand, once or again and again."""
+"""`clsuite status`: prints the status of the runs of a folder, once or repeatedly."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from clsuite.report.format import counted
 from clsuite.runner.status import FolderStatus, RunState, folder_status
 
 MOST_SHOWN = 20
-"""Runs of a kind that are told one by one."""
+"""Largest number of runs with the same status that are listed."""
 HOUR, MINUTE = 3600, 60
 
 
 def run_status(folder: Path, watch: bool, every: float, stale_after: float) -> int:
-    """Print how the runs of a folder stand; with `watch` until none is left to do, or Ctrl-C.
+    """Print the status of the runs of a folder; with `watch` until none is left to do, or Ctrl-C.
 
     Raises:
         UserError: If there is no such folder.
@@ -38,7 +38,7 @@ def run_status(folder: Path, watch: bool, every: float, stale_after: float) -> i
 
 
 def lines_of(status: FolderStatus) -> Iterator[str]:
-    """How the runs stand, in words."""
+    """The status of the runs in words."""
     running, failed = status.of("running"), status.of("failed", "timeout")
     numbers = {"done": len(status.of("done")), "running": len(running), "waiting": len(status.of("waiting")),
                "interrupted": len(status.of("interrupted")), "failed": len(failed)}  # fmt: skip
@@ -64,7 +64,7 @@ def _listed(runs: list[RunState], line_of: Callable[[RunState], str]) -> Iterato
 
 
 def _run_line(run: RunState) -> str:
-    """Who has a run, since when, and how far it is."""
+    """Who has a run, since when, and its progress."""
     assert run.holder is not None
     progress = run.holder.progress
     task = f", task {progress['task'] + 1} of {progress['tasks']}" if {"task", "tasks"} <= progress.keys() else ""
@@ -73,7 +73,7 @@ def _run_line(run: RunState) -> str:
 
 
 def words_for(seconds: float) -> str:
-    """A time as people say it: ``40 s``, ``12 min``, ``3.5 h``."""
+    """A time in words: ``40 s``, ``12 min``, ``3.5 h``."""
     if seconds < MINUTE:
         return f"{seconds:.0f} s"
     return f"{seconds / MINUTE:.0f} min" if seconds < HOUR else f"{seconds / HOUR:.1f} h"

@@ -1,4 +1,4 @@
-"""Our warnings on the command line: one line each, each once."""
+"""clsuite's warnings on the command line: one line each, each once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from clsuite.errors import InputWarning, harmless
 
 
 @contextmanager
-def warnings_told() -> Iterator[None]:
-    """While open, an `InputWarning` is a line on standard error, and other warnings are what they were."""
+def print_warnings() -> Iterator[None]:
+    """While open, each `InputWarning` is a line on standard error; other warnings are unchanged."""
     reported: set[str] = set()
     with warnings.catch_warnings():
         usual = warnings.showwarning
