@@ -1,4 +1,4 @@
-"""What a search decides, beside what every call of runs does. Needs no torch."""
+"""The options of a search, besides those of all calls. Needs no torch."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def _known_metric(name: str) -> str:
 
 
 class TuneOptions(BenchOptions):
-    """What is decided about a search and the runs with its outcome.
+    """Options of a search and of the final runs.
 
     Attributes:
         seeds: Seeds of the final runs.
-        limit_tasks: Of the final runs.
+        limit_tasks: Number of tasks of the final runs.
     """
 
     trials: int = Field(default=20, ge=1, description="trials at most; a space of fewer points is tried whole")
@@ -46,7 +46,7 @@ class TuneOptions(BenchOptions):
 
 
 class TuneKeywords(BenchKeywords, total=False):
-    """The options of `clsuite.tune` for editors and type checkers; `TuneOptions` says what each is and may be."""
+    """The options of `clsuite.tune` for editors and type checkers; `TuneOptions` describes them."""
 
     trials: int
     tasks: int
