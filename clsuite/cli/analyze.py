@@ -1,4 +1,4 @@
-"""`clsuite analyze`: what a run did to the network, by doing it again under watch."""
+"""`clsuite analyze`: what a run changed in the network, measured by repeating it."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def analyze_sensitivity(
     device: str = "auto",
     allowed: Allowed = NOTHING,
 ) -> None:
-    """Run a record's stream once more, and show and write how far its modules moved.
+    """Repeat a record's stream, and print and write how far its modules moved.
 
     Raises:
-        UserError: If the run cannot be done again, or takes no gradient steps.
+        UserError: If the run cannot be repeated, or takes no gradient steps.
     """
     console = make_console()
     record = read_record(path)
@@ -63,22 +63,22 @@ def analyze_sensitivity(
 def _watched(plan: RunPlan, movement: ParameterDrift) -> Stream:
     torch.set_num_threads(TrainingSpec.model_validate(plan.pending.config["training"]).threads)
     with RunProgress(make_console(stderr=True)) as bar:
-        bar.hear(plan, {"kind": "start"})
-        stream = build_stream(plan, lambda event: bar.hear(plan, {"kind": "progress", **event}))
+        bar.on_event(plan, {"kind": "start"})
+        stream = build_stream(plan, lambda event: bar.on_event(plan, {"kind": "progress", **event}))
         stream.checkpoint_path, stream.observers = None, (movement,)
         stream.run()
     return stream
 
 
 def _say_whether_same(console: Console, record: RunRecord, stream: Stream) -> None:
-    """A run on other hardware or versions need not give the same counts; the output says whether it did."""
+    """Print whether the counts are the same: on other hardware or versions they need not be."""
     same = stream.matrix.counts() == record.counts
-    told = "to the record's accuracy matrix" if same else "to another accuracy matrix than the record's"
-    console.print(f"the run came out {'again ' if same else ''}{told}", style="" if same else "yellow")
+    result = "to the record's accuracy matrix" if same else "to another accuracy matrix than the record's"
+    console.print(f"the run came out {'again ' if same else ''}{result}", style="" if same else "yellow")
 
 
 def _print_moves(console: Console, moves: Sequence[Move], between: Between) -> None:
-    """Print how far each kind of module moved: the mean, and as many of the blocks as the terminal has room for."""
+    """Print how far each kind of module moved: the mean, and as many of the blocks as fit into the terminal."""
     values, kinds = mean_sensitivity(moves, between), by_kind(moves, between)
     blocks = [block for block in blocks_of(values) if block != OUTSIDE]
     unit = 10.0 ** -len(str(int(1 / max([*values.values(), 1e-12]))))
