@@ -1,4 +1,4 @@
-"""The one error that people see: a line that names the culprit and the fix."""
+"""The error that users see: one line that names the problem and the fix."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from collections.abc import Iterable
 from pathlib import Path
 
 AT_MOST = 10
-"""Names that a list of known ones shows, and mistakes that are reported at once."""
+"""Largest number of names in a list of known names, and of mistakes that are reported at once."""
 NEAREST = 5
-"""Most names that are suggested for an unknown one."""
+"""Largest number of names that are suggested for an unknown one."""
 LISTING = {
     "plugin": "clsuite list plugins", "benchmark": "clsuite list benchmarks", "backbone": "clsuite list backbones",
     "data set": "clsuite list datasets", "kind of scenario": "clsuite list scenarios",
     "augmentation": "clsuite list augmentations", "augmentation step": "clsuite list augmentations",
     "command": "clsuite --help",
 }  # fmt: skip
-"""The command that lists all, by the kind of what is unknown."""
+"""The command that lists all names, by the kind of the unknown name."""
 LONGEST_SHORT = 3
-"""Letters that may stand for a longer name."""
+"""Largest number of letters of an abbreviation."""
 LONGEST_NAME = 100
-"""Characters of a foreign name that a message repeats."""
+"""Largest number of characters of a foreign name in a message."""
 LONGEST_WORDS = 400
-"""Characters of a foreign error that a message repeats."""
+"""Largest number of characters of a foreign error in a message."""
 LONGEST_WORD, LONGEST_LINE = 1000, 3000
-"""Characters of a word, such as a path or a name, and of a line that people are shown whole."""
+"""Largest number of characters of a word, such as a path or a name, and of a line that is not shortened."""
 OF_A_WORD = 200
-"""Characters of a longer word that they are shown."""
+"""Number of characters to which longer words are shortened."""
 COMMANDING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD},}}")
 ENDS_OF_LINES = re.compile(r"[\n-\r\x1c-\x1e\x85\u2028\u2029]")
 
 
 class UserError(Exception):
-    """Bad input. The CLI prints it and exits with status 2, never with a traceback.
+    """Invalid input. The CLI prints it and exits with status 2, never with a traceback.
 
     The message is one line of limited length: file names and other foreign texts may contain line ends, which are
     escaped, and may be very long. The attributes hold the parts of the message, for programs.
 
     Attributes:
-        message: What is wrong, without the place in front of it that ``str()`` has where it is in a file.
-        path: The file that it is in; None where it is in none, or that is not known.
+        message: What is wrong, without the file and line that ``str()`` puts in front of it.
+        path: The file with the mistake; None if it is in no file, or that is not known.
         line: The line of that file.
         field: The key, argument or name that is wrong, such as ``training.epochs``.
         suggestion: What may be meant instead.
@@ -58,7 +58,7 @@ class UserError(Exception):
         field: str | None = None,
         suggestion: str | None = None,
     ) -> None:
-        """Take the message, as far as people can read it, and what is known of the mistake."""
+        """Take the message, shortened to a readable length, and what is known of the mistake."""
         super().__init__(bearable(self._lines(text)))
         self.message = str(self)
         self.path = None if path is None else Path(path)
@@ -66,7 +66,7 @@ class UserError(Exception):
 
     @classmethod
     def in_file(cls, path: Path, line: int, error: UserError | str) -> UserError:
-        """A mistake in a file, with its place in front.
+        """A mistake in a file, with file and line in front of the message.
 
         Args:
             path: The file.
@@ -74,18 +74,18 @@ class UserError(Exception):
             error: What is wrong.
         """
         known = error if isinstance(error, UserError) else UserError(error)
-        told = cls(f"{path}:{line}: {known}", path=path, line=line, field=known.field, suggestion=known.suggestion)
-        told.message = known.message
-        return told
+        placed = cls(f"{path}:{line}: {known}", path=path, line=line, field=known.field, suggestion=known.suggestion)
+        placed.message = known.message
+        return placed
 
     @staticmethod
     def _lines(text: str) -> str:
-        """The text on the lines that it may have."""
+        """The text on the lines that a message may have."""
         return on_one_line(text)
 
 
 class MistakesError(UserError):
-    """Several mistakes at once, a line each; the attributes are those of the first."""
+    """Several mistakes at once, one per line; the attributes are those of the first."""
 
     @staticmethod
     def _lines(text: str) -> str:
@@ -93,28 +93,28 @@ class MistakesError(UserError):
 
 
 class AbsentError(UserError):
-    """Data or weights that are not on this machine; everything else about the benchmark may be right."""
+    """Data or weights that are not on this machine; everything else about the benchmark may be valid."""
 
 
 class Interruption(KeyboardInterrupt):
-    """What a signal raises while a command runs, in place of the end of the process."""
+    """Raised by signals while a command runs, instead of ending the process at once."""
 
     def __init__(self, number: int) -> None:
-        """Remember the signal."""
+        """Store the number of the signal."""
         super().__init__()
         self.number = number
 
 
 class InputWarning(UserWarning):
-    """Something that was accepted, or corrected, and that users should know; the command line prints its line."""
+    """Input that was accepted or corrected, and of which users should know; the command line prints it on one line."""
 
 
 class DataWarning(InputWarning):
-    """An `InputWarning` about data: each process that loads them finds it again, so only the first one reports it."""
+    """An `InputWarning` about data. Every process that loads the data finds it, and only the first reports it."""
 
 
 def warn_of(text: str, kind: type[InputWarning] = DataWarning) -> None:
-    """Warn of something that is not an error, on one line; the same line is shown once."""
+    """Warn of something that is not an error, on one line; equal lines are shown once."""
     warnings.warn(bearable(printable(text)), kind, stacklevel=2)
 
 
@@ -124,21 +124,21 @@ def on_one_line(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A foreign text on one line, with an escape for each character that cannot be printed (ESC, NUL, ...)."""
+    """A foreign text on one line, with an escape for each unprintable character (ESC, NUL, ...)."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def harmless(text: str) -> str:
-    """A foreign text of several lines, with an escape for each character that commands a terminal or cannot be written.
+    """A foreign text of several lines, with an escape for each character that controls a terminal or has no encoding.
 
-    These are control characters other than ends of lines and tabs, those that turn the direction of what follows, and
-    halves of characters, which no encoding has, and what is not a character at all.
+    These are control characters other than line ends and tabs, characters that change the direction of text, unpaired
+    surrogates, and code points that are not characters.
     """
     return COMMANDING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def on_screen(text: str) -> str:
-    """A foreign text as `harmless` gives it, its longest words cut in their middle."""
+    """A foreign text as `harmless` returns it, with its longest words cut in the middle."""
     return LONG_WORD.sub(lambda found: _cut(found[0], OF_A_WORD), harmless(text))
 
 
@@ -149,7 +149,7 @@ def bearable(text: str) -> str:
 
 
 def _cut(text: str, longest: int) -> str:
-    """A text without its middle, where it is longer: a path says most at its ends."""
+    """A text without its middle if it is longer: the ends of a path say the most."""
     tail = longest // 3
     return text if len(text) <= longest else f"{text[: longest - tail]}…{text[-tail:]}"
 
@@ -167,12 +167,12 @@ def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UserError:
     """
     names = sorted(known)
     text = unknown_word(f"{kind} '{shortened(name)}'", name, names)
-    told = f"{text} All: {LISTING[kind]}" if kind in LISTING else text
-    return UserError(told, field=name, suggestion=next(iter(nearest(name, names)), None))
+    message = f"{text} All: {LISTING[kind]}" if kind in LISTING else text
+    return UserError(message, field=name, suggestion=next(iter(nearest(name, names)), None))
 
 
 def unknown_word(what: str, name: str, known: Iterable[str], number: int = NEAREST) -> str:
-    """The sentence of `did_you_mean`, with words of one's own for what is unknown, such as ``key 'training.epoch'``."""
+    """The sentence of `did_you_mean` for any description of what is unknown, such as ``key 'training.epoch'``."""
     names = list(dict.fromkeys(known))
     near = nearest(name, names, number)
     hint = f"Did you mean {' or '.join(repr(one) for one in near)}?" if near else f"Known: {listed(names)}."
@@ -192,7 +192,7 @@ def nearest(name: str, known: Iterable[str], number: int = NEAREST) -> list[str]
 
 
 def _shortens(short: str, name: str) -> bool:
-    """Whether two or three letters stand for a name, as ``md`` for ``markdown``."""
+    """Whether two or three letters abbreviate a name, as ``md`` does ``markdown``."""
     letters = iter(name.lower())
     return (
         1 < len(short) <= LONGEST_SHORT and name.lower().startswith(short[0]) and all(one in letters for one in short)
@@ -200,7 +200,7 @@ def _shortens(short: str, name: str) -> bool:
 
 
 def listed(names: Iterable[str], at_most: int = AT_MOST) -> str:
-    """Names as a list for people: the first ones, and how many more there are."""
+    """Names as a list for readers: the first ones, and how many more there are."""
     known = [shortened(one) for one in names]
     if len(known) <= at_most + 2:  # "and 2 more" would be no shorter
         return ", ".join(known) or "none"
@@ -217,7 +217,7 @@ def is_foreign(error: BaseException) -> bool:
     """Whether an exception comes from user code: anything but Ctrl-C, and signals treated like it.
 
     A plugin may raise `KeyboardInterrupt` itself, or any other `BaseException`. It is distinguished from Ctrl-C where
-    the command line or a worker process handles signals; elsewhere it is taken for Ctrl-C.
+    the command line or a worker process handles signals; elsewhere it is treated as Ctrl-C.
     """
     usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     return not isinstance(error, KeyboardInterrupt) or not (usual or isinstance(error, Interruption))
@@ -226,23 +226,23 @@ def is_foreign(error: BaseException) -> bool:
 def words_of(error: BaseException) -> str:
     """Type and message of an error of user code, on one line of limited length."""
     try:
-        said = " ".join(str(error).split())
+        text = " ".join(str(error).split())
     except BaseException as other:
         if not is_foreign(other):
             raise
-        said = ""
+        text = ""
     kind = type(error).__name__
-    return shortened(f"{kind}: {said}" if said else kind, LONGEST_WORDS)
+    return shortened(f"{kind}: {text}" if text else kind, LONGEST_WORDS)
 
 
 def several(mistakes: Iterable[UserError | str]) -> UserError:
-    """One error of several mistakes, a line each; the first ones, and how many more there are."""
-    told = [one if isinstance(one, UserError) else UserError(one) for one in mistakes]
-    if len(told) == 1:
-        return told[0]
-    rest = [f"… and {len(told) - AT_MOST} more mistakes"] if len(told) > AT_MOST else []
-    first = told[0] if told else UserError()
+    """One error for several mistakes, one per line: the first ones, and how many more there are."""
+    errors = [one if isinstance(one, UserError) else UserError(one) for one in mistakes]
+    if len(errors) == 1:
+        return errors[0]
+    rest = [f"… and {len(errors) - AT_MOST} more mistakes"] if len(errors) > AT_MOST else []
+    first = errors[0] if errors else UserError()
     return MistakesError(
-        "\n".join([*map(str, told[:AT_MOST]), *rest]),
+        "\n".join([*map(str, errors[:AT_MOST]), *rest]),
         path=first.path, line=first.line, field=first.field, suggestion=first.suggestion,
     )  # fmt: skip

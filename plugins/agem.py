@@ -13,16 +13,19 @@ from clsuite.plugin import Learner, RehearsalPlugin, Task, Traits, check_range
 class AGEM(RehearsalPlugin):
     """Projects the gradient so that the mean loss of the exemplars does not rise.
 
-    Chaudhry et al., "Efficient lifelong learning with A-GEM" (ICLR 2019), equation 11: where the gradient g and the
-    exemplars' gradient r point apart (g·r < 0), g becomes ``g - (g·r / r·r) r``. A task's samples are offered to the
-    reservoir at its end, over all tasks; the paper gives every task the same number of places. g is the gradient of
-    all losses of the method, before other plugins mask it.
+    Chaudhry et al., "Efficient lifelong learning with A-GEM" (ICLR 2019), equation 11. Let g be the gradient of the
+    batch and r the gradient of the mean loss on stored exemplars. If they conflict (g·r < 0), g is replaced by
+    ``g - (g·r / r·r) r``. g is the gradient of all losses of the method, before other plugins mask it.
+
+    One reservoir buffer is shared by all tasks, and a task's samples are offered to it at the end of the task. In the
+    paper every task has the same number of places.
 
     Args:
-        capacity: Exemplars kept; null where `capacity_bytes` is given. (Paper, CIFAR-100: 1,300; 500 is the default of
-            all plugins that keep exemplars.)
-        capacity_bytes: Bytes kept instead.
-        batch_size: Exemplars that r is computed on (paper: 256 on CIFAR-100); all where fewer are stored.
+        capacity: Number of exemplars kept; null if `capacity_bytes` is given. (Paper, CIFAR-100: 1,300; 500 is the
+            default of all plugins that keep exemplars.)
+        capacity_bytes: Size of the buffer in bytes, given instead of `capacity`.
+        batch_size: Number of exemplars from which r is computed (paper: 256 on CIFAR-100); all of them if fewer are
+            stored.
     """
 
     traits = Traits(
@@ -38,7 +41,7 @@ class AGEM(RehearsalPlugin):
         self.batch_size = batch_size
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Project the gradient where it hurts the exemplars."""
+        """Project the gradient if a step along it would increase the loss on the exemplars."""
         assert isinstance(pl_module, Learner)
         if not len(self.buffer):
             return

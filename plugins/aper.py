@@ -11,24 +11,24 @@ from clsuite.plugin import Batch, Learner, Plugin, Scenario, Task, Traits, fill_
 from clsuite.plugin.helpers import TakenRows, full_precision
 
 BELOW_ALL = -10.0
-"""Stands for the cosine to a class that has no mean yet."""
+"""Score of a class that has no mean yet, which is less than any cosine."""
 
 
 class APER(Plugin):
     """Tunes a small module on the first task, then classifies by class means of the plain and the tuned features.
 
     Zhou et al., "Revisiting class-incremental learning with pre-trained models: generalizability and adaptivity are all
-    you need" (IJCV 2024), section 4.2 (ADAM, later named APER): the module is trained with the head on the first task
-    alone; the features of the plain and of the tuned network are concatenated (equation 7); the prototype of a class is
-    the mean over its training images, and the nearest by cosine answers. Means are running sums, in which an image that
-    comes again does not count again. As in the authors' code (PILOT) the head of the first task has cosines and a
-    learned scale, which begins at 1.
+    you need" (IJCV 2024), section 4.2 (ADAM, later named APER). The module is trained, together with the head, on the
+    first task only. Afterwards the features of the pre-trained and of the tuned network are concatenated (equation 7).
+    The prototype of a class is the mean of these features over its training images, and the class with the nearest
+    prototype by cosine is predicted. The means are running sums; an image that occurs again does not count again. As in
+    the authors' code (PILOT), the head of the first task is a cosine head with a learned scale that starts at 1.
 
     Args:
         kind: ``adaptformer`` (the authors' adapter), ``prompt`` (their VPT-deep), ``ssf`` (their scale-and-shift), or
-            ``lora``, ``prefix``, ``adapter`` or ``ia3``, which the paper has not.
+            ``lora``, ``prefix``, ``adapter`` or ``ia3``, which are not in the paper.
         size: Bottleneck, rank or length. By default 64 hidden units (authors), 5 tokens (authors), rank 8 or 10 pairs.
-        blocks: Where: ``all`` (the default), ``0-4``, ``0,2,5``.
+        blocks: The transformer blocks that get a module: ``all`` (the default), ``0-4``, ``0,2,5``.
     """
 
     traits = Traits(
@@ -67,7 +67,7 @@ class APER(Plugin):
         self._taken = TakenRows(len(scenario.table))
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Freeze the module for good, and add the features of the task's new images to the sums of their classes."""
+        """Freeze the module permanently, and add the features of the task's new images to the class sums."""
         self.module.requires_grad_(False)
         indices = self._taken.new(task.train)
         if not len(indices):
@@ -78,7 +78,7 @@ class APER(Plugin):
         self._numbers += torch.bincount(labels, minlength=len(self._numbers))
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
-        """Cosine to the mean of each seen class, ``[B, seen classes]``; a class without a mean stands below all."""
+        """Cosine to the mean of each seen class, ``[B, seen classes]``; classes without a mean come last."""
         both = torch.cat([self._plain.of_batch(batch), learner.encode(batch).float()], dim=1)
         seen = learner.seen
         means = self._sums[:seen] / self._numbers[:seen, None].clamp_min(1)
@@ -87,6 +87,6 @@ class APER(Plugin):
         return cosines.masked_fill((self._numbers[:seen] == 0).to(both.device), BELOW_ALL)
 
     def stored_bytes(self) -> dict[str, int]:
-        """The module, and the sums and numbers of the classes seen."""
+        """Bytes of the module, and of the sums and image counts of the seen classes."""
         seen = int((self._numbers > 0).sum())
         return super().stored_bytes() | {"prototypes": seen * (self._sums.shape[1] + 1) * 4}

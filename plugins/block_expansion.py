@@ -1,4 +1,4 @@
-"""Block expansion: new blocks that compute nothing at first are trained, the old ones stay."""
+"""Block expansion: new blocks that start as identities are trained, and the old ones are frozen."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from clsuite.plugin import Learner, Plugin, Scenario, Traits, UserError, check_r
 from clsuite.plugin.helpers import tensor_bytes
 
 NORM_LAST = (ResPostBlock, EvaBlockPostNorm)
-"""Blocks whose norms stand behind attention and MLP, in front of the residual connection."""
+"""Post-norm blocks: their norms come after attention and MLP, before the residual connection."""
 NEARLY = 1e-4
-"""Largest difference, relative to the largest feature, that the order of floating-point sums may make."""
+"""Largest difference, relative to the largest feature, that rounding may cause."""
 
 
 class BlockExpansion(Plugin):
     """Inserts copies of blocks that add nothing at first, and trains those copies and the head alone.
 
     Bafghi et al., "Parameter efficient fine-tuning of self-supervised ViTs without catastrophic forgetting" (CVPR
-    workshops 2024), section 3.2: after every (L/p)-th block a copy of it is inserted whose attention and MLP output
-    projections (weights and biases) are zero. With the residual connections the network computes exactly what it did
-    before the first step, which is checked. Where norms stand behind attention and MLP (post-norm), weights and biases
-    of these norms are zero in place of the projections'. Parallel blocks have no such copy and are refused.
+    workshops 2024), section 3.2. After every (L/p)-th block a copy of that block is inserted. The output projections of
+    its attention and its MLP (weights and biases) are zero, so that, with the residual connections, the expanded
+    network computes exactly what the original computes; this is checked before the first step. In post-norm blocks the
+    weights and biases of the norms are set to zero instead of the projections. Networks with parallel blocks are
+    refused, because a copy of such a block cannot be made an identity in this way.
 
     Args:
-        blocks: p, the number of inserted blocks; divides the number of blocks L (paper: 1 to 4 of 12).
+        blocks: p, the number of inserted blocks; it must divide the number of blocks L (paper: 1 to 4 of 12).
     """
 
     traits = Traits(
@@ -49,7 +50,7 @@ class BlockExpansion(Plugin):
         """Insert the copies and freeze everything else.
 
         Raises:
-            UserError: If the network's blocks cannot be copied so, or their number cannot be divided so.
+            UserError: If the network's blocks cannot be copied in this way, or `blocks` does not divide their number.
         """
         model: Any = learner.backbone.model
         try:
@@ -82,7 +83,7 @@ class BlockExpansion(Plugin):
 
     @staticmethod
     def _images(learner: Learner, scenario: Scenario) -> Tensor:
-        """Two images of noise of the stream's size."""
+        """Two random images of the stream's image size."""
         size, generator = scenario.table.images.shape[1:], torch.Generator().manual_seed(0)
         noise = torch.randint(0, 256, (2, *size), generator=generator, dtype=torch.uint8)
         images: Tensor = learner.backbone.normalize(noise.to(learner.device))
@@ -98,7 +99,7 @@ class BlockExpansion(Plugin):
 
     @staticmethod
     def _check_identity(before: Tensor, after: Tensor) -> None:
-        """Check that the network computes what it did; one with broken weights is found out later."""
+        """Check that the features have not changed. Features that are not finite pass; they are reported later."""
         moved, largest = float((after - before).abs().max()), float(before.abs().max())
         if moved > NEARLY * largest:
             raise UserError(
@@ -107,12 +108,12 @@ class BlockExpansion(Plugin):
             )
 
     def stored_bytes(self) -> dict[str, int]:
-        """The inserted blocks."""
+        """Bytes of the inserted blocks."""
         return {"blocks": self._bytes}
 
 
 def identity_copy(block: nn.Module) -> nn.Module:
-    """A trainable copy of a transformer block that adds nothing, as the last layer of each branch is zero."""
+    """A trainable copy of a transformer block that adds nothing, because the last layer of each branch is zero."""
     inserted = copy.deepcopy(block)
     view = transformer_blocks(inserted)[0]
     last = (view.norm1, view.norm2) if isinstance(block, NORM_LAST) else (view.attn.proj, view.mlp.fc2)

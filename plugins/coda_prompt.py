@@ -1,4 +1,4 @@
-"""Prompts put together for each image from components (CODA-Prompt)."""
+"""Prompts composed of weighted components for each image (CODA-Prompt)."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ class CodaPrompt(Plugin):
     Smith et al., "CODA-Prompt: continual decomposed attention-based prompting for rehearsal-free continual learning"
     (CVPR 2023):
 
-    * in each of the chosen blocks the prompt is ``sum over m of a_m P_m`` with the raw cosine
-      ``a_m = cos(q * A_m, K_m)`` of the attended query and a key (section 4.1, equations 3 to 6); q is the frozen
-      network's feature. Half of the prompt is put before the keys, half before the values;
-    * a task adds its share of the components and trains those alone; all so far take part (section 4.2);
-    * new components, keys and attention vectors are made orthonormal and orthogonal to the old ones (Gram-Schmidt, as
-      in the authors' code), and are kept so by a loss (section 4.3, equation 7): for P, K and A of each block the mean
-      square of ``X X^T - I``.
+    * In each chosen block the prompt is ``sum over m of a_m P_m``. The weight ``a_m = cos(q * A_m, K_m)`` is the cosine
+      between the attended query and a key, without softmax (section 4.1, equations 3 to 6). The query q is the feature
+      of the frozen network. Half of the prompt is prepended to the keys of the attention, half to its values.
+    * Each task adds its share of the components and trains only those; the components of all tasks so far take part
+      (section 4.2).
+    * New components, keys and attention vectors are initialized orthonormal to each other and orthogonal to the old
+      ones (Gram-Schmidt, as in the authors' code). A loss keeps them orthonormal (section 4.3, equation 7): the mean
+      square of ``X X^T - I`` for P, K and A of each block.
 
-    As in the authors' code the cross-entropy runs over the current task's classes alone, and the head begins as
-    PyTorch's linear layers do. Their cosine schedule falls at each epoch and ends just above zero; here it falls at
-    each step.
+    As in the authors' code, the cross-entropy is over the classes of the current task only, and the head is initialized
+    as PyTorch initializes linear layers. The authors' cosine schedule is stepped at each epoch and ends just above
+    zero; here it is stepped at each optimizer step.
 
     Args:
-        components: In each block over the whole stream (paper: 100); each task adds an equal share, as many tasks as
-            the stream has before it is cut (``--limit-tasks``, ``clsuite tune --tasks``).
-        length: Of a component, keys and values together (paper: 8).
-        blocks: Where (paper: the first five).
-        orthogonality: Weight of the loss; 0 leaves it to the first values. (Paper: 0.1. The authors' released scripts,
-            and PILOT's, pass 0, since first values are made orthogonal.)
-        query: ``plain``: a training image's query is that of the image without augmentation, computed once, a saving
-            that is ours; ``augmented``: computed of the augmented image in each step, as in the authors' code.
+        components: Number of components in each block, over the whole stream (paper: 100). Each task adds an equal
+            share; tasks are counted before the stream is cut (``--limit-tasks``, ``clsuite tune --tasks``).
+        length: Length of a component, keys and values together (paper: 8).
+        blocks: The transformer blocks that get prompts (paper: the first five).
+        orthogonality: Weight of the orthogonality loss; 0 relies on the initialization. (Paper: 0.1. The authors'
+            released scripts, and PILOT's, pass 0, because the initial values are orthogonal.)
+        query: ``plain``: the query of a training image is computed once, without augmentation, which is our saving.
+            ``augmented``: it is computed from the augmented image at each step, as in the authors' code.
     """
 
     traits = Traits(
@@ -91,12 +92,12 @@ class CodaPrompt(Plugin):
         self._routed = RoutedByQuery(learner, [self.prefix], self._route, self.query)
 
     def rebuild_modules(self, learner: Learner, tasks: int) -> None:
-        """Make the components of the first tasks again."""
+        """Create the components of the first tasks again."""
         for index in range(tasks):
             self._add(learner, index)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Make the task's components; the old ones rest."""
+        """Create the task's components and freeze the old ones."""
         self._add(learner, task.index)
         self._routed.prepare(task)
 
@@ -121,11 +122,11 @@ class CodaPrompt(Plugin):
         return rows
 
     def _all(self, name: str) -> Tensor:
-        """What all tasks so far have of one kind, ``[blocks, components, width]``."""
+        """The components, keys or attention vectors of all tasks so far, ``[blocks, components, width]``."""
         return torch.cat([part[name] for part in self.parts], dim=1)
 
     def on_before_forward(self, learner: Learner, batch: Batch) -> None:
-        """Note the images whose queries are known."""
+        """Note which images have a precomputed query."""
         self._routed.expect(batch)
 
     def _weights(self, query: Tensor) -> Tensor:
@@ -136,13 +137,13 @@ class CodaPrompt(Plugin):
         return product / length.clamp(min=1e-12)
 
     def _route(self, query: Tensor, replayed: Tensor | None) -> None:
-        """Put together each block's prompt of each image (equation 3)."""
+        """Compose the prompt of each image in each block (equation 3)."""
         prompts = self._weights(query) @ self._all("prompt")
         keys, values = prompts.view(*prompts.shape[:2], 2, -1, self._width).unbind(dim=2)
         self.prefix.given = {number: (keys[i], values[i]) for i, number in enumerate(self._at)}
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
-        """Keep components, keys and attention vectors orthonormal (equation 7)."""
+        """Loss that keeps components, keys and attention vectors orthonormal (equation 7)."""
         with full_precision(step.logits):
             losses = [self._distance(self._all(name)) for name in ("prompt", "key", "mask")]
         return self.orthogonality * torch.stack(losses).sum()

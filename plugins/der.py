@@ -14,28 +14,30 @@ from clsuite.plugin import Learner, RehearsalPlugin, Step, Task, Traits, check_r
 class DER(RehearsalPlugin):
     """Replays exemplars with the logits that the model gave when they were stored (DER), and their labels (DER++).
 
-    Buzzega et al., "Dark experience for general continual learning" (NeurIPS 2020), equation 6 and algorithm 2: the
+    Buzzega et al., "Dark experience for general continual learning" (NeurIPS 2020), equation 6 and algorithm 2. The
     loss gains ``alpha * MSE(logits, stored logits)`` on one draw from the buffer and ``beta * CE`` on another. Images
-    are stored without augmentation, with the logits of the moment (of the augmented image, as in the authors' code).
+    are stored without augmentation, together with the logits of that step, which are those of the augmented image as in
+    the authors' code.
 
-    As in the authors' code the head has all the stream's classes from the start, with PyTorch's own first values
-    (traits: ``head_classes: stream``, ``head_init: uniform``): what an exemplar answers for classes that have not come
-    yet is stored and matched too, and that is what holds new classes down on old images. The reservoir counts every
-    sample of every epoch, and holds answers of the whole trajectory. The error is divided by batch and all classes of
-    the stream, also where a growing head (``head_classes: seen``) knows fewer.
+    As in the authors' code, the head has outputs for all classes of the stream from the start, with PyTorch's default
+    initialization (traits: ``head_classes: stream``, ``head_init: uniform``). The logits of classes that have not come
+    yet are therefore stored and matched too, which is what keeps new classes from being predicted for old images. The
+    reservoir counts every sample in every epoch, and so holds logits from the whole course of training. The squared
+    error is averaged over the batch and over all classes of the stream, also where a growing head
+    (``head_classes: seen``) has fewer outputs.
 
     Args:
-        capacity: Exemplars kept; null where `capacity_bytes` is given. (Paper: 200, 500 and 5120.)
-        capacity_bytes: Bytes kept instead.
-        alpha: Weight of the error of the logits; at 0 no draw is made for it. (The authors' repository has 0.3 for
+        capacity: Number of exemplars kept; null if `capacity_bytes` is given. (Paper: 200, 500 and 5120.)
+        capacity_bytes: Size of the buffer in bytes, given instead of `capacity`.
+        alpha: Weight of the error of the logits; with 0 nothing is drawn for it. (The authors' repository has 0.3 for
             CIFAR-100 with 500 exemplars, in the setting of X-DER, Boschini et al. 2022.)
-        beta: Weight of the exemplars' cross-entropy; 0 is DER. (As alpha: 0.5.)
-        batch_size: Exemplars of each draw; null draws as many as a full batch has (``training.batch_size``), also where
-            the last batch of an epoch is smaller (as in the authors' code).
-        offer: ``every_epoch`` offers every sample at each step that it takes part in (the authors'); ``first_epoch``
-            once in a task, at its first step.
-        fill: Of a growing head: when it has grown, the new classes' answers are filled in for the exemplars that were
-            stored without them, as the new head gives them, un-augmented (after X-DER, Boschini et al. 2022).
+        beta: Weight of the exemplars' cross-entropy; 0 is DER. (The authors' repository: 0.5, in the same setting.)
+        batch_size: Number of exemplars in each draw; null draws as many as a full batch has (``training.batch_size``),
+            also where the last batch of an epoch is smaller (as in the authors' code).
+        offer: When samples are offered to the buffer. ``every_epoch``: at each step that they take part in (as the
+            authors do). ``first_epoch``: once in a task, at their first step.
+        fill: For a growing head only. When the head has grown, the logits of the new classes are computed with it,
+            without augmentation, for the exemplars that were stored without them (after X-DER, Boschini et al. 2022).
     """
 
     traits = Traits(
@@ -62,14 +64,14 @@ class DER(RehearsalPlugin):
         self.alpha, self.beta, self.batch_size, self.offer, self.fill = alpha, beta, batch_size, offer, fill
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Begin the task's own draws, and fill in what the grown head answers for exemplars, where asked to."""
+        """Start the task's own random draws and, if `fill` is set, fill in logits of the new classes."""
         super().on_task_start(learner, task)
         if self.fill and len(self.buffer):
             self._fill(learner)
 
     @torch.no_grad()
     def _fill(self, learner: Learner) -> None:
-        """Give exemplars the answers that the head has now and had not when they were stored."""
+        """Fill in the logits of the classes that the head did not have when the exemplars were stored."""
         if learner.frozen:
             learner.compute_known_features()
         with learner.autocast():
@@ -78,7 +80,7 @@ class DER(RehearsalPlugin):
         known.copy_(torch.where(known.isnan(), answers, known))
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
-        """The two rehearsal terms; then the batch's samples are offered to the buffer."""
+        """The two rehearsal terms. Then the samples of the batch are offered to the buffer."""
         terms, number = [], self.batch_size or learner.options.batch_size
         if len(self.buffer) and self.alpha:
             terms.append(self._match(learner, *self.rehearse(learner, number)))

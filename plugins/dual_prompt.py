@@ -17,28 +17,31 @@ class DualPrompt(Plugin):
 
     Wang et al., "DualPrompt: complementary prompting for rehearsal-free continual learning" (ECCV 2022):
 
-    * prompts are prefixes: half of each is put before the keys, half before the values (section 4.2, equation 5);
-    * in training the images of a task are given its own expert prompt, and its key is pulled to their queries:
-      ``- matching * cosine`` (section 4.1, equation 3; algorithm 1). Exemplars that a plugin replays look theirs up;
-    * at test each image is given the expert prompt whose key is the most similar to its query, the frozen network's
-      feature (algorithm 2).
+    * Prompts are prefixes: half of each is prepended to the keys of the attention, half to its values (section 4.2,
+      equation 5).
+    * In training, the images of a task use the task's own expert prompt, and its key is pulled towards their queries by
+      ``- matching * cosine`` (section 4.1, equation 3; algorithm 1). Replayed exemplars of another plugin use the
+      prompt whose key is nearest.
+    * At test time each image uses the expert prompt whose key is most similar to its query, the feature of the frozen
+      network (algorithm 2).
 
-    As in the authors' code the cross-entropy runs over the current task's classes alone, and the head begins with
-    zeros. Their code compares a test image with the keys of all tasks to come too; here only with those of tasks seen.
+    As in the authors' code, the cross-entropy is over the classes of the current task only, and the head is initialized
+    with zeros. The authors' code compares a test image with the keys of future tasks too; here it is compared with the
+    keys of the tasks seen so far.
 
     Args:
-        general_length: Keys, and values, of the general prompt (paper: 5).
-        expert_length: Keys, and values, of an expert prompt (code: 5 on CIFAR-100, 20 on ImageNet-R).
-        general_blocks: Where: ``0,1``, ``0-1`` (paper: the first two).
-        expert_blocks: Where (paper: the third to the fifth).
-        matching: Weight of the pull on the key (code: 1).
-        expert_start: ``copy``: a new expert prompt begins as a copy of the last task's, as in the authors' code and its
-            ports (``shared_prompt_pool``), whose keys are new each time; ``new``: it is drawn anew.
+        general_length: Number of keys, and of values, of the general prompt (paper: 5).
+        expert_length: Number of keys, and of values, of an expert prompt (code: 5 on CIFAR-100, 20 on ImageNet-R).
+        general_blocks: The blocks that get the general prompt, such as ``0,1`` or ``0-1`` (paper: the first two).
+        expert_blocks: The blocks that get an expert prompt (paper: the third to the fifth).
+        matching: Weight of the loss that pulls the key towards the queries (code: 1).
+        expert_start: First values of a new expert prompt. ``copy``: those of the last task's, as in the authors' code
+            and its ports (``shared_prompt_pool``), whose keys are new each time. ``new``: drawn at random.
         prompt_init: First values of the prompts: ``small``, U(0, 0.01), as in the authors' code (models/prompt.py), or
             ``unit``, U(-1, 1), as in its ports to PyTorch.
-        key_init: First values of the keys, the same two.
-        query: ``plain``: a training image's query is that of the image without augmentation, computed once, a saving
-            that is ours; ``augmented``: computed of the augmented image in each step, as in the authors' code.
+        key_init: First values of the keys: ``small`` or ``unit``, as for the prompts.
+        query: ``plain``: the query of a training image is computed once, without augmentation, which is our saving.
+            ``augmented``: it is computed from the augmented image at each step, as in the authors' code.
     """
 
     traits = Traits(
@@ -70,10 +73,10 @@ class DualPrompt(Plugin):
         self.expert_start, self.prompt_init, self.key_init, self.query = expert_start, prompt_init, key_init, query
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Freeze the backbone and make the general prompt.
+        """Freeze the backbone and create the general prompt.
 
         Raises:
-            UserError: If a block would be given both kinds of prompts, or does not exist.
+            UserError: If a block would get both kinds of prompts, or does not exist.
         """
         learner.backbone.requires_grad_(False)
         found = transformer_blocks(learner.backbone.model)
@@ -96,12 +99,12 @@ class DualPrompt(Plugin):
         return nn.Parameter(first_values(self.prompt_init, (blocks, 2, length, self._width), generator))
 
     def rebuild_modules(self, learner: Learner, tasks: int) -> None:
-        """Make the expert prompts of the first tasks again."""
+        """Create the expert prompts of the first tasks again."""
         for index in range(tasks):
             self._add(learner, index)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Make the task's expert prompt and key; the others rest."""
+        """Create the task's expert prompt and key, and freeze the others."""
         self._add(learner, task.index)
         self._routed.prepare(task)
 
@@ -118,7 +121,7 @@ class DualPrompt(Plugin):
         self.experts.append(expert)
 
     def on_before_forward(self, learner: Learner, batch: Batch) -> None:
-        """Note the images whose queries are known."""
+        """Note which images have a precomputed query."""
         self._routed.expect(batch)
 
     def _cosines(self, query: Tensor) -> Tensor:
@@ -127,7 +130,7 @@ class DualPrompt(Plugin):
         return (F.normalize(query, dim=1)[:, None] * F.normalize(keys, dim=1)).sum(dim=2)
 
     def _route(self, query: Tensor, replayed: Tensor | None) -> None:
-        """Give every block its prompt: in training that of the current task, else that of the nearest key."""
+        """Set the prompt of every block: in training that of the current task, else that of the nearest key."""
         owners = self._cosines(query).argmax(dim=1)
         if replayed is not None:
             owners = owners.where(replayed, len(self.experts) - 1)
@@ -139,7 +142,7 @@ class DualPrompt(Plugin):
         }
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
-        """Pull the task's key to the queries of its images (equation 3)."""
+        """Loss that pulls the task's key towards the queries of its images (equation 3)."""
         own = ~step.batch.replayed
         cosines = self._cosines(self._routed.of_step(step.batch))[own, -1]
         return -self.matching * cosines.sum() / own.sum().clamp(min=1)

@@ -21,24 +21,25 @@ class EASE(Plugin):
     Zhou et al., "Expandable subspace ensemble for pre-trained model-based class-incremental learning" (CVPR 2024). No
     exemplars are kept.
 
-    * Section 4.1: backbone and older adapters are frozen; a new adapter and a new head are trained on the task's
-      classes alone. As in the authors' code (PILOT) the head has cosines and a learned scale, which begins at 1 in each
-      task. The features of an image are those of all subspaces.
-    * Section 4.2: the prototype of a class is its mean feature, in the subspaces of its own and of all earlier tasks.
-      In later ones, where its images are gone, it is synthesized from the classes that have prototypes there (equations
-      8 and 9): their prototypes, weighted by the softmax of their cosines to the class in its own subspace. As in the
-      authors' code (``recalc_sim``), these are the classes of all tasks from that of the subspace on.
-    * Section 4.3: the answer is the cosine in the class's own subspace plus ``alpha`` times the mean of its cosines in
-      the others (equation 10 adds them; the authors' code divides the sum by their number).
+    * Section 4.1: the backbone and older adapters are frozen. A new adapter and a new head are trained on the task's
+      classes only. As in the authors' code (PILOT), it is a cosine head with a learned scale that starts at 1 in each
+      task. An image has one feature vector in the subspace of each adapter.
+    * Section 4.2: the prototype of a class is its mean feature, in the subspace of its own task and of all earlier
+      tasks. In later subspaces its images are no longer available, so its prototype is synthesized from the classes
+      that have prototypes there (equations 8 and 9): the mean of their prototypes, weighted by the softmax of their
+      cosines to the class in the class's own subspace. As in the authors' code (``recalc_sim``), these are the classes
+      of the task of that subspace and of all later tasks.
+    * Section 4.3: the score of a class is the cosine in its own subspace plus ``alpha`` times the mean of its cosines
+      in the others (equation 10 adds them up; the authors' code divides the sum by their number).
 
-    Every class must come in one task only. Features of the test images are kept for each subspace, so that they are
-    computed once: tasks x test images x width numbers on the compute device while a run lasts.
+    Every class must come in one task only. The features of the test images in each subspace are kept while a run lasts,
+    so that they are computed once: tasks x test images x width numbers on the compute device.
 
     Args:
         pet: ``adaptformer`` (the authors' adapter), ``adapter`` (beside the MLP), ``lora``, ``prefix``, ``prompt``,
             ``ia3`` or ``ssf``.
         size: Bottleneck, rank or length. By default 64 hidden units (authors), 5 tokens, rank 8 or 10 pairs.
-        blocks: Where: ``all`` (the paper's, and the default), ``0-4``, ``0,2,5``.
+        blocks: The transformer blocks that get a module: ``all`` (the paper's, and the default), ``0-4``, ``0,2,5``.
         alpha: Weight of the other subspaces. (Paper: 0.1.)
     """
 
@@ -86,7 +87,7 @@ class EASE(Plugin):
         """Freeze the backbone.
 
         Raises:
-            UserError: If a class comes in several tasks: its prototypes would be of one of them.
+            UserError: If a class comes in several tasks: its prototypes would be computed from one of them only.
         """
         classes = [label for task in scenario.tasks for label in task.classes]
         if len({*classes}) < len(classes):
@@ -100,12 +101,12 @@ class EASE(Plugin):
         self._owners = torch.full((len(scenario.classes),), -1)
 
     def rebuild_modules(self, learner: Learner, tasks: int) -> None:
-        """Make the modules of the first tasks again."""
+        """Create the modules of the first tasks again."""
         for index in range(tasks):
             self._add(learner, index)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Make the task's module and a new head; the others rest."""
+        """Create the task's module and a new head, and freeze the other modules."""
         self._add(learner, task.index)
         if task.index:
             learner.head.reset(learner.generator("ease head"))
@@ -119,7 +120,7 @@ class EASE(Plugin):
         self._stores.append(FeatureStore(learner.scenario))
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Find the prototypes of the task's classes in all subspaces, and those of older classes in the new one."""
+        """Compute the prototypes of the task's classes in all subspaces, and of older classes in the new one."""
         labels = learner.labels_of(task.train).cpu()
         for subspace in range(len(self.modules)):
             with learner.autocast(), only(self.modules, subspace):
@@ -131,7 +132,7 @@ class EASE(Plugin):
 
     @torch.no_grad()
     def _features(self, learner: Learner, subspace: int, batch: Batch) -> Tensor:
-        """Features ``[B, width]`` of evaluated images by one trained module; kept by row of the table."""
+        """Features ``[B, width]`` of test images in the subspace of one task; computed once for each image."""
         indices = batch.indices.cpu().numpy()
         with learner.autocast(), only(self.modules, subspace):
             if (indices >= 0).all():
@@ -142,7 +143,7 @@ class EASE(Plugin):
             return features.float()
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
-        """Reweighted cosines ``[B, seen classes]``; the head's logits before the first task has been learned."""
+        """Weighted cosines ``[B, seen classes]``; the head's logits until the first task has been learned."""
         learned, seen = int(self._owners.max()) + 1, learner.seen
         if not learned:
             answer: Tensor = learner.head(learner.encode(batch))[:, :seen].float()
@@ -158,25 +159,25 @@ class EASE(Plugin):
         return logits.masked_fill((owners < 0).to(logits.device), BELOW_ALL * (1 + self.alpha))
 
     def stored_bytes(self) -> dict[str, int]:
-        """The modules, and the means of each class in the subspaces of its own and of earlier tasks."""
+        """Bytes of the modules, and of each class's means in the subspaces of its own and of earlier tasks."""
         kept = int((self._owners + 1).sum()) * self._means.shape[2]
         return super().stored_bytes() | {"prototypes": 4 * kept}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Means and owners, from which the prototypes follow."""
+        """Load the means and the task of each class, and compute the prototypes from them."""
         super().load_state_dict(state_dict)
         self._prototypes = synthesize(self._means, self._owners)
 
 
 def synthesize(means: Tensor, owners: Tensor) -> Tensor:
-    """Fill in the prototypes of classes in subspaces that came after them (equations 8 and 9).
+    """Fill in the prototypes of classes in the subspaces of later tasks (equations 8 and 9).
 
     Args:
-        means: ``[C, T, width]``, right for subspaces up to the class's own.
-        owners: ``[C]``, the task of each class; -1 where it has not been learned.
+        means: Class means ``[C, T, width]``, valid in the subspaces up to the class's own task.
+        owners: Task of each class ``[C]``; -1 for a class that has not been learned.
 
     Returns:
-        ``[C, T, width]``, right for all subspaces up to the last task learned.
+        Prototypes ``[C, T, width]``, valid in the subspaces of all tasks learned so far.
     """
     filled = means.clone()
     for old in range(int(owners.max())):

@@ -15,20 +15,21 @@ CHUNK = 16
 class EWC(Plugin):
     """Holds parameters near the last task's values, each as firmly as its Fisher information says.
 
-    Kirkpatrick et al. (PNAS 2017), equation 3, in the online form of Schwarz et al. (ICML 2018), section 3.2: one
-    running Fisher diagonal F <- gamma F + F_new and one anchor, the parameters after the last task. F_new is the mean
-    over training images of the squared gradient of the log-likelihood of the true label (the empirical Fisher; each
-    image's gradient is squared on its own, not the batch's). The likelihood is the one that is trained: under a local
-    loss that among the task's own classes.
+    Kirkpatrick et al. (PNAS 2017), equation 3, in the online form of Schwarz et al. (ICML 2018), section 3.2: there is
+    one running Fisher diagonal, F <- gamma F + F_new, and one anchor, the parameters after the last task. F_new is the
+    empirical Fisher: the mean over training images of the squared gradient of the log-likelihood of the true label. The
+    gradient of each image is squared, not that of the batch. The likelihood is the one that is trained: with a local
+    loss, the likelihood among the task's own classes.
 
     Args:
-        penalty: lambda: the loss gains lambda / 2 * sum F (theta - anchor)^2. It goes with network and optimizer: an
-            adaptive one needs it far larger than SGD does, and it is tuned by decades (the default is what
-            ``clsuite tune quickstart`` finds on validation parts; under AdamW 1e4 and less do nothing there).
-            Mammoth's 10 is of another scale: the gradient there is 2 lambda F d, here lambda F d, its F is weighted by
-            the label's probability, and it trains with SGD.
-        gamma: Decay of the running Fisher (1: none).
-        samples: Training images that the Fisher is estimated on; null takes all of the task.
+        penalty: lambda; the loss gains lambda / 2 * sum F (theta - anchor)^2. The right value depends on network and
+            optimizer: adaptive optimizers need a far larger one than SGD. Tune it in powers of ten. The default is what
+            ``clsuite tune quickstart`` finds on validation parts; with AdamW, 1e4 and less have no effect there.
+            Mammoth's 10 is on another scale: its gradient is 2 lambda F d, here it is lambda F d; its F is weighted by
+            the label's probability; and it trains with SGD.
+        gamma: Decay of the running Fisher diagonal (1: none).
+        samples: Number of training images from which the Fisher diagonal is estimated; null takes all images of the
+            task.
     """
 
     traits = Traits(
@@ -47,7 +48,7 @@ class EWC(Plugin):
         self._fisher, self._anchor = dict[str, Tensor](), dict[str, Tensor]()
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Bring what is kept to the compute device: a resumed run reads it into main memory."""
+        """Move the stored values to the compute device: a resumed run loads them into main memory."""
         self._fisher = {name: value.to(learner.device) for name, value in self._fisher.items()}
         self._anchor = {name: value.to(learner.device) for name, value in self._anchor.items()}
 
@@ -62,7 +63,7 @@ class EWC(Plugin):
         return 0.5 * self.penalty * torch.stack(terms).sum() if terms else None
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Add the task's Fisher diagonal and move the anchor; what rested in this task stays as important as it was."""
+        """Add the task's Fisher diagonal and move the anchor; frozen parameters keep their importance."""
         fresh = self._estimate(learner, task)
         old = {name: self.gamma * value for name, value in self._fisher.items()}
         self._fisher = old | {name: value + old[name] if name in old else value for name, value in fresh.items()}

@@ -19,22 +19,24 @@ class FeCAM(Plugin):
 
     Goswami et al., "FeCAM: exploiting the heterogeneity of class distributions in exemplar-free continual learning"
     (NeurIPS 2023), equations 5 (distance), 6 (shrinkage) and 7 (normalization to correlations). As in the authors'
-    experiments with ViTs, features are L2-normalized and Tukey's transform is left out. The mean of a class is that of
-    all its images; an image that comes again does not count again. A class without an image so far is never answered,
-    and one that does not vary has the identity for its correlations. The paper's variant with one covariance for all
-    classes is not offered here: `lda` has one.
+    experiments with ViTs, features are L2-normalized and Tukey's transform is left out by default. The mean of a class
+    is taken over all its images; an image that occurs again does not count again. A class without an image so far is
+    never predicted. A class whose features do not vary gets the identity as its correlation matrix. The paper's variant
+    with one covariance for all classes is not offered here; `lda` has one.
 
     Args:
-        gamma1: Share of the mean variance that is added to the diagonal. The authors' scripts for ViTs have 1 for
-            CIFAR-100 and CORe50, and 10 for ImageNet-R, both shares alike.
-        gamma2: Share of the mean covariance that is added beside the diagonal (0, and 10 for ImageNet-R).
-        domains: How a class is described whose domains come one after another (domain-incremental streams).
-            ``averaged``: by the mean of its shrunk covariance so far and that of the new domain, so that the last
-            domain weighs a half (the authors, CORe50). ``pooled``: by the covariance of all its images, into which the
-            distances between the domains enter. A blurry stream brings a class in parts that are no domains: pooled.
-        tukey: Exponent of Tukey's transform of features that are never negative, before they are normalized; null
-            leaves it out. (Authors: 0.5 for convolutional networks, from the second task on, and of the mean feature
-            in place of the mean of the transformed ones.)
+        gamma1: Shrinkage of the diagonal: the factor of the mean variance that is added to it. The authors' scripts for
+            ViTs use 1 for CIFAR-100 and CORe50, and 10 for ImageNet-R, for both factors.
+        gamma2: Shrinkage off the diagonal: the factor of the mean covariance that is added there. (The default is 0;
+            for ImageNet-R 10.)
+        domains: The covariance of a class whose domains come one after another (domain-incremental streams).
+            ``averaged``: the mean of its shrunk covariance so far and that of the new domain, so that the last domain
+            has a weight of one half (the authors, CORe50). ``pooled``: the covariance of all its images, which includes
+            the distances between domains. In a blurry stream the parts of a class are not domains, and the covariance
+            is pooled.
+        tukey: Exponent of Tukey's transform of non-negative features, applied before they are normalized; null leaves
+            it out. (Authors: 0.5 for convolutional networks, from the second task on; they transform the mean feature,
+            where here the mean is taken of transformed features.)
     """
 
     traits = Traits(
@@ -70,7 +72,7 @@ class FeCAM(Plugin):
         """Add the statistics of the task's new images and invert the covariances of their classes.
 
         Raises:
-            UserError: If Tukey's transform is asked for and a feature is negative.
+            UserError: If `tukey` is set and a feature is negative.
         """
         indices = self._taken.new(task.train)
         if not len(indices):
@@ -90,7 +92,7 @@ class FeCAM(Plugin):
         return F.normalize(features if self.tukey is None else features.clamp_min(0) ** self.tukey, dim=1)
 
     def _take(self, label: int, own: Tensor) -> Tensor:
-        """Add a class's features ``[N, width]`` to its statistics; returns its shrunk covariance."""
+        """Add features ``[N, width]`` of a class to its statistics; returns its shrunk covariance."""
         known = bool(self._numbers[label] > 0)
         self._numbers[label] += len(own)
         self._sums[label] += own.sum(dim=0)
@@ -103,7 +105,7 @@ class FeCAM(Plugin):
         return self._shrunk(self._spreads[label], self._sums[label], float(self._numbers[label]))
 
     def _shrunk(self, squares: Tensor, sums: Tensor, number: float) -> Tensor:
-        """The covariance of so many images by their sums, shrunk (equation 6)."""
+        """The shrunk covariance (equation 6) of a number of images, from the sums of their products and features."""
         mean, width = sums / number, len(sums)
         covariance = (squares - number * torch.outer(mean, mean)) / max(number - 1, 1)
         variance = covariance.diagonal().mean()
@@ -121,7 +123,7 @@ class FeCAM(Plugin):
         return (-distances).masked_fill((self._numbers[:seen] == 0).to(features.device), NEVER)
 
     def stored_bytes(self) -> dict[str, int]:
-        """Sums and spreads of the classes seen."""
+        """Bytes of the sums and the covariances of the seen classes."""
         seen = int((self._numbers > 0).sum())
         width = self._sums.shape[1]
         return {"statistics": seen * (8 * width * (width + 1) + 4)}
@@ -130,7 +132,7 @@ class FeCAM(Plugin):
 def correlations(covariance: Tensor) -> Tensor:
     """A covariance ``[width, width]`` normalized to correlations (equation 7)."""
     eye = torch.eye(len(covariance), dtype=covariance.dtype)
-    if covariance.diagonal().mean() < 1e-12:  # one image, or the same again: nothing goes with anything
+    if covariance.diagonal().mean() < 1e-12:  # a single image, or equal ones: there are no correlations
         return eye
     deviation = covariance.diagonal().sqrt().clamp_min(1e-12)
     return covariance / torch.outer(deviation, deviation) + 1e-9 * eye

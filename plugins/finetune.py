@@ -6,6 +6,6 @@ from clsuite.plugin import Plugin, Traits
 
 
 class Finetune(Plugin):
-    """Trains the whole model on each task in turn and does nothing against forgetting."""
+    """Trains the whole model on each task in turn, with nothing against forgetting."""
 
     traits = Traits(paper="lower bound")

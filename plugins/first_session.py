@@ -1,4 +1,4 @@
-"""First-session adaptation: a module, or the whole backbone, tuned on the first task, then frozen."""
+"""First-session adaptation: a module, or the whole backbone, is tuned on the first task and then frozen."""
 
 from __future__ import annotations
 
@@ -9,23 +9,28 @@ from clsuite.plugin import Learner, Plugin, Scenario, Task, Traits, UserError, f
 
 
 class FirstSession(Plugin):
-    """Trains a small module, or the whole backbone, and the head on the first task; then the features stay as they are.
+    """Trains a small module, or the whole backbone, and the head on the first task; then the features are fixed.
 
-    With parameter-efficient modules it is McDonnell et al., "RanPAC" (NeurIPS 2023), algorithm 1, phase 1:
-    ``[first_session, ranpac]``, or with ``fecam`` or ``ncm`` in ranpac's place; as in the authors' code the head of the
-    first task has cosines and a learned scale, which begins at 1. Panos et al., "First session adaptation" (ICCV 2023),
-    tune the whole body (FSA: ``[first_session(kind=full), lda]``) or FiLM in a ResNet (FSA-FiLM; on a ViT ``ssf`` is
-    its like), with a linear head. These classify the adapted features; the head that the first task trained is then not
-    used. Alone, the head is trained on as a probe of the adapted features.
+    The module or the backbone prepares features for a classifier that comes after this plugin:
+
+    * McDonnell et al., "RanPAC" (NeurIPS 2023), algorithm 1, phase 1: ``[first_session, ranpac]`` with a
+      parameter-efficient module, or with ``fecam`` or ``ncm`` instead of ``ranpac``. As in the authors' code, the head
+      of the first task is a cosine head with a learned scale that starts at 1.
+    * Panos et al., "First session adaptation" (ICCV 2023): ``[first_session(kind=full), lda]`` tunes the whole backbone
+      (FSA). The paper also tunes FiLM in a ResNet (FSA-FiLM); the closest to it in a ViT is ``ssf``. Both use a linear
+      head.
+
+    The classifier uses the adapted features, and the head that the first task trained is not used. Without a
+    classifier, the head is trained on later tasks as a linear probe of the adapted features.
 
     Args:
-        kind: ``adaptformer`` (APER's and RanPAC's adapter), ``prompt`` and ``ssf`` (theirs too), ``lora``, ``prefix``,
-            ``adapter`` or ``ia3``; ``full`` is the whole backbone.
-        size: Bottleneck, rank or length. By default 64 hidden units, 5 tokens (both APER's and RanPAC's), rank 8 or 10
-            pairs.
-        blocks: Where: ``all`` (the default), ``0-4``, ``0,2,5``.
-        targets: Of LoRA: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``; null takes
-            ``q+v``.
+        kind: ``adaptformer`` (the adapter of APER and RanPAC), ``prompt`` and ``ssf`` (also in these two), ``lora``,
+            ``prefix``, ``adapter`` or ``ia3``; ``full`` is the whole backbone.
+        size: Bottleneck, rank or length. By default 64 hidden units, 5 tokens (both as in APER and RanPAC), rank 8 or
+            10 pairs.
+        blocks: The transformer blocks that get a module: ``all`` (the default), ``0-4``, ``0,2,5``.
+        targets: For LoRA only: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``; null
+            takes ``q+v``.
     """
 
     traits = Traits(
@@ -62,10 +67,11 @@ class FirstSession(Plugin):
         self.module: PET | None = None
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Freeze the backbone and attach the module; the whole backbone is trained as it is.
+        """Freeze the backbone and attach the module; with ``kind=full`` no module is attached.
 
         Raises:
-            UserError: If a classifier of the features comes before this plugin: it would see them unadapted.
+            UserError: If a plugin that classifies features comes before this one: it would get features that are not
+                adapted.
         """
         for plugin in learner.plugins[: learner.plugins.index(self)]:
             if plugin.traits.gradient_free:
@@ -75,10 +81,10 @@ class FirstSession(Plugin):
             self.module = attach_pet(learner, self, "module", generator=generator, **self._build)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Let the whole backbone learn on the first task: a classifier of its features has frozen it before."""
+        """Train the whole backbone on the first task; the classifier that follows has frozen it before."""
         if self.kind == "full" and task.index == 0:
             learner.backbone.requires_grad_(True)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Freeze the module, or the backbone, for good."""
+        """Freeze the module, or the backbone, permanently."""
         (self.module or learner.backbone).requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Forgetting prioritized finetuning (FPF)."""
+"""Forgetting prioritized fine-tuning (FPF)."""
 
 from __future__ import annotations
 
@@ -20,26 +20,28 @@ from clsuite.plugin.helpers import WeightSwap, check_trained
 class FPF(RehearsalPlugin):
     """Fine-tunes the most task-sensitive modules alone on the buffer, before the model is used.
 
-    Zhao et al., "Does continual learning equally forget all parameters?" (ICML 2023), algorithm 1: any method learns;
-    at the end the modules that tasks change most are fine-tuned for few steps on the exemplars. It stands beside any
-    method and takes that method's buffer; for methods without one it keeps its own. So that every row of the accuracy
-    matrix shows it, it is done after each task, for the evaluation alone: the method then goes on from its own weights.
+    Zhao et al., "Does continual learning equally forget all parameters?" (ICML 2023), algorithm 1: any method learns
+    the stream; at the end the modules that change most between tasks are fine-tuned on the exemplars for a few steps.
+    This plugin can be combined with any method. It uses that method's buffer, or its own if the method has none. So
+    that every row of the accuracy matrix shows the effect, the fine-tuning is done after each task, for the evaluation
+    only; the method then continues from its own weights.
 
-    What that takes is charged where it is spent: ``steps * batch_size`` samples to each task. The paper's algorithm
-    spends it once, at the end: of the cost in a table ``(tasks - 1) * steps * batch_size`` is for the earlier rows of
-    the matrix alone, and ``when: end`` does without them.
+    The cost is charged to the task in which it is spent: ``steps * batch_size`` samples each. The paper's algorithm
+    spends it once, at the end. Of the cost in a table, ``(tasks - 1) * steps * batch_size`` is therefore spent on the
+    earlier rows of the matrix only; ``when: end`` avoids it.
 
     Args:
         modules: What is fine-tuned: ``norm`` (normalization layers), ``head``, ``bias``, ``patch_embed`` or ``all``,
-            joined by ``+``; each must have something that is trained, so that beside a frozen backbone ``head`` is what
-            is left. (Paper, ResNets: batch norm and the last layer for class-incremental streams.)
-        steps: SGD steps.
-        lr: Learning rate at the start; falls to zero by a cosine.
-        momentum: Of SGD.
-        batch_size: Exemplars a step.
-        capacity: Exemplars of its own buffer (class-balanced, at least one for each class), where no other plugin keeps
-            one.
-        when: ``each`` task's end, or the ``end`` of the stream alone (the paper's algorithm 1).
+            joined by ``+``. Each must have trainable parameters, so that only ``head`` can be used with a frozen
+            backbone. (Paper, ResNets: batch norm and the last layer for class-incremental streams.)
+        steps: Number of SGD steps.
+        lr: Learning rate at the start; it falls to zero by a cosine schedule.
+        momentum: Momentum of SGD.
+        batch_size: Number of exemplars in each step.
+        capacity: Number of exemplars in its own buffer (class-balanced, at least one for each class), used if no other
+            plugin keeps exemplars.
+        when: ``each`` fine-tunes at the end of each task, ``end`` at the end of the stream only (the paper's algorithm
+            1).
     """
 
     traits = Traits(
@@ -70,16 +72,16 @@ class FPF(RehearsalPlugin):
         self._swap = WeightSwap()
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Find the method's buffer, or make one.
+        """Find the method's buffer, or create one.
 
         Raises:
-            UserError: If a kind of module is unknown, or it is not clear whose exemplars to borrow.
+            UserError: If a kind of module is unknown, or it is not clear which plugin's exemplars to use.
         """
         select_parameters(learner, self.modules)
         super().on_stream_start(learner, scenario)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Check that there is something to tune, once all plugins have frozen what they freeze.
+        """Check that there is something to tune, after all plugins have frozen their parameters.
 
         Raises:
             UserError: If a kind of module is frozen.
@@ -99,5 +101,5 @@ class FPF(RehearsalPlugin):
         tune_on_exemplars(learner, parameters, self.buffer, generator=self.draws, **self._tuning)
 
     def on_task_exit(self, learner: Learner, task: Task) -> None:
-        """Give the method its own weights back."""
+        """Restore the method's own weights."""
         self._swap.restore(learner)

@@ -10,22 +10,22 @@ from clsuite.plugin.helpers import PretrainedState
 
 
 class GDumb(RehearsalPlugin):
-    """Keeps a class-balanced buffer and trains on it alone, from the pre-trained weights, whenever a task has come.
+    """Keeps a class-balanced buffer and trains on it alone, from the pre-trained weights, at the start of each task.
 
-    Prabhu et al., "GDumb: a simple approach that questions our progress in continual learning" (ECCV 2020),
-    algorithms 1 (greedy balancing sampler) and 2 (dumb learner). The sampler meets every sample once, fills every
-    place, and lets new classes replace what the largest hold; so streams that pass once can be learned, and the epochs
+    Prabhu et al., "GDumb: a simple approach that questions our progress in continual learning" (ECCV 2020), algorithms
+    1 (greedy balancing sampler) and 2 (dumb learner). The sampler sees every sample once and fills the buffer; new
+    classes then replace exemplars of the largest classes. Streams that pass once can therefore be learned, and epochs
     are passes over the exemplars.
 
-    The traits have the paper's 256 passes with batches of 16 and gradients clipped at 10. What differs: the start is
-    the run's pre-trained backbone, as for every method, where the paper's is random, and so the optimizer and its rate
-    are the run's too (paper: SGD from 0.05 down to 0.0005 with warm restarts, weight decay 1e-6); there is no CutMix
-    (paper: with probability 0.5).
+    The traits set the paper's 256 epochs with batches of 16 and gradients clipped at 10. It differs from the paper in
+    three points. Training starts from the run's pre-trained backbone, as for every method, where the paper starts from
+    random weights. The optimizer and its learning rate are therefore those of the run too (paper: SGD from 0.05 down to
+    0.0005 with warm restarts, weight decay 1e-6). There is no CutMix (paper: with probability 0.5).
 
     Args:
-        capacity: Exemplars kept, at least one for each class; null where `capacity_bytes` is given. (Paper, CIFAR-100:
-            500 to 10,000.)
-        capacity_bytes: Bytes kept instead.
+        capacity: Number of exemplars kept, at least one for each class; null if `capacity_bytes` is given. (Paper,
+            CIFAR-100: 500 to 10,000.)
+        capacity_bytes: Size of the buffer in bytes, given instead of `capacity`.
     """
 
     traits = Traits(
@@ -50,21 +50,21 @@ class GDumb(RehearsalPlugin):
         super().__init__("gdumb", capacity, capacity_bytes, "class_balanced")
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Make the buffer.
+        """Create the buffer.
 
         Raises:
-            UserError: If images of a task would not compete with the classes of earlier ones.
+            UserError: If images of a task would not compete with the classes of earlier tasks.
         """
         if learner.options.loss == "local":
             raise UserError("gdumb needs training.loss: global: it trains on images of all tasks at once")
         super().on_stream_start(learner, scenario)
 
     def rebuild_modules(self, learner: Learner, tasks: int) -> None:
-        """Keep the pre-trained weights: those of the interrupted run are loaded afterwards."""
+        """Keep the pre-trained weights; the weights of the interrupted run are loaded afterwards."""
         self._initial = PretrainedState(learner)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Sample the task (algorithm 1) and go back to the pre-trained weights."""
+        """Sample from the task (algorithm 1) and restore the pre-trained weights."""
         super().on_task_start(learner, task)
         self.buffer.add_task(learner, task, self.draws)
         if task.index == 0:

@@ -13,14 +13,14 @@ CATEGORIES = (("attn.qkv", "attn.proj"), ("mlp.fc1", "mlp.fc2"), ("norm1", "norm
 
 
 class HFT(Plugin):
-    """Freezes a random half of each block in each task, and trains the other half and all outside the blocks.
+    """Freezes a random half of each block in each task, and trains the other half and everything outside the blocks.
 
     Hui et al., "HFT: half fine-tuning for large language models" (2024): in every round, half of the parameter matrices
-    of each category (attention, feed-forward, layer norm) is drawn anew and frozen; embeddings and head are always
-    trained. A block of a ViT has two modules of each category, so that one of each pair is frozen, in every block by a
-    draw of its own. Query, key and value are one matrix here: of an attention three quarters of the weights rest, or
-    one quarter, where the paper freezes two of its four matrices. Where both towers of a CLIP are trained
-    (``training.tune: both``), the blocks of both are halved.
+    of each category (attention, feed-forward, layer norm) is drawn at random and frozen; embeddings and head are always
+    trained. A block of a ViT has two modules of each category, so that one of each pair is frozen, drawn independently
+    in every block. Query, key and value are one matrix here. Of an attention layer, three quarters or one quarter of
+    the weights are therefore frozen, where the paper freezes two of its four matrices. If both towers of a CLIP are
+    trained (``training.tune: both``), this is done in the blocks of both.
     """
 
     traits = Traits(
@@ -39,7 +39,7 @@ class HFT(Plugin):
         self._resting: list[nn.Parameter] = []
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Draw and freeze the half.
+        """Draw a half of the modules and freeze it.
 
         Raises:
             UserError: If the backbone is frozen already.
@@ -55,14 +55,14 @@ class HFT(Plugin):
             parameter.requires_grad_(False)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Thaw the half."""
+        """Make the frozen half trainable again."""
         for parameter in self._resting:
             parameter.requires_grad_(True)
         self._resting = []
 
 
 def blocks_of(learner: Learner) -> list[nn.Module]:
-    """The blocks of the backbone, the text tower's behind those of the image tower where it is trained."""
+    """The blocks of the image tower, followed by those of the text tower if it is trained."""
     blocks: list[nn.Module] = transformer_blocks(learner.backbone.model)
     if learner.options.tune != "image":
         blocks += transformer_blocks(clip_of(learner.backbone, f"training.tune: {learner.options.tune}").text_model)

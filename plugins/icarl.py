@@ -11,36 +11,37 @@ from clsuite.plugin import Batch, Learner, RehearsalPlugin, Scenario, Step, Task
 from clsuite.plugin.helpers import row_positions, tensor_bytes
 
 NEVER = -1e30
-"""Score of a class without an exemplar: below that of every class that has one."""
+"""Score of a class without exemplars, which is below that of any class with exemplars."""
 
 
 class ICaRL(RehearsalPlugin):
-    """Herded exemplars, distillation of the old model, and classification by the nearest mean of the exemplars.
+    """Herded exemplars, distillation from the old model, and classification by the nearest mean of the exemplars.
 
     Rebuffi et al., "iCaRL: incremental classifier and representation learning" (CVPR 2017):
 
-    * algorithm 3: before a later task the old model's sigmoid outputs of the task's images and of the exemplars are
-      recorded (un-augmented, once); training is on both, by binary cross-entropy against the recorded outputs for the
-      old classes and against the labels for the new ones. Here exemplars are added to each batch, where the paper
-      shuffles them among the images;
-    * algorithms 4 and 5: exemplars are chosen by herding, the capacity shared among the classes;
-    * algorithm 1: the class whose exemplars' mean (of L2-normalized features, normalized) is nearest. A class without
-      an exemplar is never answered.
+    * Algorithm 3: before each later task, the old model's sigmoid outputs for the task's images and for the exemplars
+      are recorded once, without augmentation. The model is then trained on both with binary cross-entropy: against the
+      recorded outputs for the old classes, and against the labels for the new ones. Here exemplars are added to each
+      batch, where the paper shuffles them among the images.
+    * Algorithms 4 and 5: exemplars are chosen by herding, and the capacity is divided among the classes.
+    * Algorithm 1: the class with the nearest mean of exemplars is predicted; features are L2-normalized, and so is
+      their mean. A class without exemplars is never predicted.
 
-    What differs: the loss is a sum over classes, as the paper writes it, and a mean over the batch; the authors' code
-    has the mean over classes too, which only changes the learning rate. As many exemplars as new images are rehearsed,
-    where the paper's ratio is that of their numbers. Only classes seen so far have outputs to train (a growing head),
-    where the authors' code trains all of them as negatives from the start: ``head_classes: stream`` does so here.
+    It differs from the authors' code in three points. The loss is summed over the classes, as the paper writes it, and
+    averaged over the batch; the authors' code also averages over the classes, which only changes the learning rate. As
+    many exemplars as new images are rehearsed, where the paper's ratio is that of their numbers. Only classes seen so
+    far have outputs that are trained (a growing head), where the authors' code trains all outputs as negatives from the
+    start; ``head_classes: stream`` does so here.
 
-    The learner's own cross-entropy is taken back out of the loss: say ``training: {loss: global}``, the default.
+    The learner's own cross-entropy is subtracted from the loss, which needs ``training: {loss: global}``, the default.
 
     Args:
-        capacity: Exemplars kept, over all classes, at least one for each; null where `capacity_bytes` is given. (Paper,
-            CIFAR-100: 2,000; 500 is the default of all plugins that keep exemplars.)
-        capacity_bytes: Bytes kept instead.
-        batch_size: Exemplars added to each batch; null adds as many as the batch has samples of its own.
-        mirror: Whether the mean of a class is that of its exemplars and of their mirror images, as in the authors'
-            code; the paper's algorithm 1 has the exemplars alone, and a mirrored digit is none.
+        capacity: Number of exemplars kept, over all classes, at least one for each; null if `capacity_bytes` is given.
+            (Paper, CIFAR-100: 2,000; 500 is the default of all plugins that keep exemplars.)
+        capacity_bytes: Size of the buffer in bytes, given instead of `capacity`.
+        batch_size: Number of exemplars added to each batch; null adds as many as the batch has samples of its own.
+        mirror: Whether the mean of a class includes the mirror images of its exemplars, as in the authors' code. The
+            paper's algorithm 1 uses the exemplars only, and a mirrored digit is not a digit.
     """
 
     traits = Traits(
@@ -71,10 +72,10 @@ class ICaRL(RehearsalPlugin):
         self._targets, self._bytes = torch.zeros(0, 0), 0
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Make the buffer.
+        """Create the buffer.
 
         Raises:
-            UserError: If the cross-entropy is the current task's only.
+            UserError: If the cross-entropy is over the classes of the current task only.
         """
         if learner.options.loss != "global":
             raise UserError("icarl: training.loss must be global: its loss covers old and new classes")
@@ -82,7 +83,7 @@ class ICaRL(RehearsalPlugin):
         self._means = torch.zeros(len(scenario.classes), learner.backbone.width)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Record the old model's outputs of the task's images and of the exemplars (algorithm 3)."""
+        """Record the old model's outputs for the task's images and for the exemplars (algorithm 3)."""
         super().on_task_start(learner, task)
         old = learner.scenario.seen_classes(task.index)
         self._targets = torch.zeros(0, 0)
@@ -96,11 +97,11 @@ class ICaRL(RehearsalPlugin):
         self._bytes = tensor_bytes(self._targets)
 
     def transform_batch(self, learner: Learner, batch: Batch) -> Batch:
-        """Add exemplars."""
+        """Add exemplars to the batch."""
         return self.extend(batch, self.batch_size)
 
     def loss(self, learner: Learner, step: Step) -> Tensor:
-        """Binary cross-entropy in place of the learner's: a sum over the classes, a mean over the batch."""
+        """Binary cross-entropy instead of the learner's loss: summed over the classes, averaged over the batch."""
         logits = step.logits.float()
         targets = F.one_hot(step.batch.labels, logits.shape[1]).float()
         if self._targets.numel():
@@ -109,7 +110,7 @@ class ICaRL(RehearsalPlugin):
         return binary - F.cross_entropy(logits, step.batch.labels)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Choose exemplars by herding and find their means."""
+        """Choose exemplars by herding and compute their means."""
         self._targets = torch.zeros(0, 0)
         self.buffer.add_task(learner, task, self.draws)
         stored = F.normalize(learner.features_of(self.buffer.indices.numpy()).cpu(), dim=1)
@@ -121,7 +122,7 @@ class ICaRL(RehearsalPlugin):
 
     @torch.no_grad()
     def _mirrored(self, learner: Learner) -> Tensor:
-        """Features ``[E, width]`` of the exemplars' mirror images."""
+        """Features ``[E, width]`` of the mirror images of the exemplars."""
         was_training = learner.training
         learner.eval()
         with learner.autocast():
@@ -139,6 +140,6 @@ class ICaRL(RehearsalPlugin):
         return (-torch.cdist(features, means)).masked_fill(~means.any(dim=1), NEVER)
 
     def stored_bytes(self) -> dict[str, int]:
-        """Exemplars, their means, and the old outputs that are kept while a task is trained."""
+        """Bytes of the exemplars, of their means, and of the old outputs kept while a task is trained."""
         means = len(torch.unique(self.buffer.labels)) * tensor_bytes(self._means[0])
         return super().stored_bytes() | {"logits": self._bytes, "prototypes": means}

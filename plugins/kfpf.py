@@ -1,4 +1,4 @@
-"""Periodic forgetting prioritized finetuning (k-FPF)."""
+"""Periodic forgetting prioritized fine-tuning (k-FPF)."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ from clsuite.plugin.helpers import check_trained
 
 
 class KFPF(RehearsalPlugin):
-    """Plain training without replay at each step; now and then the task-sensitive modules are fine-tuned on the buffer.
+    """Trains without replay at each step, and periodically fine-tunes the task-sensitive modules on the buffer.
 
-    Zhao et al., "Does continual learning equally forget all parameters?" (ICML 2023), algorithm 2: k times, at even
-    distances of the stream and whatever the tasks' boundaries, the most sensitive modules are fine-tuned on exemplars.
-    With ``alpha`` the fine-tuning also matches the logits that were stored with the exemplars (k-FPF + KD). Samples are
-    offered to the reservoir at their first step of a task, once.
+    Zhao et al., "Does continual learning equally forget all parameters?" (ICML 2023), algorithm 2: k times, evenly
+    spaced over the stream and independent of task boundaries, the most sensitive modules are fine-tuned on exemplars.
+    With ``alpha``, the fine-tuning also matches the logits that were stored with the exemplars (k-FPF + KD). Samples
+    are offered to the reservoir buffer once, at their first step in a task.
 
-    The paper counts k over the whole stream. A stream loop does not know how long later tasks will be in steps; with
-    equal tasks, k times in all are ``per_task`` times in each.
+    The paper counts k over the whole stream. The number of steps of later tasks is not known in advance, so that here
+    it is counted per task; with equal tasks, k times in all are ``per_task`` times in each.
 
     Args:
-        capacity: Exemplars kept; null where `capacity_bytes` is given.
-        capacity_bytes: Bytes kept instead.
-        per_task: Times of fine-tuning in each task, evenly spaced, the last at its end; no more than a task has steps.
-        modules: As of ``fpf``.
-        steps: SGD steps each time.
-        lr: Learning rate at the start of each time; falls to zero by a cosine.
-        momentum: Of SGD in fine-tuning.
-        batch_size: Exemplars a step.
-        alpha: Weight of the mean squared error of the stored logits; 0 is k-FPF without distillation.
+        capacity: Number of exemplars kept; null if `capacity_bytes` is given.
+        capacity_bytes: Size of the buffer in bytes, given instead of `capacity`.
+        per_task: Number of times that modules are fine-tuned in each task, evenly spaced, the last at its end; at most
+            the number of steps of a task.
+        modules: What is fine-tuned, as for ``fpf``.
+        steps: Number of SGD steps each time.
+        lr: Learning rate at the start of each time; it falls to zero by a cosine schedule.
+        momentum: Momentum of SGD in fine-tuning.
+        batch_size: Number of exemplars in each step.
+        alpha: Weight of the mean squared error to the stored logits; 0 is k-FPF without distillation.
     """
 
     traits = Traits(
@@ -74,10 +75,10 @@ class KFPF(RehearsalPlugin):
         self._tuning: dict[str, Any] = {"steps": steps, "lr": lr, "momentum": momentum, "batch_size": batch_size}
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Make the buffer.
+        """Create the buffer.
 
         Raises:
-            UserError: If a task has fewer steps than it is to be fine-tuned times, or a kind of module is unknown.
+            UserError: If a task has fewer steps than `per_task`, or a kind of module is unknown.
         """
         select_parameters(learner, self.modules)
         self._check_steps(learner, scenario)
@@ -93,7 +94,7 @@ class KFPF(RehearsalPlugin):
                 )
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Begin the task's own draws; none of its samples has been offered.
+        """Start the task's own random draws, with none of its samples offered to the buffer yet.
 
         Raises:
             UserError: If a kind of module is frozen.
@@ -103,14 +104,14 @@ class KFPF(RehearsalPlugin):
         super().on_task_start(learner, task)
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
-        """Add nothing; offer the batch's new samples to the buffer."""
+        """Add no loss; offer the batch's new samples to the buffer."""
         self.add_step(learner, step)
         return None
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Fine-tune where one of the k points is reached."""
+        """Fine-tune if one of the k points is reached."""
         assert isinstance(pl_module, Learner)
         steps = int(trainer.estimated_stepping_batches)
         done = trainer.global_step * self.per_task // steps

@@ -1,4 +1,4 @@
-"""A pool of modules that each image chooses from by itself (L2P and L2L)."""
+"""A pool of modules from which entries are chosen for each image (L2P and L2L)."""
 
 from __future__ import annotations
 
@@ -15,45 +15,49 @@ from clsuite.plugin import Batch, Learner, Plugin, Scenario, Step, Task, Traits,
 class L2P(Plugin):
     """Every image is given the entries of a pool whose keys are the most similar to its frozen features.
 
-    L2P: Wang et al., "Learning to prompt for continual learning" (CVPR 2022), section 4; L2L: Wistuba et al., "Choice
-    of PEFT technique in continual learning: prompt tuning is not all you need" (2024), where the entries are LoRAs:
+    L2P: Wang et al., "Learning to prompt for continual learning" (CVPR 2022), section 4. L2L: Wistuba et al., "Choice
+    of PEFT technique in continual learning: prompt tuning is not all you need" (2024), where the entries are LoRAs.
 
-    * the query is the frozen network's feature of the image (section 4.2);
-    * the `top_k` keys of the largest cosine choose the entries, for each image on its own, with no task given;
-    * their tokens are put in one row (equation 4); likewise LoRAs (their sum), adapters and prefixes act together as
-      one module of their joint size. Head and prompts learn from the loss, and keys are pulled to the queries that
-      chose them: ``- similarity * sum of the chosen keys' cosines`` (equation 5);
-    * with `diversify` the cosine distance to a key is multiplied, in training, with how often earlier tasks chose it
-      (section 4.2, equation 6; one is added to each count, so that the nearest of those never chosen comes first);
-    * with prompts the head is given the mean of what the tokens have become (section 4.1).
+    * The query is the frozen network's feature of the image (section 4.2).
+    * The entries with the `top_k` most similar keys by cosine are chosen for each image separately; no task is given.
+    * Their tokens are concatenated (equation 4). In the same way LoRAs (their sum), adapters and prefixes act together
+      as one module of their joint size. Head and prompts learn from the loss, and keys are pulled towards the queries
+      that chose them by ``- similarity * sum of the chosen keys' cosines`` (equation 5).
+    * With `diversify`, the cosine distance to a key is multiplied, in training, by how often earlier tasks chose it
+      (section 4.2, equation 6). One is added to each count, so that the nearest of the keys that were never chosen
+      comes first.
+    * With prompts, the head gets the mean of the outputs of the prompt tokens (section 4.1).
 
-    As in the authors' code the cross-entropy runs over the current task's classes alone, and the head begins with
-    zeros.
+    As in the authors' code, the cross-entropy is over the classes of the current task only, and the head is initialized
+    with zeros.
 
     Args:
         pet: ``prompt`` is L2P, ``lora`` is L2L; ``adapter``, ``prefix``, ``ia3``, ``adaptformer`` and ``ssf`` work too.
         size: Tokens (rank, bottleneck, length) of an entry. By default 10 tokens (L2P's code; its ports: 5), or rank 1,
             so that the five LoRAs of an image have rank 5; L2L's rank is not in its authors' public code.
-        pool: Entries. (L2P and L2L: 10.)
-        top_k: Entries that an image is given. By default 4 prompts (L2P's code; its ports: 5), or 5 of other kinds
-            (L2L's authors).
-        blocks: Where; a prompt enters at the first of them. By default ``0`` for prompts (L2P), else ``all``.
-        targets: Of LoRA: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``; null takes
-            ``q+v``.
-        similarity: Weight of the pull on the keys. By default 1 for prompts (L2P's code), else 0.1 (L2L's authors).
-        diversify: Turn later tasks to other entries. (L2P: optional, where task boundaries are known in training.)
-        selection: ``sample``, or ``batch``: in training all images of a batch are given the entries that most of them
-            chose, as in L2P's code. In evaluation each image always chooses by itself: a vote would tell the task of a
-            test set that is sorted by task.
-        head_input: Of prompts: ``prompts``, or ``backbone``: what the network itself would give. Null takes
-            ``prompts``.
-        prompt_init: Of prompts, their first values: ``unit``, U(-1, 1), as in the ports to PyTorch, PILOT and Renate
-            (the code base of L2L's authors), or ``small``, U(0, 0.01), as in the JAX code, which needs many more steps
-            (1,560 a task there): on 100 steps a task the prompts' outputs are then hardly a feature. ``xavier`` is
-            VPT's, ``linear`` S-Prompts'. Null takes ``unit``.
-        key_init: First values of the keys: ``unit`` or ``small``, by the same codes.
-        query: ``plain``: a training image's query is that of the image without augmentation, computed once, a saving
-            that is ours; ``augmented``: computed of the augmented image in each step, as all authors' codes do.
+        pool: Number of entries. (L2P and L2L: 10.)
+        top_k: Number of entries that an image is given. By default 4 for prompts (L2P's code; its ports: 5), or 5 for
+            other kinds (L2L's authors).
+        blocks: The transformer blocks that get a module; prompts enter at the first of them. By default ``0`` for
+            prompts (L2P), else ``all``.
+        targets: For LoRA only: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``; null
+            takes ``q+v``.
+        similarity: Weight of the loss that pulls the keys. By default 1 for prompts (L2P's code), else 0.1 (L2L's
+            authors).
+        diversify: Whether later tasks are steered to other entries. (L2P: optional, where task boundaries are known in
+            training.)
+        selection: ``sample``: each image uses the entries that it chooses. ``batch``: in training, all images of a
+            batch use the entries that most of them chose, as in L2P's code. In evaluation each image always uses its
+            own choice: a vote would reveal the task of a test set that is sorted by task.
+        head_input: For prompts only: ``prompts``, or ``backbone``, the features that the network itself would give.
+            Null takes ``prompts``.
+        prompt_init: For prompts only, their first values. ``unit``: U(-1, 1), as in the ports to PyTorch, PILOT and
+            Renate (the code base of L2L's authors). ``small``: U(0, 0.01), as in the JAX code, which needs many more
+            steps (1,560 a task there); with 100 steps a task the prompts' outputs are hardly features yet. ``xavier``
+            is VPT's, ``linear`` S-Prompts'. Null takes ``unit``.
+        key_init: First values of the keys: ``unit`` or ``small``, as in the same codes.
+        query: ``plain``: the query of a training image is computed once, without augmentation, which is our saving.
+            ``augmented``: it is computed from the augmented image at each step, as in all authors' codes.
     """
 
     traits = Traits(
@@ -115,7 +119,7 @@ class L2P(Plugin):
         self._chosen_before, self._chosen_now = torch.zeros(pool), torch.zeros(pool)
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Freeze the backbone, attach the pool and make its keys."""
+        """Freeze the backbone, attach the pool and create its keys."""
         build = {**self._build, "generator": learner.generator("l2p"), "entries": self.pool}
         self.module = attach_pet(learner, self, "module", self.pet, **build)
         if isinstance(self.module, Prompt):
@@ -126,11 +130,11 @@ class L2P(Plugin):
         self._routed = RoutedByQuery(learner, [self.module], self._route, self.query)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Compute the task's queries."""
+        """Compute the queries of the task's images."""
         self._routed.prepare(task)
 
     def on_before_forward(self, learner: Learner, batch: Batch) -> None:
-        """Note the images whose queries are known."""
+        """Note which images have a precomputed query."""
         self._routed.expect(batch)
 
     def _route(self, query: Tensor, replayed: Tensor | None) -> None:
@@ -145,7 +149,7 @@ class L2P(Plugin):
         return (F.normalize(query, dim=1)[:, None] * F.normalize(self.keys["key"], dim=1)).sum(dim=2)
 
     def _choose(self, cosines: Tensor, training: bool) -> Tensor:
-        """Entries ``[B, top_k]`` of each image."""
+        """Indices ``[B, top_k]`` of the entries of each image."""
         scores = cosines.detach()
         if training and self.diversify:
             frequency = (self._chosen_before + 1).to(scores.device)
@@ -157,17 +161,17 @@ class L2P(Plugin):
         return votes.argsort(descending=True, stable=True)[: self.top_k].expand(len(chosen), -1)
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
-        """Pull the chosen keys to the queries (equation 5)."""
+        """Loss that pulls the chosen keys towards the queries (equation 5)."""
         cosines = self._cosines(self._routed.of_step(step.batch))
         chosen = self._choose(cosines, training=True)
         pull: Tensor = cosines.gather(1, chosen).sum(dim=1).mean()
         return -self.similarity * pull
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Add what the task chose to what is known of earlier tasks."""
+        """Add the number of times that the task chose each entry to the counts of earlier tasks."""
         self._chosen_before, self._chosen_now = self._chosen_before + self._chosen_now, torch.zeros(self.pool)
 
     def stored_bytes(self) -> dict[str, int]:
-        """The pool and its keys, and what was chosen how often where that is asked for."""
+        """Bytes of the pool, of its keys and, with `diversify`, of the counts."""
         stored = super().stored_bytes()
         return {"modules": stored["modules"] + (4 * self.pool if self.diversify else 0)}

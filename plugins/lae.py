@@ -17,26 +17,28 @@ class LAE(Plugin):
 
     Gao et al., "A unified continual learning framework with general parameter-efficient tuning" (ICCV 2023):
 
-    * learning (section 3.3): from the second task on the online module rests for the first epochs, while the new head
-      learns; the learnable scales calibrate how fast different kinds of modules adapt;
-    * accumulation (section 3.4, equation 6): after every step ``offline <- decay * offline + (1 - decay) * online``;
-      the offline module begins as a copy of the online one when the second task starts;
-    * ensemble (section 3.5, equation 7): for each class the larger of the two softmax probabilities over all seen
-      classes. Both share the heads.
+    * Learning (section 3.3): from the second task on, the online module is frozen for the first epochs, while the new
+      head learns. Learnable scales calibrate how fast different kinds of modules adapt.
+    * Accumulation (section 3.4, equation 6): ``offline <- decay * offline + (1 - decay) * online`` after every step.
+      The offline module starts as a copy of the online one at the start of the second task.
+    * Ensemble (section 3.5, equation 7): for each class the larger of the two softmax probabilities over all seen
+      classes. Both modules share the heads.
 
-    As in the authors' code the cross-entropy runs over the current task's classes alone, new heads begin with N(0,
-    0.001), and a task has five epochs (fifty on ImageNet-R). The last small batch of an epoch is kept; they drop it. In
-    domain-incremental streams no head is new, and what the rest is for is not there: take ``frozen_epochs: 0``.
+    As in the authors' code, the cross-entropy is over the classes of the current task only, new heads are initialized
+    with N(0, 0.001), and a task has five epochs (fifty on ImageNet-R). The last, smaller batch of an epoch is kept,
+    where the authors drop it. In domain-incremental streams there is no new head, and freezing the online module has no
+    purpose: use ``frozen_epochs: 0``.
 
     Args:
         pet: ``adapter`` (paper: bottleneck of 5), ``lora`` (rank 5, on key and value) or ``prefix`` (length 10), the
-            paper's three, in the first five blocks; ``prompt``, ``ia3``, ``adaptformer`` or ``ssf``, which are not.
+            paper's three, in the first five blocks; or ``prompt``, ``ia3``, ``adaptformer`` or ``ssf``, which are not
+            in the paper.
         size: Bottleneck, rank or length; by default as above.
-        blocks: Where; by default the first five.
-        frozen_epochs: Epochs that the online module rests in, fewer than there are (paper: 3 of 5 on CIFAR-100, 30 of
-            50 on ImageNet-R).
-        decay: Of the offline module, per step (paper: 0.9999). It counts steps: for the same share of a stream of n
-            steps a task instead of N, take ``decay ** (N / n)``; on CIFAR-100 with batches of 24, N is 1,040.
+        blocks: The transformer blocks that get a module; by default the first five.
+        frozen_epochs: Number of epochs in which the online module is frozen, fewer than a task has (paper: 3 of 5 on
+            CIFAR-100, 30 of 50 on ImageNet-R).
+        decay: Decay of the offline module in each step (paper: 0.9999). To keep the same share in a stream of n steps a
+            task instead of N, use ``decay ** (N / n)``; on CIFAR-100 with batches of 24, N is 1,040.
     """
 
     traits = Traits(
@@ -79,10 +81,10 @@ class LAE(Plugin):
         self._begun = 0
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Freeze the backbone; attach both modules, the online one switched on.
+        """Freeze the backbone and attach both modules, with the online one active.
 
         Raises:
-            UserError: If the online module would rest in all epochs of later tasks.
+            UserError: If the online module would be frozen in all epochs of later tasks.
         """
         if len(scenario.tasks) > 1 and learner.options.epochs <= self.frozen_epochs:
             raise UserError(
@@ -95,7 +97,7 @@ class LAE(Plugin):
         self.offline.rest()
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """The offline module begins as a copy when the second task starts."""
+        """Copy the online module to the offline one at the start of the second task."""
         self._begun = task.index + 1
         if task.index == 1:
             self.offline.copy_from(self.online)
@@ -103,7 +105,7 @@ class LAE(Plugin):
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Let the online module rest in the first epochs of later tasks (an optimizer skips what has no gradient)."""
+        """Freeze the online module in the first epochs of later tasks: parameters without gradients are skipped."""
         if self._begun > 1 and trainer.current_epoch < self.frozen_epochs:
             for parameter in self.online.parameters():
                 parameter.grad = None
@@ -111,12 +113,12 @@ class LAE(Plugin):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Accumulate (equation 6)."""
+        """Update the offline module (equation 6)."""
         if self._begun > 1:
             self.offline.average_towards(self.online, self.decay)
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
-        """Log of the larger softmax of the two, ``[B, seen classes]`` (equation 7); one expert in the first task."""
+        """Log of the larger of the two softmaxes, ``[B, seen classes]`` (equation 7); the first task has one."""
         online = self._log_probabilities(learner, batch)
         if self._begun <= 1:
             return online

@@ -16,33 +16,36 @@ NEVER = -1e30
 class LDA(Plugin):
     """Classifies frozen features by class means and one shrunk covariance that all classes share.
 
-    Class means and the covariance are kept as running sums, and with the precision ``L``, the inverse of the shrunk
-    covariance, the score of a class is ``(L m)' f - m' L m / 2``, here with features and means taken from the mean of
-    all, which changes no answer and keeps the numbers small. An image that comes again does not count again. Solved in
-    double precision. The arguments make it one of these:
+    Class means and the covariance are kept as running sums. With the precision ``L``, the inverse of the shrunk
+    covariance, the score of a class with mean m is ``(L m)' f - m' L m / 2``. Features and means are centered on the
+    mean of all images, which changes no prediction and keeps the numbers small. An image that occurs again does not
+    count again. The classifier is solved in double precision. The arguments select one of these methods:
 
     * Hayes & Kanan, "Lifelong machine learning with deep streaming linear discriminant analysis" (CVPR-W 2020), section
-      3: ``shrinkage: 1e-4`` with the other defaults. The authors update the covariance S by each sample's distance to
-      its class mean so far; here S is the covariance around the final means, which the sums give exactly, so that the
-      order of samples and tasks does not matter. They begin with a base task whose covariance OAS estimates, and so
-      never invert one of few images; 1e-4 by itself breaks down where images are about as many as features.
-    * The default, ``shrinkage: null``: the covariance within classes by OAS (Chen et al., "Shrinkage algorithms for
-      MMSE covariance estimation", 2010, equation 23), of all images so far and not of a base task alone.
+      3: ``shrinkage: 1e-4`` with the other defaults. The authors update the covariance with each sample's distance to
+      its class mean so far. Here it is the covariance around the final means, which the sums give exactly, so that the
+      order of samples and tasks does not matter. The authors start with a base task, estimate its covariance by OAS,
+      and so never invert the covariance of few images. With 1e-4 alone the method fails where there are about as many
+      images as features.
+    * The default, ``shrinkage: null``: the covariance within classes is shrunk by OAS (Chen et al., "Shrinkage
+      algorithms for MMSE covariance estimation", 2010, equation 23), estimated on all images so far and not on a base
+      task only.
     * Panos et al., "First session adaptation" (ICCV 2023), section 3: ``covariance: total, target: added, shrinkage:
-      1``, the covariance around the mean of all images plus the identity; ``[first_session, lda]`` with these, and with
-      the whole body tuned in the first session, is the authors' method.
+      1``, the covariance around the mean of all images plus the identity. The authors' method is
+      ``[first_session, lda]`` with these arguments, and with the whole backbone tuned in the first session.
 
-    Where no class varies (one image of each, or equal ones) the identity stands in for the covariance: the nearest
-    class mean.
+    If no class varies (one image of each, or equal ones), the identity is used as the covariance, which gives the
+    nearest class mean.
 
     Args:
-        shrinkage: Share of the target in the covariance (Hayes & Kanan: 1e-4; Panos et al.: 1, added); null: by OAS.
-        target: What the covariance is shrunk to: ``identity`` (Hayes & Kanan), or ``variance``, the identity times the
-            mean variance, whatever the scale of the features; OAS always takes this one. ``added``: the identity, times
-            the shrinkage, is added to the whole covariance (Panos et al.).
-        priors: ``equal`` (all of them), or ``counts``, the classes' shares of the images seen.
-        covariance: ``within`` classes, divided by the number of images, or the ``total``, around the mean of all
-            images and divided by one less (Panos et al.).
+        shrinkage: Weight of the target in the covariance (Hayes & Kanan: 1e-4; Panos et al.: 1, added); null estimates
+            it by OAS.
+        target: What the covariance is shrunk to. ``identity`` (Hayes & Kanan). ``variance``: the identity times the
+            mean variance, so that the scale of the features does not matter; OAS always uses this one. ``added``: the
+            identity, times the shrinkage, is added to the unchanged covariance (Panos et al.).
+        priors: Class priors: ``equal`` (as in all these methods), or ``counts``, each class's share of the images seen.
+        covariance: ``within`` classes, divided by the number of images, or ``total``, around the mean of all images and
+            divided by that number less one (Panos et al.).
     """
 
     traits = Traits(memory=("statistics",), gradient_free=True, scores="logits", paper="Hayes, CVPR-W 2020 (SLDA)")
@@ -98,7 +101,7 @@ class LDA(Plugin):
         if self.target == "added" and self.shrinkage is not None:
             return plain + self.shrinkage * eye
         if variance <= float(self._squares.trace()) * torch.finfo(plain.dtype).eps / min(total, len(plain)):
-            return eye  # what is left of the sums is rounding
+            return eye  # the differences of the sums are rounding errors
         share = oas_shrinkage(plain, total) if self.shrinkage is None else self.shrinkage
         scale = 1.0 if self.target == "identity" and self.shrinkage is not None else variance
         return (1 - share) * plain + share * scale * eye
@@ -119,13 +122,13 @@ class LDA(Plugin):
             return (features - self._center.to(features.device)) @ weights.T + biases
 
     def stored_bytes(self) -> dict[str, int]:
-        """Numbers and sums of the classes seen, and the squares."""
+        """Bytes of the image counts and the feature sums of the seen classes, and of the sum of squares."""
         width = len(self._squares)
         return {"statistics": 8 * (int((self._numbers > 0).sum()) * (width + 1) + width * width)}
 
 
 def oas_shrinkage(covariance: Tensor, samples: float) -> float:
-    """The oracle approximating shrinkage of a covariance ``[width, width]`` that so many samples gave."""
+    """The oracle approximating shrinkage (OAS) for a covariance ``[width, width]`` of a number of samples."""
     width = len(covariance)
     square, squared_mean = float(covariance.square().mean()), (float(covariance.trace()) / width) ** 2
     below = (samples + 1) * (square - squared_mean / width)

@@ -8,8 +8,8 @@ from clsuite.plugin import Learner, Plugin, Scenario, Traits
 class LinearProbe(Plugin):
     """Freezes the backbone and trains the head alone.
 
-    Without augmentation the features are computed once for each image and looked up after that; with augmentation
-    each image passes the backbone anew at each step.
+    Without augmentation the features are computed once for each image and then reused. With augmentation each image
+    passes through the backbone again at each step.
     """
 
     traits = Traits(paper="baseline", freezes_backbone=True)

@@ -11,21 +11,22 @@ from clsuite.plugin.helpers import row_positions, tensor_bytes
 
 
 class LwF(Plugin):
-    """Distills the old model's answers on the new images: no stored data.
+    """Distills the old model's predictions on the new images, without stored data.
 
-    Li & Hoiem, "Learning without forgetting" (ECCV 2016). Before each later task the old model's logits on the task's
-    un-augmented images are computed once (section 3, "record responses"), the new part of the head is warmed up alone
-    (section 3, "warm-up step"), and then everything is trained with cross-entropy plus the distillation loss
-    (equation 2) on the old classes. Exemplars that another plugin adds are not distilled: their old answers were
-    not recorded. The warm-up is under the run's own loss: against all seen classes where that is global (the paper has
-    a head for each task, Mammoth the new classes alone: ``loss: local``).
+    Li & Hoiem, "Learning without forgetting" (ECCV 2016). Before each later task, the old model's logits for the task's
+    images are computed once, without augmentation (section 3, "record responses"), and the new part of the head is
+    trained alone (section 3, "warm-up step"). Then everything is trained with cross-entropy plus the distillation loss
+    (equation 2) on the old classes. Exemplars that another plugin adds are not distilled, because the old model's
+    logits for them are not recorded. The warm-up uses the run's own loss: over all seen classes if that is global. The
+    paper has a head for each task; Mammoth uses the new classes only, as does ``loss: local``.
 
     Args:
-        alpha: Weight of the distillation loss (paper: lambda_o = 1; Mammoth: 0.5, on this very scale).
+        alpha: Weight of the distillation loss (paper: lambda_o = 1; Mammoth: 0.5, on this same scale).
         temperature: Temperature T of both softmaxes (section 3: T = 2).
-        squared: Multiply by T^2, so that a gradient does not shrink as T grows (Hinton et al. 2015, section 2); the
-            paper's equation has no such factor. At T = 2 alpha 0.25 with it is alpha 1 without.
-        warmup_epochs: Epochs of head-only training on the new images (paper: to convergence).
+        squared: Whether the loss is multiplied by T^2, so that the gradient does not shrink as T grows (Hinton et al.
+            2015, section 2); the paper's equation has no such factor. At T = 2, alpha 0.25 with the factor equals alpha
+            1 without it.
+        warmup_epochs: Number of epochs in which only the new part of the head is trained (paper: to convergence).
         warmup_lr: Learning rate (Adam) of the warm-up.
     """
 
@@ -54,7 +55,7 @@ class LwF(Plugin):
         self._bytes = 0
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Record the old model's logits on the new images and warm up the new part of the head."""
+        """Record the old model's logits for the new images and warm up the new part of the head."""
         if task.index == 0:
             return
         old, seen = (learner.scenario.seen_classes(tasks) for tasks in (task.index, task.index + 1))
@@ -70,8 +71,8 @@ class LwF(Plugin):
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """Distillation on the old classes: alpha * KL(teacher || student), mean over the task's own samples.
 
-        Its gradient is that of the paper's cross-entropy with the teacher (equation 2). A batch without samples of the
-        task's own has none.
+        Its gradient is that of the paper's cross-entropy with the teacher (equation 2). There is no such loss for a
+        batch without samples of the current task.
         """
         if self._teacher is None:
             return None
@@ -87,9 +88,9 @@ class LwF(Plugin):
         return self.alpha * (self.temperature**2 if self.squared else 1.0) * divergence
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Forget the recorded logits: they belong to the task's images."""
+        """Delete the recorded logits, which belong to the images of this task."""
         self._teacher = None
 
     def stored_bytes(self) -> dict[str, int]:
-        """The old model's logits, kept while a task is trained."""
+        """Bytes of the old model's logits, kept while a task is trained."""
         return {"logits": self._bytes}

@@ -17,27 +17,28 @@ class MixCD(Plugin):
     """Keeps all earlier data and rehearses most where the model errs and the one before the task did not.
 
     Bai, Yeh, Hsieh & Taly, "An efficient rehearsal scheme for catastrophic forgetting mitigation during multi-stage
-    fine-tuning" (NAACL Findings 2025): storage is free, and what is limited is how many samples are rehearsed. Before a
-    task one pass over the earlier data
-    tells what the prior model gets right (of the classes that it knows) and with which loss. The data are parted in
-    bins; ``a_k`` is the rate of collateral damage in bin k: of its samples, how many the prior model gets right and the
-    current one wrong. It is estimated from the samples that are rehearsed, by the logits that their training step
-    computes anyway. A bin is drawn by ``a_k`` whatever its size, then a sample uniformly inside it, with a floor for
-    every sample: where bins are of unequal size, as classes of a long tail are, samples of small ones come more often.
+    fine-tuning" (NAACL Findings 2025). Storage is free; what is limited is the number of samples that are rehearsed.
+    Before a task, one pass over the earlier data shows which samples the prior model classifies correctly (among the
+    classes that it knows), and with what loss. The samples are divided into bins. ``a_k`` is the rate of collateral
+    damage in bin k: the share of its samples that the prior model classifies correctly and the current one does not. It
+    is estimated from the rehearsed samples, with the logits that their training step computes anyway. A bin is drawn
+    with a probability proportional to ``a_k``, whatever its size, then a sample uniformly inside it, with a minimum
+    probability for every sample. If bins differ in size, as the classes of a long-tailed stream do, samples of small
+    bins are drawn more often.
 
-    What the paper leaves to its setting is a parameter: the floor, the number of bins, and how fast old counts fade.
-    A bin with few samples so far is taken to be like all of them together (one sample's weight). Damage is counted on
-    the images that are trained on, so under augmentation part of it is the augmentation's; the prior model answers
-    un-augmented ones.
+    What the paper leaves open is an argument: the minimum probability, the number of bins, and how fast old counts
+    decay. The rate of a bin with few samples so far is estimated close to the overall rate (a prior with the weight of
+    one sample). Damage is counted on the images that are trained on, so that with augmentation part of it is due to the
+    augmentation; the prior model is evaluated without augmentation.
 
     Args:
-        batch_size: Samples rehearsed at each step; null rehearses as many as the batch has of its own.
-        bins: What the data are parted by: ``loss`` of the prior model, ``labels``, or ``both``.
-        levels: Bins of equal size by the loss (within each class, for ``both``).
+        batch_size: Number of samples rehearsed at each step; null rehearses as many as the batch has of its own.
+        bins: What the data are divided by: ``loss`` of the prior model, ``labels``, or ``both``.
+        levels: Number of bins of equal size by the loss (within each class, for ``both``).
         floor: Share of the samples that is drawn uniformly from all earlier data.
-        decay: What is left of the counts at each step: 0.99 remembers about a hundred steps, which some hundred bins
-            need to be told apart (in a simulation with fixed rates and 400 bins it has two thirds of what can be
-            gained over uniform draws, 0.9 one third).
+        decay: Factor of the counts at each step. 0.99 averages over about a hundred steps, which some hundred bins need
+            to be told apart. (In a simulation with fixed rates and 400 bins it reaches two thirds of the possible gain
+            over uniform draws; 0.9 reaches one third.)
     """
 
     traits = Traits(
@@ -67,11 +68,11 @@ class MixCD(Plugin):
         self._right, self._hits, self._draws = torch.zeros(0, dtype=torch.bool), torch.zeros(0), torch.zeros(0)
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Nothing is kept yet."""
+        """Start with no data kept."""
         self._size = int(np.prod(scenario.table.images.shape[1:])) + 8
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Let the prior model answer all earlier data, once, and part them in bins."""
+        """Evaluate the prior model on all earlier data, once, and divide them into bins."""
         self._random = learner.generator("mix_cd")
         if not len(self._rows):
             return
@@ -82,12 +83,15 @@ class MixCD(Plugin):
         self._hits = self._draws = torch.zeros(len(self._sizes))
 
     def _put_in_bins(self, bins: Tensor) -> None:
-        """Know each sample's bin, and each bin's samples: those at `_members`, from its start on."""
+        """Note each sample's bin, and each bin's samples, which `_members` lists bin by bin."""
         self._bin, self._sizes = bins, torch.bincount(bins)
         self._members, self._starts = torch.argsort(bins, stable=True), self._sizes.cumsum(0) - self._sizes
 
     def _prior_answers(self, learner: Learner, tasks: int) -> tuple[Tensor, Tensor]:
-        """Loss, and whether the answer is right, ``[len(indices)]``; task by task, so that a resumed run is equal."""
+        """Loss of each sample, and whether it is classified correctly, ``[len(indices)]``.
+
+        The data are evaluated task by task, so that a resumed run gives the same values.
+        """
         known = learner.scenario.seen_classes(tasks)
         losses = torch.zeros(len(learner.scenario.table))
         right = torch.zeros(len(learner.scenario.table), dtype=torch.bool)
@@ -100,7 +104,7 @@ class MixCD(Plugin):
         return losses[self._rows], right[self._rows]
 
     def transform_batch(self, learner: Learner, batch: Batch) -> Batch:
-        """Add samples of earlier tasks."""
+        """Add samples of earlier tasks to the batch."""
         if not len(self._rows):
             return batch
         chosen = self.draw(min(self.batch_size or batch.own, len(self._rows)))
@@ -108,12 +112,12 @@ class MixCD(Plugin):
         return batch.extended(learner.images_of(indices.numpy()), self._labels[chosen], indices)
 
     def rates(self) -> Tensor:
-        """The estimated rate of collateral damage of each bin, ``[K]``."""
+        """Estimated rate of collateral damage of each bin, ``[K]``."""
         overall = self._hits.sum() / self._draws.sum().clamp_min(1e-12)
         return (self._hits + overall) / (self._draws + 1)
 
     def shares(self) -> Tensor:
-        """Probability of each bin to be drawn from next, ``[K]``."""
+        """Probability that the next sample is drawn from each bin, ``[K]``."""
         sizes = self._sizes.float()
         rates = self.rates() * (sizes > 0)
         uniform = sizes / sizes.sum()
@@ -121,9 +125,10 @@ class MixCD(Plugin):
         return (1 - self.floor) * by_rate + self.floor * uniform
 
     def draw(self, number: int) -> Tensor:
-        """Positions of different kept samples: one after another, a bin by its share and a sample inside it.
+        """Draw positions of distinct stored samples: each time a bin by its probability, and then a sample inside it.
 
-        A sample that was drawn already is drawn over, so that the effort follows the number and the bins, not all data.
+        A sample that was drawn before is replaced by another draw, so that the cost depends on the number of draws and
+        bins, and not on the size of the data.
         """
         if 4 * number >= len(self._rows):
             weights = (self.shares() / self._sizes.clamp_min(1))[self._bin]
@@ -137,7 +142,7 @@ class MixCD(Plugin):
         return torch.tensor(list(found)[:number])
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
-        """Add nothing; count the damage among the samples that this step rehearses."""
+        """Add no loss; count the damage among the samples that this step rehearses."""
         if len(self._rows):
             places = self._place[step.batch.indices[step.batch.replayed].cpu()]
             wrong = (step.logits.detach().argmax(dim=1) != step.batch.labels)[step.batch.replayed].cpu()
@@ -153,7 +158,7 @@ class MixCD(Plugin):
         self._rows = torch.unique(torch.cat([self._rows, torch.from_numpy(task.train)]))
 
     def stored_bytes(self) -> dict[str, int]:
-        """Images and labels of all tasks so far, and what is kept of the last prior model's answers to those before."""
+        """Bytes of the images and labels of all tasks so far, and of the prior model's results on earlier ones."""
         answers = [self._bin, self._right, self._hits, self._draws]
         return {"exemplars": self._size * len(self._rows), "logits": tensor_bytes(answers)}
 
@@ -162,10 +167,10 @@ def part_in_bins(loss: Tensor, labels: Tensor, by: str, levels: int) -> Tensor:
     """The bin of each sample, int64 ``[N]``.
 
     Args:
-        loss: ``[N]``.
-        labels: ``[N]``.
+        loss: Loss of each sample ``[N]``.
+        labels: Label of each sample ``[N]``.
         by: ``loss``, ``labels`` or ``both``.
-        levels: Bins of equal size by the loss, within each class for ``both``.
+        levels: Number of bins of equal size by the loss, within each class for ``both``.
     """
     groups = torch.zeros_like(labels) if by == "loss" else torch.unique(labels, return_inverse=True)[1]
     if by == "labels":

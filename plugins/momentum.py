@@ -1,4 +1,4 @@
-"""Momentum weight interpolation: a slow copy of the model is what is used."""
+"""Momentum weight interpolation: the model is evaluated with a slow moving average of its weights."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from clsuite.plugin.helpers import WeightSwap, statistics_of
 
 
 class Momentum(Plugin):
-    """A slow copy of the weights follows the trained ones and stands in for them in every evaluation.
+    """A slow copy of the weights follows the trained ones and replaces them in every evaluation.
 
     Stojanovski et al., "Momentum-based weight interpolation of strong zero-shot models for continual learning" (2022),
-    equation 2: ``slow <- tau * slow + (1 - tau) * fast`` after each step. It needs no memory of data and goes with
-    any method that trains by gradient. Running statistics of batch normalizations are followed as weights are. What
-    other plugins do to the weights before the first step and after each one is done before the copy follows, whatever
-    the order of the plugins.
+    equation 2: ``slow <- tau * slow + (1 - tau) * fast`` after each step. It stores no data and can be combined with
+    any method that trains by gradient. Running statistics of batch normalization are averaged like weights. Whatever
+    other plugins do to the weights before the first step and after each step is done before the copy is updated, in any
+    order of the plugins.
 
     Args:
-        tau: Decay per step. A short stream hardly moves a copy with 0.999: for the same share of a stream of n steps
-            instead of N, take ``tau ** (N / n)``.
+        tau: Decay in each step. In a short stream a copy with 0.999 hardly moves; to keep the same share in a stream of
+            n steps instead of N, use ``tau ** (N / n)``.
     """
 
     traits = Traits(
@@ -43,7 +43,7 @@ class Momentum(Plugin):
         self._swap = WeightSwap()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Follow what is trained, and what once was; new parameters are followed from their values at this moment."""
+        """Copy the parameters that are or were trained; new ones are copied with their values at this moment."""
         trained = {name: value for name, value in pl_module.named_parameters() if value.requires_grad}
         device = next(pl_module.parameters()).device
         first = {name: value.detach().clone() for name, value in (trained | statistics_of(pl_module, trained)).items()}
@@ -53,22 +53,22 @@ class Momentum(Plugin):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """A step has been taken; plugins that stand behind this one may still put weights right."""
+        """Note that a step was taken; plugins that come after this one may still change the weights."""
         self._behind = True
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Follow the last step."""
+        """Update the copy for the last step."""
         self._follow(pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Follow the last step of the task."""
+        """Update the copy for the last step of the task."""
         self._follow(pl_module)
 
     @torch.no_grad()
     def _follow(self, learner: L.LightningModule) -> None:
-        """Move the copy, if there is a step that it has not followed (equation 2)."""
+        """Update the copy, if a step was taken since the last update (equation 2)."""
         if not self._behind:
             return
         present = {**dict(learner.named_parameters()), **dict(learner.named_buffers())}
@@ -77,9 +77,9 @@ class Momentum(Plugin):
         self._behind = False
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Put the copy in place for the evaluation."""
+        """Load the copy into the model for the evaluation."""
         self._swap.replace(learner, self._slow)
 
     def on_task_exit(self, learner: Learner, task: Task) -> None:
-        """Train on from the fast weights."""
+        """Restore the trained weights, from which training continues."""
         self._swap.restore(learner)

@@ -16,9 +16,9 @@ class NCM(Plugin):
     """Classifies by the cosine to class means of frozen features; nothing is trained.
 
     Zhou et al., "Revisiting class-incremental learning with pre-trained models" (IJCV 2024), section 4.1 (SimpleCIL):
-    the prototype of a class is the mean feature of its training images. Means are running sums, so that a class that
-    comes back in another domain is averaged over all its images; an image that comes again does not count again. A
-    class without an image so far is never answered (-2, less than any cosine).
+    the prototype of a class is the mean feature of its training images. The means are running sums, so that a class
+    that comes back in another domain is averaged over all its images; an image that occurs again does not count again.
+    A class without an image so far is never predicted (its score is -2, less than any cosine).
     """
 
     traits = Traits(memory=("prototypes",), gradient_free=True, scores="cosine", paper="Zhou, IJCV 2024 (SimpleCIL)")
@@ -49,6 +49,6 @@ class NCM(Plugin):
         return cosines.masked_fill((self._numbers[:seen] == 0).to(features.device), NEVER)
 
     def stored_bytes(self) -> dict[str, int]:
-        """The sums and numbers of the classes seen."""
+        """Bytes of the sums and image counts of the seen classes."""
         seen = int((self._numbers > 0).sum())
         return {"prototypes": seen * (self._sums.shape[1] + 1) * self._sums.element_size()}

@@ -1,4 +1,4 @@
-"""Sequential parameter-efficient tuning: one LoRA, adapter, prefix, prompt or the like for the whole stream."""
+"""Sequential parameter-efficient tuning: one LoRA, adapter, prefix or prompt for the whole stream."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from clsuite.plugin import Learner, Plugin, Scenario, Task, Traits, UserError, f
 class Pet(Plugin):
     """Freezes the backbone and trains a small module (LoRA, adapter, prefix, prompt, ...) and the head on every task.
 
-    * ``lora``: Hu et al. (ICLR 2022), as the baseline of Bafghi et al. (CVPR-W 2024): rank 8, query and value, alpha
-      equal to the rank, all blocks;
-    * ``adapter``: parallel to the attention, He et al. (ICLR 2022), with LAE's bottleneck of 5, all blocks;
-    * ``prefix``: Li & Liang (ACL 2021) in the form of LAE (Gao et al., ICCV 2023), whose length is 10: what a query
-      gives the prefix is divided by its sum, and each prefix has learned scales;
-    * ``prompt``: Jia et al. (ECCV 2022), VPT-deep, that is in all blocks, 10 tokens, the authors' first values;
-    * ``ia3``: Liu et al. (NeurIPS 2022); ``ssf``: Lian et al. (NeurIPS 2022); neither has a size;
+    * ``lora``: Hu et al. (ICLR 2022), as in the baseline of Bafghi et al. (CVPR-W 2024): rank 8, query and value, alpha
+      equal to the rank, all blocks.
+    * ``adapter``: parallel to the attention, He et al. (ICLR 2022), with LAE's bottleneck of 5, all blocks.
+    * ``prefix``: Li & Liang (ACL 2021) in the form of LAE (Gao et al., ICCV 2023), whose length is 10: the attention
+      weights of a query on the prefix are normalized to sum to one, and each prefix has learned scales.
+    * ``prompt``: Jia et al. (ECCV 2022), VPT-deep, which has prompts in all blocks: 10 tokens, with the authors' first
+      values.
+    * ``ia3``: Liu et al. (NeurIPS 2022); ``ssf``: Lian et al. (NeurIPS 2022). Neither has a size.
     * ``adaptformer``: Chen et al. (NeurIPS 2022), 64 hidden units.
 
-    In the papers each task has a classifier of its own: the cross-entropy is local.
+    In the papers each task has a classifier of its own, so that the cross-entropy is local.
 
     Args:
         kind: ``lora``, ``adapter``, ``prefix``, ``prompt``, ``ia3``, ``adaptformer`` or ``ssf``.
         size: Rank, bottleneck, or number of prefix pairs or tokens; by default as above.
-        blocks: Where: ``all``, ``0-4``, ``0,2,5``.
-        targets: Of LoRA: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``; null takes
-            ``q+v``.
-        alpha: Of LoRA: numerator of the factor; null takes the rank.
-        after_task: ``keep`` trains the same module on; ``merge`` (LoRA) adds it to the weights and starts it anew, so
-            that the sum of all tasks can have any rank.
+        blocks: The transformer blocks that get a module: ``all``, ``0-4``, ``0,2,5``.
+        targets: For LoRA only: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``; null
+            takes ``q+v``.
+        alpha: For LoRA only: numerator of the scaling factor; null takes the rank.
+        after_task: ``keep`` continues to train the same module. ``merge`` (LoRA) adds it to the weights and starts a
+            new one, so that the sum of all tasks can have any rank.
     """
 
     traits = Traits(
@@ -74,7 +75,7 @@ class Pet(Plugin):
         self.module = attach_pet(learner, self, "module", generator=learner.generator("pet"), **self._build)
 
     def on_task_exit(self, learner: Learner, task: Task) -> None:
-        """Merge and start anew, where asked to."""
+        """With ``after_task: merge``, merge the module into the weights and start a new one."""
         if self.after_task == "merge":
             assert isinstance(self.module, LoRA)
             self.module.merge(learner.backbone.model)

@@ -12,7 +12,7 @@ from clsuite.plugin.helpers import TakenRows, full_precision, tensor_bytes
 RIDGES = tuple(10.0**exponent for exponent in range(-8, 9))
 HELD_OUT = 0.2
 CHUNK = 1024
-"""Images whose products are summed at once: as many more do not save time, but take memory."""
+"""Images whose products are summed at once; a larger number takes more memory and saves no time."""
 NEVER = -1e30
 
 
@@ -21,18 +21,19 @@ class RanPAC(Plugin):
 
     McDonnell et al., "RanPAC: random projections and pre-trained models for continual learning" (NeurIPS 2023), section
     4 and algorithm 1. The paper's RanPAC adapts the features in a first phase, which is a plugin of its own:
-    ``[first_session, ranpac]``. ``ranpac`` alone is the ablation that the paper calls "no phase 1", and its figures are
-    not those of RanPAC. The order of tasks does not matter, but for the ridge.
+    ``[first_session, ranpac]``. ``ranpac`` alone is the ablation that the paper calls "no phase 1", and its results are
+    not those of RanPAC. The order of tasks does not matter, except for the choice of the ridge.
 
-    With ``h = ReLU(f W)``, W from N(0, 1), ``G`` sums ``h h'`` and ``Q`` sums ``h y'``; the classifier is
-    ``(G + ridge I)^-1 Q``. The ridge is the one of 10^-8..10^8 with the least squared error on a fifth of the current
-    task when fitted to the rest of it; of ties (within one part in a thousand) the largest. An image that comes again
-    does not count again. A class without an image so far is never answered.
+    Let ``h = ReLU(f W)`` with W drawn from N(0, 1). ``G`` sums ``h h'`` and ``Q`` sums ``h y'``, and the classifier is
+    ``(G + ridge I)^-1 Q``. The ridge is chosen among the powers of ten from 10^-8 to 10^8: the one with the least
+    squared error on a fifth of the current task when fitted to the rest of it; among ties (within one part in a
+    thousand), the largest. An image that occurs again does not count again. A class without an image so far is never
+    predicted.
 
-    Sums and solution are in double precision. With more projections than images G has eigenvalues that are zero, and in
-    single precision (as in the authors' code) their rounding is larger than a small ridge, so that the answers
-    collapse. A ridge below what double precision tells from zero, the largest of M and the images times its epsilon
-    times the trace, is raised to that.
+    Sums and solution are in double precision. With more projections than images, G has eigenvalues that are zero. In
+    single precision (as in the authors' code) their rounding errors are larger than a small ridge, and the predictions
+    collapse. A ridge that is too small even for double precision is raised to the smallest usable one: the larger of M
+    and the number of images, times the machine epsilon, times the trace.
 
     Args:
         projection: M, the number of random projections (paper: 10,000; the memory is M^2 numbers of eight bytes).
@@ -49,7 +50,7 @@ class RanPAC(Plugin):
         self.projection = projection
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Freeze the backbone, draw W; the head is not used."""
+        """Freeze the backbone and draw W; the head is not used."""
         learner.backbone.requires_grad_(False)
         self._random = torch.randn(learner.backbone.width, self.projection, generator=learner.generator("ranpac"))
         self._gram = torch.zeros(self.projection, self.projection, dtype=torch.float64)
@@ -82,18 +83,18 @@ class RanPAC(Plugin):
         return scores.masked_fill((self._numbers[:seen] == 0).to(features.device), NEVER)
 
     def stored_bytes(self) -> dict[str, int]:
-        """G, Q and W."""
+        """Bytes of G, Q and W."""
         return {"statistics": tensor_bytes([self._gram, self._sums, self._random])}
 
 
 def solve(gram: Tensor, sums: Tensor, ridge: float, images: int) -> Tensor:
-    """The classifier ``(G + ridge I)^-1 Q`` in double precision, with a ridge that this can tell from zero.
+    """The classifier ``(G + ridge I)^-1 Q`` in double precision, with the ridge raised if it is too small for that.
 
     Args:
         gram: G, ``[M, M]``.
         sums: Q, ``[M, C]``.
-        ridge: What is asked for.
-        images: How many G sums over.
+        ridge: The ridge that was chosen.
+        images: Number of images that G sums over.
     """
     least = max(len(gram), images) * torch.finfo(gram.dtype).eps * float(gram.trace())
     regular = gram.clone()
@@ -104,11 +105,11 @@ def solve(gram: Tensor, sums: Tensor, ridge: float, images: int) -> Tensor:
 def choose_ridge(projected: Tensor, targets: Tensor, generator: torch.Generator) -> float:
     """The ridge with the least squared error on held-out samples of a task (section 4.3).
 
-    One eigendecomposition, of the smaller of the two matrices of inner products, serves all ridges.
+    One eigendecomposition, of the smaller of the two matrices of inner products, is enough for all ridges.
 
     Args:
-        projected: ``[N, M]``.
-        targets: ``[N, C]``, one-hot.
+        projected: Projected features ``[N, M]``.
+        targets: One-hot labels ``[N, C]``.
         generator: Source of the split.
     """
     order = torch.randperm(len(projected), generator=generator)

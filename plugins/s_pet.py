@@ -1,4 +1,4 @@
-"""One module per task, found again by nearest centroid (S-Prompts and S-LoRA)."""
+"""One module per task, selected at test time by the nearest centroid (S-Prompts and S-LoRA)."""
 
 from __future__ import annotations
 
@@ -14,36 +14,41 @@ from clsuite.plugin import Batch, GrowingHead, Learner, Plugin, Scenario, Task, 
 from clsuite.plugin.helpers import full_precision, tensor_bytes
 
 BELOW_ALL = 1e4
-"""How far below a task's own classes those of other tasks stand, in their order, and below these what none knows."""
+"""Subtracted from the logits of other tasks' classes; a class that no classifier knows gets twice its negative."""
 
 
 class SPet(Plugin):
     """Each task trains a module and a classifier of its own; a test image is given those of the nearest centroid.
 
     S-Prompts: Wang et al., "S-Prompts learning with pre-trained transformers: an Occam's razor for domain incremental
-    learning" (NeurIPS 2022), section 3; S-LoRA: Wistuba et al., "Choice of PEFT technique in continual learning:
-    prompt tuning is not all you need" (2024). After a task k-means on the frozen network's L2-normalized features of
-    its images gives its centroids; at test the nearest centroid of all tasks chooses module and classifier, for each
-    image on its own. The classifier knows its own task's classes alone; all others stand below them. In both papers'
-    codes the cross-entropy runs over the task's classes alone, and heads begin as PyTorch's linear layers do.
-    S-Prompts' code clusters features of augmented images; here they are of the images as they are.
+    learning" (NeurIPS 2022), section 3. S-LoRA: Wistuba et al., "Choice of PEFT technique in continual learning: prompt
+    tuning is not all you need" (2024).
+
+    After a task, k-means on the frozen network's L2-normalized features of its images gives the task's centroids. At
+    test time the nearest centroid of all tasks selects module and classifier, for each image separately. The classifier
+    has outputs for its own task's classes only, and all other classes score below them. In both papers' codes the
+    cross-entropy is over the task's classes only, and heads are initialized as PyTorch initializes linear layers.
+    S-Prompts' code clusters features of augmented images; here images are not augmented for this.
 
     Args:
         pet: ``prompt`` is S-Prompts, ``lora`` is S-LoRA; ``adapter``, ``prefix``, ``ia3``, ``adaptformer`` and ``ssf``
             work too.
         size: Tokens, rank, bottleneck or length. By default 10 tokens (S-Prompts), else rank or bottleneck 1 and length
             10; S-LoRA's rank is not in its authors' public code.
-        blocks: Where; a prompt enters at the first of them. By default ``0`` for prompts (S-Prompts), else ``all``.
-        targets: Of LoRA: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``; null takes
-            ``q+v``.
-        clusters: Centroids of a task (paper: 5).
-        classifier: ``own``: each task has one (the papers'); ``shared``: one head for all, as the last task left it,
-            which in domain-incremental streams costs about ten points. A zero-shot head is the same for all tasks.
-        head_start: Of own classifiers: ``fresh``: each begins anew (the papers'); ``last``: as the last task left it.
-        distance: To the centroids: ``euclidean`` (Renate, the code base of S-LoRA's authors) or ``manhattan``
+        blocks: The transformer blocks that get a module; prompts enter at the first of them. By default ``0`` for
+            prompts (S-Prompts), else ``all``.
+        targets: For LoRA only: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``; null
+            takes ``q+v``.
+        clusters: Number of centroids of a task (paper: 5).
+        classifier: ``own``: each task has one (as in the papers). ``shared``: one head for all tasks, as the last task
+            left it, which in domain-incremental streams costs about ten points. A zero-shot head is the same for all
+            tasks.
+        head_start: For own classifiers only. ``fresh``: each one is newly initialized (as in the papers). ``last``: it
+            starts from the last task's.
+        distance: Distance to the centroids: ``euclidean`` (Renate, the code base of S-LoRA's authors) or ``manhattan``
             (S-Prompts' code).
-        prompt_init: Of prompts, their first values: ``linear``, U(-1/sqrt(width), 1/sqrt(width)) (S-Prompts' code);
-            ``unit`` and ``small`` are L2P's, ``xavier`` is VPT's. Null takes ``linear``.
+        prompt_init: For prompts only, their first values. ``linear``: U(-1/sqrt(width), 1/sqrt(width)) (S-Prompts'
+            code). ``unit`` and ``small`` are L2P's, ``xavier`` is VPT's. Null takes ``linear``.
     """
 
     traits = Traits(
@@ -92,19 +97,19 @@ class SPet(Plugin):
         self._heads: list[GrowingHead] = []
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Freeze the backbone; a zero-shot head has no weights that a task could own, and is the same for all."""
+        """Freeze the backbone. A zero-shot head has no weights of a single task, and is shared by all."""
         self._owns = self.classifier == "own" and isinstance(learner.head, GrowingHead)
         learner.backbone.requires_grad_(False)
         self.modules, self._heads = [], []
         self._query = FrozenQuery(learner, self.modules)
 
     def rebuild_modules(self, learner: Learner, tasks: int) -> None:
-        """Make the modules of the first tasks again."""
+        """Create the modules of the first tasks again."""
         for index in range(tasks):
             self._add(learner, index)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Make the task's module and, where it has one of its own, a fresh classifier; the others rest."""
+        """Create the task's module and, with own classifiers, its classifier; freeze the other modules."""
         self._add(learner, task.index)
         if task.index and self._owns and self.head_start == "fresh":
             learner.head.reset(learner.generator("s_pet head"))
@@ -116,7 +121,7 @@ class SPet(Plugin):
         self.modules.append(attach_pet(learner, self, f"task{index}", generator=generator, **self._build))
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Find the task's centroids and keep its classifier where it has one of its own."""
+        """Compute the task's centroids and, with own classifiers, keep its classifier."""
         features = F.normalize(self._query.of_rows(task.train), dim=1).cpu().numpy()
         seed = learner.generator("k-means").initial_seed() % 2**31
         found = KMeans(min(self.clusters, len(features)), n_init=10, random_state=seed).fit(features)
@@ -129,7 +134,7 @@ class SPet(Plugin):
             self._heads.append(rows_of_head(learner.head, list(task.classes)))
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
-        """Logits ``[B, seen classes]``, each image by its own task's module and classifier."""
+        """Logits ``[B, seen classes]``, of each image by the module and the classifier of the task selected for it."""
         if not len(self._owners):
             answer: Tensor = learner.head(learner.encode(batch)).float()
             return answer
@@ -151,7 +156,7 @@ class SPet(Plugin):
             return self._shared(learner, features)
         logits = torch.full((len(own), learner.seen), -2 * BELOW_ALL, device=features.device)
         order = [*(number for number in range(len(self._heads)) if number != index), index]
-        for number in order:  # the task's own last: it writes over what others said of its classes
+        for number in order:  # the selected task comes last, and overwrites other tasks' logits of its classes
             classes = list(learner.scenario.tasks[number].classes)
             with full_precision(features):
                 answers = self._heads[number].to(features.device)(features)
@@ -164,17 +169,17 @@ class SPet(Plugin):
         return answer
 
     def stored_bytes(self) -> dict[str, int]:
-        """Modules and centroids, with the kept heads."""
+        """Bytes of modules, centroids and stored classifiers."""
         modules = super().stored_bytes()["modules"] + tensor_bytes(self._heads)
         return {"modules": modules, "prototypes": tensor_bytes([self._centroids, self._owners])}
 
     def state_dict(self) -> dict[str, Any]:
-        """Centroids and kept heads; the modules are saved with the learner."""
+        """Centroids and stored classifiers; the modules are saved with the learner."""
         heads = [{"classes": head.classes, "state": head.state_dict()} for head in self._heads]
         return super().state_dict() | {"heads": heads}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Centroids and kept heads."""
+        """Load the centroids and the stored classifiers."""
         super().load_state_dict(state_dict)
         self._heads = [self._head(kept["classes"], kept["state"]) for kept in state_dict["heads"]]
 
@@ -187,7 +192,7 @@ class SPet(Plugin):
 
 @torch.no_grad()
 def rows_of_head(head: GrowingHead, classes: list[int]) -> GrowingHead:
-    """A copy of a head with some of its classes, in that order, in one group."""
+    """A copy of a head with some of its classes, in the given order, in one group."""
     copy = GrowingHead(head.width, head.cosine)
     copy.grow(len(classes), torch.Generator())
     whole = [list(group.parameters()) for group in head.groups]

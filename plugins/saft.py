@@ -15,23 +15,24 @@ from clsuite.plugin.helpers import BatchLoader
 class SAFT(Plugin):
     """Fine-tunes only those weights of the backbone whose gradient is largest at its start.
 
-    Nguyen et al., "SAFT: towards out-of-distribution generalization in fine-tuning" (ECCV 2024), section 3: every
-    weight is scored by the magnitude of its mean gradient over the training images (not by the mean magnitude), of the
-    cross-entropy that trains (``training.loss``); the largest share of those weights of the backbone that are trained,
-    by one threshold, moves, and the rest is put back after each step, as weight decay and momentum move weights that
-    have no gradient. The head is trained whole. A clipped gradient (``training.gradient_clip``) is clipped by the norm
-    of all its entries, chosen or not.
+    Nguyen et al., "SAFT: towards out-of-distribution generalization in fine-tuning" (ECCV 2024), section 3. The score
+    of a weight is the magnitude of its mean gradient over the training images (not its mean magnitude), with the
+    cross-entropy that trains (``training.loss``). Of the backbone weights that are trained, the share with the largest
+    scores, by one threshold for all, is trained. The rest is restored after each step, because weight decay and
+    momentum move weights that have no gradient. The head is trained whole. With ``training.gradient_clip``, the
+    gradient is clipped by the norm of all its entries, whether selected or not.
 
-    The paper scores and trains both towers of CLIP with its zero-shot head: say ``training: {head: zero_shot, tune:
-    both}``; by default ``tune: image``, so that share and weights are those of the image tower alone. A new linear
-    head's gradients say nothing, so it is trained on frozen features first (`head_epochs`). The paper has no stream of
-    tasks.
+    The paper scores and trains both towers of CLIP with its zero-shot head: use
+    ``training: {head: zero_shot, tune: both}``. By default (``tune: image``) share and weights are those of the image
+    tower only. The gradients of a new linear head are meaningless, so it is trained on frozen features first
+    (`head_epochs`). The paper has no stream of tasks.
 
     Args:
         share: Share of the backbone's weights that is trained (paper: 0.001).
-        rescore: ``once`` (at the first task) or ``task`` (at each task, at the weights of that moment; ours).
-        head_epochs: Epochs of training the new part of the head on frozen features before weights are scored.
-        head_lr: Learning rate (Adam) of that.
+        rescore: ``once`` (at the first task) or ``task`` (at the start of each task, with the current weights; ours).
+        head_epochs: Number of epochs in which the new part of the head is trained on frozen features before weights are
+            scored.
+        head_lr: Learning rate (Adam) of this training of the head.
     """
 
     traits = Traits(
@@ -60,7 +61,7 @@ class SAFT(Plugin):
         self._start: dict[str, Tensor] = {}
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Warm the new part of the head up, score the weights and keep what must not move."""
+        """Warm up the new part of the head, score the weights and copy those that must not move."""
         if learner.scenario.seen_classes(task.index + 1) > learner.scenario.seen_classes(task.index):
             features, generator = learner.features_of(task.train), learner.generator("saft")
             warm_up_head(learner, task, features, epochs=self.head_epochs, lr=self.head_lr, generator=generator)
@@ -70,7 +71,7 @@ class SAFT(Plugin):
         self._start = {name: value.detach().clone() for name, value in learner.backbone.named_parameters()}
 
     def _scores(self, learner: Learner, task: Task) -> dict[str, Tensor]:
-        """Magnitude of the mean gradient of the cross-entropy over the task's un-augmented training images."""
+        """Magnitude of the mean gradient of the cross-entropy over the task's training images, not augmented."""
         parameters = {name: value for name, value in learner.backbone.named_parameters() if value.requires_grad}
         sums = [torch.zeros_like(value) for value in parameters.values()]
         loader = BatchLoader(learner.scenario.table, learner.scenario.labels, task.train, learner.options.batch_size)
@@ -94,23 +95,23 @@ class SAFT(Plugin):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Put back what was not chosen."""
+        """Restore the weights that are not selected."""
         assert isinstance(pl_module, Learner)
         for name, value in pl_module.backbone.named_parameters():
             if name in self._masks:
                 torch.where(self._masks[name], value, self._start[name], out=value.data)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Let the copy of the weights go."""
+        """Delete the copy of the weights."""
         self._start = {}
 
     def stored_bytes(self) -> dict[str, int]:
-        """The masks, a bit for each weight."""
+        """Bytes of the masks, one bit for each weight."""
         return {"masks": sum(-(-mask.numel() // 8) for mask in self._masks.values())}
 
 
 def top_share(scores: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-    """Masks of the largest share of all entries of all tensors, exactly ``round(share * entries)`` (at least one)."""
+    """Masks of the ``round(share * entries)`` largest of the entries of all tensors, at least one."""
     flat = torch.cat([score.flatten() for score in scores.values()])
     chosen = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
     chosen[torch.topk(flat, max(1, round(share * len(flat)))).indices] = True

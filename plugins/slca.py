@@ -17,29 +17,32 @@ class SLCA(Plugin):
     """Trains the backbone far slower than the head, then aligns the head on features drawn from class Gaussians.
 
     Zhang et al., "SLCA: slow learner with classifier alignment for continual learning on a pre-trained model" (ICCV
-    2023): every task trains the backbone with a hundredth of the head's learning rate, and of the head the new
-    classes' part alone; at its end mean and covariance of each new class's features are kept, and the whole head is
-    trained on features drawn from the Gaussians of all classes seen (section 3.3, equation 5): by a cross-entropy of
-    logits divided by the mean over tasks of the norm of a task's logits, and by a temperature. Older means are drawn
-    nearer to zero, down to nine tenths. Statistics are not updated when the backbone moves on: it moves slowly. As in
-    the authors' code the aligned head answers alone; the next task starts from the head as it was trained.
+    2023). Every task trains the backbone with a hundredth of the head's learning rate, and only the new classes' part
+    of the head. At the end of a task the mean and the covariance of each new class's features are stored, and the whole
+    head is trained on features drawn from the Gaussians of all classes seen (section 3.3, equation 5). Its
+    cross-entropy is of logits that are divided by the mean, over tasks, of the norm of a task's logits, and by a
+    temperature. The means of older classes are scaled towards zero, down to nine tenths. Statistics are not updated
+    when the backbone changes, since it changes slowly. As in the authors' code, only the aligned head predicts; the
+    next task starts from the head as it was before the alignment.
 
-    The traits bring what the authors train with: a linear head from N(0, 0.02), the cross-entropy of the current task's
-    classes alone, and SGD with momentum 0.9 and weight decay 5e-4; the two rates stand in place of the benchmark's.
-    Epochs and batch size are the benchmark's (authors: 20 epochs on CIFAR-100, 50 on ImageNet-R, 128 images). The
-    authors divide both rates by ten near the end of each task, at epoch 18 of 20 or 40 of 50: there is no such schedule
-    here, and ``constant`` leaves it out. Covariances get a ten-thousandth of their mean variance on the diagonal, so
-    that they have roots (authors: 1e-4 itself), and a class of one image has no other spread. The alignment has SGD
-    with momentum 0.9 and a cosine schedule, as the authors'. Drawn features are no images, and not counted among the
-    gradient samples.
+    The traits set what the authors train with: a linear head initialized with N(0, 0.02), the cross-entropy over the
+    current task's classes only, and SGD with momentum 0.9 and weight decay 5e-4. The two learning rates replace the
+    benchmark's. Epochs and batch size are the benchmark's (authors: 20 epochs on CIFAR-100, 50 on ImageNet-R, 128
+    images).
+
+    The authors divide both rates by ten near the end of each task, at epoch 18 of 20 or 40 of 50. There is no such
+    schedule here, and ``constant`` leaves it out. A ten-thousandth of the mean variance is added to the diagonal of
+    each covariance, so that it has a Cholesky root (authors: 1e-4 itself); for a class of one image this is all the
+    variance there is. The alignment uses SGD with momentum 0.9 and a cosine schedule, as the authors do. Drawn features
+    are not images, and are not counted among the gradient samples.
 
     Args:
         lr: Learning rate of the backbone (authors: 1e-4).
         head_lr: Learning rate of the head, and of its alignment at the start (authors: 1e-2).
-        epochs: Epochs of alignment (authors: 5).
-        samples: Features drawn for each class in an epoch, and features of a batch (authors: 256).
-        temperature: Of the normalized logits (authors: 0.1).
-        weight_decay: Of the alignment (authors: 5e-4).
+        epochs: Number of epochs of the alignment (authors: 5).
+        samples: Number of features drawn for each class in an epoch, and of features in a batch (authors: 256).
+        temperature: Temperature of the normalized logits (authors: 0.1).
+        weight_decay: Weight decay of the alignment (authors: 5e-4).
     """
 
     traits = Traits(
@@ -79,7 +82,7 @@ class SLCA(Plugin):
         self._swap = WeightSwap()
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Make room for the statistics.
+        """Allocate the statistics.
 
         Raises:
             UserError: If the head has no weights of its own, or does not grow by the classes of each task.
@@ -92,7 +95,7 @@ class SLCA(Plugin):
         self._means, self._covariances = torch.zeros(0, width), torch.zeros(0, width, width)
 
     def parameter_groups(self, learner: Learner) -> list[dict[str, Any]]:
-        """The two rates; older classes' part of the head rests."""
+        """The two learning rates; the older classes' part of the head is frozen."""
         newest = {id(value) for value in learner.head.newest_parameters()}
         named = [(name, value) for name, value in learner.named_parameters() if value.requires_grad]
         body = [value for name, value in named if not name.startswith("head.")]
@@ -101,7 +104,7 @@ class SLCA(Plugin):
         return [group for group in groups if group["params"]]
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Describe the new classes, then align the head for the evaluation."""
+        """Compute the statistics of the new classes, then align the head for the evaluation."""
         features, labels = learner.features_of(task.train).cpu(), learner.labels_of(task.train).cpu()
         for label in range(len(self._means), learner.seen):
             own = features[labels == label].double()
@@ -114,7 +117,7 @@ class SLCA(Plugin):
             self._align(learner)
 
     def on_task_exit(self, learner: Learner, task: Task) -> None:
-        """Take the head back as it was trained."""
+        """Restore the head as it was before the alignment."""
         self._swap.restore(learner)
 
     def _align(self, learner: Learner) -> None:
@@ -141,24 +144,24 @@ class SLCA(Plugin):
 
 
 def head_of(learner: Learner) -> list[tuple[str, nn.Parameter]]:
-    """The parameters of the head, by their names in the learner."""
+    """The parameters of the head, with their names in the learner."""
     return [(name, value) for name, value in learner.named_parameters() if name.startswith("head.")]
 
 
 def nearness(sizes: Sequence[int]) -> Tensor:
-    """What each class's mean is multiplied with: 0.9 and a tenth more for the newest of the tasks, of these sizes."""
+    """Factor of each class's mean: it grows with the task to 1 for the newest one; `sizes` are the tasks' classes."""
     tasks = torch.arange(1, len(sizes) + 1).repeat_interleave(torch.tensor(sizes))
     return 0.9 + 0.1 * tasks / len(sizes)
 
 
 def normalized(logits: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Logits divided by the mean over tasks, of these sizes, of the norm of a task's logits."""
+    """Logits divided by the mean over tasks of the norm of a task's logits; `sizes` are the tasks' classes."""
     norms = torch.stack([part.norm(dim=1) for part in logits.split(list(sizes), dim=1)])
     return logits / (norms.mean(dim=0)[:, None] + 1e-7)
 
 
 def gaussian_roots(covariances: Tensor) -> Tensor:
-    """Lower triangular roots ``[C, d, d]`` of covariances; a ten-thousandth of the mean variance keeps them regular."""
+    """Cholesky roots ``[C, d, d]`` of covariances, with a ten-thousandth of the mean variance on the diagonal."""
     covariances = covariances.double()
     variance = covariances.diagonal(dim1=1, dim2=2).mean(dim=1).clamp_min(1e-8)
     eye = torch.eye(covariances.shape[1], dtype=covariances.dtype)
@@ -170,9 +173,9 @@ def draw_features(means: Tensor, roots: Tensor, samples: int, generator: torch.G
     """Draw features of every class.
 
     Args:
-        means: ``[C, d]``.
-        roots: ``[C, d, d]``.
-        samples: Of each class.
+        means: Class means ``[C, d]``.
+        roots: Cholesky roots of the class covariances ``[C, d, d]``.
+        samples: Number of features of each class.
         generator: Source of the draws.
 
     Returns:

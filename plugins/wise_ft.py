@@ -15,16 +15,16 @@ class WiSEFT(Plugin):
     """After each task the backbone becomes a mean of its weights before and after.
 
     Wortsman et al., "Robust fine-tuning of zero-shot models" (CVPR 2022), equation 1:
-    ``(1 - alpha) * theta_0 + alpha * theta_1``. The stream goes on from the mean. Running statistics of batch
-    normalizations are averaged as weights are.
+    ``(1 - alpha) * theta_0 + alpha * theta_1``. The next task starts from the mean. Running statistics of batch
+    normalization are averaged like weights.
 
-    The paper averages the classifier too: its theta_0 is the zero-shot classifier, made of CLIP's text features. A
-    growing head has no theta_0, as new classes have no weights before, and keeps its trained weights. With ``training:
-    {head: zero_shot}`` the classifier is made of the text tower anew at each evaluation, and what of the text tower is
-    trained is averaged with the rest.
+    The paper averages the classifier too: its theta_0 is the zero-shot classifier, made from CLIP's text features. A
+    growing head has no theta_0, because new classes have no earlier weights, and keeps its trained weights. With
+    ``training: {head: zero_shot}`` the classifier is computed by the text tower at each evaluation, and the trained
+    weights of the text tower are averaged with the rest.
 
     Args:
-        alpha: Share of the trained weights (paper: 0.5 where it is not tuned; ZSCL's comparison on MTIL: 0.8).
+        alpha: Weight of the trained weights (paper: 0.5 where it is not tuned; ZSCL's comparison on MTIL: 0.8).
         anchor: theta_0: ``previous`` (the weights at the task's start, as in ZSCL's comparison) or ``pretrained``.
     """
 
@@ -46,11 +46,11 @@ class WiSEFT(Plugin):
         self._before: dict[str, Tensor] = {}
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Keep the pre-trained weights."""
+        """Copy the pre-trained weights."""
         self._keep(learner)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Keep the weights before the task.
+        """Copy the weights before the task.
 
         Raises:
             UserError: If the backbone is frozen.
@@ -65,16 +65,16 @@ class WiSEFT(Plugin):
 
     @torch.no_grad()
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Interpolate (equation 1)."""
+        """Average the weights (equation 1)."""
         for name, value in averaged(learner.backbone).items():
             value.copy_(torch.lerp(self._before[name].to(value.device), value, self.alpha))
 
     def stored_bytes(self) -> dict[str, int]:
-        """The weights before."""
+        """Bytes of the weights that were copied."""
         return {"weights": tensor_bytes(self._before)}
 
 
 def averaged(backbone: nn.Module) -> dict[str, Tensor]:
-    """Parameters and running statistics by name."""
+    """Parameters and running statistics, by name."""
     parameters = dict(backbone.named_parameters())
     return {**parameters, **statistics_of(backbone, parameters)}

@@ -11,10 +11,10 @@ from clsuite.plugin.helpers import ClassTexts, clip_of
 class ZeroShot(Plugin):
     """Classifies by the cosine to the text features of the seen classes' names; nothing is trained or stored.
 
-    Thengane et al., "CLIP model is an efficient continual learner" (2022), section 3: the frozen CLIP, with the
-    names of the classes seen so far as prompts. The prompts are ``backbone.templates``: by default "a photo of a {}.",
-    where the authors' configurations have "a bad photo of a {}." for CIFAR-100 and Tiny-ImageNet, and "a good photo of
-    a {}." for ImageNet and CORe50. Cosines are computed in full precision, whatever the towers compute in.
+    Thengane et al., "CLIP model is an efficient continual learner" (2022), section 3: the frozen CLIP, with the names
+    of the classes seen so far as prompts. The prompts are ``backbone.templates``. The default is "a photo of a {}.";
+    the authors' configurations have "a bad photo of a {}." for CIFAR-100 and Tiny-ImageNet, and "a good photo of a {}."
+    for ImageNet and CORe50. Cosines are computed in full precision, whatever the precision of the towers.
     """
 
     traits = Traits(
@@ -27,7 +27,7 @@ class ZeroShot(Plugin):
         learner.requires_grad_(False)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """The head has grown, and stays unused."""
+        """Freeze the head, which has grown and is not used."""
         learner.head.requires_grad_(False)
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from clsuite.backbones.templates import TemplateError
-from clsuite.cli.console import PlainConsole, tell
+from clsuite.cli.console import PlainConsole, print_error
 from clsuite.cli.main import main
 from clsuite.errors import LONGEST_LINE, AbsentError, InputWarning, MistakesError, UserError, bearable, warn_of
 from clsuite.records import RecordError
@@ -46,7 +46,7 @@ def test_warnings_and_lines_of_commands_do_the_same(endless: str, capsys: pytest
     with pytest.warns(InputWarning) as caught:
         warn_of(f"the class '{endless}' is taken as it is")
     assert len(str(caught[0].message)) <= LONGEST_LINE + 1
-    tell(f"clsuite: '{endless}' is unknown")
+    print_error(f"clsuite: '{endless}' is unknown")
     assert len(capsys.readouterr().err) <= LONGEST_LINE + 2
 
 

@@ -1,4 +1,4 @@
-"""`clsuite.bench`: many runs from Python, of several methods and seeds, and several at a time."""
+"""`clsuite.bench`: many runs from Python, of several methods and seeds, several at a time."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ def bench(
     """Do the runs of a benchmark, or read those that are done already, as ``clsuite bench`` does.
 
     Args:
-        benchmark: Name of a shipped benchmark, a YAML file, a Python file with a stream, or a specification.
-        methods: In place of the benchmark's: a string as on the command line (``"ncm,lwf+replay"``, ``"all"``), a list
-            of methods in any form that `run` takes, or a mapping of them by the name that tables show.
-        seeds: In place of the benchmark's.
-        progress: Show how far it is.
-        partial: Where runs fail, warn of each and return the others.
-        **options: Those of ``clsuite bench``, such as ``jobs=4`` and ``training={"epochs": 1}``; `BenchOptions` says
-            what each is.
+        benchmark: Name of a shipped benchmark, a YAML file, a Python file with a stream, or a `BenchmarkSpec`.
+        methods: Methods instead of the benchmark's: a string as on the command line (``"ncm,lwf+replay"``, ``"all"``),
+            a list of methods in any form that `run` accepts, or a mapping of them by their names in tables.
+        seeds: Seeds instead of the benchmark's.
+        progress: Whether to show progress.
+        partial: If runs fail, warn of each and return the others.
+        **options: Options of ``clsuite bench``, such as ``jobs=4`` and ``training={"epochs": 1}``; `BenchOptions`
+            describes them.
 
     Returns:
         The finished runs, seed by seed, in the order of the methods.
 
     Raises:
-        UserError: If the input is bad, or a run failed (all others are done and kept: the next call reads them).
+        UserError: If the input is invalid, or a run failed (all others are done and stored: the next call reads them).
     """
     decided = checked(BenchOptions, {**options, "seeds": tuple(seeds)})
     spec, folder = open_benchmark(benchmark, decided.settings)
@@ -63,7 +63,7 @@ def bench(
 
 
 def with_methods(spec: BenchmarkSpec, methods: Methods) -> tuple[BenchmarkSpec, tuple[str, ...]]:
-    """The benchmark with other methods, and what `RunOptions.methods` then names; by default its own."""
+    """The benchmark with other methods, and the value of `RunOptions.methods` for them; by default its own."""
     if isinstance(methods, str):
         return spec, (methods,)
     if not methods:
@@ -85,20 +85,20 @@ def with_methods(spec: BenchmarkSpec, methods: Methods) -> tuple[BenchmarkSpec, 
 def do_plans(
     plans: Sequence[RunPlan], options: BenchOptions, spec: BenchmarkSpec, progress: bool
 ) -> dict[Path, RunRecord]:
-    """Do the runs of a benchmark that are not done; returns the records of all by their path."""
+    """Do the runs of a benchmark that are not done yet; returns the records of all runs by their path."""
     chosen, threads = chosen_executor(spec, options), spec.training.threads
-    standing = scan_results(plans, lambda text: warn_of(text, InputWarning))
+    status = scan_results(plans, lambda text: warn_of(text, InputWarning))
     if options.force:
-        standing = forget(plans)
+        status = forget(plans)
     slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores(), options.devices)
     debugged = chosen.kind == "debug"
     console = Console(highlight=False, quiet=not progress or debugged)
     executor: Executor = InProcess(slots[0], raise_error)
     if not debugged:
         executor = make_executor(chosen, options, threads, slots, console.print)
-    with BenchProgress(console, len(standing.missing), len(standing.done)) as bars:
+    with BenchProgress(console, len(status.missing), len(status.done)) as bars:
         sharing = Sharing(offered=not debugged, stale_after=options.stale_after)
-        return run_missing(standing, slots, options.timeout, bars.hear, executor, sharing)
+        return run_missing(status, slots, options.timeout, bars.on_event, executor, sharing)
 
 
 def results_of(
@@ -107,7 +107,7 @@ def results_of(
     """The finished runs.
 
     Raises:
-        UserError: If one failed, and that is not what the caller takes.
+        UserError: If one failed, and the caller has not asked for partial results.
     """
     found: list[RunResult] = []
     failed: list[str] = []

@@ -1,4 +1,4 @@
-"""What `clsuite.run`, `clsuite.bench` and `clsuite.tune` are given: a benchmark and methods in any of their forms."""
+"""The arguments of `clsuite.run`, `clsuite.bench` and `clsuite.tune`: benchmarks and methods in any of their forms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Method = str | type | Sequence[Any] | Mapping[str, Any] | MethodSpec
 
 
 def open_benchmark(benchmark: Benchmark, settings: Mapping[str, Any]) -> tuple[BenchmarkSpec, Path]:
-    """The benchmark with the settings of a call, and the folder where its relative paths are looked for.
+    """The benchmark with the settings of a call, and the folder in which its relative paths are looked for.
 
     Raises:
         UserError: If there is no such benchmark, or it has no such field.
@@ -32,10 +32,10 @@ def open_benchmark(benchmark: Benchmark, settings: Mapping[str, Any]) -> tuple[B
 
 
 def read_method(method: Method) -> MethodSpec:
-    """A method in any form: as it is written, a plugin's class, a list of plugins, or a specification.
+    """A method in any form: a string, a plugin's class, a list of plugins, or a `MethodSpec`.
 
     Raises:
-        UserError: If it is not one of these, or its class cannot be imported by the process of a run.
+        UserError: If it is not one of these, or the process of a run cannot import its class.
     """
     if isinstance(method, MethodSpec):
         return method
@@ -51,7 +51,7 @@ def read_method(method: Method) -> MethodSpec:
 
 
 def _named(plugin: Any) -> Any:
-    """A plugin's class by the name that the run's own process can import it by."""
+    """A plugin's class by the name with which the process of a run can import it."""
     if not isinstance(plugin, type):
         return plugin
     if plugin.__module__ == "__main__" or "." in plugin.__qualname__:

@@ -16,16 +16,16 @@ Runs = str | Path | RunResult | Sequence[RunResult]
 
 
 def compare(first: Runs, second: Runs, *, runs: str | Path | None = None, seeds: Sequence[int] = ()) -> Comparison:
-    """Compare two methods over the seeds that both ran; print the comparison for a verdict in words.
+    """Compare two methods over the seeds that both ran; print the result for a verdict in words.
 
     Args:
         first: A record, a folder of one method's runs, or results of `run`; with `runs` the name of a method.
-        second: Likewise.
-        runs: A folder of runs. Of several runs of one method and seed the newest is taken, with a warning.
-        seeds: Only these; all by default.
+        second: The other method, in the same forms.
+        runs: A folder of runs. Of several runs of one method and seed the newest is used, with a warning.
+        seeds: Compare these seeds only; all by default.
 
     Raises:
-        UserError: If something is not there or the two cannot be compared.
+        UserError: If something is missing or the two cannot be compared.
     """
     folder = None if runs is None else Path(runs)
     return comparing.compare(*(only_seeds(_records(one, folder), str(one), seeds) for one in (first, second)))

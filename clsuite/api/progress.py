@@ -18,13 +18,13 @@ from clsuite.runner.plan import RunPlan
 
 
 def make_bars(console: Console, shown: bool, first: TextColumn | None = None, transient: bool = False) -> Progress:
-    """Bars with a note and times; each takes the fields ``description`` and ``note``.
+    """Progress bars with a note and times; each has the fields ``description`` and ``note``.
 
     Args:
-        console: Where they are.
-        shown: Whether they are seen at all.
-        first: What is before the bar; by default the description.
-        transient: Whether they go when they end.
+        console: Where they are shown.
+        shown: Whether they are shown at all.
+        first: The column before the bar; by default the description.
+        transient: Whether they disappear when they end.
     """
     return Progress(
         first or TextColumn("{task.description}", markup=False),
@@ -39,7 +39,7 @@ def make_bars(console: Console, shown: bool, first: TextColumn | None = None, tr
 
 
 def note_of(event: dict[str, Any]) -> str:
-    """How far a run is, in words."""
+    """The progress of a run, in words."""
     note = f"task {event['task'] + 1}/{event['tasks']}"
     if "epoch" in event:
         note += f", epoch {event['epoch'] + 1}/{event['epochs']}, loss {event['loss']:.3f}"
@@ -47,7 +47,7 @@ def note_of(event: dict[str, Any]) -> str:
 
 
 class _Bars:
-    """Bars that go away when a block ends, however it ends."""
+    """Bars that disappear when a block ends, however it ends."""
 
     _progress: Progress
 
@@ -58,13 +58,13 @@ class _Bars:
 
 
 class RunProgress(_Bars):
-    """Shows how far a run is.
+    """Shows the progress of a run.
 
     Terminals and notebooks with ipywidgets get a bar; a notebook without them gets a line per task.
     """
 
     def __init__(self, console: Console | None = None, shown: bool = True) -> None:
-        """Prepare; `shown` false shows nothing at all."""
+        """Prepare the bar; with `shown` false nothing is shown."""
         self._console = console or Console(highlight=False)
         widgets = importlib.util.find_spec("ipywidgets") is not None
         bar = self._console.is_terminal or (self._console.is_jupyter and widgets)
@@ -75,8 +75,8 @@ class RunProgress(_Bars):
         self._progress.start()
         return self
 
-    def hear(self, plan: RunPlan, event: dict[str, Any]) -> None:
-        """Take an event of the pool."""
+    def on_event(self, plan: RunPlan, event: dict[str, Any]) -> None:
+        """Handle an event of the run."""
         if event["kind"] == "start":
             self._bar = self._progress.add_task(on_screen(plan.name), total=1.0, note="starting")
         elif event["kind"] == "progress":
@@ -89,17 +89,17 @@ class RunProgress(_Bars):
 
 
 class BenchProgress(_Bars):
-    """Shows how far each run under way is, and how many are done."""
+    """Shows the progress of each run that is under way, and how many runs are done."""
 
     def __init__(self, console: Console, missing: int, done: int, first: int = 1, of: int | None = None) -> None:
-        """Prepare for `missing` runs; `done` more are known already.
+        """Prepare for `missing` runs; `done` others are done already.
 
         Args:
             console: Where to show it.
-            missing: Runs to do.
-            done: Runs that are done.
-            first: Number of the first of them, where they are a part of more.
-            of: Number of all of them then.
+            missing: Number of runs to do.
+            done: Number of runs that are done.
+            first: Number of the first of them, if they are a part of more runs.
+            of: Number of all runs then.
         """
         self._before, self._of = first - 1, missing if of is None else of
         self._console, self._missing, self._done = console, missing, done
@@ -116,8 +116,8 @@ class BenchProgress(_Bars):
             self._total = self._progress.add_task("all runs", total=self._missing, note=f"0 of {self._missing}")
         return self
 
-    def hear(self, plan: RunPlan, event: dict[str, Any]) -> None:
-        """Take an event of the pool."""
+    def on_event(self, plan: RunPlan, event: dict[str, Any]) -> None:
+        """Handle an event of a run."""
         handlers = {"start": self._start, "progress": self._move, "warning": self._warn, "end": self._end,
                     "claimed": self._claimed, "elsewhere": self._elsewhere}  # fmt: skip
         handlers[event["kind"]](plan, event)
@@ -154,10 +154,10 @@ class BenchProgress(_Bars):
         self._console.print(Text(on_screen(text)))
 
     def _remove_bar(self, key: Path) -> None:
-        """Take a run's bar away, and see it gone before anything is printed.
+        """Remove a run's bar, and wait until it is gone before anything is printed.
 
-        Where rich's own thread draws fewer bars while a line is on its way, the line goes up by the bars that were, and
-        erases the line above them.
+        If rich's own thread draws fewer bars while a line is being printed, the line is printed too far up, and the
+        line above the bars is erased.
         """
         if key in self._bars:
             self._progress.remove_task(self._bars.pop(key))

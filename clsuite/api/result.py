@@ -1,4 +1,4 @@
-"""What `clsuite.run` gives back: a record with the views of it that a notebook wants."""
+"""The result of `clsuite.run`: a record, with views of it for notebooks."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class RunResult:
 
     Attributes:
         record: The run's record.
-        path: Its file; predictions, heat map and model lie beside it.
-        folders: Where the files of its plugins are.
+        path: Its file; predictions, heat map and model are beside it.
+        folders: Folders of the files of its plugins.
     """
 
     record: RunRecord
@@ -43,7 +43,7 @@ class RunResult:
 
     @classmethod
     def read(cls, path: str | Path) -> RunResult:
-        """A finished run from its record, such as one of ``clsuite bench``.
+        """Read a finished run from its record, such as one of ``clsuite bench``.
 
         Raises:
             UserError: If the record cannot be read, or the run is not finished.
@@ -55,16 +55,16 @@ class RunResult:
 
     @property
     def matrix(self) -> NDArray[np.float64]:
-        """The accuracy matrix ``[T, C]`` in [0, 1]: on part ``j`` after learning task ``i``.
+        """The accuracy matrix ``[T, C]`` in [0, 1]: accuracy on part ``j`` after learning task ``i``.
 
-        It is that of the protocol that the stream is judged by: the task is known at test time in task-incremental
-        streams alone. ``record.counts.of("task_aware")`` has the other one.
+        It is the one of the protocol by which the stream is evaluated: the task is known at test time in
+        task-incremental streams only. ``record.counts.of("task_aware")`` has the other one.
         """
         return self.record.main_counts.accuracy
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Every metric by its exact name (see ``clsuite.metrics.METRICS``); nan where a stream is too short for it."""
+        """Every metric by its exact name (see ``clsuite.metrics.METRICS``); nan if a stream is too short for it."""
         return compute_all(self.record.main_counts)
 
     @property
@@ -72,19 +72,19 @@ class RunResult:
         """The stored predictions of every evaluation; see `clsuite.records.rescore` for the arrays.
 
         Raises:
-            UserError: If their file is missing or cut.
+            UserError: If their file is missing or truncated.
         """
         return read_predictions(self.path.with_suffix(".npz"))
 
     @property
     def curves(self) -> dict[str, TrainingCurve]:
-        """The curves of training by name: ``loss``, and what plugins log with ``learner.log(name, value)``.
+        """The training curves by name: ``loss``, and what plugins log with ``learner.log(name, value)``.
 
-        Each has the arrays ``task``, ``step`` (of the task) and ``value``; a point is the mean of the steps since the
-        one before. Empty where none were kept.
+        Each has the arrays ``task``, ``step`` (within the task) and ``value``; a point is the mean of the steps since
+        the previous one. It is empty if no curves were stored.
 
         Raises:
-            UserError: If their file is missing or cut.
+            UserError: If their file is missing or truncated.
         """
         return read_curves(self.path.with_suffix(".npz"))
 
@@ -124,11 +124,11 @@ class RunResult:
         return pandas.DataFrame(self.rows())
 
     def plot(self) -> Figure:
-        """The accuracy matrix as a heat map: a matplotlib figure of its own, apart from pyplot."""
+        """The accuracy matrix as a heat map: a matplotlib figure that is independent of pyplot."""
         return self._figure()
 
     def load_model(self) -> TrainedModel:
-        """The trained model, of a run with ``save_model=True``.
+        """The trained model of a run with ``save_model=True``.
 
         Raises:
             UserError: If there is none, or a plugin has changed since.

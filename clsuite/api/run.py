@@ -1,7 +1,7 @@
 """`clsuite.run`: one run from Python.
 
-The run has a process of its own, as on the command line, and not the notebook's: the record's peak memory and threads
-are the run's alone, neither torch nor its global settings come into the notebook, an edited plugin needs no reload,
+The run has its own process, as on the command line, and not the notebook's. The record's peak memory and threads are
+therefore the run's alone, neither torch nor its global settings affect the notebook, an edited plugin needs no reload,
 and an out-of-memory kill leaves the notebook alive.
 """
 
@@ -39,28 +39,29 @@ def run(
     progress: bool = True,
     **options: Unpack[RunKeywords],
 ) -> RunResult:
-    """Do one run, or read it where it is done already.
+    """Do one run, or read it if it is done already.
 
-    Records are those of ``clsuite bench``, in the same places: what one has done the other does not do again.
+    Records are those of ``clsuite bench``, in the same places: what one has done the other does not repeat.
 
     Args:
-        benchmark: Name of a shipped benchmark, a YAML file, a Python file with a stream, or a specification.
-        method: As on the command line (``"lwf+replay(capacity=50)"``, or a name of the benchmark's), a plugin's class,
-            a list of plugins (each a string, a class or ``{"replay": {"capacity": 50}}``), or a `MethodSpec`.
-        seed: Decides class order, initial heads, sample order and augmentation.
-        name: What tables call the method; by default what it is made of.
-        progress: Show how far it is.
-        **options: Those of ``clsuite bench``, such as ``training={"epochs": 1, "optimizer": {"lr": 1e-4}}``,
+        benchmark: Name of a shipped benchmark, a YAML file, a Python file with a stream, or a `BenchmarkSpec`.
+        method: A string as on the command line (``"lwf+replay(capacity=50)"``, or a name of the benchmark's), a
+            plugin's class, a list of plugins (each a string, a class or ``{"replay": {"capacity": 50}}``), or a
+            `MethodSpec`.
+        seed: Seed of class order, initial heads, sample order and augmentation.
+        name: Name of the method in tables; by default it is made from the plugins.
+        progress: Whether to show progress.
+        **options: Options of ``clsuite bench``, such as ``training={"epochs": 1, "optimizer": {"lr": 1e-4}}``,
             ``settings={"scenario.tasks": 2}``, ``limit_tasks=2``, ``data_root="data"``, ``save_model=True`` (for
-            ``result.load_model()``) and ``debug=True`` (in this process, so that ``breakpoint()`` and pdb work in it,
-            and what it raises is raised here); `BenchOptions` says what each is.
+            ``result.load_model()``) and ``debug=True`` (run in this process, so that ``breakpoint()`` and pdb work and
+            exceptions are raised here); `BenchOptions` describes them.
 
     Returns:
         The finished run.
 
     Raises:
-        Exception: With `debug`, what a failed run raised; its record is written before.
-        UserError: If the input is bad, or the run failed; says why and where its traceback is.
+        Exception: With `debug`, the exception of a failed run; its record is written before.
+        UserError: If the input is invalid, or the run failed; says why and where its traceback is.
     """
     _check_seed(seed)
     decided = checked(BenchOptions, {**options, "seeds": (int(seed),)})
@@ -75,17 +76,17 @@ def run(
 
 
 def _do(plan: RunPlan, options: BenchOptions, progress: bool, threads: int) -> RunRecord:
-    standing = scan_results([replace(plan, save_model=False)], _warn)
-    if options.force or (plan.save_model and standing.done and not plan.beside(".pt").exists()):
-        standing = forget([plan])
-    standing = replace(standing, plans=[plan])
-    if not standing.missing:
-        return standing.done[plan.record_path]
+    status = scan_results([replace(plan, save_model=False)], _warn)
+    if options.force or (plan.save_model and status.done and not plan.beside(".pt").exists()):
+        status = forget([plan])
+    status = replace(status, plans=[plan])
+    if not status.missing:
+        return status.done[plan.record_path]
     slots = device_slots(plan.device, 1, threads, count_gpus(), count_cores(), options.devices)
     executor = InProcess(slots[0], raise_error) if options.debug else None
     sharing = Sharing(stale_after=options.stale_after)
     with RunProgress(shown=progress and not options.debug) as bar:
-        record = run_missing(standing, slots, options.timeout, bar.hear, executor, sharing)[plan.record_path]
+        record = run_missing(status, slots, options.timeout, bar.on_event, executor, sharing)[plan.record_path]
     if record.status == "done":
         try:
             plot_matrix(record, plan.beside(".svg"))
@@ -106,7 +107,7 @@ def _check_seed(seed: Any) -> None:
 
 
 def _with_method(spec: BenchmarkSpec, method: Method, name: str | None) -> tuple[BenchmarkSpec, list[str]]:
-    """The benchmark with the one method, and what `RunOptions.methods` then names."""
+    """The benchmark with the one method, and the value of `RunOptions.methods` for it."""
     if isinstance(method, str) and name is None:
         return spec, [method]
     named = spec.named_methods

@@ -1,7 +1,7 @@
-"""The public surface: what plugins and scripts may rely on, read from the source and rendered for people and tests.
+"""The public API, which plugins and scripts may rely on, read from the source and rendered for people and tests.
 
-``python -m clsuite.api.surface``, in a clone, writes the list of names and signatures that a test holds (a change
-of one shows in the diff) and the reference with the docstrings.
+``python -m clsuite.api.surface``, run in a clone, writes the list of names and signatures that a test checks (so that
+changes show in the diff) and the reference with the docstrings.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ Definition = ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign
 
 @dataclass(frozen=True)
 class Entry:
-    """One public name: `name` is whole for classes and functions, and ``Class.member`` for members."""
+    """One public name: `name` is the name of a class or function, or ``Class.member`` for members."""
 
     module: str
     name: str
@@ -77,7 +77,7 @@ class Entry:
 
 
 def surface() -> list[Entry]:
-    """Every public name with its signature and docstring; imports none of them."""
+    """Every public name with its signature and docstring; none of them is imported."""
     return [entry for module, names in PUBLIC.items() for name in names for entry in _entries(module, name)]
 
 
@@ -171,10 +171,10 @@ def _members(module: str, owner: str, node: ast.stmt) -> Iterator[Entry]:
 
 
 def _description(value: ast.expr | None) -> str:
-    """What a field says of itself."""
+    """The description of a field."""
     words = value.keywords if isinstance(value, ast.Call) else []
-    said = [ast.literal_eval(word.value) for word in words if word.arg == "description"]
-    return f"{said[0][0].upper()}{said[0][1:]}." if said else ""
+    descriptions = [ast.literal_eval(word.value) for word in words if word.arg == "description"]
+    return f"{descriptions[0][0].upper()}{descriptions[0][1:]}." if descriptions else ""
 
 
 def _function(node: ast.FunctionDef, owner: str = "") -> str:

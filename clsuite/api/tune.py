@@ -1,4 +1,4 @@
-"""`clsuite.tune`: hyper-parameters chosen from Python, never on a test part, and the runs with them."""
+"""`clsuite.tune`: hyperparameter search from Python, on validation parts only, and the final runs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from clsuite.tuning.search import keep_search, make_search
 
 @dataclass(frozen=True)
 class TuneResult:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
-        chosen: The values that were best on validation images, by the names of the space.
-        trials: Every trial: its values, its score (None where it failed) and what it cost.
+        chosen: The best values on validation images, by the names of the space.
+        trials: Every trial: its values, its score (None if it failed) and its cost.
         results: The runs on the whole stream with the chosen values.
     """
 
@@ -44,21 +44,21 @@ def tune(
     progress: bool = True,
     **options: Unpack[TuneKeywords],
 ) -> TuneResult:
-    """Choose hyper-parameters on validation parts of the first tasks, and run with them, as ``clsuite tune`` does.
+    """Choose hyperparameters on validation parts of the first tasks, and run with them, as ``clsuite tune`` does.
 
     Args:
-        benchmark: Name of a shipped benchmark, a YAML file, a Python file with a stream, or a specification.
-        method: A method in any form that `run` takes.
-        space: What to choose, such as ``"alpha=[0.1, 0.5], lr=loguniform(1e-5, 1e-2)"``.
-        seeds: Seeds of the final runs in place of the benchmark's.
-        progress: Show how far it is.
-        **options: Those of ``clsuite tune``, such as ``trials=12``; `TuneOptions` says what each is.
+        benchmark: Name of a shipped benchmark, a YAML file, a Python file with a stream, or a `BenchmarkSpec`.
+        method: A method in any form that `run` accepts.
+        space: The search space, such as ``"alpha=[0.1, 0.5], lr=loguniform(1e-5, 1e-2)"``.
+        seeds: Seeds of the final runs instead of the benchmark's.
+        progress: Whether to show progress.
+        **options: Options of ``clsuite tune``, such as ``trials=12``; `TuneOptions` describes them.
 
     Returns:
-        What was chosen, the trials, and the final runs.
+        The chosen values, the trials, and the final runs.
 
     Raises:
-        UserError: If the input is bad, no trial finished, or a final run failed.
+        UserError: If the input is invalid, no trial finished, or a final run failed.
     """
     decided = checked(TuneOptions, {**options, "seeds": tuple(seeds)})
     spec, folder = open_benchmark(benchmark, decided.settings)
@@ -71,7 +71,7 @@ def tune(
 
     tuning = search.run(decided, do, lambda *_: None)
     plans = search.final_plans(decided, tuning)
-    standing = scan_results(plans, lambda text: None)
+    status = scan_results(plans, lambda text: None)
     outcomes = do_plans(plans, decided, spec, progress)
-    keep_search(standing, tuning, lambda text: warn_of(text, InputWarning))
+    keep_search(status, tuning, lambda text: warn_of(text, InputWarning))
     return TuneResult(dict(tuning.chosen), tuning.trials, results_of(plans, outcomes, folder, partial=False))

@@ -1,4 +1,4 @@
-"""What a benchmark says about its backbone, and where the weights are found. Nothing here needs torch."""
+"""The backbone in a benchmark file, and where its weights are found. Nothing here needs torch."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ KEYWORDS = ("bundled", "hub", "random")
 
 
 OWN = "own"
-"""Weights of a user-defined module that its constructor brings; and begins the names of such backbones."""
+"""Kind of weights that a user-defined module loads itself, and start of the names of such backbones."""
 
 
 class BackboneSpec(MaybeOwn):
     """A pre-trained backbone, or ``{class: my_package:Net, argument: value}``: a user-defined module.
 
-    Of a class, `weights`, `image_size`, `normalization` and `templates` are as of any backbone, and all other keys are
-    its arguments (`clsuite.backbones.own`). A file of `weights` is loaded into it and is part of the run's key; weights
-    that its constructor opens by itself are not.
+    For a class, `weights`, `image_size`, `normalization` and `templates` have their usual meaning, and all other keys
+    are arguments of its constructor (`clsuite.backbones.own`). A file of `weights` is loaded into it and is part of the
+    run's key; weights that its constructor loads by itself are not.
 
     Attributes:
-        name: ``omniglot_vit`` (bundled), a timm model with its full tag
-            (``vit_tiny_patch16_224.augreg_in21k_ft_in1k``: ViTs, among them DeiT, DINO, MAE, EVA and BEiT, and
-            ResNets), or a CLIP (``open_clip:ViT-B-32/laion2b_s34b_b79k``).
-        weights: ``bundled``, ``hub`` (timm or OpenCLIP downloads), ``random``, or a file (safetensors or a state
-            dict), absolute, beside the benchmark or below the data root. By default ``bundled`` for the bundled one,
-            else ``hub``.
-        image_size: Side of the input in pixels; the position embedding is resampled where it differs.
-        normalization: ``pretrained``: the mean and standard deviation that the network was pre-trained with.
-            ``none``: values in [0, 1], as the codes of L2P, DualPrompt, CODA-Prompt, LAE and PILOT feed them.
-        templates: Prompts of CLIP's text tower: a set by name (``imagenet``, ``cifar``, ...) or a list of one's own
-            with ``{}`` for the class name; ``a photo of a {}.`` by default.
+        name: ``omniglot_vit`` (bundled), a timm model with its full tag (``vit_tiny_patch16_224.augreg_in21k_ft_in1k``:
+            ViTs, including DeiT, DINO, MAE, EVA and BEiT, and ResNets), or a CLIP
+            (``open_clip:ViT-B-32/laion2b_s34b_b79k``).
+        weights: ``bundled``, ``hub`` (downloaded by timm or OpenCLIP), ``random``, or a file (safetensors or a state
+            dict), absolute, beside the benchmark or below the data root. By default ``bundled`` for the bundled
+            backbone, else ``hub``.
+        image_size: Side of the input in pixels; the position embedding is resampled if it differs.
+        normalization: ``pretrained``: the mean and standard deviation of the pre-training. ``none``: values in [0, 1],
+            as in the codes of L2P, DualPrompt, CODA-Prompt, LAE and PILOT.
+        templates: Prompts for CLIP's text tower: a named set (``imagenet``, ``cifar``, ...) or a list of your own with
+            ``{}`` for the class name; ``a photo of a {}.`` by default.
     """
 
     KEPT: ClassVar = frozenset({"name", "weights", "image_size", "normalization", "templates"})
@@ -78,7 +78,7 @@ class BackboneSpec(MaybeOwn):
         return self
 
     def mean_and_std(self, pretrained: Mapping[str, Any]) -> tuple[Sequence[float], Sequence[float]]:
-        """Mean and standard deviation, of values in [0, 1], by which images are normalized.
+        """Mean and standard deviation with which images in [0, 1] are normalized.
 
         Args:
             pretrained: Those of the pre-training, as ``mean`` and ``std``.
@@ -89,12 +89,12 @@ class BackboneSpec(MaybeOwn):
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """The templates of a CLIP, given or by default; none for other backbones."""
+        """The templates of a CLIP, given or by default; empty for other backbones."""
         return self.templates or (TEMPLATES[DEFAULT] if is_clip(self.name) else ())
 
 
 def short_name(name: str) -> str:
-    """A class as records name it: of a file without its folders."""
+    """The name of a class in records: for a file without its folders."""
     return re.split(r"[/\\]", name.strip())[-1]
 
 
@@ -103,9 +103,9 @@ class Weights:
     """Weights that were found.
 
     Attributes:
-        kind: ``bundled``, ``hub``, ``random``, ``file``, or ``own`` of a module that brings them itself.
-        path: The file, where there is one.
-        sha256: Hash of the file, where there is one.
+        kind: ``bundled``, ``hub``, ``random``, ``file``, or ``own`` for a module that loads them itself.
+        path: The file, if there is one.
+        sha256: Hash of the file, if there is one.
     """
 
     kind: str
@@ -115,7 +115,7 @@ class Weights:
 
 @cache
 def bundled_card() -> dict[str, Any]:
-    """The card of the bundled backbone: architecture, normalization and the record of its pre-training."""
+    """The card of the bundled backbone: architecture, normalization and how it was pre-trained."""
     text = files("clsuite.backbones.bundled").joinpath(f"{BUNDLED}.json").read_text(encoding="utf-8")
     card: dict[str, Any] = json.loads(text)
     return card
@@ -123,7 +123,7 @@ def bundled_card() -> dict[str, Any]:
 
 @cache
 def bundled_size() -> tuple[int, int]:
-    """Number of parameters of the bundled backbone, and length of its features; from the header of its weights."""
+    """Number of parameters of the bundled backbone, and width of its features; read from the header of its weights."""
     with Path(str(files("clsuite.backbones.bundled").joinpath(f"{BUNDLED}.safetensors"))).open("rb") as opened:
         header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
     shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
@@ -135,10 +135,10 @@ def find_weights(spec: BackboneSpec, folders: list[Path]) -> Weights:
 
     Args:
         spec: The backbone.
-        folders: Where a relative path is looked for, in order.
+        folders: Folders in which a relative path is looked for, in order.
 
     Raises:
-        UserError: If a file is missing, or the keyword does not suit the backbone.
+        UserError: If a file is missing, or the keyword is not valid for the backbone.
     """
     if spec.own is not None and spec.weights in ("", OWN):
         return Weights(OWN)

@@ -1,4 +1,4 @@
-"""The board from the published records and the reported figures: a pure function."""
+"""Builds the board from the published records and the reported figures, as a pure function."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clsuite.board.papers import linked
 from clsuite.board.published import Published, read_published
 from clsuite.board.ranking import rank_rows
 from clsuite.board.sources import due_sources, published_sources, source_notes
-from clsuite.board.status import badge_of, badge_of_row, read_rerun, standing_notes, uncompared
+from clsuite.board.status import all_stale_notes, badge_of, badge_of_row, read_rerun, uncompared
 from clsuite.config.yaml_models import load_yaml
 from clsuite.errors import UserError, printable
 from clsuite.metrics import PRIMARY
@@ -28,9 +28,9 @@ from clsuite.report.summary import summarize
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
 SUMMARY = 300
-"""Characters of what a plugin says about itself that are shown."""
+"""Largest number of characters of a plugin's summary that are shown."""
 PETS = frozenset({"lora", "adapter", "prefix", "prompt", "ia3", "adaptformer", "ssf"})
-"""Kinds of parameter-efficient module, as ``clsuite.peft.PET_KINDS``, which needs torch."""
+"""Kinds of parameter-efficient modules, the same as ``clsuite.peft.PET_KINDS``, which needs torch."""
 
 
 def build_board(records: Path, reported: Path, confirmed: Confirmations = NONE) -> Board:
@@ -38,11 +38,11 @@ def build_board(records: Path, reported: Path, confirmed: Confirmations = NONE) 
 
     Args:
         records: Folder of the published records.
-        reported: The file of the reported figures; none are shown where it is missing.
-        confirmed: Which earlier sources give the counts that those of now give.
+        reported: The file of the reported figures; none are shown if it is missing.
+        confirmed: Which earlier sources give the same counts as the current ones.
 
     Raises:
-        UserError: With a line for each record or figure that is not as it should be.
+        UserError: If records or figures are not valid, with a line for each.
     """
     grouped: dict[str, list[Published]] = {}
     for one in read_published(records):
@@ -90,7 +90,7 @@ def _benchmark(name: str, group: Sequence[Published], folder: Path, confirmed: C
 
 
 def _same_predictions(group: Sequence[Published]) -> dict[str, list[str]]:
-    """Of each method the others that answer as it does after every task, for all seeds that both have."""
+    """For each method, the others with the same predictions after every task, for all seeds that both have."""
     given: dict[str, dict[int, str]] = {}
     for one in group:
         given.setdefault(one.record.method, {})[one.record.seed] = one.predictions
@@ -113,7 +113,7 @@ def _run(where: str, record: RunRecord, folder: Path, confirmed: Confirmations) 
     assert record.cost is not None
     counts = record.main_counts
     rerun = read_rerun(folder / where, record)
-    notes = standing_notes(record, rerun, confirmed)
+    notes = all_stale_notes(record, rerun, confirmed)
     row = f"{record.benchmark}/{record.method}/{record.seed}"
     sources = source_notes(record, folder / where, f"records/{where}")
     return Run(
@@ -134,17 +134,17 @@ def _run(where: str, record: RunRecord, folder: Path, confirmed: Confirmations) 
 
 
 def _sources(record: RunRecord, path: Path) -> str:
-    """What the command of a row says more where its source is published with it."""
+    """What the command of a row needs in addition if the row's source is published with it."""
     return " --plugins-from ." if due_sources(record) and published_sources(path) else ""
 
 
 def _confirmed(confirmation: Confirmation | None) -> list[str]:
-    """How earlier sources are known to give the same counts."""
+    """Notes on how earlier sources are known to give the same counts."""
     return [f"made by earlier sources, which give the same counts in {confirmation.canary}"] if confirmation else []
 
 
 def _tuned(record: RunRecord) -> list[str]:
-    """What a search for hyper-parameters cost that came before the run."""
+    """Notes on the cost of a hyperparameter search before the run."""
     if record.tuning is None:
         return []
     number, samples = len(record.tuning.trials), short_number(record.tuning.gradient_samples)
@@ -152,7 +152,7 @@ def _tuned(record: RunRecord) -> list[str]:
 
 
 def _plugin(entry: PluginEntry, published: Path) -> PluginUse:
-    """A plugin with what its class says about itself: of a file, in the source that is published beside the record."""
+    """A plugin with the summary of its class; for a file, of the source that is published beside the record."""
     source = our_source(entry.name) or _published_source(entry.name, published)
     papers = {printable(name): place for name, place in linked(source.traits.paper if source else "").items()}
     summary = shorten(printable(source.summary), SUMMARY) if source else ""
@@ -162,7 +162,7 @@ def _plugin(entry: PluginEntry, published: Path) -> PluginUse:
 
 
 def _published_source(name: str, path: Path) -> PluginSource | None:
-    """What a published file declares, read and not run; None where there is none, or it is none that can be read."""
+    """What a published file declares, read and not run; None if there is none or it cannot be read."""
     try:
         text = read_text(path) if is_file(name) and path.is_file() else ""
         return read_source(text, class_of(name, text)) if text else None

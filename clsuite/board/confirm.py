@@ -1,8 +1,8 @@
-"""Whether earlier sources of a method give the counts that those of now give: one canary run by each, side by side.
+"""Confirms that earlier sources of a method give the same counts as the current ones, by one canary run of each.
 
-A canary is the quickstart of the row's kind of stream, seed 0, on the CPU of this machine. It asks for what the old
-sources asked for there: the method as their own benchmark names it, or else the row's plugins, arguments and training.
-The sources of now are then given the same, argument by argument, whatever they would ask for by default themselves.
+A canary is the quickstart benchmark of the row's kind of stream, with seed 0, on the CPU of this machine. Its method is
+the one that the old sources asked for there: the method as their own benchmark defines it, or else the row's plugins,
+arguments and training. The current sources then run with the same arguments, whatever their own defaults are.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
 CANARIES = {"class_incremental": "quickstart", "domain_incremental": "digits_domains"}
-"""The benchmark of a canary, by the kind of stream: one says nothing about rows of another kind."""
+"""The benchmark of a canary, by the kind of stream; a canary proves nothing about rows of another kind."""
 SEED = 0
 
 
 @dataclass(frozen=True)
 class Case:
-    """A method whose rows were made by other sources than those of now.
+    """A method whose rows were made with other sources than the current ones.
 
     Attributes:
         record: One of its records.
-        rows: All rows that were made so, ``benchmark/method/seed``.
-        commit: Commit that has those sources.
+        rows: All rows that were made with these sources, ``benchmark/method/seed``.
+        commit: Commit that has these sources.
     """
 
     record: RunRecord
@@ -51,12 +51,12 @@ class Case:
 
     @property
     def canary(self) -> str:
-        """The benchmark that its canary is run on."""
+        """The benchmark of its canary."""
         return CANARIES[self.record.scenario.kind]
 
     @property
     def name(self) -> str:
-        """The canary, ``benchmark/method/seed``."""
+        """The canary run, ``benchmark/method/seed``."""
         return f"{self.canary}/{self.record.method}/{SEED}"
 
 
@@ -78,7 +78,7 @@ def chosen_rows(rows: Iterable[str], wanted: Sequence[str]) -> list[str]:
 
 
 def find_cases(records: Mapping[str, RunRecord], confirmed: Confirmations) -> tuple[list[Case], dict[str, list[str]]]:
-    """Which canaries are to be run, and of each reason why rows can have none, these rows.
+    """The canaries that are needed, and the rows for which there can be none, by the reason.
 
     Rows that are current, or confirmed already, are in neither.
     """
@@ -95,7 +95,7 @@ def find_cases(records: Mapping[str, RunRecord], confirmed: Confirmations) -> tu
 
 
 def _case(rows: Mapping[str, RunRecord]) -> Case:
-    """The case of some rows that were made alike, by the commit that most of them name."""
+    """The case of rows that were made with the same sources, with the commit that most of them name."""
     commits = Counter(record.environment["commit"] for record in rows.values())
     commit = min(commits, key=lambda one: (-commits[one], one))
     record = next(record for record in rows.values() if record.environment["commit"] == commit)
@@ -103,7 +103,7 @@ def _case(rows: Mapping[str, RunRecord]) -> Case:
 
 
 def _why_not(record: RunRecord) -> str:
-    """Why no canary can make a record current; empty where one may."""
+    """Why no canary can make a record current; empty if one can."""
     if record.scenario.kind not in CANARIES:
         return f"no canary learns {record.scenario.kind.replace('_', '-')} streams"
     if record.results_version() is None:
@@ -122,7 +122,7 @@ def _why_not(record: RunRecord) -> str:
 
 
 def _lasting_notes(record: RunRecord) -> list[str]:
-    """What its benchmark would ask for otherwise, were every source confirmed."""
+    """What its benchmark would define differently even if every source were confirmed."""
     if record.benchmark not in shipped_benchmarks():
         return []
     named = named_method(record.benchmark, record.method)
@@ -141,7 +141,7 @@ def _lasting_notes(record: RunRecord) -> list[str]:
 
 
 def write_old_benchmark(cases: Sequence[Case], site: Path, path: Path) -> None:
-    """Write the canaries of some cases as a benchmark that the old sources read.
+    """Write the canaries of some cases as a benchmark file that the old sources can read.
 
     Args:
         cases: Cases of one commit and one benchmark.
@@ -164,7 +164,7 @@ def write_old_benchmark(cases: Sequence[Case], site: Path, path: Path) -> None:
 
 
 def _old_method(record: RunRecord, named: Any) -> Any:
-    """The method as the old benchmark names it, where that is of the same plugins; else the record's own."""
+    """The method as the old benchmark defines it if that has the same plugins, else the record's own."""
     if named is not None:
         plugins = [use.name for use in MethodSpec.model_validate(named).plugins]
         if plugins == [entry.name for entry in record.plugins]:
@@ -176,15 +176,15 @@ def _old_method(record: RunRecord, named: Any) -> Any:
 
 
 def _no_grid(args: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments as a benchmark writes them, where a list is a grid unless it stands in another one."""
+    """Arguments as a benchmark file writes them: a list is a grid unless it is inside another list."""
     return {name: [value] if isinstance(value, list) else value for name, value in args.items()}
 
 
 def plan_new(old: RunRecord, out: Path, data_root: Path | None) -> RunPlan:
-    """Plan the run, by the sources of now, that asks for what an old canary asked for.
+    """Plan the run of the current sources that corresponds to an old canary.
 
     Raises:
-        UserError: If they take an argument or a training no more.
+        UserError: If the current sources no longer accept an argument or an option of the training.
     """
     spec, path = load_benchmark(old.benchmark)
     plugins = tuple(PluginUse(name=entry.name, args=_no_grid(entry.args)) for entry in old.plugins)
@@ -198,7 +198,7 @@ def plan_new(old: RunRecord, out: Path, data_root: Path | None) -> RunPlan:
 
 
 def old_canaries(out: Path) -> dict[str, RunRecord]:
-    """The records of canaries by their method, without unreadable ones."""
+    """The records of canaries by method, without unreadable ones."""
     found = {}
     for path in sorted(out.glob("*/*/*.json")):
         try:
@@ -210,7 +210,7 @@ def old_canaries(out: Path) -> dict[str, RunRecord]:
 
 
 def complaint_of(case: Case, old: RunRecord | None, new: RunRecord | None) -> str:
-    """Why a case is not confirmed by its two canaries; empty where it is."""
+    """Why two canaries do not confirm a case; empty if they do."""
     for which, record in (("earlier sources", old), ("sources of now", new)):
         if record is None:
             return f"its canary by the {which} left no record"
@@ -226,7 +226,7 @@ def complaint_of(case: Case, old: RunRecord | None, new: RunRecord | None) -> st
 
 
 def _difference(old: RunRecord, new: RunRecord) -> str:
-    """Where the counts of two canaries part; empty where they do not."""
+    """Where the counts of two canaries differ; empty if they do not."""
     assert old.counts is not None
     assert new.counts is not None
     if old.counts == new.counts:
@@ -246,7 +246,7 @@ def _difference(old: RunRecord, new: RunRecord) -> str:
 
 
 def confirmation_of(case: Case, old: RunRecord, new: RunRecord) -> Confirmation:
-    """What two canaries with the same counts prove."""
+    """The confirmation that follows from two canaries with the same counts."""
     pairs = zip(old.plugins, new.plugins, strict=True)
     return Confirmation(
         method=case.record.method,
@@ -265,7 +265,7 @@ def confirmation_of(case: Case, old: RunRecord, new: RunRecord) -> Confirmation:
 
 
 def _added(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys that came since, those of nested settings too."""
+    """Keys that were added since, in nested settings too."""
     added: dict[str, Any] = {}
     for key, value in new.items():
         if key not in old:
@@ -276,7 +276,7 @@ def _added(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def by_commit(cases: Iterable[Case]) -> list[list[Case]]:
-    """Cases whose canaries one call of the old sources can run: of one commit and one benchmark, each method once."""
+    """Cases in groups that one call of the old sources can run: one commit, one benchmark, each method once."""
     batches: dict[tuple[str, str, int], list[Case]] = {}
     seen: Counter[tuple[str, str, str]] = Counter()
     for case in cases:

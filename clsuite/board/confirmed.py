@@ -1,8 +1,7 @@
-"""Which earlier sources of a method are known to give the counts that those of now give, and what follows for its rows.
+"""Which earlier sources of a method are known to give the same counts as the current ones.
 
-A confirmation is of content: the method, the kind of stream, the source of each of its plugins and the version of
-results on both sides. It is written once and stays valid; it says nothing of other sources, so that a later change
-makes the rows stale again.
+A confirmation holds the method, the kind of stream, the source of each of its plugins and the version of results on
+both sides. It stays valid, but only for these sources: a later change makes the rows stale again.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ class _Model(BaseModel):
 
 
 class Sources(_Model):
-    """A plugin on both sides.
+    """The sources of a plugin on both sides.
 
     Attributes:
         name: Its name.
         old: Hash of the source that made the rows.
         new: Hash of the source that gives the same counts.
-        args: Arguments that the old one did not have, with the values under which the counts are the same.
+        args: Arguments that the old source did not have, with the values with which the counts are the same.
     """
 
     name: str
@@ -49,13 +48,13 @@ class Confirmation(_Model):
 
     Attributes:
         method: Name of the method.
-        kind: Kind of stream that the canary learned: the confirmation is of rows of that kind.
+        kind: Kind of stream of the canary; only rows of that kind are confirmed.
         plugins: Its plugins, in order.
-        old_results: Version of results of the framework that made the rows.
-        new_results: The one that gives the same counts.
-        training: Keys of the training that the old framework did not have, with the values under which the counts are
-            the same.
-        canary: The run, ``benchmark/method/seed``; one that learned only the first tasks says how many.
+        old_results: Version of results of the clsuite that made the rows.
+        new_results: Version of results that gives the same counts.
+        training: Keys of the training that the old version did not have, with the values with which the counts are the
+            same.
+        canary: The run, ``benchmark/method/seed``, with the number of tasks if it learned only the first ones.
         commit: Commit that has the old sources.
         clsuite: Version of the clsuite that confirmed it.
     """
@@ -77,14 +76,14 @@ class Confirmation(_Model):
 
     @property
     def is_current(self) -> bool:
-        """Whether the new side is what there is now."""
+        """Whether the new side is the current version."""
         now = [our_source(one.name) for one in self.plugins]
         same = all(source and source.sha256 == one.new for source, one in zip(now, self.plugins, strict=True))
         return same and self.new_results == RESULTS_VERSION
 
 
 def made_with(record: RunRecord) -> tuple[Any, ...]:
-    """The method of a record, its kind of stream, and the versions of framework and plugins that made it."""
+    """Method and kind of stream of a record, and the versions of clsuite and plugins that made it."""
     plugins = tuple((one.name, one.source) for one in record.plugins)
     return record.method, record.scenario.kind, record.results_version(), plugins
 
@@ -93,16 +92,16 @@ class Confirmations:
     """All confirmations of a leaderboard."""
 
     def __init__(self, entries: Iterable[Confirmation] = ()) -> None:
-        """Hold some."""
+        """Hold some confirmations."""
         self.entries = tuple(entries)
         self._current = {one.old_side: one for one in self.entries if one.is_current}
 
     def of(self, record: RunRecord) -> Confirmation | None:
-        """The confirmation that what made a record gives the same counts as what there is now."""
+        """The confirmation that the sources of a record give the same counts as the current ones, if there is one."""
         return self._current.get(made_with(record)) if self._current else None
 
     def with_entry(self, entry: Confirmation) -> Confirmations:
-        """With one more; it takes the place of one of the same sources on both sides."""
+        """These confirmations and one more, which replaces one of the same sources on both sides."""
         kept = [one for one in self.entries if (one.old_side, _new_side(one)) != (entry.old_side, _new_side(entry))]
         return Confirmations([*kept, entry])
 
@@ -115,7 +114,7 @@ def _new_side(entry: Confirmation) -> tuple[Any, ...]:
 
 
 def read_confirmed(path: Path) -> Confirmations:
-    """Read the confirmations of a leaderboard; there are none where the file is missing.
+    """Read the confirmations of a leaderboard; there are none if the file is missing.
 
     Raises:
         UserError: If the file is not what `confirmed_bytes` makes.
@@ -131,22 +130,22 @@ def read_confirmed(path: Path) -> Confirmations:
 
 
 def confirmed_bytes(confirmations: Confirmations) -> bytes:
-    """The file of the confirmations, one a line, in an order of its own."""
+    """The file of the confirmations, one a line, sorted."""
     entries = sorted(json.dumps(one.model_dump(), sort_keys=True, ensure_ascii=False) for one in confirmations.entries)
     return ("[\n" + ",\n".join(entries) + "\n]\n").encode("utf-8", "replace")
 
 
 def completed_args(args: Mapping[str, Any], confirmation: Confirmation | None, position: int) -> dict[str, Any]:
-    """The arguments of a plugin, with those that came since as they were when the counts came out the same."""
+    """The arguments of a plugin; those that were added since have the values with which it was confirmed."""
     return {**(confirmation.plugins[position].args if confirmation else {}), **args}
 
 
 def completed_training(record: RunRecord, confirmation: Confirmation | None) -> dict[str, Any]:
-    """The training of a record, with the keys that came since.
+    """The training of a record, with the keys that were added since.
 
-    Only where no step of the run was one along a gradient: a key of the training then says nothing about the result.
-    One canary does not show what a new key does to a method that trains, in another row's training: there, a key that
-    an old record does not have counts as one that differs.
+    They are added only if no step of the run was a gradient step, because a key of the training then cannot change the
+    result. One canary does not prove what a new key does to a method that trains, in another row's training: there, a
+    key that an old record does not have counts as a difference.
     """
     given = record.config.get("training") or {}
     trained = any(task.gradient_samples for task in record.tasks)
@@ -154,6 +153,6 @@ def completed_training(record: RunRecord, confirmation: Confirmation | None) -> 
 
 
 def our_source(name: str) -> PluginSource | None:
-    """What a plugin of the same distribution declares; others' are not read, as not every machine has them."""
+    """What a plugin of clsuite itself declares; other plugins are not read, as not every machine has them."""
     info = catalog().get(name)
     return info.source if info is not None and is_ours(info.target) else None

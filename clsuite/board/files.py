@@ -1,4 +1,4 @@
-"""The files of the published leaderboard: what is written, what is compared, which rows there must be."""
+"""Files of the published leaderboard: what is written and compared, and which rows there must be."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from clsuite.errors import MistakesError, UserError, did_you_mean
 from clsuite.records import atomic_path
 
 MADE = ("site", "data")
-"""Folders in which nothing lies but what is made."""
+"""Folders with generated files only."""
 SHOWN_LINES, WIDTH = 3, 160
 
 
 def _runs(board: Board) -> Iterator[tuple[str, Run]]:
-    """Every published run by its row, ``benchmark/method/seed``."""
+    """Every published run with its row, ``benchmark/method/seed``."""
     for benchmark in board.benchmarks:
         for row in benchmark.rows:
             yield from ((f"{benchmark.name}/{row.method}/{run.seed}", run) for run in row.runs)
@@ -37,7 +37,7 @@ def rows_of(board: Board) -> dict[str, str]:
 
 
 def record_paths(place: Leaderboard, board: Board) -> dict[str, Path]:
-    """The record's file of each row, ``benchmark/method/seed``."""
+    """The file of each row's record, by ``benchmark/method/seed``."""
     return {row: place.folder / run.record for row, run in _runs(board)}
 
 
@@ -59,16 +59,16 @@ def published_files(board: Board) -> dict[str, bytes]:
 
 
 def build(place: Leaderboard, drop: Collection[str] = ()) -> tuple[Board, int]:
-    """Make and write everything; returns the board and how many files changed.
+    """Make and write all files; returns the board and the number of files that changed.
 
     Args:
         place: The leaderboard.
-        drop: Rows that may be gone.
+        drop: Rows that may be removed.
 
     Raises:
-        UserError: If the folder is not there, a record is not as it should be or not as it was added, a row is lost
-            that is not in `drop`, a row in `drop` was never published or still has its record, or files of something
-            else would go; nothing is written then.
+        UserError: If the folder is missing, a record is not valid or not as it was added, a row is lost that is not in
+            `drop`, a row in `drop` was never published or still has its record, or files that are not the leaderboard's
+            would be deleted; nothing is written then.
     """
     refuse_missing(place)
     with place.locked():
@@ -104,7 +104,7 @@ def _build(place: Leaderboard, drop: Collection[str]) -> tuple[Board, int]:
 
 
 def _write_index(place: Leaderboard, rows: Mapping[str, Entry]) -> bool:
-    """Write the rows that stay, where some went or there is no index yet; returns whether it changed."""
+    """Write the rows that remain, if some were removed or there is no index yet; returns whether it changed."""
     content = index_bytes(rows)
     if place.index.is_file() and place.index.read_bytes() == content:
         return False
@@ -114,13 +114,13 @@ def _write_index(place: Leaderboard, rows: Mapping[str, Entry]) -> bool:
 
 
 def _foreign(place: Leaderboard, files: Mapping[str, bytes]) -> list[Path]:
-    """Files and links in the made folders that nothing makes; a link to a folder is one."""
+    """Files and links in the generated folders that are not generated; a link to a folder is one."""
     there = (path for name in MADE for path in files_below(place.folder / name))
     return [path for path in there if path.relative_to(place.folder).as_posix() not in files]
 
 
 def _refuse_others(place: Leaderboard, files: Mapping[str, bytes]) -> None:
-    """A made folder is swept; one that holds files, and none that is made, is the user's own: it is not touched."""
+    """Refuse to clean a folder that holds only files of the user's, and none that is generated."""
     for name in MADE:
         foreign = [path for path in _foreign(place, files) if path.is_relative_to(place.folder / name)]
         if foreign and not any((place.folder / made).is_file() for made in files if made.startswith(f"{name}/")):
@@ -131,7 +131,7 @@ def _refuse_others(place: Leaderboard, files: Mapping[str, bytes]) -> None:
 
 
 def _refuse_foreign_page(place: Leaderboard) -> None:
-    """A README that is the user's own is not written over."""
+    """Refuse to overwrite a README of the user's."""
     page = place.folder / "README.md"
     if page.exists() and not (page.is_file() and page.read_bytes().startswith(HEADING.encode())):
         raise UserError(
@@ -170,10 +170,10 @@ def refuse_missing(place: Leaderboard) -> None:
 
 
 def check(place: Leaderboard) -> list[str]:
-    """Make everything again in memory; returns a line for whatever is published otherwise, or lost.
+    """Make all files again in memory; returns a line for each published file that differs and each lost row.
 
     Raises:
-        UserError: If a record is not as it should be.
+        UserError: If a record is not valid.
     """
     refuse_missing(place)
     board = build_board(place.records, place.reported, read_confirmed(place.confirmed))
@@ -190,7 +190,7 @@ def check(place: Leaderboard) -> list[str]:
 
 
 def _stray(place: Leaderboard, board: Board) -> list[Path]:
-    """Files among the records that are neither a record nor one that belongs to it."""
+    """Files among the records that are neither a record nor belong to one."""
     keys = set(rows_of(board).values())
     return [
         path
@@ -204,7 +204,7 @@ def _stands_beside(ending: str) -> bool:
 
 
 def _difference(there: bytes, made: bytes) -> Iterator[str]:
-    """The first lines that differ, what is published over what the records give, cut around where they part."""
+    """The first lines that differ, published and made, cut around the place where they differ."""
     old, new = (text.decode("utf-8", "replace").splitlines() for text in (there, made))
     same = _common(old, new)
     ends = _common(old[same:][::-1], new[same:][::-1])
@@ -218,7 +218,7 @@ def _difference(there: bytes, made: bytes) -> Iterator[str]:
 
 
 def _common(first: Sequence[str], second: Sequence[str]) -> int:
-    """How many entries are equal at the beginning."""
+    """Number of equal entries at the beginning."""
     pairs = zip(first, second, strict=False)
     return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
 

@@ -1,4 +1,4 @@
-"""clsuite as it was at an earlier commit: its files from the repository's history, and runs by them."""
+"""clsuite as it was at an earlier commit: its files from the repository's history, and runs with them."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ GROUP = "clsuite.plugins"
 
 
 def project_folder() -> Path:
-    """The folder that clsuite runs from: where it is a checkout, its files have a history."""
+    """The folder that clsuite runs from, which is a checkout if its files have a history."""
     return Path(clsuite.__file__).resolve().parents[1]
 
 
 def check_out(commit: str, project: Path, target: Path) -> None:
-    """Lay the packages of a commit into a folder, as if they were installed there.
+    """Write the packages of a commit into a folder, as if they were installed there.
 
-    Nothing is written into the repository. The folder gets the packages under the names that they are imported by, and
-    the metadata that names the plugins of that commit.
+    Nothing is written into the repository. The folder gets the packages under their import names, and the metadata that
+    names the plugins of that commit.
 
     Args:
         commit: The commit.
         project: A folder of the repository, with ``pyproject.toml``.
-        target: An empty folder; one that stands on ``PYTHONPATH`` goes before what is installed.
+        target: An empty folder; on ``PYTHONPATH`` it takes precedence over installed packages.
 
     Raises:
-        UserError: If there is no history with that commit, it did not lead to what is checked out here, or clsuite did
-            not lie in it as it does now.
+        UserError: If there is no history with that commit, the commit is not an ancestor of what is checked out here,
+            or clsuite was not at the same place in it.
     """
     if _git(project, "rev-list", "--max-count=1", commit, "--not", "HEAD", "--"):
         raise UserError(
@@ -75,22 +75,22 @@ def _git(project: Path, *words: str) -> bytes:
         ) from error
     except subprocess.CalledProcessError as error:
         reason = error.stderr.decode("utf-8", "replace").strip().splitlines()
-        told = reason[-1] if reason else f"status {error.returncode}"
-        raise UserError(f"'{project}' has no history with the sources that made it: {told}") from error
+        message = reason[-1] if reason else f"status {error.returncode}"
+        raise UserError(f"'{project}' has no history with the sources that made it: {message}") from error
 
 
 def bench_there(
-    site: Path, benchmark: Path, out: Path, data_root: Path | None, jobs: int | None, hear: Callable[[int], None]
+    site: Path, benchmark: Path, out: Path, data_root: Path | None, jobs: int | None, on_progress: Callable[[int], None]
 ) -> None:
-    """Run a benchmark by the clsuite in a folder that `check_out` made: same interpreter, packages and machine.
+    """Run a benchmark with the clsuite in a folder that `check_out` made, with this interpreter and its other packages.
 
     Args:
         site: The folder.
         benchmark: The benchmark's YAML file.
-        out: Where its records go.
-        data_root: Where its data are looked for.
-        jobs: Runs at a time.
-        hear: Receives how many records there are.
+        out: Folder for its records.
+        data_root: Folder of its data.
+        jobs: Number of runs at a time.
+        on_progress: Receives the number of records so far.
 
     Raises:
         UserError: If it refuses to run, with its own last line.
@@ -105,15 +105,15 @@ def bench_there(
     )
     while True:
         try:
-            _, said = running.communicate(timeout=1)
+            _, output = running.communicate(timeout=1)
             break
         except subprocess.TimeoutExpired:
-            hear(len(list(out.glob("*/*/*.json"))))
+            on_progress(len(list(out.glob("*/*/*.json"))))
         except BaseException:
             running.terminate()
             running.wait()
             raise
-    hear(len(list(out.glob("*/*/*.json"))))
+    on_progress(len(list(out.glob("*/*/*.json"))))
     if running.returncode not in (0, 1):  # 1: a run failed, which its record says
-        lines = said.strip().splitlines() or [f"status {running.returncode}"]
+        lines = output.strip().splitlines() or [f"status {running.returncode}"]
         raise UserError(lines[-1])

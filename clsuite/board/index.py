@@ -1,4 +1,4 @@
-"""The index of a leaderboard: which rows there must be, and what their files held when they were taken in."""
+"""The index of a leaderboard: which rows there must be, and the hashes of their files when they were added."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Entry(BaseModel):
-    """What is known of a published row.
+    """What the index holds of a published row.
 
     Attributes:
         key: Key of its record.
-        record: sha256 of the record's file as ``add`` wrote it; None where the index is of version 1.
+        record: sha256 of the record's file as ``add`` wrote it; None in an index of version 1.
         predictions: sha256 of the predictions' file as ``add`` wrote it.
-        rerun: sha256 of the account of its rerun as ``rerun`` wrote it; None where there is none.
-        sources: sha256 of each file of source that is published with it, by the suffix of its name; None where there is
-            none.
+        rerun: sha256 of the report of its rerun as ``rerun`` wrote it; None if there is none.
+        sources: sha256 of each source file that is published with it, by the suffix of its name; None if there is none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,7 +46,7 @@ def read_index(place: Leaderboard) -> dict[str, Entry]:
     """The rows that were published, by ``benchmark/method/seed``.
 
     Raises:
-        UserError: If the file is not what `index_bytes` makes, or gone from beside what was made with it.
+        UserError: If the file is not what `index_bytes` makes, or is missing although files made with it are there.
     """
     if not place.index.exists():
         if (place.folder / "data" / "board.json").exists():
@@ -67,7 +66,7 @@ def read_index(place: Leaderboard) -> dict[str, Entry]:
 
 
 def _rows_in(content: Any) -> Any:
-    """The entries in a file of this version or the one before."""
+    """The entries in a file of this version or the previous one."""
     if isinstance(content, dict) and content.keys() == {"version", "rows"}:
         return content["rows"] if content["version"] == INDEX_VERSION else None
     if isinstance(content, dict) and all(isinstance(key, str) for key in content.values()):
@@ -83,18 +82,18 @@ def index_bytes(rows: Mapping[str, Entry]) -> bytes:
 
 
 def digest_of(record: Path, part: str) -> str | None:
-    """sha256 of one of a record's files as it lies there; None where there is none.
+    """sha256 of one of a record's files; None if there is none.
 
     Args:
         record: The record's file.
-        part: Which of its files, as in `BESIDE`.
+        part: Which of its files, a key of `BESIDE`.
     """
     path = record.with_suffix(BESIDE[part])
     return sha256_of_file(path) if path.is_file() else None
 
 
 def why_untrusted(entry: Entry | None, record: Path) -> str:
-    """Why a published record and its predictions are not those that ``add`` took in; empty where they are."""
+    """Why a published record and its predictions are not those that ``add`` published; empty if they are."""
     if entry is None:
         return "was never added"
     if record.stem != entry.key or any(
@@ -110,7 +109,7 @@ def has_digests(rows: Mapping[str, Entry]) -> bool:
 
 
 def altered_files(place: Leaderboard, present: Mapping[str, Path]) -> list[str]:
-    """A line for each file of a row that is not as ``add`` or ``rerun`` left it.
+    """A line for each file of a row that was changed since ``add`` or ``rerun`` wrote it.
 
     Args:
         place: The leaderboard.
@@ -134,16 +133,16 @@ def _altered(place: Leaderboard, row: str, record: Path, entry: Entry | None) ->
         return
     for part in ("record", "predictions"):
         if digest_of(record, part) != getattr(entry, part):
-            told = f"{where.with_suffix(BESIDE[part])}: it was edited since it was added"
-            yield f"{told}: restore it from the history, or add the run again: {add} RUN --replace"
+            problem = f"{where.with_suffix(BESIDE[part])}: it was edited since it was added"
+            yield f"{problem}: restore it from the history, or add the run again: {add} RUN --replace"
     sources, listed = published_sources(record), entry.sources or {}
     for suffix in sorted({*sources, *listed}):
         known, path = listed.get(suffix), sources.get(suffix)
         if path is None or sha256_of_file(path) != known:
-            told = f"{where.with_suffix('')}{suffix}: it is {'not the source that add wrote' if path else 'gone'}"
-            yield f"{told}: restore it from the history, or add the run again: {add} RUN --replace"
+            problem = f"{where.with_suffix('')}{suffix}: it is {'not the source that add wrote' if path else 'gone'}"
+            yield f"{problem}: restore it from the history, or add the run again: {add} RUN --replace"
     account = digest_of(record, "rerun")
     if account != entry.rerun:
-        told = f"{where.with_suffix(BESIDE['rerun'])}: it is {'not what rerun wrote' if account else 'gone'}"
+        problem = f"{where.with_suffix(BESIDE['rerun'])}: it is {'not what rerun wrote' if account else 'gone'}"
         again = f"clsuite leaderboard rerun --folder {place.folder} '{row}'"
-        yield f"{told}: restore it from the history, or repeat the row: {again}"
+        yield f"{problem}: restore it from the history, or repeat the row: {again}"

@@ -1,4 +1,4 @@
-"""Where the parts of a published leaderboard lie."""
+"""Paths of the parts of a published leaderboard."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from clsuite.errors import UserError
 LOCK = ".lock"
 """The file that `Leaderboard.locked` holds."""
 OWN = (LOCK, "records", "site", "data")
-"""What is written into, or swept; a board is data, and a link there would have files of others changed."""
+"""Parts that are written or cleaned; a link there would lead to changes in files outside the leaderboard."""
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Where the parts of a published leaderboard lie.
+    """Paths of the parts of a published leaderboard.
 
     Attributes:
-        folder: The folder of all of it.
+        folder: The folder of the leaderboard.
     """
 
     folder: Path
@@ -39,12 +39,12 @@ class Leaderboard:
 
     @property
     def index(self) -> Path:
-        """The file that names every published row and its files' digests: none is lost or edited silently."""
+        """The file with every published row and the hashes of its files, so that none is lost or edited unnoticed."""
         return self.folder / "rows.json"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """While open no other process changes what is published: who reads, changes and writes loses no row.
+        """Lock the leaderboard: while the lock is held, no other process changes what is published.
 
         Raises:
             UserError: If the folder cannot be written, or a part of it is a link.
@@ -63,7 +63,7 @@ class Leaderboard:
 
     @staticmethod
     def refuse_links(paths: Iterable[Path]) -> None:
-        """Make sure that parts of a leaderboard do not lead out of it.
+        """Make sure that parts of a leaderboard do not lead outside its folder.
 
         Raises:
             UserError: If one is a link.
@@ -74,5 +74,5 @@ class Leaderboard:
 
     @property
     def confirmed(self) -> Path:
-        """The file that says which earlier sources give the counts that those of now give."""
+        """The file with the earlier sources that give the same counts as the current ones."""
         return self.folder / "confirmed.json"

@@ -1,4 +1,7 @@
-"""The board as data, which pages, tables and the JSON are made from. Shares are fractions, bytes, seconds."""
+"""The leaderboard as data, from which pages, CSV and JSON are made.
+
+Shares are fractions between 0 and 1, memory is in bytes and time in seconds.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ Badge = Literal["measured", "confirmed", "unconfirmed", "stale"]
 BADGES: dict[str, str] = {
     "measured": "measured here",
     "confirmed": "rerun and confirmed",
-    "unconfirmed": "rerun, and came out otherwise",
+    "unconfirmed": "rerun, with a different result",
     "stale": "made by an earlier version of clsuite, of a plugin or of the stream",
     "reported": "reported by its paper",
 }
@@ -39,9 +42,9 @@ class Rank(_Model):
 
 
 class PluginUse(_Model):
-    """A plugin of a method, with all its arguments, and what it says about itself where it is known here.
+    """A plugin of a method, with all its arguments, and the summary of its docstring if its source is available.
 
-    `papers` are the addresses of its papers by their names, empty where none is known.
+    `papers` are the addresses of its papers by their names, empty if none is known.
     """
 
     name: str
@@ -52,7 +55,7 @@ class PluginUse(_Model):
 
 
 class Tags(_Model):
-    """What rows are filtered by: `years` are those of all papers, `pet` the kinds of module that are trained."""
+    """What rows can be filtered by: `years` are those of all papers, `pet` the kinds of modules that are trained."""
 
     backbone: str
     exemplars: bool
@@ -65,13 +68,13 @@ class Tags(_Model):
 
 
 class Rerun(_Model):
-    """How a rerun of the record came out.
+    """The result of a rerun of a record.
 
     Attributes:
         key: Key of the record that was rerun.
         date: Day of the rerun, ISO 8601.
         machine: Kind of machine, such as ``cpu: AMD EPYC``.
-        outcome: ``identical``, ``within tolerance`` (of another kind of machine), ``different`` or ``other stream``.
+        outcome: ``identical``, ``within tolerance`` (on another kind of machine), ``different`` or ``other stream``.
         figures: Final accuracy as published and as rerun, and the largest difference of any entry of the matrix.
     """
 
@@ -87,14 +90,14 @@ class Run(_Model):
 
     Attributes:
         record: Its file, relative to the leaderboard's folder.
-        initial: Accuracy on each part before any training, ``[C]``.
-        accuracy: ``[T, C]``: on part j after learning task i.
-        learned: ``[C]``: the task after which part j is learned for the first time.
-        over_tasks: ``[T]``: accuracy on all classes seen so far; None where there is none yet.
-        probes: Of each probe its readings ``[T + 1]``; None where there is none.
-        notes: Why it is stale, and what search came before it.
+        initial: Accuracy on each test part before any training, ``[C]``.
+        accuracy: Accuracy on part j after learning task i, ``[T, C]``.
+        learned: The task after which part j is learned for the first time, ``[C]``.
+        over_tasks: Accuracy on all classes seen so far, ``[T]``; None if no class has been seen.
+        probes: Readings of each probe, ``[T + 1]``; None for a missing reading.
+        notes: Why it is stale, and what it says about hyperparameter search and published sources.
         command: The command that repeats it.
-        machine: Kind of machine that it ran on.
+        machine: Kind of machine on which it ran.
     """
 
     key: str
@@ -123,9 +126,9 @@ class Run(_Model):
 
 
 class Row(ResultRow):
-    """A row of results, its figures to nine digits, with what is published about it; `config` is that of all its runs.
+    """A row of results, with figures to nine digits; `config` is the configuration that all its runs share.
 
-    `same_as` are the methods whose predictions are its own, after every task, for all seeds that both have.
+    `same_as` are the methods that give the same predictions after every task, for all seeds that both have.
     """
 
     badge: Badge
@@ -153,15 +156,15 @@ class Benchmark(_Model):
 
     @property
     def kinds(self) -> list[tuple[str, str]]:
-        """The machines and precisions of its runs: times are comparable within one of them."""
+        """The combinations of machine and precision of its runs; times are comparable within one of them."""
         return sorted({run.kind for row in self.rows for run in row.runs})
 
 
 def _checked_address(address: str) -> str:
-    """Check that an address is one that a page and a table can link to."""
+    """Check that pages and tables can link to an address."""
     if re.fullmatch(r"(https://[^\s|()<>]+)?", address) is None:
         raise ValueError(
-            f"an address begins with https:// and has no blank, bracket or '|'; '{shortened(address)}' not"
+            f"an address must begin with https:// and have no blank, bracket or '|', unlike '{shortened(address)}'"
         )
     return address
 
@@ -172,7 +175,7 @@ class Reported(_Model):
     Attributes:
         figures: By the paper's own name of the metric, as written there (per cent unless the name says otherwise).
         address: Address of the paper; empty where it is not known.
-        second_hand: Whether they were read in later papers' tables and not at the source.
+        second_hand: Whether they were read in tables of later papers and not in the paper itself.
     """
 
     method: str
@@ -186,7 +189,7 @@ class Reported(_Model):
 
 
 class Board(_Model):
-    """Everything that is published."""
+    """All published results."""
 
     schema_version: int = BOARD_VERSION
     badges: dict[str, str] = Field(default_factory=lambda: dict(BADGES))

@@ -42,16 +42,16 @@ PAPERS = {
 
 
 NO_PAPERS = frozenset({"lower bound", "upper bound", "baseline"})
-"""What our plugins without a paper say they are instead."""
+"""What the traits of plugins without a paper say instead."""
 
 
 def linked(papers: str) -> dict[str, str]:
     """The address of each of some papers.
 
     Args:
-        papers: As a plugin's traits name them, several parted by semicolons.
+        papers: Names as in a plugin's traits, separated by semicolons.
 
     Returns:
-        The address by name, in their order; it is empty where none is known.
+        The address by name, in the same order; empty if none is known.
     """
     return {name: PAPERS.get(name, "") for name in papers.split("; ") if name and name not in NO_PAPERS}

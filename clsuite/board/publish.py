@@ -1,4 +1,4 @@
-"""Takes finished records in, after checking them."""
+"""Publishes finished records, after checking them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from clsuite.board.index import BESIDE, Entry, index_bytes, read_index, why_untr
 from clsuite.board.layout import Leaderboard
 from clsuite.board.published import RecordSetCheck, read_published
 from clsuite.board.sources import find_sources, published_sources
-from clsuite.board.status import read_rerun, standing_notes
+from clsuite.board.status import all_stale_notes, read_rerun
 from clsuite.board.validate.environment import has_its_normalization
 from clsuite.board.validate.names import has_its_names
 from clsuite.board.validate.record import LARGEST_ARRAYS, examine, read_foreign, record_place
@@ -31,12 +31,12 @@ from clsuite.report.gather import record_files
 LARGEST = 2_000_000
 Arrays = Mapping[str, NDArray[np.integer]]
 StreamCheck = Callable[[RunRecord, Arrays], str]
-"""What is wrong with a record's stream, made again from the data; empty where nothing is."""
+"""A function that gives the problem with a record's stream, made again from the data; empty if there is none."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a record that was offered.
+    """The outcome of publishing a record.
 
     Attributes:
         name: The row that it gives.
@@ -51,7 +51,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Offer:
-    """A record that is valid by itself, and the published one of its method and seed where there is one.
+    """A record that is valid by itself, and the published one of its method and seed if there is one.
 
     Attributes:
         sources: What is published with it of a method or stream that is a file, by the suffixes of the names.
@@ -69,13 +69,13 @@ class _Offer:
 
 @dataclass(frozen=True)
 class _Options:
-    """What the caller of `add_records` asked for.
+    """The options of `add_records`.
 
     Attributes:
-        replace: Whether another run gives way.
-        stale: Whether records of an earlier version are taken.
+        replace: Whether another run of the same method and seed is replaced.
+        stale: Whether records of an earlier version are accepted.
         stream: Checks a record's stream against the data.
-        plugins_from: Where methods and streams that are files are looked for.
+        plugins_from: Folders of methods and streams that are files.
     """
 
     replace: bool
@@ -86,13 +86,13 @@ class _Options:
 
 @dataclass(frozen=True)
 class _Published:
-    """What is published already, and what may give way.
+    """What is already published, and which of it may be replaced.
 
     Attributes:
-        records: By benchmark, method and seed.
-        rows: What the index knows of each row.
-        confirmed: Which earlier sources give the counts that those of now give.
-        options: What its caller asked for.
+        records: Records by benchmark, method and seed.
+        rows: Entries of the index.
+        confirmed: Which earlier sources give the same counts as the current ones.
+        options: The options of the call.
     """
 
     place: Leaderboard
@@ -110,20 +110,20 @@ def add_records(
     stream: StreamCheck,
     plugins_from: Sequence[Path] = (),
 ) -> list[Outcome]:
-    """Publish the records among some files and folders that pass every check.
+    """Publish those records among some files and folders that pass every check.
 
-    Whatever is wrong with a record, or with writing it, is its own outcome: the others are published.
+    A problem with a record, or with writing it, is reported as its outcome; the others are published.
 
     Args:
         places: Records, or folders with records anywhere below.
         place: The leaderboard.
-        replace: Take the place of another record of the same method and seed; a stale one gives way in any case.
-        stale: Take records of an earlier version of a plugin too; their rows are marked.
+        replace: Replace another record of the same method and seed; a stale one is always replaced.
+        stale: Accept records of an earlier version of a plugin too; their rows are marked.
         stream: Checks a record's stream against the data.
-        plugins_from: Where methods and streams that are files are looked for, to be published with their rows.
+        plugins_from: Folders of methods and streams that are files, which are published with their rows.
 
     Raises:
-        UserError: If a place is not there, or what is published already is not as it should be.
+        UserError: If a place does not exist, or what is already published is not valid.
     """
     paths = list(dict.fromkeys(path for given in places for path in record_files(given)))
     options = _Options(replace, stale, stream, tuple(plugins_from))
@@ -139,11 +139,11 @@ def add_records(
 def _sorted(
     paths: Sequence[Path], place: Leaderboard, options: _Options
 ) -> tuple[list[Outcome], list[_Offer], dict[str, Entry]]:
-    """What is known or refused, what is to be published, and the rows that there are."""
+    """Outcomes that are known already, records that are to be published, and the rows that there are."""
     shelved, rows = list(read_published(place.records)), read_index(place)
     there = {(one.record.benchmark, one.record.method, one.record.seed): one.record for one in shelved}
     published = _Published(place, there, rows, read_confirmed(place.confirmed), options)
-    judged = [_told(path, "", partial(_judge, path, published)) for path in paths]
+    judged = [_outcome_of(path, "", partial(_judge, path, published)) for path in paths]
     offers = [one for one in judged if isinstance(one, _Offer)]
     outcomes = [one for one in judged if isinstance(one, Outcome)]
     gone = {one.old.key for one in offers if one.old}
@@ -152,7 +152,7 @@ def _sorted(
         if one.record.key not in gone:
             record_set.complaint(one.record, one.samples, one.where)
     taken = [
-        _told(offer.path, _name(offer.record), partial(_beside_others, offer, record_set, options.stream))
+        _outcome_of(offer.path, _name(offer.record), partial(_beside_others, offer, record_set, options.stream))
         for offer in offers
     ]
     outcomes += [one for one in taken if isinstance(one, Outcome)]
@@ -167,8 +167,8 @@ def _name(record: RunRecord) -> str:
     return f"{record.benchmark}/{record.method}/{record.seed}"
 
 
-def _told(path: Path, name: str, judge: Callable[[], _Offer | Outcome]) -> _Offer | Outcome:
-    """What a check says; a record that it cannot take is refused like any other, and the rest are judged."""
+def _outcome_of(path: Path, name: str, judge: Callable[[], _Offer | Outcome]) -> _Offer | Outcome:
+    """The result of a check; a record on which the check itself fails is refused, and the rest are checked."""
     try:
         return judge()
     except UserError as error:
@@ -178,12 +178,12 @@ def _told(path: Path, name: str, judge: Callable[[], _Offer | Outcome]) -> _Offe
 
 
 def _judge(path: Path, published: _Published) -> _Offer | Outcome:
-    """A record by itself and beside the one in its place."""
+    """Check a record by itself and against the one that it would replace."""
     record = read_foreign(path)
     predictions = predictions_beside(path, record)
     found = examine(record, predictions)
     complaint = found.complaint or has_its_names(record) or has_its_normalization(record)
-    notes = [] if published.options.stale or complaint else standing_notes(record, None, published.confirmed)
+    notes = [] if published.options.stale or complaint else all_stale_notes(record, None, published.confirmed)
     if notes:
         complaint = f"{'; '.join(notes)}: run it again, or give --stale to publish it marked as stale"
     if complaint:
@@ -200,7 +200,7 @@ def _judge(path: Path, published: _Published) -> _Offer | Outcome:
 
 
 def _in_place_of(old: RunRecord, offer: _Offer, published: _Published) -> _Offer | Outcome:
-    """A record where another of its method and seed is published."""
+    """Check a record if another one of its method and seed is published."""
     name, entry = _name(old), published.rows.get(_name(old))
     untrusted = why_untrusted(entry, published.place.records / record_place(old))
     same = old.key == offer.record.key and old.counts == offer.record.counts
@@ -221,18 +221,18 @@ def _in_place_of(old: RunRecord, offer: _Offer, published: _Published) -> _Offer
 
 def _why_stale(old: RunRecord, published: _Published) -> str:
     rerun = read_rerun(published.place.records / record_place(old), old)
-    notes = standing_notes(old, rerun, published.confirmed)
+    notes = all_stale_notes(old, rerun, published.confirmed)
     return f"which is stale: {'; '.join(notes)}" if notes else ""
 
 
 def _beside_others(offer: _Offer, record_set: RecordSetCheck, stream: StreamCheck) -> _Offer | Outcome:
-    """A record beside the data and those that are published or taken already."""
+    """Check a record against the data and against records that are published or accepted already."""
     complaint = stream(offer.record, offer.arrays) or record_set.complaint(offer.record, offer.samples, str(offer.path))
     return _refused(offer.path, _name(offer.record), complaint) if complaint else offer
 
 
 def _publish(place: Leaderboard, offer: _Offer, rows: dict[str, Entry]) -> Outcome:
-    """Write a record, its predictions and its row: all of them, or none where that fails."""
+    """Write a record, its predictions and its row: all of them, or none if that fails."""
     name = _name(offer.record)
     try:
         rows[name] = _write(place, offer, rows)
@@ -242,7 +242,7 @@ def _publish(place: Leaderboard, offer: _Offer, rows: dict[str, Entry]) -> Outco
 
 
 def _write(place: Leaderboard, offer: _Offer, rows: Mapping[str, Entry]) -> Entry:
-    """Write the files of a row and the index with it; returns what the index then knows of it."""
+    """Write the files of a row and the index; returns the row's new entry in the index."""
     target = place.records / record_place(offer.record)
     place.refuse_links([target.parent, target.parent.parent])
     arrays = target.with_suffix(BESIDE["predictions"])
@@ -269,7 +269,7 @@ def _write(place: Leaderboard, offer: _Offer, rows: Mapping[str, Entry]) -> Entr
 
 
 def compact(arrays: Mapping[str, NDArray[np.integer]]) -> bytes:
-    """Predictions as small as can be, in a form that `read_predictions` reads; the same bytes each time."""
+    """Predictions in as few bytes as possible, in a form that `read_predictions` reads; always the same bytes."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as archive:
         for name, array in sorted(arrays.items()):

@@ -1,4 +1,4 @@
-"""The published records: read one by one, checked against themselves and each other."""
+"""Reads the published records one by one, and checks each by itself and against the others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Published:
     Attributes:
         where: Its file, relative to the folder of the records.
         record: The record.
-        samples: Hash of the test samples that it was judged on.
+        samples: Hash of the test samples that it was evaluated on.
         predictions: Hash of its predictions after each task.
     """
 
@@ -38,7 +38,7 @@ class Published:
 
 @dataclass
 class RecordSetCheck:
-    """Remembers of the records seen what later ones are checked against."""
+    """Checks records against those that came before."""
 
     keys: dict[str, str] = field(default_factory=dict)
     seeds: dict[tuple[str, str, int], str] = field(default_factory=dict)
@@ -48,12 +48,12 @@ class RecordSetCheck:
     costs: dict[Any, tuple[RunRecord, str]] = field(default_factory=dict)
 
     def complaint(self, record: RunRecord, samples: str, where: str) -> str:
-        """What is wrong with the record next to those before it; empty where nothing is, and it is remembered.
+        """The problem with a record compared to those before it; empty if there is none, and it is then remembered.
 
         Args:
             record: The record.
             samples: Hash of its test samples.
-            where: What to call it in later complaints.
+            where: Its name in later messages.
         """
         name, seed = record.benchmark, record.seed
         same_key = self.keys.setdefault(record.key, where)
@@ -70,9 +70,9 @@ class RecordSetCheck:
         return self._unlike_network(record, where) or self._unlike_costs(record, where)
 
     def _unlike_network(self, record: RunRecord, where: str) -> str:
-        """How the network is another one than that of records whose network is backbone and head alone, as its own is.
+        """How the network differs from that of other records whose network is backbone and head alone, as its own is.
 
-        Its weights before training are those of all runs of that seed, whatever the method.
+        The weights before training are the same in all runs of a seed, whatever the method.
         """
         assert record.cost is not None
         weights = (record.environment.get("backbone_sha256"), record.benchmark, record.seed, record.results_version())
@@ -87,12 +87,12 @@ class RecordSetCheck:
         kind = (record.benchmark, record.results_version(), training.get("head"), training.get("tune"))
         first, other = self.networks.setdefault(kind, (size, where))
         if first != size:
-            told = "parameters and FLOPs for an image, both of the backbone with a head"
-            return f"it says {size[0]} and {size[1]}, but '{other}' {first[0]} and {first[1]} {told}"
+            detail = "parameters and FLOPs for an image, both of the backbone with a head"
+            return f"it says {size[0]} and {size[1]}, but '{other}' {first[0]} and {first[1]} {detail}"
         return ""
 
     def _unlike_costs(self, record: RunRecord, where: str) -> str:
-        """What it cost that another seed of the same method, by the same sources, did not."""
+        """How its costs differ from those of another seed of the same method with the same sources."""
         sources = tuple((entry.name, entry.source) for entry in record.plugins)
         kind = (record.benchmark, record.method, record.results_version(), sources)
         first, other = self.costs.setdefault(kind, (record, where))
@@ -101,8 +101,8 @@ class RecordSetCheck:
             most = MOST_APART_IN_SIZE if name in FIXED else MOST_APART
             low, high = sorted((ours.get(name, 0), theirs.get(name, 0)))
             if high > most * low:
-                told = f"{theirs.get(name, 0)} in '{other}', another seed of {record.method}"
-                return f"its {name} is {ours.get(name, 0)}, but {told}"
+                detail = f"{theirs.get(name, 0)} in '{other}', another seed of {record.method}"
+                return f"its {name} is {ours.get(name, 0)}, but {detail}"
         return ""
 
 
@@ -119,13 +119,13 @@ def _cost_of(record: RunRecord) -> dict[str, int]:
 
 
 def read_published(folder: Path) -> Iterator[Published]:
-    """Read all published records in the order of their paths, predictions counted and let go.
+    """Read all published records in the order of their paths, keeping only hashes of their predictions.
 
     Args:
         folder: The folder of the records.
 
     Raises:
-        MistakesError: After the last record, with a line for each that is not as it should be.
+        MistakesError: After the last record, with a line for each that is not valid.
     """
     record_set, problems = RecordSetCheck(), []
     paths = [path for path in files_below(folder, "*.json") if not path.name.endswith(".rerun.json")]

@@ -1,4 +1,4 @@
-"""Ranks of methods with their intervals, so that ties are seen as ties."""
+"""Ranks of methods with intervals, which show ties."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def rank_rows(scores: Sequence[dict[int, float]]) -> list[Rank]:
     """Rank rows by their mean score, with 95 % intervals by a paired bootstrap over seeds.
 
     A draw takes seeds with replacement, the same for all rows, and a row's rank in it is one more than the number of
-    rows that are better. Two rows are compared by their means over the drawn seeds that both have: what makes a seed
-    hard for all does not count. Where no drawn seed is common to them, each has its mean over its own drawn seeds, or
-    over all its seeds where none of them is drawn: every row takes part in every draw.
+    rows that are better. Two rows are compared by their means over the drawn seeds that both have, so that a seed that
+    is hard for all methods makes no difference. If they have no drawn seed in common, each has its mean over its own
+    drawn seeds, or over all its seeds if none of them is drawn: every row takes part in every draw.
 
-    The interval spans the seeds that were run and nothing more, and always holds the rank itself. A row of one seed
-    has none: its score stands for certain in the intervals of the others, for want of anything better.
+    The interval covers the variation over the seeds that were run and nothing more, and always contains the rank
+    itself. A row of one seed has no interval; in the intervals of the other rows its score is treated as exact.
 
     Args:
         scores: For each row the score of each of its seeds; higher is better.
@@ -48,7 +48,7 @@ def rank_rows(scores: Sequence[dict[int, float]]) -> list[Rank]:
 
 
 def _ranks(weights: Floats, values: Floats) -> Floats:
-    """Ranks ``[B, R]`` of the rows ``[R, S]`` under seed weights ``[B, S]``, rows of the same seeds at once."""
+    """Ranks ``[B, R]`` of rows ``[R, S]`` under seed weights ``[B, S]``; rows with equal seeds are ranked at once."""
     there = ~np.isnan(values)
     kinds, kind_of = np.unique(there, axis=0, return_inverse=True)
     groups = [np.flatnonzero(kind_of.reshape(-1) == kind) for kind in range(len(kinds))]
@@ -70,6 +70,6 @@ def _means(weights: Floats, values: Floats, has: Flags, others_has: Flags) -> Fl
 
 
 def _rounded(means: Floats) -> Floats:
-    """What differs only in the last bits is level."""
+    """Means rounded so that differences in the last bits are ties."""
     rounded: Floats = np.round(means, 12)
     return rounded

@@ -1,4 +1,4 @@
-"""The board as one Markdown page, for people who read it where the code is hosted."""
+"""The leaderboard as one Markdown page, which hosting sites show beside the code."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ from clsuite.runner.file_names import file_name
 ROWS_SHOWN = 60
 HEADING = "# Leaderboard"
 DESCRIPTIONS = """\
-Every figure here is made by `clsuite leaderboard build` from the run records in [`records/`](records) and from nothing
-else; `clsuite leaderboard check --folder .` makes all of it again and fails where a byte differs or a row was lost.
-Commands are to be called in this folder; `--folder .` and `--plugins-from .` stand for it.
+`clsuite leaderboard build` computes every figure on this page from the run records in [`records/`](records) and from
+nothing else. `clsuite leaderboard check --folder .` computes all of it again and fails if a byte differs or a row is
+missing. Run the commands in this folder: `--folder .` and `--plugins-from .` refer to it.
 
-- **The page**: open [`site/index.html`](site/index.html) in a browser, from a checkout; it needs no server. Rows are
-  sorted and filtered there, and open to the accuracy matrix, the curve, the whole configuration and the command.
-- **The figures** as CSV and JSON: [`data/`](data).
-- **A row again**: `clsuite leaderboard rerun BENCHMARK/METHOD/SEED --folder . --data-root DATA` repeats a run from its
-  record and compares all counts: on the same kind of machine they must be identical, on another one the final accuracy
-  within 1 point and every entry of the matrix within 5.
-- **A stale row that may still hold**: `clsuite leaderboard confirm METHOD --folder .` runs a short canary of the method
-  by the sources that made the row, from the repository's history, and by those of now; where all counts are the same,
-  the row is current again, until the next change.
-- **A row of your own**: `clsuite bench BENCHMARK --methods METHOD --out RUNS`, then
-  `clsuite leaderboard add RUNS/BENCHMARK/METHOD --folder .` and `clsuite leaderboard build --folder .`; where the
-  method is a file, `add --plugins-from FOLDER` publishes it with its row.
-- **A row of a method that is a file** has its source beside its record: read it, then
-  `clsuite leaderboard rerun ROW --folder . --plugins-from .` runs it. What only a rerun can tell stands in clsuite's
-  `docs/security.md`.
+- **Browse the results**: open [`site/index.html`](site/index.html) of a checkout in a browser; it needs no server.
+  There you can sort and filter rows, and open each one for its accuracy matrix, learning curve, configuration and
+  command.
+- **Download the figures** as CSV or JSON: [`data/`](data).
+- **Repeat a run**: `clsuite leaderboard rerun BENCHMARK/METHOD/SEED --folder . --data-root DATA` runs it again from its
+  record and compares all counts. On the same kind of machine they must be identical; on another kind, the final
+  accuracy must agree within 1 point and every entry of the matrix within 5.
+- **Check a stale row**: `clsuite leaderboard confirm METHOD --folder .` runs the method twice on a short canary
+  benchmark: with the sources that produced the row, from the repository's history, and with the current sources. If all
+  counts are equal, the row is current again until the next change.
+- **Add a row**: run `clsuite bench BENCHMARK --methods METHOD --out RUNS`, then
+  `clsuite leaderboard add RUNS/BENCHMARK/METHOD --folder .` and `clsuite leaderboard build --folder .`. If the method
+  is a file, `add --plugins-from FOLDER` publishes the file with the row.
+- **Repeat a row whose method is a file**: its source is published beside its record. Read it, then run
+  `clsuite leaderboard rerun ROW --folder . --plugins-from .`. clsuite's `docs/security.md` says what only a rerun can
+  prove.
 
-Accuracies are in per cent, mean ± half the 95 % Student-t interval over the seeds; the best of a column that is no
-bound is bold, where one way is better (↑ higher, ↓ lower) and rows differ.
-[What each column is](#what-the-columns-are)
-stands below. A rank is by final accuracy (macro), with its 95 % interval by a paired bootstrap over the seeds that were
-run: 3 (3-3) where hardly any draw of them changes it. Whether two methods differ is not decided by whether their rank
-intervals overlap, but by
-`clsuite compare METHOD OTHER --runs records/BENCHMARK`: a paired interval and an exact test.
+Accuracies are percentages, given as the mean ± half the width of the 95 % Student-t interval over seeds. The best value
+of a column, bounds such as joint training left out, is bold if one direction is better (↑ higher, ↓ lower) and rows
+differ. [What each column means](#what-the-columns-mean) is explained below. Ranks are by final accuracy (macro), with a
+95 % interval from a paired bootstrap over the seeds that were run; 3 (3-3) means that hardly any draw of seeds changes
+the rank. Overlapping rank intervals do not decide whether two methods differ. Use
+`clsuite compare METHOD OTHER --runs records/BENCHMARK`, which gives a paired interval and an exact test.
 """
 
 
@@ -64,9 +64,9 @@ def readme(board: Board) -> bytes:
     for benchmark in board.benchmarks:
         lines += [*_benchmark(benchmark), ""]
     lines += (
-        [*_columns(board), "", *_badges(board), "", *_took(board), ""]
+        [*_columns(board), "", *_badges(board), "", *_running_times(board), ""]
         if board.benchmarks
-        else ["Nothing is published yet.", ""]
+        else ["Nothing has been published yet.", ""]
     )
     if board.reported:
         lines += [*_reported(board.reported), ""]
@@ -89,13 +89,13 @@ def _benchmark(benchmark: Benchmark) -> Iterator[str]:
     yield from markdown_lines(head, body, left=(1, len(head) - 1))
     if len(benchmark.rows) > ROWS_SHOWN:
         yield ""
-        yield f"and {len(benchmark.rows) - ROWS_SHOWN} more, on the page and in the CSV."
+        yield f"{len(benchmark.rows) - ROWS_SHOWN} more rows are on the page and in the CSV."
     if any(row.rank.low is None for row in benchmark.rows[:ROWS_SHOWN]):
         yield ""
-        yield f"({ONE_SEED}): from one seed a rank has no interval; it is unknown, not certain."
+        yield f"({ONE_SEED}): the rank of a row with one seed has no interval, so its uncertainty is unknown."
     if (number := len(benchmark.kinds)) > 1:
         yield ""
-        where = "named [below](#what-the-runs-took)"
+        where = "listed [below](#machines-and-running-times)"
         yield kinds_text(number, where)
 
 
@@ -125,8 +125,8 @@ def _figure(row: Row, column: Column) -> str:
 
 
 def _columns(board: Board) -> Iterator[str]:
-    """The columns of all tables, those alike once."""
-    yield "## What the columns are"
+    """The columns of all tables; equal ones are listed once."""
+    yield "## What the columns mean"
     yield ""
     tables = [table_columns(benchmark.metrics) for benchmark in board.benchmarks]
     shown = [column for table in tables for column in table if not is_extra(column)]
@@ -134,19 +134,19 @@ def _columns(board: Board) -> Iterator[str]:
         formula = f" `{column.formula}` {markdown_text(source_text(column))}" if column.formula else ""
         yield f"- **{markdown_text(column.label)}**: {markdown_text(column.about)}{formula}".rstrip()
     yield ""
-    rest = "The columns of the CSV that are not shown here are explained on each board's page."
+    rest = "Each board's page explains the columns of the CSV that are not shown here."
     yield f"{markdown_text(NOTATION)} {rest}"
 
 
 def _badges(board: Board) -> Iterator[str]:
-    yield "## What the status says"
+    yield "## What the status means"
     yield ""
     for kind, meaning in board.badges.items():
         yield f"- {kind}: {meaning}"
 
 
-def _took(board: Board) -> Iterator[str]:
-    yield "## What the runs took"
+def _running_times(board: Board) -> Iterator[str]:
+    yield "## Machines and running times"
     yield ""
     body = []
     for benchmark in board.benchmarks:
@@ -161,7 +161,7 @@ def _took(board: Board) -> Iterator[str]:
 def _reported(reported: Sequence[Reported]) -> Iterator[str]:
     yield "## Reported by papers, not measured here"
     yield ""
-    yield "Weights, streams and metrics differ from ours and from each other: these figures have no rank."
+    yield "Weights, streams and metrics differ from ours and from each other, so these figures have no rank."
     yield ""
     body = []
     for one in reported:

@@ -1,4 +1,4 @@
-"""A published run repeated from its record alone, and compared."""
+"""Repeats a published run from its record alone, and compares the results."""
 
 from __future__ import annotations
 
@@ -40,13 +40,14 @@ from clsuite.runner.recorded_inputs import (
 from clsuite.runner.streams import recorded_stream
 
 FINAL_TOLERANCE, ENTRY_TOLERANCE = 0.01, 0.05
-"""On another kind of machine: of the final accuracy, and of each entry of the matrix and reading of a probe."""
+"""Tolerances on another kind of machine: for the final accuracy, and for entries of the matrix and probe readings."""
 
 
 def find_rows(place: Leaderboard, wanted: Sequence[str]) -> list[tuple[str, Path]]:
     """The records of some rows, by ``benchmark/method/seed`` or a pattern such as ``quickstart/*/0``.
 
-    A star stops at ``/``, and two of them do not, so that ``quickstart/*`` starts no run of every method and seed.
+    A star does not match ``/``, but ``**`` does, so that ``quickstart/*`` does not start the runs of all methods and
+    seeds.
 
     Raises:
         UserError: If there is no such row.
@@ -70,9 +71,9 @@ def find_rows(place: Leaderboard, wanted: Sequence[str]) -> list[tuple[str, Path
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether a name is like a pattern: ``*`` and ``?`` stop at ``/``, ``**`` does not, ``[ab]`` is one of some.
+    """Whether a name matches a pattern: ``*`` and ``?`` do not match ``/``, ``**`` does, ``[ab]`` is a character set.
 
-    It looks at each part of the pattern once, however many stars it has.
+    It looks at each part of the pattern once, so that many stars do not make it slow.
     """
     ends = {0}
     for part in re.findall(r"\*\*|\[!?[^\]/]+\]|.", pattern, re.DOTALL):
@@ -94,7 +95,7 @@ def _is_like(letter: str, part: str) -> bool:
 
 
 def stream_changed(record: RunRecord, data_root: Path | None) -> str:
-    """Why the record's stream is another one now; empty where it is not.
+    """Why the record's stream is a different one now; empty if it is not.
 
     Raises:
         UserError: If the record was edited: it then describes no run.
@@ -126,17 +127,17 @@ def plan_rerun(
 
     Args:
         record: A finished record.
-        target: Where the record of the rerun goes.
-        data_root: Where data and weights are looked for.
-        device: By default the kind that it ran on.
-        benchmark: The file of the benchmark, where it is not a shipped one.
-        confirmed: Which earlier sources give the counts that those of now give: rows of those are repeated by the
-            sources of now.
-        allowed: What the record may bring about.
-        published: The record's file, where sources lie beside it.
+        target: File for the record of the rerun.
+        data_root: Folder of data and weights.
+        device: The device; by default the kind that it ran on.
+        benchmark: The file of the benchmark, if it is not a shipped one.
+        confirmed: Which earlier sources give the same counts as the current ones; rows of those are repeated with the
+            current sources.
+        allowed: What the record may cause to be imported or loaded.
+        published: The record's file, if sources are published beside it.
 
     Raises:
-        UserError: If a plugin is another one now, or something that it needs is not available.
+        UserError: If a plugin has changed, or something that it needs is not available.
     """
     if notes := stale_notes(record, confirmed):
         raise UserError(f"{'; '.join(notes)}: a rerun would be of another method. Run it again, and add that record")
@@ -164,14 +165,14 @@ def plan_rerun(
         record_path=target,
         data_root=data_root,
         device=device or record.environment.get("device_type", "auto"),
-        save_model=False, shares_features=False,  # of what others computed it would tell nothing
+        save_model=False, shares_features=False,  # a rerun must compute everything itself
         probes=tuple(restored_probe(entry, backbone["image_size"], data_root, known) for entry in probes),
         files=recorded_files(record.config, folders, own, absent),
     )  # fmt: skip
 
 
 def _how_to_allow(published: Path | None) -> str:
-    """How code that a row brings can be run, where its sources lie beside it or not."""
+    """How code that a row needs can be run, whether its sources are published beside it or not."""
     if published is None or not (there := published_sources(published)):
         return NAME_FOLDER
     names = " and ".join(f"'{one}'" for one in there.values())
@@ -179,7 +180,7 @@ def _how_to_allow(published: Path | None) -> str:
 
 
 def _plugins_of_now(record: RunRecord, confirmation: Confirmation | None) -> list[PluginEntry]:
-    """The plugins of a record, by the sources that are confirmed to give the same counts where those are others."""
+    """The plugins of a record, with the current sources if these are confirmed to give the same counts."""
     if confirmation is None:
         return record.plugins
     pairs = zip(record.plugins, confirmation.plugins, strict=True)
@@ -187,7 +188,7 @@ def _plugins_of_now(record: RunRecord, confirmation: Confirmation | None) -> lis
 
 
 def compare_rerun(old: RunRecord, new: RunRecord) -> Rerun:
-    """How a rerun came out beside the published record."""
+    """The result of a rerun compared to the published record."""
     assert old.counts is not None
     assert new.counts is not None
     first, second = old.main_counts, new.main_counts
@@ -211,7 +212,7 @@ def compare_rerun(old: RunRecord, new: RunRecord) -> Rerun:
 
 
 def _what_must_agree(record: RunRecord) -> list[Any]:
-    """What a rerun on the same kind of machine gives again to the last digit."""
+    """What a rerun on the same kind of machine must reproduce exactly."""
     assert record.cost is not None
     cost = record.cost.model_dump(include={"total_parameters", "trainable_parameters", "stored_bytes"})
     samples = [(task.steps, task.gradient_samples) for task in record.tasks]
@@ -219,9 +220,9 @@ def _what_must_agree(record: RunRecord) -> list[Any]:
 
 
 def _probe_difference(old: RunRecord, new: RunRecord) -> float:
-    """The largest difference of a reading: of accuracies as it is, of others as a share where they are above 1.
+    """The largest difference of a reading: absolute for accuracies, relative for other readings above 1.
 
-    Infinite where one has a reading and the other a dash, or none at all.
+    It is infinite if only one of the records has a reading.
     """
     readings = [{probe.name: np.array(probe.values, dtype=float) for probe in record.probes} for record in (old, new)]
     if {name: np.isnan(values).tolist() for name, values in readings[0].items()} != {
@@ -235,7 +236,7 @@ def _probe_difference(old: RunRecord, new: RunRecord) -> float:
 
 
 def kinds_apart(old: RunRecord, new: RunRecord) -> str:
-    """How the machine, precision or torch of two runs differ; empty where every count must be the same."""
+    """How machine, precision or torch of two runs differ; empty if every count must be the same."""
 
     def kind(record: RunRecord) -> str:
         machine, precision = kind_of(record.environment)
@@ -249,19 +250,19 @@ def kinds_apart(old: RunRecord, new: RunRecord) -> str:
 
 
 def write_rerun(rerun: Rerun, path: Path, record: RunRecord, apart: str) -> Rerun | None:
-    """Write how a rerun came out beside the record.
+    """Write the report of a rerun beside the record.
 
     Args:
-        rerun: How it came out.
+        rerun: The result of the rerun.
         path: The file of the published record.
         record: That record.
-        apart: How the machines differ: an identical rerun is not given up for what another kind gives.
+        apart: How the machines differ: an identical rerun is not replaced by one on another kind of machine.
 
     Returns:
-        The earlier rerun, where that is kept.
+        The earlier rerun, if it is kept.
     """
     earlier = None
-    with suppress(UserError):  # one of another record, or one that is not whole, gives way
+    with suppress(UserError):  # a report of another record, or a damaged one, is replaced
         earlier = read_rerun(path, record)
     if apart and earlier and earlier.outcome == "identical" and rerun.outcome in ("within tolerance", "different"):
         return earlier
@@ -274,18 +275,18 @@ def write_rerun(rerun: Rerun, path: Path, record: RunRecord, apart: str) -> Reru
 def publish_rerun(
     place: Leaderboard, row: str, rerun: Rerun, path: Path, record: RunRecord, apart: str
 ) -> Rerun | None:
-    """Write how a rerun of a published row came out, and what the index then knows of it.
+    """Write the report of a rerun of a published row, and its hash into the index.
 
     Args:
         place: The leaderboard.
         row: The row, ``benchmark/method/seed``.
-        rerun: How it came out.
+        rerun: The result of the rerun.
         path: The file of the published record.
         record: That record.
-        apart: As in `write_rerun`; an earlier account that `rerun` did not write gives way in any case.
+        apart: As in `write_rerun`; an earlier report that ``rerun`` did not write is always replaced.
 
     Returns:
-        The earlier rerun, where that is kept.
+        The earlier rerun, if it is kept.
     """
     with place.locked():
         return _publish_rerun(place, row, rerun, path, record, apart)
@@ -306,7 +307,7 @@ def _publish_rerun(
 
 
 def changed_stream(record: RunRecord, machine: str) -> Rerun:
-    """The account of a record whose stream the data do not give any more."""
+    """The report for a record whose stream can no longer be made from the data."""
     return Rerun(
         key=record.key, date=datetime.now(UTC).date().isoformat(), machine=machine, outcome="other stream",
         figures={PUBLISHED: published_accuracy(record)},

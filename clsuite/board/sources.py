@@ -1,7 +1,7 @@
-"""The published sources of a row whose method, or whose stream, is a file: others can repeat it with them.
+"""The published sources of a row whose method or stream is a file, so that others can repeat the run.
 
-They lie beside the record under names of ours (``KEY.1.py`` for the first plugin, ``KEY.stream.py``), whatever the
-record calls them. Nothing here runs them: ``rerun`` does, where its caller names a folder that they lie in.
+They are published beside the record under fixed names (``KEY.1.py`` for the first plugin, ``KEY.stream.py``), whatever
+the record calls them. Nothing here runs them: ``rerun`` does, if its caller names a folder that contains them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from clsuite.scenarios.spec import FromAvalanche
 
 STREAM = ".stream.py"
 CLASS = ".class"
-"""Begins the suffixes of published classes of a data set, scenario, probe, backbone or training go on."""
+"""Start of the suffixes of published classes: data sets, scenarios, probes, backbones, optimizers, schedules."""
 SUFFIX = re.compile(r"\.((class)?[1-9]\d?|stream)\.py")
 """Suffix of a published source after the record's key."""
 LARGEST_SOURCE = 200_000
@@ -32,7 +32,7 @@ LARGEST_SOURCE = 200_000
 
 
 def due_sources(record: RunRecord) -> dict[str, str]:
-    """The files that a row needs and no package brings, by the suffixes of their names: as the record calls them."""
+    """The files that a row needs and no package provides, by the suffixes under which they are published."""
     files = {
         f".{number}.py": entry.name for number, entry in enumerate(record.plugins, 1) if is_file(entry.name)
     }  # fmt: skip
@@ -42,14 +42,14 @@ def due_sources(record: RunRecord) -> dict[str, str]:
 
 
 def find_sources(record: RunRecord, folders: Sequence[Path]) -> dict[str, bytes]:
-    """What is to be published with a row, by the suffixes of the names; files are read, and not run.
+    """The files that are to be published with a row, by the suffixes of their names; they are read, and not run.
 
     Args:
         record: A finished record.
-        folders: Where files are looked for by the names that the record has.
+        folders: Folders in which files are looked for by the names in the record.
 
     Raises:
-        UserError: If a file is not there, is another one than the run's, or cannot be repeated without others.
+        UserError: If a file is missing, differs from the run's, or cannot be repeated without other files.
     """
     found = {suffix: _text(record, suffix, folders) for suffix in due_sources(record)}
     for suffix, (path, text) in found.items():
@@ -65,7 +65,7 @@ def find_sources(record: RunRecord, folders: Sequence[Path]) -> dict[str, bytes]
 
 
 def _text(record: RunRecord, suffix: str, folders: Sequence[Path]) -> tuple[Path, str]:
-    """The file of a source, and its text as it was hashed."""
+    """The file of a source, and the text that was hashed."""
     if suffix == STREAM:
         root = recorded_stream(ScenarioSpec.model_validate(record.config["scenario"]), folders).root
         assert isinstance(root, FromAvalanche)
@@ -81,20 +81,20 @@ def _text(record: RunRecord, suffix: str, folders: Sequence[Path]) -> tuple[Path
 
 
 def published_sources(path: Path) -> dict[str, Path]:
-    """The published sources that lie beside a record, by the suffixes of their names."""
+    """The published sources beside a record, by the suffixes of their names."""
     there = sorted(path.parent.glob(f"{path.stem}.*.py"))
     return {suffix: one for one in there if SUFFIX.fullmatch(suffix := one.name.removeprefix(path.stem))}
 
 
 def sources_within(path: Path, folders: Sequence[Path]) -> dict[str, Path]:
-    """Of the published sources of a record, those that lie in or below one of the folders."""
+    """The published sources of a record that are in or below one of the folders."""
     places = [folder.resolve() for folder in folders]
     found = published_sources(path).items()
     return {suffix: one for suffix, one in found if any(one.resolve().is_relative_to(place) for place in places)}
 
 
 def source_notes(record: RunRecord, path: Path, shown: str) -> Iterator[str]:
-    """What people should know of a row whose code is not a package's.
+    """Notes for readers of a row whose code is not in a package.
 
     Args:
         record: The record.

@@ -1,4 +1,4 @@
-"""The status of a published record: whether something changed since, and the result of its rerun."""
+"""The status of a published record: whether something has changed since, and the result of its rerun."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmark
 
 PUBLISHED = "final accuracy, published"
 FREE = frozenset({"precision", "threads", "compile"})
-"""What of the training each machine may choose."""
+"""Options of the training that each machine may choose."""
 
 
 def read_rerun(path: Path, record: RunRecord) -> Rerun | None:
-    """How a record was rerun, where it was.
+    """The report of a record's rerun; None if there is none.
 
     Args:
-        path: The record's file; the account of its rerun lies beside it.
+        path: The record's file; the report of its rerun is beside it.
         record: The record.
 
     Raises:
-        UserError: If the account is not valid, or is of another record.
+        UserError: If the report is not valid, or is of another record.
     """
     beside = path.with_suffix(".rerun.json")
     if not beside.exists():
@@ -63,17 +63,17 @@ def read_rerun(path: Path, record: RunRecord) -> Rerun | None:
 
 
 def published_accuracy(record: RunRecord) -> float:
-    """The final accuracy as an account of a rerun repeats it."""
+    """The final accuracy of a record, rounded as the report of a rerun repeats it."""
     return rounded(float(record.main_counts.accuracy[-1].mean())) or 0.0
 
 
-def standing_notes(record: RunRecord, rerun: Rerun | None, confirmed: Confirmations = NONE) -> list[str]:
-    """Why a published record is stale; empty where it is not.
+def all_stale_notes(record: RunRecord, rerun: Rerun | None, confirmed: Confirmations = NONE) -> list[str]:
+    """Why a published record is stale; empty if it is not.
 
     Args:
         record: The record.
-        rerun: How it was rerun, where it was.
-        confirmed: Which earlier sources give the counts that those of now give.
+        rerun: The result of its rerun, if there is one.
+        confirmed: Which earlier sources give the same counts as the current ones.
     """
     other = rerun is not None and rerun.outcome == "other stream"
     notes = [*stale_notes(record, confirmed), *benchmark_notes(record, confirmed.of(record))]
@@ -81,9 +81,9 @@ def standing_notes(record: RunRecord, rerun: Rerun | None, confirmed: Confirmati
 
 
 def stale_notes(record: RunRecord, confirmed: Confirmations = NONE) -> list[str]:
-    """What has changed since the run, in clsuite or its plugins; those that others bring are not judged.
+    """What has changed since the run in clsuite or its own plugins; plugins of others are not compared.
 
-    Sources that are confirmed to give the same counts as those of now have not changed.
+    Sources that are confirmed to give the same counts as the current ones count as unchanged.
     """
     if confirmed.of(record):
         return []
@@ -99,7 +99,7 @@ def stale_notes(record: RunRecord, confirmed: Confirmations = NONE) -> list[str]
 
 
 def uncompared(record: RunRecord) -> list[str]:
-    """A line for each plugin that others bring: not every machine has it."""
+    """A line for each plugin of others, whose source is not compared because not every machine has it."""
     others = [entry for entry in record.plugins if our_source(entry.name) is None and not _is_of_clsuite(entry)]
     return [
         f"plugin '{entry.name}' of {entry.distribution}: its source is not compared"
@@ -113,11 +113,12 @@ def _is_of_clsuite(entry: PluginEntry) -> bool:
 
 
 def benchmark_notes(record: RunRecord, confirmation: Confirmation | None = None) -> list[str]:
-    """What the benchmark of that name, where clsuite has one, asks for otherwise than the record says.
+    """How the record differs from the shipped benchmark of its name, if there is one.
 
-    A method is held against what its name stands for there; one of a name that tells nothing there is not. What an
-    older version had no argument or key for counts as differing, unless the sources are confirmed to give the same
-    counts: then it counts as what it was when they did (of keys of the training, see `completed_training`).
+    A method is compared with what its name stands for in the benchmark; a method of an unknown name is not compared. An
+    argument or a key that an older version did not have counts as a difference, unless the sources are confirmed to
+    give the same counts: it then has the value of that confirmation (for keys of the training, see
+    `completed_training`).
     """
     if record.benchmark not in shipped_benchmarks():
         return []
@@ -132,13 +133,13 @@ def benchmark_notes(record: RunRecord, confirmation: Confirmation | None = None)
 
 
 def _as_read(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration as a file gives it back: a list of names is not a tuple."""
+    """A configuration as a file returns it: tuples become lists."""
     content: dict[str, Any] = json.loads(canonical_json(config))
     return content
 
 
 def _other_method(record: RunRecord, confirmation: Confirmation | None) -> list[str]:
-    """What of a method is not as its name says."""
+    """Which parts of a method differ from what its name stands for."""
     named = named_method(record.benchmark, record.method)
     if named is None:
         return []
@@ -153,7 +154,7 @@ def _other_method(record: RunRecord, confirmation: Confirmation | None) -> list[
 
 @cache
 def named_method(benchmark: str, method: str) -> tuple[Any, dict[str, Any]] | None:
-    """What a method's name stands for; a record is foreign, so that its name leads to no file and no other package."""
+    """What a method's name stands for; in foreign records, names of files or other packages are ignored."""
     spec = _shipped(benchmark)
     try:
         if method not in spec.named_methods and not all(our_source(use.name) for use in parse_method(method).plugins):
@@ -170,7 +171,7 @@ def _shipped(name: str) -> BenchmarkSpec:
 
 
 def badge_of(notes: list[str], rerun: Rerun | None) -> Badge:
-    """What a published record is called."""
+    """The badge of a published record."""
     if notes:
         return "stale"
     if rerun is None:
@@ -179,6 +180,6 @@ def badge_of(notes: list[str], rerun: Rerun | None) -> Badge:
 
 
 def badge_of_row(badges: Sequence[Badge]) -> Badge:
-    """What a row is called by its runs: the first of these that one of them is."""
+    """The badge of a row: the first of these that one of its runs has."""
     order: tuple[Badge, ...] = ("stale", "unconfirmed", "confirmed", "measured")
     return min(badges, key=order.index)

@@ -1,4 +1,4 @@
-"""The board as CSV and JSON for other programs: the same bytes on every machine."""
+"""The board as CSV and JSON for other programs, with the same bytes on every machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clsuite.report.export import csv_text
 
 
 def data_files(board: Board) -> dict[str, bytes]:
-    """Of each benchmark a table of its methods and one of its runs, and everything but the matrices as one JSON."""
+    """For each benchmark a CSV of its methods and one of its runs, and one JSON with everything but the matrices."""
     files = {"data/board.json": _json(board)}
     for benchmark in board.benchmarks:
         files[f"data/{address(benchmark.name)}.csv"] = _methods(benchmark)
@@ -50,7 +50,7 @@ def _csv(lines: Sequence[Sequence[Any]]) -> bytes:
 
 
 def _json(board: Board) -> bytes:
-    """One line per row, so that a change is seen as the change of a line."""
+    """The board as JSON with one line per row, so that diffs show which rows changed."""
     lines = [f'{{"schema_version":{board.schema_version},"benchmarks":[']
     for position, benchmark in enumerate(board.benchmarks):
         head = benchmark.model_dump(mode="json", exclude={"rows"})
@@ -69,7 +69,7 @@ def _joined(texts: Iterator[str]) -> list[str]:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    """A row without what its records hold, configuration, matrices and environment, and what its figures say twice."""
+    """A row without what its records hold (configuration, matrices, environment) and without derived figures."""
     kept = row.model_dump(mode="json", exclude={"config": True, "runs": True, "figures": {"__all__": {"half"}}})
     runs = [
         run.model_dump(mode="json", include={"key", "seed", "record", "badge", "notes", "rerun"}) for run in row.runs

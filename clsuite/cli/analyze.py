@@ -1,4 +1,4 @@
-"""`clsuite analyze`: what runs did to the network, by doing them again under watch, or by their saved models."""
+"""`clsuite analyze`: what runs changed in the network, measured by repeating them or from their saved models."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def analyze_sensitivity(
     device: str = "auto",
     allowed: Allowed = NOTHING,
 ) -> None:
-    """Run the streams of some records once more, and show and write how far their modules moved, the mean of all.
+    """Repeat the streams of some records, and print and write how far their modules moved, the mean of all.
 
     Raises:
-        UserError: If a run cannot be done again, or takes no gradient steps.
+        UserError: If a run cannot be repeated, or takes no gradient steps.
     """
     console = make_console()
     records = [read_record(path) for path in paths]
@@ -123,22 +123,22 @@ def _show(console: Console, moves: Mapping[str, Sequence[Move]], out: Path) -> N
 def _watched(plan: RunPlan, movement: ParameterDrift) -> Stream:
     torch.set_num_threads(TrainingSpec.model_validate(plan.pending.config["training"]).threads)
     with RunProgress(make_console(stderr=True)) as bar:
-        bar.hear(plan, {"kind": "start"})
-        stream = build_stream(plan, lambda event: bar.hear(plan, {"kind": "progress", **event}))
+        bar.on_event(plan, {"kind": "start"})
+        stream = build_stream(plan, lambda event: bar.on_event(plan, {"kind": "progress", **event}))
         stream.checkpoint_path, stream.observers = None, (movement,)
         stream.run()
     return stream
 
 
 def _say_whether_same(console: Console, record: RunRecord, stream: Stream, run: str) -> None:
-    """A run on other hardware or versions need not give the same counts; the output says whether it did."""
+    """Print whether the counts are the same: on other hardware or versions they need not be."""
     same = stream.matrix.counts() == record.counts
-    told = "to the record's accuracy matrix" if same else "to another accuracy matrix than the record's"
-    console.print(f"{run} came out {'again ' if same else ''}{told}", style="" if same else "yellow")
+    result = "to the record's accuracy matrix" if same else "to another accuracy matrix than the record's"
+    console.print(f"{run} came out {'again ' if same else ''}{result}", style="" if same else "yellow")
 
 
 def _print_moves(console: Console, moves: Sequence[Move], between: Between) -> None:
-    """Print how far each kind of module moved: the mean, and as many of the blocks as the terminal has room for."""
+    """Print how far each kind of module moved: the mean, and as many of the blocks as fit into the terminal."""
     values, kinds = mean_sensitivity(moves, between), by_kind(moves, between)
     blocks = [block for block in blocks_of(values) if block != OUTSIDE]
     unit = 10.0 ** -len(str(int(1 / max([*values.values(), 1e-12]))))

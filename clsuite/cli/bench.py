@@ -16,7 +16,7 @@ from clsuite.cli.console import make_console, table_width
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.debugging import InView
 from clsuite.cli.detach import detach
-from clsuite.cli.failures import advise_debug, tell_failures
+from clsuite.cli.failures import advise_debug, print_failures
 from clsuite.cli.jobs import ask_to_cancel
 from clsuite.errors import AbsentError, UserError
 from clsuite.records import RunRecord
@@ -40,10 +40,10 @@ from clsuite.runner.training import lists_in
 
 
 def print_config(benchmark: str, options: BenchOptions) -> int:
-    """Print a benchmark as the options make it; returns the exit status.
+    """Print a benchmark with the options applied; returns the exit status.
 
     Raises:
-        UserError: If the input is bad.
+        UserError: If the input is invalid.
     """
     spec, path = open_benchmark(benchmark, options)
     with _with_lines(spec, path, options):
@@ -62,7 +62,7 @@ def open_benchmark(benchmark: str, options: BenchOptions) -> tuple[BenchmarkSpec
 
 
 def _with_lines(spec: BenchmarkSpec, path: Path, options: BenchOptions) -> AbstractContextManager[None]:
-    """Give mistakes their lines in the benchmark's file, but where the call itself has written what is wrong."""
+    """Add lines of the benchmark's file to mistakes, except for what the call itself has given."""
     known = {*spec.named_methods, "all"}
     written = any(name not in known for text in options.methods for name in split_outside(text, ","))
     changed = any(key.startswith(OF_METHODS) for key in options.settings)
@@ -77,15 +77,15 @@ def run_bench(
 
     Args:
         benchmark: Its name or file.
-        options: What the call decides.
-        only: Do no run: ``list`` tells which there are, ``plan`` writes them down for workers.
-        detached: The command line, for a process without a terminal that does the runs in place of this one.
+        options: The options of the call.
+        only: Do no runs: ``list`` prints them, ``plan`` writes them down for workers.
+        detached: The command line for a process without a terminal that does the runs instead of this one.
 
     Returns:
         Exit status: 0 if every run is done, 1 if one failed.
 
     Raises:
-        UserError: If the input is bad; nothing has been written then.
+        UserError: If the input is invalid; nothing has been written then.
     """
     console = make_console()
     warnings = make_console(stderr=True)
@@ -101,50 +101,50 @@ def run_bench(
             raise
         with _with_lines(spec, path, options):
             return _list_outline(console, outline(spec, options, path.parent), error)
-    standing = scan_results(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
+    status = scan_results(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
     if only == "list":
-        return _list_runs(console, standing)
+        return _list_runs(console, status)
     if options.force:
-        standing = forget(standing.plans)
+        status = forget(status.plans)
     if only == "plan":
-        _plan_runs(console, standing, options.out)
+        _plan_runs(console, status, options.out)
         return 0
-    if detached and standing.missing:
-        return _leave_runs(console, standing, chosen, options, detached)
-    outcomes = do_runs(console, standing, chosen, options, spec.training.threads)
+    if detached and status.missing:
+        return _leave_runs(console, status, chosen, options, detached)
+    outcomes = do_runs(console, status, chosen, options, spec.training.threads)
     return report_runs(console, warnings, spec, options, plans, outcomes)
 
 
 def do_runs(
-    console: Console, standing: BenchStatus, chosen: AnyExecutor, options: BenchOptions, threads: int
+    console: Console, status: BenchStatus, chosen: AnyExecutor, options: BenchOptions, threads: int
 ) -> dict[Path, RunRecord]:
-    """Do the runs that are not done, with bars or in view of a debugger; how every run stands, by its record's path."""
+    """Do the runs that are not done, with progress bars or for a debugger; returns all records by their path."""
     slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores(), options.devices)
     sharing = Sharing(offered=chosen.kind != "debug", stale_after=options.stale_after)
     if chosen.kind == "debug":
         view = InView(console, slots[0])
-        return run_missing(standing, slots, None, view.hear, view.executor, sharing)
+        return run_missing(status, slots, None, view.on_event, view.executor, sharing)
     executor = make_executor(chosen, options, threads, slots, partial(console.print, soft_wrap=True))
     try:
-        with BenchProgress(console, len(standing.missing), len(standing.done)) as progress:
-            return run_missing(standing, slots, options.timeout, progress.hear, executor, sharing)
+        with BenchProgress(console, len(status.missing), len(status.done)) as progress:
+            return run_missing(status, slots, options.timeout, progress.on_event, executor, sharing)
     except KeyboardInterrupt:
         ask_to_cancel(console, executor)
         raise
 
 
 def _leave_runs(
-    console: Console, standing: BenchStatus, chosen: AnyExecutor, options: BenchOptions, command: Sequence[str]
+    console: Console, status: BenchStatus, chosen: AnyExecutor, options: BenchOptions, command: Sequence[str]
 ) -> int:
-    """Leave the runs that are not done to a process without a terminal, or to jobs of a batch system."""
+    """Leave the remaining runs to a process without a terminal, or to jobs of a batch system."""
     if chosen.kind != "slurm":
-        return detach(command, _plan_runs(console, standing, options.out), options.out)
-    threads = max(plan.pending.config["training"]["threads"] for plan in standing.missing)
+        return detach(command, _plan_runs(console, status, options.out), options.out)
+    threads = max(plan.pending.config["training"]["threads"] for plan in status.missing)
     executor = make_executor(chosen, options, threads, [], partial(console.print, soft_wrap=True))
-    executor.check(standing.missing)
-    _plan_runs(console, standing, options.out)
+    executor.check(status.missing)
+    _plan_runs(console, status, options.out)
     assert isinstance(executor, Submitting)
-    executor.submit(standing.missing)
+    executor.submit(status.missing)
     return 0
 
 
@@ -155,27 +155,27 @@ def _list_outline(console: Console, runs: list[tuple[str, int]], absent: AbsentE
     return 0
 
 
-def _list_runs(console: Console, standing: BenchStatus) -> int:
-    longest = max(len(plan.name) for plan in standing.plans)
-    for plan in standing.plans:
-        state = "done" if plan.record_path in standing.done else "to do"
+def _list_runs(console: Console, status: BenchStatus) -> int:
+    longest = max(len(plan.name) for plan in status.plans)
+    for plan in status.plans:
+        state = "done" if plan.record_path in status.done else "to do"
         console.print(f"{state:5}  {plan.name:{longest}}  {plan.record_path}", soft_wrap=True, no_wrap=True)
-    brought = {plan.pending.method: plan.brought for plan in standing.plans if plan.brought}
+    brought = {plan.pending.method: plan.brought for plan in status.plans if plan.brought}
     for method, settings in brought.items():
-        said = ", ".join(f"{key} {value}" for key, value in settings.items())
-        console.print(f"'{method}' brings its training: {said}", soft_wrap=True)
-    console.print(f"{counted(len(standing.plans), 'run')}, {len(standing.done)} done, {len(standing.missing)} to do")
+        training = ", ".join(f"{key} {value}" for key, value in settings.items())
+        console.print(f"'{method}' brings its training: {training}", soft_wrap=True)
+    console.print(f"{counted(len(status.plans), 'run')}, {len(status.done)} done, {len(status.missing)} to do")
     return 0
 
 
-def _plan_runs(console: Console, standing: BenchStatus, out: Path) -> Path:
-    """Write down what is to do, for workers; returns the folder of the benchmark."""
-    missing, folder = standing.missing, standing.plans[0].record_path.parent.parent
+def _plan_runs(console: Console, status: BenchStatus, out: Path) -> Path:
+    """Write down the remaining runs for workers; returns the folder of the benchmark."""
+    missing, folder = status.missing, status.plans[0].record_path.parent.parent
     if missing:
         check_writable(folder)
         write_manifest(folder, missing)
-    told = f"{counted(len(missing), 'run')} planned, {len(standing.done)} done"
-    console.print(told + (f"; workers: clsuite work {shlex.quote(str(out))}" if missing else ""), soft_wrap=True)
+    summary = f"{counted(len(missing), 'run')} planned, {len(status.done)} done"
+    console.print(summary + (f"; workers: clsuite work {shlex.quote(str(out))}" if missing else ""), soft_wrap=True)
     return folder
 
 
@@ -187,7 +187,7 @@ def report_runs(
     plans: Sequence[RunPlan],
     outcomes: Mapping[Path, RunRecord],
 ) -> int:
-    """Print the tables of some runs, write their report, and report those that failed; returns the exit status."""
+    """Print the tables of some runs, write their report, and list those that failed; returns the exit status."""
     finished = {path: record for path, record in outcomes.items() if record.status == "done"}
     complaints: list[str] = []
     if finished:
@@ -201,7 +201,7 @@ def report_runs(
         files, complaints = write_report(options.out / spec.name, spec.title or spec.name, finished)
         names = ", ".join(file.name for file in files)
         console.print(f"records, matrices and plots: {options.out / spec.name}" + (f" ({names})" if names else ""))
-    tell_failures(warnings, plans, outcomes)
+    print_failures(warnings, plans, outcomes)
     if complaints:
         more = f" (and {counted(len(complaints) - 1, 'more file')})" if len(complaints) > 1 else ""
         warnings.print(f"not written: {complaints[0]}{more}", soft_wrap=True)

@@ -19,7 +19,7 @@ from clsuite.data.space import size_text
 from clsuite.errors import UserError
 
 AGES = ((2 * 86400, 86400, "days"), (2 * 3600, 3600, "hours"), (120, 60, "minutes"))
-"""From how many seconds on a unit is taken, its seconds and its name."""
+"""The seconds from which a unit is used, its length in seconds and its name."""
 
 
 def run_cache(action: str, kind: Kind | None, older_than: float | None, down_to: int | None) -> int:
@@ -28,14 +28,15 @@ def run_cache(action: str, kind: Kind | None, older_than: float | None, down_to:
     Args:
         action: ``show``, ``verify`` or ``clear``.
         kind: Tables or features; both by default.
-        older_than: Of ``clear``: seconds; what was used since is left.
-        down_to: Of ``clear``: bytes; only features go, those used longest ago first, until they take so much.
+        older_than: For ``clear``: delete only what was not used for this number of seconds.
+        down_to: For ``clear``: delete features, those not used for the longest time first, down to this number of
+            bytes.
 
     Returns:
-        The exit status: 1 where something is damaged.
+        The exit status: 1 if something is damaged.
 
     Raises:
-        UserError: If options do not go together, or something cannot be deleted.
+        UserError: If options cannot be combined, or something cannot be deleted.
     """
     if action != "clear" and (older_than is not None or down_to is not None):
         raise UserError(f"--older-than and --down-to are of 'clear', not of '{action}'")
@@ -82,8 +83,8 @@ def _clear(root: Path, kind: Kind | None, older_than: float | None, down_to: int
     before = math.inf if older_than is None else time.time() - older_than
     found = all_kept(root, KINDS if kind is None else (kind,))
     sizes = {name: sum(clear(one, root, before) for one in found if one.kind == name) for name in KINDS}
-    told = [f"{size_text(size)} of {name}" for name, size in sizes.items() if size]
-    return f"{' and '.join(told) or 'nothing'} deleted in '{root}'"
+    parts = [f"{size_text(size)} of {name}" for name, size in sizes.items() if size]
+    return f"{' and '.join(parts) or 'nothing'} deleted in '{root}'"
 
 
 def _age(moment: float) -> str:

@@ -1,4 +1,4 @@
-"""The checks of `clsuite check` in a separate process: a check that ends that process, or hangs, is named."""
+"""The checks of `clsuite check` in a separate process, so that a check that ends or hangs the process is reported."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from clsuite.conformance.plugin_under_test import Subject
 
 SIMULATED = "simulated"
-"""A device that is not the CPU, for who has no GPU (`clsuite.conformance.simulated_device`)."""
+"""A device other than the CPU for machines without a GPU (`clsuite.conformance.simulated_device`)."""
 SILENCE = 300.0
-"""Seconds that one step of the checks may take."""
+"""Largest number of seconds for one step of the checks."""
 Work = tuple[Sequence[PluginUse], Mapping[str, Any], str, Path]
 
 
@@ -32,13 +32,13 @@ def check_aside(text: str, uses: Sequence[PluginUse], training: Mapping[str, Any
     """Check a method in another process.
 
     Args:
-        text: The method as it was written, for complaints.
+        text: The method as written, for messages.
         uses: Its plugins.
         training: Options of the training.
-        device: Where the runs are, by name.
+        device: Name of the device.
 
     Raises:
-        UserError: If the device is not there, a plugin is broken, or it ends the process or hangs.
+        UserError: If the device is missing, a plugin is broken, or it ends the process or hangs.
     """
     worker = ForkServer().start(work, (uses, training, device, Path.cwd()))
     try:
@@ -70,7 +70,7 @@ def _follow(worker: Worker, name: str) -> Report:
 
 
 def work(given: Work, connection: Connection) -> None:
-    """What the process does: it sends each step, and at last the report, what it refuses, or what broke it."""
+    """The work of the process: it sends each step, and finally the report, what the method refuses, or the error."""
     from clsuite.runner.worker import become_worker
 
     become_worker(connection)

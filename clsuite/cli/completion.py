@@ -1,4 +1,4 @@
-"""Completion of commands, options, and names of benchmarks, plugins and recipes in shells, by shtab."""
+"""Completion of commands, options, benchmarks, plugins and recipes in shells, with shtab."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHELLS = ("bash", "zsh")
 
 
 def completion(shell: str, parser: argparse.ArgumentParser) -> str:
-    """The script that completes words in a shell, with the names that are known now.
+    """The completion script for a shell, with the names that are known now.
 
     Args:
         shell: ``bash`` or ``zsh``.
@@ -28,7 +28,7 @@ def completion(shell: str, parser: argparse.ArgumentParser) -> str:
 
 
 def _names() -> dict[str, Sequence[str]]:
-    """Names by the arguments that take them."""
+    """Names for the arguments that take them."""
     from clsuite.plugin.catalog import catalog
     from clsuite.runner.spec import shipped_benchmarks
 
@@ -38,7 +38,7 @@ def _names() -> dict[str, Sequence[str]]:
 
 
 def _complete(action: argparse.Action, names: Mapping[str, Sequence[str]]) -> None:
-    """Say how an argument is completed: by its names and files, by files, or not at all."""
+    """Set how an argument is completed: by its names and files, by files, or not at all."""
     import shtab
 
     if action.dest == "print_completion":
@@ -50,12 +50,12 @@ def _complete(action: argparse.Action, names: Mapping[str, Sequence[str]]) -> No
 
 
 def _mark(action: argparse.Action, how: Mapping[str, Any]) -> None:
-    """Hand an argument's completion to shtab, which reads it there."""
+    """Set an argument's completion where shtab reads it."""
     action.complete = how  # type: ignore[attr-defined]
 
 
 def _names_or_files(function: str, names: Sequence[str]) -> dict[str, Any]:
-    """Completion by names, and by files, which each of these arguments takes too; as shtab wants it."""
+    """Completion by names and by files, which each of these arguments accepts too, in shtab's form."""
     words = " ".join(names)
     functions = {
         "bash": f'{function}() {{ compgen -W "{words}" -- "$1"; compgen -f -- "$1"; }}',
@@ -65,7 +65,7 @@ def _names_or_files(function: str, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[Any]:
-    """Every argument of a parser and of those below it."""
+    """Every argument of a parser and of its subparsers."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for inner in dict.fromkeys(action.choices.values()):

@@ -1,4 +1,4 @@
-"""`clsuite leaderboard confirm`: runs the canaries of rows by earlier sources and by those of now, and compares."""
+"""`clsuite leaderboard confirm`: runs canaries with earlier sources and with the current ones, and compares them."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from clsuite.runner.bench import BenchStatus, run_missing
 from clsuite.runner.devices import count_cores, device_slots
 from clsuite.runner.plan import RunPlan
 
-ROWS_TOLD = 3
+ROWS_SHOWN = 3
 
 
 def confirm(wanted: Sequence[str], folder: Path, data_root: Path | None, jobs: int | None) -> int:
-    """Confirm stale rows whose method gives the same counts still; returns 1 if one stays stale.
+    """Confirm stale rows whose method still gives the same counts; returns 1 if one stays stale.
 
     Raises:
-        UserError: If a row or method is unknown, or the leaderboard is not as it should be.
+        UserError: If a row or method is unknown, or the leaderboard is not valid.
     """
     place = Leaderboard(folder)
     refuse_missing(place)
@@ -49,7 +49,7 @@ def confirm(wanted: Sequence[str], folder: Path, data_root: Path | None, jobs: i
     paths = find_rows(place, rows) if rows else []
     cases, reasons = find_cases({row: read_foreign(path) for row, path in paths}, read_confirmed(place.confirmed))
     for reason, without in reasons.items():
-        _tell(without, reason)
+        _print_reason(without, reason)
     work = _Work(place, project_folder(), data_root, jobs)
     for batch in by_commit(cases):
         work.confirm(batch)
@@ -63,10 +63,10 @@ def confirm(wanted: Sequence[str], folder: Path, data_root: Path | None, jobs: i
     return 1 if stale else 0
 
 
-def _tell(rows: Sequence[str], reason: str) -> None:
-    """Say in a line why rows stay stale."""
-    more = f" and {len(rows) - ROWS_TOLD} more" if len(rows) > ROWS_TOLD else ""
-    text = f"stale: {', '.join(rows[:ROWS_TOLD])}{more}: {reason}"
+def _print_reason(rows: Sequence[str], reason: str) -> None:
+    """Print in a line why rows stay stale."""
+    more = f" and {len(rows) - ROWS_SHOWN} more" if len(rows) > ROWS_SHOWN else ""
+    text = f"stale: {', '.join(rows[:ROWS_SHOWN])}{more}: {reason}"
     make_console(stderr=True).print(text, soft_wrap=True)
 
 
@@ -77,11 +77,11 @@ class _Work:
     Attributes:
         place: The leaderboard.
         project: The folder whose history has the earlier sources.
-        data_root: Where data are looked for.
-        jobs: Runs at a time; as many as the cores allow where it is not said.
-        done: The canaries by the sources of now, by their key: several cases may ask for the same.
-        confirmed: How many rows are.
-        stale: How many stay stale.
+        data_root: Folder of the data.
+        jobs: Number of simultaneous runs; by default as many as the cores allow.
+        done: Canaries of the current sources, by their key, because several cases may need the same.
+        confirmed: Number of confirmed rows.
+        stale: Number of rows that stay stale.
     """
 
     place: Leaderboard
@@ -93,7 +93,7 @@ class _Work:
     stale: int = 0
 
     def confirm(self, cases: Sequence[Case]) -> None:
-        """Confirm cases of one commit; whatever stops them is reported, and leaves those of other commits alone."""
+        """Confirm cases of one commit; a problem with them is reported, and does not affect other commits."""
         with TemporaryDirectory(prefix="clsuite-confirm-") as temporary:
             try:
                 old = self._run_old(cases, Path(temporary))
@@ -111,7 +111,7 @@ class _Work:
 
     def _stays(self, case: Case, reason: str) -> None:
         self.stale += len(case.rows)
-        _tell(case.rows, reason)
+        _print_reason(case.rows, reason)
 
     def _note(self, case: Case, old: RunRecord, new: RunRecord) -> None:
         """Write down at once what two canaries prove."""
@@ -124,28 +124,28 @@ class _Work:
         make_console().print(text, soft_wrap=True)
 
     def _run_old(self, cases: Sequence[Case], folder: Path) -> dict[str, RunRecord]:
-        """The canaries by the sources of the cases' commit, by method."""
+        """The canaries with the sources of the cases' commit, by method."""
         site, out = folder / "site", folder / "then"
         site.mkdir()
         check_out(cases[0].commit, self.project, site)
-        self._say(f"{len(cases)} canaries on {cases[0].canary} by the sources of {cases[0].commit[:9]}")
+        self._print(f"{len(cases)} canaries on {cases[0].canary} by the sources of {cases[0].commit[:9]}")
         self._bench_old(cases, site, out)
         return old_canaries(out)
 
     def _bench_old(self, cases: Sequence[Case], site: Path, out: Path) -> None:
-        """Run them together; one by one where something stops them, so that it stops its own case alone."""
+        """Run them together, or one by one if there is a problem, so that it affects its own case only."""
         path = site / "canaries.yaml"
         write_old_benchmark(cases, site, path)
         known = 0
 
-        def hear(number: int) -> None:
+        def on_progress(number: int) -> None:
             nonlocal known
             if number > known:
-                self._say(f"  {number} of {len(cases)} done")
+                self._print(f"  {number} of {len(cases)} done")
             known = number
 
         try:
-            bench_there(site, path, out, self.data_root, self.jobs, hear)
+            bench_there(site, path, out, self.data_root, self.jobs, on_progress)
         except UserError:
             if len(cases) == 1:
                 raise
@@ -158,7 +158,7 @@ class _Work:
                 record.rename(target)
 
     def _run_new(self, old: Mapping[str, RunRecord], out: Path) -> tuple[dict[str, RunRecord], dict[str, str]]:
-        """The canaries by the sources of now, by method, and why some methods are refused."""
+        """The canaries with the current sources, by method, and why some methods are refused."""
         plans: dict[str, RunPlan] = {}
         refused: dict[str, str] = {}
         for method, record in old.items():
@@ -170,16 +170,16 @@ class _Work:
                 refused[method] = f"the sources of now refuse its canary: {error}"
         missing = {plan.pending.key: plan for plan in plans.values() if plan.pending.key not in self.done}
         if missing:
-            self._say(f"{len(missing)} canaries by the sources of now")
+            self._print(f"{len(missing)} canaries by the sources of now")
             refused |= self._bench_new(list(missing.values()))
         return {name: self.done[p.pending.key] for name, p in plans.items() if p.pending.key in self.done}, refused
 
     def _bench_new(self, plans: list[RunPlan]) -> dict[str, str]:
-        """Run plans together, or one by one where one is refused; returns why, by method."""
+        """Run plans together, or one by one if one is refused; returns the reasons by method."""
         slots = device_slots("cpu", self.jobs, plans[0].pending.config["training"]["threads"], 0, count_cores())
         try:
             with BenchProgress(make_console(), len(plans), 0) as progress:
-                outcomes = run_missing(BenchStatus(plans, {}), slots, None, progress.hear)
+                outcomes = run_missing(BenchStatus(plans, {}), slots, None, progress.on_event)
         except UserError as error:
             if len(plans) == 1:
                 return {plans[0].pending.method: f"the sources of now refuse its canary: {error}"}
@@ -189,5 +189,5 @@ class _Work:
         return {}
 
     @staticmethod
-    def _say(text: str) -> None:
+    def _print(text: str) -> None:
         make_console().print(text, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The bar of a long load of data."""
+"""A progress bar for loading data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clsuite.data.progress import progress_to
 
 @contextmanager
 def loading_bar(console: Console) -> Iterator[None]:
-    """Show how far the loading of data is, in a terminal; elsewhere nothing."""
+    """Show the progress of loading data, in a terminal only."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),

@@ -1,4 +1,4 @@
-"""`--debug`: the runs in this process, with room for a debugger: no bar, and every traceback whole."""
+"""`--debug`: runs in this process for a debugger, without progress bars and with whole tracebacks."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class InView:
         self._console = console
         self.executor = InProcess(device, self.failed)
 
-    def hear(self, plan: RunPlan, event: dict[str, Any]) -> None:
-        """Print that a run begins, or how it ended."""
+    def on_event(self, plan: RunPlan, event: dict[str, Any]) -> None:
+        """Print that a run starts, or how it ended."""
         if event["kind"] == "start":
             self._console.print(f"run {plan.name}, on {plan.device}", soft_wrap=True)
         elif event["kind"] == "end":
             self._console.print(f"{event['status']}: {plan.name}", soft_wrap=True)
 
     def failed(self, plan: RunPlan, error: BaseException) -> None:
-        """Print what a run raised, whole, and open the debugger where the command runs at a terminal."""
+        """Print the whole traceback of a run, and open the debugger if the command runs in a terminal."""
         sys.last_type, sys.last_value, sys.last_traceback = type(error), error, error.__traceback__
         traceback.print_exception(error)
         if sys.stdin is not None and sys.stdin.isatty():

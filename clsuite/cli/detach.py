@@ -1,4 +1,4 @@
-"""`--detach`: the same command once more, in a session of its own that no terminal ends."""
+"""`--detach`: the same command in a session of its own, which continues without a terminal."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ OPTION = "--detach"
 
 
 def detach(words: Sequence[str], folder: Path, out: Path) -> int:
-    """Start a command without its terminal, and tell how to follow it; returns the exit status.
+    """Start a command without a terminal, and print how to follow it; returns the exit status.
 
     Args:
         words: The command line, with the option.
-        folder: Where its output goes.
+        folder: Folder for its output.
         out: The folder of runs.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clsuite.cli.console import make_console, table_width
-from clsuite.cli.partly import tell_partly
+from clsuite.cli.partly import print_unfinished
 from clsuite.errors import UserError, did_you_mean, harmless, listed
 from clsuite.records import RunRecord, atomic_path
 from clsuite.records.curves import LOSS, read_curves
@@ -24,7 +24,7 @@ def make_table(places: Sequence[Path], form: str, columns: Sequence[str], out: P
     """Print or write the table of some records.
 
     Raises:
-        UserError: If a place holds no record or a column is unknown.
+        UserError: If a place has no record or a column is unknown.
     """
     records = list(_gather(places).values())
     if form == "text":
@@ -81,7 +81,7 @@ def _plot(records: list[RunRecord], kind: str, target: Path, title: str) -> None
 
 
 def _plot_loss(records: Mapping[Path, RunRecord], target: Path, title: str, name: str) -> list[RunRecord]:
-    """Plot the runs that have the curve, and return them; says of which methods no run has it."""
+    """Plot the runs that have the curve, and return them; prints the methods of which no run has it."""
     from clsuite.report.training_plot import plot_training
 
     kept = {path: read_curves(path.with_suffix(".npz")) for path in records}
@@ -94,8 +94,8 @@ def _plot_loss(records: Mapping[Path, RunRecord], target: Path, title: str, name
     runs = [(record, kept[path][name]) for path, record in records.items() if name in kept[path]]
     drawn = {record.method for record, _ in runs}
     if without := sorted({record.method for record in records.values()} - drawn):
-        said = f"no curve '{name}' of {', '.join(without)}: not trained by steps, or not kept"
-        make_console(stderr=True).print(said, soft_wrap=True)
+        message = f"no curve '{name}' of {', '.join(without)}: not trained by steps, or not kept"
+        make_console(stderr=True).print(message, soft_wrap=True)
     plot_training(runs, target, title, name)
     return [record for record, _ in runs]
 
@@ -116,5 +116,5 @@ def _gather(places: Sequence[Path]) -> dict[Path, RunRecord]:
     warnings = make_console(stderr=True)
     for line in (*(f"left out, {text}" for text in found.unfinished), *chosen.left_out):
         warnings.print(line, soft_wrap=True)
-    tell_partly(places)
+    print_unfinished(places)
     return chosen.records

@@ -1,4 +1,4 @@
-"""Reports runs without a result: what went wrong, where, and how to see the rest."""
+"""Reports runs without a result: what went wrong, where, and how to see more."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clsuite.records import RecordError, RunRecord, place_of, read_record, reaso
 from clsuite.runner.plan import RunPlan
 
 
-def tell_failures(console: Console, plans: Sequence[RunPlan], outcomes: Mapping[Path, RunRecord]) -> None:
+def print_failures(console: Console, plans: Sequence[RunPlan], outcomes: Mapping[Path, RunRecord]) -> None:
     """Print some lines for each run that is not done."""
     for plan in plans:
         record = outcomes[plan.record_path]
@@ -26,7 +26,7 @@ def tell_failures(console: Console, plans: Sequence[RunPlan], outcomes: Mapping[
 
 
 def advise_debug(console: Console, outcomes: Mapping[Path, RunRecord]) -> None:
-    """Print how to look into runs that failed, where some did."""
+    """Print how to debug runs that failed, if there are any."""
     if any(record.status == "failed" for record in outcomes.values()):
         console.print("    debug: the same command with --debug (breakpoint() and pdb work there)", soft_wrap=True)
 

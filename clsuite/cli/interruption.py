@@ -1,7 +1,7 @@
-"""SIGTERM and SIGUSR1 (a batch system's) and SIGHUP (a closed terminal) end a command as Ctrl-C does.
+"""SIGTERM and SIGUSR1 (of batch systems) and SIGHUP (of a closed terminal) end a command as Ctrl-C does.
 
-Ctrl-C itself raises the same as they do while a command runs, so that a `KeyboardInterrupt` of a plugin's own is none.
-Ctrl-Z stops the runs with the command.
+While a command runs, Ctrl-C raises the same exception as these signals, so that a `KeyboardInterrupt` of a plugin does
+not count as one. Ctrl-Z stops the runs together with the command.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 @contextmanager
 def signals_interrupt() -> Iterator[None]:
-    """While open, those signals interrupt; one that the caller ignores, as nohup does, stays ignored."""
+    """While open, these signals interrupt; one that the caller ignores, as nohup does, stays ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -53,7 +53,7 @@ def signals_interrupt() -> Iterator[None]:
 
 
 def _stop(number: int, _: FrameType | None) -> None:
-    """Ctrl-Z stops the runs too, which have sessions of their own, until the command goes on."""
+    """Let Ctrl-Z stop the runs too, which have sessions of their own, until the command continues."""
     processes = sys.modules.get("clsuite.runner.processes")
     if processes is not None:
         processes.signal_workers(signal.SIGSTOP)
@@ -63,5 +63,5 @@ def _stop(number: int, _: FrameType | None) -> None:
 
 
 def status_of(interrupt: KeyboardInterrupt) -> int:
-    """The exit status that shells give to an end by that signal: 130 for Ctrl-C, 143 for SIGTERM, and so on."""
+    """The exit status that shells use for an end by that signal: 130 for Ctrl-C, 143 for SIGTERM, and so on."""
     return 128 + (interrupt.number if isinstance(interrupt, Interruption) else signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Jobs of a batch system that go on without the command that has submitted them."""
+"""Jobs of a batch system that continue without the command that submitted them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clsuite.runner.executor import Executor, Submitting
 
 
 def ask_to_cancel(console: Console, executor: Executor) -> None:
-    """After Ctrl-C at a terminal, cancel the jobs if that is what is meant; else say that they go on."""
+    """After Ctrl-C in a terminal, ask whether to cancel the jobs; otherwise print that they continue."""
     if not isinstance(executor, Submitting):
         return
     answer = ""

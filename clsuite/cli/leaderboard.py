@@ -1,4 +1,4 @@
-"""`clsuite leaderboard`: publishes records, makes the pages, sees that nothing is wrong, stale or gone."""
+"""`clsuite leaderboard`: publishes records, makes the pages, and checks that nothing is wrong, stale or lost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def add(
     """Publish records; returns 1 if one was refused.
 
     Raises:
-        UserError: If a place or the data root is not there, or what is published is not as it should be.
+        UserError: If a place or the data root does not exist, or what is already published is not valid.
     """
     from clsuite.board.layout import Leaderboard
     from clsuite.board.publish import add_records
@@ -72,10 +72,10 @@ def _refuse_no_folder(data_root: Path | None) -> None:
 
 
 def build(folder: Path, drop: Sequence[str]) -> int:
-    """Make everything that is made from the records.
+    """Make all files from the records.
 
     Raises:
-        UserError: If a record is not as it should be, or a row was lost.
+        UserError: If a record is not valid, or a row was lost.
     """
     from clsuite.board import files
     from clsuite.board.layout import Leaderboard
@@ -93,10 +93,10 @@ def build(folder: Path, drop: Sequence[str]) -> int:
 
 
 def check(folder: Path) -> int:
-    """See that what is published is what the records give; returns 1 with a line for each thing that is not.
+    """Check that all files are what the records give; returns 1 with a line for each that is not.
 
     Raises:
-        UserError: If the folder is not there.
+        UserError: If the folder does not exist.
     """
     from clsuite.board import files
     from clsuite.board.layout import Leaderboard
@@ -123,12 +123,12 @@ def rerun(
     allowed: Allowed,
     dry_run: bool = False,
 ) -> int:
-    """Repeat published runs and write how they came out; returns 1 if one came out otherwise.
+    """Repeat published runs and write the results; returns 1 if one has a different result.
 
-    Of several rows, one that cannot be repeated does not stop the others: it is reported, and counts as bad.
+    If one of several rows cannot be repeated, it is reported and counts as different, and the others are repeated.
 
     Raises:
-        UserError: If a row is unknown, the data root is not there, or the only run cannot be repeated here.
+        UserError: If a row is unknown, the data root does not exist, or the only run cannot be repeated here.
     """
     from clsuite.board.layout import Leaderboard
     from clsuite.board.rerun import find_rows
@@ -137,7 +137,7 @@ def rerun(
     place = Leaderboard(folder)
     found, bad = find_rows(place, rows), 0
     if dry_run or len(found) > 1:
-        _tell_rows([row for row, _ in found], dry_run)
+        _print_rows([row for row, _ in found], dry_run)
     if dry_run:
         return 0
     for number, (row, path) in enumerate(found, 1):
@@ -152,8 +152,8 @@ def rerun(
     return 1 if bad else 0
 
 
-def _tell_rows(rows: Sequence[str], whole: bool) -> None:
-    """Say how many runs there are, before the first begins."""
+def _print_rows(rows: Sequence[str], whole: bool) -> None:
+    """Print the number of runs before the first one starts."""
     console = make_console()
     for row in rows if whole else ():
         console.print(row, soft_wrap=True)
@@ -161,10 +161,10 @@ def _tell_rows(rows: Sequence[str], whole: bool) -> None:
 
 
 def confirm(rows: Sequence[str], folder: Path, data_root: Path | None, jobs: int | None) -> int:
-    """See whether stale rows would come out the same; returns 1 if one stays stale.
+    """Check whether stale rows would give the same results; returns 1 if one stays stale.
 
     Raises:
-        UserError: If a row or method is unknown, or a number or folder cannot be.
+        UserError: If a row or method is unknown, or a number or folder is not valid.
     """
     from clsuite.cli import confirm as confirming
 
@@ -184,7 +184,7 @@ def _rerun_row(
     allowed: Allowed,
     number: tuple[int, int],
 ) -> bool:
-    """Repeat one row, print the result, and write it; returns whether both are as they should be."""
+    """Repeat a row, print the result, and write it; returns whether both succeeded."""
     from clsuite.board.confirmed import read_confirmed
     from clsuite.board.rerun import changed_stream, compare_rerun, kinds_apart, plan_rerun, stream_changed
     from clsuite.board.validate.record import examine, read_foreign
@@ -212,7 +212,7 @@ def _rerun_row(
 
 
 def _write_rerun(place: Leaderboard, row: str, outcome: Rerun, path: Path, old: RunRecord, apart: str) -> bool:
-    """Write down how a row came out; returns whether that could be done."""
+    """Write the result of a row's rerun; returns whether that succeeded."""
     from clsuite.board.rerun import publish_rerun
 
     try:
@@ -226,7 +226,7 @@ def _write_rerun(place: Leaderboard, row: str, outcome: Rerun, path: Path, old: 
 
 
 def _repeat(old: RunRecord, make_plan: Callable[[Path], RunPlan], number: tuple[int, int]) -> RunRecord:
-    """Run it in a separate process, in a folder that goes afterwards."""
+    """Repeat a run in a separate process, in a temporary folder."""
     from clsuite.runner.bench import BenchStatus, run_missing
     from clsuite.runner.devices import count_cores, count_gpus, device_slots
 
@@ -236,7 +236,7 @@ def _repeat(old: RunRecord, make_plan: Callable[[Path], RunPlan], number: tuple[
         plan = make_plan(target)
         slots = device_slots(plan.device, 1, old.config["training"]["threads"], count_gpus(), count_cores())
         with BenchProgress(console, 1, 0, *number) as progress:
-            new = run_missing(BenchStatus([plan], {}), slots, None, progress.hear)[target]
+            new = run_missing(BenchStatus([plan], {}), slots, None, progress.on_event)[target]
     if new.status != "done":
         raise UserError(f"the rerun of {old.benchmark}/{old.method}/{old.seed} {new.status}: {reason_of(new)}")
     return new

@@ -1,4 +1,4 @@
-"""The command line: parses, calls a command, and turns bad input into one line and exit status 2."""
+"""The command line: parses, calls a command, and turns invalid input into one line and exit status 2."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Sequence
 
 from clsuite.cli.commands import COMMANDS
 from clsuite.cli.commands.base import Command
-from clsuite.cli.console import tell
+from clsuite.cli.console import print_error
 from clsuite.cli.interruption import signals_interrupt, status_of
 from clsuite.cli.output import lost_for, safe_output
 from clsuite.cli.parser import parse
-from clsuite.cli.warnings_shown import warnings_told
+from clsuite.cli.warnings_shown import print_warnings
 from clsuite.errors import UserError, shortened
 
 OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE)
-"""Errors that say enough without the name of a file, which writing into an open one does not give."""
+"""Errors that are clear without the name of a file, which writing into an open file does not report."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _run(words)
         out.flush()
         if lost := lost_for(out):
-            tell(f"clsuite: {lost}")
+            print_error(f"clsuite: {lost}")
             return max(status, 1)
         return status
 
@@ -48,13 +48,13 @@ def _run(words: list[str]) -> int:
                 given = parse(words)
             except SystemExit as error:  # of --help, --version and --print-completion
                 return int(error.code or 0)
-            with warnings_told():
+            with print_warnings():
                 return _do(COMMANDS[given.command], given)
     except UserError as error:
-        tell(f"{called}: {error}")
+        print_error(f"{called}: {error}")
         return 2
     except KeyboardInterrupt as error:
-        tell("interrupted: what is done is kept; call it again to resume from there")
+        print_error("interrupted: what is done is kept; call it again to resume from there")
         return status_of(error)
 
 
@@ -71,7 +71,7 @@ def _do(command: Command, given: Namespace) -> int:
 
 
 def _refused_by_the_system(error: OSError) -> UserError | None:
-    """A complaint about a file or folder that the system refuses: no right to it, a name too long, a full disk.
+    """The message for a file or folder that the system refuses: missing permission, a name too long, a full disk.
 
     None for any other error, which is a bug of clsuite and keeps its traceback.
     """

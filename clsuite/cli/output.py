@@ -1,4 +1,4 @@
-"""Standard output and error, which may be closed, full or unread: a command does its work all the same."""
+"""Standard output and error, which may be closed, full or unread, without affecting the command."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
 NOBODY_READS = (errno.EPIPE, errno.EIO)
-"""The reader has what it wanted, or the terminal is gone."""
+"""Errors of a pipe whose reader has closed it, or of a closed terminal."""
 
 
 class SafeOutput:
-    """A stream that drops what cannot be written, and remembers why."""
+    """A stream that drops what cannot be written, and stores the reason."""
 
     def __init__(self, stream: TextIO) -> None:
-        """Take a stream over."""
+        """Wrap a stream."""
         self._stream = stream
         self.error: OSError | None = None
 
     def write(self, text: str) -> int:
-        """Write a text, as long as that is possible."""
+        """Write a text if possible."""
         try:
             if self.error is None:
                 self._stream.write(text)
@@ -32,7 +32,7 @@ class SafeOutput:
         return len(text)
 
     def flush(self) -> None:
-        """Flush, as long as that is possible."""
+        """Flush if possible."""
         try:
             if self.error is None:
                 self._stream.flush()
@@ -40,7 +40,7 @@ class SafeOutput:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        """Let what is written yet, and what Python still holds at its end, go to nowhere."""
+        """Discard everything from now on, including what Python still buffers."""
         self.error = error
         with suppress(OSError, ValueError):
             handle = os.open(os.devnull, os.O_WRONLY)
@@ -53,31 +53,31 @@ class SafeOutput:
 
 @contextmanager
 def safe_output() -> Iterator[SafeOutput]:
-    """While open, nothing that is printed raises; gives standard output, to ask at the end whether all was written."""
+    """While open, printing never raises; returns standard output, which knows at the end whether all was written."""
     _open_closed()
     before = sys.stdout, sys.stderr
     for stream in before:
         if isinstance(stream, TextIOWrapper):  # a terminal or pipe that has no arrows gets question marks
             stream.reconfigure(errors="replace")
-    out, told = (SafeOutput(stream) for stream in before)
-    sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, told)
+    out, errors = (SafeOutput(stream) for stream in before)
+    sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, errors)
     try:
         yield out
     finally:
         out.flush()
-        told.flush()
+        errors.flush()
         sys.stdout, sys.stderr = before
 
 
 def lost_for(out: SafeOutput) -> str:
-    """Why some of the output is missing; empty where nothing is, or the reader left."""
+    """Why some of the output is missing; empty if nothing is, or the reader has closed the pipe."""
     if out.error is None or out.error.errno in NOBODY_READS:
         return ""
     return f"the output cannot be written: {out.error.strerror or out.error}"
 
 
 def _open_closed() -> None:
-    """Open what the caller closed (``>&-``): else the next file that is opened would take its place."""
+    """Open streams that the caller closed (``>&-``): otherwise the next opened file would replace them."""
     for handle, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is not None:
             continue

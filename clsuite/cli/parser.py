@@ -1,4 +1,4 @@
-"""The parser of the command line: argparse, whose complaints become one line that names the culprit and the fix."""
+"""The parser of the command line: argparse, with messages on one line that name the problem and the fix."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ EXAMPLES = """examples:
   clsuite show runs/quickstart/ncm/seed0-….json     read a record
 """
 REQUIRED, VALUELESS = "the following arguments are required: ", "ignored explicit argument "
-"""How argparse begins two of its complaints."""
+"""The beginnings of two of argparse's messages."""
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """Shows examples as they are written, and defaults where there are any."""
+    """Shows examples as written, and defaults if there are any."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         empty = action.default is None or action.default is False or action.default == []
@@ -32,20 +32,20 @@ class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpF
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises its complaints in place of printing them below the usage."""
+    """A parser that raises its messages instead of printing them below the usage."""
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**{"exit_on_error": False, "allow_abbrev": False, "formatter_class": _Help, **given})
 
     def add_argument(self, *names: str, **more: Any) -> Any:
-        """Add an argument; complaints about its value will name it."""
+        """Add an argument; messages about its value will name it."""
         if isinstance(kind := more.get("type"), ArgumentType):
             name = names[-1]
             more["type"] = kind.of(name if name.startswith("-") else name.upper())
         return super().add_argument(*names, **more)
 
     def error(self, message: str) -> NoReturn:
-        """Raise a complaint that argparse has no exception for."""
+        """Raise a message for which argparse has no exception."""
         if message.startswith(REQUIRED):
             first = message.removeprefix(REQUIRED).split(", ")[0]
             missing = first if first.startswith("-") else first.upper()
@@ -59,7 +59,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Version(argparse.Action):
-    """Prints the version, which is looked up then alone."""
+    """Prints the version, which is looked up only then."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from clsuite import __version__
@@ -84,7 +84,7 @@ def make_parser(only: str | None = None) -> Parser:
     """The parser of the whole command line.
 
     Args:
-        only: The one command whose options are wanted; all by default.
+        only: The only command whose options are needed; all by default.
     """
     parser = Parser(
         prog="clsuite", description="Continual learning benchmarks for pre-trained vision models.", epilog=EXAMPLES
@@ -106,8 +106,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     """Parse a command line.
 
     Raises:
-        UserError: If it cannot be; says which word, and what may be meant.
-        SystemExit: After ``--help`` and its like.
+        UserError: If it is not valid; says which word, and what may be meant.
+        SystemExit: After ``--help`` and similar options.
     """
     if list(words).count("--") > 1:
         raise UserError("'--' is given twice: it may be once, before words that begin with '-'")
@@ -131,7 +131,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _explained(error: argparse.ArgumentError) -> UserError:
-    """A complaint about an argument."""
+    """The error for an invalid argument."""
     name, text = error.argument_name or "", error.message
     if text.startswith(VALUELESS):
         value = text.removeprefix(VALUELESS)[1:-1]
@@ -158,7 +158,7 @@ def _commands_of(parser: argparse.ArgumentParser) -> argparse._SubParsersAction[
 
 
 def _chosen(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Iterator[argparse.ArgumentParser]:
-    """The parser, that of the command that was given, and that of the command below it."""
+    """The parser, the parser of the given command, and that of its subcommand."""
     yield parser
     inside = _commands_of(parser)
     name = getattr(given, inside.dest) if inside else None

@@ -1,4 +1,4 @@
-"""What tables and plots leave out as it is not done yet, told beside them: ``replay: 2 of 3 seeds``."""
+"""What tables and plots leave out because it is not done yet, such as ``replay: 2 of 3 seeds``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from clsuite.cli.console import make_console
 from clsuite.runner.status import RunState, folder_status
 
 
-def tell_partly(places: Sequence[Path]) -> None:
-    """Say which methods have not all of their planned seeds in some folders, on standard error."""
+def print_unfinished(places: Sequence[Path]) -> None:
+    """Print the methods for which planned seeds are missing in some folders, on standard error."""
     groups: dict[tuple[str, str], list[RunState]] = {}
     for place in places:
         for run in folder_status(place).runs.values() if place.is_dir() else ():

@@ -1,4 +1,4 @@
-"""`clsuite show`: a record for people."""
+"""`clsuite show`: prints a record."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def print_record(path: Path) -> None:
     """Print a record.
 
     Raises:
-        UserError: If it cannot be read; of a folder or a benchmark, says what to name.
+        UserError: If it cannot be read; for a folder or a benchmark, it says what to name.
     """
     record = _read(path)
     console = make_console()
@@ -44,8 +44,8 @@ def print_record(path: Path) -> None:
     )
     console.print(f"key {record.key}, {record.seconds:.1f} s{_taken(record)}")
     untrue = why_untrue(record, path)
-    if told := f"this record {untrue}; its accuracies are not shown" if untrue else _told_by_the_key(record):
-        console.print(told, style="red", soft_wrap=True)
+    if warning := f"this record {untrue}; its accuracies are not shown" if untrue else _version_warning(record):
+        console.print(warning, style="red", soft_wrap=True)
     for plugin in record.plugins:
         arguments = ", ".join(f"{name}={value!r}" for name, value in plugin.args.items())
         console.print(f"plugin {plugin.name}({arguments}) from {plugin.distribution}", soft_wrap=True)
@@ -76,7 +76,7 @@ def _plainly(content: Any, name: str = "") -> str:
 
 
 def _read(path: Path) -> RunRecord:
-    """The record; where there is no file, an error that suggests one."""
+    """The record; if there is no file, an error that suggests one."""
     from clsuite.plugin.catalog import catalog
     from clsuite.runner.spec import shipped_benchmarks
 
@@ -96,8 +96,8 @@ def _read(path: Path) -> RunRecord:
     raise UserError(f"no record at '{path}': clsuite bench writes them to runs/BENCHMARK/METHOD/seed0-….json")
 
 
-def _told_by_the_key(record: RunRecord) -> str:
-    """What the key says of a record that this version would not make so; empty where it would."""
+def _version_warning(record: RunRecord) -> str:
+    """A warning if the record was made by a version with other results; empty if it was not."""
     version = record.results_version()
     if version != RESULTS_VERSION:
         made = f"results version {version}; this one has {RESULTS_VERSION}"
@@ -106,7 +106,7 @@ def _told_by_the_key(record: RunRecord) -> str:
 
 
 def _taken(record: RunRecord) -> str:
-    """What the run took from the features that runs share."""
+    """What the run used from the features that runs share."""
     taken = record.features
     return (
         f", and features of {taken.images} images from the store, which had cost {taken.seconds:.1f} s" if taken else ""
@@ -152,7 +152,7 @@ def _print_metrics(console: Console, counts: CountsEntry) -> None:
 
 
 def _print_explained(console: Console, title: str, metrics: Mapping[str, Any], cells: Sequence[Sequence[str]]) -> None:
-    """The metrics by name with formula and source, in both protocols; a narrow terminal shows the figures first."""
+    """Print the metrics with name, formula and source, in both protocols; narrow terminals get the figures first."""
     columns = [
         TableColumn("formula", "formula", [shown(metric.formula) for metric in metrics.values()], 2),
         TableColumn("source", "source", [metric.source for metric in metrics.values()], 3),

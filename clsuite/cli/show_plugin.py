@@ -18,11 +18,11 @@ from clsuite.plugin.signature import MISSING, Parameter
 from clsuite.report.format import shown
 
 ARGUMENT = re.compile(r"^    (\w+): ((?:.*\n?)(?:^ {8}.*\n?)*)", re.MULTILINE)
-"""An argument in the docstring of a class, and what it is."""
+"""An argument in the docstring of a class, with its description."""
 
 
 def is_plugin(text: str) -> bool:
-    """Whether a text names a plugin: one that is registered, a file, or ``package.module:Class``."""
+    """Whether a text names a plugin: a registered one, a file, or ``package.module:Class``."""
     return text in catalog() or is_file(text) or is_importable(text)
 
 
@@ -43,15 +43,15 @@ def print_plugin(name: str) -> None:
         console.print(f"paper: {source.traits.paper}", soft_wrap=True)
     described = {name: _on_one_line(text) for name, text in ARGUMENT.findall(arguments)}
     for parameter in source.parameters:
-        said = described.get(parameter.name, "")
-        console.print(f"argument {_argument(parameter)}{said and f': {said}'}", soft_wrap=True)
+        description = described.get(parameter.name, "")
+        console.print(f"argument {_argument(parameter)}{description and f': {description}'}", soft_wrap=True)
     console.print(f"hooks: {', '.join(sorted(source.hooks)) or 'none'}", soft_wrap=True)
     where = f"file: {place}" if is_file(place) else f"to derive from it: from {place} import {class_name}"
     console.print(where, soft_wrap=True)
 
 
 def _documentation(source: PluginSource, class_name: str) -> str:
-    """The docstring of the class; its first line alone where the class is not in the text of its file."""
+    """The docstring of the class; only its summary if the class is not in the text of its file."""
     node = find_class(scope_of(source.text, source.home), class_name)
     return (ast.get_docstring(node) if node else None) or source.summary
 
@@ -67,5 +67,5 @@ def _argument(parameter: Parameter) -> str:
 
 
 def _value(value: Any) -> str:
-    """A default as a benchmark's file has it."""
+    """A default as in a benchmark's file."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""`clsuite status`: how the runs of a folder stand, once or again and again."""
+"""`clsuite status`: prints the status of the runs of a folder, once or repeatedly."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from clsuite.errors import on_screen, shortened
 from clsuite.report.format import counted
 from clsuite.runner.status import FolderStatus, RunState, folder_status
 
-MOST_TOLD = 20
-"""Runs of a kind that are told one by one."""
+MOST_SHOWN = 20
+"""Largest number of runs with the same status that are listed."""
 HOUR, MINUTE = 3600, 60
 
 
 def run_status(folder: Path, watch: bool, every: float, stale_after: float) -> int:
-    """Print how the runs of a folder stand; with `watch` until none is left to do, or Ctrl-C.
+    """Print the status of the runs of a folder; with `watch` until none is left to do, or Ctrl-C.
 
     Raises:
         UserError: If there is no such folder.
@@ -38,13 +38,13 @@ def run_status(folder: Path, watch: bool, every: float, stale_after: float) -> i
 
 
 def lines_of(status: FolderStatus) -> Iterator[str]:
-    """How the runs stand, in words."""
+    """The status of the runs in words."""
     running, failed = status.of("running"), status.of("failed", "timeout")
     numbers = {"done": len(status.of("done")), "running": len(running), "waiting": len(status.of("waiting")),
                "interrupted": len(status.of("interrupted")), "failed": len(failed)}  # fmt: skip
     yield ", ".join(f"{number} {word}" for word, number in numbers.items() if number or word == "done")
     yield f"{words_for(status.spent)} spent{_to_come(status, len(running))}"
-    yield from _listed(sorted(running, key=lambda run: -run.seconds), _told)
+    yield from _listed(sorted(running, key=lambda run: -run.seconds), _run_line)
     yield from _listed(failed, lambda run: f"{run.status}: {run.name}: {run.reason}")
 
 
@@ -57,23 +57,23 @@ def _to_come(status: FolderStatus, at_once: int) -> str:
     return f"{text}: with {at_once} at a time about {words_for(status.to_come / at_once)}" if at_once else text
 
 
-def _listed(runs: list[RunState], tell: Callable[[RunState], str]) -> Iterator[str]:
-    yield from (tell(run) for run in runs[:MOST_TOLD])
-    if len(runs) > MOST_TOLD:
-        yield f"… and {counted(len(runs) - MOST_TOLD, 'more run')} {runs[0].status}"
+def _listed(runs: list[RunState], line_of: Callable[[RunState], str]) -> Iterator[str]:
+    yield from (line_of(run) for run in runs[:MOST_SHOWN])
+    if len(runs) > MOST_SHOWN:
+        yield f"… and {counted(len(runs) - MOST_SHOWN, 'more run')} {runs[0].status}"
 
 
-def _told(run: RunState) -> str:
-    """Who has a run, since when, and how far it is."""
+def _run_line(run: RunState) -> str:
+    """Who has a run, since when, and its progress."""
     assert run.holder is not None
-    said = run.holder.progress
-    task = f", task {said['task'] + 1} of {said['tasks']}" if {"task", "tasks"} <= said.keys() else ""
+    progress = run.holder.progress
+    task = f", task {progress['task'] + 1} of {progress['tasks']}" if {"task", "tasks"} <= progress.keys() else ""
     left = f", about {words_for(run.left)} left" if run.left is not None else ""
     return f"running: {run.name}: on {shortened(run.holder.place)}, for {words_for(run.seconds)}{task}{left}"
 
 
 def words_for(seconds: float) -> str:
-    """A time as people say it: ``40 s``, ``12 min``, ``3.5 h``."""
+    """A time in words: ``40 s``, ``12 min``, ``3.5 h``."""
     if seconds < MINUTE:
         return f"{seconds:.0f} s"
     return f"{seconds / MINUTE:.0f} min" if seconds < HOUR else f"{seconds / HOUR:.1f} h"

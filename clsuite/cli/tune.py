@@ -1,4 +1,4 @@
-"""`clsuite tune`: searches with progress, runs with what was chosen, and reports."""
+"""`clsuite tune`: searches with progress, runs with the chosen values, and reports."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from clsuite.tuning.space import parse_space, points
 
 
 def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> int:
-    """Search, and run with what was chosen.
+    """Search, and run with the chosen values.
 
     Args:
         benchmark: Name or file of the benchmark.
         method: One of its methods, or plugins.
-        space: What to choose.
-        options: What the call decides.
+        space: The search space.
+        options: The options of the call.
 
     Returns:
         Exit status: 0 if every final run is done, 1 if one failed.
 
     Raises:
-        UserError: If the input is bad, or no trial finished.
+        UserError: If the input is invalid, or no trial finished.
     """
     console, warnings = make_console(), make_console(stderr=True)
     spec, path = open_benchmark(benchmark, options)
@@ -54,32 +54,32 @@ def run_tune(benchmark: str, method: str, space: str, options: TuneOptions) -> i
         warnings.print(f"warning: {text}", soft_wrap=True)
 
     with _TrialProgress(console, trials, console.is_terminal and chosen.kind != "debug") as progress:
-        doer = _doer(console, chosen, options, threads, progress.hear)
+        doer = _doer(console, chosen, options, threads, progress.on_event)
 
         def do(plans: Sequence[RunPlan]) -> list[RunRecord]:
             return list(doer(scan_results(plans, warn)).values())
 
         tuning = search.run(options, do, progress.show)
     label = METRICS[options.metric].label
-    console.print(f"chosen: {values_told(tuning.chosen)} ({label}, in % on validation images)", soft_wrap=True)
+    console.print(f"chosen: {values_text(tuning.chosen)} ({label}, in % on validation images)", soft_wrap=True)
     plans = search.final_plans(options, tuning)
-    standing = scan_results(plans, warn)
-    outcomes = do_runs(console, standing, chosen, options, threads)
-    keep_search(standing, tuning, warn)
+    status = scan_results(plans, warn)
+    outcomes = do_runs(console, status, chosen, options, threads)
+    keep_search(status, tuning, warn)
     return report_runs(console, warnings, spec, options, plans, outcomes)
 
 
 def _doer(
-    console: Console, chosen: AnyExecutor, options: TuneOptions, threads: int, hear: Listener
+    console: Console, chosen: AnyExecutor, options: TuneOptions, threads: int, listener: Listener
 ) -> Callable[[BenchStatus], dict[Path, RunRecord]]:
-    """What does the runs of trials, where the call has them done."""
+    """A function that does the runs of trials with the chosen executor."""
     slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores(), options.devices)
     sharing = Sharing(offered=chosen.kind == "slurm", stale_after=options.stale_after)
     if chosen.kind == "debug":
         view = InView(console, slots[0])
-        return lambda standing: run_missing(standing, slots, None, view.hear, view.executor, sharing)
+        return lambda status: run_missing(status, slots, None, view.on_event, view.executor, sharing)
     executor = make_executor(chosen, options, threads, slots, console.print)
-    return lambda standing: run_missing(standing, slots, options.timeout, hear, executor, sharing)
+    return lambda status: run_missing(status, slots, options.timeout, listener, executor, sharing)
 
 
 class _TrialProgress:
@@ -99,8 +99,8 @@ class _TrialProgress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def hear(self, plan: RunPlan, event: dict[str, Any]) -> None:
-        """Take an event of the pool."""
+    def on_event(self, plan: RunPlan, event: dict[str, Any]) -> None:
+        """Handle an event of a run."""
         if event["kind"] == "warning":
             self._console.print(f"warning: {event['text']}", soft_wrap=True)
             return
@@ -108,15 +108,15 @@ class _TrialProgress:
         self._bar.update(self._task, completed=self._finished + sum(self._shares.values()))
 
     def show(self, number: int, trial: TrialEntry, record: RunRecord) -> None:
-        """Tell of a finished trial."""
+        """Print a finished trial."""
         self._finished, self._shares = number, {}
         self._bar.update(self._task, completed=number, note=f"{number} of {self._trials}")
         score = f"{100 * trial.score:.1f}" if trial.score is not None else f"failed: {reason_of(record)}"
-        self._console.print(f"[{number} of {self._trials}] {values_told(trial.values)}: {score}", soft_wrap=True)
+        self._console.print(f"[{number} of {self._trials}] {values_text(trial.values)}: {score}", soft_wrap=True)
 
 
-def values_told(values: dict[str, Any]) -> str:
-    """Chosen values as a line."""
+def values_text(values: dict[str, Any]) -> str:
+    """Chosen values on a line."""
     return ", ".join(
         f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value!r}" for name, value in values.items()
     )

@@ -1,4 +1,4 @@
-"""Our warnings on the command line: one line each, each once."""
+"""clsuite's warnings on the command line: one line each, each once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from clsuite.cli.console import tell
+from clsuite.cli.console import print_error
 from clsuite.errors import InputWarning, harmless
 
 
 @contextmanager
-def warnings_told() -> Iterator[None]:
-    """While open, an `InputWarning` is a line on standard error, and other warnings are what they were."""
-    told: set[str] = set()
+def print_warnings() -> Iterator[None]:
+    """While open, each `InputWarning` is a line on standard error; other warnings are unchanged."""
+    reported: set[str] = set()
     with warnings.catch_warnings():
         usual = warnings.showwarning
 
@@ -22,9 +22,9 @@ def warnings_told() -> Iterator[None]:
             if not issubclass(category, InputWarning):
                 safe = harmless(str(message))
                 usual(message if safe == str(message) else safe, category, *place, **more)
-            elif str(message) not in told:
-                told.add(str(message))
-                tell(f"warning: {message}")
+            elif str(message) not in reported:
+                reported.add(str(message))
+                print_error(f"warning: {message}")
 
         warnings.simplefilter("always", InputWarning)
         warnings.showwarning = show

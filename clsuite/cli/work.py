@@ -1,4 +1,4 @@
-"""`clsuite work`: does the planned runs of a folder, as far as they can be done here."""
+"""`clsuite work`: does the planned runs of a folder, as far as that is possible here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 
 from clsuite.api.progress import BenchProgress
 from clsuite.cli.console import make_console
-from clsuite.cli.failures import tell_failures
+from clsuite.cli.failures import print_failures
 from clsuite.errors import UserError
 from clsuite.records import RecordError, read_record
 from clsuite.report.format import counted
@@ -35,18 +35,18 @@ from clsuite.runner.shared_runs import Version, version_of
 
 
 def run_work(folder: Path, options: BenchOptions, allowed: Allowed, trust: bool, wait: bool, retry_failed: bool) -> int:
-    """Do what is planned in a folder and claimed by nobody; then wait for what others do, and do what they leave.
+    """Do the planned runs of a folder that nobody has claimed; then wait for others, and do what they leave.
 
     Args:
         folder: The folder of runs, or of one benchmark.
         options: Where and how to compute.
-        allowed: What the plans may bring about here.
-        trust: Whether plugin files may run whose text the plans hold.
-        wait: Whether to wait for what others do.
+        allowed: What the plans may import and load here.
+        trust: Whether plugin files may run whose text is in the plans.
+        wait: Whether to wait for others.
         retry_failed: Whether failed runs are done again.
 
     Returns:
-        Exit status: 0 if all that is planned is done, 1 if a run failed or cannot be done here.
+        Exit status: 0 if all planned runs are done, 1 if one failed or cannot be done here.
 
     Raises:
         UserError: If nothing is planned there.
@@ -67,8 +67,8 @@ class _Work:
 
     Attributes:
         options: Where and how to compute.
-        allowed: What the plans may bring about here.
-        unpacked: Where the plans' own plugin files are written to be run; None where they are not trusted.
+        allowed: What the plans may import and load here.
+        unpacked: Folder for the plugin files in the plans; None if they are not trusted.
         retry_failed: Whether failed runs are done again.
         complaints: Why runs cannot be done here, with their names.
         tried: The records of runs that this call has done, or refuses.
@@ -85,7 +85,7 @@ class _Work:
     warnings: Console = field(default_factory=lambda: make_console(stderr=True))
 
     def do(self, path: Path, wait: bool) -> None:
-        """Do the runs of a manifest that are left, and remove it when all are done."""
+        """Do the remaining runs of a manifest, and remove it when all are done."""
         try:
             manifest = read_manifest(path)
         except UserError as error:
@@ -108,14 +108,14 @@ class _Work:
             path.unlink(missing_ok=True)
 
     def finish(self) -> int:
-        """Tell what could not be done here; returns the exit status."""
+        """Report what could not be done here; returns the exit status."""
         for reason, names in self.complaints.items():
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             self.warnings.print(f"left to others: {names[0]}{more}: {reason}", soft_wrap=True)
         return 1 if self.failed or self.complaints else 0
 
     def _restored(self, manifest: Manifest, runs: Sequence[PlannedRun], folder: Path) -> list[RunPlan]:
-        """The plans of those runs that can be done here."""
+        """The plans of the runs that can be done here."""
         allowed = self.allowed
         plans = []
         try:
@@ -141,11 +141,11 @@ class _Work:
         slots = device_slots(options.device, options.jobs, threads, count_gpus(), count_cores(), together)
         sharing = Sharing(stale_after=options.stale_after, wait=wait)
         self.console.print(f"{plans[0].pending.benchmark}: {counted(len(plans), 'run')} to do", soft_wrap=True)
-        standing = BenchStatus(plans, {}, seen=dict(seen))
+        status = BenchStatus(plans, {}, seen=dict(seen))
         try:
             with BenchProgress(self.console, len(plans), 0) as progress:
                 outcomes = run_missing(
-                    standing, slots, options.timeout, progress.hear, local_pool(options, slots), sharing
+                    status, slots, options.timeout, progress.on_event, local_pool(options, slots), sharing
                 )
         except UserError as error:
             self._complain(str(error), plans[0].pending.benchmark)
@@ -155,7 +155,7 @@ class _Work:
         there = [plan for plan in ended if plan.record_path.exists()]
         self.tried |= {plan.record_path for plan in there}
         self.failed |= any(outcomes[plan.record_path].status != "done" for plan in there)
-        tell_failures(self.warnings, there, outcomes)
+        print_failures(self.warnings, there, outcomes)
 
     def _complain(self, reason: str, name: str) -> None:
         names = self.complaints.setdefault(reason, [])
@@ -164,7 +164,7 @@ class _Work:
 
 
 def _status(path: Path) -> str:
-    """The status of a record; empty where there is none that can be read."""
+    """The status of a record; empty if it cannot be read."""
     try:
         return read_record(path).status
     except RecordError:

@@ -1,1 +1,1 @@
-"""What people write, in YAML and on the command line: read, checked, and explained in plain words where it is wrong."""
+"""User input in YAML and on the command line: read, checked, and explained in plain words if it is wrong."""

@@ -1,4 +1,4 @@
-"""A user-defined class in a benchmark: ``{class: my_pkg.data:MyData, argument: value}``. Imports nothing of it."""
+"""A user-defined class in a benchmark: ``{class: my_pkg.data:MyData, argument: value}``. It is not imported here."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ GROUPS = {
     "optimizer": "clsuite.optimizers",
     "schedule": "clsuite.schedules",
 }
-"""The groups of entry points, by the part of a benchmark that they bring classes for."""
+"""The group of entry points for each part of a benchmark."""
 
 
 HIDDEN = ("own", "own_schedule")
-"""Fields that nobody writes: in YAML and records their class stands in the place of what it is one for."""
+"""Internal fields: YAML and records have the class in place of the part that it implements."""
 
 
 class ClassUse(Spec):
@@ -33,8 +33,8 @@ class ClassUse(Spec):
     Attributes:
         name: ``package.module:Class``, ``file.py:Class``, or the name of an entry point.
         args: The arguments of its constructor.
-        source: Hash of its source, as of a plugin's. A record has it; a benchmark may state it, and another source is
-            then refused. Empty for PyTorch's own classes, which no key knows.
+        source: Hash of its source, as for a plugin. Records have it. A benchmark may state it; a class with another
+            source is then refused. Empty for PyTorch's own classes, whose source is not part of any key.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -47,11 +47,11 @@ class ClassUse(Spec):
 class MaybeOwn(Spec):
     """A part of a benchmark that may be a user-defined class.
 
-    In YAML the keys of `KEPT` stay clsuite's, ``class``, ``args`` and ``source`` say which class it is, and every other
-    key is an argument of its constructor; one that has the name of such a key is written below ``args``.
+    In YAML, the keys in `KEPT` keep their usual meaning, ``class``, ``args`` and ``source`` define the class, and every
+    other key is an argument of its constructor. An argument with the name of such a key is written below ``args``.
 
     Attributes:
-        own: The class; None where the part is one of clsuite's.
+        own: The class; None if the part is one of clsuite's.
     """
 
     KEPT: ClassVar[frozenset[str]] = frozenset()
@@ -65,7 +65,7 @@ class MaybeOwn(Spec):
 
     @model_serializer(mode="wrap")
     def _flat(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The class beside what is kept; nothing at all where there is none, so that other runs keep their keys."""
+        """Put the class beside the kept keys; without a class nothing is added, so that other runs keep their keys."""
         content: dict[str, Any] = serialize(self)
         content.pop("own", None)
         content = self._without_defaults(content)
@@ -75,15 +75,15 @@ class MaybeOwn(Spec):
         return {**kept, **class_entry(self.own)}
 
     def _without_defaults(self, content: dict[str, Any]) -> dict[str, Any]:
-        """What a record holds of it; a part may leave out what is absent in older records."""
+        """The content for a record; subclasses omit what older records do not have."""
         return content
 
 
 def with_class(value: Mapping[str, Any], kept: Collection[str]) -> dict[str, Any]:
-    """A mapping with ``class`` in it as the fields of a `MaybeOwn`.
+    """A mapping with the key ``class`` as the fields of a `MaybeOwn`.
 
     Raises:
-        ValueError: If the class is not named by a text, or its arguments are not a mapping.
+        ValueError: If the name of the class is not a text, or its arguments are not a mapping.
     """
     name, args = value[CLASS], value.get(ARGS) or {}
     if not isinstance(name, str) or not name.strip():
@@ -96,13 +96,13 @@ def with_class(value: Mapping[str, Any], kept: Collection[str]) -> dict[str, Any
 
 
 def class_entry(own: ClassUse) -> dict[str, Any]:
-    """A class as a record holds it."""
+    """A class as records store it."""
     return {CLASS: own.name, ARGS: own.args, SOURCE: own.source}
 
 
 @cache
 def offered(part: str) -> dict[str, tuple[str, str]]:
-    """What installed distributions offer for a part of a benchmark: target and distribution, by name."""
+    """The entry points of installed distributions for a part of a benchmark: target and distribution, by name."""
     found = (
         sorted(entry_points(group=GROUPS[part]), key=lambda entry: (entry.name, entry.value)) if part in GROUPS else []
     )
@@ -113,13 +113,13 @@ def offered(part: str) -> dict[str, tuple[str, str]]:
 
 
 def by_entry_point(value: Any, part: str, key: str, ours: Collection[str]) -> Any:
-    """A part whose name is that of an entry point, and none of ours, as a class.
+    """A part as a class, if its name is that of an entry point and not one of clsuite's.
 
     Args:
         value: The value in the benchmark.
         part: The part.
         key: The key of the part's name.
-        ours: The names that clsuite has itself.
+        ours: The names that clsuite itself has.
     """
     if not isinstance(value, dict) or CLASS in value:
         return value

@@ -10,10 +10,10 @@ DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,4})?")
 
 
 def checked_device(name: str) -> str:
-    """The name of a device that runs can be on; whether it is there is another matter.
+    """Check the name of a device, without checking whether the device exists.
 
     Raises:
-        UserError: If it is none.
+        UserError: If it is not the name of a device.
     """
     if DEVICE.fullmatch(name) is None:
         raise UserError(f"unknown device '{shortened(name)}': use auto, cpu, cuda, cuda:N or mps")

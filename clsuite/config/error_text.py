@@ -58,10 +58,10 @@ PHRASES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Mistyped:
-    """Stands in place of a value that pydantic would take and that must not be taken.
+    """Replaces a value that pydantic would convert but that must be refused.
 
     Attributes:
-        given: The value as people wrote it.
+        given: The value as written.
         need: What is expected.
     """
 
@@ -73,9 +73,9 @@ def in_words(error: ErrorDetails, where: str, key: str = "name") -> str:
     """One mistake as one line.
 
     Args:
-        error: One of a `ValidationError`.
-        where: What people call the place of the mistake, such as ``training.epochs``.
-        key: A key of the expected mapping, where a mapping is expected.
+        error: An error of a `ValidationError`.
+        where: Name of the place of the mistake, such as ``training.epochs``.
+        key: A key of the expected mapping, if a mapping is expected.
 
     Returns:
         For example ``training.epochs is 'two', but must be a whole number``.
@@ -95,12 +95,12 @@ def in_words(error: ErrorDetails, where: str, key: str = "name") -> str:
 
 
 def first_mistake(error: ValidationError, whole: str, prefix: str = "") -> str:
-    """The first mistake that was found, as one line.
+    """The first mistake of a validation, as one line.
 
     Args:
         error: What pydantic raised.
-        whole: What people call the whole, where it is that that is wrong.
-        prefix: Stands before the place of a mistake.
+        whole: Name of the whole value, used if that is wrong.
+        prefix: Put before the place of a mistake.
     """
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
@@ -108,7 +108,7 @@ def first_mistake(error: ValidationError, whole: str, prefix: str = "") -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as YAML has it, on one line and not too long."""
+    """A value as in YAML, on one line and of limited length."""
     words: dict[Any, str] = {None: "empty", True: "true", False: "false"}
     if value is None or isinstance(value, bool):
         return words[value]

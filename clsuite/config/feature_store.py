@@ -1,7 +1,7 @@
-"""The switch and the limit of the features that runs share on disk; no part of a run's key, as they change no result.
+"""The switch and the limit of the features that runs share on disk; not part of a run's key, as they change no result.
 
-``CLSUITE_FEATURE_STORE=0`` has every run compute its own. ``CLSUITE_FEATURE_LIMIT`` says how much the store may hold in
-a cache folder (``20GB`` by default); what was used longest ago goes first.
+With ``CLSUITE_FEATURE_STORE=0`` every run computes its own features. ``CLSUITE_FEATURE_LIMIT`` limits the size of the
+store in a cache folder (``20GB`` by default); features that were not used for the longest time are deleted first.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?b)", re.IGNORECASE)
 
 
 def shares_features() -> bool:
-    """Whether runs share features on disk: they do, unless ``CLSUITE_FEATURE_STORE`` is ``0``."""
+    """Whether runs share features on disk: they do unless ``CLSUITE_FEATURE_STORE`` is ``0``."""
     return os.environ.get(SWITCH, "1") != "0"
 
 
 def feature_limit() -> int:
-    """Bytes that the store may hold.
+    """Largest size of the store in bytes.
 
     Raises:
-        UserError: If ``CLSUITE_FEATURE_LIMIT`` is no size.
+        UserError: If ``CLSUITE_FEATURE_LIMIT`` is not a size.
     """
     try:
         return read_size(os.environ.get(LIMIT) or DEFAULT_LIMIT)
@@ -35,10 +35,10 @@ def feature_limit() -> int:
 
 
 def read_size(text: str) -> int:
-    """The number of bytes that a text such as ``500MB`` or ``20 GB`` says.
+    """The number of bytes of a text such as ``500MB`` or ``20 GB``.
 
     Raises:
-        UserError: If it says none.
+        UserError: If it is not a size.
     """
     found = SIZE.fullmatch(text.strip())
     if found is None:

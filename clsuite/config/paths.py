@@ -9,15 +9,15 @@ from pathlib import Path
 from clsuite.errors import InputWarning, UserError, nearest, printable, shortened, warn_of
 
 LONGEST_PART = 255
-"""Bytes of a name; no usual file system takes more."""
+"""Largest number of bytes of a file name on usual file systems."""
 LONGEST = 4096
-"""Bytes of a whole path."""
+"""Largest number of bytes of a whole path."""
 
 
 def home_path(text: str | Path) -> Path:
-    """A path with ``~`` and ``~user`` as the home folders that they stand for.
+    """A path with ``~`` and ``~user`` expanded to home folders.
 
-    A shell expands them at the start of a word alone, and so leaves those of ``--out=~/runs`` and of YAML files.
+    Shells expand them only at the start of a word, and so not in ``--out=~/runs`` or in YAML files.
 
     Raises:
         UserError: If there is no such user, or no file can have such a path.
@@ -43,7 +43,7 @@ def home_or_name(text: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Where is kept what is costly to make, such as decoded tables: ``$CLSUITE_CACHE``, or the user's cache folder."""
+    """The folder for costly results such as decoded tables: ``$CLSUITE_CACHE``, or the user's cache folder."""
     from platformdirs import user_cache_path
 
     chosen = os.environ.get("CLSUITE_CACHE")
@@ -51,10 +51,10 @@ def cache_folder() -> Path:
 
 
 def near_paths(path: Path) -> str:
-    """A "Did you mean" with the nearest names in the folder of a path; empty where there are none.
+    """A "Did you mean" with the nearest names in the folder of a path; empty if there are none.
 
     Args:
-        path: A path at which there is nothing. Names with another ending are not meant.
+        path: A path that does not exist. Only names with the same extension are suggested.
     """
     try:
         names = [name for name in os.listdir(path.parent) if Path(name).suffix == path.suffix and name[0] != "."]
@@ -65,10 +65,10 @@ def near_paths(path: Path) -> str:
 
 
 def files_below(folder: Path, pattern: str = "*") -> list[Path]:
-    """The files anywhere below a folder whose names match a pattern, and links that do; no link is followed.
+    """Files anywhere below a folder whose names match a pattern, including links; links to folders are not followed.
 
-    Folders that cannot be read are left out with a warning, and those that vanish meanwhile, as some of ``/proc`` do,
-    without one.
+    Folders that cannot be read are left out with a warning; those that vanish meanwhile, such as some of ``/proc``,
+    without.
     """
     found, unread, todo = list[Path](), list[str](), [folder]
     while todo:
@@ -92,7 +92,7 @@ def _encoded(text: str) -> bytes:
     """The bytes of a path.
 
     Raises:
-        UserError: If it has half characters that come from no file name.
+        UserError: If it has unpaired surrogates that do not come from a file name.
     """
     try:
         return os.fsencode(text)

@@ -1,4 +1,4 @@
-"""The base of every specification that people write."""
+"""The base of every specification in YAML, on the command line and in Python."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from clsuite.config.error_text import NUMBER, WHOLE, Mistyped, shown
 
 LARGEST_NUMBER = 2**53
-"""Whole numbers beyond it are not the same in every reader of JSON, and nothing that is counted here comes near."""
+"""Larger whole numbers are not exact in every JSON reader; no number here comes near."""
 
 LARGEST_SEED = 2**32 - 1
-"""Of NumPy's and scikit-learn's generators."""
+"""Largest seed of NumPy's and scikit-learn's generators."""
 
 
 class Spec(BaseModel):
-    """Takes no unknown keys, cannot be changed, and takes ``true`` for no number."""
+    """Accepts no unknown keys, cannot be changed, and does not accept ``true`` as a number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,7 +42,7 @@ class Spec(BaseModel):
 
 
 def kinds(annotation: Any) -> Iterator[Any]:
-    """The types that an annotation is made of."""
+    """The types that an annotation consists of."""
     yield annotation
     for argument in get_args(annotation):
         if isinstance(argument, type) or get_args(argument):

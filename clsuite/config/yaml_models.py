@@ -25,9 +25,9 @@ class Complaint(NamedTuple):
     """A mistake in a file.
 
     Attributes:
-        missing: Whether something is missing: reported last, as it may follow from another mistake.
-        line: Where.
-        text: What.
+        missing: Whether something is missing, which is reported last, as it may follow from another mistake.
+        line: The line.
+        text: The message.
         field: The dotted key that is wrong.
         suggestion: What may be meant instead.
     """
@@ -46,8 +46,8 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
     """Read a YAML file into a model, or into a list of models.
 
     Raises:
-        UserError: If the file cannot be read, is not YAML, or has misspelled or mistyped keys; a line for each mistake,
-            which says where it is.
+        UserError: If the file cannot be read, is not YAML, or has misspelled or mistyped keys; one line for each
+            mistake, with its place.
     """
     with _placed(path):
         node, content = read_yaml(path)
@@ -83,12 +83,12 @@ def _placed(path: Path) -> Iterator[None]:
 
 
 def mistakes_in(model: Any, content: Any, error: ValidationError) -> list[str]:
-    """What is wrong with content that is in no file, as it is reported for a file but without lines.
+    """The mistakes of content that is not in a file, as they are reported for a file but without lines.
 
     Args:
-        model: The model that it is not one of.
+        model: The model that the content does not match.
         content: The content.
-        error: What the model says.
+        error: The error of the model.
     """
     node = yaml.compose(write_yaml(content))
     assert node is not None
@@ -97,12 +97,12 @@ def mistakes_in(model: Any, content: Any, error: ValidationError) -> list[str]:
 
 
 def line_of(path: Path, location: Location, word: str = "") -> int:
-    """The line of a key or an entry of a YAML file; 0 where there is no such file or place.
+    """The line of a key or an entry of a YAML file; 0 if there is no such file or place.
 
     Args:
         path: The file.
-        location: The keys on the way.
-        word: A key, or a word of a value, below that place: where there is one, its line is given.
+        location: The keys that lead to it.
+        word: A key, or a word of a value, below that place; if it is found, its line is returned.
     """
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         return 0
@@ -117,7 +117,7 @@ def line_of(path: Path, location: Location, word: str = "") -> int:
 
 
 def _line_of_word(node: yaml.Node, word: str) -> int:
-    """The line of the first key that is a word, or else of the first text that has it; 0 where there is neither."""
+    """The line of the first key that equals a word, or else of the first text with it; 0 if there is neither."""
     keys, texts, todo = list[int](), list[int](), [node]
     while todo:
         current = todo.pop(0)
@@ -136,7 +136,7 @@ def _example(model: Any) -> str:
 
 
 def _key_complaints(node: yaml.Node) -> Iterator[tuple[int, str]]:
-    """YAML takes the last of two equal keys silently; here the second is an error, and so are numbers as keys."""
+    """Report duplicate keys, of which YAML silently takes the last, and numbers as keys."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
             yield from _key_complaints(item)
@@ -155,20 +155,20 @@ def _key_complaints(node: yaml.Node) -> Iterator[tuple[int, str]]:
 
 
 def _model_complaints(root: yaml.Node, model: Any, errors: Sequence[ErrorDetails]) -> Iterator[Complaint]:
-    """A complaint for each place that has a mistake; none for what is missing because its key is misspelled."""
+    """A mistake for each place that has one; none for what is missing because its key is misspelled."""
     misspelled = {
         (*_without_tags(model, error["loc"][:-1]), near)
         for error in errors
         if error["type"] == "extra_forbidden"
         for near in _near(str(error["loc"][-1]), _fields(model, error["loc"][:-1]))
     }
-    told: set[Location] = set()
+    reported: set[Location] = set()
     for error in sorted(errors, key=lambda one: -len(one["loc"])):  # not a list with a mistake inside
         location = _without_tags(model, error["loc"])
         missing = error["type"] == "missing"
-        if location not in told and not (missing and location in misspelled) and not _is_key(error):
+        if location not in reported and not (missing and location in misspelled) and not _is_key(error):
             yield _explain(root, model, location, error)
-        told.update(location[:depth] for depth in range(len(location) + (not missing)))
+        reported.update(location[:depth] for depth in range(len(location) + (not missing)))
 
 
 def _is_key(error: ErrorDetails) -> bool:
@@ -195,7 +195,7 @@ def _near(name: str, known: Sequence[str]) -> list[str]:
 
 
 def _locate(node: yaml.Node, location: Location) -> tuple[int, Location]:
-    """Line of the deepest part of a location that stands in the file, and that part."""
+    """Line of the deepest part of a location that is in the file, and that part."""
     line = node.start_mark.line + 1
     for depth, part in enumerate(location):
         child = _child(node, part)
@@ -224,7 +224,7 @@ def _fields(model: Any, location: Location) -> list[str]:
 
 
 def _without_tags(model: Any, location: Location) -> Location:
-    """The location as it stands in the file: without the tags that pydantic puts in for the members of a union."""
+    """The location as it is in the file: without the tags that pydantic adds for the members of a union."""
     current, kept = model, []
     for part in location:
         if _member(current, part) is None:
@@ -243,7 +243,7 @@ def _step(current: Any, part: int | str) -> Any:
 
 
 def _member(current: Any, part: int | str) -> Any:
-    """The member of a union that a tag names: of a root model, or of a type such as a list's."""
+    """The member of a union that a tag names, in a root model or in a type such as a list's."""
     root = getattr(current, "model_fields", {}).get("root")
     members = [member for member in get_args(root.annotation if root else current) if _is_tagged(member)]
     return next((member for member in members if member.model_fields["kind"].default == part), None)

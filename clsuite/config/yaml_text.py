@@ -1,4 +1,4 @@
-"""Reads YAML from files that may hold anything: aliases that multiply, thousands of levels, tags of other programs."""
+"""Reads YAML safely from files that may contain anything: exponential aliases, thousands of levels, foreign tags."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from clsuite.errors import UserError, printable, shortened
 from clsuite.regular_files import read_bytes, refuse_irregular
 
 LARGEST_FILE = 256 * 1024
-"""Bytes; the largest benchmark has some thousands, and reading more takes longer than a second."""
+"""Largest size in bytes. The largest benchmark has some thousands, and reading more takes longer than a second."""
 DEEPEST = 50
-"""Levels; a benchmark has about six."""
+"""Largest number of levels; a benchmark has about six."""
 LARGEST_CONTENT = 50_000
-"""Values, those that aliases repeat counted again."""
+"""Largest number of values, with those that aliases repeat."""
 NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
-"""Numbers with an exponent as YAML 1.2 has them; YAML 1.1 wants a dot and a sign in them."""
+"""Numbers with an exponent as in YAML 1.2; YAML 1.1 requires a dot and a sign."""
 HALF = re.compile(r"[\ud800-\udfff]")
-"""Half of a character, which escapes can make and no file can hold."""
+"""An unpaired surrogate, which escapes can produce and no file can contain."""
 YAML_TAG = "tag:yaml.org,2002:"
 
 
 def read_yaml(path: Path) -> tuple[yaml.Node | None, Any]:
-    """Read a YAML file; nothing in it runs, and nothing in it takes longer than a second.
+    """Read a YAML file; no code in it is executed, and reading takes less than a second.
 
     Returns:
-        Its nodes, which know their lines, and its content; None and None of an empty file. Merging changes nodes, so
-        that the content is made of a copy of them.
+        Its nodes, which know their lines, and its content; None and None for an empty file. The content is made from a
+        copy of the nodes, because merging changes them.
 
     Raises:
         UserError: If it cannot be read, or is not YAML; names the line.
@@ -46,8 +46,8 @@ def read_value(text: str, where: str) -> Any:
     """Read a value as it would be read from a YAML file.
 
     Args:
-        text: The value as it is written.
-        where: What people call it.
+        text: The value as written.
+        where: Name of the value in messages.
 
     Raises:
         UserError: If it is not YAML.
@@ -56,7 +56,7 @@ def read_value(text: str, where: str) -> Any:
 
 
 def _parsed(text: str, where: str, lines: bool) -> tuple[yaml.Node | None, Any]:
-    """Nodes and content of a text; of a file complaints name the line."""
+    """Nodes and content of a text; errors name the line if the text is a file."""
 
     def at(line: int) -> str:
         return f"{where}:{line}" if lines else where
@@ -80,10 +80,10 @@ def _parsed(text: str, where: str, lines: bool) -> tuple[yaml.Node | None, Any]:
 
 
 def write_yaml(content: Any) -> str:
-    """A content as YAML that `read_yaml` reads as the same.
+    """Write content as YAML that `read_yaml` reads as the same.
 
     Raises:
-        UserError: If it has a value that YAML has not.
+        UserError: If it has a value that YAML cannot represent.
     """
     try:
         text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
@@ -112,7 +112,7 @@ def _text(path: Path) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with bounds, YAML 1.2's numbers, and its complaints in place of Python's."""
+    """PyYAML's safe loader with limits, the numbers of YAML 1.2, and its own error messages."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -136,7 +136,7 @@ class _Loader(yaml.SafeLoader):
         return self._counted(node, parent, mark)
 
     def _counted(self, node: yaml.Node | None, parent: yaml.Node | None, mark: Any) -> yaml.Node | None:
-        """Add the size of a node, with all that its aliases repeat, to that of the node that it stands in."""
+        """Add the size of a node, including what its aliases repeat, to the size of the node that contains it."""
         size = self._sizes.get(id(node), 0) + 1
         self._sizes[id(parent)] = self._sizes.get(id(parent), 0) + size
         if self._sizes[id(parent)] > LARGEST_CONTENT:
@@ -176,10 +176,10 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's safe writer, which knows what our reader takes for a number, and writes no aliases."""
+    """PyYAML's safe dumper, which quotes what our loader would read as a number, and writes no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Whether a value is written out each time that it is met."""
+        """Whether a value is written out at each occurrence."""
         return True
 
 

@@ -129,12 +129,12 @@ def as_error(error: BaseException) -> Exception:
     """
     if not is_foreign(error):
         raise error
-    said = words_of(error)
+    message = words_of(error)
     if isinstance(error, SystemExit):
         return RuntimeError(f"sys.exit({error.code!r})").with_traceback(error.__traceback__)
     if isinstance(error, Exception) and _has_words(error):
         return error
-    return RuntimeError(said).with_traceback(error.__traceback__)
+    return RuntimeError(message).with_traceback(error.__traceback__)
 
 
 def _has_words(error: Exception) -> bool:

@@ -174,11 +174,11 @@ def _growth(subject: Subject, run: Run, place: int) -> Iterator[Finding]:
     sizes = [task[place] for task in run.stream.sizes]
     if not sizes:
         return
-    told, held = sizes[-1][0] - sizes[0][0], sizes[-1][1] - sizes[0][1]
-    if held > 1.5 * max(told, 0) + SLACK:
+    stored, held = sizes[-1][0] - sizes[0][0], sizes[-1][1] - sizes[0][1]
+    if held > 1.5 * max(stored, 0) + SLACK:
         yield subject.finding(
             "memory",
-            f"state_dict() grows by {held} bytes from the first task to the last, stored_bytes() by {told}",
+            f"state_dict() grows by {held} bytes from the first task to the last, stored_bytes() by {stored}",
             "name what is kept in traits.memory and count it in stored_bytes()",
             subject.lines.of_hook("state_dict"),
         )

@@ -49,16 +49,16 @@ def doubtful_hooks(subject: Subject) -> Iterator[Finding]:
     """Methods that look like hooks but are not, hooks with another signature, and a class without hooks."""
     brings = bool(subject.declared.traits.training) or is_ours(f"{subject.cls.__module__}:")
     for doubt in doubts(subject.lines.text, subject.lines.class_name, brings, subject.declared.home):
-        yield _told(subject, "hooks", doubt)
+        yield _finding(subject, "hooks", doubt)
 
 
 def untyped_arguments(subject: Subject) -> Iterator[Finding]:
     """Arguments of the constructor without a type; reported where nothing worse is found."""
     for doubt in untyped(subject.lines.text, subject.lines.class_name, subject.declared.home):
-        yield replace(_told(subject, "constructor", doubt), certain=False)
+        yield replace(_finding(subject, "constructor", doubt), certain=False)
 
 
-def _told(subject: Subject, check: str, doubt: Doubt) -> Finding:
+def _finding(subject: Subject, check: str, doubt: Doubt) -> Finding:
     """A doubt as a finding; of the file of a base only the line is known."""
     if doubt.file:
         return Finding(check, doubt.message, doubt.fix, doubt.file, doubt.line, "")

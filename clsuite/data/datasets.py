@@ -19,7 +19,7 @@ from clsuite.data.fingerprint import check_remembered, check_stated, table_finge
 from clsuite.data.locate import DatasetCopy, find_copy, missing_error
 from clsuite.data.manifest import Manifest, choose_rows
 from clsuite.data.progress import Listener, progress_to
-from clsuite.data.quality_warnings import tell_doubles, tell_untested
+from clsuite.data.quality_warnings import warn_of_duplicates, warn_of_untested_classes
 from clsuite.data.readers.own import read_own
 from clsuite.data.sequence import load_sequence
 from clsuite.data.spec import DatasetSpec
@@ -186,7 +186,7 @@ def _load_registered(
         table = _listed(read(), what, image_size, workers)
     else:
         content = [spec.name, READERS, copy.contents(cache_folder()), *_limits(spec)]
-        table = cached_table(content, image_size, lambda: _told(read(), what), workers=workers)
+        table = cached_table(content, image_size, lambda: _with_warnings(read(), what), workers=workers)
     known_as = "-".join([spec.name, copy.layout, *("all" if bound is None else str(bound) for bound in _limits(spec))])
     check_remembered(what, known_as, table_fingerprint(table), cache_folder())
     return table
@@ -194,15 +194,15 @@ def _load_registered(
 
 def _listed(manifest: Manifest, what: str, image_size: int, workers: int | None) -> ImageTable:
     """The table of a manifest, keyed by what its files hold: their names, places and times change nothing."""
-    known = _told(manifest, what)
+    known = _with_warnings(manifest, what)
     return cached_table(["manifest", known.identity], image_size, lambda: known, workers=workers)
 
 
-def _told(manifest: Manifest, what: str) -> Manifest:
+def _with_warnings(manifest: Manifest, what: str) -> Manifest:
     """The manifest with the digests of its files; warns of what makes it doubtful."""
     known = with_digests(manifest, cache_folder())
-    tell_untested(known, what)
-    tell_doubles(known, what)
+    warn_of_untested_classes(known, what)
+    warn_of_duplicates(known, what)
     return known
 
 

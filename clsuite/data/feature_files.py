@@ -156,8 +156,8 @@ def _acquired(lock: FileLock, path: Path) -> bool:
 def packed_block(block: Block, key: str) -> bytes:
     """A block as its file holds it."""
     features = np.ascontiguousarray(block.features)
-    told = {"key": key, "seconds": repr(float(block.seconds))}
-    return save({TENSOR: features}, {**told, "sha256": _digest(features, told)})
+    metadata = {"key": key, "seconds": repr(float(block.seconds))}
+    return save({TENSOR: features}, {**metadata, "sha256": _digest(features, metadata)})
 
 
 def read_block(path: Path) -> Block:
@@ -171,13 +171,13 @@ def read_block(path: Path) -> Block:
     refuse_irregular(path)
     try:
         with safe_open(path, framework="numpy") as opened:
-            told, features = dict(opened.metadata() or {}), opened.get_tensor(TENSOR)
+            metadata, features = dict(opened.metadata() or {}), opened.get_tensor(TENSOR)
     except SafetensorError as error:
         raise DamagedBlockError("it is cut, or of another kind") from error
-    digest = told.pop("sha256", "")
-    if digest != _digest(features, told) or told.get("key") != path.name.removesuffix(SUFFIX):
+    digest = metadata.pop("sha256", "")
+    if digest != _digest(features, metadata) or metadata.get("key") != path.name.removesuffix(SUFFIX):
         raise DamagedBlockError("its content is not what was written")
-    return Block(features, float(told["seconds"]))
+    return Block(features, float(metadata["seconds"]))
 
 
 def trim(folder: Path, limit: int, left: float = LEFT) -> int:
@@ -221,7 +221,7 @@ def blocks_below(folder: Path) -> list[tuple[Path, os.stat_result]]:
     return found
 
 
-def _digest(features: NDArray[Any], told: Mapping[str, str]) -> str:
-    hashed = hashlib.sha256(canonical_json([dict(told), features.dtype.str, list(features.shape)]).encode())
+def _digest(features: NDArray[Any], metadata: Mapping[str, str]) -> str:
+    hashed = hashlib.sha256(canonical_json([dict(metadata), features.dtype.str, list(features.shape)]).encode())
     hashed.update(np.ascontiguousarray(features).data)
     return hashed.hexdigest()

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from clsuite.data.cores import count_cores
 from clsuite.data.folder import is_image
 from clsuite.data.manifest import Files, Manifest
-from clsuite.data.progress import tell
+from clsuite.data.progress import report_progress
 from clsuite.errors import UserError
 from clsuite.regular_files import REFUSED, is_regular, open_regular
 
@@ -115,7 +115,7 @@ def _read_all(paths: Sequence[str]) -> Iterable[_Read]:
     with ThreadPoolExecutor(count_cores()) as threads:
         for number, read in enumerate(threads.map(_read, paths)):
             if number % 100 == 0:
-                tell("reading files", number, len(paths))
+                report_progress("reading files", number, len(paths))
             yield read
 
 

@@ -63,7 +63,7 @@ class LeftOut:
                 self.number += 1
                 self.first = self.first or folder / name
 
-    def tell(self, root: Path) -> None:
+    def warn(self, root: Path) -> None:
         """Warn, where anything is left out."""
         if self.first is not None:
             what = "1 file or folder" if self.number == 1 else f"{self.number} files and folders"
@@ -134,7 +134,7 @@ def list_folder(root: Path) -> list[Sample]:
     if not files:
         raise UserError(f"'{root}' has no class folders in train and test; own images may lie as {LAYOUTS}")
     _refuse_untrained(root, files)
-    left_out.tell(root)
+    left_out.warn(root)
     return files
 
 

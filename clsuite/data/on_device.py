@@ -127,8 +127,8 @@ def _copied(images: NDArray[np.uint8], device: torch.device) -> Tensor:
 
 def _free_bytes(device: torch.device) -> int:
     """Memory of a device that is free; 0 where its backend does not say."""
-    tell = getattr(torch.get_device_module(device), "mem_get_info", None)
-    return int(tell(device)[0]) if tell else 0
+    memory_info = getattr(torch.get_device_module(device), "mem_get_info", None)
+    return int(memory_info(device)[0]) if memory_info else 0
 
 
 def _whole(device: torch.device) -> torch.device:

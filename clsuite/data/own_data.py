@@ -33,15 +33,15 @@ class ImageData(ABC):
 
     Attributes:
         classes: The names of the classes, in the order of their numbers.
-        train: The training part: a sequence (``len`` and ``[i]``, as torch's and torchvision's data sets are) of
+        train: The training part: a sequence (with ``len`` and ``[i]``, such as a torch or torchvision data set) of
             ``(image, label)`` or ``(image, label, domain)``. An image is a PIL image, an array ``[H, W]`` or
-            ``[H, W, 3]``, or a tensor ``[C, H, W]``; values are uint8, or floats in 0..1 that are not normalized. A
-            label is the number of a class, a domain the name of one. Or a pair of arrays: images ``[N, ...]`` and
+            ``[H, W, 3]``, or a tensor ``[C, H, W]``, with uint8 values, or floats in 0..1 that are not normalized. A
+            label is the number of a class, a domain its name. Alternatively a pair of arrays: images ``[N, ...]`` and
             labels ``[N]``.
-        test: The test part, likewise.
-        version: Where it is set, the decoded images are kept in the cache and not read again for the same class,
-            arguments and version: change it when the data change. Without it each run reads all images again and holds
-            them in memory.
+        test: The test part, in the same form.
+        version: If it is set, the decoded images are cached and not read again for the same class, arguments and
+            version; change it when the data change. Without it each run reads all images again and holds them in
+            memory.
     """
 
     classes: Sequence[str]
@@ -51,7 +51,7 @@ class ImageData(ABC):
 
 
 class Bounds(NamedTuple):
-    """At most so many images of each class and domain: of the training part, and of the test part."""
+    """Largest number of images of each class and domain, in the training part and in the test part."""
 
     train: int | None = None
     test: int | None = None
@@ -59,7 +59,7 @@ class Bounds(NamedTuple):
 
 ALL = Bounds()
 OF_ROWS = ("images", "labels", "domains", "is_test", "digests")
-"""What a table has for each of its rows."""
+"""Columns of a table with one entry for each row."""
 
 
 def own_table(data: ImageData, image_size: int, what: str, identity: Any, bounds: Bounds = ALL) -> ImageTable:
@@ -68,9 +68,10 @@ def own_table(data: ImageData, image_size: int, what: str, identity: Any, bounds
     Args:
         data: The data set.
         image_size: Side of the images in pixels.
-        what: Names the data set in messages.
-        identity: JSON value of its source and arguments, which with its version stand for the content in the cache.
-        bounds: How many images of each class are taken.
+        what: Name of the data set in messages.
+        identity: JSON value of its source and arguments, which together with its version identify the content in the
+            cache.
+        bounds: Largest number of images of each class.
 
     Raises:
         UserError: If a part is missing or empty, or something in it is not an image or not a label; says which.
@@ -119,7 +120,7 @@ def _read(data: ImageData, image_size: int, what: str, bounds: Bounds) -> ImageT
 
 
 def _bounded(table: ImageTable, bounds: Bounds) -> NDArray[np.int64]:
-    """The rows that are taken, by the same fixed choice as of any data set."""
+    """The rows that are used, by the same fixed choice as for any data set."""
     kept = [
         choose_rows(table.labels, table.domains, np.flatnonzero(table.is_test == part), bound, purpose)
         for part, bound, purpose in (
@@ -181,7 +182,7 @@ def _label(label: Any, classes: int, where: str) -> int:
 
 
 def _digest(part: str, index: int, image: Any) -> NDArray[np.uint8]:
-    """The id of a sample: of its part, its position and its content, whatever size it is decoded to."""
+    """The id of a sample: from its part, its position and its content, whatever size it is decoded to."""
     content = np.asarray(image)
     known = hashlib.sha256(f"{part} {index} {content.dtype} {content.shape}".encode())
     known.update(np.ascontiguousarray(content).tobytes())

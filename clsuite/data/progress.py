@@ -20,7 +20,7 @@ def progress_to(listener: Listener) -> Iterator[None]:
         _listener.reset(token)
 
 
-def tell(what: str, done: int, total: int) -> None:
+def report_progress(what: str, done: int, total: int) -> None:
     """Tell the listener, if there is one."""
     listener = _listener.get()
     if listener is not None:

@@ -9,7 +9,7 @@ from clsuite.data.manifest import Columns, Files, Manifest
 from clsuite.errors import warn_of
 
 
-def tell_untested(columns: Columns, what: str) -> None:
+def warn_of_untested_classes(columns: Columns, what: str) -> None:
     """Warn of classes that are trained and not tested: no accuracy of theirs is in any mean.
 
     Where there are domains, a class is looked for in each that tests any; some data sets (CORe50) train in domains that
@@ -31,7 +31,7 @@ def tell_untested(columns: Columns, what: str) -> None:
     warn_of(f"{what} has no test images of {classes} {', '.join(names)}{more}: learned, but never tested")
 
 
-def tell_doubles(manifest: Manifest, what: str) -> None:
+def warn_of_duplicates(manifest: Manifest, what: str) -> None:
     """Warn of files of the test part that are byte for byte in the training part too."""
     if not isinstance(manifest.source, Files):
         return

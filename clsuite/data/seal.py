@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from clsuite.data.cores import count_cores
 from clsuite.data.file_digests import file_state, is_settled
 from clsuite.data.manifest import Columns
-from clsuite.data.progress import tell
+from clsuite.data.progress import report_progress
 from clsuite.data.table import ImageTable
 from clsuite.records.canonical import sha256_of
 
@@ -163,7 +163,7 @@ def _chunks_of_file(path: Path, shape: tuple[int, ...]) -> list[str]:
 
         for found in threads.map(hashed, range(0, count, SEALED)):
             chunks.append(found)
-            tell("checking the table", min(len(chunks) * SEALED, count), count)
+            report_progress("checking the table", min(len(chunks) * SEALED, count), count)
     return chunks
 
 

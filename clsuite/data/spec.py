@@ -1,4 +1,4 @@
-"""What a benchmark says about its data set."""
+"""The data set in a benchmark file."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from clsuite.config.class_use import CLASS, MaybeOwn, by_entry_point
+from clsuite.config.class_use import CLASS, MaybeOwn, by_entry_point, offered
 
 
 class DatasetSpec(MaybeOwn):
     """A data set by name, or ``{class: my_package.data:MyData, argument: value}``: a user-defined one.
 
-    Of a class, `name`, `train_per_class`, `test_per_class` and `fingerprint` are as of any data set, and all other keys
-    are its arguments (`clsuite.data.own_data.ImageData`).
+    For a class, `name`, `train_per_class`, `test_per_class` and `fingerprint` have their usual meaning, and all other
+    keys are arguments of its constructor (`clsuite.data.own_data.ImageData`).
 
     Attributes:
         name: A registered name (`clsuite list datasets`), ``image_folder``, or ``sequence``.
-        path: The folder, absolute, below the data root or beside the benchmark's file; ``image_folder`` needs it (or a
-            list of its images), the others have places of their own below the data root.
-        split: For an ``image_folder`` without a test part: the share of each class that is held out for testing, by a
-            hash of each image's content; 0.2 by default. Absent from the configuration where it is not stated.
+        path: The folder, absolute, below the data root or beside the benchmark's file. ``image_folder`` needs it (or a
+            list of its images); the other data sets have fixed places below the data root.
+        split: For an ``image_folder`` without a test part: the share of each class that is held out for testing, chosen
+            by a hash of each image's content; 0.2 by default. A configuration has it only if it is stated.
         parts: For ``sequence``: the data sets, one after another.
-        train_per_class: Keep at most this many training images of each class and domain (fixed choice, not by seed).
-        test_per_class: Likewise of the test images.
-        fingerprint: The fingerprint that the data must have; a benchmark may state it.
-        download: Fetch the data into the data root if they are not there, where torchvision can. It is not part of the
-            configuration that a record keeps.
+        train_per_class: Use at most this many training images of each class and domain (a fixed choice, independent of
+            the seed).
+        test_per_class: Use at most this many test images of each class and domain.
+        fingerprint: The fingerprint that the data must have, which a benchmark may state.
+        download: Whether to download the data into the data root if they are missing and torchvision can. It is not
+            part of the configuration in a record.
     """
 
     KEPT: ClassVar = frozenset({"name", "train_per_class", "test_per_class", "fingerprint"})
@@ -43,15 +44,17 @@ class DatasetSpec(MaybeOwn):
     @model_validator(mode="before")
     @classmethod
     def _named_by_its_class(cls, value: Any) -> Any:
-        from clsuite.data.catalog import DATASETS, SEQUENCES
+        name = value.get("name") if isinstance(value, dict) else None
+        if isinstance(name, str) and name in offered("dataset"):
+            from clsuite.data.catalog import DATASETS, SEQUENCES  # which imports NumPy
 
-        value = by_entry_point(value, "dataset", "name", {*DATASETS, *SEQUENCES})
+            value = by_entry_point(value, "dataset", "name", {*DATASETS, *SEQUENCES})
         if isinstance(value, dict) and isinstance(value.get(CLASS), str):
             return {"name": short_class(value[CLASS]), **value}
         return value
 
     def _without_defaults(self, content: dict[str, Any]) -> dict[str, Any]:
-        """Where no split is stated there is none in the configuration, so that other runs keep their keys."""
+        """Omit `split` if it is not stated, so that other runs keep their keys."""
         if self.split is None:
             content.pop("split", None)
         return content

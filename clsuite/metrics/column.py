@@ -1,4 +1,4 @@
-"""A column of a table of results: what terminal, CSV, README and page say about a figure is said here."""
+"""A column of a table of results, as terminal, CSV, README and web page describe it."""
 
 from __future__ import annotations
 

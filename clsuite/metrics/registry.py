@@ -39,8 +39,8 @@ METRICS: dict[str, Metric] = {
             "mean_j A[T-1,j]",
             "Lopez-Paz & Ranzato 2017; Mammoth",
             True,
-            "Accuracy after the last task: the mean over all test parts, every part alike however many images it has. "
-            "Rows are ranked by it.",
+            "Accuracy after the last task: the mean over all test parts, each with the same weight whatever its "
+            "number of images. Rows are ranked by it.",
             compute=variants.final_accuracy_macro,
         ),
         Metric(
@@ -49,8 +49,8 @@ METRICS: dict[str, Metric] = {
             "sum_j n[j] A[T-1,j] / sum_j n[j]",
             "Avalanche; PILOT, RanPAC, FeCAM, SLCA",
             True,
-            "Accuracy after the last task on all test images together, so that a large part weighs more: what most "
-            "class-incremental papers call last accuracy. It is the figure to hold against theirs.",
+            "Accuracy after the last task on all test images together, so that a larger part has more weight. Most "
+            "class-incremental papers call this last accuracy: compare this column with their figures.",
             compute=variants.final_accuracy_weighted,
         ),
         Metric(
@@ -59,7 +59,7 @@ METRICS: dict[str, Metric] = {
             "mean_i (sum_{j<=i} n[j] A[i,j] / sum_{j<=i} n[j])",
             "Rebuffi et al. 2017; PILOT",
             True,
-            "Accuracy after each task on the test images of all that was learned so far: the mean over the tasks.",
+            "Accuracy after each task on all test images of what has been learned so far: the mean over the tasks.",
             compute=variants.average_incremental_accuracy_weighted,
         ),
         Metric(
@@ -68,8 +68,8 @@ METRICS: dict[str, Metric] = {
             "mean_i mean_{j<=i} A[i,j]",
             "Mammoth",
             True,
-            "Mean accuracy after each task on the test parts learned so far, every part alike: the mean over the "
-            "tasks.",
+            "Mean accuracy after each task on the test parts learned so far, each with the same weight: the mean "
+            "over the tasks.",
             compute=variants.average_incremental_accuracy_macro,
         ),
         Metric(
@@ -118,8 +118,8 @@ METRICS: dict[str, Metric] = {
             "mean_{j>=1} (A[j-1,j] - A[-1,j])",
             "Lopez-Paz & Ranzato 2017; Avalanche",
             True,
-            "Accuracy on a part just before it is learned, less that before any training: the mean over the parts "
-            "after the first. A dash where no part could be answered before it was learned, as in class-incremental "
+            "Accuracy on a part just before it is learned, minus that before any training: the mean over the parts "
+            "after the first. A dash if no part can be predicted before it is learned, as in class-incremental "
             "streams.",
             compute=variants.forward_transfer,
         ),
@@ -138,8 +138,8 @@ METRICS: dict[str, Metric] = {
             "mean_{j>=1} mean_{i<j} A[i,j]",
             "Zheng et al. 2023 (ZSCL)",
             True,
-            "Accuracy on parts that are not learned yet: the mean over the tasks before each. Zero by construction "
-            "where the head grows with the classes.",
+            "Accuracy on parts that have not been learned yet: the mean over the tasks before each. Zero by "
+            "construction if the head grows with the classes.",
             compute=variants.mtil_transfer,
         ),
         Metric(
@@ -164,7 +164,7 @@ METRICS: dict[str, Metric] = {
 }
 TASK_AWARE = "task_aware_final_accuracy_macro"
 INTRANSIGENCE = "intransigence"
-_ALIKE = "Comparable on one kind of machine and precision alone: a row whose runs are of several has none."
+_ALIKE = "Comparable only on the same machine and precision: a row whose runs used several combinations has none."
 COLUMNS: dict[str, Column] = {
     column.name: column
     for column in (
@@ -173,7 +173,7 @@ COLUMNS: dict[str, Column] = {
             TASK_AWARE,
             "task-aware acc.",
             higher_is_better=True,
-            about="Accuracy after the last task if the task of each test image were told: its classes alone compete.",
+            about="Accuracy after the last task if the task of each test image is given: only its classes compete.",
         ),
         Column(
             INTRANSIGENCE,
@@ -181,49 +181,49 @@ COLUMNS: dict[str, Column] = {
             "mean_j (A*[j,j] - A[j,j]), A* of joint training",
             "Chaudhry et al. 2018",
             higher_is_better=False,
-            about="How far the accuracy on a part just after it was learned stays below that of joint training, with "
-            "the same seed, on the data of all tasks up to that moment; below zero where it is above. Over the seeds "
-            "that joint training has too.",
+            about="How far the accuracy on a part just after it was learned is below that of joint training, with the "
+            "same seed, on the data of all tasks up to that moment; negative if it is above. Computed over the seeds "
+            "for which there is joint training.",
         ),
         Column(
             "trainable_parameters",
             "trained",
             higher_is_better=False,
-            about="Parameters that gradients train in one task, the most over the tasks.",
+            about="Number of parameters that are trained by gradient in one task: the maximum over the tasks.",
             unit="parameters",
         ),
         Column(
             "stored_bytes",
             "stored",
             higher_is_better=False,
-            about="What the method keeps from task to task, such as exemplars, modules, statistics, old weights.",
+            about="Memory that the method keeps from task to task: exemplars, modules, statistics, old weights, ...",
             unit="bytes",
         ),
         Column(
             "gradient_samples",
             "gradient samples",
             higher_is_better=False,
-            about="Images that passed backwards in training, over all tasks; an image counts each time. It does not "
-            "depend on the machine.",
+            about="Number of images in backward passes of the training, over all tasks; an image counts each time. It "
+            "does not depend on the machine.",
             unit="samples",
         ),
         Column(
             "train_seconds",
             "training s",
             higher_is_better=False,
-            about=f"Seconds of training, over all tasks. {_ALIKE}",
+            about=f"Training time in seconds, over all tasks. {_ALIKE}",
             unit="seconds",
         ),
         Column(
             "eval_seconds",
             "evaluation s",
             higher_is_better=False,
-            about=f"Seconds of the evaluations, after all tasks. {_ALIKE}",
+            about=f"Evaluation time in seconds, over all tasks. {_ALIKE}",
             unit="seconds",
         ),
     )
 }
-"""What every run has: the metrics, and what no function of its main counts gives."""
+"""The columns of every run: the metrics, and what cannot be computed from its main counts."""
 
 
 def compute_all(counts: Counts) -> dict[str, float]:

@@ -98,9 +98,9 @@ def _import_some(plugins: Sequence[PluginInfo]) -> tuple[list[tuple[str, str]], 
     targets = json.dumps([(plugin.name, plugin.target) for plugin in plugins])
     command = [*PYTHON, "-c", SCRIPT, targets]
     found_here = {**os.environ, "PYTHONPATH": own_path()}
-    with TemporaryFile("w+", encoding="utf-8", errors="replace") as said:  # a pipe might be held open by a child
+    with TemporaryFile("w+", encoding="utf-8", errors="replace") as log:  # a pipe might be held open by a child
         running = subprocess.Popen(
-            command, stdout=said, stderr=subprocess.DEVNULL, start_new_session=True, env=found_here
+            command, stdout=log, stderr=subprocess.DEVNULL, start_new_session=True, env=found_here
         )
         try:
             ended = f"importing it ends the interpreter (status {running.wait(PATIENCE)})"
@@ -112,7 +112,7 @@ def _import_some(plugins: Sequence[PluginInfo]) -> tuple[list[tuple[str, str]], 
             running.wait()
             end_all(others)
             end_left(running.pid)
-        said.seek(0)
-        output = said.read()
+        log.seek(0)
+        output = log.read()
     lines = [line.removeprefix(ANSWER) for line in output.splitlines() if line.startswith(ANSWER)]
     return [(problem, described) for problem, described in map(json.loads, lines)], ended

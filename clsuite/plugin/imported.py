@@ -50,9 +50,9 @@ def describe(cls: type[Plugin], text: str = "", home: Home | None = None) -> Plu
 def differences(one: PluginSource, other: PluginSource) -> list[str]:
     """What two descriptions of a class do not agree in, in plain words."""
     of_arguments = [[(each.name, each.default) for each in source.parameters] for source in (one, other)]
-    said = {"arguments": of_arguments[0] == of_arguments[1], "traits": one.traits == other.traits,
+    equal = {"arguments": of_arguments[0] == of_arguments[1], "traits": one.traits == other.traits,
             "hooks": one.hooks == other.hooks}  # fmt: skip
-    return [name for name, same in said.items() if not same]
+    return [name for name, same in equal.items() if not same]
 
 
 def to_text(source: PluginSource) -> str:

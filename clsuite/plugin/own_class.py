@@ -19,8 +19,10 @@ from clsuite.config.class_use import GROUPS, ClassUse, offered
 from clsuite.config.paths import home_path
 from clsuite.errors import UserError, did_you_mean, is_foreign, printable, shortened, words_of
 from clsuite.plugin import loading
+from clsuite.plugin.base_check import module_scope, wrong_base
 from clsuite.plugin.catalog import BrokenPluginError
 from clsuite.plugin.recorded_plugin import NAME_FOLDER, plain_name, refuse_not_installed
+from clsuite.plugin.scopes import Scope, read_scope
 from clsuite.plugin.source_hash import FRAMEWORK, HashedSource, Home, find_module, hashed_source
 from clsuite.plugin.source_loader import import_from_source
 from clsuite.regular_files import is_no_folder
@@ -61,10 +63,14 @@ def find_class(use: ClassUse, part: str, folders: Sequence[Path]) -> Found:
         folders: Where a file is looked for.
 
     Raises:
-        UserError: If there is no such file, module or class, or its source is another one than the benchmark states.
+        UserError: If there is no such file, module or class, its source is another one than the benchmark states, or
+            its bases are read and what the part needs is not among them.
     """
     if not loading.is_file(use.name):
-        return Found(_stated(use, part, _hash(_module_source(_target(use.name, part), part))))
+        target = _target(use.name, part)
+        bound = _stated(use, part, _hash(_module_source(target, part)))
+        _check_base(module_scope(target.rpartition(":")[0]), use.name, target, part)
+        return Found(bound)
     match = _file_match(use.name, part)
     tried = [folder / home_path(match) for folder in folders]
     path = next((one.resolve() for one in tried if is_no_folder(one)), None)
@@ -72,7 +78,22 @@ def find_class(use: ClassUse, part: str, folders: Sequence[Path]) -> Found:
         where = " or ".join(repr(str(one)) for one in dict.fromkeys(tried))
         raise UserError(f"{WORDS[part]} '{use.name}': no file at {where}")
     short = use.model_copy(update={"name": loading.short_name(use.name)})
-    return Found(_stated(short, part, _file_source(path, use.name, part).sha256), path)
+    bound = _stated(short, part, _file_source(path, use.name, part).sha256)
+    _check_base(read_scope(Home("", path), path.parent), use.name, use.name, part)
+    return Found(bound, path)
+
+
+def _check_base(scope: Scope | None, name: str, target: str, part: str) -> None:
+    """Refuse a class whose source shows that it is not of its kind.
+
+    Args:
+        scope: The names of its module, where that can be read.
+        name: What the benchmark calls it.
+        target: The name with the class after its last colon.
+        part: The part of the benchmark.
+    """
+    if scope is not None and (reason := wrong_base(scope, target.rpartition(":")[2], part)):
+        raise UserError(f"{WORDS[part]} '{name}' {reason}")
 
 
 def recorded_class(

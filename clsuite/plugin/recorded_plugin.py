@@ -75,7 +75,7 @@ def _files(name: str, folders: Sequence[Path], published: Sequence[Path]) -> Ite
     """The plugin's files that can be read; where none can, what is wrong with the first."""
     match = loading.FILE.fullmatch(name)
     assert match is not None
-    file, complaint, told = plain_name(match["path"], "plugin"), "", 0
+    file, complaint, readable = plain_name(match["path"], "plugin"), "", 0
     for path in [*(folder / file for folder in folders), *published]:
         if not path.is_file():
             continue
@@ -87,9 +87,9 @@ def _files(name: str, folders: Sequence[Path], published: Sequence[Path]) -> Ite
         if info.source is None:
             complaint = complaint or f"plugin '{name}' of {info.distribution} is broken: {info.problem}"
             continue
-        told += 1
+        readable += 1
         yield info
-    if complaint and not told:
+    if complaint and not readable:
         raise UserError(complaint)
 
 
@@ -157,7 +157,7 @@ def _lines(path: Path) -> list[str]:
 def _editable(found: Distribution) -> Path | None:
     """The working copy of a distribution that is installed editable."""
     with suppress(ValueError, KeyError, TypeError, AttributeError):
-        said = json.loads(found.read_text("direct_url.json") or "{}")
-        if said["dir_info"]["editable"] is True:
-            return Path(unquote(urlsplit(said["url"]).path)).resolve()
+        content = json.loads(found.read_text("direct_url.json") or "{}")
+        if content["dir_info"]["editable"] is True:
+            return Path(unquote(urlsplit(content["url"]).path)).resolve()
     return None

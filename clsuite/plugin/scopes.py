@@ -76,6 +76,7 @@ class Scope:
         tree: What it says.
         package: The dotted name that its relative imports start from.
         folder: A folder in which modules are looked for first: that of a plugin that is a file.
+        stars: The modules of which all names are imported.
     """
 
     name: str
@@ -85,13 +86,13 @@ class Scope:
     package: str
     folder: Path | None
     _bound: dict[str, list[tuple[int, Binding]]] = field(default_factory=dict)
-    _stars: list[str] = field(default_factory=list)
+    stars: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         """Note what each statement binds."""
         for name, line, binding in _bindings(self.tree.body, self.package):
             if name == "*" and isinstance(binding, Imported):
-                self._stars.append(binding.module)
+                self.stars.append(binding.module)
             else:
                 self._bound.setdefault(name, []).append((line, binding))
 
@@ -108,12 +109,12 @@ class Scope:
             return None
         if bound:
             return self._meaning(bound[-1], chain)
-        for star in self._stars:
+        for star in self.stars:
             module = self.module(star)
             found = module.look_up(name, chain=chain + 1) if isinstance(module, Scope) else None
             if found is not None and not isinstance(found, External):
                 return found
-        return None if self._stars else External(name)
+        return None if self.stars else External(name)
 
     def look_up_dotted(self, node: ast.expr, before: int | None = None) -> Meaning:
         """What a name or a chain of attributes, such as ``replay.Replay``, stands for."""
@@ -137,7 +138,7 @@ class Scope:
 
     def member(self, name: str, chain: int) -> Meaning:
         """What another module gets as an attribute of this one."""
-        if name in self._bound or self._stars:
+        if name in self._bound or self.stars:
             return self.look_up(name, chain=chain + 1)
         return self.module(f"{self.name}.{name}") if self.name else None
 

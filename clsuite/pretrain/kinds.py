@@ -26,12 +26,12 @@ class Kind:
     Attributes:
         spec: What the YAML file says.
         load: Imports and returns what runs it (this pays for torch).
-        tell: Gives the card's figures in a line.
+        describe: Gives the card's figures in a line.
     """
 
     spec: type[BaseModel]
     load: Callable[[], Run]
-    tell: Callable[[dict[str, Any]], str]
+    describe: Callable[[dict[str, Any]], str]
 
 
 def read_recipe(path: Path) -> tuple[Kind, BaseModel]:
@@ -63,20 +63,20 @@ def _load_clip() -> Run:
     return pretrain_clip
 
 
-def _tell_drawings(card: dict[str, Any]) -> str:
+def _describe_drawings(card: dict[str, Any]) -> str:
     target = card["recipe"]["target"]
     return f"class-mean accuracy on the digits {card['digits_class_mean_accuracy']:.4f} (target {target})"
 
 
-def _tell_clip(card: dict[str, Any]) -> str:
-    told = [
+def _describe_clip(card: dict[str, Any]) -> str:
+    parts = [
         f"{name.replace('_', ' ')} {figure['accuracy']:.4f} (chance {figure['chance']:.4f})"
         for name, figure in card["zero_shot"].items()
     ]
-    return f"zero-shot accuracy: {', '.join(told)}"
+    return f"zero-shot accuracy: {', '.join(parts)}"
 
 
 KINDS: dict[str, Kind] = {
-    "drawings": Kind(PretrainSpec, _load_drawings, _tell_drawings),
-    "clip": Kind(ClipPretrainSpec, _load_clip, _tell_clip),
+    "drawings": Kind(PretrainSpec, _load_drawings, _describe_drawings),
+    "clip": Kind(ClipPretrainSpec, _load_clip, _describe_clip),
 }

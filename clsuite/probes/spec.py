@@ -1,4 +1,4 @@
-"""What a benchmark says about its probes: one line each. Needs no torch."""
+"""Probes in a benchmark file. Needs no torch."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def _checked_name(name: str) -> str:
 
 
 class _Probe(Spec):
-    """What every probe has.
+    """Fields of every probe.
 
     Attributes:
-        name: What records and tables call it; the kind by default.
-        at: When it is read: ``every_task`` is before the stream and after each task, ``ends`` before the stream and
-            after the last task alone.
+        name: Name in records and tables; by default the kind.
+        at: When it is read. ``every_task``: before the stream and after each task. ``ends``: before the stream and
+            after the last task only.
     """
 
     name: Annotated[str, AfterValidator(_checked_name)] | None = None
@@ -35,12 +35,12 @@ class _Probe(Spec):
 
 
 class HeadProbe(_Probe):
-    """Accuracy of the original, pre-trained head on the current features, and how far its answers have moved.
+    """Accuracy of the original, pre-trained head on the current features, and how far its predictions have moved.
 
     Attributes:
-        path: Folder of the probe set, absolute or below the data root: ``CLASS/*.webp``, and ``classes.txt`` with the
-            folders in the order of the head's outputs (else they are in sorted order).
-        images_per_class: At most so many images of each class.
+        path: Folder of the images, absolute or below the data root: ``CLASS/*.webp``, and ``classes.txt`` with the
+            folders in the order of the head's outputs (without it they are sorted).
+        images_per_class: Largest number of images of each class.
     """
 
     kind: Literal["head"] = "head"
@@ -53,10 +53,10 @@ class KnnProbe(_Probe):
 
     Attributes:
         path: Folder ``CLASS/*``, absolute or below the data root.
-        index: Images of each class that neighbors are looked for among.
-        queries: Further images of each class that are classified.
-        k: Neighbors.
-        temperature: Of the weights exp(cosine / temperature).
+        index: Number of images of each class among which neighbors are searched.
+        queries: Number of further images of each class that are classified.
+        k: Number of neighbors.
+        temperature: Temperature of the weights exp(cosine / temperature).
     """
 
     kind: Literal["knn"] = "knn"
@@ -68,16 +68,16 @@ class KnnProbe(_Probe):
 
 
 class LeftOutProbe(_Probe):
-    """Accuracy of the stream's own predictions on the domains of the data set that no task trains on."""
+    """Accuracy of the method's own predictions on the domains of the data set that no task trains on."""
 
     kind: Literal["left_out_domains"] = "left_out_domains"
 
 
 class CalibrationProbe(_Probe):
-    """Expected calibration error of the stream's own predictions on the test images of the classes seen.
+    """Expected calibration error of the method's own predictions on the test images of the classes seen.
 
     Attributes:
-        bins: Bins of equal width.
+        bins: Number of bins of equal width.
     """
 
     kind: Literal["calibration"] = "calibration"
@@ -85,18 +85,18 @@ class CalibrationProbe(_Probe):
 
 
 class ZeroShotProbe(_Probe):
-    """Zero-shot accuracy of a CLIP, with its current towers, on images that the stream need not know.
+    """Zero-shot accuracy of a CLIP, with its current towers, on images that the stream need not contain.
 
-    Radford et al. 2021, section 3.1: an image is of the class whose prompts' mean text feature is nearest by cosine;
-    all classes of the set compete. Give either `path` or `dataset`.
+    Radford et al. 2021, section 3.1: the predicted class is the one whose prompts' mean text feature is nearest by
+    cosine; all classes of the set compete. Give either `path` or `dataset`.
 
     Attributes:
         path: Folder ``CLASS/*``, absolute or below the data root; all its images are classified.
-        names: File in that folder with lines ``CLASS<tab>name, other name, ...``; the first is taken. By default the
-            folders' names, or WordNet's where they are its ids (``n01443537``).
+        names: File in that folder with lines ``CLASS<tab>name, other name, ...``; the first name is used. By default
+            the names are the folders', or WordNet's if the folders are its ids (``n01443537``).
         dataset: A data set as in a benchmark; its test images are classified.
-        templates: Prompts as in ``backbone.templates``, which are taken by default.
-        images_per_class: At most so many images of each class.
+        templates: Prompts as in ``backbone.templates``, which are the default.
+        images_per_class: Largest number of images of each class.
     """
 
     kind: Literal["zero_shot"] = "zero_shot"
@@ -125,7 +125,7 @@ class ZeroShotProbe(_Probe):
 class OwnProbe(MaybeOwn, _Probe):
     """A user-defined probe: ``{class: my_package.probes:MyProbe, name: mine, argument: value}``.
 
-    See `clsuite.probes.own.Probe`. It is called as its class where no name is given.
+    See `clsuite.probes.own.Probe`. By default it has the name of its class.
     """
 
     KEPT: ClassVar = frozenset({"name", "at", "kind"})
@@ -135,7 +135,7 @@ class OwnProbe(MaybeOwn, _Probe):
 
 
 def _with_kind(value: Any) -> Any:
-    """A probe that names a class is of the kind ``own``."""
+    """A probe with a class has the kind ``own``."""
     value = by_entry_point(value, "probe", "kind", READINGS)
     if not isinstance(value, dict) or CLASS not in value:
         return value
@@ -155,32 +155,32 @@ MODELS: dict[str, type[_Probe]] = {
     "zero_shot": ZeroShotProbe,
 }
 RESERVED = ("_kl", "_change")
-"""Ends of the names that readings and columns of a probe get beside its own."""
+"""Suffixes of the names of further readings and columns of a probe."""
 COUNTED, ERROR = (True, True), (False, False)
 READINGS = {"head": COUNTED, "knn": COUNTED, "left_out_domains": COUNTED, "zero_shot": COUNTED, "calibration": ERROR}
 
 
 def readings_of(kind: str, name: str) -> dict[str, tuple[bool, bool]]:
-    """What a probe reads: of each reading its name, whether more is better, and whether it counts right answers.
+    """The readings of a probe: for each its name, whether higher is better, and whether it counts right answers.
 
     Args:
         kind: Its kind.
-        name: What records and tables call it.
+        name: Its name in records and tables.
 
     Raises:
-        ValueError: If there is no such kind, or the name is one that another probe's reading or column gets.
+        ValueError: If there is no such kind, or the name is one of another probe's readings or columns.
     """
     if kind not in READINGS and kind != "own":
         raise ValueError(f"'{kind}' is not a kind of probe: {', '.join(READINGS)}")
     if name.endswith(RESERVED):
         raise ValueError(f"a probe may not be called '{name}': names that end in {' or '.join(RESERVED)} are taken")
     if kind == "own":
-        return {name: COUNTED}  # or what its class says
+        return {name: COUNTED}  # or what its class declares
     return {name: READINGS[kind], **({f"{name}_kl": ERROR} if kind == "head" else {})}
 
 
 def check_names(specs: tuple[AnyProbe, ...]) -> tuple[AnyProbe, ...]:
-    """Check that no two probes have one name, and none the name of another's reading.
+    """Check that no two probes have the same name, and that none has the name of another's reading.
 
     Raises:
         ValueError: If two have.
@@ -194,5 +194,5 @@ def check_names(specs: tuple[AnyProbe, ...]) -> tuple[AnyProbe, ...]:
 
 
 def probe_name(spec: AnyProbe) -> str:
-    """What records and tables call a probe."""
+    """The name of a probe in records and tables."""
     return spec.name or spec.kind

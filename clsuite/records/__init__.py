@@ -1,4 +1,4 @@
-"""Run records: reading results needs no torch, and what the hash of a source needs of here, nothing heavy at all."""
+"""Run records. Reading results needs no torch, and hashing a source imports nothing heavy."""
 
 from __future__ import annotations
 

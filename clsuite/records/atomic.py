@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from clsuite.errors import UserError
 from clsuite.regular_files import refuse_irregular
 
 SHOWN_OF_NAME = 100
-"""Bytes of a file's name in that of its temporary file, which must not become too long for the file system."""
+"""Number of bytes of a file's name in that of its temporary file, which must not be too long for the file system."""
 
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """A temporary file beside the target that takes its name when the block ends well.
+    """A temporary file beside the target that replaces it when the block ends without an error.
 
-    Its content is on the disk before it takes the name, so that a power cut leaves the old file or the new one.
+    Its content is flushed to the disk before it is renamed, so that a power cut leaves the old file or the new one.
 
     Raises:
-        UserError: If the folder cannot be written, its disk is full, or something else has that name, such as a device:
-            one that a file takes the name of is gone for the whole machine.
+        UserError: If the folder cannot be written, its disk is full, or the target is not a regular file: replacing a
+            device would remove it for the whole machine.
     """
     if target.name in ("", ".."):
         raise UserError(f"cannot write '{target}': it is a folder")
@@ -48,7 +48,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def _make_temporary(target: Path) -> Path:
-    """An empty file beside the target that nothing else has the name of; the umask says who may read it."""
+    """An empty file with a new name beside the target; its permissions follow the umask."""
     start = os.fsencode(target.name)[:SHOWN_OF_NAME].decode(errors="ignore")
     while True:
         temporary = target.with_name(f".{start}.{secrets.token_hex(4)}")
@@ -67,7 +67,7 @@ def _rename(temporary: Path, target: Path) -> None:
 
 
 def _flush_names(folder: Path) -> None:
-    """Have the names in a folder on the disk, where a system can be asked for that."""
+    """Flush the names in a folder to the disk, on systems that support that."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -11,10 +11,10 @@ from clsuite.regular_files import open_regular
 
 
 def canonical_json(value: Any) -> str:
-    """Serialize with sorted keys and no white space, the same on every machine.
+    """Serialize with sorted keys and no white space, identically on every machine.
 
     Raises:
-        ValueError: If the value holds a number that JSON cannot carry (nan, infinity).
+        ValueError: If the value has a number that JSON does not support (nan, infinity).
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 

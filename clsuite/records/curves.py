@@ -1,4 +1,4 @@
-"""Curves of training, such as the loss over the steps, in the file with the predictions of a run."""
+"""Training curves, such as the loss over the steps, in the file with the predictions of a run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LOSS = "loss"
 
 @dataclass(frozen=True)
 class TrainingCurve:
-    """One figure over the steps of training, thinned by averages.
+    """One value over the steps of training, reduced by averaging.
 
     Attributes:
-        task: ``[P]`` the task of each point, from 0.
-        step: ``[P]`` the last step of the task that a point is the average up to, from the point before on.
-        value: ``[P]``.
+        task: Task of each point, from 0, ``[P]``.
+        step: Last step of the task that a point averages over, starting after the previous point, ``[P]``.
+        value: The averages, ``[P]``.
     """
 
     task: NDArray[np.integer]
@@ -32,7 +32,7 @@ class TrainingCurve:
 
 
 def curve_arrays(curves: Mapping[str, TrainingCurve]) -> dict[str, NDArray[Any]]:
-    """Curves as arrays for `write_predictions`; none where there are no points."""
+    """Curves as arrays for `write_predictions`; empty if there are no points."""
     if not any(len(curve.value) for curve in curves.values()):
         return {}
     names = [*curves]
@@ -46,13 +46,13 @@ def curve_arrays(curves: Mapping[str, TrainingCurve]) -> dict[str, NDArray[Any]]
 
 
 def read_curves(path: Path) -> dict[str, TrainingCurve]:
-    """Read the curves of a run by name; none of a run that has kept none, as older and published ones have not.
+    """Read the curves of a run by name; empty if none were stored, as in older and published runs.
 
     Args:
         path: The file with the predictions.
 
     Raises:
-        RecordError: If the file is missing, cut or damaged, or its curves do not fit each other.
+        RecordError: If the file is missing, truncated or damaged, or its curves are inconsistent.
     """
     arrays = read_arrays(path, CURVE_ARRAYS)
     if not arrays:

@@ -1,4 +1,4 @@
-"""Why a run failed, from what its record holds: on one line, and where it happened."""
+"""Why and where a run failed, from its record."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from clsuite.records.record import RunRecord
 
 LONGEST_REASON = 300
 FIRST_KEPT, LAST_KEPT = 4_000, 16_000
-"""Characters of the beginning and the end of a traceback that a record keeps; a message may hold megabytes."""
+"""Number of characters of the beginning and the end of a traceback in a record; a message may have megabytes."""
 FRAME = re.compile(r'\s*File "(?P<file>.+)", line (?P<line>\d+)(, in (?P<function>.+))?')
 ADVERTISED = "For further information visit"
-"""How pydantic ends its messages."""
+"""The beginning of the end of pydantic's messages."""
 
 
 def bounded(text: str) -> str:
-    """A text as a record keeps it: of a long one the beginning and the end, and halves of characters as escapes."""
+    """A text as records store it: of a long one the beginning and the end, and unpaired surrogates as escapes."""
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     left_out = len(text) - FIRST_KEPT - LAST_KEPT
     if left_out <= 0:
@@ -25,17 +25,17 @@ def bounded(text: str) -> str:
 
 
 def reason_of(record: RunRecord) -> str:
-    """Why a run has no result, on one line: what its exception says, of several lines the first and the last."""
-    said = _message(record.error or "") or [record.status]
-    return _cut(said[0] if len(said) == 1 else f"{_cut(said[0])} ... {_cut(said[-1])}")
+    """Why a run has no result, on one line: the message of its exception, of several lines the first and the last."""
+    lines = _message(record.error or "") or [record.status]
+    return _cut(lines[0] if len(lines) == 1 else f"{_cut(lines[0])} ... {_cut(lines[-1])}")
 
 
 def place_of(record: RunRecord, files: Collection[str]) -> str:
-    """Where a run failed, as ``file.py:12, in on_task_end: the line``; empty where its record does not say.
+    """Where a run failed, as ``file.py:12, in on_task_end: the line``; empty if its record does not say.
 
     Args:
         record: The record of the failed run.
-        files: Names of the files of its plugins: the last line in one of these is given, or else the last of all.
+        files: Names of the files of its plugins. The last line in one of these is returned, or else the last of all.
     """
     lines = (record.error or "").splitlines()
     frames = [(found, number) for number, line in enumerate(lines) if (found := FRAME.fullmatch(line))]
@@ -49,7 +49,7 @@ def place_of(record: RunRecord, files: Collection[str]) -> str:
 
 
 def _message(error: str) -> list[str]:
-    """The lines of what the exception at the end of a traceback says; of another text the last line."""
+    """The lines of the exception's message at the end of a traceback; of another text the last line."""
     lines = [line for line in error.splitlines() if line.strip() and not line.strip().startswith(ADVERTISED)]
     frames = [number for number, line in enumerate(lines) if FRAME.fullmatch(line)]
     if not frames:

@@ -1,4 +1,4 @@
-"""Folders of runs of machines without a common disk, joined: what one has and the other has not, and nothing else."""
+"""Merges folders of runs from machines without a common disk: finished runs that are missing are copied."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from clsuite.records.store import RecordError, read_record
 from clsuite.records.verify import why_untrue
 
 BESIDE = (".npz", ".pt", ".svg")
-"""What a finished run may have beside its record, which is copied first: a record without it would be untrue."""
+"""Files beside the record of a finished run. They are copied first, because a record without them is not valid."""
 
 
 @dataclass
 class Merged:
-    """What came of it.
+    """The result of a merge.
 
     Attributes:
         added: Records that were copied.
-        same: How many were there already, with equal counts.
-        other: A line for each that is there with other counts, or that cannot be trusted; it was left where it is.
+        same: Number of records that were there already, with equal counts.
+        other: A line for each that is there with other counts, or that cannot be trusted; it was not copied.
     """
 
     added: list[Path] = field(default_factory=list)
@@ -36,14 +36,14 @@ class Merged:
 
 
 def merge_runs(target: Path, sources: Sequence[Path]) -> Merged:
-    """Copy the finished runs of some folders into one; what is finished there stays as it is.
+    """Copy the finished runs of some folders into one; finished runs in it are not changed.
 
     Args:
-        target: The folder of runs that gets them; it is made where it is not there.
+        target: The folder that gets the runs; it is created if it does not exist.
         sources: Folders of runs.
 
     Raises:
-        UserError: If a source is no folder, or is the target or lies in it, or the target cannot be written.
+        UserError: If a source is not a folder, is the target or inside it, or the target cannot be written.
     """
     for source in sources:
         if not source.is_dir():
@@ -89,7 +89,7 @@ def _name(record: RunRecord) -> str:
 
 
 def _finished(path: Path) -> RunRecord | None:
-    """The finished record at a place; None where there is none, or one of a run that is still to be done.
+    """The finished record at a path; None if there is none, or the run is still to be done.
 
     Raises:
         RecordError: If something else is there.
@@ -101,7 +101,7 @@ def _finished(path: Path) -> RunRecord | None:
 
 
 def _copy(path: Path, place: Path) -> None:
-    """Copy a run, its record last, so that one that is there is whole."""
+    """Copy a run, its record last, so that a record is only there with all its files."""
     for suffix in (*BESIDE, ".json"):
         source, target = path.with_suffix(suffix), place.with_suffix(suffix)
         if source.is_file() and not (target.is_file() and filecmp.cmp(source, target, shallow=False)):

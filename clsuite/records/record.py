@@ -20,17 +20,17 @@ from clsuite.records.canonical import canonical_json, sha256_of
 
 SCHEMA_VERSION = 1
 RESULTS_VERSION = 3
-"""Raised when a change to the framework itself changes results, so that older records are not taken for current."""
+"""Increased when a change of clsuite itself changes results, so that older records do not count as current."""
 Status = Literal["done", "failed", "timeout", "interrupted"]
 Protocol = Literal["class_incremental", "task_aware"]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
-"""Images, steps, parameters, bytes: up to 9 peta, which every reader of JSON gives back to the last digit."""
+"""Images, steps, parameters, bytes: up to 9 peta, which every JSON reader represents exactly."""
 Operations = Annotated[int, Field(ge=0, lt=10**27)]
-"""Floating-point operations: those of a long training are more than 64 bits hold."""
+"""Floating-point operations, which may exceed 64 bits for a long training."""
 Amount = Annotated[float, Field(ge=0, le=1e10, allow_inf_nan=False)]
-"""Seconds, up to three hundred years: sums of them are still numbers that a table can show."""
+"""Seconds, up to three hundred years, so that tables can show sums of them."""
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-"""A part of one."""
+"""A fraction between 0 and 1."""
 TASK_KNOWN = ("task_incremental",)
 """Kinds of stream in which the task is known at test time."""
 
@@ -63,10 +63,10 @@ class PluginEntry(_Model):
 
     Attributes:
         name: Registered name.
-        args: Every constructor argument, the defaults resolved.
+        args: Every argument of the constructor, with defaults.
         source: Hash of the plugin's source and of all local modules that it imports (before results version 3: of the
             text of its file).
-        distribution: Distribution that brought the plugin, and its version (``clsuite 0.1.0``).
+        distribution: Name and version of the distribution with the plugin (``clsuite 0.1.0``).
     """
 
     name: str
@@ -76,10 +76,10 @@ class PluginEntry(_Model):
 
 
 class ScenarioEntry(_Model):
-    """The stream that was learned: names for the rows and columns of the matrix and the fingerprints behind them.
+    """The stream that was learned: names for the rows and columns of the matrix, and the fingerprints behind them.
 
     Attributes:
-        part_names: Names of the evaluation parts, the columns; empty where they are the tasks.
+        part_names: Names of the evaluation parts, the columns; empty if they are the tasks.
     """
 
     kind: str
@@ -96,7 +96,7 @@ class ScenarioEntry(_Model):
 
     @property
     def protocol(self) -> Protocol:
-        """The protocol that this kind of stream is judged by: whether the task is known at test time."""
+        """The protocol by which this kind of stream is evaluated: whether the task is known at test time."""
         return "task_aware" if self.kind in TASK_KNOWN else "class_incremental"
 
 
@@ -104,7 +104,7 @@ class CountsEntry(_Model):
     """The counts of `clsuite.metrics.Counts`, in both protocols from the same logits.
 
     Attributes:
-        learned: Task after which each part is first learned; None where the parts are the tasks.
+        learned: Task after which each part is first learned; None if the parts are the tasks.
     """
 
     class_incremental: list[list[Count]]
@@ -124,11 +124,12 @@ class CountsEntry(_Model):
 
 
 class TaskEntry(_Model):
-    """What one task cost: seconds of training and of evaluation, optimizer steps, samples with a gradient.
+    """The cost of one task: seconds of training and of evaluation, optimizer steps, samples with a gradient.
 
     Attributes:
-        trainable_parameters: Those that had a gradient when its training began; absent from older files.
-        frozen: Whether the features were fixed then, so that no gradient went through the backbone; absent likewise.
+        trainable_parameters: Number of parameters that had a gradient when its training started; absent in older files.
+        frozen: Whether the features were fixed then, so that no gradient passed through the backbone; absent in older
+            files.
     """
 
     absent = ("trainable_parameters", "frozen")
@@ -143,11 +144,11 @@ class TaskEntry(_Model):
 
 
 class CostEntry(_Model):
-    """What the run cost. FLOPs count a multiply-add as two and a backward pass as two forward passes.
+    """The cost of the run. A multiply-add counts as two FLOPs, and a backward pass as two forward passes.
 
     Attributes:
-        trainable_parameters: Those that were trained in one task, the largest number over the tasks.
-        training_flops: Of all samples whose gradient went through the backbone.
+        trainable_parameters: Number of parameters that were trained in one task, the maximum over the tasks.
+        training_flops: FLOPs of all samples whose gradient passed through the backbone.
     """
 
     peak_memory_bytes: Count
@@ -159,13 +160,13 @@ class CostEntry(_Model):
 
 
 class FeaturesEntry(_Model):
-    """What a run took from the features that runs share on disk, in place of computing it.
+    """What a run read from the features that runs share on disk, instead of computing it.
 
     Attributes:
-        images: How many images' features; those of an image that was taken twice count twice.
-        seconds: What they had cost where they were computed.
-        training_seconds: The part of these that belongs to the training of tasks.
-        evaluation_seconds: The part that belongs to the evaluations after tasks; the rest was before the stream.
+        images: Number of images whose features were read; an image that was read twice counts twice.
+        seconds: Seconds that computing them had taken.
+        training_seconds: The part of these for the training of tasks.
+        evaluation_seconds: The part of these for the evaluations after tasks; the rest was before the stream.
     """
 
     images: Count
@@ -175,14 +176,15 @@ class FeaturesEntry(_Model):
 
 
 class ProbeEntry(_Model):
-    """What a retention probe read before the stream and after each task.
+    """The readings of a retention probe before the stream and after each task.
 
     Attributes:
         name: Its name.
-        higher_is_better: Whether more of it is kept knowledge (an accuracy) or loss of it (a divergence, an error).
-        values: ``[T + 1]``; accuracies as shares; None where the method has no such reading, or none was taken.
-        correct: Right answers ``[T + 1]``, where it is an accuracy.
-        n: Of how many, where it is one.
+        higher_is_better: Whether higher readings mean retained knowledge (an accuracy) or loss of it (a divergence, an
+            error).
+        values: Readings ``[T + 1]``; accuracies as shares; None if the method has no such reading, or none was taken.
+        correct: Numbers of right answers ``[T + 1]``, for an accuracy.
+        n: Number of images, for an accuracy.
     """
 
     name: str
@@ -193,7 +195,7 @@ class ProbeEntry(_Model):
 
     @property
     def was_read(self) -> bool:
-        """Whether there is any reading: a probe without any value does not show what it would have read."""
+        """Whether there is any reading: without one it is not known what the probe would have read."""
         return any(value is not None for value in self.values)
 
     @model_validator(mode="after")
@@ -216,12 +218,12 @@ class CurveEntry(_Model):
     """Right answers while one task is learned, on the subset of `WithinTaskEntry`.
 
     Attributes:
-        steps: Optimizer steps of the task before each evaluation; the last is after the task.
-        class_incremental: ``[evaluations, C]``; 0 for parts that are not learned up to this task.
-        task_aware: The same with only the classes of the sample's part competing.
-        exposed: ``[evaluations]`` accuracy on the test images of the classes that training has met by then, these
-            classes competing alone; each weighs as many images as its test set has. None before the first class.
-            Absent from the file where the images of the stream pass more than once.
+        steps: Optimizer steps of the task before each evaluation; the last evaluation is after the task.
+        class_incremental: Right answers ``[evaluations, C]``; 0 for parts that are not learned up to this task.
+        task_aware: The same, with only the classes of the sample's part competing.
+        exposed: Accuracy ``[evaluations]`` on the test images of the classes seen in training so far, with only these
+            classes competing; each class has the weight of its number of test images. None before the first class.
+            Absent if the images of the stream pass more than once.
     """
 
     absent = ("exposed",)
@@ -236,8 +238,8 @@ class WithinTaskEntry(_Model):
     """The accuracy within tasks, on a fixed subset of the test images.
 
     Attributes:
-        every: Steps between two regular evaluations.
-        n: Images of each evaluation part, ``[C]``.
+        every: Number of steps between two regular evaluations.
+        n: Number of images of each evaluation part, ``[C]``.
         learned: Task after which each part is first learned, ``[C]``.
         tasks: The curve of each task.
     """
@@ -262,7 +264,7 @@ class WithinTaskEntry(_Model):
 
 
 class TrialEntry(_Model):
-    """One trial of a search for hyper-parameters: its values, its score (None: it failed), and what it cost."""
+    """One trial of a hyperparameter search: its values, its score (None if it failed), and its cost."""
 
     values: Portable
     score: float | None
@@ -271,15 +273,15 @@ class TrialEntry(_Model):
 
 
 class TuningEntry(_Model):
-    """The search that chose hyper-parameters, on validation parts alone; no part of the run key.
+    """The search that chose hyperparameters, on validation parts only; not part of the run key.
 
     Attributes:
-        metric: What was best on the validation parts, by its exact name.
+        metric: Exact name of the metric that was optimized on the validation parts.
         space: The space, as written.
         sampler: ``grid`` or ``tpe``.
         sampler_seed: Seed of the proposals.
-        tasks: The first tasks, which the trials learned.
-        validation: Share of the training images that was held out; None where the stream brings validation parts.
+        tasks: Number of first tasks that the trials learned.
+        validation: Share of the training images that was held out; None if the stream has validation parts.
         seed: Seed of the trials' stream and training.
         chosen: The best values.
         trials: All trials, in order.
@@ -297,12 +299,12 @@ class TuningEntry(_Model):
 
     @property
     def gradient_samples(self) -> int:
-        """Samples that passed backwards in all trials, a point that came twice once: what the search cost."""
+        """Samples in backward passes of all trials, which is the cost of the search; repeated points count once."""
         return sum({canonical_json(trial.values): trial.gradient_samples for trial in self.trials}.values())
 
     @property
     def seconds(self) -> float:
-        """Seconds of all trials, a point that came twice once."""
+        """Seconds of all trials; repeated points count once."""
         return sum({canonical_json(trial.values): trial.seconds for trial in self.trials}.values())
 
 
@@ -312,13 +314,13 @@ class RunRecord(_Model):
     Attributes:
         config: The resolved configuration (data, scenario, backbone with the sha256 of its weights, training).
         key: sha256 over configuration, plugins, seed and the scenario's fingerprint; see `RunRecord.make_key`.
-        within_task: The accuracy within tasks, where the benchmark asks for it; absent from the file where it does not.
-        tuning: How hyper-parameters were chosen; absent from the file where nothing was searched.
-        features: What it took from the features that runs share; absent from the file where it took none.
+        within_task: The accuracy within tasks, if the benchmark asks for it; otherwise absent from the file.
+        tuning: How hyperparameters were chosen; absent from the file if there was no search.
+        features: What it read from the features that runs share; absent from the file if it read none.
         environment: Library versions, processor, precision, threads, git commit, hash of the backbone as it was loaded
             (that of a file is in the configuration); no host names, no paths.
-        error: The traceback or reason where the status is not ``done``.
-        predictions: Name of the file beside the record that holds the predictions.
+        error: The traceback or reason if the status is not ``done``.
+        predictions: Name of the file beside the record that has the predictions.
     """
 
     absent = ("within_task", "tuning", "features")
@@ -365,31 +367,31 @@ class RunRecord(_Model):
 
     @property
     def full_seconds(self) -> float:
-        """What the run would have taken without features from the store, about."""
+        """Approximate seconds that the run would have taken without features from the store."""
         return self.seconds + (self.features.seconds if self.features else 0.0)
 
     @property
     def training_seconds(self) -> float:
-        """Seconds of training over all tasks, with those that features from the store had cost."""
+        """Seconds of training over all tasks, including what features from the store had taken."""
         return sum(task.train_seconds for task in self.tasks) + (
             self.features.training_seconds if self.features else 0.0
         )
 
     @property
     def evaluation_seconds(self) -> float:
-        """Seconds of the evaluations after tasks, likewise."""
+        """Seconds of the evaluations after tasks, including what features from the store had taken."""
         return sum(task.eval_seconds for task in self.tasks) + (
             self.features.evaluation_seconds if self.features else 0.0
         )
 
     @property
     def main_curves(self) -> Curves | None:
-        """The accuracy within tasks in the protocol that the stream is judged by."""
+        """The accuracy within tasks in the protocol by which the stream is evaluated."""
         return self.within_task.of(self.scenario.protocol) if self.within_task else None
 
     @property
     def main_counts(self) -> Counts:
-        """The counts of a finished run in the protocol that its stream is judged by."""
+        """The counts of a finished run in the protocol by which its stream is evaluated."""
         assert self.counts is not None
         return self.counts.of(self.scenario.protocol)
 
@@ -401,7 +403,7 @@ class RunRecord(_Model):
         fingerprint: str,
         results: int | None = None,
     ) -> str:
-        """The run key: what decides the result, and nothing else (no device, path or number of jobs)."""
+        """The run key: what determines the result, and nothing else (no device, path or number of jobs)."""
         parts = {
             "results": RESULTS_VERSION if results is None else results,
             "config": config,
@@ -412,11 +414,11 @@ class RunRecord(_Model):
         return sha256_of(parts)
 
     def recomputed_key(self) -> str:
-        """The key that the record's own content gives; differs from `key` where the record was edited."""
+        """The key that follows from the record's own content; it differs from `key` if the record was edited."""
         return self.make_key(self.config, self.plugins, self.seed, self.scenario.fingerprint)
 
     def results_version(self) -> int | None:
-        """The version of results that the key was made with; None where it does not follow from the content at all."""
+        """The version of results with which the key was made; None if no version gives this key."""
         content = (self.config, self.plugins, self.seed, self.scenario.fingerprint)
         versions = range(RESULTS_VERSION, 0, -1)
         return next((version for version in versions if self.make_key(*content, version) == self.key), None)

@@ -1,4 +1,4 @@
-"""Records on disk: written whole or not at all, and read as foreign input."""
+"""Records on disk: written completely or not at all, and read as foreign input."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ DEEPEST = 100
 
 
 class RecordError(UserError):
-    """A file that is not a readable record; the message says which and why."""
+    """A file that is not a readable record; the message names it and the reason."""
 
 
 def record_text(record: RunRecord) -> str:
-    """A record as indented JSON with sorted keys, as its file holds it."""
+    """A record as indented JSON with sorted keys, as in its file."""
     return json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def write_record(record: RunRecord, path: Path) -> None:
-    """Write a record as `record_text` gives it, atomically."""
+    """Write a record as `record_text` returns it, atomically."""
     text = record_text(record)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -65,10 +65,10 @@ def read_record(path: str | Path) -> RunRecord:
         path: Its file; ``~`` is the home folder.
 
     Returns:
-        The record, of a run that may be unfinished: see its ``status``.
+        The record of a run, which may be unfinished: see its ``status``.
 
     Raises:
-        RecordError: If the file is missing, cut, nested too deeply, of a newer schema, or does not hold a record.
+        RecordError: If the file is missing, truncated, nested too deeply, of a newer schema, or not a record.
     """
     path = Path(path).expanduser()
     try:
@@ -95,7 +95,7 @@ def read_record(path: str | Path) -> RunRecord:
 
 
 def _is_deep(content: Any) -> bool:
-    """Whether JSON is nested more than `DEEPEST` levels deep; found level by level, as recursion would end first."""
+    """Whether JSON is nested more than `DEEPEST` levels deep; checked level by level, because recursion would fail."""
     level = [content]
     for _ in range(DEEPEST):
         level = [item for one in level if isinstance(one, dict | list) for item in _items(one)]
@@ -116,14 +116,14 @@ def write_predictions(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def read_predictions(path: Path, largest: int = LARGEST_PREDICTIONS) -> dict[str, NDArray[np.integer]]:
-    """Read the predictions of a run; curves of training are left where they are.
+    """Read the predictions of a run, without its training curves.
 
     Args:
         path: The file.
-        largest: Bytes that its arrays may take in all.
+        largest: Largest number of bytes of all its arrays.
 
     Raises:
-        RecordError: If the file is missing, cut or damaged, too large, or holds anything else.
+        RecordError: If the file is missing, truncated or damaged, too large, or has other content.
     """
     return read_arrays(path, ARRAYS, largest)
 

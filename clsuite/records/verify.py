@@ -1,4 +1,4 @@
-"""Whether a record is as its run left it: its key follows from its content, and its counts from its predictions."""
+"""Checks that a record is unchanged: its key follows from its content, and its counts from its predictions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ def predictions_beside(path: Path, record: RunRecord) -> Path:
 
 
 def why_untrue(record: RunRecord, path: Path) -> str:
-    """Why a record is not to be taken for true; empty where it is, or has no counts.
+    """Why a record must not be trusted; empty if it can be, or has no counts.
 
-    What else it says (costs, readings of probes, curves within tasks) no file beside it proves: only a rerun does.
+    Its other content (costs, readings of probes, curves within tasks) is not proved by any file beside it, only by a
+    rerun.
 
     Args:
         record: The record.
-        path: Its file; the predictions lie beside it.
+        path: Its file; the predictions are beside it.
     """
     if record.results_version() is None:
         return "was edited: its key does not follow from its content"
@@ -40,7 +41,7 @@ def why_untrue(record: RunRecord, path: Path) -> str:
 
 
 def refuse_other_key(record: RunRecord, path: Path) -> None:
-    """Make sure that a record's key is that of its content.
+    """Check that a record's key is that of its content.
 
     Raises:
         RecordError: If it is not.

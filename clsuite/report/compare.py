@@ -195,11 +195,11 @@ def _strange_keys(records: Sequence[RunRecord]) -> list[str]:
     versions = [(f"{record.method}, seed {record.seed}", record.results_version()) for record in records]
     edited = "; ".join(name for name, version in versions if version is None)
     older = "; ".join(name for name, version in versions if version not in (None, RESULTS_VERSION))
-    told = {
+    notes = {
         "keys that do not follow from the content (edited, or made by a later clsuite)": edited,
         "made by an older version of clsuite, whose results may differ": older,
     }
-    return [f"{what}: {names}" for what, names in told.items() if names]
+    return [f"{what}: {names}" for what, names in notes.items() if names]
 
 
 def _kinds(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[str]:
@@ -210,12 +210,12 @@ def _kinds(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[str]:
         methods.setdefault(record.method, []).append(record.seed)
     if len(kinds) < 2:
         return []
-    told = []
+    parts = []
     for (machine, precision), methods in sorted(kinds.items()):
         names = [f"{name} (seed{'s' * (len(seeds) > 1)} {_list(seeds)})" for name, seeds in methods.items()]
-        told.append(f"{', '.join(names)} on {machine} in {precision}")
+        parts.append(f"{', '.join(names)} on {machine} in {precision}")
     return [f"the runs are of {len(kinds)} kinds of machine and precision, part of a difference may be theirs: "
-            f"{'; '.join(told)}"]  # fmt: skip
+            f"{'; '.join(parts)}"]  # fmt: skip
 
 
 def _labels(records: Sequence[RunRecord]) -> list[str]:

@@ -49,8 +49,8 @@ class ConsistencyCheck:
             sign = probe.higher_is_better, probe.correct is not None
             first, place = self.probes.setdefault((record.benchmark, probe.name), (sign, where))
             if first != sign:
-                told = "only one counts right answers" if first[0] == sign[0] else "more is better of only one"
-                return f"its probe '{probe.name}' is unlike that of '{place}': {told}"
+                detail = "only one counts right answers" if first[0] == sign[0] else "more is better of only one"
+                return f"its probe '{probe.name}' is unlike that of '{place}': {detail}"
             size, place = self.sizes.setdefault((record.benchmark, probe.name, record.seed), (probe.n, where))
             if size != probe.n:
                 return f"its probe '{probe.name}' reads {probe.n} images, but that of '{place}' {size}"

@@ -91,14 +91,14 @@ def newest_of(found: Gathered, where: str) -> Gathered:
     Raises:
         UserError: If what is left cannot stand in one table, as readings of unlike probes.
     """
-    records, told = newest_runs(found.records)
+    records, notes = newest_runs(found.records)
     alike = ConsistencyCheck()
     for path, record in records.items():
         if complaint := alike.complaint(record, str(path)):
             raise UserError(
                 f"{where} holds runs that do not fit together: '{path}': {complaint}; move one away or name the records"
             )
-    return replace(found, records=records, left_out=tuple(told))
+    return replace(found, records=records, left_out=tuple(notes))
 
 
 def one_method(place: Path) -> Gathered:

@@ -9,7 +9,7 @@ from typing import Any
 
 from clsuite.records import RunRecord
 
-TOLD = 4
+SHOWN = 4
 """Settings and files that are named where there are more."""
 LONGEST = 40
 """Characters of a setting that are shown."""
@@ -42,8 +42,8 @@ def newest_runs(records: Mapping[Path, RunRecord]) -> tuple[dict[Path, RunRecord
     groups: dict[str, list[Path]] = {}
     for path, different in left.items():
         groups.setdefault(different, []).append(path)
-    told = [_told(different, {path: records[path] for path in paths}) for different, paths in groups.items()]
-    return {path: record for path, record in records.items() if path not in left}, told
+    notes = [_note(different, {path: records[path] for path in paths}) for different, paths in groups.items()]
+    return {path: record for path, record in records.items() if path not in left}, notes
 
 
 def _shared(record: RunRecord) -> dict[tuple[str, ...], Any]:
@@ -87,12 +87,12 @@ def _differences(old: RunRecord, new: RunRecord) -> str:
     else:
         before, after = dict(_flat(_setup(old))), dict(_flat(_setup(new)))
     names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
-    told = [f"{name} {_short(before.get(name))} -> {_short(after.get(name))}" for name in names[:TOLD]]
-    if len(names) > TOLD:
-        told.append(f"{len(names) - TOLD} more")
-    if not told and old.scenario.fingerprint != new.scenario.fingerprint:
+    changes = [f"{name} {_short(before.get(name))} -> {_short(after.get(name))}" for name in names[:SHOWN]]
+    if len(names) > SHOWN:
+        changes.append(f"{len(names) - SHOWN} more")
+    if not changes and old.scenario.fingerprint != new.scenario.fingerprint:
         return "other images, labels or order of tasks"
-    return ", ".join(told) or "made by another version of clsuite"
+    return ", ".join(changes) or "made by another version of clsuite"
 
 
 def _short(value: str | None) -> str:
@@ -101,7 +101,7 @@ def _short(value: str | None) -> str:
     return value if len(value) <= LONGEST else f"{value[:LONGEST]}…"
 
 
-def _told(different: str, runs: Mapping[Path, RunRecord]) -> str:
+def _note(different: str, runs: Mapping[Path, RunRecord]) -> str:
     seeds: dict[str, list[int]] = {}
     for record in sorted(runs.values(), key=lambda record: (record.method, record.seed)):
         seeds.setdefault(record.method, []).append(record.seed)
@@ -110,5 +110,5 @@ def _told(different: str, runs: Mapping[Path, RunRecord]) -> str:
         for method, own in seeds.items()
     ]
     paths = [str(path) for path in sorted(runs)]
-    more = f", {len(paths) - TOLD} more" if len(paths) > TOLD else ""
-    return f"left out, older: {'; '.join(names)}: {different} ({', '.join(paths[:TOLD])}{more})"
+    more = f", {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+    return f"left out, older: {'; '.join(names)}: {different} ({', '.join(paths[:SHOWN])}{more})"

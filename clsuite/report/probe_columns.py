@@ -1,4 +1,4 @@
-"""The columns of probes: what each kind reads, in plain words, and how that changed over the stream."""
+"""The columns of probes: what each kind reads, and how the reading changed over the stream."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ KINDS = {
             "pre-training's classes: how much of that knowledge is left."),
     "left_out_domains": ("left-out domains", "Accuracy, after the last task, on the domains that no task trains on."),
     "zero_shot": ("zero-shot acc.", "Zero-shot accuracy of the CLIP, after the last task, on images that the stream "
-                  "need not know: how much of that knowledge is left."),
+                  "does not train on: how much of that knowledge is left."),
     "calibration": ("calibration error", "How far the confidence of predictions is from their accuracy, after the last "
                     "task, on the test images of the classes seen: the expected calibration error, from 0 to 1. A dash "
-                    "where a method's scores are no logits."),
+                    "if a method's scores are not logits."),
 }  # fmt: skip
 """Heading and words of each kind of probe."""
 SOURCES = {"calibration": ("sum_b n[b]/n |acc[b] - conf[b]|, b bins of the confidence", "Guo et al. 2017")}
 DRIFT = (
-    "How far the answers of the pre-trained head have moved since before the stream, in nats: "
-    "0 where they are the same."
+    "How far the predictions of the pre-trained head have moved since before the stream, in nats: "
+    "0 if they are the same."
 )
 CHANGED = (
-    "The reading after the last task, less that before the stream, of the pre-trained backbone; a dash where "
-    "either is one. It orders rows as the reading itself does, so no row is called the best."
+    "The reading after the last task minus the reading of the pre-trained backbone before the stream; a dash if "
+    "either is missing. It orders rows as the reading itself does, so no row is marked as best."
 )
 
 
 def probe_columns(records: Sequence[RunRecord]) -> Iterator[Column]:
-    """Of each probe of some records its last reading and, where that is news, its change.
+    """The last reading of each probe of some records and, unless it is a drift, its change over the stream.
 
-    A reading is called by its name where no configuration says what it is. A change has no direction: it orders rows
-    as the reading does. A drift is a change already.
+    If no configuration says what a probe reads, its name is the heading. A change has no direction, because it orders
+    rows as the reading does.
     """
     known = {column.name: column for record in records for column in _configured(record.config)}
     for name, probe in sorted(_read(records).items()):
-        told = known.get(name) or Column(
+        described = known.get(name) or Column(
             name, f"probe {name}", about=f"What the probe '{name}' reads after the last task."
         )
         reading = replace(
-            told,
+            described,
             name=f"{PROBE}{name}",
             higher_is_better=probe.higher_is_better,
             unit="number" if probe.correct is None else "share",
@@ -64,7 +64,7 @@ def is_probe(column: Column) -> bool:
 
 
 def _read(records: Sequence[RunRecord]) -> dict[str, ProbeEntry]:
-    """Of each probe an entry that tells what it reads: one with a reading, where any record has one."""
+    """An entry of each probe: one with a reading, if any record has one."""
     probes: dict[str, ProbeEntry] = {}
     for probe in (probe for record in records for probe in record.probes):
         if probe.name not in probes or probe.was_read:

@@ -92,8 +92,8 @@ def _table(
     ranked = [replace(one, importance=wanted.index(index)) for index, one in enumerate(figures)]
     names = TableColumn("method", "method", [shown(row.method) for row in rows])
     left = [column.name for column in add_columns(table, names, ranked, width)]
-    told = f"; {NARROW}{', '.join(left)} (clsuite table FOLDER --columns NAME,... shows them)"
-    table.caption = caption + told * bool(left)
+    hint = f"; {NARROW}{', '.join(left)} (clsuite table FOLDER --columns NAME,... shows them)"
+    table.caption = caption + hint * bool(left)
     return table
 
 

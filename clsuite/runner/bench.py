@@ -1,4 +1,4 @@
-"""Runs a benchmark: what is done already is taken from the records, the rest is run."""
+"""Runs a benchmark: finished runs are read from their records, the others are run."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Sharing:
     """How the runs of a call are shared with other processes.
 
     Attributes:
-        offered: Whether the folder is to say what is planned, so that others can help.
-        stale_after: Seconds without a sign of life after which a run of another process is taken over.
-        wait: Whether runs that others have are waited for.
+        offered: Whether the plan is written into the folder, so that others can help.
+        stale_after: Seconds without a heartbeat after which a run of another process is taken over.
+        wait: Whether to wait for runs that others are doing.
     """
 
     offered: bool = False
@@ -42,10 +42,11 @@ class BenchStatus:
     """The progress of a benchmark: its plans, and which of them have a finished record.
 
     Attributes:
-        plans: All runs, in the order seed by seed.
-        done: Finished records by their path (two methods that do the same share a key, but not a record).
-        untrusted: Files in the place of a record that cannot be trusted; set aside before their runs.
-        seen: Which file stood at the path of each record when it was read: another one is another process's work.
+        plans: All runs, seed by seed.
+        done: Finished records by their path (methods that do the same share a key, but not a record).
+        untrusted: Files at the path of a record that cannot be trusted; they are set aside before their runs.
+        seen: The version of the file at the path of each record when it was read; another version is another process's
+            work.
     """
 
     plans: Sequence[RunPlan]
@@ -60,23 +61,23 @@ class BenchStatus:
 
 
 def scan_results(plans: Sequence[RunPlan], warn: Warn) -> BenchStatus:
-    """Look which runs are done; a record that cannot be trusted is warned of, and its run is to be done again."""
-    standing = BenchStatus(plans, {})
+    """Find out which runs are done; a record that cannot be trusted causes a warning, and its run is done again."""
+    status = BenchStatus(plans, {})
     for plan in plans:
-        standing.seen[plan.record_path] = version_of(plan.record_path)
+        status.seen[plan.record_path] = version_of(plan.record_path)
         if not os.path.exists(plan.record_path):  # of a path that no file system takes, pathlib's raises
             continue
         try:
             record = _trusted(plan)
         except RecordError as error:
-            standing.untrusted.append(plan.record_path)
+            status.untrusted.append(plan.record_path)
             warn(f"{error}. It will be kept as '{_aside(plan.record_path).name}', and the run done again.")
             continue
         if record.status == "done":
-            standing.done[plan.record_path] = record
+            status.done[plan.record_path] = record
             if plan.save_model and not plan.beside(".pt").exists():
                 warn(f"{plan.name} is done, but without its model: add --force to train it again")
-    return standing
+    return status
 
 
 def _trusted(plan: RunPlan) -> RunRecord:
@@ -94,49 +95,49 @@ def _aside(path: Path) -> Path:
 
 
 def run_missing(
-    standing: BenchStatus,
+    status: BenchStatus,
     slots: Sequence[str],
     timeout: float | None,
     listener: Listener,
     executor: Executor | None = None,
     sharing: Sharing = ALONE,
 ) -> dict[Path, RunRecord]:
-    """Do the runs that are not done, but for those that other processes do meanwhile in the same folder.
+    """Do the runs that are not done, except those that other processes do meanwhile in the same folder.
 
     Args:
-        standing: Which runs are done.
-        slots: The device of each run at a time.
+        status: Which runs are done.
+        slots: The device of each simultaneous run.
         timeout: Seconds after which a run is ended; a method that hangs when it is built fails after that time too.
-        listener: Receives the runs' progress.
+        listener: Receives the progress of the runs.
         executor: What does the runs; by default processes of this machine.
         sharing: How they are shared with other processes.
 
     Returns:
-        The state of every run, by the path of its record: a record that is missing, or cannot be read or written,
-        counts as failed, with the reason.
+        The record of every run, by its path: one that is missing, or cannot be read or written, counts as failed, with
+        the reason.
 
     Raises:
         UserError: Before any run, if the folder cannot be written or a method refuses to be built.
     """
-    missing, unwritten = standing.missing, dict[Path, RunRecord]()
+    missing, unwritten = status.missing, dict[Path, RunRecord]()
     if missing:
         folder = missing[0].record_path.parent.parent
         check_writable(folder)
         executor = executor or Pool(slots, timeout)
-        runs = SharedRuns(missing, standing.seen, sharing.stale_after, sharing.wait)
+        runs = SharedRuns(missing, status.seen, sharing.stale_after, sharing.wait)
         failures = executor.check(missing)
-        _make(folder, {path: standing.seen.get(path) for path in standing.untrusted})
+        _make(folder, {path: status.seen.get(path) for path in status.untrusted})
         written = write_manifest(folder, missing) if sharing.offered else None
         with runs:
             unwritten = executor.run(runs, listener, failures)
-    outcomes = {plan.record_path: unwritten.get(plan.record_path) or _read_outcome(plan) for plan in standing.plans}
+    outcomes = {plan.record_path: unwritten.get(plan.record_path) or _read_outcome(plan) for plan in status.plans}
     if missing and written is not None and all(record.status == "done" for record in outcomes.values()):
         written.unlink(missing_ok=True)
     return outcomes
 
 
 def forget(plans: Sequence[RunPlan]) -> BenchStatus:
-    """Where plans stand that are all to be done from their first task on.
+    """The status of plans that are all to be done from their first task on.
 
     Raises:
         UserError: If a checkpoint cannot be removed.
@@ -161,7 +162,7 @@ def _read_outcome(plan: RunPlan) -> RunRecord:
 
 
 def check_writable(folder: Path) -> None:
-    """Check, without writing, that the folder can be made and written.
+    """Check, without writing, that a folder can be created and written.
 
     Raises:
         UserError: If it cannot.
@@ -176,7 +177,7 @@ def check_writable(folder: Path) -> None:
 
 
 def _make(folder: Path, untrusted: Mapping[Path, Version | None]) -> None:
-    """Make the folder, which only then may say that it takes nothing, and set aside what cannot be trusted."""
+    """Create the folder, which may only then turn out to be read-only, and set aside what cannot be trusted."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, seen in untrusted.items():

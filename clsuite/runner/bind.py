@@ -1,4 +1,4 @@
-"""From names to contents: the weights, streams and probe images that a benchmark names."""
+"""From names to contents: weights, streams and probe images of a benchmark."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Bound:
     """A benchmark whose data and weights have been found.
 
     Attributes:
-        spec: The benchmark, with whole paths.
+        spec: The benchmark, with absolute paths.
         weights: The backbone's weights.
-        stream: The stream of a seed, cut as the options say.
-        probes: The probes as a record holds them, with the fingerprints of their images.
-        files: The files of the classes that it names, by their source.
+        stream: Makes the stream of a seed, cut as the options say.
+        probes: The probes as records store them, with the fingerprints of their images.
+        files: The files of its user-defined classes, by their source.
     """
 
     spec: BenchmarkSpec
@@ -38,15 +38,15 @@ class Bound:
 
 
 def bind(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> Bound:
-    """Find what a benchmark names, and read its data.
+    """Find the data and weights of a benchmark, and read the data.
 
     Args:
         spec: The benchmark.
-        folder: The folder of its YAML file, where relative data and weights are looked for too.
-        options: What the command line decides.
+        folder: The folder of its YAML file, in which relative paths are looked for too.
+        options: The options of the call.
 
     Raises:
-        UserError: If data or weights are not there, or cannot be read.
+        UserError: If data or weights are missing or cannot be read.
     """
     root = options.data_root
     spec, files = bind_classes(spec, (Path(), folder))

@@ -31,7 +31,7 @@ Enter = Callable[[bool], None]
 
 
 def skip(own: bool) -> None:
-    """Hear nothing."""
+    """Ignore the notification."""
 
 
 def build_learner(
@@ -47,8 +47,8 @@ def build_learner(
         record: The run's record, pending or finished.
         plugins: Where the classes of its plugins are found.
         weights: The backbone's weights.
-        enter: Hears whether what comes next is of the method itself, and not of the backbone.
-        files: The files of the user-defined classes that the configuration names, by their source.
+        enter: Called with whether the code that comes next is the method's own, and not the backbone's.
+        files: The files of the user-defined classes in the configuration, by their source.
 
     Raises:
         UserError: If a plugin fails to import, or the weights do not fit.
@@ -76,7 +76,7 @@ def _backbone(spec: BackboneSpec, weights: Weights, files: Files) -> Backbone:
 
 
 def _own_backbone(spec: BackboneSpec, own: ClassUse, weights: Weights, files: Files) -> Backbone:
-    """A user-defined module, with the weights of a file where there is one."""
+    """A user-defined module, with the weights of a file if there is one."""
     model = make_own(own, "backbone", files, nn.Module)
     if weights.path is not None:
         state, _ = read_network(weights.path, partial(read_state_dict, weights_only=True), model.state_dict())
@@ -88,7 +88,7 @@ def _own_backbone(spec: BackboneSpec, own: ClassUse, weights: Weights, files: Fi
 
 
 def _own_policy(options: TrainingSpec, files: Files) -> OptimizerPolicy:
-    """What makes the optimizers and schedules of a run whose training names classes, tried on a weight that is none."""
+    """The optimizer policy of a run with user-defined classes, which are tried on a dummy module."""
     own, schedule = options.optimizer.own, options.own_schedule
     make = make_schedule = None
     if own is not None:
@@ -105,10 +105,10 @@ def _own_policy(options: TrainingSpec, files: Files) -> OptimizerPolicy:
 
 
 def refuse_metric(schedule: type[torch.optim.lr_scheduler.LRScheduler]) -> None:
-    """Make sure that a schedule goes on by itself.
+    """Refuse a schedule that needs a validation metric in each step.
 
     Raises:
-        UserError: If it waits for a figure of the validation, of which there is none.
+        UserError: If it does: training provides no such value.
     """
     if issubclass(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
         raise UserError(f"schedule '{schedule.__name__}' waits for a value that training does not give: take another")

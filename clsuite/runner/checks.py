@@ -18,7 +18,7 @@ from clsuite.runner.plan import RunPlan
 from clsuite.runner.processes import TRIES, ForkServer, Worker
 
 CHECK_SECONDS = 300.0
-"""Seconds that a method may take to be built and started, the loading of its backbone aside."""
+"""Seconds that a method may take to be built and started, without loading its backbone."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ def check_methods(
     Args:
         server: Starts the processes.
         plans: The plans.
-        timeout: Seconds that a run may take; a check takes `CHECK_SECONDS` at most.
-        sizes: Gets the size of each method that was built, by its `RunPlan.recipe`.
+        timeout: Seconds that a run may take; a check may take at most `CHECK_SECONDS`.
+        sizes: Receives the size of each method that was built, by its `RunPlan.recipe`.
 
     Returns:
         How methods failed, by their `RunPlan.recipe`.
 
     Raises:
-        UserError: With all that the methods refuse, or if the stream cannot be made.
+        UserError: With everything that the methods refuse, or if the stream cannot be made.
     """
     names = {plan.recipe: plan.pending.method for plan in plans}
     check = _Check(names, min(CHECK_SECONDS, timeout or CHECK_SECONDS), sizes)
@@ -79,7 +79,7 @@ class _Check:
     failures: dict[str, Failure] = field(default_factory=dict)
 
     def follow(self, worker: Worker) -> Failure | None:
-        """Hear a process until it is done; how it ended, or what it hangs at, where it does not come to the end."""
+        """Receive events of a process until it is done; returns how it failed or where it hangs, if it did."""
         self.recipe, deadline = "", None
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -102,7 +102,7 @@ class _Check:
                 raise UserError(event["text"])
 
     def refuse(self) -> None:
-        """Tell what the methods refuse.
+        """Report what the methods refuse.
 
         Raises:
             UserError: If one refuses anything.
@@ -120,7 +120,7 @@ class _Check:
 
 
 def _next(worker: Worker) -> Mapping[str, Any] | None:
-    """What comes next from a process; None where it ended."""
+    """The next event from a process; None if it ended."""
     try:
         event: Mapping[str, Any] = worker.connection.recv()
         return event

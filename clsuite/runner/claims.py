@@ -1,14 +1,16 @@
-"""Claims: which process does which run of a folder that several of them, on one machine or many, work in.
+"""Claims: which process does which run in a folder that is shared by several processes, on one machine or many.
 
-A claim is a file beside the run's record. A file that was written whole is given the claim's name, which the file
-system lets one process do alone, on NFS too, where locks cannot be relied on. A heartbeat renews its date. Where that
-is old, or the process is known to be gone, another one takes over: it makes the file that is named after the claim's
-token, which again only one can do. So the claims of a run are a chain, each named by the one before it, and its end
-says whose the run is. Whoever gives it back ends the chain first, and then removes it, its beginning first: a process
-that looked before makes a file that hangs on nothing, and sees so when it looks again. Until it is removed, the run is
-nobody else's, unless whoever was to remove it is gone or silent, as with any claim.
+A claim is a file beside the run's record. It is first written completely under a temporary name and then linked to its
+final name, which the file system allows only one process to do, on NFS too, where locks are not reliable. A heartbeat
+renews its date. If the date is old, or the process is known to be gone, another process takes over: it creates the file
+named after the claim's token, which again only one can do. The claims of a run are therefore a chain, each named by the
+one before it, and the last one says who has the run.
 
-filelock's SoftFileLock knows neither heartbeat nor other machines: what a lost node held would be held forever.
+To give a run back, its holder first ends the chain, and then removes it from the beginning: a process that looked
+before creates a file that belongs to no chain, and sees that when it looks again. Until the chain is removed, nobody
+else can have the run, unless the process that was to remove it is gone or silent, as with any claim.
+
+filelock's SoftFileLock has no heartbeat and knows no other machines: a run of a lost node would be locked forever.
 """
 
 from __future__ import annotations
@@ -35,36 +37,37 @@ from clsuite.regular_files import open_regular
 STALE_AFTER = 60.0
 """Seconds without a heartbeat after which a claim may be taken over."""
 BEATS = 12
-"""Heartbeats in that time: a few may be late, and a file server may tell others of one late."""
+"""Number of heartbeats in that time: a few may be late, or be seen late through a file server."""
 TOKEN = re.compile(r"[0-9a-f]{16}")
 NO_TOKEN = "none"
-"""Stands for the token of a claim whose file holds none: it was cut, or is somebody else's."""
+"""Token of a claim whose file has none, because it was truncated or belongs to someone else."""
 LARGEST = 4096
-"""Bytes of a claim that are read."""
+"""Largest number of bytes of a claim that are read."""
 LATEST = 1e11
-"""A time, in seconds since 1970, that no claim is made at."""
+"""A time, in seconds since 1970, after any possible claim."""
 PROGRESS = {"task": (int,), "tasks": (int,), "done": (int, float), "device": (str,)}
-"""What a claim tells of its run, and of which types that is."""
+"""The entries of a claim on the progress of its run, with their types."""
 PADDED = 240
-"""Bytes of the line with a run's progress, which is written over again and again."""
+"""Length of the line with a run's progress, which is overwritten in place."""
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-"""What file systems say that have no hard links."""
+"""Error numbers of file systems without hard links."""
 PROC = Path("/proc")
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a claim.
+    """The holder of a claim.
 
     Attributes:
-        token: Names the claim, and no other.
+        token: Unique token of the claim.
         host: Name of the machine.
-        pid: Number of the process there.
-        home: Where that number means something: the boot of the machine and its space of numbers; empty if not known.
-        born: When the process began, in the system's words; tells it from a later one of the same number.
+        pid: Id of the process on it.
+        home: Where that id is valid: the boot of the machine and its namespace of process ids; empty if not known.
+        born: Start time of the process as the system reports it, which distinguishes it from a later one with the same
+            id.
         since: When the claim was made, by that machine's clock.
-        beat: When it was renewed last, by the file system's clock.
-        progress: How far the run is: ``task``, ``tasks``, ``done`` and ``device``, as far as told.
+        beat: When it was last renewed, by the file system's clock.
+        progress: Progress of the run: ``task``, ``tasks``, ``done`` and ``device``, as far as reported.
         released: Whether it was given back.
     """
 
@@ -80,18 +83,18 @@ class Holder:
 
     @property
     def is_gone(self) -> bool:
-        """Whether its process ended, as far as this machine can tell."""
+        """Whether its process has ended, as far as this machine knows."""
         return self.home != "" and self.home == _home() and _born(self.pid) != self.born
 
     @property
     def place(self) -> str:
-        """Who that is, in words."""
+        """The holder in words."""
         return f"{self.host}, process {self.pid}"
 
 
 @dataclass(eq=False)
 class _Held:
-    """A claim of this process; `handle` is its open file, so that what is written reaches no other."""
+    """A claim of this process; `handle` is its open file, so that writing cannot reach another file."""
 
     root: Path
     token: str
@@ -101,14 +104,14 @@ class _Held:
 
 
 class Claims:
-    """The claims of this process, renewed by a thread while the block is open and given back at its end."""
+    """The claims of this process, which a thread renews while the block is open and which are given back at its end."""
 
     def __init__(self, stale_after: float = STALE_AFTER) -> None:
         """Prepare.
 
         Args:
-            stale_after: Seconds without a heartbeat after which a claim of another may be taken over, and one of this
-                process by others; all that share a folder should have the same.
+            stale_after: Seconds without a heartbeat after which a claim of another process may be taken over, and one
+                of this process by others; all that share a folder should use the same value.
         """
         self._stale_after = stale_after
         self._held: dict[Path, _Held] = {}
@@ -118,29 +121,29 @@ class Claims:
         self._thread = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
 
     def __enter__(self) -> Claims:
-        """Begin the heartbeat."""
+        """Start the heartbeat."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give back what is held."""
+        """Give back all claims."""
         self._closed.set()
         self._thread.join()
         for record_path in list(self._held):
             self.release(record_path)
 
     def take(self, record_path: Path) -> bool:
-        """Claim a run, unless another has it.
+        """Claim a run, unless another process has it.
 
-        A folder in which nothing can be written has no claims: its runs are begun, and fail with the reason.
+        A folder that cannot be written has no claims: its runs are started, and fail with the reason.
 
         Args:
             record_path: The run's record.
 
         Returns:
-            Whether it is this process's now.
+            Whether this process has it now.
         """
         root = claim_path(record_path)
         chain = _chain(root)
@@ -154,7 +157,7 @@ class Claims:
         if made is None:
             return False
         now = _chain(root)
-        if not now or now[-1].token != made.token:  # what it hangs on was given back meanwhile
+        if not now or now[-1].token != made.token:  # its predecessor was given back meanwhile
             os.close(made.handle)
             _remove(path)
             return False
@@ -163,7 +166,7 @@ class Claims:
         return True
 
     def release(self, record_path: Path) -> None:
-        """Give a claim back; one that was lost, or is none of this process, is left as it is."""
+        """Give a claim back; one that was lost, or is not this process's, is left unchanged."""
         with self._lock:
             held = self._held.pop(record_path, None)
             self._lost.discard(record_path)
@@ -179,25 +182,27 @@ class Claims:
             if end is None:
                 return
             os.close(end.handle)
-            if abs(time.time() - began) > self._stale_after / 2:  # asleep: another may have it after this one by now
+            if abs(time.time() - began) > self._stale_after / 2:  # slept: another may have it by now
                 return
             for path in chain:
                 _remove(path)
 
-    def tell(self, record_path: Path, progress: Mapping[str, Any]) -> None:
-        """Have the next heartbeat say how far a run is."""
+    def report_progress(self, record_path: Path, progress: Mapping[str, Any]) -> None:
+        """Report the progress of a run with the next heartbeat."""
         with self._lock:
             held = self._held.get(record_path)
             if held is not None:
                 held.progress.update({key: progress[key] for key in PROGRESS if key in progress})
 
     def is_lost(self, record_path: Path) -> bool:
-        """Whether another has taken a run over, as this process was silent for too long: it is no longer its own."""
+        """Whether another process has taken a run over because this one was silent for too long."""
         with self._lock:
             return record_path in self._lost
 
     def _is_free(self, holder: Holder, root: Path) -> bool:
-        silent = abs(file_system_time(root.parent) - holder.beat)  # a date in the future would hold it forever
+        silent = abs(
+            file_system_time(root.parent) - holder.beat
+        )  # with abs, a date in the future does not lock it forever
         return holder.is_gone or silent > self._stale_after
 
     def _beat(self) -> None:
@@ -222,18 +227,18 @@ class Claims:
 
 
 def claim_path(record_path: Path) -> Path:
-    """Where the claim of a run begins."""
+    """The file of the first claim of a run."""
     return record_path.with_suffix(".claim")
 
 
 def holder_of(record_path: Path) -> Holder | None:
-    """Who holds a run, alive or not; None where nobody does."""
+    """The holder of a run, alive or not; None if there is none."""
     chain = _chain(claim_path(record_path))
     return chain[-1] if chain and not chain[-1].released else None
 
 
 def file_system_time(folder: Path) -> float:
-    """What time it is by the clock that dates the files of a folder; this machine's where nothing can be written."""
+    """The time by the clock that dates the files of a folder; by this machine's clock if nothing can be written."""
     try:
         with tempfile.TemporaryFile(dir=folder) as opened:
             os.utime(opened.fileno())
@@ -243,12 +248,12 @@ def file_system_time(folder: Path) -> float:
 
 
 def _after(root: Path, token: str) -> Path:
-    """The file with which the claim of a token is taken over or given back."""
+    """The file with which the claim with a token is taken over or given back."""
     return root.with_name(f"{root.name}.{token}")
 
 
 def _chain(root: Path) -> list[Holder]:
-    """The claims of a run, the first one first."""
+    """The claims of a run, in order."""
     found: list[Holder] = []
     holder = _read(root)
     while holder is not None and holder.token not in {one.token for one in found}:
@@ -258,36 +263,36 @@ def _chain(root: Path) -> list[Holder]:
 
 
 def _read(path: Path) -> Holder | None:
-    """What a claim says, as far as it can be read; None where there is none."""
+    """The content of a claim, as far as it can be read; None if there is none."""
     try:
-        with open_regular(path) as opened:  # what is opened, NFS asks its server for
+        with open_regular(path) as opened:  # opening makes NFS ask the server
             lines = opened.read(LARGEST).split(b"\n")
             status = os.fstat(opened.fileno())
             beat = status.st_mtime
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError:  # it may be read by others alone: its date says enough
+    except OSError:  # only others may read it: its date is enough
         return Holder(NO_TOKEN, beat=_date(path))
-    said = _mapping(lines[0])
-    token = said.get("token")
+    content = _mapping(lines[0])
+    token = content.get("token")
     if not isinstance(token, str) or not TOKEN.fullmatch(token):
         return Holder(NO_TOKEN, beat=beat)
-    pid, since = said.get("pid"), said.get("since")
+    pid, since = content.get("pid"), content.get("since")
     return Holder(
         token=token,
-        host=str(said.get("host", "")),
+        host=str(content.get("host", "")),
         pid=pid if isinstance(pid, int) else 0,
-        home=str(said.get("home", "")) if status.st_uid == os.getuid() else "",  # processes of others may be hidden
-        born=str(said.get("born", "")),
+        home=str(content.get("home", "")) if status.st_uid == os.getuid() else "",  # processes of others may be hidden
+        born=str(content.get("born", "")),
         since=since if isinstance(since, int | float) and 0 < since < LATEST else 0.0,
         beat=beat,
         progress=_progress(lines[1]) if len(lines) > 1 else {},
-        released=said.get("released") is True,
+        released=content.get("released") is True,
     )
 
 
 def _date(path: Path) -> float:
-    """When a file was written; now where nobody says."""
+    """The date of a file; now if it is not known."""
     try:
         return path.stat().st_mtime
     except OSError:
@@ -295,7 +300,7 @@ def _date(path: Path) -> float:
 
 
 def _mapping(line: bytes) -> dict[str, Any]:
-    """A line of JSON; nothing where it is none."""
+    """A line of JSON; empty if it is not JSON."""
     try:
         content = json.loads(line)
     except (ValueError, RecursionError):
@@ -304,22 +309,22 @@ def _mapping(line: bytes) -> dict[str, Any]:
 
 
 def _progress(line: bytes) -> dict[str, Any]:
-    """What a claim says of a run's progress, as far as it is of the kind that it should be."""
-    said = _mapping(line)
-    return {name: said[name] for name, kind in PROGRESS.items() if type(said.get(name)) in kind}
+    """The progress of a run in a claim, as far as it has the right types."""
+    content = _mapping(line)
+    return {name: content[name] for name, kind in PROGRESS.items() if type(content.get(name)) in kind}
 
 
 def _make(path: Path, root: Path, released: bool = False) -> _Held | None:
-    """Make a file of the chain; None where another process has made it.
+    """Create a file of the chain; None if another process has created it.
 
     Raises:
         OSError: If nothing can be written there.
     """
     root.parent.mkdir(parents=True, exist_ok=True)
     token = secrets.token_hex(8)
-    said = {"token": token, "host": socket.gethostname(), "pid": os.getpid(), "home": _home(),
+    content = {"token": token, "host": socket.gethostname(), "pid": os.getpid(), "home": _home(),
             "born": _born(os.getpid()), "since": time.time(), "released": released}  # fmt: skip
-    first = json.dumps(said).encode() + b"\n"
+    first = json.dumps(content).encode() + b"\n"
     temporary = root.with_name(f".{root.name}.{token}")
     handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
@@ -337,12 +342,12 @@ def _make(path: Path, root: Path, released: bool = False) -> _Held | None:
 
 
 def _name(handle: int, temporary: Path, path: Path) -> tuple[int, bool]:
-    """Give a file that was written its name, and return it open, and whether nothing else had that name."""
+    """Give a complete file its name; returns it open, and whether this process was the first."""
     try:
         os.link(temporary, path)
     except FileExistsError:
         try:
-            return handle, os.path.samestat(os.stat(path), os.fstat(handle))  # NFS may tell of its own repetition
+            return handle, os.path.samestat(os.stat(path), os.fstat(handle))  # NFS may report its own retry as an error
         except FileNotFoundError:
             return handle, False
     except OSError as error:
@@ -353,7 +358,7 @@ def _name(handle: int, temporary: Path, path: Path) -> tuple[int, bool]:
 
 
 def _copy(handle: int, path: Path) -> tuple[int, bool]:
-    """The same where there are no hard links; a process that looks at once may see the file without its content."""
+    """The same for file systems without hard links; a process that looks at once may see the file empty."""
     try:
         other = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
@@ -364,7 +369,7 @@ def _copy(handle: int, path: Path) -> tuple[int, bool]:
 
 
 def _progress_line(progress: Mapping[str, Any]) -> bytes:
-    """How far a run is, as long as every such line."""
+    """The progress of a run in a line of fixed length."""
     text = json.dumps(dict(progress)).encode()
     return (text if len(text) < PADDED else b"{}").ljust(PADDED - 1) + b"\n"
 
@@ -376,7 +381,7 @@ def _remove(path: Path) -> None:
 
 @cache
 def _home() -> str:
-    """Where numbers of processes mean what they mean here; empty where the system does not say."""
+    """Where process ids are valid as they are here; empty if the system does not report it."""
     try:
         boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink(PROC / 'self/ns/pid')}"
@@ -385,7 +390,7 @@ def _home() -> str:
 
 
 def _born(pid: int) -> str:
-    """When a process began, by the system's count; empty where there is none, or the system does not say."""
+    """When a process started, by the system's count; empty if there is none, or the system does not report it."""
     try:
         words = (PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""How many runs at a time, and the device of each: counted without torch."""
+"""The number of simultaneous runs, and the device of each; counted without torch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ LIBRARY = "libnvidia-ml.so.1"
 
 
 def check_shares(by: str, parts: int, batch_size: int) -> None:
-    """Check that a batch has an image for each of the parts that it is taken into.
+    """Check that a batch has at least one image for each of its parts.
 
     Args:
-        by: The option that says how many parts there are.
-        parts: How many there are.
-        batch_size: Images of a batch.
+        by: The option that sets the number of parts.
+        parts: The number of parts.
+        batch_size: Number of images in a batch.
 
     Raises:
         UserError: If there are more parts than images.
@@ -29,15 +29,15 @@ def check_shares(by: str, parts: int, batch_size: int) -> None:
 
 
 def device_slots(device: str, jobs: int | None, threads: int, gpus: int, cores: int, together: int = 1) -> list[str]:
-    """One device for each run at a time: where several learn together, the first of them.
+    """The device of each simultaneous run; if several devices train a run together, the first of them.
 
     Args:
-        device: What was asked for: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
-        jobs: Runs at a time that were asked for; None is one per GPU, or else as many as the cores allow.
+        device: The device of the options: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
+        jobs: Number of simultaneous runs in the options; None is one per GPU, or else as many as the cores allow.
         threads: CPU threads of a run.
-        gpus: GPUs that can be used.
-        cores: Cores that can be used.
-        together: Devices that learn a run together.
+        gpus: Number of GPUs that can be used.
+        cores: Number of cores that can be used.
+        together: Number of devices that train a run together.
     """
     if device in ("auto", "cuda") and gpus:
         places = max(1, gpus // together)
@@ -47,9 +47,10 @@ def device_slots(device: str, jobs: int | None, threads: int, gpus: int, cores: 
 
 
 def count_by_library(name: str = LIBRARY) -> int:
-    """NVIDIA GPUs that the driver's library counts; 0 where there is none, as in a container without ``/proc``'s list.
+    """Number of NVIDIA GPUs according to the driver's library; 0 if there is none.
 
-    Three calls of the driver's own library need no package that wraps it.
+    It is used if ``/proc`` has no list, as in some containers. It needs three calls, and no package that wraps the
+    library.
     """
     try:
         library = ctypes.CDLL(name)
@@ -68,12 +69,12 @@ def count_gpus(
     driver: Path = DRIVER,
     library: Callable[[], int] = count_by_library,
 ) -> int:
-    """NVIDIA GPUs that the driver shows and ``CUDA_VISIBLE_DEVICES`` leaves.
+    """Number of NVIDIA GPUs of the driver that ``CUDA_VISIBLE_DEVICES`` makes visible.
 
     Args:
         environment: The environment variables.
-        driver: The driver's folder of them.
-        library: Counts them where there is no such folder, as in WSL and some containers.
+        driver: The driver's folder of GPUs.
+        library: Counts them if there is no such folder, as in WSL and some containers.
     """
     there = len(list(driver.iterdir())) if driver.is_dir() else library()
     visible = environment.get("CUDA_VISIBLE_DEVICES")
@@ -83,5 +84,5 @@ def count_gpus(
 
 
 def count_cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What a record says about where it was made: versions, hardware, commit; no host names, no paths."""
+"""The environment in a record: versions, hardware and commit; no host names, no paths."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def describe_environment(device: torch.device, asked_precision: str, threads: in
 
 @cache
 def _commit() -> dict[str, Any]:
-    """Commit and dirty flag, where clsuite runs from a git checkout."""
+    """Commit and dirty flag, if clsuite runs from a git checkout."""
     folder = Path(__file__).parents[1]
 
     def git(*words: str) -> str:

@@ -49,15 +49,15 @@ from clsuite.stream.within_task_spec import EvaluationSpec
 
 
 def execute(plan: RunPlan, report: Report, raised: Callable[[BaseException], None] = lambda error: None) -> RunRecord:
-    """Do the run, or take it up at its last finished task, and write its record.
+    """Do the run, or resume it after its last finished task, and write its record.
 
-    A run that fails is recorded with its traceback and keeps its checkpoint. Ctrl-C, and a debugger that is quit, are
-    no failures.
+    A failed run is recorded with its traceback and keeps its checkpoint. Ctrl-C, and quitting a debugger, do not count
+    as failures.
 
     Args:
         plan: The run.
         report: Receives its progress.
-        raised: Hears what a run that fails has raised, before its record is written.
+        raised: Called with the exception of a failed run, before its record is written.
 
     Returns:
         The record, of a failed run too.
@@ -73,8 +73,8 @@ def execute(plan: RunPlan, report: Report, raised: Callable[[BaseException], Non
         if not is_foreign(error) or isinstance(error, BdbQuit):
             raise
         raised(error)
-        told = isinstance(error, UserError) and not isinstance(error, BrokenPluginError)
-        text = f"UserError: {error}" if told else traceback.format_exc()
+        is_user_error = isinstance(error, UserError) and not isinstance(error, BrokenPluginError)
+        text = f"UserError: {error}" if is_user_error else traceback.format_exc()
     else:
         plan.beside(".ckpt").unlink(missing_ok=True)
         return record
@@ -88,7 +88,7 @@ def execute(plan: RunPlan, report: Report, raised: Callable[[BaseException], Non
 
 
 def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
-    """The record of the run, whose model and predictions are written."""
+    """The record of the trained run, after its model and predictions were written."""
     training = TrainingSpec.model_validate(plan.pending.config["training"])
     torch.set_num_threads(training.threads)
     stream = build_stream(plan, report)
@@ -126,7 +126,7 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
     """Build the learner and the stream of a plan.
 
     Raises:
-        UserError: If the data or the device are not there, or the data changed since the plan was made.
+        UserError: If the data or the device are missing, or the data changed since the plan was made.
     """
     config = plan.pending.config
     scenario = load_scenario(plan)
@@ -149,15 +149,15 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
 
 
 def _shared_features(learner: Learner, name: str) -> SharedFeatures | None:
-    """The features on disk that runs share; None where they are switched off."""
+    """The features on disk that runs share; None if sharing is disabled."""
     return SharedFeatures(learner.backbone, FeatureFiles(feature_limit()), name) if shares_features() else None
 
 
 def load_scenario(plan: RunPlan) -> Scenario:
-    """The stream of a plan, made again.
+    """Make the stream of a plan again.
 
     Raises:
-        UserError: If the data are not there, or the stream is not the one that was planned.
+        UserError: If the data are missing, or the stream differs from the planned one.
     """
     config = plan.pending.config
     load = stream_loader(plan.dataset, plan.scenario, config["backbone"]["image_size"], plan.data_root, plan.files)
@@ -170,7 +170,7 @@ def load_scenario(plan: RunPlan) -> Scenario:
 
 
 def _other_stream(plan: RunPlan) -> str:
-    """Why a stream may be another one than was planned."""
+    """Why a stream may differ from the planned one."""
     chosen = plan.scenario.root
     if isinstance(chosen, OwnScenario):
         made = f"build(table, {plan.pending.seed}) of scenario '{chosen.own.name}'"
@@ -187,14 +187,14 @@ def _other_stream(plan: RunPlan) -> str:
 
 
 def probe_context(plan: RunPlan) -> ProbeContext:
-    """What the probes of a plan are made from."""
+    """The context from which the probes of a plan are made."""
     backbone = plan.pending.config["backbone"]
     spec = BackboneSpec(name=backbone["name"], image_size=backbone["image_size"])
     return ProbeContext(spec, plan.weights, plan.data_root, plan.files)
 
 
 def _check_sources(plan: RunPlan) -> None:
-    """See, after plugins were imported, that they are still what the key was made from."""
+    """Check, after plugins were imported, that their sources are still those of the key."""
     for info, entry in zip(plan.plugins, plan.pending.plugins, strict=True):
         if source_now(info) != entry.source:
             raise UserError(f"plugin '{info.name}' changed while the benchmark was running: run it again")
@@ -243,16 +243,16 @@ def _cost(stream: Stream) -> CostEntry:
 
 
 def _stored(plugin: Plugin) -> dict[str, int]:
-    """What a plugin says that it keeps.
+    """What a plugin says that it stores.
 
     Raises:
         UserError: If that is not a number of bytes by kind.
     """
-    told: Any = plugin.stored_bytes()
-    if isinstance(told, dict) and all(isinstance(kind, str) and _is_size(size) for kind, size in told.items()):
-        return told
+    stored: Any = plugin.stored_bytes()
+    if isinstance(stored, dict) and all(isinstance(kind, str) and _is_size(size) for kind, size in stored.items()):
+        return stored
     raise UserError(
-        f"stored_bytes() of the plugin {type(plugin).__name__} gives {shown(told)}, but must give a dictionary "
+        f"stored_bytes() of the plugin {type(plugin).__name__} gives {shown(stored)}, but must give a dictionary "
         "of whole numbers, such as {'exemplars': 100}"
     )
 
@@ -263,7 +263,7 @@ def _is_size(size: Any) -> bool:
 
 
 def _normalization(stream: Stream) -> dict[str, list[float]]:
-    """Mean and standard deviation, of values in [0, 1], that the backbone's input is normalized with."""
+    """Mean and standard deviation, of values in [0, 1], with which the backbone's input is normalized."""
     normalize = stream.learner.backbone.normalize
     return {
         name: [round(float(value) / 255, 6) for value in getattr(normalize, name).flatten()] for name in ("mean", "std")
@@ -278,7 +278,7 @@ def _peak_memory(device: torch.device) -> int:
 
 
 def _without_paths(text: str) -> str:
-    """A traceback whose file names are relative to the packages: no path of a machine goes into a record."""
+    """A traceback with file names relative to the packages, because records hold no paths of a machine."""
     for folder in sorted({*sys.path, str(Path.cwd()), str(Path.home())}, key=len, reverse=True):
         if len(folder) > 1:
             text = text.replace(f"{folder}/", "")

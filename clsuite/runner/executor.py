@@ -1,4 +1,4 @@
-"""What does the runs of a benchmark: processes of this machine (`clsuite.runner.pool.Pool`), or this very process."""
+"""Executors, which do the runs of a benchmark: in processes of this machine, or in this process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OnFailure = Callable[[RunPlan, BaseException], None]
 
 
 class Executor(Protocol):
-    """Does runs, each from its plan; each leaves its record at `RunPlan.record_path`."""
+    """Does runs from their plans; each writes its record to `RunPlan.record_path`."""
 
     def check(self, plans: Sequence[RunPlan]) -> Mapping[str, Failure]:
         """Build every method once before any run.
@@ -37,7 +37,7 @@ class Executor(Protocol):
             How methods failed, by `RunPlan.recipe`.
 
         Raises:
-            UserError: With all that the methods refuse.
+            UserError: With everything that the methods refuse.
         """
 
     def run(self, runs: SharedRuns, listener: Listener, failures: Mapping[str, Failure]) -> dict[Path, RunRecord]:
@@ -46,8 +46,8 @@ class Executor(Protocol):
         Args:
             runs: The runs: `SharedRuns.take` gives one that is claimed, and `SharedRuns.give_back` takes it back when
                 its record is written.
-            listener: Receives the progress of each and of how it ended.
-            failures: Methods that did not come through their check: their runs have failed.
+            listener: Receives the progress of each run and how it ended.
+            failures: Methods that failed their check: their runs have failed.
 
         Returns:
             The records that could not be written, by their path.
@@ -56,20 +56,20 @@ class Executor(Protocol):
 
 @runtime_checkable
 class Submitting(Executor, Protocol):
-    """An executor whose runs are done by jobs that go on without the process that has submitted them."""
+    """An executor whose runs are done by jobs that continue without the process that submitted them."""
 
     def submit(self, plans: Sequence[RunPlan]) -> object:
-        """Submit jobs for runs that are planned in their folder, tell which, and do not wait for them."""
+        """Submit jobs for runs that are planned in their folder, report which, and do not wait for them."""
 
     def cancel(self) -> None:
         """Cancel the jobs that were submitted."""
 
 
 class InProcess:
-    """Does runs in this process, one after the other, so that a debugger has them in view.
+    """Does runs in this process, one after the other, so that a debugger can stop in them.
 
-    Nothing is redirected. The settings that a run makes (threads of PyTorch, for example) stay, and the peak memory in
-    its record is that of this process.
+    No output is redirected. The settings that a run makes (threads of PyTorch, for example) remain, and the peak memory
+    in its record is that of this process.
     """
 
     def __init__(self, device: str, on_failure: OnFailure) -> None:
@@ -77,15 +77,15 @@ class InProcess:
 
         Args:
             device: The device of the runs.
-            on_failure: Called after each failed run, whose record has been written, with what it raised.
+            on_failure: Called after each failed run, whose record has been written, with its exception.
         """
         self._device, self._on_failure = device, on_failure
 
     def check(self, plans: Sequence[RunPlan]) -> Mapping[str, Failure]:
         """Check nothing: a run builds and starts its method too, and that is where the debugger opens.
 
-        A check here would come to each ``breakpoint()`` of a constructor twice, and leave what a method keeps in its
-        module or class to the runs.
+        A check here would stop at each ``breakpoint()`` of a constructor twice, and leave state in a method's module or
+        class for the runs.
         """
         return {}
 
@@ -93,7 +93,7 @@ class InProcess:
         """Do all runs that are not done elsewhere.
 
         Raises:
-            KeyboardInterrupt: If it is interrupted, or the debugger is quit; the run can be taken up again.
+            KeyboardInterrupt: If it is interrupted, or the debugger is quit; the run can be resumed.
         """
         unwritten: dict[Path, RunRecord] = {}
         while not runs.is_over:
@@ -124,7 +124,7 @@ class InProcess:
 def _execute(
     plan: RunPlan, listener: Listener, unwritten: dict[Path, RunRecord]
 ) -> tuple[RunRecord, BaseException | None]:
-    """The record of a run, and what it raised where it failed."""
+    """The record of a run, and its exception if it failed."""
     from clsuite.runner.execute import execute
 
     raised: list[BaseException] = []
@@ -137,12 +137,12 @@ def _execute(
 
 
 def _forget(plan: RunPlan) -> None:
-    """Let the local modules of a run's plugins be imported again: they may have changed since this process did so."""
+    """Let the local modules of a run's plugins be imported again, as they may have changed since the last import."""
     for source in (info.source for info in plan.plugins if info.source is not None):
         for name in [name for name in source.hashed.modules if not is_reference(name)]:
             sys.modules.pop(name, None)
 
 
 def raise_error(_: RunPlan, error: BaseException) -> None:
-    """Let a failed run raise what it raised, for callers in Python."""
+    """Raise the exception of a failed run, for callers in Python."""
     raise error

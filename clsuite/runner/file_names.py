@@ -1,15 +1,15 @@
-"""The names of folders and files that are made from the names of methods."""
+"""Names of folders and files that are made from the names of methods."""
 
 from __future__ import annotations
 
 import hashlib
 
 LONGEST_FOLDER = 255
-"""Bytes of the name of a folder, as many as the usual file systems take."""
+"""Largest number of bytes of a folder's name on usual file systems."""
 
 
 def file_name(method: str) -> str:
-    """The folder of a method: its name with what file systems may refuse replaced; of a long one a hash ends it."""
+    """The folder of a method: its name without characters that file systems refuse; long names end in a hash."""
     name = fit_for_files(method)
     content = name.encode("utf-8", "replace")
     if len(content) <= LONGEST_FOLDER:
@@ -19,5 +19,5 @@ def file_name(method: str) -> str:
 
 
 def fit_for_files(method: str) -> str:
-    """The name of a method with what file systems may refuse replaced."""
+    """The name of a method without characters that file systems refuse."""
     return "".join(character if character.isalnum() or character in "+-_.=," else "_" for character in method)

@@ -1,4 +1,4 @@
-"""Images that someone gives to a trained model: refused where they are not what it was trained on."""
+"""Checks images that are given to a trained model against those that it was trained on."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from clsuite.errors import UserError
 
 
 def checked_images(images: Any, shape: Sequence[int]) -> NDArray[np.uint8]:
-    """Images uint8 ``[N, C, H, W]`` as an array.
+    """Images as an array uint8 ``[N, C, H, W]``.
 
     Args:
         images: An array or a tensor.
-        shape: What one image of the model is: channels, height, width. One channel and three are the same to it.
+        shape: Shape of an image of the model: channels, height, width. It accepts images with one channel and with
+            three alike.
 
     Raises:
-        UserError: If they are of another type or shape; says what to do with them.
+        UserError: If they have another type or shape; says what to do with them.
     """
     given = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
     _check_shape(given.shape, tuple(shape))

@@ -13,19 +13,19 @@ from clsuite.runner.methods import MethodSpec, PluginUse, write_method
 from clsuite.runner.training import lists_in, merged, nested
 
 LARGEST = 1000
-"""Points of a grid: a larger grid is probably a missing bracket."""
+"""Largest number of points of a grid; more are probably a missing bracket."""
 
 
 def expand_grid(name: str, method: MethodSpec, written: bool) -> dict[str, MethodSpec]:
-    """The methods that a method with lists stands for, by the name that tables show.
+    """The methods that a method with lists stands for, by their names in tables.
 
     A list that is itself meant as the argument is written in double brackets: ``[[1, 2]]`` is the one value ``[1, 2]``.
-    A field of the training is a grid where it takes one value: ``{"optimizer": {"lr": [0.001, 0.01]}}``.
+    A list in a field of the training that takes one value is a grid: ``{"optimizer": {"lr": [0.001, 0.01]}}``.
 
     Args:
         name: Name of the method.
         method: The method.
-        written: Whether `name` is the method as written on the command line, and no name that a benchmark gives.
+        written: Whether `name` is the method as written on the command line, and not a name in a benchmark.
 
     Raises:
         UserError: If a list is empty, or the grid is very large.

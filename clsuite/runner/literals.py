@@ -1,4 +1,4 @@
-"""Values as people write them on a command line: literals of Python or YAML, and words without quotation marks."""
+"""Values on the command line: literals of Python or YAML, and words without quotation marks."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import ast
 from typing import Any
 
 YAML_WORDS = {"null": None, "true": True, "false": False}
-"""YAML's words for values that Python writes otherwise."""
+"""YAML's words for Python's constants."""
 
 
 def read_literal(node: ast.expr) -> Any:
-    """The value of a literal in which a text that is one word, or words joined by ``+``, needs no quotation marks.
+    """The value of a literal; a text that is one word, or words joined by ``+``, needs no quotation marks.
 
     Args:
-        node: Of Python's syntax tree; it is changed.
+        node: A node of Python's syntax tree, which is changed.
 
     Raises:
-        ValueError: If it is anything else than that.
+        ValueError: If it is anything else.
     """
     return ast.literal_eval(_Words().visit(node))
 
 
 class _Words(ast.NodeTransformer):
-    """Takes bare words as the texts that they are."""
+    """Replaces bare words by texts."""
 
     def visit_Name(self, node: ast.Name) -> ast.Constant:
         return ast.Constant(YAML_WORDS.get(node.id, node.id))

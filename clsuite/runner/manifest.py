@@ -1,8 +1,8 @@
-"""What is planned in a folder, written down so that workers without the benchmark's file can do it.
+"""The planned runs of a folder in a file, so that workers without the benchmark's file can do them.
 
-A manifest is data, and may be anybody's, as a record may be: its runs are done with what their keys name and hash,
-found here. The texts of plugin files lie in it for those who trust all that can write into the folder; else a file is
-looked for where the caller says.
+A manifest is data that may come from anyone, as records may: its runs are done with what their keys name and hash,
+found here. It contains the texts of plugin files, for those who trust everyone who can write into the folder; otherwise
+files are looked for where the caller says.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from clsuite.stream.within_task_spec import CURVE_POINTS
 
 SUFFIX = ".plan"
 SHORT = 12
-"""Characters of a hash that name a file."""
+"""Number of characters of a hash in a file name."""
 ABSENT = "name its folder with --plugins-from FOLDER, or run the text that the plan holds with --trust"
 
 
 class PlannedRun(Spec):
-    """A run, with the names of what it shares with others."""
+    """A run, with the hashes of what it shares with others."""
 
     method: str
     seed: int
@@ -64,7 +64,7 @@ class PlannedRun(Spec):
 
 
 class Manifest(Spec):
-    """What a call has planned.
+    """The planned runs of a call.
 
     Attributes:
         benchmark: Name of the benchmark.
@@ -72,8 +72,8 @@ class Manifest(Spec):
         configs: Their configurations by hash.
         scenarios: Their streams by fingerprint.
         plugins: Their plugins by hash.
-        texts: The files of plugins and classes that no installed package brings: for each a folder, by the hash of what
-            it has, of relative paths and texts.
+        texts: The files of plugins and classes that are in no installed package: for each, by the hash of its content,
+            a folder of relative paths and texts.
     """
 
     manifest_version: Literal[1] = 1
@@ -85,10 +85,10 @@ class Manifest(Spec):
     texts: dict[str, dict[str, str]] = Field(default_factory=dict)
 
     def pending(self, run: PlannedRun) -> RunRecord:
-        """The record of a run as far as it is known before.
+        """The record of a run as far as it is known before the run.
 
         Raises:
-            UserError: If the run is not what its key says.
+            UserError: If the run does not match its key.
         """
         try:
             record = RunRecord(
@@ -112,22 +112,22 @@ class Manifest(Spec):
 
 
 def training_of(pending: RunRecord) -> TrainingSpec:
-    """How a run trains.
+    """The training of a run.
 
     Raises:
-        KeyError: If it does not say so.
-        ValidationError: If this version does not train so.
+        KeyError: If the record does not have it.
+        ValidationError: If this version has no such training.
     """
     return TrainingSpec.model_validate(pending.config["training"])
 
 
 def record_path(folder: Path, run: PlannedRun) -> Path:
-    """Where the record of a run goes, in the folder of its benchmark."""
+    """The path of a run's record, in the folder of its benchmark."""
     return folder / file_name(run.method) / f"seed{run.seed}-{run.key[:SHORT]}.json"
 
 
 def make_manifest(plans: Sequence[RunPlan]) -> Manifest:
-    """What is planned, as data."""
+    """The planned runs as data."""
     configs: dict[str, dict[str, Any]] = {}
     plugins: dict[str, PluginEntry] = {}
     scenarios = {plan.pending.scenario.fingerprint: plan.pending.scenario for plan in plans}
@@ -151,7 +151,7 @@ def make_manifest(plans: Sequence[RunPlan]) -> Manifest:
 
 
 def write_manifest(folder: Path, plans: Sequence[RunPlan]) -> Path:
-    """Write down what is planned; the same runs are the same file.
+    """Write the planned runs; the same runs give the same file.
 
     Args:
         folder: The folder of the benchmark.
@@ -171,20 +171,20 @@ def write_manifest(folder: Path, plans: Sequence[RunPlan]) -> Path:
 
 
 def _texts(plans: Sequence[RunPlan]) -> dict[str, dict[str, str]]:
-    """The files of the plans that no package brings, with the local modules that they import."""
+    """The files of the plans that are in no package, with the local modules that they import."""
     paths = {info.target.rpartition(":")[0] for plan in plans for info in plan.plugins}
     paths |= {path for plan in plans for path in plan.files.values()}
     paths |= {plan.scenario.root.path for plan in plans if isinstance(plan.scenario.root, FromAvalanche)}
     found = {}
     for path in sorted(path for path in paths if path.endswith(".py")):
-        with suppress(OSError, ValueError, SyntaxError):  # it can be named with --plugins-from still
+        with suppress(OSError, ValueError, SyntaxError):  # it can still be given with --plugins-from
             texts = dict(_files_of(Path(path)))
             found[sha256_of(texts)[:SHORT]] = texts
     return found
 
 
 def _files_of(path: Path) -> Iterator[tuple[str, str]]:
-    """A file and the local modules that it imports, by their places in a folder."""
+    """A file and the local modules that it imports, with their relative paths."""
     text = read_text(path)
     yield path.name, text
     for name, module in hashed_source(ast.parse(text), Home("", path)).modules.items():
@@ -196,22 +196,22 @@ def _files_of(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def unpack_texts(manifest: Manifest, folder: Path) -> list[Path]:
-    """Write the texts of a manifest into folders of their own, for a caller who lets them run; see `write_texts`."""
+    """Write the texts of a manifest into folders of their own, if the caller allows their code; see `write_texts`."""
     return write_texts(manifest.texts, folder)
 
 
 def write_texts(by_folder: Mapping[str, Mapping[str, str]], folder: Path) -> list[Path]:
-    """Write texts of plugin files, folder by folder.
+    """Write the texts of plugin files, folder by folder.
 
     Args:
         by_folder: The texts of each folder by their relative paths.
-        folder: Where the folders are made.
+        folder: Where the folders are created.
 
     Returns:
         The folders.
 
     Raises:
-        UserError: If one would lie elsewhere.
+        UserError: If a path leads outside its folder.
     """
     places = []
     for number, texts in enumerate(by_folder.values()):
@@ -228,7 +228,7 @@ def write_texts(by_folder: Mapping[str, Mapping[str, str]], folder: Path) -> lis
 
 
 def find_manifests(folder: Path) -> list[Path]:
-    """The manifests of a folder of runs, or of one of a benchmark."""
+    """The manifests of a folder of runs, or of the folder of one benchmark."""
     return sorted(path for pattern in (f"*{SUFFIX}", f"*/*{SUFFIX}") for path in folder.glob(pattern))
 
 
@@ -236,7 +236,7 @@ def read_manifest(path: Path) -> Manifest:
     """Read a manifest.
 
     Raises:
-        UserError: If it is none.
+        UserError: If it is not valid.
     """
     try:
         return Manifest.model_validate(json.loads(read_text(path)))
@@ -250,13 +250,13 @@ def read_manifest(path: Path) -> Manifest:
 
 @dataclass
 class Restorer:
-    """Makes plans of planned runs, with what is found here.
+    """Makes plans of planned runs, with what is found on this machine.
 
     Attributes:
-        allowed: What the caller lets them bring about.
-        data_root: Where data and weights are looked for, besides the current folder.
-        device: Where to compute.
-        shares_features: Whether runs may take features that others have kept, and keep theirs for them.
+        allowed: What the caller allows them to import and load.
+        data_root: Folder of data and weights, besides the current folder.
+        device: The device.
+        shares_features: Whether runs may use features that others have stored, and store their own.
         given: Files of weights that are known to be here, by their hash.
     """
 
@@ -274,12 +274,12 @@ class Restorer:
         """The plan of a run.
 
         Args:
-            manifest: Where it is planned.
+            manifest: The manifest with the run.
             run: The run.
             folder: The folder of its benchmark.
 
         Raises:
-            UserError: If something that it needs is not here, or is another one here.
+            UserError: If something that it needs is missing or different here.
         """
         pending = manifest.pending(run)
         try:
@@ -290,7 +290,7 @@ class Restorer:
         except ValidationError as error:
             mistake = first_mistake(error, "it")
             raise UserError(f"the plan of '{run.method}' is not one of this version: {mistake}") from error
-        except (AttributeError, KeyError, TypeError, ValueError) as error:  # a foreign plan may say anything
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # a foreign plan may contain anything
             raise UserError(f"the plan of '{run.method}' is not clsuite's: {type(error).__name__}: {error}") from error
         return RunPlan(
             pending=pending,
@@ -313,7 +313,7 @@ class Restorer:
         return self._plugins[name]
 
     def _parts_of(self, pending: RunRecord) -> dict[str, Any]:
-        """What a configuration names, found here."""
+        """The parts that a configuration names, found here."""
         config, folders = pending.config, self.allowed.plugins_from
         backbone, known = config["backbone"], known_benchmarks()
         dataset, scenario = restored_stream(pending, self.allowed.download)
@@ -331,10 +331,10 @@ class Restorer:
         }
 
     def _check_stream(self, pending: RunRecord, parts: dict[str, Any]) -> None:
-        """See that the data that are here give the stream that was planned.
+        """Check that the data on this machine give the planned stream.
 
         Raises:
-            UserError: If they are not here, or are others.
+            UserError: If they are missing, or differ.
         """
         config = pending.config
         size, limit = config["backbone"]["image_size"], config["limit_tasks"]

@@ -1,7 +1,7 @@
-"""How much memory runs take, and how much there is: as many at a time as it carries. Needs no torch.
+"""How much memory runs need and how much there is, which limits the number of simultaneous runs. Needs no torch.
 
-A run of the same method on the same stream has left its peak in its record; before there is any, the size of the
-network says what to expect.
+The record of a run has its peak, which is used for runs of the same method on the same stream. Before there is one, the
+need is estimated from the size of the network.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from clsuite.runner.plan import RunPlan, recipe_of
 
 GIGABYTE = 10**9
 PROCESS = GIGABYTE
-"""Bytes of a process with the libraries loaded and a table open."""
+"""Memory in bytes of a process with the libraries loaded and a table open."""
 GPU_PROCESS = 4 * GIGABYTE
-"""Bytes of such a process that has a GPU: its driver, and batches that wait for their transfer."""
+"""The same for a process with a GPU: its driver, and batches that wait for their transfer."""
 FLOAT = 4
 PER_TRAINED = 4
-"""Numbers for each weight that is trained: itself, its gradient and the two moments of Adam."""
+"""Numbers per trained weight: itself, its gradient and the two moments of Adam."""
 KEPT = 20
-"""Numbers that a block of a ViT keeps of each feature of a token for the backward pass: what its matrices take and
-give, and what normalizations, softmax and GELU need."""
+"""Numbers that a block of a ViT stores per feature of a token for the backward pass: inputs and outputs of its
+matrices, and what normalizations, softmax and GELU need."""
 PER_FEATURE = 24
-"""Floating-point operations of such a block for a token, by the square of its features: 12 weights, two for each."""
+"""Floating-point operations of such a block per token and squared width: 12 weights, two operations each."""
 CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 STATED = Path("/proc/self/cgroup")
@@ -34,14 +34,14 @@ STATED = Path("/proc/self/cgroup")
 
 @dataclass(frozen=True)
 class Size:
-    """How large what a method builds is.
+    """The size of what a method builds.
 
     Attributes:
-        parameters: All parameters.
-        trained: Those that have a gradient when the stream begins.
+        parameters: Number of all parameters.
+        trained: Number of those that have a gradient when the stream starts.
         flops: Floating-point operations of the backbone for an image of the stream's size.
-        features: Length of the backbone's features.
-        through_backbone: Whether a gradient goes through the backbone.
+        features: Width of the backbone's features.
+        through_backbone: Whether a gradient passes through the backbone.
     """
 
     parameters: int
@@ -51,7 +51,7 @@ class Size:
     through_backbone: bool
 
     def bytes_at(self, batch: int) -> int:
-        """What a run is expected to take at its peak, with batches of so many images."""
+        """The expected peak memory of a run with batches of that many images."""
         kept = self.flops * KEPT / (PER_FEATURE * self.features)
         blocks = max(1.0, self.parameters * 2 / (PER_FEATURE * self.features**2))
         activations = batch * (kept if self.through_backbone else kept / blocks)
@@ -61,12 +61,12 @@ class Size:
 
 @dataclass
 class Memory:
-    """Says which runs have room beside those that are under way.
+    """Decides which runs have room beside those that are under way.
 
     Attributes:
-        total: Bytes for all runs; None where nobody knows, and all have room.
+        total: Bytes for all runs; None if that is not known, and all have room.
         on_gpu: Whether the runs compute on GPUs, which have memory of their own.
-        sizes: What methods are, by `RunPlan.recipe`, where they have been built.
+        sizes: Sizes of methods that have been built, by `RunPlan.recipe`.
     """
 
     total: float | None
@@ -75,12 +75,12 @@ class Memory:
     _needs: dict[str, int] = field(default_factory=dict)
 
     def has_room(self, plan: RunPlan, running: Iterable[RunPlan]) -> bool:
-        """Whether a run has room; one that is alone always has."""
+        """Whether a run has room; a run that is alone always has."""
         beside = [self.need(one) for one in running]
         return not beside or self.total is None or self.need(plan) + sum(beside) <= self.total
 
     def need(self, plan: RunPlan) -> int:
-        """Bytes that a run takes at its peak: the largest of its method's on its stream, or what is expected."""
+        """Peak memory of a run in bytes: the largest of its method on its stream so far, or the estimate."""
         if self.on_gpu:
             return GPU_PROCESS
         recipe = plan.recipe
@@ -94,7 +94,7 @@ class Memory:
 
 
 def known_peak(plan: RunPlan) -> int:
-    """The largest peak of finished runs of the same method on the same stream, on a CPU; 0 where there is none."""
+    """The largest peak of finished runs of the same method on the same stream, on a CPU; 0 if there is none."""
     peaks = [0]
     for path in plan.record_path.parent.glob("seed*.json"):
         with suppress(RecordError):
@@ -106,7 +106,7 @@ def known_peak(plan: RunPlan) -> int:
 
 
 def free_memory(meminfo: Path = MEMINFO, cgroup: Path = CGROUP, stated: Path = STATED) -> float | None:
-    """Bytes that this machine has free, or that are left of this process's share; None where nobody says."""
+    """Free memory of this machine in bytes, or what is left of this process's share; None if it is not known."""
     found = []
     with suppress(OSError, ValueError, StopIteration):
         lines = meminfo.read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Methods as people write them: ``replay``, ``replay(capacity=100)``, ``lwf+replay``."""
+"""Methods as written by users: ``replay``, ``replay(capacity=100)``, ``lwf+replay``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORMS = "replay, replay(capacity=100) or {replay: {capacity: 100}}"
 
 
 class MethodError(UserError, ValueError):
-    """A method that cannot be read; as a `ValueError` it gets its line where it is in a YAML file."""
+    """A method that cannot be read; since it is a `ValueError`, it gets its line in a YAML file."""
 
 
 class PluginUse(Spec):
@@ -88,7 +88,7 @@ def parse_method(text: str) -> MethodSpec:
     """Parse plugins joined by ``+``, as on the command line.
 
     Raises:
-        MethodError: If it is not that.
+        MethodError: If the text is not of that form.
     """
     parts = split_outside(text, "+")
     if not parts:
@@ -97,9 +97,9 @@ def parse_method(text: str) -> MethodSpec:
 
 
 def parse_named(text: str) -> tuple[str, str]:
-    """Take ``NAME=METHOD`` apart, as on the command line; the name is empty where the method is written alone.
+    """Split ``NAME=METHOD``, as on the command line; the name is empty if there is only a method.
 
-    A name with characters that mean something here must be in quotation marks.
+    A name with special characters must be in quotation marks.
 
     Raises:
         MethodError: If one of the two is missing.
@@ -119,11 +119,11 @@ def parse_named(text: str) -> tuple[str, str]:
 def parse_plugin(text: str) -> dict[str, Any]:
     """Parse ``name`` or ``name(argument=literal, ...)``; a name may be ``./file.py`` or ``package.module:Class`` too.
 
-    A path with characters that mean something here (``+``, a comma, a bracket, a blank) must be in quotation marks. A
-    value that is one word, or words joined by ``+``, needs none: ``pet(kind=lora)``.
+    A path with special characters (``+``, a comma, a bracket, a blank) must be in quotation marks. A value that is one
+    word, or words joined by ``+``, needs none: ``pet(kind=lora)``.
 
     Raises:
-        MethodError: If it is neither.
+        MethodError: If the text is of neither form.
     """
     found = PLUGIN.fullmatch(text.strip())
     name = found["quoted"] or found["name"] if found else ""
@@ -149,7 +149,7 @@ def _unreadable(text: str) -> MethodError:
 
 
 def write_plugin(use: PluginUse) -> str:
-    """A plugin as it is written on the command line, a file without its folders."""
+    """A plugin as written on the command line; a file without its folders."""
     name = short_name(use.name)
     name = name if PLUGIN.fullmatch(name) else repr(name)
     words = ", ".join(f"{argument}={value!r}" for argument, value in use.args.items())
@@ -157,7 +157,7 @@ def write_plugin(use: PluginUse) -> str:
 
 
 def write_method(method: MethodSpec) -> str:
-    """A method as it is written on the command line: its plugins, joined by ``+``."""
+    """A method as written on the command line: its plugins, joined by ``+``."""
     return "+".join(write_plugin(use) for use in method.plugins)
 
 

@@ -1,4 +1,4 @@
-"""Trained models on disk: saved with their grown head and the state of their plugins, and loaded again to predict."""
+"""Trained models on disk, with their grown head and the state of their plugins; loaded again to predict."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from clsuite.stream.checkpoint import learner_state, load_learner_state
 from clsuite.stream.sealed_state import DamagedStateError, read_state, write_state
 
 IN_A_MODEL = ("backbone", "optimizer", "schedule")
-"""Parts of a benchmark that may be user-defined classes, and that a learner is made of."""
+"""Parts of a learner that may be user-defined classes."""
 
 
 class _Shape(BaseModel):
-    """What a state says of the stream: it must fit the record's."""
+    """The shape of the stream in a saved state, which must match the record's."""
 
     model_config = ConfigDict(strict=True)
 
@@ -45,10 +45,10 @@ class _Shape(BaseModel):
     learner: dict[str, Any]
 
     def refuse_unlike(self, record: RunRecord) -> None:
-        """Make sure that it is of the record's stream.
+        """Check that it matches the record's stream.
 
         Raises:
-            ValueError: If it is not; says in what.
+            ValueError: If it does not; says how they differ.
         """
         size, classes = record.config["backbone"]["image_size"], len(record.scenario.classes)
         if self.image_shape[0] not in (1, 3) or self.image_shape[1:] != [size, size]:
@@ -66,7 +66,7 @@ class TrainedModel:
 
     Attributes:
         classes: Class names; the column of a logit is the position of its class here.
-        learner: The learner, for those who want more than predictions.
+        learner: The learner, for other uses than prediction.
     """
 
     def __init__(self, learner: Learner, classes: tuple[str, ...]) -> None:
@@ -75,10 +75,10 @@ class TrainedModel:
 
     @torch.inference_mode()
     def logits(self, images: NDArray[np.uint8] | Tensor) -> Tensor:
-        """Logits ``[N, seen classes]`` of uint8 images ``[N, C, H, W]`` at the model's image size.
+        """Logits ``[N, seen classes]`` of uint8 images ``[N, C, H, W]`` with the model's image size.
 
         Raises:
-            UserError: If the images are of another type or shape; says what to do with them.
+            UserError: If the images have another type or shape; says what to do with them.
         """
         images = checked_images(images, self.learner.scenario.table.images.shape[1:])
         if not len(images):
@@ -137,15 +137,15 @@ def load_model(
 ) -> TrainedModel:
     """Load the model of a finished run that was made with ``--save-model``.
 
-    Record and model are data, whoever they are from: of the plugins that the record names, installed ones alone are
-    imported, and files in the `folders` of that name and with the hash that the record has.
+    Record and model are treated as data from anyone. Of the plugins in the record, only installed ones are imported,
+    and files in `folders` with the name and the hash in the record.
 
     Args:
-        record_path: The record; the model lies beside it.
-        folders: Where plugins that are files are looked for by their name. Their code runs; no other folder is looked
-            into, not the current one either.
-        allow_changed: Load it although a plugin's source is another one than the run's.
-        download: Let a backbone that is described on the network (``hf-hub:...``, some CLIPs) be asked for there.
+        record_path: The record; the model is beside it.
+        folders: Folders of plugins that are files. Their code runs; no other folder is searched, not even the current
+            one.
+        allow_changed: Load it even if a plugin's source has changed since the run.
+        download: Allow a backbone that is described on the network (``hf-hub:...``, some CLIPs) to be looked up there.
 
     Raises:
         UserError: If the record or the model is missing, damaged or edited, or a plugin is no longer installed or has
@@ -175,14 +175,14 @@ def load_model(
         load_learner_state(learner, state["learner"])
     except UserError:
         raise
-    except Exception as error:  # a foreign record may say anything, and a changed plugin want another state
+    except Exception as error:  # a foreign record may contain anything, and a changed plugin may need another state
         raise UserError(f"cannot make the model of '{path}': {_reason(error)}") from error
     check_finite(learner.backbone, f"the model '{path.with_suffix('.pt')}'")
     return TrainedModel(learner, tuple(record.scenario.classes))
 
 
 def _reason(error: Exception) -> str:
-    """Why a model cannot be made, in words of ours where pydantic's or PyTorch's would say it."""
+    """Why a model cannot be built, in clsuite's words for errors of pydantic or PyTorch."""
     if isinstance(error, ValidationError):
         return first_mistake(error, "its configuration")
     if isinstance(error, KeyError):
@@ -193,7 +193,7 @@ def _reason(error: Exception) -> str:
 
 
 def _finished(path: Path) -> RunRecord:
-    """The record of a finished run that was not edited."""
+    """The record of a finished run, checked not to be edited."""
     record = read_record(path)
     if record.status != "done":
         raise UserError(f"the run of '{path}' is {record.status}, so it has no model: run the benchmark again")
@@ -202,7 +202,7 @@ def _finished(path: Path) -> RunRecord:
 
 
 def _read(path: Path, record: RunRecord) -> dict[str, Any]:
-    """The state of a model file that belongs to a record."""
+    """The state in a model file that belongs to a record."""
     try:
         state = read_state(path)
     except FileNotFoundError as error:
@@ -223,7 +223,7 @@ def _read(path: Path, record: RunRecord) -> dict[str, Any]:
 
 
 def _without_data(record: RunRecord, state: dict[str, Any]) -> Scenario:
-    """The stream's shape, with an empty table."""
+    """The stream of a record, with an empty table."""
     empty = np.zeros(0, dtype=np.int64)
     table = ImageTable(
         images=np.zeros((0, *state["image_shape"]), dtype=np.uint8),

@@ -1,7 +1,7 @@
-"""What a call decides about a benchmark: each option once, for the command line and Python. Needs no torch.
+"""The options of a call: each is defined once, for the command line and Python. Needs no torch.
 
-The command line makes its options of the fields below (`clsuite.cli.arguments`), and `clsuite.run`, `clsuite.bench` and
-`clsuite.tune` take them as keywords: name, type, bounds, default and words of an option are nowhere else.
+The command line makes its options from the fields below (`clsuite.cli.arguments`), and `clsuite.run`, `clsuite.bench`
+and `clsuite.tune` accept them as keywords. Names, types, bounds, defaults and descriptions are defined nowhere else.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from clsuite.stream.within_task_spec import CURVE_POINTS, Steps
 Read = TypeVar("Read")
 
 
-def told_as_value(read: Callable[[Any], Read]) -> Callable[[Any], Read]:
-    """Let a reader's complaint be one of a field, which then has the option's name before it."""
+def as_field_error(read: Callable[[Any], Read]) -> Callable[[Any], Read]:
+    """Turn a reader's `UserError` into a field's error, which then has the name of the option in front."""
 
     def checked_value(value: Any) -> Read:
         try:
@@ -37,10 +37,10 @@ def told_as_value(read: Callable[[Any], Read]) -> Callable[[Any], Read]:
     return checked_value
 
 
-Folder = Annotated[Path, BeforeValidator(told_as_value(home_path))]
+Folder = Annotated[Path, BeforeValidator(as_field_error(home_path))]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
 INTERNAL = ("on_validation",)
-"""Fields that no call gives."""
+"""Fields that users cannot set."""
 Options = TypeVar("Options", bound=Spec)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -53,18 +53,18 @@ Settings = Annotated[dict[str, Any], BeforeValidator(_none_is_empty)]
 
 
 class RunOptions(Spec):
-    """What is decided about all runs of a benchmark, beside the benchmark itself.
+    """Options for all runs of a benchmark, besides the benchmark itself.
 
     Attributes:
-        methods: Methods in place of the benchmark's, as on the command line.
-        on_validation: Judge by the validation parts, and leave the test parts out altogether, as the trials of
-            ``clsuite tune`` do; no option of a command.
+        methods: Methods instead of the benchmark's, as on the command line.
+        on_validation: Evaluate on the validation parts, and leave out the test parts, as the trials of ``clsuite tune``
+            do; no command has this option.
         training: Changes to the training of the benchmark and of its methods, such as ``{"epochs": 1}``.
     """
 
     out: Folder = Field(default=Path("runs"), description="folder for records, tables and plots")
     data_root: Folder | None = Field(default=None, description="folder to look for data sets and weights in")
-    device: Annotated[str, AfterValidator(told_as_value(checked_device))] = Field(
+    device: Annotated[str, AfterValidator(as_field_error(checked_device))] = Field(
         default="auto", description="auto, cpu, cuda, cuda:N or mps"
     )
     devices: int = Field(
@@ -98,7 +98,7 @@ class RunOptions(Spec):
 
 
 class BenchOptions(RunOptions):
-    """What is decided about a call: about its runs, and how they are done."""
+    """Options of a call: for its runs, and for how they are done."""
 
     settings: Settings = Field(
         default_factory=dict,
@@ -134,7 +134,7 @@ class BenchOptions(RunOptions):
 
 
 class RunKeywords(TypedDict, total=False):
-    """The options of `clsuite.run` for editors and type checkers; `BenchOptions` says what each is and may be."""
+    """The options of `clsuite.run` for editors and type checkers; `BenchOptions` describes them."""
 
     out: str | Path
     data_root: str | Path | None
@@ -162,15 +162,15 @@ class BenchKeywords(RunKeywords, total=False):
 
 
 def checked(model: type[Options], given: Mapping[str, Any], call_it: Callable[[str], str] = str) -> Options:
-    """Make options of what was given.
+    """Make options from given values.
 
     Args:
-        model: Which options there are.
-        given: Their values by the names of the fields.
-        call_it: How people write an option, by the name of its field: ``--limit-tasks`` for ``limit_tasks``.
+        model: The options that there are.
+        given: Values by the names of the fields.
+        call_it: Gives the user's name of an option, such as ``--limit-tasks`` for ``limit_tasks``.
 
     Raises:
-        UserError: If there is no such option, or one has a value that cannot be.
+        UserError: If there is no such option, or a value is not valid.
     """
     known = [call_it(name) for name in model.model_fields if name not in INTERNAL]
     for name in given:
@@ -184,11 +184,11 @@ def checked(model: type[Options], given: Mapping[str, Any], call_it: Callable[[s
 
 
 def takes(model: type[Spec], *names: str) -> Callable[[Function], Function]:
-    """Let a function with ``**options`` show them all to `help` and notebooks, with their defaults and words.
+    """Make a function with ``**options`` show all of them in `help` and notebooks, with defaults and descriptions.
 
     Args:
         model: Where the options are defined.
-        names: Those that the function takes.
+        names: The options that the function accepts.
     """
     fields = {name: model.model_fields[name] for name in names}
     words = [f"    {name}: {field.description}." for name, field in fields.items()]

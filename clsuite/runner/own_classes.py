@@ -1,4 +1,4 @@
-"""The user-defined classes that a benchmark names: found and hashed for a plan, and found again for a record."""
+"""The user-defined classes of a benchmark: found and hashed for a plan, and found again for a record."""
 
 from __future__ import annotations
 
@@ -24,7 +24,18 @@ from clsuite.scenarios import Scenario, ScenarioBuilder, ScenarioSpec
 from clsuite.scenarios.own import checked_scenario
 from clsuite.scenarios.spec import OwnScenario
 
-Bind = Callable[[ClassUse, str], ClassUse]
+ChangeClass = Callable[[ClassUse, str], ClassUse]
+"""A function that gives a class, used as some part of a benchmark, as it is to be used instead."""
+
+FIELDS = {
+    "dataset": "dataset",
+    "scenario": "scenario",
+    "backbone": "backbone",
+    "probe": "probes",
+    "optimizer": "training.optimizer",
+    "schedule": "training.schedule",
+}
+"""The field of a benchmark in which a class is named, by the part that it is."""
 
 
 def bind_classes(spec: BenchmarkSpec, folders: Sequence[Path]) -> tuple[BenchmarkSpec, dict[str, str]]:
@@ -32,60 +43,79 @@ def bind_classes(spec: BenchmarkSpec, folders: Sequence[Path]) -> tuple[Benchmar
 
     Args:
         spec: The benchmark.
-        folders: Where files are looked for.
+        folders: Folders in which files are looked for.
 
     Raises:
-        UserError: If a class is not there.
+        UserError: If a class is missing, or its files show that it is of another kind.
     """
     bind, files = _binder(folders)
-    changed: dict[str, Any] = {
-        "dataset": _bound_dataset(spec.dataset, bind) if spec.dataset else None,
-        "backbone": _bound(spec.backbone, "backbone", bind),
-        "probes": tuple(
-            _bound(probe, "probe", bind) if isinstance(probe, OwnProbe) else probe for probe in spec.probes
-        ),
-    }
-    if isinstance(spec.scenario.root, OwnScenario):
-        changed["scenario"] = ScenarioSpec(_bound(spec.scenario.root, "scenario", bind))
-    return spec.model_copy(update=changed), files
+    return with_classes(spec, bind), files
 
 
 def bind_training(training: TrainingSpec, folders: Sequence[Path]) -> tuple[TrainingSpec, dict[str, str]]:
-    """The training of a method, likewise."""
+    """The same for the training of a method."""
     bind, files = _binder(folders)
+    return training_with_classes(training, bind), files
+
+
+def with_classes(spec: BenchmarkSpec, change: ChangeClass) -> BenchmarkSpec:
+    """A benchmark with each of its classes changed, except those of its training.
+
+    Args:
+        spec: The benchmark.
+        change: Changes a class; it is called with the class and with the part of the benchmark that it is.
+    """
+    changed: dict[str, Any] = {
+        "dataset": _changed_dataset(spec.dataset, change) if spec.dataset else None,
+        "backbone": _changed(spec.backbone, "backbone", change),
+        "probes": tuple(
+            _changed(probe, "probe", change) if isinstance(probe, OwnProbe) else probe for probe in spec.probes
+        ),
+    }
+    if isinstance(spec.scenario.root, OwnScenario):
+        changed["scenario"] = ScenarioSpec(_changed(spec.scenario.root, "scenario", change))
+    return spec.model_copy(update=changed)
+
+
+def training_with_classes(training: TrainingSpec, change: ChangeClass) -> TrainingSpec:
+    """A training with its optimizer and its schedule changed, where they are classes."""
     schedule = training.own_schedule
     changed = {
-        "optimizer": _bound(training.optimizer, "optimizer", bind),
-        "own_schedule": _bound(schedule, "schedule", bind) if schedule else None,
+        "optimizer": _changed(training.optimizer, "optimizer", change),
+        "own_schedule": _changed(schedule, "schedule", change) if schedule else None,
     }
-    return training.model_copy(update=changed), files
+    return training.model_copy(update=changed)
 
 
-def _binder(folders: Sequence[Path]) -> tuple[Bind, dict[str, str]]:
+def _binder(folders: Sequence[Path]) -> tuple[ChangeClass, dict[str, str]]:
     files: dict[str, str] = {}
 
     def bind(use: ClassUse, part: str) -> ClassUse:
-        found = find_class(use, part, folders)
+        try:
+            found = find_class(use, part, folders)
+        except UserError as error:
+            error.field = FIELDS[part]
+            raise
         files.update(found.files)
         return found.use
 
     return bind, files
 
 
-def _bound(spec: Any, part: str, bind: Bind) -> Any:
-    return spec if spec.own is None else spec.model_copy(update={"own": bind(spec.own, part)})
+def _changed(spec: Any, part: str, change: ChangeClass) -> Any:
+    return spec if spec.own is None else spec.model_copy(update={"own": change(spec.own, part)})
 
 
-def _bound_dataset(spec: DatasetSpec, bind: Bind) -> Any:
-    parts = tuple(_bound_dataset(part, bind) for part in spec.parts)
-    return _bound(spec.model_copy(update={"parts": parts}), "dataset", bind)
+def _changed_dataset(spec: DatasetSpec, change: ChangeClass) -> Any:
+    parts = tuple(_changed_dataset(part, change) for part in spec.parts)
+    return _changed(spec.model_copy(update={"parts": parts}), "dataset", change)
 
 
 def recorded_uses(config: Mapping[str, Any]) -> Iterator[tuple[str, ClassUse]]:
-    """The user-defined classes that the configuration of a record names, with the parts that they are.
+    """The user-defined classes in the configuration of a record, with the parts that they implement.
 
     Raises:
-        UserError: If one of them is not named as clsuite names them.
+        UserError: If one of them does not have the form that clsuite writes.
     """
     training = config.get("training") or {}
     entries = [
@@ -118,17 +148,17 @@ def recorded_files(
     absent: str = NAME_FOLDER,
     parts: Sequence[str] = (),
 ) -> dict[str, str]:
-    """The files of a record's classes by their source, each seen to be the one that ran. Nothing is imported.
+    """The files of a record's classes by their source, each checked to be the one that ran. Nothing is imported.
 
     Args:
         config: The record's configuration.
-        folders: Where the caller lets files be looked for, and run.
-        published: Files that are the record's, whatever they are called.
-        absent: What the reader can do where there is no such file.
+        folders: Folders in which the caller allows files to be looked for, and run.
+        published: Files that are published with the record, whatever their names.
+        absent: What the reader can do if there is no such file.
         parts: The parts that are needed; by default all.
 
     Raises:
-        UserError: If one is not there, is not installed, or is another one now.
+        UserError: If one is missing, is not installed, or has changed.
     """
     files: dict[str, str] = {}
     for part, use in recorded_uses(config):
@@ -138,12 +168,12 @@ def recorded_files(
 
 
 def own_files(config: Mapping[str, Any]) -> list[tuple[str, ClassUse]]:
-    """The classes of a record that are files, with the parts that they are."""
+    """The classes of a record that are files, with the parts that they implement."""
     return [(part, use) for part, use in recorded_uses(config) if is_file(use.name)]
 
 
 def data_loader(files: Files) -> Callable[[DatasetSpec, int], ImageTable]:
-    """What loads a data set that is a class; its code runs."""
+    """A function that loads a data set that is a class; its code runs."""
 
     def load(spec: DatasetSpec, image_size: int) -> ImageTable:
         use = spec.own
@@ -158,7 +188,7 @@ def data_loader(files: Files) -> Callable[[DatasetSpec, int], ImageTable]:
 
 
 def scenario_maker(chosen: OwnScenario, table: ImageTable, files: Files) -> Callable[[int], Scenario]:
-    """What makes the streams of a class; its code runs."""
+    """A function that makes the streams of a class; its code runs."""
     builder = make_own(chosen.own, "scenario", files, ScenarioBuilder)  # type: ignore[type-abstract]
 
     def make(seed: int) -> Scenario:

@@ -1,4 +1,4 @@
-"""The plan: which runs a benchmark asks for, each with its key. Made without torch, so that it is quick."""
+"""The plan: the runs that a benchmark asks for, each with its key. Made without torch, so that it is quick."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 from clsuite.stream.within_task_spec import CURVE_POINTS
 
 ELSEWHERE = "elsewhere"
-"""Stands for the device of a run that another machine will do: what it can is not known here."""
+"""Device of a run that another machine will do, whose devices are not known here."""
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """One run: all that a worker needs to do it.
+    """One run: everything that a worker needs to do it.
 
     Attributes:
         pending: The record as far as it is known before the run (status ``interrupted``).
         plugins: Where the classes of ``pending.plugins`` are found.
         weights: The backbone's weights.
-        dataset: The data set, with the path as the benchmark gives it; None for a stream made with Avalanche.
-        scenario: The stream, with the whole path of its Python file where it has one.
-        record_path: Where the record goes; predictions, checkpoint, model and log go beside it.
-        probes: What is read beside the accuracy matrix.
-        brought: What of the training the method's plugins bring, by dotted key.
-        curve_points: Points of the curves of training that are kept for each task.
-        devices: How many learn it together.
-        files: The files of the user-defined classes that it names, by their source.
-        shares_features: Whether it may take features that other runs have kept, and keep its own for them.
-        checkpoint_minutes: Minutes after which the state is saved within a task too; None does not.
+        dataset: The data set, with the path as in the benchmark; None for a stream made with Avalanche.
+        scenario: The stream, with the absolute path of its Python file if it has one.
+        record_path: Path of the record; predictions, checkpoint, model and log are written beside it.
+        probes: The probes.
+        brought: Settings of the training that the method's plugins set, by dotted key.
+        curve_points: Number of points of the training curves that are stored for each task.
+        devices: Number of devices that train it together.
+        files: The files of its user-defined classes, by their source.
+        shares_features: Whether it may use features that other runs have stored, and store its own for them.
+        checkpoint_minutes: Minutes after which the state is saved within a task too; None never does.
     """
 
     pending: RunRecord
@@ -73,16 +73,16 @@ class RunPlan:
 
     @property
     def name(self) -> str:
-        """What people call the run."""
+        """The name of the run for readers."""
         return f"{self.pending.method}, seed {self.pending.seed}"
 
     @property
     def recipe(self) -> str:
-        """What the runs of all seeds of a method share: its name, plugins, arguments and configuration, as a hash."""
+        """A hash of what the runs of all seeds of a method share: its name, plugins, arguments and configuration."""
         return recipe_of(self.pending)
 
     def beside(self, suffix: str) -> Path:
-        """A file beside the record."""
+        """Path of a file beside the record."""
         return self.record_path.with_suffix(suffix)
 
     def whole_paths(self) -> RunPlan:
@@ -95,7 +95,7 @@ class RunPlan:
 
 
 def recipe_of(record: RunRecord) -> str:
-    """What the records of all seeds of a method share; see `RunPlan.recipe`."""
+    """The hash of what the records of all seeds of a method share; see `RunPlan.recipe`."""
     plugins = [entry.model_dump(mode="json") for entry in record.plugins]
     return sha256_of([record.method, plugins, record.config])
 
@@ -110,11 +110,12 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
 
     Args:
         spec: The benchmark.
-        folder: The folder of its YAML file, where relative data and weights are looked for too.
-        options: What the command line decides.
+        folder: The folder of its YAML file, in which relative paths are looked for too.
+        options: The options of the call.
 
     Raises:
-        UserError: If anything in it cannot be: unknown names, mistyped values, absent data, bad pairs of plugins.
+        UserError: If anything is invalid: unknown names, mistyped values, missing data, plugins that cannot be
+            combined.
     """
     feature_limit()
     methods = resolve_methods(spec, options, folder)

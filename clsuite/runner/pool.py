@@ -40,7 +40,7 @@ class _Running:
     before: Version
     end: dict[str, Any] = field(default_factory=dict)
 
-    def hear(self) -> list[dict[str, Any]]:
+    def received_events(self) -> list[dict[str, Any]]:
         """What its process has sent; the end of the run is remembered."""
         events = self.worker.events()
         self.end = next((event for event in events if event["kind"] == "end"), self.end)
@@ -144,9 +144,9 @@ class Pool:
         wait([one.worker.connection for one in running] + [one.worker.process.sentinel for one in running], timeout=0.2)
         ended = []
         for one in running:
-            for event in one.hear():
+            for event in one.received_events():
                 listener(one.plan, event)
-                runs.tell(one.plan, event)
+                runs.report_progress(one.plan, event)
             late = self._timeout is not None and time.monotonic() - one.worker.started > self._timeout
             if runs.is_lost(one.plan) and not one.end:
                 one.worker.kill()
@@ -162,7 +162,7 @@ class Pool:
             one.worker.process.join(timeout=GRACE)
         elif not late:
             one.worker.process.join()
-        one.hear()
+        one.received_events()
         if one.worker.is_lost and not one.end and not one.status_on_disk() and self._begins_again(one, listener):
             return
         ended_late = late and not one.end and one.worker.process.is_alive()
@@ -170,7 +170,7 @@ class Pool:
         status = one.end.get("status") or one.status_on_disk()
         if not status or "unwritten" in one.end:
             record = self._without_result(one, ended_late)
-            self._keep(one.plan, record, told="unwritten" in one.end)
+            self._keep(one.plan, record, has_reason="unwritten" in one.end)
             status = record.status
         one.end = one.end or {"status": status}
         listener(one.plan, {"kind": "end", "status": status})
@@ -194,12 +194,12 @@ class Pool:
         listener(one.plan, {"kind": "warning", "text": BEGUN_AGAIN})
         return True
 
-    def _keep(self, plan: RunPlan, record: RunRecord, told: bool = False) -> None:
+    def _keep(self, plan: RunPlan, record: RunRecord, has_reason: bool = False) -> None:
         """Write a record, or keep it in memory with the reason why it cannot be written, where that is `told`."""
         try:
             write_record(record, plan.record_path)
         except UserError as error:
-            reason = record.error if told else "; ".join(filter(None, (record.error, str(error))))
+            reason = record.error if has_reason else "; ".join(filter(None, (record.error, str(error))))
             self._unwritten[plan.record_path] = record.model_copy(update={"error": reason})
 
     @staticmethod

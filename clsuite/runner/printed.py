@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from clsuite.backbones.spec import KEYWORDS
+from clsuite.config.class_use import CLASS, ClassUse
 from clsuite.config.yaml_text import write_yaml
 from clsuite.plugin.loading import is_file
 from clsuite.runner.bind import with_whole_paths
 from clsuite.runner.methods import MethodSpec, PluginUse
 from clsuite.runner.options import RunOptions
+from clsuite.runner.own_classes import training_with_classes, with_classes
 from clsuite.runner.record_config import evaluation_config, tasks_learned
 from clsuite.runner.resolve import chosen_methods, outline
 from clsuite.runner.settings import content_of
@@ -22,7 +24,7 @@ from clsuite.scenarios.spec import FromAvalanche
 
 
 def printed_benchmark(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> str:
-    """The benchmark as YAML, every default written out; its runs have the same keys, and the same records.
+    """The benchmark as YAML, with every default written out; its runs have the same keys, and the same records.
 
     Args:
         spec: The benchmark.
@@ -57,7 +59,8 @@ def _methods(methods: Mapping[str, MethodSpec], folder: Path, options: RunOption
     written: dict[str, Any] = {}
     for name, method in methods.items():
         plugins = [_plugin(use, folder, whole) for use in method.plugins]
-        training = content_of(merged(method.training, without_lists(options.training) if whole else options.training))
+        given = without_lists(options.training) if whole else options.training
+        training = _with_whole_files(content_of(merged(method.training, given)), folder)
         short = plugins[0] if len(plugins) == 1 else plugins
         written[name] = {"plugins": plugins, "training": training} if training else short
     return written
@@ -72,8 +75,18 @@ def _plugin(use: PluginUse, folder: Path, whole: bool) -> Any:
     return {name: {key: content_of([value] if lists[key] else value) for key, value in use.args.items()}}
 
 
+def _with_whole_files(training: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The training of a method, with the whole paths of the files of its classes."""
+    return {
+        key: {**value, CLASS: _whole_file(value[CLASS], folder)}
+        if isinstance(value, Mapping) and isinstance(value.get(CLASS), str)
+        else value
+        for key, value in training.items()
+    }
+
+
 def _whole_file(name: str, folder: Path) -> str:
-    """The name of a plugin; of a file beside the benchmark with its whole path."""
+    """The name of a plugin or a class; of a file beside the benchmark with its whole path."""
     if not is_file(name) or Path(name.partition(".py")[0] + ".py").is_file():
         return name
     beside = folder / name
@@ -82,11 +95,16 @@ def _whole_file(name: str, folder: Path) -> str:
 
 def _at_home(spec: BenchmarkSpec, folder: Path, data_root: Path | None) -> BenchmarkSpec:
     """The benchmark with absolute paths of the files beside its own."""
-    changed = with_whole_paths(spec, data_root, folder)
+
+    def whole(use: ClassUse, part: str) -> ClassUse:
+        return use.model_copy(update={"name": _whole_file(use.name, folder)})
+
+    changed = with_classes(with_whole_paths(spec, data_root, folder), whole)
+    changed = changed.model_copy(update={"training": training_with_classes(spec.training, whole)})
     weights, chosen = spec.backbone.weights, spec.scenario.root
     nearer = data_root is not None and (data_root / weights).is_file()
     if weights and weights not in KEYWORDS and not nearer and (folder / weights).is_file():
-        backbone = spec.backbone.model_copy(update={"weights": str((folder / weights).resolve())})
+        backbone = changed.backbone.model_copy(update={"weights": str((folder / weights).resolve())})
         changed = changed.model_copy(update={"backbone": backbone})
     if isinstance(chosen, FromAvalanche):
         found = find_stream_file(spec.scenario, [folder] if data_root is None else [folder, data_root]).root

@@ -105,9 +105,9 @@ def _last_words(others: Sequence[subprocess.Popen[bytes]], folder: Path) -> str:
         except subprocess.TimeoutExpired:
             continue
         if status:
-            said = (folder / f"{rank}.log").read_text(encoding="utf-8", errors="replace").splitlines()[-LINES:]
+            log_lines = (folder / f"{rank}.log").read_text(encoding="utf-8", errors="replace").splitlines()[-LINES:]
             return f"process {rank} of {len(others) + 1} that learn together ended with status {status}:\n" + "\n".join(
-                said
+                log_lines
             )
     return ""
 

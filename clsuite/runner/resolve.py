@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from clsuite.config.class_use import CLASS
 from clsuite.config.yaml_text import HALF
 from clsuite.errors import InputWarning, UserError, shortened, warn_of
-from clsuite.learner.options import TrainingSpec
+from clsuite.learner.options import OptimizerSpec, TrainingSpec
 from clsuite.plugin.arguments import resolve_arguments
 from clsuite.plugin.catalog import catalog, find_plugin, is_ours, unknown_plugin
 from clsuite.plugin.compatibility import Named, check_method
@@ -67,9 +68,11 @@ def resolve_methods(spec: BenchmarkSpec, options: RunOptions, folder: Path) -> d
 
     Raises:
         MethodsError: If methods cannot be: names all of them, each with what is wrong.
-        UserError: If a probe cannot be read of the backbone, or a method is unknown.
+        UserError: If a probe cannot be read of the backbone, a method is unknown, or the benchmark's own training names
+            a class that is not there or is of another kind.
     """
     check_probes(spec.probes, spec.backbone)
+    bind_training(_without_replaced(spec.training, options.training), (Path(), folder))
     checked: dict[str, ResolvedMethod] = {}
     mistakes: list[tuple[str, UserError]] = []
     for name, method in chosen_methods(spec, options).items():
@@ -80,6 +83,16 @@ def resolve_methods(spec: BenchmarkSpec, options: RunOptions, folder: Path) -> d
     if mistakes:
         raise MethodsError(mistakes)
     return checked
+
+
+def _without_replaced(training: TrainingSpec, given: Mapping[str, Any]) -> TrainingSpec:
+    """The training of a benchmark without the classes in whose place a call names others."""
+    kept: dict[str, Any] = {}
+    if {CLASS, "name"} & {*(given.get("optimizer") or {})}:
+        kept["optimizer"] = OptimizerSpec()
+    if "schedule" in given:
+        kept["own_schedule"] = None
+    return training.model_copy(update=kept)
 
 
 def outline(spec: BenchmarkSpec, options: RunOptions, folder: Path = Path()) -> list[tuple[str, int]]:
@@ -197,14 +210,14 @@ def _resolve(
     plugins = []
     for use in method.plugins:
         info, source = find_plugin(use.name, folders)
-        _tell_doubts(info, source)
+        _warn_of_doubts(info, source)
         plugins.append((info, resolve_arguments(use.name, source, use.args)))
     named = [(info.name, info.source) for info, _ in plugins if info.source]
     training, files = bind_training(resolve_training(spec.training, named, method.training, given), folders)
     return ResolvedMethod(plugins, training, brought_training(named, method.training, given), files)
 
 
-def _tell_doubts(info: PluginInfo, source: PluginSource) -> None:
+def _warn_of_doubts(info: PluginInfo, source: PluginSource) -> None:
     """Warn of misspelled hooks: they would never be called, and nothing else would report it."""
     if not is_ours(info.target):
         for doubt in doubts(source.text, info.target.rpartition(":")[2], bool(source.traits.training), source.home):

@@ -7,9 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, RootModel, ValidationError
 
+from clsuite.config.class_use import HIDDEN, MaybeOwn, class_entry
 from clsuite.config.yaml_models import mistakes_in
 from clsuite.config.yaml_text import read_value
 from clsuite.errors import UserError, did_you_mean, several, shortened
+from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.loading import short_name
 from clsuite.runner.methods import MethodSpec, places_outside, split_outside
 from clsuite.runner.spec import BenchmarkSpec
@@ -62,8 +64,8 @@ def with_settings(spec: BenchmarkSpec, settings: Mapping[str, Any]) -> Benchmark
     try:
         return BenchmarkSpec.model_validate(content)
     except ValidationError as error:
-        told = mistakes_in(BenchmarkSpec, content, error)
-        raise several(f"{WHO}: {text}{_as_sweep(text, settings)}" for text in told) from error
+        mistakes = mistakes_in(BenchmarkSpec, content, error)
+        raise several(f"{WHO}: {text}{_as_sweep(text, settings)}" for text in mistakes) from error
 
 
 def _as_sweep(text: str, settings: Mapping[str, Any]) -> str:
@@ -88,12 +90,23 @@ def content_of(value: Any, every: bool = False) -> Any:
     if isinstance(value, RootModel):
         return content_of(value.root, every)
     if isinstance(value, BaseModel):
-        said = {*value.model_fields_set, "kind"}
-        names = [name for name in type(value).model_fields if every or name in said]
-        return {name: content_of(getattr(value, name), every) for name in names}
+        return _fields_of(value, every)
     if isinstance(value, Mapping):
         return {key: content_of(one, every) for key, one in value.items()}
     return [content_of(one, every) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _fields_of(value: BaseModel, every: bool) -> dict[str, Any]:
+    """The fields of a specification; those with a user-defined class are as they are written in YAML."""
+    written = {*value.model_fields_set, "kind"}
+    names = [name for name in type(value).model_fields if (every or name in written) and name not in HIDDEN]
+    content = {name: content_of(getattr(value, name), every) for name in names}
+    if isinstance(value, TrainingSpec) and value.own_schedule is not None:
+        content["schedule"] = content_of(value.own_schedule, every)
+    if not isinstance(value, MaybeOwn) or value.own is None:
+        return content
+    kept = {key: one for key, one in content.items() if key in value.KEPT and key != "kind"}
+    return {**kept, **{key: content_of(one) for key, one in class_entry(value.own).items() if one is not None}}
 
 
 def _path(key: str, spec: BenchmarkSpec) -> list[str]:
@@ -105,12 +118,12 @@ def _path(key: str, spec: BenchmarkSpec) -> list[str]:
         return path
     place = next((one for one in OF_METHODS if path[1] in getattr(spec, one)), None)
     if place is None:
-        raise _said(did_you_mean("method", path[1], spec.named_methods))
+        raise _of_call(did_you_mean("method", path[1], spec.named_methods))
     if path[2] in MethodSpec.model_fields:
         return [place, *path[1:]]
     names = [short_name(use.name) for use in getattr(spec, place)[path[1]].plugins]
     if path[2] not in names:
-        raise _said(did_you_mean(f"plugin of method '{path[1]}':", path[2], [*names, "training"]))
+        raise _of_call(did_you_mean(f"plugin of method '{path[1]}':", path[2], [*names, "training"]))
     number = names.index(path[2])
     return [place, path[1], "plugins", str(number), getattr(spec, place)[path[1]].plugins[number].name, *path[3:]]
 
@@ -136,5 +149,5 @@ def _put(content: Any, path: Sequence[str], value: Any, key: str) -> None:
             raise UserError(f"{WHO}: {key}: '{'.'.join(path[:depth])}' is a value and has no '{part}'")
 
 
-def _said(error: UserError) -> UserError:
+def _of_call(error: UserError) -> UserError:
     return UserError(f"{WHO}: {error}")

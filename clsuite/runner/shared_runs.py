@@ -1,4 +1,4 @@
-"""The runs of a call, of which other processes that work in the same folder do some."""
+"""The runs of a call, some of which are done by other processes that work in the same folder."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from clsuite.runner.claims import STALE_AFTER, Claims, holder_of
 from clsuite.runner.plan import RunPlan
 
 LOOK_AGAIN = 0.5
-"""Seconds after which runs that others have are looked at again."""
+"""Seconds between two looks at runs that others have."""
 
 Version = tuple[int, int]
-"""Which file stands at a path: every atomic write puts another one there."""
+"""Version of the file at a path, which every atomic write changes."""
 
 
 def version_of(path: Path) -> Version:
-    """Which file stands at a path; zeros where there is none."""
+    """The version of the file at a path; zeros if there is none."""
     try:
         status = path.stat()
     except OSError:
@@ -28,15 +28,15 @@ def version_of(path: Path) -> Version:
 
 
 def fits_always(plan: RunPlan) -> bool:
-    """There is room for any run."""
+    """Accept any run."""
     return True
 
 
 class SharedRuns:
-    """Runs, each handed out when this process has claimed it; what others do meanwhile is told.
+    """Runs that are claimed one by one, and the progress of those that others do meanwhile.
 
-    An executor takes a run, does it, and gives it back with its record written. While the block is open the claims are
-    renewed; at its end, however it comes, they are given back.
+    An executor takes a run, does it, and gives it back when its record is written. While the block is open the claims
+    are renewed; at its end, however it comes, they are given back.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class SharedRuns:
 
         Args:
             plans: The runs to do.
-            seen: Which file stood at a record's path when it was looked at and its run found to be done; a run whose
-                record is another one since was done by somebody else.
-            stale_after: Seconds without a sign of life after which a run of another process is taken over.
-            wait: Whether runs that others have are waited for; else there are none left when they have the rest.
+            seen: The version of each record when it was read. A run whose record has another version since was done by
+                another process.
+            stale_after: Seconds without a heartbeat after which a run of another process is taken over.
+            wait: Whether to wait for runs that others are doing; otherwise the work is over when they have the rest.
         """
         self._places = {plan.record_path: plan.record_path.absolute() for plan in plans}  # a plugin may change folders
         self._open = {self._places[plan.record_path]: plan for plan in plans}
@@ -65,7 +65,7 @@ class SharedRuns:
         self._looked = float("-inf")
 
     def __enter__(self) -> SharedRuns:
-        """Begin to renew claims."""
+        """Start to renew claims."""
         self._claims.__enter__()
         return self
 
@@ -75,25 +75,25 @@ class SharedRuns:
 
     @property
     def is_over(self) -> bool:
-        """Whether there is nothing left to take, nor to wait for."""
+        """Whether there is nothing left to take or to wait for."""
         return not self._open
 
     @property
     def left(self) -> list[RunPlan]:
-        """The runs that this process has not taken, as far as it knows of none that they are done."""
+        """The runs that this process has not taken and that are not known to be done."""
         return list(self._open.values())
 
     def look(self) -> None:
-        """See which of those others have begun, or brought to their end, for `news`; nothing is claimed."""
+        """See which runs others have started or finished, for `news`; nothing is claimed."""
         for place, plan in list(self._open.items()):
             if not self._is_done_elsewhere(place, plan):
-                self._tell_holder(place, plan)
+                self._report_holder(place, plan)
 
     def take(self, fits: Callable[[RunPlan], bool] = fits_always) -> RunPlan | None:
-        """A run that is now this process's to do; None where others have all that is left, or it is over.
+        """Claim a run for this process; None if others have all that is left, or all are done.
 
         Args:
-            fits: Whether there is room for a run here; one for which there is none is left for now.
+            fits: Whether there is room for a run here; a run without room is left for now.
         """
         if time.monotonic() - self._looked < LOOK_AGAIN:
             return None
@@ -101,7 +101,7 @@ class SharedRuns:
             if self._is_done_elsewhere(place, plan) or not fits(plan):
                 continue
             if not self._claims.take(place):
-                self._tell_holder(place, plan)
+                self._report_holder(place, plan)
             elif self._is_done_elsewhere(place, plan):  # between the look and the claim
                 self._claims.release(place)
             else:
@@ -123,12 +123,12 @@ class SharedRuns:
         if again:  # unless whoever took it over has done it meanwhile, which the record says
             self._open = {place: plan, **self._open}
 
-    def tell(self, plan: RunPlan, progress: Mapping[str, Any]) -> None:
-        """Let others see how far a run is."""
-        self._claims.tell(self._places[plan.record_path], progress)
+    def report_progress(self, plan: RunPlan, progress: Mapping[str, Any]) -> None:
+        """Let others see the progress of a run."""
+        self._claims.report_progress(self._places[plan.record_path], progress)
 
     def is_lost(self, plan: RunPlan) -> bool:
-        """Whether a run was taken over, as this process gave no sign of life: it is to be ended here."""
+        """Whether a run was taken over because this process was silent; it must then end here."""
         return self._claims.is_lost(self._places[plan.record_path])
 
     def news(self) -> list[tuple[RunPlan, dict[str, Any]]]:
@@ -137,7 +137,7 @@ class SharedRuns:
         return news
 
     def _is_done_elsewhere(self, place: Path, plan: RunPlan) -> bool:
-        """Whether another process has brought a run to its end; one that it was interrupted in is still to be done."""
+        """Whether another process has finished a run; an interrupted run is still to be done."""
         version = version_of(place)
         if version == self._seen[place]:
             return False
@@ -152,8 +152,8 @@ class SharedRuns:
         self._news.append((plan, {"kind": "elsewhere", "status": record.status}))
         return True
 
-    def _tell_holder(self, place: Path, plan: RunPlan) -> None:
-        """Note who has a run, once."""
+    def _report_holder(self, place: Path, plan: RunPlan) -> None:
+        """Note the holder of a run, once."""
         holder = holder_of(place)
         if holder is not None and self._holders.get(place) != holder.token:
             self._holders[place] = holder.token
@@ -161,9 +161,9 @@ class SharedRuns:
 
 
 class GivenRuns(SharedRuns):
-    """Runs that nobody else does: whoever gave them has claimed them."""
+    """Runs that nobody else does, because whoever gave them has claimed them."""
 
     def take(self, fits: Callable[[RunPlan], bool] = fits_always) -> RunPlan | None:
-        """The next one, whatever room there is; None where there is none left."""
+        """The next run, whatever room there is; None if there is none left."""
         place = next(iter(self._open), None)
         return None if place is None else self._open.pop(place)

@@ -28,11 +28,11 @@ from clsuite.scenarios import ScenarioSpec
 from clsuite.stream.within_task_spec import EvaluationSpec
 
 LONGEST = 100
-"""Characters of a name that is a folder's; file systems take 255 bytes."""
+"""Largest number of characters of a name that is used for a folder; file systems allow 255 bytes."""
 
 
 def _checked_name(name: str) -> str:
-    """Check the name of a benchmark, which names a folder."""
+    """Check the name of a benchmark, which is also the name of a folder."""
     if re.fullmatch(r"\w[\w.-]*", name) is None or len(name) > LONGEST:
         raise ValueError(
             f"a name has letters, digits, '_', '-' and '.' alone, begins with none of the last two and has at most "
@@ -45,20 +45,21 @@ class BenchmarkSpec(Spec):
     """A benchmark: a stream, a backbone, how to train, and the methods to compare.
 
     Attributes:
-        name: Short name; records are kept below it.
-        title: One line for people.
-        tier: ``quickstart``, ``compact`` or ``standard``; free for one's own.
-        dataset: The data set; every scenario needs one, except for `avalanche`, which brings its images.
-        scenario: The stream of tasks: its kind, and how classes or domains are shared out among tasks.
+        name: Short name; records are stored below it.
+        title: One line of description.
+        tier: ``quickstart``, ``compact`` or ``standard``; any text for your own benchmarks.
+        dataset: The data set. Every scenario needs one, except for `avalanche`, which has its own images.
+        scenario: The stream of tasks: its kind, and how classes or domains are divided among tasks.
         backbone: The pre-trained network, its weights, and the size of its input.
         training: How each task is trained; a method may change it for itself.
-        probes: What is read beside the accuracy matrix before the stream and after each task.
+        probes: What is measured in addition to the accuracy matrix, before the stream and after each task.
         limit_tasks: Learn only the first tasks of the stream.
-        evaluation: How to evaluate within tasks too; by default only after each.
-        seeds: Seeds to run; a seed decides class order, initial heads, sample order and augmentation.
-        methods: The methods to compare, each by the name that tables show.
-        more_methods: Methods that run when they are named, or with ``--methods all``.
-        executor: Where its runs are done, which is no part of their keys; a call or the environment may name another.
+        evaluation: Evaluation within tasks; by default there is only one after each task.
+        seeds: Seeds to run; a seed determines class order, initial heads, sample order and augmentation.
+        methods: The methods to compare, each with its name in tables.
+        more_methods: Methods that run only if they are named, or with ``--methods all``.
+        executor: Where the runs are executed, which is not part of their keys; a call or the environment may name
+            another.
     """
 
     name: Annotated[str, AfterValidator(_checked_name)]
@@ -96,29 +97,29 @@ class BenchmarkSpec(Spec):
 
 
 class MethodsError(MistakesError):
-    """Methods with mistakes; each is reported, with its line if it is in a benchmark's file."""
+    """Mistakes in methods; each is reported, with its line if it is in a benchmark's file."""
 
     def __init__(self, found: Sequence[tuple[str, UserError]]) -> None:
-        """Know name and mistake of each method; of a mistake that many share the first are named."""
+        """Take name and mistake of each method; one that many share is reported once, with some of their names."""
         shared: dict[str, list[tuple[str, UserError]]] = {}
         for name, error in found:
             shared.setdefault(str(error), []).append((name, error))
         self.found = [([name for name, _ in same], same[0][1]) for same in shared.values()]
         alone, first = len(self.found) == 1, found[0][1]
-        told = [
+        messages = [
             str(error) if alone else f"method {listed(map(repr, names), 3)}: {error}" for names, error in self.found
         ]
         super().__init__(
-            str(several(told)), path=first.path, line=first.line, field=first.field, suggestion=first.suggestion
+            str(several(messages)), path=first.path, line=first.line, field=first.field, suggestion=first.suggestion
         )
 
     def with_lines(self, path: Path) -> UserError:
-        """The same with the line, in a file, of what each method's mistake is about, or else of the method."""
+        """The same error with the line of each mistake in a file, or else of the method."""
         lines = [_line_of_method(path, names[0], error.field or "") for names, error in self.found]
         if not all(lines) or any(COMMAND_LINE in str(error) for _, error in self.found):
             return self
-        told = sorted(zip(lines, self.found, strict=True), key=lambda one: one[0])
-        return several(_in_benchmark(path, line, names, error) for line, (names, error) in told)
+        by_line = sorted(zip(lines, self.found, strict=True), key=lambda one: one[0])
+        return several(_in_benchmark(path, line, names, error) for line, (names, error) in by_line)
 
 
 def _in_benchmark(path: Path, line: int, names: Sequence[str], error: UserError) -> UserError:
@@ -128,12 +129,12 @@ def _in_benchmark(path: Path, line: int, names: Sequence[str], error: UserError)
 
 
 def _line_of_method(path: Path, name: str, field: str) -> int:
-    """The line of a method in a benchmark's file, or of the grid that it is a point of; 0 where there is none.
+    """The line of a method in a benchmark's file, or of the grid that it belongs to; 0 if there is none.
 
     Args:
         path: The file.
         name: The name of the method.
-        field: A dotted key, an argument or a plugin of it: where it is written below the method, its line is given.
+        field: A dotted key, an argument or a plugin of it; if it is found below the method, its line is returned.
     """
     word = field if re.search(r"[/:]|\.py$", field) else field.rpartition(".")[2]
     ends = [len(name), *(at for at in range(len(name) - 1, 0, -1) if name[at] in "( ")]
@@ -143,11 +144,11 @@ def _line_of_method(path: Path, name: str, field: str) -> int:
 
 @contextmanager
 def with_lines(path: Path, of_methods: bool = True, settings: Iterable[str] = ()) -> Iterator[None]:
-    """Give mistakes the line of a benchmark's file that they are about.
+    """Add the line of a benchmark's file to mistakes.
 
     Args:
         path: The file.
-        of_methods: Whether the methods are the file's, and not written or changed by the call.
+        of_methods: Whether the methods are the file's, and not given or changed by the call.
         settings: Dotted keys that the call has set.
     """
     try:
@@ -155,8 +156,9 @@ def with_lines(path: Path, of_methods: bool = True, settings: Iterable[str] = ()
     except MethodsError as error:
         raise (error.with_lines(path) if of_methods else error) from error
     except UserError as error:
-        known = error.path is None and error.field and error.field not in settings
-        line = line_of(path, tuple(str(error.field).split("."))) if known else 0
+        field = str(error.field)
+        known = error.path is None and error.field and not any(f"{key}.".startswith(f"{field}.") for key in settings)
+        line = line_of(path, tuple(field.split("."))) if known else 0
         if not line:
             raise
         raise type(error).in_file(path, line, error) from error

@@ -1,6 +1,6 @@
-"""How the runs of a folder stand: read from what lies there, at any moment, by anybody who sees it.
+"""The status of the runs of a folder, read from its files at any moment, by anyone who can read it.
 
-Of each record a few lines are read, and not the whole, so that thousands are told of at once.
+Only a few lines of each record are read, so that it is fast for thousands.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from clsuite.runner.claims import STALE_AFTER, Holder, file_system_time, holder_
 from clsuite.runner.manifest import SUFFIX, read_manifest, record_path
 
 FIELDS = ("benchmark", "method", "seed", "status", "seconds")
-"""What is read of a record, beside the reason of one that failed."""
+"""The lines of a record that are read, besides the reason of a failed one."""
 KINDS = [[str, str, int, str, float], [str, str, int, str, int]]
-"""Of which types that is; of others, the whole record is looked at."""
+"""The types of their values; if a record has others, it is read as a whole."""
 CLAIM = ".claim"
 ENDED = ("done", "failed", "timeout")
 
 
 @dataclass(frozen=True)
 class RunState:
-    """How a run stands.
+    """The status of a run.
 
     Attributes:
-        path: Its record's place.
-        status: That of its record; ``running`` where a process has it, ``waiting`` where there is no record.
-        seconds: What it took, or has taken so far.
+        path: Path of its record.
+        status: Status of its record; ``running`` if a process has it, ``waiting`` if there is no record.
+        seconds: Seconds that it took, or has taken so far.
         reason: Why it has no result.
-        holder: Who has it.
-        left: Seconds that it will still take; None where nobody can say.
+        holder: The process that has it.
+        left: Seconds that it will still take; None if that is not known.
     """
 
     path: Path
@@ -53,43 +53,43 @@ class RunState:
 
     @property
     def name(self) -> str:
-        """What people call the run."""
+        """The name of the run for readers."""
         return f"{self.benchmark}: {self.method}, seed {self.seed}"
 
 
 @dataclass
 class FolderStatus:
-    """How all runs of a folder stand.
+    """The status of all runs of a folder.
 
     Attributes:
-        runs: The runs by the place of their record.
+        runs: The runs by the path of their record.
     """
 
     runs: dict[Path, RunState] = field(default_factory=dict)
 
     def of(self, *statuses: str) -> list[RunState]:
-        """The runs of some statuses."""
+        """The runs with some statuses."""
         return [run for run in self.runs.values() if run.status in statuses]
 
     @property
     def spent(self) -> float:
-        """Seconds that runs have taken, those under way included."""
+        """Seconds that runs have taken, including those under way."""
         return sum(run.seconds for run in self.runs.values())
 
     @property
     def to_come(self) -> float | None:
-        """Seconds that runs will take, one after the other; None where there is nothing to judge by."""
+        """Seconds that runs will take, one after the other; None if there is nothing to estimate it from."""
         left = [run.left for run in self.of("running", "waiting", "interrupted")]
         known = [seconds for seconds in left if seconds is not None]
         return None if left and not known else sum(known) * len(left) / max(1, len(known))
 
 
 def folder_status(folder: Path, stale_after: float = STALE_AFTER) -> FolderStatus:
-    """See how the runs of a folder stand.
+    """The status of the runs of a folder.
 
     Args:
         folder: A folder of runs, or of one benchmark.
-        stale_after: Seconds without a sign of life after which a run is taken for one that nobody has.
+        stale_after: Seconds without a heartbeat after which nobody counts as working on a run.
 
     Raises:
         UserError: If there is no such folder.
@@ -112,34 +112,34 @@ def _is_record(path: Path) -> bool:
 
 
 def _recorded(path: Path) -> RunState | None:
-    """What the file of a record says; None where it is none."""
+    """The status in the file of a record; None if there is none."""
     try:
         text = read_bytes(path)
-        said = {name: _line(text, name) for name in FIELDS}
+        fields = {name: _line(text, name) for name in FIELDS}
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
-        said = {}
-    if [type(value) for value in said.values()] not in KINDS:
-        said = _parsed(path)
-    if not said:
+        fields = {}
+    if [type(value) for value in fields.values()] not in KINDS:
+        fields = _parsed(path)
+    if not fields:
         return None
-    reason = "" if said["status"] == "done" else _reason(path)
-    return RunState(path=path, reason=reason, **said)
+    reason = "" if fields["status"] == "done" else _reason(path)
+    return RunState(path=path, reason=reason, **fields)
 
 
 def _line(text: bytes, name: str) -> Any:
-    """The value of one of a record's own lines, as `clsuite.records.record_text` writes it.
+    """The value of a top-level line of a record, as `clsuite.records.record_text` writes it.
 
     Raises:
-        ValueError: If it is written otherwise.
+        ValueError: If it is written in another way.
     """
     start = text.index(f'\n "{name}": '.encode()) + len(name) + 6
     return json.loads(text[start : text.index(b"\n", start)].rstrip(b","))
 
 
 def _parsed(path: Path) -> dict[str, Any]:
-    """The same of a record that somebody wrote otherwise."""
+    """The same for a record that was written in another way."""
     try:
         record = read_record(path)
     except RecordError:
@@ -156,7 +156,7 @@ def _reason(path: Path) -> str:
 
 
 def _planned(path: Path) -> Iterator[RunState]:
-    """The runs that a manifest names, as ones that wait."""
+    """The runs of a manifest, as waiting runs."""
     try:
         manifest = read_manifest(path)
     except UserError as error:
@@ -167,7 +167,7 @@ def _planned(path: Path) -> Iterator[RunState]:
 
 
 def _add_running(status: FolderStatus, claimed: Sequence[Path], stale_after: float) -> None:
-    """Let runs that a process has be told as such; one whose process is gone waits."""
+    """Mark runs that a process has as running; runs of dead processes are waiting."""
     now = file_system_time(claimed[0].parent) if claimed else 0.0
     for path in claimed:
         holder, run = holder_of(path), status.runs.get(path)
@@ -181,14 +181,14 @@ def _add_running(status: FolderStatus, claimed: Sequence[Path], stale_after: flo
 
 
 def _seed(path: Path) -> int:
-    """The seed that the name of a record's file says."""
+    """The seed in the name of a record's file."""
     with suppress(ValueError):
         return int(path.name.removeprefix("seed").partition("-")[0])
     return 0
 
 
 def _add_left(status: FolderStatus) -> None:
-    """Estimate how long each run will take: by its own pace, or as long as others of its method, benchmark, or any."""
+    """Estimate the time of each run: from its own pace, or from others of its method, of its benchmark, or any."""
     took: dict[tuple[str, ...], list[float]] = {}
     for run in status.of("done"):
         for name in ((run.benchmark, run.method), (run.benchmark,), ()):

@@ -1,4 +1,4 @@
-"""The stream of a run, from what its benchmark says."""
+"""Makes the stream of a run from its benchmark."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def stream_loader(
     data_root: Path | None,
     files: Files | None = None,
 ) -> Callable[[int, int | None], Scenario]:
-    """Load what all seeds share; the answer makes the stream of a seed, cut after some tasks.
+    """Load what all seeds share; the result makes the stream of a seed, cut after some tasks.
 
     Args:
         dataset: The data set; None for a stream made with Avalanche.
         spec: The stream.
         image_size: Side of the images in pixels.
-        data_root: Where relative paths are looked for.
+        data_root: Folder in which relative paths are looked for.
         files: The files of the data set's and the stream's classes, by their source.
 
     Raises:
-        UserError: If the data are not there, or the stream cannot be made from them; later, if it has fewer tasks.
+        UserError: If the data are missing, or the stream cannot be made from them; later, if it has fewer tasks.
     """
     make: Callable[[int], Scenario]
     if isinstance(spec.root, FromAvalanche):
@@ -68,27 +68,27 @@ def stream_loader(
 
 
 def _from_file(chosen: FromAvalanche, image_size: int) -> Callable[[int], Scenario]:
-    """What makes the streams of a Python file; its code runs."""
+    """A function that makes the streams of a Python file; its code runs."""
     make_benchmark = _function(chosen)
     return lambda seed: _read(_call(make_benchmark, seed, chosen), seed, chosen, image_size)
 
 
 def _from_table(spec: ScenarioSpec, table: ImageTable, dataset: DatasetSpec, files: Files) -> Callable[[int], Scenario]:
-    """What makes the streams over a table."""
+    """A function that makes the streams over a table."""
     if isinstance(spec.root, OwnScenario):
         return scenario_maker(spec.root, table, files)
     return lambda seed: build_scenario(table, spec, seed, dataset.train_per_class)
 
 
 def find_stream_file(spec: ScenarioSpec, folders: Sequence[Path]) -> ScenarioSpec:
-    """The specification with the whole path of its Python file and its source; others as they are.
+    """The specification with the absolute path and the source of its Python file; others are returned unchanged.
 
     Args:
-        spec: The stream, as its user names it.
-        folders: Where the file is looked for.
+        spec: The stream, as the user names it.
+        folders: Folders in which the file is looked for.
 
     Raises:
-        UserError: If it is nowhere, is not Python, or is another one than the specification states.
+        UserError: If it is not found, is not Python, or differs from the stated source.
     """
     chosen = spec.root
     if not isinstance(chosen, FromAvalanche):
@@ -103,16 +103,16 @@ def find_stream_file(spec: ScenarioSpec, folders: Sequence[Path]) -> ScenarioSpe
 def recorded_stream(
     spec: ScenarioSpec, folders: Sequence[Path], published: Sequence[Path] = (), absent: str = NAME_FOLDER
 ) -> ScenarioSpec:
-    """The same for the stream of a record, which may be anybody's: by the file's name alone, and its source.
+    """The same for the stream of a record, which may come from anyone: only the file's name is used, and its source.
 
     Args:
         spec: The stream, as the record has it.
-        folders: Where the caller lets a file be looked for, and run.
-        published: Files that are the stream's, whatever they are called.
-        absent: What the reader can do where there is no such file.
+        folders: Folders in which the caller allows a file to be looked for, and run.
+        published: Files that are published with the stream, whatever their names.
+        absent: What the reader can do if there is no such file.
 
     Raises:
-        UserError: If the record gives a path or no source, or no such file has that source.
+        UserError: If the record has a path or no source, or no such file has that source.
     """
     chosen = spec.root
     if not isinstance(chosen, FromAvalanche):
@@ -152,7 +152,7 @@ def _other_source(path: Path) -> str:
 
 
 def _call(make_benchmark: Callable[[int], Any], seed: int, spec: FromAvalanche) -> Any:
-    """What the file's function gives for a seed; complaints name its line."""
+    """The result of the file's function for a seed; errors name its line."""
     called = f"{spec.function}({seed}) of '{spec.path}'"
     try:
         benchmark = make_benchmark(seed)
@@ -168,7 +168,7 @@ def _call(make_benchmark: Callable[[int], Any], seed: int, spec: FromAvalanche) 
 
 
 def _read(benchmark: Any, seed: int, spec: FromAvalanche, image_size: int) -> Scenario:
-    """The stream that the function gave, which may be anything."""
+    """The stream that the function returned, which may be anything."""
     given = f"{spec.function}({seed}) of '{spec.path}' gives {type(benchmark).__name__}"
     try:
         if isinstance(benchmark, Scenario):
@@ -185,7 +185,7 @@ def _read(benchmark: Any, seed: int, spec: FromAvalanche, image_size: int) -> Sc
 
 
 def _function(spec: FromAvalanche) -> Callable[[int], Any]:
-    """The function of a stream's file; what runs is the text whose hash is the stated one."""
+    """The function of a stream's file; the code that runs is the text whose hash is the stated one."""
     path = Path(spec.path)
     text = read_text(path)
     source = _source_of(path, text)

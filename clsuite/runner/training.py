@@ -1,4 +1,4 @@
-"""How a method is trained: the benchmark's settings, what its plugins need, and what is said of this one method."""
+"""The training of a method: from the benchmark's settings, its plugins' needs, and its own settings."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ COMMAND_LINE = "this call"
 def resolve_training(
     base: TrainingSpec, plugins: Sequence[Named], own: Mapping[str, Any], given: Mapping[str, Any]
 ) -> TrainingSpec:
-    """The training of a method, every default written out.
+    """The training of a method, with every default written out.
 
     Args:
-        base: The benchmark's.
+        base: The benchmark's training.
         plugins: Name and declaration of the method's plugins, whose ``traits.training`` overrides it.
-        own: What the benchmark sets for this one method; overrides both.
-        given: What the command line sets; overrides all.
+        own: Settings of the benchmark for this method; they override both.
+        given: Settings of the call; they override all.
 
     Raises:
-        UserError: If a key or value cannot be, or two plugins need different values and nothing says which.
+        UserError: If a key or value is not valid, or two plugins need different values and no setting decides.
     """
     first = plugins[0][0] if plugins else ""
     training = base
@@ -45,22 +45,22 @@ def resolve_training(
 
 
 def brought_training(plugins: Sequence[Named], *stronger: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a method's training its plugins bring, by dotted key.
+    """The settings of a method's training that its plugins set, by dotted key.
 
     Args:
         plugins: Name and declaration of the method's plugins.
-        stronger: What is said of the method elsewhere, and wins.
+        stronger: Settings that override them.
     """
-    said = {key for settings in stronger for key in leaves(settings)}
+    explicit = {key for settings in stronger for key in leaves(settings)}
     asked = {key: value for _, source in plugins for key, value in leaves(source.traits.training).items()}
-    return {key: value for key, value in asked.items() if key not in said}
+    return {key: value for key, value in asked.items() if key not in explicit}
 
 
 def read_settings(text: str) -> dict[str, Any]:
     """Read ``loss=local, optimizer.lr=0.003`` as a benchmark would write it.
 
     Raises:
-        UserError: If it is not that.
+        UserError: If the text is not of that form.
     """
     settings: dict[str, Any] = {}
     for part in split_outside(text, ","):
@@ -100,7 +100,7 @@ def _override(training: TrainingSpec, changes: Mapping[str, Any], where: str) ->
 
 
 def _giving_way(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without those of an optimizer or a schedule that changes replace by another kind."""
+    """Settings without those of an optimizer or a schedule that the changes replace by another kind."""
     optimizer, schedule = changes.get("optimizer"), changes.get("schedule")
     if isinstance(optimizer, Mapping) and (CLASS in optimizer or _names_another(base["optimizer"], optimizer)):
         base["optimizer"] = {key: value for key, value in base["optimizer"].items() if key in OptimizerSpec.KEPT}
@@ -134,12 +134,12 @@ def _dotted(above: Sequence[str], names: Iterable[str]) -> list[str]:
     return [".".join((*above, name)) for name in names if name not in HIDDEN]
 
 
-def _check_agreement(plugins: Sequence[Named], said: set[str]) -> None:
+def _check_agreement(plugins: Sequence[Named], explicit: set[str]) -> None:
     asked: dict[str, tuple[str, Any]] = {}
     for name, source in plugins:
         for key, value in leaves(source.traits.training).items():
             other, before = asked.setdefault(key, (name, value))
-            if before != value and key not in said:
+            if before != value and key not in explicit:
                 raise UserError(
                     f"'{other}' needs training.{key}: {before} and '{name}' needs {value}: say which it is, "
                     f"in the method's training or with --training {key}=..."
@@ -147,7 +147,7 @@ def _check_agreement(plugins: Sequence[Named], said: set[str]) -> None:
 
 
 def leaves(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by dotted keys."""
+    """Settings by their dotted keys."""
     return dict(_walk(settings, prefix))
 
 
@@ -160,14 +160,14 @@ def _walk(settings: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
 
 
 def _value(text: str) -> Any:
-    """A value as people write it; ``global`` is a word here, and no keyword of Python."""
+    """A value as written by users; ``global`` is a word here, although it is a keyword of Python."""
     if keyword.iskeyword(text) and text not in ("None", "True", "False"):
         return text
     return read_literal(ast.parse(text, mode="eval").body)
 
 
 def nested(path: Sequence[str], value: Any) -> dict[str, Any]:
-    """Settings with one value, by the parts of its dotted key."""
+    """Nested settings with one value, from the parts of its dotted key."""
     for name in reversed(path):
         value = {name: value}
     settings: dict[str, Any] = value
@@ -175,13 +175,13 @@ def nested(path: Sequence[str], value: Any) -> dict[str, Any]:
 
 
 def lists_in(settings: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The lists in settings of the training where one value is expected, by dotted key: a grid."""
+    """Lists in settings of the training where one value is expected, which are grids, by dotted key."""
     single = {*_single(TrainingSpec, ""), *_single(OptimizerSpec, "optimizer.")}
     return {key: value for key, value in leaves(settings).items() if key in single and isinstance(value, list)}
 
 
 def without_lists(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of the training without the lists that are a grid."""
+    """Settings of the training without the lists that are grids."""
     grid = lists_in(settings)
     if not grid:
         return dict(settings)

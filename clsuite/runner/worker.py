@@ -1,4 +1,4 @@
-"""What runs in the worker processes. Importing this module pays for torch, Lightning and timm once."""
+"""The code of the worker processes. Importing this module imports torch, Lightning and timm once."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ from clsuite.stream.trainer import find_device
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 """Signals that end a run as interrupted."""
 GRACE = 1.0
-"""Seconds that a parent has to end this process, when both get a signal."""
+"""Seconds that the parent has to end this process when both get a signal."""
 _FLOPS: dict[str, int] = {}
-"""Operations of each backbone for an image; what methods add to it is little."""
+"""Operations of each backbone for an image, to which methods add little."""
 OTHER_SEED = 90210
-"""Any number that is not a generator's own first seed; nothing that is kept depends on it."""
+"""A seed other than the generators' initial one; no stored result depends on it."""
 
 
 def run_worker(plan: RunPlan, connection: Connection) -> None:
-    """Do one run; sends progress events, and at last the record's status, or why it cannot be written."""
+    """Do one run; sends progress events, and finally the record's status, or why it cannot be written."""
     become_worker(connection)
     if plan.checkpoint_minutes is not None:
         for number in ENDING:
@@ -60,7 +60,7 @@ def run_worker(plan: RunPlan, connection: Connection) -> None:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         _redirect_output(str(log))
-        _tell_warnings(connection)
+        _send_warnings(connection)
         record = execute(plan, lambda event: _send(connection, {"kind": "progress", **event}))
     except OSError as error:
         _redirect_output(os.devnull)
@@ -78,8 +78,9 @@ def run_worker(plan: RunPlan, connection: Connection) -> None:
 def check_worker(plans: Sequence[RunPlan], connection: Connection) -> None:
     """Build and start every method of the plans once, before any run.
 
-    Sends when it enters the code of a method, and when it leaves it for the backbone's; what each method, or the
-    stream of them all, refuses, and at last an end. Whatever else a method raises is its runs' to record.
+    It sends an event when it enters the code of a method, and when it returns to the backbone's code; then what each
+    method, or the stream of all, refuses, and finally the end. Anything else that a method raises is recorded by its
+    runs.
     """
     become_worker(connection)
     _redirect_output(os.devnull)
@@ -121,7 +122,7 @@ def _check_method(plan: RunPlan, scenario: Scenario, connection: Connection, rec
 
 
 def _size(plan: RunPlan, learner: Learner, image_size: int) -> Size:
-    """How large a learner is."""
+    """The size of a learner."""
     trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     name = canonical_json(plan.pending.config["backbone"])
     if name not in _FLOPS:
@@ -136,13 +137,13 @@ def _size(plan: RunPlan, learner: Learner, image_size: int) -> Size:
 
 
 def _checked_scenario(plans: Sequence[RunPlan]) -> Scenario:
-    """The stream of the first plan, seen to be the one that was planned.
+    """The stream of the first plan, checked to be the planned one.
 
-    A stream from a user's file or class is made some more times, with other seeds of the global generators: one that
-    draws from them, and not from the seed that it is given, shows here and not in the middle of the runs.
+    A stream from a user's file or class is made a few more times, with other seeds of the global generators. A stream
+    that draws from them, and not from the seed that it is given, is found here and not in the middle of the runs.
 
     Raises:
-        UserError: If a stream is not the one that was planned.
+        UserError: If a stream is not the planned one.
     """
     if not isinstance(plans[0].scenario.root, FromAvalanche | OwnScenario):
         return load_scenario(plans[0])
@@ -156,7 +157,7 @@ def _checked_scenario(plans: Sequence[RunPlan]) -> Scenario:
 
 
 def become_worker(connection: Connection) -> None:
-    """End when the parent ends, with all that was started here, and leave it to the parent to end all its workers."""
+    """End when the parent ends, with all processes started here, and let the parent end all its workers."""
     begin_session()
     for number in ENDING:
         signal.signal(number, _end_after_the_parent)
@@ -173,13 +174,13 @@ def become_worker(connection: Connection) -> None:
 
 
 def _end_after_the_parent(number: int, _: FrameType | None) -> None:
-    """A signal to the whole group reaches the parent too, which then ends this process as interrupted; else it ends."""
+    """A signal to the whole group reaches the parent too, which ends this process as interrupted; else it ends."""
     time.sleep(GRACE)
     _end_by(number)
 
 
 def _save_and_end(number: int, _: FrameType | None) -> None:
-    """Save within the task, as far as that can be done in time, and end."""
+    """Save within the task, if there is time, and end."""
     for each in ENDING:
         signal.signal(each, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, lambda *_: _end_by(number))
@@ -188,14 +189,14 @@ def _save_and_end(number: int, _: FrameType | None) -> None:
 
 
 def _end_by(number: int) -> None:
-    """End by a signal, with all that was started here."""
+    """End by a signal, with all processes started here."""
     end_others(os.getpid())
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
 
-def _tell_warnings(connection: Connection) -> None:
-    """Send our warnings to the parent; those about data it has heard itself, when it made the plan."""
+def _send_warnings(connection: Connection) -> None:
+    """Send warnings to the parent, except those about data, which it has found itself when it made the plan."""
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if not issubclass(category, InputWarning):
@@ -209,7 +210,7 @@ def _tell_warnings(connection: Connection) -> None:
 
 
 def _redirect_output(path: str) -> None:
-    """Send what libraries print to a file, so that the progress display stays whole.
+    """Redirect the output of libraries to a file, so that it does not disturb the progress display.
 
     Raises:
         OSError: If the file cannot be opened.
@@ -233,12 +234,12 @@ def _send(connection: Connection, event: dict[str, Any]) -> None:
 
 
 def _end(connection: Connection, event: dict[str, Any]) -> None:
-    """Report the end of the work; processes started for it are ended before, while they can be attributed to it."""
+    """Report the end of the work, after ending the processes started for it, which can still be identified."""
     end_others(os.getpid())
     _send(connection, {"kind": "end", **event})
 
 
 def _end_alone() -> NoReturn:
-    """End without a parent that would end what was started here."""
+    """End without a parent that would end the processes started here."""
     end_others(os.getpid())
     os._exit(1)

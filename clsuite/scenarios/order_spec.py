@@ -1,4 +1,4 @@
-"""What a benchmark may say about the order of classes, domains or data sets."""
+"""The order of classes, domains or data sets in a benchmark file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class NumpyOrder(Spec):
     """The order of other code bases: ``numpy.random.RandomState(numpy).permutation(number)``.
 
     Attributes:
-        numpy: The seed; PILOT, RanPAC and FeCAM fix 1993.
+        numpy: The seed; PILOT, RanPAC and FeCAM use 1993.
     """
 
     numpy: int = Field(ge=0, le=LARGEST_SEED, strict=True)
 
 
 def _checked(value: Any, words: tuple[str, ...]) -> Any:
-    """An order as it is written, with plain error messages."""
+    """An order as written, with readable error messages."""
     if isinstance(value, str):
         if value not in words:
             raise ValueError(str(did_you_mean("order", value, words)))
@@ -47,7 +47,7 @@ def _checked(value: Any, words: tuple[str, ...]) -> Any:
 
 
 def _name(value: Any) -> str:
-    """A name of a list; whole numbers are names of digits."""
+    """A name in a list; whole numbers are names of digits."""
     if isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):

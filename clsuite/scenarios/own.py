@@ -1,4 +1,4 @@
-"""User-defined streams: what makes them, and what is checked of them."""
+"""User-defined streams: their base class, and checks."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class ScenarioBuilder(ABC):
     def build(self, table: ImageTable, seed: int) -> Scenario:
         """Make the stream of a seed. Called when a benchmark is planned, and again by each run.
 
-        All that is drawn must follow from `seed`: the same seed must give the same stream in each process. Draw from
+        All random draws must follow from `seed`: the same seed must give the same stream in each process. Draw from
         ``numpy.random.default_rng(seed)``, for example.
 
         Args:
             table: The images of the benchmark's data set.
-            seed: The run's.
+            seed: The seed of the run.
 
         Returns:
             The stream; `make_scenario` makes it from the rows of its tasks.
@@ -48,17 +48,17 @@ def make_scenario(
     """Make a stream from the rows of its tasks.
 
     Args:
-        kind: What kind of stream it is (``clsuite list scenarios``): it says which methods can learn it, and how it is
-            judged.
+        kind: Kind of stream (``clsuite list scenarios``), which determines the methods that can learn it and how it is
+            evaluated.
         table: The images.
-        tasks: Of each task its name, its training rows and its test rows.
-        validation: Of each task the rows that are held out; none by default.
+        tasks: Name, training rows and test rows of each task.
+        validation: Rows of each task that are held out; none by default.
 
     Returns:
         The stream, whose classes are numbered by their first appearance.
 
     Raises:
-        UserError: If a task has no training or no test images, or tests a class that no task trains.
+        UserError: If a task has no training or no test images, or tests a class that no task trains on.
     """
     held = [_rows(rows) for rows in validation] or [np.zeros(0, dtype=np.int64)] * len(tasks)
     if len(held) != len(tasks):
@@ -78,15 +78,15 @@ def _rows(rows: ArrayLike) -> Rows:
 
 
 def checked_scenario(scenario: Any, where: str, image_size: int) -> Scenario:
-    """What user code gave as a stream, seen to be one.
+    """Check what user code returned as a stream.
 
     Args:
-        scenario: What it gave.
-        where: What gave it, for the message.
+        scenario: What it returned.
+        where: What returned it, for the message.
         image_size: Side that the images must have.
 
     Raises:
-        UserError: If it is not a stream, or one that cannot be learned; says in what.
+        UserError: If it is not a stream, or one that cannot be learned; says why.
     """
     if not isinstance(scenario, Scenario):
         raise UserError(f"{where} gives {type(scenario).__name__}, but must return a clsuite.scenarios.Scenario")
@@ -98,7 +98,7 @@ def checked_scenario(scenario: Any, where: str, image_size: int) -> Scenario:
 
 
 def _table_complaint(scenario: Scenario, image_size: int) -> str:
-    """What is wrong with the images and labels; empty where nothing is."""
+    """The problem with the images and labels; empty if there is none."""
     table = scenario.table
     if not isinstance(table, ImageTable) or table.images.dtype != np.uint8 or table.images.ndim != 4:
         return "whose table is not a clsuite.data.ImageTable of uint8 images [N, C, H, W]"
@@ -112,7 +112,7 @@ def _table_complaint(scenario: Scenario, image_size: int) -> str:
 
 
 def _tasks_complaint(scenario: Scenario) -> str:
-    """What is wrong with the tasks; empty where nothing is."""
+    """The problem with the tasks; empty if there is none."""
     if not scenario.tasks:
         return "without tasks"
     seen = 0

@@ -1,4 +1,4 @@
-"""The stream: an ordered list of tasks over one table, and the parts that it is evaluated on."""
+"""The stream: an ordered list of tasks over one table, and the parts on which it is evaluated."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Task:
 
     Attributes:
         index: Position in the stream, from 0.
-        name: What people read: class names or the domain.
+        name: Name for readers: class names or the domain.
         classes: Stream labels that occur in the task, ascending.
         train: Rows of the training part, in the table's order.
         validation: Rows of the validation part; may be empty.
-        test: Rows of the test part; tasks may share it where they come back.
+        test: Rows of the test part; recurring tasks may share it.
         fingerprint: sha256 over the sample ids and stream labels of the three parts.
     """
 
@@ -48,7 +48,7 @@ class EvalSplit:
 
     Attributes:
         index: Position among the parts, from 0.
-        name: What people read.
+        name: Name for readers.
         classes: Stream labels that occur in it, ascending.
         test: Rows of the table; no row is in two parts.
         learned: Index of the first task after which all its classes have been seen; for domains, of its own task.
@@ -63,7 +63,7 @@ class EvalSplit:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A deterministic function of data, parameters and seed.
+    """A stream, which is a deterministic function of data, parameters and seed.
 
     Classes are numbered by their first appearance in the stream (*stream labels*), so that the classes seen after any
     task are the first ones, and so are their logits.
@@ -74,9 +74,10 @@ class Scenario:
         labels: int64 ``[N]``, the stream label of every row of the table.
         classes: Class names by stream label.
         tasks: The tasks in order.
-        separate_splits: The evaluation parts where they are not the tasks' test parts; else empty. Read `eval_splits`.
-        batch_repeats: Steps in a row on each batch of training.
-        planned: Number of tasks before the stream was cut; None where it was not. Read `planned_tasks`.
+        separate_splits: The evaluation parts if they are not the tasks' test parts, else empty. Use `eval_splits` to
+            read them.
+        batch_repeats: Number of consecutive steps on each batch of training.
+        planned: Number of tasks before the stream was cut; None if it was not. Use `planned_tasks` to read it.
     """
 
     kind: str
@@ -90,7 +91,7 @@ class Scenario:
 
     @property
     def planned_tasks(self) -> int:
-        """Number of tasks of the whole stream, of which a cut one learns the first alone."""
+        """Number of tasks of the whole stream; a stream that was cut has fewer."""
         return self.planned or len(self.tasks)
 
     @cached_property
@@ -118,7 +119,7 @@ class Scenario:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over the fingerprints of the tasks, in order, and over the parts where they are not the tasks'."""
+        """sha256 over the fingerprints of the tasks, in order, and over the parts if they are not the tasks'."""
         prints = [task.fingerprint for task in self.tasks]
         prints += [
             f"{part.learned}:{fingerprint_parts(self.table, self.labels, (part.test,))}"

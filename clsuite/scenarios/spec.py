@@ -1,4 +1,4 @@
-"""What a benchmark says about its stream: one model for each kind, so that each has its own parameters and no other."""
+"""The stream in a benchmark file: one model for each kind, so that each kind has its own parameters only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clsuite.scenarios.order_spec import CrossOrder, Order
 SPLIT = r"^B\d+-inc[1-9]\d*$"
 Over = Literal["classes", "domains"]
 LONGEST_STREAM = 10_000
-"""Tasks of a stream in which they come back: each of them takes memory, before anything is learned."""
+"""Largest number of tasks of a stream with recurring tasks; each of them takes memory before training starts."""
 
 
 def _checked_split(split: str) -> str:
@@ -28,13 +28,13 @@ def _checked_split(split: str) -> str:
 
 
 class _Spec(Spec):
-    """What every stream over a table has.
+    """Fields of every stream over a table of images.
 
     Attributes:
-        order_seed: Seed of the order of classes or domains and of what else shapes the stream, in place of the run's;
-            validation parts and training still follow the run's seed. The draws are clsuite's own: no seed gives the
-            order of another code base (``order: {numpy: 1993}`` does).
-        validation: Share of each class's training images that is set aside as the validation part.
+        order_seed: Seed for the order of classes or domains and for other draws of the stream, instead of the run's
+            seed; validation parts and training still follow the run's seed. The draws are clsuite's own, so that no
+            seed gives the order of another code base (``order: {numpy: 1993}`` does).
+        validation: Share of each class's training images that is held out as the validation part.
     """
 
     order_seed: int | None = Field(default=None, ge=0)
@@ -42,7 +42,7 @@ class _Spec(Spec):
 
 
 def _tasks(value: Any) -> Any:
-    """A number of tasks, or the numbers of classes of each."""
+    """A number of tasks, or the number of classes in each."""
     if isinstance(value, list | tuple):
         if not value or not all(type(one) is int and 1 <= one <= LARGEST_NUMBER for one in value):
             raise ValueError(
@@ -63,17 +63,17 @@ Tasks = Annotated[int | tuple[int, ...] | None, BeforeValidator(_tasks)]
 
 
 class ByClass(_Spec):
-    """Classes shared out among tasks.
+    """Classes divided among tasks.
 
     Attributes:
-        tasks: Number of tasks, or a list of the number of classes in each (``[102, 67, 200]``, all classes together);
-            one for each class where neither it nor `split` is given.
-        first_task: Classes in the first task; the others share the rest.
-        split: The field's short form ``B50-inc5``: 50 classes in the first task and 5 in each other; ``B0-inc10``:
-            10 in each. The last task takes what is left (as PILOT does).
+        tasks: Number of tasks, or a list with the number of classes in each (``[102, 67, 200]``, which must add up to
+            all classes). If neither it nor `split` is given, each class is a task.
+        first_task: Number of classes in the first task; the others divide the rest.
+        split: A short form, ``B50-inc5``: 50 classes in the first task and 5 in each of the others; ``B0-inc10``: 10 in
+            each. The last task gets the remaining classes (as in PILOT).
         order: ``seed`` (permuted), ``given`` (as the data set lists them), a list of all class names, or
-            ``{numpy: 1993}``: the permutation that NumPy's legacy generator draws first from that seed, whatever the
-            run's seed. It is the order of PILOT, RanPAC and FeCAM, which all fix 1993 (of CIFAR-100: the classes 68,
+            ``{numpy: 1993}``: the first permutation that NumPy's legacy generator draws with that seed, whatever the
+            run's seed. This is the order of PILOT, RanPAC and FeCAM, which all use 1993 (on CIFAR-100: the classes 68,
             56, 78, 8, 23, 84, 90, 65, ...).
     """
 
@@ -92,13 +92,13 @@ class ByClass(_Spec):
 
 
 class ClassIncremental(ByClass):
-    """New classes in each task."""
+    """Each task has new classes."""
 
     kind: Literal["class_incremental"] = "class_incremental"
 
 
 class TaskIncremental(ByClass):
-    """New classes in each task, and the task is known at test time."""
+    """Each task has new classes, and the task is known at test time."""
 
     kind: Literal["task_incremental"] = "task_incremental"
 
@@ -107,7 +107,7 @@ class Online(ByClass):
     """Class-incremental in a single pass (Mai et al. 2022, "Online continual learning in image classification").
 
     Attributes:
-        repeats: Steps in a row on each batch, after which its images do not come again.
+        repeats: Number of consecutive steps on each batch, after which its images do not come again.
     """
 
     kind: Literal["online"] = "online"
@@ -115,10 +115,10 @@ class Online(ByClass):
 
 
 class LongTailed(ByClass):
-    """Class-incremental with a long tail; see `clsuite.scenarios.long_tail`.
+    """Class-incremental with a long-tailed class distribution; see `clsuite.scenarios.long_tail`.
 
     Attributes:
-        imbalance: Images of the largest class over those of the smallest (rho; the paper: 100).
+        imbalance: Number of images of the largest class divided by that of the smallest (rho; the paper: 100).
         tail: ``ordered`` (the classes of a task have more images than those of later tasks) or ``shuffled``.
     """
 
@@ -128,12 +128,12 @@ class LongTailed(ByClass):
 
 
 class _Returning(ByClass):
-    """What streams with returning tasks share.
+    """Fields of streams with recurring tasks.
 
     Attributes:
-        exponent: What comes again falls as this power of the time since a task was met.
-        over: What a task is: new ``classes``, or a domain of the same classes (``domains``; tasks are all domains or
-            the first so many then, and the classes are not shared out).
+        exponent: Exponent of the power law by which tasks recur less over time.
+        over: What a task is: new ``classes``, or a domain of the same classes (``domains``; `tasks` is then the number
+            of domains, and classes are not divided).
     """
 
     exponent: float = Field(default=1.0, ge=0.0)
@@ -149,11 +149,11 @@ class _Returning(ByClass):
 
 
 class Recurring(_Returning):
-    """Whole tasks come back, one at a time; see `clsuite.scenarios.recurring.build_recurring`.
+    """Whole tasks recur, one at a time; see `clsuite.scenarios.recurring.build_recurring`.
 
     Attributes:
-        length: Number of tasks of the stream, those that come back counted again.
-        exponent: The probability falls as this power of the time since a task was last seen.
+        length: Number of tasks of the stream, recurring ones counted each time.
+        exponent: The probability of a task decays as this power of the time since it was last seen.
     """
 
     kind: Literal["recurring"] = "recurring"
@@ -161,12 +161,13 @@ class Recurring(_Returning):
 
 
 class PowerLaw(_Returning):
-    """Each task brings shares of all earlier ones; see `clsuite.scenarios.recurring.build_power_law`.
+    """Each task includes shares of all earlier ones; see `clsuite.scenarios.recurring.build_power_law`.
 
     Attributes:
-        exponent: A task that is ``k`` tasks old brings ``(1 + k)^-exponent`` of its images.
-        replayed: Images of all earlier tasks together, as a share of the new task's: they are then divided among the
-            earlier tasks as ``k^-exponent``. Without it each task brings its own share, as above.
+        exponent: A task that is ``k`` tasks old contributes ``(1 + k)^-exponent`` of its images.
+        replayed: Number of images of all earlier tasks together, as a share of the new task's; they are then divided
+            among the earlier tasks as ``k^-exponent``. If it is not given, each task contributes its own share, as
+            above.
     """
 
     kind: Literal["power_law"] = "power_law"
@@ -174,10 +175,10 @@ class PowerLaw(_Returning):
 
 
 class DomainIncremental(_Spec):
-    """A new domain of the same classes in each task.
+    """Each task has a new domain of the same classes.
 
     Attributes:
-        tasks: Number of tasks; all domains where it is not given.
+        tasks: Number of tasks; by default all domains.
         order: ``seed``, ``given``, a list of domain names, or ``{numpy: SEED}``.
     """
 
@@ -187,10 +188,10 @@ class DomainIncremental(_Spec):
 
 
 class CrossDomain(_Spec):
-    """One data set after another.
+    """Each task is another data set.
 
     Attributes:
-        tasks: Number of tasks; all data sets where it is not given.
+        tasks: Number of tasks; by default all data sets.
         order: ``given`` (as the benchmark lists them), ``seed``, ``mtil_i`` or ``mtil_ii`` (the paper's orders), a list
             of names, or ``{numpy: SEED}``.
     """
@@ -201,17 +202,17 @@ class CrossDomain(_Spec):
 
 
 class Blurry(_Spec):
-    """Blurry boundaries; see `clsuite.scenarios.blurry`.
+    """Blurry task boundaries; see `clsuite.scenarios.blurry`.
 
     Attributes:
         tasks: Number of tasks (the paper: 5).
         disjoint: Share N of the classes that occur in one task only (the paper: 0.5).
-        blurry: Share M of the other classes' images that is scattered over all tasks (the paper: 0.1).
-        sizes: How many disjoint classes, blurry classes and scattered images a task has: all at ``random`` (Si-blurry,
-            as its authors' sampler draws it), ``blurry_equal`` (as many blurry classes in each, the rest at random), or
-            all ``equal`` (i-Blurry).
-        repeats: Steps in a row on each batch, after which its images do not come again (``online_iter`` of the
-            Si-blurry code, which runs 3).
+        blurry: Share M of the images of the other classes that is scattered over all tasks (the paper: 0.1).
+        sizes: Numbers of disjoint classes, blurry classes and scattered images in a task: all ``random`` (Si-blurry, as
+            its authors' sampler draws them), ``blurry_equal`` (the same number of blurry classes in each task, the rest
+            random), or all ``equal`` (i-Blurry).
+        repeats: Number of consecutive steps on each batch, after which its images do not come again (``online_iter`` of
+            the Si-blurry code, which uses 3).
     """
 
     kind: Literal["blurry"] = "blurry"
@@ -223,13 +224,13 @@ class Blurry(_Spec):
 
 
 class FromAvalanche(Spec):
-    """A stream made with Avalanche; the benchmark has no `dataset` then.
+    """A stream made with Avalanche; the benchmark then has no `dataset`.
 
     Attributes:
         path: A Python file, absolute or below the benchmark's folder or the data root.
-        function: A function in it: takes the seed and returns the Avalanche benchmark.
-        source: Hash of the file and of all local modules that it imports, as of a plugin. A record has it; a benchmark
-            may state it, and another file is then refused.
+        function: A function in it that takes the seed and returns the Avalanche benchmark.
+        source: Hash of the file and of all local modules that it imports, as for a plugin. Records have it. A benchmark
+            may state it; a file with another hash is then refused.
     """
 
     kind: Literal["avalanche"] = "avalanche"
@@ -241,7 +242,7 @@ class FromAvalanche(Spec):
 class OwnScenario(MaybeOwn):
     """A user-defined stream: ``{class: my_package.streams:MyStream, argument: value}``.
 
-    See `clsuite.scenarios.own.ScenarioBuilder`. What kind of stream it is, the class says.
+    See `clsuite.scenarios.own.ScenarioBuilder`. The class determines the kind of stream.
     """
 
     KEPT: ClassVar = frozenset({"kind"})
@@ -295,12 +296,12 @@ class ScenarioSpec(RootModel[AnySpec]):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """All kinds that a method must be able to learn: of tasks that are domains, domain-incremental too.
+        """All kinds that a method must be able to learn; for tasks that are domains, domain-incremental too.
 
-        Of a user-defined stream none is known before it is made.
+        It is empty for a user-defined stream, whose kind is not known before it is made.
         """
         if isinstance(self.root, OwnScenario):
-            return ()  # the class says so where it makes a stream
+            return ()  # the class states it when it makes a stream
         return (self.kind, "domain_incremental") if getattr(self.root, "over", "") == "domains" else (self.kind,)
 
 

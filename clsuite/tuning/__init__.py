@@ -1,1 +1,1 @@
-"""Hyper-parameters chosen on the validation parts of a stream's first tasks, never on a test part."""
+"""Hyperparameter search on the validation parts of a stream's first tasks, never on a test part."""

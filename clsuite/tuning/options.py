@@ -1,4 +1,4 @@
-"""What a search decides, beside what every call of runs does. Needs no torch."""
+"""The options of a search, besides those of all calls. Needs no torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from clsuite.errors import did_you_mean
-from clsuite.runner.options import BenchKeywords, BenchOptions, Seed, told_as_value
+from clsuite.runner.options import BenchKeywords, BenchOptions, Seed, as_field_error
 
 
 def _known_metric(name: str) -> str:
@@ -19,11 +19,11 @@ def _known_metric(name: str) -> str:
 
 
 class TuneOptions(BenchOptions):
-    """What is decided about a search and the runs with its outcome.
+    """Options of a search and of the final runs.
 
     Attributes:
         seeds: Seeds of the final runs.
-        limit_tasks: Of the final runs.
+        limit_tasks: Number of tasks of the final runs.
     """
 
     trials: int = Field(default=20, ge=1, description="trials at most; a space of fewer points is tried whole")
@@ -36,7 +36,7 @@ class TuneOptions(BenchOptions):
         lt=1,
         description="share of the training images held out in trials; by default the benchmark's, or 0.1",
     )
-    metric: Annotated[str, AfterValidator(told_as_value(_known_metric))] = Field(
+    metric: Annotated[str, AfterValidator(as_field_error(_known_metric))] = Field(
         default="final_accuracy_macro", description="what is best, by its name in `clsuite show`"
     )
     search_seed: Seed | None = Field(
@@ -46,7 +46,7 @@ class TuneOptions(BenchOptions):
 
 
 class TuneKeywords(BenchKeywords, total=False):
-    """The options of `clsuite.tune` for editors and type checkers; `TuneOptions` says what each is and may be."""
+    """The options of `clsuite.tune` for editors and type checkers; `TuneOptions` describes them."""
 
     trials: int
     tasks: int

@@ -1,4 +1,4 @@
-"""Where a hyper-parameter belongs: an argument of one of the method's plugins, or an option of training."""
+"""Where a hyperparameter belongs: an argument of one of the method's plugins, or an option of training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clsuite.tuning.space import Dimension
 
 @dataclass(frozen=True)
 class ParameterPath:
-    """Where a value goes: into the arguments of plugin number `plugin`, or into training where that is None."""
+    """Where a value belongs: to the arguments of plugin number `plugin`, or to the training if that is None."""
 
     plugin: int | None
     path: tuple[str, ...]

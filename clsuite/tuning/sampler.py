@@ -1,4 +1,4 @@
-"""Which points of a space are tried: all where they are few, else as Optuna's TPE proposes."""
+"""Which points of a space are tried: all if there are few, otherwise those that Optuna's TPE proposes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Sampler:
         return [{one.name: _value(one.values, trial.params[one.name]) for one in self._space} for trial in self._asked]
 
     def tell(self, scores: Sequence[float | None]) -> None:
-        """Hear the scores of the points proposed last; None where a trial failed."""
+        """Receive the scores of the points proposed last; None for a failed trial."""
         for trial, score in zip(self._asked, scores, strict=True):
             if score is None:
                 self._study.tell(trial, state=self._states.FAIL)

@@ -1,4 +1,4 @@
-"""The search: trials are runs on the first tasks of a stream, judged on validation parts; then the final runs."""
+"""The search: trials are runs on the first tasks of a stream, evaluated on validation parts; then the final runs."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ ROUND = 4
 SHARE = 0.1
 """Validation share of the search where the benchmark holds nothing out."""
 FOLDER = "tuning"
-"""Folder below the records' in which those of trials are kept."""
+"""Folder for the records of trials, below that of the other records."""
 
 Do = Callable[[Sequence[RunPlan]], Sequence[RunRecord]]
-Hear = Callable[[int, TrialEntry, RunRecord], None]
+OnTrial = Callable[[int, TrialEntry, RunRecord], None]
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched, and how.
+    """The definition of a search.
 
     Attributes:
         spec: The benchmark.
         folder: The folder of its file.
         name: Name of the method.
-        method: The method, the searched hyper-parameters at any value.
+        method: The method, with any values of the searched hyperparameters.
         space: The space, as written.
-        trials: Trials at most.
-        tasks: The first tasks, whose validation parts judge.
+        trials: Largest number of trials.
+        tasks: Number of first tasks, on whose validation parts trials are evaluated.
         seed: Seed of the stream and of the training in all trials.
-        metric: What is best, by its exact name.
+        metric: Exact name of the metric that is optimized.
         validation: Share of the training images held out; None takes the benchmark's, or a tenth.
         sampler_seed: Seed of the proposals.
     """
@@ -65,16 +65,16 @@ class Search:
     validation: float | None
     sampler_seed: int
 
-    def run(self, options: RunOptions, do: Do, hear: Hear) -> TuningEntry:
+    def run(self, options: RunOptions, do: Do, on_trial: OnTrial) -> TuningEntry:
         """Try points of the space.
 
         Args:
-            options: As those of the final runs.
-            do: Does those of some runs that are not done yet, and gives the records of all.
-            hear: Receives each trial: its number, what the record keeps of it, and its own record.
+            options: The options of the final runs.
+            do: Does the runs that are not done yet, and returns the records of all.
+            on_trial: Called with each trial: its number, its entry in the record, and its own record.
 
         Raises:
-            UserError: If the space does not fit the method, or no trial finished.
+            UserError: If the space does not match the method, or no trial finished.
         """
         space, places = parse_space(self.space), self._places(options)
         sampler = Sampler(space, self.trials, self.sampler_seed, METRICS[self.metric].higher_is_better)
@@ -86,7 +86,7 @@ class Search:
             records = dict(zip(unique, do(list(unique.values())), strict=True))
             for values, plan in zip(proposed, plans, strict=True):
                 trials.append(self._trial(values, records[plan.record_path]))
-                hear(len(trials), trials[-1], records[plan.record_path])
+                on_trial(len(trials), trials[-1], records[plan.record_path])
             sampler.tell([trial.score for trial in trials[-len(proposed) :]])
         return self._entry(sampler.name, trials, records)
 
@@ -158,17 +158,17 @@ class Search:
 def make_search(
     spec: BenchmarkSpec, folder: Path, method: str | tuple[str, MethodSpec], space: str, options: TuneOptions
 ) -> Search:
-    """The search that a call asks for.
+    """The search of a call.
 
     Args:
         spec: The benchmark.
         folder: The folder of its file.
         method: Name of one of its methods, plugins as they are written, or a name and a method.
-        space: What to choose.
-        options: What the call decides.
+        space: The search space.
+        options: The options of the call.
 
     Raises:
-        UserError: If the method cannot be read, or trials would learn more tasks than the final runs: they would
+        UserError: If the method cannot be read, or trials would learn more tasks than the final runs: they would then
             choose for another stream.
     """
     learned = tasks_learned(spec, options.limit_tasks)
@@ -200,9 +200,9 @@ def _named_method(method: str, spec: BenchmarkSpec) -> tuple[str, MethodSpec]:
     return write_method(written), written
 
 
-def keep_search(standing: BenchStatus, tuning: TuningEntry, warn: Warn) -> None:
-    """Tell of the search in final records that were done before, after an earlier search with the same outcome."""
-    for path, record in standing.done.items():
+def keep_search(status: BenchStatus, tuning: TuningEntry, warn: Warn) -> None:
+    """Add the search to final records that were done before, after an earlier search with the same result."""
+    for path, record in status.done.items():
         try:
             if record.tuning != tuning:
                 write_record(record.model_copy(update={"tuning": tuning}), path)

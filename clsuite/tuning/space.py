@@ -1,4 +1,4 @@
-"""The space of a search as people write it: ``alpha=[0.1, 0.3], lr=loguniform(1e-5, 1e-2), epochs=int(1, 5)``."""
+"""The search space as text: ``alpha=[0.1, 0.3], lr=loguniform(1e-5, 1e-2), epochs=int(1, 5)``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Dimension:
-    """One hyper-parameter: its name as written, and what it may be."""
+    """One hyperparameter: its name as written, and its possible values."""
 
     name: str
     values: Choice | Range

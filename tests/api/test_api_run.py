@@ -271,10 +271,12 @@ def test_progress_where_it_can_be_seen(
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     plan: Any = type("Plan", (), {"name": "a plan"})()
     with RunProgress(target) as bar:
-        bar.hear(plan, {"kind": "start"})
-        bar.hear(plan, {"kind": "progress", "task": 0, "tasks": 2, "epoch": 0, "epochs": 1, "loss": 1.5, "done": 0.2})
-        bar.hear(plan, {"kind": "progress", "task": 0, "tasks": 2, "done": 0.5})
-        bar.hear(plan, {"kind": "end", "status": "done"})
+        bar.on_event(plan, {"kind": "start"})
+        bar.on_event(
+            plan, {"kind": "progress", "task": 0, "tasks": 2, "epoch": 0, "epochs": 1, "loss": 1.5, "done": 0.2}
+        )
+        bar.on_event(plan, {"kind": "progress", "task": 0, "tasks": 2, "done": 0.5})
+        bar.on_event(plan, {"kind": "end", "status": "done"})
     text = "".join(lines) or printed.getvalue()
     assert "a plan" in text if shown is None else text == shown
 

@@ -14,7 +14,7 @@ from published_records import ENVIRONMENT, make_record
 from clsuite.board.confirm import by_commit, chosen_rows, complaint_of, confirmation_of, find_cases
 from clsuite.board.confirmed import Confirmation, Confirmations, Sources, confirmed_bytes, read_confirmed
 from clsuite.board.rerun import _plugins_of_now
-from clsuite.board.status import benchmark_notes, stale_notes, standing_notes
+from clsuite.board.status import all_stale_notes, benchmark_notes, stale_notes
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import find_plugin
 from clsuite.records import PluginEntry, RunRecord, TaskEntry
@@ -49,7 +49,7 @@ def test_a_confirmed_record_has_not_changed() -> None:
         "clsuite itself gives other results since", "the source of plugin 'ncm' changed since",
     ]  # fmt: skip
     assert stale_notes(record, Confirmations([confirmation()])) == []
-    assert standing_notes(record, None, Confirmations([confirmation()])) == []
+    assert all_stale_notes(record, None, Confirmations([confirmation()])) == []
 
 
 @pytest.mark.parametrize(

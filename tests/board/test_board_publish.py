@@ -608,7 +608,7 @@ def test_changes_of_probes_have_no_best_and_that_of_a_distance_is_no_column(tmp_
     ]  # fmt: skip
     assert [metric.higher_is_better for metric in known.values()] == [False, None, True, None, False]
     assert [made.rows[0].figures[name].best for name in known] == [True, False, True, False, True]
-    assert "less that before the stream, of the pre-trained backbone" in known["probe_head_change"].about
+    assert "minus the reading of the pre-trained backbone before the stream" in known["probe_head_change"].about
     assert all(metric.about for metric in made.metrics)
 
 

@@ -196,7 +196,7 @@ def test_progress_counts_a_run_among_all() -> None:
     plan = SimpleNamespace(record_path=Path("r.json"), name="ncm, seed 0")
     with BenchProgress(Console(file=out, width=80), 1, 0, 3, 156) as progress:
         for event in ({"kind": "start"}, {"kind": "end", "status": "done"}):
-            progress.hear(plan, event)  # type: ignore[arg-type]
+            progress.on_event(plan, event)  # type: ignore[arg-type]
     assert out.getvalue().startswith("[3 of 156] ncm, seed 0: done in ")
 
 

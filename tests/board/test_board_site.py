@@ -148,18 +148,18 @@ def test_the_best_is_bold_with_its_interval_and_ties_are_shown(files: dict[str, 
 
 
 def test_times_of_several_kinds_of_machine_are_told_apart(files: dict[str, bytes]) -> None:
-    assert b"kinds of machine" not in files["boards/small.html"] + readme(small())
+    assert b"combinations of machine" not in files["boards/small.html"] + readme(small())
     other = {"machine": "cpu: Y", "environment": {"precision": "bf16-mixed"}, "seconds": 7200.0}
     both = row("ranpac", 1, 0.9)
     same = {"environment": {"precision": "bf16-mixed"}}
     halved = both.model_copy(update={"runs": [both.runs[0], both.runs[1].model_copy(update=same)]})
-    assert "The runs are of 2 kinds of machine and precision" in readme(board([halved])).decode()
+    assert "The runs used 2 combinations of machine and precision" in readme(board([halved])).decode()
     both = both.model_copy(update={"runs": [both.runs[0], both.runs[1].model_copy(update=other)]})
     shown = readme(board([both])).decode()
-    assert "The runs are of 2 kinds of machine and precision (named [below](#what-the-runs-took)), for which" in shown
-    assert "a row whose runs are of several has none (\N{EN DASH})." in shown
+    assert "2 combinations of machine and precision (listed [below](#machines-and-running-times)), " in shown
+    assert "a row whose runs used several has none (\N{EN DASH})." in shown
     assert "| small | 1 | cpu: X | 32-true | 0.00 |\n| small | 1 | cpu: Y | bf16-mixed | 2.00 |" in shown
-    assert b"The runs are of 2 kinds of machine and precision" in site_files(board([both]))["boards/small.html"]
+    assert b"The runs used 2 combinations of machine and precision" in site_files(board([both]))["boards/small.html"]
 
 
 def one_seed(name: str, rank: int) -> Row:
@@ -172,19 +172,19 @@ def test_a_rank_that_is_certain_and_one_from_a_single_seed_look_different() -> N
     shown, pages_made = readme(made).decode(), pages(site_files(made))
     assert "| 1 (1-1) | [sure]" in shown
     assert "| 2 (one seed) | [once]" in shown
-    assert "\n(one seed): from one seed a rank has no interval" in shown
+    assert "\n(one seed): the rank of a row with one seed has no interval" in shown
     assert "(one seed):" not in readme(small()).decode()
     words = re.sub(r"<[^>]+>", "", pages_made["boards/small.html"])
     assert "1 ranks (1-1)" in words
     assert "2 (one seed)" in words
-    assert "(one seed) where one seed gives none" in words
+    assert "(one seed) if a single seed gives no interval" in words
     assert "2 (one seed)" in re.sub(r"<[^>]+>", "", pages_made["methods/once.html"])
 
 
 def test_pages_say_what_decides_whether_two_methods_differ(files: dict[str, bytes]) -> None:
     for text in (*pages(files).values(), readme(small()).decode()):
         plain = " ".join(re.sub(r"<[^>]+>", "", text).split())
-        assert "Whether two methods differ is not decided by whether their rank intervals overlap, but by" in plain
+        assert "Overlapping rank intervals do not decide whether two methods differ" in plain
         assert "clsuite compare" in plain
         assert "tied for all that these seeds can tell" not in plain
 
@@ -212,7 +212,7 @@ def test_every_column_is_explained_where_it_stands(files: dict[str, bytes]) -> N
     for text in (page, method):
         assert hint in text
         legend = re.sub(r"<[^>]+>", "", text.split('<details class="legend">')[1].split("</details>")[0])
-        assert "What the columns are" in legend
+        assert "What the columns mean" in legend
         assert f"{known.label} % ↑{known.about} {known.formula} ({known.source})" in legend
         assert NOTATION in legend
     assert "- **final acc.**: The last accuracy. `mean_j A[T-1,j]` (x)\n" in readme(small()).decode()
@@ -266,7 +266,7 @@ def test_figures_without_a_direction_have_no_front() -> None:
 
 
 def test_an_empty_board_is_a_page_too() -> None:
-    assert "Nothing is published yet" in site_files(Board(benchmarks=[], reported=[]))["index.html"].decode()
+    assert "Nothing has been published yet" in site_files(Board(benchmarks=[], reported=[]))["index.html"].decode()
 
 
 def test_a_wheel_holds_the_templates_and_static_files() -> None:

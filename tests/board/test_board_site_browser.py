@@ -187,7 +187,7 @@ def test_search_and_all_columns(site: Site) -> None:
 def test_the_legend_explains_the_columns(site: Site) -> None:
     page = site.go("boards/small.html")
     assert not page.get_by_text("The last accuracy.").is_visible()
-    page.get_by_text("What the columns are").press("Enter")
+    page.get_by_text("What the columns mean").press("Enter")
     assert page.get_by_text("The last accuracy.").is_visible()
 
 

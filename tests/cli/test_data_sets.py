@@ -12,7 +12,7 @@ from rich.console import Console
 from clsuite.cli.data_progress import loading_bar
 from clsuite.cli.main import main
 from clsuite.data.catalog import DATASETS
-from clsuite.data.progress import tell
+from clsuite.data.progress import report_progress
 
 
 def lines_of(shown: str) -> dict[str, str]:
@@ -52,7 +52,7 @@ def test_the_bar_is_for_terminals(terminal: bool) -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=100)
     with loading_bar(console):
-        tell("decoding images", 256, 1000)
+        report_progress("decoding images", 256, 1000)
     assert ("decoding images" in out.getvalue() and "256/1000" in out.getvalue()) == terminal
     assert terminal or out.getvalue() == ""
 

@@ -254,12 +254,12 @@ def test_no_line_of_the_progress_is_lost(at_once: int) -> None:
         console.push_render_hook(cast(Any, RefreshingMeanwhile(progress._progress)))
         for first in range(0, len(plans), at_once):
             for plan in plans[first : first + at_once]:
-                progress.hear(plan, {"kind": "start"})
+                progress.on_event(plan, {"kind": "start"})
             for plan in plans[first : first + at_once]:
-                progress.hear(plan, {"kind": "warning", "text": "[b]w[/b]"})
-                progress.hear(plan, {"kind": "progress", "task": 0, "tasks": 2, "done": 0.5})
+                progress.on_event(plan, {"kind": "warning", "text": "[b]w[/b]"})
+                progress.on_event(plan, {"kind": "progress", "task": 0, "tasks": 2, "done": 0.5})
             for plan in plans[first : first + at_once]:
-                progress.hear(plan, {"kind": "end", "status": "done"})
+                progress.on_event(plan, {"kind": "end", "status": "done"})
         console.pop_render_hook()
     screen = Screen()
     screen.take(shown.getvalue())
@@ -278,8 +278,8 @@ def test_a_run_that_begins_again_has_one_bar() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
     plan = cast(RunPlan, Plan("a"))
     with BenchProgress(console, 1, 0) as progress:
-        progress.hear(plan, {"kind": "start"})
-        progress.hear(plan, {"kind": "start"})
+        progress.on_event(plan, {"kind": "start"})
+        progress.on_event(plan, {"kind": "start"})
         assert len(progress._progress.tasks) == 2
-        progress.hear(plan, {"kind": "end", "status": "done"})
+        progress.on_event(plan, {"kind": "end", "status": "done"})
         assert len(progress._progress.tasks) == 1

@@ -41,9 +41,17 @@ def test_quick_commands_do_not_import_torch(arguments: list[str], tmp_path: Path
     not_imported(arguments, HEAVY, tmp_path)
 
 
+ARRAYS = {"numpy", "scipy", "PIL"}
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["bench", "--help"], ["list", "plugins"]])
 def test_the_quickest_import_neither_numpy_nor_yaml(arguments: list[str], tmp_path: Path) -> None:
-    not_imported(arguments, HEAVY | {"numpy", "scipy", "yaml", "PIL"}, tmp_path)
+    not_imported(arguments, HEAVY | ARRAYS | {"yaml"}, tmp_path)
+
+
+@pytest.mark.parametrize("what", ["benchmarks", "backbones", "augmentations", "scenarios", "probes", "optimizers"])
+def test_listings_without_images_do_not_import_numpy(what: str, tmp_path: Path) -> None:
+    not_imported(["list", what], HEAVY | ARRAYS, tmp_path)
 
 
 def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,7 +117,8 @@ def test_a_method_is_shown_with_its_arguments_and_how_to_derive_from_it(capsys: 
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("replay from clsuite")
     assert any(line.startswith("Chaudhry et al.") and line.endswith("rehearses the current task too.") for line in told)
-    assert "argument capacity_bytes, a whole number or null (default null): Bytes kept instead." in told
+    argument = "argument capacity_bytes, a whole number or null (default null)"
+    assert f"{argument}: Size of the buffer in bytes, given instead of `capacity`." in told
     buffer = next(line for line in told if line.startswith("argument buffer, "))
     assert "one of reservoir, class_balanced, herding (default reservoir): ``reservoir`` (the paper's" in buffer
     assert buffer.endswith("need at least one exemplar for each class.")

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from clsuite.cli.main import main
-from clsuite.cli.warnings_shown import warnings_told
+from clsuite.cli.warnings_shown import print_warnings
 from clsuite.data import load_dataset
 from clsuite.errors import DataWarning, InputWarning, warn_of
 
@@ -18,7 +18,7 @@ from clsuite.errors import DataWarning, InputWarning, warn_of
 def test_ours_are_lines_told_once_and_others_are_what_they_were(capsys: pytest.CaptureFixture[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        with warnings_told():
+        with print_warnings():
             for _ in range(3):
                 warn_of("one [b]thing[/b]\n")
             warn_of("another", InputWarning)
@@ -28,10 +28,10 @@ def test_ours_are_lines_told_once_and_others_are_what_they_were(capsys: pytest.C
 
 
 def test_no_warning_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with warnings.catch_warnings(), warnings_told():
+    with warnings.catch_warnings(), print_warnings():
         warnings.warn("ours \x1b[31m", InputWarning, stacklevel=1)
     assert capsys.readouterr().err == "warning: ours \\x1b[31m\n"
-    with warnings.catch_warnings(record=True) as caught, warnings_told():
+    with warnings.catch_warnings(record=True) as caught, print_warnings():
         warnings.warn("Glyph 27 (\x1b) missing", RuntimeWarning, stacklevel=1)
     assert [(str(one.message), one.category) for one in caught] == [("Glyph 27 (\\x1b) missing", RuntimeWarning)]
 

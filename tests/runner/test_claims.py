@@ -121,7 +121,7 @@ def test_a_date_in_the_future_holds_no_run_forever(record: Path, ours: Claims) -
 def test_a_heartbeat_is_heard(record: Path) -> None:
     with Claims(stale_after=0.6) as held:
         assert held.take(record)
-        held.tell(record, {"kind": "progress", "task": 2, "tasks": 5, "done": 0.5, "loss": 1.0})
+        held.report_progress(record, {"kind": "progress", "task": 2, "tasks": 5, "done": 0.5, "loss": 1.0})
         begun = holder_of(record)
         time.sleep(1.0)
         with Claims(stale_after=0.6) as theirs:

@@ -11,12 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from own_files import BENCHMARK, DATA, NET, PROBE, STREAM, write_files
 
 from clsuite.board.confirmed import NONE
 from clsuite.board.rerun import plan_rerun
 from clsuite.board.sources import find_sources
+from clsuite.cli.main import main
 from clsuite.errors import UserError
+from clsuite.plugin.base_check import module_scope, wrong_base
+from clsuite.plugin.scopes import scope_of
 from clsuite.probes.probes import make_probes
 from clsuite.records import RunRecord, read_record
 from clsuite.runner.build import build_learner
@@ -181,10 +185,7 @@ def test_a_record_that_names_what_it_may_not(part: str, entry: dict[str, Any], m
             "lr: 0.01, momentum_decay: -1",
             r"NAdam' ends in line \d+ of 'nadam\.py' with ValueError",
         ),
-        ("torch.optim:NAdam", "torch.nn:Linear", r"'torch\.nn:Linear' is not a subclass of torch\.optim\.Optimizer"),
-        ("StepLR", "ReduceLROnPlateau", r"waits for a value|does not take its arguments"),
         ("width: 24", "size: 24", r"backbone 'my_net\.py:Net' does not take its arguments"),
-        ("my_net.py:Net", "my_data.py:Shades", r"'my_data\.py:Shades' is not a subclass of torch\.nn\.Module"),
         ("scale: 2.0", "scales: 2.0", r"probe 'my_probe\.py:Norm' does not take its arguments"),
     ],
 )
@@ -215,6 +216,109 @@ def test_what_a_plan_cannot_find_is_told_in_a_line(old: str, new: str, message: 
     with pytest.raises(UserError, match=message) as caught:
         plans(path, tmp_path / "runs")
     assert len(str(caught.value).splitlines()) == 1
+
+
+KINDS = [
+    ("torch.optim:NAdam", "torch.nn:Linear", 10, "optimizer 'torch.nn:Linear' is not a subclass of torch.optim."),
+    ("torch.optim:NAdam", "torch.nn.functional:relu", 10, "optimizer 'torch.nn.functional:relu' is not a subclass of"),
+    ("torch.optim.lr_scheduler:StepLR", "torch.optim:Adam", 11, "schedule 'torch.optim:Adam' is not a subclass of"),
+    ("StepLR", "ReduceLROnPlateau", 11, "ReduceLROnPlateau' waits for a value that training does not give"),
+    ("torch.optim.lr_scheduler:StepLR", "./my_net.py:Net", 11, "schedule './my_net.py:Net' is not a subclass of torch"),
+    ("my_net.py:Net", "my_data.py:Shades", 5, "backbone 'my_data.py:Shades' is not a subclass of torch.nn.Module"),
+    ("my_probe.py:Norm", "my_net.py:Net", 6, "probe 'my_net.py:Net' is not a subclass of clsuite.probes.own.Probe"),
+    ("my_probe.py:Norm", "my_probe.py:Norms", 6, "unknown class of probe 'my_probe.py:Norms': 'Norms'. Did you mean"),
+    ("ncm: ncm", "ncm: ncm\n  mine: {plugins: [finetune],\n    training: {optimizer: {class: 'torch.nn:Linear'}}}", 18,
+     "methods.mine: optimizer 'torch.nn:Linear' is not a subclass of torch.optim.Optimizer"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "line", "message"), KINDS, ids=lambda one: str(one)[:30])
+def test_a_class_of_another_kind_is_refused_by_the_dry_run(
+    old: str, new: str, line: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_files(tmp_path, benchmark=BENCHMARK.replace(old, new))
+    assert main(["bench", str(path), "--dry-run", "--out", str(tmp_path / "runs")]) == 2
+    shown = capsys.readouterr().err
+    assert f"{path}:{line}: " in shown
+    assert message in shown
+    assert len(shown.splitlines()) == 1
+
+
+def test_a_call_may_replace_a_class_of_another_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = BENCHMARK.replace("torch.optim.lr_scheduler:StepLR", "torch.optim:Adam").replace("NAdam", "Nothing")
+    words = ["bench", str(write_files(tmp_path, benchmark=text)), "--dry-run", "--out", str(tmp_path / "runs")]
+    assert main([*words, "--training", "schedule=cosine,optimizer.name=adam"]) == 0
+    assert main([*words, "--set", "training.schedule={class: 'torch.nn:Linear'}"]) == 2
+    assert capsys.readouterr().err.startswith("clsuite bench: schedule 'torch.nn:Linear' is not a subclass of")
+
+
+SUBCLASSES = """
+from functools import partial
+
+import torch
+import torch.optim as optim
+from torch.optim import lr_scheduler
+
+
+class Plain(torch.optim.SGD):
+    pass
+
+
+class ByAlias(optim.Optimizer):
+    pass
+
+
+Base = optim.AdamW
+
+
+class Renamed(Base):
+    pass
+
+
+class Falling(lr_scheduler.LambdaLR):
+    pass
+
+
+class Made(partial(type, "Made", (optim.SGD,))({})):
+    pass
+
+
+class Waiting(lr_scheduler.ReduceLROnPlateau):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "reason"),
+    [
+        ("Plain", "optimizer", ""),
+        ("ByAlias", "optimizer", ""),
+        ("Renamed", "optimizer", ""),
+        ("Falling", "schedule", ""),
+        ("Made", "optimizer", ""),
+        ("Waiting", "schedule", "waits for a value that training does not give: take another"),
+        ("Falling", "optimizer", "is not a subclass of torch.optim.Optimizer"),
+        ("Plain", "schedule", "is not a subclass of torch.optim.lr_scheduler.LRScheduler"),
+        ("Plain", "backbone", "is not a subclass of torch.nn.Module"),
+    ],
+)
+def test_bases_are_read_from_files(name: str, part: str, reason: str) -> None:
+    assert wrong_base(scope_of(SUBCLASSES), name, part) == reason
+
+
+@pytest.mark.parametrize("part", ["optimizer", "schedule"])
+def test_every_class_of_pytorch_is_of_the_kind_that_its_file_says(part: str) -> None:
+    module, base = (
+        (torch.optim, torch.optim.Optimizer)
+        if part == "optimizer"
+        else (torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler)
+    )
+    scope = module_scope(module.__name__)
+    assert scope is not None
+    classes = {name: one for name, one in vars(module).items() if isinstance(one, type) and issubclass(one, base)}
+    refused = [name for name in classes if wrong_base(scope, name, part)]
+    assert len(classes) > 10
+    assert refused == (["ReduceLROnPlateau"] if part == "schedule" else [])
 
 
 def test_an_error_inside_a_class_is_a_line_on_the_screen_and_a_traceback_in_the_record(tmp_path: Path) -> None:
@@ -255,8 +359,6 @@ def test_a_method_may_take_another_optimizer(tmp_path: Path) -> None:
 
 
 def test_the_weights_of_a_module_may_be_a_file(tmp_path: Path) -> None:
-    import torch
-
     with_weights = BENCHMARK.replace("width: 24,", "width: 24, weights: net.pt,")
     path = write_files(tmp_path, benchmark=with_weights)
     model = torch.nn.ModuleDict({"conv": torch.nn.Conv2d(3, 24, 3)})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from own_files import BENCHMARK, write_files
 
 from clsuite.cli.main import main
+from clsuite.config.class_use import HIDDEN
 from clsuite.runner.options import BenchOptions
 from clsuite.runner.plan import make_plan
 from clsuite.runner.printed import printed_benchmark
@@ -141,6 +144,58 @@ def test_texts_that_look_like_numbers_stay_texts(tmp_path: Path) -> None:
     options = BenchOptions(out=tmp_path, seeds=(0,), methods=("1e-3",))
     first, second = (make_plan(one, tmp_path, options)[0].record_path for one in (spec, printed))
     assert first == second
+
+
+def keys_in(node: Any) -> Iterator[str]:
+    """All keys of a content of YAML."""
+    for one in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from keys_in(one)
+    yield from node if isinstance(node, dict) else ()
+
+
+@pytest.mark.parametrize("name", shipped_benchmarks())
+def test_no_field_is_printed_that_nobody_can_write(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", name, "--print-config"]) == 0
+    keys = {*keys_in(yaml.safe_load(capsys.readouterr().out))}
+    assert {"dataset", "schedule", "gradient_clip"} <= keys
+    assert not keys & {*HIDDEN}
+
+
+def test_classes_are_printed_as_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    (home / "my_decay.py").write_text("from torch.optim import SGD\n\n\nclass Decay(SGD):\n    pass\n")
+    method = "{plugins: [finetune], training: {optimizer: {class: my_decay.py:Decay, momentum: 0.5}}}"
+    benchmark = BENCHMARK.replace("finetune: finetune", f"finetune: {method}")
+    mine = str(write_files(home, benchmark=benchmark))
+    given = ["--set", "training.optimizer.betas=[0.8, 0.9]", "--seeds", "3"]
+    assert main(["bench", mine, *given, "--print-config"]) == 0
+    text = capsys.readouterr().out
+    printed = yaml.safe_load(text)
+    assert printed["dataset"]["class"] == str(home / "my_data.py:Shades")
+    assert (printed["scenario"]["class"], printed["probes"][0]["class"]) == (
+        str(home / "my_stream.py:Pairs"),
+        str(home / "my_probe.py:Norm"),
+    )
+    assert printed["training"]["schedule"] == {
+        "interval": "epoch", "class": "torch.optim.lr_scheduler:StepLR", "args": {"step_size": 1},
+    }  # fmt: skip
+    assert printed["training"]["optimizer"]["args"] == {"betas": [0.8, 0.9]}
+    decay = printed["methods"]["finetune"]["training"]["optimizer"]
+    assert decay == {"class": str(home / "my_decay.py:Decay"), "momentum": 0.5}
+    Path("printed.yaml").write_text(text)
+    assert main(["bench", mine, *given, "--dry-run"]) == 0
+    before = capsys.readouterr().out
+    assert main(["bench", "printed.yaml", "--dry-run"]) == 0
+    assert capsys.readouterr().out == before
+    assert main(["bench", "printed.yaml", "--print-config"]) == 0
+    assert capsys.readouterr().out == text
+    assert main(["bench", "printed.yaml", "--set", "training.schedule=cosine", "--print-config"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["training"]["schedule"] == "cosine"
 
 
 def test_a_mistake_is_told_in_place_of_a_file(capsys: pytest.CaptureFixture[str]) -> None:

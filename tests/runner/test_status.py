@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from clsuite.cli.main import main
-from clsuite.cli.partly import tell_partly
+from clsuite.cli.partly import print_unfinished
 from clsuite.cli.status import lines_of, words_for
 from clsuite.records import RunRecord, read_record, record_text, write_record
 from clsuite.records.record import CostEntry, CountsEntry
@@ -55,7 +55,7 @@ def test_every_state_is_told(plans: list[RunPlan], tmp_path: Path) -> None:
     write_record(plans[2].pending, plans[2].record_path)
     with Claims(stale_after=0.5) as claims:
         assert claims.take(plans[3].record_path)
-        claims.tell(plans[3].record_path, {"task": 1, "tasks": 4, "done": 0.25})
+        claims.report_progress(plans[3].record_path, {"task": 1, "tasks": 4, "done": 0.25})
         time.sleep(0.5)
         status = folder_status(folder)
     states = {run.name: run for run in status.runs.values()}
@@ -120,14 +120,14 @@ def test_what_is_partly_there_is_said(plans: list[RunPlan], tmp_path: Path, caps
     for plan in plans[:4]:
         write_record(done(plan, 5), plan.record_path)
     write_record(failed_record(plans[5], "failed", "no", 1.0), plans[5].record_path)
-    tell_partly([tmp_path / "runs"])
+    print_unfinished([tmp_path / "runs"])
     assert capsys.readouterr().err.splitlines() == [
         "tiny: ncm: 2 of 3 seeds (the others: waiting)",
         "tiny: replay: 2 of 3 seeds (the others: failed)",
     ]
-    tell_partly([tmp_path / "runs" / "tiny" / "ncm"])
+    print_unfinished([tmp_path / "runs" / "tiny" / "ncm"])
     assert capsys.readouterr().err == "tiny: ncm: 2 of 3 seeds (the others: waiting)\n"
-    tell_partly([plans[0].record_path])
+    print_unfinished([plans[0].record_path])
     assert capsys.readouterr().err == ""
 
 

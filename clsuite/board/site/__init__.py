@@ -1,4 +1,4 @@
-"""The leaderboard's page: static files that need no server, made from the board alone."""
+"""The leaderboard's web page: static files that need no server, made from the board alone."""
 
 from clsuite.board.site.files import site_files
 

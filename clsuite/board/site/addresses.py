@@ -1,4 +1,4 @@
-"""File names for foreign names, and links that may be followed."""
+"""File names for names in records, and links that are safe to follow."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ HASHED = re.compile(r".*-[0-9a-f]{10}")
 
 
 def address(name: str) -> str:
-    """A file name for a benchmark or method; other names have other addresses, on every file system.
+    """A file name for a benchmark or method; different names have different addresses, on every file system.
 
-    A plain name is its own address. In another one what is not plain is replaced, and part of its hash is added; one
-    that ends as if it had a hash is not a plain name, or it could be the address of another.
+    A plain name is its own address. In other names special characters are replaced, and part of a hash is added. A name
+    that ends like such a hash does not count as plain, so that it cannot be the address of another name.
     """
     if PLAIN.fullmatch(name) and not HASHED.fullmatch(name) and name != "index":
         return name
@@ -23,6 +23,6 @@ def address(name: str) -> str:
 
 
 def record_link(record: str) -> str:
-    """The address of a record relative to the leaderboard's folder; nothing if it leads elsewhere."""
+    """The address of a record relative to the leaderboard's folder; empty if it leads elsewhere."""
     parts = record.split("/")
     return quote(record, errors="replace") if parts[0] == "records" and not {"", ".", ".."} & {*parts} else ""

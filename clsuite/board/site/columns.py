@@ -1,4 +1,4 @@
-"""Which figures the tables show at once, which on request, and in which order."""
+"""Which figures the tables show at once, which on request, and in what order."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ COSTS = ("trainable_parameters", "stored_bytes", "gradient_samples", "train_seco
 
 
 def retentions(columns: Sequence[Column]) -> list[Column]:
-    """The probes that show how much of earlier knowledge is left: those where more is better."""
+    """The probes of retained knowledge: those for which higher is better."""
     return [column for column in columns if is_probe(column) and column.higher_is_better]
 
 
 def table_columns(columns: Sequence[Column]) -> list[Column]:
-    """Accuracies, probes (retention, calibration) and costs, then all others."""
+    """Accuracies, probes (retention, calibration) and costs first, then all others."""
     probes = [column.name for column in columns if is_probe(column)]
     order = {name: position for position, name in enumerate((*ACCURACIES, *probes, *COSTS))}
     return sorted(columns, key=lambda column: order.get(column.name, len(order)))

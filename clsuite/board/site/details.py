@@ -1,4 +1,4 @@
-"""What a row opens to, and what tables are sorted and filtered by: data for the script, never markup of others."""
+"""Data for the page's script: details of rows, and the values by which tables are sorted and filtered."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from clsuite.report.probe_columns import PROBE, is_probe
 
 
 def script(function: str, *arguments: Any) -> bytes:
-    """A script that hands data to the page's script: a page opened from a file may load scripts but not JSON.
+    """A script that passes data to the page's script, because a page opened from a file may load scripts but not JSON.
 
-    All but ASCII is escaped, and so is ``<``, so that the data cannot end the string or the script that they stand in.
+    All characters but ASCII are escaped, and so is ``<``, so that the data cannot end the string or the script.
     """
     texts = [json.dumps(argument, sort_keys=True, separators=(",", ":"), allow_nan=False) for argument in arguments]
     return f"clsuite.{function}({','.join(texts)});\n".replace("<", "\\u003c").encode()
 
 
 def detail_key(benchmark: str, method: str) -> str:
-    """Names the details of a row: their file below ``details/``, without its ending."""
+    """The key of a row's details: their file below ``details/``, without its extension."""
     return f"{address(benchmark)}/{address(method)}"
 
 
 def row_details(board: Board, benchmark: Benchmark, row: Row) -> dict[str, Any]:
-    """Everything that is known about a row."""
+    """All details of a row."""
     return {
         "figures": [_figure(row, column) for column in table_columns(benchmark.metrics)],
         "plugins": [
@@ -71,7 +71,7 @@ def _rounded(values: Sequence[float | None]) -> list[float | None]:
 
 
 def table_data(benchmark: Benchmark, columns: Sequence[Column], rest: Sequence[str]) -> Mapping[str, Any]:
-    """What the rows of a board are sorted and filtered by, in the order of the rows.
+    """The values by which the rows of a board are sorted and filtered, in the order of the rows.
 
     Args:
         benchmark: The board.

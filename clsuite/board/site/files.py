@@ -1,4 +1,4 @@
-"""All files of the page from the board: a pure function."""
+"""Makes all files of the page from the board, as a pure function."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def site_files(board: Board) -> dict[str, bytes]:
     """Make the page.
 
     Args:
-        board: Everything that is published.
+        board: All published results.
 
     Returns:
         The content of each file by its path below the folder of the page, with ``/`` between folders.
@@ -108,7 +108,7 @@ def _by_method(board: Board) -> dict[str, Places]:
 
 
 def _by_stream(board: Board) -> dict[str, tuple[list[str], list[Reported]]]:
-    """Of each stream the names of its figures and its entries, in the order of the file."""
+    """For each stream the names of its figures and its entries, in the order of the file."""
     streams: dict[str, list[Reported]] = {}
     for entry in board.reported:
         streams.setdefault(entry.stream, []).append(entry)
@@ -134,7 +134,7 @@ def _method(board: Board, name: str, places: Places) -> bytes:
 
 
 def _plain_name(method: str) -> str:
-    """A method's name without variants and punctuation, as papers and records spell it differently."""
+    """A method's name without variants and punctuation, which papers and records write differently."""
     return re.sub(r"[\W_]", "", re.split(r"[,(]", method)[0].casefold())
 
 

@@ -1,4 +1,4 @@
-"""Where the points of a Pareto plot lie: pure geometry, in the units of the drawing."""
+"""Coordinates of the points of a Pareto plot, in the units of the SVG drawing."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ CROWDED = 300
 RADIUS = 5.5
 Box = tuple[float, float, float, float]
 """Left, right, top and bottom."""
-NOT_ORDERED = "Measured on several kinds of machine: none is called the best, and rows of several are left out."
+NOT_ORDERED = "Measured on several kinds of machine: no row is marked as best, and rows with several are left out."
 
 
 @dataclass(frozen=True)
 class Point:
-    """A method in a plot; `front` where no other is better in both, `label` where there is room for its name.
+    """A method in a plot: `front` if no other is better in both, `label` is its name if there is room for it.
 
-    The name stands `at` its place, which is its left end or its right one, as `anchor` says.
+    `at` is the position of the name; `anchor` says whether that is its left or its right end.
     """
 
     x: float
@@ -44,7 +44,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Plot:
-    """Accuracy against something else."""
+    """A plot of accuracy against a cost or a retention probe."""
 
     title: str
     axis: str
@@ -56,7 +56,7 @@ class Plot:
 
 
 def pareto_plots(benchmark: Benchmark) -> list[Plot]:
-    """Accuracy against each cost and each retention probe that rows have."""
+    """A plot of accuracy against each cost and each retention probe that rows have."""
     known = {column.name: column for column in benchmark.metrics}
     chosen = [(known[name], title, False) for name, title in COSTS.items() if name in known]
     chosen += [(column, column.label, True) for column in retentions(benchmark.metrics)]
@@ -86,7 +86,8 @@ def _plot(rows: Sequence[Row], column: Column, title: str, more_is_better: bool)
     return Plot(
         title=f"Accuracy against {title}", axis=title, points=_labeled(_thinned(points)),
         line=_stairs(best, more_is_better),
-        x_ticks=across.ticks(), y_ticks=up.ticks(), summary=f"Not beaten in both: {names}." if ordered else NOT_ORDERED,
+        x_ticks=across.ticks(), y_ticks=up.ticks(),
+        summary=f"On the Pareto front: {names}." if ordered else NOT_ORDERED,
     )  # fmt: skip
 
 
@@ -96,7 +97,7 @@ def _mean(row: Row, name: str) -> float | None:
 
 
 def _front(points: Sequence[tuple[float, float]]) -> set[int]:
-    """Those that no other point beats; lower is better in both."""
+    """Indices of the points on the Pareto front; lower is better in both coordinates."""
     front, best = set(), math.inf
     previous: tuple[float, float] | None = None
     for index in sorted(range(len(points)), key=lambda i: points[i]):
@@ -107,7 +108,7 @@ def _front(points: Sequence[tuple[float, float]]) -> set[int]:
 
 
 def _stairs(front: Sequence[Point], more_is_better: bool) -> str:
-    """The border of what is reached, from left to right, in steps."""
+    """The Pareto front as a staircase line, from left to right."""
     corners = []
     for last, point in zip([None, *front], front, strict=False):
         if last is not None:
@@ -117,7 +118,7 @@ def _stairs(front: Sequence[Point], more_is_better: bool) -> str:
 
 
 def _thinned(points: Sequence[Point]) -> list[Point]:
-    """Of many points that lie on each other, one; those of the front stay, and come last, on top."""
+    """One of each group of overlapping points, if there are many; points of the front are kept, on top."""
     if len(points) > CROWDED:
         cells = {(int(point.x / 4), int(point.y / 4)): point for point in reversed(points) if not point.front}
         kept = list(reversed(cells.values())) + [point for point in points if point.front]
@@ -126,7 +127,7 @@ def _thinned(points: Sequence[Point]) -> list[Point]:
 
 
 def _labeled(points: Sequence[Point]) -> list[Point]:
-    """Names for the points of the front, where they lie on no other name and on no point of the front."""
+    """Points of the front with names, if these overlap no other name and no point of the front."""
     taken: list[Box] = []
     out = []
     for point in points:
@@ -139,7 +140,7 @@ def _labeled(points: Sequence[Point]) -> list[Point]:
 
 
 def _place(point: Point, points: Sequence[Point], taken: Sequence[Box]) -> tuple[Box, Point] | None:
-    """A place for a point's name, that over the fewest other points; None where there is no room."""
+    """The place of a point's name that covers the fewest other points; None if there is no room."""
     name = point.name if len(point.name) <= 18 else f"{point.name[:17]}…"
     width = 6.2 * len(name) + 3
     choices: list[tuple[int, int, Box, Point]] = []
@@ -187,7 +188,7 @@ class _Linear:
 
 
 class _Log:
-    """A logarithmic axis in powers of ten; zero has a place of its own at its left."""
+    """A logarithmic axis with powers of ten; zero has a place of its own at the left."""
 
     def __init__(self, values: Sequence[float], column: Column) -> None:
         positive = [value for value in values if value > 0]

@@ -1,4 +1,4 @@
-"""Figures as people read them."""
+"""Texts of the leaderboard's pages: figures, ranks, statuses and explanations."""
 
 from __future__ import annotations
 
@@ -13,63 +13,65 @@ NONE = "\N{EN DASH}"
 
 
 def value_text(value: float | None, unit: Unit) -> str:
-    """A figure without its interval, as everywhere, but with a dash of its own where it is not defined."""
+    """A figure without its interval, in the format of all reports; an en dash if it is not defined."""
     return number_text(value, unit, NONE)
 
 
 def half_text(figure: Figure, column: Column) -> str:
-    """Half the width of the 95 % interval; empty where there is none or where it is no news (a count that is fixed)."""
+    """Half the width of the 95 % interval; empty if there is none, or for counts that do not vary between seeds."""
     if figure.half is None or column.unit in ("parameters", "bytes", "samples"):
         return ""
     return value_text(figure.half, column.unit)
 
 
 def rank_text(rank: Rank) -> str:
-    """The interval of a rank, such as 2-4, or 3-3 where it is the rank itself; unknown from one seed."""
+    """The interval of a rank, such as 2-4, or 3-3 if it is the rank alone; for one seed `ONE_SEED`."""
     if rank.low is None or rank.high is None:
         return ONE_SEED
     return f"{rank.low}-{rank.high}"
 
 
 def status_text(row: Row) -> str:
-    """The badge of a row, and of how many of its runs it is that, where not of all."""
+    """The badge of a row, with the number of runs that have it if not all have."""
     number = sum(run.badge == row.badge for run in row.runs)
     return row.badge if number == len(row.runs) else f"{row.badge} {number}/{len(row.runs)}"
 
 
 def same_text(row: Row) -> str:
-    """Which methods give the same predictions; empty where none does."""
+    """Which methods give the same predictions; empty if none does."""
     return f"same predictions as {', '.join(row.same_as)}" if row.same_as else ""
 
 
 def kinds_text(number: int, where: str) -> str:
-    """What it means for the figures that runs are of several kinds of machine and precision.
+    """What it means for the figures that the runs used several combinations of machine and precision.
 
     Args:
-        number: How many kinds.
-        where: Where they are named.
+        number: Number of combinations.
+        where: Where they are listed.
     """
     return (
-        f"The runs are of {number} kinds of machine and precision ({where}), for which accuracies may differ a little. "
-        f"Times are comparable within one kind alone: a row whose runs are of several has none ({NONE})."
+        f"The runs used {number} combinations of machine and precision ({where}), between which accuracies may differ "
+        f"slightly. Times are comparable within one combination only: a row whose runs used several has none ({NONE})."
     )
 
 
 def direction_text(column: Column) -> str:
     """What the arrow of a column means."""
-    return {True: "higher is better", False: "lower is better", None: "neither way is better"}[column.higher_is_better]
+    return {True: "higher is better", False: "lower is better", None: "neither direction is better"}[
+        column.higher_is_better
+    ]
 
 
 def source_text(column: Column) -> str:
-    """Whose formula a column has, in brackets; empty where it has none."""
+    """The source of a column's formula in brackets; empty if it has none."""
     return f"({column.source})" if column.source else ""
 
 
 def hint_text(column: Column) -> str:
-    """Everything that is said about a column, on one line."""
+    """Description, formula and source of a column, on one line."""
     return " ".join(part for part in (column.about, column.formula, source_text(column)) if part)
 
 
 def unit_text(column: Column) -> str:
-    """The text below a heading."""
+    """The unit that is shown in a heading."""
     return "%" if column.unit == "share" else ""

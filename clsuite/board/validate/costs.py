@@ -1,8 +1,8 @@
-"""What is wrong with the costs in a record: they must follow from each other, from the method and from the stream.
+"""Checks the costs in a record: they must be consistent with each other, with the method and with the stream.
 
-Steps, samples, FLOPs of training and the kinds of what is stored follow from the method, the configuration and the
-stream, for plugins that say what they do (`clsuite.plugin.traits.Traits`); the rest is held between bounds. What lies
-within them only a rerun can decide.
+Steps, samples, FLOPs of training and the kinds of stored data follow from the method, the configuration and the stream,
+for plugins that declare their traits (`clsuite.plugin.traits.Traits`). The other costs are checked against bounds;
+within these only a rerun can decide.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from clsuite.records import RunRecord, TaskEntry
 from clsuite.records.record import RESULTS_VERSION
 
 REHEARSED = frozenset({"exemplars", "logits", "importances", "masks", "all data"})
-"""What a plugin stores that it may send backwards again."""
+"""Kinds of stored data that a plugin may train on again."""
 OWN_PASSES = frozenset({"tunes between steps", "scores weights", "warms up head"})
-"""What a plugin says that it does, and takes backward passes of its own."""
+"""Declared effects that need backward passes of the plugin's own."""
 OF_IMAGES = frozenset({"exemplars", "all data"})
 MOST_PASSES = 100
-"""Backward passes of a plugin's own for each one of the training: the most that a reference method takes are 19."""
+"""Largest number of a plugin's own backward passes for each one of the training; reference methods need up to 19."""
 MOST_STORED = 100
-"""What else than images a method stores, in copies of the network: the most that a reference method does are 9."""
+"""Largest size of stored data other than images, in copies of the network; reference methods need up to 9."""
 BESIDE_AN_IMAGE = 256
-"""Bytes of label, task and the like that are stored with an image."""
+"""Bytes that are stored with an image, such as label and task."""
 FASTEST = 1e16
-"""Operations a second that no processor makes."""
+"""Operations per second that no processor reaches."""
 LONGEST_SECONDS = 1e8
 ROUNDING = 1e-6
 """Share by which a sum of seconds may differ from its parts."""
 LARGEST_MEMORY = 2**45
 LARGEST_FORWARD = 10**16
-"""Operations of one image: a thousand times those of the largest ViT."""
+"""Largest number of operations for one image: a thousand times that of the largest ViT."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """What a record's plugins say that they do.
+    """What the plugins of a record declare.
 
     Attributes:
-        sources: What those declare that are known here.
-        is_known: Whether all are known here.
-        is_current: Whether all are as they were when it ran.
+        sources: Declarations of the plugins that are known here.
+        is_known: Whether all plugins are known here.
+        is_current: Whether all are the same as when the record was made.
     """
 
     sources: tuple[PluginSource, ...]
@@ -67,7 +67,7 @@ class Method:
 
     @property
     def traits(self) -> tuple[Traits, ...]:
-        """Of all that are known here."""
+        """Traits of all plugins that are known here."""
         return tuple(source.traits for source in self.sources)
 
     @property
@@ -87,7 +87,7 @@ class Method:
 
     @property
     def has_own_passes(self) -> bool:
-        """Whether it may send samples backwards besides the batches of the training."""
+        """Whether it may make backward passes besides those for the batches of the training."""
         return not self.is_known or any(_has_own_passes(source) for source in self.sources)
 
     @property
@@ -102,7 +102,7 @@ class Method:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the network is the backbone and the head, and nothing beside them."""
+        """Whether the network is the backbone and the head, with nothing added."""
         changes = {"modules", "blocks"} & self.memory or "adds modules" in self.effects
         return self.is_known and not changes and not any(one.first_session for one in self.traits)
 
@@ -113,7 +113,7 @@ class Method:
 
 
 def _has_own_passes(source: PluginSource) -> bool:
-    """Whether a plugin does; one that stores samples and adds them to no batch trains on them in steps of its own."""
+    """Whether a plugin makes backward passes of its own, as one does that stores samples and adds them to no batch."""
     traits, adds = source.traits, {"loss", "transform_batch"} & source.hooks
     own = OWN_PASSES.intersection(traits.effects) or {"importances", "masks"}.intersection(traits.memory)
     own = own or {"before_task_training", "plan_training"} & source.hooks
@@ -121,7 +121,7 @@ def _has_own_passes(source: PluginSource) -> bool:
 
 
 def has_true_costs(record: RunRecord) -> str:
-    """Whether its costs go with each other, and are such as a machine can have."""
+    """The problem with its costs; empty if they are consistent and possible."""
     return _parameters(record) or _operations(record) or _storage(record) or _machine(record) or _taken(record)
 
 
@@ -135,9 +135,9 @@ def _parameters(record: RunRecord) -> str:
         task.trainable_parameters is None or task.frozen is None for task in record.tasks
     ):
         return "its tasks do not say how many parameters were trained, or whether the features were fixed: run it again"
-    told = [task.trainable_parameters for task in record.tasks if task.trainable_parameters is not None]
-    if told and max(told) != trained:
-        return f"its cost names {trained} trained parameters, but its tasks at most {max(told)}"
+    per_task = [task.trainable_parameters for task in record.tasks if task.trainable_parameters is not None]
+    if per_task and max(per_task) != trained:
+        return f"its cost names {trained} trained parameters, but its tasks at most {max(per_task)}"
     if trained > total:
         return f"its cost names {trained} trained parameters of {total} in all"
     backbone = record.config["backbone"]
@@ -170,7 +170,7 @@ def _operations(record: RunRecord) -> str:
 
 
 def _is_frozen_oddly(record: RunRecord, task: TaskEntry) -> bool:
-    """Whether features were fixed while more was trained than a head has, in a network of backbone and head alone."""
+    """Whether a network of backbone and head alone trained more than its head although its features were fixed."""
     assert record.cost is not None
     most = record.cost.total_parameters // 2
     return bool(task.frozen) and (task.trainable_parameters or 0) > most and Method.of(record).is_plain
@@ -203,7 +203,7 @@ def _machine(record: RunRecord) -> str:
 
 
 def _taken(record: RunRecord) -> str:
-    """What stands against what it says that it took from the features that runs share."""
+    """The problem with what it says that it took from the features that runs share."""
     assert record.cost is not None
     taken = record.features
     if taken is None:
@@ -220,12 +220,12 @@ def _taken(record: RunRecord) -> str:
 
 
 def has_possible_steps(record: RunRecord, training: Sequence[int], repeats: int) -> str:
-    """Whether its steps, samples and stored images are those of its method on its stream.
+    """The problem with its steps, samples and stored images; empty if they are those of its method on its stream.
 
     Args:
         record: A finished record.
-        training: Training images of each task of the stream.
-        repeats: Steps in a row on each batch.
+        training: Number of training images of each task of the stream.
+        repeats: Number of consecutive steps on each batch.
     """
     method, options = Method.of(record), record.config["training"]
     epochs, batch = options["epochs"], options["batch_size"]
@@ -238,14 +238,14 @@ def has_possible_steps(record: RunRecord, training: Sequence[int], repeats: int)
 
 
 def _of_task(record: RunRecord, method: Method, index: int, task: TaskEntry, due: tuple[int, int, int]) -> str:
-    """What is wrong with the steps and samples of a task.
+    """The problem with the steps and samples of a task.
 
     Args:
         record: The record.
         method: Its method.
-        index: Which task.
-        task: What the record says of it.
-        due: Steps of plain training, steps where all images up to this task are learned, samples of plain training.
+        index: The number of the task.
+        task: The record's entry of the task.
+        due: Steps of plain training, steps if all images up to this task are trained on, samples of plain training.
     """
     plain, most, samples = due
     steps, given = task.steps, task.gradient_samples
@@ -273,7 +273,7 @@ def _of_task(record: RunRecord, method: Method, index: int, task: TaskEntry, due
 
 
 def _most_samples(record: RunRecord, method: Method, steps: int) -> int:
-    """Samples that may pass backwards in some steps: of plugins that only add exemplars, at most two batches each."""
+    """Largest number of samples in the backward passes of some steps, with the exemplars that plugins may add."""
     batch = record.config["training"]["batch_size"]
     added = [max(batch, int(entry.args.get("batch_size") or 0)) for entry in record.plugins]
     at_once: int = MOST_PASSES * batch if method.has_own_passes else batch + 2 * sum(added)
@@ -281,7 +281,7 @@ def _most_samples(record: RunRecord, method: Method, steps: int) -> int:
 
 
 def _images(record: RunRecord, training: int) -> str:
-    """What is wrong with the bytes of stored images: no method stores more than all there are."""
+    """The problem with the bytes of stored images: no method stores more than all images."""
     assert record.cost is not None
     image = 3 * record.config["backbone"]["image_size"] ** 2 + BESIDE_AN_IMAGE
     capacities = [entry.args["capacity"] for entry in record.plugins if isinstance(entry.args.get("capacity"), int)]

@@ -1,4 +1,4 @@
-"""What contradicts a record's account of its run: losses, times, curves within tasks, the search before it."""
+"""Checks a record's account of its run: losses, times, curves within tasks, and the search before it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from clsuite.records import CurveEntry, RunRecord, TaskEntry, TrialEntry, Within
 from clsuite.stream.within_task_spec import EvaluationSpec
 
 LARGEST_LOSS = 1e12
-"""What is above it no training that goes on has."""
+"""Losses above it do not occur in training that continues."""
 SAMPLERS = ("grid", "tpe")
 
 
 def has_true_course(record: RunRecord) -> str:
-    """Whether what it says of its course is such as a finished run of its configuration leaves."""
-    told = (f"task {index}: {text}" for index, task in enumerate(record.tasks, 1) if (text := _of_task(task)))
-    if complaint := next(told, ""):
+    """The problem with the account of its run; empty if a finished run of its configuration can have it."""
+    complaints = (f"task {index}: {text}" for index, task in enumerate(record.tasks, 1) if (text := _of_task(task)))
+    if complaint := next(complaints, ""):
         return complaint
     if not record.seconds:
         return "it says that it took no time"
@@ -29,7 +29,7 @@ def has_true_course(record: RunRecord) -> str:
 
 
 def _of_task(task: TaskEntry) -> str:
-    """What is wrong with the loss and the times of a task."""
+    """The problem with the loss and the times of a task."""
     if task.final_loss is None and task.steps:
         return f"it took {task.steps} steps, and has no final loss"
     if task.final_loss is not None and not task.steps:
@@ -42,7 +42,7 @@ def _of_task(task: TaskEntry) -> str:
 
 
 def _curves(record: RunRecord) -> str:
-    """What is wrong with its curves within tasks: they must be those that its configuration asks for."""
+    """The problem with its curves within tasks, which must be those that its configuration asks for."""
     asked, curves = record.config.get("evaluation"), record.within_task
     if (asked is None) != (curves is None):
         return f"within_task: it is {'missing' if curves is None else 'there, but its configuration asks for none'}"
@@ -58,8 +58,10 @@ def _curves(record: RunRecord) -> str:
     if any(size > min(spec.samples, most) for size, most in zip(curves.n, sizes.tolist(), strict=True)):
         return f"within_task: it is on more than {spec.samples} images of a part, or more than there are"
     pairs = zip(curves.tasks, record.tasks, strict=True)
-    told = (_steps(curve, task, spec) or _ends(record, curves, index) for index, (curve, task) in enumerate(pairs))
-    return next((f"within_task: task {index}: {text}" for index, text in enumerate(told, 1) if text), "")
+    complaints = (
+        _steps(curve, task, spec) or _ends(record, curves, index) for index, (curve, task) in enumerate(pairs)
+    )
+    return next((f"within_task: task {index}: {text}" for index, text in enumerate(complaints, 1) if text), "")
 
 
 def _steps(curve: CurveEntry, task: TaskEntry, spec: EvaluationSpec) -> str:
@@ -69,7 +71,7 @@ def _steps(curve: CurveEntry, task: TaskEntry, spec: EvaluationSpec) -> str:
 
 
 def _ends(record: RunRecord, curves: WithinTaskEntry, task: int) -> str:
-    """What is wrong with the last point of a curve: it is of images that the matrix counts as well."""
+    """The problem with the last point of a curve, whose images are counted in the matrix as well."""
     assert record.counts is not None
     chosen, left = np.array(curves.n), record.main_counts.n - np.array(curves.n)
     known = np.array(curves.learned) <= task
@@ -82,7 +84,7 @@ def _ends(record: RunRecord, curves: WithinTaskEntry, task: int) -> str:
 
 
 def _search(record: RunRecord) -> str:
-    """What is wrong with the search that chose hyper-parameters."""
+    """The problem with its hyperparameter search."""
     tuning = record.tuning
     if tuning is None:
         return ""
@@ -115,7 +117,7 @@ def _trial(trial: TrialEntry, chosen: Mapping[str, Any], trains: bool) -> str:
 
 
 def _given(record: RunRecord) -> Iterator[tuple[str, Any]]:
-    """Every argument of its plugins and option of its training, by its dotted name."""
+    """Every argument of its plugins and option of its training, with its dotted name."""
     for entry in record.plugins:
         short = entry.name.rpartition(":")[0].removesuffix(".py") or entry.name.removesuffix(".py")
         yield from ((f".{short}.{name}", value) for name, value in entry.args.items())

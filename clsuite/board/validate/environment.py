@@ -1,6 +1,6 @@
-"""What is wrong with what a record says about its environment: it must be well-formed, and go together.
+"""Checks what a record says about its environment, which must be well-formed and consistent.
 
-Whether a run was made on that processor and from that commit nothing in a record proves.
+Nothing in a record can prove that a run was made on that processor and from that commit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from clsuite.records.canonical import canonical_json
 from clsuite.records.record import RESULTS_VERSION
 
 LONGEST = 5000
-"""Characters of an environment, three times what those of clsuite take."""
+"""Largest number of characters of an environment, three times what those of clsuite take."""
 Short = Annotated[str, Field(min_length=1, max_length=200)]
 Version = Annotated[str, Field(pattern=r"^\d[\w.+!-]{0,60}$")]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -32,17 +32,17 @@ ALWAYS = (
     "python", "system", "packages", "device", "device_type", "precision", "threads", "commit", "dirty",
     "backbone_sha256", "normalization",
 )  # fmt: skip
-"""What every run records, if only that it is not known."""
+"""Entries that every run records, even if only as unknown."""
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-"""What a precision that a benchmark asks for is called where it was computed in."""
+"""The recorded name of each precision that a benchmark can ask for."""
 
 
 CLOSE = 2e-6
-"""What rounding may change of a mean or a standard deviation."""
+"""Largest rounding error of a mean or a standard deviation."""
 
 
 class _Normalization(BaseModel):
-    """What images are normalized by."""
+    """How images are normalized."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -51,7 +51,7 @@ class _Normalization(BaseModel):
 
 
 class _Environment(BaseModel):
-    """What of an environment is shown, or others are compared by."""
+    """The entries of an environment that are shown, or by which records are compared."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -71,28 +71,28 @@ class _Environment(BaseModel):
 
 
 def has_possible_claims(record: RunRecord) -> str:
-    """Whether what it says of its machine, its versions and its plugins' distributions can be so."""
+    """The problem with what it says of its machine, its versions and its plugins' distributions."""
     return (
         _environment(record)
         or _weights(record)
-        or next((told for entry in record.plugins if (told := _plugin(entry))), "")
+        or next((reason for entry in record.plugins if (reason := _plugin(entry))), "")
     )
 
 
 def has_its_normalization(record: RunRecord) -> str:
-    """Whether images were normalized as its backbone asks for; of one that only a network describes nothing tells.
+    """The problem with the normalization of images; empty if it is what its backbone needs, or that is not known.
 
-    What other backbones than the bundled one ask for is known to their libraries, which takes seconds to find out.
+    What backbones other than the bundled one need is known to their libraries only, which take seconds to import.
     """
     backbone = record.config["backbone"]
-    said = record.environment.get("normalization")
-    due = _normalization(backbone["name"], backbone.get("normalization") or "pretrained")
-    if said is None or due is None:
+    recorded = record.environment.get("normalization")
+    expected = _normalization(backbone["name"], backbone.get("normalization") or "pretrained")
+    if recorded is None or expected is None:
         return ""
-    for key, values in due.items():
-        if not np.allclose(said[key], values, rtol=0, atol=CLOSE):
+    for key, values in expected.items():
+        if not np.allclose(recorded[key], values, rtol=0, atol=CLOSE):
             asked = [round(value, 6) for value in values]
-            return f"environment.normalization: its {key} is {said[key]}, but its backbone asks for {asked}"
+            return f"environment.normalization: its {key} is {recorded[key]}, but its backbone asks for {asked}"
     return ""
 
 
@@ -125,7 +125,7 @@ def _environment(record: RunRecord) -> str:
 
 
 def _weights(record: RunRecord) -> str:
-    """Whether its backbone can have begun with the weights that its configuration names."""
+    """The problem with the weights of its backbone, which must be those that its configuration names."""
     backbone = record.config["backbone"]
     name, kind, sha256 = backbone["name"], backbone.get("weights"), backbone.get("sha256")
     if kind == OWN and "class" in backbone:
@@ -148,6 +148,6 @@ def _bundled_sha256() -> str | None:
 def _plugin(entry: Any) -> str:
     ours = our_source(entry.name) is not None
     if not (OURS if ours else DISTRIBUTION).fullmatch(entry.distribution):
-        told = "but it is of clsuite" if ours else "which is not a name and version"
-        return f"plugin '{printable(entry.name)}' is of '{printable(entry.distribution[:80])}', {told}"
+        detail = "but it is of clsuite" if ours else "which is not a name and version"
+        return f"plugin '{printable(entry.name)}' is of '{printable(entry.distribution[:80])}', {detail}"
     return ""

@@ -1,4 +1,4 @@
-"""Whether a record's names say what it is: a shipped benchmark and its methods have one name each."""
+"""Checks that a record has the right names: a shipped benchmark and its methods have one name each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
 
 def has_its_names(record: RunRecord) -> str:
-    """What its benchmark or its method is called elsewhere; empty where the names are its own."""
+    """What its benchmark or its method should be called; empty if the names are right."""
     setup = _setup_of(record)
     if record.benchmark not in shipped_benchmarks():
         same = next((name for name, shipped in _shipped_setups().items() if shipped == setup), "")
@@ -37,7 +37,7 @@ def has_its_names(record: RunRecord) -> str:
 
 
 def _other_plugins(record: RunRecord) -> str:
-    """What a method that is called by plugins of ours has in place of them."""
+    """How the plugins of a method differ from those that its name consists of."""
     try:
         named = parse_method(record.method).plugins
     except (UserError, ValueError):
@@ -54,7 +54,7 @@ def _other_plugins(record: RunRecord) -> str:
 
 
 def _without_free(training: dict[str, Any]) -> dict[str, Any]:
-    """A training without what each machine may choose."""
+    """A training without the options that each machine may choose."""
     return {key: value for key, value in training.items() if key not in FREE}
 
 
@@ -75,5 +75,5 @@ def _shipped_setups() -> dict[str, Any]:
 
 
 def _read(content: Any) -> Any:
-    """As a file gives it back: a list of names is not a tuple."""
+    """A content as a file returns it: tuples become lists."""
     return json.loads(canonical_json(content))

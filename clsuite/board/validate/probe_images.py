@@ -1,4 +1,4 @@
-"""What is wrong with the readings of a record's probes, from their images where they are available. Needs no torch."""
+"""Checks the readings of a record's probes with their images, if these are available. Needs no torch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
 
 def has_true_probe_images(record: RunRecord, image_size: int, data_root: Path | None, left_out: int) -> str:
-    """Whether its probes are on the images that they say, and count their answers on as many as they classify.
+    """The problem with the images of its probes; empty if they are the images, and as many, that it says.
 
     Args:
         record: A record whose readings are valid by themselves.
-        image_size: What images are decoded at.
-        data_root: Where they are looked for.
-        left_out: Test images of the stream's data whose domains no task trains on.
+        image_size: Size at which images are decoded.
+        data_root: Folder of the images.
+        left_out: Number of test images of the stream's data whose domains no task trains on.
 
     Raises:
         AbsentError: If images are not available.
@@ -47,13 +47,13 @@ def has_true_probe_images(record: RunRecord, image_size: int, data_root: Path | 
 
 
 def _shipped(benchmark: str, name: str) -> AnyProbe | None:
-    """The probe of that name where a shipped benchmark has one."""
+    """The probe of that name of a shipped benchmark, if there is one."""
     probes = load_benchmark(benchmark)[0].probes if benchmark in shipped_benchmarks() else ()
     return next((probe for probe in probes if probe_name(probe) == name), None)
 
 
 def _other_images(probe: AnyProbe, entry: Mapping[str, Any], image_size: int, data_root: Path | None) -> str:
-    """How a record's probe is another one than that of its benchmark."""
+    """How a record's probe differs from that of its benchmark."""
     try:
         due = probe_config(probe, image_size, data_root)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""What is wrong with the readings of a record's probes."""
+"""Checks the readings of a record's probes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from clsuite.probes.spec import readings_of
 from clsuite.records import ProbeEntry, RunRecord
 
 LARGEST_READING = 1e12
-"""What is above it no probe reads, and no plot can show."""
+"""Readings above it do not occur, and no plot can show them."""
 
 
 def has_true_readings(record: RunRecord) -> str:
-    """Whether probes read what can be read, and those that count right answers what they counted."""
+    """The problem with the readings of its probes; empty if they are possible and consistent with their counts."""
     kinds = {
         f"{entry.get('name') or entry['kind']}{end}": f"{entry['kind']}{end}"
         for entry in record.config.get("probes", [])
@@ -33,7 +33,7 @@ def has_true_readings(record: RunRecord) -> str:
 
 
 def _out_of_range(probe: ProbeEntry, kind: str) -> str:
-    """What no probe of its kind reads: a negative divergence, one before anything was learned, an error of no share."""
+    """What is impossible for a probe of its kind: a negative divergence, an early reading, an error outside 0 to 1."""
     read = [value for value in probe.values if value is not None]
     if kind == "calibration" and not all(0 <= value <= 1 for value in read):
         return "a calibration error lies in 0..1"
@@ -45,7 +45,7 @@ def _out_of_range(probe: ProbeEntry, kind: str) -> str:
 
 
 def has_its_probes(record: RunRecord) -> str:
-    """Whether its readings are those of the probes that its configuration names, each once."""
+    """The problem with the names of its readings, which must be those of the probes in its configuration, each once."""
     due: dict[str, tuple[bool, bool]] = {}
     own = {probe.get("name") for probe in record.config.get("probes", []) if probe.get("kind") == "own"}
     for probe in record.config.get("probes", []):
@@ -61,8 +61,8 @@ def has_its_probes(record: RunRecord) -> str:
         return f"probes.{twice}: it is listed twice"
     if other := {*names} ^ due.keys():
         name = min(other)
-        told = "is not of a probe that its configuration names" if name in names else "is missing"
-        return f"probes.{name}: it {told}"
+        problem = "is not of a probe that its configuration names" if name in names else "is missing"
+        return f"probes.{name}: it {problem}"
     for reading in record.probes:
         better, counted = due[reading.name]
         counts = reading.correct is not None if reading.was_read else counted

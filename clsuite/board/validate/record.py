@@ -1,4 +1,4 @@
-"""What is wrong with a record, checked by itself."""
+"""Checks a record by itself."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from clsuite.records import RecordError, RunRecord, read_predictions, read_recor
 from clsuite.runner.file_names import file_name
 
 LARGEST_ARRAYS = 2**25
-"""Bytes of a record's predictions, unpacked: 50,000 test images over 150 tasks."""
+"""Largest size in bytes of a record's predictions, unpacked: 50,000 test images over 150 tasks."""
 LARGEST_IMAGE = 2048
-"""Side of an image in pixels: four times that of the largest backbones."""
+"""Largest side of an image in pixels: four times that of the largest backbones."""
 MOST_TIES = 0.02
-"""Share of the images whose largest logit may come twice, in another precision than a processor's."""
+"""Largest share of images whose largest logit occurs twice, in a precision other than the processor's."""
 LARGEST_RECORD = 2_000_000
-"""Bytes of a record, two hundred times what those of ten tasks take."""
+"""Largest size of a record in bytes, two hundred times that of ten tasks."""
 
 
 class _Named(BaseModel):
@@ -49,7 +49,7 @@ class _Probe(BaseModel):
 
 
 class _Setup(BaseModel):
-    """What of a configuration the board and the streams are made from."""
+    """The parts of a configuration from which the board and the streams are made."""
 
     model_config = ConfigDict(strict=True)
 
@@ -63,11 +63,11 @@ class _Setup(BaseModel):
 
 @dataclass(frozen=True)
 class Examined:
-    """A record, checked by itself.
+    """The result of checking a record by itself.
 
     Attributes:
-        complaint: What is wrong with it; empty where nothing is.
-        samples: Hash of the test samples that it was judged on: label, part and the task that the part belongs to.
+        complaint: The problem with it; empty if there is none.
+        samples: Hash of the test samples that it was evaluated on: label, part and task of the part.
         predictions: Hash of its predictions after each task.
     """
 
@@ -77,15 +77,15 @@ class Examined:
 
 
 def record_place(record: RunRecord) -> Path:
-    """Where a record is published, below the folder of the records."""
+    """Path of a published record, below the folder of the records."""
     return Path(record.benchmark) / file_name(record.method) / f"{record.key}.json"
 
 
 def read_foreign(path: Path) -> RunRecord:
-    """Read a record that someone hands in, or that lies among the published ones.
+    """Read a record from someone else, or one of the published records.
 
     Raises:
-        RecordError: As `read_record`, and if it is larger than any that is published; it is not read then.
+        RecordError: As `read_record`, and if it is larger than any published record; it is not read then.
     """
     if path.is_file() and (size := path.stat().st_size) > LARGEST_RECORD:
         raise RecordError(f"the record '{path}' takes {size} bytes, but may take {LARGEST_RECORD} at most")
@@ -93,7 +93,7 @@ def read_foreign(path: Path) -> RunRecord:
 
 
 def examine(record: RunRecord, predictions: Path) -> Examined:
-    """Check a record against itself and its predictions; one that no check can read is reported like any other."""
+    """Check a record by itself and with its predictions; one on which a check fails is reported like any other."""
     try:
         if complaint := next((found for check in CHECKS if (found := check(record))), ""):
             return Examined(complaint)
@@ -114,9 +114,10 @@ def examine(record: RunRecord, predictions: Path) -> Examined:
 
 
 def _of_the_same_logits(record: RunRecord, arrays: dict[str, NDArray[np.integer]]) -> str:
-    """Whether both protocols can be of the same logits: who is right among all classes is right among fewer.
+    """The problem if both protocols cannot come from the same logits.
 
-    Where the largest logit comes twice a processor takes the first, while others may take any.
+    A prediction that is right among all classes is right among fewer. If the largest logit occurs twice, a processor
+    takes the first, while other devices may take any.
     """
     right, aware = arrays["class_incremental"] == arrays["labels"], arrays["task_aware"] == arrays["labels"]
     odd = (right & ~aware).sum(axis=1)
@@ -135,12 +136,12 @@ def _hash_of_samples(arrays: dict[str, NDArray[np.integer]]) -> str:
 
 
 def _hash_of_predictions(arrays: dict[str, NDArray[np.integer]]) -> str:
-    """Of what was answered after each task; the row before all of them is not a method's own."""
+    """Hash of the predictions after each task; the row before all tasks does not depend on the method."""
     return _hash_of({name: arrays[name][1:] for name in ("class_incremental", "task_aware")})
 
 
 def _hash_of(arrays: dict[str, NDArray[np.integer]]) -> str:
-    """Of names, shapes and values, whatever the width that they are stored in."""
+    """Hash of names, shapes and values, independent of the integer width that they are stored in."""
     content = sha256()
     for name, array in arrays.items():
         content.update(f"{name}{array.shape}".encode())
@@ -159,7 +160,7 @@ def _is_done(record: RunRecord) -> str:
 
 
 def _has_a_setup(record: RunRecord) -> str:
-    """Whether its configuration is such as clsuite writes."""
+    """The problem with its configuration; empty if it is one that clsuite writes."""
     try:
         _Setup.model_validate(record.config)
     except ValidationError as error:
@@ -171,13 +172,13 @@ def _has_its_key(record: RunRecord) -> str:
     if record.results_version() is None:
         return "its key does not follow from its content: it was edited, or made by a later version of clsuite"
     asked = (record.config.get("scenario") or {}).get("kind", "avalanche")
-    if asked not in ("avalanche", record.scenario.kind):  # a stream of Avalanche's says of itself what it is
+    if asked not in ("avalanche", record.scenario.kind):  # a stream from Avalanche states its own kind
         return f"its stream is {record.scenario.kind}, but its configuration asks for {asked}"
     return ""
 
 
 def _has_every_task(record: RunRecord) -> str:
-    """Whether tasks, names and readings are as many as the matrix says."""
+    """The problem with the numbers of tasks, names and readings; empty if they match the matrix."""
     counts = record.main_counts
     scenario = record.scenario
     lengths = {
@@ -197,4 +198,4 @@ CHECKS: tuple[Callable[[RunRecord], str], ...] = (
     _is_done, has_names, is_portable, _has_a_setup, _has_its_key, _has_every_task, has_true_costs, has_true_course,
     has_true_readings, has_its_probes, has_possible_claims,
 )  # fmt: skip
-"""The checks, in this order; each says what is wrong with a record, and nothing where nothing is."""
+"""The checks, in this order; each returns the problem with a record, empty if there is none."""

@@ -1,4 +1,4 @@
-"""The stream of a record made again from the data, and compared with all that the record says of it. Needs no torch."""
+"""Makes the stream of a record again from the data, and compares it with the record. Needs no torch."""
 
 from __future__ import annotations
 
@@ -27,24 +27,26 @@ from clsuite.runner.streams import stream_loader
 from clsuite.scenarios import Scenario, ScenarioSpec
 
 USUAL_SIZE = 32
-"""Side of the images that a stream is made again with where no shipped benchmark says one. Streams do not depend on it,
-so that a record cannot have the images decoded at any size that it likes."""
+"""Side of the images with which a stream is made again if it is not of a shipped benchmark.
+
+Streams do not depend on it. A record cannot choose it, so that none can have images decoded at a huge size.
+"""
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a record says of a stream, from the stream itself.
+    """What a record says of a stream, computed from the stream itself.
 
     Attributes:
-        entries: What stands in the record's `scenario`.
-        arrays: What stands beside the predictions.
-        training: Training images of each task.
+        entries: The record's `scenario`.
+        arrays: The arrays that are stored with the predictions.
+        training: Number of training images of each task.
         seen: Classes seen after each task.
         of_parts: Classes of each evaluation part.
-        batch_repeats: Steps in a row on each batch.
+        batch_repeats: Number of consecutive steps on each batch.
         table_sha256: Hash of the decoded images.
-        image_size: What they were decoded at.
-        left_out: Test images of domains that no task trains on.
+        image_size: Size at which they were decoded.
+        left_out: Number of test images of domains that no task trains on.
     """
 
     entries: Mapping[str, Any]
@@ -87,7 +89,7 @@ class Made:
         )  # fmt: skip
 
     def answers_complaint(self, arrays: Mapping[str, NDArray[np.integer]]) -> str:
-        """What is wrong with predictions: of classes that were not seen, or of another part, there are none."""
+        """The problem with predictions: they must be of classes that were seen, and of the right part."""
         labels, task = self.arrays["labels"], self.arrays["task"]
         members = np.zeros((len(self.of_parts), max(self.seen)), dtype=np.bool_)
         for part, classes in enumerate(self.of_parts):
@@ -112,7 +114,7 @@ class Streams:
     """
 
     def __init__(self, data_root: Path | None) -> None:
-        """Look for data in `data_root`."""
+        """Use the data in `data_root`."""
         self.data_root = data_root
         self.unchecked: dict[str, str] = {}
         self.images_unchecked: dict[tuple[str, str], str] = {}
@@ -120,7 +122,7 @@ class Streams:
         self._loader = lru_cache(maxsize=1)(self._loaded)
 
     def complaint(self, record: RunRecord) -> str:
-        """What is wrong with the stream of a record; empty where nothing is or the data are not available."""
+        """The problem with the stream of a record; empty if there is none or the data are not available."""
         found = self._found(record)
         if not isinstance(found, Made):
             return found
@@ -133,7 +135,7 @@ class Streams:
         )
 
     def judge(self, record: RunRecord, arrays: Mapping[str, NDArray[np.integer]]) -> str:
-        """What is wrong with all that a record says of its stream, labels of the test images among it.
+        """The problem with what a record says of its stream, including the labels of the test images.
 
         Args:
             record: A finished record.
@@ -144,10 +146,10 @@ class Streams:
         found = self._found(record)
         if not isinstance(found, Made):
             return found
-        said = record.scenario.model_dump()
-        for name, due in found.entries.items():
-            if said[name] != due:
-                return f"its scenario.{name} is not that of the stream: {_first_difference(said[name], due)}"
+        recorded = record.scenario.model_dump()
+        for name, expected in found.entries.items():
+            if recorded[name] != expected:
+                return f"its scenario.{name} is not that of the stream: {_first_difference(recorded[name], expected)}"
         for name in ("labels", "task", "learned"):
             if not np.array_equal(arrays.get(name, ()), found.arrays.get(name, ())):
                 return f"the {name} beside its predictions are not those of the stream's test images"
@@ -159,9 +161,9 @@ class Streams:
         )
 
     def _images_complaint(self, record: RunRecord, found: Made) -> str:
-        """What is wrong with the hash of the decoded images; decoders of other versions and systems may differ."""
-        said, size = record.environment.get("table_sha256"), record.config["backbone"]["image_size"]
-        if said in (None, found.table_sha256):
+        """The problem with the hash of the decoded images; decoders of other versions and systems may differ."""
+        recorded, size = record.environment.get("table_sha256"), record.config["backbone"]["image_size"]
+        if recorded in (None, found.table_sha256):
             return ""
         decoder = (record.environment["packages"] or {}).get("pillow"), record.environment["system"]
         if size != found.image_size or decoder != (version("pillow"), platform.system()):
@@ -172,11 +174,11 @@ class Streams:
             return ""
         return (
             "environment.table_sha256: its images are not those that the data give "
-            f"({said[:12]} in the record, {found.table_sha256[:12]} from the data)"
+            f"({recorded[:12]} in the record, {found.table_sha256[:12]} from the data)"
         )
 
     def _probes_complaint(self, record: RunRecord, found: Made) -> str:
-        """What is wrong with the images that its probes say that they read."""
+        """The problem with the images of its probes."""
         try:
             return has_true_probe_images(record, _size(record.benchmark), self.data_root, found.left_out)
         except AbsentError as error:
@@ -186,7 +188,7 @@ class Streams:
             return f"its probes cannot be made again: {error}"
 
     def _found(self, record: RunRecord) -> Made | str:
-        """The record's stream made again; a complaint where it cannot be, an empty one where data are not available."""
+        """The record's stream made again; a message if it cannot be made, empty if data are not available."""
         try:
             dataset, scenario = restored_stream(record)
             if dataset is None:
@@ -210,11 +212,11 @@ class Streams:
 
 
 def _size(benchmark: str) -> int:
-    """The image size that a stream is made again with: that of the shipped benchmark, whose images are decoded so."""
+    """The image size with which a stream is made again: that of the shipped benchmark, whose images are decoded so."""
     return load_benchmark(benchmark)[0].backbone.image_size if benchmark in shipped_benchmarks() else USUAL_SIZE
 
 
-def _first_difference(said: Any, due: Any) -> str:
-    if isinstance(said, list) and isinstance(due, list) and len(said) == len(due):
-        said, due = next((one, other) for one, other in zip(said, due, strict=True) if one != other)
-    return f"{str(said)[:60]!r} in the record, {str(due)[:60]!r} from the data"
+def _first_difference(recorded: Any, expected: Any) -> str:
+    if isinstance(recorded, list) and isinstance(expected, list) and len(recorded) == len(expected):
+        recorded, expected = next((one, other) for one, other in zip(recorded, expected, strict=True) if one != other)
+    return f"{str(recorded)[:60]!r} in the record, {str(expected)[:60]!r} from the data"

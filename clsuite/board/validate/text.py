@@ -1,4 +1,4 @@
-"""What is wrong with the names and texts of a record: all of them are published."""
+"""Checks the names and texts of a record, all of which are published."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from clsuite.records import RunRecord
 from clsuite.runner.file_names import fit_for_files
 
 LONGEST_NAME = 120
-"""Bytes of the name of a folder of the published records, so that every file system takes it."""
+"""Largest number of bytes in the name of a folder of the published records, so that every file system accepts it."""
 UNSHOWN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters other than tabs and ends of lines, and those that turn the direction of what follows."""
+"""Control characters other than tabs and line ends, and characters that change the direction of text."""
 
 PATH = re.compile(
     r"file://|(?<![\w/])~\w*/\w|(?<![A-Za-z0-9])[A-Za-z]:[\\/]\w|(?<!\\)\\\\[\w.-]+\\\w"
@@ -27,7 +27,7 @@ What follows a name, a dot or a bracket is not a beginning of one: ``and/or``, `
 
 
 def has_names(record: RunRecord) -> str:
-    """Whether its names can be shown, and those of benchmark and method can name folders."""
+    """The problem with its names, which must be printable, and for benchmark and method be valid names of folders."""
     for what, name, folder in (
         ("benchmark", record.benchmark, record.benchmark), ("method", record.method, fit_for_files(record.method))
     ):  # fmt: skip
@@ -43,20 +43,22 @@ def has_names(record: RunRecord) -> str:
         "scenario.task_names": record.scenario.task_names, "scenario.part_names": record.scenario.part_names,
         "probes": [probe.name for probe in record.probes],
     }  # fmt: skip
-    return next((f"{where}: {told}" for where, names in shown.items() for name in names if (told := _unfit(name))), "")
+    return next(
+        (f"{where}: {reason}" for where, names in shown.items() for name in names if (reason := _unfit(name))), ""
+    )
 
 
 def _unfit(name: str) -> str:
-    """Why a name cannot be in a table; empty where it can."""
+    """Why a name cannot be shown in a table; empty if it can."""
     if bad := next((one for one in name if not one.isprintable()), ""):
         return f"'{printable(name)}' holds '{printable(bad)}', which cannot be printed"
     return f"'{name}' begins or ends with a blank" if name != name.strip() else ""
 
 
 def is_portable(record: RunRecord) -> str:
-    """Whether all its values can be published: no path of a machine, nothing that a file or a terminal cannot carry."""
+    """The problem with its values: no path of a machine, and nothing that a file or a terminal cannot hold."""
     content = record.model_dump(exclude={"tasks": {"__all__": {"final_loss"}}})
-    return next((told for leaf in _leaves(content) if (told := _unportable(leaf))), "")
+    return next((reason for leaf in _leaves(content) if (reason := _unportable(leaf))), "")
 
 
 def _unportable(leaf: Any) -> str:
@@ -74,7 +76,7 @@ def _unportable(leaf: Any) -> str:
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """Keys and values of all that is nested in a value of JSON."""
+    """All keys and values that are nested in a JSON value."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield key

@@ -58,7 +58,7 @@ def print_comparison(first: str, second: str, runs: Path | None, seeds: Sequence
 
 
 def _find(name: str, runs: Path | None) -> list[RunRecord]:
-    from clsuite.cli.partly import tell_partly
+    from clsuite.cli.partly import print_unfinished
     from clsuite.report.gather import method_below, one_method
     from clsuite.runner.file_names import file_name
 
@@ -70,7 +70,7 @@ def _find(name: str, runs: Path | None) -> list[RunRecord]:
     found = one_method(Path(name)) if runs is None else method_below(runs, name)
     for line in found.left_out:
         make_console(stderr=True).print(line, soft_wrap=True)
-    tell_partly([Path(name) if runs is None else runs / file_name(name)])
+    print_unfinished([Path(name) if runs is None else runs / file_name(name)])
     return sorted(found.records.values(), key=lambda record: record.seed)
 
 

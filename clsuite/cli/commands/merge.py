@@ -18,8 +18,10 @@ def _run(given: Namespace) -> int:
     from clsuite.report.format import counted
 
     merged = merge_runs(given.into, given.runs)
-    told = f"{counted(len(merged.added), 'run')} added to {given.into}, {merged.same} there already with equal counts"
-    make_console().print(told, soft_wrap=True)
+    summary = (
+        f"{counted(len(merged.added), 'run')} added to {given.into}, {merged.same} there already with equal counts"
+    )
+    make_console().print(summary, soft_wrap=True)
     for line in merged.other:
         make_console(stderr=True).print(f"left where it is: {line}", soft_wrap=True)
     return 1 if merged.other else 0

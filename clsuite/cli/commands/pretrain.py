@@ -36,7 +36,7 @@ def run_pretrain(recipe: str, data_root: Path | None, out: Path) -> None:
         pretrain = kind.load()
     card = pretrain(spec, data_root, out, lambda line: console.print(line))
     console.print(
-        f"{card['name']}: {kind.tell(card)}, {card['parameters']} parameters, "
+        f"{card['name']}: {kind.describe(card)}, {card['parameters']} parameters, "
         f"{card['seconds']:.0f} s; written to {out}",
         highlight=False,
     )

@@ -47,19 +47,19 @@ class Job:
     @classmethod
     def open(cls, folder: Path) -> Job:
         """Open the job of a folder."""
-        said = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-        root = None if said["root"] is None else Path(said["root"])
-        return cls(folder, said["size"], said["count"], root, tuple(said["names"]), said["resample"])
+        fields = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+        root = None if fields["root"] is None else Path(fields["root"])
+        return cls(folder, fields["size"], fields["count"], root, tuple(fields["names"]), fields["resample"])
 
     @classmethod
     def prepare(cls, folder: Path, manifest: Manifest, size: int) -> Job:
         """Make the job of a folder, or take up the one that is there, where it is of the same files and pixels."""
         manifest = with_digests(manifest)
-        said = _description(manifest, size)
-        if _described(folder) != said or not _has_sources(folder, manifest):
+        fields = _description(manifest, size)
+        if _described(folder) != fields or not _has_sources(folder, manifest):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            _write_job(folder, manifest, size, said)
+            _write_job(folder, manifest, size, fields)
         return cls.open(folder)
 
     @property
@@ -129,12 +129,12 @@ def _checksum(block: NDArray[np.uint8], digests: NDArray[np.uint8]) -> int:
 def _description(manifest: Manifest, size: int) -> dict[str, Any]:
     """What ``job.json`` says."""
     source = manifest.source
-    said: dict[str, Any] = {"size": size, "count": len(manifest), "root": None, "names": [], "resample": "bicubic"}
+    fields: dict[str, Any] = {"size": size, "count": len(manifest), "root": None, "names": [], "resample": "bicubic"}
     if isinstance(source, Files):
-        said |= {"root": str(source.root.resolve()), "names": list(source.names)}
+        fields |= {"root": str(source.root.resolve()), "names": list(source.names)}
     else:
-        said["resample"] = source.resample
-    return {**said, "identity": manifest.identity}
+        fields["resample"] = source.resample
+    return {**fields, "identity": manifest.identity}
 
 
 def _described(folder: Path) -> Any:
@@ -156,7 +156,7 @@ def _has_sources(folder: Path, manifest: Manifest) -> bool:
         return False
 
 
-def _write_job(folder: Path, manifest: Manifest, size: int, said: dict[str, Any]) -> None:
+def _write_job(folder: Path, manifest: Manifest, size: int, fields: dict[str, Any]) -> None:
     source, count = manifest.source, len(manifest)
     channels = 1 if isinstance(source, Pixels) and source.images.ndim == 3 else 3
     reserve(folder / "images.npy", (count, channels, size, size))
@@ -165,5 +165,5 @@ def _write_job(folder: Path, manifest: Manifest, size: int, said: dict[str, Any]
     np.save(folder / "digests.npy", manifest.digests)
     np.save(folder / "marks.npy", np.full(-(-count // CHUNK), UNDONE, dtype=np.int64))
     temporary = folder / "job.json.new"
-    temporary.write_text(json.dumps(said), encoding="utf-8")
+    temporary.write_text(json.dumps(fields), encoding="utf-8")
     os.replace(temporary, folder / "job.json")

@@ -17,7 +17,7 @@ from typing import Self
 
 from clsuite.data.cores import count_cores
 from clsuite.data.decoding.job import Job
-from clsuite.data.progress import tell
+from clsuite.data.progress import report_progress
 from clsuite.errors import UserError
 from clsuite.interpreters import PYTHON, own_path
 
@@ -39,10 +39,10 @@ def decode_all(job: Job, workers: int | None = None) -> None:
     done = job.count - sum(job.length(chunk) for chunk in missing)
     number = min(workers or count_cores(), len(missing))
     finished = _here(job, missing) if number < 2 or len(missing) < MANY else _elsewhere(job, missing, number)
-    tell("decoding images", done, job.count)
+    report_progress("decoding images", done, job.count)
     for chunk in finished:
         done += job.length(chunk)
-        tell("decoding images", done, job.count)
+        report_progress("decoding images", done, job.count)
 
 
 def _here(job: Job, chunks: Sequence[int]) -> Iterator[int]:
@@ -95,12 +95,12 @@ class _Worker:
 
     def fill(self, chunk: int) -> int:
         """Have a chunk decoded; returns its number."""
-        said, heard = self._process.stdin, self._process.stdout
-        assert said is not None
-        assert heard is not None
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
         try:
-            print(chunk, file=said, flush=True)
-            line = heard.readline()
+            print(chunk, file=stdin, flush=True)
+            line = stdout.readline()
         except BrokenPipeError:
             line = ""
         if not line:

@@ -80,7 +80,7 @@ def read_lists(root: Path, paths: list[Path]) -> tuple[list[Sample], bool]:
     if None in splits:
         return [Sample(one.path, one.label, False, one.domain) for one in named], False
     chosen = next((name for name in TEST_NAMES if name in splits), None)
-    _tell_unused(paths[0], {str(split) for split in splits} - {"train", str(chosen)})
+    _warn_of_unused(paths[0], {str(split) for split in splits} - {"train", str(chosen)})
     samples = [
         Sample(one.path, one.label, split == chosen, one.domain)
         for one, split in zip(named, splits, strict=True)
@@ -89,7 +89,7 @@ def read_lists(root: Path, paths: list[Path]) -> tuple[list[Sample], bool]:
     return samples, chosen is not None
 
 
-def _tell_unused(path: Path, unused: set[str]) -> None:
+def _warn_of_unused(path: Path, unused: set[str]) -> None:
     if unused:
         warn_of(f"'{path}' has the parts {', '.join(sorted(unused))} besides train and test: they are left out")
 

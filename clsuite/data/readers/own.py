@@ -99,7 +99,7 @@ def _list_unsplit(root: Path) -> list[Sample]:
         ]
     if not samples:
         raise UserError(f"'{root}' holds no images in any layout that is known: {LAYOUTS}")
-    left_out.tell(root)
+    left_out.warn(root)
     return samples
 
 

@@ -48,8 +48,8 @@ def chosen_executor(
     Raises:
         UserError: If it has no such option, or an option has a value that cannot be; or if two executors are named.
     """
-    said = _read(environment.get(VARIABLE, "")) or spec.executor
-    before = said.root if said is not None else LocalExecutor()
+    configured = _read(environment.get(VARIABLE, "")) or spec.executor
+    before = configured.root if configured is not None else LocalExecutor()
     if options.debug and options.executor not in (None, "debug"):
         raise UserError(f"--debug is the executor 'debug': leave it or --executor {options.executor} out")
     name = "debug" if options.debug else options.executor or before.kind
@@ -72,8 +72,8 @@ def _read(text: str) -> ExecutorSpec | None:
     try:
         return ExecutorSpec.model_validate(content)
     except ValidationError as error:
-        told = mistakes_in(ExecutorSpec, content, error)
-        raise several(f"{VARIABLE}: {mistake.removeprefix(OF_WHOLE)}" for mistake in told) from error
+        mistakes = mistakes_in(ExecutorSpec, content, error)
+        raise several(f"{VARIABLE}: {mistake.removeprefix(OF_WHOLE)}" for mistake in mistakes) from error
 
 
 def _with_options(name: str, given: Mapping[str, Any], more: Mapping[str, Any]) -> AnyExecutor:
@@ -99,7 +99,7 @@ def _refuse_beside_debug(options: BenchOptions) -> None:
 
 
 def make_executor(
-    chosen: AnyExecutor, options: BenchOptions, threads: int, slots: Sequence[str], tell: Callable[[str], None]
+    chosen: AnyExecutor, options: BenchOptions, threads: int, slots: Sequence[str], notify: Callable[[str], None]
 ) -> Executor:
     """Make the executor of a call; that of `debug` is made where its errors are told.
 
@@ -108,7 +108,7 @@ def make_executor(
         options: What the call decides.
         threads: CPU threads of a run.
         slots: On this machine, the device of each run at a time.
-        tell: Hears what the user has to know of it, such as the numbers of jobs.
+        notify: Receives what the user has to know of it, such as the numbers of jobs.
 
     Raises:
         UserError: If its packages are not installed, or its cluster is not there.
@@ -120,7 +120,7 @@ def make_executor(
     if isinstance(chosen, SlurmExecutor):
         from clsuite.runner.executors.slurm import SlurmArray
 
-        return SlurmArray(chosen, options, threads, tell)
+        return SlurmArray(chosen, options, threads, notify)
     return local_pool(options, slots, chosen.memory if isinstance(chosen, LocalExecutor) else None)
 
 

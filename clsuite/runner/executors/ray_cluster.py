@@ -119,11 +119,11 @@ class RayCluster:
         memory = (self._chosen.memory or 0) * GIGABYTE
         wanted = {"CPU": self._cpus, "GPU": gpus, "memory": memory}
         if not any(all(node.get(name, 0) >= number for name, number in wanted.items()) for node in nodes):
-            told = ", ".join(f"{number:g} {name}" for name, number in wanted.items() if number)
+            request = ", ".join(f"{number:g} {name}" for name, number in wanted.items() if number)
             most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in wanted if wanted[name]}
             have = ", ".join(f"{number:g} {name}" for name, number in most.items())
             raise UserError(
-                f"no node of the Ray cluster has room for a run ({told}; the largest have {have}): give "
+                f"no node of the Ray cluster has room for a run ({request}; the largest have {have}): give "
                 "--executor-option cpus, gpus or memory"
             )
         return wanted
@@ -218,7 +218,7 @@ class _Sweep:
         else:
             time.sleep(0 if self.runs.is_over else WAIT)
             ended = []
-        self._hear()
+        self._receive_events()
         for reference in ended:
             self._finish(reference, self.pending.pop(reference))
         for reference, plan in list(self.pending.items()):
@@ -230,20 +230,20 @@ class _Sweep:
         for plan, event in self.runs.news():
             self.listener(plan, event)
 
-    def _hear(self) -> None:
+    def _receive_events(self) -> None:
         """What the tasks have told; how runs end does not hang on it, and so not on the process that passes it on."""
         plans = {str(plan.whole_paths().record_path): plan for plan in self.pending.values()}
         try:
-            told = self.news.get_nowait_batch(self.news.qsize())
+            events = self.news.get_nowait_batch(self.news.qsize())
         except self.ray.exceptions.RayActorError:  # it cannot be reached for a while, as when a node has just gone
             return
-        for name, event in told:
+        for name, event in events:
             if plan := plans.get(name):
                 if event["kind"] == "start":
                     self._start(plan)
                 else:
                     self.listener(plan, event)
-                self.runs.tell(plan, event)
+                self.runs.report_progress(plan, event)
 
     def _start(self, plan: RunPlan) -> None:
         self.begun[plan.name] = time.monotonic()

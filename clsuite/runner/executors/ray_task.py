@@ -21,9 +21,9 @@ from clsuite.runner.pool import Pool
 from clsuite.runner.processes import Entry
 from clsuite.runner.shared_runs import GivenRuns
 
-TOLD_EACH = 0.5
+SEND_INTERVAL = 0.5
 """Seconds between two events of a run's progress, which all go through one process."""
-Tell = Callable[[tuple[str, dict[str, Any]]], Any]
+Send = Callable[[tuple[str, dict[str, Any]]], Any]
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ def do_run(
         return Answer("failed", failed_record(plan, "failed", str(error), 0.0))
     shared = luggage.is_at_home
     here = here if shared else away(here)
-    hear = _Hearer(str(plan.record_path), news.put_nowait.remote)
+    sender = _EventSender(str(plan.record_path), news.put_nowait.remote)
     runs = GivenRuns([here])
-    unwritten = Pool([here.device], timeout, entry).run(runs, hear, {})
-    return Answer(hear.status, next(iter(unwritten.values()), None), {} if shared else files_of(here))
+    unwritten = Pool([here.device], timeout, entry).run(runs, sender, {})
+    return Answer(sender.status, next(iter(unwritten.values()), None), {} if shared else files_of(here))
 
 
 def node_device(device: str, gpus: Sequence[int | str], environment: Mapping[str, str] = os.environ) -> str:
@@ -93,20 +93,20 @@ def node_device(device: str, gpus: Sequence[int | str], environment: Mapping[str
 
 
 @dataclass
-class _Hearer:
-    """Tells the caller how a run goes on."""
+class _EventSender:
+    """Sends the events of a run to the caller."""
 
     name: str
-    tell: Tell
+    send: Send
     status: str = "failed"
-    told: float = 0.0
+    last_sent: float = 0.0
 
     def __call__(self, plan: RunPlan, event: dict[str, Any]) -> None:
         """Take an event of the pool."""
         if event["kind"] == "end":
             self.status = event["status"]
         elif event["kind"] == "start":
-            self.tell((self.name, {**event, "device": f"{plan.device} of {socket.gethostname()}"}))
-        elif event["kind"] != "progress" or time.monotonic() - self.told > TOLD_EACH:
-            self.told = time.monotonic()
-            self.tell((self.name, event))
+            self.send((self.name, {**event, "device": f"{plan.device} of {socket.gethostname()}"}))
+        elif event["kind"] != "progress" or time.monotonic() - self.last_sent > SEND_INTERVAL:
+            self.last_sent = time.monotonic()
+            self.send((self.name, event))

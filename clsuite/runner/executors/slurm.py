@@ -42,21 +42,23 @@ class Submitted:
     def __str__(self) -> str:
         """Which they are, and how to see and to end them."""
         array = self.ids[0].partition("_")[0]
-        told = self.ids[0] if len(self.ids) == 1 else f"{array}_[0-{len(self.ids) - 1}]"
-        return f"submitted to Slurm: {told} (squeue --name={self.name}; scancel --name={self.name}; logs: {self.logs})"
+        jobs = self.ids[0] if len(self.ids) == 1 else f"{array}_[0-{len(self.ids) - 1}]"
+        return f"submitted to Slurm: {jobs} (squeue --name={self.name}; scancel --name={self.name}; logs: {self.logs})"
 
 
 class SlurmArray:
     """Has runs done by jobs of Slurm."""
 
-    def __init__(self, chosen: SlurmExecutor, options: BenchOptions, threads: int, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, chosen: SlurmExecutor, options: BenchOptions, threads: int, notify: Callable[[str], None]
+    ) -> None:
         """Prepare.
 
         Args:
             chosen: What is asked of Slurm.
             options: What the call decides.
             threads: CPU threads of a run.
-            tell: Hears which jobs were submitted.
+            notify: Receives which jobs were submitted.
 
         Raises:
             UserError: If submitit is not installed.
@@ -65,7 +67,7 @@ class SlurmArray:
         self._at_a_time = options.jobs or max(1, chosen.gpus // options.devices)
         cpus = threads * options.devices * self._at_a_time
         self._chosen = chosen.model_copy(update={"cpus": chosen.cpus or cpus})
-        self._options, self._tell = options, tell
+        self._options, self._notify = options, notify
         self.submitted: Submitted | None = None
 
     def check(self, plans: Sequence[RunPlan]) -> Mapping[str, Failure]:
@@ -85,7 +87,7 @@ class SlurmArray:
         worker = SlurmWorker(self._chosen, name, folder / LOGS, arguments, texts, self._options.stale_after)
         ids = submit([worker] * min(self._chosen.workers, len(plans)))
         self.submitted = Submitted(name, ids, folder / LOGS)
-        self._tell(str(self.submitted))
+        self._notify(str(self.submitted))
         return self.submitted
 
     def _arguments(self) -> list[str]:

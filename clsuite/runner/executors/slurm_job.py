@@ -86,10 +86,10 @@ class SlurmWorker:
 
     def _begin_again(self, number: int, restarts: int, attempt: int) -> str:
         """Have Slurm begin the work again, unless it does so by itself or somebody has cancelled it; says which."""
-        told = _told_of_job()
-        if int(told.get("Restarts", 0)) > restarts:
+        job_fields = _job_fields()
+        if int(job_fields.get("Restarts", 0)) > restarts:
             return "preempted: Slurm begins it again"
-        preempted = told.get("PreemptTime", "None") != "None"
+        preempted = job_fields.get("PreemptTime", "None") != "None"
         if number == signal.SIGTERM and not preempted:
             return "cancelled"
         if attempt >= self.settings.attempts:
@@ -111,7 +111,7 @@ class _Notice:
     def __enter__(self) -> _Notice:
         """Listen from now on."""
         for number in NOTICES:
-            signal.signal(number, self._hear)
+            signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -123,7 +123,7 @@ class _Notice:
             return 0
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # what is started hears SIGTERM alone
         self._process = subprocess.Popen(command)
-        signal.signal(signal.SIGUSR1, self._hear)
+        signal.signal(signal.SIGUSR1, self._on_signal)
         if self.given:
             self._process.terminate()
         return self._process.wait()
@@ -134,7 +134,7 @@ class _Notice:
         while not self.given and time.monotonic() < end:
             time.sleep(1)
 
-    def _hear(self, number: int, _: FrameType | None) -> None:
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
         self.given.append(number)
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
@@ -219,7 +219,7 @@ def _outside_of_jobs(submitit: Any) -> Iterator[None]:
         yield
 
 
-def _told_of_job() -> dict[str, str]:
+def _job_fields() -> dict[str, str]:
     """What Slurm says of this job."""
     try:
         text = asked("scontrol", "show", "job", "--oneliner", os.environ["SLURM_JOB_ID"])

@@ -1,4 +1,4 @@
-"""What people may say about an executor: one model for each, so that each has its own options and no other."""
+"""Executors in a benchmark file: one model for each, so that each has its own options only."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from clsuite.errors import did_you_mean, shortened
 
 ExecutorName = Literal["debug", "local", "ray", "slurm"]
 TIME = re.compile(r"(\d+-)?\d{1,3}(:\d{2}){0,2}")
-"""How Slurm has times written: minutes, ``minutes:seconds``, ``hours:minutes:seconds``, ``days-hours...``."""
+"""Slurm's time formats: minutes, ``minutes:seconds``, ``hours:minutes:seconds``, ``days-hours...``."""
 
 
 class DebugExecutor(Spec):
-    """In the process of the call, one run after another, so that ``breakpoint()`` and pdb work."""
+    """In this process, one run after another, so that ``breakpoint()`` and pdb work."""
 
     kind: Literal["debug"] = "debug"
 
 
 class LocalExecutor(Spec):
-    """Processes of this machine, as many at a time as cores, GPUs and memory carry.
+    """Processes of this machine, as many at a time as cores, GPUs and memory allow.
 
     Attributes:
-        memory: GB that all runs together may take; by default what the machine has free when they begin.
+        memory: GB that all runs together may use; by default the free memory of the machine when they start.
     """
 
     kind: Literal["local"] = "local"
@@ -38,12 +38,12 @@ class RayExecutor(Spec):
     Attributes:
         address: A running cluster: ``auto`` for the one that this machine belongs to, ``HOST:6379`` or
             ``ray://HOST:10001``. By default a cluster is started on this machine, and stopped at the end.
-        cpus: CPUs that are set aside for a run; by default as many as it has threads.
-        gpus: GPUs that are set aside for a run, of which 0.5 lets two share one. By default one where the cluster has
-            any and the device is not ``cpu``, else none.
-        memory: GB that are set aside for a run; by default memory is not counted.
-        retries: How often a run is begun again, where it was, when its node or its worker is lost.
-        object_store: GB of memory for Ray's store of objects in a cluster that is started here.
+        cpus: CPUs that are reserved for a run; by default as many as it has threads.
+        gpus: GPUs that are reserved for a run; with 0.5 two runs share one. By default one if the cluster has any and
+            the device is not ``cpu``, else none.
+        memory: GB that are reserved for a run; by default memory is not counted.
+        retries: How often a run is restarted from its last checkpoint when its node or its worker is lost.
+        object_store: GB of memory for the object store of a cluster that is started here.
     """
 
     kind: Literal["ray"] = "ray"
@@ -80,15 +80,15 @@ class SlurmExecutor(Spec):
         account: The account that is charged.
         qos: The quality of service.
         constraint: Features that a node must have.
-        time: Longest time of a job, as ``sbatch --time`` takes it. A job that reaches it saves what it has, ends, and
+        time: Time limit of a job, in the format of ``sbatch --time``. A job that reaches it saves its state, ends, and
             is submitted again.
         cpus: CPUs of a job; by default as many as its runs have threads.
         gpus: GPUs of a job.
         memory: GB of memory of a job.
-        workers: Jobs of the array at most; never more than there are runs.
-        setup: Lines of shell before the work begins, such as ``module load cuda``.
-        sbatch: Any other options of ``sbatch`` by their long names, such as ``{exclude: node7}``.
-        notice: Seconds before the end of its time at which a job is told to save and to end.
+        workers: Largest number of jobs in the array; never more than there are runs.
+        setup: Shell commands before the work starts, such as ``module load cuda``.
+        sbatch: Other options of ``sbatch`` by their long names, such as ``{exclude: node7}``.
+        notice: Seconds before its time limit at which a job is signaled to save and to end.
         attempts: How often a job may be submitted in all.
     """
 

@@ -40,7 +40,7 @@ const clsuiteDetails = (() => {
       h(
         "table",
         { class: "matrix" },
-        h("caption", {}, "Accuracy in % on each part (columns) after each task (rows); framed where the part is learned"),
+        h("caption", {}, "Accuracy in % on each part (columns) after each task (rows); framed when the part is first learned"),
         h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "after"), ...heads)),
         h("tbody", {}, line("nothing", run.initial, -1), ...run.accuracy.map((values, i) => line(`task ${i + 1}`, values, i))),
       ),
