@@ -10,4 +10,4 @@ from clsuite.conformance import check_method
 def test_nothing_is_found() -> None:
     report = check_method([EveryHook])
     assert not report.findings, "\n".join(map(str, report.findings))
-    assert not [outcome for outcome in report.outcomes if outcome.skipped]
+    assert [outcome.check for outcome in report.outcomes if outcome.skipped] == ["with pet"]  # both bring modules
