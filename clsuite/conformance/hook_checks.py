@@ -281,18 +281,18 @@ def report_frozen(watch: Watch, hook: str, names: Sequence[str], learner: Watche
 
 
 def counted_samples(call: Call) -> Iterator[None]:
-    """What takes optimizer steps between tasks counts the samples that pass backwards in them."""
+    """What takes optimizer steps over batches of images between tasks counts the samples that pass backwards."""
     if call.hook not in BETWEEN:
         yield
         return
     steps: list[int] = []
-    before = call.learner.gradient_samples
+    before, loops = call.learner.gradient_samples, call.learner.own_loops
     handle = register_optimizer_step_post_hook(lambda optimizer, *_: steps.append(1))
     try:
         yield
     finally:
         handle.remove()
-    if steps and call.learner.gradient_samples == before:
+    if steps and call.learner.own_loops > loops and call.learner.gradient_samples == before:
         call.report(
             "counts",
             f"'{call.hook}' takes {len(steps)} optimizer steps and counts no samples: the method looks cheaper than it "
