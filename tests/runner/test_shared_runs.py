@@ -200,7 +200,8 @@ def test_a_caller_that_ends_leaves_its_runs_to_the_next(tiny: Path, tmp_path: Pa
     caller = subprocess.Popen([*command, "--out", str(tmp_path / "runs")], cwd=tmp_path, stdout=subprocess.DEVNULL)
     until(lambda: bool(begun(tiny)))
     caller.send_signal(number)
-    caller.wait()
+    status = caller.wait()
+    assert find_manifests(tmp_path / "runs"), (status, begun(tiny), [str(p) for p in (tmp_path / "runs").rglob("*")])
     (manifest,) = find_manifests(tmp_path / "runs")
     statuses = [read_record(path).status for path in (tmp_path / "runs").rglob("seed*.json")]
     assert statuses == ([] if number == signal.SIGKILL else ["interrupted"])
