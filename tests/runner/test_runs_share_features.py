@@ -20,7 +20,6 @@ from clsuite.runner.options import RunOptions
 from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.spec import BenchmarkSpec
 
-
 ROW_BEFORE = 2 * 4
 """Images of row -1: the test images of the first task, which are asked for again after it."""
 
