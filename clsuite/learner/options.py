@@ -174,7 +174,9 @@ class TrainingSpec(Spec):
     @model_validator(mode="after")
     def _one_warmup(self) -> TrainingSpec:
         if self.own_schedule is not None and self.warmup_steps:
-            raise ValueError("warmup_steps belong to named schedules: leave them out beside a schedule's class")
+            raise ValueError(
+                "warmup_steps belong to constant and cosine, quarter_cosine and one_cycle: leave them out beside a schedule's class"
+            )
         return self
 
     @model_serializer(mode="wrap")
