@@ -175,7 +175,8 @@ class TrainingSpec(Spec):
     def _one_warmup(self) -> TrainingSpec:
         if self.own_schedule is not None and self.warmup_steps:
             raise ValueError(
-                "warmup_steps belong to constant and cosine, quarter_cosine and one_cycle: leave them out beside a schedule's class"
+                "warmup_steps belong to constant and cosine, quarter_cosine and one_cycle: leave them out beside a "
+                "schedule's class"
             )
         return self
 
