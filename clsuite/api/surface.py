@@ -23,13 +23,14 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
     "clsuite.tuning.options": ("TuneKeywords",),
     "clsuite.plugin": (
         "Plugin", "RehearsalPlugin", "Traits", "API_VERSION", "check_range", "fill_defaults", "Learner", "Step", "Head",
-        "GrowingHead", "TrainingSpec", "OptimizerSpec", "classification_loss", "tune_on_exemplars", "select_parameters",
-        "warm_up_head", "Batch", "ExemplarBuffer", "exemplar_capacity", "herding_ranks", "ImageTable", "Scenario",
-        "Task", "EvalSplit",
+        "GrowingHead", "TrainingPlan", "TrainingSpec", "OptimizerSpec", "classification_loss", "tune_on_exemplars",
+        "select_parameters", "warm_up_head", "Batch", "ExemplarBuffer", "exemplar_capacity", "herding_ranks",
+        "ImageTable", "Scenario", "Task", "EvalSplit",
     ),
     "clsuite.plugin.helpers": (
         "BatchLoader", "ClassTexts", "FeatureStore", "PretrainedState", "TakenRows", "WeightSwap", "check_trained",
-        "clip_of", "compute_features", "full_precision", "row_positions", "statistics_of", "tensor_bytes",
+        "clip_of", "compute_features", "full_precision", "mean_of", "Moment", "multi_step", "row_positions",
+        "set_weights", "statistics_of", "task_vector", "tensor_bytes", "top_share", "weights_of",
     ),
     "clsuite.scenarios": ("from_avalanche", "to_avalanche", "ScenarioBuilder", "make_scenario"),
     "clsuite.data": ("load_dataset", "ImageData"),
@@ -43,9 +44,13 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """What is public, by the module that it is imported from."""
 
+HIDDEN_BASES = {"LearnerTools": "clsuite.learner.tools"}
+"""Classes that are a part of a public one, and where they are: their members are its members."""
+
 INTERNAL = {
-    "Learner": "__init__ start begin_task end_task leave_task restore transfer_batch_to_device on_after_batch_transfer "
-    "training_step test_step configure_optimizers on_train_end",
+    "Learner": "__init__ scenario store start leave_backbone begin_task begin_round end_round end_task "
+    "end_stream leave_task restore transfer_batch_to_device on_after_batch_transfer training_step test_step "
+    "configure_optimizers on_before_optimizer_step on_train_end",
     "TrainedModel": "__init__",
     "RunResult": "folders",
     "Head": "begin",
@@ -131,13 +136,31 @@ def _entries(module: str, name: str) -> Iterator[Entry]:
     if isinstance(node, ast.FunctionDef):
         yield Entry(module, name, _function(node), _doc(node))
     elif isinstance(node, ast.ClassDef):
-        bases = ", ".join(ast.unparse(base) for base in node.bases)
+        bases = ", ".join(base for one in node.bases for base in _known_bases(ast.unparse(one)))
         yield Entry(module, name, f"class {name}({bases})" if bases else f"class {name}", _doc(node))
         internal = [f"{name}.{member}" for member in INTERNAL.get(name, "").split()]
-        for member in node.body:
+        for member in [*node.body, *_of_hidden_bases(node)]:
             yield from (entry for entry in _members(module, name, member) if entry.name not in internal)
     else:
         yield Entry(module, name, ast.unparse(node), "")
+
+
+def _known_bases(base: str) -> list[str]:
+    """A base, or those of one that is a part of a public class."""
+    if base not in HIDDEN_BASES:
+        return [base]
+    found = _find(HIDDEN_BASES[base], base)
+    assert isinstance(found, ast.ClassDef)
+    return [ast.unparse(one) for one in found.bases]
+
+
+def _of_hidden_bases(node: ast.ClassDef) -> Iterator[ast.stmt]:
+    """The members of a class that it has from bases of ours that nobody imports, but for constructors."""
+    for base in map(ast.unparse, node.bases):
+        if base in HIDDEN_BASES:
+            found = _find(HIDDEN_BASES[base], base)
+            assert isinstance(found, ast.ClassDef)
+            yield from (one for one in found.body if getattr(one, "name", "") != "__init__")
 
 
 def _members(module: str, owner: str, node: ast.stmt) -> Iterator[Entry]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from clsuite.conformance.answer_checks import right_answers
 from clsuite.conformance.instrument import Call, HookCheck, Watch, WatchedLearner
-from clsuite.conformance.source_lines import assigns, calls, draws, either, returns, writes_into
+from clsuite.conformance.source_lines import assigns, calls, draws, either, writes_into
 from clsuite.data.batch import Batch
-from clsuite.learner.learner import Learner, Step
+from clsuite.learner.learner import Learner
+from clsuite.learner.step import Step
 from clsuite.private_api import (
     FORWARD_HOOKS,
     global_forward_hooks,
@@ -24,8 +28,19 @@ from clsuite.private_api import (
 )
 
 BUILDING = {"on_stream_start", "rebuild_modules", "on_task_start"}
-BETWEEN = {*BUILDING, "on_task_end", "on_task_exit", "setup", "select_indices"}
-PER_STEP = {"on_before_forward", "loss", "transform_batch", "predict", "select_indices", "parameter_groups"}
+BETWEEN = {
+    *BUILDING, "before_task_training", "plan_training", "on_round_end", "on_task_end", "on_stream_end", "on_task_exit",
+    "setup", "select_indices",
+}  # fmt: skip
+PER_STEP = {
+    "on_before_forward",
+    "classification",
+    "loss",
+    "transform_batch",
+    "predict",
+    "select_indices",
+    "parameter_groups",
+}
 
 
 def untouched_batch(call: Call) -> Iterator[None]:
@@ -50,7 +65,12 @@ def tensors_of(given: Any) -> dict[str, Tensor]:
         return {**tensors_of(given.batch), "step.features": given.features, "step.logits": given.logits}
     if isinstance(given, Batch):
         named = {"images": given.images, "labels": given.labels, "rows": given.indices, "replayed": given.replayed}
+        named |= {f"columns['{name}']": column for name, column in given.columns.items()}
         return {f"batch.{name}": value for name, value in named.items() if value is not None}
+    if isinstance(given, Tensor) and given.dim() == 4:
+        return {"images": given}
+    if isinstance(given, MappingProxyType):
+        return {f"updates['{name}']": value for name, value in given.items() if isinstance(value, Tensor)}
     return {}
 
 
@@ -62,7 +82,10 @@ def same(first: Tensor, second: Tensor) -> bool:
 
 
 def untouched_generators(call: Call) -> Iterator[None]:
-    """The global random generators stay where they were."""
+    """The global random generators stay where they were; a phase that may train has them for itself."""
+    if call.hook == "before_task_training":
+        yield
+        return
     before = generator_states()
     yield
     after = generator_states()
@@ -257,78 +280,27 @@ def report_frozen(watch: Watch, hook: str, names: Sequence[str], learner: Watche
     )
 
 
-def right_answers(call: Call) -> Iterator[None]:
-    """Hooks that answer return what they must."""
-    yield
-    judge = JUDGES.get(call.hook)
-    problem = judge(call) if judge is not None else None
-    if problem is not None:
-        check, message, fix, where = problem
-        call.report(check, message, fix, where)
-
-
-def _judge_loss(call: Call) -> tuple[str, str, str, Any] | None:
-    result = call.result
-    if result is None:
-        return None
-    where = returns(("item", "float", "tolist", "numpy", "detach"))
-    if not isinstance(result, Tensor):
-        return (
-            "loss",
-            f"'loss' returns {type(result).__name__} {result!r} and not a tensor: no gradient flows from it",
-            "return the scalar tensor itself, without .item() or float()",
-            where if call.watch.subject.lines.all(where) else _last_return,
+def counted_samples(call: Call) -> Iterator[None]:
+    """What takes optimizer steps over batches of images between tasks counts the samples that pass backwards."""
+    if call.hook not in BETWEEN:
+        yield
+        return
+    steps: list[int] = []
+    before, loops = call.learner.gradient_samples, call.learner.own_loops
+    handle = register_optimizer_step_post_hook(lambda optimizer, *_: steps.append(1))
+    try:
+        yield
+    finally:
+        handle.remove()
+    if steps and call.learner.own_loops > loops and call.learner.gradient_samples == before:
+        call.report(
+            "counts",
+            f"'{call.hook}' takes {len(steps)} optimizer steps and counts no samples: the method looks cheaper than it "
+            "is",
+            "call learner.count_gradients(len(batch)) for each batch that passes backwards",
+            calls("step"),
         )
-    if result.dim():
-        shape = list(result.shape)
-        return "loss", f"'loss' returns a tensor of shape {shape} and not a scalar", "return value.mean()", _last_return
-    return None
 
-
-def _last_return(node: Any) -> bool:
-    import ast
-
-    return isinstance(node, ast.Return) and node.value is not None and not isinstance(node.value, ast.Constant)
-
-
-def _judge_predict(call: Call) -> tuple[str, str, str, Any] | None:
-    result = call.result
-    learner = next((given for given in call.args if isinstance(given, Learner)), call.learner)
-    batch = next((given for given in call.args if isinstance(given, Batch)), None)
-    if result is None or batch is None:
-        return None
-    wanted = [len(batch), learner.seen]
-    if isinstance(result, Tensor) and list(result.shape) == wanted:
-        return None
-    got = f"a tensor of shape {list(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
-    return (
-        "head",
-        f"'predict' returns {got}, but must return logits [batch, seen classes], here {wanted}",
-        "answer for all classes seen so far: column c is stream label c, learner.seen columns",
-        _last_return,
-    )
-
-
-def _judge_rows(call: Call) -> tuple[str, str, str, Any] | None:
-    if isinstance(call.result, np.ndarray) and call.result.dtype == np.int64 and call.result.ndim == 1:
-        return None
-    got = f"{call.result.dtype} array" if isinstance(call.result, np.ndarray) else type(call.result).__name__
-    return "batch", f"'select_indices' returns {got}", "return rows of the table, an int64 array [N]", _last_return
-
-
-def _judge_batch(call: Call) -> tuple[str, str, str, Any] | None:
-    if isinstance(call.result, Batch):
-        return None
-    got = type(call.result).__name__
-    return "batch", f"'transform_batch' returns {got} and not a Batch", "return the batch, or a new one", _last_return
-
-
-JUDGES: Mapping[str, Callable[[Call], tuple[str, str, str, Any] | None]] = {
-    "loss": _judge_loss,
-    "predict": _judge_predict,
-    "select_indices": _judge_rows,
-    "transform_batch": _judge_batch,
-}
 
 HOOK_CHECKS: tuple[HookCheck, ...] = (
     untouched_batch,
@@ -338,5 +310,6 @@ HOOK_CHECKS: tuple[HookCheck, ...] = (
     untouched_hooks,
     parameters_in_time,
     frozen_stays_frozen,
+    counted_samples,
     right_answers,
 )

@@ -29,11 +29,11 @@ class WatchedLearner(Learner):
     watches: tuple[Watch, ...] = ()
     frozen_weights: frozenset[str] = frozenset()
 
-    def begin_task(self, task: Task) -> None:
+    def begin_task(self, task: Task, may_train: bool = True) -> None:
         """Begin, and see what is frozen before and after."""
         self.frozen_weights = frozenset()
         before = {name for name, value in self.named_parameters() if not value.requires_grad}
-        super().begin_task(task)
+        super().begin_task(task, may_train)
         after = {name for name, value in self.named_parameters() if not value.requires_grad}
         self.frozen_weights = frozenset(before & after)
 

@@ -16,7 +16,8 @@ from clsuite.conformance.plugin_under_test import Subject
 from clsuite.conformance.runs import Run
 from clsuite.conformance.source_lines import calls, either
 from clsuite.data.batch import Batch
-from clsuite.learner.learner import Learner, Step
+from clsuite.learner.learner import Learner
+from clsuite.learner.step import Step
 from clsuite.scenarios import Scenario
 
 SINGLES = 16

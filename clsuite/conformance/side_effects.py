@@ -19,6 +19,7 @@ from clsuite.conformance.source_lines import assigns, calls, either
 from clsuite.data.batch import Batch, BatchLoader
 from clsuite.learner.head import GrowingHead, Head
 from clsuite.learner.learner import Learner
+from clsuite.learner.tools import LearnerTools
 from clsuite.plugin.base import Plugin
 from clsuite.private_api import hooks_of
 from clsuite.stream.loop import Stream
@@ -26,7 +27,7 @@ from clsuite.stream.loop import Stream
 WATCHED: tuple[Any, ...] = (
     torch, torch.nn.functional, torch.Tensor, torch.autograd, nn.Module, nn.Linear, nn.LayerNorm,
     vision_transformer.Block, vision_transformer.VisionTransformer,
-    L.Trainer, L.LightningModule, Learner, Head, GrowingHead, Batch, BatchLoader, Stream, Plugin,
+    L.Trainer, L.LightningModule, LearnerTools, Learner, Head, GrowingHead, Batch, BatchLoader, Stream, Plugin,
 )  # fmt: skip
 """Modules and classes whose functions must stay what they are."""
 

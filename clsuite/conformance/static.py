@@ -11,6 +11,7 @@ from clsuite.conformance.finding import Finding
 from clsuite.conformance.plugin_under_test import Subject
 from clsuite.conformance.source_lines import dotted
 from clsuite.plugin.catalog import is_ours
+from clsuite.plugin.hooks import ROLES
 from clsuite.plugin.misspelled_hooks import Doubt, doubts, untyped
 
 DEVICE = re.compile(r"(cuda|mps|xpu)(:\d+)?")
@@ -22,6 +23,7 @@ def read(subject: Subject) -> Iterator[Finding]:
     yield from doubtful_hooks(subject)
     yield from untyped_arguments(subject)
     yield from fixed_devices(subject)
+    yield from undeclared_roles(subject)
 
 
 def forgotten_super(subject: Subject) -> Iterator[Finding]:
@@ -74,6 +76,28 @@ def fixed_devices(subject: Subject) -> Iterator[Finding]:
             "take the device of what is there: batch.labels.device, or learner.device",
             line,
         )
+
+
+def undeclared_roles(subject: Subject) -> Iterator[Finding]:
+    """Parameters of other plugins that are asked for by a role that the traits do not name."""
+    traits, tree = subject.declared.traits, subject.lines.module
+    given = [word.value for node in ast.walk(tree) if isinstance(node, ast.Call) for word in node.keywords
+             if word.arg == "role"]  # fmt: skip
+    own = {one.value for one in given if isinstance(one, ast.Constant)} | {"backbone", "head", *traits.works_on}
+    if "modules" in traits.memory:
+        own |= {*ROLES.values()}
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and node.args and dotted(node.func).endswith(".parameters_of")):
+            continue
+        role = node.args[0].value if isinstance(node.args[0], ast.Constant) else None
+        if isinstance(role, str) and role not in own:
+            yield subject.finding(
+                "requires",
+                f"it works on '{role}' of another plugin, and does not declare it: a method without one ends in the "
+                "middle",
+                f'declare it: traits = Traits(works_on=("{role}",))',
+                node.lineno,
+            )
 
 
 def _names_device(node: ast.AST) -> bool:

@@ -34,6 +34,7 @@ CHECKS: dict[str, str] = {
     "batch": "leaves the batch that it is given as it was",
     "loaders": "leaves the trainer's loaders and optimizers alone",
     "gradients": "leaves no gradients on frozen weights",
+    "counts": "counts the samples of its own training loops",
     "randomness": "leaves the global random generators alone",
     "leftovers": "leaves nothing behind: hooks, patches, switches, state in its class",
     "head": "answers for all classes seen, each in its column",

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clsuite.data.columns import Columns, checked, joined
 from clsuite.data.on_device import image_chunks, moved
 from clsuite.data.stable_random import stable_random
 from clsuite.data.table import ImageTable, read_rows
@@ -26,6 +27,8 @@ class Batch:
         labels: int64 ``[B]`` stream labels.
         indices: int64 ``[B]`` indices of the table.
         replayed: bool ``[B]``, true for exemplars that a plugin added.
+        columns: What samples have besides, by name, each ``[B, ...]``: ``weights`` ``[B]`` and soft labels ``targets``
+            ``[B, C]``, which the cross-entropy uses, ``logits`` that were stored, and whatever else a plugin needs.
         known: Labels, indices and marks where they are on the CPU too; `host` gives them.
     """
 
@@ -33,6 +36,7 @@ class Batch:
     labels: Tensor
     indices: Tensor
     replayed: Tensor
+    columns: Columns = field(default_factory=dict)
     known: Known | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -45,7 +49,7 @@ class Batch:
 
     @property
     def host(self) -> Batch:
-        """The batch without its images on the CPU: a GPU is waited for only where nobody knows them there."""
+        """The batch without images and columns on the CPU: a GPU is waited for only where nobody knows it there."""
         columns = (self.labels, self.indices, self.replayed)
         if self.known is not None and all(one is of for one, of in zip(columns, self.known.of, strict=True)):
             return self.known.there
@@ -59,31 +63,64 @@ class Batch:
         """Copy to a device."""
         images = None if self.images is None else moved(self.images, device)
         labels, indices, replayed = (moved(column, device) for column in (self.labels, self.indices, self.replayed))
-        there = Batch(images, labels, indices, replayed)
+        columns = {name: moved(column, device) for name, column in self.columns.items()}
+        there = Batch(images, labels, indices, replayed, columns)
         return there if device.type == "cpu" else there.knowing(self.host)
 
     def with_images(self, images: Tensor) -> Batch:
         """The same samples with other pixels."""
         return replace(self, images=images)
 
+    def with_columns(self, **columns: Tensor) -> Batch:
+        """The same samples, which have these columns too.
+
+        Args:
+            columns: By name, each ``[B, ...]``; see `columns`.
+
+        Raises:
+            UserError: If one has not a row for each sample.
+        """
+        return replace(self, columns={**self.columns, **checked(columns, len(self))})
+
     def part(self, rows: slice) -> Batch:
         """Some samples that follow one another."""
         images = None if self.images is None else self.images[rows]
-        part = Batch(images, self.labels[rows], self.indices[rows], self.replayed[rows])
+        columns = {name: column[rows] for name, column in self.columns.items()}
+        part = Batch(images, self.labels[rows], self.indices[rows], self.replayed[rows], columns)
         return part if self.labels.device.type == "cpu" else part.knowing(self.host.part(rows))
 
-    def extended(self, images: Tensor, labels: Tensor, indices: Tensor) -> Batch:
-        """This batch followed by exemplars: uint8 ``[E, C, H, W]``, labels ``[E]`` and indices ``[E]``."""
+    def extended(self, images: Tensor, labels: Tensor, indices: Tensor, **columns: Tensor) -> Batch:
+        """This batch followed by exemplars.
+
+        Where only one of the two has a column, the other's is filled: a weight of 1, the label as a soft label, nan.
+
+        Args:
+            images: uint8 ``[E, C, H, W]``.
+            labels: ``[E]``.
+            indices: ``[E]``.
+            columns: Of the exemplars, by name, each ``[E, ...]``.
+
+        Raises:
+            UserError: If a column has not a row for each exemplar, or rows of another shape than the batch's.
+        """
         device = self.labels.device
         longer = Batch(
             None if self.images is None else torch.cat([self.images, moved(images, device)]),
             torch.cat([self.labels, moved(labels, device)]),
             torch.cat([self.indices, moved(indices, device)]),
             torch.cat([self.replayed, torch.ones(len(labels), dtype=torch.bool, device=device)]),
+            self._columns_with(columns, labels),
         )
         if device.type == "cpu" or labels.device.type != "cpu" or indices.device.type != "cpu":
             return longer
         return longer.knowing(self.host.extended(images, labels, indices))
+
+    def _columns_with(self, columns: Columns, labels: Tensor) -> dict[str, Tensor]:
+        """The columns of this batch and of exemplars that follow it."""
+        if not columns and not self.columns:
+            return {}
+        given = checked(columns, len(labels))
+        return joined(self.columns, self.host.labels, given, labels, self.labels.device)
 
 
 @dataclass(frozen=True)

@@ -246,9 +246,14 @@ class ExemplarBuffer:
         return torch.randperm(len(self), generator=generator)[:number]
 
     def batch(self, chosen: Tensor, with_images: bool = True) -> Batch:
-        """Some exemplars, by position, as a batch of their own."""
+        """Some exemplars, by position, as a batch of their own; stored logits are its column ``logits``."""
         images = self.images[chosen] if with_images else None
-        return Batch(images, self.labels[chosen], self.indices[chosen], torch.ones(len(chosen), dtype=torch.bool))
+        replayed = torch.ones(len(chosen), dtype=torch.bool)
+        return Batch(images, self.labels[chosen], self.indices[chosen], replayed, self.columns_of(chosen))
+
+    def columns_of(self, chosen: Tensor) -> dict[str, Tensor]:
+        """What is stored of some exemplars, by position, besides images and labels: ``logits``, where they are."""
+        return {"logits": self.logits[chosen]} if self.logits.shape[1] else {}
 
     def _chosen(self, labels: Tensor, keys: Tensor) -> Tensor:
         """Which of all samples, held and offered, stay, bool ``[N]``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -44,11 +45,20 @@ class FeatureStore:
     def __init__(self, scenario: Scenario, source: Source = computed_here) -> None:
         """Make an empty store for the rows of a scenario's table, whose features come from a source."""
         self._scenario, self._table, self._source = scenario, scenario.table, source
+        self._others: WeakSet[FeatureStore] = WeakSet()
         self.clear()
 
     def fresh(self) -> FeatureStore:
         """An empty store for the same table."""
-        return FeatureStore(self._scenario, self._source)
+        other = FeatureStore(self._scenario, self._source)
+        self._others.add(other)
+        return other
+
+    def forget(self) -> None:
+        """Forget everything, also in the stores that came from this one: the pre-trained network itself has changed."""
+        self.clear()
+        for other in self._others:
+            other.forget()
 
     def clear(self) -> None:
         """Forget everything: the backbone has changed."""

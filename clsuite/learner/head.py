@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clsuite.errors import UserError
 from clsuite.learner.options import SMALL_INIT, HeadInit
 from clsuite.learner.precision import full_precision
 
@@ -39,6 +40,64 @@ class Head(nn.Module, ABC):
     def newest_parameters(self) -> list[nn.Parameter]:
         """Parameters of the newest group alone."""
         return []
+
+    def group_parameters(self, group: int) -> list[nn.Parameter]:
+        """Parameters of one group, by number in the order of growing; none where a head has no weights of its own.
+
+        Raises:
+            UserError: If there is no such group.
+        """
+        return [value for _, value in self._named([group])]
+
+    def freeze(self, groups: Sequence[int] | None = None) -> None:
+        """Train some groups no more; neither gradients nor weight decay reach them.
+
+        What is frozen stays so over an interruption. ``learner.head.freeze(range(task.index))`` in ``on_task_start``
+        leaves the newest of a class-incremental stream.
+
+        Args:
+            groups: By number, from the end where negative; all by default.
+
+        Raises:
+            UserError: If there is no such group.
+        """
+        for _, value in self._named(groups):
+            value.requires_grad_(False)
+
+    def thaw(self, groups: Sequence[int] | None = None) -> None:
+        """Train some groups again; see `freeze`."""
+        for _, value in self._named(groups):
+            value.requires_grad_(True)
+
+    def backup(self, groups: Sequence[int] | None = None) -> dict[str, Tensor]:
+        """A copy of the values of some groups, for `recall`.
+
+        Kept in an attribute that the plugin declares in ``state``, it survives an interruption.
+
+        Args:
+            groups: As of `freeze`.
+
+        Returns:
+            Tensors by name.
+        """
+        return {name: value.detach().clone() for name, value in self._named(groups)}
+
+    @torch.no_grad()
+    def recall(self, kept: Mapping[str, Tensor]) -> None:
+        """Give groups back the values of a `backup`; those that came later stay as they are."""
+        present = dict(self.named_parameters())
+        for name, value in kept.items():
+            present[name].copy_(value)
+
+    def _named(self, groups: Sequence[int] | None) -> list[tuple[str, nn.Parameter]]:
+        """Names and parameters of some groups."""
+        number = len(self.sizes)
+        wrong = [group for group in groups or () if not -number <= group < number]
+        if wrong:
+            raise UserError(f"the head has {number} groups and none with the number {wrong[0]}")
+        chosen = range(number) if groups is None else [group % number for group in groups]
+        prefixes = tuple(f"groups.{group}." for group in chosen)
+        return [(name, value) for name, value in self.named_parameters() if name.startswith(prefixes)]
 
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
@@ -103,6 +162,18 @@ class GrowingHead(Head):
         if self.scale is not None:
             nn.init.constant_(self.scale, self.first_scale)
         self.to(device)
+
+    def fix_scale(self, scale: float) -> None:
+        """Give a cosine head a scale that is not trained; call it in ``on_stream_start``.
+
+        Raises:
+            UserError: If the head is none of cosines.
+        """
+        if self.scale is None:
+            raise UserError("a linear head has no scale to fix: take training.head: cosine")
+        self.first_scale = float(scale)
+        nn.init.constant_(self.scale, self.first_scale)
+        self.scale.requires_grad_(False)
 
     def newest_parameters(self) -> list[nn.Parameter]:
         """Parameters of the newest group alone."""

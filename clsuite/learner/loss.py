@@ -13,7 +13,12 @@ from clsuite.data.on_device import moved
 
 
 def classification_loss(
-    logits: Tensor, labels: Tensor, scope: Literal["global", "local"], task_classes: Sequence[int]
+    logits: Tensor,
+    labels: Tensor,
+    scope: Literal["global", "local"],
+    task_classes: Sequence[int],
+    weights: Tensor | None = None,
+    targets: Tensor | None = None,
 ) -> Tensor:
     """Mean cross-entropy.
 
@@ -23,13 +28,34 @@ def classification_loss(
         scope: ``global``: all seen classes compete. ``local``: for samples of the current task's classes only those
             compete; samples of other classes (exemplars) keep all.
         task_classes: Stream labels of the current task.
+        weights: ``[B]``, what each sample's term is multiplied with before the mean; 1 by default.
+        targets: ``[B, K]`` soft labels over the first K classes, in place of the labels. A sample is of the current
+            task's classes where all of its soft label is.
 
     Returns:
         A scalar.
     """
+    if targets is not None:
+        terms = _soft_terms(logits, targets, _competing(logits, scope, task_classes))
+        return (terms if weights is None else weights * terms).mean()
     if scope == "local":
-        inside = torch.zeros(logits.shape[1], dtype=torch.bool)
-        inside[list(task_classes)] = True
-        inside = moved(inside, logits.device)
+        inside = _competing(logits, scope, task_classes)
         logits = logits.masked_fill(inside[labels][:, None] & ~inside, float("-inf"))
-    return F.cross_entropy(logits.float(), labels)
+    if weights is None:
+        return F.cross_entropy(logits.float(), labels)
+    return (weights * F.cross_entropy(logits.float(), labels, reduction="none")).mean()
+
+
+def _competing(logits: Tensor, scope: Literal["global", "local"], task_classes: Sequence[int]) -> Tensor:
+    """Which classes ``[C]`` compete for samples of the current task's classes."""
+    inside = torch.full((logits.shape[1],), scope == "global")
+    inside[list(task_classes)] = True
+    return moved(inside, logits.device)
+
+
+def _soft_terms(logits: Tensor, targets: Tensor, inside: Tensor) -> Tensor:
+    """The cross-entropy ``[B]`` of soft labels; classes outside compete with samples alone that have some of them."""
+    targets = F.pad(targets, (0, logits.shape[1] - targets.shape[1])).to(logits.device)
+    of_task = ~((targets > 0) & ~inside).any(dim=1)
+    masked = logits.float().masked_fill(of_task[:, None] & ~inside, float("-inf"))
+    return -(targets * masked.log_softmax(dim=1).masked_fill(targets == 0, 0.0)).sum(dim=1)

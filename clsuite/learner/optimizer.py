@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
-from clsuite.errors import UserError
-from clsuite.learner.options import TrainingSpec
+from clsuite.errors import UserError, did_you_mean
+from clsuite.learner.options import OptimizerSpec, TrainingSpec
+from clsuite.learner.schedules import NAMED, Schedule, with_warmup
+from clsuite.learner.several_optimizers import SeveralOptimizers
+from clsuite.learner.training_plan import TrainingPlan, optimizer_with
 from clsuite.private_api import clip_true_gradients
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
@@ -35,31 +37,40 @@ class OptimizerPolicy:
         self._options, self._own, self._own_schedule = options, own, own_schedule
         self._kept: dict[str, dict[str, Any]] = {}
 
-    def configure(self, model: nn.Module, groups: list[dict[str, Any]] | None, steps: int) -> dict[str, Any]:
+    def configure(
+        self, model: nn.Module, groups: list[dict[str, Any]] | None, steps: int, plan: TrainingPlan | None = None
+    ) -> dict[str, Any]:
         """Build what Lightning's ``configure_optimizers`` returns.
 
         Args:
             model: The learner; its trainable parameters are taken where `groups` is None.
             groups: Parameter groups that a plugin gave.
             steps: Optimizer steps of the task, for the schedule.
+            plan: How the task is trained; by default as the options say.
 
         Raises:
             UserError: If nothing is left to train.
         """
-        chosen = groups if groups is not None else self._default_groups(model)
+        plan = TrainingPlan(self._options) if plan is None else plan
+        chosen = groups if groups is not None else _default_groups(model, plan.options.optimizer)
         if not chosen:
             raise UserError("nothing is left to train: backbone and head are frozen or have no weights of their own")
-        if self._lacks_class():
+        if self._lacks_class(plan.options):
             raise UserError("the training names a class: give the learner what makes it (OptimizerPolicy)")
-        optimizer = self._build(chosen)
+        optimizer, schedules = self._build(chosen, plan)
         if not self._options.recreate_optimizer:
             self._carry(model, optimizer)
         optimizer.register_step_post_hook(_mark_as_changed)
-        if self._own_schedule is not None and self._options.own_schedule is not None:
-            interval = self._options.own_schedule.interval
+        if self._own_schedule is not None and plan.options.own_schedule is not None and plan.schedule is None:
+            if any(one is not None for one in schedules):
+                raise UserError("a parameter group has a schedule, but training.schedule is a class for all groups")
+            interval = plan.options.own_schedule.interval
             own = self._own_schedule(optimizer)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": own, "interval": interval}}
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._factor(step, steps))
+        usual = plan.schedule or NAMED[plan.options.schedule]
+        warmup, epochs = plan.options.warmup_steps, plan.options.epochs
+        factors = [with_warmup(one or usual, warmup, steps, epochs) for one in schedules]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def keep(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -80,28 +91,38 @@ class OptimizerPolicy:
         """Take the state back."""
         self._kept = state
 
-    def _lacks_class(self) -> bool:
-        return (self._options.optimizer.own is not None and self._own is None) or (
-            self._options.own_schedule is not None and self._own_schedule is None
+    def _lacks_class(self, options: TrainingSpec) -> bool:
+        return (options.optimizer.own is not None and self._own is None) or (
+            options.own_schedule is not None and self._own_schedule is None
         )
 
-    def _default_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        spec = self._options.optimizer
-        named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-        head = [parameter for name, parameter in named if name.startswith("head.")]
-        body = [parameter for name, parameter in named if not name.startswith("head.")]
-        groups = [{"params": body, "lr": spec.lr}, {"params": head, "lr": spec.head_lr or spec.lr}]
-        return [group for group in groups if group["params"]]
+    def _build(
+        self, groups: list[dict[str, Any]], plan: TrainingPlan
+    ) -> tuple[torch.optim.Optimizer, list[Schedule | None]]:
+        """The optimizer of all groups, and the schedule of each in its order; None where it is the usual one."""
+        usual, kinds = plan.options.optimizer, list[tuple[OptimizerSpec, list[dict[str, Any]]]]()
+        schedules: list[tuple[int, Schedule | None]] = []
+        for given in groups:
+            group = dict(given)
+            spec = optimizer_with(usual, group.pop("optimizer")) if "optimizer" in group else usual
+            place = next((number for number, (known, _) in enumerate(kinds) if known == spec), len(kinds))
+            schedules.append((place, _schedule_of(group.pop("schedule", None))))
+            if place == len(kinds):
+                kinds.append((spec, []))
+            kinds[place][1].append(group)
+        clip = plan.options.gradient_clip is not None
+        made = [self._make(spec, of_kind, clip) for spec, of_kind in kinds]
+        ordered = [schedule for _, schedule in sorted(schedules, key=lambda one: one[0])]
+        return made[0] if len(made) == 1 else SeveralOptimizers(made), ordered
 
-    def _build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        spec = self._options.optimizer
-        if self._own is not None:
+    def _make(self, spec: OptimizerSpec, groups: list[dict[str, Any]], clip: bool) -> torch.optim.Optimizer:
+        if spec.own is not None and self._own is not None:
             return self._own(groups)
         if spec.name == "sgd":
             return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
         kind = torch.optim.Adam if spec.name == "adam" else torch.optim.AdamW
         optimizer = kind(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
-        if self._options.gradient_clip is not None:  # Lightning then clips true gradients also in mixed precision
+        if clip:  # Lightning then clips true gradients also in mixed precision
             clip_true_gradients(optimizer)
         return optimizer
 
@@ -116,13 +137,22 @@ class OptimizerPolicy:
                         for key, value in state.items()
                     }
 
-    def _factor(self, step: int, steps: int) -> float:
-        warmup = self._options.warmup_steps
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        if self._options.schedule == "constant":
-            return 1.0
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+def _default_groups(model: nn.Module, spec: OptimizerSpec) -> list[dict[str, Any]]:
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    head = [parameter for name, parameter in named if name.startswith("head.")]
+    body = [parameter for name, parameter in named if not name.startswith("head.")]
+    groups = [{"params": body, "lr": spec.lr}, {"params": head, "lr": spec.head_lr or spec.lr}]
+    return [group for group in groups if group["params"]]
+
+
+def _schedule_of(given: str | Schedule | None) -> Schedule | None:
+    """The schedule that a parameter group names or gives."""
+    if not isinstance(given, str):
+        return given
+    if given not in NAMED:
+        raise did_you_mean("schedule of a parameter group:", given, NAMED)
+    return NAMED[given]
 
 
 def _mark_as_changed(optimizer: torch.optim.Optimizer, *_: Any) -> None:

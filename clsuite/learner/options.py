@@ -24,7 +24,12 @@ OPTIMIZERS = {
     "adam": "Adam, whose weight decay is part of the gradient",
     "adamw": "Adam with decoupled weight decay",
 }
-SCHEDULES = {"constant": "the rate stays", "cosine": "the rate falls to zero over each task, as half a cosine"}
+SCHEDULES = {
+    "constant": "the rate stays",
+    "cosine": "the rate falls to zero over each task, as half a cosine",
+    "quarter_cosine": "the rate falls near zero over the epochs of each task, as a quarter of a cosine",
+    "one_cycle": "the rate rises for 30 % of each task and falls near zero, as cosines",
+}
 
 
 class OptimizerSpec(MaybeOwn):
@@ -70,6 +75,24 @@ class OwnSchedule(MaybeOwn):
     interval: Literal["epoch", "step"] = "epoch"
 
 
+class SeedSpec(Spec):
+    """Seeds of single sources of randomness, in place of the run's seed; the order of classes has ``order_seed``.
+
+    Attributes:
+        head: Of the first values of the head.
+        order: Of the order of training samples.
+        augment: Of the augmentation.
+    """
+
+    head: int | None = Field(default=None, ge=0)
+    order: int | None = Field(default=None, ge=0)
+    augment: int | None = Field(default=None, ge=0)
+
+    @model_serializer(mode="wrap")
+    def _given(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if value is not None}
+
+
 class TrainingSpec(Spec):
     """How each task is trained. What papers differ in and fold in silently is explicit here.
 
@@ -79,7 +102,9 @@ class TrainingSpec(Spec):
         accumulate: Parts in which a batch passes through the backbone, one after another, where all of it does not fit
             into the memory; what is learned is the same but for rounding, and a step takes a forward pass more.
         optimizer: The optimizer.
-        schedule: ``constant``, ``cosine`` (to zero, over each task), or a class: see `OwnSchedule`.
+        schedule: ``constant``, ``cosine`` (to zero, over each task), ``quarter_cosine`` (near zero, epoch by epoch, as
+            InfLoRA's code has it), ``one_cycle`` (PyTorch's OneCycleLR; `lr` is the largest rate), or a class: see
+            `OwnSchedule`.
         warmup_steps: Steps of linear warm-up at the start of each task.
         gradient_clip: Largest norm of the whole gradient; none by default.
         recreate_optimizer: A new optimizer for each task (True), or its state carried on.
@@ -100,6 +125,8 @@ class TrainingSpec(Spec):
         compile: Compile the blocks of the backbone (``torch.compile``): minutes at the start, faster steps after.
         precision: ``auto`` (bf16 where the processor or GPU has it natively, else 32), ``32``, ``bf16`` or ``16``.
         own_schedule: The class where `schedule` is one; in YAML and records it is below ``schedule``.
+        seeds: Seeds of the head, of the order of samples and of the augmentation, so that one can vary while the others
+            stay: ``{order: 3}``. What has none follows the run's seed.
         threads: CPU threads of a run; fixed, so that the number of parallel runs changes no result.
         checkpoint_minutes: Minutes after which the state is saved within a task too; by default it is saved between
             tasks alone. It changes no result, and is in no record and no key.
@@ -109,7 +136,7 @@ class TrainingSpec(Spec):
     batch_size: int = Field(default=32, ge=1)
     accumulate: int = Field(default=1, ge=1)
     optimizer: OptimizerSpec = OptimizerSpec()
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "quarter_cosine", "one_cycle"] = "constant"
     own_schedule: OwnSchedule | None = None
     warmup_steps: int = Field(default=0, ge=0)
     gradient_clip: float | None = Field(default=None, gt=0)
@@ -123,6 +150,7 @@ class TrainingSpec(Spec):
     augment: Augment = ()
     compile: bool = False
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
+    seeds: SeedSpec = SeedSpec()
     threads: int = Field(default=1, ge=1)
     checkpoint_minutes: float | None = Field(default=None, gt=0)
 
@@ -139,13 +167,17 @@ class TrainingSpec(Spec):
         if not isinstance(given, dict):
             return value
         if CLASS not in given:
-            raise ValueError("schedule must be constant, cosine, or a mapping with class, as {class: my_package:Mine}")
+            names = ", ".join(SCHEDULES)
+            raise ValueError(f"schedule must be {names}, or a mapping with class, as {{class: my_package:Mine}}")
         return {**{key: one for key, one in value.items() if key != "schedule"}, "own_schedule": given}
 
     @model_validator(mode="after")
     def _one_warmup(self) -> TrainingSpec:
         if self.own_schedule is not None and self.warmup_steps:
-            raise ValueError("warmup_steps belong to constant and cosine: leave them out beside a schedule's class")
+            raise ValueError(
+                "warmup_steps belong to constant and cosine, quarter_cosine and one_cycle: leave them out beside a "
+                "schedule's class"
+            )
         return self
 
     @model_serializer(mode="wrap")
@@ -154,6 +186,8 @@ class TrainingSpec(Spec):
         own = content.pop("own_schedule", None)
         if content.get("accumulate") == 1:
             del content["accumulate"]  # so that the keys of older records stay what they are
+        if not content.get("seeds", True):
+            del content["seeds"]
         return {**content, "schedule": own} if own is not None else content
 
     @model_validator(mode="after")

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from clsuite.data.buffer import ExemplarBuffer
 from clsuite.errors import UserError, did_you_mean
-from clsuite.learner.learner import Learner, Step
+from clsuite.learner.learner import Learner
+from clsuite.learner.step import Step
 from clsuite.learner.weight_swap import normalizations_of
 from clsuite.private_api import batch_norm_class
 

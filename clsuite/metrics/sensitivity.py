@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Between = Literal["epochs", "tasks"]
+Between = Literal["epochs", "tasks", "models"]
 Site = tuple[str, str]
 """A block (its number, ``text 3`` in the text tower of a CLIP, empty outside all blocks) and a kind of module."""
 OUTSIDE = ""
@@ -30,12 +30,12 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Move:
-    """How far one module moved between two moments.
+    """How far one module moved between two moments, or how far it is apart in two models.
 
     Attributes:
-        between: The two moments: ends of consecutive epochs of a task, or of consecutive tasks.
-        task: The later moment's task.
-        epoch: Its epoch.
+        between: The two moments: ends of consecutive epochs of a task, or of consecutive tasks; or two trained models.
+        task: The later moment's task; of models, the number of the pair.
+        epoch: Its epoch; of models 0.
         site: Block and kind.
         distance: ``||theta - theta before||_1``.
         size: Number of parameters.

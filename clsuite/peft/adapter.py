@@ -86,6 +86,8 @@ class Adapter(PET):
     parameter-efficient transfer learning" (ICLR 2022), as LAE uses it: beside the attention, on ``norm1(x)``.
     """
 
+    role = "adapters"
+
     def __init__(
         self,
         model: nn.Module,

@@ -24,6 +24,8 @@ class AdaptFormer(PET):
     norm gives, and has GELU and a learned scale.
     """
 
+    role = "adapters"
+
     def __init__(
         self, model: nn.Module, blocks: Sequence[int], bottleneck: int, generator: torch.Generator, entries: int = 1
     ) -> None:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,10 +19,13 @@ class PET(nn.Module, ABC):
     """A parameter-efficient module over several blocks of a network, attached by hooks.
 
     Attributes:
+        role: What its parameters are to other plugins (``learner.parameters_of``); the class says it.
         enabled: Whether an attached module acts.
         route: In a module of several entries, which of them act on which sample of the batch that passes; None lets
             all act on every sample.
     """
+
+    role: ClassVar[str] = ""
 
     def __init__(self) -> None:
         """Attached to nothing, enabled."""

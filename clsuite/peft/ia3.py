@@ -48,6 +48,8 @@ class IA3(PET):
     A linear layer stands before or behind each factor, so that all of them can be merged into the weights.
     """
 
+    role = "scales"
+
     def __init__(self, model: nn.Module, blocks: Sequence[int], entries: int = 1) -> None:
         """Make the factors for a network.
 

@@ -52,6 +52,8 @@ class LoRA(PET):
     with B zero at the start. In a fused qkv projection the parts are adapted one by one.
     """
 
+    role = "lora"
+
     def __init__(
         self,
         model: nn.Module,

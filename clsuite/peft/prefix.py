@@ -48,6 +48,8 @@ class Prefix(PET):
     the joint softmax made it. With lambda the prefix's share of that softmax, the weights of a query sum to 2 - lambda.
     """
 
+    role = "prompts"
+
     def __init__(
         self, model: nn.Module, blocks: Sequence[int], length: int, generator: torch.Generator, *, entries: int = 1
     ) -> None:

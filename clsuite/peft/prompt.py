@@ -44,6 +44,8 @@ class Prompt(PET):
             features (L2P); set it before attaching.
     """
 
+    role = "prompts"
+
     def __init__(
         self,
         model: nn.Module,

@@ -44,6 +44,8 @@ class SSF(PET):
     Panos et al. (ICCV 2023), is the same operation in a ResNet.
     """
 
+    role = "scales"
+
     def __init__(self, model: nn.Module, blocks: Sequence[int], generator: torch.Generator, entries: int = 1) -> None:
         """Make the factors and shifts for a network.
 

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from clsuite.data.buffer import ExemplarBuffer, exemplar_capacity, herding_ranks
     from clsuite.data.table import ImageTable
     from clsuite.learner.head import GrowingHead, Head
-    from clsuite.learner.learner import Learner, Step
+    from clsuite.learner.learner import Learner
     from clsuite.learner.loss import classification_loss
     from clsuite.learner.options import OptimizerSpec, TrainingSpec
     from clsuite.learner.rehearsal import select_parameters, tune_on_exemplars
+    from clsuite.learner.step import Step
+    from clsuite.learner.training_plan import TrainingPlan
     from clsuite.learner.warmup import warm_up_head
     from clsuite.plugin.base import Plugin
     from clsuite.plugin.rehearsal import RehearsalPlugin
@@ -43,6 +45,7 @@ __all__ = [
     "Scenario",
     "Step",
     "Task",
+    "TrainingPlan",
     "TrainingSpec",
     "Traits",
     "UserError",
@@ -68,8 +71,9 @@ LAZY = {
     "Plugin": "clsuite.plugin.base",
     "RehearsalPlugin": "clsuite.plugin.rehearsal",
     "Scenario": "clsuite.scenarios",
-    "Step": "clsuite.learner.learner",
+    "Step": "clsuite.learner.step",
     "Task": "clsuite.scenarios",
+    "TrainingPlan": "clsuite.learner.training_plan",
     "TrainingSpec": "clsuite.learner.options",
     "classification_loss": "clsuite.learner.loss",
     "exemplar_capacity": "clsuite.data.buffer",

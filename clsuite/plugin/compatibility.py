@@ -14,6 +14,7 @@ from clsuite.plugin.hooks import (
     OF_FEATURES,
     OF_WEIGHTS,
     ORDERS,
+    ROLES,
     STANDING_IN,
     TRAINING,
     UNTRAINED,
@@ -47,6 +48,7 @@ def check_method(
             raise UserError(f"plugin '{name}' cannot learn {scenario_kind} streams{refusal}")
     _check_answers(plugins)
     _check_loans(plugins)
+    _check_roles(plugins, arguments)
     _check_modules(plugins)
     for plugin in plugins:
         for other in plugins:
@@ -85,6 +87,32 @@ def _check_loans(plugins: Sequence[Named]) -> None:
             )
         if lenders[0] in [later for later, _ in plugins[place:]]:
             raise UserError(f"'{name}' must come after the plugin that stores exemplars: write [{lenders[0]}, {name}]")
+
+
+def _check_roles(plugins: Sequence[Named], arguments: Sequence[Mapping[str, Any]] | None) -> None:
+    """A plugin that works on parameters of another one finds one before it that may bring them."""
+    given = [None] * len(plugins) if arguments is None else arguments
+    brought = [_roles(source, one) for (_, source), one in zip(plugins, given, strict=True)]
+    for place, (name, source) in enumerate(plugins):
+        for role in source.traits.works_on:
+            if any(roles is None or role in roles for roles in brought[:place]):
+                continue
+            later = [other for (other, _), roles in zip(plugins, brought, strict=True) if roles and role in roles]
+            if later:
+                raise UserError(f"'{name}' works on the {role} of '{later[0]}': write [{later[0]}, {name}]")
+            raise UserError(f"'{name}' works on {role}, and no plugin of the method brings any: put one before it")
+
+
+def _roles(source: PluginSource, given: Mapping[str, Any] | None) -> frozenset[str] | None:
+    """Roles of the parameters that a plugin brings; None where its declaration, or its arguments, do not tell."""
+    defaults = {one.name: one.default for one in source.parameters if one.name in ("pet", "kind")}
+    if given is None and defaults:
+        return None
+    chosen = ({**defaults, **(given or {})}.get(name) for name in ("pet", "kind"))
+    kinds = {*source.traits.pet, *(one for one in chosen if isinstance(one, str))} & ROLES.keys()
+    if kinds:
+        return frozenset(ROLES[kind] for kind in kinds)
+    return None if "modules" in source.traits.memory else frozenset()
 
 
 def _check_modules(plugins: Sequence[Named]) -> None:

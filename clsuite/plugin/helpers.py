@@ -3,7 +3,10 @@
 * Passes over images and features: `FeatureStore`, `compute_features`, `BatchLoader`.
 * Weights: `WeightSwap` (others for an evaluation), `PretrainedState` (start again), `statistics_of` (of batch
   normalizations), `check_trained` (that kinds of modules are trained).
+* Weights as values: `weights_of` (a copy), `mean_of` (soups), `task_vector` (the end without the start), `set_weights`,
+  `top_share` (masks of the largest entries).
 * Statistics: `TakenRows` (an image that comes again counts once), `row_positions`.
+* Schedules of learning rates: `multi_step`, and the `Moment` that any function of one's own gets.
 * CLIP: `clip_of`, `ClassTexts`.
 * Numbers: `full_precision` (no autocast), `tensor_bytes` (what is kept).
 """
@@ -22,13 +25,16 @@ if TYPE_CHECKING:
     from clsuite.learner.features import FeatureStore, compute_features
     from clsuite.learner.precision import full_precision
     from clsuite.learner.rehearsal import check_trained
+    from clsuite.learner.schedules import Moment, multi_step
     from clsuite.learner.weight_swap import PretrainedState, WeightSwap, statistics_of
+    from clsuite.learner.weights import mean_of, set_weights, task_vector, top_share, weights_of
     from clsuite.plugin.state import tensor_bytes
 
 __all__ = [
     "BatchLoader",
     "ClassTexts",
     "FeatureStore",
+    "Moment",
     "PretrainedState",
     "TakenRows",
     "WeightSwap",
@@ -36,15 +42,22 @@ __all__ = [
     "clip_of",
     "compute_features",
     "full_precision",
+    "mean_of",
+    "multi_step",
     "row_positions",
+    "set_weights",
     "statistics_of",
+    "task_vector",
     "tensor_bytes",
+    "top_share",
+    "weights_of",
 ]
 
 LAZY = {
     "BatchLoader": "clsuite.data.batch",
     "ClassTexts": "clsuite.backbones.class_texts",
     "FeatureStore": "clsuite.learner.features",
+    "Moment": "clsuite.learner.schedules",
     "PretrainedState": "clsuite.learner.weight_swap",
     "TakenRows": "clsuite.data.taken",
     "WeightSwap": "clsuite.learner.weight_swap",
@@ -52,9 +65,15 @@ LAZY = {
     "clip_of": "clsuite.backbones.clip",
     "compute_features": "clsuite.learner.features",
     "full_precision": "clsuite.learner.precision",
+    "mean_of": "clsuite.learner.weights",
+    "multi_step": "clsuite.learner.schedules",
     "row_positions": "clsuite.data.taken",
+    "set_weights": "clsuite.learner.weights",
     "statistics_of": "clsuite.learner.weight_swap",
+    "task_vector": "clsuite.learner.weights",
     "tensor_bytes": "clsuite.plugin.state",
+    "top_share": "clsuite.learner.weights",
+    "weights_of": "clsuite.learner.weights",
 }
 """Where each name is defined."""
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-ANSWERING = {"predict": "prediction", "parameter_groups": "the optimizer's parameter groups"}
+ANSWERING = {
+    "predict": "prediction",
+    "parameter_groups": "the optimizer's parameter groups",
+    "classification": "the classification loss",
+}
 """Hooks that belong to at most one plugin of a method, and what they answer."""
 
-TRAINING = ("loss", "transform_batch", "select_indices", "parameter_groups")
+TRAINING = (
+    "loss", "classification", "transform_batch", "select_indices", "parameter_groups", "plan_training", "on_round_end",
+    "transform_update",
+)  # fmt: skip
 """Hooks that only act where gradient steps are taken."""
 
 OURS = frozenset(
-    {*ANSWERING, *TRAINING, "rebuild_modules", "on_before_forward", "on_task_exit", "stored_bytes", "state_dict",
-     "load_state_dict", "setup", "teardown"}
+    {*ANSWERING, *TRAINING, "before_task_training", "rebuild_modules", "on_before_forward", "on_task_exit",
+     "transform_images",
+     "stored_bytes", "state_dict", "load_state_dict", "setup", "teardown"}
 )  # fmt: skip
 """Hooks whose names do not begin with ``on_``; all others of ours and of Lightning's do."""
 
@@ -66,6 +74,12 @@ ORDERS = (
 Besides `EFFECTS` it knows what follows from hooks and stores: to put other weights in place for the evaluation
 (`STANDING_IN`), to read weights (`OF_WEIGHTS`) or to keep statistics (`OF_FEATURES`) at a task's end, and to herd
 exemplars."""
+
+ROLES = {
+    "lora": "lora", "adapter": "adapters", "adaptformer": "adapters", "prefix": "prompts", "prompt": "prompts",
+    "ia3": "scales", "ssf": "scales",
+}  # fmt: skip
+"""What the parameters of each kind of parameter-efficient module are to other plugins."""
 
 FROZEN = {
     "blocks": "'{name}' freezes the backbone: the blocks of '{other}' would never be trained",

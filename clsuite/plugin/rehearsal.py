@@ -15,7 +15,8 @@ from clsuite.plugin.base import Plugin
 
 if TYPE_CHECKING:
     from clsuite.data.batch import Batch
-    from clsuite.learner.learner import Learner, Step
+    from clsuite.learner.learner import Learner
+    from clsuite.learner.step import Step
     from clsuite.scenarios import Scenario, Task
 
 
@@ -95,7 +96,7 @@ class RehearsalPlugin(Plugin):
         self._added = torch.zeros(len(learner.scenario.table), dtype=torch.bool)
 
     def extend(self, batch: Batch, number: int | None = None) -> Batch:
-        """A batch followed by exemplars, or as it is where there are none.
+        """A batch followed by exemplars, or as it is where there are none; stored logits are its column ``logits``.
 
         Args:
             batch: The batch.
@@ -103,7 +104,9 @@ class RehearsalPlugin(Plugin):
         """
         if not len(self.buffer):
             return batch
-        return batch.extended(*self.buffer.sample(number or batch.own, self.draws))
+        chosen, buffer = self.buffer.sample_indices(number or batch.own, self.draws), self.buffer
+        images, labels, indices = buffer.images[chosen], buffer.labels[chosen], buffer.indices[chosen]
+        return batch.extended(images, labels, indices, **buffer.columns_of(chosen))
 
     def rehearse(self, learner: Learner, number: int) -> tuple[Tensor, Step]:
         """Pass exemplars that are drawn again through the model, with gradient; they are counted as samples.

@@ -63,6 +63,8 @@ class Traits:
             ``class_balanced`` or ``herding``.
         lends: Its exemplars, an `ExemplarBuffer` in an attribute called ``buffer``, can be borrowed
             (``Plugin.lent_buffer``).
+        works_on: Roles of the parameters of another plugin that it works on (``learner.parameters_of``), such as
+            ``prompts``, ``lora`` or ``adapters``: refused where no plugin before it can bring them.
         borrows: It takes the exemplars of another plugin that lends its own, and keeps some only where none does.
     """
 
@@ -86,6 +88,7 @@ class Traits:
     buffer: str = ""
     lends: bool = False
     borrows: bool = False
+    works_on: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check what has names.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,14 @@ from clsuite.report.plots import STYLE, write_figure
 
 
 def plot_sensitivity(moves: Sequence[Move], path: Path, title: str) -> None:
-    """Heat maps of the mean sensitivity, one between epochs and one between tasks, where there are several.
+    """Heat maps of the mean sensitivity: between epochs, between tasks, between models, where there are several.
 
     Args:
         moves: What a run measured.
         path: The file to write.
         title: Title of the plot.
     """
-    shown: list[Between] = [between for between in ("epochs", "tasks") if mean_sensitivity(moves, between)]
+    shown: list[Between] = [between for between in ("epochs", "tasks", "models") if mean_sensitivity(moves, between)]
     blocks = blocks_of(move.site for move in moves)
     kinds = len({move.site[1] for move in moves})
     with style.context(["default", STYLE]):
@@ -50,12 +50,16 @@ def _heat_map(axes: Any, moves: Sequence[Move], between: Between, blocks: list[s
     return image
 
 
-def write_moves(moves: Sequence[Move], path: Path) -> None:
-    """One line per module and pair of moments."""
+def write_moves(moves: Mapping[str, Sequence[Move]], path: Path) -> None:
+    """One line per module and pair of moments; where there are several runs, with the name of the run."""
+    several = len(moves) > 1
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened, lineterminator="\n")
-        writer.writerow(["between", "task", "epoch", "block", "kind", "parameters", "distance_l1", "sensitivity"])
-        for move in moves:
-            block, kind = move.site
-            moved = (f"{move.distance:.9g}", f"{move.sensitivity:.9g}")
-            writer.writerow([move.between, move.task, move.epoch, block, kind, move.size, *moved])
+        names = ["between", "task", "epoch", "block", "kind", "parameters", "distance_l1", "sensitivity"]
+        writer.writerow([*["run"] * several, *names])
+        for run, of_run in moves.items():
+            for move in of_run:
+                block, kind = move.site
+                moved = (f"{move.distance:.9g}", f"{move.sensitivity:.9g}")
+                line = [move.between, move.task, move.epoch, block, kind, move.size, *moved]
+                writer.writerow([*[run] * several, *line])

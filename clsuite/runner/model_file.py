@@ -113,6 +113,21 @@ def save_model(learner: Learner, record: RunRecord, path: Path) -> None:
     write_state(state, path)
 
 
+def saved_weights(record_path: str | Path) -> dict[str, Tensor]:
+    """The weights of the model that a finished run has saved, by name; nothing that the record names is imported.
+
+    Args:
+        record_path: The record, or the model beside it.
+
+    Raises:
+        UserError: If the record or the model is missing, damaged or edited.
+    """
+    path = Path(record_path).expanduser()
+    record = _finished(path.with_suffix(".json"))
+    learner: dict[str, dict[str, Tensor]] = _read(path.with_suffix(".pt"), record)["learner"]
+    return learner["parameters"]
+
+
 def load_model(
     record_path: str | Path,
     *,

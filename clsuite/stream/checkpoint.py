@@ -24,7 +24,7 @@ def learner_state(learner: Learner, tasks: int) -> dict[str, Any]:
 
 def load_learner_state(learner: Learner, state: dict[str, Any]) -> None:
     """Put a learner that was just started back into a saved state."""
-    learner.restore(state["tasks"], state["head_sizes"])
+    learner.restore(state["tasks"], state["head_sizes"], state["plugins"])
     learner.load_state_dict(state["parameters"])
     for name, parameter in learner.named_parameters():
         parameter.requires_grad_(state["requires_grad"][name])

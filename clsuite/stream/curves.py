@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from clsuite.errors import InputWarning, UserError, warn_of
+from clsuite.learner.learner import Learner
 from clsuite.records.curves import LOSS, TrainingCurve
 
 AT_ONCE = 64
@@ -42,9 +43,12 @@ class TrainingCurves(L.Callback):
         self._begin(task)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Divide the steps to come."""
-        steps = int(trainer.estimated_stepping_batches)
-        self._width, self._in_steps = max(1, math.ceil(steps / max(1, self._points))), True
+        """Divide the steps to come, those of all rounds of the task."""
+        assert isinstance(pl_module, Learner)
+        self._in_steps = True
+        if not self._steps:
+            steps = pl_module.plan.rounds * int(trainer.estimated_stepping_batches)
+            self._width = max(1, math.ceil(steps / max(1, self._points)))
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Take the loss of a step."""

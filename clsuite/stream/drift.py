@@ -6,6 +6,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from clsuite.learner.learner import Learner
 from clsuite.metrics.sensitivity import Move, moves_of
 
 Snapshot = dict[str, Tensor]
@@ -29,17 +30,20 @@ class ParameterDrift(L.Callback):
         self._end: Snapshot = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A task begins."""
-        self._task += 1
+        """A task begins, or a round of it."""
+        assert isinstance(pl_module, Learner)
+        assert pl_module.task is not None
+        self._task = pl_module.task.index
         self._last = _snapshot(pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """An epoch ends."""
+        assert isinstance(pl_module, Learner)
         now, epoch = _snapshot(pl_module), trainer.current_epoch
-        self.moves += moves_of(_distances(self._last, now), "epochs", self._task, epoch)
+        self.moves += moves_of(distances(self._last, now), "epochs", self._task, epoch)
         self._last = now
-        if epoch + 1 == trainer.max_epochs:
-            self.moves += moves_of(_distances(self._end, now), "tasks", self._task, epoch)
+        if epoch + 1 == trainer.max_epochs and pl_module.plan.round + 1 == pl_module.plan.rounds:
+            self.moves += moves_of(distances(self._end, now), "tasks", self._task, epoch)
             self._end = now
 
 
@@ -48,7 +52,8 @@ def _snapshot(module: L.LightningModule) -> Snapshot:
     return {name: value.detach().to("cpu", torch.float32, copy=True) for name, value in trained}
 
 
-def _distances(before: Snapshot, now: Snapshot) -> dict[str, tuple[float, int]]:
+def distances(before: Snapshot, now: Snapshot) -> dict[str, tuple[float, int]]:
+    """L1 distance and number of entries of each parameter that both have in one shape, by name."""
     return {
         name: (float((value.double() - before[name].double()).abs().sum()), value.numel())
         for name, value in now.items()

@@ -28,8 +28,9 @@ from clsuite.stream import checkpoint
 from clsuite.stream.clock import Clock, Spent
 from clsuite.stream.curves import TrainingCurves
 from clsuite.stream.evaluation import AccuracyMatrix
+from clsuite.stream.rounds import train_task
 from clsuite.stream.task_checkpoint import TaskCheckpoint, UnfitStateError, task_path
-from clsuite.stream.trainer import ProgressReporter, Report, make_trainer, release_optimizers
+from clsuite.stream.trainer import ProgressReporter, Report, make_trainer
 from clsuite.stream.within_task import WithinTask
 from clsuite.stream.within_task_spec import CURVE_POINTS, EvaluationSpec
 
@@ -143,29 +144,29 @@ class Stream:
         plain = learner(self.learner.backbone, self.learner.options, knowing, self.learner.seed)
         plain.feature_source = self.learner.feature_source
         plain.start(self.scenario)
-        plain.begin_task(self.scenario.tasks[0])
+        plain.begin_task(self.scenario.tasks[0], may_train=False)
         self._evaluate(plain, make_trainer(plain.options, self.device, [self.matrix]), 0)
+        plain.leave_backbone()
 
     def _learn(self, task: Task) -> None:
         L.seed_everything(derive_seed(self.learner.seed, "task", task.index), verbose=False)
         progress = ProgressReporter(self.report, task.index, len(self.scenario.tasks))
-        watchers = [self.within_task] if self.within_task else []
         within = self._task_checkpoint(task)
-        trainer = self._begin(task, watchers, [progress, *([within] if within else [])])
+        callbacks = self._begin(task, [progress, *([within] if within else [])])
         started = self._clock.now()
         self.learner.begin_task(task)
         trainable = sum(value.numel() for value in self.learner.parameters() if value.requires_grad)
-        frozen = self.learner.frozen
-        steps = self._fit(trainer, task, within) if self.learner.trains_by_gradient(task) else 0
+        frozen = self.learner.frozen and not self.learner.trained_before
+        trainer, steps = self._train(task, callbacks, within)
         self._end(task)
         trained = self._clock.now() - started
         self._evaluate(self.learner, trainer, task.index + 1)
         evaluated = self._clock.now() - started - trained
         if within is not None:
             trained += Spent(within.seconds_before)
-        for watcher in watchers:
-            watcher.finish(task.index + 1, steps)
-            trained, evaluated = trained - watcher.spent, evaluated + watcher.spent
+        if self.within_task is not None:
+            self.within_task.finish(task.index + 1, steps)
+            trained, evaluated = trained - self.within_task.spent, evaluated + self.within_task.spent
         self.taken_seconds = (self.taken_seconds[0] + trained.taken, self.taken_seconds[1] + evaluated.taken)
         self.curves.finish()
         samples = self.learner.gradient_samples
@@ -190,17 +191,19 @@ class Stream:
         """
         self.learner.to(self.device)
         self.learner.end_task(task)
+        if task is self.scenario.tasks[-1]:
+            self.learner.end_stream()
         check_weights(self.learner, self.learner.task)
         if self.learner.together is not None:
             self.learner.together.check_agreement(self.learner.parameters())
 
-    def _begin(self, task: Task, watchers: Sequence[WithinTask], last: Sequence[L.Callback]) -> L.Trainer:
-        """The trainer of a task, with all that watches it ready."""
+    def _begin(self, task: Task, last: Sequence[L.Callback]) -> list[L.Callback]:
+        """All that watches the training of a task, ready."""
+        watchers = [self.within_task] if self.within_task else []
         for watcher in watchers:
             watcher.begin()
         self.curves.begin(task.index)
-        callbacks = [*self.learner.plugins, self.matrix, *watchers, *self.observers, self.curves, *last]
-        return make_trainer(self.learner.options, self.device, callbacks)
+        return [*self.learner.plugins, self.matrix, *watchers, *self.observers, self.curves, *last]
 
     def _tell_done(self, task: Task) -> None:
         tasks = len(self.scenario.tasks)
@@ -218,38 +221,21 @@ class Stream:
         identity = f"{self.identity} task {task.index}"
         return TaskCheckpoint(path, minutes, identity, self.learner, watchers)
 
-    def _fit(self, trainer: L.Trainer, task: Task, within: TaskCheckpoint | None) -> int:
-        learner, rows = self.learner, task.train
-        for plugin in learner.plugins:
-            rows = plugin.select_indices(learner, task, rows)
-        uses_cached_features = learner.uses_cached_features
-        if uses_cached_features:
-            learner.compute_known_features()
-        loader = BatchLoader(
-            self.scenario.table,
-            self.scenario.labels,
-            rows,
-            learner.options.batch_size,
-            shuffle_seed=derive_seed(learner.seed, "order", task.index),
-            with_images=not uses_cached_features,
-            repeats=self.scenario.batch_repeats,
-            device=self.device,
-        )
+    def _train(
+        self, task: Task, callbacks: Sequence[L.Callback], within: TaskCheckpoint | None
+    ) -> tuple[L.Trainer, int]:
+        """Train a task that has begun; returns its last trainer, and its optimizer steps."""
+
+        def make() -> L.Trainer:
+            return make_trainer(self.learner.options, self.device, callbacks)
+
+        if not self.learner.trains_by_gradient(task):
+            return make(), 0
         try:
-            if within is not None:
-                within.begin(trainer, loader)
-            trainer.fit(learner, train_dataloaders=loader)
+            return train_task(self.learner, task, self.device, make, within)
         except UnfitStateError as error:
             assert self.checkpoint_path is not None
             raise UnfitCheckpointError(task_path(self.checkpoint_path), error.reason) from error
-        release_optimizers(trainer)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
-        if trainer.global_step == 0:
-            raise UserError(
-                f"task {task.index} ({task.name}) took no optimizer step although it has {len(rows)} images"
-            )
-        return int(trainer.global_step)
 
     def _evaluate(self, learner: Learner, trainer: L.Trainer, row: int) -> None:
         rows = self.matrix.begin(row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,32 @@ class TaskCheckpoint(L.Callback):
         self._begun = self._last = time.monotonic()
         self._before = 0.0
         self._states: ObjectStates | None = None
+        self._found: dict[str, Any] | None = None
+
+    def take_up_rounds(self) -> int:
+        """The round of the task to begin with; of a later one than the first, what was known when it was saved.
+
+        Raises:
+            UnfitStateError: If the state that was saved does not fit.
+        """
+        found = checkpoint.load(self._path, "The task begins again")
+        if found is None or found.get("identity") != self._identity:
+            return 0
+        self._found = found
+        number = int(found.get("round", 0))
+        if number:
+            try:
+                ObjectStates(self._roots, CONSTANT).load(found["objects"])
+            except Exception as error:  # whatever a state of other objects raises
+                raise UnfitStateError(error) from error
+            self._learner.earlier_steps = found["earlier_steps"]
+            self._learner.plan = replace(self._learner.plan, rounds=found["rounds"])
+        return number
 
     def begin(self, trainer: L.Trainer, loader: BatchLoader) -> None:
-        """Begin the training of the task, or go on with it where it was saved."""
-        state = checkpoint.load(self._path, "The task begins again")
-        if state is None or state.get("identity") != self._identity:
+        """Begin a round of the training of the task, or go on with it where it was saved."""
+        state, self._found = self._found, None
+        if state is None:
             loader.begin_at(0, 0, lambda: self._ready(trainer, None))
             return
         trainer.fit_loop.load_state_dict(state["loops"])
@@ -85,11 +107,13 @@ class TaskCheckpoint(L.Callback):
 
     def _ready(self, trainer: L.Trainer, state: dict[str, Any] | None) -> None:
         """See what is there when the first batch is about to come, and put the saved state in its place."""
-        if self._every is not None or state is not None:
+        first = self._states is None
+        if first and (self._every is not None or state is not None):
             self._states = ObjectStates(self._roots, CONSTANT)
         if state is not None:
             self._take_up(trainer, state)
-        self._begun = self._last = time.monotonic()
+        self._last = time.monotonic()
+        self._begun = self._last if first else self._begun
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -114,6 +138,9 @@ class TaskCheckpoint(L.Callback):
         learner, scaler = self._learner, getattr(trainer.precision_plugin, "scaler", None)
         return {
             "identity": self._identity,
+            "round": learner.plan.round,
+            "rounds": learner.plan.rounds,
+            "earlier_steps": learner.earlier_steps,
             "epoch": trainer.current_epoch,
             "batch": batch_idx + 1,
             "loops": trainer.fit_loop.state_dict(),
@@ -123,6 +150,7 @@ class TaskCheckpoint(L.Callback):
             "objects": self._states.save(),
             "gradients": {name: one.grad for name, one in learner.named_parameters() if one.grad is not None},
             "gradient_samples": learner.gradient_samples,
+            "own_loops": learner.own_loops,
             "augment": learner._augment_generator.get_state(),
             "generators": _generators(),
             "seconds": self._before + time.monotonic() - self._begun,
@@ -147,6 +175,7 @@ class TaskCheckpoint(L.Callback):
                 gradient = state["gradients"].get(name)
                 parameter.grad = None if gradient is None else gradient.to(parameter.device)
             self._learner.gradient_samples = state["gradient_samples"]
+            self._learner.own_loops = state["own_loops"]
             self._learner._augment_generator.set_state(state["augment"])
             _set_generators(state["generators"])
             self._before = state["seconds"]

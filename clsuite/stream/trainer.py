@@ -14,6 +14,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from clsuite.config.devices import checked_device
 from clsuite.errors import UserError
+from clsuite.learner.learner import Learner
 from clsuite.learner.options import TrainingSpec
 from clsuite.learner.precision import resolve_precision
 
@@ -41,7 +42,9 @@ class ProgressReporter(L.Callback):
             return
         self._last = time.monotonic()
         self.final_loss = float(outputs["loss"])
+        assert isinstance(module, Learner)
         done = trainer.global_step / max(1, trainer.estimated_stepping_batches)
+        done = (module.plan.round + done) / module.plan.rounds
         self._report(
             {
                 "task": self._task,

@@ -53,17 +53,21 @@ class WithinTask(L.Callback):
             self._exposure.begin(len(self._finished))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Evaluate before the first step."""
-        self._read(pl_module, 0)
+        """Evaluate before the first step of each round."""
+        assert isinstance(pl_module, Learner)
+        if pl_module.earlier_steps not in self._points:
+            self._read(pl_module, pl_module.earlier_steps)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, *_: Any
     ) -> None:
-        """Evaluate where it is time; after the last step the matrix does it."""
+        """Evaluate where it is time; after the last step of a round what comes next does it."""
         if self._exposure is not None:
             self._exposure.meet(batch.host.labels.numpy())
-        step = trainer.global_step
-        if self._spec.wants(step) and step not in self._points and step < trainer.estimated_stepping_batches:
+        assert isinstance(pl_module, Learner)
+        step = pl_module.earlier_steps + trainer.global_step
+        goes_on = trainer.global_step < trainer.estimated_stepping_batches
+        if self._spec.wants(step) and step not in self._points and goes_on:
             self._read(pl_module, step)
 
     def finish(self, row: int, steps: int) -> None:

@@ -72,7 +72,9 @@ def with_values(method: MethodSpec, places: Mapping[str, ParameterPath], values:
 
 def _all_places(method: MethodSpec, sources: Sequence[PluginSource]) -> list[tuple[str, ParameterPath]]:
     options = [
-        (name,) for name in TrainingSpec.model_fields if name not in ("optimizer", "checkpoint_minutes", *HIDDEN)
+        (name,)
+        for name in TrainingSpec.model_fields
+        if name not in ("optimizer", "seeds", "checkpoint_minutes", *HIDDEN)
     ]
     nested = [("optimizer", name) for name in OptimizerSpec.model_fields if name not in HIDDEN]
     places = [(".".join(("training", *path)), ParameterPath(None, path)) for path in (*options, *nested)]

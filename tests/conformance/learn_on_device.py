@@ -18,6 +18,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from every_hook import EveryHook
 from small_methods import SMALL
 
 from clsuite.conformance.fixtures import make_backbone, make_scenario
@@ -126,6 +127,10 @@ def options() -> dict[str, Any]:
     return learned(make_stream([subject("replay", capacity=10)], **training))
 
 
+def every_hook() -> dict[str, Any]:
+    return learned(make_stream([subject_of(EveryHook), subject("replay", capacity=10)], augment=OUR_STEPS))
+
+
 def augmented() -> dict[str, Any]:
     return learned(make_stream([subject("finetune")], augment=TORCHVISION_STEPS))
 
@@ -171,7 +176,8 @@ def on_cpu() -> dict[str, Any]:
 CASES: dict[str, Callable[[], dict[str, Any]]] = {
     **{name: partial(method, name) for name in sorted(catalog())},
     **{cls.__name__: partial(mistake, cls) for cls in (OnCpuInLoss, OnCpuInPredict, WaitsInLoss)},
-    **{case.__name__: case for case in (options, augmented, zero_shot_head, within_tasks, resumed, on_cpu, read_ahead)},
+    **{case.__name__: case for case in (options, every_hook, augmented, zero_shot_head)},
+    **{case.__name__: case for case in (within_tasks, resumed, on_cpu, read_ahead)},
 }
 
 

@@ -359,6 +359,44 @@ def on_stream_start(self, learner, scenario):
 
     clip_of(learner.backbone, "the method")  # HERE
 '''),
+    "trains before the task and counts nothing": Mistake(
+        "counts", "'before_task_training' takes", "learner.count_gradients(len(batch))", '''
+def before_task_training(self, learner, task):
+    optimizer = torch.optim.SGD(learner.parameters(), lr=0.01)
+    for batch in learner.batches_of(task.train):
+        F.cross_entropy(learner.step_of(batch).logits, batch.labels).backward()
+        optimizer.step()  # HERE
+        optimizer.zero_grad()
+'''),
+    "works on prompts and does not declare it": Mistake(
+        "requires", "it works on 'prompts' of another plugin", 'works_on=("prompts",)', '''
+def on_task_end(self, learner, task):
+    if task.index > 5:
+        learner.parameters_of("prompts")  # HERE
+'''),
+    "the classification loss is a float": Mistake(
+        "loss", "'classification' returns float", "without .item()", '''
+def classification(self, learner, step):
+    return F.cross_entropy(step.logits.float(), step.batch.labels).item()  # HERE
+'''),
+    "in-place change of an update": Mistake(
+        "batch", "'transform_update' writes into updates['head.groups.0.weight'] in place", "clone()", '''
+def transform_update(self, learner, updates):
+    update = updates["head.groups.0.weight"]
+    update.mul_(0.5)  # HERE
+    return {"head.groups.0.weight": update}
+'''),
+    "in-place change of the images": Mistake(
+        "batch", "'transform_images' writes into images in place", "clone()", '''
+def transform_images(self, learner, images):
+    images[:, :, :4] = 0  # HERE
+    return images
+'''),
+    "images that hang on their batch": Mistake(
+        "prediction", "change with the order or the company", "each sample on its own", '''
+def transform_images(self, learner, images):
+    return images - images.mean(dim=0)  # HERE
+'''),
     "reads the labels of the test batch": Mistake(
         "prediction", "where the labels and rows of the test batch are not known", "nothing of the batch but", '''
 def predict(self, learner, batch):

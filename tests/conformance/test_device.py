@@ -53,13 +53,13 @@ def test_a_value_that_is_read_in_a_step_is_seen(seen: dict[str, dict[str, Any]])
     assert sum(seen["WaitsInLoss"]["waits"].values()) == 4
 
 
-@pytest.mark.parametrize("case", ["options", "augmented", "zero_shot_head", "resumed"])
+@pytest.mark.parametrize("case", ["options", "every_hook", "augmented", "zero_shot_head", "resumed"])
 def test_options_learn_on_a_device(seen: dict[str, dict[str, Any]], case: str) -> None:
     assert seen[case].get("error") is None
     assert seen[case]["devices"] == ["simulated:0"]
 
 
-@pytest.mark.parametrize("case", ["options", "zero_shot_head", "resumed"])
+@pytest.mark.parametrize("case", ["options", "every_hook", "zero_shot_head", "resumed"])
 def test_no_step_waits_for_the_device(seen: dict[str, dict[str, Any]], case: str) -> None:
     assert seen[case]["waits"] == {}
 

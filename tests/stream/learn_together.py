@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from every_hook import EveryHook
 from small_methods import SMALL
 from torch import distributed
 
@@ -42,7 +43,7 @@ class Contrast(Plugin):
         return torch.logsumexp(step.features @ step.features.T / 100, dim=1).var()
 
 
-OWN: dict[str, type[Plugin]] = {"own_draws": OwnDraws, "contrast": Contrast}
+OWN: dict[str, type[Plugin]] = {"own_draws": OwnDraws, "contrast": Contrast, "every_hook": EveryHook}
 
 
 def make_stream(method: str, together: Together | None, folder: Path) -> Stream:

@@ -13,7 +13,7 @@ import pytest
 
 SCRIPT = Path(__file__).parent / "learn_together.py"
 QUICK = ("finetune", "replay", "pet", "lwf", "ncm", "finetune:accumulate")
-OTHERS = ("der", "lwf+replay", "contrast")
+OTHERS = ("der", "lwf+replay", "contrast", "every_hook+replay", "every_hook:accumulate")
 """Methods that continuous integration has too."""
 METHODS = (*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS))
 REFUSED = ("finetune:resnet", "own_draws")

@@ -76,6 +76,16 @@ class Method:
         return not self.is_known or any("select_indices" in source.hooks for source in self.sources)
 
     @property
+    def plans(self) -> bool:
+        """Whether it may train a task for other epochs, by other batches or more often than the benchmark says."""
+        return any("plan_training" in source.hooks for source in self.sources)
+
+    @property
+    def trains_before(self) -> bool:
+        """Whether it may train before a task, by a loop of its own."""
+        return any("before_task_training" in source.hooks for source in self.sources)
+
+    @property
     def has_own_passes(self) -> bool:
         """Whether it may make backward passes besides those for the batches of the training."""
         return not self.is_known or any(_has_own_passes(source) for source in self.sources)
@@ -106,6 +116,7 @@ def _has_own_passes(source: PluginSource) -> bool:
     """Whether a plugin makes backward passes of its own, as one does that stores samples and adds them to no batch."""
     traits, adds = source.traits, {"loss", "transform_batch"} & source.hooks
     own = OWN_PASSES.intersection(traits.effects) or {"importances", "masks"}.intersection(traits.memory)
+    own = own or {"before_task_training", "plan_training"} & source.hooks
     return bool(own) or (bool(REHEARSED.intersection(traits.memory)) and not adds)
 
 
@@ -240,8 +251,10 @@ def _of_task(record: RunRecord, method: Method, index: int, task: TaskEntry, due
     steps, given = task.steps, task.gradient_samples
     if method.is_known and not method.trains_by_gradient(index):
         return f"it says {steps} steps and {given} samples, but its method takes no gradient steps then" * bool(
-            steps or given
+            steps or (given and not method.trains_before)
         )
+    if method.plans:
+        return "" if 0 < steps <= given else f"it says {steps} steps and {given} samples"
     chooses = method.chooses
     if (chooses and not steps <= most) or (not chooses and steps != plain):
         return f"it says {steps} steps, but its training takes {'at most ' * chooses}{most if chooses else plain}"
@@ -249,7 +262,11 @@ def _of_task(record: RunRecord, method: Method, index: int, task: TaskEntry, due
         return "it says that it took no step"
     least = 0 if not method.is_known else steps if chooses else samples
     largest = _most_samples(record, method, steps)
-    alone = method.is_known and not chooses and not (method.memory & REHEARSED or method.effects & OWN_PASSES)
+    alone = (
+        method.is_known
+        and not chooses
+        and not (method.memory & REHEARSED or method.effects & OWN_PASSES or method.trains_before)
+    )
     if not least <= given <= (samples if alone else largest):
         return f"it says {given} gradient samples, but its training takes {least} to {samples if alone else largest}"
     return ""

@@ -1,44 +1,62 @@
-"""``clsuite analyze``: look into a finished run by doing it again under watch."""
+"""``clsuite analyze``: look into finished runs by doing them again under watch, or by their saved models."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from clsuite.cli.commands.base import DEVICE, PATH, Command, add_word, allowed_by, allowing_arguments
 from clsuite.errors import UserError
 
-ANALYSES = ("sensitivity",)
+ANALYSES = ("sensitivity", "distance")
 FORMATS = (".svg", ".png", ".pdf")
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    add_word(parser, "analysis", ANALYSES, help="sensitivity: how far each module moves between epochs, tasks")
-    parser.add_argument("record", type=PATH, help="the record of a finished run; it is learned again, and not changed")
+    add_word(
+        parser,
+        "analysis",
+        ANALYSES,
+        help="sensitivity: how far each module moves between epochs, tasks; distance: how far saved models are apart",
+    )
+    parser.add_argument(
+        "records",
+        type=PATH,
+        nargs="+",
+        metavar="RECORD",
+        help="records of finished runs; for the sensitivity they are learned again, and not changed; for the distance "
+        "their models lie beside them (bench --save-model)",
+    )
     parser.add_argument("--data-root", type=PATH, help="where data sets and weights are looked for")
     parser.add_argument("--weights", type=PATH, help="the backbone's weights, where they are a file found nowhere else")
     parser.add_argument("--device", type=DEVICE, default="auto", help="auto, cpu, cuda, cuda:N or mps")
     allowing_arguments(parser)
     parser.add_argument(
-        "-o", "--out", type=PATH, default="sensitivity.svg", help="plot, .svg, .png or .pdf; a .csv too"
+        "-o", "--out", type=PATH, help="plot, .svg, .png or .pdf, and a .csv beside it; by default ANALYSIS.svg"
     )
 
 
 def _run(given: Namespace) -> int:
-    out = given.out
+    out = given.out or Path(f"{given.analysis}.svg")
     if out.suffix.lower() not in FORMATS:
-        raise UserError(f"--out is '{given.out}', but must end in {', '.join(FORMATS)}")
-    from clsuite.cli.analyze import analyze_sensitivity
+        raise UserError(f"--out is '{out}', but must end in {', '.join(FORMATS)}")
+    from clsuite.cli.analyze import analyze_distance, analyze_sensitivity
 
+    if given.analysis == "distance":
+        analyze_distance(given.records, out)
+        return 0
     root, weights = given.data_root, given.weights
     allowed = allowed_by(given)
-    analyze_sensitivity(given.record, out, data_root=root, weights=weights, device=given.device, allowed=allowed)
+    analyze_sensitivity(given.records, out, data_root=root, weights=weights, device=given.device, allowed=allowed)
     return 0
 
 
 COMMAND = Command(
-    "Analyze a finished run by repeating it: how far its modules move.",
+    "Analyze finished runs: how far their modules move, or how far their models are apart.",
     (
         "clsuite analyze sensitivity runs/quickstart/finetune/seed0-….json",
+        "clsuite analyze sensitivity runs/quickstart/finetune/*.json -o three_seeds.pdf",
+        "clsuite analyze distance runs/quickstart/finetune/*.json",
         "clsuite analyze sensitivity RECORD --data-root data -o moves.pdf",
     ),
     _arguments,

@@ -1,0 +1,105 @@
+"""A phase in which a method may train anything, and training loops of its own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+from numpy.typing import NDArray
+
+from clsuite.data.augment import augment
+from clsuite.data.batch import Batch, BatchLoader
+from clsuite.data.stable_random import derive_seed
+from clsuite.errors import UserError
+
+if TYPE_CHECKING:
+    from clsuite.learner.learner import Learner
+    from clsuite.learner.tools import LearnerTools
+    from clsuite.plugin.base import Plugin
+    from clsuite.scenarios import Task
+
+
+def train_before(learner: Learner, plugins: Sequence[Plugin], task: Task) -> bool:
+    """Let plugins train what they like, before any of them begins a task.
+
+    Args:
+        learner: The model.
+        plugins: Those that do so, in order.
+        task: The task.
+
+    Returns:
+        Whether samples passed backwards.
+    """
+    if plugins:
+        with anything_may_be_trained(learner, derive_seed(learner.seed, task.index, "before task training")):
+            for plugin in plugins:
+                plugin.before_task_training(learner, task)
+    return learner.gradient_samples > 0
+
+
+@contextmanager
+def anything_may_be_trained(learner: LearnerTools, seed: int) -> Iterator[None]:
+    """A phase after which all is as before but for the values of the weights, and for parameters that were made in it.
+
+    Put back are: what is trained (``requires_grad``), the modes of modules, and the state of the global random
+    generators, which begin anew by `seed`. Gradients are removed, and features that were kept are forgotten.
+
+    Args:
+        learner: The model, in training mode meanwhile.
+        seed: Of the global generators, from which dropout draws.
+    """
+    trained = {parameter: parameter.requires_grad for parameter in learner.parameters()}
+    modes = [(module, module.training) for module in learner.modules()]
+    with isolate_rng():
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        random.seed(seed)
+        learner.train()
+        yield
+    for module, mode in modes:
+        module.training = mode
+    for parameter in learner.parameters():
+        parameter.requires_grad_(trained.get(parameter, parameter.requires_grad))
+        parameter.grad = None
+    learner.forget_features()
+
+
+def own_batches(
+    learner: LearnerTools,
+    indices: NDArray[np.int64],
+    batch_size: int | None,
+    order: int | None,
+    augmentation: int | None,
+) -> Iterator[Batch]:
+    """Transformed batches of some rows, once each, on the compute device.
+
+    Args:
+        learner: Whose stream and transformation they are of.
+        indices: Rows of the table.
+        batch_size: Samples of each but the last; the training's own where it is None.
+        order: Seed of the order; None keeps the given one.
+        augmentation: Seed of the augmentation; None leaves it out.
+
+    Raises:
+        UserError: If a row is one of a test image, or a batch would be empty.
+    """
+    table, size = learner.scenario.table, learner.options.batch_size if batch_size is None else batch_size
+    if size < 1:
+        raise UserError(f"batches_of: batch_size is {size}, but must be at least 1")
+    if table.is_test[indices].any():
+        raise UserError("batches_of was given rows of test images: take those of task.train or task.validation")
+    loader = BatchLoader(table, learner.scenario.labels, indices, size, shuffle_seed=order, device=learner.device)
+    generator = None if augmentation is None else torch.Generator().manual_seed(augmentation)
+    return (_transformed(learner, batch, generator) for batch in loader)
+
+
+def _transformed(learner: LearnerTools, batch: Batch, generator: torch.Generator | None) -> Batch:
+    batch = batch.to(learner.device)
+    assert batch.images is not None
+    images = batch.images if generator is None else augment(learner.options.augment, batch.images, generator)
+    return batch.with_images(learner.backbone.normalize(images))
