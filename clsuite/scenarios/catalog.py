@@ -1,4 +1,4 @@
-"""The kinds of stream: one line each for people, and what holds for them. Needs no torch."""
+"""The kinds of streams, with a description in one line and their properties. Needs no torch."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ KINDS: dict[str, str] = {
     "avalanche": "a benchmark that a Python file makes with Avalanche: {path: my_stream.py}",
 }
 SINGLE_PASS = ("blurry", "online")
-"""Kinds of stream whose images pass once."""
+"""Kinds of streams whose images occur only once."""
 
 
 def check_single_pass(kind: str, epochs: int, from_memory: bool = False) -> None:
-    """Check that a stream that passes once is not trained on for several epochs.
+    """Check that a stream with a single pass is not trained on for several epochs.
 
     Args:
-        kind: Of the stream.
-        epochs: Passes over what is trained on.
-        from_memory: What is trained on are stored exemplars alone, which may be passed over again.
+        kind: Kind of the stream.
+        epochs: Number of passes over the training data.
+        from_memory: Whether training uses only stored exemplars, for which several passes are allowed.
 
     Raises:
-        UserError: If it would be.
+        UserError: If it is.
     """
     if kind in SINGLE_PASS and epochs != 1 and not from_memory:
         raise UserError(f"training.epochs is {epochs}, but a stream of kind '{kind}' passes once: set it to 1")
