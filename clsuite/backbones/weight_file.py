@@ -90,14 +90,14 @@ def fit(network: nn.Module, state: State, path: Path, name: str) -> None:
     network.load_state_dict(state, strict=True)
 
 
-def misfit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+def misfit(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     """The differences between weights and those of a network; empty if they fit."""
-    missing = [name for name in wanted if name not in given]
-    unknown = [name for name in given if name not in wanted]
+    missing = [name for name in wanted if name not in state]
+    unknown = [name for name in state if name not in wanted]
     other = [
-        f"{name} ({'x'.join(map(str, given[name].shape))}, not {'x'.join(map(str, wanted[name].shape))})"
+        f"{name} ({'x'.join(map(str, state[name].shape))}, not {'x'.join(map(str, wanted[name].shape))})"
         for name in wanted
-        if name in given and given[name].shape != wanted[name].shape
+        if name in state and state[name].shape != wanted[name].shape
     ]
     parts = [(missing, "misses"), (unknown, "has besides"), (other, "has in another shape")]
     return "; ".join(f"it {verb} {listed(names, at_most=3)}" for names, verb in parts if names)

@@ -67,8 +67,8 @@ def build_pet(
     """
     if kind not in PET_KINDS:
         raise did_you_mean("kind of module", kind, PET_KINDS)
-    _check_given(kind, {"targets": targets, "alpha": alpha, "place": place, "prompt_init": prompt_init})
-    _check_given(kind, {"learn_scale": learn_scale or None})
+    _check_arguments(kind, {"targets": targets, "alpha": alpha, "place": place, "prompt_init": prompt_init})
+    _check_arguments(kind, {"learn_scale": learn_scale or None})
     if size < 1:
         raise UserError(f"{kind}: size is {size}, but must be at least 1")
     numbers = choose_blocks(transformer_blocks(model), blocks)
@@ -88,8 +88,8 @@ def build_pet(
     return Prompt(model, numbers, size, generator, entries, prompt_init or "xavier")
 
 
-def _check_given(kind: str, given: Mapping[str, Any]) -> None:
-    for name, value in given.items():
+def _check_arguments(kind: str, arguments: Mapping[str, Any]) -> None:
+    for name, value in arguments.items():
         if value is not None and kind not in OF_KINDS[name]:
             raise UserError(f"{kind}: {name} belongs to {' and '.join(OF_KINDS[name])} only: leave it out")
 

@@ -166,8 +166,8 @@ def attention_with_prefix(
     queries, own_keys = attention.q_norm(queries), attention.k_norm(own_keys)
     length = keys.shape[-2]
 
-    def by_head(given: Tensor) -> Tensor:
-        shaped = given.reshape(-1, length, heads, size).transpose(1, 2)
+    def by_head(rows: Tensor) -> Tensor:
+        shaped = rows.reshape(-1, length, heads, size).transpose(1, 2)
         return shaped.expand(batch, -1, -1, -1).to(own_keys.dtype)
 
     keys = torch.cat([by_head(keys), own_keys], dim=2)

@@ -69,15 +69,15 @@ class OwnMeasure:
         Raises:
             UserError: If the probe does not return a finite number.
         """
-        given = self._probe.read(learner)
-        if isinstance(given, Reading):
-            return {self._name: given}
-        if given is None:
+        result = self._probe.read(learner)
+        if isinstance(result, Reading):
+            return {self._name: result}
+        if result is None:
             return {self._name: Reading(None, self._probe.higher_is_better)}
         try:
-            value = float(given)
+            value = float(result)
         except (TypeError, ValueError):
             value = math.nan
         if not math.isfinite(value):
-            raise UserError(f"read(learner) of probe '{self._name}' gives {given!r}, but must give a finite number")
+            raise UserError(f"read(learner) of probe '{self._name}' gives {result!r}, but must give a finite number")
         return {self._name: Reading(value, self._probe.higher_is_better)}

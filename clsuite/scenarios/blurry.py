@@ -152,8 +152,8 @@ def scatter(home: NDArray[np.int64], blurry: NDArray[np.bool_], spec: Blurry, ra
 def _quotas(sizes: list[int], spec: Blurry, random: RandomState) -> NDArray[np.int64]:
     """The number of images that each task gives and receives; together they are the share M of all.
 
-    With ``sizes: random`` these are the numbers of the cuts, even if a task has fewer images. Otherwise no number exceeds
-    what a task has, and the next tasks give what is missing.
+    With ``sizes: random`` these are the numbers of the cuts, even if a task has fewer images. Otherwise no number is
+    larger than what a task has, and the next tasks give what is missing.
     """
     total, available = _share(sum(sizes), spec.blurry), np.array(sizes, dtype=np.int64)
     if spec.sizes == "random":

@@ -35,7 +35,7 @@ class BiasedQkv(View):
         self.__dict__["_attention"] = attention  # not registered as a submodule: it is the parent
 
     def register_forward_hook(self, hook: Any, **keywords: Any) -> Any:
-        """Call the hook with the output including biases, which the layer adds until the last hook is removed."""
+        """Call the hook with the output including biases, which the attention adds later while there are hooks."""
         attention = self.__dict__["_attention"]
 
         def with_bias(module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
