@@ -1,4 +1,4 @@
-"""``clsuite analyze``: look into a finished run by doing it again under watch."""
+"""``clsuite analyze``: analyze a finished run by repeating it."""
 
 from __future__ import annotations
 

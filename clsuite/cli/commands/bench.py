@@ -43,7 +43,7 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def training_arguments(parser: ArgumentParser) -> None:
-    """The options of commands that train: how."""
+    """Add the options of commands that train."""
     from clsuite.learner.options import TrainingSpec
     from clsuite.runner.options import BenchOptions
 
@@ -58,10 +58,10 @@ def training_arguments(parser: ArgumentParser) -> None:
 
 
 def read_options(given: Namespace) -> dict[str, Any]:
-    """The options of a call of `bench` or `tune` by the names of their fields, as yet unchecked.
+    """The options of `bench` and `tune` from the command line, by the names of their fields, before validation.
 
     Raises:
-        UserError: If a setting cannot be read.
+        UserError: If a setting cannot be parsed.
     """
     from clsuite.learner.options import TrainingSpec
     from clsuite.runner.options import BenchOptions, checked

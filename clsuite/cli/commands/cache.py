@@ -1,4 +1,4 @@
-"""``clsuite cache``: see, check and clear what is kept in the cache folder."""
+"""``clsuite cache``: show, check and delete the contents of the cache folder."""
 
 from __future__ import annotations
 

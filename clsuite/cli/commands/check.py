@@ -1,4 +1,4 @@
-"""``clsuite check``: put a plugin through the conformance suite."""
+"""``clsuite check``: run the conformance suite on a plugin."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def _run(given: Namespace) -> int:
 
 
 def run_check(text: str, training: Mapping[str, Any], device: str = "cpu") -> int:
-    """Check a plugin, or several that are joined by ``+``; returns the exit status (1 where anything was found).
+    """Check a plugin, or several joined by ``+``; returns the exit status (1 if there are findings).
 
     Raises:
-        UserError: If there is no such plugin or device, it is broken, or its arguments do not suit it.
+        UserError: If the plugin or device does not exist, the plugin is broken, or its arguments are invalid.
     """
     from clsuite.cli.check_process import SIMULATED, check_aside
     from clsuite.config.devices import checked_device
@@ -76,7 +76,7 @@ def run_check(text: str, training: Mapping[str, Any], device: str = "cpu") -> in
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Print one line for each check, and below it what it found."""
+    """Print one line for each check, followed by its findings."""
     console.print(f"[bold]{escape(report.method)}[/bold]", markup=True)
     for outcome in report.outcomes:
         if not outcome.findings and not outcome.skipped:
@@ -91,7 +91,7 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def _print_skipped(report: Report, console: Console) -> None:
-    """One line for each reason, so that what was not made does not bury what was found."""
+    """Print one line for each reason why checks were skipped, so that the findings stay visible."""
     reasons: dict[str, list[str]] = {}
     for outcome in report.outcomes:
         if outcome.skipped:

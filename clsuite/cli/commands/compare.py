@@ -38,13 +38,13 @@ def print_comparison(first: str, second: str, runs: Path | None, seeds: Sequence
     """Print paired differences of two methods.
 
     Args:
-        first: A record or a folder of one method's runs; with `runs` the name of a method.
+        first: A record or a folder with the runs of one method; if `runs` is passed, the name of a method.
         second: Likewise.
         runs: A folder of runs.
-        seeds: Only these seeds; all by default.
+        seeds: The seeds to compare; all by default.
 
     Raises:
-        UserError: If something is not there or the two cannot be compared.
+        UserError: If something does not exist or the methods cannot be compared.
     """
     from clsuite.report.compare import compare, only_seeds, verdict
 
@@ -75,7 +75,7 @@ def _find(name: str, runs: Path | None) -> list[RunRecord]:
 
 
 def _print(console: Console, comparison: Comparison, rows: Sequence[Paired], heading: str) -> None:
-    """Print a table of differences; a narrow terminal shows the mean difference first and the single seeds last."""
+    """Print a table of differences; in a narrow terminal the mean comes first and the individual seeds last."""
     note = (
         "in per cent and points; difference is the mean ± 95 % interval over seeds; p: sign-flip test, each row alone"
     )

@@ -1,4 +1,4 @@
-"""``clsuite leaderboard``: publish records and make the leaderboard from them."""
+"""``clsuite leaderboard``: publish records and create the leaderboard from them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EXAMPLES = (
 
 
 def _examples(action: str) -> str:
-    """How an action is called."""
+    """The examples of an action."""
     return "Example: " + "; ".join(line for line in EXAMPLES if f"leaderboard {action}" in line)
 
 
@@ -99,7 +99,7 @@ def _confirm_arguments(parser: ArgumentParser) -> None:
 
 
 def _no_arguments(parser: ArgumentParser) -> None:
-    """Checks have none of their own."""
+    """Add nothing: the action has no arguments of its own."""
 
 
 ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {

@@ -1,4 +1,4 @@
-"""``clsuite merge``: join folders of runs."""
+"""``clsuite merge``: merge folders of runs."""
 
 from __future__ import annotations
 

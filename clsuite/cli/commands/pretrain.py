@@ -21,10 +21,10 @@ def _run(given: Namespace) -> int:
 
 
 def run_pretrain(recipe: str, data_root: Path | None, out: Path) -> None:
-    """Pre-train by a recipe, with a line per epoch.
+    """Pre-train according to a recipe, and print a line per epoch.
 
     Raises:
-        UserError: If the recipe or its data is missing or wrong, or the target is not reached.
+        UserError: If the recipe or its data are missing or invalid, or the target is not reached.
     """
     from clsuite.cli.console import make_console
     from clsuite.pretrain.kinds import read_recipe

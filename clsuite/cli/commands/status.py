@@ -1,4 +1,4 @@
-"""``clsuite status``: how the runs of a folder stand."""
+"""``clsuite status``: show the progress of the runs of a folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from clsuite.cli.commands.base import PATH, Command, NumberType, add_options
 from clsuite.errors import UserError
 
 EVERY = 5.0
-"""Seconds between two looks."""
+"""Seconds between two updates."""
 
 
 def _arguments(parser: ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""``clsuite tune``: choose hyper-parameters, never on a test part, and run with them."""
+"""``clsuite tune``: select hyper-parameters, never on a test part, and run with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``clsuite work``: do the runs that are planned in a folder."""
+"""``clsuite work``: do the planned runs of a folder."""
 
 from __future__ import annotations
 
