@@ -42,10 +42,12 @@ def members(leader: int) -> set[int]:
     """The processes of a worker's session or group and their descendants; not the worker itself."""
     if leader <= INIT:
         return set()
-    there = {one.pid: one for one in _processes()}
+    there = {process.pid: process for process in _processes()}
     found = {leader}
     while True:
-        more = {one.pid for one in there.values() if {one.parent, one.group, one.session} & found} - found
+        more = {
+            process.pid for process in there.values() if {process.parent, process.group, process.session} & found
+        } - found
         if not more:
             return {pid for pid in found - {leader, os.getpid()} if not there[pid].ended}
         found |= more
@@ -89,7 +91,7 @@ def _is_another(leader: int) -> bool:
         return False
     except PermissionError:
         return True
-    return not any(one.ended for one in _processes() if one.pid == one.session == leader)
+    return not any(process.ended for process in _processes() if process.pid == process.session == leader)
 
 
 def _processes() -> Iterator[_Process]:

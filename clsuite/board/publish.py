@@ -141,22 +141,22 @@ def _sorted(
 ) -> tuple[list[Outcome], list[_Offer], dict[str, Entry]]:
     """Outcomes that are known already, records that are to be published, and the rows that there are."""
     shelved, rows = list(read_published(place.records)), read_index(place)
-    there = {(one.record.benchmark, one.record.method, one.record.seed): one.record for one in shelved}
+    there = {(item.record.benchmark, item.record.method, item.record.seed): item.record for item in shelved}
     published = _Published(place, there, rows, read_confirmed(place.confirmed), options)
     judged = [_outcome_of(path, "", partial(_judge, path, published)) for path in paths]
-    offers = [one for one in judged if isinstance(one, _Offer)]
-    outcomes = [one for one in judged if isinstance(one, Outcome)]
-    gone = {one.old.key for one in offers if one.old}
+    offers = [item for item in judged if isinstance(item, _Offer)]
+    outcomes = [item for item in judged if isinstance(item, Outcome)]
+    gone = {item.old.key for item in offers if item.old}
     record_set = RecordSetCheck()
-    for one in shelved:
-        if one.record.key not in gone:
-            record_set.complaint(one.record, one.samples, one.where)
+    for item in shelved:
+        if item.record.key not in gone:
+            record_set.complaint(item.record, item.samples, item.where)
     taken = [
         _outcome_of(offer.path, _name(offer.record), partial(_beside_others, offer, record_set, options.stream))
         for offer in offers
     ]
-    outcomes += [one for one in taken if isinstance(one, Outcome)]
-    return outcomes, [one for one in taken if isinstance(one, _Offer)], rows
+    outcomes += [item for item in taken if isinstance(item, Outcome)]
+    return outcomes, [item for item in taken if isinstance(item, _Offer)], rows
 
 
 def _refused(path: Path, name: str, reason: str) -> Outcome:

@@ -96,13 +96,13 @@ class RecordSetCheck:
         sources = tuple((entry.name, entry.source) for entry in record.plugins)
         kind = (record.benchmark, record.method, record.results_version(), sources)
         first, other = self.costs.setdefault(kind, (record, where))
-        ours, theirs = _cost_of(record), _cost_of(first)
-        for name in sorted({*ours, *theirs}):
+        new, earlier = _cost_of(record), _cost_of(first)
+        for name in sorted({*new, *earlier}):
             most = MOST_APART_IN_SIZE if name in FIXED else MOST_APART
-            low, high = sorted((ours.get(name, 0), theirs.get(name, 0)))
+            low, high = sorted((new.get(name, 0), earlier.get(name, 0)))
             if high > most * low:
-                detail = f"{theirs.get(name, 0)} in '{other}', another seed of {record.method}"
-                return f"its {name} is {ours.get(name, 0)}, but {detail}"
+                detail = f"{earlier.get(name, 0)} in '{other}', another seed of {record.method}"
+                return f"its {name} is {new.get(name, 0)}, but {detail}"
         return ""
 
 

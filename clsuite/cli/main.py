@@ -45,11 +45,11 @@ def _run(words: list[str]) -> int:
     try:
         with signals_interrupt():
             try:
-                given = parse(words)
+                parsed = parse(words)
             except SystemExit as error:  # of --help, --version and --print-completion
                 return int(error.code or 0)
             with print_warnings():
-                return _do(COMMANDS[given.command], given)
+                return _do(COMMANDS[parsed.command], parsed)
     except UserError as error:
         print_error(f"{called}: {error}")
         return 2
@@ -58,9 +58,9 @@ def _run(words: list[str]) -> int:
         return status_of(error)
 
 
-def _do(command: Command, given: Namespace) -> int:
+def _do(command: Command, parsed: Namespace) -> int:
     try:
-        return command.run(given)
+        return command.run(parsed)
     except SystemExit as error:  # of a user's plugin or stream; nothing of ours calls it
         raise UserError(f"something that was imported ended the program: sys.exit({error.code!r})") from error
     except OSError as error:  # of what is asked of the system in passing, such as whether a path is a file

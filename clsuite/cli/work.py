@@ -104,7 +104,7 @@ class _Work:
         plans = self._restored(manifest, left, folder)
         if plans:
             self._run(plans, seen, wait)
-        if all(_status(one) == "done" for one in seen):
+        if all(_status(record) == "done" for record in seen):
             path.unlink(missing_ok=True)
 
     def finish(self) -> int:

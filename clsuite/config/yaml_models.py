@@ -62,7 +62,9 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
     except ValidationError as error:
         complaints += _model_complaints(node, model, error.errors(include_url=False))
     if complaints:
-        raise several(UserError.in_file(path, one.line, _error(one)) for one in sorted(dict.fromkeys(complaints)))
+        raise several(
+            UserError.in_file(path, mistake.line, _error(mistake)) for mistake in sorted(dict.fromkeys(complaints))
+        )
     return loaded
 
 
@@ -163,7 +165,7 @@ def _model_complaints(root: yaml.Node, model: Any, errors: Sequence[ErrorDetails
         for near in _near(str(error["loc"][-1]), _fields(model, error["loc"][:-1]))
     }
     reported: set[Location] = set()
-    for error in sorted(errors, key=lambda one: -len(one["loc"])):  # not a list with a mistake inside
+    for error in sorted(errors, key=lambda mistake: -len(mistake["loc"])):  # not a list with a mistake inside
         location = _without_tags(model, error["loc"])
         missing = error["type"] == "missing"
         if location not in reported and not (missing and location in misspelled) and not _is_key(error):

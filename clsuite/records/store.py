@@ -98,12 +98,12 @@ def _is_deep(content: Any) -> bool:
     """Whether JSON is nested more than `DEEPEST` levels deep; checked level by level, because recursion would fail."""
     level = [content]
     for _ in range(DEEPEST):
-        level = [item for one in level if isinstance(one, dict | list) for item in _items(one)]
-    return any(isinstance(one, dict | list) for one in level)
+        level = [item for child in level if isinstance(child, dict | list) for item in _items(child)]
+    return any(isinstance(child, dict | list) for child in level)
 
 
-def _items(one: dict[str, Any] | list[Any]) -> Iterable[Any]:
-    return one.values() if isinstance(one, dict) else one
+def _items(child: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return child.values() if isinstance(child, dict) else child
 
 
 def write_predictions(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -145,15 +145,15 @@ def compare(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> Comparis
 
 
 def _pairs(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> list[tuple[RunRecord, RunRecord]]:
-    ours, theirs = ({record.seed: record for record in records} for records in (first, second))
-    if set(ours) != set(theirs):
-        both = sorted(set(ours) & set(theirs))
+    by_first, by_second = ({record.seed: record for record in records} for records in (first, second))
+    if set(by_first) != set(by_second):
+        both = sorted(set(by_first) & set(by_second))
         fix = f"compare those that both have with --seeds {_list(both, ',')}" if both else "run the missing ones"
         raise UserError(
-            f"'{first[0].method}' has seeds {_list(ours)} and '{second[0].method}' has {_list(theirs)}; "
+            f"'{first[0].method}' has seeds {_list(by_first)} and '{second[0].method}' has {_list(by_second)}; "
             f"paired differences need the same: {fix}"
         )
-    pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours)]
+    pairs = [(by_first[seed], by_second[seed]) for seed in sorted(by_first)]
     for a, b in pairs:
         _check_same_stream(a, b)
     return pairs

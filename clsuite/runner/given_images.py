@@ -23,17 +23,17 @@ def checked_images(images: Any, shape: Sequence[int]) -> NDArray[np.uint8]:
     Raises:
         UserError: If they have another type or shape; says what to do with them.
     """
-    given = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
-    _check_shape(given.shape, tuple(shape))
-    if given.dtype != np.uint8:
-        found = f"the images have values of type {given.dtype}"
-        if given.size and np.issubdtype(given.dtype, np.number):
-            found += f" in {given.min():.4g}..{given.max():.4g}"
+    array = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
+    _check_shape(array.shape, tuple(shape))
+    if array.dtype != np.uint8:
+        found = f"the images have values of type {array.dtype}"
+        if array.size and np.issubdtype(array.dtype, np.number):
+            found += f" in {array.min():.4g}..{array.max():.4g}"
         fix = "scale them to 0..255 and convert them"
-        if given.size and np.issubdtype(given.dtype, np.floating) and 0 <= given.min() <= given.max() <= 1:
+        if array.size and np.issubdtype(array.dtype, np.floating) and 0 <= array.min() <= array.max() <= 1:
             fix = "give (255 * images).round().astype(numpy.uint8)"
         raise UserError(f"{found}, but must be uint8 in 0..255, not normalized: {fix}")
-    return given
+    return array
 
 
 def _check_shape(found: tuple[int, ...], shape: tuple[int, ...]) -> None:

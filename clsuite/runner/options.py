@@ -195,7 +195,11 @@ def takes(model: type[Spec], *names: str) -> Callable[[Function], Function]:
 
     def shown(function: Function) -> Function:
         signature = inspect.signature(function)
-        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        own = [
+            parameter
+            for parameter in signature.parameters.values()
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        ]
         more = [_parameter(name, field.get_default(call_default_factory=True)) for name, field in fields.items()]
         function.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
         function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__ or ""), "", "Options:", *words])

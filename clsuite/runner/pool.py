@@ -108,9 +108,9 @@ class Pool:
                     else:
                         self._keep_failed(plan, failure, listener)
                         runs.give_back(plan)
-                for one in self._step(runs, running, listener):
-                    running.remove(one)
-                    runs.give_back(one.plan, again=not one.end)
+                for current in self._step(runs, running, listener):
+                    running.remove(current)
+                    runs.give_back(current.plan, again=not current.end)
                 for plan, event in runs.news():
                     listener(plan, event)
         except BaseException:
@@ -120,7 +120,7 @@ class Pool:
 
     def _next(self, runs: SharedRuns, running: Sequence[_Running]) -> RunPlan | None:
         """A run for which there is enough memory."""
-        beside = [one.plan for one in running]
+        beside = [current.plan for current in running]
         return runs.take(lambda plan: self.memory.has_room(plan, beside))
 
     def _keep_failed(self, plan: RunPlan, failure: Failure, listener: Listener) -> None:
@@ -130,8 +130,8 @@ class Pool:
 
     def _start(self, plan: RunPlan, running: Sequence[_Running], listener: Listener) -> _Running:
         free = list(self._slots)
-        for one in running:
-            free.remove(one.plan.device)
+        for current in running:
+            free.remove(current.plan.device)
         plan = replace(plan, device=free[0])
         listener(plan, {"kind": "start"})
         before = version_of(plan.record_path)
@@ -141,57 +141,68 @@ class Pool:
         """Wait for a short time and handle events; returns the runs that ended or must be restarted."""
         if not running:
             time.sleep(0 if runs.is_over else LOOK_AGAIN)
-        wait([one.worker.connection for one in running] + [one.worker.process.sentinel for one in running], timeout=0.2)
+        wait(
+            [current.worker.connection for current in running]
+            + [current.worker.process.sentinel for current in running],
+            timeout=0.2,
+        )
         ended = []
-        for one in running:
-            for event in one.received_events():
-                listener(one.plan, event)
-                runs.report_progress(one.plan, event)
-            late = self._timeout is not None and time.monotonic() - one.worker.started > self._timeout
-            if runs.is_lost(one.plan) and not one.end:
-                one.worker.kill()
-                listener(one.plan, {"kind": "warning", "text": TAKEN_OVER})
-                ended.append(one)
-            elif one.end or late or not one.worker.process.is_alive():
-                self._end(one, late, listener)
-                ended.append(one)
+        for current in running:
+            for event in current.received_events():
+                listener(current.plan, event)
+                runs.report_progress(current.plan, event)
+            late = self._timeout is not None and time.monotonic() - current.worker.started > self._timeout
+            if runs.is_lost(current.plan) and not current.end:
+                current.worker.kill()
+                listener(current.plan, {"kind": "warning", "text": TAKEN_OVER})
+                ended.append(current)
+            elif current.end or late or not current.worker.process.is_alive():
+                self._end(current, late, listener)
+                ended.append(current)
         return ended
 
-    def _end(self, one: _Running, late: bool, listener: Listener) -> None:
-        if one.end:
-            one.worker.process.join(timeout=GRACE)
+    def _end(self, current: _Running, late: bool, listener: Listener) -> None:
+        if current.end:
+            current.worker.process.join(timeout=GRACE)
         elif not late:
-            one.worker.process.join()
-        one.received_events()
-        if one.worker.is_lost and not one.end and not one.status_on_disk() and self._begins_again(one, listener):
+            current.worker.process.join()
+        current.received_events()
+        if (
+            current.worker.is_lost
+            and not current.end
+            and not current.status_on_disk()
+            and self._begins_again(current, listener)
+        ):
             return
-        ended_late = late and not one.end and one.worker.process.is_alive()
-        one.worker.kill()
-        status = one.end.get("status") or one.status_on_disk()
-        if not status or "unwritten" in one.end:
-            record = self._without_result(one, ended_late)
-            self._keep(one.plan, record, has_reason="unwritten" in one.end)
+        ended_late = late and not current.end and current.worker.process.is_alive()
+        current.worker.kill()
+        status = current.end.get("status") or current.status_on_disk()
+        if not status or "unwritten" in current.end:
+            record = self._without_result(current, ended_late)
+            self._keep(current.plan, record, has_reason="unwritten" in current.end)
             status = record.status
-        one.end = one.end or {"status": status}
-        listener(one.plan, {"kind": "end", "status": status})
+        current.end = current.end or {"status": status}
+        listener(current.plan, {"kind": "end", "status": status})
 
-    def _without_result(self, one: _Running, late: bool) -> RunRecord:
+    def _without_result(self, current: _Running, late: bool) -> RunRecord:
         """The record of a run whose process has not written one."""
-        seconds = time.monotonic() - one.worker.started
+        seconds = time.monotonic() - current.worker.started
         if late:
-            return failed_record(one.plan, "timeout", f"stopped after {self._timeout} s", seconds)
-        if not one.end and one.worker.process.exitcode in INTERRUPTING:
-            return one.plan.pending
-        return failed_record(one.plan, "failed", one.end.get("unwritten", one.worker.how_it_ended()), seconds)
+            return failed_record(current.plan, "timeout", f"stopped after {self._timeout} s", seconds)
+        if not current.end and current.worker.process.exitcode in INTERRUPTING:
+            return current.plan.pending
+        return failed_record(
+            current.plan, "failed", current.end.get("unwritten", current.worker.how_it_ended()), seconds
+        )
 
-    def _begins_again(self, one: _Running, listener: Listener) -> bool:
+    def _begins_again(self, current: _Running, listener: Listener) -> bool:
         """Whether a run whose process was lost is started once more."""
-        path = one.plan.record_path
+        path = current.plan.record_path
         if path in self._begun_again:
             return False
         self._begun_again.add(path)
-        one.worker.kill()
-        listener(one.plan, {"kind": "warning", "text": BEGUN_AGAIN})
+        current.worker.kill()
+        listener(current.plan, {"kind": "warning", "text": BEGUN_AGAIN})
         return True
 
     def _keep(self, plan: RunPlan, record: RunRecord, has_reason: bool = False) -> None:
@@ -205,7 +216,7 @@ class Pool:
     @staticmethod
     def _interrupt(running: Sequence[_Running]) -> None:
         """End all runs; those that save their state within tasks can do so first."""
-        saving = [one.worker for one in running if one.plan.checkpoint_minutes is not None]
+        saving = [current.worker for current in running if current.plan.checkpoint_minutes is not None]
         try:
             for worker in saving:
                 worker.ask_to_save()
@@ -213,9 +224,9 @@ class Pool:
             for worker in saving:
                 worker.wait(end - time.monotonic())
         finally:  # also if the user does not wait
-            for one in running:
-                one.worker.kill()
-        for one in running:
-            if not one.status_on_disk():
+            for current in running:
+                current.worker.kill()
+        for current in running:
+            if not current.status_on_disk():
                 with suppress(UserError):
-                    write_record(one.plan.pending, one.plan.record_path)
+                    write_record(current.plan.pending, current.plan.record_path)

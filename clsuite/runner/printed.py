@@ -59,8 +59,8 @@ def _methods(methods: Mapping[str, MethodSpec], folder: Path, options: RunOption
     written: dict[str, Any] = {}
     for name, method in methods.items():
         plugins = [_plugin(use, folder, whole) for use in method.plugins]
-        given = without_lists(options.training) if whole else options.training
-        training = _with_whole_files(content_of(merged(method.training, given)), folder)
+        fields = without_lists(options.training) if whole else options.training
+        training = _with_whole_files(content_of(merged(method.training, fields)), folder)
         short = plugins[0] if len(plugins) == 1 else plugins
         written[name] = {"plugins": plugins, "training": training} if training else short
     return written

@@ -115,19 +115,19 @@ class ForkServer:
             UserError: If none can be started.
         """
         for _ in range(TRIES):
-            ours, theirs = self._context.Pipe()
-            process = self._context.Process(target=target, args=(work, theirs), daemon=True)
+            parent, child = self._context.Pipe()
+            process = self._context.Process(target=target, args=(work, child), daemon=True)
             try:
                 with _without_main(), safe_path():
                     with _deaf_to_ctrl_c():
                         ensure_running()
                     process.start()
                 ALIVE.add(int(process.pid or 0))
-                return Worker(process, ours, time.monotonic())
+                return Worker(process, parent, time.monotonic())
             except (EOFError, OSError):  # the fork server ended
-                ours.close()
+                parent.close()
             finally:
-                theirs.close()
+                child.close()
         raise UserError(
             "no process can be started for the runs: the one that starts them ends each time (out of memory, or "
             "libraries that do not load? See: python -m clsuite.runner.worker)"

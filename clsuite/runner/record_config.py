@@ -56,10 +56,10 @@ def stream_config(spec: BenchmarkSpec, limit_tasks: int | None = None) -> dict[s
 
 def evaluation_config(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Any]:
     """How to evaluate within tasks; no entry at all where nobody asks for it, so that other keys stay what they are."""
-    given = spec.evaluation.model_dump() if spec.evaluation else {}
+    evaluation = spec.evaluation.model_dump() if spec.evaluation else {}
     if options.eval_every is not None:
-        given = EvaluationSpec.model_validate({**given, "every": options.eval_every}).model_dump()
-    return {"evaluation": given} if given else {}
+        evaluation = EvaluationSpec.model_validate({**evaluation, "every": options.eval_every}).model_dump()
+    return {"evaluation": evaluation} if evaluation else {}
 
 
 def probe_config(probe: AnyProbe, image_size: int, data_root: Path | None) -> dict[str, Any]:

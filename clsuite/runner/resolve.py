@@ -158,7 +158,7 @@ def chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Method
         return chosen
     known = spec.named_methods
     asked = [part for text in options.methods for part in split_outside(text, ",")]
-    for name in (one for part in asked for one in (known if part == "all" else [part])):
+    for name in (choice for part in asked for choice in (known if part == "all" else [part])):
         own, written = ("", name) if name in known else parse_named(name)
         if own in known:
             raise UserError(f"'{own}' is a method of the benchmark: give '{written}' another name")

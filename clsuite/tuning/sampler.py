@@ -34,16 +34,19 @@ class Sampler:
             warnings.simplefilter("ignore")  # says that batches of proposals are an experimental feature
             sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
         self._study = optuna.create_study(sampler=sampler, direction="maximize" if maximize else "minimize")
-        self._distributions = {one.name: _distribution(optuna, one.values) for one in self._space}
+        self._distributions = {parameter.name: _distribution(optuna, parameter.values) for parameter in self._space}
         if self.name == "grid":
-            for point in itertools.product(*(_indices(one.values) for one in self._space)):
+            for point in itertools.product(*(_indices(parameter.values) for parameter in self._space)):
                 self._study.enqueue_trial(dict(zip(self._distributions, point, strict=True)))
         self._asked: list[Any] = []
 
     def ask(self, number: int) -> list[dict[str, Any]]:
         """Propose some points, to be tried at a time."""
         self._asked = [self._study.ask(self._distributions) for _ in range(number)]
-        return [{one.name: _value(one.values, trial.params[one.name]) for one in self._space} for trial in self._asked]
+        return [
+            {parameter.name: _value(parameter.values, trial.params[parameter.name]) for parameter in self._space}
+            for trial in self._asked
+        ]
 
     def tell(self, scores: Sequence[float | None]) -> None:
         """Receive the scores of the points proposed last; None for a failed trial."""

@@ -94,11 +94,11 @@ def _search(record: RunRecord) -> str:
     if not tuning.tasks or not tuning.trials:
         return "tuning: it is a search without tasks or trials"
     trains = any(task.gradient_samples for task in record.tasks)
-    if odd := next((text for one in tuning.trials if (text := _trial(one, tuning.chosen, trains))), ""):
+    if odd := next((text for candidate in tuning.trials if (text := _trial(candidate, tuning.chosen, trains))), ""):
         return f"tuning: {odd}"
-    finished = [one for one in tuning.trials if one.score is not None]
+    finished = [candidate for candidate in tuning.trials if candidate.score is not None]
     sign = 1 if metric.higher_is_better else -1
-    if not finished or max(finished, key=lambda one: sign * (one.score or 0.0)).values != tuning.chosen:
+    if not finished or max(finished, key=lambda candidate: sign * (candidate.score or 0.0)).values != tuning.chosen:
         return "tuning: what was chosen is not what came out best"
     for name, value in tuning.chosen.items():
         if value not in [given for place, given in _given(record) if place.endswith(f".{name}")]:
@@ -124,4 +124,4 @@ def _given(record: RunRecord) -> Iterator[tuple[str, Any]]:
     for name, value in (record.config.get("training") or {}).items():
         yield f".training.{name}", value
         if isinstance(value, dict):
-            yield from ((f".training.{name}.{inner}", one) for inner, one in value.items())
+            yield from ((f".training.{name}.{inner}", content) for inner, content in value.items())

@@ -91,8 +91,8 @@ def has_its_normalization(record: RunRecord) -> str:
         return ""
     for key, values in expected.items():
         if not np.allclose(recorded[key], values, rtol=0, atol=CLOSE):
-            asked = [round(value, 6) for value in values]
-            return f"environment.normalization: its {key} is {recorded[key]}, but its backbone asks for {asked}"
+            stated = [round(value, 6) for value in values]
+            return f"environment.normalization: its {key} is {recorded[key]}, but its backbone asks for {stated}"
     return ""
 
 
@@ -146,8 +146,8 @@ def _bundled_sha256() -> str | None:
 
 
 def _plugin(entry: Any) -> str:
-    ours = our_source(entry.name) is not None
-    if not (OURS if ours else DISTRIBUTION).fullmatch(entry.distribution):
-        detail = "but it is of clsuite" if ours else "which is not a name and version"
+    shipped = our_source(entry.name) is not None
+    if not (OURS if shipped else DISTRIBUTION).fullmatch(entry.distribution):
+        detail = "but it is of clsuite" if shipped else "which is not a name and version"
         return f"plugin '{printable(entry.name)}' is of '{printable(entry.distribution[:80])}', {detail}"
     return ""

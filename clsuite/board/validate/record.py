@@ -171,9 +171,9 @@ def _has_a_setup(record: RunRecord) -> str:
 def _has_its_key(record: RunRecord) -> str:
     if record.results_version() is None:
         return "its key does not follow from its content: it was edited, or made by a later version of clsuite"
-    asked = (record.config.get("scenario") or {}).get("kind", "avalanche")
-    if asked not in ("avalanche", record.scenario.kind):  # a stream from Avalanche states its own kind
-        return f"its stream is {record.scenario.kind}, but its configuration asks for {asked}"
+    stream_kind = (record.config.get("scenario") or {}).get("kind", "avalanche")
+    if stream_kind not in ("avalanche", record.scenario.kind):  # a stream from Avalanche states its own kind
+        return f"its stream is {record.scenario.kind}, but its configuration asks for {stream_kind}"
     return ""
 
 

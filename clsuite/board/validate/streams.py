@@ -95,12 +95,14 @@ class Made:
         for part, classes in enumerate(self.of_parts):
             members[part, [label for label in classes if label < max(self.seen)]] = True
         for name in ("class_incremental", "task_aware"):
-            for row, given in enumerate(arrays[name]):
+            for row, predicted in enumerate(arrays[name]):
                 seen = self.seen[max(row, 1) - 1]
-                asked = labels < seen
-                if not ((given[~asked] == -1).all() and ((given[asked] >= 0) & (given[asked] < seen)).all()):
+                tested = labels < seen
+                if not (
+                    (predicted[~tested] == -1).all() and ((predicted[tested] >= 0) & (predicted[tested] < seen)).all()
+                ):
                     return f"row {row} of {name} in its predictions names classes that are not seen by then"
-                if name == "task_aware" and not members[task[asked], given[asked].astype(np.int64)].all():
+                if name == "task_aware" and not members[task[tested], predicted[tested].astype(np.int64)].all():
                     return f"row {row} of {name} in its predictions names classes of other parts"
         return ""
 

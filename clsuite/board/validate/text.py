@@ -50,7 +50,7 @@ def has_names(record: RunRecord) -> str:
 
 def _unfit(name: str) -> str:
     """Why a name cannot be shown in a table; empty if it can."""
-    if bad := next((one for one in name if not one.isprintable()), ""):
+    if bad := next((character for character in name if not character.isprintable()), ""):
         return f"'{printable(name)}' holds '{printable(bad)}', which cannot be printed"
     return f"'{name}' begins or ends with a blank" if name != name.strip() else ""
 

@@ -23,15 +23,17 @@ def _arguments(parser: ArgumentParser) -> None:
     )
 
 
-def _run(given: Namespace) -> int:
-    out = given.out
+def _run(arguments: Namespace) -> int:
+    out = arguments.out
     if out.suffix.lower() not in FORMATS:
-        raise UserError(f"--out is '{given.out}', but must end in {', '.join(FORMATS)}")
+        raise UserError(f"--out is '{arguments.out}', but must end in {', '.join(FORMATS)}")
     from clsuite.cli.analyze import analyze_sensitivity
 
-    root, weights = given.data_root, given.weights
-    allowed = allowed_by(given)
-    analyze_sensitivity(given.record, out, data_root=root, weights=weights, device=given.device, allowed=allowed)
+    root, weights = arguments.data_root, arguments.weights
+    allowed = allowed_by(arguments)
+    analyze_sensitivity(
+        arguments.record, out, data_root=root, weights=weights, device=arguments.device, allowed=allowed
+    )
     return 0
 
 

@@ -124,18 +124,18 @@ def add_options(parser: ArgumentParser, model: type[Spec], *names: str, **words:
     """
     for name in (*names, *words):
         option = model.model_fields[name]
-        given: dict[str, Any] = {"help": words.get(name, option.description), "dest": name}
+        arguments: dict[str, Any] = {"help": words.get(name, option.description), "dest": name}
         default = option.get_default(call_default_factory=True)
         kind = _kind_of(option.annotation)
         if kind is bool:
-            parser.add_argument(flag(name), action="store_true", **given)
+            parser.add_argument(flag(name), action="store_true", **arguments)
         elif name in FLAGS:
-            parser.add_argument(flag(name), action="append", default=[], metavar="KEY=VALUE", **given)
+            parser.add_argument(flag(name), action="append", default=[], metavar="KEY=VALUE", **arguments)
         elif get_origin(kind) is Literal:
-            add_word(parser, flag(name), get_args(kind), **given)
+            add_word(parser, flag(name), get_args(kind), **arguments)
         else:
             shown = default if isinstance(default, int | float | str | Path) else None
-            parser.add_argument(flag(name), type=_type_of(flag(name), kind), default=shown, **given)
+            parser.add_argument(flag(name), type=_type_of(flag(name), kind), default=shown, **arguments)
 
 
 def _kind_of(annotation: Any) -> Any:
@@ -143,7 +143,7 @@ def _kind_of(annotation: Any) -> Any:
     if get_origin(annotation) is Annotated:
         return _kind_of(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
-        return next(_kind_of(one) for one in get_args(annotation) if one is not type(None))
+        return next(_kind_of(member) for member in get_args(annotation) if member is not type(None))
     return annotation
 
 
@@ -156,9 +156,9 @@ def _type_of(option: str, kind: Any) -> Any:
     return DEVICE if option == "--device" else str
 
 
-def given_options(given: Namespace, model: type[Spec]) -> dict[str, Any]:
+def given_options(arguments: Namespace, model: type[Spec]) -> dict[str, Any]:
     """The options of a model that were passed on the command line."""
-    return {name: getattr(given, name) for name in model.model_fields if getattr(given, name, None) is not None}
+    return {name: getattr(arguments, name) for name in model.model_fields if getattr(arguments, name, None) is not None}
 
 
 def whole_numbers(text: str | None) -> list[int]:
@@ -191,11 +191,11 @@ def allowing_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--download", action="store_true", help="let data and weights that a record names be fetched")
 
 
-def allowed_by(given: Namespace) -> Allowed:
+def allowed_by(arguments: Namespace) -> Allowed:
     """What the caller allows a record to use, from these options."""
     from clsuite.runner.recorded_inputs import Allowed
 
-    return Allowed(tuple(given.plugins_from), given.download)
+    return Allowed(tuple(arguments.plugins_from), arguments.download)
 
 
 def places_argument(parser: ArgumentParser) -> None:

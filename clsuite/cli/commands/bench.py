@@ -57,7 +57,7 @@ def training_arguments(parser: ArgumentParser) -> None:
     add_options(parser, BenchOptions, "training")
 
 
-def read_options(given: Namespace) -> dict[str, Any]:
+def read_options(arguments: Namespace) -> dict[str, Any]:
     """The options of `bench` and `tune` from the command line, by the names of their fields, before validation.
 
     Raises:
@@ -68,14 +68,16 @@ def read_options(given: Namespace) -> dict[str, Any]:
     from clsuite.runner.settings import read_assignments
     from clsuite.runner.training import merged, read_settings
 
-    single = {name: getattr(given, name) for name in ("precision", "epochs") if getattr(given, name) is not None}
+    single = {
+        name: getattr(arguments, name) for name in ("precision", "epochs") if getattr(arguments, name) is not None
+    }
     checked(TrainingSpec, single, flag)
     return {
-        **given_options(given, BenchOptions),
-        "seeds": whole_numbers(given.seeds),
-        "training": merged(read_settings(given.training or ""), single),
-        "settings": read_assignments(given.settings),
-        "executor_options": read_assignments(given.executor_options, "partition=gpu"),
+        **given_options(arguments, BenchOptions),
+        "seeds": whole_numbers(arguments.seeds),
+        "training": merged(read_settings(arguments.training or ""), single),
+        "settings": read_assignments(arguments.settings),
+        "executor_options": read_assignments(arguments.executor_options, "partition=gpu"),
     }
 
 
@@ -92,16 +94,18 @@ def _methods(written: str | None, name: str | None) -> list[str]:
     return [f"{quote}{name}{quote}={parts[0]}"]
 
 
-def _run(given: Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     from clsuite.cli.bench import print_config, run_bench
     from clsuite.runner.options import BenchOptions, checked
 
-    methods = _methods(given.methods, given.name)
-    options = checked(BenchOptions, {**read_options(given), "methods": methods}, flag)
-    if given.print_config:
-        return print_config(given.benchmark, options)
-    detached = given.words if given.detach else ()
-    return run_bench(given.benchmark, options, "list" if given.dry_run else "plan" if given.plan_only else "", detached)
+    methods = _methods(arguments.methods, arguments.name)
+    options = checked(BenchOptions, {**read_options(arguments), "methods": methods}, flag)
+    if arguments.print_config:
+        return print_config(arguments.benchmark, options)
+    detached = arguments.words if arguments.detach else ()
+    return run_bench(
+        arguments.benchmark, options, "list" if arguments.dry_run else "plan" if arguments.plan_only else "", detached
+    )
 
 
 COMMAND = Command(

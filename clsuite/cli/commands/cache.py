@@ -40,10 +40,10 @@ def _arguments(parser: ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _run(given: Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     from clsuite.cli.cache import run_cache
 
-    return run_cache(given.action, given.kind, given.older_than, given.down_to)
+    return run_cache(arguments.action, arguments.kind, arguments.older_than, arguments.down_to)
 
 
 COMMAND = Command(

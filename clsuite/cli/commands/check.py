@@ -40,9 +40,11 @@ def _arguments(parser: ArgumentParser) -> None:
     )
 
 
-def _run(given: Namespace) -> int:
-    training = {"head": given.head, "loss": given.loss}
-    return run_check(given.plugin, {key: value for key, value in training.items() if value is not None}, given.device)
+def _run(arguments: Namespace) -> int:
+    training = {"head": arguments.head, "loss": arguments.loss}
+    return run_check(
+        arguments.plugin, {key: value for key, value in training.items() if value is not None}, arguments.device
+    )
 
 
 def run_check(text: str, training: Mapping[str, Any], device: str = "cpu") -> int:

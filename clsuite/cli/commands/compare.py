@@ -29,8 +29,8 @@ def _arguments(parser: ArgumentParser) -> None:
     add("--seeds", type=str, help="only these seeds, comma-separated")
 
 
-def _run(given: Namespace) -> int:
-    print_comparison(given.first, given.second, given.runs, whole_numbers(given.seeds))
+def _run(arguments: Namespace) -> int:
+    print_comparison(arguments.first, arguments.second, arguments.runs, whole_numbers(arguments.seeds))
     return 0
 
 

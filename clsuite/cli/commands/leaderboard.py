@@ -111,22 +111,30 @@ ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
 }
 
 
-def _run(given: Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     from clsuite.cli import leaderboard
     from clsuite.runner.options import BenchOptions, checked
 
-    folder, root = given.folder, getattr(given, "data_root", None)
-    if given.action == "add":
-        return leaderboard.add(given.records, folder, root, given.replace, given.stale, given.plugins_from)
-    if given.action == "build":
-        return leaderboard.build(folder, given.drop)
-    if given.action == "rerun":
-        return leaderboard.rerun(
-            given.rows, folder, root, given.device, given.benchmark, allowed_by(given), given.dry_run
+    folder, root = arguments.folder, getattr(arguments, "data_root", None)
+    if arguments.action == "add":
+        return leaderboard.add(
+            arguments.records, folder, root, arguments.replace, arguments.stale, arguments.plugins_from
         )
-    if given.action == "confirm":
-        jobs = checked(BenchOptions, {"jobs": given.jobs}, flag).jobs
-        return leaderboard.confirm(given.rows, folder, root, jobs)
+    if arguments.action == "build":
+        return leaderboard.build(folder, arguments.drop)
+    if arguments.action == "rerun":
+        return leaderboard.rerun(
+            arguments.rows,
+            folder,
+            root,
+            arguments.device,
+            arguments.benchmark,
+            allowed_by(arguments),
+            arguments.dry_run,
+        )
+    if arguments.action == "confirm":
+        jobs = checked(BenchOptions, {"jobs": arguments.jobs}, flag).jobs
+        return leaderboard.confirm(arguments.rows, folder, root, jobs)
     return leaderboard.check(folder)
 
 

@@ -187,10 +187,10 @@ def _schedules() -> Table:
     return _of_training("schedule", SCHEDULES, "{class: torch.optim.lr_scheduler:StepLR, step_size: 10}")
 
 
-def _of_training(part: str, ours: Mapping[str, str], example: str) -> Table:
+def _of_training(part: str, own: Mapping[str, str], example: str) -> Table:
     """A table of a part of training: from clsuite, from PyTorch, and from entry points."""
     table = _table(part, "what it is")
-    for name, words in ours.items():
+    for name, words in own.items():
         table.add_row(name, words)
     table.add_row("any of PyTorch's", escape(f"by its class: {example}"))
     return _with_offered(table, part)
@@ -200,12 +200,12 @@ def _with_offered(table: Table, part: str) -> Table:
     """Add what entry points of other distributions provide to a table; clsuite's own names take precedence."""
     from clsuite.config.class_use import offered
 
-    ours = {str(cell) for column in table.columns[:1] for cell in column.cells}
+    own = {str(cell) for column in table.columns[:1] for cell in column.cells}
     brought = offered(part)
     if brought:
         table.add_section()
     for name, (target, distribution) in brought.items():
-        taken = f"broken: the name '{name}' is taken by clsuite; " if name in ours else ""
+        taken = f"broken: the name '{name}' is taken by clsuite; " if name in own else ""
         table.add_row(escape(name), escape(f"{taken}{target}, from {distribution}"))
     return table
 
@@ -235,8 +235,8 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data-root", type=PATH, help="for datasets: say which of them are there, and what is missing")
 
 
-def _run(given: Namespace) -> int:
-    print_listing(given.list, given.data_root)
+def _run(arguments: Namespace) -> int:
+    print_listing(arguments.list, arguments.data_root)
     return 0
 
 

@@ -12,14 +12,14 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("runs", type=PATH, nargs="+", help="folders of runs, which stay as they are")
 
 
-def _run(given: Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     from clsuite.cli.console import make_console
     from clsuite.records.merge import merge_runs
     from clsuite.report.format import counted
 
-    merged = merge_runs(given.into, given.runs)
+    merged = merge_runs(arguments.into, arguments.runs)
     summary = (
-        f"{counted(len(merged.added), 'run')} added to {given.into}, {merged.same} there already with equal counts"
+        f"{counted(len(merged.added), 'run')} added to {arguments.into}, {merged.same} there already with equal counts"
     )
     make_console().print(summary, soft_wrap=True)
     for line in merged.other:

@@ -31,8 +31,8 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=PATH, default=".", help="folder to write to")
 
 
-def _run(given: Namespace) -> int:
-    write_new(given.name, given.kind, given.out)
+def _run(arguments: Namespace) -> int:
+    write_new(arguments.name, arguments.kind, arguments.out)
     return 0
 
 

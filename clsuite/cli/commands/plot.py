@@ -16,10 +16,10 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=PATH, help="file to write, .svg, .png or .pdf; by default KIND.svg")
 
 
-def _run(given: Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     from clsuite.cli.export import make_plot
 
-    make_plot(given.records, given.kind, given.out, given.curve)
+    make_plot(arguments.records, arguments.kind, arguments.out, arguments.curve)
     return 0
 
 

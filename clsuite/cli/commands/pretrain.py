@@ -15,8 +15,8 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=PATH, default="pretrained", help="folder for the weights and the card")
 
 
-def _run(given: Namespace) -> int:
-    run_pretrain(given.recipe, given.data_root, given.out)
+def _run(arguments: Namespace) -> int:
+    run_pretrain(arguments.recipe, arguments.data_root, arguments.out)
     return 0
 
 

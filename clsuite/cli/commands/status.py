@@ -22,13 +22,13 @@ def _arguments(parser: ArgumentParser) -> None:
     add_options(parser, BenchOptions, "stale_after")
 
 
-def _run(given: Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     from clsuite.cli.status import run_status
 
     for name in ("every", "stale_after"):
-        if not getattr(given, name) > 0:
-            raise UserError(f"--{name.replace('_', '-')} is {getattr(given, name)}, but must be greater than 0")
-    return run_status(given.runs, given.watch, given.every, given.stale_after)
+        if not getattr(arguments, name) > 0:
+            raise UserError(f"--{name.replace('_', '-')} is {getattr(arguments, name)}, but must be greater than 0")
+    return run_status(arguments.runs, arguments.watch, arguments.every, arguments.stale_after)
 
 
 COMMAND = Command(

@@ -21,12 +21,12 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=PATH, help="file to write; by default it is printed")
 
 
-def _run(given: Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     from clsuite.cli.export import make_table
 
-    columns = [name.strip() for name in (given.columns or "").split(",") if name.strip()]
-    places = given.records
-    make_table(places, given.format, columns, given.out)
+    columns = [name.strip() for name in (arguments.columns or "").split(",") if name.strip()]
+    places = arguments.records
+    make_table(places, arguments.format, columns, arguments.out)
     return 0
 
 

@@ -40,13 +40,13 @@ def _arguments(parser: ArgumentParser) -> None:
     )
 
 
-def _run(given: Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     from clsuite.cli.tune import run_tune
     from clsuite.runner.options import checked
     from clsuite.tuning.options import TuneOptions
 
-    options = checked(TuneOptions, {**given_options(given, TuneOptions), **read_options(given)}, flag)
-    return run_tune(given.benchmark, given.method, given.space, options)
+    options = checked(TuneOptions, {**given_options(arguments, TuneOptions), **read_options(arguments)}, flag)
+    return run_tune(arguments.benchmark, arguments.method, arguments.space, options)
 
 
 COMMAND = Command(

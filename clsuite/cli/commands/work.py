@@ -31,12 +31,14 @@ def _arguments(parser: ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _run(given: Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     from clsuite.cli.work import run_work
     from clsuite.runner.options import BenchOptions, checked
 
-    options = checked(BenchOptions, given_options(given, BenchOptions), flag)
-    return run_work(given.runs, options, allowed_by(given), given.trust, not given.no_wait, given.retry_failed)
+    options = checked(BenchOptions, given_options(arguments, BenchOptions), flag)
+    return run_work(
+        arguments.runs, options, allowed_by(arguments), arguments.trust, not arguments.no_wait, arguments.retry_failed
+    )
 
 
 COMMAND = Command(

@@ -53,8 +53,8 @@ def chosen_executor(
     if options.debug and options.executor not in (None, "debug"):
         raise UserError(f"--debug is the executor 'debug': leave it or --executor {options.executor} out")
     name = "debug" if options.debug else options.executor or before.kind
-    given = before.model_dump(exclude_unset=True) if before.kind == name else {}
-    chosen = _with_options(name, {**given, "kind": name}, options.executor_options)
+    settings = before.model_dump(exclude_unset=True) if before.kind == name else {}
+    chosen = _with_options(name, {**settings, "kind": name}, options.executor_options)
     if isinstance(chosen, DebugExecutor):
         _refuse_beside_debug(options)
     return chosen
@@ -76,7 +76,7 @@ def _read(text: str) -> ExecutorSpec | None:
         raise several(f"{VARIABLE}: {mistake.removeprefix(OF_WHOLE)}" for mistake in mistakes) from error
 
 
-def _with_options(name: str, given: Mapping[str, Any], more: Mapping[str, Any]) -> AnyExecutor:
+def _with_options(name: str, settings: Mapping[str, Any], more: Mapping[str, Any]) -> AnyExecutor:
     model = MODELS[name]
     known = [field for field in model.model_fields if field != "kind"]
     for option in more:
@@ -84,7 +84,7 @@ def _with_options(name: str, given: Mapping[str, Any], more: Mapping[str, Any]) 
             what = f"option of the executor '{name}':"
             raise did_you_mean(what, option, known) if known else UserError(f"the executor '{name}' has no options")
     try:
-        return TypeAdapter[AnyExecutor](model).validate_python({**given, **more})
+        return TypeAdapter[AnyExecutor](model).validate_python({**settings, **more})
     except ValidationError as error:
         raise UserError(first_mistake(error, "the executor", "--executor-option ")) from error
 

@@ -80,7 +80,7 @@ def arrived(plan: RunPlan, luggage: Luggage) -> RunPlan:
     sent = sent_weights(plan)
     if here := [path for path in (plan.weights.path, sent) if path is not None and path.exists()]:
         restorer.given[str(plan.weights.sha256)] = here[0]
-    run = next(one for one in manifest.runs if one.key == plan.pending.key)
+    run = next(planned for planned in manifest.runs if planned.key == plan.pending.key)
     try:
         made = restorer.plan(manifest, run, plan.record_path.parent.parent)
     except AbsentError as error:
