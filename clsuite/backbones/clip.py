@@ -225,8 +225,8 @@ def _load(clip: Any, spec: BackboneSpec, path: Path) -> None:
         try:
             load_checkpoint(clip, str(file), strict=True)
         except Exception as error:  # OpenCLIP's conversion may raise anything for unexpected names and shapes
-            complaint = what_differs(clip, state) if path.suffix not in BIG_VISION else _line(error)
-            raise UserError(f"the weights '{path}' do not fit backbone '{spec.name}': {complaint}") from error
+            problem = what_differs(clip, state) if path.suffix not in BIG_VISION else _line(error)
+            raise UserError(f"the weights '{path}' do not fit backbone '{spec.name}': {problem}") from error
     check_finite(clip, f"the weights file '{path}'")
 
 

@@ -156,8 +156,8 @@ def _load(model: nn.Module, spec: BackboneSpec, weights: Weights, keep_head: boo
         try:
             state = convert(state, model)
         except Exception as error:  # timm may raise anything for unexpected names and shapes
-            complaint = what_differs(model, state)
-            raise UserError(f"the weights '{path}' do not fit backbone '{spec.name}': {complaint}") from error
+            problem = what_differs(model, state)
+            raise UserError(f"the weights '{path}' do not fit backbone '{spec.name}': {problem}") from error
     if not keep_head:
         state = {name: value for name, value in state.items() if not name.startswith(HEADS)}
     fit(model, state, path, spec.name)

@@ -85,8 +85,8 @@ def fit(network: nn.Module, state: State, path: Path, name: str) -> None:
     Raises:
         UserError: If some are missing, unknown or of another shape; names the first ones.
     """
-    if complaint := misfit(network.state_dict(), state):
-        raise UserError(f"the weights '{path}' do not fit backbone '{name}': {complaint}")
+    if problem := misfit(network.state_dict(), state):
+        raise UserError(f"the weights '{path}' do not fit backbone '{name}': {problem}")
     network.load_state_dict(state, strict=True)
 
 

@@ -209,7 +209,7 @@ def old_canaries(out: Path) -> dict[str, RunRecord]:
     return found
 
 
-def complaint_of(case: Case, old: RunRecord | None, new: RunRecord | None) -> str:
+def problem_of(case: Case, old: RunRecord | None, new: RunRecord | None) -> str:
     """Why two canaries do not confirm a case; empty if they do."""
     for which, record in (("earlier sources", old), ("sources of now", new)):
         if record is None:

@@ -21,8 +21,8 @@ from clsuite.board.layout import Leaderboard
 from clsuite.board.published import RecordSetCheck, read_published
 from clsuite.board.sources import find_sources, published_sources
 from clsuite.board.status import all_stale_notes, read_rerun
-from clsuite.board.validate.environment import has_its_normalization
-from clsuite.board.validate.names import has_its_names
+from clsuite.board.validate.environment import normalization_problem
+from clsuite.board.validate.names import benchmark_name_problem
 from clsuite.board.validate.record import LARGEST_ARRAYS, examine, read_foreign, record_place
 from clsuite.errors import UserError, bearable, printable, shortened
 from clsuite.records import RunRecord, atomic_path, predictions_beside, read_predictions, record_text
@@ -150,7 +150,7 @@ def _sorted(
     record_set = RecordSetCheck()
     for item in shelved:
         if item.record.key not in gone:
-            record_set.complaint(item.record, item.samples, item.where)
+            record_set.problem(item.record, item.samples, item.where)
     taken = [
         _outcome_of(offer.path, _name(offer.record), partial(_beside_others, offer, record_set, options.stream))
         for offer in offers
@@ -182,12 +182,12 @@ def _judge(path: Path, published: _Published) -> _Offer | Outcome:
     record = read_foreign(path)
     predictions = predictions_beside(path, record)
     found = examine(record, predictions)
-    complaint = found.complaint or has_its_names(record) or has_its_normalization(record)
-    notes = [] if published.options.stale or complaint else all_stale_notes(record, None, published.confirmed)
+    problem = found.problem or benchmark_name_problem(record) or normalization_problem(record)
+    notes = [] if published.options.stale or problem else all_stale_notes(record, None, published.confirmed)
     if notes:
-        complaint = f"{'; '.join(notes)}: run it again, or give --stale to publish it marked as stale"
-    if complaint:
-        return _refused(path, _name(record), complaint)
+        problem = f"{'; '.join(notes)}: run it again, or give --stale to publish it marked as stale"
+    if problem:
+        return _refused(path, _name(record), problem)
     arrays = read_predictions(predictions, LARGEST_ARRAYS)
     packed = compact(arrays)
     if len(packed) > LARGEST:
@@ -227,8 +227,8 @@ def _why_stale(old: RunRecord, published: _Published) -> str:
 
 def _beside_others(offer: _Offer, record_set: RecordSetCheck, stream: StreamCheck) -> _Offer | Outcome:
     """Check a record against the data and against records that are published or accepted already."""
-    complaint = stream(offer.record, offer.arrays) or record_set.complaint(offer.record, offer.samples, str(offer.path))
-    return _refused(offer.path, _name(offer.record), complaint) if complaint else offer
+    problem = stream(offer.record, offer.arrays) or record_set.problem(offer.record, offer.samples, str(offer.path))
+    return _refused(offer.path, _name(offer.record), problem) if problem else offer
 
 
 def _publish(place: Leaderboard, offer: _Offer, rows: dict[str, Entry]) -> Outcome:

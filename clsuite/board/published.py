@@ -47,7 +47,7 @@ class RecordSetCheck:
     networks: dict[Any, tuple[Any, str]] = field(default_factory=dict)
     costs: dict[Any, tuple[RunRecord, str]] = field(default_factory=dict)
 
-    def complaint(self, record: RunRecord, samples: str, where: str) -> str:
+    def problem(self, record: RunRecord, samples: str, where: str) -> str:
         """The problem with a record compared to those before it; empty if there is none, and it is then remembered.
 
         Args:
@@ -62,7 +62,7 @@ class RecordSetCheck:
         same_seed = self.seeds.setdefault((name, record.method, seed), where)
         if same_seed != where:
             return f"'{same_seed}' is {record.method} on {name} with seed {seed} too: name the one that is to stand"
-        if unlike := self.alike.complaint(record, where):
+        if unlike := self.alike.problem(record, where):
             return unlike
         judged_on, other = self.images.setdefault((name, seed), (samples, where))
         if judged_on != samples:
@@ -137,11 +137,11 @@ def read_published(folder: Path) -> Iterator[Published]:
             problems.append(printable(str(error).replace(str(path), where)))
             continue
         found = examine(record, path.with_suffix(".npz"))
-        complaint = found.complaint or record_set.complaint(record, found.samples, where)
-        if not complaint and record_place(record).as_posix() != where:
-            complaint = f"its place is '{record_place(record).as_posix()}'"
-        if complaint:
-            problems.append(printable(f"{where}: {complaint.replace(str(folder) + '/', '')}"))
+        problem = found.problem or record_set.problem(record, found.samples, where)
+        if not problem and record_place(record).as_posix() != where:
+            problem = f"its place is '{record_place(record).as_posix()}'"
+        if problem:
+            problems.append(printable(f"{where}: {problem.replace(str(folder) + '/', '')}"))
         else:
             yield Published(where, record, found.samples, found.predictions)
     if problems:

@@ -104,13 +104,13 @@ def stream_changed(record: RunRecord, data_root: Path | None) -> str:
     if record.results_version() is None:
         raise UserError("its key does not follow from its content: the record was edited")
     streams = Streams(data_root)
-    complaint = streams.complaint(record)
+    problem = streams.problem(record)
     python_file = record.config.get("dataset") is None or any(
         part in ("dataset", "scenario") for part, _ in recorded_uses(record.config)
     )
     if streams.unchecked and not python_file:
         raise AbsentError(streams.unchecked[record.benchmark])
-    return complaint
+    return problem
 
 
 def plan_rerun(

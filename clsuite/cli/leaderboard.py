@@ -190,8 +190,8 @@ def _rerun_row(
     from clsuite.board.validate.record import examine, read_foreign
 
     old = read_foreign(path)
-    if complaint := examine(old, predictions_beside(path, old)).complaint:
-        raise UserError(f"'{path}' is not as its run left it: {complaint}")
+    if problem := examine(old, predictions_beside(path, old)).problem:
+        raise UserError(f"'{path}' is not as its run left it: {problem}")
     with loading_bar(make_console(stderr=True)):
         changed = stream_changed(old, data_root)
     apart = ""

@@ -64,10 +64,10 @@ def _do(command: Command, parsed: Namespace) -> int:
     except SystemExit as error:  # of a user's plugin or stream; nothing of ours calls it
         raise UserError(f"something that was imported ended the program: sys.exit({error.code!r})") from error
     except OSError as error:  # of what is asked of the system in passing, such as whether a path is a file
-        complaint = _refused_by_the_system(error)
-        if complaint is None:
+        problem = _refused_by_the_system(error)
+        if problem is None:
             raise
-        raise complaint from error
+        raise problem from error
 
 
 def _refused_by_the_system(error: OSError) -> UserError | None:

@@ -97,10 +97,8 @@ def _student(spec: PretrainSpec, teacher: Path, classes: int) -> VisionTransform
         names = [name for name in model.state_dict() if name in weights and not name.startswith(("head", "norm"))]
         model.load_state_dict({name: weights[name] for name in names}, strict=False)
     except Exception as error:  # timm may raise anything for unexpected names and shapes
-        complaint = what_differs(model, weights)
-        raise UserError(
-            f"the weights '{teacher}' do not fit architecture '{spec.architecture}': {complaint}"
-        ) from error
+        problem = what_differs(model, weights)
+        raise UserError(f"the weights '{teacher}' do not fit architecture '{spec.architecture}': {problem}") from error
     return model
 
 

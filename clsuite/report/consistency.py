@@ -19,7 +19,7 @@ class ConsistencyCheck:
     probes: dict[tuple[str, str], tuple[tuple[bool, bool], str]] = field(default_factory=dict)
     sizes: dict[tuple[str, str, int], tuple[int | None, str]] = field(default_factory=dict)
 
-    def complaint(self, record: RunRecord, where: str) -> str:
+    def problem(self, record: RunRecord, where: str) -> str:
         """How a record differs from earlier ones; empty if it does not, and later records are then compared with it.
 
         Args:

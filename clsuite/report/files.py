@@ -39,13 +39,13 @@ def write_report(folder: Path, title: str, records: Mapping[Path, RunRecord]) ->
         target = place.with_suffix(".svg")
         if not is_newer(target, place):
             writers[target] = partial(plot_matrix, record)
-    complaints: dict[Path, str] = {}
+    problems: dict[Path, str] = {}
     for path, write in writers.items():
         try:
             write(path)
         except UserError as error:
-            complaints[path] = str(error)
-    return [path for path in shown if path not in complaints], list(complaints.values())
+            problems[path] = str(error)
+    return [path for path in shown if path not in problems], list(problems.values())
 
 
 def is_newer(path: Path, than: Path) -> bool:

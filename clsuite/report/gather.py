@@ -48,8 +48,8 @@ def gather(places: Sequence[Path]) -> Gathered:
             continue
         if record.status != "done":
             unfinished.append(f"{record.status}: {record.method}, seed {record.seed} ({path})")
-        elif complaint := why_untrue(record, path):
-            untrue.append(f"{record.method}, seed {record.seed}: the record '{path}' {complaint}")
+        elif problem := why_untrue(record, path):
+            untrue.append(f"{record.method}, seed {record.seed}: the record '{path}' {problem}")
         elif record.key not in keys:
             keys.add(record.key)
             records[path] = record
@@ -94,9 +94,9 @@ def newest_of(found: Gathered, where: str) -> Gathered:
     records, notes = newest_runs(found.records)
     alike = ConsistencyCheck()
     for path, record in records.items():
-        if complaint := alike.complaint(record, str(path)):
+        if problem := alike.problem(record, str(path)):
             raise UserError(
-                f"{where} holds runs that do not fit together: '{path}': {complaint}; move one away or name the records"
+                f"{where} holds runs that do not fit together: '{path}': {problem}; move one away or name the records"
             )
     return replace(found, records=records, left_out=tuple(notes))
 

@@ -26,7 +26,7 @@ def read_assignments(texts: Sequence[str], example: str = "training.optimizer.lr
 
     Args:
         texts: What was written.
-        example: What one may look like, for complaints.
+        example: An example, for messages.
 
     Raises:
         UserError: If one is not that, or a key is given twice.

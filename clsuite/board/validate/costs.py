@@ -109,7 +109,7 @@ def _has_own_passes(source: PluginSource) -> bool:
     return bool(own) or (bool(REHEARSED.intersection(traits.memory)) and not adds)
 
 
-def has_true_costs(record: RunRecord) -> str:
+def cost_problem(record: RunRecord) -> str:
     """The problem with its costs; empty if they are consistent and possible."""
     return _parameters(record) or _operations(record) or _storage(record) or _machine(record) or _taken(record)
 
@@ -211,7 +211,7 @@ def _taken(record: RunRecord) -> str:
     return ""
 
 
-def has_possible_steps(record: RunRecord, training: Sequence[int], repeats: int) -> str:
+def step_problem(record: RunRecord, training: Sequence[int], repeats: int) -> str:
     """The problem with its steps, samples and stored images; empty if they are those of its method on its stream.
 
     Args:
@@ -224,8 +224,8 @@ def has_possible_steps(record: RunRecord, training: Sequence[int], repeats: int)
     for index, (task, images) in enumerate(zip(record.tasks, training, strict=True)):
         plain = repeats * epochs * math.ceil(images / batch)
         most = repeats * epochs * math.ceil(sum(training[: index + 1]) / batch)
-        if complaint := _of_task(record, method, index, task, (plain, most, repeats * epochs * images)):
-            return f"task {index + 1}: {complaint}"
+        if problem := _of_task(record, method, index, task, (plain, most, repeats * epochs * images)):
+            return f"task {index + 1}: {problem}"
     return _images(record, sum(training))
 
 

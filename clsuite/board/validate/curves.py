@@ -18,11 +18,11 @@ LARGEST_LOSS = 1e12
 SAMPLERS = ("grid", "tpe")
 
 
-def has_true_course(record: RunRecord) -> str:
+def course_problem(record: RunRecord) -> str:
     """The problem with the account of its run; empty if a finished run of its configuration can have it."""
-    complaints = (f"task {index}: {text}" for index, task in enumerate(record.tasks, 1) if (text := _of_task(task)))
-    if complaint := next(complaints, ""):
-        return complaint
+    problems = (f"task {index}: {text}" for index, task in enumerate(record.tasks, 1) if (text := _of_task(task)))
+    if problem := next(problems, ""):
+        return problem
     if not record.seconds:
         return "it says that it took no time"
     return _curves(record) or _search(record)
@@ -58,10 +58,8 @@ def _curves(record: RunRecord) -> str:
     if any(size > min(spec.samples, most) for size, most in zip(curves.n, sizes.tolist(), strict=True)):
         return f"within_task: it is on more than {spec.samples} images of a part, or more than there are"
     pairs = zip(curves.tasks, record.tasks, strict=True)
-    complaints = (
-        _steps(curve, task, spec) or _ends(record, curves, index) for index, (curve, task) in enumerate(pairs)
-    )
-    return next((f"within_task: task {index}: {text}" for index, text in enumerate(complaints, 1) if text), "")
+    problems = (_steps(curve, task, spec) or _ends(record, curves, index) for index, (curve, task) in enumerate(pairs))
+    return next((f"within_task: task {index}: {text}" for index, text in enumerate(problems, 1) if text), "")
 
 
 def _steps(curve: CurveEntry, task: TaskEntry, spec: EvaluationSpec) -> str:

@@ -70,7 +70,7 @@ class _Environment(BaseModel):
     fast_paths: Literal[False] | None = None
 
 
-def has_possible_claims(record: RunRecord) -> str:
+def claim_problem(record: RunRecord) -> str:
     """The problem with what it says of its machine, its versions and its plugins' distributions."""
     return (
         _environment(record)
@@ -79,7 +79,7 @@ def has_possible_claims(record: RunRecord) -> str:
     )
 
 
-def has_its_normalization(record: RunRecord) -> str:
+def normalization_problem(record: RunRecord) -> str:
     """The problem with the normalization of images; empty if it is what its backbone needs, or that is not known.
 
     What backbones other than the bundled one need is known to their libraries only, which take seconds to import.

@@ -16,7 +16,7 @@ from clsuite.runner.record_config import stream_config
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
 
-def has_its_names(record: RunRecord) -> str:
+def benchmark_name_problem(record: RunRecord) -> str:
     """What its benchmark or its method should be called; empty if the names are right."""
     setup = _setup_of(record)
     if record.benchmark not in shipped_benchmarks():
