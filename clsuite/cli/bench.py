@@ -163,7 +163,7 @@ def _list_runs(console: Console, status: BenchStatus) -> int:
     brought = {plan.pending.method: plan.brought for plan in status.plans if plan.brought}
     for method, settings in brought.items():
         training = ", ".join(f"{key} {value}" for key, value in settings.items())
-        console.print(f"'{method}' brings its training: {training}", soft_wrap=True)
+        console.print(f"'{method}' sets its own training options: {training}", soft_wrap=True)
     console.print(f"{counted(len(status.plans), 'run')}, {len(status.done)} done, {len(status.missing)} to do")
     return 0
 

@@ -53,7 +53,7 @@ def run_cache(action: str, kind: Kind | None, older_than: float | None, down_to:
     damaged = [line for entry in found for line in damage_in(entry)]
     for line in damaged:
         console.print(line, soft_wrap=True)
-    verdict = f"{len(damaged)} damaged, made again when next asked for" if damaged else "all as written"
+    verdict = f"{len(damaged)} damaged, to be made again when needed" if damaged else "all as written"
     console.print(f"{len(found)} looked at in '{root}': {verdict}", soft_wrap=True)
     return 1 if damaged else 0
 

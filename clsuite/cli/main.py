@@ -54,7 +54,7 @@ def _run(words: list[str]) -> int:
         print_error(f"{called}: {error}")
         return 2
     except KeyboardInterrupt as error:
-        print_error("interrupted: what is done is kept; call it again to resume from there")
+        print_error("interrupted: finished runs are kept; run the command again to resume")
         return status_of(error)
 
 

@@ -13,9 +13,9 @@ from clsuite.errors import UserError, did_you_mean, shortened
 EXAMPLES = """examples:
   clsuite bench quickstart                          run a benchmark and see its table
   clsuite bench quickstart --methods ncm,lwf+replay compare some methods, or combinations of plugins
-  clsuite bench my.yaml --data-root data --dry-run  see which runs it asks for, and which are done
+  clsuite bench my.yaml --data-root data --dry-run  list its runs, and which of them are done
   clsuite list plugins                              see the methods
-  clsuite new my_method                             begin a method of your own
+  clsuite new my_method                             create a new method
   clsuite check ./my_method.py                      see what is wrong with it, and how to fix it
   clsuite show runs/quickstart/ncm/seed0-….json     read a record
 """

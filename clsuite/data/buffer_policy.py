@@ -20,7 +20,7 @@ def check_one_of_each(plugin: str, policy: str, capacity: int, classes: int) -> 
     """
     if policy != "reservoir" and capacity < classes:
         raise UserError(
-            f"{plugin}: a {policy} buffer of {capacity} has not one exemplar for each of the stream's {classes} "
+            f"{plugin}: a {policy} buffer of {capacity} has fewer exemplars than the stream's {classes} "
             f"classes: give it a capacity of at least {classes}"
         )
 

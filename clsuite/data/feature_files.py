@@ -102,7 +102,10 @@ class FeatureFiles:
                 temporary.write_bytes(content)
         except UserError as error:
             self._written = False
-            warn_of(f"features are not kept for other runs: {error}. The run goes on without.", InputWarning)
+            warn_of(
+                f"features are not stored for other runs: {error}. The run continues without storing them.",
+                InputWarning,
+            )
             return
         self._keep_the_limit(len(content))
 
@@ -173,7 +176,7 @@ def read_block(path: Path) -> Block:
         with safe_open(path, framework="numpy") as opened:
             metadata, features = dict(opened.metadata() or {}), opened.get_tensor(TENSOR)
     except SafetensorError as error:
-        raise DamagedBlockError("it is cut, or of another kind") from error
+        raise DamagedBlockError("it is truncated, or of another kind") from error
     digest = metadata.pop("sha256", "")
     if digest != _digest(features, metadata) or metadata.get("key") != path.name.removesuffix(SUFFIX):
         raise DamagedBlockError("its content is not what was written")

@@ -155,7 +155,7 @@ def _what(kind: Kind, path: Path) -> str:
         about = json.loads((path / (ABOUT if kind == "features" else "meta.json")).read_text(encoding="utf-8"))
         return _of_features(path, about) if kind == "features" else _of_table(path, about)
     except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return "broken off, or being made" if path.name.startswith(".") else "of another make"
+        return "interrupted, or being made" if path.name.startswith(".") else "of another make"
 
 
 def _of_table(path: Path, about: dict[str, Any]) -> str:

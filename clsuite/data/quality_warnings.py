@@ -44,7 +44,7 @@ def warn_of_duplicates(manifest: Manifest, what: str) -> None:
         number = "1 test image" if len(doubled) == 1 else f"{len(doubled)} test images"
         warn_of(
             f"{what} has {number} in the training part too, for example '{names[doubled[0]]}' and '{names[first]}': "
-            "an accuracy on them is one on images that were learned"
+            "the accuracy on them is that on training images"
         )
 
 

@@ -13,13 +13,17 @@ FORMATS = (".svg", ".png", ".pdf")
 
 def _arguments(parser: ArgumentParser) -> None:
     add_word(parser, "analysis", ANALYSES, help="sensitivity: how far each module moves between epochs, tasks")
-    parser.add_argument("record", type=PATH, help="the record of a finished run; it is learned again, and not changed")
-    parser.add_argument("--data-root", type=PATH, help="where data sets and weights are looked for")
-    parser.add_argument("--weights", type=PATH, help="the backbone's weights, where they are a file found nowhere else")
+    parser.add_argument("record", type=PATH, help="the record of a finished run, which is repeated and not changed")
+    parser.add_argument("--data-root", type=PATH, help="folder of data sets and weights")
+    parser.add_argument("--weights", type=PATH, help="the backbone's weights, if they are a file elsewhere")
     parser.add_argument("--device", type=DEVICE, default="auto", help="auto, cpu, cuda, cuda:N or mps")
     allowing_arguments(parser)
     parser.add_argument(
-        "-o", "--out", type=PATH, default="sensitivity.svg", help="plot, .svg, .png or .pdf; a .csv too"
+        "-o",
+        "--out",
+        type=PATH,
+        default="sensitivity.svg",
+        help="file for the plot, .svg, .png or .pdf; a .csv is written too",
     )
 
 

@@ -186,9 +186,9 @@ def allowing_arguments(parser: ArgumentParser) -> None:
     """Add the options by which callers allow a record's code and files to be used, for commands that repeat a run."""
     parser.add_argument(
         "--plugins-from", type=PATH, action="append", default=[], metavar="FOLDER",
-        help="a folder (may be given again) where files that a record names are looked for; their code is run",
+        help="a folder with the files of a record's plugins, whose code is executed; may be repeated",
     )  # fmt: skip
-    parser.add_argument("--download", action="store_true", help="let data and weights that a record names be fetched")
+    parser.add_argument("--download", action="store_true", help="allow downloads of a record's data and weights")
 
 
 def allowed_by(arguments: Namespace) -> Allowed:
@@ -200,4 +200,4 @@ def allowed_by(arguments: Namespace) -> Allowed:
 
 def places_argument(parser: ArgumentParser) -> None:
     """Add the argument of commands that read records."""
-    parser.add_argument("records", type=PATH, nargs="+", help="records, or folders with records anywhere below")
+    parser.add_argument("records", type=PATH, nargs="+", help="records, or folders with records at any depth")

@@ -26,20 +26,22 @@ def _arguments(parser: ArgumentParser) -> None:
         "meant has double brackets; "
         "'all' is every method that the benchmark names, its more_methods too",
     )
-    add("--name", help="name of the one method of --methods in tables and folders")
+    add("--name", help="name in tables and folders, if --methods is a single method")
     add_options(parser, BenchOptions, "seeds", "out", "data_root", "device", "devices")
     training_arguments(parser)
     add_options(parser, BenchOptions, "settings", "limit_tasks", "eval_every", "curve_points")
     add_options(parser, BenchOptions, "jobs", "executor", "executor_options")
     add_options(parser, BenchOptions, "timeout", "save_model", "no_feature_store", "debug", "force")
     add_options(parser, BenchOptions, "stale_after")
-    add("--plan-only", action="store_true", help="only write down the runs to do, for workers: clsuite work OUT")
-    leave = (
-        "leave the runs to a process that no terminal ends, or to the jobs of the executor slurm, and return at once"
-    )
+    add("--plan-only", action="store_true", help="only write a plan of the runs, for workers: clsuite work OUT")
+    leave = "return at once, and leave the runs to a process without a terminal or to jobs of Slurm"
     add("--detach", action="store_true", help=leave)
     add("--dry-run", action="store_true", help="only list the runs, and which of them are done")
-    add("--print-config", action="store_true", help="only print the benchmark as these options make it: YAML to run")
+    add(
+        "--print-config",
+        action="store_true",
+        help="only print the benchmark with these options, as YAML that can be run",
+    )
 
 
 def training_arguments(parser: ArgumentParser) -> None:
@@ -50,8 +52,8 @@ def training_arguments(parser: ArgumentParser) -> None:
     add_options(
         parser,
         TrainingSpec,
-        precision="auto is bf16 where the hardware has it natively, else 32",
-        epochs="epochs per task in place of the benchmark's",
+        precision="auto is bf16 if the hardware supports it natively, otherwise 32",
+        epochs="epochs per task, instead of the benchmark's",
     )
     parser.set_defaults(precision=None, epochs=None)
     add_options(parser, BenchOptions, "training")
@@ -89,7 +91,7 @@ def _methods(written: str | None, name: str | None) -> list[str]:
         return [written] if written else []
     parts = split_outside(written or "", ",")
     if len(parts) != 1 or parse_named(parts[0])[0]:
-        raise UserError("--name names the one method of --methods; of several, write each as NAME=METHOD")
+        raise UserError("--name is for a single method; write several as NAME=METHOD")
     quote = '"' if "'" in name else "'"
     return [f"{quote}{name}{quote}={parts[0]}"]
 
@@ -109,7 +111,7 @@ def _run(arguments: Namespace) -> int:
 
 
 COMMAND = Command(
-    "Run a benchmark and show its table; finished runs are taken from their records.",
+    "Run a benchmark and show its table; finished runs are read from their records.",
     (
         "clsuite bench quickstart",
         'clsuite bench quickstart --methods "ncm,lwf+replay(capacity=50)" --seeds 0,1',

@@ -30,9 +30,12 @@ def _arguments(parser: ArgumentParser) -> None:
         help="show: what is kept, by size and last use; verify: read all of it and name what is damaged; clear: "
         "delete it, which costs nothing but the time to make it again",
     )
-    add_word(parser, "--kind", KINDS, help="tables of decoded images, or features that runs share, alone")
+    add_word(parser, "--kind", KINDS, help="only tables of decoded images, or only features that runs share")
     parser.add_argument(
-        "--older-than", type=ArgumentType("age", _age), metavar="AGE", help="clear: only what was not used for so long"
+        "--older-than",
+        type=ArgumentType("age", _age),
+        metavar="AGE",
+        help="clear: only what was not used for this time",
     )
     parser.add_argument(
         "--down-to", type=ArgumentType("size", _size), metavar="SIZE",
@@ -47,7 +50,7 @@ def _run(arguments: Namespace) -> int:
 
 
 COMMAND = Command(
-    "Show, check or clear what is kept in the cache folder: decoded images, and features that runs share.",
+    "Show, check or delete the contents of the cache folder: decoded images, and features that runs share.",
     (
         "clsuite cache show",
         "clsuite cache verify --kind features",

@@ -35,8 +35,8 @@ def _arguments(parser: ArgumentParser) -> None:
     add_options(
         parser,
         TrainingSpec,
-        head="head that the method needs; linear by default",
-        loss="cross-entropy that the method needs; global by default",
+        head="head of the learner; linear by default",
+        loss="kind of cross-entropy; global by default",
     )
 
 
@@ -114,7 +114,7 @@ def _print_findings(outcome: Outcome, console: Console) -> None:
 
 
 COMMAND = Command(
-    "Check a plugin: reports what is wrong, in which line, and how to fix it. Exit status 1 where anything is found.",
+    "Check a plugin: reports what is wrong, in which line, and how to fix it. Exit status 1 if anything is found.",
     (
         "clsuite check ./my_method.py",
         'clsuite check "replay(capacity=50)"',

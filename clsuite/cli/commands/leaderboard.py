@@ -19,8 +19,8 @@ from clsuite.cli.commands.base import (
 
 SUMMARIES = {
     "add": "publish finished records, after checking each",
-    "build": "make the README, the page, the CSV and the JSON from the published records",
-    "check": "make everything again in memory; fail where anything published differs or a row was lost",
+    "build": "generate the README, the page, the CSV and the JSON from the published records",
+    "check": "generate everything in memory, and fail if a published file differs or a row was lost",
     "rerun": "repeat published runs from their records alone, and compare the counts",
     "confirm": "run a short canary of each stale method by the sources that made its rows, from the repository's "
     "history, and by those of now; where all counts are the same, the rows are current again",
@@ -53,18 +53,20 @@ def _arguments(parser: ArgumentParser) -> None:
 
 def _add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("records", type=PATH, nargs="+", help="records, or folders with records anywhere below")
-    add("--data-root", type=PATH, help="folder of the data that the records' streams are compared with")
+    add("records", type=PATH, nargs="+", help="records, or folders with records at any depth")
+    add("--data-root", type=PATH, help="folder of data, with which the records' streams are compared")
     add(
         "--plugins-from", type=PATH, action="append", default=[], metavar="FOLDER",
         help="a folder (may be given again) of methods that are files: published with their rows, and not run",
     )  # fmt: skip
-    add("--replace", action="store_true", help="take the place of other runs of the same method and seed")
-    add("--stale", action="store_true", help="publish runs of earlier plugin sources too, marked as stale")
+    add("--replace", action="store_true", help="replace other runs of the same method and seed")
+    add("--stale", action="store_true", help="also publish runs of earlier plugin sources, marked as stale")
 
 
 def _build_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--drop", type=str, nargs="+", default=[], help="rows (BENCHMARK/METHOD/SEED) that may be gone")
+    parser.add_argument(
+        "--drop", type=str, nargs="+", default=[], help="rows (BENCHMARK/METHOD/SEED) that may be missing"
+    )
 
 
 def _rerun_arguments(parser: ArgumentParser) -> None:
@@ -94,7 +96,7 @@ def _confirm_arguments(parser: ArgumentParser) -> None:
         "rows", type=str, nargs="*", default=[],
         help="methods, rows (BENCHMARK/METHOD/SEED), or patterns such as 'quickstart/*/0'; by default all",
     )  # fmt: skip
-    add("--data-root", type=PATH, help="folder of the data, for canaries that need some")
+    add("--data-root", type=PATH, help="folder of data, for canaries that need data")
     add_options(parser, BenchOptions, "jobs")
 
 
@@ -139,7 +141,7 @@ def _run(arguments: Namespace) -> int:
 
 
 COMMAND = Command(
-    "Publish run records and make the leaderboard from them.",
+    "Publish records and generate the leaderboard from them.",
     EXAMPLES,
     _arguments,
     _run,

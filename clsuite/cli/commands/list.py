@@ -232,7 +232,9 @@ LISTINGS: dict[str, Callable[[], Table]] = {
 
 def _arguments(parser: ArgumentParser) -> None:
     add_word(parser, "list", LISTS, help="what to list; methods are plugins")
-    parser.add_argument("--data-root", type=PATH, help="for datasets: say which of them are there, and what is missing")
+    parser.add_argument(
+        "--data-root", type=PATH, help="for datasets: show which of them are available, and what is missing"
+    )
 
 
 def _run(arguments: Namespace) -> int:

@@ -8,8 +8,8 @@ from clsuite.cli.commands.base import PATH, Command
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("into", type=PATH, help="the folder of runs that gets the others; made where it is not there")
-    parser.add_argument("runs", type=PATH, nargs="+", help="folders of runs, which stay as they are")
+    parser.add_argument("into", type=PATH, help="the folder of runs to merge into; created if it does not exist")
+    parser.add_argument("runs", type=PATH, nargs="+", help="folders of runs, which are not changed")
 
 
 def _run(arguments: Namespace) -> int:
@@ -28,7 +28,7 @@ def _run(arguments: Namespace) -> int:
 
 
 COMMAND = Command(
-    "Join folders of runs of machines without a common disk; nothing that is finished is ever overwritten.",
+    "Merge folders of runs from machines without a shared disk; finished runs are never overwritten.",
     ("clsuite merge runs /media/stick/runs", "clsuite merge all_runs runs_of_node1 runs_of_node2"),
     _arguments,
     _run,

@@ -108,7 +108,7 @@ def _fill(template: str, name: str) -> str:
 
 
 COMMAND = Command(
-    "Write a method to start from: a short plugin file that runs as it is, and its test.",
+    "Create a new method: a short plugin file that can be run, and its test.",
     ("clsuite new my_method", "clsuite new my_method --kind buffer"),
     _arguments,
     _run,

@@ -10,7 +10,7 @@ from clsuite.errors import did_you_mean
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("recipe", type=PATH_OR_NAME, help="name of a recipe that comes with clsuite, or a YAML file")
+    parser.add_argument("recipe", type=PATH_OR_NAME, help="name of a recipe of clsuite, or a YAML file")
     parser.add_argument("--data-root", type=PATH, help="folder of the drawings and of the teacher's weights")
     parser.add_argument("--out", type=PATH, default="pretrained", help="folder for the weights and the card")
 
@@ -53,7 +53,7 @@ def _shipped(name: str) -> Path:
 
 
 COMMAND = Command(
-    "Pre-train a small backbone by a recipe; writes its weights and its card.",
+    "Pre-train a small backbone according to a recipe; writes its weights and its card.",
     ("clsuite pretrain omniglot_vit --data-root data", "clsuite pretrain my_recipe.yaml --out pretrained"),
     _arguments,
     _run,

@@ -15,9 +15,9 @@ def _arguments(parser: ArgumentParser) -> None:
     from clsuite.runner.options import BenchOptions
 
     parser.add_argument("runs", type=PATH, help="a folder of runs, or of one benchmark")
-    parser.add_argument("--watch", action="store_true", help="look again and again, until nothing is left to do")
+    parser.add_argument("--watch", action="store_true", help="update the output until nothing is left to do")
     parser.add_argument(
-        "--every", type=NumberType("--every", float), default=EVERY, help="seconds between two looks of --watch"
+        "--every", type=NumberType("--every", float), default=EVERY, help="seconds between two updates of --watch"
     )
     add_options(parser, BenchOptions, "stale_after")
 
@@ -32,7 +32,7 @@ def _run(arguments: Namespace) -> int:
 
 
 COMMAND = Command(
-    "How the runs of a folder stand: done, running (where, how far, how long still), waiting, failed.",
+    "Show the progress of the runs of a folder: done, running (where, progress, remaining time), waiting, failed.",
     ("clsuite status runs", "clsuite status /shared/runs --watch", "clsuite status runs/quickstart --watch --every 60"),
     _arguments,
     _run,

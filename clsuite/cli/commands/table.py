@@ -31,7 +31,7 @@ def _run(arguments: Namespace) -> int:
 
 
 COMMAND = Command(
-    "Tables of records for the terminal, CSV, Markdown or LaTeX.",
+    "Print tables of records for the terminal, or as CSV, Markdown or LaTeX.",
     (
         "clsuite table runs/quickstart --format latex -o table.tex",
         "clsuite table runs --format csv --columns final_accuracy_macro,stored_bytes",

@@ -24,8 +24,8 @@ def _arguments(parser: ArgumentParser) -> None:
     add_options(
         parser,
         TuneOptions,
-        seeds="seeds of the final runs in place of the benchmark's, comma-separated",
-        out="folder for records; those of trials go into its folder 'tuning'",
+        seeds="seeds of the final runs, comma-separated, instead of the benchmark's",
+        out="folder for records; those of trials are in its subfolder 'tuning'",
     )
     add_options(parser, TuneOptions, "data_root", "device", "devices")
     training_arguments(parser)
@@ -34,9 +34,9 @@ def _arguments(parser: ArgumentParser) -> None:
     add_options(
         parser,
         TuneOptions,
-        limit_tasks="learn only the first tasks of the stream in the final runs",
-        save_model="keep each model of the final runs beside its record",
-        debug="do trials and runs here, one after another, so that breakpoint() and pdb work",
+        limit_tasks="use only the first tasks of the stream in the final runs",
+        save_model="save the model of each final run beside its record",
+        debug="do trials and runs in this process, one after another, so that breakpoint() and pdb work",
     )
 
 
@@ -50,7 +50,7 @@ def _run(arguments: Namespace) -> int:
 
 
 COMMAND = Command(
-    "Choose hyper-parameters on validation parts of the first tasks, and run with them; trials that are done are kept.",
+    "Select hyper-parameters on validation parts of the first tasks, and run with them; finished trials are reused.",
     (
         'clsuite tune quickstart --method lwf --space "alpha=[0.1, 0.5, 1.0], lr=loguniform(1e-5, 1e-2)" --trials 12',
         'clsuite tune my.yaml --method ./my_method.py --space "my_method.alpha=uniform(0, 1), epochs=int(1, 3)"',

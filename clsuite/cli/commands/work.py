@@ -21,8 +21,12 @@ def _arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("runs", type=PATH, help="a folder in which `clsuite bench` or `clsuite bench --plan-only` has planned runs")
     add_options(parser, BenchOptions, "data_root", "device", "jobs", "timeout", "stale_after", "no_feature_store")
-    add("--no-wait", action="store_true", help="end when others have all that is left, in place of waiting for them")
-    add("--retry-failed", action="store_true", help="also do runs again that failed")
+    add(
+        "--no-wait",
+        action="store_true",
+        help="end when others have claimed all remaining runs, instead of waiting for them",
+    )
+    add("--retry-failed", action="store_true", help="also repeat failed runs")
     allowing_arguments(parser)
     add(
         "--trust", action="store_true",
@@ -42,7 +46,7 @@ def _run(arguments: Namespace) -> int:
 
 
 COMMAND = Command(
-    "Do the runs that are planned in a folder and claimed by nobody: on another machine, in a container, over ssh.",
+    "Do planned runs of a folder that nobody has claimed: on another machine, in a container, over ssh.",
     (
         "clsuite bench quickstart --plan-only --out runs && clsuite work runs",
         "clsuite work /shared/runs --data-root /data --jobs 2",
