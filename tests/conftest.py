@@ -32,6 +32,11 @@ LONG_FILES = (
 """Files that take longest, or are few tests for the time that they take."""
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores, four at most: some tests wait for processes that end by themselves."""
+    return min(4, len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put files that take long first, so that at the end no process is left with one while the others are done."""
     places = {name: place for place, name in enumerate(LONG_FILES)}

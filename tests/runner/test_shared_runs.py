@@ -72,6 +72,11 @@ def begun(tiny: Path) -> list[str]:
     return [line.partition(" ")[2] for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def heed_hangups() -> None:
+    """Take back what a ``nohup`` around these tests has processes ignore."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def fail(plan: RunPlan) -> None:
     write_record(failed_record(plan, "failed", "for a test", 0.0), plan.record_path)
 
@@ -197,7 +202,8 @@ def test_a_signal_to_a_run_interrupts_it_and_the_next_call_goes_on(
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
 def test_a_caller_that_ends_leaves_its_runs_to_the_next(tiny: Path, tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "clsuite", "bench", str(tiny), "--methods", "./noted.py(seconds=3)", "--jobs", "1"]
-    caller = subprocess.Popen([*command, "--out", str(tmp_path / "runs")], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    command += ["--out", str(tmp_path / "runs")]
+    caller = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, preexec_fn=heed_hangups)
     until(lambda: bool(begun(tiny)))
     caller.send_signal(number)
     caller.wait()
