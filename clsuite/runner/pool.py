@@ -29,7 +29,7 @@ GRACE = 1.0
 """Seconds until a process must have exited after reporting the end of its run; a plugin's thread may block it."""
 INTERRUPTING = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1, -signal.SIGHUP)
 """Exit codes of processes that were ended on purpose: their runs have not failed."""
-TAKEN_OVER = "another process has taken it over, as this one gave no sign of life: it is waited for"
+TAKEN_OVER = "another process has taken it over after missing heartbeats: this process waits for it"
 BEGUN_AGAIN = "the process that starts the runs was killed (out of memory?): it resumes at its last finished task"
 
 

@@ -21,10 +21,9 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     add(
         "--methods",
-        help="methods in place of the benchmark's: its names or plugins (a name, ./file.py or package.module:Class), "
-        "joined by '+', comma-separated, each perhaps as NAME=METHOD; a list as an argument is a grid, a list that is "
-        "meant has double brackets; "
-        "'all' is every method that the benchmark names, its more_methods too",
+        help="methods, comma-separated: names in the benchmark, or plugins (a name, ./file.py or package.module:Class) "
+        "joined by '+', optionally as NAME=METHOD; a list as an argument is a grid, an argument that is a list itself "
+        "needs double brackets; 'all' stands for all methods of the benchmark, including its more_methods",
     )
     add("--name", help="name in tables and folders, if --methods is a single method")
     add_options(parser, BenchOptions, "seeds", "out", "data_root", "device", "devices")

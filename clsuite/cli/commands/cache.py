@@ -27,8 +27,8 @@ def _arguments(parser: ArgumentParser) -> None:
         parser,
         "action",
         ACTIONS,
-        help="show: what is kept, by size and last use; verify: read all of it and name what is damaged; clear: "
-        "delete it, which costs nothing but the time to make it again",
+        help="show: list the contents with size and last use; verify: read everything and name what is damaged; "
+        "clear: delete, which costs nothing but the time to compute it again",
     )
     add_word(parser, "--kind", KINDS, help="only tables of decoded images, or only features that runs share")
     parser.add_argument(
@@ -39,7 +39,7 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--down-to", type=ArgumentType("size", _size), metavar="SIZE",
-        help="clear: only features, those used longest ago first, until they take so much",
+        help="clear: only features, those not used for the longest time first, down to this size",
     )  # fmt: skip
 
 

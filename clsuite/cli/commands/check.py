@@ -27,8 +27,8 @@ def _arguments(parser: ArgumentParser) -> None:
         "--device",
         default="cpu",
         metavar="DEVICE",
-        help="where its runs are: cpu, auto, cuda, cuda:N, mps, or simulated, a device that is not the CPU, "
-        "for who has no GPU (default cpu)",
+        help="device of the checks: cpu, auto, cuda, cuda:N, mps, or simulated, a device other than the CPU for "
+        "machines without a GPU (default cpu)",
     )
     from clsuite.learner.options import TrainingSpec
 

@@ -22,8 +22,8 @@ SUMMARIES = {
     "build": "generate the README, the page, the CSV and the JSON from the published records",
     "check": "generate everything in memory, and fail if a published file differs or a row was lost",
     "rerun": "repeat published runs from their records alone, and compare the counts",
-    "confirm": "run a short canary of each stale method by the sources that made its rows, from the repository's "
-    "history, and by those of now; where all counts are the same, the rows are current again",
+    "confirm": "run a short canary of each stale method with the sources of its rows, from the repository's history, "
+    "and with the current sources; if all counts are equal, the rows are current again",
 }
 EXAMPLES = (
     "clsuite leaderboard add runs/quickstart --data-root data",

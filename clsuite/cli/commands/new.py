@@ -26,7 +26,7 @@ def _arguments(parser: ArgumentParser) -> None:
         KINDS,
         default="loss",
         help="loss: a term of the loss; buffer: exemplars in the batch; peft: a small module in a frozen backbone; "
-        "weights: other weights after each task; predict: an answer in place of the head's",
+        "weights: a change of weights after each task; predict: predictions instead of the head's",
     )
     parser.add_argument("--out", type=PATH, default=".", help="folder to write to")
 

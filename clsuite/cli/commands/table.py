@@ -15,7 +15,7 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--columns",
         type=str,
-        help="figures to show, comma-separated, by the names in the first line of a summary.csv, most important "
+        help="columns to show, comma-separated, by their names in the first line of a summary.csv, most important "
         "first; or all. By default those that fit the terminal",
     )
     parser.add_argument("-o", "--out", type=PATH, help="file to write; by default it is printed")

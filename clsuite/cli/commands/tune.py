@@ -17,8 +17,8 @@ def _arguments(parser: ArgumentParser) -> None:
     add(
         "--space",
         required=True,
-        help="what to choose, of the plugins' arguments and the training options: NAME=[value, ...], or NAME= "
-        "uniform, loguniform, int or logint (low, high); PLUGIN.NAME or training.NAME where several have the name",
+        help="search space of arguments of plugins and training options: NAME=[value, ...], or NAME= uniform, "
+        "loguniform, int or logint (low, high); PLUGIN.NAME or training.NAME if a name is not unique",
     )
     add_options(parser, TuneOptions, "trials", "tasks", "validation", "metric", "search_seed", "sampler_seed")
     add_options(

@@ -30,8 +30,8 @@ def _arguments(parser: ArgumentParser) -> None:
     allowing_arguments(parser)
     add(
         "--trust", action="store_true",
-        help="run the plugin files whose text the plan itself holds: whoever can write into the folder can then run "
-        "code as you",
+        help="execute the plugin files whose text is in the plan: anybody who can write to the folder can then execute "
+        "code with your permissions",
     )  # fmt: skip
 
 
