@@ -1,9 +1,9 @@
 """clsuite: continual learning benchmarks for pre-trained vision models.
 
-``clsuite.run(benchmark, method, seed)`` does one run, or reads it where it is done; ``clsuite.bench`` does many,
-``clsuite.tune`` chooses hyper-parameters, ``clsuite.compare(first, second)`` compares two methods, and
-``clsuite.load_model(record)`` gives back a trained model with its grown head. A method derives from `Plugin`; all that
-one is made of is in `clsuite.plugin`. Names are imported on first use, so that importing clsuite stays cheap.
+``clsuite.run(benchmark, method, seed)`` does one run, or reads its record if it is done; ``clsuite.bench`` does many,
+``clsuite.tune`` selects hyper-parameters, ``clsuite.compare(first, second)`` compares two methods, and
+``clsuite.load_model(record)`` returns a trained model. Methods derive from `Plugin`; `clsuite.plugin` has everything
+that is needed to write one. Names are imported on first use, so that importing clsuite is fast.
 """
 
 from __future__ import annotations

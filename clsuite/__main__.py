@@ -1,4 +1,4 @@
-"""``python -m clsuite`` is the command line."""
+"""``python -m clsuite`` runs the command line."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""Other Python processes: none of them takes a module from the current folder, which may hold anybody's files.
+"""Starting other Python processes, none of which imports modules from the current folder, which may be untrusted.
 
-``python -c`` and ``python -m`` look there before anywhere else, so that a ``json.py`` among records from elsewhere
-would run in place of Python's own.
+``python -c`` and ``python -m`` search the current folder first, so that a ``json.py`` in a folder of foreign records
+would be run instead of Python's own module.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SAFE = "PYTHONSAFEPATH"
-"""What keeps an interpreter from looking for modules in the current folder, where it is set."""
+"""The environment variable that excludes the current folder from an interpreter's module search."""
 PYTHON = (sys.executable, "-P")
-"""Begins the command of an interpreter that does not."""
+"""The beginning of the command of an interpreter that does not search the current folder."""
 
 
 def own_path() -> str:
-    """``PYTHONPATH`` of a process that is to find the modules that this one finds, except for those of `""`."""
+    """``PYTHONPATH`` for a process that finds the same modules as this one, without the entry `""`."""
     return os.pathsep.join([*filter(None, sys.path), str(Path(__file__).parents[1])])
 
 
 @contextmanager
 def safe_path() -> Iterator[None]:
-    """Interpreters that a library starts in the meantime do not look for modules in the current folder."""
+    """Inside this context, interpreters that libraries start do not search the current folder."""
     before = os.environ.get(SAFE)
     os.environ[SAFE] = "1"
     try:

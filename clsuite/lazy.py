@@ -1,4 +1,4 @@
-"""Public names that are imported on first use, so that importing a package stays cheap."""
+"""Public names that are imported on first use, so that importing a package is fast."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 
 def imported_on_use(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package whose names are defined elsewhere.
+    """The ``__getattr__`` of a package whose names are defined in other modules.
 
     Args:
-        package: Its name, for the error.
+        package: Name of the package, for the error message.
         homes: The module in which each name is defined.
 
     Returns:
-        A function of a name; it raises an AttributeError where the package has no such name.
+        A function of a name; it raises an AttributeError if the package has no such name.
     """
 
     def find(name: str) -> Any:

@@ -1,7 +1,7 @@
-"""Every private name of PyTorch, timm, Lightning and NumPy that clsuite uses, each in one place.
+"""All private names of PyTorch, timm, Lightning and NumPy that clsuite uses.
 
-None of these libraries promises to keep them. ``tests/test_private_api.py`` has a test for each, which says what is
-lost where the next version of a library has it no more. Nothing is imported before a function is called.
+These libraries do not guarantee to keep them. ``tests/test_private_api.py`` has a test for each, whose message says
+what is lost if a new version of a library removes it. Nothing is imported before a function is called.
 """
 
 from __future__ import annotations
@@ -16,43 +16,43 @@ if TYPE_CHECKING:
 
 FORWARD_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 HOOKS = (*FORWARD_HOOKS, "_backward_pre_hooks", "_backward_hooks")
-"""Where a PyTorch module keeps its hooks; first those of the forward pass alone."""
+"""The attributes in which a PyTorch module stores its hooks; those of the forward pass come first."""
 
 
 # -- PyTorch ----------------------------------------------------------------------------------------------------------
 
 
 def hooks_of(module: nn.Module, *names: str) -> list[Any]:
-    """The hooks of a module: dictionaries, of all kinds or of some of `HOOKS`."""
+    """The hooks of a module, as dictionaries: all kinds, or some of `HOOKS`."""
     return [getattr(module, name) for name in names or HOOKS]
 
 
 def parts_by_name(module: nn.Module) -> dict[str, Any]:
-    """The parameters, buffers and modules that a module has itself, those without a value too."""
+    """The parameters, buffers and submodules of a module itself, including those that are None."""
     return {**module._parameters, **module._buffers, **module._modules}
 
 
 def global_forward_hooks() -> tuple[Any, Any]:
-    """The hooks that PyTorch calls before and after every module's forward pass: two dictionaries."""
+    """The hooks that PyTorch calls before and after the forward pass of every module: two dictionaries."""
     from torch.nn.modules import module
 
     return module._global_forward_pre_hooks, module._global_forward_hooks
 
 
 def batch_norm_class() -> type[nn.Module]:
-    """What all batch normalizations of PyTorch derive from."""
+    """The base class of all batch normalizations of PyTorch."""
     from torch.nn.modules.batchnorm import _BatchNorm
 
     return _BatchNorm
 
 
 def tensor_version(value: Tensor) -> int:
-    """A number that grows with each change of a tensor in place."""
+    """A number that increases with each in-place change of a tensor."""
     return value._version
 
 
 def standard_gamma(concentration: Tensor, generator: Generator) -> Tensor:
-    """Draw from Gamma(concentration, 1) with a generator, which ``torch.distributions`` does not take."""
+    """Draw from Gamma(concentration, 1) with a generator, which ``torch.distributions`` does not accept."""
     import torch
 
     drawn: Tensor = torch._standard_gamma(concentration, generator=generator)
@@ -60,12 +60,12 @@ def standard_gamma(concentration: Tensor, generator: Generator) -> Tensor:
 
 
 def clip_true_gradients(optimizer: Any) -> None:
-    """Have gradients unscaled before a fused optimizer's step, so that Lightning clips the true ones under float16."""
+    """Unscale gradients before a fused optimizer's step, so that Lightning clips the true ones under float16."""
     optimizer._step_supports_amp_scaling = False
 
 
 def cpu_has_native_bf16() -> bool:
-    """Whether the processor computes in bfloat16 natively; False where PyTorch does not say."""
+    """Whether the processor supports bfloat16 natively; False if PyTorch does not report it."""
     import torch
 
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
@@ -73,23 +73,23 @@ def cpu_has_native_bf16() -> bool:
 
 
 def become(module: nn.Module, kind: type[nn.Module]) -> None:
-    """Give a module another ``forward``, in place: names, parameters and hooks stay. The class is a subclass of its."""
+    """Change the class of a module to a subclass, in place: names, parameters and hooks are kept."""
     module.__class__ = kind
 
 
 def register_python_backend(
     name: str, module: Any, fallback: Callable[..., Any], kernels: Mapping[str, Callable[..., Any]]
 ) -> list[Any]:
-    """Make a device whose operations are done in Python, under the key that PyTorch keeps for backends of others.
+    """Create a device whose operations are implemented in Python, under PyTorch's key for external backends.
 
     Args:
-        name: Of the device.
-        module: What PyTorch asks the device for.
-        fallback: Does any operation: gets it, and its arguments.
-        kernels: Operations that do not come to the fallback, by name.
+        name: Name of the device.
+        module: The module from which PyTorch gets information on the device.
+        fallback: Implements all operations: it receives an operation and its arguments.
+        kernels: Operations that are implemented separately, by name.
 
     Returns:
-        What must be kept for as long as the device is needed.
+        An object that must be kept for as long as the device is needed.
     """
     import torch
     from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
@@ -103,11 +103,11 @@ def register_python_backend(
 
 
 def device_operations(kind: str) -> tuple[Any, ...]:
-    """Operations of PyTorch that a device must know apart.
+    """Operations of PyTorch that a device must distinguish.
 
     Args:
-        kind: ``copying`` (between devices), ``reading`` (a value), ``indexing`` (by tensors), or ``by content``: the
-            shape of the result follows from values.
+        kind: ``copying`` (between devices), ``reading`` (a value), ``indexing`` (by tensors), or ``by content`` (the
+            shape of the result depends on values).
     """
     import torch
 
@@ -127,7 +127,7 @@ def device_operations(kind: str) -> tuple[Any, ...]:
 
 
 def wrapper_tensor_class() -> type[Any]:
-    """A kind of tensor that has shape and device, and keeps its values in another tensor, ``below``."""
+    """A tensor class with shape and device, whose values are stored in another tensor, ``below``."""
     import torch
 
     class WrapperTensor(torch.Tensor):
@@ -158,7 +158,7 @@ def flat_leaves(tree: Any) -> list[Any]:
 
 
 def map_leaves(change: Callable[[Any], Any], tree: Any) -> Any:
-    """Nested lists, tuples and dictionaries with each leaf changed."""
+    """Apply a function to all leaves of nested lists, tuples and dictionaries."""
     from torch.utils._pytree import tree_map
 
     return tree_map(change, tree)
@@ -168,7 +168,7 @@ def map_leaves(change: Callable[[Any], Any], tree: Any) -> Any:
 
 
 def positioned_tokens(model: Any, patches: Tensor) -> Tensor:
-    """The tokens of a timm ViT: its patches with positions, after its class and register tokens."""
+    """The tokens of a timm ViT: class and register tokens, then patches with position embeddings."""
     tokens: Tensor = model._pos_embed(patches)
     return tokens
 
@@ -177,22 +177,22 @@ def positioned_tokens(model: Any, patches: Tensor) -> Tensor:
 
 
 def trainer_of(module: Any) -> Any:
-    """The trainer that a LightningModule is with; None where it is with none (``trainer`` raises then)."""
+    """The trainer of a LightningModule; None if it has none (its attribute ``trainer`` raises then)."""
     return module._trainer
 
 
 def gathers_gradients(trainer: Any) -> bool:
-    """Whether the gradients of a trainer's batch wait for those of the next one, so that no step was taken."""
+    """Whether the gradients of a trainer's batch are accumulated with the next one, so that there was no step."""
     return bool(trainer.fit_loop.epoch_loop._should_accumulate())
 
 
 def training_source(trainer: Any) -> Any:
-    """What a trainer was given to train on: a loader, or a module that gives one."""
+    """The training data of a trainer: a loader, or a module that creates one."""
     return trainer.fit_loop._data_source.instance
 
 
 def optimizers_of(trainer: Any) -> list[Any]:
-    """The optimizers of a trainer, without a look at whether they are set up."""
+    """The optimizers of a trainer, without checking whether they are set up."""
     found: list[Any] = trainer.strategy._optimizers
     return found
 
@@ -201,6 +201,6 @@ def optimizers_of(trainer: Any) -> list[Any]:
 
 
 def memory_map(array: Any) -> mmap.mmap | None:
-    """The memory map below an array; None where it is in memory."""
+    """The memory map of an array; None if it is in memory."""
     mapped = getattr(array, "_mmap", None)
     return mapped if isinstance(mapped, mmap.mmap) else None

@@ -1,8 +1,8 @@
 """All processes of a run: its worker's session, and descendants of the worker in other sessions.
 
-What a plugin starts (a server, a loader, a shell) may outlive what started it. A worker is therefore the first process
-of a session, by which its children are found when it is gone. One that leaves the session *and* whose parent has ended
-cannot be distinguished from others' processes, and is left alone.
+Processes that a plugin starts (a server, a loader, a shell) may outlive their parent. A worker is therefore the leader
+of a session, by which its children are found after it has ended. A process that leaves the session *and* whose parent
+has ended cannot be distinguished from other processes, and is not touched.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 
 PROC = Path("/proc")
 INIT = 1
-"""The process that all descend from."""
+"""Process id of init, the ancestor of all processes."""
 ROUNDS = 50
-"""How often what was started in the meantime is looked for."""
+"""Number of searches for processes that were started meanwhile."""
 
 
 @dataclass(frozen=True)
 class _Process:
-    """A process that runs, or one that ended and was not yet asked how."""
+    """A process that is running, or is a zombie."""
 
     pid: int
     parent: int
@@ -33,19 +33,21 @@ class _Process:
 
 
 def begin_session() -> None:
-    """Make this process the first of a session; one that is the first of a group already stays in its own."""
+    """Make this process the leader of a session; the leader of a process group stays in its session."""
     with suppress(OSError):
         os.setsid()
 
 
 def members(leader: int) -> set[int]:
-    """The processes of a worker's session or group, and those that descend from them; not the worker itself."""
+    """The processes of a worker's session or group and their descendants; not the worker itself."""
     if leader <= INIT:
         return set()
-    there = {one.pid: one for one in _processes()}
+    there = {process.pid: process for process in _processes()}
     found = {leader}
     while True:
-        more = {one.pid for one in there.values() if {one.parent, one.group, one.session} & found} - found
+        more = {
+            process.pid for process in there.values() if {process.parent, process.group, process.session} & found
+        } - found
         if not more:
             return {pid for pid in found - {leader, os.getpid()} if not there[pid].ended}
         found |= more
@@ -59,7 +61,7 @@ def end_all(pids: set[int]) -> None:
 
 
 def end_others(leader: int) -> None:
-    """End all processes of a worker's session but the worker, also those that they start in the meantime."""
+    """Kill all processes of a worker's session except the worker, including those started meanwhile."""
     if not PROC.is_dir():
         return
     for _ in range(ROUNDS):
@@ -70,9 +72,9 @@ def end_others(leader: int) -> None:
 
 
 def end_left(leader: int) -> None:
-    """End what a worker left behind that is gone.
+    """Kill what a worker left behind after its end.
 
-    Where another process has its number there is nothing: no number is given again while a session has it.
+    If another process has its id, nothing is left: ids are not reused as long as a session has them.
     """
     if leader <= INIT or _is_another(leader):
         return
@@ -82,23 +84,23 @@ def end_left(leader: int) -> None:
 
 
 def _is_another(leader: int) -> bool:
-    """Whether a process of that number runs; a zombie is the worker itself."""
+    """Whether another process has that id; a zombie is the worker itself."""
     try:
         os.kill(leader, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return not any(one.ended for one in _processes() if one.pid == one.session == leader)
+    return not any(process.ended for process in _processes() if process.pid == process.session == leader)
 
 
 def _processes() -> Iterator[_Process]:
-    """What the system says of its processes; nothing where it has no ``/proc``."""
+    """The processes that the system reports; none if it has no ``/proc``."""
     for folder in PROC.iterdir() if PROC.is_dir() else ():
         if not folder.name.isdecimal():
             continue
         try:
-            text = (folder / "stat").read_bytes().rpartition(b")")[2]  # a name may hold spaces and brackets
+            text = (folder / "stat").read_bytes().rpartition(b")")[2]  # a name may contain spaces and parentheses
         except OSError:
             continue
         words = text.split()

@@ -70,14 +70,14 @@ def with_methods(spec: BenchmarkSpec, methods: Methods) -> tuple[BenchmarkSpec, 
         return spec, ()
     known = spec.named_methods
     if isinstance(methods, Mapping):
-        chosen = {name: known[one] if one in known else read_method(one) for name, one in methods.items()}
+        chosen = {name: known[item] if item in known else read_method(item) for name, item in methods.items()}
         return spec.model_copy(update={"methods": chosen, "more_methods": {}}), ()
-    if all(isinstance(one, str) for one in methods):
-        return spec, tuple(str(one) for one in methods)
+    if all(isinstance(item, str) for item in methods):
+        return spec, tuple(str(item) for item in methods)
     chosen = {}
-    for one in methods:
-        name = one if isinstance(one, str) and one in known else None
-        method = known[name] if name else read_method(one)
+    for item in methods:
+        name = item if isinstance(item, str) and item in known else None
+        method = known[name] if name else read_method(item)
         chosen[name or write_method(method)] = method
     return spec.model_copy(update={"methods": chosen, "more_methods": {}}), ()
 

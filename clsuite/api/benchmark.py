@@ -39,8 +39,8 @@ def read_method(method: Method) -> MethodSpec:
     """
     if isinstance(method, MethodSpec):
         return method
-    given = [method] if isinstance(method, type) else method
-    named = [_named(part) for part in given] if isinstance(given, list | tuple) else given
+    plugins = [method] if isinstance(method, type) else method
+    named = [_named(part) for part in plugins] if isinstance(plugins, list | tuple) else plugins
     try:
         return MethodSpec.model_validate(named)
     except ValidationError as error:

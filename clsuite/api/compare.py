@@ -28,15 +28,15 @@ def compare(first: Runs, second: Runs, *, runs: str | Path | None = None, seeds:
         UserError: If something is missing or the two cannot be compared.
     """
     folder = None if runs is None else Path(runs)
-    return comparing.compare(*(only_seeds(_records(one, folder), str(one), seeds) for one in (first, second)))
+    return comparing.compare(*(only_seeds(_records(side, folder), str(side), seeds) for side in (first, second)))
 
 
-def _records(given: Runs, runs: Path | None) -> list[RunRecord]:
-    if isinstance(given, RunResult):
-        return [given.record]
-    if not isinstance(given, str | Path):
-        return [result.record for result in given]
-    found = one_method(Path(given)) if runs is None else method_below(runs, str(given))
+def _records(source: Runs, runs: Path | None) -> list[RunRecord]:
+    if isinstance(source, RunResult):
+        return [source.record]
+    if not isinstance(source, str | Path):
+        return [result.record for result in source]
+    found = one_method(Path(source)) if runs is None else method_below(runs, str(source))
     for line in found.left_out:
         warn_of(line, InputWarning)
     return sorted(found.records.values(), key=lambda record: record.seed)

@@ -62,8 +62,8 @@ def tune(
     """
     decided = checked(TuneOptions, {**options, "seeds": tuple(seeds)})
     spec, folder = open_benchmark(benchmark, decided.settings)
-    given = method if isinstance(method, str) else (write_method(read_method(method)), read_method(method))
-    search = make_search(spec, folder, given, space, decided)
+    arguments = method if isinstance(method, str) else (write_method(read_method(method)), read_method(method))
+    search = make_search(spec, folder, arguments, space, decided)
     make_plan(spec.model_copy(update={"methods": {search.name: search.method}}), folder, decided)
 
     def do(plans: Sequence[RunPlan]) -> list[RunRecord]:

@@ -1,4 +1,4 @@
-"""Backbones that `clsuite list backbones` names; every other ViT and ResNet of timm works by its full tag too."""
+"""The backbones that `clsuite list backbones` shows; all other ViTs and ResNets of timm work by their full tag too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text features of the classes of a stream: prompts of each name, averaged."""
+"""Text features of the classes of a stream: the mean over several prompts of each name."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from clsuite.private_api import tensor_version
 
 
 class ClassTexts:
-    """One text feature per class: the mean of its prompts' normalized features, normalized again.
+    """One text feature per class: the mean of the normalized features of its prompts, normalized again.
 
     Radford et al. 2021, "Learning transferable visual models from natural language supervision", section 3.1.4
-    (ensembles over the embedding space). Kept as long as the text tower stays the same; while it is trained, computed
-    again in each step, with gradient. Whether it is the same is known from the versions of its parameters, which every
-    in-place change raises but the step of a fused optimizer; the learner's optimizer raises them itself. Never kept
-    while modules are attached to the text tower.
+    (ensembles over the embedding space). The features are cached as long as the text tower does not change; while it is
+    trained, they are computed in each step, with gradients. Changes are detected by the versions of its parameters,
+    which every in-place operation increases except the step of a fused optimizer; the learner's optimizer increases
+    them itself. Nothing is cached while modules are attached to the text tower.
     """
 
     def __init__(self, backbone: ClipBackbone, names: Sequence[str], templates: Sequence[str] = ()) -> None:
-        """Tokenize the prompts of the class names (by stream label); by default the backbone's templates."""
+        """Tokenize prompts of the class names (by stream label), with the backbone's templates by default."""
         self._backbone, self._templates = backbone, templates or backbone.templates
         self._tokens = [backbone.tokenize(fill(self._templates, name)) for name in names]
         self._kept: list[Tensor] = []
         self._state: tuple[object, ...] = ()
 
     def logits(self, image_features: Tensor, classes: int) -> Tensor:
-        """Scaled cosines ``[B, classes]``, float32, of image features ``[B, width]`` and the first classes."""
+        """Scaled cosines ``[B, classes]``, float32, between image features ``[B, width]`` and the first classes."""
         return self._backbone.logits(image_features, self.features(classes))
 
     def features(self, classes: int) -> Tensor:
-        """Text features ``[classes, width]`` of the first classes, of length one."""
+        """Normalized text features ``[classes, width]`` of the first classes."""
         parameters = self._backbone.text_parameters()
         device = parameters[0].device
         trained = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters)
@@ -45,8 +45,8 @@ class ClassTexts:
         state = (device, *(tensor_version(parameter) for parameter in parameters))
         if state != self._state:
             self._kept, self._state = [], state
-        # Tensors of inference mode could not take part in training later; one class at a time gives the same bits
-        # however many are asked for at once.
+        # Tensors of inference mode cannot be used in training later. Computing one class at a time gives the same bits
+        # however many classes are requested.
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
             while len(self._kept) < classes:
                 self._kept.append(self._encode([self._tokens[len(self._kept)]], device)[0])

@@ -1,7 +1,7 @@
-"""The class token's features of a ViT, without what the last block computes for the other tokens.
+"""The features of a ViT's class token, without the last block's unused computations for other tokens.
 
-Where the features are the class token alone, the last block needs keys and values of all tokens, but the query, the
-projection and the MLP of one. The mathematics are the same; the order of floating point sums is not.
+If the features are the class token alone, the last block needs the keys and values of all tokens, but query, projection
+and MLP of one token only. The result is mathematically equal, but floating-point sums have another order.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from clsuite.private_api import hooks_of, positioned_tokens
 
 
 def only_class_token_counts(model: VisionTransformer) -> bool:
-    """Whether the short way is taken, and gives what timm's gives.
+    """Whether this shortcut applies and gives the same result as timm.
 
-    It may not where a module is of an unknown kind, was given another ``forward``, or has a hook, which would see fewer
-    tokens. Layers inside of attention and MLP may be replaced by others that treat each token by itself (LoRA).
+    It does not if a module is of an unknown kind, has another ``forward``, or has a hook, which would see fewer tokens.
+    Layers inside attention and MLP may be replaced by others that treat each token separately (LoRA).
     """
     if (
         not fast_paths()
@@ -49,7 +49,7 @@ def class_token_features(model: VisionTransformer, images: Tensor) -> Tensor:
 
 
 def _last_block(block: Any, tokens: Tensor) -> Tensor:
-    """Timm's ``Block`` on ``[B, N, width]``, but only for the first token: ``[B, 1, width]``."""
+    """Timm's ``Block`` on ``[B, N, width]``, computed for the first token only: ``[B, 1, width]``."""
     first = tokens[:, :1]
     first = first + block.drop_path1(block.ls1(_attend(block.attn, block.norm1(tokens))))
     output: Tensor = first + block.drop_path2(block.ls2(block.mlp(block.norm2(first))))
@@ -72,7 +72,7 @@ def _attend(attn: Any, tokens: Tensor) -> Tensor:
 
 
 def _passed_over(model: VisionTransformer, last: Block) -> Iterator[nn.Module]:
-    """Modules that get fewer tokens, or are not called at all."""
+    """Modules that receive fewer tokens, or are not called at all."""
     yield from (model, model.blocks, model.norm)
     yield from last.modules()
 

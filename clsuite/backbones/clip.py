@@ -1,4 +1,4 @@
-"""CLIP: image and text tower in one backbone, built by OpenCLIP with strictly loaded weights."""
+"""CLIP: image and text tower in one backbone, built by OpenCLIP, with strictly loaded weights."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ Towers = Literal["image", "text", "both"]
 Tokenizer = Callable[[list[str]], Tensor]
 LARGEST_SCALE = 100.0
 BIG_VISION = (".npz", ".npy")
-"""Files of another program's, which OpenCLIP reads by itself."""
+"""File extensions of big_vision's weights, which OpenCLIP reads itself."""
 
 
 class ClipBackbone(Backbone):
-    """A CLIP model that maps images, and texts, to features in one space.
+    """A CLIP model, which maps images and texts to features in one space.
 
     Attributes:
         clip: OpenCLIP's model.
-        model: The network of the image tower; no second registration of its parameters.
-        templates: Prompts of class names.
-        width: Length of a feature vector of either tower.
+        model: The network of the image tower; its parameters are registered only once.
+        templates: Prompt templates for class names.
+        width: Width of the features of both towers.
         normalize: Turns stored images into the input of the image tower.
     """
 
@@ -64,17 +64,17 @@ class ClipBackbone(Backbone):
         return features
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Tokens, int64 ``[N, context length]``, on the model's device."""
+        """Tokens of some texts, int64 ``[N, context length]``, on the model's device."""
         return self._tokenizer(list(texts)).to(self.logit_scale.device)
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
-        """Map tokens ``[N, context length]`` to text features ``[N, width]`` of length one."""
+        """Map tokens ``[N, context length]`` to normalized text features ``[N, width]``."""
         features: Tensor = self.clip.encode_text(tokens, normalize=True)
         return features
 
     @property
     def model(self) -> Any:
-        """The network of the image tower: timm's where OpenCLIP takes one of timm's, or else OpenCLIP's own."""
+        """The network of the image tower: timm's if OpenCLIP uses one, otherwise OpenCLIP's own."""
         tower: nn.Module = self.clip.visual
         trunk: nn.Module = getattr(tower, "trunk", tower)
         return trunk
@@ -86,42 +86,42 @@ class ClipBackbone(Backbone):
         return tower
 
     def text_is_altered(self) -> bool:
-        """Whether something is attached to the text tower: its parameters alone do not say what it computes then."""
+        """Whether the text tower has attached modules, so that its output does not depend on its parameters alone."""
         modules = list(self.text_model.modules())
         return any(any(hooks_of(part, *FORWARD_HOOKS)) or "forward" in vars(part) for part in modules)
 
     @property
     def logit_scale(self) -> Tensor:
-        """What a cosine is multiplied with; at most 100 (Radford et al. 2021, section 2.5)."""
+        """The factor of cosines; at most 100 (Radford et al. 2021, section 2.5)."""
         scale: Tensor = self.clip.logit_scale.exp().clamp(max=LARGEST_SCALE)
         return scale
 
     def logits(self, image_features: Tensor, text_features: Tensor) -> Tensor:
         """Scaled cosines ``[B, C]`` of image features ``[B, width]`` and normalized text features ``[C, width]``.
 
-        In float32 under autocast too: at a scale of 100 bf16 has steps of 0.125 and more, which changes answers and
-        makes ties.
+        They are computed in float32 even under autocast: at a scale of 100 the resolution of bf16 is 0.125 or worse,
+        which changes predictions and leads to ties.
         """
         with torch.autocast(image_features.device.type, enabled=False):
             images, texts = F.normalize(image_features.float(), dim=1), text_features.float()
             return self.logit_scale * images @ texts.T
 
     def text_parameters(self) -> list[nn.Parameter]:
-        """All that the text features and their scale depend on: everything but the image tower."""
+        """The parameters of the text features and their scale: all except those of the image tower."""
         return [parameter for name, parameter in self.clip.named_parameters() if not name.startswith("visual.")]
 
     def tune(self, towers: Towers) -> None:
-        """Train the image tower, the text tower (with the scale), or both; the rest is frozen."""
+        """Make the image tower, the text tower (with the scale), or both trainable; the rest is frozen."""
         self.clip.requires_grad_(towers != "text")
         for parameter in self.text_parameters():
             parameter.requires_grad_(towers != "image")
 
 
 def clip_of(backbone: Backbone, what: str) -> ClipBackbone:
-    """The backbone as a CLIP.
+    """The backbone, checked to be a CLIP.
 
     Raises:
-        UserError: If it is none; says what needs one.
+        UserError: If it is not; says what needs a CLIP.
     """
     if not isinstance(backbone, ClipBackbone):
         raise UserError(f"{what} needs a CLIP backbone, which has a text tower, such as {EXAMPLE}")
@@ -129,10 +129,10 @@ def clip_of(backbone: Backbone, what: str) -> ClipBackbone:
 
 
 def build_clip(spec: BackboneSpec, weights: Weights) -> ClipBackbone:
-    """Build a CLIP and load its weights strictly, both towers.
+    """Build a CLIP and strictly load the weights of both towers.
 
     Raises:
-        UserError: If model or tag are unknown, the image size does not suit, or the weights do not fit.
+        UserError: If model or tag are unknown, the image size is not supported, or the weights do not fit.
     """
     name = parse_clip(spec.name)
     tag = _tag_config(name)
@@ -151,7 +151,7 @@ def _identifier(name: ClipName) -> str:
 
 
 def _tag_config(name: ClipName) -> dict[str, Any]:
-    """What OpenCLIP knows of the tag's weights: where they are, their normalization and activation."""
+    """OpenCLIP's entry for the tag of the weights: where they are, their normalization and activation."""
     import open_clip
 
     if name.folder is None and name.model not in open_clip.list_models():
@@ -165,7 +165,7 @@ def _tag_config(name: ClipName) -> dict[str, Any]:
 
 
 def _create(spec: BackboneSpec, name: ClipName, tag: dict[str, Any]) -> tuple[Any, int]:
-    """The model with random weights, at the image size asked for unless a timm tower is resized after loading."""
+    """The model with random weights, at the requested image size unless a timm tower is resized after loading."""
     import open_clip
 
     config = open_clip.get_model_config(_identifier(name))
@@ -190,7 +190,7 @@ def _create(spec: BackboneSpec, name: ClipName, tag: dict[str, Any]) -> tuple[An
 
 
 def _patch_side(visual: Any) -> int:
-    """Side of the squares that an image is cut into; 32 for ResNets, which halve it five times."""
+    """Side of a patch in pixels; 32 for ResNets, which halve the image five times."""
     patch = getattr(getattr(visual, "trunk", None), "patch_embed", visual)
     size = getattr(patch, "patch_size", 32)
     return int(size if isinstance(size, int) else size[0])
@@ -204,7 +204,7 @@ def _download(spec: BackboneSpec, tag: dict[str, Any]) -> Path:
             return Path(open_clip.download_pretrained(tag))
     except UserError:
         raise
-    except Exception as error:  # any error of the network means the same
+    except Exception as error:  # all network errors are treated alike
         raise UserError(
             f"cannot download the weights of '{spec.name}': {_line(error)}. "
             "Without a network, set backbone.weights to a FILE, or to random"
@@ -212,26 +212,26 @@ def _download(spec: BackboneSpec, tag: dict[str, Any]) -> Path:
 
 
 def _load(clip: Any, spec: BackboneSpec, path: Path) -> None:
-    """Load weights in OpenCLIP's format; it resamples the position embedding of its own towers."""
+    """Load weights in OpenCLIP's format, which resamples the position embedding of OpenCLIP's own towers."""
     from open_clip.factory import load_checkpoint, load_state_dict
 
     with TemporaryDirectory() as folder:
         file = path
         if path.suffix not in BIG_VISION:
             state, prefix = read_network(path, load_state_dict, clip.state_dict())
-            if prefix:  # OpenCLIP reads files alone
+            if prefix:  # OpenCLIP reads only files
                 file = Path(folder) / "weights.pt"
                 torch.save(state, file)
         try:
             load_checkpoint(clip, str(file), strict=True)
-        except Exception as error:  # it converts other formats by names and shapes, and raises anything on others
-            complaint = what_differs(clip, state) if path.suffix not in BIG_VISION else _line(error)
-            raise UserError(f"the weights '{path}' do not fit backbone '{spec.name}': {complaint}") from error
+        except Exception as error:  # OpenCLIP's conversion may raise anything for unexpected names and shapes
+            problem = what_differs(clip, state) if path.suffix not in BIG_VISION else _line(error)
+            raise UserError(f"the weights '{path}' do not fit backbone '{spec.name}': {problem}") from error
     check_finite(clip, f"the weights file '{path}'")
 
 
 def _resize(clip: Any, spec: BackboneSpec) -> None:
-    """Let a timm tower resample its position embedding."""
+    """Resample the position embedding of a timm tower."""
     if hasattr(clip.visual, "trunk"):
         clip.visual.set_input_size(spec.image_size)
 
@@ -245,7 +245,7 @@ def _tokenizer(name: ClipName) -> Tokenizer:
             tokenizer: Tokenizer = open_clip.get_tokenizer(_identifier(name))
     except UserError:
         raise
-    except Exception as error:  # some models bring a tokenizer that is downloaded
+    except Exception as error:  # the tokenizer of some models is downloaded
         raise UserError(f"cannot get the tokenizer of CLIP model '{name.model}': {_line(error)}") from error
     return tokenizer
 
@@ -256,7 +256,7 @@ def _line(error: BaseException) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """OpenCLIP warns of random weights, and of the check of the activation, which is made here by the tag."""
+    """Silence OpenCLIP's warnings on random weights and on the activation, which is checked here by the tag."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -267,7 +267,7 @@ def _quiet() -> Iterator[None]:
 
 @torch.no_grad()
 def clip_state(backbone: ClipBackbone, native_size: int) -> dict[str, Tensor]:
-    """The weights in OpenCLIP's format, a timm tower's position embedding resampled to its native size."""
+    """The weights in OpenCLIP's format, with a timm tower's position embedding resampled to its native size."""
     clip: Any = backbone.clip
     if hasattr(clip.visual, "trunk") and clip.visual.image_size[0] != native_size:
         clip.visual.set_input_size(native_size)

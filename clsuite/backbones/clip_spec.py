@@ -22,27 +22,27 @@ CLIP_CATALOG: dict[str, str] = {
 
 @dataclass(frozen=True)
 class ClipName:
-    """A model of OpenCLIP or of our own, and the tag of its pre-trained weights (may be empty)."""
+    """A model of OpenCLIP or of clsuite, and the tag of its pre-trained weights (may be empty)."""
 
     model: str
     tag: str
 
     @property
     def folder(self) -> Path | None:
-        """The folder of the configuration, where it is one of our own."""
+        """The folder of the configuration if it is clsuite's own."""
         return own_configs().get(self.model)
 
 
 def is_clip(name: str) -> bool:
-    """Whether a backbone's name is that of a CLIP."""
+    """Whether the name of a backbone is that of a CLIP."""
     return name.startswith(PREFIX)
 
 
 def parse_clip(name: str) -> ClipName:
-    """Take ``open_clip:MODEL/TAG`` or ``open_clip:MODEL`` apart.
+    """Parse ``open_clip:MODEL/TAG`` or ``open_clip:MODEL``.
 
     Raises:
-        UserError: If it is neither.
+        UserError: If the name has another form.
     """
     model, _, tag = name.removeprefix(PREFIX).partition("/")
     if not is_clip(name) or not model:
@@ -51,10 +51,10 @@ def parse_clip(name: str) -> ClipName:
 
 
 def check_on_hub(name: str) -> None:
-    """Check that a CLIP's name says which weights to download.
+    """Check that the name of a CLIP says which weights to download.
 
     Raises:
-        UserError: If it names no tag, or its configuration is our own.
+        UserError: If it has no tag, or its configuration is clsuite's own.
     """
     parsed = parse_clip(name)
     if parsed.folder is not None:
@@ -64,6 +64,6 @@ def check_on_hub(name: str) -> None:
 
 
 def own_configs() -> dict[str, Path]:
-    """The configurations of our own by name: folders with an ``open_clip_config.json``."""
+    """The configurations of clsuite by name: folders with an ``open_clip_config.json``."""
     folder = Path(str(files("clsuite.backbones.clip_configs")))
     return {path.parent.name: path.parent for path in sorted(folder.glob("*/open_clip_config.json"))}

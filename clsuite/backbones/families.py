@@ -1,4 +1,4 @@
-"""What the name of a backbone says about its structure. Needs no torch."""
+"""The structure of a backbone, derived from its name. Needs no torch."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ CLIP_RESNET = re.compile(r"RN\d")
 
 
 def is_resnet(name: str) -> bool:
-    """Whether a backbone's name is that of a ResNet, which has no transformer blocks; of CLIPs, the image tower."""
+    """Whether a backbone (or the image tower of a CLIP) is by its name a ResNet, which has no transformer blocks."""
     return bool(CLIP_RESNET.match(parse_clip(name).model) if is_clip(name) else RESNET.match(name))

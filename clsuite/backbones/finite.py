@@ -1,4 +1,4 @@
-"""Weights that are numbers: what a diverged training left behind is refused where it is read."""
+"""Check for NaN and infinite weights, such as those of a diverged training, when they are loaded."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from clsuite.errors import UserError
 
 
 def check_finite(model: nn.Module, what: str) -> None:
-    """See that no parameter and no statistic of a network is NaN or infinite.
+    """Check that all parameters and statistics of a network are finite.
 
     Args:
-        model: The network, its weights loaded.
-        what: Where they come from, for the complaint.
+        model: The network with its weights.
+        what: Where the weights come from, for the error message.
 
     Raises:
-        UserError: If one is; names the first, and how many there are.
+        UserError: If any is not; names the first one, and how many there are.
     """
     bad = [
         name for name, value in model.state_dict().items()

@@ -1,4 +1,4 @@
-"""Weights from the hub: weights in the local cache need no network, and without a network the wait is short."""
+"""Weights from the hub: cached weights need no network, and without a network the waiting time is short."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from clsuite.backbones.spec import BUNDLED
 from clsuite.errors import UserError, words_of
 
 PATIENCE_S = 4.0
-"""Seconds within which the hub must take a connection."""
+"""Seconds to wait for a connection to the hub."""
 PORTS = {"http": 80, "https": 443}
 
 
 @contextmanager
 def hub_access(name: str, url: str | None = None) -> Iterator[None]:
-    """While open, libraries may load a backbone's weights; without a network from the local cache alone.
+    """Inside this context, libraries may load a backbone's weights; without a network, only from the local cache.
 
     Args:
-        name: The backbone, for the error.
-        url: Where the weights lie; the hub by default (``HF_ENDPOINT``).
+        name: The backbone, for the error message.
+        url: Where the weights are; the hub by default (``HF_ENDPOINT``).
 
     Raises:
-        UserError: If there is no network, or none is wanted (``HF_HUB_OFFLINE``), and the weights are not in the cache.
+        UserError: If there is no network, or it must not be used (``HF_HUB_OFFLINE``), and the weights are not cached.
     """
     reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else why_unreachable(url or constants.ENDPOINT)
     if not reason:
@@ -39,7 +39,7 @@ def hub_access(name: str, url: str | None = None) -> Iterator[None]:
     socket.setdefaulttimeout(PATIENCE_S)
     try:
         yield
-    except OSError as error:  # the errors of the hub, of urllib and of sockets are all of this kind
+    except OSError as error:  # all errors of the hub, of urllib and of sockets are of this type
         raise UserError(_ways_out(name, reason)) from error
     finally:
         constants.HF_HUB_OFFLINE = before[0]
@@ -56,7 +56,7 @@ def _ways_out(name: str, reason: str) -> str:
 
 
 def why_unreachable(url: str) -> str:
-    """Why a server takes no connection within a few seconds; empty where it does. A proxy is asked in its place."""
+    """Why a server accepts no connection within a few seconds; empty if it does. If there is a proxy, it is tried."""
     target = urlsplit(url)
     proxy = urllib.request.getproxies().get(target.scheme)
     if proxy and not urllib.request.proxy_bypass(target.hostname or ""):
@@ -68,11 +68,11 @@ def why_unreachable(url: str) -> str:
             port = target.port or PORTS.get(target.scheme, 443)
             socket.create_connection((target.hostname or "", port), timeout=PATIENCE_S).close()
             answers.append("")
-        except Exception as error:  # also what encodings of names and foreign resolvers raise
+        except Exception as error:  # including errors of name encodings and third-party resolvers
             reason = getattr(error, "strerror", None) or words_of(error)
             answers.append(f"{target.hostname} cannot be reached ({reason})")
 
-    thread = threading.Thread(target=ask, daemon=True)  # looking up a name has no timeout of its own
+    thread = threading.Thread(target=ask, daemon=True)  # name resolution has no timeout
     thread.start()
     thread.join(PATIENCE_S)
     return answers[0] if answers else f"{target.hostname} does not answer within {PATIENCE_S:g} seconds"

@@ -1,4 +1,4 @@
-"""What networks were pre-trained to have their images normalized by, without building them."""
+"""The normalization with which networks were pre-trained, found without building them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ MeanAndStd = dict[str, Sequence[float]]
 
 
 def pretrained_normalization(name: str) -> MeanAndStd | None:
-    """Mean and standard deviation of the pre-training, of values in [0, 1].
+    """Mean and standard deviation of the pre-training, for values in [0, 1].
 
     Args:
-        name: The backbone; for all but the bundled one its library is imported.
+        name: The backbone; except for the bundled one, its library is imported.
 
     Returns:
-        ``mean`` and ``std``; None where nothing on this machine says them, as of a network that a hub describes.
+        ``mean`` and ``std``; None if they are not known on this machine, as for a network that only a hub describes.
     """
     if name == BUNDLED:
         return _named(bundled_card())

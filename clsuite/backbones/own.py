@@ -1,4 +1,4 @@
-"""A user-defined backbone: any `torch.nn.Module` that says what its features are."""
+"""User-defined backbones: any `torch.nn.Module` with a method ``features``."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from clsuite.errors import UserError
 
 @runtime_checkable
 class FeatureNetwork(Protocol):
-    """What a module must have to be a backbone: ``backbone: {class: my_package:Net, argument: value}``.
+    """The interface of a module used as a backbone: ``backbone: {class: my_package:Net, argument: value}``.
 
-    The class derives from `torch.nn.Module`. It may have ``normalize`` too: something with ``mean`` and ``std`` (as
-    torchvision's ``Normalize`` has) or a pair of both, of values in [0, 1]; without it images are floats in [0, 1].
+    The class derives from `torch.nn.Module`. It can have an attribute ``normalize``: an object with ``mean`` and
+    ``std`` (such as torchvision's ``Normalize``) or a pair of both, for values in [0, 1]; without it images are floats
+    in [0, 1].
 
     Attributes:
-        width: Length of a feature vector.
+        width: Width of the features.
     """
 
     width: int
@@ -39,13 +40,13 @@ class FeatureNetwork(Protocol):
 
 
 class OwnBackbone(Backbone):
-    """Someone's module as a backbone."""
+    """A user-defined module, wrapped as a backbone."""
 
     def __init__(self, model: nn.Module, spec: BackboneSpec) -> None:
         """Wrap a module.
 
         Raises:
-            UserError: If it has no features or no width, or its normalization is none.
+            UserError: If it has no features or no width, or its normalization is invalid.
         """
         nn.Module.__init__(self)
         self.name = spec.name
@@ -62,7 +63,7 @@ class OwnBackbone(Backbone):
         """Map normalized images ``[B, 3, H, W]`` to features ``[B, width]``.
 
         Raises:
-            UserError: If what the module gives is anything else.
+            UserError: If the module returns anything else.
         """
         features: Any = self.model.features(images)
         if not isinstance(features, Tensor) or features.shape != (len(images), self.width):
@@ -74,10 +75,10 @@ class OwnBackbone(Backbone):
         return features
 
     def check(self, image_size: int) -> None:
-        """Pass two gray images through it.
+        """Pass two gray images through the module.
 
         Raises:
-            UserError: If it has no parameters, or does not give features.
+            UserError: If it has no parameters, or does not return features.
         """
         first = next(self.parameters(), None)
         if first is None:
@@ -90,7 +91,7 @@ class OwnBackbone(Backbone):
 
 
 def _statistics(model: nn.Module, name: str) -> dict[str, Sequence[float]]:
-    """Mean and standard deviation that a module states; 0 and 1 where it states none."""
+    """Mean and standard deviation that a module declares; 0 and 1 if it declares none."""
     stated: Any = getattr(model, "normalize", None)
     if stated is None:
         return {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}

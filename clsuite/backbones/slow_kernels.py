@@ -1,4 +1,4 @@
-"""Ways around kernels of PyTorch that are slow in bfloat16 on the CPU; the mathematics stay."""
+"""Replacements for PyTorch kernels that are slow in bfloat16 on the CPU; the computed function is the same."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from clsuite.private_api import become
 
 
 def avoid_slow_kernels(model: nn.Module) -> None:
-    """Let timm's modules compute by matrix products what has slow kernels, in place.
+    """Make timm's modules use matrix products instead of operations with slow kernels, in place.
 
     Measured in training steps of a ViT-Ti on two cores with AMX:
 
-    * The backward pass of fused attention takes half of a step at 128 px: 12 ms a block, plain products less than 2.
-    * The backward pass of the patch embedding's convolution takes an eighth of a step at 64 px; as a product, nothing.
+    * The backward pass of fused attention takes half of a step at 128 px: 12 ms per block, less than 2 ms with matrix
+      products.
+    * The backward pass of the patch embedding's convolution takes an eighth of a step at 64 px; as a matrix product,
+    its
+      time is negligible.
     """
     if not fast_paths():
         return
@@ -28,7 +31,7 @@ def avoid_slow_kernels(model: nn.Module) -> None:
 
 
 class PatchProjection(nn.Conv2d):
-    """A convolution whose stride is its kernel: one matrix product over the patches."""
+    """A convolution whose stride equals its kernel size: one matrix product over the patches."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Map images ``[B, C, H, W]`` to ``[B, width, H / side, W / side]``."""
@@ -41,7 +44,7 @@ class PatchProjection(nn.Conv2d):
 
 
 def _is_product(layer: nn.Module) -> bool:
-    """Whether patches neither overlap nor are padded, and the layer is of the plain kind."""
+    """Whether a layer is a plain convolution over patches without overlap and padding."""
     return (
         type(layer) is nn.Conv2d
         and layer.stride == layer.kernel_size

@@ -1,4 +1,4 @@
-"""The hash of a network's weights as loaded, from any source."""
+"""The hash of a network's weights after loading, whatever their source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def state_sha256(model: nn.Module) -> str:
-    """sha256 over names, kinds, shapes and bytes of everything in the state of a network, by name."""
+    """SHA-256 of names, types, shapes and bytes of all entries in a network's state, sorted by name."""
     total = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         total.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())

@@ -1,7 +1,7 @@
-"""Prompts of class names, by data set as OpenAI published them with CLIP (Radford et al. 2021). Needs no torch.
+"""Prompt templates for class names, by data set, as published by OpenAI with CLIP (Radford et al. 2021). Torch-free.
 
-The prompts are theirs; the names that are put into them are the data set's own. OpenAI's figures on ImageNet are with a
-curated list of names (OpenCLIP ships it as ``IMAGENET_CLASSNAMES``), which differs from WordNet's for three in ten.
+The templates are OpenAI's; the class names are the data set's own. OpenAI's results on ImageNet are with a curated list
+of names (``IMAGENET_CLASSNAMES`` in OpenCLIP), of which three in ten differ from WordNet's.
 """
 
 from __future__ import annotations
@@ -88,14 +88,14 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
 
 
 class TemplateError(UserError, ValueError):
-    """Prompts that cannot be; as a `ValueError` it gets its line where they are in a YAML file."""
+    """Invalid templates; because it is a `ValueError` too, pydantic reports it with its line in a YAML file."""
 
 
 def resolve_templates(given: str | Iterable[str]) -> tuple[str, ...]:
-    """The prompts that a benchmark asks for: a set by name, or templates of its own.
+    """The templates for a benchmark: a named set, or a user's own.
 
     Raises:
-        TemplateError: If there is no such set, or a template has not exactly one ``{}`` for the class name.
+        TemplateError: If the set is unknown, or a template does not have exactly one ``{}`` for the class name.
     """
     if isinstance(given, str) and "{}" not in given:
         if given not in TEMPLATES:
@@ -109,11 +109,11 @@ def resolve_templates(given: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def fill(templates: Sequence[str], class_name: str) -> list[str]:
-    """The prompts of a class."""
+    """Insert a class name into templates."""
     words = readable(class_name)
     return [template.replace("{}", words) for template in templates]
 
 
 def readable(class_name: str) -> str:
-    """A class name as one would write it: underscores and repeated spaces become a space."""
+    """A class name in usual spelling: underscores and repeated spaces become single spaces."""
     return " ".join(class_name.replace("_", " ").split())

@@ -24,7 +24,7 @@ from clsuite.data.transforms import Normalize
 from clsuite.errors import UserError, did_you_mean
 from clsuite.private_api import batch_norm_class
 
-FILTERS: dict[type[nn.Module], Any] = {  # what turns published weights of a kind of ViT into timm's, at any image size
+FILTERS: dict[type[nn.Module], Any] = {  # functions that convert published weights to timm's, at any image size
     vision_transformer.VisionTransformer: vision_transformer.checkpoint_filter_fn,
     eva.Eva: eva.checkpoint_filter_fn,
     beit.Beit: beit.checkpoint_filter_fn,
@@ -37,12 +37,12 @@ class Backbone(nn.Module):
 
     Attributes:
         model: The timm model, without its head.
-        width: Length of a feature vector.
-        normalize: Turns stored images into the input that the network was pre-trained on.
+        width: Width of the features.
+        normalize: Turns stored images into the input for which the network was pre-trained.
     """
 
     def __init__(self, model: Any, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Wrap a timm model whose head is an identity."""
+        """Wrap a timm model whose head is the identity."""
         super().__init__()
         self.model = model
         self.width = int(model.head_hidden_size)
@@ -52,7 +52,7 @@ class Backbone(nn.Module):
         """Map normalized images ``[B, 3, H, W]`` to features ``[B, width]``.
 
         Raises:
-            UserError: If a batch of one image leaves batch normalization nothing to normalize by.
+            UserError: If batch normalization has only one value per channel, because the batch has a single image.
         """
         if only_class_token_counts(self.model):
             return class_token_features(self.model, images)
@@ -68,23 +68,23 @@ class Backbone(nn.Module):
         return features
 
     def train(self, mode: bool = True) -> Backbone:
-        """Set the mode; running statistics of frozen layers stay as they are in any mode."""
+        """Set the mode; running statistics of frozen layers do not change in any mode."""
         super().train(mode)
         self.hold_statistics()
         return self
 
     def hold_statistics(self) -> None:
-        """Put batch normalizations whose weights are frozen in eval mode, and the others in the backbone's."""
+        """Put batch normalizations with frozen weights into eval mode, and the others into the backbone's mode."""
         for module in self.modules():
             if isinstance(module, batch_norm_class()):
                 module.training = self.training and any(value.requires_grad for value in module.parameters())
 
 
 def build_backbone(spec: BackboneSpec, weights: Weights) -> Backbone:
-    """Build a backbone and load its weights strictly; only the old head is left out.
+    """Build a backbone and load its weights strictly; only the old head is omitted.
 
     Raises:
-        UserError: If the name is unknown, the image size does not suit, or the weights do not fit.
+        UserError: If the name is unknown, the image size is not supported, or the weights do not fit.
     """
     model = build_model(spec, weights, num_classes=0)
     config: Any = model.default_cfg if spec.name != BUNDLED else bundled_card()
@@ -92,7 +92,7 @@ def build_backbone(spec: BackboneSpec, weights: Weights) -> Backbone:
 
 
 def build_model(spec: BackboneSpec, weights: Weights, num_classes: int) -> Any:
-    """Build the bare timm model; `num_classes` other than 0 keeps the pre-trained head.
+    """Build the timm model itself; with `num_classes` other than 0 it keeps the pre-trained head.
 
     Raises:
         UserError: As `build_backbone`.
@@ -122,7 +122,7 @@ def _create(spec: BackboneSpec, num_classes: int, pretrained: bool) -> Any:
 
 
 def _check(model: Any, spec: BackboneSpec) -> None:
-    """Check that a model is of a kind whose features are known and that it takes the image size.
+    """Check that the features of a model are defined and that it supports the image size.
 
     Raises:
         UserError: If not.
@@ -155,9 +155,9 @@ def _load(model: nn.Module, spec: BackboneSpec, weights: Weights, keep_head: boo
     if convert is not None:
         try:
             state = convert(state, model)
-        except Exception as error:  # timm expects names and shapes, and raises anything where they are others
-            complaint = what_differs(model, state)
-            raise UserError(f"the weights '{path}' do not fit backbone '{spec.name}': {complaint}") from error
+        except Exception as error:  # timm may raise anything for unexpected names and shapes
+            problem = what_differs(model, state)
+            raise UserError(f"the weights '{path}' do not fit backbone '{spec.name}': {problem}") from error
     if not keep_head:
         state = {name: value for name, value in state.items() if not name.startswith(HEADS)}
     fit(model, state, path, spec.name)
@@ -169,10 +169,10 @@ def _first_line(error: BaseException) -> str:
 
 
 def forward_flops(backbone: Backbone, image_size: int) -> int:
-    """Floating point operations of one image's forward pass (a multiply-add counts as two).
+    """Floating-point operations of the forward pass of one image (a multiply-add counts as two).
 
-    Attention is computed step by step there: fused kernels are not counted on every device. In eval mode, which
-    moves no running statistics.
+    Attention is computed step by step for this, because fused kernels are not counted on every device. The model is in
+    eval mode, so that running statistics do not change.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode

@@ -1,4 +1,4 @@
-"""Weight files in their usual forms: anything else is refused by name, and prefixes of wrappers are removed."""
+"""Weight files in their usual formats: prefixes of wrappers are removed, and others are refused with a reason."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from clsuite.regular_files import open_regular
 
 LFS = b"version https://git-lfs"
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
-"""First bytes of what ``torch.save`` writes, now and in its first years."""
+"""First bytes of files of ``torch.save``, in its current and its oldest format."""
 SAFE = ".safetensors"
 FIRST_BYTES = 512
 OWN = ("learner", "task_classes", "image_shape")
-"""Entries of a model that ``clsuite bench --save-model`` writes."""
+"""Entries of the models that ``clsuite bench --save-model`` writes."""
 MODULES = "plugin_modules."
-"""Begins the names of what plugins add to a learner."""
+"""Prefix of the parameters of a learner's plugin modules."""
 State = dict[str, Tensor]
 
 
 def read_network(path: Path, read: Callable[[str], Any], wanted: Mapping[str, Tensor]) -> tuple[State, str]:
-    """Read the values of one network from a file, with or without wrappers.
+    """Read the weights of a network from a file, with or without a wrapper's prefix.
 
     Args:
         path: The file.
-        read: Reads a file of a format that it knows; it may raise anything.
-        wanted: The network's values; a prefix after which the file has most of their names is taken off.
+        read: Reads a file of a known format; it may raise anything.
+        wanted: The network's weights; a prefix with which the file has most of their names is removed.
 
     Returns:
-        The values by name, and the prefix that was taken off.
+        The weights by name, and the removed prefix.
 
     Raises:
-        UserError: If the file is not one of weights, cannot be read, holds several such networks, or values that are
-            not plain numbers of the network's kind; says what it is.
+        UserError: If the file has no weights, cannot be read, has several such networks, or has values that are not
+            plain numbers of the network's type; says what it is.
     """
     _check_first_bytes(path)
     try:
         content = read(str(path))
         own = isinstance(content, Mapping) and all(name in content for name in OWN)
         values = dict(_tensors(content["learner"]["parameters"] if own else content))
-    except Exception as error:  # the file can be anything: any error of its reader means the same
+    except Exception as error:  # the file may be anything: all errors of the reader are treated alike
         raise UserError(f"cannot read the weights '{path}': {_reason(error)}") from error
     if own and (modules := [name for name in values if name.startswith(MODULES)]):
         raise UserError(
@@ -62,7 +62,7 @@ def read_network(path: Path, read: Callable[[str], Any], wanted: Mapping[str, Te
 
 
 def _refuse_odd(path: Path, state: State, wanted: Mapping[str, Tensor]) -> None:
-    """Make sure that values are plain numbers, with fractions where the network's have some: others become others."""
+    """Check that values are plain numbers, and floats if the network's are: other types would be converted silently."""
     for name, value in state.items():
         if not (kind := _oddness(value)) and name in wanted and wanted[name].is_floating_point():
             kind = "" if value.is_floating_point() else f"of type {value.dtype}, and the network's have fractions"
@@ -71,7 +71,7 @@ def _refuse_odd(path: Path, state: State, wanted: Mapping[str, Tensor]) -> None:
 
 
 def _oddness(value: Tensor) -> str:
-    """What a tensor is that holds no plain numbers; empty where it does."""
+    """The type of a tensor that has no plain numbers; empty if it has."""
     if value.is_meta:
         return "missing: only their shape was saved"
     if value.is_quantized or value.layout != torch.strided:
@@ -80,36 +80,36 @@ def _oddness(value: Tensor) -> str:
 
 
 def fit(network: nn.Module, state: State, path: Path, name: str) -> None:
-    """Load values into a network that must have exactly these.
+    """Load weights into a network, which must have exactly these.
 
     Raises:
         UserError: If some are missing, unknown or of another shape; names the first ones.
     """
-    if complaint := misfit(network.state_dict(), state):
-        raise UserError(f"the weights '{path}' do not fit backbone '{name}': {complaint}")
+    if problem := misfit(network.state_dict(), state):
+        raise UserError(f"the weights '{path}' do not fit backbone '{name}': {problem}")
     network.load_state_dict(state, strict=True)
 
 
-def misfit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
-    """In what values differ from those that a network has; empty where they fit."""
-    missing = [name for name in wanted if name not in given]
-    unknown = [name for name in given if name not in wanted]
+def misfit(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """The differences between weights and those of a network; empty if they fit."""
+    missing = [name for name in wanted if name not in state]
+    unknown = [name for name in state if name not in wanted]
     other = [
-        f"{name} ({'x'.join(map(str, given[name].shape))}, not {'x'.join(map(str, wanted[name].shape))})"
+        f"{name} ({'x'.join(map(str, state[name].shape))}, not {'x'.join(map(str, wanted[name].shape))})"
         for name in wanted
-        if name in given and given[name].shape != wanted[name].shape
+        if name in state and state[name].shape != wanted[name].shape
     ]
     parts = [(missing, "misses"), (unknown, "has besides"), (other, "has in another shape")]
     return "; ".join(f"it {verb} {listed(names, at_most=3)}" for names, verb in parts if names)
 
 
 def what_differs(network: nn.Module, state: State) -> str:
-    """What of a file cannot be turned into a network's values."""
+    """What prevents the weights in a file from being loaded into a network."""
     return misfit(network.state_dict(), state) or "its values cannot be turned into those of this network"
 
 
 def _check_first_bytes(path: Path) -> None:
-    """Check that a file is not a stand-in for weights."""
+    """Refuse files that by their first bytes are not weights, such as Git LFS pointers and web pages."""
     try:
         with open_regular(path) as opened:
             first = opened.read(FIRST_BYTES)
@@ -137,7 +137,7 @@ def _kind(first: bytes, path: Path) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What the error of a reader means, without its own advice."""
+    """The message of a reader's error, without its own advice."""
     if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
         return (
             "it holds other things than tensors, which are not loaded as they could run code, or is damaged. Save the "
@@ -147,7 +147,7 @@ def _reason(error: Exception) -> str:
 
 
 def _tensors(content: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """The tensors of nested mappings, by dotted names."""
+    """The tensors in nested mappings, by dotted names."""
     if isinstance(content, Mapping):
         for name, value in content.items():
             if isinstance(value, Tensor):
@@ -157,7 +157,7 @@ def _tensors(content: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def _prefix(path: Path, values: Collection[str], wanted: Collection[str]) -> str:
-    """What stands before the names of the network's values: ``model.``, ``module.backbone.``, ...; mostly nothing."""
+    """The prefix of the network's weights in a file: ``model.``, ``module.backbone.``, ...; mostly empty."""
     known, counts = set(wanted), Counter[str]()
     for name in values:
         parts = name.split(".")

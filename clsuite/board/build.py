@@ -45,8 +45,8 @@ def build_board(records: Path, reported: Path, confirmed: Confirmations = NONE) 
         UserError: If records or figures are not valid, with a line for each.
     """
     grouped: dict[str, list[Published]] = {}
-    for one in read_published(records):
-        grouped.setdefault(one.record.benchmark, []).append(one)
+    for item in read_published(records):
+        grouped.setdefault(item.record.benchmark, []).append(item)
     boards = [_benchmark(name, group, records, confirmed) for name, group in sorted(grouped.items())]
     return Board(benchmarks=boards, reported=read_reported(reported))
 
@@ -61,14 +61,16 @@ def read_reported(path: Path) -> list[Reported]:
 
 
 def _benchmark(name: str, group: Sequence[Published], folder: Path, confirmed: Confirmations) -> Benchmark:
-    records = [one.record for one in group]
+    records = [item.record for item in group]
     results, first = summarize(records), records[0]
     scores = [zip(row.seeds, row.figures[PRIMARY].values, strict=True) for row in results.rows]
     ranks = rank_rows([{seed: value for seed, value in row if value is not None} for row in scores])
     rows, same = [], _same_predictions(group)
     for rank, result in zip(ranks, results.rows, strict=True):
-        mine = sorted((one for one in group if one.record.method == result.method), key=lambda one: one.record.seed)
-        runs = [_run(one.where, one.record, folder, confirmed) for one in mine]
+        mine = sorted(
+            (item for item in group if item.record.method == result.method), key=lambda item: item.record.seed
+        )
+        runs = [_run(item.where, item.record, folder, confirmed) for item in mine]
         some = mine[0].record
         beside = (folder / mine[0].where).with_suffix
         plugins = [_plugin(entry, beside(f".{number}.py")) for number, entry in enumerate(some.plugins, 1)]
@@ -91,12 +93,12 @@ def _benchmark(name: str, group: Sequence[Published], folder: Path, confirmed: C
 
 def _same_predictions(group: Sequence[Published]) -> dict[str, list[str]]:
     """For each method, the others with the same predictions after every task, for all seeds that both have."""
-    given: dict[str, dict[int, str]] = {}
-    for one in group:
-        given.setdefault(one.record.method, {})[one.record.seed] = one.predictions
+    by_seed: dict[str, dict[int, str]] = {}
+    for item in group:
+        by_seed.setdefault(item.record.method, {})[item.record.seed] = item.predictions
     return {
-        method: sorted(other for other in given if other != method and _agree(given[method], given[other]))
-        for method in given
+        method: sorted(other for other in by_seed if other != method and _agree(by_seed[method], by_seed[other]))
+        for method in by_seed
     }
 
 

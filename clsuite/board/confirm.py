@@ -97,7 +97,7 @@ def find_cases(records: Mapping[str, RunRecord], confirmed: Confirmations) -> tu
 def _case(rows: Mapping[str, RunRecord]) -> Case:
     """The case of rows that were made with the same sources, with the commit that most of them name."""
     commits = Counter(record.environment["commit"] for record in rows.values())
-    commit = min(commits, key=lambda one: (-commits[one], one))
+    commit = min(commits, key=lambda item: (-commits[item], item))
     record = next(record for record in rows.values() if record.environment["commit"] == commit)
     return Case(record, tuple(rows), commit)
 
@@ -151,9 +151,9 @@ def write_old_benchmark(cases: Sequence[Case], site: Path, path: Path) -> None:
     Raises:
         UserError: If those sources had no such benchmark.
     """
-    theirs = site / "clsuite_benchmarks" / f"{cases[0].canary}.yaml"
+    earlier = site / "clsuite_benchmarks" / f"{cases[0].canary}.yaml"
     try:
-        content = yaml.safe_load(read_text(theirs))
+        content = yaml.safe_load(read_text(earlier))
         named = {**content.pop("methods"), **content.pop("more_methods", {})}
     except (OSError, KeyError, AttributeError, TypeError, yaml.YAMLError) as error:
         raise UserError(f"commit {cases[0].commit[:9]} has no benchmark '{cases[0].canary}' to run") from error
@@ -209,7 +209,7 @@ def old_canaries(out: Path) -> dict[str, RunRecord]:
     return found
 
 
-def complaint_of(case: Case, old: RunRecord | None, new: RunRecord | None) -> str:
+def problem_of(case: Case, old: RunRecord | None, new: RunRecord | None) -> str:
     """Why two canaries do not confirm a case; empty if they do."""
     for which, record in (("earlier sources", old), ("sources of now", new)):
         if record is None:
@@ -241,7 +241,7 @@ def _difference(old: RunRecord, new: RunRecord) -> str:
     if not entries:
         return "its canary was tested otherwise"
     where = "before any training alone" if rows == {0} else f"first after task {min(rows - {0})}"
-    finals = [float(one.main_counts.accuracy[-1].mean()) for one in (old, new)]
+    finals = [float(item.main_counts.accuracy[-1].mean()) for item in (old, new)]
     return f"{entries} counts differ, {where}; final accuracy {100 * finals[0]:.1f} then, {100 * finals[1]:.1f} now"
 
 
@@ -252,8 +252,8 @@ def confirmation_of(case: Case, old: RunRecord, new: RunRecord) -> Confirmation:
         method=case.record.method,
         kind=case.record.scenario.kind,
         plugins=tuple(
-            Sources(name=one.name, old=one.source, new=two.source, args=_added(one.args, two.args))
-            for one, two in pairs
+            Sources(name=item.name, old=item.source, new=two.source, args=_added(item.args, two.args))
+            for item, two in pairs
         ),
         old_results=old.results_version() or 0,
         new_results=RESULTS_VERSION,

@@ -72,19 +72,19 @@ class Confirmation(_Model):
     @property
     def old_side(self) -> tuple[Any, ...]:
         """What a record must have been made with."""
-        return self.method, self.kind, self.old_results, tuple((one.name, one.old) for one in self.plugins)
+        return self.method, self.kind, self.old_results, tuple((item.name, item.old) for item in self.plugins)
 
     @property
     def is_current(self) -> bool:
         """Whether the new side is the current version."""
-        now = [our_source(one.name) for one in self.plugins]
-        same = all(source and source.sha256 == one.new for source, one in zip(now, self.plugins, strict=True))
+        now = [our_source(item.name) for item in self.plugins]
+        same = all(source and source.sha256 == item.new for source, item in zip(now, self.plugins, strict=True))
         return same and self.new_results == RESULTS_VERSION
 
 
 def made_with(record: RunRecord) -> tuple[Any, ...]:
     """Method and kind of stream of a record, and the versions of clsuite and plugins that made it."""
-    plugins = tuple((one.name, one.source) for one in record.plugins)
+    plugins = tuple((item.name, item.source) for item in record.plugins)
     return record.method, record.scenario.kind, record.results_version(), plugins
 
 
@@ -94,7 +94,7 @@ class Confirmations:
     def __init__(self, entries: Iterable[Confirmation] = ()) -> None:
         """Hold some confirmations."""
         self.entries = tuple(entries)
-        self._current = {one.old_side: one for one in self.entries if one.is_current}
+        self._current = {item.old_side: item for item in self.entries if item.is_current}
 
     def of(self, record: RunRecord) -> Confirmation | None:
         """The confirmation that the sources of a record give the same counts as the current ones, if there is one."""
@@ -102,7 +102,7 @@ class Confirmations:
 
     def with_entry(self, entry: Confirmation) -> Confirmations:
         """These confirmations and one more, which replaces one of the same sources on both sides."""
-        kept = [one for one in self.entries if (one.old_side, _new_side(one)) != (entry.old_side, _new_side(entry))]
+        kept = [item for item in self.entries if (item.old_side, _new_side(item)) != (entry.old_side, _new_side(entry))]
         return Confirmations([*kept, entry])
 
 
@@ -110,7 +110,7 @@ NONE = Confirmations()
 
 
 def _new_side(entry: Confirmation) -> tuple[Any, ...]:
-    return entry.new_results, tuple(one.new for one in entry.plugins)
+    return entry.new_results, tuple(item.new for item in entry.plugins)
 
 
 def read_confirmed(path: Path) -> Confirmations:
@@ -131,7 +131,9 @@ def read_confirmed(path: Path) -> Confirmations:
 
 def confirmed_bytes(confirmations: Confirmations) -> bytes:
     """The file of the confirmations, one a line, sorted."""
-    entries = sorted(json.dumps(one.model_dump(), sort_keys=True, ensure_ascii=False) for one in confirmations.entries)
+    entries = sorted(
+        json.dumps(item.model_dump(), sort_keys=True, ensure_ascii=False) for item in confirmations.entries
+    )
     return ("[\n" + ",\n".join(entries) + "\n]\n").encode("utf-8", "replace")
 
 
@@ -147,9 +149,9 @@ def completed_training(record: RunRecord, confirmation: Confirmation | None) -> 
     result. One canary does not prove what a new key does to a method that trains, in another row's training: there, a
     key that an old record does not have counts as a difference.
     """
-    given = record.config.get("training") or {}
+    options = record.config.get("training") or {}
     trained = any(task.gradient_samples for task in record.tasks)
-    return given if confirmation is None or trained else merged(confirmation.training, given)
+    return options if confirmation is None or trained else merged(confirmation.training, options)
 
 
 def our_source(name: str) -> PluginSource | None:

@@ -21,8 +21,8 @@ from clsuite.board.layout import Leaderboard
 from clsuite.board.published import RecordSetCheck, read_published
 from clsuite.board.sources import find_sources, published_sources
 from clsuite.board.status import all_stale_notes, read_rerun
-from clsuite.board.validate.environment import has_its_normalization
-from clsuite.board.validate.names import has_its_names
+from clsuite.board.validate.environment import normalization_problem
+from clsuite.board.validate.names import benchmark_name_problem
 from clsuite.board.validate.record import LARGEST_ARRAYS, examine, read_foreign, record_place
 from clsuite.errors import UserError, bearable, printable, shortened
 from clsuite.records import RunRecord, atomic_path, predictions_beside, read_predictions, record_text
@@ -141,22 +141,22 @@ def _sorted(
 ) -> tuple[list[Outcome], list[_Offer], dict[str, Entry]]:
     """Outcomes that are known already, records that are to be published, and the rows that there are."""
     shelved, rows = list(read_published(place.records)), read_index(place)
-    there = {(one.record.benchmark, one.record.method, one.record.seed): one.record for one in shelved}
+    there = {(item.record.benchmark, item.record.method, item.record.seed): item.record for item in shelved}
     published = _Published(place, there, rows, read_confirmed(place.confirmed), options)
     judged = [_outcome_of(path, "", partial(_judge, path, published)) for path in paths]
-    offers = [one for one in judged if isinstance(one, _Offer)]
-    outcomes = [one for one in judged if isinstance(one, Outcome)]
-    gone = {one.old.key for one in offers if one.old}
+    offers = [item for item in judged if isinstance(item, _Offer)]
+    outcomes = [item for item in judged if isinstance(item, Outcome)]
+    gone = {item.old.key for item in offers if item.old}
     record_set = RecordSetCheck()
-    for one in shelved:
-        if one.record.key not in gone:
-            record_set.complaint(one.record, one.samples, one.where)
+    for item in shelved:
+        if item.record.key not in gone:
+            record_set.problem(item.record, item.samples, item.where)
     taken = [
         _outcome_of(offer.path, _name(offer.record), partial(_beside_others, offer, record_set, options.stream))
         for offer in offers
     ]
-    outcomes += [one for one in taken if isinstance(one, Outcome)]
-    return outcomes, [one for one in taken if isinstance(one, _Offer)], rows
+    outcomes += [item for item in taken if isinstance(item, Outcome)]
+    return outcomes, [item for item in taken if isinstance(item, _Offer)], rows
 
 
 def _refused(path: Path, name: str, reason: str) -> Outcome:
@@ -182,12 +182,12 @@ def _judge(path: Path, published: _Published) -> _Offer | Outcome:
     record = read_foreign(path)
     predictions = predictions_beside(path, record)
     found = examine(record, predictions)
-    complaint = found.complaint or has_its_names(record) or has_its_normalization(record)
-    notes = [] if published.options.stale or complaint else all_stale_notes(record, None, published.confirmed)
+    problem = found.problem or benchmark_name_problem(record) or normalization_problem(record)
+    notes = [] if published.options.stale or problem else all_stale_notes(record, None, published.confirmed)
     if notes:
-        complaint = f"{'; '.join(notes)}: run it again, or give --stale to publish it marked as stale"
-    if complaint:
-        return _refused(path, _name(record), complaint)
+        problem = f"{'; '.join(notes)}: run it again, or give --stale to publish it marked as stale"
+    if problem:
+        return _refused(path, _name(record), problem)
     arrays = read_predictions(predictions, LARGEST_ARRAYS)
     packed = compact(arrays)
     if len(packed) > LARGEST:
@@ -227,8 +227,8 @@ def _why_stale(old: RunRecord, published: _Published) -> str:
 
 def _beside_others(offer: _Offer, record_set: RecordSetCheck, stream: StreamCheck) -> _Offer | Outcome:
     """Check a record against the data and against records that are published or accepted already."""
-    complaint = stream(offer.record, offer.arrays) or record_set.complaint(offer.record, offer.samples, str(offer.path))
-    return _refused(offer.path, _name(offer.record), complaint) if complaint else offer
+    problem = stream(offer.record, offer.arrays) or record_set.problem(offer.record, offer.samples, str(offer.path))
+    return _refused(offer.path, _name(offer.record), problem) if problem else offer
 
 
 def _publish(place: Leaderboard, offer: _Offer, rows: dict[str, Entry]) -> Outcome:

@@ -47,7 +47,7 @@ class RecordSetCheck:
     networks: dict[Any, tuple[Any, str]] = field(default_factory=dict)
     costs: dict[Any, tuple[RunRecord, str]] = field(default_factory=dict)
 
-    def complaint(self, record: RunRecord, samples: str, where: str) -> str:
+    def problem(self, record: RunRecord, samples: str, where: str) -> str:
         """The problem with a record compared to those before it; empty if there is none, and it is then remembered.
 
         Args:
@@ -62,7 +62,7 @@ class RecordSetCheck:
         same_seed = self.seeds.setdefault((name, record.method, seed), where)
         if same_seed != where:
             return f"'{same_seed}' is {record.method} on {name} with seed {seed} too: name the one that is to stand"
-        if unlike := self.alike.complaint(record, where):
+        if unlike := self.alike.problem(record, where):
             return unlike
         judged_on, other = self.images.setdefault((name, seed), (samples, where))
         if judged_on != samples:
@@ -96,13 +96,13 @@ class RecordSetCheck:
         sources = tuple((entry.name, entry.source) for entry in record.plugins)
         kind = (record.benchmark, record.method, record.results_version(), sources)
         first, other = self.costs.setdefault(kind, (record, where))
-        ours, theirs = _cost_of(record), _cost_of(first)
-        for name in sorted({*ours, *theirs}):
+        new, earlier = _cost_of(record), _cost_of(first)
+        for name in sorted({*new, *earlier}):
             most = MOST_APART_IN_SIZE if name in FIXED else MOST_APART
-            low, high = sorted((ours.get(name, 0), theirs.get(name, 0)))
+            low, high = sorted((new.get(name, 0), earlier.get(name, 0)))
             if high > most * low:
-                detail = f"{theirs.get(name, 0)} in '{other}', another seed of {record.method}"
-                return f"its {name} is {ours.get(name, 0)}, but {detail}"
+                detail = f"{earlier.get(name, 0)} in '{other}', another seed of {record.method}"
+                return f"its {name} is {new.get(name, 0)}, but {detail}"
         return ""
 
 
@@ -137,11 +137,11 @@ def read_published(folder: Path) -> Iterator[Published]:
             problems.append(printable(str(error).replace(str(path), where)))
             continue
         found = examine(record, path.with_suffix(".npz"))
-        complaint = found.complaint or record_set.complaint(record, found.samples, where)
-        if not complaint and record_place(record).as_posix() != where:
-            complaint = f"its place is '{record_place(record).as_posix()}'"
-        if complaint:
-            problems.append(printable(f"{where}: {complaint.replace(str(folder) + '/', '')}"))
+        problem = found.problem or record_set.problem(record, found.samples, where)
+        if not problem and record_place(record).as_posix() != where:
+            problem = f"its place is '{record_place(record).as_posix()}'"
+        if problem:
+            problems.append(printable(f"{where}: {problem.replace(str(folder) + '/', '')}"))
         else:
             yield Published(where, record, found.samples, found.predictions)
     if problems:

@@ -164,14 +164,15 @@ def _reported(reported: Sequence[Reported]) -> Iterator[str]:
     yield "Weights, streams and metrics differ from ours and from each other, so these figures have no rank."
     yield ""
     body = []
-    for one in reported:
-        figures = ", ".join(f"{name} {value}" for name, value in one.figures.items())
+    for item in reported:
+        figures = ", ".join(f"{name} {value}" for name, value in item.figures.items())
         cells = [
-            markdown_text(cell) for cell in (one.method, one.stream, figures, one.weights, one.protocol, one.source)
+            markdown_text(cell)
+            for cell in (item.method, item.stream, figures, item.weights, item.protocol, item.source)
         ]
-        if one.address:
-            cells[-1] = f"[{cells[-1]}]({one.address})"
-        cells[-1] += " (second hand)" * one.second_hand
+        if item.address:
+            cells[-1] = f"[{cells[-1]}]({item.address})"
+        cells[-1] += " (second hand)" * item.second_hand
         body.append(cells)
     head = ["method", "stream", "figures", "weights", "protocol", "source"]
     yield from markdown_lines(head, body, left=range(len(head)))

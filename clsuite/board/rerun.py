@@ -104,13 +104,13 @@ def stream_changed(record: RunRecord, data_root: Path | None) -> str:
     if record.results_version() is None:
         raise UserError("its key does not follow from its content: the record was edited")
     streams = Streams(data_root)
-    complaint = streams.complaint(record)
+    problem = streams.problem(record)
     python_file = record.config.get("dataset") is None or any(
         part in ("dataset", "scenario") for part, _ in recorded_uses(record.config)
     )
     if streams.unchecked and not python_file:
         raise AbsentError(streams.unchecked[record.benchmark])
-    return complaint
+    return problem
 
 
 def plan_rerun(
@@ -149,10 +149,10 @@ def plan_rerun(
     folders, beside = allowed.plugins_from, sources_within(published, allowed.plugins_from) if published else {}
     absent = _how_to_allow(published)
     restored = [
-        restored_plugin(entry, folders, [one for one in [beside.get(f".{number}.py")] if one], absent=absent)
+        restored_plugin(entry, folders, [item for item in [beside.get(f".{number}.py")] if item], absent=absent)
         for number, entry in enumerate(plugins, 1)
     ]
-    own = [one for suffix, one in beside.items() if suffix.startswith(CLASS)]
+    own = [item for suffix, item in beside.items() if suffix.startswith(CLASS)]
     return RunPlan(
         pending=record.model_copy(
             update={"status": "interrupted", "counts": None, "probes": [], "within_task": None, "tasks": [],
@@ -175,7 +175,7 @@ def _how_to_allow(published: Path | None) -> str:
     """How code that a row needs can be run, whether its sources are published beside it or not."""
     if published is None or not (there := published_sources(published)):
         return NAME_FOLDER
-    names = " and ".join(f"'{one}'" for one in there.values())
+    names = " and ".join(f"'{item}'" for item in there.values())
     return f"it is published as {names}: read it, and then give --plugins-from {shlex.quote(str(published.parent))}"
 
 
@@ -184,7 +184,7 @@ def _plugins_of_now(record: RunRecord, confirmation: Confirmation | None) -> lis
     if confirmation is None:
         return record.plugins
     pairs = zip(record.plugins, confirmation.plugins, strict=True)
-    return [entry.model_copy(update={"source": one.new, "args": {**one.args, **entry.args}}) for entry, one in pairs]
+    return [entry.model_copy(update={"source": item.new, "args": {**item.args, **entry.args}}) for entry, item in pairs]
 
 
 def compare_rerun(old: RunRecord, new: RunRecord) -> Rerun:
@@ -232,7 +232,7 @@ def _probe_difference(old: RunRecord, new: RunRecord) -> float:
     differences = [
         np.abs(values - readings[1][name]) / np.maximum(1.0, np.abs(values)) for name, values in readings[0].items()
     ]
-    return max((float(one) for each in differences for one in each[~np.isnan(each)]), default=0.0)
+    return max((float(item) for each in differences for item in each[~np.isnan(each)]), default=0.0)
 
 
 def kinds_apart(old: RunRecord, new: RunRecord) -> str:

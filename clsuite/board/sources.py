@@ -83,14 +83,14 @@ def _text(record: RunRecord, suffix: str, folders: Sequence[Path]) -> tuple[Path
 def published_sources(path: Path) -> dict[str, Path]:
     """The published sources beside a record, by the suffixes of their names."""
     there = sorted(path.parent.glob(f"{path.stem}.*.py"))
-    return {suffix: one for one in there if SUFFIX.fullmatch(suffix := one.name.removeprefix(path.stem))}
+    return {suffix: file for file in there if SUFFIX.fullmatch(suffix := file.name.removeprefix(path.stem))}
 
 
 def sources_within(path: Path, folders: Sequence[Path]) -> dict[str, Path]:
     """The published sources of a record that are in or below one of the folders."""
     places = [folder.resolve() for folder in folders]
     found = published_sources(path).items()
-    return {suffix: one for suffix, one in found if any(one.resolve().is_relative_to(place) for place in places)}
+    return {suffix: file for suffix, file in found if any(file.resolve().is_relative_to(place) for place in places)}
 
 
 def source_notes(record: RunRecord, path: Path, shown: str) -> Iterator[str]:

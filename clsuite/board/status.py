@@ -124,10 +124,10 @@ def benchmark_notes(record: RunRecord, confirmation: Confirmation | None = None)
         return []
     spec = _shipped(record.benchmark)
     backbone = record.config.get("backbone") or {}
-    asked = {**stream_config(spec), "backbone": (spec.backbone.name, spec.backbone.image_size)}
-    given = {**record.config, "backbone": (backbone.get("name"), backbone.get("image_size"))}
-    due, found = _as_read(asked), _as_read(given)
-    differing = [name for name in asked if found.get(name) != due[name]]
+    expected = {**stream_config(spec), "backbone": (spec.backbone.name, spec.backbone.image_size)}
+    recorded = {**record.config, "backbone": (backbone.get("name"), backbone.get("image_size"))}
+    due, found = _as_read(expected), _as_read(recorded)
+    differing = [name for name in expected if found.get(name) != due[name]]
     differing += _other_method(record, confirmation)
     return [f"its {', '.join(differing)} is not what benchmark '{record.benchmark}' asks for"] if differing else []
 
@@ -144,12 +144,12 @@ def _other_method(record: RunRecord, confirmation: Confirmation | None) -> list[
     if named is None:
         return []
     plugins, training = named
-    given = [
+    recorded = [
         [one.name, completed_args(one.args, confirmation, position)] for position, one in enumerate(record.plugins)
     ]
     trained = completed_training(record, confirmation)
     keys = sorted(key for key in training if key not in FREE and trained.get(key) != training[key])
-    return ["plugins"] * (given != plugins) + [f"training.{key}" for key in keys]
+    return ["plugins"] * (recorded != plugins) + [f"training.{key}" for key in keys]
 
 
 @cache

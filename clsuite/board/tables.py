@@ -27,7 +27,9 @@ def _methods(benchmark: Benchmark) -> bytes:
     lines: list[Sequence[Any]] = [[*head, *(f"{name}{part}" for name in names for part in parts)]]
     for row in benchmark.rows:
         figures = [row.figures.get(name) for name in names]
-        cells = [value for one in figures for value in ((one.mean, one.low, one.high) if one else (None,) * 3)]
+        cells = [
+            value for figure in figures for value in ((figure.mean, figure.low, figure.high) if figure else (None,) * 3)
+        ]
         seeds = " ".join(str(seed) for seed in row.seeds)
         lines.append([
             row.rank.rank, row.rank.low, row.rank.high, row.method, row.badge, seeds, "; ".join(row.same_as), *cells,
@@ -40,7 +42,7 @@ def _seeds(benchmark: Benchmark) -> bytes:
     lines: list[Sequence[Any]] = [["method", "seed", "status", "machine", "precision", "seconds", "record", *names]]
     for row in benchmark.rows:
         for index, run in enumerate(row.runs):
-            figures = [one.values[index] if (one := row.figures.get(name)) else None for name in names]
+            figures = [figure.values[index] if (figure := row.figures.get(name)) else None for name in names]
             lines.append([row.method, run.seed, run.badge, *run.kind, run.seconds, run.record, *figures])
     return _csv(lines)
 

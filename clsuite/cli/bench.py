@@ -163,7 +163,7 @@ def _list_runs(console: Console, status: BenchStatus) -> int:
     brought = {plan.pending.method: plan.brought for plan in status.plans if plan.brought}
     for method, settings in brought.items():
         training = ", ".join(f"{key} {value}" for key, value in settings.items())
-        console.print(f"'{method}' brings its training: {training}", soft_wrap=True)
+        console.print(f"'{method}' sets its own training options: {training}", soft_wrap=True)
     console.print(f"{counted(len(status.plans), 'run')}, {len(status.done)} done, {len(status.missing)} to do")
     return 0
 
@@ -189,7 +189,7 @@ def report_runs(
 ) -> int:
     """Print the tables of some runs, write their report, and list those that failed; returns the exit status."""
     finished = {path: record for path, record in outcomes.items() if record.status == "done"}
-    complaints: list[str] = []
+    problems: list[str] = []
     if finished:
         from clsuite.report.files import write_report
 
@@ -198,13 +198,13 @@ def report_runs(
         for table in (probes_table(results, width), within_task_table(results, width)):
             if table is not None:
                 console.print(table)
-        files, complaints = write_report(options.out / spec.name, spec.title or spec.name, finished)
+        files, problems = write_report(options.out / spec.name, spec.title or spec.name, finished)
         names = ", ".join(file.name for file in files)
         console.print(f"records, matrices and plots: {options.out / spec.name}" + (f" ({names})" if names else ""))
     print_failures(warnings, plans, outcomes)
-    if complaints:
-        more = f" (and {counted(len(complaints) - 1, 'more file')})" if len(complaints) > 1 else ""
-        warnings.print(f"not written: {complaints[0]}{more}", soft_wrap=True)
+    if problems:
+        more = f" (and {counted(len(problems) - 1, 'more file')})" if len(problems) > 1 else ""
+        warnings.print(f"not written: {problems[0]}{more}", soft_wrap=True)
     if not options.debug:
         advise_debug(warnings, outcomes)
-    return 0 if len(finished) == len(outcomes) and not complaints else 1
+    return 0 if len(finished) == len(outcomes) and not problems else 1

@@ -50,10 +50,10 @@ def run_cache(action: str, kind: Kind | None, older_than: float | None, down_to:
     if action == "show":
         _show(root, found)
         return 0
-    damaged = [line for one in found for line in damage_in(one)]
+    damaged = [line for entry in found for line in damage_in(entry)]
     for line in damaged:
         console.print(line, soft_wrap=True)
-    verdict = f"{len(damaged)} damaged, made again when next asked for" if damaged else "all as written"
+    verdict = f"{len(damaged)} damaged, to be made again when needed" if damaged else "all as written"
     console.print(f"{len(found)} looked at in '{root}': {verdict}", soft_wrap=True)
     return 1 if damaged else 0
 
@@ -64,12 +64,12 @@ def _show(root: Path, found: Sequence[Kept]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("kind", "size", "last used", "what"):
         table.add_column(heading, no_wrap=heading != "what", overflow="fold")
-    for one in found:
-        table.add_row(one.kind, size_text(one.size), _age(one.used), escape(one.what))
+    for entry in found:
+        table.add_row(entry.kind, size_text(entry.size), _age(entry.used), escape(entry.what))
     if found:
         console.print(table)
     for kind in KINDS:
-        sizes = [one.size for one in found if one.kind == kind]
+        sizes = [entry.size for entry in found if entry.kind == kind]
         if sizes:
             most = f" of at most {size_text(feature_limit())} ({LIMIT})" if kind == "features" else ""
             console.print(f"{kind}: {size_text(sum(sizes))}{most}", soft_wrap=True)
@@ -82,7 +82,7 @@ def _clear(root: Path, kind: Kind | None, older_than: float | None, down_to: int
         return f"{size_text(trim(root / FOLDER, down_to, left=1.0))} of features deleted"
     before = math.inf if older_than is None else time.time() - older_than
     found = all_kept(root, KINDS if kind is None else (kind,))
-    sizes = {name: sum(clear(one, root, before) for one in found if one.kind == name) for name in KINDS}
+    sizes = {name: sum(clear(entry, root, before) for entry in found if entry.kind == name) for name in KINDS}
     parts = [f"{size_text(size)} of {name}" for name, size in sizes.items() if size]
     return f"{' and '.join(parts) or 'nothing'} deleted in '{root}'"
 

@@ -69,13 +69,13 @@ def _follow(worker: Worker, name: str) -> Report:
             return report
 
 
-def work(given: Work, connection: Connection) -> None:
+def work(job: Work, connection: Connection) -> None:
     """The work of the process: it sends each step, and finally the report, what the method refuses, or the error."""
     from clsuite.runner.worker import become_worker
 
     become_worker(connection)
     try:
-        _check(given, connection)
+        _check(job, connection)
     except BaseException as error:  # a plugin may change global state: sys.path, the device of tensors
         try:
             connection.send({"kind": "broken", "text": words_of(error)})
@@ -83,10 +83,10 @@ def work(given: Work, connection: Connection) -> None:
             os._exit(1)
 
 
-def _check(given: Work, connection: Connection) -> None:
+def _check(job: Work, connection: Connection) -> None:
     from clsuite.conformance.suite import check_method
 
-    uses, training, device, folder = given
+    uses, training, device, folder = job
     with suppress(OSError):
         os.chdir(folder)
     try:

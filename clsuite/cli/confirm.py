@@ -13,11 +13,11 @@ from clsuite.board.confirm import (
     Case,
     by_commit,
     chosen_rows,
-    complaint_of,
     confirmation_of,
     find_cases,
     old_canaries,
     plan_new,
+    problem_of,
     write_old_benchmark,
 )
 from clsuite.board.confirmed import Confirmations, confirmed_bytes, read_confirmed
@@ -104,7 +104,7 @@ class _Work:
             new, refused = self._run_new(old, Path(temporary) / "now")
         for case in cases:
             method = case.record.method
-            if reason := refused.get(method) or complaint_of(case, old.get(method), new.get(method)):
+            if reason := refused.get(method) or problem_of(case, old.get(method), new.get(method)):
                 self._stays(case, reason)
             else:
                 self._note(case, old[method], new[method])

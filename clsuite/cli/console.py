@@ -39,11 +39,11 @@ class PlainConsole(Console):
         """
         if title and len(objects) == 1 and isinstance(table := objects[0], Table):
             return self._print_table(table)
-        texts = all(isinstance(one, str) for one in objects)
+        texts = all(isinstance(item, str) for item in objects)
         markup = False if markup is None and texts else markup
         if soft_wrap and self.is_terminal and not more.get("no_wrap"):
-            given = [self.render_str(one, markup=markup) if isinstance(one, str) else one for one in objects]
-            objects = tuple(folded(one, self.width) if isinstance(one, Text) else one for one in given)
+            rendered = [self.render_str(item, markup=markup) if isinstance(item, str) else item for item in objects]
+            objects = tuple(folded(item, self.width) if isinstance(item, Text) else item for item in rendered)
         return super().print(*objects, markup=markup, soft_wrap=soft_wrap, **more)
 
     def _print_table(self, table: Table) -> None:

@@ -38,6 +38,6 @@ def detach(words: Sequence[str], folder: Path, out: Path) -> int:
         raise UserError(f"cannot start a process of its own: {error.strerror or error}") from error
     console = make_console()
     console.print(f"detached: process {process.pid}, whose output goes to {log}", soft_wrap=True)
-    console.print(f"how far it is: clsuite status {shlex.quote(str(out))} --watch", soft_wrap=True, no_wrap=True)
-    console.print(f"to end it: kill {process.pid} (what is done is kept)", soft_wrap=True)
+    console.print(f"progress: clsuite status {shlex.quote(str(out))} --watch", soft_wrap=True, no_wrap=True)
+    console.print(f"to end it: kill {process.pid} (finished runs are kept)", soft_wrap=True)
     return 0

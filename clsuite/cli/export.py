@@ -33,8 +33,8 @@ def make_table(places: Sequence[Path], form: str, columns: Sequence[str], out: P
         console = make_console()
         for benchmark, group in by_benchmark(records).items():
             results = summarize(group)
-            asked = choose_columns(results.columns, columns) if columns else None
-            console.print(results_table(results, benchmark, table_width(console), asked))
+            selected = choose_columns(results.columns, columns) if columns else None
+            console.print(results_table(results, benchmark, table_width(console), selected))
         return
     text = harmless(EXPORTS[form](records, columns))
     if out is None:
@@ -85,7 +85,7 @@ def _plot_loss(records: Mapping[Path, RunRecord], target: Path, title: str, name
     from clsuite.report.training_plot import plot_training
 
     kept = {path: read_curves(path.with_suffix(".npz")) for path in records}
-    names = sorted({one for curves in kept.values() for one in curves})
+    names = sorted({label for curves in kept.values() for label in curves})
     if not names:
         places = listed((f"'{path}'" for path in records), at_most=1)
         raise UserError(f"none of these runs kept a loss curve: {places}. Run again, without --curve-points 0")

@@ -22,4 +22,4 @@ def ask_to_cancel(console: Console, executor: Executor) -> None:
         executor.cancel()
         console.print("the jobs are cancelled")
     else:
-        console.print("the jobs go on; the same command shows how far they are")
+        console.print("the jobs continue; the same command shows their progress")

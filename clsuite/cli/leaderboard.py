@@ -45,19 +45,19 @@ def add(
     streams = Streams(data_root)
     with loading_bar(warnings):
         outcomes = add_records(places, Leaderboard(folder), replace, stale, streams.judge, plugins_from)
-    for one in outcomes:
-        what = one.name or str(one.path)
-        if one.verdict == "refused":
-            see = f" (see {one.path})" if one.name else ""
-            warnings.print(f"refused: {what}: {one.reason}{see}", soft_wrap=True)
+    for item in outcomes:
+        what = item.name or str(item.path)
+        if item.verdict == "refused":
+            see = f" (see {item.path})" if item.name else ""
+            warnings.print(f"refused: {what}: {item.reason}{see}", soft_wrap=True)
         else:
-            reason = f": {one.reason}" if one.reason else ""
-            console.print(f"{one.verdict}: {what}{reason}", soft_wrap=True)
+            reason = f": {item.reason}" if item.reason else ""
+            console.print(f"{item.verdict}: {what}{reason}", soft_wrap=True)
     for benchmark, reason in sorted(streams.unchecked.items()):
         warnings.print(f"note: streams of {benchmark} were not compared with the data: {reason}", soft_wrap=True)
     for (what, benchmark), reason in sorted(streams.images_unchecked.items()):
         warnings.print(f"note: {what} of {benchmark} were not compared: {reason}", soft_wrap=True)
-    numbers = Counter(one.verdict for one in outcomes)
+    numbers = Counter(item.verdict for item in outcomes)
     if not outcomes:
         raise UserError(f"no record in {', '.join(repr(str(place)) for place in places)}")
     summary = ", ".join(f"{number} {verdict}" for verdict, number in sorted(numbers.items()))
@@ -190,8 +190,8 @@ def _rerun_row(
     from clsuite.board.validate.record import examine, read_foreign
 
     old = read_foreign(path)
-    if complaint := examine(old, predictions_beside(path, old)).complaint:
-        raise UserError(f"'{path}' is not as its run left it: {complaint}")
+    if problem := examine(old, predictions_beside(path, old)).problem:
+        raise UserError(f"'{path}' is not as its run left it: {problem}")
     with loading_bar(make_console(stderr=True)):
         changed = stream_changed(old, data_root)
     apart = ""

@@ -45,29 +45,29 @@ def _run(words: list[str]) -> int:
     try:
         with signals_interrupt():
             try:
-                given = parse(words)
+                parsed = parse(words)
             except SystemExit as error:  # of --help, --version and --print-completion
                 return int(error.code or 0)
             with print_warnings():
-                return _do(COMMANDS[given.command], given)
+                return _do(COMMANDS[parsed.command], parsed)
     except UserError as error:
         print_error(f"{called}: {error}")
         return 2
     except KeyboardInterrupt as error:
-        print_error("interrupted: what is done is kept; call it again to resume from there")
+        print_error("interrupted: finished runs are kept; run the command again to resume")
         return status_of(error)
 
 
-def _do(command: Command, given: Namespace) -> int:
+def _do(command: Command, parsed: Namespace) -> int:
     try:
-        return command.run(given)
+        return command.run(parsed)
     except SystemExit as error:  # of a user's plugin or stream; nothing of ours calls it
         raise UserError(f"something that was imported ended the program: sys.exit({error.code!r})") from error
     except OSError as error:  # of what is asked of the system in passing, such as whether a path is a file
-        complaint = _refused_by_the_system(error)
-        if complaint is None:
+        problem = _refused_by_the_system(error)
+        if problem is None:
             raise
-        raise complaint from error
+        raise problem from error
 
 
 def _refused_by_the_system(error: OSError) -> UserError | None:

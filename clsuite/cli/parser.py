@@ -13,9 +13,9 @@ from clsuite.errors import UserError, did_you_mean, shortened
 EXAMPLES = """examples:
   clsuite bench quickstart                          run a benchmark and see its table
   clsuite bench quickstart --methods ncm,lwf+replay compare some methods, or combinations of plugins
-  clsuite bench my.yaml --data-root data --dry-run  see which runs it asks for, and which are done
+  clsuite bench my.yaml --data-root data --dry-run  list its runs, and which of them are done
   clsuite list plugins                              see the methods
-  clsuite new my_method                             begin a method of your own
+  clsuite new my_method                             create a new method
   clsuite check ./my_method.py                      see what is wrong with it, and how to fix it
   clsuite show runs/quickstart/ncm/seed0-….json     read a record
 """
@@ -34,8 +34,8 @@ class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpF
 class Parser(argparse.ArgumentParser):
     """A parser that raises its messages instead of printing them below the usage."""
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**{"exit_on_error": False, "allow_abbrev": False, "formatter_class": _Help, **given})
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**{"exit_on_error": False, "allow_abbrev": False, "formatter_class": _Help, **arguments})
 
     def add_argument(self, *names: str, **more: Any) -> Any:
         """Add an argument; messages about its value will name it."""
@@ -116,18 +116,18 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if first.startswith("-") and first.split("=")[0] not in _options_of(parser):
         raise _unknown(words, parser)  # before the word after it is taken for a command
     try:
-        given, unknown = parser.parse_known_args(words)
+        arguments, unknown = parser.parse_known_args(words)
     except argparse.ArgumentError as error:
         raise _explained(error) from error
-    chosen = list(_chosen(parser, given))
+    chosen = list(_chosen(parser, arguments))
     if unknown:
         raise _unknown(unknown, chosen[-1])
     inside = _commands_of(chosen[-1])
-    if inside and getattr(given, inside.dest) is None:
+    if inside and getattr(arguments, inside.dest) is None:
         called = chosen[-1].prog
         raise UserError(f"say what to do: {called} {inside.metavar}. Try: {called} --help")
-    given.words = list(words)
-    return given
+    arguments.words = list(words)
+    return arguments
 
 
 def _explained(error: argparse.ArgumentError) -> UserError:
@@ -154,13 +154,13 @@ def _options_of(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def _commands_of(parser: argparse.ArgumentParser) -> argparse._SubParsersAction[Any] | None:
-    return next((one for one in parser._actions if isinstance(one, argparse._SubParsersAction)), None)
+    return next((action for action in parser._actions if isinstance(action, argparse._SubParsersAction)), None)
 
 
-def _chosen(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Iterator[argparse.ArgumentParser]:
+def _chosen(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Iterator[argparse.ArgumentParser]:
     """The parser, the parser of the given command, and that of its subcommand."""
     yield parser
     inside = _commands_of(parser)
-    name = getattr(given, inside.dest) if inside else None
+    name = getattr(arguments, inside.dest) if inside else None
     if inside and name is not None:
-        yield from _chosen(inside.choices[name], given)
+        yield from _chosen(inside.choices[name], arguments)

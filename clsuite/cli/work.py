@@ -70,7 +70,7 @@ class _Work:
         allowed: What the plans may import and load here.
         unpacked: Folder for the plugin files in the plans; None if they are not trusted.
         retry_failed: Whether failed runs are done again.
-        complaints: Why runs cannot be done here, with their names.
+        problems: Why runs cannot be done here, with their names.
         tried: The records of runs that this call has done, or refuses.
     """
 
@@ -78,7 +78,7 @@ class _Work:
     allowed: Allowed
     unpacked: Path | None
     retry_failed: bool
-    complaints: dict[str, list[str]] = field(default_factory=dict)
+    problems: dict[str, list[str]] = field(default_factory=dict)
     tried: set[Path] = field(default_factory=set)
     failed: bool = False
     console: Console = field(default_factory=make_console)
@@ -104,15 +104,15 @@ class _Work:
         plans = self._restored(manifest, left, folder)
         if plans:
             self._run(plans, seen, wait)
-        if all(_status(one) == "done" for one in seen):
+        if all(_status(record) == "done" for record in seen):
             path.unlink(missing_ok=True)
 
     def finish(self) -> int:
         """Report what could not be done here; returns the exit status."""
-        for reason, names in self.complaints.items():
+        for reason, names in self.problems.items():
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             self.warnings.print(f"left to others: {names[0]}{more}: {reason}", soft_wrap=True)
-        return 1 if self.failed or self.complaints else 0
+        return 1 if self.failed or self.problems else 0
 
     def _restored(self, manifest: Manifest, runs: Sequence[PlannedRun], folder: Path) -> list[RunPlan]:
         """The plans of the runs that can be done here."""
@@ -158,7 +158,7 @@ class _Work:
         print_failures(self.warnings, there, outcomes)
 
     def _complain(self, reason: str, name: str) -> None:
-        names = self.complaints.setdefault(reason, [])
+        names = self.problems.setdefault(reason, [])
         if name not in names:  # a plan is looked at again when others were waited for
             names.append(name)
 

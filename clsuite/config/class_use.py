@@ -24,7 +24,7 @@ GROUPS = {
 
 
 HIDDEN = ("own", "own_schedule")
-"""Internal fields: YAML and records have the class in place of the part that it implements."""
+"""Internal fields: YAML and records have the class instead of the part that it implements."""
 
 
 class ClassUse(Spec):

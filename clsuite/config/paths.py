@@ -61,7 +61,8 @@ def near_paths(path: Path) -> str:
     except (OSError, ValueError):
         return ""
     near = nearest(path.name, names, 3)
-    return f" Did you mean {' or '.join(repr(printable(str(path.with_name(one)))) for one in near)}?" if near else ""
+    others = " or ".join(repr(printable(str(path.with_name(other)))) for other in near)
+    return f" Did you mean {others}?" if others else ""
 
 
 def files_below(folder: Path, pattern: str = "*") -> list[Path]:

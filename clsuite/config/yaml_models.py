@@ -21,7 +21,7 @@ Model = TypeVar("Model")
 Location = tuple[int | str, ...]
 
 
-class Complaint(NamedTuple):
+class Problem(NamedTuple):
     """A mistake in a file.
 
     Attributes:
@@ -56,18 +56,20 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
         node, content = yaml.SequenceNode("", [], yaml.Mark("", 0, 0, 0, None, 0)), []
     if not isinstance(node, yaml.SequenceNode if listed else yaml.MappingNode):
         raise UserError(f"'{path}' must be a {'list of entries' if listed else 'mapping'} such as '{_example(model)}'")
-    complaints = [Complaint(False, line, text) for line, text in _key_complaints(node)]
+    problems = [Problem(False, line, text) for line, text in _key_problems(node)]
     try:
         loaded = TypeAdapter(model).validate_python(content)
     except ValidationError as error:
-        complaints += _model_complaints(node, model, error.errors(include_url=False))
-    if complaints:
-        raise several(UserError.in_file(path, one.line, _error(one)) for one in sorted(dict.fromkeys(complaints)))
+        problems += _model_problems(node, model, error.errors(include_url=False))
+    if problems:
+        raise several(
+            UserError.in_file(path, mistake.line, _error(mistake)) for mistake in sorted(dict.fromkeys(problems))
+        )
     return loaded
 
 
-def _error(complaint: Complaint) -> UserError:
-    return UserError(printable(complaint.text), field=complaint.field or None, suggestion=complaint.suggestion or None)
+def _error(problem: Problem) -> UserError:
+    return UserError(printable(problem.text), field=problem.field or None, suggestion=problem.suggestion or None)
 
 
 @contextmanager
@@ -92,8 +94,8 @@ def mistakes_in(model: Any, content: Any, error: ValidationError) -> list[str]:
     """
     node = yaml.compose(write_yaml(content))
     assert node is not None
-    complaints = _model_complaints(node, model, error.errors(include_url=False))
-    return [printable(text) for _, _, text, *_ in sorted(dict.fromkeys(complaints))]
+    problems = _model_problems(node, model, error.errors(include_url=False))
+    return [printable(text) for _, _, text, *_ in sorted(dict.fromkeys(problems))]
 
 
 def line_of(path: Path, location: Location, word: str = "") -> int:
@@ -135,15 +137,15 @@ def _example(model: Any) -> str:
     return "name: ..." if hasattr(model, "model_fields") else f"- {next(iter(_model_inside(model).model_fields))}: ..."
 
 
-def _key_complaints(node: yaml.Node) -> Iterator[tuple[int, str]]:
+def _key_problems(node: yaml.Node) -> Iterator[tuple[int, str]]:
     """Report duplicate keys, of which YAML silently takes the last, and numbers as keys."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            yield from _key_complaints(item)
+            yield from _key_problems(item)
     if isinstance(node, yaml.MappingNode):
         first: dict[str, int] = {}
         for key, value in node.value:
-            yield from _key_complaints(value)
+            yield from _key_problems(value)
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode) or key.tag not in TEXT_KEYS:
                 name = key.value if isinstance(key, yaml.ScalarNode) else "of this line"
@@ -154,7 +156,7 @@ def _key_complaints(node: yaml.Node) -> Iterator[tuple[int, str]]:
                 first[key.value] = line
 
 
-def _model_complaints(root: yaml.Node, model: Any, errors: Sequence[ErrorDetails]) -> Iterator[Complaint]:
+def _model_problems(root: yaml.Node, model: Any, errors: Sequence[ErrorDetails]) -> Iterator[Problem]:
     """A mistake for each place that has one; none for what is missing because its key is misspelled."""
     misspelled = {
         (*_without_tags(model, error["loc"][:-1]), near)
@@ -163,7 +165,7 @@ def _model_complaints(root: yaml.Node, model: Any, errors: Sequence[ErrorDetails
         for near in _near(str(error["loc"][-1]), _fields(model, error["loc"][:-1]))
     }
     reported: set[Location] = set()
-    for error in sorted(errors, key=lambda one: -len(one["loc"])):  # not a list with a mistake inside
+    for error in sorted(errors, key=lambda mistake: -len(mistake["loc"])):  # not a list with a mistake inside
         location = _without_tags(model, error["loc"])
         missing = error["type"] == "missing"
         if location not in reported and not (missing and location in misspelled) and not _is_key(error):
@@ -176,7 +178,7 @@ def _is_key(error: ErrorDetails) -> bool:
     return error["type"] == "invalid_key" or "[key]" in error["loc"]
 
 
-def _explain(root: yaml.Node, model: Any, location: Location, error: ErrorDetails) -> Complaint:
+def _explain(root: yaml.Node, model: Any, location: Location, error: ErrorDetails) -> Problem:
     line, shown = _locate(root, location)
     entry = isinstance(next(iter(shown), None), int)  # of a list of entries, whose line says which
     parts = [str(part) for part in shown[entry:]]
@@ -184,10 +186,10 @@ def _explain(root: yaml.Node, model: Any, location: Location, error: ErrorDetail
     if error["type"] == "extra_forbidden":
         name, known = str(location[-1]), _fields(model, error["loc"][:-1])
         text = unknown_word(f"key '{'.'.join(parts)}'", name, known)
-        return Complaint(False, line, text, where, next(iter(nearest(name, known)), ""))
+        return Problem(False, line, text, where, next(iter(nearest(name, known)), ""))
     fields = _fields(model, error["loc"])
     text = in_words(error, where, fields[0] if fields else "name")
-    return Complaint(error["type"] == "missing", line, text, where)
+    return Problem(error["type"] == "missing", line, text, where)
 
 
 def _near(name: str, known: Sequence[str]) -> list[str]:

@@ -125,7 +125,7 @@ class _Loader(yaml.SafeLoader):
         mark: Any = event.start_mark
         if isinstance(event, AliasEvent):
             node = super().compose_node(parent, index)
-            if any(node is one for one in (parent, *self._open)):
+            if any(node is other for other in (parent, *self._open)):
                 raise ComposerError(None, None, f"'*{event.anchor}' refers to itself", mark)
             return self._counted(node, parent, mark)
         if len(self._open) > DEEPEST:

@@ -31,21 +31,22 @@ APPLY: dict[type[AnyStep], Callable[[Any, Tensor, torch.Generator], Tensor]] = {
     TrivialAugment: trivial_augment,
     AugMix: augmix,
 }
-"""What each step does to uint8 images ``[B, C, H, W]``; returns new ones of the same shape."""
+"""The function of each step: maps uint8 images ``[B, C, H, W]`` to new ones of the same shape."""
 
 
 def augment(steps: Sequence[AnyStep], images: Tensor, generator: torch.Generator) -> Tensor:
     """Augment a batch of stored images, before they are normalized.
 
-    The steps work on uint8 values, as torchvision's do on decoded images: a quarter of the memory traffic of floats,
-    and colors keep their meaning. All parameters are drawn from the generator, batch after batch. So they follow from
-    its seed, the number of the batch, the batch's size and a sample's place in it; not from the images, the device, or
-    how batches are loaded. Another batch size, or exemplars that a method adds, draw other parameters.
+    The steps work on uint8 values, as torchvision's do on decoded images: this needs a quarter of the memory traffic of
+    floats, and the values are still colors. All parameters are drawn from the generator, batch after batch. They depend
+    on its seed, the number of the batch, the size of the batch and the position of a sample in it, but not on the
+    images, the device or the way batches are loaded. A different batch size, or exemplars that a method adds, lead to
+    different parameters.
 
     Args:
-        steps: In order.
-        images: uint8 ``[B, C, H, W]`` with one or three channels; not changed.
-        generator: On the CPU.
+        steps: The steps, in the order in which they are applied.
+        images: uint8 ``[B, C, H, W]`` with one or three channels; not modified.
+        generator: Source of the random parameters, on the CPU.
 
     Returns:
         uint8 ``[B, C, H, W]``.

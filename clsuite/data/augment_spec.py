@@ -1,4 +1,4 @@
-"""What a benchmark says about augmentation: named presets, or steps with their parameters. Needs no torch."""
+"""Augmentation in a benchmark file: named presets, or steps with their parameters. Needs no torch."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ Range = tuple[float, float]
 
 
 class AugmentError(UserError, ValueError):
-    """An augmentation that cannot be; as a `ValueError` it gets its line where it is in a YAML file."""
+    """An invalid augmentation; because it is a `ValueError` too, pydantic reports it with its line in a YAML file."""
 
 
 class _Step(Spec):
-    """What every step has."""
+    """Base class of all steps."""
 
 
 class Flip(_Step):
-    """Mirror left to right.
+    """Mirror images left to right.
 
     Attributes:
-        p: Probability.
+        p: Probability that an image is mirrored.
     """
 
     kind: Literal["flip"] = "flip"
@@ -33,10 +33,10 @@ class Flip(_Step):
 
 
 class Crop(_Step):
-    """Pad all edges, then cut a window of the old size at a random place.
+    """Pad all edges, then cut a window of the original size at a random position.
 
     Attributes:
-        padding: Share of the side that is added at each edge; 1/8 is the usual 4 of CIFAR's 32 pixels.
+        padding: Share of the side that is added at each edge; 1/8 corresponds to the usual 4 of CIFAR's 32 pixels.
         mode: Fill with zeros (``constant``) or with the mirrored image (``reflect``).
     """
 
@@ -49,8 +49,8 @@ class ResizedCrop(_Step):
     """Cut a random box and resize it back bilinearly, as torchvision's ``RandomResizedCrop`` draws it.
 
     Attributes:
-        scale: Least and largest area, as shares of the image's.
-        ratio: Least and largest width over height.
+        scale: Smallest and largest area, as shares of the image's area.
+        ratio: Smallest and largest aspect ratio (width over height).
     """
 
     kind: Literal["resized_crop"] = "resized_crop"
@@ -67,13 +67,13 @@ class ResizedCrop(_Step):
 
 
 class ColorJitter(_Step):
-    """Change brightness, contrast, saturation and hue, in an order drawn for each sample.
+    """Change brightness, contrast, saturation and hue, in a random order for each sample.
 
     Attributes:
         brightness: The factor is uniform in [max(0, 1 - brightness), 1 + brightness].
-        contrast: The same.
-        saturation: The same; gray images have none.
-        hue: The shift is uniform in [-hue, hue] of the color circle; gray images have none.
+        contrast: Likewise.
+        saturation: Likewise; it has no effect on gray images.
+        hue: The shift is uniform in [-hue, hue] of the color circle; it has no effect on gray images.
         p: Probability that a sample is jittered at all.
     """
 
@@ -89,8 +89,8 @@ class RandAugment(_Step):
     """RandAugment (Cubuk et al. 2020, section 3), with torchvision's operations and ranges.
 
     Attributes:
-        operations: Operations in a row, each drawn with equal probability.
-        magnitude: Strength of each, of 30.
+        operations: Number of operations in a row, each drawn with equal probability.
+        magnitude: Strength of each operation, out of 30.
     """
 
     kind: Literal["rand_augment"] = "rand_augment"
@@ -99,19 +99,19 @@ class RandAugment(_Step):
 
 
 class TrivialAugment(_Step):
-    """TrivialAugment Wide (Müller and Hutter 2021, algorithm 1): one operation, its strength uniform in 0 to 30."""
+    """TrivialAugment Wide (Müller and Hutter 2021, algorithm 1): one operation of a strength uniform in 0 to 30."""
 
     kind: Literal["trivial_augment"] = "trivial_augment"
 
 
 class AugMix(_Step):
-    """AugMix (Hendrycks et al. 2020, algorithm 1), the mixing alone, without the consistency loss.
+    """AugMix (Hendrycks et al. 2020, algorithm 1): only the mixing, without the consistency loss.
 
     Attributes:
-        severity: Strengths are drawn from the lowest that many of ten.
-        width: Chains that are mixed.
-        depth: Longest chain; lengths are uniform from one.
-        alpha: Of the Dirichlet and the Beta distribution.
+        severity: Strengths are drawn from the lowest `severity` of ten levels.
+        width: Number of chains that are mixed.
+        depth: Length of the longest chain; lengths are uniform from one to this.
+        alpha: Parameter of the Dirichlet and the Beta distribution.
     """
 
     kind: Literal["augmix"] = "augmix"
@@ -131,7 +131,7 @@ STEPS: dict[str, type[AnyStep]] = {
 }
 """The steps by name."""
 FORMER_NAMES = {"colour_jitter": "color_jitter"}
-"""Steps that older benchmark files call otherwise."""
+"""Former names of steps in older benchmark files."""
 
 _IMAGENET: Steps = (ResizedCrop(), Flip())
 
@@ -154,16 +154,16 @@ PRESETS: dict[str, tuple[str, Steps]] = {
     "trivialaugment": ("imagenet, then TrivialAugment Wide", (*_IMAGENET, TrivialAugment())),
     "augmix": ("imagenet, then AugMix of severity 3", (*_IMAGENET, AugMix())),
 }
-"""Named augmentations: what each is, in a line, and its steps."""
+"""Named augmentations: a one-line description and the steps of each."""
 
 
 def read_augmentation(value: Any) -> Any:
-    """Read a preset's name or a list of steps; what is already read stays as it is.
+    """Read a preset's name or a list of steps; a value that has been read already is returned unchanged.
 
-    A step is its name (all parameters as by default), ``{name: {parameter: value}}``, or what a record holds.
+    A step is its name (with default parameters), ``{name: {parameter: value}}``, or the form that records store.
 
     Raises:
-        AugmentError: If there is no such preset, step or parameter, or a value cannot be; one line.
+        AugmentError: If a preset, step or parameter is unknown, or a value is invalid; in one line.
     """
     if isinstance(value, str):
         if value in PRESETS:
@@ -182,9 +182,9 @@ def _read_step(value: Any) -> AnyStep:
     if isinstance(value, str):
         name, parameters = value, {}
     elif isinstance(value, dict) and "kind" in value:
-        name, parameters = str(value["kind"]), {key: given for key, given in value.items() if key != "kind"}
+        name, parameters = str(value["kind"]), {key: argument for key, argument in value.items() if key != "kind"}
     elif isinstance(value, dict) and len(value) == 1:
-        name, parameters = next((str(key), given or {}) for key, given in value.items())
+        name, parameters = next((str(key), argument or {}) for key, argument in value.items())
     else:
         raise AugmentError(f"a step is a name or {{name: {{parameter: value}}}}, not {value!r}")
     if name in FORMER_NAMES:

@@ -1,7 +1,7 @@
-"""RandAugment, TrivialAugment and AugMix on uint8 batches: samples with the same operation and strength go together.
+"""RandAugment, TrivialAugment and AugMix on uint8 batches: samples with the same operation and strength are grouped.
 
-The operations are torchvision's functional ones, their ranges those of torchvision's classes. Those classes draw one
-operation for a whole batch, as do kornia's, which moreover take no generator.
+The operations are torchvision's functional ones, and their ranges are those of torchvision's classes. These classes
+draw one operation for a whole batch, as kornia's do, which moreover accept no generator.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from clsuite.private_api import standard_gamma
 
 @dataclass(frozen=True)
 class Space:
-    """The strengths of the operations, from none to the largest in equal steps.
+    """The strengths of the operations, in equal steps from zero to the maximum.
 
     Attributes:
         bins: Number of strengths.
-        shear: Largest shear, as a tangent.
+        shear: Largest shear, as the tangent of the angle.
         translate: Largest translation, as a share of the side.
-        translate_pixels: Largest translation in pixels, where it is not a share.
+        translate_pixels: Largest translation in pixels, if it is not a share.
         rotate: Largest rotation in degrees.
         factor: Largest change of the factors of brightness, color, contrast and sharpness.
-        bits: Bits that posterizing keeps at the lowest and at the largest strength.
-        identity: Whether doing nothing is an operation.
-        interpolation: Of the geometric operations.
+        bits: Bits that posterization keeps at the lowest and at the largest strength.
+        identity: Whether the identity is one of the operations.
+        interpolation: Interpolation of the geometric operations.
     """
 
     bins: int
@@ -59,8 +59,8 @@ Operation = Callable[[Tensor, Space, float], Any]
 
 
 def _affine(images: Tensor, space: Space, **change: Any) -> Any:
-    given = {"angle": 0.0, "translate": [0, 0], "scale": 1.0, "shear": [0.0, 0.0], **change}
-    return F.affine(images, interpolation=space.interpolation, **given)
+    arguments = {"angle": 0.0, "translate": [0, 0], "scale": 1.0, "shear": [0.0, 0.0], **change}
+    return F.affine(images, interpolation=space.interpolation, **arguments)
 
 
 def _shear_x(images: Tensor, space: Space, strength: float) -> Any:
@@ -98,7 +98,7 @@ SIGNED: dict[str, Operation] = {
     "contrast": lambda images, space, strength: F.adjust_contrast(images, 1 + strength * space.factor),
     "sharpness": lambda images, space, strength: F.adjust_sharpness(images, 1 + strength * space.factor),
 }
-"""Operations whose strength gets a random sign."""
+"""Operations whose strength has a random sign."""
 
 UNSIGNED: dict[str, Operation] = {
     "posterize": _posterize,
@@ -107,13 +107,13 @@ UNSIGNED: dict[str, Operation] = {
     "equalise": lambda images, space, strength: F.equalize(images),
     "identity": lambda images, space, strength: images,
 }
-"""The others; ``identity`` comes last."""
+"""Operations whose strength has no sign; ``identity`` comes last."""
 
 OPERATIONS = {**SIGNED, **UNSIGNED}
 
 
 def rand_augment(step: RandAugment, images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each sample through a few operations of its own, all of one strength."""
+    """Apply to each sample a few random operations, all of the same strength."""
     strengths = torch.full((len(images),), step.magnitude)
     for _ in range(step.operations):
         images = operate(RAND, images, strengths, generator)
@@ -121,13 +121,13 @@ def rand_augment(step: RandAugment, images: Tensor, generator: torch.Generator) 
 
 
 def trivial_augment(step: TrivialAugment, images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each sample through one operation of its own, of a strength of its own."""
+    """Apply to each sample one random operation of a random strength."""
     strengths = torch.randint(TRIVIAL.bins, (len(images),), generator=generator)
     return operate(TRIVIAL, images, strengths, generator)
 
 
 def augmix(step: AugMix, images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each sample mixed with the mix of several chains of operations of its own."""
+    """Mix each sample with a mixture of several random chains of operations."""
     number = len(images)
     weights = _dirichlet(number, step.width, step.alpha, generator)
     share = _dirichlet(number, 2, step.alpha, generator)
@@ -153,7 +153,7 @@ def operate(
         images: uint8 ``[B, C, H, W]``.
         strengths: int64 ``[B]`` on the CPU, below ``space.bins``.
         generator: On the CPU.
-        acts: bool ``[B]`` on the CPU: which samples change; all by default.
+        acts: bool ``[B]`` on the CPU: which samples are changed; all by default.
     """
     names = list(OPERATIONS)[: None if space.identity else -1]
     number = len(images)

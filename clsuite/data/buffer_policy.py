@@ -1,4 +1,4 @@
-"""How buffers choose, and how many exemplars they hold. Needs no torch."""
+"""How buffers select exemplars, and how many they hold. Needs no torch."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from clsuite.errors import UserError
 Policy = Literal["reservoir", "class_balanced", "herding"]
 
 LABEL_BYTES, LOGIT_BYTES = 8, 4
-"""What a label and a logit of an exemplar take."""
+"""Bytes of a label and of a logit of an exemplar."""
 
 
 def check_one_of_each(plugin: str, policy: str, capacity: int, classes: int) -> None:
-    """Check that a buffer that classes share has a place for each.
+    """Check that a buffer that is shared by all classes can hold an exemplar of each.
 
     Raises:
-        UserError: If it has not.
+        UserError: If it cannot.
     """
     if policy != "reservoir" and capacity < classes:
         raise UserError(
-            f"{plugin}: a {policy} buffer of {capacity} has not one exemplar for each of the stream's {classes} "
+            f"{plugin}: a {policy} buffer of {capacity} has fewer exemplars than the stream's {classes} "
             f"classes: give it a capacity of at least {classes}"
         )
 
@@ -28,16 +28,16 @@ def check_one_of_each(plugin: str, policy: str, capacity: int, classes: int) -> 
 def exemplar_capacity(
     exemplars: int | None, size: int | None, bytes_per_exemplar: int, plugin: str = "a buffer"
 ) -> int:
-    """The capacity in exemplars, from exactly one of a number and a size in bytes.
+    """The capacity in exemplars, from either a number or a size in bytes.
 
     Args:
         exemplars: The number.
         size: The size in bytes.
-        bytes_per_exemplar: What an exemplar takes; 1 where that is not known yet.
+        bytes_per_exemplar: Bytes of one exemplar; 1 if that is not known yet.
         plugin: Name of the plugin, for messages.
 
     Raises:
-        UserError: If both or none are given, or there is no place for an exemplar.
+        UserError: If both or neither are passed, or the size is less than one exemplar.
     """
     if (exemplars is None) == (size is None):
         raise UserError(f"{plugin}: give either capacity (exemplars) or capacity_bytes, and null for the other one")
@@ -59,16 +59,16 @@ def check_capacity(
     policy: Policy = "reservoir",
     with_logits: bool = False,
 ) -> None:
-    """Check the capacity that a plugin that rehearses is given; it takes what the constructor of its base takes.
+    """Check the capacity of a rehearsal plugin; the arguments are those of its base class's constructor.
 
     Args:
         owner: Name of the plugin, for messages.
-        capacity: Exemplars kept; None where a size is given.
-        capacity_bytes: Bytes kept instead.
-        policy: Which exemplars stay; says nothing of the capacity before the stream is known.
-        with_logits: Whether logits are stored; likewise.
+        capacity: Number of exemplars; None if a size is passed.
+        capacity_bytes: Size in bytes, as an alternative.
+        policy: How exemplars are selected; not checked here, as that needs the stream.
+        with_logits: Whether logits are stored; not checked either.
 
     Raises:
-        UserError: If both or none are given, or there is no place for an exemplar.
+        UserError: If both or neither are passed, or the size is less than one exemplar.
     """
     exemplar_capacity(capacity, capacity_bytes, 1, owner)

@@ -1,7 +1,7 @@
-"""Memory of batches on a CPU that is used again as soon as nobody holds the batch.
+"""Memory for batches on a CPU, reused as soon as nothing refers to the batch.
 
-The system's allocator gives large blocks back and maps them again for each batch, and each page of them is cleared when
-it is first written to: at 224 px that takes longer than normalizing.
+The system's allocator returns large blocks and maps them again for each batch, and each page is cleared when it is
+first written to: at 224 px this takes longer than normalization.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from clsuite.config.fast_paths import fast_paths
 
 SMALLEST, LARGEST = 4 << 20, 64 << 20
-"""Bytes of a batch from which on, and up to which, its memory is kept."""
+"""Range of batch sizes in bytes for which memory is kept."""
 ALIGNMENT = 64
 Block = NDArray[np.uint8]
 
@@ -31,22 +31,22 @@ UNUSED = _references([np.empty(0, np.uint8)], 0)
 
 
 class BufferPool:
-    """At most two blocks: that of the batch in work, and that of the one being made.
+    """At most two blocks: that of the current batch, and that of the next one.
 
-    A tensor made of an array keeps a reference to it, as do its views, and what was saved of it for a backward pass.
-    So a block whose only reference is the one here is in nobody's hands.
+    A tensor made from an array keeps a reference to it, as do its views and the tensors saved for a backward pass. A
+    block whose only reference is the one in this pool is therefore free.
     """
 
     def __init__(self) -> None:
-        """Keep nothing yet."""
+        """Create an empty pool."""
         self._blocks: list[Block] = []
 
     def __reduce__(self) -> tuple[type[BufferPool], tuple[()]]:
-        """A copy has memory of its own."""
+        """A copy starts with an empty pool."""
         return BufferPool, ()
 
     def empty(self, shape: Sequence[int]) -> Tensor:
-        """A float32 tensor with whatever values, as of ``torch.empty``."""
+        """An uninitialized float32 tensor, like ``torch.empty``."""
         size = 4 * math.prod(shape)
         if not SMALLEST <= size <= LARGEST or not fast_paths():
             return torch.empty(*shape)

@@ -1,4 +1,4 @@
-"""Decoded tables on disk, memory-mapped, keyed by content and image size, sealed and checked."""
+"""Cached tables of decoded images: memory-mapped, keyed by content and image size, protected by checksums."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from clsuite.errors import UserError, warn_of
 from clsuite.records.canonical import sha256_of
 
 FORMAT = 3
-"""Version of tables and of decoding; raise it when an image gives other pixels than before."""
+"""Version of tables and of decoding; increase it when an image decodes to other pixels than before."""
 PER_IMAGE, PER_TABLE = 64, 2**16
-"""Bytes, at most, of what a table has beside its pixels: of each image (hash, label, name), and once."""
+"""Largest size in bytes of what a table holds beside its pixels: for each image (hash, label, name), and once."""
 NOTED_S = 3600.0
-"""Seconds after which another use is noted."""
+"""Seconds after which a further use is noted."""
 WORK = ("job.json", "marks.npy", "pixels.npy")
-"""What decoding needs and a finished table does not."""
+"""Files that only decoding needs; a finished table does not have them."""
 
 
 def cached_table(
@@ -41,21 +41,21 @@ def cached_table(
     folder: Path | None = None,
     workers: int | None = None,
 ) -> ImageTable:
-    """Open the table of this content, decoding it once if it is not there.
+    """Open the table of some content; if there is none, it is decoded first.
 
-    It is decoded in a folder of its own, which is renamed when all is done: a killed decoding leaves nothing behind
-    that counts, and the next call goes on where it stopped. Of two processes that want the same table, one waits. A
-    table that is damaged is reported with a warning and rebuilt.
+    It is decoded in a temporary folder, which is renamed when everything is done: a killed process leaves nothing that
+    counts as a table, and the next call continues where it stopped. If two processes want the same table, one of them
+    waits. A damaged table is rebuilt with a warning.
 
     Args:
         content: JSON value that identifies the content: a hash of it, or a version.
         image_size: Side of the images in pixels.
         read: Lists the samples; only called if the table is not there.
         folder: Cache folder; `cache_folder` by default.
-        workers: Processes that decode; one per core by default. They change nothing in the result.
+        workers: Number of decoding processes; one per core by default. The result does not depend on it.
 
     Raises:
-        UserError: If the cache folder cannot be written or is too small, or the data are bad.
+        UserError: If the cache folder cannot be written or has no room, or the data are invalid.
     """
     root = folder or cache_folder()
 
@@ -76,15 +76,15 @@ def cached_table(
 
 
 def kept_table(content: Any, make: Callable[[Path], Columns], root: Path) -> ImageTable:
-    """Open a table of the cache, or make it.
+    """Open a table of the cache, or create it.
 
     Args:
         content: JSON value that identifies it.
-        make: Makes ``images.npy`` and ``digests.npy`` in the folder that it is given, and returns the columns.
+        make: Writes ``images.npy`` and ``digests.npy`` to the folder that is its argument, and returns the columns.
         root: Cache folder.
 
     Raises:
-        UserError: If the cache folder cannot be written or is too small; whatever `make` raises.
+        UserError: If the cache folder cannot be written or has no room; also whatever `make` raises.
     """
     key = sha256_of({"format": FORMAT, "content": content})[:32]
     target, checked = root / "tables" / key, root / "checked" / key
@@ -108,7 +108,7 @@ def kept_table(content: Any, make: Callable[[Path], Columns], root: Path) -> Ima
 
 
 def note_use(path: Path) -> None:
-    """Note when a table or a block of features was last used, to the hour, where the cache folder can be written."""
+    """Note when a table or a block of features was last used, to the hour, if the cache folder can be written."""
     with suppress(OSError):
         if time.time() - path.stat().st_mtime > NOTED_S:
             os.utime(path)
@@ -142,7 +142,7 @@ def _build(target: Path, make: Callable[[Path], Columns]) -> None:
 
 
 def _needed(manifest: Manifest, image_size: int) -> int:
-    """Bytes of a table."""
+    """Bytes of a table on disk."""
     gray = isinstance(manifest.source, Pixels) and manifest.source.images.ndim == 3
     return len(manifest) * ((1 if gray else 3) * image_size**2 + PER_IMAGE) + PER_TABLE
 

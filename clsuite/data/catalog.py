@@ -1,4 +1,4 @@
-"""The registry of data sets: what there is, where it comes from, and who reads it."""
+"""The registry of data sets: which there are, where they come from, and how they are read."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ DATASETS: dict[str, Dataset] = {
         "yours", split="the folders', or 80/20 of each class, ours", naming=by_folders,
     ),
 }  # fmt: skip
-"""Every registered data set; facts as published, and torchvision's layouts where torchvision reads them."""
+"""All registered data sets, with published facts; torchvision's folder layouts where torchvision reads them."""
 MTIL_ORDERS: dict[str, tuple[str, ...]] = {
     "mtil_i": (
         "fgvc_aircraft", "caltech101", "cifar100", "dtd", "eurosat", "flowers102", "food101", "mnist", "oxford_pets",

@@ -1,4 +1,4 @@
-"""Color jitter of uint8 batches with factors per sample; torchvision's take one factor for the whole batch."""
+"""Color jitter of uint8 batches with one factor per sample; torchvision's has one factor for the whole batch."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Adjust = Callable[[Tensor, Tensor], Tensor]
 
 
 def adjust_brightness(images: Tensor, factors: Tensor) -> Tensor:
-    """Scale all values: images ``[B, C, H, W]`` uint8, factors ``[B]``."""
+    """Scale all values of uint8 images ``[B, C, H, W]`` by factors ``[B]``."""
     return _blend(images, torch.zeros(1, device=images.device), factors)
 
 
 def adjust_contrast(images: Tensor, factors: Tensor) -> Tensor:
-    """Scale the distance to each image's mean gray."""
+    """Scale the difference of each pixel from the mean gray of its image."""
     return _blend(images, _gray(images).floor().mean(dim=(1, 2, 3), keepdim=True), factors)
 
 
 def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
-    """Scale the distance to each pixel's gray."""
+    """Scale the difference of each pixel from its gray value."""
     return images if images.shape[1] == 1 else _blend(images, _gray(images).floor(), factors)
 
 
 def adjust_hue(images: Tensor, shifts: Tensor) -> Tensor:
-    """Turn all hues by shares of the color circle."""
+    """Shift all hues by fractions of the color circle."""
     if images.shape[1] == 1:
         return images
     values = images.float() / 255
@@ -46,7 +46,7 @@ ADJUSTMENTS: tuple[Adjust, ...] = (adjust_brightness, adjust_contrast, adjust_sa
 
 
 def color_jitter(step: ColorJitter, images: Tensor, generator: torch.Generator) -> Tensor:
-    """Jitter each sample by its own factors in its own order."""
+    """Jitter each sample with random factors in a random order."""
     number = len(images)
     reach = torch.tensor([step.brightness, step.contrast, step.saturation, step.hue])
     low = torch.tensor([1 - step.brightness, 1 - step.contrast, 1 - step.saturation, -step.hue])
@@ -77,7 +77,7 @@ def _gray(images: Tensor) -> Tensor:
 
 
 def _hue(values: Tensor, top: Tensor, chroma: Tensor) -> Tensor:
-    """Hue ``[B, 1, H, W]`` in sixths of the color circle; 0 for grays."""
+    """Hue ``[B, 1, H, W]`` in sixths of the color circle; 0 for gray pixels."""
     red, green, blue = values.unsqueeze(2).unbind(dim=1)
     span = torch.where(chroma == 0, 1.0, chroma)
     from_green = (blue - red) / span + 2

@@ -1,4 +1,4 @@
-"""What the registry knows about a data set."""
+"""The facts that the registry holds for a data set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OUR_SPLIT = "80/20 of each class, ours"
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean and standard deviation of the training pixels per channel, of values in [0, 1]."""
+    """Mean and standard deviation per channel of the training pixels, as values in [0, 1]."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -27,25 +27,25 @@ class Dataset:
     """A registered data set.
 
     Attributes:
-        summary: One line for people.
-        classes: Number of classes; None where anything goes.
-        native: Size of the images as published.
-        license: What one may do with them, in short; the owners' terms hold.
-        url: Where to get them.
-        place: What to put below the data root, for people.
-        homes: Folders below the data root in which the official files are looked for, in this order.
-        parts: Files and folders that must be in a home; ``.`` is the home itself.
-        read: Reads the official files of a home.
-        source: Torchvision's class that can download them.
-        train: Official number of training images; None where there is no official split.
+        summary: Description in one line.
+        classes: Number of classes; None if it is not fixed.
+        native: Size of the images as published, in pixels.
+        license: Terms of use, in short; the owners' terms apply.
+        url: Where to obtain it.
+        place: Which files to put below the data root, as text.
+        homes: Folders below the data root in which the official files are searched, in this order.
+        parts: Files and folders that a home must have; ``.`` is the home itself.
+        read: Reads the official files in a home.
+        source: The torchvision class that can download it.
+        train: Official number of training images; None if there is no official split.
         test: Official number of test images.
-        total: Official number of images of both parts.
+        total: Official number of images in both parts.
         domains: Number of domains.
         split: Where the split comes from.
-        naming: Gives names to the folders of a plain tree.
+        naming: Turns the folder names of a plain tree into class names.
         tree: Whether a plain tree ``NAME/train/CLASS/*`` is read too.
-        statistics: For training from scratch; a pre-trained backbone brings its own.
-        fingerprint: Fingerprint of all samples, where it is the same for everybody.
+        statistics: For training from scratch; a pre-trained backbone has its own.
+        fingerprint: Fingerprint of all samples, if all copies have the same.
     """
 
     summary: str
@@ -70,24 +70,24 @@ class Dataset:
 
     @property
     def images(self) -> str:
-        """Number of images for people, such as ``50,000 + 10,000``."""
+        """Number of images as text, such as ``50,000 + 10,000``."""
         if self.train is not None and self.test is not None:
             return f"{self.train:,} + {self.test:,}"
         return f"{self.total:,}" if self.total is not None else "any"
 
     @property
     def normalization(self) -> str:
-        """Advice on normalization."""
+        """Recommended normalization, as text."""
         if self.statistics is None:
             return "the backbone's mean and std"
         values = [", ".join(f"{x:.4f}" for x in part) for part in (self.statistics.mean, self.statistics.std)]
         return f"the backbone's; from scratch mean ({values[0]}), std ({values[1]})"
 
     def check(self, manifest: Manifest, where: str) -> None:
-        """See that a copy has the official numbers of classes, domains and images.
+        """Check that a copy has the official numbers of classes, domains and images.
 
         Raises:
-            UserError: If it has others; names what is different.
+            UserError: If a number differs; names it.
         """
         tested = int(manifest.is_test.sum())
         found = {

@@ -1,4 +1,4 @@
-"""From a specification to a table."""
+"""Loading data sets: from a specification to a table."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from clsuite.data.table import ImageTable
 from clsuite.errors import AbsentError, UserError, did_you_mean, printable
 
 LoadOwn = Callable[[DatasetSpec, int], ImageTable]
-"""Loads a data set that is a user-defined class, at an image size."""
+"""Loads a user-defined data set at an image size."""
 READERS = 2
-"""Version of the readers; raise it when one lists other samples than before, so that no old table is taken."""
+"""Version of the readers; increase it when one lists other samples than before, so that old tables are not used."""
 
 
 def load_dataset(
@@ -55,16 +55,16 @@ def load_dataset(
         name: A registered name, or ``image_folder``.
         root: The data root.
         image_size: Side of the images in pixels.
-        path: The folder, where it is not one of the usual places.
-        split: Share of each class to hold out for testing, of an ``image_folder`` without a test part; 0.2 by default.
-        train_per_class: At most so many training images of each class and domain.
-        test_per_class: Likewise of the test images.
-        download: Fetch the data where torchvision can.
-        workers: Processes that decode; one per core by default.
-        progress: Hears what is done, and how many images of how many.
+        path: The folder, if it is not one of the usual places.
+        split: Share of each class to hold out for testing if an ``image_folder`` has no test part; 0.2 by default.
+        train_per_class: Largest number of training images of each class and domain.
+        test_per_class: Largest number of test images of each class and domain.
+        download: Whether torchvision may download the data.
+        workers: Number of decoding processes; one per core by default.
+        progress: Called with a description, the number of images done, and their total number.
 
     Raises:
-        UserError: If the data set is unknown, absent, broken or another one than before.
+        UserError: If the data set is unknown, missing or damaged, or differs from the one first loaded.
     """
     spec = DatasetSpec(
         name=name,
@@ -92,14 +92,14 @@ def load_table(
     """Load a data set as a table.
 
     Args:
-        spec: Which data set.
+        spec: The data set.
         image_size: Side of the images in pixels.
-        data_root: Folder in which data are looked for.
-        workers: Processes that decode; one per core by default. They change nothing in the result.
-        own: Loads a data set that is a user-defined class, whose code runs.
+        data_root: Folder in which data are searched.
+        workers: Number of decoding processes; one per core by default. The result does not depend on it.
+        own: Loads a user-defined data set, whose code is executed.
 
     Raises:
-        UserError: If the data set is unknown, absent, broken or another one than before.
+        UserError: If the data set is unknown, missing or damaged, or differs from the one first loaded.
     """
     if spec.own is None and spec.name in SEQUENCES:
         return load_sequence(spec, lambda part: load_table(part, image_size, data_root, workers, own))
@@ -134,7 +134,7 @@ def _load_own(spec: DatasetSpec, image_size: int, load: LoadOwn | None) -> Image
 
 
 def _stated(spec: DatasetSpec, table: ImageTable) -> ImageTable:
-    """The table, seen to have the fingerprint that the benchmark states."""
+    """Check a table against the fingerprint in the benchmark, if there is one, and return it."""
     if spec.fingerprint is not None:
         check_stated(f"data set '{spec.name}'", spec.fingerprint, table_fingerprint(table), "the benchmark")
     return table
@@ -144,7 +144,7 @@ def find_dataset(name: str) -> Dataset:
     """Find a data set by name.
 
     Raises:
-        UserError: If there is none of that name.
+        UserError: If the name is unknown.
     """
     if name not in DATASETS:
         error = did_you_mean("data set", name, [*DATASETS, *SEQUENCES])
@@ -193,13 +193,13 @@ def _load_registered(
 
 
 def _listed(manifest: Manifest, what: str, image_size: int, workers: int | None) -> ImageTable:
-    """The table of a manifest, keyed by what its files hold: their names, places and times change nothing."""
+    """The table of a manifest, keyed by the content of its files, and not by their names, places or times."""
     known = _with_warnings(manifest, what)
     return cached_table(["manifest", known.identity], image_size, lambda: known, workers=workers)
 
 
 def _with_warnings(manifest: Manifest, what: str) -> Manifest:
-    """The manifest with the digests of its files; warns of what makes it doubtful."""
+    """The manifest with the digests of its files, after warnings about its quality."""
     known = with_digests(manifest, cache_folder())
     warn_of_untested_classes(known, what)
     warn_of_duplicates(known, what)
@@ -207,7 +207,7 @@ def _with_warnings(manifest: Manifest, what: str) -> Manifest:
 
 
 def _obtain(spec: DatasetSpec, dataset: Dataset, data_root: Path | None) -> DatasetCopy:
-    """Find the copy, or download it if the specification says so."""
+    """Find a copy of the data, or download them if the specification allows it."""
     folder = None if spec.path is None else locate(spec.path, data_root, "dataset.path")
     copy = find_copy(spec.name, dataset, folder, data_root)
     if copy is None and spec.download and dataset.source is not None:
@@ -230,7 +230,7 @@ def _limited(manifest: Manifest, spec: DatasetSpec) -> Manifest:
 
 
 def beside(spec: DatasetSpec, data_root: Path | None, folder: Path) -> DatasetSpec:
-    """The specification with the absolute paths of data that are beside the benchmark's file, and nowhere else."""
+    """The specification with absolute paths for data that lie only in the folder of the benchmark's file."""
     changed: dict[str, Any] = {"parts": tuple(beside(part, data_root, folder) for part in spec.parts)}
     if spec.path is not None:
         changed["path"] = path_beside(spec.path, data_root, folder)
@@ -238,7 +238,7 @@ def beside(spec: DatasetSpec, data_root: Path | None, folder: Path) -> DatasetSp
 
 
 def path_beside(path: str, data_root: Path | None, folder: Path) -> str:
-    """A path as it is where `locate` finds it; else, where it is in the benchmark's folder, the absolute path."""
+    """A path as it is if `locate` finds it; otherwise the absolute path if it is in the benchmark's folder."""
     try:
         locate(path, data_root)
     except AbsentError:
@@ -248,15 +248,15 @@ def path_beside(path: str, data_root: Path | None, folder: Path) -> str:
 
 
 def locate(path: str, data_root: Path | None, field: str | None = None) -> Path:
-    """Find data by absolute path or below the data root.
+    """Find data by an absolute path or a path below the data root.
 
     Args:
         path: The path.
-        data_root: The data root, if there is one.
-        field: The key of the benchmark's file that has the path.
+        data_root: The data root, if any.
+        field: The field of the benchmark's file that holds the path.
 
     Raises:
-        UserError: If it is nowhere; says where it was looked for and how to say where it is.
+        UserError: If it does not exist; says where it was searched and how to set its place.
     """
     try:
         own = home_path(path)
@@ -278,5 +278,5 @@ def locate(path: str, data_root: Path | None, field: str | None = None) -> Path:
 
 
 def select_indices(table: ImageTable, per_class: int | None) -> NDArray[np.int64]:
-    """The training rows, at most `per_class` of each class and domain, chosen by a fixed permutation."""
+    """The training rows, at most `per_class` of each class and domain, selected by a fixed permutation."""
     return choose_rows(table.labels, table.domains, np.flatnonzero(~table.is_test), per_class, "train_per_class")

@@ -1,4 +1,4 @@
-"""One image file to pixels: upright, on white, eight bits, square."""
+"""Decoding of an image file to square 8-bit RGB: upright, and on white where it is transparent."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from clsuite.errors import UserError
 from clsuite.regular_files import read_bytes
 
 UNDECODABLE = (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError, MemoryError)
-"""What Pillow raises on damaged or too large files."""
+"""Exceptions that Pillow raises for damaged or too large files."""
 ORIENTATION = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
-"""What brings an image of each EXIF orientation upright (EXIF 2.32, tag 274)."""
+"""The operation that turns an image of each EXIF orientation upright (EXIF 2.32, tag 274)."""
 SIXTEEN_BITS = ("PNG", "PPM")
-"""Formats whose values run to 65,535 where Pillow hands them out as 32-bit numbers."""
+"""Formats of 16-bit values that Pillow returns as 32-bit integers."""
 THIN = 16
-"""A resized image of more than so many squares is resized around the square alone."""
+"""Above this ratio of sides, only the part around the center square is resized."""
 
 
 def decode(path: Path, size: int, content: bytes | None = None) -> NDArray[np.uint8]:
     """Decode one image to uint8 ``[3, size, size]``.
 
-    It is turned upright by its EXIF orientation, laid on white where it is transparent, and values of 16 bits are
-    scaled to 8. Of several frames the first is taken. The shorter side is resized to `size` (bicubic) and the center
+    It is turned upright according to its EXIF orientation, transparent parts become white, and 16-bit values are scaled
+    to 8 bits. Only the first of several frames is used. The shorter side is resized to `size` (bicubic), and the center
     is cut out.
 
     Args:
         path: The file.
         size: Side in pixels.
-        content: Its bytes, where they have been read.
+        content: The bytes of the file, if they have been read.
 
     Raises:
-        UserError: If it cannot be decoded, or has floats or 32-bit numbers as values; it is named.
+        UserError: If it cannot be decoded, or its values are floats or 32-bit integers; names the file.
     """
     try:
-        with warnings.catch_warnings():  # Pillow's about palettes and large images say nothing about the result
+        with warnings.catch_warnings():  # Pillow's warnings on palettes and large images do not concern the result
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(read_bytes(path) if content is None else content)) as opened:
                 opened.load()
@@ -58,26 +58,26 @@ def decode(path: Path, size: int, content: bytes | None = None) -> NDArray[np.ui
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turn a loaded image as its EXIF orientation says; EXIF data that cannot be read say nothing."""
+    """Turn a loaded image upright by its EXIF orientation; unreadable EXIF data are ignored."""
     try:
         orientation = image.getexif().get(ORIENTATION)
-    except Exception:  # a damaged block raises anything, and the pixels are good
+    except Exception:  # a damaged block may raise anything, but the pixels are intact
         return image
     return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
 
 
 def on_white(image: Image.Image, what: str) -> Image.Image:
-    """An image of 8 bits a channel without transparency: ``L``, or another mode that converts to RGB as it is.
+    """An 8-bit image without transparency: ``L``, or another mode that converts to RGB without loss.
 
-    Values of 16 bits are scaled by their full range (65,535 becomes 255), whatever part of it an image uses. What is
-    transparent is laid on white, in shares where it is transparent in part.
+    16-bit values are scaled by their full range (65,535 becomes 255), whichever part of it an image uses. Transparent
+    pixels are blended with white.
 
     Args:
         image: The image.
-        what: Names it in errors.
+        what: Name of the image in error messages.
 
     Raises:
-        UserError: If the values are floats or 32-bit numbers, whose range nobody states.
+        UserError: If the values are floats or 32-bit integers, whose range is unknown.
     """
     if image.mode == "F" or (image.mode == "I" and image.format not in SIXTEEN_BITS):
         values = "floats" if image.mode == "F" else "32-bit numbers"
@@ -100,7 +100,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def center_square(image: Image.Image, size: int) -> Image.Image:
     """Resize the shorter side to `size` (bicubic) and cut out the center.
 
-    Of a very thin image only what the square shows is resized: the whole would take thousands of squares.
+    For a very thin image only the visible square is resized: resizing the whole would need a lot of memory.
     """
     scale = size / min(image.size)
     wide, high = (max(size, round(side * scale)) for side in image.size)

@@ -1,9 +1,9 @@
-"""Features on disk, block by block: written whole or not at all, and checked whenever they are read. Needs no torch.
+"""Features on disk, in blocks: each is written completely or not at all, and checked when it is read. Needs no torch.
 
-A block is one file of the cache folder: ``features/GROUP/KEY.safetensors``, where a group is one network in one
-environment on one table of images, and a key the rows of the block. Its header has the hash of its content, the number
-of seconds that it took to compute, and its key. Blocks are read through a memory map. A process claims a block that it
-computes, so that others can compute another one meanwhile; two that compute the same one write the same features.
+A block is a file in the cache folder: ``features/GROUP/KEY.safetensors``. A group is one network in one environment on
+one table of images, and a key stands for the rows of the block. The header holds the hash of the content, the number of
+seconds that it took to compute, and the key. Blocks are read through a memory map. A process claims the block that it
+computes, so that others compute another one meanwhile; two processes that compute the same block write equal features.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from clsuite.regular_files import refuse_irregular
 FOLDER, SUFFIX, ABOUT = "features", ".safetensors", "about.json"
 TENSOR = "features"
 LOOKS = 20
-"""How many times, about, the folder is looked through while as much is written as it may hold."""
+"""The folder's size is checked about this many times while the limit's worth of features is written."""
 LEFT = 0.9
-"""Share of the limit that is left when it was reached."""
+"""Share of the limit that is kept when the limit is exceeded."""
 
 
 class DamagedBlockError(Exception):
-    """A file that is not the block that was written; the message says why."""
+    """A file that differs from the block that was written; the message says how."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Block:
 
     Attributes:
         features: float32 ``[rows, width]``.
-        seconds: What they took to compute.
+        seconds: Time that it took to compute them.
     """
 
     features: NDArray[np.float32]
@@ -56,20 +56,20 @@ class Block:
 
 
 class FeatureFiles:
-    """The blocks of a cache folder. Where it cannot be read or written, that is told once and goes without."""
+    """The blocks of a cache folder. If it cannot be read or written, there is one warning, and nothing is stored."""
 
     def __init__(self, limit: int, root: Path | None = None) -> None:
-        """Open the store; nothing is read yet.
+        """Open the store without reading anything.
 
         Args:
-            limit: Bytes that it may hold.
-            root: Cache folder; `cache_folder` by default. Its whole path is kept, as plugins may change the folder.
+            limit: Largest size in bytes.
+            root: Cache folder; `cache_folder` by default. It is made absolute, as plugins may change the current one.
         """
         self.folder = (root or cache_folder()).absolute() / FOLDER
         self._limit, self._unseen, self._written = limit, 0, True
 
     def read(self, group: str, key: str) -> Block | None:
-        """A block; None where it is not there, or damaged, which is told."""
+        """Read a block; returns None if it is missing, or damaged, which causes a warning."""
         path = self._path(group, key)
         try:
             block = read_block(path)
@@ -83,13 +83,13 @@ class FeatureFiles:
         return block
 
     def write(self, group: str, key: str, block: Block, about: Mapping[str, Any]) -> None:
-        """Keep a block.
+        """Store a block.
 
         Args:
             group: Its group.
             key: Its key.
             block: The features.
-            about: What the group is, for people; written down with its first block.
+            about: Description of the group, written with its first block.
         """
         if not self._written:
             return
@@ -102,24 +102,27 @@ class FeatureFiles:
                 temporary.write_bytes(content)
         except UserError as error:
             self._written = False
-            warn_of(f"features are not kept for other runs: {error}. The run goes on without.", InputWarning)
+            warn_of(
+                f"features are not stored for other runs: {error}. The run continues without storing them.",
+                InputWarning,
+            )
             return
         self._keep_the_limit(len(content))
 
     @contextmanager
     def claimed(self, group: str, key: str, patience: float) -> Iterator[bool]:
-        """Claim a block for this process while it computes and writes it; a process that ends gives its claims back.
+        """Claim a block for this process while it computes and writes it; claims end with the process.
 
-        Where the folder knows no locks, or is not written to, every claim is granted: to compute a block twice is no
+        If the folder supports no locks or cannot be written, every claim is granted: computing a block twice does no
         harm.
 
         Args:
             group: Its group.
             key: Its key.
-            patience: Seconds to wait where another process has claimed it.
+            patience: Seconds to wait if another process has claimed it.
 
         Yields:
-            Whether it is claimed now.
+            Whether the block is claimed.
         """
         path = self.folder / group / f".{key}.lock"
         lock = FileLock(path, timeout=patience)
@@ -132,7 +135,7 @@ class FeatureFiles:
                 lock.release()
 
     def _keep_the_limit(self, written: int) -> None:
-        """Look through the folder after the first block, and again when a part of the limit was written."""
+        """Check the folder's size after the first block, and whenever a part of the limit has been written."""
         first, self._unseen = not self._unseen, self._unseen + written
         if first or self._unseen > self._limit // LOOKS:
             trim(self.folder, self._limit)
@@ -154,18 +157,18 @@ def _acquired(lock: FileLock, path: Path) -> bool:
 
 
 def packed_block(block: Block, key: str) -> bytes:
-    """A block as its file holds it."""
+    """The content of a block's file."""
     features = np.ascontiguousarray(block.features)
     metadata = {"key": key, "seconds": repr(float(block.seconds))}
     return save({TENSOR: features}, {**metadata, "sha256": _digest(features, metadata)})
 
 
 def read_block(path: Path) -> Block:
-    """Read and check a block.
+    """Read a block and check it.
 
     Raises:
-        FileNotFoundError: If there is none.
-        DamagedBlockError: If the file is not what was written.
+        FileNotFoundError: If there is no such block.
+        DamagedBlockError: If the file differs from what was written.
         OSError: If it cannot be read.
     """
     refuse_irregular(path)
@@ -173,7 +176,7 @@ def read_block(path: Path) -> Block:
         with safe_open(path, framework="numpy") as opened:
             metadata, features = dict(opened.metadata() or {}), opened.get_tensor(TENSOR)
     except SafetensorError as error:
-        raise DamagedBlockError("it is cut, or of another kind") from error
+        raise DamagedBlockError("it is truncated, or of another kind") from error
     digest = metadata.pop("sha256", "")
     if digest != _digest(features, metadata) or metadata.get("key") != path.name.removesuffix(SUFFIX):
         raise DamagedBlockError("its content is not what was written")
@@ -181,12 +184,12 @@ def read_block(path: Path) -> Block:
 
 
 def trim(folder: Path, limit: int, left: float = LEFT) -> int:
-    """Delete the blocks that were used longest ago, where there are more bytes than may be; returns the bytes deleted.
+    """Delete the blocks that were not used for the longest time if the limit is exceeded; returns the bytes deleted.
 
     Args:
-        folder: The store's.
-        limit: Bytes that may be.
-        left: Share of them that a folder which has more is left with.
+        folder: Folder of the store.
+        limit: Largest size in bytes.
+        left: Share of the limit that is kept if it is exceeded.
     """
     found = sorted((status.st_mtime, status.st_size, path) for path, status in blocks_below(folder))
     total = sum(size for _, size, _ in found)
@@ -205,7 +208,7 @@ def trim(folder: Path, limit: int, left: float = LEFT) -> int:
 
 
 def forget_if_empty(group: Path) -> None:
-    """Delete the folder of a group that has no block any more."""
+    """Delete the folder of a group that has no blocks left."""
     with suppress(OSError):
         if not any(path.name != ABOUT for path in group.iterdir()):
             (group / ABOUT).unlink(missing_ok=True)
@@ -213,7 +216,7 @@ def forget_if_empty(group: Path) -> None:
 
 
 def blocks_below(folder: Path) -> list[tuple[Path, os.stat_result]]:
-    """All blocks with their states; those that go meanwhile are left out."""
+    """All blocks with their file status; those deleted meanwhile are omitted."""
     found = []
     for path in folder.glob(f"*/*{SUFFIX}"):
         with suppress(OSError):

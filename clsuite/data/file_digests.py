@@ -1,9 +1,10 @@
-"""What files hold, by the digest of their bytes: each is read once, and again only when it may have changed.
+"""Digests of files: each file is read once, and again only if it may have changed.
 
-A digest is remembered in the cache folder by the file's device, inode, size and times of change. The time of change of
-the inode cannot be set, so that a copy that kept names, size and time of its original (``cp -p``, rsync, tar) is read
-as what it is, and so is a file that was edited and given back its time. A file that changed within the last seconds is
-not remembered: another change right after would bear the same times ("racily clean").
+The cache folder stores digests by device, inode, size, modification time and change time of the file. The change time
+of the inode cannot be set by users. A copy that kept the names, sizes and times of its original (``cp -p``, rsync, tar)
+is therefore read, and so is a file that was edited and given back its modification time. The digest of a file that
+changed within the last seconds is not stored, because another change right after would have the same times (git calls
+this "racily clean").
 """
 
 from __future__ import annotations
@@ -29,20 +30,20 @@ from clsuite.errors import UserError
 from clsuite.regular_files import REFUSED, is_regular, open_regular
 
 SETTLED_NS = 2_000_000_000
-"""A file that changed less than so long ago is not remembered; file systems count in steps of two seconds at most."""
+"""A digest is stored only if its file was unchanged for this long; file systems have steps of up to two seconds."""
 AT_ONCE = 1 << 20
 STATE_BYTES, DIGEST_BYTES = 5 * 8, 16
 
 
 class _Read(NamedTuple):
-    """A digest, and the state of the file; None where it may change without showing it."""
+    """A digest, and the state of its file; None if the file may change without a change of its state."""
 
     digest: bytes
     state: bytes | None
 
 
 def with_digests(manifest: Manifest, cache: Path | None = None) -> Manifest:
-    """A manifest that knows the digests of its files; see `file_digests`."""
+    """A manifest with the digests of its files, see `file_digests`."""
     source = manifest.source
     if not isinstance(source, Files) or source.digests is not None:
         return manifest
@@ -50,18 +51,18 @@ def with_digests(manifest: Manifest, cache: Path | None = None) -> Manifest:
 
 
 def file_digests(root: Path, names: Sequence[str], cache: Path | None = None) -> NDArray[np.uint8]:
-    """The digest of each file: the first 16 bytes of its sha256, which is a sample's id.
+    """Compute the digest of each file: the first 16 bytes of its SHA-256, which are a sample's id.
 
     Args:
         root: A folder.
-        names: Files relative to it.
-        cache: The cache folder; None reads every file and remembers nothing.
+        names: Paths of files relative to it.
+        cache: The cache folder; None reads every file and stores nothing.
 
     Returns:
         uint8 ``[N, 16]``.
 
     Raises:
-        UserError: If a file cannot be read; it is named.
+        UserError: If a file cannot be read; names it.
     """
     paths = [os.path.join(root, name) for name in names]
     keys = [_state(path) for path in paths]
@@ -79,13 +80,13 @@ def file_digests(root: Path, names: Sequence[str], cache: Path | None = None) ->
 
 
 def file_state(status: os.stat_result) -> tuple[int, int, int, int, int]:
-    """What changes where a file does: device, inode, size and both times of change (ns)."""
+    """What identifies the state of a file: device, inode, size, modification and change time (ns)."""
     numbers = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return tuple(number % 2**64 for number in numbers)  # type: ignore[return-value]
 
 
 def is_settled(status: os.stat_result) -> bool:
-    """Whether a file has not changed for so long that any further change shows in its times."""
+    """Whether a file has been unchanged for so long that any further change alters its times."""
     return max(status.st_mtime_ns, status.st_ctime_ns) + SETTLED_NS <= time.time_ns()
 
 
@@ -111,7 +112,7 @@ def _unreadable(path: str, error: OSError) -> UserError:
 
 
 def _read_all(paths: Sequence[str]) -> Iterable[_Read]:
-    """Read files in several threads, in order; hashing and reading let others work in the meantime."""
+    """Read files in order, in several threads; Python's lock is free during hashing and reading."""
     with ThreadPoolExecutor(count_cores()) as threads:
         for number, read in enumerate(threads.map(_read, paths)):
             if number % 100 == 0:
@@ -134,7 +135,7 @@ def _read(path: str) -> _Read:
 
 
 def _remembered(memory: Path) -> dict[bytes, bytes]:
-    """What an earlier call has remembered; nothing where that is damaged."""
+    """The digests that an earlier call has stored; none if the file is damaged."""
     try:
         content = memory.read_bytes()
     except OSError:
@@ -147,9 +148,9 @@ def _remembered(memory: Path) -> dict[bytes, bytes]:
 
 
 def _remember(memory: Path, digests: dict[bytes, bytes], seen: set[bytes]) -> None:
-    """Write it down for the next call; earlier states of the files that were looked at are forgotten.
+    """Store digests for the next call, without earlier states of the same files.
 
-    A cache folder that cannot be written is not an error here: the next call reads again.
+    If the cache folder cannot be written, this is no error: the next call reads the files again.
     """
     inodes = {key[:16] for key in seen}
     entries = b"".join(key + value for key, value in digests.items() if key in seen or key[:16] not in inodes)

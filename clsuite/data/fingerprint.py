@@ -1,9 +1,9 @@
-"""Fingerprints of data sets: what a copy holds, and whether it is what it was before.
+"""Fingerprints of data sets: which data a copy holds, and whether they have changed.
 
-Nobody publishes a fingerprint of the decoded samples of the usual data sets, and most of them can be had in several
-forms (the official archive, or a tree made from it). So three things are checked: the official checksums of the files,
-where there are some, the official numbers of images and classes, and the fingerprint of all samples against the one
-that was written down when the data set was first loaded, or that the benchmark or the registry states.
+There are no published fingerprints of the decoded samples of common data sets, and most data sets exist in several
+forms (the official archive, or a tree made from it). Three things are therefore checked: the official checksums of the
+files, if there are any; the official numbers of images and classes; and the fingerprint of all samples, which must be
+that of the first load, or the one that the benchmark or the registry states.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from clsuite.records import atomic_path
 
 
 def table_fingerprint(table: ImageTable) -> str:
-    """Hash of all samples with class, domain and part; neither the order of the rows nor the image size changes it."""
+    """Hash of all samples with class, domain and part; independent of the order of rows and of the image size."""
     rows = np.empty((len(table), 16 + 8 + 8 + 1), dtype=np.uint8)
     rows[:, :16] = table.digests
     rows[:, 16:24] = table.labels.astype("<i8")[:, None].view(np.uint8)
@@ -33,7 +33,7 @@ def table_fingerprint(table: ImageTable) -> str:
 
 
 def check_stated(what: str, stated: str, found: str, where: str) -> None:
-    """See that a data set has the fingerprint that someone states.
+    """Check that a data set has the stated fingerprint.
 
     Raises:
         UserError: If it has another; names both.
@@ -45,11 +45,11 @@ def check_stated(what: str, stated: str, found: str, where: str) -> None:
 
 
 def check_remembered(what: str, name: str, found: str, cache: Path) -> None:
-    """See that a data set has the fingerprint that it had when it was first loaded; the first load writes it down.
+    """Check that a data set has the fingerprint of its first load, which is stored then.
 
     Args:
-        what: The data set, for the complaint.
-        name: Name of the data set, its layout and its limits.
+        what: The data set, for the error message.
+        name: File name, made of the data set's name, its layout and its limits.
         found: Its fingerprint.
         cache: The cache folder.
 

@@ -21,22 +21,22 @@ SUFFIXES = {
     ".jpg", ".jpx", ".mpo", ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".ras", ".sgi", ".tga",
     ".tif", ".tiff", ".webp", ".xbm",
 }  # fmt: skip
-"""Endings of images, the same whatever this machine's Pillow can read: what it cannot is named, not left out."""
+"""File extensions of images, independent of the local Pillow: a file that it cannot read is an error, not ignored."""
 TRAIN_NAMES = ("train",)
 TEST_NAMES = ("test", "val", "valid", "validation")
-"""What the parts are called, in any case; of several test parts the first is taken."""
+"""Names of the parts, case-insensitive; of several test parts the first in this order is used."""
 LAYOUTS = (
     "train/CLASS/*.png and test/CLASS/*.png (or val, valid, validation), both also below one folder per domain; "
     "CLASS/*.png or DOMAIN/CLASS/*.png, of which a share is held out; or a list with the columns path and label, and "
     "split and domain where there are any: files.csv, files.json, metadata.csv or metadata.jsonl"
 )
-"""How own images may lie."""
+"""The supported layouts of image folders."""
 JUNK = {"thumbs.db", "desktop.ini", "icon\r", "__macosx"}
-"""What systems leave in folders, in lower case; hidden names besides."""
+"""Files that operating systems create in folders, in lower case; hidden files are ignored too."""
 
 
 def is_image(name: str) -> bool:
-    """Whether a file of this name is taken for an image: a known ending, and not hidden (as ``._1.jpg`` of a Mac)."""
+    """Whether a file name is that of an image: a known extension, and not hidden (such as ``._1.jpg`` of macOS)."""
     return PurePath(name).suffix.lower() in SUFFIXES and not _is_junk(name)
 
 
@@ -46,10 +46,10 @@ def _is_junk(name: str) -> bool:
 
 @dataclass
 class LeftOut:
-    """What lies where images are looked for and is not taken.
+    """Files and folders in places of images that are ignored.
 
     Attributes:
-        number: How many files and folders; those that systems leave everywhere do not count.
+        number: How many there are, without the usual files of operating systems.
         first: The first of them.
     """
 
@@ -57,14 +57,14 @@ class LeftOut:
     first: Path | None = None
 
     def add(self, folder: Path, names: Iterable[str]) -> None:
-        """Count names of a folder."""
+        """Add the names of a folder's entries."""
         for name in names:
             if not _is_junk(name):
                 self.number += 1
                 self.first = self.first or folder / name
 
     def warn(self, root: Path) -> None:
-        """Warn, where anything is left out."""
+        """Warn if anything was ignored."""
         if self.first is not None:
             what = "1 file or folder" if self.number == 1 else f"{self.number} files and folders"
             warn_of(
@@ -78,31 +78,35 @@ def _endings() -> str:
 
 
 def is_tree(root: Path) -> bool:
-    """Whether a folder has ``train`` inside, or a domain that has it inside."""
+    """Whether a folder contains ``train``, or a domain folder that contains it."""
     if not root.is_dir():
         return False
     return find_part(root, TRAIN_NAMES) is not None or bool(_domains(root))
 
 
 def find_part(folder: Path, names: Sequence[str]) -> str | None:
-    """The folder that is called by the first of some names that there is, whatever the case."""
+    """The first of some names that a subfolder has, case-insensitive; returns the name as it is on disk."""
     known = {name.lower(): name for name in reversed(names_in(folder)) if name.lower() in names}
     return next((known[name] for name in names if name in known and (folder / known[name]).is_dir()), None)
 
 
 def refuse_parts(folder: Path) -> None:
-    """See that no folder among those of classes or domains is called as a part is: it would be taken for one of them.
+    """Check that no folder among those of classes or domains has the name of a part, which is probably a mistake.
 
     Raises:
-        UserError: If one is.
+        UserError: If one has.
     """
     for name in folders_in(folder):
         if name.lower() in (*TRAIN_NAMES, *TEST_NAMES):
-            beside = [one for one in names_in(folder) if one.lower() in TRAIN_NAMES and not (folder / one).is_dir()]
+            beside = [
+                sibling
+                for sibling in names_in(folder)
+                if sibling.lower() in TRAIN_NAMES and not (folder / sibling).is_dir()
+            ]
             why = f"'{beside[0]}' is a file" if beside else "there is no train folder beside it"
             raise UserError(
-                f"'{folder / name}' has the name of a part, but {why}: bring the train folder, or name the folder "
-                "whose folders are the classes as path; a class or domain of that name needs another one"
+                f"'{folder / name}' has the name of a part, but {why}: add the train folder, or set path to the "
+                "folder that contains the class folders; rename it if it is a class or domain"
             )
 
 
@@ -111,14 +115,14 @@ def _domains(root: Path) -> list[str]:
 
 
 def list_folder(root: Path) -> list[Sample]:
-    """List the image files of a tree in sorted order; warns of what is left out.
+    """List the image files of a tree in sorted order; warns of ignored files.
 
     Args:
-        root: Folder with ``train`` and ``test`` (or another of `TEST_NAMES`) inside, or with domains that have them
-            inside.
+        root: Folder with ``train`` and ``test`` (or another of `TEST_NAMES`) inside, or with domain folders that have
+            them inside.
 
     Raises:
-        UserError: If the folder is missing, has another layout, a class folder is empty, or a class is only in test.
+        UserError: If the folder is missing or has another layout, a class folder is empty, or a class is only in test.
     """
     if not root.is_dir():
         raise UserError(f"no data at '{root}': expected a folder with train/CLASS/*.png and test/CLASS/*.png")
@@ -139,7 +143,7 @@ def list_folder(root: Path) -> list[Sample]:
 
 
 def _refuse_untrained(root: Path, files: Sequence[Sample]) -> None:
-    """See that every class of a domain has training images."""
+    """Check that every class of a domain has training images."""
     trained = {(file.domain, file.label) for file in files if not file.is_test}
     for file in files:
         if (file.domain, file.label) not in trained:
@@ -169,15 +173,15 @@ def _list_domain(root: Path, domain: str, left_out: LeftOut) -> list[Sample]:
 
 
 def list_classes(root: Path, part: str = "", left_out: LeftOut | None = None) -> list[tuple[str, str]]:
-    """List ``part/CLASS/*`` in sorted order; hidden folders are no classes.
+    """List ``part/CLASS/*`` in sorted order; hidden folders are ignored.
 
     Args:
         root: Folder of the data set.
-        part: Folder in it.
-        left_out: Receives what is not an image.
+        part: Subfolder of it.
+        left_out: Collects the files that are not images.
 
     Returns:
-        Path relative to `root`, and class, of each image.
+        Path relative to `root` and class of each image.
 
     Raises:
         UserError: If a class folder is empty.
@@ -218,10 +222,10 @@ def list_images(folder: Path) -> list[str]:
 
 
 def folders_in(parent: Path) -> list[str]:
-    """Names of the folders in a folder, sorted, without hidden ones and what systems leave behind.
+    """Names of the subfolders of a folder, sorted, without hidden ones and those of operating systems.
 
     Raises:
-        UserError: If the name of one is not UTF-8: as a class or domain, no record could hold it.
+        UserError: If a name is not UTF-8: records could not store it as a class or domain.
     """
     names = [name for name in names_in(parent) if not _is_junk(name) and (parent / name).is_dir()]
     for name in names:
@@ -231,7 +235,7 @@ def folders_in(parent: Path) -> list[str]:
 
 
 def names_in(folder: Path) -> list[str]:
-    """Names of all that a folder holds, sorted.
+    """Names of all entries of a folder, sorted.
 
     Raises:
         UserError: If it cannot be read.

@@ -1,6 +1,6 @@
 """Geometric augmentation of uint8 batches: flips and crops, drawn per sample.
 
-Parameters are drawn on the CPU, so that they are the same on every device.
+Parameters are drawn on the CPU, so that they are the same for all devices.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from clsuite.data.per_sample import by_group
 
 TRIES = 10
 LARGE = 3 * 64 * 64
-"""Values of an image from which on a loop over images is faster on a CPU than passes over the batch."""
+"""Size of an image, in values, above which a loop over images is faster on a CPU than batched operations."""
 
 
 def flip(step: Flip, images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror each image left to right with the step's probability."""
+    """Mirror each image left to right with probability `step.p`."""
     one_by_one = images.device.type == "cpu" and images.shape[1:].numel() >= LARGE
     return flip_own(step, images.clone() if one_by_one else images, generator)
 
 
 def flip_own(step: Flip, images: Tensor, generator: torch.Generator) -> Tensor:
-    """As `flip`, of images that nobody else looks at: they may be mirrored where they lie.
+    """Like `flip`, but in place: only for images that nothing else refers to.
 
-    On a CPU a copy of each mirrored image stays in the processor's cache in the meantime.
+    On a CPU the copy of each mirrored image stays in the processor's cache.
     """
     chosen = torch.rand(len(images), generator=generator) < step.p
     if images.device.type != "cpu" or images.shape[1:].numel() < LARGE:
@@ -38,7 +38,7 @@ def flip_own(step: Flip, images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def crop(step: Crop, images: Tensor, generator: torch.Generator) -> Tensor:
-    """Pad each image and cut a window of the old size, its corner uniform among all places."""
+    """Pad each image and cut a window of the original size at a uniformly random position."""
     number, _, height, width = images.shape
     down, across = round(step.padding * height), round(step.padding * width)
     if step.mode == "reflect":
@@ -55,23 +55,23 @@ def crop(step: Crop, images: Tensor, generator: torch.Generator) -> Tensor:
 def resized_crop(step: ResizedCrop, images: Tensor, generator: torch.Generator) -> Tensor:
     """Cut a random box from each image and resize it back bilinearly.
 
-    A box is never larger than the image, so that it is only ever enlarged: antialiasing would change nothing. What is
-    enlarged are the stored images; details that were lost when the table was made do not come back.
+    A box is never larger than the image, so it is only enlarged, and antialiasing would have no effect. The stored
+    images are enlarged: details that were lost when the table was made cannot be restored.
     """
     boxes = draw_boxes(len(images), images.shape[-2], images.shape[-1], step.scale, step.ratio, generator)
     return cut_boxes(images, boxes)
 
 
 def draw_boxes(number: int, height: int, width: int, scale: Range, ratio: Range, generator: torch.Generator) -> Tensor:
-    """Draw boxes as torchvision's ``RandomResizedCrop``: the first of ten that fits, or else a central one.
+    """Draw boxes like torchvision's ``RandomResizedCrop``: the first of ten that fits, otherwise a central one.
 
     Args:
-        number: How many.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-        scale: Least and largest area, as shares of the image's.
-        ratio: Least and largest width over height; the logarithm is uniform.
-        generator: On the CPU.
+        number: Number of boxes.
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
+        scale: Smallest and largest area, as shares of the image's area.
+        ratio: Smallest and largest aspect ratio (width over height); its logarithm is uniform.
+        generator: Source of randomness, on the CPU.
 
     Returns:
         int64 ``[number, 4]`` on the CPU: top, left, height, width.
@@ -95,13 +95,12 @@ def draw_boxes(number: int, height: int, width: int, scale: Range, ratio: Range,
 def cut_boxes(images: Tensor, boxes: Tensor) -> Tensor:
     """Cut one box from each image and enlarge it to the image's size.
 
-    On the CPU each box goes through torch's uint8 kernel, which is faster than any batched way there, with the channels
-    of a pixel side by side, as that kernel has them; elsewhere all go through one gather. They differ by rounding, by
-    one level at most.
+    On the CPU each box is resized by torch's uint8 kernel with channels last, which is faster there than any batched
+    operation; on other devices all boxes are resized together. The results differ by rounding, by at most one level.
 
     Args:
         images: uint8 ``[B, C, H, W]``.
-        boxes: int64 ``[B, 4]`` on the CPU: top, left, height, width; inside the image.
+        boxes: int64 ``[B, 4]`` on the CPU: top, left, height, width; within the image.
     """
     return _cut_one_by_one(images, boxes) if images.device.type == "cpu" else cut_together(images, boxes)
 
@@ -117,7 +116,7 @@ def _cut_one_by_one(images: Tensor, boxes: Tensor) -> Tensor:
 
 
 def cut_together(images: Tensor, boxes: Tensor) -> Tensor:
-    """`cut_boxes` without a loop: first all rows, then all columns."""
+    """`cut_boxes` without a loop: first all rows are resized, then all columns."""
     top, left, height, width = moved(boxes, images.device).unbind(dim=1)
     rows = _stretch(images, top, height)
     both = _stretch(rows.transpose(2, 3), left, width).transpose(2, 3)

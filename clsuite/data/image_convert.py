@@ -1,4 +1,4 @@
-"""Images as other libraries hand them out, made square and uint8."""
+"""Conversion of images from other libraries to square uint8 images."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from clsuite.errors import UserError
 def square_pixels(image: Any, size: int, what: str) -> NDArray[np.uint8]:
     """Pixels uint8 ``[C, size, size]`` of a PIL image, an array ``[H, W(, C)]`` or a tensor ``[C, H, W]``.
 
-    Floats must lie in [0, 1]; bools are black and white. A PIL image of 16 bits is scaled to 8 and a transparent one
-    is laid on white, as files are; it is not turned, as whoever made it has decided that. Where the size differs,
-    the shorter side is resized (bicubic) and the center cut out.
+    Floats must lie in [0, 1]; bools are black and white. Like image files, 16-bit PIL images are scaled to 8 bits, and
+    transparent ones are blended with white; but they are not rotated by their EXIF orientation. If the size differs,
+    the shorter side is resized (bicubic) and the center is cut out.
 
     Args:
         image: The image.
         size: Side in pixels.
-        what: Names it in errors.
+        what: Name of the image in error messages.
 
     Raises:
         UserError: If it is not an image: wrong shape, or values that are neither uint8 nor floats in [0, 1].
@@ -46,10 +46,10 @@ def square_pixels(image: Any, size: int, what: str) -> NDArray[np.uint8]:
 
 
 def _check_values(pixels: NDArray[Any], what: str) -> None:
-    """See that values are floats in [0, 1].
+    """Check that values are floats in [0, 1].
 
     Raises:
-        UserError: If they are not; says what they are, and what makes them so.
+        UserError: If they are not; says how they look and how to convert them.
     """
     if pixels.dtype == np.bool_:
         return

@@ -1,6 +1,6 @@
-"""What lies in the cache folder: tables of decoded images and features that runs share, to be seen, checked, cleared.
+"""The contents of the cache folder: tables of decoded images and features that runs share, to list, check and delete.
 
-Both are made again where they are missing, so that nothing is lost but time. Needs no torch.
+Both are made again if they are missing, so deleting them costs nothing but time. Needs no torch.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ TABLES, CHECKED = "tables", "checked"
 AGE = re.compile(r"(\d+(?:\.\d+)?)([mhdw])")
 UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 LEFTOVER_S = 86400.0
-"""Age from which a file that somebody began to write is one that nobody goes on with."""
+"""Age in seconds after which an unfinished file is taken for abandoned."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A table, or the features of one network on one table.
+    """A cached table, or the cached features of one network on one table.
 
     Attributes:
-        kind: Which.
+        kind: Which of the two.
         path: Its folder.
-        what: What it is, in words.
-        files: All its files, each with size and time of last change or use.
+        what: A description.
+        files: All its files, each with its size and the time of its last change or use.
     """
 
     kind: Kind
@@ -46,19 +46,19 @@ class Kept:
 
     @property
     def size(self) -> int:
-        """Bytes of all its files."""
+        """Total size of its files in bytes."""
         return sum(size for _, size, _ in self.files)
 
     @property
     def used(self) -> float:
-        """When it was last used, to the hour: seconds since 1970."""
+        """Time of last use in seconds since 1970, to the hour."""
         if self.kind == "tables":
             return self.path.stat().st_mtime
         return max((used for path, _, used in self.files if path.suffix == SUFFIX), default=0.0)
 
 
 def all_kept(root: Path, kinds: Sequence[Kind] = KINDS) -> list[Kept]:
-    """All that lies in a cache folder, the largest first."""
+    """Everything in a cache folder, the largest first."""
     found = []
     for kind in KINDS:
         folder = root / (TABLES if kind == "tables" else FOLDER)
@@ -68,11 +68,11 @@ def all_kept(root: Path, kinds: Sequence[Kind] = KINDS) -> list[Kept]:
             with suppress(OSError):
                 if path.is_dir():
                     found.append(Kept(kind, path, _what(kind, path), tuple(_files(path))))
-    return sorted(found, key=lambda one: (-one.size, one.path))
+    return sorted(found, key=lambda item: (-item.size, item.path))
 
 
 def damage_in(kept: Kept) -> list[str]:
-    """What is damaged of a table or of features: a line for each; all content is read."""
+    """Read all content of a table or of features; returns one line for each damaged part."""
     if kept.kind == "tables":
         if kept.path.name.startswith("."):
             return []
@@ -96,7 +96,7 @@ def damage_in(kept: Kept) -> list[str]:
 
 
 def clear(kept: Kept, root: Path, before: float) -> int:
-    """Delete a table, or those blocks of features, that were last used before a moment; returns the bytes deleted.
+    """Delete a table, or those blocks of features, last used before a point in time; returns the bytes deleted.
 
     Raises:
         UserError: If something cannot be deleted.
@@ -110,10 +110,10 @@ def clear(kept: Kept, root: Path, before: float) -> int:
 
 
 def read_age(text: str) -> float:
-    """The seconds that a text such as ``30d``, ``12h`` or ``2w`` says.
+    """Read an age such as ``30d``, ``12h`` or ``2w`` in seconds.
 
     Raises:
-        UserError: If it says none.
+        UserError: If the text is not an age.
     """
     found = AGE.fullmatch(text.strip().lower())
     if found is None:
@@ -122,7 +122,7 @@ def read_age(text: str) -> float:
 
 
 def _delete_table(kept: Kept, root: Path) -> int:
-    """Move it away first: what is deleted file by file is never half a table under its name."""
+    """Rename the folder before deleting it, so that no partly deleted table exists under its name."""
     going = kept.path.with_name(f".going-{kept.path.name.lstrip('.')}")
     shutil.rmtree(going, ignore_errors=True)
     kept.path.rename(going)
@@ -155,7 +155,7 @@ def _what(kind: Kind, path: Path) -> str:
         about = json.loads((path / (ABOUT if kind == "features" else "meta.json")).read_text(encoding="utf-8"))
         return _of_features(path, about) if kind == "features" else _of_table(path, about)
     except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return "broken off, or being made" if path.name.startswith(".") else "of another make"
+        return "interrupted, or being made" if path.name.startswith(".") else "of another make"
 
 
 def _of_table(path: Path, about: dict[str, Any]) -> str:
@@ -167,7 +167,7 @@ def _of_table(path: Path, about: dict[str, Any]) -> str:
 
 
 def _of_features(path: Path, about: dict[str, Any]) -> str:
-    blocks = sum(one.suffix == SUFFIX for one in path.iterdir())
+    blocks = sum(item.suffix == SUFFIX for item in path.iterdir())
     images = about["images"]
     precision = str(about["precision"] or "float32").removeprefix("torch.")
     where = f"{about['device']}, {precision}, {about['threads']} thread{'s' * (about['threads'] > 1)}"

@@ -1,4 +1,4 @@
-"""Where the copies of data sets lie below the data root."""
+"""Finding the copies of data sets below the data root."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class DatasetCopy:
     """A copy of a data set.
 
     Attributes:
-        layout: As published, or as a plain tree.
+        layout: Whether it has the official files, or is a plain tree.
         root: Its folder.
-        parts: What of the folder belongs to it.
+        parts: The files and subfolders that belong to it.
         read: Lists its samples.
     """
 
@@ -36,17 +36,17 @@ class DatasetCopy:
 
     @property
     def quick(self) -> bool:
-        """Whether its samples are listed in no time: all but those that torchvision reads."""
+        """Whether listing its samples is fast: true unless torchvision reads them."""
         return self.layout == "tree" or not isinstance(getattr(self.read, "func", None), Vision)
 
     def contents(self, cache: Path) -> list[tuple[str, str]]:
-        """Name and digest of every file that belongs to it, in sorted order; hidden ones do not.
+        """Name and digest of every file that belongs to it, in sorted order, without hidden files.
 
         Args:
-            cache: The cache folder, which remembers digests.
+            cache: The cache folder, which stores digests.
 
         Raises:
-            UserError: If a file or folder cannot be read; it is named.
+            UserError: If a file or folder cannot be read; names it.
         """
         names = sorted(name for part in self.parts for name in _files(self.root, part, ()))
         digests = file_digests(self.root, names, cache)
@@ -72,8 +72,8 @@ def find_copy(name: str, dataset: Dataset, folder: Path | None, data_root: Path 
 
     Args:
         name: Its name.
-        dataset: What is known about it.
-        folder: Where it must be; None looks in the usual places below the data root.
+        dataset: The registry's entry.
+        folder: Folder in which it must be; None searches the usual places below the data root.
         data_root: The data root; the current folder by default.
     """
     root = data_root or Path()
@@ -100,7 +100,7 @@ def _missing(home: Path, dataset: Dataset) -> list[str]:
 
 
 def missing_reason(name: str, dataset: Dataset, folder: Path | None, data_root: Path | None) -> str:
-    """What is missing, in a few words; empty where there is a copy."""
+    """What is missing, in short; empty if there is a copy."""
     if not dataset.homes or find_copy(name, dataset, folder, data_root) is not None:
         return ""
     homes = [folder] if folder is not None else [(data_root or Path()) / home for home in dataset.homes]
@@ -112,7 +112,7 @@ def missing_reason(name: str, dataset: Dataset, folder: Path | None, data_root: 
 
 
 def missing_error(name: str, dataset: Dataset, folder: Path | None, data_root: Path | None) -> UserError:
-    """The error for absent data: what to put where, and how else to come by it."""
+    """The error for missing data: which files to put where, and how else to obtain them."""
     where = f"'{folder}'" if folder is not None else f"'{data_root}'" if data_root is not None else "the data root"
     reason = missing_reason(name, dataset, folder, data_root)
     found = "" if reason.startswith("missing: ") else f" ({reason})"

@@ -1,4 +1,4 @@
-"""Manifests: what a data set holds and where its pixels lie, before anything is decoded."""
+"""Manifests: the samples of a data set and the places of their pixels, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from clsuite.errors import UserError
 
 
 class Sample(NamedTuple):
-    """One image file and what is known about it.
+    """An image file with its class, part and domain.
 
     Attributes:
-        path: Relative to the folder of the data set, with ``/``.
+        path: Path relative to the folder of the data set, with ``/``.
         label: Name of its class.
         is_test: Whether it belongs to the test part.
-        domain: Name of its domain; empty where there are no domains.
+        domain: Name of its domain; empty if there are no domains.
     """
 
     path: str
@@ -35,11 +35,11 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Files:
-    """Pixels in image files ``root/names[i]``; always three channels.
+    """Pixels in image files ``root/names[i]``, which always have three channels.
 
     Attributes:
         root: Folder of the data set.
-        names: Of the files, relative to it.
+        names: Paths of the files, relative to `root`.
         digests: uint8 ``[N, 16]``, the digest of each file; None until they are read.
     """
 
@@ -62,12 +62,12 @@ class Manifest:
     """All samples of a data set, one per row.
 
     Attributes:
-        source: Where the pixels lie.
+        source: Where the pixels are.
         labels: int64 ``[N]``, indices into `classes`.
         domains: int64 ``[N]``, indices into `domain_names`.
         is_test: bool ``[N]``.
         classes: Class names.
-        domain_names: Domain names; one empty name where the data set has no domains.
+        domain_names: Domain names; one empty name if the data set has no domains.
     """
 
     source: Files | Pixels
@@ -82,13 +82,13 @@ class Manifest:
 
     @property
     def digests(self) -> NDArray[np.uint8]:
-        """The digest of each sample ``[N, 16]``; those of files must have been read."""
+        """The digest of each sample ``[N, 16]``; those of files must have been computed before."""
         assert self.source.digests is not None
         return self.source.digests
 
     @property
     def identity(self) -> str:
-        """Hash of the samples' content and of all columns: what a table made from it depends on, except its size."""
+        """Hash of the content of all samples and of all columns: all that determines a table, except its image size."""
         hashed = hashlib.sha256(json.dumps([len(self), self.classes, self.domain_names]).encode())
         if isinstance(self.source, Pixels):
             hashed.update(f"{self.source.images.shape} {self.source.resample}".encode())
@@ -97,7 +97,7 @@ class Manifest:
         return hashed.hexdigest()
 
     def limited(self, train_per_class: int | None, test_per_class: int | None) -> Manifest:
-        """At most so many images of each class, domain and part: a fixed choice that no seed changes."""
+        """At most this many images of each class, domain and part: a fixed selection, independent of seeds."""
         if train_per_class is None and test_per_class is None:
             return self
         kept = [
@@ -121,7 +121,7 @@ class Manifest:
 
 
 Columns = Manifest | ImageTable
-"""What has a label, a domain and a part for each row."""
+"""A table or manifest: anything with label, domain and part of each row."""
 
 
 def choose_rows(
@@ -131,7 +131,7 @@ def choose_rows(
     bound: int | None,
     purpose: str,
 ) -> NDArray[np.int64]:
-    """At most `bound` of the given rows of each class and domain, chosen by a fixed permutation, in ascending order."""
+    """At most `bound` of the given rows of each class and domain, in ascending order: a fixed random selection."""
     if bound is None:
         return rows
     group = labels[rows] * (int(domains.max(initial=0)) + 1) + domains[rows]
@@ -145,12 +145,12 @@ def choose_rows(
 
 
 def list_samples(root: Path, samples: Sequence[Sample], classes: Sequence[str] | None = None) -> Manifest:
-    """Make a manifest of image files, in the order given.
+    """Make a manifest of image files, in the given order.
 
     Args:
         root: Folder of the data set.
         samples: The files.
-        classes: Labels in the order of the classes; sorted by default.
+        classes: Names of the classes in the order of their labels; sorted by default.
     """
     known = list(classes) if classes is not None else sorted({sample.label for sample in samples})
     domain_names = sorted({sample.domain for sample in samples})
@@ -171,9 +171,9 @@ def list_pixels(
     test: tuple[NDArray[np.uint8], NDArray[np.int64]],
     classes: Sequence[str],
 ) -> Manifest:
-    """Make a manifest of images in memory: those of the training part, then those of the test part.
+    """Make a manifest of images in memory: first the training part, then the test part.
 
-    A sample's digest is that of its part, its position and its pixels: equal pixels are no equal samples.
+    The digest of a sample depends on its part, its position and its pixels, so equal images are different samples.
 
     Args:
         train: Images ``[N, H, W]`` or ``[N, H, W, 3]`` and labels ``[N]``.
@@ -181,7 +181,7 @@ def list_pixels(
         classes: Class names.
 
     Raises:
-        UserError: If a part has not as many labels as images, or a label is not one of the classes.
+        UserError: If the numbers of images and labels of a part differ, or a label is not one of the classes.
     """
     for name, (images, labels) in (("training", train), ("test", test)):
         if len(images) != len(labels):
@@ -204,10 +204,10 @@ def list_pixels(
 
 
 def with_split(samples: Sequence[Sample], share: float, purpose: str) -> list[Sample]:
-    """Give a fixed, stratified test part to samples without one.
+    """Assign samples without a test part to a fixed, stratified split.
 
-    Of each class and domain, in the order of a fixed permutation of the sorted paths, the first `share` (rounded, but
-    at least one and never all) are the test part. Neither a run's seed nor the order of the files changes it.
+    The sorted paths of each class and domain are permuted in a fixed way. The first `share` of them (rounded, but at
+    least one and never all) become the test part. Neither a run's seed nor the order of the files matters.
 
     Raises:
         UserError: If a class has a single image, which cannot be split.

@@ -1,4 +1,4 @@
-"""Class names that people, and CLIP's text tower, can read."""
+"""Class names that are readable for people and for CLIP's text encoder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORDNET = re.compile(r"n\d{8}")
 
 
 def readable(label: str) -> str:
-    """A folder's name as words: ``001.Black_footed_Albatross`` becomes ``Black footed Albatross``."""
+    """Turn a folder name into words: ``001.Black_footed_Albatross`` becomes ``Black footed Albatross``."""
     return " ".join(re.sub(r"^\d+\.(?=\D)", "", label).replace("_", " ").split())
 
 
@@ -25,7 +25,7 @@ def synset_words(words: Path | None = None) -> dict[str, str]:
     """The first word of each WordNet id, such as ``n01443537: goldfish``.
 
     Args:
-        words: File of the data set with a line ``WNID<tab>words`` each; timm's list of ImageNet-21k by default.
+        words: File of the data set with lines ``WNID<tab>words``; timm's list of ImageNet-21k by default.
     """
     if words is None or not words.is_file():
         words = _timm_words()
@@ -48,7 +48,7 @@ def text_lines(path: Path) -> list[str]:
 
 
 def _timm_words() -> Path:
-    """The list that comes with timm, found without importing it (that would import torch)."""
+    """The file of timm's list, found without importing timm (which would import torch)."""
     package = find_spec("timm")
     assert package is not None
     assert package.submodule_search_locations is not None
@@ -56,17 +56,17 @@ def _timm_words() -> Path:
 
 
 def name_synsets(wnids: Sequence[str], words: Mapping[str, str]) -> tuple[str, ...]:
-    """Words for WordNet ids; where two have the same word (ImageNet has two cranes), the id is added."""
+    """Words for WordNet ids; if two ids have the same word (ImageNet has two cranes), the id is appended."""
     names = [words.get(wnid, wnid) for wnid in wnids]
     often = Counter(names)
     return tuple(f"{name} ({wnid})" if often[name] > 1 else name for name, wnid in zip(names, wnids, strict=True))
 
 
 def read_names(root: Path) -> dict[str, str]:
-    """The names of ``class_names.txt``, a line ``LABEL<tab>NAME`` each; none where there is no such file.
+    """The names in ``class_names.txt``, in lines ``LABEL<tab>NAME``; empty if there is no such file.
 
     Raises:
-        UserError: If a line has another form, or names a label for the second time.
+        UserError: If a line has another form, or a label occurs twice.
     """
     path = root / NAMES_FILE
     if not path.is_file():
@@ -84,10 +84,10 @@ def read_names(root: Path) -> dict[str, str]:
 
 
 def check_labels(stated: Mapping[str, str], labels: Sequence[str], root: Path) -> None:
-    """See that ``class_names.txt`` names nothing but classes of the data set.
+    """Check that ``class_names.txt`` names only classes of the data set.
 
     Raises:
-        UserError: If a label is none; names the nearest.
+        UserError: If a label is not a class; suggests the nearest.
     """
     for label in stated:
         if label not in labels:
@@ -99,40 +99,40 @@ def check_labels(stated: Mapping[str, str], labels: Sequence[str], root: Path) -
 
 
 def called(name: str, names: Sequence[str]) -> str | None:
-    """The one of some names that people mean: as it is, as its folder is called, or by its WordNet id.
+    """Find a class by its name, its folder name or its WordNet id.
 
     >>> called("012.dollar_bill", ["dollar bill", "crab"])
     'dollar bill'
 
     Args:
-        name: As people write it.
-        names: As the data set has them.
+        name: What the user wrote.
+        names: Class names of the data set.
     """
     if name in names:
         return name
-    by_words = {_plain(one): one for one in reversed(names)}
+    by_words = {_plain(candidate): candidate for candidate in reversed(names)}
     found = by_words.get(_plain(name)) or by_words.get(_plain(readable(name)))
     if found is None and WORDNET.fullmatch(name):
         word = synset_words().get(name, name)
-        found = next((one for one in names if one in (word, f"{word} ({name})")), None)
+        found = next((candidate for candidate in names if candidate in (word, f"{word} ({name})")), None)
     return found
 
 
 def _plain(name: str) -> str:
-    """A name with ``_``, ``-`` and blanks as the same."""
+    """A name in which ``_``, ``-`` and blanks are replaced by single blanks."""
     return re.sub(r"[\s_-]+", " ", name).strip()
 
 
 def check_names(labels: Sequence[str], names: Sequence[str], where: str) -> None:
-    """See that no two classes have one name; ``_``, ``-`` and blanks are the same here, upper and lower case are not.
+    """Check that no two classes have the same name; ``_``, ``-`` and blanks are not distinguished, letter case is.
 
     Args:
-        labels: What the data set calls the classes.
-        names: What we call them.
-        where: The data set, for the complaint.
+        labels: Class labels of the data set.
+        names: Their readable names.
+        where: The data set, for the error message.
 
     Raises:
-        UserError: If two classes have one name; names both.
+        UserError: If two classes have the same name; names both.
     """
     seen: dict[str, int] = {}
     for index, name in enumerate(names):

@@ -1,8 +1,7 @@
-"""Images on the compute device, without a step that waits for it: tables that fit lie there, others come one ahead.
+"""Images on the compute device without waiting for it: tables that fit are kept there, others are read ahead.
 
-What lies on a device is found by the array of the table itself, so that every way to the images gains by it: training,
-evaluation, features, and passes of a plugin's own. On the CPU, and on MPS, which shares the memory of the CPU, there is
-nothing to gain.
+A table on a device is looked up by the array of its images, so that all readers benefit: training, evaluation, feature
+extraction and passes of plugins. On the CPU, and on MPS, which shares the CPU's memory, there is nothing to gain.
 """
 
 from __future__ import annotations
@@ -19,21 +18,21 @@ from torch import Tensor
 from clsuite.data.table import read_rows
 
 SHARE = 0.25
-"""Of the memory of a device that is free: tables up to this size lie there. The rest is for activations."""
+"""Share of a device's free memory up to which a table is kept on it. The rest is for activations."""
 CHUNK_BYTES = 64 << 20
-"""What goes to the device at a time when a table is put there."""
+"""Bytes that are copied at a time when a table is put on a device."""
 SHARED_MEMORY = ("cpu", "mps")
 
 _kept: dict[tuple[int, torch.device], Tensor] = {}
-"""Tables by the identity of their array, which outlives its entry here, and device."""
+"""Tables by device and by the identity of their array, which lives longer than its entry here."""
 
 
 def moved(values: Tensor, device: torch.device) -> Tensor:
-    """A tensor on a device. A CUDA device is not waited for: the copy goes through pinned memory.
+    """Move a tensor to a device. The copy to a CUDA device is asynchronous, through pinned memory.
 
     Args:
-        values: Wherever it is; small, or used once.
-        device: Where it is needed.
+        values: The tensor, on any device; small, or used once.
+        device: The target device.
     """
     if values.device.type != "cpu" or device.type in SHARED_MEMORY:
         return values.to(device)
@@ -41,14 +40,14 @@ def moved(values: Tensor, device: torch.device) -> Tensor:
 
 
 def keep_images(images: NDArray[np.uint8], device: torch.device) -> bool:
-    """Put the images of a table on a device as they are stored, if they fit; they stay as long as the array lives.
+    """Put the stored images of a table on a device if they fit; they stay there as long as the array exists.
 
     Args:
         images: uint8 ``[N, C, H, W]``.
-        device: Where they shall lie.
+        device: The target device.
 
     Returns:
-        Whether they lie there.
+        Whether they are on the device.
     """
     if device.type in SHARED_MEMORY or not len(images):
         return False
@@ -62,22 +61,22 @@ def keep_images(images: NDArray[np.uint8], device: torch.device) -> bool:
 
 
 def kept_images(images: NDArray[np.uint8], device: torch.device) -> Tensor | None:
-    """The images of a table that lie on a device, uint8 ``[N, C, H, W]``; None where they do not."""
+    """The images of a table on a device, uint8 ``[N, C, H, W]``; None if they are not there."""
     return _kept.get((id(images), _whole(device))) if _kept else None
 
 
 def kept_bytes(device: torch.device) -> int:
-    """Bytes of the tables that lie on a device: memory that is spent where there is some, and no method's need."""
+    """Bytes of the tables on a device, which are not counted as the memory that a method needs."""
     return sum(kept.numel() for (_, where), kept in _kept.items() if where == _whole(device))
 
 
 def image_chunks(
     images: NDArray[np.uint8], chunks: Sequence[NDArray[np.int64]], device: torch.device
 ) -> Iterator[Tensor]:
-    """Some images of a table on a device, uint8 ``[B, C, H, W]`` for each chunk of rows.
+    """Images of a table on a device, uint8 ``[B, C, H, W]`` for each chunk of rows.
 
-    Those that lie there are gathered there. Others are read while the chunk before them is worked on, by a thread, into
-    pinned memory where the device is a CUDA one. On the CPU each chunk is read when it is asked for.
+    If the table is on the device, they are gathered there. Otherwise a thread reads each chunk while the one before is
+    processed, into pinned memory if the device is a CUDA one. On the CPU each chunk is read when it is requested.
 
     Args:
         images: uint8 ``[N, C, H, W]``.
@@ -97,7 +96,7 @@ def image_chunks(
 def _read_ahead(
     images: NDArray[np.uint8], chunks: Sequence[NDArray[np.int64]], device: torch.device
 ) -> Iterator[Tensor]:
-    """The images of each chunk on the CPU; the next one is read meanwhile."""
+    """The images of each chunk on the CPU; the next chunk is read meanwhile."""
     pinned = device.type == "cuda"
     with ThreadPoolExecutor(1, thread_name_prefix="images") as reader:
         following: Future[Tensor] | None = None
@@ -116,7 +115,7 @@ def _read(images: NDArray[np.uint8], rows: NDArray[np.int64], pinned: bool) -> T
 
 
 def _copied(images: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """All images on a device, read some at a time."""
+    """Copy all images to a device, in parts."""
     kept = torch.empty(images.shape, dtype=torch.uint8, device=device)
     at_once = max(1, CHUNK_BYTES // images[0].nbytes)
     rows = [np.arange(start, min(start + at_once, len(images))) for start in range(0, len(images), at_once)]
@@ -126,11 +125,11 @@ def _copied(images: NDArray[np.uint8], device: torch.device) -> Tensor:
 
 
 def _free_bytes(device: torch.device) -> int:
-    """Memory of a device that is free; 0 where its backend does not say."""
+    """Free memory of a device in bytes; 0 if its backend does not report it."""
     memory_info = getattr(torch.get_device_module(device), "mem_get_info", None)
     return int(memory_info(device)[0]) if memory_info else 0
 
 
 def _whole(device: torch.device) -> torch.device:
-    """A device with its number, as tensors on it have it."""
+    """A device with its index, as tensors on it have it."""
     return device if device.index is not None or device.type == "cpu" else torch.empty(0, device=device).device

@@ -59,7 +59,7 @@ class Bounds(NamedTuple):
 
 ALL = Bounds()
 OF_ROWS = ("images", "labels", "domains", "is_test", "digests")
-"""Columns of a table with one entry for each row."""
+"""Columns of a table with one entry per row."""
 
 
 def own_table(data: ImageData, image_size: int, what: str, identity: Any, bounds: Bounds = ALL) -> ImageTable:
@@ -74,7 +74,7 @@ def own_table(data: ImageData, image_size: int, what: str, identity: Any, bounds
         bounds: Largest number of images of each class.
 
     Raises:
-        UserError: If a part is missing or empty, or something in it is not an image or not a label; says which.
+        UserError: If a part is missing or empty, or contains an invalid image or label; says which.
     """
     version = str(data.version)
     if not version:
@@ -91,7 +91,7 @@ def own_table(data: ImageData, image_size: int, what: str, identity: Any, bounds
 
 
 def _read(data: ImageData, image_size: int, what: str, bounds: Bounds) -> ImageTable:
-    """Both parts as a table, the training part first."""
+    """Read both parts into a table, the training part first."""
     classes = _classes(data, what)
     pixels: list[NDArray[np.uint8]] = []
     labels, domains, tests, digests = [], [], [], []
@@ -120,7 +120,7 @@ def _read(data: ImageData, image_size: int, what: str, bounds: Bounds) -> ImageT
 
 
 def _bounded(table: ImageTable, bounds: Bounds) -> NDArray[np.int64]:
-    """The rows that are used, by the same fixed choice as for any data set."""
+    """The selected rows, chosen in the same way as for any data set."""
     kept = [
         choose_rows(table.labels, table.domains, np.flatnonzero(table.is_test == part), bound, purpose)
         for part, bound, purpose in (
@@ -162,11 +162,11 @@ def _samples(data: ImageData, part: str, what: str) -> Iterator[tuple[Any, Any, 
 
 
 def _is_pair(samples: Any) -> bool:
-    """Whether a part is a pair of arrays, and not two samples."""
+    """Whether a part is a pair of arrays and not a tuple of two samples."""
     return (
         isinstance(samples, tuple)
         and len(samples) == 2
-        and all(hasattr(one, "shape") for one in samples)
+        and all(hasattr(array, "shape") for array in samples)
         and samples[1].ndim == 1
     )
 
@@ -182,7 +182,7 @@ def _label(label: Any, classes: int, where: str) -> int:
 
 
 def _digest(part: str, index: int, image: Any) -> NDArray[np.uint8]:
-    """The id of a sample: from its part, its position and its content, whatever size it is decoded to."""
+    """The id of a sample: a hash of its part, its position and its original content."""
     content = np.asarray(image)
     known = hashlib.sha256(f"{part} {index} {content.dtype} {content.shape}".encode())
     known.update(np.ascontiguousarray(content).tobytes())

@@ -1,4 +1,4 @@
-"""Different operations for different samples of a batch, each called once on all its samples."""
+"""Different operations for the samples of a batch, each called once for all its samples."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from clsuite.data.on_device import moved
 
 
 def by_group(images: Tensor, groups: Tensor, apply: Callable[[int, Tensor, Tensor], Tensor]) -> Tensor:
-    """Apply to the samples of each group the group's operation.
+    """Apply the operation of each group to its samples.
 
     Args:
-        images: ``[B, C, H, W]``; not changed.
-        groups: int64 ``[B]`` on the CPU, so that a GPU is never waited for.
-        apply: Gets a group, its images ``[G, C, H, W]`` and their indices ``[G]`` in the batch, and returns images.
+        images: ``[B, C, H, W]``; not modified.
+        groups: int64 ``[B]`` on the CPU, to avoid waiting for a GPU.
+        apply: Maps a group, its images ``[G, C, H, W]`` and their indices ``[G]`` in the batch to new images.
     """
     order = groups.argsort(stable=True)
     names, sizes = torch.unique_consecutive(groups[order], return_counts=True)

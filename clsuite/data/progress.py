@@ -1,4 +1,4 @@
-"""Progress of a long load, reported to a listener; data code draws nothing itself."""
+"""Progress of loading data, reported to a listener; the data code prints nothing itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 @contextmanager
 def progress_to(listener: Listener) -> Iterator[None]:
-    """While open, `listener` receives loading: what is done, how many images of how many."""
+    """Inside this context, `listener` is called with a description, the number of images done and the total number."""
     token = _listener.set(listener)
     try:
         yield
@@ -21,7 +21,7 @@ def progress_to(listener: Listener) -> Iterator[None]:
 
 
 def report_progress(what: str, done: int, total: int) -> None:
-    """Tell the listener, if there is one."""
+    """Report progress to the listener, if there is one."""
     listener = _listener.get()
     if listener is not None:
         listener(what, done, total)

@@ -1,4 +1,4 @@
-"""What makes a data set doubtful and is not an error: classes that are never tested, images that are in both parts."""
+"""Warnings on doubtful data: classes without test images, and images that are in both parts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from clsuite.errors import warn_of
 
 
 def warn_of_untested_classes(columns: Columns, what: str) -> None:
-    """Warn of classes that are trained and not tested: no accuracy of theirs is in any mean.
+    """Warn of classes with training images but no test images, which no accuracy covers.
 
-    Where there are domains, a class is looked for in each that tests any; some data sets (CORe50) train in domains that
-    none of their images is tested in.
+    With domains, each domain that has test images is checked separately; some data sets (CORe50) have domains that are
+    only for training.
     """
     domains = len(columns.domain_names)
     groups = columns.labels * domains + columns.domains
@@ -32,7 +32,7 @@ def warn_of_untested_classes(columns: Columns, what: str) -> None:
 
 
 def warn_of_duplicates(manifest: Manifest, what: str) -> None:
-    """Warn of files of the test part that are byte for byte in the training part too."""
+    """Warn of test images that are byte for byte in the training part too."""
     if not isinstance(manifest.source, Files):
         return
     train, test = np.flatnonzero(~manifest.is_test), np.flatnonzero(manifest.is_test)
@@ -44,10 +44,10 @@ def warn_of_duplicates(manifest: Manifest, what: str) -> None:
         number = "1 test image" if len(doubled) == 1 else f"{len(doubled)} test images"
         warn_of(
             f"{what} has {number} in the training part too, for example '{names[doubled[0]]}' and '{names[first]}': "
-            "an accuracy on them is one on images that were learned"
+            "the accuracy on them is that on training images"
         )
 
 
 def _comparable(digests: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """The first half of each digest as a number; two of a million files share one by chance once in 10^7 data sets."""
+    """The first half of each digest as a number; among a million files, two collide in one of 10^7 data sets."""
     return np.ascontiguousarray(digests[:, :8]).view("<u8").ravel()

@@ -1,4 +1,4 @@
-"""Rows of a table as a plain PyTorch data set, for libraries that want one sample at a time."""
+"""Rows of a table as a PyTorch data set, for libraries that read one sample at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 
 class RowsDataset(Dataset[tuple[Tensor, int]]):
-    """Some rows of a table: float images ``[C, H, W]`` in [0, 1] and labels."""
+    """Selected rows of a table: float images ``[C, H, W]`` in [0, 1] and labels."""
 
     def __init__(
         self,
@@ -22,12 +22,12 @@ class RowsDataset(Dataset[tuple[Tensor, int]]):
         rows: NDArray[np.int64],
         transform: Callable[[Any], Any] | None = None,
     ) -> None:
-        """Keep views; nothing is copied.
+        """Keep references to the arrays, without copies.
 
         Args:
             images: uint8 ``[N, C, H, W]``.
             labels: ``[N]``.
-            rows: Which rows.
+            rows: The selected rows.
             transform: Applied to each image.
         """
         self._images, self._rows, self._transform = images, rows, transform

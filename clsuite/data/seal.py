@@ -1,13 +1,13 @@
-"""The seal of a table in the cache: hashes of its pixels and columns, which say whether it is what was written.
+"""The seal of a cached table: hashes of its pixels and columns, which detect any change after it was written.
 
-All hashes are sha256: of the pixels of each 256 rows, of the columns, and over all of these that of the table. The last
-goes into the record of a run, and is not part of its key: decoders of JPEG, WebP and others may differ in the last bit
-between versions and machines, and the key must not.
+All hashes are SHA-256: one of the pixels of every 256 rows, one of the columns, and one of all of these, which is the
+hash of the table. It is written into the records of runs but is not part of their keys, because decoders of JPEG, WebP
+and other formats may differ in the last bit between versions and machines, while a key must not.
 
-The columns are looked at whenever a table is opened. Its pixels, which may be hundreds of gigabytes, are looked at once
-for each state of their file (inode, size, times of change) and each start of the system, and always while the file is
-so new that another change would not show in its times. So whatever writes into the file is noticed, and what a disk
-loses is noticed after the next start.
+The columns are checked whenever a table is opened. The pixels may be hundreds of gigabytes. They are checked once for
+each state of their file (inode, size, times of change) and each start of the system, and always while the file is so
+new that another change would not alter its times. Writes to the file are therefore always detected, and disk errors
+after the next start of the system.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from clsuite.data.table import ImageTable
 from clsuite.records.canonical import sha256_of
 
 SEALED = 256
-"""Rows under one hash."""
+"""Number of rows per hash."""
 AT_ONCE = 1 << 20
 COLUMNS = ("labels", "domains", "is_test")
 REMEMBERED = 32
-"""States of one table that were found good: as many machines may share a cache."""
+"""Number of states of a table that are stored as correct: the number of machines that may share a cache."""
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class DamagedTableError(Exception):
-    """A table in the cache that is not what was written; the message says where it differs."""
+    """A table in the cache that differs from what was written; the message says where."""
 
 
 def seal_table(folder: Path, columns: Columns) -> None:
@@ -59,11 +59,12 @@ def open_table(folder: Path, checked: Path | None = None) -> ImageTable:
     """Open a sealed table, memory-mapped.
 
     Args:
-        folder: The table's.
-        checked: File that remembers in which states the pixels were found good; None trusts them, as just written.
+        folder: Folder of the table.
+        checked: File that stores the states in which the pixels were found correct; None skips the check, for a table
+            that was just written.
 
     Raises:
-        DamagedTableError: If it is not what was written.
+        DamagedTableError: If it differs from what was written.
     """
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
@@ -75,13 +76,13 @@ def open_table(folder: Path, checked: Path | None = None) -> ImageTable:
             _check_images(folder / "images.npy", images.shape, meta, checked)
     except (DamagedTableError, MemoryError):
         raise
-    except Exception as error:  # a cut or foreign file makes its reader raise anything
+    except Exception as error:  # readers may raise anything for a truncated or foreign file
         raise DamagedTableError(f"it cannot be read: {type(error).__name__}") from error
     return table
 
 
 def table_sha256(table: ImageTable) -> str:
-    """The hash of a table's pixels, columns and names, whether it lies in memory or in the cache."""
+    """The hash of a table's pixels, columns and names; the same in memory and in the cache."""
     sealed = _sealed_chunks(table.images)
     if sealed is not None:
         return _whole(table, sealed)
@@ -90,7 +91,7 @@ def table_sha256(table: ImageTable) -> str:
 
 
 def _sealed_chunks(images: NDArray[np.uint8]) -> list[str] | None:
-    """The hashes of a table's whole memory map, from the seal beside its file; None of an array that may be another."""
+    """The hashes of a whole memory-mapped table, from its seal; None for any other array."""
     if not isinstance(images, np.memmap) or not images.flags.c_contiguous or images.flags.writeable:
         return None
     path = Path(str(images.filename))
@@ -121,7 +122,7 @@ def _whole(table: ImageTable, chunks: list[str]) -> str:
 
 
 def _header(path: Path, images: NDArray[np.uint8]) -> str:
-    """Hash of the header before the pixels."""
+    """Hash of the header that precedes the pixels."""
     with path.open("rb") as opened:
         return hashlib.sha256(opened.read(path.stat().st_size - images.nbytes)).hexdigest()
 
@@ -129,7 +130,7 @@ def _header(path: Path, images: NDArray[np.uint8]) -> str:
 def _check_images(path: Path, shape: tuple[int, ...], meta: dict[str, Any], checked: Path) -> None:
     status = path.stat()
     boot = BOOT.read_text(encoding="utf-8") if BOOT.is_file() else ""
-    state = sha256_of([*file_state(status)[1:], boot, meta["table"]])  # without the device: NFS numbers it again
+    state = sha256_of([*file_state(status)[1:], boot, meta["table"]])  # without the device, which NFS may renumber
     known = checked.read_text(encoding="utf-8", errors="replace").split() if checked.is_file() else []
     settled = is_settled(status)
     if settled and state in known:
@@ -143,7 +144,7 @@ def _check_images(path: Path, shape: tuple[int, ...], meta: dict[str, Any], chec
 
 
 def _remember(checked: Path, states: list[str]) -> None:
-    """Where the cache folder cannot be written, the next call looks again."""
+    """Store states; if the cache folder cannot be written, the next call checks again."""
     temporary = checked.with_name(f"{checked.name}.{os.getpid()}")
     with suppress(OSError):
         checked.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +153,7 @@ def _remember(checked: Path, states: list[str]) -> None:
 
 
 def _chunks_of_file(path: Path, shape: tuple[int, ...]) -> list[str]:
-    """The hash of each chunk, read in threads; not through the memory map, whose pages would stay with the process."""
+    """The hash of each chunk, read in threads, without the memory map, whose pages would stay in memory."""
     count, row = shape[0], int(np.prod(shape[1:], dtype=np.int64))
     start = path.stat().st_size - count * row
     chunks = []

@@ -1,4 +1,4 @@
-"""Several data sets as one table, one domain each: ``dataset: {name: sequence, parts: [...]}`` or ``{name: mtil}``."""
+"""Several data sets as one table, each as a domain: ``dataset: {name: sequence, parts: [...]}`` or ``{name: mtil}``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def load_sequence(spec: DatasetSpec, load: Load) -> ImageTable:
         load: Loads one part at the image size of the run.
 
     Raises:
-        UserError: If there are not at least two parts, a part is a sequence itself, or a part cannot be loaded.
+        UserError: If there are fewer than two parts, a part is a sequence itself, or a part cannot be loaded.
     """
     parts = spec.parts or tuple(DatasetSpec(name=name) for name in MTIL_ORDERS["mtil_i"] if spec.name == "mtil")
     if len(parts) < 2:
@@ -51,7 +51,7 @@ def load_sequence(spec: DatasetSpec, load: Load) -> ImageTable:
 
 
 def part_names(parts: Sequence[DatasetSpec]) -> list[str]:
-    """A name for each part: the data set's, or the folder's; numbered where one is listed twice."""
+    """A name for each part: that of its data set or folder, with a number if it is listed twice."""
     plain = [Path(part.path).name if part.path else part.name for part in parts]
     seen: Counter[str] = Counter()
     names = []
@@ -62,10 +62,10 @@ def part_names(parts: Sequence[DatasetSpec]) -> list[str]:
 
 
 def join_tables(tables: Sequence[ImageTable], names: Sequence[str]) -> ImageTable:
-    """Join tables of one image size; each becomes a domain (domains inside a part are merged).
+    """Join tables of equal image size; each becomes a domain (domains inside a part are merged).
 
-    Class names that occur in more than one part are qualified by its name (``mnist/3``); all classes are kept apart.
-    Gray images get three channels where another part has colors. The joined table is kept in the cache.
+    Classes of different parts stay different: a name that occurs in several parts is prefixed by that of its part
+    (``mnist/3``). Gray images are converted to three channels if another part is in color. The result is cached.
 
     Args:
         tables: The parts.
@@ -99,7 +99,7 @@ def join_tables(tables: Sequence[ImageTable], names: Sequence[str]) -> ImageTabl
 
 
 def _join_images(tables: Sequence[ImageTable], path: Path) -> None:
-    """The pixels of all tables in one file."""
+    """Write the pixels of all tables to one file."""
     channels = max(table.images.shape[1] for table in tables)
     reserve(path, (sum(len(table) for table in tables), channels, *tables[0].images.shape[2:]))
     target = np.lib.format.open_memmap(path, "r+")
@@ -107,6 +107,6 @@ def _join_images(tables: Sequence[ImageTable], path: Path) -> None:
     for table in tables:
         for start in range(0, len(table), CHUNK):
             chunk = table.images[start : start + CHUNK]
-            target[offset : offset + len(chunk)] = chunk  # one channel is broadcast to three
+            target[offset : offset + len(chunk)] = chunk  # a gray channel is broadcast to three
             offset += len(chunk)
     target.flush()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clsuite.private_api import memory_map
 
 KEPT_BYTES = 128 * 2**20
-"""Tables up to this size stay resident once read."""
+"""Tables up to this size stay in memory once read."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class ImageTable:
         labels: int64 ``[N]``, indices into `classes`.
         domains: int64 ``[N]``, indices into `domain_names`.
         is_test: bool ``[N]``.
-        digests: uint8 ``[N, 16]``, a hash of each sample's original content: the sample's id on every machine.
+        digests: uint8 ``[N, 16]``, a hash of each sample's original content: its id on every machine.
         classes: Class names.
-        domain_names: Domain names; one empty name where the data set has no domains.
+        domain_names: Domain names; one empty name if the data set has no domains.
     """
 
     images: NDArray[np.uint8]
@@ -51,14 +51,14 @@ def read_rows(
 ) -> NDArray[np.uint8]:
     """Copy rows of a table's images.
 
-    Every page that is read would stay in the process's resident memory, in the end the whole table. A large table that
-    is mapped read-only therefore gives its pages back after each call. They stay in the system's file cache as long as
-    there is room, so that the next read of a row costs a page fault and no disk access.
+    Every page that is read would stay in the resident memory of the process, eventually the whole table. The pages of a
+    large table that is mapped read-only are therefore released after each call. They stay in the system's file cache as
+    long as there is room, so that the next read of a row costs a page fault but no disk access.
 
     Args:
         images: uint8 ``[N, C, H, W]``, an array or a memory map.
         rows: int64 ``[B]``.
-        out: uint8 ``[B, C, H, W]``: memory to copy them to; new memory by default.
+        out: uint8 ``[B, C, H, W]``: memory for the result; newly allocated by default.
     """
     copied = images[rows] if out is None else np.take(images, rows, axis=0, out=out, mode="clip")  # unbuffered
     mapped = memory_map(images)

@@ -1,4 +1,4 @@
-"""From stored images to the network's input."""
+"""Normalization of stored images to the network's input."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor, nn
 from clsuite.data.buffer_pool import BufferPool
 
 CHUNK = 200_000
-"""Values that are normalized at a time on a CPU."""
+"""Number of values that are normalized at a time on a CPU."""
 
 
 class Normalize(nn.Module):
-    """uint8 images to normalized floats with three channels."""
+    """Converts uint8 images to normalized floats with three channels."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Keep the backbone's mean and standard deviation (per channel, of values in [0, 1])."""
+        """Store the backbone's mean and standard deviation (per channel, for values in [0, 1])."""
         super().__init__()
         self.register_buffer("mean", 255 * torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self._memory = BufferPool()
@@ -29,7 +29,7 @@ class Normalize(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map uint8 ``[B, C, H, W]`` (C is 1 or 3) to float ``[B, 3, H, W]``.
 
-        On the CPU some images at a time, which stay in the processor's cache from one operation to the next.
+        On the CPU a few images at a time, so that they stay in the processor's cache between operations.
         """
         images = images.expand(-1, 3, -1, -1)
         if images.device.type == "cpu":

@@ -1,4 +1,4 @@
-"""A column of a table of results, as terminal, CSV, README and web page describe it."""
+"""The description of a column, shared by terminal, CSV, README and web page."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ Unit = Literal["share", "parameters", "bytes", "samples", "seconds", "number"]
 
 @dataclass(frozen=True)
 class Column:
-    """A figure that tables show.
+    """A column of a table of results.
 
     Attributes:
-        name: Exact name, as in records and CSV files.
+        name: Unique name, as in records and CSV files.
         label: Short heading.
-        formula: In the notation of `clsuite.metrics.variants`; empty where it has none.
-        source: Paper or library that defines this formula; empty where it has none.
-        higher_is_better: Direction; None where neither way is better, or where rows cannot be compared (times of
-            several kinds of machine, changes of probes).
-        about: What it is, in plain words.
-        unit: Of its values; shares are fractions, and shown in per cent.
+        formula: Formula in the notation of `clsuite.metrics.variants`; empty if there is none.
+        source: Paper or library that defines the formula; empty if there is none.
+        higher_is_better: Direction; None if there is none, or if rows cannot be compared (times of several kinds of
+            machine, changes of probes).
+        about: Description in plain words.
+        unit: Unit of its values; shares are fractions, shown in percent.
     """
 
     name: str
@@ -33,10 +33,10 @@ class Column:
 
     @property
     def arrow(self) -> str:
-        """The mark of its direction; empty where neither way is better."""
+        """The arrow of its direction; empty if it has none."""
         return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
 
     @property
     def is_cost(self) -> bool:
-        """Whether it is a count or a time, which is never below zero."""
+        """Whether it is a count or a time, which cannot be negative."""
         return self.unit not in ("share", "number")

@@ -1,4 +1,4 @@
-"""The stored truth of a run: counts of right answers, from which every metric is a pure function."""
+"""The stored results of a run: counts of correct predictions, from which all metrics are computed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Counts:
-    """Right answers before training and after each task.
+    """Correct predictions before training and after each task.
 
     Attributes:
         correct: ``[T + 1, C]`` integers: row 0 is before any training, row ``i + 1`` is after learning task ``i``;
-            column ``j`` counts the right answers on evaluation part ``j``.
+            column ``j`` counts the correct predictions on evaluation part ``j``.
         n: ``[C]`` sizes of the evaluation parts.
-        learned: ``[C]`` index of the task after which part ``j`` has been learned for the first time. Where every
-            task has a part of its own, this is ``0..T-1``.
+        learned: ``[C]`` index of the task after which part ``j`` has been learned for the first time. It is ``0..T-1``
+            if every task has its own part.
     """
 
     correct: NDArray[np.int64]
@@ -34,7 +34,7 @@ class Counts:
         Args:
             correct: ``[T + 1, C]``.
             n: ``[C]``.
-            learned: ``[C]``; by default part ``j`` belongs to task ``j``, and C is T.
+            learned: ``[C]``; by default part ``j`` belongs to task ``j``, and C equals T.
 
         Raises:
             ValueError: If the shapes do not fit, a count is outside ``0..n``, or a part is learned in no task.
@@ -58,12 +58,12 @@ class Counts:
 
     @property
     def earlier(self) -> NDArray[np.int64]:
-        """The parts that were learned before the last task: those of which something can be forgotten."""
+        """The parts that were learned before the last task, which can have been forgotten."""
         return np.flatnonzero(self.learned < self.tasks - 1)
 
     @property
     def just_learned(self) -> Floats:
-        """Accuracy on each part just after it was learned, ``[C]``: the diagonal where parts are tasks."""
+        """Accuracy on each part just after it was learned, ``[C]``: the diagonal of the matrix if parts are tasks."""
         values: Floats = self.accuracy[self.learned, np.arange(len(self.n))]
         return values
 

@@ -1,4 +1,4 @@
-"""Accuracy within tasks: right answers on a fixed subset of each evaluation part, again and again during training."""
+"""Accuracy within tasks: correct predictions on a fixed subset of each evaluation part, repeatedly during training."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from clsuite.metrics.counts import Floats
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Right answers during each task.
+    """Correct predictions during each task.
 
     Attributes:
-        steps: For each of the T tasks, ascending ``[E]``: optimizer steps of the task before each evaluation. The last
-            evaluation is the one after the task.
-        correct: For each task ``[E, C]``: right answers on part ``j``; 0 where ``learned[j]`` is a later task.
-        n: ``[C]`` images of each part.
+        steps: For each of the T tasks, ascending ``[E]``: number of optimizer steps in the task before each evaluation.
+            The last evaluation is after the task.
+        correct: For each task ``[E, C]``: correct predictions on part ``j``; 0 if ``learned[j]`` is a later task.
+        n: ``[C]`` number of images of each part.
         learned: ``[C]`` task after which each part is first learned.
-        every: Steps between two regular evaluations.
-        exposed: For each task ``[E]``: accuracy on the test images of the classes met so far, `nan` before the first;
-            None where it was not measured.
+        every: Number of steps between regular evaluations.
+        exposed: For each task ``[E]``: accuracy on the test images of the classes seen so far, `nan` before the first;
+            None if it was not measured.
     """
 
     steps: tuple[NDArray[np.int64], ...]
@@ -46,12 +46,12 @@ class Curves:
         """Check shapes and ranges and build the curves.
 
         Args:
-            steps: As the attribute, and so all others.
-            correct: Right answers.
-            n: Sizes of the parts.
-            learned: Tasks after which they are learned.
-            every: Steps between two regular evaluations.
-            exposed: Accuracy on the classes met so far.
+            steps: As the attribute of the same name.
+            correct: Likewise.
+            n: Likewise.
+            learned: Likewise.
+            every: Likewise.
+            exposed: Likewise.
 
         Raises:
             ValueError: If the shapes do not fit, a count is outside ``0..n``, or steps do not ascend.
@@ -83,25 +83,25 @@ class Curves:
         return shares
 
     def after_a_step(self, task: int) -> NDArray[np.bool_]:
-        """Which evaluations of a task come after one step at least, ``[E]``; the last one always counts."""
+        """Whether each evaluation of a task is after at least one step, ``[E]``; the last one always counts."""
         after: NDArray[np.bool_] = self.steps[task] > 0
         after[-1] = True
         return after
 
     def regular(self, task: int) -> NDArray[np.bool_]:
-        """The evaluations after each `every` steps and the last one, ``[E]``."""
+        """Whether each evaluation of a task is regular (after a multiple of `every` steps) or the last one, ``[E]``."""
         chosen: NDArray[np.bool_] = self.after_a_step(task) & (self.steps[task] % self.every == 0)
         chosen[-1] = True
         return chosen
 
 
 def _exposed(
-    given: Sequence[Sequence[float | None]] | None, times: Sequence[NDArray[np.int64]]
+    values: Sequence[Sequence[float | None]] | None, times: Sequence[NDArray[np.int64]]
 ) -> tuple[Floats, ...] | None:
-    """The accuracies on the exposed classes, one for each evaluation."""
-    if given is None:
+    """The accuracies on the classes seen so far, one for each evaluation."""
+    if values is None:
         return None
-    shares = tuple(np.array(task, dtype=np.float64) for task in given)
+    shares = tuple(np.array(task, dtype=np.float64) for task in values)
     for share, time in zip(shares, times, strict=True):
         if share.shape != time.shape or (share < 0).any() or (share > 1).any():
             raise ValueError("the exposed classes need an accuracy within 0..1 for each evaluation")

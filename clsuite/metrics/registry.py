@@ -1,4 +1,4 @@
-"""The figures of a run: what each is called, what it is, how it is computed, and in which direction it is better."""
+"""The metrics of a run: name, description, formula, function and direction of each."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ NOTATION = (
 
 @dataclass(frozen=True)
 class Metric(Column):
-    """A named scalar variant: a column that is a function of one run's counts.
+    """A named metric: a column that is computed from the counts of a single run.
 
     Attributes:
-        compute: The pure function.
+        compute: The function that computes it.
     """
 
     higher_is_better: bool = True
@@ -29,7 +29,7 @@ class Metric(Column):
 
 
 PRIMARY = "final_accuracy_macro"
-"""The metric that methods are ranked and compared by."""
+"""The metric by which methods are ranked and compared."""
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -223,7 +223,7 @@ COLUMNS: dict[str, Column] = {
         ),
     )
 }
-"""The columns of every run: the metrics, and what cannot be computed from its main counts."""
+"""The columns of every run: the metrics, and values that are not computed from its main counts."""
 
 
 def compute_all(counts: Counts) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""How far the modules of a network move between epochs and between tasks. Needs no torch."""
+"""How far the modules of a network change between epochs and between tasks. Needs no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 Between = Literal["epochs", "tasks", "models"]
 Site = tuple[str, str]
-"""A block (its number, ``text 3`` in the text tower of a CLIP, empty outside all blocks) and a kind of module."""
+"""A block (its number; ``text 3`` in the text tower of a CLIP; empty outside all blocks) and a kind of module."""
 OUTSIDE = ""
 BLOCK = re.compile(r"blocks\.(\d+)\.|\blayer(\d+)\.|\bparts\.(\d+)")
 KINDS = {
@@ -25,12 +25,12 @@ KINDS = {
     "tokens and positions": r"token|pos_embed|(positional|class)_embedding|relative_position",
     "convolutions": r"\bconv\d?\.|downsample",
 }
-"""Kinds of modules and what the names of their parameters match; the first that matches counts."""
+"""Kinds of modules with patterns for the names of their parameters; the first match is used."""
 
 
 @dataclass(frozen=True)
 class Move:
-    """How far one module moved between two moments, or how far it is apart in two models.
+    """The change of one module between two moments, or its distance in two models.
 
     Attributes:
         between: The two moments: ends of consecutive epochs of a task, or of consecutive tasks; or two trained models.
@@ -50,12 +50,12 @@ class Move:
 
     @property
     def sensitivity(self) -> float:
-        """The distance of a parameter on average: ``(1 / |theta|) ||theta - theta before||_1``."""
+        """The mean distance per parameter: ``(1 / |theta|) ||theta - theta before||_1``."""
         return self.distance / self.size
 
 
 def site_of(name: str) -> Site:
-    """Block and kind of a learner's parameter."""
+    """Block and kind of the module that a learner's parameter belongs to."""
     kind = next((kind for kind, pattern in KINDS.items() if re.search(pattern, name)), "others")
     found = BLOCK.search(name)
     if found is None:
@@ -66,13 +66,13 @@ def site_of(name: str) -> Site:
 
 
 def moves_of(distances: Mapping[str, tuple[float, int]], between: Between, task: int, epoch: int) -> list[Move]:
-    """The moves of modules from those of their parameters.
+    """Combine the changes of parameters to those of their modules.
 
     Args:
         distances: L1 distance and number of entries of each parameter, by name.
-        between: What lies between the moments.
-        task: Of the later moment.
-        epoch: Of the later moment.
+        between: Whether the moments are ends of epochs or of tasks.
+        task: Task of the later moment.
+        epoch: Epoch of the later moment.
     """
     sums: dict[Site, tuple[float, int]] = {}
     for name, (distance, size) in distances.items():
@@ -83,10 +83,10 @@ def moves_of(distances: Mapping[str, tuple[float, int]], between: Between, task:
 
 
 def mean_sensitivity(moves: Iterable[Move], between: Between) -> dict[Site, float]:
-    """The sensitivity of each module, the mean over all pairs of moments.
+    """The sensitivity of each module: the mean over all pairs of moments.
 
-    Zhao et al., "Does continual learning equally forget all parameters?" (ICML 2023), section 3. Modules differ under
-    SGD; Adam moves each parameter by about its learning rate, whatever its gradient.
+    Zhao et al., "Does continual learning equally forget all parameters?" (ICML 2023), section 3. It differs between
+    modules under SGD; Adam changes each parameter by about its learning rate, whatever its gradient.
     """
     values: dict[Site, list[float]] = {}
     for move in moves:
@@ -96,7 +96,7 @@ def mean_sensitivity(moves: Iterable[Move], between: Between) -> dict[Site, floa
 
 
 def by_kind(moves: Sequence[Move], between: Between) -> dict[str, float]:
-    """The sensitivity of each kind of module in all blocks together, the highest first; each module counts as one."""
+    """The mean sensitivity of each kind of module over all blocks, the highest first; all modules weigh the same."""
     values: dict[str, list[float]] = {}
     for (_, kind), value in mean_sensitivity(moves, between).items():
         values.setdefault(kind, []).append(value)
@@ -105,7 +105,7 @@ def by_kind(moves: Sequence[Move], between: Between) -> dict[str, float]:
 
 
 def blocks_of(sites: Iterable[Site]) -> list[str]:
-    """The blocks in the order of the network, the text tower's after the image tower's, what is outside last."""
+    """The blocks in the order of the network: image tower, text tower, then whatever is outside of blocks."""
     found = {block for block, _ in sites}
     return sorted(
         found,

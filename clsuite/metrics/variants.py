@@ -1,13 +1,13 @@
-"""Every metric variant as a pure function of the counts, each named for what it is and whose it is.
+"""All metric variants as pure functions of the counts, named after what they compute and where they come from.
 
 Notation: ``A[i, j]`` is the accuracy on part ``j`` after learning task ``i``, ``A[-1, j]`` the one before any training,
-``n[j]`` the size of the part, ``T`` the number of tasks. Values are fractions in [0, 1] or differences of them.
-A variant that a stream of one task does not define is ``nan``.
+``n[j]`` the size of the part, ``T`` the number of tasks. Values are fractions in [0, 1] or differences of them. A
+variant that is undefined for a stream of one task is ``nan``.
 
-The papers know streams in which part ``j`` is the test part of task ``j``. Where tasks come back or share classes, the
-formulas are read with ``l[j]``, the task after which part ``j`` is learned for the first time, in the place of the
-task's own index: "task ``j`` is learned so far" is ``l[j] <= i``, ``A[j, j]`` is ``A[l[j], j]``, "the earlier
-tasks" are the parts with ``l[j] < T-1``. With ``l[j] = j`` they are the papers' formulas to the letter.
+In the papers' streams, part ``j`` is the test part of task ``j``. If tasks recur or share classes, the task's own index
+is replaced by ``l[j]``, the task after which part ``j`` is learned for the first time: "task ``j`` is learned so far"
+means ``l[j] <= i``, ``A[j, j]`` means ``A[l[j], j]``, and "the earlier tasks" are the parts with ``l[j] < T-1``. With
+``l[j] = j`` these are exactly the papers' formulas.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from clsuite.metrics.counts import Counts, Floats
 
 
 def final_accuracy_macro(counts: Counts) -> float:
-    """Mean of the last row, every task alike (Lopez-Paz & Ranzato 2017, ACC; Mammoth).
+    """Mean of the last row, with equal weight for every task (Lopez-Paz & Ranzato 2017, ACC; Mammoth).
 
-    Where tasks have unlike numbers of test images this is not the "last accuracy" that most class-incremental papers
-    state: see `final_accuracy_weighted`.
+    If tasks have different numbers of test images, this is not the "last accuracy" that most class-incremental papers
+    report: see `final_accuracy_weighted`.
     """
     return float(counts.accuracy[-1].mean())
 
 
 def final_accuracy_weighted(counts: Counts) -> float:
-    """Last row weighted by the tasks' test samples (Avalanche's stream accuracy after the last task; PILOT).
+    """Mean of the last row, weighted by test samples (Avalanche's stream accuracy after the last task; PILOT).
 
-    The accuracy on all test images together: what PILOT, RanPAC, FeCAM and SLCA call the last accuracy. Of a model that
-    does not depend on the order of tasks it is the same in every order; the macro one is not where tasks are unlike.
+    This is the accuracy on all test images together, which PILOT, RanPAC, FeCAM and SLCA call the last accuracy. For a
+    model that does not depend on the order of tasks it is the same in every order, unlike the macro mean.
     """
     return float(counts.correct[-1].sum() / counts.n.sum())
 
 
 def accuracy_over_time_macro(counts: Counts) -> Floats:
-    """After each task, the mean accuracy over the parts learned so far, ``[T]`` (`nan` where there is none yet)."""
+    """After each task, the mean accuracy over the parts learned so far, ``[T]`` (`nan` if there are none yet)."""
     matrix, known = counts.accuracy, _known(counts)
     return np.array([matrix[i, known[i]].mean() if known[i].any() else np.nan for i in range(counts.tasks)])
 
 
 def accuracy_over_time_weighted(counts: Counts) -> Floats:
-    """After each task, the accuracy over all samples of the parts learned so far, ``[T]`` (`nan` if there is none)."""
+    """After each task, the accuracy over all samples of the parts learned so far, ``[T]`` (`nan` if there are none)."""
     known = _known(counts)
     right = [counts.correct[i + 1, known[i]].sum() for i in range(counts.tasks)]
     return np.array([right[i] / counts.n[known[i]].sum() if known[i].any() else np.nan for i in range(counts.tasks)])
@@ -68,9 +68,9 @@ def average_incremental_accuracy_macro(counts: Counts) -> float:
 
 
 def forgetting_max_before_last(counts: Counts) -> float:
-    """Mean over the earlier tasks of the best accuracy ever had before the last task, less the last (Chaudhry 2018).
+    """Mean over the earlier tasks of the best accuracy before the last task minus the last accuracy (Chaudhry 2018).
 
-    The best is taken over the rows ``j..T-2``, those in which task ``j`` has been learned; it can be negative.
+    The best is taken over the rows ``j..T-2``, in which task ``j`` has been learned; the result can be negative.
     """
     matrix, last = counts.accuracy, counts.tasks - 1
     drops = [matrix[counts.learned[j] : last, j].max() - matrix[last, j] for j in counts.earlier]
@@ -78,7 +78,7 @@ def forgetting_max_before_last(counts: Counts) -> float:
 
 
 def forgetting_over_time(counts: Counts) -> Floats:
-    """After each task, the mean forgetting of the parts learned before it, ``[T]`` (`nan` where there is none yet).
+    """After each task, the mean forgetting of the parts learned before it, ``[T]`` (`nan` if there are none yet).
 
     ``f[i] = mean_{j: l[j]<i} (max_{l[j]<=k<i} A[k,j] - A[i,j])`` (Chaudhry et al. 2018, section 3.1); the last value is
     `forgetting_max_before_last`.
@@ -90,10 +90,10 @@ def forgetting_over_time(counts: Counts) -> Floats:
 
 
 def forgetting_max_any_row(counts: Counts) -> float:
-    """Mean over the earlier tasks of the best accuracy since it was learned, the last row included, less the last.
+    """Mean over the earlier tasks of the best accuracy since learning, the last row included, minus the last accuracy.
 
-    Never negative (Mammoth, PILOT: both have zeros where a task is not learned yet, so that what a model could do
-    before does not count; the rows are ``j..T-1`` here).
+    Never negative (Mammoth, PILOT: both store zeros for tasks that are not learned yet, so that accuracies before
+    learning do not count; here the rows are ``j..T-1``).
     """
     matrix = counts.accuracy
     drops = [matrix[counts.learned[j] :, j].max() - matrix[-1, j] for j in counts.earlier]
@@ -101,7 +101,7 @@ def forgetting_max_any_row(counts: Counts) -> float:
 
 
 def forgetting_just_after(counts: Counts) -> float:
-    """Mean over the earlier tasks of the accuracy just after learning, less the last (Avalanche)."""
+    """Mean over the earlier tasks of the accuracy just after learning minus the last accuracy (Avalanche)."""
     drops = (counts.just_learned - counts.accuracy[-1])[counts.earlier]
     return float(drops.mean()) if len(drops) else float("nan")
 
@@ -114,8 +114,8 @@ def backward_transfer(counts: Counts) -> float:
 def forward_transfer(counts: Counts) -> float:
     """Mean over the later tasks of ``A[j-1, j] - A[-1, j]`` (Lopez-Paz & Ranzato 2017, FWT; Avalanche).
 
-    Where the classes of a task are unknown before it (class-incremental streams) nothing of it can be answered then:
-    all these entries are 0, and so would be the transfer, whatever the method. That says nothing: it is `nan`.
+    In class-incremental streams the classes of a task are unknown before it, so that all these entries are 0 for any
+    method, and so would be the transfer. Since this value would be meaningless, the result is `nan`.
     """
     later = np.flatnonzero(counts.learned > 0)
     before, ahead = counts.initial[later], counts.accuracy[counts.learned[later] - 1, later]
@@ -128,18 +128,18 @@ def learning_accuracy(counts: Counts) -> float:
 
 
 def intransigence(counts: Counts, joint: Counts) -> float:
-    """Mean over the tasks of joint training's ``A*[j, j]`` less ours (Chaudhry et al. 2018, section 3.2).
+    """Mean over the tasks of joint training's ``A*[j, j]`` minus the method's (Chaudhry et al. 2018, section 3.2).
 
     ``A*[j, j]`` is the accuracy on part ``j`` of a model that was trained on the data of the tasks ``0..j`` together:
-    of a joint run its diagonal, as the paper has it, and not its last row. Negative where the method is the better one:
-    joint training is a bound only as far as its own training goes (its epochs, its optimizer).
+    the diagonal of a joint run, as in the paper, and not its last row. The result is negative if the method is better:
+    joint training is an upper bound only as far as its own training (epochs, optimizer) allows.
 
     Args:
         counts: The method's counts.
         joint: The counts of a run that trains on all data seen so far after each task, on the same stream.
 
     Raises:
-        ValueError: If the two runs have other test parts.
+        ValueError: If the two runs have different test parts.
     """
     if not (np.array_equal(counts.n, joint.n) and np.array_equal(counts.learned, joint.learned)):
         raise ValueError("intransigence compares runs on the same test parts")
@@ -147,15 +147,15 @@ def intransigence(counts: Counts, joint: Counts) -> float:
 
 
 def mtil_transfer(counts: Counts) -> float:
-    """Transfer of MTIL (Zheng et al., ICCV 2023, ZSCL, section 4): accuracy on data sets not learned yet.
+    """Transfer of MTIL (Zheng et al., ICCV 2023, ZSCL, section 4): accuracy on data sets that are not learned yet.
 
-    ``mean_{j: l[j]>=1} mean_{i<l[j]} A[i, j]``: each data set's mean over the rows before it is learned, then the mean
-    over the data sets, so that each weighs the same (the upper right triangle; the paper's matrix has no row before
-    training, and the task is known at test time).
+    ``mean_{j: l[j]>=1} mean_{i<l[j]} A[i, j]``: first the mean over the rows before a data set is learned, then the
+    mean over the data sets, so that all of them have equal weight (the upper right triangle; the paper's matrix has no
+    row before training, and the task is known at test time).
 
-    A head that grows with the classes has no row for a data set that it has not learned, and what it cannot answer
-    counts as wrong: its Transfer is 0 by construction, whatever the method. It says something of methods alone that
-    answer for classes by their names, and only where their answers were taken before the classes came.
+    A head that grows with the classes has no outputs for a data set that it has not learned, so all predictions on it
+    are wrong, and Transfer is 0 by construction. The metric is meaningful only for methods that predict classes by
+    their names, and only if their predictions were measured before the classes were learned.
     """
     matrix = counts.accuracy
     later = [matrix[: counts.learned[j], j].mean() for j in np.flatnonzero(counts.learned > 0)]

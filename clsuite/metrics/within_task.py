@@ -2,8 +2,8 @@
 
 Notation: ``a[t, s, j]`` is the accuracy on part ``j`` after ``s`` steps of task ``t``, ``S`` the last evaluation of a
 task (after it), ``l[j]`` the task after which part ``j`` is first learned. Minima are taken over the evaluations after
-at least one step of a task (``s > 0``), where the head has already grown. A stream of one task has no earlier parts:
-what is about them is ``nan``.
+at least one step of a task (``s > 0``), when the head has grown. A stream of one task has no earlier parts, so metrics
+on them are ``nan``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RECOVERED = 0.95
 
 
 def min_accuracy(curves: Curves) -> float:
-    """min-ACC: the mean over the earlier parts of the least accuracy ever had since their task ended.
+    """min-ACC: the mean over the earlier parts of the lowest accuracy since their task ended.
 
     ``mean_{j: l[j] < T-1} min_{t > l[j], s > 0} a[t, s, j]`` (De Lange et al., ICLR 2023, "Continual evaluation for
     lifelong learning: identifying the stability gap", section 3), after the last task.
@@ -32,7 +32,7 @@ def min_accuracy(curves: Curves) -> float:
 
 
 def worst_case_accuracy(curves: Curves) -> float:
-    """WC-ACC: the last task's final accuracy and the others' minima, every part alike.
+    """WC-ACC: mean of the last task's final accuracy and the minima of the other parts, all with equal weight.
 
     ``1/k a[T-1, S, k] + (1 - 1/k) min-ACC`` with ``k`` tasks (De Lange et al., ICLR 2023, section 3), after the last
     task; with more parts, the mean over those of the last task of ``a[T-1, S, j]`` and over the others of their minima.
@@ -45,10 +45,10 @@ def average_anytime_accuracy(curves: Curves) -> float:
     """AAA: the mean over all regular evaluations of the mean accuracy on the parts learned so far.
 
     ``mean_{t, s} mean_{j: l[j] <= t} a[t, s, j]`` (Caccia et al. 2020, "Online learned continual compression with
-    adaptive quantization modules", who average the accuracy over all moments of a stream). The evaluations before the
-    first step and the further ones among the first steps have no part in it: they would give the start more weight.
-    Every part weighs alike, and one counts when all its classes are known: on blurry streams that is not the accuracy
-    on the classes met so far (see `area_under_exposed_accuracy`).
+    adaptive quantization modules", who average the accuracy over all moments of a stream). Evaluations before the first
+    step and the additional ones among the first steps are not used, because they would give the start more weight. All
+    parts have equal weight, and a part counts as soon as all its classes are known: on blurry streams this differs from
+    the accuracy on the classes seen so far (see `area_under_exposed_accuracy`).
     """
     means = []
     for task in range(curves.tasks):
@@ -59,15 +59,14 @@ def average_anytime_accuracy(curves: Curves) -> float:
 
 
 def area_under_exposed_accuracy(curves: Curves) -> float:
-    """A_AUC of i-Blurry: the area under the accuracy on the exposed classes, over the images of the stream.
+    """A_AUC of i-Blurry: the area under the accuracy on the classes seen so far, over the images of the stream.
 
-    ``sum_i e[i] d[i] / sum_i d[i]`` over the regular evaluations of the stream, ``e`` the accuracy on all test images
-    of the classes met so far and ``d`` the steps since the evaluation before (Koh et al., ICLR 2022, "Online continual
-    learning on class incremental blurry task configuration with anytime inference", who evaluate after every so many
-    images, with the same ``d`` throughout; Moon et al., ICCV 2023, take it over). A step is a batch: images in a single
-    pass. What is left of a task after its last whole interval counts as much as it has steps, and a task without steps
-    as one.
-    `nan` where it was not measured: streams that pass more than once.
+    ``sum_i e[i] d[i] / sum_i d[i]`` over the regular evaluations of the stream, where ``e`` is the accuracy on all test
+    images of the classes seen so far and ``d`` the number of steps since the previous evaluation (Koh et al., ICLR
+    2022, "Online continual learning on class incremental blurry task configuration with anytime inference", who
+    evaluate at equal intervals of images, with constant ``d``; Moon et al., ICCV 2023, use it too). A step is a batch:
+    images in a single pass. An incomplete interval at the end of a task is weighted by its number of steps, and a task
+    without steps counts as one step. The result is `nan` if it was not measured, as in streams with several passes.
     """
     if curves.exposed is None:
         return float("nan")
@@ -81,21 +80,21 @@ def area_under_exposed_accuracy(curves: Curves) -> float:
 
 
 def stability_gap_depth(curves: Curves) -> float:
-    """How far the accuracy on earlier parts falls within a task.
+    """How far the accuracy on earlier parts drops within a task.
 
     ``mean_{t > 0} mean_{j: l[j] < t} (a[t-1, S, j] - min_{s > 0} a[t, s, j])`` (after De Lange et al., ICLR 2023,
-    section 2). Lasting forgetting counts as well; negative where the accuracy only rises.
+    section 2). It includes lasting forgetting; negative if the accuracy only increases.
     """
     return _mean_over_tasks(curves, lambda before, during, steps: float(before - during.min()))
 
 
 def stability_gap_length(curves: Curves) -> float:
-    """Steps from the start of a task until the accuracy on earlier parts has recovered.
+    """Number of steps from the start of a task until the accuracy on earlier parts has recovered.
 
-    For ``t > 0`` and ``l[j] < t``: the least ``s`` not before the first minimum of ``a[t, s > 0, j]`` at which
-    ``a[t, s, j] >= 0.95 a[t, S, j]``, or 0 where the minimum itself is so high; the mean over the parts, then over the
-    tasks (after De Lange et al., ICLR 2023, section 2). The resolution is that of the evaluations. What is forgotten
-    permanently has recovered nothing and has length 0: read it beside the depth.
+    For ``t > 0`` and ``l[j] < t``: the smallest ``s`` not before the first minimum of ``a[t, s > 0, j]`` at which
+    ``a[t, s, j] >= 0.95 a[t, S, j]``, or 0 if the minimum itself is that high; the mean over the parts, then over the
+    tasks (after De Lange et al., ICLR 2023, section 2). The resolution is that of the evaluations. Lasting forgetting
+    has length 0, because nothing recovers: the length should be read together with the depth.
     """
     return _mean_over_tasks(curves, lambda before, during, steps: _length(during, steps))
 
@@ -109,7 +108,7 @@ def _length(during: Floats, steps: Floats) -> float:
 
 
 def _minima(curves: Curves) -> Floats:
-    """For each part the least accuracy in later tasks, ``[C]``; ``inf`` where there is none."""
+    """For each part the lowest accuracy in later tasks, ``[C]``; ``inf`` if there is none."""
     minima = np.full(len(curves.n), np.inf)
     for task in range(curves.tasks):
         lowest = curves.accuracy(task)[curves.after_a_step(task)].min(axis=0)
@@ -133,17 +132,17 @@ def _by_task(curves: Curves, measure: Callable[[float, Floats, Floats], float]) 
 
 @dataclass(frozen=True)
 class WithinTaskMetric(Column):
-    """A named metric of the curves.
+    """A named metric that is computed from the curves.
 
     Attributes:
-        compute: The pure function.
+        compute: The function that computes it.
     """
 
     compute: Callable[[Curves], float] = field(kw_only=True)
 
 
 EXPOSED = "area_under_exposed_accuracy"
-"""The figure that streams which pass once have alone."""
+"""The only metric within tasks that requires a stream with a single pass."""
 WITHIN_TASK: dict[str, WithinTaskMetric] = {
     metric.name: metric
     for metric in (

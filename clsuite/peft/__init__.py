@@ -1,9 +1,9 @@
 """Parameter-efficient modules (PET) for vision transformers: LoRA, adapter, prefix, prompt, IA3, AdaptFormer, SSF.
 
-They are attached to a network by hooks and leave its own modules and parameter names as they are, so that a module can
-be switched off for a query pass, copied, averaged, merged into the weights and taken away. Hugging Face's ``peft``
-wraps linear layers and treats timm's fused ``qkv`` as one: it cannot adapt query and value alone, has no parallel
-adapter on an attention, and its prefix needs a model with past key values; hence our own.
+They are attached to a network by hooks and do not change its own modules and parameter names, so that a module can be
+disabled for a query pass, copied, averaged, merged into the weights and removed. Hugging Face's ``peft`` wraps linear
+layers and treats timm's fused ``qkv`` as one layer: it cannot adapt query and value alone, has no adapter parallel to
+the attention, and its prefix needs a model with past key values. Therefore clsuite has its own modules.
 """
 
 from clsuite.peft.adapter import Adapter

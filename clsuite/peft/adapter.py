@@ -1,4 +1,4 @@
-"""Adapters: small bottleneck networks beside or behind a sub-block."""
+"""Adapters: small bottleneck networks parallel to a sub-block or after it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Activation = Callable[[Tensor], Tensor]
 
 
 class Bottleneck(nn.Module):
-    """``scale * up(dropout(activation(down(x))))`` with the up-projection zero at the start.
+    """``scale * up(dropout(activation(down(x))))`` with an up-projection that is initialized to zero.
 
-    Entries lie side by side in the bottleneck, each with a scale and an upper bias of its own.
+    The entries of a pool are concatenated along the hidden units; each has its own scale and output bias.
     """
 
     scale: Tensor
@@ -35,16 +35,16 @@ class Bottleneck(nn.Module):
         scale: float | None = None,
         dropout: float = 0.0,
     ) -> None:
-        """Make the two projections, drawing nothing from the global generator.
+        """Create the two projections without using the global random generator.
 
         Args:
-            width: Of inputs and outputs.
-            bottleneck: Hidden units of an entry.
-            generator: Source of the first values.
-            entries: How many.
-            activation: Of the hidden units.
-            scale: A fixed factor; without one it is learned, and 1 at the start.
-            dropout: Of the hidden units, in training.
+            width: Width of inputs and outputs.
+            bottleneck: Number of hidden units of an entry.
+            generator: Source of the initial values.
+            entries: Number of entries.
+            activation: Activation of the hidden units.
+            scale: A fixed factor; by default it is learned and initialized to 1.
+            dropout: Dropout probability of the hidden units in training.
         """
         super().__init__()
         self.down = nn.Linear(width, bottleneck * entries, device="meta").to_empty(device="cpu")
@@ -80,10 +80,10 @@ class Bottleneck(nn.Module):
 
 
 class Adapter(PET):
-    """A bottleneck in each chosen block.
+    """A bottleneck network in each selected block.
 
     Houlsby et al. (ICML 2019); the parallel form with a learnable scale of He et al., "Towards a unified view of
-    parameter-efficient transfer learning" (ICLR 2022), as LAE uses it: beside the attention, on ``norm1(x)``.
+    parameter-efficient transfer learning" (ICLR 2022), as used in LAE: parallel to the attention, on ``norm1(x)``.
     """
 
     role = "adapters"
@@ -99,16 +99,16 @@ class Adapter(PET):
         parallel: bool = True,
         entries: int = 1,
     ) -> None:
-        """Make the bottlenecks for a network.
+        """Create the bottleneck networks.
 
         Args:
-            model: The network; it is not changed.
+            model: The network; it is not modified.
             blocks: Numbers of the blocks.
-            bottleneck: Width of the bottleneck.
-            generator: Source of the first values.
+            bottleneck: Number of hidden units.
+            generator: Source of the initial values.
             place: The sub-block that it belongs to.
-            parallel: Takes the sub-block's input (True) or its output.
-            entries: Bottlenecks to route samples to.
+            parallel: Whether it reads the sub-block's input (True) or its output.
+            entries: Number of entries to which samples can be routed.
         """
         super().__init__()
         self._blocks, self._place, self._parallel = tuple(blocks), place, parallel

@@ -1,4 +1,4 @@
-"""AdaptFormer: a bottleneck beside the MLP that reads the residual stream."""
+"""AdaptFormer: a bottleneck network parallel to the MLP, on the residual stream."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SCALE, DROPOUT = 0.1, 0.1
 
 
 class AdaptFormer(PET):
-    """A bottleneck in each chosen block that adds to the block's output what it makes of the MLP's un-normed input.
+    """A bottleneck network in each selected block, from the input of the MLP's norm to the block's output.
 
     Chen et al., "AdaptFormer: adapting vision transformers for scalable visual recognition" (NeurIPS 2022), section
     3.2: ``x + MLP(norm(x)) + 0.1 * up(ReLU(down(x)))``, with the authors' dropout of 0.1 on the hidden units and their
-    first values. APER, RanPAC and EASE use it with 64 hidden units. `Adapter` is beside the attention, reads what the
-    norm gives, and has GELU and a learned scale.
+    initialization. APER, RanPAC and EASE use it with 64 hidden units. Unlike it, `Adapter` is parallel to the
+    attention, reads the output of the norm, and has GELU and a learned scale.
     """
 
     role = "adapters"
@@ -29,14 +29,14 @@ class AdaptFormer(PET):
     def __init__(
         self, model: nn.Module, blocks: Sequence[int], bottleneck: int, generator: torch.Generator, entries: int = 1
     ) -> None:
-        """Make the bottlenecks for a network.
+        """Create the bottleneck networks.
 
         Args:
-            model: The network; it is not changed.
+            model: The network; it is not modified.
             blocks: Numbers of the blocks.
-            bottleneck: Hidden units.
-            generator: Source of the first values.
-            entries: Bottlenecks to route samples to.
+            bottleneck: Number of hidden units.
+            generator: Source of the initial values.
+            entries: Number of entries to which samples can be routed.
         """
         super().__init__()
         self._blocks = tuple(blocks)
@@ -54,7 +54,7 @@ class AdaptFormer(PET):
             )
 
     def attach(self, model: nn.Module) -> None:
-        """Attach to the blocks; the first of a block's second norm and its MLP to be called is given the stream."""
+        """Attach to the blocks; the residual stream is read where a block's second norm or its MLP is first called."""
         found = transformer_blocks(model)
         for number in self._blocks:
             block, seen = found[number], list[Tensor]()
@@ -67,7 +67,7 @@ class AdaptFormer(PET):
     def _forget(self, seen: list[Tensor]) -> Any:
         def forget(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             if self.enabled:
-                seen.clear()  # of a pass that was broken off
+                seen.clear()  # left over from an interrupted pass
 
         return forget
 
@@ -82,7 +82,7 @@ class AdaptFormer(PET):
         def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             if not self.enabled:
                 return None
-            part.train(module.training)  # dropout follows the network's mode, which computing features changes
+            part.train(module.training)  # dropout follows the network's mode, which feature extraction changes
             added: Tensor = part(seen.pop(), self.route)
             return output + added
 

@@ -1,4 +1,4 @@
-"""What all parameter-efficient modules have in common."""
+"""The base class of all parameter-efficient modules."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from clsuite.peft.route import Route
 
 
 class PET(nn.Module, ABC):
-    """A parameter-efficient module over several blocks of a network, attached by hooks.
+    """A parameter-efficient module in several blocks of a network, attached by hooks.
 
     Attributes:
         role: What its parameters are to other plugins (``learner.parameters_of``); the class says it.
         enabled: Whether an attached module acts.
-        route: In a module of several entries, which of them act on which sample of the batch that passes; None lets
-            all act on every sample.
+        route: For a module with several entries, which of them act on which sample of the current batch; with None all
+            act on every sample.
     """
 
     role: ClassVar[str] = ""
 
     def __init__(self) -> None:
-        """Attached to nothing, enabled."""
+        """Create a module that is enabled and not attached."""
         super().__init__()
         self.enabled = True
         self.route: Route | None = None
@@ -36,26 +36,26 @@ class PET(nn.Module, ABC):
 
     @property
     def replaces_features(self) -> bool:
-        """Whether what stands for an image while the module is attached is not one of the network's own features."""
+        """Whether the features of an image are not the network's own while the module is attached."""
         return False
 
     @abstractmethod
     def attach(self, model: nn.Module) -> None:
-        """Attach to a network; does nothing to its parameters."""
+        """Attach to a network, without changing its parameters."""
 
     def detach_from_model(self) -> None:
-        """Take the module off again; nothing of it stays."""
+        """Remove the module from the network completely."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
 
     def release(self) -> None:
-        """Forget what was given for one pass."""
+        """Forget what was set for one forward pass."""
         self.route = None
 
     @contextmanager
     def switched(self, enabled: bool) -> Iterator[None]:
-        """Switch the module on or off for a while, for example off for a query pass."""
+        """Enable or disable the module inside a context, for example for a query pass."""
         before, self.enabled = self.enabled, enabled
         try:
             yield
@@ -63,13 +63,13 @@ class PET(nn.Module, ABC):
             self.enabled = before
 
     def rest(self) -> None:
-        """Switch the module off, and train it no more."""
+        """Disable the module and freeze its parameters."""
         self.enabled = False
         self.requires_grad_(False)
 
     @torch.no_grad()
     def copy_from(self, other: PET) -> None:
-        """Take the parameters of a module of the same kind and size."""
+        """Copy the parameters of a module of the same kind and size."""
         self.load_state_dict(other.state_dict())
 
     @torch.no_grad()
@@ -84,17 +84,17 @@ class PET(nn.Module, ABC):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def save(self, path: Path) -> None:
-        """Write the parameters alone (safetensors)."""
+        """Write the parameters to a safetensors file."""
         save_file({name: value.contiguous() for name, value in self.state_dict().items()}, path)
 
     def load(self, path: Path) -> None:
-        """Read what `save` wrote."""
+        """Read a file that `save` wrote."""
         self.load_state_dict(load_file(path))
 
 
 @contextmanager
 def only(modules: Sequence[PET], chosen: int | None) -> Iterator[None]:
-    """Let one of several modules act alone for a while, or none of them; afterwards all are as they were."""
+    """Inside this context only one of several modules acts, or none; afterwards their previous state is restored."""
     with ExitStack() as stack:
         for number, module in enumerate(modules):
             stack.enter_context(module.switched(number == chosen))

@@ -1,4 +1,4 @@
-"""Where modules are attached: the transformer blocks of a network and their parts, found by structure."""
+"""The places where modules are attached: transformer blocks and their parts, found by structure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def transformer_blocks(model: nn.Module) -> list[Any]:
     """The blocks of a transformer, in order.
 
     A block is a module with an attention (``attn.qkv``, ``attn.proj``) and an MLP (``mlp.fc1``, ``mlp.fc2``): timm's
-    own, or a view that gives the parts of another make these names (see `clsuite.peft.compat.views`).
+    own, or a view that gives these names to the parts of another block (see `clsuite.peft.compat.views`).
 
     Raises:
-        UserError: If there are none.
+        UserError: If there are no blocks.
     """
     blocks = [block for module in model.modules() if (block := as_timm(module)) is not None]
     if not blocks:
@@ -30,10 +30,10 @@ def transformer_blocks(model: nn.Module) -> list[Any]:
 
 
 def block_list(model: nn.Module) -> tuple[nn.Module, str]:
-    """Where a network keeps its blocks: the module that holds the list of them, and the list's name there.
+    """The list of a network's blocks: the module that contains it, and its name there.
 
     Raises:
-        UserError: If they do not stand in one list, or one of them has no attention and MLP of its own (parallel
+        UserError: If they are not in one list, or one of them does not have its own attention and MLP (parallel
             blocks).
     """
     for parent in model.modules():
@@ -54,10 +54,10 @@ def block_list(model: nn.Module) -> tuple[nn.Module, str]:
 
 
 def final_norm(model: nn.Module) -> tuple[nn.Module, int]:
-    """The norm that every token passes behind the last block, and how many tokens stand before the patches'.
+    """The norm after the last block that all tokens pass, and the number of tokens before the patches.
 
     Raises:
-        UserError: If there is none, or the tokens are pooled before they are normed.
+        UserError: If there is none, or the tokens are pooled before the norm.
     """
     for module in model.modules():
         parts: Any = module
@@ -70,10 +70,10 @@ def final_norm(model: nn.Module) -> tuple[nn.Module, int]:
 
 
 def choose_blocks(blocks: Sequence[Any], chosen: str) -> list[int]:
-    """Numbers of blocks from text: ``all``, ``0-4``, ``0,2,5``.
+    """Parse numbers of blocks: ``all``, ``0-4``, ``0,2,5``.
 
     Raises:
-        UserError: If the text cannot be read or a block does not exist.
+        UserError: If the text is invalid or a block does not exist.
     """
     if chosen.strip() == "all":
         return list(range(len(blocks)))

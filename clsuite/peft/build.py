@@ -1,4 +1,4 @@
-"""A parameter-efficient module by its kind."""
+"""Creates a parameter-efficient module by its kind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OF_KINDS: Mapping[str, tuple[str, ...]] = {
     "place": ("adapter",),
     "prompt_init": ("prompt",),
 }
-"""Arguments that mean something to some kinds only."""
+"""Arguments that only some kinds accept."""
 
 
 def build_pet(
@@ -47,28 +47,28 @@ def build_pet(
     prompt_init: PromptInit | None = None,
     entries: int = 1,
 ) -> PET:
-    """Build a module for a network and leave the network as it is.
+    """Create a module for a network, without modifying the network.
 
     Args:
         kind: ``lora``, ``adapter``, ``prefix``, ``prompt``, ``ia3``, ``adaptformer`` or ``ssf``.
         model: The network.
         size: Rank, bottleneck, or length; IA3 and SSF have none.
-        blocks: Which blocks: ``all``, ``0-4``, ``0,2,5``.
-        generator: Source of the first values (on the CPU).
-        targets: Of LoRA: the projections; by default query and value (Hu et al.).
-        alpha: Of LoRA; by default the rank.
-        learn_scale: Of LoRA: a learnable factor for each projection. Adapters and prefixes always have one.
-        place: Of an adapter: the sub-block that it is parallel to; by default the attention.
-        prompt_init: Of a prompt: its first values (`first_values`); by default VPT's.
-        entries: How many of that size to make, side by side; `PET.route` says which act on which sample.
+        blocks: Selected blocks: ``all``, ``0-4``, ``0,2,5``.
+        generator: Source of the initial values (on the CPU).
+        targets: For LoRA: the projections; by default query and value (Hu et al.).
+        alpha: For LoRA: the numerator of its factor; by default the rank.
+        learn_scale: For LoRA: whether each projection has a learnable factor. Adapters and prefixes always have one.
+        place: For an adapter: the sub-block to which it is parallel; by default the attention.
+        prompt_init: For a prompt: its initial values (`first_values`); by default VPT's.
+        entries: Number of entries of that size; `PET.route` selects those that act on each sample.
 
     Raises:
-        UserError: If the kind is unknown, is given what it has not, or the sizes or blocks do not fit the network.
+        UserError: If the kind is unknown, does not accept an argument, or the sizes or blocks do not fit the network.
     """
     if kind not in PET_KINDS:
         raise did_you_mean("kind of module", kind, PET_KINDS)
-    _check_given(kind, {"targets": targets, "alpha": alpha, "place": place, "prompt_init": prompt_init})
-    _check_given(kind, {"learn_scale": learn_scale or None})
+    _check_arguments(kind, {"targets": targets, "alpha": alpha, "place": place, "prompt_init": prompt_init})
+    _check_arguments(kind, {"learn_scale": learn_scale or None})
     if size < 1:
         raise UserError(f"{kind}: size is {size}, but must be at least 1")
     numbers = choose_blocks(transformer_blocks(model), blocks)
@@ -88,24 +88,24 @@ def build_pet(
     return Prompt(model, numbers, size, generator, entries, prompt_init or "xavier")
 
 
-def _check_given(kind: str, given: Mapping[str, Any]) -> None:
-    for name, value in given.items():
+def _check_arguments(kind: str, arguments: Mapping[str, Any]) -> None:
+    for name, value in arguments.items():
         if value is not None and kind not in OF_KINDS[name]:
             raise UserError(f"{kind}: {name} belongs to {' and '.join(OF_KINDS[name])} only: leave it out")
 
 
 def attach_pet(learner: Host, plugin: Any, name: str, kind: PetKind, **build: Any) -> PET:
-    """Freeze the backbone, and attach a new module to it that is trained, moved, saved and counted with the learner.
+    """Freeze the backbone, and attach a new module that is trained, moved, saved and counted with the learner.
 
     Args:
         learner: The learner.
-        plugin: Whose module it is.
-        name: Name of the module, which no other of the plugin has.
+        plugin: The plugin that owns the module.
+        name: Name of the module, unique within the plugin.
         kind: ``lora``, ``adapter``, ``prefix``, ``prompt``, ``ia3``, ``adaptformer`` or ``ssf``.
-        build: What `build_pet` takes: ``size``, ``blocks``, ``generator`` and what belongs to the kind.
+        build: Arguments of `build_pet`: ``size``, ``blocks``, ``generator`` and those of the kind.
 
     Raises:
-        UserError: If the kind is unknown, is given what it has not, or the sizes or blocks do not fit the network.
+        UserError: If the kind is unknown, does not accept an argument, or the sizes or blocks do not fit the network.
     """
     learner.backbone.requires_grad_(False)
     module = build_pet(kind, learner.backbone.model, **build)

@@ -1,4 +1,4 @@
-"""IA3: learned scaling of keys, values and the hidden layer of the MLP."""
+"""IA3: learned factors for keys, values and the hidden layer of the MLP."""
 
 from __future__ import annotations
 
@@ -16,47 +16,47 @@ from clsuite.peft.route import Route
 
 
 class Scales(nn.Module):
-    """Factors of a block's keys and values ``[entries, width]`` and hidden layer ``[entries, hidden]``, 1 at first."""
+    """Factors for a block's keys and values ``[entries, width]`` and hidden layer ``[entries, hidden]``; 1 at first."""
 
     def __init__(self, width: int, hidden: int, entries: int) -> None:
-        """Make the factors."""
+        """Create the factors."""
         super().__init__()
         self.keys, self.values = nn.Parameter(torch.ones(entries, width)), nn.Parameter(torch.ones(entries, width))
         self.hidden = nn.Parameter(torch.ones(entries, hidden))
 
     def of_fused(self, route: Route | None = None) -> Tensor:
-        """Factors ``[3 * width]``, or ``[B, 1, 3 * width]``, of what a fused qkv projection says; queries have 1."""
+        """Factors ``[3 * width]``, or ``[B, 1, 3 * width]``, for the output of a fused qkv layer; 1 for queries."""
         return _together(torch.cat([torch.ones_like(self.keys), self.keys, self.values], dim=1), route)
 
     def of_hidden(self, route: Route | None = None) -> Tensor:
-        """Factors ``[hidden]``, or ``[B, 1, hidden]``, of the hidden layer."""
+        """Factors ``[hidden]``, or ``[B, 1, hidden]``, for the hidden layer."""
         return _together(self.hidden, route)
 
 
 def _together(factors: Tensor, route: Route | None) -> Tensor:
-    """What entries ``[entries, width]`` do together: 1 and the sum of what each adds to 1."""
+    """The combined factors of several entries ``[entries, width]``: 1 plus the sum of their differences from 1."""
     if route is None:
         return factors[0] if len(factors) == 1 else 1 + (factors - 1).sum(dim=0)
     return (1 + route.weights(factors.dtype) @ (factors - 1))[:, None]
 
 
 class IA3(PET):
-    """Scales what the attention's keys and values and the MLP's hidden layer say, channel by channel.
+    """Scales keys and values of the attention and the hidden layer of the MLP, channel by channel.
 
     Liu et al., "Few-shot parameter-efficient fine-tuning is better and cheaper than in-context learning" (NeurIPS
-    2022), section 3.3: ``l_k * K``, ``l_v * V`` and ``l_ff * gelu(W x)``, all factors 1 at the start. It has no size.
-    A linear layer stands before or behind each factor, so that all of them can be merged into the weights.
+    2022), section 3.3: ``l_k * K``, ``l_v * V`` and ``l_ff * gelu(W x)``, all factors initially 1. It has no size.
+    There is a linear layer before or after each factor, so that all of them can be merged into the weights.
     """
 
     role = "scales"
 
     def __init__(self, model: nn.Module, blocks: Sequence[int], entries: int = 1) -> None:
-        """Make the factors for a network.
+        """Create the factors for a network.
 
         Args:
-            model: The network; it is not changed.
+            model: The network; it is not modified.
             blocks: Numbers of the blocks.
-            entries: Sets of factors to route samples to.
+            entries: Number of entries to which samples can be routed.
         """
         super().__init__()
         self._blocks = tuple(blocks)
@@ -95,7 +95,7 @@ class IA3(PET):
 
     @torch.no_grad()
     def merge(self, model: nn.Module, sign: float = 1.0) -> None:
-        """Multiply the network's weights by the factors (`sign` -1 divides by them again).
+        """Multiply the network's weights by the factors (with `sign` -1, divide by them again).
 
         Raises:
             UserError: If it would divide by zero.

@@ -25,7 +25,7 @@ class LowRank(nn.Module):
     def __init__(
         self, inputs: int, outputs: int, rank: int, scale: float, learn_scale: bool, generator: torch.Generator
     ) -> None:
-        """Make the two factors."""
+        """Create the two factors."""
         super().__init__()
         bound = 1 / math.sqrt(inputs)
         self.down = nn.Parameter(torch.empty(rank, inputs).uniform_(-bound, bound, generator=generator))
@@ -46,10 +46,10 @@ class LowRank(nn.Module):
 
 
 class LoRA(PET):
-    """Adds a low-rank matrix to chosen projections of each chosen block.
+    """Adds a low-rank matrix to selected projections of each selected block.
 
     Hu et al., "LoRA: low-rank adaptation of large language models" (ICLR 2022), equation 3: ``W x + alpha/rank B A x``
-    with B zero at the start. In a fused qkv projection the parts are adapted one by one.
+    with B initially zero. The parts of a fused qkv projection are adapted separately.
     """
 
     role = "lora"
@@ -67,18 +67,18 @@ class LoRA(PET):
         learn_scale: bool = False,
         entries: int = 1,
     ) -> None:
-        """Make the factors for a network.
+        """Create the factors for a network.
 
         Args:
-            model: The network; it is not changed.
+            model: The network; it is not modified.
             blocks: Numbers of the blocks.
             rank: Rank of the added matrices.
-            generator: Source of A's first values.
+            generator: Source of the initial values of A.
             alpha: Numerator of the factor; the rank by default (factor 1).
-            targets: Of ``q``, ``k``, ``v``, ``proj``, ``fc1`` and ``fc2``, joined by ``+``.
-            rank_stabilized: Divide by the root of the rank (Kalajdzievski 2023) in place of the rank.
-            learn_scale: A learnable factor for each projection, starting at 1 (LAE).
-            entries: Matrices of that rank to route samples to.
+            targets: Some of ``q``, ``k``, ``v``, ``proj``, ``fc1`` and ``fc2``, joined by ``+``.
+            rank_stabilized: Whether to divide by the root of the rank (Kalajdzievski 2023) instead of the rank.
+            learn_scale: Whether each projection has a learnable factor, initially 1 (LAE).
+            entries: Number of entries to which samples can be routed.
 
         Raises:
             UserError: If a target is unknown or the rank exceeds the width.
@@ -131,7 +131,7 @@ class LoRA(PET):
 
     @torch.no_grad()
     def merge(self, model: nn.Module, sign: float = 1.0) -> None:
-        """Add the low-rank matrices to the network's weights (`sign` -1 takes them out again)."""
+        """Add the low-rank matrices to the network's weights (with `sign` -1, subtract them again)."""
         found = transformer_blocks(model)
         for number in self._blocks:
             for target in self.targets:
@@ -143,7 +143,7 @@ class LoRA(PET):
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:
-        """Start again: A drawn again, B zero, learned factors one."""
+        """Initialize again: A from new draws, B with zero, learned factors with one."""
         for part in self.parts.values():
             assert isinstance(part, LowRank)
             bound = 1 / math.sqrt(part.down.shape[1])

@@ -19,10 +19,10 @@ from clsuite.peft.route import Route
 
 
 class KeyValues(nn.Module):
-    """Learned keys and values ``[entries * length, width]``, each entry's with a learnable scale."""
+    """Learned keys and values ``[entries * length, width]``, with a learnable scale for each entry."""
 
     def __init__(self, width: int, length: int, generator: torch.Generator, entries: int = 1) -> None:
-        """Draw from U(0, 0.01)."""
+        """Initialize from U(0, 0.01)."""
         super().__init__()
         size = (length * entries, width)
         self.keys = nn.Parameter(torch.empty(size).uniform_(0, 0.01, generator=generator))
@@ -31,7 +31,7 @@ class KeyValues(nn.Module):
         self.key_scale, self.value_scale = nn.Parameter(torch.ones(scales)), nn.Parameter(torch.ones(scales))
 
     def scaled(self, route: Route | None = None) -> tuple[Tensor, Tensor]:
-        """Keys and values, ``[entries * length, width]`` or, by sample, ``[B, k * length, width]``."""
+        """Keys and values, ``[entries * length, width]`` or, per sample, ``[B, k * length, width]``."""
         keys, values = _scaled(self.keys, self.key_scale), _scaled(self.values, self.value_scale)
         return (keys, values) if route is None else (route.gather(keys), route.gather(values))
 
@@ -43,9 +43,10 @@ def _scaled(rows: Tensor, scale: Tensor) -> Tensor:
 class Prefix(PET):
     """Learned keys and values that every query also attends to.
 
-    Li & Liang (ACL 2021), in the form that LAE (Gao et al., ICCV 2023, section 3.3) uses: they stand behind the
-    projection, and the attention that a query gives them is divided by its sum, while what it gives the tokens stays as
-    the joint softmax made it. With lambda the prefix's share of that softmax, the weights of a query sum to 2 - lambda.
+    Li & Liang (ACL 2021), in the form of LAE (Gao et al., ICCV 2023, section 3.3): they are inserted after the
+    projection, and a query's attention to them is normalized to a sum of 1, while its attention to the tokens keeps the
+    values of the joint softmax. If lambda is the prefix's share of that softmax, the weights of a query sum to 2 -
+    lambda.
     """
 
     role = "prompts"
@@ -53,14 +54,14 @@ class Prefix(PET):
     def __init__(
         self, model: nn.Module, blocks: Sequence[int], length: int, generator: torch.Generator, *, entries: int = 1
     ) -> None:
-        """Make the prefixes for a network.
+        """Create the prefixes for a network.
 
         Args:
-            model: The network; it is not changed.
+            model: The network; it is not modified.
             blocks: Numbers of the blocks.
             length: Number of keys and values in each block.
-            generator: Source of the first values.
-            entries: Prefixes to route samples to.
+            generator: Source of the initial values.
+            entries: Number of entries to which samples can be routed.
         """
         super().__init__()
         self._blocks = tuple(blocks)
@@ -72,7 +73,7 @@ class Prefix(PET):
         )
 
     def attach(self, model: nn.Module) -> None:
-        """Put an attention with a prefix in place of each chosen block's."""
+        """Replace the attention of each selected block by one with a prefix."""
         found = transformer_blocks(model)
         for number in self._blocks:
             part = self.parts[str(number)]
@@ -89,31 +90,32 @@ class Prefix(PET):
 
 
 class GivenPrefix(PET):
-    """Keys and values without parameters of its own: a plugin makes them for each pass, a sample's own if it likes.
+    """A prefix without its own parameters: a plugin sets keys and values for each forward pass, optionally per sample.
 
-    Li & Liang's form, as in DualPrompt (Wang et al., ECCV 2022, section 4.2): one softmax over prefix and tokens.
+    This is Li & Liang's form, as in DualPrompt (Wang et al., ECCV 2022, section 4.2): one softmax over prefix and
+    tokens.
 
     Attributes:
-        given: By number of the block: keys and values, ``[length, width]`` or ``[B, length, width]``. A block that
-            is given none attends to its tokens alone.
+        given: Keys and values by number of the block, ``[length, width]`` or ``[B, length, width]``. A block without
+            them attends to its tokens only.
     """
 
     def __init__(self, blocks: Sequence[int]) -> None:
-        """Give nothing yet to the blocks of these numbers."""
+        """Create a module for the blocks of these numbers, without keys and values."""
         super().__init__()
         self._blocks = tuple(blocks)
         self.given: dict[int, tuple[Tensor, Tensor]] = {}
 
     def release(self) -> None:
-        """Forget what was given for one pass."""
+        """Forget the keys and values of the last pass."""
         super().release()
         self.given = {}
 
     def attach(self, model: nn.Module) -> None:
-        """Put an attention with a prefix in place of each block's.
+        """Replace the attention of each block by one with a prefix.
 
         Raises:
-            UserError: If the attention is of a kind that this would not compute as it is.
+            UserError: If the attention is of a kind that cannot be computed exactly this way.
         """
         found = transformer_blocks(model)
         for number in self._blocks:
@@ -141,22 +143,22 @@ def _check(attention: Any) -> None:
 
 def prefix_weights(scores: Tensor, length: int) -> Tensor:
     """Attention weights ``[..., length + tokens]`` from scores whose first columns belong to the prefix."""
-    prefix = scores[..., :length].softmax(dim=-1)  # the joint softmax divided by the prefix's share, without underflow
+    prefix = scores[..., :length].softmax(dim=-1)  # equals the joint softmax over the prefix's share, but is stable
     return torch.cat([prefix, scores.softmax(dim=-1)[..., length:]], dim=-1)
 
 
 def attention_with_prefix(
     attention: Any, x: Tensor, keys: Tensor, values: Tensor, *, beside: bool, mask: Tensor | None = None
 ) -> Tensor:
-    """The attention of timm over ``x [B, N, C]`` with a prefix.
+    """Timm's attention over ``x [B, N, C]`` with a prefix.
 
     Args:
         attention: Timm's module.
-        x: Tokens.
-        keys: Of the prefix: ``[length, width]``, or ``[B, length, width]`` by sample.
-        values: The same.
-        beside: LAE's weights, in which the prefix's stand beside the tokens'; False is one softmax over both.
-        mask: What is added to the scores of the tokens; the prefix is open to all.
+        x: The tokens.
+        keys: Keys of the prefix: ``[length, width]``, or ``[B, length, width]`` per sample.
+        values: Values of the prefix, likewise.
+        beside: Whether the weights are LAE's, with prefix and tokens normalized separately, or one softmax over both.
+        mask: Added to the scores of the tokens; the prefix is not masked.
     """
     batch, tokens, _ = x.shape
     heads, size = attention.num_heads, attention.head_dim
@@ -166,8 +168,8 @@ def attention_with_prefix(
     queries, own_keys = attention.q_norm(queries), attention.k_norm(own_keys)
     length = keys.shape[-2]
 
-    def by_head(given: Tensor) -> Tensor:
-        shaped = given.reshape(-1, length, heads, size).transpose(1, 2)
+    def by_head(rows: Tensor) -> Tensor:
+        shaped = rows.reshape(-1, length, heads, size).transpose(1, 2)
         return shaped.expand(batch, -1, -1, -1).to(own_keys.dtype)
 
     keys = torch.cat([by_head(keys), own_keys], dim=2)

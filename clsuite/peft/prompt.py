@@ -17,14 +17,14 @@ PromptInit = Literal["unit", "small", "xavier", "linear"]
 
 
 def first_values(init: PromptInit, size: Sequence[int], generator: torch.Generator, patch: int = 16) -> Tensor:
-    """First values of prompts and keys ``[..., width]``, whose authors differ by a factor of a hundred.
+    """Initial values of prompts and keys ``[..., width]``, which differ between papers by a factor of a hundred.
 
     Args:
         init: ``unit``: U(-1, 1) (L2P's and DualPrompt's ports to PyTorch, PILOT, Renate); ``small``: U(0, 0.01) (the
             JAX code of both); ``xavier``: U(-b, b) with ``b = sqrt(6 / (3 patch^2 + width))`` (VPT's code); ``linear``:
             U(-b, b) with ``b = 1 / sqrt(width)``, a linear layer's (S-Prompts' code).
-        size: Of the tensor.
-        generator: Source.
+        size: Shape of the tensor.
+        generator: Source of randomness.
         patch: Side of a patch, for ``xavier``.
     """
     xavier, linear = math.sqrt(6 / (3 * patch**2 + size[-1])), 1 / math.sqrt(size[-1])
@@ -33,15 +33,15 @@ def first_values(init: PromptInit, size: Sequence[int], generator: torch.Generat
 
 
 class Prompt(PET):
-    """Learned tokens behind the class token.
+    """Learned tokens after the class token.
 
-    Jia et al., "Visual prompt tuning" (ECCV 2022). With one block (shallow) the tokens enter there and are carried on;
-    with several (deep), each later block of the choice replaces what the tokens have become by its own. The authors'
-    dropout of 0.1 on the tokens is left out.
+    Jia et al., "Visual prompt tuning" (ECCV 2022). With one block (shallow) the tokens are inserted there and kept in
+    later blocks; with several (deep), each later selected block replaces them by its own tokens. The authors' dropout
+    of 0.1 on the tokens is omitted.
 
     Attributes:
-        pooled: Whether the mean of what the tokens have become stands for the image in place of the network's own
-            features (L2P); set it before attaching.
+        pooled: Whether the mean of the tokens' outputs is the feature of an image instead of the network's own features
+            (L2P); to be set before attaching.
     """
 
     role = "prompts"
@@ -55,15 +55,15 @@ class Prompt(PET):
         entries: int = 1,
         init: PromptInit = "xavier",
     ) -> None:
-        """Make the tokens for a network.
+        """Create the tokens for a network.
 
         Args:
-            model: The network; it is not changed.
-            blocks: Numbers of the blocks that tokens enter at.
+            model: The network; it is not modified.
+            blocks: Numbers of the blocks before which tokens are inserted.
             length: Number of tokens.
-            generator: Source of the first values.
-            entries: Sets of tokens to route samples to.
-            init: The first values; see `first_values`.
+            generator: Source of the initial values.
+            entries: Number of entries to which samples can be routed.
+            init: The initial values; see `first_values`.
         """
         super().__init__()
         _check(model)
@@ -75,11 +75,11 @@ class Prompt(PET):
 
     @property
     def replaces_features(self) -> bool:
-        """Whether the mean of the tokens stands for the image."""
+        """Whether the mean of the tokens is the feature of an image."""
         return self.pooled
 
     def attach(self, model: nn.Module) -> None:
-        """Let the tokens in before the chosen blocks and out behind the last block."""
+        """Insert the tokens before the selected blocks, and remove them after the last block."""
         found = transformer_blocks(model)
         for place, number in enumerate(self._blocks):
             self._handles.append(found[number].register_forward_pre_hook(self._enter(place)))
@@ -90,7 +90,7 @@ class Prompt(PET):
 
     @property
     def _present(self) -> int:
-        """Tokens that a sample is given."""
+        """Number of tokens per sample."""
         return self._length * (self._entries if self.route is None else self.route.chosen.shape[1])
 
     def _enter(self, place: int) -> Any:
@@ -113,7 +113,7 @@ class Prompt(PET):
         return torch.cat([output[:, :1], output[:, 1 + self._present :]], dim=1)
 
     def _pool(self, prefix_tokens: int) -> Any:
-        """The mean in the place of the class token and of the first patch: whichever the network pools, it is that."""
+        """Put the mean in place of the class token and of the first patch, so that any pooling returns it."""
 
         def pool(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             return output.mean(dim=1, keepdim=True).expand(-1, prefix_tokens + 1, -1) if self.enabled else None
@@ -128,10 +128,10 @@ def _patch(model: Any) -> int:
 
 
 def _check(model: Any) -> None:
-    """Refuse where tokens cannot be added.
+    """Refuse networks to which tokens cannot be added.
 
     Raises:
-        UserError: If the network knows how many tokens there are.
+        UserError: If the network depends on the number of tokens.
     """
     if not any(hasattr(model, name) for name in ("patch_embed", "conv1")):
         raise UserError("prompt: tokens enter among image patches; a text tower's causal mask has a fixed length")

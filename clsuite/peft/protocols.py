@@ -1,4 +1,4 @@
-"""What modules need of the learner that they serve in, which stands above them."""
+"""The interface that modules need of their learner, which is in a higher layer of clsuite."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Store(Protocol):
     """Features by row of the table."""
 
     def add(self, backbone: Backbone, rows: NDArray[np.int64]) -> int:
-        """Compute the features of those rows that are not known yet; returns how many were."""
+        """Compute the missing features of some rows; returns how many were missing."""
         ...
 
     def lookup(self, rows: Tensor) -> Tensor:
-        """Features ``[B, width]`` of rows that are known."""
+        """Features ``[B, width]`` of rows that have been added."""
         ...
 
     def fresh(self) -> Store:
@@ -31,7 +31,7 @@ class Store(Protocol):
 
 
 class Host(Protocol):
-    """A learner that has started on a stream."""
+    """A learner that has started a stream."""
 
     @property
     def backbone(self) -> Backbone:
@@ -45,11 +45,11 @@ class Host(Protocol):
 
     @property
     def store(self) -> Store:
-        """Its own features."""
+        """The learner's own features."""
         ...
 
     def generator(self, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
-        """A source of random draws that follows from the seed, the task and the purpose alone."""
+        """A source of random numbers that depends only on the seed, the task and the purpose."""
         ...
 
     def register_plugin_module(self, plugin: Any, name: str, module: nn.Module) -> None:
@@ -57,5 +57,5 @@ class Host(Protocol):
         ...
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The run's precision for work outside the trainer."""
+        """A context with the run's precision, for computations outside the trainer."""
         ...

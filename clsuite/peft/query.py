@@ -1,4 +1,4 @@
-"""The query of prompt methods: the frozen network's own features, computed once per image."""
+"""The query of prompt methods: features of the frozen network, computed once per image."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ QueryOf = Literal["plain", "augmented"]
 
 
 class FrozenQuery:
-    """Features of un-augmented images by the backbone with all modules switched off, kept by row of the table."""
+    """Features of images without augmentation by the backbone with all modules disabled, cached by row of the table."""
 
     def __init__(self, learner: Host, modules: Sequence[PET]) -> None:
-        """Keep nothing yet.
+        """Create an empty cache.
 
         Args:
-            learner: Its backbone must be frozen.
-            modules: What is switched off for the query; may grow later.
+            learner: The learner; its backbone must be frozen.
+            modules: The modules to disable for the query; may grow later.
         """
         self._learner, self._modules = learner, modules
         self._store = learner.store.fresh()
@@ -40,7 +40,7 @@ class FrozenQuery:
 
     @torch.no_grad()
     def of_batch(self, batch: Batch) -> Tensor:
-        """Features ``[B, width]`` of a batch; computed from its images where they are not the table's."""
+        """Features ``[B, width]`` of a batch; computed from its images if they are not in the table."""
         indices = batch.host.indices
         if (indices >= 0).all():
             return self.of_rows(indices.numpy())
@@ -49,7 +49,7 @@ class FrozenQuery:
 
     @torch.no_grad()
     def of_images(self, images: Tensor) -> Tensor:
-        """Features ``[B, width]`` of transformed images, computed from them."""
+        """Features ``[B, width]`` of transformed images."""
         with self._plain():
             features: Tensor = self._learner.backbone(images)
         return features.float()
@@ -61,14 +61,14 @@ class FrozenQuery:
 
 
 class RoutedByQuery:
-    """Before each pass of images through the backbone, lets a plugin say by their query what its modules shall do.
+    """Lets a plugin configure its modules by the images' queries before each forward pass of the backbone.
 
-    What the plugin set is forgotten when the images have passed. Images of an expected batch (`expect`, from
-    ``Plugin.on_before_forward``) have a known query; for others it takes a pass of its own, so that any way into the
-    backbone is right.
+    The plugin's settings are cleared after the pass. The queries of an expected batch (`expect`, from
+    ``Plugin.on_before_forward``) are known; for other images they are computed in an additional pass, so that every use
+    of the backbone is correct.
 
-    The authors of L2P, DualPrompt and CODA-Prompt compute the query of a training image from its augmented pixels, with
-    a second pass through the frozen network in each step. From the un-augmented image it is computed once.
+    The authors of L2P, DualPrompt and CODA-Prompt compute the query of a training image from its augmented pixels, in a
+    second pass through the frozen network in each step. The query of an image without augmentation is computed once.
 
     Attributes:
         query: The frozen query.
@@ -81,13 +81,13 @@ class RoutedByQuery:
         route: Callable[[Tensor, Tensor | None], None],
         of: QueryOf = "plain",
     ) -> None:
-        """Watch the learner's backbone, which must be frozen.
+        """Register with the learner's backbone, which must be frozen.
 
         Args:
             learner: The learner.
-            modules: What is switched off for the query; may grow later.
-            route: Takes the queries ``[B, width]`` and, in training steps, bool ``[B]``, true for replayed samples.
-            of: The query of a training image: of the image as it is (``plain``) or as it is trained on (``augmented``).
+            modules: The modules to disable for the query; may grow later.
+            route: Receives the queries ``[B, width]`` and, in training steps, bool ``[B]``, true for replayed samples.
+            of: The image of a query in training: without augmentation (``plain``) or as trained on (``augmented``).
         """
         self.query = FrozenQuery(learner, modules)
         self._augmented = of == "augmented"
@@ -99,20 +99,20 @@ class RoutedByQuery:
 
     @property
     def enabled(self) -> bool:
-        """Whether any of the modules acts, so that a pass is routed."""
+        """Whether any of the modules is enabled, so that passes are routed."""
         return any(module.enabled for module in self._modules)
 
     def expect(self, batch: Batch) -> None:
-        """Hear of the batch that passes next."""
+        """Announce the batch of the next pass."""
         self._expected = batch
 
     def prepare(self, task: Task) -> None:
-        """Compute the queries of all training images up to a task, always part by part: the same bits on resume."""
+        """Compute the queries of all training images up to a task, part by part: the same bits after a resume."""
         for seen in self._learner.scenario.tasks[: 0 if self._augmented else task.index + 1]:
             self.query.of_rows(seen.train)
 
     def of_step(self, batch: Batch) -> Tensor:
-        """Queries ``[B, width]`` of a training batch, as `route` was given them."""
+        """Queries ``[B, width]`` of a training batch, as passed to `route`."""
         return self._of(batch)
 
     def _before(self, images: Tensor) -> None:
@@ -123,7 +123,7 @@ class RoutedByQuery:
             batch = None
         query = self.query.of_images(images) if batch is None else self._of(batch)
         replayed = batch.replayed if batch is not None and self._learner.backbone.training else None
-        with torch.autocast(images.device.type, enabled=False):  # a choice must not hang on the few bits of bf16
+        with torch.autocast(images.device.type, enabled=False):  # a selection must not depend on the precision of bf16
             self._route(query, replayed)
 
     def _of(self, batch: Batch) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which entries of a pool each sample of a batch is given."""
+"""Which entries of a pool are used for each sample of a batch."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Route:
-    """The choice of a batch.
+    """The selection of entries for a batch.
 
-    A module with several entries keeps them side by side in one larger module. Those that a sample is given act on it
-    together, as one module of their joint size; the others do not act on it at all.
+    A module with several entries stores them concatenated in one larger module. The entries selected for a sample act
+    on it together, like one module of their joint size; the others do not act on it.
 
     Attributes:
-        chosen: int64 ``[B, k]``: the entries that each sample is given, no entry twice.
-        entries: Number of entries to choose from.
+        chosen: int64 ``[B, k]``: the entries selected for each sample, without repetition.
+        entries: Number of entries in the pool.
     """
 
     chosen: Tensor
     entries: int
 
     def weights(self, dtype: torch.dtype = torch.float32) -> Tensor:
-        """``[B, entries]``: 1 for the entries that a sample is given, else 0."""
+        """``[B, entries]``: 1 for the entries selected for a sample, otherwise 0."""
         return F.one_hot(self.chosen, self.entries).sum(dim=1).to(dtype)
 
     def gate(self, hidden: Tensor) -> Tensor:
-        """``[B, ..., entries * size]`` of which only what belongs to a sample's entries is left."""
+        """``[B, ..., entries * size]`` with zeros for entries that are not selected for the sample."""
         kept = self.weights(hidden.dtype).repeat_interleave(hidden.shape[-1] // self.entries, dim=1)
         return hidden * kept.view(len(kept), *[1] * (hidden.dim() - 2), -1)
 

@@ -1,4 +1,4 @@
-"""SSF: learned scales and shifts behind the operations of a block."""
+"""SSF: learned scales and shifts after the operations of a block."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ SPREAD = 0.02
 
 
 class ScaleShift(nn.Module):
-    """Factors and shifts ``[entries, width]`` of what an operation gives: from N(1, 0.02) and N(0, 0.02)."""
+    """Scales and shifts ``[entries, width]`` for the output of an operation, drawn from N(1, 0.02) and N(0, 0.02)."""
 
     def __init__(self, width: int, entries: int, generator: torch.Generator) -> None:
-        """Draw them."""
+        """Draw the initial values."""
         super().__init__()
         self.scale = nn.Parameter(1 + SPREAD * torch.randn(entries, width, generator=generator))
         self.shift = nn.Parameter(SPREAD * torch.randn(entries, width, generator=generator))
 
     def forward(self, outputs: Tensor, route: Route | None = None) -> Tensor:
-        """Map ``[B, N, width]`` to the same; several entries act as what each adds to 1 and to 0."""
+        """Map ``[B, N, width]`` to the same shape; the differences of several entries from 1 and from 0 are added."""
         if route is None:
             scale = self.scale[0] if len(self.scale) == 1 else 1 + (self.scale - 1).sum(dim=0)
             shift = self.shift.sum(dim=0)
@@ -36,24 +36,24 @@ class ScaleShift(nn.Module):
 
 
 class SSF(PET):
-    """Scales and shifts, channel by channel, what the norms and linear layers of each chosen block give.
+    """Scales and shifts the outputs of the norms and linear layers of each selected block, channel by channel.
 
     Lian et al., "Scaling & shifting your features: a new baseline for efficient model tuning" (NeurIPS 2022), section
-    3.2, with their first values: behind both norms, the projections of the attention and both layers of the MLP. The
-    authors have them behind the patch embedding and the last norm too, which are in no block. It has no size. FiLM, of
-    Panos et al. (ICCV 2023), is the same operation in a ResNet.
+    3.2, with their initialization: after both norms, the projections of the attention and both layers of the MLP. The
+    authors also use them after the patch embedding and the last norm, which are not part of a block. It has no size.
+    FiLM in Panos et al. (ICCV 2023) is the same operation in a ResNet.
     """
 
     role = "scales"
 
     def __init__(self, model: nn.Module, blocks: Sequence[int], generator: torch.Generator, entries: int = 1) -> None:
-        """Make the factors and shifts for a network.
+        """Create the scales and shifts for a network.
 
         Args:
-            model: The network; it is not changed.
+            model: The network; it is not modified.
             blocks: Numbers of the blocks.
-            generator: Source of the first values.
-            entries: Sets of them to route samples to.
+            generator: Source of the initial values.
+            entries: Number of entries to which samples can be routed.
         """
         super().__init__()
         self._blocks = tuple(blocks)
@@ -64,7 +64,7 @@ class SSF(PET):
                 self.parts[f"{number}_{name}"] = ScaleShift(width, entries, generator)
 
     def attach(self, model: nn.Module) -> None:
-        """Attach behind the operations."""
+        """Attach after the operations."""
         found = transformer_blocks(model)
         for number in self._blocks:
             for name, operation, _ in operations(found[number]):
@@ -79,7 +79,7 @@ class SSF(PET):
 
 
 def operations(block: Any) -> Iterator[tuple[str, Any, int]]:
-    """Name, module and width of what a block's norms and linear layers give; a gated MLP has two first layers."""
+    """Name, module and output width of a block's norms and linear layers; a gated MLP has two first layers."""
     width = block.attn.qkv.in_features
     for name in ("norm1", "norm2"):
         if getattr(block, name, None) is not None:

@@ -1,4 +1,4 @@
-"""Captions of classes, and the contrastive loss between images and captions of classes."""
+"""Captions of classes, and the contrastive loss between images and class captions."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from clsuite.backbones.clip import ClipBackbone
 
 
 class Captions:
-    """Draws one caption per class: one of its names in one of the templates."""
+    """Draws one caption per class: a random name of the class in a random template."""
 
     def __init__(self, backbone: ClipBackbone, names: Sequence[Sequence[str]], templates: Sequence[str]) -> None:
-        """Tokenize every name of every class in every template."""
+        """Tokenize all names of all classes in all templates."""
         self._tokens = [
             backbone.tokenize([template.replace("{}", name) for name in own for template in templates]) for own in names
         ]
 
     def draw(self, generator: torch.Generator) -> Tensor:
-        """Tokens ``[classes, context length]``."""
+        """Draw captions; returns tokens ``[classes, context length]``."""
         drawn = [int(torch.randint(len(tokens), (1,), generator=generator)) for tokens in self._tokens]
         return torch.stack([tokens[index] for tokens, index in zip(self._tokens, drawn, strict=True)])
 
 
 def class_contrastive_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Contrastive loss where images of one class share a caption.
+    """Contrastive loss in which all images of a class share a caption.
 
     Yang et al. 2022, "Unified contrastive learning in image-text-label space", equations 2 and 3: images against
-    captions, and captions against images, each positive of a caption counting alike.
+    captions, and captions against images, with equal weight for all positives of a caption.
 
     Args:
-        logits: ``[B, C]`` scaled similarities of images and the captions of all classes.
+        logits: ``[B, C]`` scaled similarities between images and the captions of all classes.
         labels: ``[B]`` class of each image.
 
     Returns:

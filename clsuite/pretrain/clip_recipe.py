@@ -1,4 +1,4 @@
-"""Trains a small CLIP, LiT-style: from a recipe to weights in OpenCLIP's format and the card of how they came about."""
+"""Trains a small CLIP in the style of LiT: from a recipe to weights in OpenCLIP's format and a card about them."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ History = list[dict[str, float]]
 def pretrain_clip(spec: ClipPretrainSpec, data_root: Path | None, out: Path, report: Report) -> dict[str, Any]:
     """Train, and write ``NAME.safetensors`` (OpenCLIP's format, half precision) and ``NAME.json`` (the card).
 
-    All figures of the card are measured on the weights as written, loaded as anyone loads them.
+    All values in the card are measured with the weights as written and loaded in the usual way.
 
     Args:
         spec: The recipe.
-        data_root: Where images and the image tower's weights lie.
+        data_root: Folder of the images and of the image tower's weights.
         out: Folder for the two files.
-        report: Gets a line now and then.
+        report: Called with a line of progress now and then.
 
     Returns:
         The card.
 
     Raises:
-        UserError: If data is missing, the weights do not fit, or the target is not reached (nothing is written then).
+        UserError: If data are missing, the weights do not fit, or the target is not reached (then nothing is written).
     """
     torch.set_num_threads(spec.threads)
     torch.manual_seed(spec.seed)
@@ -78,7 +78,7 @@ def _backbone_spec(spec: ClipPretrainSpec) -> BackboneSpec:
 
 
 def _as_written(spec: ClipPretrainSpec, state: dict[str, Tensor]) -> ClipBackbone:
-    """The CLIP that anyone gets who loads a file of these weights."""
+    """The CLIP that results from loading a file of these weights."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "clip.safetensors"
         save_file(state, path)
@@ -86,12 +86,12 @@ def _as_written(spec: ClipPretrainSpec, state: dict[str, Tensor]) -> ClipBackbon
 
 
 def _native(backbone: ClipBackbone) -> int:
-    """Side of the images that the image tower was made for."""
+    """Side of the images for which the image tower was trained."""
     return int(backbone.clip.visual.trunk.default_cfg["input_size"][-1])
 
 
 def _start(spec: ClipPretrainSpec, tower: Path) -> tuple[ClipBackbone, dict[str, Tensor]]:
-    """The CLIP with its image tower loaded, at the recipe's image size; and the tower's weights where it is locked."""
+    """The CLIP with its image tower loaded, at the recipe's image size; and the tower's weights if it is locked."""
     backbone = build_clip(_backbone_spec(spec), Weights("random"))
     visual: Any = backbone.clip.visual
     if not hasattr(visual, "trunk"):
@@ -100,7 +100,7 @@ def _start(spec: ClipPretrainSpec, tower: Path) -> tuple[ClipBackbone, dict[str,
     try:
         state = checkpoint_filter_fn(read_state_dict(str(tower), weights_only=True), visual.trunk)
         visual.trunk.load_state_dict({name: v for name, v in state.items() if not name.startswith("head.")})
-    except Exception as error:  # the file can be anything
+    except Exception as error:  # the file may be anything
         detail = " ".join(str(error).split())[:300]
         raise UserError(f"the weights '{tower}' do not fit the image tower of '{spec.model}': {detail}") from error
     untouched = {f"visual.trunk.{name}": v.clone() for name, v in visual.trunk.state_dict().items()}
@@ -112,7 +112,7 @@ def _start(spec: ClipPretrainSpec, tower: Path) -> tuple[ClipBackbone, dict[str,
 def _train(
     spec: ClipPretrainSpec, backbone: ClipBackbone, data: NamedImages, parts: HeldOut, report: Report
 ) -> History:
-    """Minimize the contrastive loss; features are computed once where the image tower is locked."""
+    """Minimize the contrastive loss; features are computed only once if the image tower is locked."""
     generator = torch.Generator().manual_seed(spec.seed)
     captions = Captions(backbone, [data.names[label] for label in parts.classes], spec.templates)
     position = {int(label): index for index, label in enumerate(parts.classes)}
@@ -154,7 +154,7 @@ def _measure(
     data_root: Path | None,
     report: Report,
 ) -> dict[str, dict[str, float]]:
-    """Zero-shot accuracy: held-out images, held-out classes (alone, and among all), and the probes."""
+    """Measure zero-shot accuracy: held-out images, held-out classes (alone, and among all), and the probes."""
     everything = list(range(len(data.names)))
     figures = {
         "held_out_images": zero_shot_accuracy(backbone, data, parts.test, parts.classes.tolist()),
@@ -171,7 +171,7 @@ def _measure(
 def zero_shot_accuracy(
     backbone: ClipBackbone, data: NamedImages, rows: Rows, candidates: list[int]
 ) -> dict[str, float]:
-    """Zero-shot accuracy on some rows, the first name of each candidate class competing.
+    """Zero-shot accuracy on some rows, with the first name of each candidate class.
 
     Returns:
         Accuracy, its chance level, and the numbers of images and classes.

@@ -1,4 +1,4 @@
-"""What a recipe for a small CLIP says. Needs no torch."""
+"""The recipe for a small CLIP. Needs no torch."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class ClipPretrainSpec(Spec):
     Zhai et al. 2022, "LiT: zero-shot transfer with locked-image text tuning".
 
     Attributes:
-        name: Name of the files that come out.
+        name: Name of the output files.
         model: The CLIP, by a name as in ``backbone.name``; its image tower must be a timm model.
         image_tower: Weights of the image tower (timm's format, below the data root).
-        lock: The image tower stays as it is (LiT), or is trained too.
+        lock: Whether the image tower is frozen (LiT) or trained too.
         images: Folder ``CLASS/*``, below the data root.
         names: File in that folder with lines ``CLASS<TAB>name, other name, ...``; without it folders name the classes.
-        templates: Prompts that training draws from; a set by name or a list.
-        held_out_images: Images of each class that training never sees.
-        held_out_classes: Classes, neither images nor names of which training ever sees.
-        probes: More folders ``CLASS/*`` to measure zero-shot accuracy on, by the name that the card gives them.
-        target: Zero-shot accuracy on held-out images (of the trained classes) that it must reach.
+        templates: Prompts from which training draws: a named set or a list.
+        held_out_images: Number of images of each class that are not used for training.
+        held_out_classes: Classes whose images and names are not used for training.
+        probes: Further folders ``CLASS/*`` on which zero-shot accuracy is measured, by their name in the card.
+        target: Zero-shot accuracy on held-out images (of the trained classes) that must be reached.
     """
 
     kind: Literal["clip"]

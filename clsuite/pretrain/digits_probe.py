@@ -1,4 +1,4 @@
-"""How good features are for handwriting: class means on the digits, which no recipe trains on."""
+"""Quality of features for handwriting: class means on the digits, which no recipe is trained on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def class_mean_accuracy(model: VisionTransformer) -> float:
     """Accuracy of nearest class means (cosine, L2-normalized features) on the test part of the digits.
 
     Args:
-        model: A ViT that takes images normalized with mean and standard deviation 0.5.
+        model: A ViT for images normalized with mean and standard deviation 0.5.
     """
     size = int(model.patch_embed.img_size[0])
     table = digits_table(size)

@@ -16,26 +16,25 @@ from clsuite.errors import UserError, listed, printable
 from clsuite.regular_files import open_regular
 
 UNPACKED = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
-"""What unpacking raises on damaged and encrypted archives."""
+"""Exceptions that unpacking raises for damaged and encrypted archives."""
 LARGEST_DRAWING = 1 << 24
 Ink = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 
 
 def read_drawings(archives: Sequence[Path], size: int) -> tuple[Ink, list[str]]:
-    """Decode every drawing once, cut to its ink and centered on a square.
+    """Decode all drawings, each cropped to its ink and centered on a square.
 
-    Characters that stand in several archives are merged by ``ALPHABET/CHARACTER/FILE``, so that no
-    class appears twice.
+    Characters in several archives are merged by ``ALPHABET/CHARACTER/FILE``, so that no class occurs twice.
 
     Args:
         archives: Omniglot zip files (``ARCHIVE/ALPHABET/CHARACTER/DRAWING.png``).
         size: Side of the returned images in pixels.
 
     Returns:
-        Ink of shape ``[N, size, size]`` (255 = ink) and, for each, its character ``ALPHABET/CHARACTER``.
+        Ink of shape ``[N, size, size]`` (255 = ink) and, for each drawing, its character ``ALPHABET/CHARACTER``.
 
     Raises:
-        UserError: If an archive is missing, damaged, no zip file or without drawings.
+        UserError: If an archive is missing, damaged, not a zip file or without drawings.
     """
     found: dict[str, Image.Image] = {}
     for archive in archives:
@@ -49,7 +48,7 @@ def read_drawings(archives: Sequence[Path], size: int) -> tuple[Ink, list[str]]:
 
 
 def _members(archive: Path) -> Iterator[tuple[str, Image.Image]]:
-    """Name and image of each drawing of an archive; a damaged one is named."""
+    """Name and image of each drawing in an archive; errors name the drawing."""
     name = ""
     try:
         with open_regular(archive) as content, zipfile.ZipFile(content) as opened:
@@ -65,7 +64,7 @@ def _members(archive: Path) -> Iterator[tuple[str, Image.Image]]:
 
 
 def _centered(image: Image.Image, size: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
-    """Invert, cut to the ink's bounding box, pad to a square and resize."""
+    """Invert, crop to the bounding box of the ink, pad to a square and resize."""
     ink = Image.eval(image, lambda value: 255 - value)
     cut = ink.crop(ink.getbbox() or (0, 0, *ink.size))
     side = max(cut.size)

@@ -1,4 +1,4 @@
-"""The kinds of recipes: which specification each has, what it runs, and the line that sums up its card. Torch-free."""
+"""The kinds of recipes: the specification of each, the function that runs it, and a summary of its card. Torch-free."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Kind:
     """A kind of recipe.
 
     Attributes:
-        spec: What the YAML file says.
-        load: Imports and returns what runs it (this pays for torch).
-        describe: Gives the card's figures in a line.
+        spec: The model of its YAML file.
+        load: Imports and returns the function that runs it (this imports torch).
+        describe: Summarizes the values of the card in one line.
     """
 
     spec: type[BaseModel]
@@ -35,10 +35,10 @@ class Kind:
 
 
 def read_recipe(path: Path) -> tuple[Kind, BaseModel]:
-    """Read a recipe; its ``kind`` says which one it is (``drawings`` where it says none).
+    """Read a recipe; its field ``kind`` selects the kind (``drawings`` by default).
 
     Raises:
-        UserError: If the kind is unknown, or the recipe has a mistake.
+        UserError: If the kind is unknown, or the recipe is invalid.
     """
     name = _kind_of(path)
     if name not in KINDS:

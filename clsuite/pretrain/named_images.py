@@ -26,7 +26,7 @@ class NamedImages:
     Attributes:
         images: uint8 ``[N, 3, S, S]``.
         labels: int64 ``[N]``.
-        names: Names of each class, the usual one first.
+        names: Names of each class, the most common first.
     """
 
     images: NDArray[np.uint8]
@@ -35,20 +35,20 @@ class NamedImages:
 
     @property
     def first_names(self) -> list[str]:
-        """The usual name of each class."""
+        """The most common name of each class."""
         return [names[0] for names in self.names]
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Rows and classes by their part.
+    """A split of rows and classes.
 
     Attributes:
-        train: Rows of the trained classes that training sees.
-        test: Rows of the trained classes that it does not see.
-        unseen: All rows of the classes that it does not see.
-        classes: Classes that training sees.
-        unseen_classes: Classes that it does not see.
+        train: Rows of the trained classes that are used for training.
+        test: Rows of the trained classes that are held out.
+        unseen: All rows of the held-out classes.
+        classes: Classes that are trained on.
+        unseen_classes: Classes that are held out.
     """
 
     train: Rows
@@ -59,13 +59,13 @@ class HeldOut:
 
 
 def read_named_images(folder: Path, names_file: str | None, size: int, report: Callable[[str], None]) -> NamedImages:
-    """Decode a folder of classes.
+    """Decode a folder of class folders.
 
     Args:
-        folder: Holds a folder of images for each class.
-        names_file: File in it with lines ``CLASS<TAB>name, other name, ...``; None takes the folders' names.
+        folder: Folder with a subfolder of images for each class.
+        names_file: File in it with lines ``CLASS<TAB>name, other name, ...``; None uses the names of the folders.
         size: Side of the images in pixels.
-        report: Gets a line.
+        report: Called with a line of progress.
 
     Raises:
         UserError: If there are no classes, a class has no name, or an image cannot be decoded.
@@ -85,16 +85,16 @@ def read_named_images(folder: Path, names_file: str | None, size: int, report: C
 
 
 def hold_out(labels: NDArray[np.int64], images: int, classes: int, seed: int) -> HeldOut:
-    """Part the rows: some classes whole, and some images of each other class.
+    """Split the rows: hold out some classes completely, and some images of all others.
 
     Args:
         labels: Class of each row.
-        images: Held-out images of each class.
-        classes: Held-out classes.
-        seed: Decides which.
+        images: Number of held-out images of each class.
+        classes: Number of held-out classes.
+        seed: Seed of the selection.
 
     Raises:
-        UserError: If nothing would be left to train on.
+        UserError: If nothing would be left for training.
     """
     number = int(labels.max()) + 1
     if classes > number - 2:

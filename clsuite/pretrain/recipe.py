@@ -1,4 +1,4 @@
-"""Pre-trains the bundled backbone: from a recipe to weights and the record of how they came about."""
+"""Pre-trains the bundled backbone: from a recipe to weights and a card about their training."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def pretrain(spec: PretrainSpec, data_root: Path | None, out: Path, report: Call
 
     Args:
         spec: The recipe.
-        data_root: Where the archives and the teacher lie.
+        data_root: Folder of the archives and of the teacher.
         out: Folder for the two files.
-        report: Gets a line per epoch.
+        report: Called with a line of progress per epoch.
 
     Returns:
         The card.
 
     Raises:
-        UserError: If data is missing, or the target is not reached (nothing is written then).
+        UserError: If data are missing, or the target is not reached (then nothing is written).
     """
     torch.set_num_threads(spec.threads)
     torch.manual_seed(spec.seed)
@@ -71,7 +71,7 @@ def pretrain(spec: PretrainSpec, data_root: Path | None, out: Path, report: Call
 
 
 def _samples(spec: PretrainSpec, archives: list[Path]) -> tuple[Tensor, Tensor]:
-    """uint8 ink ``[N, 1, S, S]`` and class ``[N]``: each character at each rotation is a class."""
+    """uint8 ink ``[N, 1, S, S]`` and class ``[N]``: each rotation of a character is a separate class."""
     ink, characters = read_drawings(archives, DRAWING_SIZE)
     names = sorted(set(characters))
     labels = np.array([names.index(name) for name in characters])
@@ -81,7 +81,7 @@ def _samples(spec: PretrainSpec, archives: list[Path]) -> tuple[Tensor, Tensor]:
 
 
 def _student(spec: PretrainSpec, teacher: Path, classes: int) -> VisionTransformer:
-    """The small network, its patches, positions and blocks taken from the teacher, its norm and head new."""
+    """The small network: patch embedding, positions and blocks from the teacher, norm and head newly initialized."""
     arguments: dict[str, Any] = dict(spec.arguments)
     try:
         model = timm.create_model(spec.architecture, num_classes=classes, **arguments)
@@ -96,11 +96,9 @@ def _student(spec: PretrainSpec, teacher: Path, classes: int) -> VisionTransform
         weights = checkpoint_filter_fn(weights, model)
         names = [name for name in model.state_dict() if name in weights and not name.startswith(("head", "norm"))]
         model.load_state_dict({name: weights[name] for name in names}, strict=False)
-    except Exception as error:  # timm expects names and shapes, and raises anything where they are others
-        complaint = what_differs(model, weights)
-        raise UserError(
-            f"the weights '{teacher}' do not fit architecture '{spec.architecture}': {complaint}"
-        ) from error
+    except Exception as error:  # timm may raise anything for unexpected names and shapes
+        problem = what_differs(model, weights)
+        raise UserError(f"the weights '{teacher}' do not fit architecture '{spec.architecture}': {problem}") from error
     return model
 
 

@@ -1,4 +1,4 @@
-"""What a pre-training recipe says. Needs no torch."""
+"""The recipe of a pre-training. Needs no torch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class PretrainSpec(Spec):
     """A recipe: the first blocks of a pre-trained ViT, fine-tuned to distinguish drawn characters.
 
     Attributes:
-        name: Name of the backbone that comes out.
+        name: Name of the resulting backbone.
         archives: Omniglot zip files, below the data root.
-        rotations: Each character turned by a quarter is a class of its own; how many quarters (1 to 4).
+        rotations: Number of rotations by quarter turns (1 to 4); each rotation of a character is a separate class.
         architecture: timm architecture, also that of `teacher`.
         arguments: Arguments of ``timm.create_model`` for the small network.
-        teacher: Weights (safetensors, below the data root) that its first blocks start from.
-        coarse: Share of the views that are reduced to 8 x 8 pixels and back.
-        target: Class-mean accuracy on the digits that it must reach.
+        teacher: Weights (safetensors, below the data root) with which its first blocks are initialized.
+        coarse: Share of the views that are reduced to 8 x 8 pixels and enlarged again.
+        target: Class-mean accuracy on the digits that must be reached.
     """
 
     kind: Literal["drawings"] = "drawings"

@@ -1,4 +1,4 @@
-"""Batch-wise augmentation of ink drawings: each sample gets its own affine map, stroke width and resolution."""
+"""Batch-wise augmentation of ink drawings: a random affine map, stroke width and resolution for each sample."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def augment_strokes(ink: Tensor, out_size: int, coarse: float, generator: torch.
     Args:
         ink: Float ink in [0, 1], shape ``[B, 1, S, S]``, filling the square.
         out_size: Side of the returned views in pixels.
-        coarse: Share of the views that are reduced to 8 x 8 pixels and back (as a scanner of low resolution does).
+        coarse: Share of the views that are reduced to 8 x 8 pixels and enlarged again (like a low-resolution scan).
         generator: Source of all randomness.
 
     Returns:
@@ -41,7 +41,7 @@ def _thicken(ink: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _affine(ink: Tensor, out_size: int, generator: torch.Generator) -> Tensor:
-    """Rotate up to 15 degrees, scale 0.85 to 1.25 per axis, shear up to 0.25 and shift up to a tenth of the image."""
+    """Rotate by up to 15 degrees, scale by 0.85 to 1.25 per axis, shear by up to 0.25, shift by up to a tenth."""
 
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(len(ink), generator=generator)

@@ -1,4 +1,4 @@
-"""Retention probes: what a stream leaves of what the backbone knew before it. Independent of any method."""
+"""Retention probes: how much of the backbone's previous knowledge is left after a stream. Independent of any method."""
 
 from __future__ import annotations
 

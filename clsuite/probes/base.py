@@ -1,4 +1,4 @@
-"""What all probes build on: a reading, what they are made from, and features of their images."""
+"""What all probes share: readings, the context they are made in, and features of their images."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from clsuite.plugin.own_class import Files
 
 @dataclass(frozen=True)
 class Reading:
-    """What a probe reads at one moment.
+    """The result of a probe at one moment.
 
     Attributes:
-        value: An accuracy in [0, 1], or another figure; None where the method has no such thing, or it was not read.
-        higher_is_better: Whether more of it is kept knowledge, or loss of it.
-        correct: Right answers, where it is an accuracy.
-        n: Of how many.
+        value: An accuracy in [0, 1], or another quantity; None if it is undefined for the method, or was not measured.
+        higher_is_better: Whether higher values mean more retained knowledge.
+        correct: Number of correct predictions, if the value is an accuracy.
+        n: Number of predictions, if the value is an accuracy.
     """
 
     value: float | None
@@ -37,12 +37,12 @@ class Reading:
     n: int | None = None
 
     def missing(self) -> Reading:
-        """The same reading without a value: a dash."""
+        """The same reading without a value, shown as a dash."""
         return replace(self, value=None, correct=None)
 
     @classmethod
     def accuracy(cls, right: Tensor) -> Reading:
-        """The share of right answers, from bool ``[N]``."""
+        """The accuracy of predictions, from bool ``[N]``: whether each is correct."""
         correct, n = int(right.sum()), len(right)
         return cls(correct / n, True, correct, n)
 
@@ -52,7 +52,7 @@ Measure = Callable[[Learner], dict[str, Reading]]
 
 @dataclass(frozen=True)
 class ProbeContext:
-    """What probes are made from: the configured backbone, and where data and the files of classes are."""
+    """The context in which probes are made: the configured backbone, and the places of data and of class files."""
 
     backbone: BackboneSpec
     weights: Weights
@@ -61,12 +61,12 @@ class ProbeContext:
 
 
 class Features:
-    """Features of a probe's images by the current backbone; computed once while the backbone is frozen."""
+    """Features of a probe's images by the current backbone; computed only once while the backbone is frozen."""
 
     def __init__(
         self, table: ImageTable, rows: NDArray[np.int64], view: Callable[[Backbone], Backbone] | None = None
     ) -> None:
-        """Keep which images, and how the backbone is seen; nothing is computed yet."""
+        """Store which images are used, and what is done with the backbone; nothing is computed yet."""
         self._table, self._rows, self._view = table, rows, view
         self._kept: Tensor | None = None
         self._kept_frozen = False
@@ -75,7 +75,7 @@ class Features:
         """Features ``[len(rows), width]``, on the compute device.
 
         Raises:
-            UserError: If one is not finite.
+            UserError: If a value is not finite.
         """
         if self._kept is None or not (learner.frozen and self._kept_frozen):
             self._kept_frozen = learner.frozen

@@ -1,4 +1,4 @@
-"""How many images a probe classifies, from its images alone. Needs no torch."""
+"""The number of images that a probe classifies, computed from its images alone. Needs no torch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from clsuite.probes.spec import HeadProbe, KnnProbe, ZeroShotProbe
 
 
 def images_classified(spec: HeadProbe | KnnProbe | ZeroShotProbe, image_size: int, data_root: Path | None) -> int:
-    """The number of images that right answers of a probe with images of its own are counted among.
+    """The number of images that a probe with its own images classifies.
 
     Args:
         spec: The probe.
-        image_size: What images are decoded at.
-        data_root: Where they lie.
+        image_size: Side of the decoded images in pixels.
+        data_root: Folder in which they are searched.
 
     Raises:
-        UserError: If they are not there.
+        UserError: If they are missing.
     """
     if isinstance(spec, ZeroShotProbe):
         return len(load_named_table(spec, image_size, data_root).rows)

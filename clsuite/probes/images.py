@@ -1,4 +1,4 @@
-"""The images of a probe set: one folder of folders, decoded once."""
+"""The images of a probe: a folder of class folders, decoded once and cached."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLASSES_FILE = "classes.txt"
 def load_probe_images(path: str, image_size: int, data_root: Path | None) -> ImageTable:
     """Load ``CLASS/*`` as a table of test images.
 
-    The classes are in the order of ``classes.txt`` (the first word of each line) where there is one, else sorted.
+    The classes are in the order of ``classes.txt`` (the first word of each line) if there is one, otherwise sorted.
 
     Raises:
         UserError: If the folder is missing or empty, or an image cannot be decoded.

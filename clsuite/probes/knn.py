@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def weighted_knn(index: Tensor, labels: Tensor, queries: Tensor, k: int, temperature: float) -> Tensor:
-    """Predicted labels ``[Q]``: the k nearest by cosine vote with weight exp(cosine / temperature).
+    """Predict labels ``[Q]``: the k nearest neighbors by cosine vote with weight exp(cosine / temperature).
 
     Wu et al., "Unsupervised feature learning via non-parametric instance discrimination" (CVPR 2018), section 3.4.
 
@@ -16,8 +16,8 @@ def weighted_knn(index: Tensor, labels: Tensor, queries: Tensor, k: int, tempera
         index: Features ``[N, width]``.
         labels: Their labels ``[N]``.
         queries: Features ``[Q, width]``.
-        k: Neighbors; all where there are fewer.
-        temperature: Of the weights.
+        k: Number of neighbors; all if there are fewer.
+        temperature: Temperature of the weights.
     """
     index, queries = F.normalize(index, dim=1), F.normalize(queries, dim=1)
     cosine, nearest = (queries @ index.T).topk(min(k, len(index)), dim=1)

@@ -1,4 +1,4 @@
-"""The images of a zero-shot probe, and names of their classes. Needs no torch."""
+"""The images of a zero-shot probe, and readable names of their classes. Needs no torch."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class NamedTable:
 
     Attributes:
         table: The images.
-        rows: Those that are classified.
-        names: A name that can be read for each class.
+        rows: Rows of the images that are classified.
+        names: A readable name for each class.
     """
 
     table: ImageTable
@@ -38,15 +38,15 @@ class NamedTable:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all samples and of the names."""
+        """Hash of all samples and names."""
         return sha256_of([table_fingerprint(self.table), list(self.names)])
 
 
 def load_named_table(spec: ZeroShotProbe, image_size: int, data_root: Path | None) -> NamedTable:
-    """Load the images of a zero-shot probe: all of a folder, or the test part of a data set.
+    """Load the images of a zero-shot probe: all images in a folder, or the test part of a data set.
 
     Raises:
-        UserError: If they are not there, a class has no name, or two have the same.
+        UserError: If they are missing, a class has no name, or two classes have the same name.
     """
     if spec.dataset is not None:
         table = load_table(spec.dataset, image_size, data_root)

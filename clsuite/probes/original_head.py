@@ -1,4 +1,4 @@
-"""The head that a backbone was pre-trained with, and the features that it reads."""
+"""The head with which a backbone was pre-trained, and the features that it needs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from clsuite.probes.base import ProbeContext
 
 
 class DistilledHead(nn.Module):
-    """The two heads of a distilled DeiT: the mean of both logits (Touvron et al., ICML 2021, section 4).
+    """The two heads of a distilled DeiT: the mean of their logits (Touvron et al., ICML 2021, section 4).
 
-    Each reads a token of its own, so that the mean of the tokens, which is the feature elsewhere, does not suffice.
+    Each head reads its own token, so the mean of the tokens, which is the usual feature, is not sufficient.
     """
 
     def __init__(self, head: nn.Module, head_dist: nn.Module) -> None:
-        """Take the head of the class token and that of the distillation token."""
+        """Store the heads of the class token and of the distillation token."""
         super().__init__()
         self.head, self.head_dist = head, head_dist
 
@@ -29,10 +29,10 @@ class DistilledHead(nn.Module):
 
 
 class BothTokens(Backbone):
-    """A view of a distilled DeiT whose features are its class and its distillation token, one after the other."""
+    """A view of a distilled DeiT whose features are the class token and the distillation token, concatenated."""
 
     def __init__(self, backbone: Backbone) -> None:
-        """Share the model."""
+        """Share the model of a backbone."""
         nn.Module.__init__(self)
         self.model, self.normalize, self.width = backbone.model, backbone.normalize, 2 * backbone.width
         self.training = backbone.training
@@ -44,16 +44,16 @@ class BothTokens(Backbone):
 
 
 def original_head(context: ProbeContext, classes: int) -> nn.Module:
-    """The pre-trained head, frozen.
+    """The pre-trained head, with frozen weights.
 
     Raises:
-        UserError: If it has another number of outputs than the probe set has classes.
+        UserError: If its number of outputs differs from the number of classes in the probe set.
     """
     try:
         model = build_model(context.backbone, context.weights, num_classes=classes)
     except UserError as error:
         raise UserError(f"the probe set has {classes} classes, but the original head does not fit: {error}") from error
-    heads = model.get_classifier()  # a pair, where there are two
+    heads = model.get_classifier()  # a pair if there are two heads
     head = DistilledHead(*heads) if isinstance(model, VisionTransformerDistilled) else heads
     frozen: nn.Module = head.eval().requires_grad_(False)
     return frozen

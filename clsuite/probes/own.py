@@ -20,9 +20,9 @@ class Probe(ABC):
     ``probes: [{class: my_package.probes:MyProbe, name: mine, size: 10}]``.
 
     Attributes:
-        higher_is_better: Whether more of what it reads is kept knowledge, or loss of it.
-        before: What later readings are compared with, where there is such a thing: what is set here (tensors, numbers
-            and lists of them) survives an interruption of the run.
+        higher_is_better: Whether higher values mean more retained knowledge.
+        before: The reference for later readings, if the probe needs one: what is assigned to this attribute (tensors,
+            numbers and lists of them) survives an interruption of the run.
     """
 
     higher_is_better: ClassVar[bool] = True
@@ -30,16 +30,15 @@ class Probe(ABC):
 
     @abstractmethod
     def read(self, learner: Learner) -> float | Reading | None:
-        """Read the learner. Called before the stream, and after each task when that has been evaluated.
+        """Read the probe. Called before the stream, and after the evaluation that follows each task.
 
-        It must not change the learner. Random numbers that it draws change nothing in the run.
+        It must not change the learner. Random numbers that it draws do not affect the run.
 
         Args:
-            learner: As it is now; ``learner.backbone`` gives features, ``learner.scenario`` the stream.
+            learner: The current learner; ``learner.backbone`` gives features, ``learner.scenario`` the stream.
 
         Returns:
-            A number; ``Reading.accuracy(right)`` for right answers that are counted; None where there is nothing to
-            read.
+            A number; ``Reading.accuracy(right)`` for an accuracy with counts; None if the value is undefined.
         """
 
 
@@ -47,17 +46,17 @@ class OwnMeasure:
     """Reads a user-defined probe."""
 
     def __init__(self, spec: OwnProbe, context: ProbeContext) -> None:
-        """Import the class and make the probe.
+        """Import the class and create the probe.
 
         Raises:
-            UserError: If it is not there, is not a probe, or does not take the arguments.
+            UserError: If it is missing, is not a probe, or does not accept the arguments.
         """
         self._name = probe_name(spec)
         self._probe = make_own(spec.own, "probe", context.files, Probe)  # type: ignore[type-abstract]
 
     @property
     def before(self) -> Any:
-        """What the probe compares later readings with."""
+        """The probe's reference for later readings."""
         return self._probe.before
 
     @before.setter
@@ -68,17 +67,17 @@ class OwnMeasure:
         """Read the probe.
 
         Raises:
-            UserError: If it gives no finite number.
+            UserError: If the probe does not return a finite number.
         """
-        given = self._probe.read(learner)
-        if isinstance(given, Reading):
-            return {self._name: given}
-        if given is None:
+        result = self._probe.read(learner)
+        if isinstance(result, Reading):
+            return {self._name: result}
+        if result is None:
             return {self._name: Reading(None, self._probe.higher_is_better)}
         try:
-            value = float(given)
+            value = float(result)
         except (TypeError, ValueError):
             value = math.nan
         if not math.isfinite(value):
-            raise UserError(f"read(learner) of probe '{self._name}' gives {given!r}, but must give a finite number")
+            raise UserError(f"read(learner) of probe '{self._name}' gives {result!r}, but must give a finite number")
         return {self._name: Reading(value, self._probe.higher_is_better)}

@@ -1,7 +1,7 @@
-"""The probes of a run: measured before the stream and after each task.
+"""The built-in probes, measured before the stream and after each task.
 
-Probes of features take those of the backbone with what is switched on in it: of a method that gives each image a module
-of its own, the newest module.
+Probes of features use the backbone with its currently enabled modules: for a method that selects a module for each
+image, this is the newest module.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ BATCH = 128
 
 
 def make_probes(specs: Sequence[AnyProbe], context: ProbeContext) -> list[Measure]:
-    """Make the probes of a run.
+    """Create the probes of a run.
 
     Raises:
-        UserError: If a probe's images are not there, or the original head does not fit them.
+        UserError: If a probe's images are missing, or the original head does not fit them.
     """
     return [_make(spec, context) for spec in specs]
 
@@ -65,13 +65,13 @@ def _make(spec: AnyProbe, context: ProbeContext) -> Measure:
 
 
 class OriginalHead:
-    """Accuracy of the pre-trained head, and the divergence KL(before || now) of its answers, in nats."""
+    """Accuracy of the pre-trained head, and the divergence KL(before || now) of its predictions, in nats."""
 
     def __init__(self, spec: HeadProbe, context: ProbeContext) -> None:
         """Load the images and the head.
 
         Raises:
-            UserError: If the head has another number of outputs than the probe set has classes.
+            UserError: If the number of outputs of the head differs from the number of classes in the probe set.
         """
         self._name = probe_name(spec)
         table = load_probe_images(spec.path, context.backbone.image_size, context.data_root)
@@ -83,9 +83,9 @@ class OriginalHead:
         self.before: Tensor | None = None
 
     def __call__(self, learner: Learner) -> dict[str, Reading]:
-        """Read accuracy and divergence; the first reading is what later ones are compared with.
+        """Measure accuracy and divergence; the first reading is the reference for later ones.
 
-        Of features that the head was not made to read (the mean of prompts) there is none.
+        Both are undefined for features that the head was not trained on, such as the mean of prompts.
         """
         if not learner.has_own_features:
             return {self._name: Reading(None, True), f"{self._name}_kl": Reading(None, False)}
@@ -118,7 +118,7 @@ class NearestNeighbours:
         self._features, self._labels = Features(table, rows), torch.from_numpy(table.labels[rows])
 
     def __call__(self, learner: Learner) -> dict[str, Reading]:
-        """Read the accuracy of the queries."""
+        """Measure the accuracy on the queries."""
         features = self._features.of(learner).cpu()
         index, queries = features[: self._index_size], features[self._index_size :]
         known, wanted = self._labels[: self._index_size], self._labels[self._index_size :]
@@ -129,7 +129,7 @@ class NearestNeighbours:
 def split_index_queries(
     labels: NDArray[np.int64], index: int, queries: int, where: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of the index and of the queries, class after class, by a fixed permutation of each class.
+    """Rows of the index and of the queries, class by class, from a fixed permutation of each class.
 
     Raises:
         UserError: If a class has fewer than ``index + 1`` images.
@@ -148,7 +148,7 @@ def predict_rows(learner: Learner, rows: NDArray[np.int64]) -> Tensor:
     """The method's logits ``[len(rows), seen classes]`` for rows of the stream's table, on the CPU, in eval mode.
 
     Raises:
-        UserError: If one is not finite.
+        UserError: If a value is not finite.
     """
     known = learner.have_features(rows, BATCH)
     table, labels = learner.scenario.table, learner.scenario.labels
@@ -171,11 +171,11 @@ class LeftOutDomains:
     """Accuracy on the test images of the domains that no task trains on."""
 
     def __init__(self, spec: LeftOutProbe) -> None:
-        """Keep the name."""
+        """Store the name."""
         self._name = probe_name(spec)
 
     def __call__(self, learner: Learner) -> dict[str, Reading]:
-        """Read the accuracy.
+        """Measure the accuracy.
 
         Raises:
             UserError: If the stream trains on all domains.
@@ -196,11 +196,11 @@ class Calibration:
     """Expected calibration error (Guo et al., ICML 2017, equation 3) on the test images of the classes seen."""
 
     def __init__(self, spec: CalibrationProbe) -> None:
-        """Keep name and bins."""
+        """Store name and number of bins."""
         self._name, self._bins = probe_name(spec), spec.bins
 
     def __call__(self, learner: Learner) -> dict[str, Reading]:
-        """Read the error, in [0, 1]; of scores that are no logits there is none."""
+        """Measure the error, in [0, 1]; undefined for scores that are not logits."""
         if learner.scores != "logits":
             return {self._name: Reading(None, False)}
         scenario = learner.scenario

@@ -1,4 +1,4 @@
-"""Keeps what the probes of a run read, row by row."""
+"""Stores the readings of the probes of a run."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from clsuite.records import ProbeEntry
 
 
 class ProbeRecorder:
-    """Reads the probes at each evaluation; training is as it would be without them."""
+    """Reads the probes at each evaluation without affecting the training."""
 
     def __init__(self, probes: Sequence[Measure] = (), at_ends: Sequence[bool] = ()) -> None:
-        """Keep the probes; nothing is read yet.
+        """Store the probes; nothing is read yet.
 
         Args:
-            probes: What is read.
-            at_ends: Of each probe, whether it is read before the stream and after the last task alone.
+            probes: The probes.
+            at_ends: For each probe, whether it is read only before the stream and after the last task.
         """
         self._probes, self._at_ends = probes, at_ends or [False] * len(probes)
         self._readings: dict[str, list[Reading]] = {}
         self._names: list[list[str]] = [[] for _ in probes]
 
     def read(self, learner: Learner, row: int, last: bool) -> None:
-        """Read every probe whose time it is; random numbers that a method draws in an evaluation are given back.
+        """Read all probes that are due; the state of random generators is restored afterwards.
 
         Args:
-            learner: As it is now.
+            learner: The current learner.
             row: 0 before the stream, ``t`` after ``t`` tasks.
             last: Whether this is the last evaluation.
         """
@@ -46,7 +46,7 @@ class ProbeRecorder:
                     self._readings.setdefault(name, []).append(reading)
 
     def entries(self) -> list[ProbeEntry]:
-        """The readings as a record holds them."""
+        """The readings in the form that records store."""
         return [
             ProbeEntry(
                 name=name,
@@ -59,13 +59,13 @@ class ProbeRecorder:
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """The readings so far, and what later ones are compared with."""
+        """The readings so far and the references for later ones, for a checkpoint."""
         readings = {name: [vars(reading) for reading in kept] for name, kept in self._readings.items()}
         before = [getattr(probe, "before", None) for probe in self._probes]
         return {"readings": readings, "probes": before, "names": self._names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the readings back."""
+        """Restore the readings."""
         self._readings = {name: [Reading(**kept) for kept in rows] for name, rows in state["readings"].items()}
         self._names = [list(names) for names in state["names"]]
         for probe, before in zip(self._probes, state["probes"], strict=True):
@@ -74,6 +74,6 @@ class ProbeRecorder:
 
 
 def _counts(readings: Sequence[Reading]) -> list[int | None] | None:
-    """Right answers of each reading; None where no reading has any."""
+    """Number of correct predictions of each reading; None if no reading has any."""
     counts = [reading.correct for reading in readings]
     return counts if any(count is not None for count in counts) else None

@@ -161,21 +161,21 @@ READINGS = {"head": COUNTED, "knn": COUNTED, "left_out_domains": COUNTED, "zero_
 
 
 def readings_of(kind: str, name: str) -> dict[str, tuple[bool, bool]]:
-    """The readings of a probe: for each its name, whether higher is better, and whether it counts right answers.
+    """The readings of a probe: for each, its name, whether higher is better, and whether it has counts.
 
     Args:
-        kind: Its kind.
-        name: Its name in records and tables.
+        kind: Kind of the probe.
+        name: Name of the probe in records and tables.
 
     Raises:
-        ValueError: If there is no such kind, or the name is one of another probe's readings or columns.
+        ValueError: If the kind is unknown, or the name is reserved for another probe's readings or columns.
     """
     if kind not in READINGS and kind != "own":
         raise ValueError(f"'{kind}' is not a kind of probe: {', '.join(READINGS)}")
     if name.endswith(RESERVED):
         raise ValueError(f"a probe may not be called '{name}': names that end in {' or '.join(RESERVED)} are taken")
     if kind == "own":
-        return {name: COUNTED}  # or what its class declares
+        return {name: COUNTED}  # or as its class declares
     return {name: READINGS[kind], **({f"{name}_kl": ERROR} if kind == "head" else {})}
 
 
@@ -183,7 +183,7 @@ def check_names(specs: tuple[AnyProbe, ...]) -> tuple[AnyProbe, ...]:
     """Check that no two probes have the same name, and that none has the name of another's reading.
 
     Raises:
-        ValueError: If two have.
+        ValueError: If a name is used twice.
     """
     names = [probe_name(spec) for spec in specs]
     for spec, name in zip(specs, names, strict=True):

@@ -1,4 +1,4 @@
-"""Zero-shot accuracy of a CLIP with its current towers."""
+"""Zero-shot accuracy of a CLIP with its current encoders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clsuite.probes.spec import ZeroShotProbe, probe_name
 
 
 class ZeroShotAccuracy:
-    """Share of a probe's images whose own class has the nearest text feature; all its classes compete."""
+    """Share of a probe's images for which the text feature of the true class is the nearest of all classes."""
 
     def __init__(self, spec: ZeroShotProbe, context: ProbeContext) -> None:
         """Load the images and the names of their classes.
@@ -28,7 +28,7 @@ class ZeroShotAccuracy:
         self._texts: ClassTexts | None = None
 
     def __call__(self, learner: Learner) -> dict[str, Reading]:
-        """Read the accuracy; of features that are not the image tower's own there is none.
+        """Measure the accuracy; undefined for features that are not the image encoder's own.
 
         Raises:
             UserError: If the backbone has no text tower.

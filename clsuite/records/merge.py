@@ -65,8 +65,8 @@ def _merge(path: Path, place: Path, merged: Merged) -> None:
         return
     if record.status != "done":
         return
-    if complaint := why_untrue(record, path):
-        merged.other.append(f"the record '{path}' {complaint}")
+    if problem := why_untrue(record, path):
+        merged.other.append(f"the record '{path}' {problem}")
         return
     try:
         there = _finished(place)

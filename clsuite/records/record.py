@@ -258,8 +258,8 @@ class WithinTaskEntry(_Model):
     def of(self, protocol: Protocol) -> Curves:
         """The curves of one protocol."""
         counts = [getattr(curve, protocol) for curve in self.tasks]
-        given = [curve.exposed for curve in self.tasks if curve.exposed is not None]
-        exposed = given if len(given) == len(self.tasks) and protocol == "class_incremental" else None
+        measured = [curve.exposed for curve in self.tasks if curve.exposed is not None]
+        exposed = measured if len(measured) == len(self.tasks) and protocol == "class_incremental" else None
         return Curves.of([curve.steps for curve in self.tasks], counts, self.n, self.learned, self.every, exposed)
 
 

@@ -27,19 +27,19 @@ UNREADABLE = (
     OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, OverflowError, struct.error,
     zipfile.BadZipFile, zlib.error, lzma.LZMAError,
 )  # fmt: skip
-"""What reading a damaged archive of arrays raises."""
+"""Exceptions that reading a damaged archive of arrays may raise."""
 ARRAYS = ("class_incremental", "task_aware", "labels", "task", "learned")
-"""What predictions consist of; the last only where the parts are not the tasks."""
+"""The arrays of predictions; the last one only if the evaluation parts are not the tasks."""
 CURVE_ARRAYS = ("curve_names", "curve_of", "curve_task", "curve_step", "curve_value")
-"""What curves of training consist of, which may lie in the same file (see `clsuite.records.curves`)."""
+"""The arrays of training curves, which may be in the same file (see `clsuite.records.curves`)."""
 LARGEST_PREDICTIONS = 2**28
-"""Bytes of all arrays together: 50,000 test images over a thousand tasks."""
+"""Largest number of bytes of all arrays together: 50,000 test images over a thousand tasks."""
 AT_ONCE = 4096
-"""Bytes that are unpacked in one step, so that an archive that lies about its size fills no memory."""
+"""Number of bytes that are unpacked at a time, so that an archive with a wrong size does not fill the memory."""
 HALF = re.compile(r"\\u[dD][89a-fA-F]")
 """An escape for half of a character, which no text can hold without the other half."""
 DEEPEST = 100
-"""Levels of a record's nesting: what is deeper cannot be written again."""
+"""Largest number of nesting levels of a record: deeper content could not be written again."""
 
 
 class RecordError(UserError):
@@ -98,12 +98,12 @@ def _is_deep(content: Any) -> bool:
     """Whether JSON is nested more than `DEEPEST` levels deep; checked level by level, because recursion would fail."""
     level = [content]
     for _ in range(DEEPEST):
-        level = [item for one in level if isinstance(one, dict | list) for item in _items(one)]
-    return any(isinstance(one, dict | list) for one in level)
+        level = [item for child in level if isinstance(child, dict | list) for item in _items(child)]
+    return any(isinstance(child, dict | list) for child in level)
 
 
-def _items(one: dict[str, Any] | list[Any]) -> Iterable[Any]:
-    return one.values() if isinstance(one, dict) else one
+def _items(child: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return child.values() if isinstance(child, dict) else child
 
 
 def write_predictions(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

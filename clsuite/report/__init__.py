@@ -1,1 +1,1 @@
-"""Reports: tables, CSV and plots, pure functions of records. Nothing here needs torch."""
+"""Reports: tables, CSV files and plots as pure functions of records. Nothing here needs torch."""

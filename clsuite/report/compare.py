@@ -1,4 +1,4 @@
-"""Two methods on the same streams: paired differences over the seeds, with intervals and an exact test."""
+"""Comparison of two methods on the same streams: paired differences over seeds, with intervals and an exact test."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ COMPARED = (
     "backward_transfer",
 )
 EXACT_UP_TO = 16
-"""Seeds up to which all sign flips are tried; beyond, 2^16 random ones of a fixed seed."""
+"""Largest number of seeds for which all sign flips are tried; for more, 2^16 random ones with a fixed seed are used."""
 
 
 @dataclass(frozen=True)
 class Paired:
-    """A figure of both methods, seed by seed, as shares.
+    """A quantity of both methods for each seed, as fractions.
 
     Attributes:
-        name: Metric, or test part.
+        name: Name of the metric or test part.
         higher_is_better: Direction.
         first: The first method's value for each seed.
-        second: The second method's.
+        second: The second method's value for each seed.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Paired:
 
     @property
     def differences(self) -> tuple[float, ...]:
-        """First less second, for each seed."""
+        """The first method's value minus the second's, for each seed."""
         return tuple(a - b for a, b in zip(self.first, self.second, strict=True))
 
     @property
@@ -60,15 +60,15 @@ class Paired:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two methods compared.
+    """The comparison of two methods.
 
     Attributes:
         first: Name of the first method.
-        second: Name of the second.
-        seeds: The seeds that both ran.
-        metrics: The metrics, the one that the verdict is about first.
+        second: Name of the second method.
+        seeds: The seeds that both methods have in common.
+        metrics: The metrics; the verdict is about the first of them.
         parts: The accuracy on each test part after the last task.
-        notes: What else differs between the runs.
+        notes: Other differences between the runs.
     """
 
     first: str
@@ -83,7 +83,7 @@ class Comparison:
 
 
 def only_seeds(records: Sequence[RunRecord], name: str, seeds: Sequence[int]) -> list[RunRecord]:
-    """The records of some seeds, or all where none is named.
+    """The records of some seeds; of all if none are passed.
 
     Raises:
         UserError: If a seed has no record.
@@ -95,16 +95,16 @@ def only_seeds(records: Sequence[RunRecord], name: str, seeds: Sequence[int]) ->
 
 
 def sign_flip_p(first: Sequence[float], second: Sequence[float]) -> float:
-    """Two-sided p-value of the mean paired difference under exchange of the pairs (Fisher 1935, section 21).
+    """Two-sided p-value of the mean paired difference under random exchanges within pairs (Fisher 1935, section 21).
 
-    All ``2^n`` exchanges are tried, so it is exact and never below ``2 / 2^n``.
+    All ``2^n`` exchanges are tried, so the value is exact and at least ``2 / 2^n``.
 
     Args:
-        first: ``[n]``.
-        second: ``[n]``.
+        first: Values of the first method, ``[n]``.
+        second: Values of the second method, ``[n]``.
 
     Returns:
-        The p-value; 1 for a single pair, `nan` where a value is not defined.
+        The p-value; 1 for a single pair, `nan` if a value is undefined.
     """
     if len(first) < 2:
         return 1.0
@@ -127,11 +127,11 @@ def compare(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> Comparis
     """Compare two methods.
 
     Args:
-        first: Finished records of one method, one a seed.
-        second: Those of the other, with the same seeds on the same streams.
+        first: Finished records of one method, one per seed.
+        second: Finished records of the other method, with the same seeds and streams.
 
     Raises:
-        UserError: If seeds, streams or test parts differ; the message says which.
+        UserError: If seeds, streams or test parts differ; says which.
     """
     pairs = _pairs(first, second)
     names = [first[0].method, second[0].method]
@@ -145,15 +145,15 @@ def compare(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> Comparis
 
 
 def _pairs(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> list[tuple[RunRecord, RunRecord]]:
-    ours, theirs = ({record.seed: record for record in records} for records in (first, second))
-    if set(ours) != set(theirs):
-        both = sorted(set(ours) & set(theirs))
+    by_first, by_second = ({record.seed: record for record in records} for records in (first, second))
+    if set(by_first) != set(by_second):
+        both = sorted(set(by_first) & set(by_second))
         fix = f"compare those that both have with --seeds {_list(both, ',')}" if both else "run the missing ones"
         raise UserError(
-            f"'{first[0].method}' has seeds {_list(ours)} and '{second[0].method}' has {_list(theirs)}; "
+            f"'{first[0].method}' has seeds {_list(by_first)} and '{second[0].method}' has {_list(by_second)}; "
             f"paired differences need the same: {fix}"
         )
-    pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours)]
+    pairs = [(by_first[seed], by_second[seed]) for seed in sorted(by_first)]
     for a, b in pairs:
         _check_same_stream(a, b)
     return pairs
@@ -191,7 +191,7 @@ def _notes(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[str]:
 
 
 def _strange_keys(records: Sequence[RunRecord]) -> list[str]:
-    """Which records this version would not make so."""
+    """The records that this version would not produce."""
     versions = [(f"{record.method}, seed {record.seed}", record.results_version()) for record in records]
     edited = "; ".join(name for name, version in versions if version is None)
     older = "; ".join(name for name, version in versions if version not in (None, RESULTS_VERSION))
@@ -203,7 +203,7 @@ def _strange_keys(records: Sequence[RunRecord]) -> list[str]:
 
 
 def _kinds(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[str]:
-    """Which seeds ran on which kind of machine and in which precision, where not all are of one."""
+    """The seeds by kind of machine and precision, if there are several."""
     kinds: dict[tuple[str, str], dict[str, list[int]]] = {}
     for record in (record for pair in pairs for record in pair):
         methods = kinds.setdefault(kind_of(record.environment), {})
@@ -219,7 +219,7 @@ def _kinds(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[str]:
 
 
 def _labels(records: Sequence[RunRecord]) -> list[str]:
-    """Names of the test parts where they are the same for each seed, else their numbers."""
+    """Names of the test parts, if they are the same for all seeds; otherwise their numbers."""
     columns = [record.scenario.columns for record in records]
     return [
         f"{j + 1}: {name}" if all(c[j] == name for c in columns) else f"{j + 1}" for j, name in enumerate(columns[0])
@@ -251,7 +251,7 @@ def _list(seeds: Iterable[int], separator: str = ", ") -> str:
 
 
 def verdict(comparison: Comparison) -> str:
-    """One or two plain sentences about the final accuracy."""
+    """One or two sentences on the difference in final accuracy."""
     main, number = comparison.metrics[0], len(comparison.seeds)
     mean, half = main.interval
     if not any(main.differences):
@@ -273,7 +273,7 @@ def verdict(comparison: Comparison) -> str:
 
 
 def _points(share: float) -> str:
-    """A difference of accuracies in points, with as many digits as are needed to see that it is not zero."""
+    """A difference of accuracies in percentage points, with enough digits to see that it is not zero."""
     text = f"{100 * share:.1f}"
     return text if share == 0 or float(text) else f"{100 * share:.2g}"
 

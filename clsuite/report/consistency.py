@@ -1,4 +1,4 @@
-"""What runs must share to be in one table: the benchmark's setup, a method's configuration, a seed's stream."""
+"""What the runs in one table must have in common: the benchmark's setup, a method's configuration, a seed's stream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clsuite.records import RunRecord
 
 @dataclass
 class ConsistencyCheck:
-    """Remembers of the records seen what later ones of the same benchmark and method are held against."""
+    """Compares each record with those seen before of the same benchmark and method."""
 
     setups: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
     methods: dict[tuple[str, str], tuple[dict[str, Any], str]] = field(default_factory=dict)
@@ -19,12 +19,12 @@ class ConsistencyCheck:
     probes: dict[tuple[str, str], tuple[tuple[bool, bool], str]] = field(default_factory=dict)
     sizes: dict[tuple[str, str, int], tuple[int | None, str]] = field(default_factory=dict)
 
-    def complaint(self, record: RunRecord, where: str) -> str:
-        """How the record differs from those before it; empty where it does not, and it is remembered.
+    def problem(self, record: RunRecord, where: str) -> str:
+        """How a record differs from earlier ones; empty if it does not, and later records are then compared with it.
 
         Args:
             record: The record.
-            where: What to call it in later complaints.
+            where: Name of the record in later messages.
         """
         name, method = record.benchmark, record.method
         setup, configuration = _setup(record), _configuration(record)
@@ -41,11 +41,11 @@ class ConsistencyCheck:
         return self._unlike_probe(record, where)
 
     def _unlike_probe(self, record: RunRecord, where: str) -> str:
-        """How a probe reads otherwise than the one of that name: a column shows one figure, in one direction.
+        """How a probe differs from an earlier one of the same name; a column has only one quantity and one direction.
 
-        One without any value shows nothing of what it reads, and joins the column of the others.
+        A probe without any value does not show what it measures, so it may be in the column of any other.
         """
-        for probe in (one for one in record.probes if one.was_read):
+        for probe in (entry for entry in record.probes if entry.was_read):
             sign = probe.higher_is_better, probe.correct is not None
             first, place = self.probes.setdefault((record.benchmark, probe.name), (sign, where))
             if first != sign:
@@ -58,14 +58,14 @@ class ConsistencyCheck:
 
 
 def _setup(record: RunRecord) -> dict[str, Any]:
-    """What all runs of a benchmark share: stream and backbone."""
+    """The stream and backbone, which all runs of a benchmark share."""
     shared = {key: value for key, value in record.config.items() if key not in ("training", "probes")}
     return {**shared, "kind of stream": record.scenario.kind}
 
 
 def _configuration(record: RunRecord) -> dict[str, Any]:
-    """What all seeds of a method share."""
-    return {**record.config, "plugins": [{"name": one.name, "args": one.args} for one in record.plugins]}
+    """The configuration that all seeds of a method share."""
+    return {**record.config, "plugins": [{"name": entry.name, "args": entry.args} for entry in record.plugins]}
 
 
 def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Tables for other programs: CSV, Markdown and LaTeX, mean ± half-width of the 95 % interval over seeds."""
+"""Tables as CSV, Markdown and LaTeX: mean ± half-width of the 95 % interval over seeds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MARKDOWN = {"&": "&amp;", "<": "&lt;", **{character: f"\\{character}" for charac
 
 
 def choose_columns(known: Mapping[str, Column], names: Sequence[str]) -> list[Column]:
-    """The named columns; without names, those that the terminal shows; all of them by ``all``.
+    """The columns with the given names; without names, those that the terminal shows; all of them for ``all``.
 
     Raises:
         UserError: If a name is unknown.
@@ -39,7 +39,7 @@ def choose_columns(known: Mapping[str, Column], names: Sequence[str]) -> list[Co
 
 
 def csv_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:
-    """One line per benchmark and method: mean and half-width of each figure, accuracies as fractions."""
+    """One line per benchmark and method with mean and half-width of each column, accuracies as fractions."""
     columns = choose_columns(columns_of(records), names or ["all"])
     lines: list[list[Any]] = [["benchmark", *csv_head(columns)]]
     for benchmark, group in by_benchmark(records).items():
@@ -48,19 +48,21 @@ def csv_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:
 
 
 def csv_head(columns: Iterable[Column]) -> list[str]:
-    """The heading of `csv_line`."""
+    """The header that belongs to `csv_line`."""
     return ["method", "seeds", *(part for column in columns for part in (column.name, f"{column.name}_interval"))]
 
 
 def csv_line(row: Row, columns: Iterable[Column]) -> list[Any]:
-    """A row's method, seeds, and the mean and half-width of each figure; counts are exact."""
+    """A row's method, its seeds, and mean and half-width of each column; counts are exact."""
     figures = [row.figures.get(column.name) for column in columns]
-    numbers = [_exact(value) for one in figures for value in ((one.mean, one.half) if one else (None, None))]
+    numbers = [
+        _exact(value) for figure in figures for value in ((figure.mean, figure.half) if figure else (None, None))
+    ]
     return [row.method, " ".join(str(seed) for seed in row.seeds), *numbers]
 
 
 def _exact(value: float | None) -> float | int | None:
-    """Twelve digits, which are the same on every machine; a count is written without a point."""
+    """Round to twelve digits, which are the same on every machine; a count becomes an integer."""
     if value is None:
         return None
     short = float(f"{value:.12g}")
@@ -68,14 +70,14 @@ def _exact(value: float | None) -> float | int | None:
 
 
 def csv_text(lines: Sequence[Sequence[Any]]) -> str:
-    """Lines as CSV: what is not defined (None) is an empty cell, and no text is a formula to a spreadsheet."""
+    """Rows as CSV text: undefined values (None) are empty cells, and no text is read as a formula by a spreadsheet."""
     out = StringIO()
     csv.writer(out, lineterminator="\n").writerows([_cell(value) for value in line] for line in lines)
     return out.getvalue()
 
 
 def _cell(value: Any) -> Any:
-    """A value as it is, and a text on one line; an apostrophe quotes what a spreadsheet would take for a formula."""
+    """A number unchanged, or a text on one line, with an apostrophe if a spreadsheet would take it for a formula."""
     if not isinstance(value, str):
         return value
     quote = "'" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else ""
@@ -83,7 +85,7 @@ def _cell(value: Any) -> Any:
 
 
 def markdown_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:
-    """A Markdown table per benchmark, accuracies in per cent."""
+    """A Markdown table per benchmark, accuracies in percent."""
     return "\n".join(_markdown(name, group, names) for name, group in by_benchmark(records).items())
 
 
@@ -93,18 +95,18 @@ def _markdown(benchmark: str, records: Sequence[RunRecord], names: Sequence[str]
 
 
 def markdown_lines(head: Sequence[str], body: Iterable[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
-    """The lines of a Markdown table; the columns at the positions `left` are aligned there, the others right."""
+    """The lines of a Markdown table; columns at the positions `left` are aligned left, all others right."""
     rule = ["---" if position in left else "--:" for position in range(len(head))]
     return [f"| {' | '.join(line)} |" for line in (head, rule, *body)]
 
 
 def markdown_text(text: str) -> str:
-    """A text on one line, in which nothing is Markdown."""
+    """A text on one line with all Markdown escaped."""
     return escape_text(text, MARKDOWN)
 
 
 def latex_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:
-    """A LaTeX table per benchmark with the rules of the package booktabs, accuracies in per cent."""
+    """A LaTeX table per benchmark with the rules of the package booktabs, accuracies in percent."""
     tables = [_latex(name, group, names) for name, group in by_benchmark(records).items()]
     return "% needs \\usepackage{booktabs}\n" + "\n".join(tables)
 
@@ -136,7 +138,7 @@ def by_benchmark(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
 def _lines(
     records: Sequence[RunRecord], names: Sequence[str], escape: Callable[[str], str], bold: Callable[[str], str]
 ) -> list[list[str]]:
-    """The heading of a table and its rows, in a format that writes foreign text and the best figures its own way."""
+    """Header and rows of the table in a format with its own way to escape text and to mark the best values."""
     results = summarize(records)
     columns = choose_columns(results.columns, names)
 
@@ -152,7 +154,7 @@ def _lines(
 
 
 def escape_text(text: str, table: Mapping[str, str]) -> str:
-    """A text on one line, with what means something to the format replaced by the table's words."""
+    """A text on one line, with special characters of a format replaced according to a table."""
     line = harmless(" ".join(text.split()))
     return "".join(table.get(character, character) for character in line)
 

@@ -1,4 +1,4 @@
-"""What a benchmark leaves beside its records: a summary CSV, heat maps and curves."""
+"""The files that a benchmark writes beside its records: a CSV summary, heat maps and curves."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from clsuite.report.within_task_plot import plot_within_task
 
 
 def write_report(folder: Path, title: str, records: Mapping[Path, RunRecord]) -> tuple[list[Path], list[str]]:
-    """Write the summary and the plots; what cannot be written keeps nothing else from it.
+    """Write the summary and the plots; an error in one of them does not affect the others.
 
     Args:
         folder: Folder of the benchmark.
         title: Title of the curves.
-        records: Finished records by their path; the heat map of each goes beside it.
+        records: Finished records by their path; the heat map of each is written beside it.
 
     Returns:
-        The files for people to look at first, and a line for each reason why others could not be written.
+        The most important files, and a line for each reason why others could not be written.
     """
     finished = list(records.values())
     writers: dict[Path, Callable[[Path], None]] = {
@@ -39,17 +39,17 @@ def write_report(folder: Path, title: str, records: Mapping[Path, RunRecord]) ->
         target = place.with_suffix(".svg")
         if not is_newer(target, place):
             writers[target] = partial(plot_matrix, record)
-    complaints: dict[Path, str] = {}
+    problems: dict[Path, str] = {}
     for path, write in writers.items():
         try:
             write(path)
         except UserError as error:
-            complaints[path] = str(error)
-    return [path for path in shown if path not in complaints], list(complaints.values())
+            problems[path] = str(error)
+    return [path for path in shown if path not in problems], list(problems.values())
 
 
 def is_newer(path: Path, than: Path) -> bool:
-    """Whether a file is there and not older than another one."""
+    """Whether a file exists and is not older than another one."""
     try:
         return path.is_file() and path.stat().st_mtime >= than.stat().st_mtime
     except OSError:
@@ -57,7 +57,7 @@ def is_newer(path: Path, than: Path) -> bool:
 
 
 def write_csv(records: Sequence[RunRecord], path: Path) -> None:
-    """One line per method: mean and half-width of the 95 % interval of every figure, as fractions."""
+    """Write one line per method: mean and half-width of the 95 % interval of every column, as fractions."""
     results = summarize(records)
     columns = results.columns.values()
     text = csv_text([csv_head(columns), *(csv_line(row, columns) for row in results.rows)])

@@ -1,4 +1,4 @@
-"""Tables that fit a terminal: columns are chosen by importance, and no figure is cut or broken over lines."""
+"""Tables that fit a terminal: columns are selected by importance, and values are never cut or wrapped."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from rich.table import Table
 from rich.text import Text
 
 AROUND = 3
-"""What a column takes besides its text: a blank on either side, and a line."""
+"""Width of a column beyond its text: a blank on either side, and a line."""
 NARROW = "not shown, as the terminal is too narrow: "
-"""What is said before the names of the columns that are left out."""
+"""Precedes the names of omitted columns."""
 ARGUMENTS = "\N{WORD JOINER}"
-"""Marks, while a heading is broken into lines, where the arguments of a method begin."""
+"""Marks the beginning of a method's arguments while a heading is wrapped."""
 SHORTEST = 5
-"""Of names that must be shortened at least so much is shown, however narrow the terminal."""
+"""Number of characters that are shown of a shortened name, however narrow the terminal."""
 
 
 @dataclass(frozen=True)
 class TableColumn:
-    """A column of figures.
+    """A column of values.
 
     Attributes:
-        name: What it is called where it is left out.
-        heading: May be broken at blanks, hyphens and before arguments in brackets; the mark at its end, an arrow, stays
-            with the last word.
-        cells: One for each row, as rich's markup.
-        importance: Columns of lower numbers are shown first.
+        name: Its name in the note about omitted columns.
+        heading: Wrapped at blanks, hyphens and before arguments in brackets; the arrow at its end stays with the last
+            word.
+        cells: One for each row, in rich's markup.
+        importance: Columns with lower numbers are shown first.
     """
 
     name: str
@@ -44,7 +44,7 @@ class TableColumn:
 
     @property
     def least(self) -> int:
-        """Width with the heading broken wherever it can be."""
+        """Width with the heading wrapped wherever possible."""
         return max(self._figures, *(len(line) for line in _broken(self.heading, 1)))
 
     @property
@@ -55,18 +55,18 @@ class TableColumn:
 def add_columns(
     table: Table, first: TableColumn, columns: Sequence[TableColumn], width: int | None
 ) -> list[TableColumn]:
-    """Fill a table: a column of names, then as many columns of figures as there is room for.
+    """Fill a table: a column of names, then as many columns of values as fit.
 
-    Names are shortened, with an ellipsis, only where they leave no room for the most important column.
+    Names are shortened, with an ellipsis, only if there would be no room for the most important column.
 
     Args:
         table: An empty table with the default box.
         first: The column of names.
         columns: The others, from left to right.
-        width: Of the terminal; None shows all columns, whatever they take.
+        width: Width of the terminal; None shows all columns.
 
     Returns:
-        The columns that are left out.
+        The columns that do not fit.
     """
     room = None if width is None else width - 1 - AROUND - max(first.natural, SHORTEST)
     shown, left = _chosen(columns, room)
@@ -81,7 +81,7 @@ def add_columns(
 
 
 def _chosen(columns: Sequence[TableColumn], room: int | None) -> tuple[dict[int, int], list[TableColumn]]:
-    """The widths of the columns that are shown, by position; and the columns that are not."""
+    """The widths of the shown columns by position, and the columns that are not shown."""
     if room is None or sum(column.natural + AROUND for column in columns) <= room:
         return {index: column.natural for index, column in enumerate(columns)}, []
     taken: dict[int, int] = {}
@@ -98,9 +98,9 @@ def _chosen(columns: Sequence[TableColumn], room: int | None) -> tuple[dict[int,
 
 
 def _broken(heading: str, width: int) -> list[str]:
-    """The lines of a heading; a mark of one character stays with the word before it.
+    """The lines of a wrapped heading; an arrow at its end stays with the word before it.
 
-    The arguments of a method, as in ``replay(capacity=50)``, may stand on a line of their own.
+    The arguments of a method, as in ``replay(capacity=50)``, may be on a separate line.
     """
     if len(heading) <= width:
         return [heading]

@@ -1,4 +1,4 @@
-"""How machines, figures and foreign texts are shown."""
+"""Formatting of machines, numbers and foreign text."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rich.markup import escape
 
 from clsuite.errors import on_screen
 
-if TYPE_CHECKING:  # numpy comes with the metrics, and commands that only list need neither
+if TYPE_CHECKING:  # metrics import numpy, which commands that only list do not need
     from clsuite.metrics.column import Unit
 
 DASH = "-"
-"""What stands in tables where a figure is not defined."""
+"""Shown in tables for an undefined value."""
 
 
 def machine_of(environment: Mapping[str, Any]) -> str:
@@ -28,25 +28,25 @@ def kind_of(environment: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def rounded(value: float | None) -> float | None:
-    """Nine digits, so that the last bits of another machine's arithmetic do not show; None for what is not defined.
+    """Round to nine digits, which are the same on every machine; None for undefined values.
 
-    What is left of a difference of equal numbers (1e-17) is zero.
+    What remains of a difference of equal numbers, such as 1e-17, becomes zero.
     """
     return None if value is None or not math.isfinite(value) else float(f"{round(value, 12):.9g}") + 0.0
 
 
 def shown(text: str) -> str:
-    """A text for rich: its brackets are no markup, nothing in it commands the terminal, and its words have an end."""
+    """A text for rich, without markup and control characters, and with very long words shortened."""
     return escape(on_screen(text))
 
 
 def counted(number: int, thing: str) -> str:
-    """A number of things, such as ``1 run`` and ``2 runs``."""
+    """A number with a noun, such as ``1 run`` or ``2 runs``."""
     return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def number_text(value: float | None, unit: Unit, dash: str = DASH) -> str:
-    """A figure without its interval. Shares are in per cent, without the sign."""
+    """A value without its interval. Fractions are shown in percent, without the sign."""
     short = rounded(value)
     if short is None:
         return dash

@@ -1,4 +1,4 @@
-"""Finished records from what people name: a record, a folder of runs, or methods below a folder of runs."""
+"""Finds finished records from what users name: a record, a folder of runs, or methods in a folder of runs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from clsuite.report.newest import newest_runs
 
 @dataclass(frozen=True)
 class Gathered:
-    """What was found.
+    """The records found.
 
     Attributes:
-        records: The finished records by path, a record that lies in two places once.
-        unfinished: A line for each run that is not finished.
-        left_out: A line for each kind of difference for which older runs have no part.
+        records: The finished records by path, without duplicates.
+        unfinished: A line for each unfinished run.
+        left_out: A line for each kind of difference because of which older runs are omitted.
     """
 
     records: dict[Path, RunRecord]
@@ -30,15 +30,15 @@ class Gathered:
 
 
 def gather(places: Sequence[Path]) -> Gathered:
-    """Read the records that some files and folders hold; trials of ``clsuite tune`` only where they are named.
+    """Read the records in files and folders; trials of ``clsuite tune`` only if they are named themselves.
 
-    A record that is not as its run left it is left out, with a warning.
+    A record that was modified after its run is omitted, with a warning.
 
     Args:
-        places: Records, or folders with records anywhere below.
+        places: Records, or folders with records at any depth.
 
     Raises:
-        UserError: If a place is not there, a file is not a record, or no finished record is among them.
+        UserError: If a place does not exist, a file is not a record, or there is no finished record.
     """
     records: dict[Path, RunRecord] = {}
     unfinished, untrue, keys = [], [], set()
@@ -48,8 +48,8 @@ def gather(places: Sequence[Path]) -> Gathered:
             continue
         if record.status != "done":
             unfinished.append(f"{record.status}: {record.method}, seed {record.seed} ({path})")
-        elif complaint := why_untrue(record, path):
-            untrue.append(f"{record.method}, seed {record.seed}: the record '{path}' {complaint}")
+        elif problem := why_untrue(record, path):
+            untrue.append(f"{record.method}, seed {record.seed}: the record '{path}' {problem}")
         elif record.key not in keys:
             keys.add(record.key)
             records[path] = record
@@ -63,12 +63,12 @@ def gather(places: Sequence[Path]) -> Gathered:
 
 
 def record_files(place: Path) -> list[Path]:
-    """The files that may be records: the place itself, or all below a folder; of a leaderboard those published.
+    """The files that may be records: the file itself, or those in a folder; of a leaderboard, the published ones.
 
-    What lies beside a record under its name, such as its predictions, is none: patterns (``seed0*``) name it too.
+    Other files of a record, such as its predictions, are skipped, because patterns (``seed0*``) match them too.
 
     Raises:
-        UserError: If there is no such place.
+        UserError: If the place does not exist.
     """
     if place.is_dir():
         published = place / "records"
@@ -80,29 +80,29 @@ def record_files(place: Path) -> list[Path]:
 
 
 def _beside(path: Path) -> bool:
-    """Whether it is the account of a record's rerun, or another file of a record that is there."""
+    """Whether a file is the result of a record's rerun, or another file that belongs to a record."""
     record = path.with_suffix(".json")
     return path.name.endswith(".rerun.json") or (record != path and record.is_file())
 
 
 def newest_of(found: Gathered, where: str) -> Gathered:
-    """What was found, and of several runs of one method and seed the newest; see `newest_runs`.
+    """The records without older runs of the same method and seed; see `newest_runs`.
 
     Raises:
-        UserError: If what is left cannot stand in one table, as readings of unlike probes.
+        UserError: If the rest cannot be shown in one table, for example because of different probes.
     """
     records, notes = newest_runs(found.records)
     alike = ConsistencyCheck()
     for path, record in records.items():
-        if complaint := alike.complaint(record, str(path)):
+        if problem := alike.problem(record, str(path)):
             raise UserError(
-                f"{where} holds runs that do not fit together: '{path}': {complaint}; move one away or name the records"
+                f"{where} holds runs that do not fit together: '{path}': {problem}; move one away or name the records"
             )
     return replace(found, records=records, left_out=tuple(notes))
 
 
 def one_method(place: Path) -> Gathered:
-    """The finished records of a record file, or of a folder that holds one method on one benchmark.
+    """The finished records of a record file, or of a folder with the runs of one method on one benchmark.
 
     Raises:
         UserError: As `gather`, and if the folder holds several methods or benchmarks.
@@ -111,15 +111,15 @@ def one_method(place: Path) -> Gathered:
 
 
 def method_below(runs: Path, method: str) -> Gathered:
-    """The finished records of a method below a folder of runs.
+    """The finished records of a method in a folder of runs.
 
     Args:
         runs: The folder.
-        method: The name that tables show; without arguments and ``.py`` where that names one method alone, so that
-            ``er_ace`` finds ``er_ace.py(capacity=50)``.
+        method: Its name in tables; arguments and ``.py`` may be omitted if the name is still unique, so that ``er_ace``
+            finds ``er_ace.py(capacity=50)``.
 
     Raises:
-        UserError: As `one_method`, and if the method is not there.
+        UserError: As `one_method`, and if there is no such method.
     """
     found = gather([runs])
     names = {record.method for record in found.records.values()}
@@ -132,7 +132,7 @@ def method_below(runs: Path, method: str) -> Gathered:
 
 
 def _bare(name: str) -> str:
-    """A method's name without its arguments; of a file without its ending."""
+    """A method's name without arguments, or without the extension of a file."""
     return re.sub(r"\(.*\)$", "", name).removesuffix(".py")
 
 

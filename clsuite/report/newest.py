@@ -1,4 +1,4 @@
-"""Of several runs of one method and seed the newest, so that trying out settings leaves a folder readable."""
+"""Selects the newest of several runs of the same method and seed, so that a folder with many attempts is readable."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 from clsuite.records import RunRecord
 
 SHOWN = 4
-"""Settings and files that are named where there are more."""
+"""Largest number of settings and files that are named."""
 LONGEST = 40
-"""Characters of a setting that are shown."""
+"""Largest number of characters shown of a setting."""
 
 
 def newest_runs(records: Mapping[Path, RunRecord]) -> tuple[dict[Path, RunRecord], list[str]]:
-    """Choose what may be in one table: of each benchmark the newest setup, of each method its newest configuration.
+    """Select the records for one table: the newest setup of each benchmark, the newest configuration of each method.
 
-    A record has no time of its own, so that its file's decides. All seeds of a method are of one configuration and one
-    source: those of an earlier one are left out although their seed was not run again.
+    Records contain no time, so the modification time of their files is used. All seeds of a method must have the same
+    configuration and source: older ones are omitted even if their seed was not run again.
 
     Args:
         records: Finished records by path.
 
     Returns:
-        The chosen ones in the order given, and a line for each kind of difference that left some out: which they are,
-        and what differs, from the old to the new.
+        The selected records in the given order, and a line for each kind of difference because of which some were
+        omitted: which they are, and what differs, from old to new.
     """
     references: dict[tuple[str, ...], tuple[Any, RunRecord]] = {}
     left: dict[Path, str] = {}
@@ -47,7 +47,7 @@ def newest_runs(records: Mapping[Path, RunRecord]) -> tuple[dict[Path, RunRecord
 
 
 def _shared(record: RunRecord) -> dict[tuple[str, ...], Any]:
-    """What must be equal in all records that share the name; a run is checked alone."""
+    """The content that must be equal in all records of the same name; each run is also checked by itself."""
     benchmark, seed = record.benchmark, str(record.seed)
     return {
         ("method", benchmark, record.method): _settings(record),
@@ -58,13 +58,13 @@ def _shared(record: RunRecord) -> dict[tuple[str, ...], Any]:
 
 
 def _setup(record: RunRecord) -> dict[str, Any]:
-    """What all methods of a benchmark share."""
+    """The setup that all methods of a benchmark share."""
     shared = {key: value for key, value in record.config.items() if key not in ("training", "probes")}
     return {**shared, "kind of stream": record.scenario.kind}
 
 
 def _settings(record: RunRecord) -> dict[str, str]:
-    """All that a run's result follows from but seed and data, by dotted name."""
+    """Everything that determines a run's result except seed and data, by dotted name."""
     settings = dict(_flat({**record.config, "kind of stream": record.scenario.kind}))
     for plugin in record.plugins:
         settings |= _flat(plugin.args, f"{plugin.name}.")
@@ -81,7 +81,7 @@ def _flat(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, s
 
 
 def _differences(old: RunRecord, new: RunRecord) -> str:
-    """The settings that differ, old -> new; of another method only what all methods share."""
+    """The settings that differ, old -> new; for different methods, only those that all methods share."""
     if old.method == new.method:
         before, after = _settings(old), _settings(new)
     else:

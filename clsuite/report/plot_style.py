@@ -1,4 +1,4 @@
-"""How lines of many methods share one plot: bands for a few, colors and names for the best, gray for the rest."""
+"""Styles for plots of many methods: intervals for a few, colors and names for the best, gray for the others."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from matplotlib.lines import Line2D
 from clsuite.metrics import mean_interval
 
 BANDS_UP_TO = 8
-"""Methods up to which intervals are drawn: more bands lie on each other and hide the lines."""
+"""Largest number of methods for which intervals are drawn: more of them would hide the lines."""
 NAMED_UP_TO = 10
-"""Methods that have a color and a name: there are ten colors."""
+"""Largest number of methods with a color and a name: there are ten colors."""
 MARKERS = "os^Dv<>P*X"
 GRAY = "0.75"
 Limits = tuple[float, float]
@@ -29,7 +29,7 @@ ANY: Limits = (-math.inf, math.inf)
 
 @dataclass(frozen=True)
 class MethodStyles:
-    """How each of some methods styles.
+    """The style of each method in a plot.
 
     Attributes:
         order: The methods, best first.
@@ -39,12 +39,12 @@ class MethodStyles:
 
     @property
     def named(self) -> Sequence[str]:
-        """The methods that have a color and a name."""
+        """The methods with a color and a name."""
         return self.order[:NAMED_UP_TO]
 
     @property
     def others(self) -> Sequence[str]:
-        """Those that are gray."""
+        """The methods that are drawn in gray."""
         return self.order[NAMED_UP_TO:]
 
     @property
@@ -53,7 +53,7 @@ class MethodStyles:
         return len(self.order) <= BANDS_UP_TO
 
     def titled(self, title: str, by: str = "") -> str:
-        """A title that says what is left out, and by what the methods are the best."""
+        """A title that says what is omitted, and by which quantity the best methods are selected."""
         if self.bands:
             return title
         number = len(self.order)
@@ -62,14 +62,14 @@ class MethodStyles:
         return f"{title}\n{which}, without intervals"
 
     def draw(self, axes: Axes, method: str, curves: Sequence[Any], limits: Limits, start: int = 1) -> Line2D:
-        """Draw the mean of a method's curves over the tasks, and its 95 % interval where there is room for bands.
+        """Draw the mean of a method's curves over the tasks, and its 95 % interval if intervals are drawn.
 
         Args:
             axes: Where to draw.
             method: One of `order`.
-            curves: A curve for each seed; those of another length than the first are left out. What is `nan` has no
-                part in the mean, and where all are there is no point.
-            limits: What the figure cannot be below and above, where a band ends.
+            curves: A curve for each seed; those with another length than the first are omitted. `nan` values are
+                ignored in the mean; if all are `nan`, there is no point.
+            limits: Smallest and largest possible value, which bound the intervals.
             start: Number of tasks learned at the first point.
         """
         alike = np.array([curve for curve in curves if len(curve) == len(curves[0])], dtype=float)
@@ -90,7 +90,7 @@ class MethodStyles:
         return line
 
     def legend(self, figure: Figure, lines: Mapping[str, Line2D]) -> None:
-        """The name of every colored line; matplotlib leaves out those that begin with ``_``, so that a blank does."""
+        """Add the names of all colored lines, after a blank, because matplotlib omits names that begin with ``_``."""
         shown = [name for name in self.named if name in lines]
         labels = [f" {name}" if name.startswith("_") else name for name in shown]
         handles = [lines[name] for name in shown]
@@ -101,5 +101,5 @@ class MethodStyles:
 
 
 def best_first(last: Mapping[str, float]) -> list[str]:
-    """Methods by a figure of which more is better, then by name; those that do not have it come last."""
+    """Methods sorted by a quantity of which more is better, then by name; those without a value come last."""
     return sorted(last, key=lambda method: (math.isnan(last[method]), -last[method], method))

@@ -1,6 +1,6 @@
-"""Plots: accuracy matrices as heat maps, figures over tasks as curves; the same input gives the same bytes.
+"""Plots: accuracy matrices as heat maps, quantities over tasks as curves; the same input gives the same bytes.
 
-The ending of the file says whether it is SVG, PNG or PDF.
+The file extension selects SVG, PNG or PDF.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ STYLE: Any = {
 }
 PANELS_ACROSS = 3
 UNDATED = {"svg": "Date", "png": "Software", "pdf": "CreationDate"}
-"""Formats, and what matplotlib would write into each that changes from day to day or version to version."""
+"""File formats, and the metadata field of each that would depend on the date or on matplotlib's version."""
 
 
 class ShownFigure(Figure):
-    """A figure that notebooks show although pyplot knows nothing of it."""
+    """A figure that notebooks display although pyplot does not manage it."""
 
     def _repr_png_(self) -> bytes:
         picture = BytesIO()
@@ -50,7 +50,7 @@ class ShownFigure(Figure):
 
 
 def plot_matrix(record: RunRecord, path: Path) -> None:
-    """Heat map of ``A[i, j]`` in per cent; what was never learned stays blank.
+    """Draw a heat map of ``A[i, j]`` in percent; parts that were never learned stay blank.
 
     Args:
         record: A finished record.
@@ -60,10 +60,10 @@ def plot_matrix(record: RunRecord, path: Path) -> None:
 
 
 def plot_matrices(groups: Mapping[str, Sequence[RunRecord]], path: Path) -> None:
-    """Write the figure of `matrices_figure`.
+    """Write the figure that `matrices_figure` draws.
 
     Args:
-        groups: Finished records of one benchmark by the title of their panel.
+        groups: Finished records of one benchmark, by the title of their panel.
         path: The file to write.
     """
     with style.context(["default", STYLE]):
@@ -71,10 +71,10 @@ def plot_matrices(groups: Mapping[str, Sequence[RunRecord]], path: Path) -> None
 
 
 def matrices_figure(groups: Mapping[str, Sequence[RunRecord]]) -> ShownFigure:
-    """Heat maps of ``A[i, j]`` in per cent side by side, each the mean of its runs.
+    """Draw heat maps of ``A[i, j]`` in percent side by side, each the mean of its runs.
 
     Args:
-        groups: Finished records of one benchmark by the title of their panel.
+        groups: Finished records of one benchmark, by the title of their panel.
     """
     shapes = [records[0].main_counts.accuracy.shape for records in groups.values()]
     tasks, parts = max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)
@@ -113,7 +113,7 @@ def _heat_map(axes: Axes, title: str, records: Sequence[RunRecord]) -> AxesImage
 
 
 def plot_curves(records: Sequence[RunRecord], path: Path, title: str) -> None:
-    """Accuracy on all classes seen so far after each task: the mean over seeds, with its 95 % interval as a band.
+    """Plot the accuracy on all classes seen so far after each task: the mean over seeds, with its 95 % interval.
 
     Args:
         records: Finished records of one benchmark.
@@ -125,7 +125,7 @@ def plot_curves(records: Sequence[RunRecord], path: Path, title: str) -> None:
 
 
 def plot_forgetting(records: Sequence[RunRecord], path: Path, title: str) -> None:
-    """Forgetting of the earlier tasks after each task: the mean over seeds, with its 95 % interval as a band.
+    """Plot the forgetting of earlier tasks after each task: the mean over seeds, with its 95 % interval.
 
     Args:
         records: Finished records of one benchmark.
@@ -147,7 +147,7 @@ def _plot_over_tasks(
     by_method: dict[str, list[Any]] = {}
     for record in sorted(records, key=lambda record: record.seed):
         by_method.setdefault(record.method, []).append(100 * figure_of(record.main_counts))
-    sign = 1 if limits == PERCENT else -1  # less forgetting is better
+    sign = 1 if limits == PERCENT else -1  # lower forgetting is better
     styles = MethodStyles(
         best_first({m: sign * float(np.mean([c[-1] for c in curves])) for m, curves in by_method.items()})
     )
@@ -165,11 +165,11 @@ def _plot_over_tasks(
 
 
 def plot_probes(records: Sequence[RunRecord], path: Path, title: str) -> None:
-    """What every probe read before the stream and after each task: a panel a probe, the mean over seeds a method.
+    """Plot the values of all probes before the stream and after each task: one panel per probe, the mean over seeds.
 
-    Where nothing was read there is no point, and the line goes on to the next; a method without readings has no line.
+    Missing values are skipped, and the line continues to the next point; a method without values has no line.
 
-    Where there are many methods, those with the best final accuracy are in color.
+    If there are many methods, those with the best final accuracy are in color.
 
     Args:
         records: Finished records of one benchmark, some of them with probes.
@@ -189,7 +189,7 @@ def plot_probes(records: Sequence[RunRecord], path: Path, title: str) -> None:
 
 
 def _tens(lines: Iterable[Line2D]) -> Limits:
-    """The part of 0 to 100 that lines take, in tens, so that many of them have room."""
+    """The range of the lines within 0 to 100, rounded to tens, so that the plot has room for many of them."""
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in lines])
     low, high = 10 * np.floor(np.nanmin(values) / 10), 10 * np.ceil(np.nanmax(values) / 10)
     return max(0.0, float(low)), min(100.0, max(float(high), float(low) + 10))
@@ -213,7 +213,7 @@ def _probe_panel(axes: Axes, name: str, records: Sequence[RunRecord], styles: Me
 
 
 def _grows(record: RunRecord) -> bool:
-    """Whether a part cannot be known before it is learned: all kinds but those whose classes are all there at once."""
+    """Whether parts are unknown before they are learned: true unless all classes are known from the start."""
     scenario = record.config.get("scenario")
     over = scenario.get("over") if isinstance(scenario, dict) else None
     return record.scenario.kind != "domain_incremental" and over != "domains"
@@ -224,9 +224,9 @@ def _part_label(record: RunRecord) -> str:
 
 
 def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure whose bytes follow from what it shows alone.
+    """Write a figure; its bytes depend only on what it shows.
 
-    Foreign names in it are made harmless: control characters make an SVG that nothing reads.
+    Control characters in foreign names are escaped, because they would make an SVG unreadable.
     """
     for text in figure.findobj(Text):
         assert isinstance(text, Text)

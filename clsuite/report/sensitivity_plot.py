@@ -1,4 +1,4 @@
-"""The sensitivity of modules: a heat map of blocks and kinds, and a CSV of every distance."""
+"""The sensitivity of modules as a heat map of blocks and kinds, and as a CSV file of all distances."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from clsuite.report.plots import STYLE, write_figure
 
 
 def plot_sensitivity(moves: Sequence[Move], path: Path, title: str) -> None:
-    """Heat maps of the mean sensitivity: between epochs, between tasks, between models, where there are several.
+    """Draw heat maps of the mean sensitivity: between epochs, between tasks, between models, where there are several.
 
     Args:
-        moves: What a run measured.
+        moves: The changes that were measured.
         path: The file to write.
         title: Title of the plot.
     """
@@ -51,7 +51,7 @@ def _heat_map(axes: Any, moves: Sequence[Move], between: Between, blocks: list[s
 
 
 def write_moves(moves: Mapping[str, Sequence[Move]], path: Path) -> None:
-    """One line per module and pair of moments; where there are several runs, with the name of the run."""
+    """Write one line per module and pair of moments; where there are several runs, with the name of the run."""
     several = len(moves) > 1
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened, lineterminator="\n")

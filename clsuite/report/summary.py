@@ -1,6 +1,6 @@
-"""From records to a table of results: one row per method, its figures over the seeds.
+"""Results as a table: one row per method, with values over the seeds.
 
-Terminal, CSV, Markdown, LaTeX, and the leaderboard with its page all render this one table.
+The terminal, CSV, Markdown, LaTeX, the leaderboard and its page all show this table.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from clsuite.report.probe_columns import CHANGE, PROBE, probe_columns
 
 
 class Figure(BaseModel):
-    """A column of a row, over its seeds; None is what is not defined.
+    """A cell of the table, over the seeds; None stands for undefined values.
 
     Attributes:
-        mean: Mean over the seeds that have the figure; for times none where the runs are of several kinds of machine
-            or precision.
-        half: Half-width of the 95 % Student-t interval over them; None for fewer than two.
-        low: Lower end of the interval, never below zero for costs.
+        mean: Mean over the seeds that have a value; None for times if the runs used several kinds of machine or
+            precision.
+        half: Half-width of the 95 % Student-t interval; None for fewer than two seeds.
+        low: Lower end of the interval, at least zero for costs.
         high: Upper end.
         values: One value per seed, in the order of the row's seeds.
-        best: Whether no method of the table has a better mean, and another one has a worse one. An upper bound, as
-            joint training is one, is not a method in this.
+        best: Whether no method in the table has a better mean, and some method has a worse one. Upper bounds, such as
+            joint training, are not compared.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,13 +54,13 @@ class Figure(BaseModel):
 
     @property
     def shortened(self) -> Figure:
-        """The same to nine digits, which are alike on every machine."""
+        """The same cell, rounded to nine digits, which are the same on every machine."""
         ends = {name: rounded(getattr(self, name)) for name in ("mean", "half", "low", "high")}
         return self.model_copy(update={**ends, "values": tuple(rounded(value) for value in self.values)})
 
 
 class Row(BaseModel):
-    """A method over its seeds, ascending, with a figure for each column of its table."""
+    """A method over its seeds (ascending), with a cell for each column of its table."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -74,7 +74,7 @@ class ResultTable:
     """The results of one benchmark.
 
     Attributes:
-        columns: By name, in order.
+        columns: The columns by name, in order.
         rows: One per method, best final accuracy first.
     """
 
@@ -83,10 +83,10 @@ class ResultTable:
 
 
 def columns_of(records: Sequence[RunRecord]) -> dict[str, Column]:
-    """The figures of some records: those that all have, those of the probes (last reading, change) and within tasks.
+    """The columns for some records: those that all records have, those of probes (last value, change) and within tasks.
 
-    Times have no direction where the records are of several kinds of machine or precision: none of them is the best.
-    The words on intransigence name its bound.
+    Times have no direction if the records are from several kinds of machine or precision, so that none is the best. The
+    description of intransigence names its upper bound.
     """
     columns = dict(COLUMNS)
     if len({kind_of(record.environment) for record in records}) > 1:
@@ -97,17 +97,17 @@ def columns_of(records: Sequence[RunRecord]) -> dict[str, Column]:
         columns[INTRANSIGENCE] = replace(columns[INTRANSIGENCE], about=about)
     columns |= {column.name: column for column in probe_columns(records)}
     curves = [record.main_curves for record in records if record.within_task]
-    exposed = any(one is not None and one.exposed is not None for one in curves)
-    return columns | {name: one for name, one in WITHIN_TASK.items() if curves and (exposed or name != EXPOSED)}
+    exposed = any(item is not None and item.exposed is not None for item in curves)
+    return columns | {name: item for name, item in WITHIN_TASK.items() if curves and (exposed or name != EXPOSED)}
 
 
 def summarize(records: Sequence[RunRecord]) -> ResultTable:
-    """The table of some records: one row per method, best final accuracy first.
+    """Make the table of some records: one row per method, best final accuracy first.
 
     Args:
-        records: Finished records of one benchmark. Where a run that keeps all data is among them (joint training), it
-            is the upper bound that the intransigence of its seed is measured against; of several, the one with the
-            fewest plugins. A seed without one has no intransigence, and the mean is over those that have it.
+        records: Finished records of one benchmark. If there are runs of a method that stores all data (joint training),
+            they are the upper bound for the intransigence of the same seed; of several such methods, the one with the
+            fewest plugins. Seeds without such a run have no intransigence, and the mean is over the others.
     """
     columns, bounds = columns_of(records), _bounds(records)
     by_method: dict[str, list[RunRecord]] = {}
@@ -124,9 +124,9 @@ def _order(row: Row) -> tuple[float, str]:
 
 
 def _best(rivals: Sequence[Row], column: Column) -> set[str]:
-    """The methods with the best mean of a figure, several where they are level.
+    """The methods with the best mean in a column; several if they are equal.
 
-    None where neither way is better, and where no two methods have the figure or all are level.
+    Empty if the column has no direction, if fewer than two methods have a value, or if all are equal.
     """
     means = {row.method: mean for row in rivals if (mean := rounded(row.figures[column.name].mean)) is not None}
     if column.higher_is_better is None or len({*means.values()}) < 2:
@@ -136,13 +136,13 @@ def _best(rivals: Sequence[Row], column: Column) -> set[str]:
 
 
 def _marked(row: Row, best: dict[str, set[str]]) -> Row:
-    """The row, with its figures that are the best of their column marked."""
-    marked = {name: one.model_copy(update={"best": row.method in best[name]}) for name, one in row.figures.items()}
+    """The row with its best cells marked."""
+    marked = {name: item.model_copy(update={"best": row.method in best[name]}) for name, item in row.figures.items()}
     return row.model_copy(update={"figures": marked})
 
 
 def _bounds(records: Sequence[RunRecord]) -> dict[int, RunRecord]:
-    """Of each seed the run that intransigence is measured against: of those that keep all data the plainest."""
+    """The upper bound of each seed for intransigence: the run with fewest plugins of those that store all data."""
     plainest_last = sorted(records, key=lambda record: (len(record.plugins), record.method), reverse=True)
     return {record.seed: record for record in plainest_last if _keeps_all_data(record)}
 
@@ -156,7 +156,7 @@ def _row(method: str, runs: Sequence[RunRecord], columns: Collection[Column], bo
     one_kind = len({kind_of(record.environment) for record in runs}) == 1
     figures = {
         column.name: _figure(
-            [one.get(column.name, math.nan) for one in values], column.is_cost, one_kind or column.unit != "seconds"
+            [item.get(column.name, math.nan) for item in values], column.is_cost, one_kind or column.unit != "seconds"
         )
         for column in columns
     }

@@ -1,4 +1,4 @@
-"""The final table in the terminal."""
+"""The table of results in the terminal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHOWN = (
 )
 SEEDS = "the number of seeds"
 FIRST = (PRIMARY, "average_incremental_accuracy_weighted", "forgetting_max_before_last", SEEDS)
-"""What a narrow terminal shows before everything else, in this order; the other columns follow as they stand."""
+"""The columns that a narrow terminal shows first, in this order; the others follow in their own order."""
 CAPTION = (
     "accuracies in %, mean ± 95 % interval over seeds; ↑ higher is better, ↓ lower; macro: every test part alike, "
     "weighted: all test images together, as most papers' last accuracy"
@@ -38,16 +38,16 @@ PARTLY = "; intransigence over the seeds that joint training has too"
 def results_table(
     results: ResultTable, title: str, width: int | None = None, asked: Sequence[Column] | None = None
 ) -> Table:
-    """Mean ± 95 % interval over seeds; direction marked by an arrow, the best of each column in bold.
+    """Make the table of mean ± 95 % interval over seeds, with arrows for directions and the best values in bold.
 
-    Accuracies and their differences are in per cent. In a terminal of a given width the most important columns are
-    shown, and the caption names the others.
+    Accuracies and their differences are in percent. If a width is passed, the most important columns are shown, and the
+    caption names the others.
 
     Args:
         results: The table.
-        title: What stands above it.
-        width: Of the terminal; None shows all columns.
-        asked: The columns that were asked for, the first of them the most important; None shows the usual ones.
+        title: Title of the table.
+        width: Width of the terminal; None shows all columns.
+        asked: The requested columns, the most important first; None shows the usual ones.
     """
     columns = [results.columns[name] for name in SHOWN] if asked is None else asked
     gaps = [[value is None for value in row.figures[INTRANSIGENCE].values] for row in results.rows]
@@ -56,11 +56,11 @@ def results_table(
 
 
 def probes_table(results: ResultTable, width: int | None = None) -> Table | None:
-    """What the probes read after the stream and how that changed; None where no record has probes.
+    """Make the table of probe values after the stream and their changes; None if no record has probes.
 
     Args:
         results: The table.
-        width: Of the terminal; None shows all.
+        width: Width of the terminal; None shows all columns.
     """
     probed = [column for column in results.columns.values() if column.name.startswith(PROBE)]
     caption = "after the last task, and the change from before the first; accuracies in %"
@@ -68,7 +68,7 @@ def probes_table(results: ResultTable, width: int | None = None) -> Table | None
 
 
 def within_task_table(results: ResultTable, width: int | None = None) -> Table | None:
-    """The metrics of the accuracy within tasks; None where no record has it. The arguments are `probes_table`'s."""
+    """Make the table of metrics within tasks; None if no record has them. The arguments are those of `probes_table`."""
     within = [column for column in results.columns.values() if column.name in WITHIN_TASK]
     caption = "on a fixed part of the test images, during training; accuracies in %"
     return _table(results.rows, within, "Within tasks", caption, width) if within else None
@@ -89,7 +89,7 @@ def _table(
     ]
     figures.append(TableColumn(SEEDS, "seeds", [str(len(row.seeds)) for row in rows]))
     wanted = sorted(range(len(figures)), key=lambda index: _importance(figures[index], first))
-    ranked = [replace(one, importance=wanted.index(index)) for index, one in enumerate(figures)]
+    ranked = [replace(column, importance=wanted.index(index)) for index, column in enumerate(figures)]
     names = TableColumn("method", "method", [shown(row.method) for row in rows])
     left = [column.name for column in add_columns(table, names, ranked, width)]
     hint = f"; {NARROW}{', '.join(left)} (clsuite table FOLDER --columns NAME,... shows them)"
@@ -98,7 +98,7 @@ def _table(
 
 
 def _importance(column: TableColumn, first: Sequence[str]) -> tuple[bool, int]:
-    """A column without any figure comes last."""
+    """A sort key; columns without any value come last."""
     empty = all(cell == DASH for cell in column.cells)
     return empty, first.index(column.name) if column.name in first else len(first)
 
@@ -109,11 +109,11 @@ def _cell(figure: Figure, column: Column) -> str:
 
 
 def heading(column: Column) -> str:
-    """What stands above a column: its label and its direction."""
+    """The heading of a column: its label and its direction."""
     return f"{column.label} {column.arrow}".rstrip()
 
 
 def figure_text(figure: Figure, column: Column) -> str:
-    """A figure for people: mean ± half-width, accuracies in per cent; a cost without its interval."""
+    """A cell as text: mean ± half-width, accuracies in percent; a cost without its interval."""
     text = number_text(figure.mean, column.unit)
     return text if column.is_cost or figure.half is None else f"{text} ± {number_text(figure.half, column.unit)}"

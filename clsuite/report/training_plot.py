@@ -1,4 +1,4 @@
-"""The curves of training as a picture: the loss over the steps of every task, a color for each method."""
+"""Plot of training curves: the loss over the steps of all tasks, in one color per method."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from clsuite.report.summary import summarize
 
 
 def plot_training(runs: Sequence[tuple[RunRecord, TrainingCurve]], path: Path, title: str, name: str) -> None:
-    """A line for each run over the tasks, each task as long as the others whatever its steps; dotted where one ends.
+    """Draw a line for each run over the tasks; all tasks have equal width, and dotted lines separate them.
 
-    Where there are many methods, those with the best final accuracy are in color.
+    If there are many methods, those with the best final accuracy are in color.
 
     Args:
         runs: Finished records of one benchmark, each with its curve.
@@ -48,7 +48,7 @@ def plot_training(runs: Sequence[tuple[RunRecord, TrainingCurve]], path: Path, t
 
 
 def _draw(axes: Axes, styles: MethodStyles, record: RunRecord, curve: TrainingCurve) -> Line2D:
-    """The curve of a run; it is broken where a task ends."""
+    """Draw the curve of a run, interrupted at the end of each task."""
     steps = np.array([max(task.steps, 1) for task in record.tasks])
     there = (curve.task >= 0) & (curve.task < len(steps))
     task, values = curve.task[there], curve.value[there].astype(float)

@@ -1,4 +1,4 @@
-"""The accuracy within tasks as an SVG: a panel for each method, a line for each evaluation part."""
+"""Plot of the accuracy within tasks: a panel for each method, a line for each evaluation part."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from clsuite.report.plots import STYLE, write_figure
 
 
 def plot_within_task(records: Sequence[RunRecord], path: Path, title: str) -> None:
-    """Accuracy on each part from its own task on, over the steps of the stream: of each method, its first seed.
+    """Plot the accuracy on each part from its own task on, over the steps of the stream, for the first seed of methods.
 
-    A task without steps is drawn as if it had one.
+    A task without steps is drawn as if it had one step.
 
     Args:
         records: Finished records of one benchmark, some of them with curves.

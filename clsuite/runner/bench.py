@@ -82,11 +82,11 @@ def scan_results(plans: Sequence[RunPlan], warn: Warn) -> BenchStatus:
 
 def _trusted(plan: RunPlan) -> RunRecord:
     record = read_record(plan.record_path)
-    complaint = "was edited: its key does not follow from its content"
+    problem = "was edited: its key does not follow from its content"
     if record.key == plan.pending.key == record.recomputed_key():
-        complaint = why_untrue(record, plan.record_path)
-    if complaint:
-        raise RecordError(f"the record '{plan.record_path}' {complaint}")
+        problem = why_untrue(record, plan.record_path)
+    if problem:
+        raise RecordError(f"the record '{plan.record_path}' {problem}")
     return record
 
 

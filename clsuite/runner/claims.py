@@ -173,7 +173,7 @@ class Claims:
         if held is None:
             return
         os.close(held.handle)
-        chain = [held.root, *(_after(held.root, one.token) for one in _chain(held.root))]
+        chain = [held.root, *(_after(held.root, link.token) for link in _chain(held.root))]
         if chain[-1] != _after(held.root, held.token):
             return
         began = time.time()
@@ -256,7 +256,7 @@ def _chain(root: Path) -> list[Holder]:
     """The claims of a run, in order."""
     found: list[Holder] = []
     holder = _read(root)
-    while holder is not None and holder.token not in {one.token for one in found}:
+    while holder is not None and holder.token not in {link.token for link in found}:
         found.append(holder)
         holder = _read(_after(root, holder.token))
     return found

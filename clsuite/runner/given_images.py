@@ -23,35 +23,35 @@ def checked_images(images: Any, shape: Sequence[int]) -> NDArray[np.uint8]:
     Raises:
         UserError: If they have another type or shape; says what to do with them.
     """
-    given = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
-    _check_shape(given.shape, tuple(shape))
-    if given.dtype != np.uint8:
-        found = f"the images have values of type {given.dtype}"
-        if given.size and np.issubdtype(given.dtype, np.number):
-            found += f" in {given.min():.4g}..{given.max():.4g}"
+    array = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
+    _check_shape(array.shape, tuple(shape))
+    if array.dtype != np.uint8:
+        found = f"the images have values of type {array.dtype}"
+        if array.size and np.issubdtype(array.dtype, np.number):
+            found += f" in {array.min():.4g}..{array.max():.4g}"
         fix = "scale them to 0..255 and convert them"
-        if given.size and np.issubdtype(given.dtype, np.floating) and 0 <= given.min() <= given.max() <= 1:
+        if array.size and np.issubdtype(array.dtype, np.floating) and 0 <= array.min() <= array.max() <= 1:
             fix = "give (255 * images).round().astype(numpy.uint8)"
         raise UserError(f"{found}, but must be uint8 in 0..255, not normalized: {fix}")
-    return given
+    return array
 
 
 def _check_shape(found: tuple[int, ...], shape: tuple[int, ...]) -> None:
     channels, high, wide = shape
     wanted = f"[N, {channels}, {high}, {wide}]"
-    complaint = f"the images have the shape {list(found)}, but must be {wanted}"
+    problem = f"the images have the shape {list(found)}, but must be {wanted}"
     if len(found) == 3 and _is_one(found, shape):
-        raise UserError(f"{complaint}: a single one is given as images[None]")
+        raise UserError(f"{problem}: a single one is given as images[None]")
     if len(found) == 3 and found[1:] == (high, wide):
-        raise UserError(f"{complaint}: those of one channel are given as images[:, None]")
+        raise UserError(f"{problem}: those of one channel are given as images[:, None]")
     if len(found) == 4 and _is_one(found[1:], shape):
         return
     if found[-3:-1] == (high, wide) and found[-1] in (1, 3):
         turned = "images.transpose(0, 3, 1, 2)" if len(found) == 4 else "images.transpose(2, 0, 1)[None]"
-        raise UserError(f"{complaint}: channels come before height and width, {turned}")
+        raise UserError(f"{problem}: channels come before height and width, {turned}")
     if len(found) == 4 and found[1] in (1, 3):
-        raise UserError(f"{complaint}: resize them to the {high} px that the model was trained at")
-    raise UserError(complaint)
+        raise UserError(f"{problem}: resize them to the {high} px that the model was trained at")
+    raise UserError(problem)
 
 
 def _is_one(found: tuple[int, ...], shape: tuple[int, ...]) -> bool:

@@ -98,7 +98,7 @@ class Manifest(Spec):
                 seed=run.seed,
                 status="interrupted",
                 config=self.configs[run.config],
-                plugins=[self.plugins[one] for one in run.plugins],
+                plugins=[self.plugins[item] for item in run.plugins],
                 scenario=self.scenarios[run.scenario],
             )
         except (KeyError, ValidationError, ValueError) as error:
@@ -134,7 +134,7 @@ def make_manifest(plans: Sequence[RunPlan]) -> Manifest:
     runs = []
     for plan in plans:
         pending = plan.pending
-        entries = {sha256_of(one.model_dump(mode="json"))[:SHORT]: one for one in pending.plugins}
+        entries = {sha256_of(item.model_dump(mode="json"))[:SHORT]: item for item in pending.plugins}
         config = sha256_of(pending.config)[:SHORT]
         configs[config], plugins = pending.config, plugins | entries
         run = PlannedRun(

@@ -76,7 +76,7 @@ class Memory:
 
     def has_room(self, plan: RunPlan, running: Iterable[RunPlan]) -> bool:
         """Whether a run has room; a run that is alone always has."""
-        beside = [self.need(one) for one in running]
+        beside = [self.need(other) for other in running]
         return not beside or self.total is None or self.need(plan) + sum(beside) <= self.total
 
     def need(self, plan: RunPlan) -> int:

@@ -63,36 +63,39 @@ class RunOptions(Spec):
     """
 
     out: Folder = Field(default=Path("runs"), description="folder for records, tables and plots")
-    data_root: Folder | None = Field(default=None, description="folder to look for data sets and weights in")
+    data_root: Folder | None = Field(default=None, description="folder of data sets and weights")
     device: Annotated[str, AfterValidator(as_field_error(checked_device))] = Field(
         default="auto", description="auto, cpu, cuda, cuda:N or mps"
     )
     devices: int = Field(
-        default=1, ge=1, description="devices that learn each run together, of each batch a part (with cpu: processes)"
+        default=1,
+        ge=1,
+        description="number of devices that share each run by dividing its batches (with cpu: processes)",
     )
     methods: tuple[str, ...] = ()
-    seeds: tuple[Seed, ...] = Field(default=(), description="seeds in place of the benchmark's, comma-separated")
+    seeds: tuple[Seed, ...] = Field(default=(), description="seeds, comma-separated, instead of the benchmark's")
     training: Settings = Field(
         default_factory=dict,
-        description="settings of the training in place of the benchmark's and the methods', such as "
-        "'loss=local, optimizer.lr=0.003'; a list where one value is expected is a sweep, 'optimizer.lr=[0.001, 0.01]'",
+        description="training settings that override those of the benchmark and the methods, such as "
+        "'loss=local, optimizer.lr=0.003'; a list instead of a single value is a sweep, 'optimizer.lr=[0.001, 0.01]'",
     )
     limit_tasks: int | None = Field(
-        default=None, ge=1, description="learn only the first tasks of the stream, in place of the benchmark's"
+        default=None, ge=1, description="number of tasks after which the stream is cut, instead of the benchmark's"
     )
     eval_every: Steps | None = Field(
-        default=None, description="evaluate within tasks too, every so many steps, on a part of the test images"
+        default=None,
+        description="also evaluate within tasks, at intervals of this number of steps, on a part of the test images",
     )
     curve_points: int = Field(
         default=CURVE_POINTS,
         ge=0,
-        description="points of the loss curve, and of what plugins log, that are kept for each task, each the mean of "
-        "as many steps; 0 keeps none (`clsuite plot --kind loss`)",
+        description="number of points per task in the curves of the loss and of logged values, each the mean over "
+        "equally many steps; 0 stores no curves (`clsuite plot --kind loss`)",
     )
-    save_model: bool = Field(default=False, description="keep each trained model beside its record")
+    save_model: bool = Field(default=False, description="save each trained model beside its record")
     no_feature_store: bool = Field(
         default=False,
-        description="compute all features in each run: take none that other runs have kept, and keep none",
+        description="compute all features in each run: neither use features that other runs have stored, nor store any",
     )
     on_validation: bool = False
 
@@ -103,14 +106,16 @@ class BenchOptions(RunOptions):
     settings: Settings = Field(
         default_factory=dict,
         description="a field of the benchmark and its value as in YAML, such as training.optimizer.lr=0.001 or "
-        "scenario.tasks=20; may be given again",
+        "scenario.tasks=20; may be repeated",
     )
-    jobs: int | None = Field(default=None, ge=1, description="runs at a time; by default as many as the cores allow")
+    jobs: int | None = Field(
+        default=None, ge=1, description="number of simultaneous runs; by default as many as the cores allow"
+    )
     timeout: float | None = Field(
         default=None,
         gt=0,
-        description="seconds after which a run is ended; the check of a method before the runs is ended after these "
-        "too, and after 300 at most",
+        description="seconds after which a run is ended; the check of a method before the runs has the same limit, but "
+        "at most 300",
     )
     debug: bool = Field(
         default=False, description="run in this process, one run after another, so that breakpoint() and pdb work"
@@ -118,18 +123,18 @@ class BenchOptions(RunOptions):
     executor: ExecutorName | None = Field(
         default=None,
         description="where the runs are done: debug (in this process), local (processes of this machine), ray or slurm "
-        "(a cluster); by default the benchmark's or CLSUITE_EXECUTOR, else local",
+        "(a cluster); by default CLSUITE_EXECUTOR or the benchmark's, otherwise local",
     )
     executor_options: Settings = Field(
         default_factory=dict,
-        description="an option of the executor and its value, such as partition=gpu; may be given again",
+        description="an option of the executor and its value, such as partition=gpu; may be repeated",
     )
-    force: bool = Field(default=False, description="do finished runs again")
+    force: bool = Field(default=False, description="repeat finished runs")
     stale_after: float = Field(
         default=STALE_AFTER,
         gt=0,
-        description="seconds without a sign of life after which a run that another process has is taken over; the same "
-        "for all that share a folder",
+        description="seconds without a heartbeat after which a run of another process is taken over; must be the same "
+        "for all processes that share a folder",
     )
 
 
@@ -195,7 +200,11 @@ def takes(model: type[Spec], *names: str) -> Callable[[Function], Function]:
 
     def shown(function: Function) -> Function:
         signature = inspect.signature(function)
-        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        own = [
+            parameter
+            for parameter in signature.parameters.values()
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        ]
         more = [_parameter(name, field.get_default(call_default_factory=True)) for name, field in fields.items()]
         function.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
         function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__ or ""), "", "Options:", *words])

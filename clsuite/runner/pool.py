@@ -1,7 +1,7 @@
-"""One process per run, several at a time.
+"""Runs in parallel, each in its own process.
 
-concurrent.futures and multiprocessing.Pool keep their workers and break as a whole when one is killed; here every run
-has a process of its own, so that a crash, a kill or a time-out ends that run alone.
+concurrent.futures and multiprocessing.Pool reuse their workers and fail as a whole if one is killed. Here every run has
+its own process, so that a crash, a kill or a timeout ends this run only.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from clsuite.runner.processes import SAVING, Entry, ForkServer, Worker
 from clsuite.runner.shared_runs import LOOK_AGAIN, SharedRuns, Version, version_of
 
 GRACE = 1.0
-"""Seconds that a process has to exit after it reported the end of its run; a thread of a plugin may hold it."""
+"""Seconds until a process must have exited after reporting the end of its run; a plugin's thread may block it."""
 INTERRUPTING = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1, -signal.SIGHUP)
-"""How a process ends that somebody wants to end: its run has not failed."""
-TAKEN_OVER = "another process has taken it over, as this one gave no sign of life: it is waited for"
+"""Exit codes of processes that were ended on purpose: their runs have not failed."""
+TAKEN_OVER = "another process has taken it over after missing heartbeats: this process waits for it"
 BEGUN_AGAIN = "the process that starts the runs was killed (out of memory?): it resumes at its last finished task"
 
 
@@ -41,13 +41,13 @@ class _Running:
     end: dict[str, Any] = field(default_factory=dict)
 
     def received_events(self) -> list[dict[str, Any]]:
-        """What its process has sent; the end of the run is remembered."""
+        """The events that its process has sent; the end of the run is stored."""
         events = self.worker.events()
         self.end = next((event for event in events if event["kind"] == "end"), self.end)
         return [event for event in events if event["kind"] != "end"]
 
     def status_on_disk(self) -> str:
-        """The status of the record that the run itself has written; empty where it has written none."""
+        """The status in the record that the run has written; empty if it has written none."""
         path = self.plan.record_path
         try:
             return read_record(path).status if version_of(path) != self.before else ""
@@ -56,7 +56,7 @@ class _Running:
 
 
 class Pool:
-    """Runs plans in processes of their own."""
+    """Does runs in separate processes."""
 
     def __init__(
         self,
@@ -68,10 +68,10 @@ class Pool:
         """Prepare.
 
         Args:
-            slots: The device of each run at a time.
+            slots: The device of each simultaneous run.
             timeout: Seconds after which a run is ended.
-            entry: What the process of a run does with its plan.
-            memory: Bytes that all runs together may take; None does not count them.
+            entry: The function that the process of a run calls with its plan.
+            memory: Bytes that all runs together may use; None for no limit.
         """
         self.memory = Memory(memory, on_gpu=any(slot.startswith("cuda") for slot in slots))
         self._entry = entry
@@ -85,15 +85,15 @@ class Pool:
         return check_methods(self._server, [plan.whole_paths() for plan in plans], self._timeout, self.memory.sizes)
 
     def run(self, runs: SharedRuns, listener: Listener, failures: Mapping[str, Failure]) -> dict[Path, RunRecord]:
-        """Do all runs that are not done elsewhere; `listener` receives their progress and of how each ended.
+        """Do all runs that are not done elsewhere; `listener` receives their progress and how each ended.
 
-        Each run leaves its record, also one that crashed or ran out of time. Ctrl-C ends the runs that are under way;
-        they resume at their last finished task when the benchmark is called again.
+        Each run leaves a record, even after a crash or timeout. Ctrl-C ends the current runs; they resume after their
+        last finished task when the benchmark is started again.
 
         Args:
             runs: The runs.
-            listener: Receives each.
-            failures: Methods that did not come through their check, by `RunPlan.recipe`: their runs have failed.
+            listener: Receives the events of each run.
+            failures: Methods that failed their check, by `RunPlan.recipe`: their runs fail.
 
         Returns:
             The records that could not be written, by their path.
@@ -108,9 +108,9 @@ class Pool:
                     else:
                         self._keep_failed(plan, failure, listener)
                         runs.give_back(plan)
-                for one in self._step(runs, running, listener):
-                    running.remove(one)
-                    runs.give_back(one.plan, again=not one.end)
+                for current in self._step(runs, running, listener):
+                    running.remove(current)
+                    runs.give_back(current.plan, again=not current.end)
                 for plan, event in runs.news():
                     listener(plan, event)
         except BaseException:
@@ -119,8 +119,8 @@ class Pool:
         return self._unwritten
 
     def _next(self, runs: SharedRuns, running: Sequence[_Running]) -> RunPlan | None:
-        """A run for which there is memory."""
-        beside = [one.plan for one in running]
+        """A run for which there is enough memory."""
+        beside = [current.plan for current in running]
         return runs.take(lambda plan: self.memory.has_room(plan, beside))
 
     def _keep_failed(self, plan: RunPlan, failure: Failure, listener: Listener) -> None:
@@ -130,72 +130,83 @@ class Pool:
 
     def _start(self, plan: RunPlan, running: Sequence[_Running], listener: Listener) -> _Running:
         free = list(self._slots)
-        for one in running:
-            free.remove(one.plan.device)
+        for current in running:
+            free.remove(current.plan.device)
         plan = replace(plan, device=free[0])
         listener(plan, {"kind": "start"})
         before = version_of(plan.record_path)
         return _Running(plan, self._server.start(self._entry, plan.whole_paths()), before)
 
     def _step(self, runs: SharedRuns, running: list[_Running], listener: Listener) -> list[_Running]:
-        """Wait a little; hear what there is to hear; return the runs that ended, or have to begin again."""
+        """Wait for a short time and handle events; returns the runs that ended or must be restarted."""
         if not running:
             time.sleep(0 if runs.is_over else LOOK_AGAIN)
-        wait([one.worker.connection for one in running] + [one.worker.process.sentinel for one in running], timeout=0.2)
+        wait(
+            [current.worker.connection for current in running]
+            + [current.worker.process.sentinel for current in running],
+            timeout=0.2,
+        )
         ended = []
-        for one in running:
-            for event in one.received_events():
-                listener(one.plan, event)
-                runs.report_progress(one.plan, event)
-            late = self._timeout is not None and time.monotonic() - one.worker.started > self._timeout
-            if runs.is_lost(one.plan) and not one.end:
-                one.worker.kill()
-                listener(one.plan, {"kind": "warning", "text": TAKEN_OVER})
-                ended.append(one)
-            elif one.end or late or not one.worker.process.is_alive():
-                self._end(one, late, listener)
-                ended.append(one)
+        for current in running:
+            for event in current.received_events():
+                listener(current.plan, event)
+                runs.report_progress(current.plan, event)
+            late = self._timeout is not None and time.monotonic() - current.worker.started > self._timeout
+            if runs.is_lost(current.plan) and not current.end:
+                current.worker.kill()
+                listener(current.plan, {"kind": "warning", "text": TAKEN_OVER})
+                ended.append(current)
+            elif current.end or late or not current.worker.process.is_alive():
+                self._end(current, late, listener)
+                ended.append(current)
         return ended
 
-    def _end(self, one: _Running, late: bool, listener: Listener) -> None:
-        if one.end:
-            one.worker.process.join(timeout=GRACE)
+    def _end(self, current: _Running, late: bool, listener: Listener) -> None:
+        if current.end:
+            current.worker.process.join(timeout=GRACE)
         elif not late:
-            one.worker.process.join()
-        one.received_events()
-        if one.worker.is_lost and not one.end and not one.status_on_disk() and self._begins_again(one, listener):
+            current.worker.process.join()
+        current.received_events()
+        if (
+            current.worker.is_lost
+            and not current.end
+            and not current.status_on_disk()
+            and self._begins_again(current, listener)
+        ):
             return
-        ended_late = late and not one.end and one.worker.process.is_alive()
-        one.worker.kill()
-        status = one.end.get("status") or one.status_on_disk()
-        if not status or "unwritten" in one.end:
-            record = self._without_result(one, ended_late)
-            self._keep(one.plan, record, has_reason="unwritten" in one.end)
+        ended_late = late and not current.end and current.worker.process.is_alive()
+        current.worker.kill()
+        status = current.end.get("status") or current.status_on_disk()
+        if not status or "unwritten" in current.end:
+            record = self._without_result(current, ended_late)
+            self._keep(current.plan, record, has_reason="unwritten" in current.end)
             status = record.status
-        one.end = one.end or {"status": status}
-        listener(one.plan, {"kind": "end", "status": status})
+        current.end = current.end or {"status": status}
+        listener(current.plan, {"kind": "end", "status": status})
 
-    def _without_result(self, one: _Running, late: bool) -> RunRecord:
-        """The record of a run whose process left none."""
-        seconds = time.monotonic() - one.worker.started
+    def _without_result(self, current: _Running, late: bool) -> RunRecord:
+        """The record of a run whose process has not written one."""
+        seconds = time.monotonic() - current.worker.started
         if late:
-            return failed_record(one.plan, "timeout", f"stopped after {self._timeout} s", seconds)
-        if not one.end and one.worker.process.exitcode in INTERRUPTING:
-            return one.plan.pending
-        return failed_record(one.plan, "failed", one.end.get("unwritten", one.worker.how_it_ended()), seconds)
+            return failed_record(current.plan, "timeout", f"stopped after {self._timeout} s", seconds)
+        if not current.end and current.worker.process.exitcode in INTERRUPTING:
+            return current.plan.pending
+        return failed_record(
+            current.plan, "failed", current.end.get("unwritten", current.worker.how_it_ended()), seconds
+        )
 
-    def _begins_again(self, one: _Running, listener: Listener) -> bool:
-        """Whether a run whose process is lost is started once more."""
-        path = one.plan.record_path
+    def _begins_again(self, current: _Running, listener: Listener) -> bool:
+        """Whether a run whose process was lost is started once more."""
+        path = current.plan.record_path
         if path in self._begun_again:
             return False
         self._begun_again.add(path)
-        one.worker.kill()
-        listener(one.plan, {"kind": "warning", "text": BEGUN_AGAIN})
+        current.worker.kill()
+        listener(current.plan, {"kind": "warning", "text": BEGUN_AGAIN})
         return True
 
     def _keep(self, plan: RunPlan, record: RunRecord, has_reason: bool = False) -> None:
-        """Write a record, or keep it in memory with the reason why it cannot be written, where that is `told`."""
+        """Write a record; if that fails, keep it in memory with the reason, unless it is known (`has_reason`)."""
         try:
             write_record(record, plan.record_path)
         except UserError as error:
@@ -204,18 +215,18 @@ class Pool:
 
     @staticmethod
     def _interrupt(running: Sequence[_Running]) -> None:
-        """End all runs; those that save within their tasks may do so before."""
-        saving = [one.worker for one in running if one.plan.checkpoint_minutes is not None]
+        """End all runs; those that save their state within tasks can do so first."""
+        saving = [current.worker for current in running if current.plan.checkpoint_minutes is not None]
         try:
             for worker in saving:
                 worker.ask_to_save()
             end = time.monotonic() + SAVING
             for worker in saving:
                 worker.wait(end - time.monotonic())
-        finally:  # also when the user does not wait
-            for one in running:
-                one.worker.kill()
-        for one in running:
-            if not one.status_on_disk():
+        finally:  # also if the user does not wait
+            for current in running:
+                current.worker.kill()
+        for current in running:
+            if not current.status_on_disk():
                 with suppress(UserError):
-                    write_record(one.plan.pending, one.plan.record_path)
+                    write_record(current.plan.pending, current.plan.record_path)

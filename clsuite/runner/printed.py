@@ -1,4 +1,4 @@
-"""A benchmark as the options of a call make it, written as a file that asks for the same runs."""
+"""A benchmark with the options of a call, written as a file that defines the same runs."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def printed_benchmark(spec: BenchmarkSpec, folder: Path, options: RunOptions) ->
 
     Args:
         spec: The benchmark.
-        folder: The folder of its file. Paths below it become whole paths, since the copy will be elsewhere.
-        options: What the call decides; what of it decides results becomes part of the benchmark.
+        folder: The folder of its file. Paths below it become absolute, because the copy will be elsewhere.
+        options: The options of the call; those that determine results become part of the benchmark.
 
     Raises:
-        UserError: If anything in it cannot be, except for data and weights, which need not be there.
+        UserError: If anything in it is invalid, except for missing data and weights.
     """
     outline(spec, options, folder)
     methods = chosen_methods(spec, options) if options.methods else spec.methods
@@ -52,22 +52,22 @@ def _methods(methods: Mapping[str, MethodSpec], folder: Path, options: RunOption
 
     Args:
         methods: The methods.
-        folder: Where files of plugins are looked for, after the current folder.
-        options: What the call decides.
-        whole: Whether a list is the argument itself, and no grid.
+        folder: Folder in which files of plugins are searched, after the current folder.
+        options: The options of the call.
+        whole: Whether a list is the argument itself, and not a grid.
     """
     written: dict[str, Any] = {}
     for name, method in methods.items():
         plugins = [_plugin(use, folder, whole) for use in method.plugins]
-        given = without_lists(options.training) if whole else options.training
-        training = _with_whole_files(content_of(merged(method.training, given)), folder)
+        fields = without_lists(options.training) if whole else options.training
+        training = _with_whole_files(content_of(merged(method.training, fields)), folder)
         short = plugins[0] if len(plugins) == 1 else plugins
         written[name] = {"plugins": plugins, "training": training} if training else short
     return written
 
 
 def _plugin(use: PluginUse, folder: Path, whole: bool) -> Any:
-    """A plugin in the shortest form that a file may have."""
+    """A plugin in its shortest form for a file."""
     name = _whole_file(use.name, folder)
     if not use.args and name.isidentifier():
         return name
@@ -76,7 +76,7 @@ def _plugin(use: PluginUse, folder: Path, whole: bool) -> Any:
 
 
 def _with_whole_files(training: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The training of a method, with the whole paths of the files of its classes."""
+    """The training of a method, with absolute paths of the files of its classes."""
     return {
         key: {**value, CLASS: _whole_file(value[CLASS], folder)}
         if isinstance(value, Mapping) and isinstance(value.get(CLASS), str)
@@ -86,7 +86,7 @@ def _with_whole_files(training: Mapping[str, Any], folder: Path) -> dict[str, An
 
 
 def _whole_file(name: str, folder: Path) -> str:
-    """The name of a plugin or a class; of a file beside the benchmark with its whole path."""
+    """The name of a plugin or a class; the absolute path of a file beside the benchmark."""
     if not is_file(name) or Path(name.partition(".py")[0] + ".py").is_file():
         return name
     beside = folder / name

@@ -1,4 +1,4 @@
-"""Worker processes from a fork server that has the libraries loaded."""
+"""Worker processes, started by a fork server with the libraries loaded."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from clsuite.interpreters import safe_path
 from clsuite.sessions import end_all, end_left, members
 
 Entry = Callable[[Any, Connection], None]
-"""What a process does with the work that it is given, and with the connection to who gave it."""
+"""The function that a process calls with its work and with the connection to its parent."""
 SAVING = 20.0
-"""Seconds that a run which saves within its tasks has to do so when it is interrupted."""
+"""Seconds that an interrupted run has to save its state within a task."""
 STEP = 0.05
-"""Seconds between two looks whether a process has ended."""
+"""Seconds between checks whether a process has ended."""
 LOST = 255
-"""What multiprocessing takes for the status of a process whose fork server is gone."""
+"""The exit status that multiprocessing reports for a process whose fork server is lost."""
 TRIES = 3
-"""How often a process is started while the fork server ends."""
+"""How often starting a process is tried if the fork server ends meanwhile."""
 ALIVE: set[int] = set()
-"""The workers that have been started and not yet ended; each is the first of its group of processes."""
+"""The active workers; each is the leader of its process group."""
 
 
 @dataclass(eq=False)
 class Worker:
-    """A process that works for us, and the connection to it."""
+    """A worker process and the connection to it."""
 
     process: ForkServerProcess
     connection: Connection
@@ -45,20 +45,20 @@ class Worker:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the fork server is gone: how the process ended is unknown, and it may still be running."""
+        """Whether the fork server is lost: it is unknown how the process ended, and it may still be running."""
         return self.process.exitcode == LOST
 
     def events(self) -> list[dict[str, Any]]:
-        """What it has sent since."""
+        """The events that it has sent since the last call."""
         return self._received()[0]
 
     def ask_to_save(self) -> None:
-        """Let it save what it does, and end."""
+        """Ask it to save its state and to end."""
         with suppress(ProcessLookupError):
             os.kill(int(self.process.pid or 0), signal.SIGUSR1)
 
     def wait(self, seconds: float) -> None:
-        """Wait for its end, also where the fork server, which would tell of it, is gone."""
+        """Wait for its end, even if the fork server, which would report it, is lost."""
         end = time.monotonic() + seconds
         with suppress(ProcessLookupError):
             while time.monotonic() < end:
@@ -66,7 +66,7 @@ class Worker:
                 time.sleep(STEP)
 
     def kill(self) -> None:
-        """End it, if it has not ended yet, and all that it has started."""
+        """Kill it if it has not ended yet, and all processes that it has started."""
         pid = int(self.process.pid or 0)
         lost = self.is_lost and not self._received()[1]
         others = members(pid) if lost or self.process.exitcode is None else set()
@@ -81,7 +81,7 @@ class Worker:
         ALIVE.discard(pid)
 
     def how_it_ended(self) -> str:
-        """The end of the process in words."""
+        """A description of how it ended."""
         code = self.process.exitcode
         if code is not None and code < 0:
             name = signal.Signals(-code).name
@@ -90,44 +90,44 @@ class Worker:
         return f"the process exited with status {code} and wrote no result"
 
     def _received(self) -> tuple[list[dict[str, Any]], bool]:
-        """The events that have come, and whether the other side has closed the connection."""
+        """The received events, and whether the other side has closed the connection."""
         events: list[dict[str, Any]] = []
         try:
             while self.connection.poll():
                 events.append(self.connection.recv())
-        except Exception:  # it ended, or a plugin wrote something else into the connection
+        except Exception:  # it ended, or a plugin wrote to the connection
             return events, True
         return events, False
 
 
 class ForkServer:
-    """Starts workers; one that is killed is started again."""
+    """Starts workers; the server is restarted if it was killed."""
 
     def __init__(self) -> None:
-        """Say what the fork server loads before the first worker is started."""
+        """Set the modules that the fork server loads."""
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["clsuite.runner.worker"])
 
     def start(self, target: Entry, work: Any) -> Worker:
-        """Start a process that works at something.
+        """Start a process for some work.
 
         Raises:
-            UserError: If none can be started.
+            UserError: If no process can be started.
         """
         for _ in range(TRIES):
-            ours, theirs = self._context.Pipe()
-            process = self._context.Process(target=target, args=(work, theirs), daemon=True)
+            parent, child = self._context.Pipe()
+            process = self._context.Process(target=target, args=(work, child), daemon=True)
             try:
                 with _without_main(), safe_path():
                     with _deaf_to_ctrl_c():
                         ensure_running()
                     process.start()
                 ALIVE.add(int(process.pid or 0))
-                return Worker(process, ours, time.monotonic())
+                return Worker(process, parent, time.monotonic())
             except (EOFError, OSError):  # the fork server ended
-                ours.close()
+                parent.close()
             finally:
-                theirs.close()
+                child.close()
         raise UserError(
             "no process can be started for the runs: the one that starts them ends each time (out of memory, or "
             "libraries that do not load? See: python -m clsuite.runner.worker)"
@@ -135,7 +135,7 @@ class ForkServer:
 
 
 def signal_workers(number: int) -> None:
-    """Send a signal to every worker and the group of processes that it is the first of."""
+    """Send a signal to all workers and their process groups."""
     for pid in ALIVE:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, number)
@@ -143,7 +143,7 @@ def signal_workers(number: int) -> None:
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Hide the caller's script while a process starts: a run needs nothing of it, but would execute it again."""
+    """Hide the caller's script while a process starts: a run does not need it, but would execute it again."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -154,7 +154,7 @@ def _without_main() -> Iterator[None]:
 
 @contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Processes started here ignore Ctrl-C, which goes to all processes of a terminal, while they load."""
+    """Let processes that are started here ignore Ctrl-C, which all processes of a terminal receive, while they load."""
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before is None:
         yield

@@ -1,6 +1,6 @@
-"""What a process begins with that learns a run together with others, and is not the first of them.
+"""The entry point of the processes that train a run together with the first one.
 
-A module of its own, for it builds the run's stream, which itself starts the others.
+It is a separate module because it builds the run's stream, whose module itself starts these processes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from clsuite.runner.ranks import LOOK_AGAIN, meet, ready
 
 
 def main(rank: int, folder: Path) -> None:
-    """Learn as another process than the first."""
+    """Train as a process other than the first."""
     with (folder / f"{rank}.plan").open("rb") as file:
         sys.path[:] = pickle.load(file)
         plan: RunPlan = pickle.load(file)
@@ -36,7 +36,7 @@ def main(rank: int, folder: Path) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End when the first process has, which may have been killed."""
+    """End when the first process has ended, which may have been killed."""
     while os.getppid() == parent:
         time.sleep(LOOK_AGAIN)
     os._exit(1)

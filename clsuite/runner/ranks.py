@@ -1,6 +1,6 @@
-"""A run that several processes learn together: the first has its record and checkpoints, the others only learn.
+"""A run trained by several processes together: the first has its record and checkpoints, the others only train.
 
-All are on this machine. Lightning starts such processes for each fit alone, or runs the whole command again in each.
+All are on this machine. Lightning would start such processes for each fit, or run the whole command again in each.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from clsuite.learner.together import Together
 from clsuite.runner.plan import RunPlan
 
 LOOK_AGAIN = 0.1
-"""Seconds between looks at whether the others are ready, and of each at whether the first is there."""
+"""Seconds between checks whether the other processes are ready, and of each whether the first is still there."""
 LINES = 20
-"""Of what a process said at last, that are told where it ended the run."""
+"""Number of lines of a process's last output that are reported if it ended the run."""
 
 
 @contextmanager
 def company(plan: RunPlan, device: torch.device) -> Iterator[Together | None]:
-    """The processes that learn a run together, this one the first of them; None where it learns alone.
+    """The processes that train a run together, of which this one is the first; None if it trains alone.
 
     Args:
         plan: The run.
-        device: Of this process; that of each other is the next one, or the CPU for all.
+        device: Device of this process; the others have the following devices, or all have the CPU.
 
     Raises:
-        UserError: If there are not as many devices.
-        RuntimeError: If another process ends; says what it said.
+        UserError: If there are not enough devices.
+        RuntimeError: If another process ends; contains its last output.
     """
     if plan.devices == 1:
         yield None
@@ -60,15 +60,15 @@ def company(plan: RunPlan, device: torch.device) -> Iterator[Together | None]:
 
 
 def device_of(first: torch.device, rank: int, number: int) -> str:
-    """The device of a process by name.
+    """The device of a process, by name.
 
     Args:
-        first: That of the first process.
-        rank: Which process.
-        number: How many there are.
+        first: The device of the first process.
+        rank: Number of the process.
+        number: Number of processes.
 
     Raises:
-        UserError: If there are not as many devices.
+        UserError: If there are not enough devices.
     """
     if first.type == "cpu":
         return "cpu"
@@ -80,7 +80,7 @@ def device_of(first: torch.device, rank: int, number: int) -> str:
 
 
 def _start(plan: RunPlan, rank: int, folder: Path) -> subprocess.Popen[bytes]:
-    """Start a process of the run, which finds its plan, and the others, in a folder."""
+    """Start a process of the run, which finds its plan and the other processes through a folder."""
     with (folder / f"{rank}.plan").open("wb") as file:
         pickle.dump(sys.path, file)
         pickle.dump(plan, file)
@@ -98,7 +98,7 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def _last_words(others: Sequence[subprocess.Popen[bytes]], folder: Path) -> str:
-    """What a process said that has failed; empty where none has."""
+    """The last output of a process that has failed; empty if none has."""
     for rank, process in enumerate(others, 1):
         try:
             status = process.wait(timeout=5)
@@ -113,10 +113,10 @@ def _last_words(others: Sequence[subprocess.Popen[bytes]], folder: Path) -> str:
 
 
 def _await(others: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
-    """Wait until all others are ready to meet.
+    """Wait until all other processes are ready.
 
     Raises:
-        RuntimeError: If one has ended before; says what it said.
+        RuntimeError: If one has ended before; contains its last output.
     """
     for rank, process in enumerate(others, 1):
         while not ready(folder, rank).exists():
@@ -126,15 +126,15 @@ def _await(others: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
 
 
 def ready(folder: Path, rank: int) -> Path:
-    """The file with which another process says that it is ready to meet."""
+    """The file by which another process reports that it is ready."""
     return folder / f"{rank}.ready"
 
 
 def meet(device: torch.device, rank: int, number: int, folder: Path) -> None:
-    """Wait for the other processes, by a file that all see."""
+    """Connect to the other processes through a file that all of them see."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
     elif sys.platform == "linux":
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the name of this machine may be known nowhere
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the name of this machine may not be resolvable
     backend = "nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, init_method=f"file://{folder}/meeting", rank=rank, world_size=number)

@@ -1,4 +1,4 @@
-"""The resolved configuration of a run as its record keeps it: what decides the result, and no paths."""
+"""The resolved configuration of a run as stored in its record: what determines the result, without paths."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from clsuite.stream.within_task_spec import EvaluationSpec
 
 
 def run_config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec, weights: Weights) -> dict[str, Any]:
-    """The resolved configuration as the record keeps it: no paths."""
+    """The resolved configuration as stored in the record, without paths."""
     return {
         **stream_config(spec, options.limit_tasks),
         "backbone": {
@@ -41,12 +41,12 @@ def run_config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec,
 
 
 def tasks_learned(spec: BenchmarkSpec, limit_tasks: int | None = None) -> int | None:
-    """How many tasks of the stream are learned, with a number in place of the benchmark's; None is all of them."""
+    """Number of tasks that are learned, by the call or the benchmark; None stands for all."""
     return spec.limit_tasks if limit_tasks is None else limit_tasks
 
 
 def stream_config(spec: BenchmarkSpec, limit_tasks: int | None = None) -> dict[str, Any]:
-    """What a record says about its stream; of files their names only."""
+    """The stream as stored in a record; files only by their names."""
     return {
         "dataset": _without_path(spec.dataset.model_dump()) if spec.dataset else None,
         "scenario": _without_path(spec.scenario.model_dump()),
@@ -55,18 +55,18 @@ def stream_config(spec: BenchmarkSpec, limit_tasks: int | None = None) -> dict[s
 
 
 def evaluation_config(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Any]:
-    """How to evaluate within tasks; no entry at all where nobody asks for it, so that other keys stay what they are."""
-    given = spec.evaluation.model_dump() if spec.evaluation else {}
+    """The evaluation within tasks; no entry at all without it, so that the keys of other runs do not change."""
+    evaluation = spec.evaluation.model_dump() if spec.evaluation else {}
     if options.eval_every is not None:
-        given = EvaluationSpec.model_validate({**given, "every": options.eval_every}).model_dump()
-    return {"evaluation": given} if given else {}
+        evaluation = EvaluationSpec.model_validate({**evaluation, "every": options.eval_every}).model_dump()
+    return {"evaluation": evaluation} if evaluation else {}
 
 
 def probe_config(probe: AnyProbe, image_size: int, data_root: Path | None) -> dict[str, Any]:
-    """A probe with the fingerprint of its images in place of their path."""
+    """A probe with the fingerprint of its images instead of their path."""
     content = probe.model_dump()
     if probe.at == "every_task":
-        del content["at"]  # so that the entries of older records are found again
+        del content["at"]  # so that entries of older records still match
     if isinstance(probe, ZeroShotProbe):
         named = load_named_table(probe, image_size, data_root)
         sources = {"dataset": _without_path(content["dataset"])} if probe.dataset else {}
@@ -79,7 +79,7 @@ def probe_config(probe: AnyProbe, image_size: int, data_root: Path | None) -> di
 
 
 def _without_path(spec: dict[str, Any]) -> dict[str, Any]:
-    """The specification of a data set or stream with the names of its files only."""
+    """The specification of a data set or stream, with files only by their names."""
     shown = dict(spec)
     if shown.get("path"):
         shown["path"] = Path(shown["path"]).name
@@ -89,7 +89,7 @@ def _without_path(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def unrecordable(config: Mapping[str, Any], plugins: ResolvedPlugins) -> str:
-    """Which value no record can hold, as JSON has none such."""
+    """The first value that a record cannot store because JSON cannot represent it; empty if there is none."""
     places: dict[str, Any] = {f"argument '{{}}' of plugin '{info.name}'": args for info, args in plugins}
     for place, values in {**places, "training.{}": config.get("training", {}), "{}": config}.items():
         for key, value in leaves(values).items():

@@ -1,4 +1,4 @@
-"""What a record was made of, found again: its plugins by their source, its weights and probe images by content."""
+"""Finds the inputs of a record: its plugins by their source, its weights and probe images by their content."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from clsuite.scenarios import ScenarioSpec
 PROBE: TypeAdapter[AnyProbe] = TypeAdapter(ProbeSpec)
 DOWNLOAD = "give --download to let it be fetched"
 HUB_SCHEMES = ("hf-hub", "hf_hub", "timm")
-"""What may stand before the colon of a backbone's name that a record gives, in small letters or capitals."""
+"""Schemes of a backbone's name that a record may have, in any case."""
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".npz")
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """What the caller lets a record bring about here, which by itself is data.
+    """What the caller allows a record to cause here; by itself a record is only data.
 
     Attributes:
-        plugins_from: Folders in which files that it names, of plugins or of its stream, are looked for, and run.
-        download: Whether data and weights that it names may be fetched.
+        plugins_from: Folders in which the files of its plugins or its stream are searched, whose code is executed.
+        download: Whether its data and weights may be downloaded.
     """
 
     plugins_from: Sequence[Path] = ()
@@ -50,12 +50,12 @@ NOTHING = Allowed()
 
 
 def known_benchmarks(*own: str) -> list[BenchmarkSpec]:
-    """The shipped benchmarks and some of one's own: they say where files of a record, which holds no paths, may lie."""
+    """The shipped benchmarks and the user's own, which have paths for the files of a record; records have no paths."""
     return [load_benchmark(name)[0] for name in (*shipped_benchmarks(), *own)]
 
 
 def folders_of(data_root: Path | None) -> list[Path]:
-    """Where the files of a record are looked for."""
+    """The folders in which the files of a record are searched."""
     return list(dict.fromkeys([data_root or Path(), Path()]))
 
 
@@ -68,15 +68,15 @@ def restored_plugin(
     otherwise: str = "run the benchmark again",
     allow_changed: bool = False,
 ) -> PluginInfo:
-    """The plugin of that name and source; of several files of that name, the one that ran. Nothing is imported.
+    """Find the plugin with a name and source; of several files with the name, the one with the source. Imports nothing.
 
     Args:
-        entry: What the record knows of it.
-        folders: Where the caller lets files be looked for, and run: a record knows a file's name, and no folder.
-        published: Files that are the plugin's, whatever they are called.
-        absent: What the reader can do where there is no such file.
-        otherwise: What the reader can do in place of bringing the version that ran back.
-        allow_changed: Take one of that name although its source is another one.
+        entry: The plugin's entry in the record.
+        folders: Folders in which the caller allows files to be searched and executed; a record has only a file's name.
+        published: Files of the plugin that are published with the record, whatever their names.
+        absent: What the reader can do if there is no such file.
+        otherwise: What the reader can do instead of restoring the version of the run.
+        allow_changed: Whether to accept a plugin of that name with another source.
 
     Raises:
         UserError: If there is none of that name, or only with another source.
@@ -100,14 +100,14 @@ def restored_plugin(
 
 
 def restored_dataset(content: Any, download: bool = False) -> DatasetSpec | None:
-    """The data set of a record: below the data root by its name, and downloaded only where the caller says so.
+    """The data set of a record, found below the data root by its name, and downloaded only if the caller allows it.
 
     Args:
-        content: What the record says; None for a stream that brings its images.
-        download: Whether it may be fetched where it is not there.
+        content: The record's entry; None for a stream with its own images.
+        download: Whether it may be downloaded if it is missing.
 
     Raises:
-        UserError: If it is none, or names a path.
+        UserError: If the entry is invalid, or has a path.
     """
     if content is None:
         return None
@@ -131,14 +131,14 @@ def _kept_here(spec: DatasetSpec, download: bool) -> DatasetSpec:
 
 
 def restored_stream(record: RunRecord, download: bool = False) -> tuple[DatasetSpec | None, ScenarioSpec]:
-    """What a record says about its stream.
+    """The stream of a record.
 
     Args:
         record: The record.
-        download: Whether data may be fetched where they are not there.
+        download: Whether missing data may be downloaded.
 
     Raises:
-        UserError: If this version of clsuite has no such data set or scenario, or they name a path.
+        UserError: If this version of clsuite has no such data set or scenario, or the record has a path.
     """
     try:
         scenario = ScenarioSpec.model_validate(record.config["scenario"])
@@ -148,18 +148,18 @@ def restored_stream(record: RunRecord, download: bool = False) -> tuple[DatasetS
 
 
 def refuse_request(backbone: Mapping[str, Any], download: bool, fix: str = DOWNLOAD) -> None:
-    """Make sure that building the backbone of a record does not use the network, unless the caller allows it.
+    """Check that building the backbone of a record does not use the network, unless the caller allows it.
 
     Args:
-        backbone: The record's account of it.
-        download: Whether the caller does.
-        fix: How the caller can.
+        backbone: The backbone's entry in the record.
+        download: Whether the caller allows it.
+        fix: How the caller can allow it.
 
     Raises:
-        UserError: If it would, or names a folder.
+        UserError: If it would, or the entry has a folder.
     """
     if "class" in backbone:
-        return  # it is code, and asks whom it likes where the caller lets it run
+        return  # it is code, which may use the network if the caller allows it to run
     name = str(backbone["name"])
     scheme, has_scheme, _ = name.partition(":")
     if has_scheme and not is_clip(name) and scheme.lower() not in HUB_SCHEMES:
@@ -173,7 +173,7 @@ def refuse_request(backbone: Mapping[str, Any], download: bool, fix: str = DOWNL
 
 
 def _has_foreign_text(name: str) -> bool:
-    """Whether the text tower of a CLIP, or its tokenizer, comes from a hub."""
+    """Whether the text tower of a CLIP, or its tokenizer, is loaded from a hub."""
     parsed = parse_clip(name)
     if parsed.folder is not None:
         return False
@@ -195,15 +195,15 @@ def restored_weights(
     """The weights that a run started from: by keyword, or the file with their hash.
 
     Args:
-        backbone: The record's account of its backbone.
-        data_root: Files are looked for where benchmarks have them, in the current folder and anywhere below this one.
-        known: The benchmarks that say where weights lie.
-        given: The only file to look at.
-        fix: What the reader can do where no file has the hash.
-        download: Whether they may be fetched, where the run took them from a hub.
+        backbone: The backbone's entry in the record.
+        data_root: A folder in which files are searched, besides the places in benchmarks and the current folder.
+        known: The benchmarks with possible places of the weights.
+        given: The only file to consider.
+        fix: What the reader can do if no file has the hash.
+        download: Whether they may be downloaded if the run used weights of a hub.
 
     Raises:
-        UserError: If those of the keyword are others now, or would be fetched.
+        UserError: If those of the keyword have changed, or would be downloaded.
         AbsentError: If no file has the hash.
     """
     kind, name, sha256 = backbone["weights"], backbone["name"], backbone["sha256"]
@@ -218,7 +218,7 @@ def restored_weights(
             raise UserError(f"the {kind} weights of '{name}' are not those of the record")
         return weights
     for path in [given] if given else dict.fromkeys(_weight_files(name, data_root, known)):
-        with suppress(OSError):  # what is not there, or cannot be read, is not it
+        with suppress(OSError):  # files that are missing or cannot be read are skipped
             if sha256_of_file(path) == sha256:
                 return Weights("file", path, sha256)
     places = "the current folder" if data_root is None else f"the current folder or below '{data_root}'"
@@ -227,7 +227,7 @@ def restored_weights(
 
 
 def _weight_files(name: str, data_root: Path | None, known: Sequence[BenchmarkSpec]) -> Iterator[Path]:
-    """Files that may be the weights, the likely ones first: to hash them all takes its time."""
+    """Files that may be the weights, the most likely first, because hashing all of them takes long."""
     own = [spec.backbone.weights for spec in known if spec.backbone.name == name and spec.backbone.weights]
     yield from (folder / weights for folder in folders_of(data_root) for weights in own)
     files = [*sorted(Path().glob("*")), *(files_below(data_root) if data_root is not None else [])]
@@ -237,10 +237,10 @@ def _weight_files(name: str, data_root: Path | None, known: Sequence[BenchmarkSp
 def restored_probe(
     entry: Mapping[str, Any], image_size: int, data_root: Path | None, known: Sequence[BenchmarkSpec]
 ) -> AnyProbe:
-    """The probe of an entry; its images, which the entry knows by their fingerprint, lie where a benchmark says.
+    """The probe of an entry; its images are searched where benchmarks have them, by the fingerprint in the entry.
 
     Raises:
-        AbsentError: If no benchmark says a place that has them.
+        AbsentError: If they are in none of these places.
     """
     for content in _probe_contents(entry, known):
         try:
@@ -256,7 +256,7 @@ def restored_probe(
 
 
 def _probe_contents(entry: Mapping[str, Any], known: Sequence[BenchmarkSpec]) -> Iterator[dict[str, Any]]:
-    """What the probe may have been in its benchmark: as it is, or with the paths and names of any probe there."""
+    """Possible contents of the probe in its benchmark: unchanged, or with the paths and names of any probe there."""
     probes = [probe for spec in known for probe in spec.probes]
     paths = dict.fromkeys(path for probe in probes if (path := getattr(probe, "path", None)))
     names = dict.fromkeys(name for probe in probes if (name := getattr(probe, "names", None)))

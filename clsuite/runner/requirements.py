@@ -1,4 +1,4 @@
-"""What methods and training need of the backbone: refused before any run, with the reason. Needs no torch."""
+"""Requirements of methods and training on the backbone, checked before any run. Needs no torch."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from clsuite.scenarios import Scenario, Task
 from clsuite.scenarios.catalog import SINGLE_PASS
 
 RESNET_STRIDE = 32
-"""Pixels of the image for each pixel of a ResNet's last layers, along each side."""
+"""Number of image pixels per pixel of a ResNet's last layers, along each side."""
 
 
 def check_needs(plugins: Sequence[Named], backbone: BackboneSpec, training: TrainingSpec) -> None:
     """Check that the backbone has the blocks that plugins need, and the text tower that plugins or training need.
 
     Raises:
-        UserError: If it has not, or the text tower would be trained without taking part.
+        UserError: If it does not, or the text tower would be trained without being used.
     """
     for name, source in plugins:
         if "all data" in source.traits.memory and training.loss == "local":
@@ -58,10 +58,10 @@ def check_needs(plugins: Sequence[Named], backbone: BackboneSpec, training: Trai
 
 
 def check_probes(probes: Sequence[AnyProbe], backbone: BackboneSpec) -> None:
-    """Check that the backbone has the text tower that zero-shot probes need.
+    """Check that the backbone has the text tower or head that probes need.
 
     Raises:
-        UserError: If it has not, or the head that a probe asks for.
+        UserError: If it does not.
     """
     heads = [probe_name(probe) for probe in probes if isinstance(probe, HeadProbe)]
     if heads and backbone.own is not None:
@@ -78,11 +78,11 @@ def check_probes(probes: Sequence[AnyProbe], backbone: BackboneSpec) -> None:
 
 
 def check_merging(plugins: Sequence[tuple[str, Mapping[str, Any]]], sources: Sequence[Named]) -> None:
-    """Check that no plugin keeps old values of a module that is merged into the weights and started again.
+    """Check that no plugin keeps old values of a module that is merged into the weights and reinitialized.
 
     Args:
         plugins: Name and arguments of each plugin.
-        sources: Name and declaration of each plugin.
+        sources: Name and source of each plugin.
 
     Raises:
         UserError: If a plugin merges (``after_task: merge``) and another keeps weights or importances.
@@ -102,13 +102,13 @@ def check_parts(
     """Check that batches may pass through the backbone in parts.
 
     Args:
-        by: What takes them apart, for the message.
+        by: The feature that splits them, for the message.
         plugins: Name and arguments of each plugin.
-        sources: Name and declaration of each plugin.
-        backbone: What is trained.
+        sources: Name and source of each plugin.
+        backbone: The backbone that is trained.
 
     Raises:
-        UserError: If the backbone normalizes by the batch, or a plugin chooses by the whole batch.
+        UserError: If the backbone has batch normalization, or a plugin selects by the whole batch.
     """
     fixed = any(source.traits.freezes_backbone or source.traits.gradient_free for _, source in sources)
     if is_resnet(backbone.name) and not fixed:
@@ -125,16 +125,16 @@ def check_parts(
 
 
 def check_classes(method: str, plugins: Sequence[Named], training: TrainingSpec, scenario: Scenario) -> None:
-    """Check that every task that is trained under a local loss has classes that can compete.
+    """Check that every task that is trained with a local loss has at least two classes.
 
     Args:
         method: Name of the method, for the message.
-        plugins: Name and declaration of its plugins.
-        training: How it is trained.
+        plugins: Name and source of its plugins.
+        training: Its training options.
         scenario: The stream.
 
     Raises:
-        UserError: If a task has one class alone: its loss is exactly 0, and nothing of it is learned.
+        UserError: If a task has a single class: its loss would always be 0, and nothing would be learned.
     """
     if training.loss != "local":
         return
@@ -148,7 +148,7 @@ def check_classes(method: str, plugins: Sequence[Named], training: TrainingSpec,
 
 
 def _trained_tasks(plugins: Sequence[Named], scenario: Scenario) -> Sequence[Task]:
-    """The tasks that gradient steps are taken on."""
+    """The tasks with gradient steps."""
     traits = [source.traits for _, source in plugins]
     if not any(trait.gradient_free for trait in traits):
         return scenario.tasks
@@ -158,13 +158,13 @@ def _trained_tasks(plugins: Sequence[Named], scenario: Scenario) -> Sequence[Tas
 def check_rests(
     method: str, plugins: Sequence[Named], training: TrainingSpec, backbone: BackboneSpec, scenario: Scenario
 ) -> None:
-    """Check that no batch of one image meets a batch normalization that has one pixel to normalize by.
+    """Check that batch normalization is never applied to a batch of one image with a single pixel.
 
     Args:
         method: Name of the method, for the message.
-        plugins: Name and declaration of its plugins; exemplars fill batches up, and a frozen network needs none.
-        training: How it is trained.
-        backbone: What is trained.
+        plugins: Name and source of its plugins; exemplars enlarge batches, and a frozen network is not affected.
+        training: Its training options.
+        backbone: The backbone that is trained.
         scenario: The stream.
 
     Raises:
@@ -189,17 +189,17 @@ def check_rests(
 
 
 def check_buffers(plugins: Sequence[tuple[str, PluginSource, Mapping[str, Any]]], scenario: Scenario) -> None:
-    """Check that buffers suit the stream: a shared one has a place for each class, a herding one has what it needs.
+    """Check that buffers suit the stream: a shared one holds an exemplar of each class, herding has what it needs.
 
-    One that herds and could keep more exemplars than the stream has images keeps them all; the user is warned.
+    A buffer with herding that could hold more exemplars than the stream has images keeps all, with a warning.
 
     Args:
-        plugins: Name, declaration and arguments of each plugin.
+        plugins: Name, source and arguments of each plugin.
         scenario: The stream.
 
     Raises:
-        UserError: If a buffer that classes share has fewer places than there are classes, or one that herds would pass
-            a stream that passes once through the network again.
+        UserError: If a shared buffer has fewer exemplars than there are classes, or herding would need a second pass
+            through the network on a stream with a single pass.
     """
     lent = any(source.traits.lends for _, source, _ in plugins)
     for name, source, args in plugins:
@@ -207,7 +207,7 @@ def check_buffers(plugins: Sequence[tuple[str, PluginSource, Mapping[str, Any]]]
         size = args.get("capacity_bytes")
         held = size // (math.prod(scenario.table.images.shape[1:]) + LABEL_BYTES) if size else args.get("capacity")
         if not policy or not held or held < 1 or (lent and source.traits.borrows):
-            continue  # a capacity below 1 is refused by the plugin itself
+            continue  # the plugin itself refuses a capacity below 1
         check_one_of_each(name, policy, held, scenario.seen_classes(len(scenario.tasks)))
         if policy == "herding":
             _check_herding(name, held, scenario)

@@ -1,4 +1,4 @@
-"""The plan of a run that has been done already, from its record: what it learned can then be watched."""
+"""The plan of a finished run, made from its record, to repeat and observe it."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def plan_from_record(
     device: str = "auto",
     allowed: Allowed = NOTHING,
 ) -> RunPlan:
-    """Plan the run of a record once more, without its probes and its evaluation within tasks, which change nothing.
+    """Plan to repeat the run of a record, without probes and evaluation within tasks, which do not affect the result.
 
     Args:
         path: The record.
-        data_root: Where its data and weights are looked for, besides the current folder.
-        weights: The file of the backbone's weights, where they are not found by their content.
-        device: Where to compute.
-        allowed: What the record may bring about.
+        data_root: Folder of its data and weights, besides the current folder.
+        weights: The file of the backbone's weights, if they cannot be found by their content.
+        device: The device.
+        allowed: What the record is allowed to cause.
 
     Raises:
-        UserError: If the run did not end well, was edited, or what it was made of is not there any more; says what.
+        UserError: If the run is not finished, was edited, or any of its inputs is missing; says which.
     """
     record = _finished(path)
     config = {key: value for key, value in record.config.items() if key != "evaluation"}
@@ -50,7 +50,7 @@ def plan_from_record(
         found = restored_weights(config["backbone"], data_root, known_benchmarks(), weights, fix, allowed.download)
         load = stream_loader(dataset, scenario, config["backbone"]["image_size"], data_root, files)
         fingerprint = load(record.seed, config["limit_tasks"]).fingerprint
-    except (KeyError, TypeError, ValueError) as error:  # a foreign record may say anything
+    except (KeyError, TypeError, ValueError) as error:  # a foreign record may contain anything
         raise UserError(f"'{path}' is not a record of clsuite's: {type(error).__name__}: {error}") from error
     if fingerprint != record.scenario.fingerprint:
         raise UserError(f"the data found are not those that '{path}' was learned from: give --data-root FOLDER")

@@ -38,13 +38,13 @@ ResolvedPlugins = list[tuple[PluginInfo, dict[str, Any]]]
 
 @dataclass(frozen=True)
 class ResolvedMethod:
-    """A method with all its arguments and its training.
+    """A method with all arguments and its training.
 
     Attributes:
-        plugins: Where each plugin's class is found, and all its arguments.
-        training: The benchmark's, with what the plugins need and what is said of this method.
-        brought: What of it the plugins bring, by dotted key.
-        files: The files of the classes that the training names, by their source.
+        plugins: The place of each plugin's class, and all its arguments.
+        training: The benchmark's training with the settings of the plugins, of the method and of the call.
+        brought: The settings that the plugins determine, by dotted key.
+        files: The files of user-defined classes in the training, by their source.
     """
 
     plugins: ResolvedPlugins
@@ -54,22 +54,22 @@ class ResolvedMethod:
 
     @property
     def named(self) -> list[Named]:
-        """Name and declaration of each plugin."""
+        """Name and source of each plugin."""
         return [(info.name, info.source) for info, _ in self.plugins if info.source]
 
 
 def resolve_methods(spec: BenchmarkSpec, options: RunOptions, folder: Path) -> dict[str, ResolvedMethod]:
-    """The methods to run, by name, checked against the benchmark; reads neither data nor weights.
+    """The methods to run by name, checked against the benchmark; reads neither data nor weights.
 
     Args:
         spec: The benchmark.
-        options: What the command line decides.
-        folder: The folder of the benchmark's YAML file, where plugin files are looked for too.
+        options: The options of the call.
+        folder: The folder of the benchmark's YAML file, in which plugin files are searched too.
 
     Raises:
-        MethodsError: If methods cannot be: names all of them, each with what is wrong.
-        UserError: If a probe cannot be read of the backbone, a method is unknown, or the benchmark's own training names
-            a class that is not there or is of another kind.
+        MethodsError: If methods are invalid: names all of them with their mistakes.
+        UserError: If a probe does not suit the backbone, a method is unknown, or a class in the benchmark's training is
+            missing or of another kind.
     """
     check_probes(spec.probes, spec.backbone)
     bind_training(_without_replaced(spec.training, options.training), (Path(), folder))
@@ -86,7 +86,7 @@ def resolve_methods(spec: BenchmarkSpec, options: RunOptions, folder: Path) -> d
 
 
 def _without_replaced(training: TrainingSpec, given: Mapping[str, Any]) -> TrainingSpec:
-    """The training of a benchmark without the classes in whose place a call names others."""
+    """The training of a benchmark without the classes that a call replaces."""
     kept: dict[str, Any] = {}
     if {CLASS, "name"} & {*(given.get("optimizer") or {})}:
         kept["optimizer"] = OptimizerSpec()
@@ -96,7 +96,7 @@ def _without_replaced(training: TrainingSpec, given: Mapping[str, Any]) -> Train
 
 
 def outline(spec: BenchmarkSpec, options: RunOptions, folder: Path = Path()) -> list[tuple[str, int]]:
-    """Method and seed of every run, everything checked but data and weights, which need not be there.
+    """Method and seed of every run; everything is checked except data and weights, which may be missing.
 
     Raises:
         UserError: As `make_plan`.
@@ -106,10 +106,10 @@ def outline(spec: BenchmarkSpec, options: RunOptions, folder: Path = Path()) -> 
 
 
 def method_config(spec: BenchmarkSpec, name: str) -> tuple[list[tuple[str, dict[str, Any]]], dict[str, Any]]:
-    """Plugins with all their arguments, and the training, of one of the benchmark's methods or of one as it is written.
+    """Plugins with all arguments and the training, of one of the benchmark's methods or of a method as text.
 
     Raises:
-        UserError: If there is no such method, or the name stands for several.
+        UserError: If there is no such method, or the name is ambiguous.
     """
     found = resolve_methods(spec, RunOptions(methods=(name,)), Path())
     if name not in found:
@@ -121,7 +121,7 @@ def method_config(spec: BenchmarkSpec, name: str) -> tuple[list[tuple[str, dict[
 def _checked(
     spec: BenchmarkSpec, method: MethodSpec, given: Mapping[str, Any], folders: Sequence[Path], devices: int
 ) -> ResolvedMethod:
-    """A method with all its arguments, checked against the benchmark and the order of its plugins."""
+    """A method with all arguments, checked against the benchmark and for the order of its plugins."""
     resolved = _resolve(spec, method, given, folders)
     named = resolved.named
     arguments = [args for info, args in resolved.plugins if info.source]
@@ -140,10 +140,10 @@ def _checked(
 
 
 def chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, MethodSpec]:
-    """The methods that a call asks for, by the name that tables show; grids are taken apart.
+    """The methods of a call, by their names in tables; grids are expanded.
 
     Raises:
-        UserError: If there is no such method, or two are called alike.
+        UserError: If there is no such method, or two have the same name.
     """
     chosen: dict[str, MethodSpec] = {}
     if not options.methods:
@@ -158,7 +158,7 @@ def chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Method
         return chosen
     known = spec.named_methods
     asked = [part for text in options.methods for part in split_outside(text, ",")]
-    for name in (one for part in asked for one in (known if part == "all" else [part])):
+    for name in (choice for part in asked for choice in (known if part == "all" else [part])):
         own, written = ("", name) if name in known else parse_named(name)
         if own in known:
             raise UserError(f"'{own}' is a method of the benchmark: give '{written}' another name")
@@ -174,7 +174,7 @@ def chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Method
 
 
 def _swept(method: MethodSpec, options: RunOptions) -> MethodSpec:
-    """The method with the lists that a call gives for its training, each of which is a grid."""
+    """The method with the lists in a call's training settings, each of which is a grid."""
     training = method.training
     for key, values in lists_in(options.training).items():
         training = merged(training, nested(key.split("."), values))
@@ -182,10 +182,10 @@ def _swept(method: MethodSpec, options: RunOptions) -> MethodSpec:
 
 
 def _choose(chosen: dict[str, MethodSpec], more: Mapping[str, MethodSpec]) -> None:
-    """Add methods, none of which may take the name of another one; the same method twice is one.
+    """Add methods, which must not have the name of another one; a repeated method is added once.
 
     Raises:
-        UserError: If one takes another's name: it would be run in its place.
+        UserError: If two methods have the same name, because one would be run instead of the other.
     """
     for name, method in more.items():
         if HALF.search(name):

@@ -26,7 +26,7 @@ def read_assignments(texts: Sequence[str], example: str = "training.optimizer.lr
 
     Args:
         texts: What was written.
-        example: What one may look like, for complaints.
+        example: An example, for messages.
 
     Raises:
         UserError: If one is not that, or a key is given twice.
@@ -92,8 +92,8 @@ def content_of(value: Any, every: bool = False) -> Any:
     if isinstance(value, BaseModel):
         return _fields_of(value, every)
     if isinstance(value, Mapping):
-        return {key: content_of(one, every) for key, one in value.items()}
-    return [content_of(one, every) for one in value] if isinstance(value, list | tuple) else value
+        return {key: content_of(item, every) for key, item in value.items()}
+    return [content_of(item, every) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _fields_of(value: BaseModel, every: bool) -> dict[str, Any]:
@@ -105,8 +105,8 @@ def _fields_of(value: BaseModel, every: bool) -> dict[str, Any]:
         content["schedule"] = content_of(value.own_schedule, every)
     if not isinstance(value, MaybeOwn) or value.own is None:
         return content
-    kept = {key: one for key, one in content.items() if key in value.KEPT and key != "kind"}
-    return {**kept, **{key: content_of(one) for key, one in class_entry(value.own).items() if one is not None}}
+    kept = {key: item for key, item in content.items() if key in value.KEPT and key != "kind"}
+    return {**kept, **{key: content_of(item) for key, item in class_entry(value.own).items() if item is not None}}
 
 
 def _path(key: str, spec: BenchmarkSpec) -> list[str]:
@@ -116,7 +116,7 @@ def _path(key: str, spec: BenchmarkSpec) -> list[str]:
         raise UserError(f"{WHO}: '{shortened(key)}' names no field: write for example training.optimizer.lr")
     if path[0] not in OF_METHODS or len(path) < 3:
         return path
-    place = next((one for one in OF_METHODS if path[1] in getattr(spec, one)), None)
+    place = next((item for item in OF_METHODS if path[1] in getattr(spec, item)), None)
     if place is None:
         raise _of_call(did_you_mean("method", path[1], spec.named_methods))
     if path[2] in MethodSpec.model_fields:

@@ -161,7 +161,7 @@ class SharedRuns:
 
 
 class GivenRuns(SharedRuns):
-    """Runs that nobody else does, because whoever gave them has claimed them."""
+    """Runs that the caller has claimed already."""
 
     def take(self, fits: Callable[[RunPlan], bool] = fits_always) -> RunPlan | None:
         """The next run, whatever room there is; None if there is none left."""

@@ -118,7 +118,7 @@ class MethodsError(MistakesError):
         lines = [_line_of_method(path, names[0], error.field or "") for names, error in self.found]
         if not all(lines) or any(COMMAND_LINE in str(error) for _, error in self.found):
             return self
-        by_line = sorted(zip(lines, self.found, strict=True), key=lambda one: one[0])
+        by_line = sorted(zip(lines, self.found, strict=True), key=lambda item: item[0])
         return several(_in_benchmark(path, line, names, error) for line, (names, error) in by_line)
 
 

@@ -169,19 +169,19 @@ def _call(make_benchmark: Callable[[int], Any], seed: int, spec: FromAvalanche) 
 
 def _read(benchmark: Any, seed: int, spec: FromAvalanche, image_size: int) -> Scenario:
     """The stream that the function returned, which may be anything."""
-    given = f"{spec.function}({seed}) of '{spec.path}' gives {type(benchmark).__name__}"
+    result = f"{spec.function}({seed}) of '{spec.path}' gives {type(benchmark).__name__}"
     try:
         if isinstance(benchmark, Scenario):
             return checked_scenario(benchmark, f"{spec.function}({seed}) of '{spec.path}'", image_size)
         if not hasattr(benchmark, "streams"):
-            raise UserError(f"{given}, but must return an Avalanche benchmark or a clsuite.scenarios.Scenario")
+            raise UserError(f"{result}, but must return an Avalanche benchmark or a clsuite.scenarios.Scenario")
         return from_avalanche(benchmark, image_size)
     except UserError:
         raise
     except BaseException as error:  # any error of its properties and data sets
         if not is_foreign(error):
             raise
-        raise UserError(f"{given}, which cannot be read as an Avalanche benchmark: {words_of(error)}") from error
+        raise UserError(f"{result}, which cannot be read as an Avalanche benchmark: {words_of(error)}") from error
 
 
 def _function(spec: FromAvalanche) -> Callable[[int], Any]:

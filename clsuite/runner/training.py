@@ -175,13 +175,13 @@ def nested(path: Sequence[str], value: Any) -> dict[str, Any]:
 
 
 def lists_in(settings: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Lists in settings of the training where one value is expected, which are grids, by dotted key."""
+    """Lists in training settings that expect a single value, which are grids, by dotted key."""
     single = {*_single(TrainingSpec, ""), *_single(OptimizerSpec, "optimizer.")}
     return {key: value for key, value in leaves(settings).items() if key in single and isinstance(value, list)}
 
 
 def without_lists(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of the training without the lists that are grids."""
+    """Training settings without the lists that are grids."""
     grid = lists_in(settings)
     if not grid:
         return dict(settings)
@@ -192,7 +192,7 @@ def without_lists(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _single(model: type[Spec], prefix: str) -> Iterator[str]:
-    """The dotted keys of the fields that take one value."""
+    """The dotted keys of the fields that expect a single value."""
     for name, field in model.model_fields.items():
         if name not in (*HIDDEN, "optimizer") and tuple not in {get_origin(kind) for kind in kinds(field.annotation)}:
             yield f"{prefix}{name}"

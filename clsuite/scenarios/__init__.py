@@ -1,7 +1,7 @@
 """Scenarios: deterministic streams of tasks. Nothing here needs torch.
 
-All but the names of kinds is imported on first use: traits of plugins name kinds of stream, and listings must answer
-at once.
+Everything except the names of kinds is imported on first use: traits of plugins name kinds of streams, and listings
+must be fast.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From rows to scenarios: what all kinds of stream share."""
+"""From rows to scenarios: code that all kinds of streams share."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """What a stream is made from.
+    """The data and seeds from which a stream is made.
 
     Attributes:
         table: The images.
-        rows: Rows that may be trained on (or held out for validation).
-        seed: The run's: decides the validation parts.
-        order_seed: Decides orders and whatever else shapes the stream.
-        validation: Share of each class that is held out.
+        rows: Rows that can be used for training (or held out for validation).
+        seed: The seed of the run, which determines the validation parts.
+        order_seed: Seed of the order and of other draws of the stream.
+        validation: Share of each class that is held out for validation.
     """
 
     table: ImageTable
@@ -46,7 +46,7 @@ class Source:
     def of(
         cls, table: ImageTable, seed: int, order_seed: int | None, validation: float, per_class: int | None
     ) -> Source:
-        """The source of a specification."""
+        """The source for a specification."""
         shaping = seed if order_seed is None else order_seed
         return cls(table, select_indices(table, per_class), seed, shaping, validation)
 
@@ -60,12 +60,12 @@ Named = tuple[str, Parts]
 
 
 def assemble(kind: str, table: ImageTable, order: NDArray[np.int64], named: Sequence[Named]) -> Scenario:
-    """A scenario whose evaluation parts are its tasks.
+    """Make a scenario whose evaluation parts are its tasks.
 
     Args:
         kind: The kind of stream.
         table: The images.
-        order: Indices into the table's classes in the order of their first appearance.
+        order: Indices into the table's classes, in the order of their first appearance.
         named: Name and rows of each task.
 
     Raises:
@@ -81,10 +81,10 @@ def assemble(kind: str, table: ImageTable, order: NDArray[np.int64], named: Sequ
 
 
 def evaluation_parts(scenario: Scenario, named: Sequence[tuple[str, Rows]]) -> tuple[EvalSplit, ...]:
-    """Evaluation parts apart from the tasks, each learned when all its classes have been seen.
+    """Evaluation parts that differ from the tasks; each is learned when all its classes have been seen.
 
     Raises:
-        UserError: If a part has a class that no task trains.
+        UserError: If a part has a class that no task trains on.
     """
     parts = []
     for index, (name, rows) in enumerate(named):
@@ -97,7 +97,7 @@ def evaluation_parts(scenario: Scenario, named: Sequence[tuple[str, Rows]]) -> t
 
 
 def _hold_out(table: ImageTable, rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
-    """Set aside the validation share of each class and domain; one image at least stays for training."""
+    """Hold out the validation share of each class and domain; at least one image remains for training."""
     if share == 0:
         return rows, rows[:0]
     group = table.labels[rows] * len(table.domain_names) + table.domains[rows]
@@ -116,6 +116,6 @@ def _check_parts(name: str, parts: Parts) -> None:
 
 
 def join_names(names: Iterable[str]) -> str:
-    """Class names as the name of a task."""
+    """Join class names to the name of a task."""
     shown = list(names)
     return ", ".join(shown) if len(shown) <= 4 else f"{shown[0]} … {shown[-1]} ({len(shown)})"

@@ -1,4 +1,4 @@
-"""The bridge to Avalanche, both ways. Avalanche and torch are imported when a function is called."""
+"""Conversion from and to Avalanche. Avalanche and torch are imported when a function is called."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from clsuite.scenarios.assemble import Parts, assemble, evaluation_parts
 from clsuite.scenarios.scenario import Rows, Scenario
 
 IDS = "sample_ids"
-"""Data attribute that carries our sample ids through an Avalanche data set."""
+"""Data attribute that stores clsuite's sample ids in an Avalanche data set."""
 
 
 def to_avalanche(scenario: Scenario, transform: Callable[[Any], Any] | None = None) -> Any:
-    """An Avalanche benchmark with the same images in the same tasks.
+    """Convert a scenario to an Avalanche benchmark with the same images in the same tasks.
 
-    Streams ``train``, ``test`` (one experience for each evaluation part) and, where there are any, ``valid``. Labels
-    are stream labels. A task-incremental stream has task labels, the others have label 0 throughout.
+    It has the streams ``train``, ``test`` (one experience for each evaluation part) and, if needed, ``valid``. Labels
+    are stream labels. In a task-incremental stream each task has its own task label; otherwise all task labels are 0.
 
     Args:
-        scenario: Our stream.
-        transform: Gets float tensors ``[C, H, W]`` in [0, 1]; by default they are handed out as they are.
+        scenario: The scenario.
+        transform: Applied to float tensors ``[C, H, W]`` in [0, 1]; by default they are unchanged.
 
     Returns:
         An Avalanche ``CLScenario`` with class timeline and task labels.
@@ -66,7 +66,7 @@ def _to_dataset(scenario: Scenario, rows: Rows, task: int, transform: Callable[[
 
 @dataclass
 class _Samples:
-    """The distinct samples of a benchmark, in the order of their first appearance."""
+    """The different samples of a benchmark, in the order of their first appearance."""
 
     size: int
     images: list[NDArray[np.uint8]] = field(default_factory=list)
@@ -76,7 +76,7 @@ class _Samples:
     known: dict[tuple[bytes, Any, bool], int] = field(default_factory=dict)
 
     def rows(self, dataset: Any, name: Callable[[int], Any], is_test: bool, where: str) -> Rows:
-        """Rows of a data set's samples; a sample that came before gets the row it had."""
+        """Rows of a data set's samples; a repeated sample keeps its row."""
         plain, ids = dataset.eval(), getattr(dataset, IDS, None)
         found = np.empty(len(plain), dtype=np.int64)
         for index in range(len(plain)):
@@ -96,24 +96,24 @@ class _Samples:
 
 
 def from_avalanche(benchmark: Any, image_size: int, classes: Sequence[str] | None = None) -> Scenario:
-    """Our stream from an Avalanche 0.6 benchmark, with the same images in the same tasks.
+    """Convert an Avalanche 0.6 benchmark to a scenario with the same images in the same tasks.
 
-    Images are taken under the ``eval`` transforms of their data sets: PIL images, uint8 arrays or tensors, or floats in
-    [0, 1]. Where an experience of the ``test`` stream has the classes of the ``train`` experience of the same number,
-    evaluation parts are the tasks; else they are the test experiences, each learned when all its classes are seen.
-    Equal images of a class are one sample. All images are held in memory.
+    Images are read under the ``eval`` transforms of their data sets: PIL images, uint8 arrays or tensors, or floats in
+    [0, 1]. If each experience of the ``test`` stream has the classes of the ``train`` experience of the same number,
+    the evaluation parts are the tasks; otherwise they are the test experiences, each learned when all its classes have
+    been seen. Equal images of a class are one sample. All images are kept in memory.
 
-    Task labels are mapped in two cases. If all are equal, the task is not known at test time. If experience ``i`` of
-    both streams has one label that no other experience has, the stream is task-incremental, and a class is a pair of
-    task and label (``0/3``), as under Avalanche's multi-head models.
+    Task labels are supported in two cases. If all are equal, the task is unknown at test time. If experience ``i`` of
+    both streams has a label that no other experience has, the stream is task-incremental, and a class is a pair of task
+    and label (``0/3``), as in Avalanche's multi-head models.
 
     Args:
-        benchmark: A ``CLScenario`` with the streams ``train`` and ``test``, and maybe ``valid``.
+        benchmark: A ``CLScenario`` with the streams ``train`` and ``test``, and optionally ``valid``.
         image_size: Side of the images in pixels.
-        classes: Names by Avalanche's class numbers; the numbers by default.
+        classes: Names of Avalanche's classes, by their numbers; the numbers themselves by default.
 
     Raises:
-        UserError: If a stream is missing, task labels cannot be mapped (they are named), or images are not images.
+        UserError: If a stream is missing, the task labels are not supported (they are named), or an image is invalid.
     """
     streams = {name: list(stream) for name, stream in benchmark.streams.items()}
     for needed in ("train", "test"):
@@ -137,7 +137,7 @@ def _namer(tasks: list[int] | None, index: int) -> Callable[[int], Any]:
 
 
 def _table(samples: _Samples, classes: Sequence[str] | None, train: list[Rows]) -> tuple[ImageTable, NDArray[np.int64]]:
-    """The table, its classes in Avalanche's order, and the classes in the order of their first appearance."""
+    """The table, with classes in Avalanche's order, and the classes in the order of their first appearance."""
     keys = sorted(set(samples.names))
     trained = dict.fromkeys(key for rows in train for key in sorted({samples.names[row] for row in rows}))
     untrained = [key for key in keys if key not in trained]
@@ -190,16 +190,16 @@ def _scenario(kind: str, table: ImageTable, order: NDArray[np.int64], rows: dict
 
 
 def _tests_of(table: ImageTable, train: Rows, tests: Rows) -> Rows:
-    """The test images of the classes of a task."""
+    """The test images that belong to the classes of a task."""
     chosen: Rows = tests[np.isin(table.labels[tests], table.labels[train])]
     return chosen
 
 
 def map_task_labels(streams: dict[str, list[Any]]) -> list[int] | None:
-    """The task label of each experience, or None where all are equal.
+    """The task label of each experience; None if all are equal.
 
     Raises:
-        UserError: If they are neither all equal nor one for each experience, the same in both streams.
+        UserError: If they are neither all equal nor different for each experience and the same in both streams.
     """
     found = {name: [_labels_of(exp) for exp in streams[name]] for name in ("train", "test")}
     if len({label for labels in found.values() for experience in labels for label in experience}) <= 1:

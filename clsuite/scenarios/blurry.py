@@ -16,14 +16,14 @@ from clsuite.scenarios.scenario import Rows, Scenario
 from clsuite.scenarios.spec import Blurry
 
 TRIES = 1000
-"""Draws in which every task has classes and images before it is said that there is none."""
+"""Number of draws, until every task has classes and images, after which an error is raised."""
 
 
 class Draw(NamedTuple):
-    """One draw of the stream.
+    """A random draw of the stream.
 
     Attributes:
-        homes: ``[classes]`` home task of each class of the table.
+        homes: ``[classes]`` home task of each class in the table.
         task_of: ``[N]`` task of each training image.
     """
 
@@ -35,28 +35,29 @@ def build_blurry(source: Source, spec: Blurry) -> Scenario:
     """Si-blurry: Moon et al., "Online class incremental learning on stochastic blurry task boundary" (ICCV 2023), 3.2.
 
     A share N of the classes is disjoint: all their images are in one task. The other classes are blurry: each has a
-    home task, but a share M of all their images is pooled, shuffled, and handed out again, to each task as many as it
-    was to give. How many disjoint classes, blurry classes and scattered images a task has:
+    home task, but a share M of all their images is pooled, shuffled and redistributed, so that each task receives as
+    many images as it gave. The numbers of disjoint classes, blurry classes and scattered images in a task depend on
+    ``sizes``:
 
-    - ``sizes: random``: all by random cuts, as the authors' code draws them (its OnlineSampler with ``rnd_NM``). A task
-      that has fewer blurry images than its number gives what it has, so that fewer than M are scattered where the cuts
-      are uneven, and the last tasks get what is left. The paper does not say how the blurry classes are divided.
-    - ``sizes: blurry_equal``: as many blurry classes in each task (as the authors' batch sampler, which they do not
-      use), and what a task cannot give the next ones do, so that exactly M is scattered.
-    - ``sizes: equal``: all numbers alike, images in proportion to what is at home (i-Blurry: Koh et al., "Online
+    - ``random``: all are drawn by random cuts, as in the authors' code (its OnlineSampler with ``rnd_NM``). A task that
+      has fewer blurry images than its number gives all it has, so that fewer than M are scattered if the cuts are
+      uneven, and the last tasks get the rest. The paper does not say how the blurry classes are divided.
+    - ``blurry_equal``: each task has the same number of blurry classes (as in the authors' batch sampler, which they do
+      not use), and the next tasks give what a task cannot give, so that exactly M is scattered.
+    - ``equal``: all numbers are equal, images in proportion to those of the home classes (i-Blurry: Koh et al., "Online
       continual learning on class incremental blurry task configuration with anytime inference", ICLR 2022).
 
-    N is rounded down to a multiple of the number of tasks, as in the authors' sampler. It also drops blurry classes
-    that do not divide by the number of tasks; here all classes are kept: by the cuts, or with equal numbers in the
-    first tasks. The authors let a task be without a class of its own; here that is drawn again, since it could not be
-    evaluated (of 50 and 50 classes in five tasks, one draw in a hundred).
+    N is rounded down to a multiple of the number of tasks, as in the authors' sampler. Their sampler also drops blurry
+    classes that cannot be divided evenly among the tasks; here all classes are kept, distributed by the cuts or, with
+    equal numbers, to the first tasks. The authors allow tasks without any home class; here these are drawn again,
+    because they could not be evaluated (with 50 and 50 classes in five tasks, one draw in a hundred).
 
-    Each image passes once, in one batch; ``repeats`` is the number of steps on it, 1 here and 3 in the authors' runs
-    (``online_iter``). Evaluation parts are the homes. Classes are numbered by first appearance, so that scattered
-    images of a class may make it known long before its home task.
+    Each image occurs once, in one batch; ``repeats`` is the number of steps on it, 1 here and 3 in the authors' runs
+    (``online_iter``). The evaluation parts are the home classes of each task. Classes are numbered by first appearance,
+    so that scattered images can make a class known long before its home task.
 
     Raises:
-        UserError: If a task would be without classes or images.
+        UserError: If a task would have no classes or no images.
     """
     table, random = source.table, stable_random(source.order_seed, "blurry")
     order = stable_random(source.order_seed, "class order").permutation(len(table.classes))
@@ -77,7 +78,7 @@ def _drawn(order: NDArray[np.int64], labels: NDArray[np.int64], spec: Blurry, ra
     Args:
         order: ``[classes]`` the classes in a random order: the disjoint ones, then the blurry ones.
         labels: ``[N]`` class of each training image.
-        spec: Number of tasks, N, M and what is random.
+        spec: Number of tasks, N, M and the kind of `sizes`.
         random: Source of the draws.
     """
     disjoint = _share(len(order), spec.disjoint) // spec.tasks * spec.tasks
@@ -96,12 +97,12 @@ def _drawn(order: NDArray[np.int64], labels: NDArray[np.int64], spec: Blurry, ra
 
 
 def _share(number: int, share: float) -> int:
-    """The share of a number, rounded down: 29 of 100, which 100 * 0.29 is not to a machine."""
+    """A share of a number, rounded down without floating-point errors (0.29 of 100 is 29, but 100 * 0.29 < 29)."""
     return int(number * share + 1e-9)
 
 
 def _disjoint_homes(disjoint: int, blurry: int, spec: Blurry, random: RandomState) -> NDArray[np.int64]:
-    """Home of each disjoint class, ascending; a task may have none where it has blurry ones."""
+    """Home task of each disjoint class, ascending; a task may have none if it has blurry ones."""
     if spec.sizes == "equal" or disjoint == 0:
         return np.repeat(np.arange(spec.tasks), disjoint // spec.tasks)
     if spec.sizes == "random":
@@ -115,14 +116,14 @@ def _disjoint_homes(disjoint: int, blurry: int, spec: Blurry, random: RandomStat
 
 
 def _blurry_homes(number: int, spec: Blurry, random: RandomState) -> NDArray[np.int64]:
-    """Home of each blurry class, ascending."""
+    """Home task of each blurry class, ascending."""
     if spec.sizes == "random" and number:
         return _cut(number, spec.tasks, random)
     return np.repeat(np.arange(spec.tasks), [len(part) for part in np.array_split(np.arange(number), spec.tasks)])
 
 
 def _cut(number: int, tasks: int, random: RandomState) -> NDArray[np.int64]:
-    """Home of each of a number of classes, ascending, by cuts uniform on ``0..number - 1`` as the authors'."""
+    """Home tasks of a number of classes, ascending, by cuts uniform on ``0..number - 1`` as in the authors' code."""
     return np.repeat(np.arange(tasks), _between_cuts(number, tasks, random))
 
 
@@ -132,12 +133,12 @@ def _between_cuts(number: int, tasks: int, random: RandomState) -> NDArray[np.in
 
 
 def scatter(home: NDArray[np.int64], blurry: NDArray[np.bool_], spec: Blurry, random: RandomState) -> NDArray[np.int64]:
-    """Task of each image, ``[N]``: its home, except for the share M of the blurry ones, which is handed out again.
+    """Task of each image, ``[N]``: its home task, except for the share M of blurry images, which is redistributed.
 
     Args:
         home: ``[N]`` home task of each image.
         blurry: ``[N]`` whether its class is blurry.
-        spec: Number of tasks, M, and whether the tasks' numbers are random or equal.
+        spec: Number of tasks, M, and the kind of `sizes`.
         random: Source of the draws.
     """
     task = home.copy()
@@ -149,10 +150,10 @@ def scatter(home: NDArray[np.int64], blurry: NDArray[np.bool_], spec: Blurry, ra
 
 
 def _quotas(sizes: list[int], spec: Blurry, random: RandomState) -> NDArray[np.int64]:
-    """How many images each task gives and gets: together the share M of all.
+    """The number of images that each task gives and receives; together they are the share M of all.
 
-    None gives more than it has: with ``sizes: random`` the numbers are those of the cuts all the same, else the next
-    tasks give what is missing.
+    With ``sizes: random`` these are the numbers of the cuts, even if a task has fewer images. Otherwise no number is
+    larger than what a task has, and the next tasks give what is missing.
     """
     total, available = _share(sum(sizes), spec.blurry), np.array(sizes, dtype=np.int64)
     if spec.sizes == "random":
@@ -163,14 +164,14 @@ def _quotas(sizes: list[int], spec: Blurry, random: RandomState) -> NDArray[np.i
         weights = np.diff([0, *np.sort(random.randint(0, total + 1, spec.tasks - 1)), total]).astype(np.float64)
     wanted = np.floor(weights * total / max(weights.sum(), 1)).astype(np.int64)
     quotas = np.minimum(wanted, available)
-    for index in range(spec.tasks):  # what a task cannot give, or rounding left, the next ones do
+    for index in range(spec.tasks):  # the next tasks give what a task cannot give, or what rounding left
         quotas[index] += min(total - int(quotas.sum()), available[index] - quotas[index])
     checked: NDArray[np.int64] = quotas
     return checked
 
 
 def _named(source: Source, whole: Parts, homes: NDArray[np.int64], task_of: Rows, tasks: int) -> list[Named]:
-    """Name and rows of each task: validation and test images stay at home."""
+    """Name and rows of each task: validation and test images belong to the home task."""
     table, named = source.table, []
     for task in range(tasks):
         at_home = [rows[homes[table.labels[rows]] == task] for rows in (whole.validation, whole.test)]
@@ -180,7 +181,7 @@ def _named(source: Source, whole: Parts, homes: NDArray[np.int64], task_of: Rows
 
 
 def _by_appearance(source: Source, order: NDArray[np.int64], rows: Rows, task_of: Rows) -> NDArray[np.int64]:
-    """Classes by the first task in which they occur, then by the class order."""
+    """Classes sorted by the first task in which they occur, then by the class order."""
     labels = source.table.labels[rows]
     first = np.array([task_of[labels == label].min(initial=np.iinfo(np.int64).max) for label in order])
     ordered: NDArray[np.int64] = order[np.argsort(first, kind="stable")]

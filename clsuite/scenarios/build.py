@@ -1,4 +1,4 @@
-"""Builds scenarios: from a table and a specification to a stream."""
+"""Builds the stream of a specification over a table."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def build_scenario(
     Args:
         table: The images.
         spec: Kind and parameters.
-        seed: Decides the order of classes or domains and the validation parts; the test parts belong to the data set.
-        train_per_class: Upper bound on the training images of each class and domain.
+        seed: Determines the order of classes or domains and the validation parts; test parts are those of the data set.
+        train_per_class: Largest number of training images of each class and domain.
 
     Raises:
-        UserError: If the data set cannot be cut that way.
+        UserError: If the data set does not allow such a stream.
     """
     chosen = spec.root if isinstance(spec, ScenarioSpec) else spec
     if isinstance(chosen, FromAvalanche | OwnScenario):

@@ -1,4 +1,4 @@
-"""Streams that share out the classes among tasks."""
+"""Streams that divide the classes among tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clsuite.scenarios.spec import ByClass
 
 
 class Groups(NamedTuple):
-    """Classes shared out.
+    """Classes, divided into groups.
 
     Attributes:
         order: Indices into the table's classes, in the order of the stream.
@@ -40,10 +40,10 @@ class Groups(NamedTuple):
 
 
 def group_classes(source: Source, spec: ByClass) -> Groups:
-    """Order and sizes as the specification says.
+    """Order and group sizes of a specification.
 
     Raises:
-        UserError: If the classes cannot be shared out that way.
+        UserError: If the classes cannot be divided that way.
     """
     count = len(source.table.classes)
     order = find_order("class", source.table.classes, spec.order, source.order_seed)
@@ -54,7 +54,7 @@ def group_classes(source: Source, spec: ByClass) -> Groups:
 
 
 def build_by_class(kind: str, source: Source, spec: ByClass, rows: Rows | None = None) -> Scenario:
-    """A stream with new classes in each task; `rows` are the training rows where not all are taken."""
+    """A stream with new classes in each task; `rows` are the training rows if not all are used."""
     groups = group_classes(source, spec)
     return assemble(kind, source.table, groups.order, groups.named_parts(source.table, source.parts(rows)))
 
@@ -62,11 +62,11 @@ def build_by_class(kind: str, source: Source, spec: ByClass, rows: Rows | None =
 def class_sizes(classes: int, tasks: int, first_task: int | None = None) -> list[int]:
     """Number of classes of each task.
 
-    Without `first_task` the classes are shared as evenly as possible; with it, the others share the rest. Where the
-    division leaves a rest, the earlier tasks get one class more.
+    Without `first_task` the classes are divided as evenly as possible; with it, the other tasks divide the remaining
+    classes. If the numbers are uneven, earlier tasks get one class more.
 
     Raises:
-        UserError: If a task would be without classes.
+        UserError: If a task would have no classes.
     """
     if tasks > classes:
         raise UserError(
@@ -86,10 +86,10 @@ def class_sizes(classes: int, tasks: int, first_task: int | None = None) -> list
 
 
 def listed_sizes(classes: int, sizes: Sequence[int]) -> list[int]:
-    """Number of classes of each task, as they are listed.
+    """Number of classes of each task, from a list.
 
     Raises:
-        UserError: If they are not all classes together.
+        UserError: If they do not add up to all classes.
     """
     if sum(sizes) != classes:
         raise UserError(
@@ -100,10 +100,10 @@ def listed_sizes(classes: int, sizes: Sequence[int]) -> list[int]:
 
 
 def split_sizes(classes: int, split: str) -> list[int]:
-    """Number of classes of each task of ``B50-inc5``: 50, then 5 in each; the last takes what is left, as in PILOT.
+    """Number of classes of each task of ``B50-inc5``: 50, then 5 in each; the last task gets the rest, as in PILOT.
 
     Raises:
-        UserError: If the first task takes more classes than there are.
+        UserError: If the first task has more classes than there are.
     """
     found = re.fullmatch(r"B(\d+)-inc(\d+)", split)
     assert found is not None

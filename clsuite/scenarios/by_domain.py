@@ -19,13 +19,13 @@ from clsuite.scenarios.spec import CrossDomain, DomainIncremental
 
 
 def build_by_domain(source: Source, spec: DomainIncremental) -> Scenario:
-    """A stream of domains; all classes are known from the first on, so that the head does not grow.
+    """A stream of domains; all classes are known from the first task on, so that the head does not grow.
 
-    Where no domain has both training and test images (CORe50: Lomonaco & Maltoni, CoRL 2017, scenario NI), those with
-    training images are the tasks, and each of the others is an evaluation part from the first task on.
+    If no domain has both training and test images (CORe50: Lomonaco & Maltoni, CoRL 2017, scenario NI), the domains
+    with training images are the tasks, and each of the others is an evaluation part from the first task on.
 
     Raises:
-        UserError: If there are no or not enough domains, or the first lacks a class.
+        UserError: If there are no domains or too few, or the first lacks a class.
     """
     table = source.table
     if len(table.domain_names) < 2:
@@ -46,10 +46,10 @@ def build_by_domain(source: Source, spec: DomainIncremental) -> Scenario:
 
 
 def whole_domains(source: Source, spec: DomainIncremental) -> list[Named]:
-    """Name and rows of each domain, where every one has training and test images.
+    """Name and rows of each domain, if all of them have training and test images.
 
     Raises:
-        UserError: If there are no or not enough domains, one has no training or no test images, or the first lacks a
+        UserError: If there are no domains or too few, one has no training or no test images, or the first lacks a
             class.
     """
     table = source.table
@@ -61,10 +61,10 @@ def whole_domains(source: Source, spec: DomainIncremental) -> list[Named]:
 
 
 def build_cross_domain(source: Source, spec: CrossDomain) -> Scenario:
-    """A stream of data sets, each with classes of its own (MTIL: Zheng et al., ICCV 2023, section 4).
+    """A stream of data sets, each with its own classes (MTIL: Zheng et al., ICCV 2023, section 4).
 
     Raises:
-        UserError: If the table is not a sequence of data sets, or they share classes.
+        UserError: If the table is not a sequence of data sets, or they have classes in common.
     """
     table = source.table
     if len(table.domain_names) < 2:
@@ -83,12 +83,12 @@ def build_cross_domain(source: Source, spec: CrossDomain) -> Scenario:
 
 
 def _domains(table: ImageTable, among: NDArray[np.bool_]) -> Order:
-    """Indices of the domains that occur in some rows, ascending."""
+    """Indices of the domains in a selection of rows, ascending."""
     return np.unique(table.domains[among]).astype(np.int64)
 
 
 def _chosen(names: Sequence[str], order: str | tuple[str, ...] | NumpyOrder, seed: int, tasks: int | None) -> Order:
-    """The first `tasks` of some domains in the order asked for, as indices into `names`."""
+    """The first `tasks` domains in the requested order, as indices into `names`."""
     if tasks is not None and tasks > len(names):
         raise UserError(
             f"scenario.tasks is {tasks}, but the data set has only {len(names)} domains: ask for at most {len(names)}"
@@ -105,7 +105,7 @@ def _by_domain(source: Source, chosen: Order) -> list[Named]:
 
 
 def _check_first_domain(table: ImageTable, first: int) -> None:
-    """All classes must be known from the first domain on: the head does not grow."""
+    """Check that the first domain has all classes, because the head does not grow."""
     present = np.unique(table.labels[(table.domains == first) & ~table.is_test])
     missing = sorted(set(range(len(table.classes))) - {int(label) for label in present})
     if missing:

@@ -1,4 +1,4 @@
-"""The kinds of stream: one line each for people, and what holds for them. Needs no torch."""
+"""The kinds of streams, with a description in one line and their properties. Needs no torch."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from clsuite.errors import UserError
 
 KINDS: dict[str, str] = {
     "class_incremental": "new classes in each task: {tasks: 10}, or B50-inc5 for 50 classes and then 5 in each task",
-    "task_incremental": "the same, and the task is known at test time (headline figures are task-aware)",
+    "task_incremental": "the same, but the task is known at test time (the main results are task-aware)",
     "domain_incremental": "the same classes in a new domain in each task",
     "cross_domain": "one data set after another; with dataset {name: sequence, parts: [...]} or {name: mtil}",
-    "recurring": "tasks come back, with a probability that falls as a power of the time since they were last seen",
-    "power_law": "each task brings images of all earlier ones too, in shares that fall as a power of their age",
-    "long_tailed": "class-incremental with exponentially unbalanced classes, ordered or shuffled",
+    "recurring": "tasks recur, with a probability that decays as a power of the time since they were last seen",
+    "power_law": "each task also has images of all earlier ones, in shares that decay as a power of their age",
+    "long_tailed": "class-incremental with a long-tailed class distribution, ordered or shuffled",
     "blurry": "Si-blurry: some classes are disjoint, of the others a share is scattered over all tasks; single pass",
     "online": "class-incremental in a single pass: one epoch, each image once",
-    "avalanche": "a benchmark that a Python file makes with Avalanche: {path: my_stream.py}",
+    "avalanche": "a benchmark made with Avalanche in a Python file: {path: my_stream.py}",
 }
 SINGLE_PASS = ("blurry", "online")
-"""Kinds of stream whose images pass once."""
+"""Kinds of streams whose images occur only once."""
 
 
 def check_single_pass(kind: str, epochs: int, from_memory: bool = False) -> None:
-    """Check that a stream that passes once is not trained on for several epochs.
+    """Check that a stream with a single pass is not trained on for several epochs.
 
     Args:
-        kind: Of the stream.
-        epochs: Passes over what is trained on.
-        from_memory: What is trained on are stored exemplars alone, which may be passed over again.
+        kind: Kind of the stream.
+        epochs: Number of passes over the training data.
+        from_memory: Whether training uses only stored exemplars, for which several passes are allowed.
 
     Raises:
-        UserError: If it would be.
+        UserError: If it is.
     """
     if kind in SINGLE_PASS and epochs != 1 and not from_memory:
         raise UserError(f"training.epochs is {epochs}, but a stream of kind '{kind}' passes once: set it to 1")

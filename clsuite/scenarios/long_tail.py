@@ -1,4 +1,4 @@
-"""Class-incremental streams with a long tail."""
+"""Class-incremental streams with a long-tailed class distribution."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from clsuite.scenarios.spec import LongTailed
 
 
 def build_long_tailed(source: Source, spec: LongTailed) -> Scenario:
-    """A stream of unbalanced classes: Liu et al., "Long-tailed class incremental learning" (ECCV 2022), section 3.1.
+    """A stream of imbalanced classes: Liu et al., "Long-tailed class incremental learning" (ECCV 2022), section 3.1.
 
-    Ordered LT-CIL: the class at place ``r`` of the stream has the ``r``-th largest number of images. Shuffled LT-CIL:
-    the numbers are permuted among the classes. The test part stays as it is.
+    Ordered LT-CIL: the class at position ``r`` of the stream has the ``r``-th largest number of images. Shuffled
+    LT-CIL: the numbers are permuted among the classes. The test part is not changed.
     """
     groups = group_classes(source, spec)
     count = len(groups.order)
@@ -29,9 +29,9 @@ def build_long_tailed(source: Source, spec: LongTailed) -> Scenario:
 
 
 def tail_counts(largest: int, classes: int, imbalance: float) -> NDArray[np.int64]:
-    """Images of the classes by rank: ``n_r = floor(n_0 rho^(-r / (C - 1)))``, at least 1, int64 ``[classes]``.
+    """Number of images of each class by rank: ``n_r = floor(n_0 rho^(-r / (C - 1)))``, at least 1, int64 ``[classes]``.
 
-    The exponential profile of Cui et al. (CVPR 2019), section 5.1, which Liu et al. (2022) take over; `imbalance` is
+    This is the exponential profile of Cui et al. (CVPR 2019), section 5.1, which Liu et al. (2022) use; `imbalance` is
     ``rho = n_0 / n_(C-1)``.
     """
     ranks = np.arange(classes) / max(classes - 1, 1)
@@ -40,7 +40,7 @@ def tail_counts(largest: int, classes: int, imbalance: float) -> NDArray[np.int6
 
 
 def _thinned(source: Source, ranks: NDArray[np.int64], imbalance: float) -> Rows:
-    """The training rows that the tail leaves, in the table's order; the choice does not depend on the seed."""
+    """The training rows that are kept, in the table's order; the selection does not depend on the seed."""
     labels = source.table.labels[source.rows]
     largest = int(np.bincount(labels, minlength=len(ranks)).max())
     counts = tail_counts(largest, len(ranks), imbalance)

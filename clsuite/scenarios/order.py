@@ -16,17 +16,17 @@ Order = NDArray[np.int64]
 
 
 def find_order(what: str, names: Sequence[str], order: str | Sequence[str] | NumpyOrder, seed: int) -> Order:
-    """Indices into `names` in the order asked for.
+    """Indices into `names` in the requested order.
 
     Args:
-        what: What is ordered, for people and as the purpose of the random numbers: ``class`` or ``domain``.
-        names: As the data set lists them.
-        order: ``seed``, ``given``, all names in their order, or the permutation of NumPy's legacy generator.
-        seed: Of the permutation of ``seed``.
+        what: What is ordered, for messages and as the purpose of the random numbers: ``class`` or ``domain``.
+        names: The names in the order of the data set.
+        order: ``seed``, ``given``, a list of all names, or the permutation of NumPy's legacy generator.
+        seed: Seed of the permutation for ``seed``.
 
     Raises:
-        UserError: If a list of names lacks one, has one twice or one that there is not; a name may be written as the
-            folder is called.
+        UserError: If a list misses a name, repeats one or has an unknown one; a class may also be named after its
+            folder.
     """
     if order == "given":
         return np.arange(len(names))
@@ -46,7 +46,7 @@ def find_order(what: str, names: Sequence[str], order: str | Sequence[str] | Num
 
 
 def _find(what: str, names: Sequence[str], name: str) -> str:
-    """The name of a class or domain, which may be written as its folder is called."""
+    """Find a class or domain by its name or by the name of its folder."""
     found = called(name, names)
     if found is None and any(_same_number(name, other) for other in names):
         raise UserError(f"scenario.order names the {what} '{name}', which no {what} is called: YAML has read a "
@@ -57,12 +57,12 @@ def _find(what: str, names: Sequence[str], name: str) -> str:
 
 
 def _same_number(one: str, other: str) -> bool:
-    """Whether two names are one number, written in two ways: ``7`` and ``007``."""
+    """Whether two names are the same number in different notations: ``7`` and ``007``."""
     return one.isdecimal() and other.isdecimal() and int(one) in (int(other), _octal(other))
 
 
 def _octal(name: str) -> int:
-    """What YAML 1.1 makes of digits after a zero, or -1 where it leaves them."""
+    """The value of digits after a leading zero in YAML 1.1; -1 if they are not octal."""
     return int(name, 8) if name.startswith("0") and not {*name} & {"8", "9"} else -1
 
 

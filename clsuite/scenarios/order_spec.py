@@ -30,7 +30,7 @@ def _checked(value: Any, words: tuple[str, ...]) -> Any:
             raise ValueError(str(did_you_mean("order", value, words)))
         return value
     if isinstance(value, list | tuple):
-        return tuple(_name(one) for one in value)
+        return tuple(_name(name) for name in value)
     if isinstance(value, dict):
         seed = value.get("numpy")
         if (

@@ -92,12 +92,12 @@ def checked_scenario(scenario: Any, where: str, image_size: int) -> Scenario:
         raise UserError(f"{where} gives {type(scenario).__name__}, but must return a clsuite.scenarios.Scenario")
     if scenario.kind not in KINDS:
         raise UserError(f"{where} gives a stream whose kind is not known: {did_you_mean('kind', scenario.kind, KINDS)}")
-    if complaint := _table_complaint(scenario, image_size) or _tasks_complaint(scenario):
-        raise UserError(f"{where} gives a stream {complaint}")
+    if problem := _table_problem(scenario, image_size) or _tasks_problem(scenario):
+        raise UserError(f"{where} gives a stream {problem}")
     return scenario
 
 
-def _table_complaint(scenario: Scenario, image_size: int) -> str:
+def _table_problem(scenario: Scenario, image_size: int) -> str:
     """The problem with the images and labels; empty if there is none."""
     table = scenario.table
     if not isinstance(table, ImageTable) or table.images.dtype != np.uint8 or table.images.ndim != 4:
@@ -111,14 +111,14 @@ def _table_complaint(scenario: Scenario, image_size: int) -> str:
     return ""
 
 
-def _tasks_complaint(scenario: Scenario) -> str:
+def _tasks_problem(scenario: Scenario) -> str:
     """The problem with the tasks; empty if there is none."""
     if not scenario.tasks:
         return "without tasks"
     seen = 0
     for index, task in enumerate(scenario.tasks):
-        if complaint := _task_complaint(scenario, index, task):
-            return f"whose task {index} ({printable(str(task.name))}) {complaint}"
+        if problem := _task_problem(scenario, index, task):
+            return f"whose task {index} ({printable(str(task.name))}) {problem}"
         new = max(task.classes) + 1
         first = sorted(label for label in task.classes if label >= seen)
         if first != list(range(seen, max(new, seen))):
@@ -129,7 +129,7 @@ def _tasks_complaint(scenario: Scenario) -> str:
     return ""
 
 
-def _task_complaint(scenario: Scenario, index: int, task: Task) -> str:
+def _task_problem(scenario: Scenario, index: int, task: Task) -> str:
     parts = (task.train, task.validation, task.test)
     if task.index != index:
         return f"has the index {task.index}"

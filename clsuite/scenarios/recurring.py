@@ -1,4 +1,4 @@
-"""Streams in which tasks come back, after a power law: whole, or as shares of later tasks."""
+"""Streams in which tasks recur by a power law: as a whole, or as shares of later tasks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Distinct(NamedTuple):
 
     Attributes:
         order: Indices into the table's classes, in the order of the stream.
-        named: Name and rows of each.
+        named: Name and rows of each task.
     """
 
     order: NDArray[np.int64]
@@ -32,22 +32,23 @@ class Distinct(NamedTuple):
 
 
 def build_recurring(source: Source, spec: Recurring) -> Scenario:
-    """An instance-recurring stream: a task that comes back comes alone, and brings the same images again.
+    """An instance-recurring stream: a recurring task is a task of its own, with the same images again.
 
-    The law of the return is that of the environments of human memory, where the chance that something occurs falls as a
-    power of the time since it last did (Anderson & Schooler, "Reflections of the environment in memory", Psychological
-    Science 1991). Two papers learn on streams with repetition, and this is neither of theirs:
+    The law of recurrence is that of human environments, where the probability that something occurs decays as a power
+    of the time since it last occurred (Anderson & Schooler, "Reflections of the environment in memory", Psychological
+    Science 1991). Two papers study streams with repetition, and this stream is different from both:
 
-    - Hemati et al., "Class-incremental learning with repetition" (CoLLAs 2023), section 3: classes and instances come
-      again as here, but single classes with probabilities of their own, and not fixed groups of them.
+    - Hemati et al., "Class-incremental learning with repetition" (CoLLAs 2023), section 3: classes and instances recur
+      as here, but single classes with individual probabilities, and not fixed groups of classes.
     - Gandhi et al., "Natural mitigation of catastrophic interference: continual learning in power-law learning
-      environments" (2024): each task is mixed with shares of all earlier ones; see `build_power_law`.
+      environments" (2024): each task includes shares of all earlier ones; see `build_power_law`.
 
-    Evaluation parts are the distinct tasks, each learned at its first visit. What a visit means is the method's choice:
-    joint and replay take an image once, statistics such as those of lda and ranpac count it again at each visit.
+    The evaluation parts are the distinct tasks, each learned at its first visit. Methods treat later visits
+    differently: joint and replay use an image once, while statistics such as those of lda and ranpac count it again at
+        each visit.
 
     Raises:
-        UserError: If the stream is too short for all tasks to be seen.
+        UserError: If the stream is too short to contain all tasks.
     """
     distinct = _distinct(source, spec)
     named = distinct.named
@@ -61,18 +62,18 @@ def build_recurring(source: Source, spec: Recurring) -> Scenario:
 
 
 def build_power_law(source: Source, spec: PowerLaw) -> Scenario:
-    """A power-law environment: each task brings its own images and shares of those of all earlier tasks.
+    """A power-law environment: each task has its own images and shares of those of all earlier tasks.
 
     After Gandhi et al., "Natural mitigation of catastrophic interference: continual learning in power-law learning
     environments" (arXiv 2401.10393, 2024; its first version, "Catastrophic interference is mitigated in naturalistic
-    power-law learning environments", has permuted MNIST, which is ``over: domains`` here): the share of a task falls as
-    a power of the time since it was new. What is ours: the law counts the age in tasks (``1 + k``, so that the new task
-    itself is whole), each earlier task's images are drawn again in each task, without replacement, and exponent and
-    amount are arguments. The paper's own fitted constants and amounts are not reproduced; ``replayed`` fixes the
-    number of rehearsed images, as comparisons at equal rehearsal need it.
+    power-law learning environments", has permuted MNIST, which is ``over: domains`` here): the share of a task decays
+    as a power of the time since it was new. Differences: the law counts the age in tasks (``1 + k``, so that the new
+    task itself is complete), each earlier task's images are drawn again in each task, without replacement, and exponent
+    and amount are arguments. The fitted constants and amounts of the paper are not reproduced; ``replayed`` fixes the
+    number of rehearsed images, as is needed for comparisons at equal rehearsal.
 
-    Rehearsal is the environment's here, not the method's: it stores nothing. Evaluation parts are the distinct tasks.
-    What a method makes of images that come again is said at `build_recurring`.
+    Rehearsal is part of the environment here and not of the method, which stores nothing. The evaluation parts are the
+    distinct tasks. `build_recurring` describes how methods treat recurring images.
     """
     distinct = _distinct(source, spec)
     random = stable_random(source.order_seed, "power law")
@@ -89,17 +90,17 @@ def build_power_law(source: Source, spec: PowerLaw) -> Scenario:
 
 
 def power_law_visits(groups: int, length: int, exponent: float, seed: int) -> list[int]:
-    """Which task each step of the stream visits.
+    """The task that is visited at each step of the stream.
 
-    Task ``k`` is visited for the first time at step ``floor(k * length / groups)``. At every other step ``t`` a task
-    ``g`` that has been visited, last at step ``s_g``, comes with probability ``(t - s_g)^-exponent`` over the sum of
-    these.
+    Task ``k`` is visited for the first time at step ``floor(k * length / groups)``. At every other step ``t`` one of
+    the tasks that have been visited is drawn: task ``g``, last visited at step ``s_g``, with a probability proportional
+    to ``(t - s_g)^-exponent``.
 
     Args:
         groups: Number of distinct tasks.
         length: Number of steps, at least `groups`.
-        exponent: 0 visits all seen tasks alike.
-        seed: Of the draws.
+        exponent: With 0 all visited tasks have equal probability.
+        seed: Seed of the draws.
     """
     random = stable_random(seed, "visits")
     first = {group * length // groups: group for group in range(groups)}
@@ -118,17 +119,17 @@ def power_law_visits(groups: int, length: int, exponent: float, seed: int) -> li
 
 
 def power_law_shares(sizes: Sequence[int], new: int, exponent: float, replayed: float | None) -> list[int]:
-    """How many images of each earlier task a task brings.
+    """The number of images of each earlier task that are part of a new task.
 
-    With ``k = len(sizes) - g`` the age of task ``g`` (1: the one just before): ``n_g (1 + k)^-exponent``, or of
-    ``replayed * new`` images in all the part ``k^-exponent / sum_k k^-exponent``; to the nearest number, and never more
-    than the task has.
+    With ``k = len(sizes) - g`` the age of task ``g`` (1: the previous one): ``n_g (1 + k)^-exponent``, or, of
+    ``replayed * new`` images in total, the share ``k^-exponent / sum_k k^-exponent``; rounded, and never more than the
+    task has.
 
     Args:
-        sizes: Images ``n_g`` of the earlier tasks, the oldest first.
-        new: Images of the new task.
-        exponent: 0 brings as many of each task, whatever its age.
-        replayed: Images of all earlier tasks together as a share of `new`; None takes shares of each task's own.
+        sizes: Numbers of images ``n_g`` of the earlier tasks, the oldest first.
+        new: Number of images of the new task.
+        exponent: With 0 the number does not depend on the age.
+        replayed: Number of images of all earlier tasks together, as a share of `new`; None uses a share of each task.
     """
     ages, have = np.arange(len(sizes), 0, -1, dtype=np.float64), np.array(sizes, dtype=np.float64)
     if replayed is None:
@@ -144,7 +145,7 @@ def _draw(rows: Rows, number: int, random: RandomState) -> Rows:
 
 
 def _distinct(source: Source, spec: Recurring | PowerLaw) -> Distinct:
-    """The tasks by themselves, each once."""
+    """The distinct tasks, each once."""
     if spec.over == "domains":
         assert not isinstance(spec.tasks, tuple)
         domains = DomainIncremental(tasks=spec.tasks, order=spec.order)
@@ -154,12 +155,12 @@ def _distinct(source: Source, spec: Recurring | PowerLaw) -> Distinct:
 
 
 def _parts(scenario: Scenario, named: Sequence[Named], first: Sequence[int]) -> tuple[EvalSplit, ...]:
-    """The distinct tasks as evaluation parts, each learned when it first comes: of domains all classes are known then.
+    """The distinct tasks as evaluation parts, each learned at its first visit, when all classes of a domain are known.
 
     Args:
         scenario: The stream.
         named: The distinct tasks.
-        first: The task in which each first comes.
+        first: The index of the first visit of each.
     """
     parts = evaluation_parts(scenario, [(name, parts.test) for name, parts in named])
     return tuple(replace(part, learned=learned) for part, learned in zip(parts, first, strict=True))

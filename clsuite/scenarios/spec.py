@@ -44,7 +44,7 @@ class _Spec(Spec):
 def _tasks(value: Any) -> Any:
     """A number of tasks, or the number of classes in each."""
     if isinstance(value, list | tuple):
-        if not value or not all(type(one) is int and 1 <= one <= LARGEST_NUMBER for one in value):
+        if not value or not all(type(number) is int and 1 <= number <= LARGEST_NUMBER for number in value):
             raise ValueError(
                 f"a list has the number of classes of each task, such as [102, 67, 200], and each at least one; not "
                 f"{shown(value)}"

@@ -1,4 +1,4 @@
-"""The stream that hyper-parameters are chosen on: no test row is left in it."""
+"""The stream on which hyper-parameters are selected; it contains no test rows."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from clsuite.scenarios.scenario import Scenario, fingerprint_parts
 
 
 def judged_on_validation(scenario: Scenario) -> Scenario:
-    """The stream with each task's validation part in place of its test part.
+    """Replace each task's test part by its validation part.
 
-    The labels of all other rows become -1, so that nothing can learn from them by mistake, and the fingerprints follow
-    from training and validation rows alone.
+    The labels of all other rows become -1, so that nothing can learn from them by mistake, and the fingerprints depend
+    only on training and validation rows.
 
     Raises:
         UserError: If a task has no validation images.

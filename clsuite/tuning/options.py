@@ -26,9 +26,11 @@ class TuneOptions(BenchOptions):
         limit_tasks: Number of tasks of the final runs.
     """
 
-    trials: int = Field(default=20, ge=1, description="trials at most; a space of fewer points is tried whole")
+    trials: int = Field(
+        default=20, ge=1, description="largest number of trials; a space with fewer points is searched exhaustively"
+    )
     tasks: int = Field(
-        default=3, ge=1, description="tasks that a trial learns, the first ones; their validation parts judge"
+        default=3, ge=1, description="number of first tasks in a trial, evaluated on their validation parts"
     )
     validation: float | None = Field(
         default=None,
@@ -37,7 +39,7 @@ class TuneOptions(BenchOptions):
         description="share of the training images held out in trials; by default the benchmark's, or 0.1",
     )
     metric: Annotated[str, AfterValidator(as_field_error(_known_metric))] = Field(
-        default="final_accuracy_macro", description="what is best, by its name in `clsuite show`"
+        default="final_accuracy_macro", description="metric to optimize, by its name in `clsuite show`"
     )
     search_seed: Seed | None = Field(
         default=None, description="seed of the trials' stream and training; by default the first of the seeds"

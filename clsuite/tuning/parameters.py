@@ -80,5 +80,7 @@ def _all_places(method: MethodSpec, sources: Sequence[PluginSource]) -> list[tup
     places = [(".".join(("training", *path)), ParameterPath(None, path)) for path in (*options, *nested)]
     for number, (use, source) in enumerate(zip(method.plugins, sources, strict=True)):
         short = re.split(r"[/\\:]", use.name)[-1].removesuffix(".py")
-        places += [(f"{short}.{one.name}", ParameterPath(number, (one.name,))) for one in source.parameters]
+        places += [
+            (f"{short}.{parameter.name}", ParameterPath(number, (parameter.name,))) for parameter in source.parameters
+        ]
     return places

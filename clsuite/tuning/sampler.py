@@ -1,4 +1,4 @@
-"""Which points of a space are tried: all if there are few, otherwise those that Optuna's TPE proposes."""
+"""Selects the points of a space that are tried: all if there are few, otherwise those that Optuna's TPE proposes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Sampler:
     """Proposes points and receives their scores; the same scores give the same proposals on every machine.
 
     Attributes:
-        name: ``grid`` (every point once) or ``tpe`` (Bergstra et al. 2011, as Optuna has it).
-        trials: How many points there will be.
+        name: ``grid`` (every point once) or ``tpe`` (Bergstra et al. 2011, in Optuna's implementation).
+        trials: Number of points.
     """
 
     def __init__(self, space: Sequence[Dimension], trials: int, seed: int, maximize: bool) -> None:
-        """Begin.
+        """Create the sampler.
 
         Raises:
             UserError: If Optuna is not installed.
@@ -31,19 +31,22 @@ class Sampler:
         self.name = "grid" if size is not None and size <= trials else "tpe"
         self.trials = size if self.name == "grid" and size is not None else trials
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # says that batches of proposals are an experimental feature
+            warnings.simplefilter("ignore")  # Optuna warns that batches of proposals are experimental
             sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
         self._study = optuna.create_study(sampler=sampler, direction="maximize" if maximize else "minimize")
-        self._distributions = {one.name: _distribution(optuna, one.values) for one in self._space}
+        self._distributions = {parameter.name: _distribution(optuna, parameter.values) for parameter in self._space}
         if self.name == "grid":
-            for point in itertools.product(*(_indices(one.values) for one in self._space)):
+            for point in itertools.product(*(_indices(parameter.values) for parameter in self._space)):
                 self._study.enqueue_trial(dict(zip(self._distributions, point, strict=True)))
         self._asked: list[Any] = []
 
     def ask(self, number: int) -> list[dict[str, Any]]:
-        """Propose some points, to be tried at a time."""
+        """Propose some points to try simultaneously."""
         self._asked = [self._study.ask(self._distributions) for _ in range(number)]
-        return [{one.name: _value(one.values, trial.params[one.name]) for one in self._space} for trial in self._asked]
+        return [
+            {parameter.name: _value(parameter.values, trial.params[parameter.name]) for parameter in self._space}
+            for trial in self._asked
+        ]
 
     def tell(self, scores: Sequence[float | None]) -> None:
         """Receive the scores of the points proposed last; None for a failed trial."""
@@ -64,7 +67,7 @@ def _import_optuna() -> Any:
 
 
 def _distribution(optuna: Any, values: Choice | Range) -> Any:
-    """Choices go by their position: Optuna takes no lists."""
+    """A distribution in Optuna; choices are represented by their position, because Optuna accepts no lists."""
     if isinstance(values, Choice):
         return optuna.distributions.CategoricalDistribution(tuple(range(len(values.values))))
     kind = optuna.distributions.IntDistribution if values.whole else optuna.distributions.FloatDistribution

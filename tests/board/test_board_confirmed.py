@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from published_records import ENVIRONMENT, make_record
 
-from clsuite.board.confirm import by_commit, chosen_rows, complaint_of, confirmation_of, find_cases
+from clsuite.board.confirm import by_commit, chosen_rows, confirmation_of, find_cases, problem_of
 from clsuite.board.confirmed import Confirmation, Confirmations, Sources, confirmed_bytes, read_confirmed
 from clsuite.board.rerun import _plugins_of_now
 from clsuite.board.status import all_stale_notes, benchmark_notes, stale_notes
@@ -174,7 +174,7 @@ def test_rows_that_no_canary_can_make_current_are_told() -> None:
 def test_two_canaries_are_compared_to_the_last_count() -> None:
     case = find_cases({"tiny/mine/0": old_record()}, Confirmations())[0][0]
     old, new = old_record(), make_record("mine", 0)
-    assert complaint_of(case, old, new) == ""
+    assert problem_of(case, old, new) == ""
     made = confirmation_of(case, old, new)
     assert made == confirmation(training={})
     assert json.loads(json.dumps(made.model_dump()))["canary"] == "quickstart/mine/0"
@@ -182,16 +182,16 @@ def test_two_canaries_are_compared_to_the_last_count() -> None:
     lines = [list(line) for line in old.counts.class_incremental]
     lines[0][0] += 1
     first = new.model_copy(update={"counts": old.counts.model_copy(update={"class_incremental": lines})})
-    assert complaint_of(case, old, first).startswith("1 counts differ, before any training alone; final accuracy")
+    assert problem_of(case, old, first).startswith("1 counts differ, before any training alone; final accuracy")
     lines = [list(line) for line in old.counts.class_incremental]
     lines[2][0] -= 1
     later = new.model_copy(update={"counts": old.counts.model_copy(update={"class_incremental": lines})})
-    assert complaint_of(case, old, later).startswith("1 counts differ, first after task 2; final accuracy")
+    assert problem_of(case, old, later).startswith("1 counts differ, first after task 2; final accuracy")
     failed = new.model_copy(update={"status": "failed", "error": "Traceback\nUserError: no\n"})
-    assert complaint_of(case, old, failed) == "its canary by the sources of now failed: UserError: no"
-    assert complaint_of(case, None, new) == "its canary by the earlier sources left no record"
+    assert problem_of(case, old, failed) == "its canary by the sources of now failed: UserError: no"
+    assert problem_of(case, None, new) == "its canary by the earlier sources left no record"
     others = old_record(plugins=[old.plugins[0].model_copy(update={"source": "ee" * 32})])
-    assert complaint_of(case, others, new) == "the sources at commit cdcdcdcdc are not those that made it"
+    assert problem_of(case, others, new) == "the sources at commit cdcdcdcdc are not those that made it"
 
 
 def test_a_confirmed_row_is_repeated_by_the_sources_of_now() -> None:

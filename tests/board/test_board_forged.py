@@ -416,7 +416,7 @@ def test_images_are_not_decoded_at_the_size_that_a_record_says(
     backbone = {**record.config["backbone"], "image_size": 2000}
     for name in ("quickstart", "mine"):
         changed = record.model_copy(update={"benchmark": name, "config": {**record.config, "backbone": backbone}})
-        assert Streams(None).complaint(changed) == ""
+        assert Streams(None).problem(changed) == ""
     assert sizes == [32, 32]
 
 

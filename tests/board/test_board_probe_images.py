@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from published_records import make_record
 
-from clsuite.board.validate.probe_images import has_true_probe_images
+from clsuite.board.validate.probe_images import probe_image_problem
 from clsuite.board.validate.streams import Streams
 from clsuite.errors import AbsentError
 from clsuite.probes.counted import images_classified
@@ -57,9 +57,9 @@ def test_right_answers_are_of_as_many_images_as_a_probe_classifies(
 ) -> None:
     entry = probe_config(probe, SIZE, root)
     name = entry["name"] or entry["kind"]
-    assert has_true_probe_images(record_with(entry, due), SIZE, root, 0) == ""
-    assert has_true_probe_images(record_with(entry, None), SIZE, root, 0) == ""
-    told = has_true_probe_images(record_with(entry, 2 * due), SIZE, root, 0)
+    assert probe_image_problem(record_with(entry, due), SIZE, root, 0) == ""
+    assert probe_image_problem(record_with(entry, None), SIZE, root, 0) == ""
+    told = probe_image_problem(record_with(entry, 2 * due), SIZE, root, 0)
     assert told == f"probes.{name}: it says {2 * due} images, but classifies {due}"
 
 
@@ -72,26 +72,26 @@ def test_the_number_of_queries_is_that_of_the_probe_itself(root: Path) -> None:
 
 def test_domains_that_are_left_out_have_so_many_images() -> None:
     entry = {"kind": "left_out_domains", "name": None}
-    assert has_true_probe_images(record_with(entry, 40), SIZE, None, 40) == ""
-    assert "says 400 images, but classifies 40" in has_true_probe_images(record_with(entry, 400), SIZE, None, 40)
+    assert probe_image_problem(record_with(entry, 40), SIZE, None, 40) == ""
+    assert "says 400 images, but classifies 40" in probe_image_problem(record_with(entry, 400), SIZE, None, 40)
 
 
 def test_images_that_are_not_at_hand_are_absent(root: Path, tmp_path: Path) -> None:
     entry = {**probe_config(HeadProbe(path="imagenet_probe"), SIZE, root), "fingerprint": "0" * 32}
     with pytest.raises(AbsentError, match="the images of probe 'head' are not where a shipped benchmark has them"):
-        has_true_probe_images(record_with(entry, 12), SIZE, root, 0)
+        probe_image_problem(record_with(entry, 12), SIZE, root, 0)
     with pytest.raises(AbsentError, match="nowhere"):
-        has_true_probe_images(record_with(entry, 12, "pacs"), SIZE, tmp_path / "nowhere", 0)
+        probe_image_problem(record_with(entry, 12, "pacs"), SIZE, tmp_path / "nowhere", 0)
 
 
 def test_a_shipped_benchmark_says_which_images_they_are(root: Path) -> None:
     entry = probe_config(HeadProbe(path="imagenet_probe"), SIZE, root)
-    assert has_true_probe_images(record_with(entry, 12, "cifar100_tiny_10"), SIZE, root, 0) == ""
+    assert probe_image_problem(record_with(entry, 12, "cifar100_tiny_10"), SIZE, root, 0) == ""
     other = {**entry, "fingerprint": "0" * 32}
-    told = has_true_probe_images(record_with(other, 12, "cifar100_tiny_10"), SIZE, root, 0)
+    told = probe_image_problem(record_with(other, 12, "cifar100_tiny_10"), SIZE, root, 0)
     assert told == "config.probes: 'head' is on other images than those available"
     few = {**entry, "images_per_class": 1}
-    told = has_true_probe_images(record_with(few, 3, "cifar100_tiny_10"), SIZE, root, 0)
+    told = probe_image_problem(record_with(few, 3, "cifar100_tiny_10"), SIZE, root, 0)
     assert told == "config.probes: 'head' has another images_per_class than its benchmark asks for"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from published_records import make_record
 
-from clsuite.board.validate.text import is_portable
+from clsuite.board.validate.text import portability_problem
 
 PATHS = (
     "/x", "~/x", "C:\\Users\\b", "see /home/bob/x", "cwd=/home/bob", "cwd:/data/x", "(/srv)", "file:///home/x",
@@ -23,7 +23,7 @@ NONE = (
 
 
 def complaint(**environment: Any) -> str:
-    return is_portable(make_record("a", 0, environment=environment))
+    return portability_problem(make_record("a", 0, environment=environment))
 
 
 @pytest.mark.parametrize("text", PATHS)

@@ -251,7 +251,7 @@ def hidden_folder_class(case: Case) -> None:
 def icarl_few_exemplars(case: Case) -> None:
     images(labels="abcdef")
     told = case.bench("--methods", "icarl(capacity=2)", scenario={"kind": "class_incremental", "tasks": 6}, status=2)
-    assert "icarl: a herding buffer of 2 has not one exemplar for each" in told
+    assert "icarl: a herding buffer of 2 has fewer exemplars" in told
 
 
 @case

@@ -71,7 +71,7 @@ def test_an_empty_cache_is_shown_checked_and_cleared(
 
 def test_damage_is_found_in_tables_and_features(cache: Path, call: Call) -> None:
     block(cache, 3).write_bytes(block(cache, 3).read_bytes()[:-1])
-    assert f"{block(cache, 3)}: it is cut, or of another kind" in call("verify", status=1)
+    assert f"{block(cache, 3)}: it is truncated, or of another kind" in call("verify", status=1)
     (table,) = (cache / "tables").iterdir()
     content = bytearray((table / "images.npy").read_bytes())
     content[-1] ^= 1

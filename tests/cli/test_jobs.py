@@ -44,8 +44,8 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize(
     ("answer", "cancelled", "told"),
-    [("y\n", 1, "the jobs are cancelled"), ("\n", 0, "the jobs go on"), ("no\n", 0, "the jobs go on"),
-     ("", 0, "the jobs go on")],
+    [("y\n", 1, "the jobs are cancelled"), ("\n", 0, "the jobs continue"), ("no\n", 0, "the jobs continue"),
+     ("", 0, "the jobs continue")],
 )  # fmt: skip
 def test_at_a_terminal_the_user_is_asked(
     answer: str, cancelled: int, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -66,6 +66,6 @@ def test_elsewhere_jobs_go_on_and_other_executors_have_none(
     jobs = Jobs()
     ask_to_cancel(make_console(), jobs)
     assert jobs.cancelled == 0
-    assert capsys.readouterr().out == "the jobs go on; the same command shows how far they are\n"
+    assert capsys.readouterr().out == "the jobs continue; the same command shows their progress\n"
     ask_to_cancel(make_console(), Pool(["cpu"]))
     assert capsys.readouterr().out == ""

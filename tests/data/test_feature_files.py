@@ -89,7 +89,7 @@ def test_a_full_disk_is_told_once_and_nothing_is_lost(files: FeatureFiles, monke
 
     files.write(GROUP, KEY, block(), {})
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.warns(InputWarning, match=r"not kept.*No space left on device.*goes on without"):
+    with pytest.warns(InputWarning, match=r"not stored.*No space left on device.*continues without"):
         files.write(GROUP, "c" * 32, block(), {})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -103,7 +103,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     files = FeatureFiles(MUCH, tmp_path)
     with pytest.warns(InputWarning, match="damaged"):
         assert files.read(GROUP, KEY) is None
-    with pytest.warns(InputWarning, match="not kept"):
+    with pytest.warns(InputWarning, match="not stored"):
         files.write(GROUP, KEY, block(), {})
 
 

@@ -80,7 +80,7 @@ def test_a_class_without_an_exemplar_is_never_answered(make_stream: Any, scenari
 
 @pytest.mark.parametrize("capacity", [1, 5])
 def test_fewer_exemplars_than_classes_are_refused(capacity: int, make_stream: Any) -> None:
-    with pytest.raises(UserError, match=f"^icarl: a herding buffer of {capacity} has not one .* 6 classes"):
+    with pytest.raises(UserError, match=f"^icarl: a herding buffer of {capacity} has fewer .* 6 classes"):
         make_stream(ICaRL(capacity=capacity)).run()
 
 

@@ -125,7 +125,7 @@ def test_quitting_the_debugger_interrupts() -> None:
     plugin("breakpoint()")
     done = subprocess.run(command("--debug"), input="q\n", capture_output=True, text=True, timeout=300)
     assert done.returncode == 130, done.stdout + done.stderr
-    assert "interrupted: what is done is kept" in done.stderr
+    assert "interrupted: finished runs are kept" in done.stderr
     assert read_record(record_path()).status == "interrupted"
 
 

@@ -452,7 +452,7 @@ def test_a_signal_interrupts_and_the_run_goes_on_where_it_stopped(
     (os.killpg if group else os.kill)(process.pid, number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == status, out + err
-    assert err == "interrupted: what is done is kept; call it again to resume from there\n"
+    assert err == "interrupted: finished runs are kept; run the command again to resume\n"
     (record,) = records_of(tmp_path / "out").values()
     assert record.status == "interrupted"
     assert len(list(tmp_path.glob("out/*/*/*.ckpt"))) == 1
@@ -516,7 +516,7 @@ def test_a_signal_while_the_libraries_are_loaded_gives_no_traceback(tiny: Path, 
     os.killpg(process.pid, number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert err == "interrupted: what is done is kept; call it again to resume from there\n"
+    assert err == "interrupted: finished runs are kept; run the command again to resume\n"
     assert not (tmp_path / "out").exists()
 
 

@@ -235,4 +235,4 @@ def test_the_name_of_one_method(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert f"{tmp_path}/runs/quickstart/er-ace/seed0-" in capsys.readouterr().out
     for given in (["--name", "x"], ["--methods", "ncm,lwf", "--name", "x"], ["--methods", "y=ncm", "--name", "x"]):
         assert main([*bench, *given]) == 2
-        assert "--name names the one method of --methods" in capsys.readouterr().err
+        assert "--name is for a single method" in capsys.readouterr().err

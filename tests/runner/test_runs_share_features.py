@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clsuite.board.validate.costs import has_true_costs
+from clsuite.board.validate.costs import cost_problem
 from clsuite.cli.main import main
 from clsuite.config.feature_store import LIMIT, SWITCH
 from clsuite.data.feature_files import FOLDER, blocks_below
@@ -67,7 +67,7 @@ def test_the_second_run_takes_what_the_first_has_computed(tmp_path: Path, cache:
     assert first.probes == second.probes
     assert first.key == second.key
     assert predictions(plans[0]) == predictions(plans[1])
-    assert has_true_costs(second) == has_true_costs(first) == ""
+    assert cost_problem(second) == cost_problem(first) == ""
 
 
 def test_another_method_takes_them_too(tmp_path: Path) -> None:
@@ -118,8 +118,8 @@ def test_what_cannot_have_been_taken_is_told(tmp_path: Path) -> None:
     }
     for complaint, changes in told.items():
         record = plain.model_copy(update={"features": FeaturesEntry(**{**whole, **changes})})
-        assert complaint in has_true_costs(record)
-        assert bool(complaint) == bool(has_true_costs(record))
+        assert complaint in cost_problem(record)
+        assert bool(complaint) == bool(cost_problem(record))
 
 
 def test_a_record_is_shown_with_what_it_took(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

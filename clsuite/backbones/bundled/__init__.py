@@ -1,1 +1,1 @@
-"""The bundled backbone: its weights, and the card with the record of its pre-training."""
+"""The bundled backbone: its weights, and a card that describes its pre-training."""

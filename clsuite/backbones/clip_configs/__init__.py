@@ -1,1 +1,1 @@
-"""CLIP configurations of our own, each a folder in OpenCLIP's ``local-dir`` layout."""
+"""clsuite's own CLIP configurations, each a folder in OpenCLIP's ``local-dir`` format."""

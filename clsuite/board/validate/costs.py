@@ -93,23 +93,23 @@ class Method:
     @property
     def memory(self) -> frozenset[str]:
         """Kinds of what it stores."""
-        return frozenset(kind for one in self.traits for kind in one.memory)
+        return frozenset(kind for declared in self.traits for kind in declared.memory)
 
     @property
     def effects(self) -> frozenset[str]:
         """What its plugins do besides adding to loss and batch."""
-        return frozenset(deed for one in self.traits for deed in one.effects)
+        return frozenset(deed for declared in self.traits for deed in declared.effects)
 
     @property
     def is_plain(self) -> bool:
         """Whether the network is the backbone and the head, with nothing added."""
         changes = {"modules", "blocks"} & self.memory or "adds modules" in self.effects
-        return self.is_known and not changes and not any(one.first_session for one in self.traits)
+        return self.is_known and not changes and not any(declared.first_session for declared in self.traits)
 
     def trains_by_gradient(self, task: int) -> bool:
         """Whether it takes gradient steps in a task."""
-        first = task == 0 and any(one.first_session for one in self.traits)
-        return first or not any(one.gradient_free for one in self.traits)
+        first = task == 0 and any(declared.first_session for declared in self.traits)
+        return first or not any(declared.gradient_free for declared in self.traits)
 
 
 def _has_own_passes(source: PluginSource) -> bool:
@@ -120,7 +120,7 @@ def _has_own_passes(source: PluginSource) -> bool:
     return bool(own) or (bool(REHEARSED.intersection(traits.memory)) and not adds)
 
 
-def has_true_costs(record: RunRecord) -> str:
+def cost_problem(record: RunRecord) -> str:
     """The problem with its costs; empty if they are consistent and possible."""
     return _parameters(record) or _operations(record) or _storage(record) or _machine(record) or _taken(record)
 
@@ -190,7 +190,10 @@ def _storage(record: RunRecord) -> str:
 
 def _machine(record: RunRecord) -> str:
     assert record.cost is not None
-    times = [record.seconds, *(one for task in record.tasks for one in (task.train_seconds, task.eval_seconds))]
+    times = [
+        record.seconds,
+        *(spent for task in record.tasks for spent in (task.train_seconds, task.eval_seconds)),
+    ]
     if max(times) > LONGEST_SECONDS:
         return f"it says that something took {max(times):g} seconds"
     fastest = record.cost.training_flops / FASTEST
@@ -219,7 +222,7 @@ def _taken(record: RunRecord) -> str:
     return ""
 
 
-def has_possible_steps(record: RunRecord, training: Sequence[int], repeats: int) -> str:
+def step_problem(record: RunRecord, training: Sequence[int], repeats: int) -> str:
     """The problem with its steps, samples and stored images; empty if they are those of its method on its stream.
 
     Args:
@@ -232,8 +235,8 @@ def has_possible_steps(record: RunRecord, training: Sequence[int], repeats: int)
     for index, (task, images) in enumerate(zip(record.tasks, training, strict=True)):
         plain = repeats * epochs * math.ceil(images / batch)
         most = repeats * epochs * math.ceil(sum(training[: index + 1]) / batch)
-        if complaint := _of_task(record, method, index, task, (plain, most, repeats * epochs * images)):
-            return f"task {index + 1}: {complaint}"
+        if problem := _of_task(record, method, index, task, (plain, most, repeats * epochs * images)):
+            return f"task {index + 1}: {problem}"
     return _images(record, sum(training))
 
 
@@ -248,13 +251,13 @@ def _of_task(record: RunRecord, method: Method, index: int, task: TaskEntry, due
         due: Steps of plain training, steps if all images up to this task are trained on, samples of plain training.
     """
     plain, most, samples = due
-    steps, given = task.steps, task.gradient_samples
+    steps, counted = task.steps, task.gradient_samples
     if method.is_known and not method.trains_by_gradient(index):
-        return f"it says {steps} steps and {given} samples, but its method takes no gradient steps then" * bool(
-            steps or (given and not method.trains_before)
+        return f"it says {steps} steps and {counted} samples, but its method takes no gradient steps then" * bool(
+            steps or (counted and not method.trains_before)
         )
     if method.plans:
-        return "" if 0 < steps <= given else f"it says {steps} steps and {given} samples"
+        return "" if 0 < steps <= counted else f"it says {steps} steps and {counted} samples"
     chooses = method.chooses
     if (chooses and not steps <= most) or (not chooses and steps != plain):
         return f"it says {steps} steps, but its training takes {'at most ' * chooses}{most if chooses else plain}"
@@ -267,8 +270,8 @@ def _of_task(record: RunRecord, method: Method, index: int, task: TaskEntry, due
         and not chooses
         and not (method.memory & REHEARSED or method.effects & OWN_PASSES or method.trains_before)
     )
-    if not least <= given <= (samples if alone else largest):
-        return f"it says {given} gradient samples, but its training takes {least} to {samples if alone else largest}"
+    if not least <= counted <= (samples if alone else largest):
+        return f"it says {counted} gradient samples, but its training takes {least} to {samples if alone else largest}"
     return ""
 
 
@@ -286,7 +289,7 @@ def _images(record: RunRecord, training: int) -> str:
     image = 3 * record.config["backbone"]["image_size"] ** 2 + BESIDE_AN_IMAGE
     capacities = [entry.args["capacity"] for entry in record.plugins if isinstance(entry.args.get("capacity"), int)]
     stored: Mapping[str, int] = record.cost.stored_bytes
-    all_bounded = capacities and all("exemplars" in one.memory for one in Method.of(record).traits)
+    all_bounded = capacities and all("exemplars" in declared.memory for declared in Method.of(record).traits)
     for kind in sorted(OF_IMAGES & stored.keys()):
         number = min(training, sum(capacities)) if all_bounded and kind == "exemplars" else training
         if stored[kind] > number * image:

@@ -18,11 +18,11 @@ LARGEST_LOSS = 1e12
 SAMPLERS = ("grid", "tpe")
 
 
-def has_true_course(record: RunRecord) -> str:
+def course_problem(record: RunRecord) -> str:
     """The problem with the account of its run; empty if a finished run of its configuration can have it."""
-    complaints = (f"task {index}: {text}" for index, task in enumerate(record.tasks, 1) if (text := _of_task(task)))
-    if complaint := next(complaints, ""):
-        return complaint
+    problems = (f"task {index}: {text}" for index, task in enumerate(record.tasks, 1) if (text := _of_task(task)))
+    if problem := next(problems, ""):
+        return problem
     if not record.seconds:
         return "it says that it took no time"
     return _curves(record) or _search(record)
@@ -58,10 +58,8 @@ def _curves(record: RunRecord) -> str:
     if any(size > min(spec.samples, most) for size, most in zip(curves.n, sizes.tolist(), strict=True)):
         return f"within_task: it is on more than {spec.samples} images of a part, or more than there are"
     pairs = zip(curves.tasks, record.tasks, strict=True)
-    complaints = (
-        _steps(curve, task, spec) or _ends(record, curves, index) for index, (curve, task) in enumerate(pairs)
-    )
-    return next((f"within_task: task {index}: {text}" for index, text in enumerate(complaints, 1) if text), "")
+    problems = (_steps(curve, task, spec) or _ends(record, curves, index) for index, (curve, task) in enumerate(pairs))
+    return next((f"within_task: task {index}: {text}" for index, text in enumerate(problems, 1) if text), "")
 
 
 def _steps(curve: CurveEntry, task: TaskEntry, spec: EvaluationSpec) -> str:
@@ -94,11 +92,11 @@ def _search(record: RunRecord) -> str:
     if not tuning.tasks or not tuning.trials:
         return "tuning: it is a search without tasks or trials"
     trains = any(task.gradient_samples for task in record.tasks)
-    if odd := next((text for one in tuning.trials if (text := _trial(one, tuning.chosen, trains))), ""):
+    if odd := next((text for candidate in tuning.trials if (text := _trial(candidate, tuning.chosen, trains))), ""):
         return f"tuning: {odd}"
-    finished = [one for one in tuning.trials if one.score is not None]
+    finished = [candidate for candidate in tuning.trials if candidate.score is not None]
     sign = 1 if metric.higher_is_better else -1
-    if not finished or max(finished, key=lambda one: sign * (one.score or 0.0)).values != tuning.chosen:
+    if not finished or max(finished, key=lambda candidate: sign * (candidate.score or 0.0)).values != tuning.chosen:
         return "tuning: what was chosen is not what came out best"
     for name, value in tuning.chosen.items():
         if value not in [given for place, given in _given(record) if place.endswith(f".{name}")]:
@@ -124,4 +122,4 @@ def _given(record: RunRecord) -> Iterator[tuple[str, Any]]:
     for name, value in (record.config.get("training") or {}).items():
         yield f".training.{name}", value
         if isinstance(value, dict):
-            yield from ((f".training.{name}.{inner}", one) for inner, one in value.items())
+            yield from ((f".training.{name}.{inner}", content) for inner, content in value.items())

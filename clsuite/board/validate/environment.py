@@ -70,7 +70,7 @@ class _Environment(BaseModel):
     fast_paths: Literal[False] | None = None
 
 
-def has_possible_claims(record: RunRecord) -> str:
+def claim_problem(record: RunRecord) -> str:
     """The problem with what it says of its machine, its versions and its plugins' distributions."""
     return (
         _environment(record)
@@ -79,7 +79,7 @@ def has_possible_claims(record: RunRecord) -> str:
     )
 
 
-def has_its_normalization(record: RunRecord) -> str:
+def normalization_problem(record: RunRecord) -> str:
     """The problem with the normalization of images; empty if it is what its backbone needs, or that is not known.
 
     What backbones other than the bundled one need is known to their libraries only, which take seconds to import.
@@ -91,8 +91,8 @@ def has_its_normalization(record: RunRecord) -> str:
         return ""
     for key, values in expected.items():
         if not np.allclose(recorded[key], values, rtol=0, atol=CLOSE):
-            asked = [round(value, 6) for value in values]
-            return f"environment.normalization: its {key} is {recorded[key]}, but its backbone asks for {asked}"
+            stated = [round(value, 6) for value in values]
+            return f"environment.normalization: its {key} is {recorded[key]}, but its backbone asks for {stated}"
     return ""
 
 
@@ -146,8 +146,8 @@ def _bundled_sha256() -> str | None:
 
 
 def _plugin(entry: Any) -> str:
-    ours = our_source(entry.name) is not None
-    if not (OURS if ours else DISTRIBUTION).fullmatch(entry.distribution):
-        detail = "but it is of clsuite" if ours else "which is not a name and version"
+    shipped = our_source(entry.name) is not None
+    if not (OURS if shipped else DISTRIBUTION).fullmatch(entry.distribution):
+        detail = "but it is of clsuite" if shipped else "which is not a name and version"
         return f"plugin '{printable(entry.name)}' is of '{printable(entry.distribution[:80])}', {detail}"
     return ""

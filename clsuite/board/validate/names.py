@@ -16,7 +16,7 @@ from clsuite.runner.record_config import stream_config
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
 
-def has_its_names(record: RunRecord) -> str:
+def benchmark_name_problem(record: RunRecord) -> str:
     """What its benchmark or its method should be called; empty if the names are right."""
     setup = _setup_of(record)
     if record.benchmark not in shipped_benchmarks():
@@ -27,11 +27,11 @@ def has_its_names(record: RunRecord) -> str:
     known = load_benchmark(record.benchmark)[0].named_methods
     if record.method in known:
         return ""
-    given = [[entry.name, entry.args] for entry in record.plugins]
+    recorded = [[entry.name, entry.args] for entry in record.plugins]
     training = _without_free(record.config.get("training") or {})
     for name in known:
-        asked = named_method(record.benchmark, name)
-        if asked is not None and asked[0] == given and _without_free(asked[1]) == training:
+        expected = named_method(record.benchmark, name)
+        if expected is not None and expected[0] == recorded and _without_free(expected[1]) == training:
             return f"its method '{record.method}' is '{name}' of the benchmark under another name"
     return _other_plugins(record)
 
@@ -44,9 +44,9 @@ def _other_plugins(record: RunRecord) -> str:
         return ""
     if not named or not all(our_source(use.name) for use in named):
         return ""
-    given = [entry.name for entry in record.plugins]
-    if [use.name for use in named] != given:
-        return f"its method is called '{record.method}', but its plugins are {', '.join(given)}"
+    recorded = [entry.name for entry in record.plugins]
+    if [use.name for use in named] != recorded:
+        return f"its method is called '{record.method}', but its plugins are {', '.join(recorded)}"
     for use, entry in zip(named, record.plugins, strict=True):
         if other := next((name for name, value in use.args.items() if entry.args.get(name) != value), ""):
             return f"its method is called '{record.method}', but {other} is {entry.args.get(other)!r}"

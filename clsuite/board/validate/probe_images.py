@@ -15,7 +15,7 @@ from clsuite.runner.recorded_inputs import known_benchmarks, restored_probe
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
 
-def has_true_probe_images(record: RunRecord, image_size: int, data_root: Path | None, left_out: int) -> str:
+def probe_image_problem(record: RunRecord, image_size: int, data_root: Path | None, left_out: int) -> str:
     """The problem with the images of its probes; empty if they are the images, and as many, that it says.
 
     Args:
@@ -37,8 +37,8 @@ def has_true_probe_images(record: RunRecord, image_size: int, data_root: Path | 
             probe = _shipped(record.benchmark, name)
             if probe is None:
                 probe = restored_probe(entry, image_size, data_root, known_benchmarks())
-            elif complaint := _other_images(probe, entry, image_size, data_root):
-                return f"config.probes: '{name}' {complaint}"
+            elif problem := _other_images(probe, entry, image_size, data_root):
+                return f"config.probes: '{name}' {problem}"
             assert not isinstance(probe, LeftOutProbe | CalibrationProbe | OwnProbe)
             due = images_classified(probe, image_size, data_root)
         if readings[name].n not in (None, due):

@@ -11,7 +11,7 @@ LARGEST_READING = 1e12
 """Readings above it do not occur, and no plot can show them."""
 
 
-def has_true_readings(record: RunRecord) -> str:
+def reading_problem(record: RunRecord) -> str:
     """The problem with the readings of its probes; empty if they are possible and consistent with their counts."""
     kinds = {
         f"{entry.get('name') or entry['kind']}{end}": f"{entry['kind']}{end}"
@@ -22,8 +22,8 @@ def has_true_readings(record: RunRecord) -> str:
         read = [value for value in probe.values if value is not None]
         if max(map(abs, read), default=0) > LARGEST_READING:
             return f"probes.{probe.name}: a reading is above {LARGEST_READING:g}"
-        if complaint := _out_of_range(probe, kinds.get(probe.name, "")):
-            return f"probes.{probe.name}: {complaint}"
+        if problem := _out_of_range(probe, kinds.get(probe.name, "")):
+            return f"probes.{probe.name}: {problem}"
         if probe.correct is None or not probe.n:
             continue
         shares = [right / probe.n for right in probe.correct if right is not None]
@@ -44,7 +44,7 @@ def _out_of_range(probe: ProbeEntry, kind: str) -> str:
     return ""
 
 
-def has_its_probes(record: RunRecord) -> str:
+def probe_problem(record: RunRecord) -> str:
     """The problem with the names of its readings, which must be those of the probes in its configuration, each once."""
     due: dict[str, tuple[bool, bool]] = {}
     own = {probe.get("name") for probe in record.config.get("probes", []) if probe.get("kind") == "own"}

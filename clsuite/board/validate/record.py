@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from clsuite.board.validate.costs import has_true_costs
-from clsuite.board.validate.curves import has_true_course
-from clsuite.board.validate.environment import has_possible_claims
-from clsuite.board.validate.probes import has_its_probes, has_true_readings
-from clsuite.board.validate.text import has_names, is_portable
+from clsuite.board.validate.costs import cost_problem
+from clsuite.board.validate.curves import course_problem
+from clsuite.board.validate.environment import claim_problem
+from clsuite.board.validate.probes import probe_problem, reading_problem
+from clsuite.board.validate.text import name_problem, portability_problem
 from clsuite.config.error_text import first_mistake
 from clsuite.records import RecordError, RunRecord, read_predictions, read_record, rescore
 from clsuite.runner.file_names import file_name
@@ -66,12 +66,12 @@ class Examined:
     """The result of checking a record by itself.
 
     Attributes:
-        complaint: The problem with it; empty if there is none.
+        problem: The problem with it; empty if there is none.
         samples: Hash of the test samples that it was evaluated on: label, part and task of the part.
         predictions: Hash of its predictions after each task.
     """
 
-    complaint: str
+    problem: str
     samples: str = ""
     predictions: str = ""
 
@@ -95,8 +95,8 @@ def read_foreign(path: Path) -> RunRecord:
 def examine(record: RunRecord, predictions: Path) -> Examined:
     """Check a record by itself and with its predictions; one on which a check fails is reported like any other."""
     try:
-        if complaint := next((found for check in CHECKS if (found := check(record))), ""):
-            return Examined(complaint)
+        if problem := next((found for check in CHECKS if (found := check(record))), ""):
+            return Examined(problem)
     except Exception as error:
         return Examined(f"it cannot be judged: {type(error).__name__}: {error}")
     try:
@@ -108,8 +108,8 @@ def examine(record: RunRecord, predictions: Path) -> Examined:
     for protocol in ("class_incremental", "task_aware", "n", "learned"):
         if getattr(counted, protocol) != getattr(record.counts, protocol):
             return Examined(f"counts.{protocol} does not follow from the predictions")
-    if complaint := _of_the_same_logits(record, arrays):
-        return Examined(complaint)
+    if problem := _of_the_same_logits(record, arrays):
+        return Examined(problem)
     return Examined("", samples, predicted)
 
 
@@ -149,7 +149,7 @@ def _hash_of(arrays: dict[str, NDArray[np.integer]]) -> str:
     return content.hexdigest()
 
 
-def _is_done(record: RunRecord) -> str:
+def _status_problem(record: RunRecord) -> str:
     if record.status != "done":
         return f"the run is not done but {record.status}"
     if record.error is not None:
@@ -159,7 +159,7 @@ def _is_done(record: RunRecord) -> str:
     return ""
 
 
-def _has_a_setup(record: RunRecord) -> str:
+def _setup_problem(record: RunRecord) -> str:
     """The problem with its configuration; empty if it is one that clsuite writes."""
     try:
         _Setup.model_validate(record.config)
@@ -168,16 +168,16 @@ def _has_a_setup(record: RunRecord) -> str:
     return ""
 
 
-def _has_its_key(record: RunRecord) -> str:
+def _key_problem(record: RunRecord) -> str:
     if record.results_version() is None:
         return "its key does not follow from its content: it was edited, or made by a later version of clsuite"
-    asked = (record.config.get("scenario") or {}).get("kind", "avalanche")
-    if asked not in ("avalanche", record.scenario.kind):  # a stream from Avalanche states its own kind
-        return f"its stream is {record.scenario.kind}, but its configuration asks for {asked}"
+    stream_kind = (record.config.get("scenario") or {}).get("kind", "avalanche")
+    if stream_kind not in ("avalanche", record.scenario.kind):  # a stream from Avalanche states its own kind
+        return f"its stream is {record.scenario.kind}, but its configuration asks for {stream_kind}"
     return ""
 
 
-def _has_every_task(record: RunRecord) -> str:
+def _task_problem(record: RunRecord) -> str:
     """The problem with the numbers of tasks, names and readings; empty if they match the matrix."""
     counts = record.main_counts
     scenario = record.scenario
@@ -195,7 +195,7 @@ def _has_every_task(record: RunRecord) -> str:
 
 
 CHECKS: tuple[Callable[[RunRecord], str], ...] = (
-    _is_done, has_names, is_portable, _has_a_setup, _has_its_key, _has_every_task, has_true_costs, has_true_course,
-    has_true_readings, has_its_probes, has_possible_claims,
+    _status_problem, name_problem, portability_problem, _setup_problem, _key_problem, _task_problem, cost_problem,
+    course_problem, reading_problem, probe_problem, claim_problem,
 )  # fmt: skip
 """The checks, in this order; each returns the problem with a record, empty if there is none."""

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clsuite.board.validate.costs import has_possible_steps
-from clsuite.board.validate.probe_images import has_true_probe_images
+from clsuite.board.validate.costs import step_problem
+from clsuite.board.validate.probe_images import probe_image_problem
 from clsuite.data.seal import table_sha256
 from clsuite.data.spec import DatasetSpec
 from clsuite.errors import AbsentError, UserError
@@ -88,19 +88,21 @@ class Made:
             table.images.shape[-1], left_out,
         )  # fmt: skip
 
-    def answers_complaint(self, arrays: Mapping[str, NDArray[np.integer]]) -> str:
+    def prediction_problem(self, arrays: Mapping[str, NDArray[np.integer]]) -> str:
         """The problem with predictions: they must be of classes that were seen, and of the right part."""
         labels, task = self.arrays["labels"], self.arrays["task"]
         members = np.zeros((len(self.of_parts), max(self.seen)), dtype=np.bool_)
         for part, classes in enumerate(self.of_parts):
             members[part, [label for label in classes if label < max(self.seen)]] = True
         for name in ("class_incremental", "task_aware"):
-            for row, given in enumerate(arrays[name]):
+            for row, predicted in enumerate(arrays[name]):
                 seen = self.seen[max(row, 1) - 1]
-                asked = labels < seen
-                if not ((given[~asked] == -1).all() and ((given[asked] >= 0) & (given[asked] < seen)).all()):
+                tested = labels < seen
+                if not (
+                    (predicted[~tested] == -1).all() and ((predicted[tested] >= 0) & (predicted[tested] < seen)).all()
+                ):
                     return f"row {row} of {name} in its predictions names classes that are not seen by then"
-                if name == "task_aware" and not members[task[asked], given[asked].astype(np.int64)].all():
+                if name == "task_aware" and not members[task[tested], predicted[tested].astype(np.int64)].all():
                     return f"row {row} of {name} in its predictions names classes of other parts"
         return ""
 
@@ -121,7 +123,7 @@ class Streams:
         self._stream = lru_cache(maxsize=None)(self._made)
         self._loader = lru_cache(maxsize=1)(self._loaded)
 
-    def complaint(self, record: RunRecord) -> str:
+    def problem(self, record: RunRecord) -> str:
         """The problem with the stream of a record; empty if there is none or the data are not available."""
         found = self._found(record)
         if not isinstance(found, Made):
@@ -141,8 +143,8 @@ class Streams:
             record: A finished record.
             arrays: Its predictions.
         """
-        if complaint := self.complaint(record):
-            return complaint
+        if problem := self.problem(record):
+            return problem
         found = self._found(record)
         if not isinstance(found, Made):
             return found
@@ -154,13 +156,13 @@ class Streams:
             if not np.array_equal(arrays.get(name, ()), found.arrays.get(name, ())):
                 return f"the {name} beside its predictions are not those of the stream's test images"
         return (
-            found.answers_complaint(arrays)
-            or has_possible_steps(record, found.training, found.batch_repeats)
-            or self._images_complaint(record, found)
-            or self._probes_complaint(record, found)
+            found.prediction_problem(arrays)
+            or step_problem(record, found.training, found.batch_repeats)
+            or self._image_problem(record, found)
+            or self._probe_problem(record, found)
         )
 
-    def _images_complaint(self, record: RunRecord, found: Made) -> str:
+    def _image_problem(self, record: RunRecord, found: Made) -> str:
         """The problem with the hash of the decoded images; decoders of other versions and systems may differ."""
         recorded, size = record.environment.get("table_sha256"), record.config["backbone"]["image_size"]
         if recorded in (None, found.table_sha256):
@@ -177,10 +179,10 @@ class Streams:
             f"({recorded[:12]} in the record, {found.table_sha256[:12]} from the data)"
         )
 
-    def _probes_complaint(self, record: RunRecord, found: Made) -> str:
+    def _probe_problem(self, record: RunRecord, found: Made) -> str:
         """The problem with the images of its probes."""
         try:
-            return has_true_probe_images(record, _size(record.benchmark), self.data_root, found.left_out)
+            return probe_image_problem(record, _size(record.benchmark), self.data_root, found.left_out)
         except AbsentError as error:
             self.images_unchecked["images of probes", record.benchmark] = str(error)
             return ""

@@ -26,15 +26,15 @@ What follows a name, a dot or a bracket is not a beginning of one: ``and/or``, `
 """
 
 
-def has_names(record: RunRecord) -> str:
+def name_problem(record: RunRecord) -> str:
     """The problem with its names, which must be printable, and for benchmark and method be valid names of folders."""
     for what, name, folder in (
         ("benchmark", record.benchmark, record.benchmark), ("method", record.method, fit_for_files(record.method))
     ):  # fmt: skip
         if not name.replace(".", "").strip():
             return f"its {what} '{printable(name)}' is not a name"
-        if complaint := _unfit(name):
-            return f"its {what} {complaint}"
+        if problem := _unfit(name):
+            return f"its {what} {problem}"
         if bad := set(folder) & {"/", "\\"}:
             return f"its {what} '{name}' holds {min(bad)!r}, which no folder may be called"
         if (size := len(folder.encode("utf-8", "replace"))) > LONGEST_NAME:
@@ -50,12 +50,12 @@ def has_names(record: RunRecord) -> str:
 
 def _unfit(name: str) -> str:
     """Why a name cannot be shown in a table; empty if it can."""
-    if bad := next((one for one in name if not one.isprintable()), ""):
+    if bad := next((character for character in name if not character.isprintable()), ""):
         return f"'{printable(name)}' holds '{printable(bad)}', which cannot be printed"
     return f"'{name}' begins or ends with a blank" if name != name.strip() else ""
 
 
-def is_portable(record: RunRecord) -> str:
+def portability_problem(record: RunRecord) -> str:
     """The problem with its values: no path of a machine, and nothing that a file or a terminal cannot hold."""
     content = record.model_dump(exclude={"tasks": {"__all__": {"final_loss"}}})
     return next((reason for leaf in _leaves(content) if (reason := _unportable(leaf))), "")

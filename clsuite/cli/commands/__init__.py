@@ -1,4 +1,4 @@
-"""The commands. What they need is imported when they run, so that ``--help`` is quick."""
+"""The commands. Their dependencies are imported when they run, so that ``--help`` is fast."""
 
 from __future__ import annotations
 

@@ -36,18 +36,20 @@ def _arguments(parser: ArgumentParser) -> None:
     )
 
 
-def _run(given: Namespace) -> int:
-    out = given.out or Path(f"{given.analysis}.svg")
+def _run(arguments: Namespace) -> int:
+    out = arguments.out or Path(f"{arguments.analysis}.svg")
     if out.suffix.lower() not in FORMATS:
         raise UserError(f"--out is '{out}', but must end in {', '.join(FORMATS)}")
     from clsuite.cli.analyze import analyze_distance, analyze_sensitivity
 
-    if given.analysis == "distance":
-        analyze_distance(given.records, out)
+    if arguments.analysis == "distance":
+        analyze_distance(arguments.records, out)
         return 0
-    root, weights = given.data_root, given.weights
-    allowed = allowed_by(given)
-    analyze_sensitivity(given.records, out, data_root=root, weights=weights, device=given.device, allowed=allowed)
+    root, weights = arguments.data_root, arguments.weights
+    allowed = allowed_by(arguments)
+    analyze_sensitivity(
+        arguments.records, out, data_root=root, weights=weights, device=arguments.device, allowed=allowed
+    )
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What a command is, and how its arguments are read: types with plain complaints, options from their models."""
+"""The base of all commands, and the types of their arguments, with readable error messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Command:
-    """A command: its one-line summary, examples, arguments, and what it does (it returns the exit status)."""
+    """A command: its one-line summary, examples, arguments, and the function that returns the exit status."""
 
     summary: str
     examples: tuple[str, ...]
@@ -30,12 +30,12 @@ class Command:
 
 @dataclass(frozen=True)
 class ArgumentType:
-    """The type of an argument that is a text of some kind.
+    """The type of an argument that is a text of a certain form.
 
     Attributes:
-        name: What it is.
-        read: Makes a value of a text.
-        argument: The argument that has it, such as ``--out``, which complaints name.
+        name: Description of the form.
+        read: Converts a text to a value.
+        argument: The argument with this type, such as ``--out``, for error messages.
     """
 
     name: str
@@ -43,14 +43,14 @@ class ArgumentType:
     argument: str = field(default="", compare=False)
 
     def of(self, argument: str) -> ArgumentType:
-        """This type, as that of an argument."""
+        """This type for a certain argument."""
         return replace(self, argument=argument)
 
     def __call__(self, text: str) -> Any:
-        """Read a value.
+        """Convert a text.
 
         Raises:
-            UserError: If it is not one of this type.
+            UserError: If it does not have the form.
         """
         try:
             return self.read(text)
@@ -64,18 +64,18 @@ DEVICE = ArgumentType("device", checked_device)
 
 
 TOO_LONG = "Exceeds the limit"
-"""Begins what Python says of a number of thousands of digits."""
+"""The beginning of Python's message for numbers with thousands of digits."""
 
 
 @dataclass(frozen=True)
 class NumberType:
-    """The type of an option that is a number."""
+    """The type of a numeric option."""
 
     option: str
     kind: type[int] | type[float]
 
     def __call__(self, text: str) -> int | float:
-        """Read what was given."""
+        """Convert the text of the option."""
         try:
             return self.kind(text)
         except ValueError as error:
@@ -87,68 +87,68 @@ class NumberType:
 
 @dataclass(frozen=True)
 class WordType:
-    """The type of an argument that is one of some words."""
+    """The type of an argument with a fixed set of values."""
 
     what: str
     words: tuple[str, ...]
 
     def __call__(self, text: str) -> str:
-        """Check what was given."""
+        """Check the value."""
         if text not in self.words:
             raise did_you_mean(self.what, text, self.words)
         return text
 
 
 def add_word(parser: ArgumentParser, name: str, words: Sequence[str], **more: Any) -> None:
-    """Add an argument that is one of some words."""
+    """Add an argument with a fixed set of values."""
     parser.add_argument(name, type=WordType(name.lstrip("-"), tuple(words)), choices=words, **more)
 
 
 FLAGS = {"settings": "--set", "executor_options": "--executor-option"}
-"""Options that are called otherwise on the command line than in Python."""
+"""Options whose names on the command line and in Python differ."""
 
 
 def flag(name: str) -> str:
-    """How an option is written on the command line."""
+    """The name of an option on the command line."""
     return FLAGS.get(name, f"--{name.replace('_', '-')}")
 
 
 def add_options(parser: ArgumentParser, model: type[Spec], *names: str, **words: str) -> None:
-    """Add options that a model defines.
+    """Add options for the fields of a model.
 
     Args:
-        parser: The command's.
-        model: Has a field for each option, with its type, default and words.
+        parser: The parser of the command.
+        model: The model, which defines type, default and description of each option.
         names: The fields.
-        words: What ``--help`` says of a field, where it is not what the model says.
+        words: Descriptions for ``--help`` that replace those of the model.
     """
     for name in (*names, *words):
         option = model.model_fields[name]
-        given: dict[str, Any] = {"help": words.get(name, option.description), "dest": name}
+        arguments: dict[str, Any] = {"help": words.get(name, option.description), "dest": name}
         default = option.get_default(call_default_factory=True)
         kind = _kind_of(option.annotation)
         if kind is bool:
-            parser.add_argument(flag(name), action="store_true", **given)
+            parser.add_argument(flag(name), action="store_true", **arguments)
         elif name in FLAGS:
-            parser.add_argument(flag(name), action="append", default=[], metavar="KEY=VALUE", **given)
+            parser.add_argument(flag(name), action="append", default=[], metavar="KEY=VALUE", **arguments)
         elif get_origin(kind) is Literal:
-            add_word(parser, flag(name), get_args(kind), **given)
+            add_word(parser, flag(name), get_args(kind), **arguments)
         else:
             shown = default if isinstance(default, int | float | str | Path) else None
-            parser.add_argument(flag(name), type=_type_of(flag(name), kind), default=shown, **given)
+            parser.add_argument(flag(name), type=_type_of(flag(name), kind), default=shown, **arguments)
 
 
 def _kind_of(annotation: Any) -> Any:
-    """The type of a field, without None and bounds."""
+    """The type of a field without None and constraints."""
     if get_origin(annotation) is Annotated:
         return _kind_of(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
-        return next(_kind_of(one) for one in get_args(annotation) if one is not type(None))
+        return next(_kind_of(member) for member in get_args(annotation) if member is not type(None))
     return annotation
 
 
 def _type_of(option: str, kind: Any) -> Any:
-    """How the text of an option is read; what is more than a number, a path or a device is read by its command."""
+    """The argument type of an option; values other than numbers, paths and devices are parsed by their command."""
     if kind in (int, float):
         return NumberType(option, kind)
     if kind is Path:
@@ -156,16 +156,16 @@ def _type_of(option: str, kind: Any) -> Any:
     return DEVICE if option == "--device" else str
 
 
-def given_options(given: Namespace, model: type[Spec]) -> dict[str, Any]:
-    """The options of a model that a command line has, as they were given."""
-    return {name: getattr(given, name) for name in model.model_fields if getattr(given, name, None) is not None}
+def given_options(arguments: Namespace, model: type[Spec]) -> dict[str, Any]:
+    """The options of a model that were passed on the command line."""
+    return {name: getattr(arguments, name) for name in model.model_fields if getattr(arguments, name, None) is not None}
 
 
 def whole_numbers(text: str | None) -> list[int]:
-    """The whole numbers of a comma-separated option; none where it was not given.
+    """The whole numbers of a comma-separated option; empty if it was not passed.
 
     Raises:
-        UserError: If they are none, or negative.
+        UserError: If a value is not a whole number, or is negative.
     """
     from clsuite.config.spec import LARGEST_SEED
 
@@ -183,21 +183,21 @@ def whole_numbers(text: str | None) -> list[int]:
 
 
 def allowing_arguments(parser: ArgumentParser) -> None:
-    """What commands that do a record's run again ask of their caller: a record alone is data."""
+    """Add the options by which callers allow a record's code and files to be used, for commands that repeat a run."""
     parser.add_argument(
         "--plugins-from", type=PATH, action="append", default=[], metavar="FOLDER",
-        help="a folder (may be given again) where files that a record names are looked for; their code is run",
+        help="a folder with the files of a record's plugins, whose code is executed; may be repeated",
     )  # fmt: skip
-    parser.add_argument("--download", action="store_true", help="let data and weights that a record names be fetched")
+    parser.add_argument("--download", action="store_true", help="allow downloads of a record's data and weights")
 
 
-def allowed_by(given: Namespace) -> Allowed:
-    """What the caller of such a command allows a record to do."""
+def allowed_by(arguments: Namespace) -> Allowed:
+    """What the caller allows a record to use, from these options."""
     from clsuite.runner.recorded_inputs import Allowed
 
-    return Allowed(tuple(given.plugins_from), given.download)
+    return Allowed(tuple(arguments.plugins_from), arguments.download)
 
 
 def places_argument(parser: ArgumentParser) -> None:
-    """The argument of commands that read records."""
-    parser.add_argument("records", type=PATH, nargs="+", help="records, or folders with records anywhere below")
+    """Add the argument of commands that read records."""
+    parser.add_argument("records", type=PATH, nargs="+", help="records, or folders with records at any depth")

@@ -21,61 +21,64 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     add(
         "--methods",
-        help="methods in place of the benchmark's: its names or plugins (a name, ./file.py or package.module:Class), "
-        "joined by '+', comma-separated, each perhaps as NAME=METHOD; a list as an argument is a grid, a list that is "
-        "meant has double brackets; "
-        "'all' is every method that the benchmark names, its more_methods too",
+        help="methods, comma-separated: names in the benchmark, or plugins (a name, ./file.py or package.module:Class) "
+        "joined by '+', optionally as NAME=METHOD; a list as an argument is a grid, an argument that is a list itself "
+        "needs double brackets; 'all' stands for all methods of the benchmark, including its more_methods",
     )
-    add("--name", help="name of the one method of --methods in tables and folders")
+    add("--name", help="name in tables and folders, if --methods is a single method")
     add_options(parser, BenchOptions, "seeds", "out", "data_root", "device", "devices")
     training_arguments(parser)
     add_options(parser, BenchOptions, "settings", "limit_tasks", "eval_every", "curve_points")
     add_options(parser, BenchOptions, "jobs", "executor", "executor_options")
     add_options(parser, BenchOptions, "timeout", "save_model", "no_feature_store", "debug", "force")
     add_options(parser, BenchOptions, "stale_after")
-    add("--plan-only", action="store_true", help="only write down the runs to do, for workers: clsuite work OUT")
-    leave = (
-        "leave the runs to a process that no terminal ends, or to the jobs of the executor slurm, and return at once"
-    )
+    add("--plan-only", action="store_true", help="only write a plan of the runs, for workers: clsuite work OUT")
+    leave = "return at once, and leave the runs to a process without a terminal or to jobs of Slurm"
     add("--detach", action="store_true", help=leave)
     add("--dry-run", action="store_true", help="only list the runs, and which of them are done")
-    add("--print-config", action="store_true", help="only print the benchmark as these options make it: YAML to run")
+    add(
+        "--print-config",
+        action="store_true",
+        help="only print the benchmark with these options, as YAML that can be run",
+    )
 
 
 def training_arguments(parser: ArgumentParser) -> None:
-    """The options of commands that train: how."""
+    """Add the options of commands that train."""
     from clsuite.learner.options import TrainingSpec
     from clsuite.runner.options import BenchOptions
 
     add_options(
         parser,
         TrainingSpec,
-        precision="auto is bf16 where the hardware has it natively, else 32",
-        epochs="epochs per task in place of the benchmark's",
+        precision="auto is bf16 if the hardware supports it natively, otherwise 32",
+        epochs="epochs per task, instead of the benchmark's",
     )
     parser.set_defaults(precision=None, epochs=None)
     add_options(parser, BenchOptions, "training")
 
 
-def read_options(given: Namespace) -> dict[str, Any]:
-    """The options of a call of `bench` or `tune` by the names of their fields, as yet unchecked.
+def read_options(arguments: Namespace) -> dict[str, Any]:
+    """The options of `bench` and `tune` from the command line, by the names of their fields, before validation.
 
     Raises:
-        UserError: If a setting cannot be read.
+        UserError: If a setting cannot be parsed.
     """
     from clsuite.learner.options import TrainingSpec
     from clsuite.runner.options import BenchOptions, checked
     from clsuite.runner.settings import read_assignments
     from clsuite.runner.training import merged, read_settings
 
-    single = {name: getattr(given, name) for name in ("precision", "epochs") if getattr(given, name) is not None}
+    single = {
+        name: getattr(arguments, name) for name in ("precision", "epochs") if getattr(arguments, name) is not None
+    }
     checked(TrainingSpec, single, flag)
     return {
-        **given_options(given, BenchOptions),
-        "seeds": whole_numbers(given.seeds),
-        "training": merged(read_settings(given.training or ""), single),
-        "settings": read_assignments(given.settings),
-        "executor_options": read_assignments(given.executor_options, "partition=gpu"),
+        **given_options(arguments, BenchOptions),
+        "seeds": whole_numbers(arguments.seeds),
+        "training": merged(read_settings(arguments.training or ""), single),
+        "settings": read_assignments(arguments.settings),
+        "executor_options": read_assignments(arguments.executor_options, "partition=gpu"),
     }
 
 
@@ -87,25 +90,27 @@ def _methods(written: str | None, name: str | None) -> list[str]:
         return [written] if written else []
     parts = split_outside(written or "", ",")
     if len(parts) != 1 or parse_named(parts[0])[0]:
-        raise UserError("--name names the one method of --methods; of several, write each as NAME=METHOD")
+        raise UserError("--name is for a single method; write several as NAME=METHOD")
     quote = '"' if "'" in name else "'"
     return [f"{quote}{name}{quote}={parts[0]}"]
 
 
-def _run(given: Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     from clsuite.cli.bench import print_config, run_bench
     from clsuite.runner.options import BenchOptions, checked
 
-    methods = _methods(given.methods, given.name)
-    options = checked(BenchOptions, {**read_options(given), "methods": methods}, flag)
-    if given.print_config:
-        return print_config(given.benchmark, options)
-    detached = given.words if given.detach else ()
-    return run_bench(given.benchmark, options, "list" if given.dry_run else "plan" if given.plan_only else "", detached)
+    methods = _methods(arguments.methods, arguments.name)
+    options = checked(BenchOptions, {**read_options(arguments), "methods": methods}, flag)
+    if arguments.print_config:
+        return print_config(arguments.benchmark, options)
+    detached = arguments.words if arguments.detach else ()
+    return run_bench(
+        arguments.benchmark, options, "list" if arguments.dry_run else "plan" if arguments.plan_only else "", detached
+    )
 
 
 COMMAND = Command(
-    "Run a benchmark and show its table; finished runs are taken from their records.",
+    "Run a benchmark and show its table; finished runs are read from their records.",
     (
         "clsuite bench quickstart",
         'clsuite bench quickstart --methods "ncm,lwf+replay(capacity=50)" --seeds 0,1',

@@ -1,4 +1,4 @@
-"""``clsuite cache``: see, check and clear what is kept in the cache folder."""
+"""``clsuite cache``: show, check and delete the contents of the cache folder."""
 
 from __future__ import annotations
 
@@ -27,27 +27,30 @@ def _arguments(parser: ArgumentParser) -> None:
         parser,
         "action",
         ACTIONS,
-        help="show: what is kept, by size and last use; verify: read all of it and name what is damaged; clear: "
-        "delete it, which costs nothing but the time to make it again",
+        help="show: list the contents with size and last use; verify: read everything and name what is damaged; "
+        "clear: delete, which costs nothing but the time to compute it again",
     )
-    add_word(parser, "--kind", KINDS, help="tables of decoded images, or features that runs share, alone")
+    add_word(parser, "--kind", KINDS, help="only tables of decoded images, or only features that runs share")
     parser.add_argument(
-        "--older-than", type=ArgumentType("age", _age), metavar="AGE", help="clear: only what was not used for so long"
+        "--older-than",
+        type=ArgumentType("age", _age),
+        metavar="AGE",
+        help="clear: only what was not used for this time",
     )
     parser.add_argument(
         "--down-to", type=ArgumentType("size", _size), metavar="SIZE",
-        help="clear: only features, those used longest ago first, until they take so much",
+        help="clear: only features, those not used for the longest time first, down to this size",
     )  # fmt: skip
 
 
-def _run(given: Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     from clsuite.cli.cache import run_cache
 
-    return run_cache(given.action, given.kind, given.older_than, given.down_to)
+    return run_cache(arguments.action, arguments.kind, arguments.older_than, arguments.down_to)
 
 
 COMMAND = Command(
-    "Show, check or clear what is kept in the cache folder: decoded images, and features that runs share.",
+    "Show, check or delete the contents of the cache folder: decoded images, and features that runs share.",
     (
         "clsuite cache show",
         "clsuite cache verify --kind features",

@@ -1,4 +1,4 @@
-"""``clsuite check``: put a plugin through the conformance suite."""
+"""``clsuite check``: run the conformance suite on a plugin."""
 
 from __future__ import annotations
 
@@ -27,29 +27,31 @@ def _arguments(parser: ArgumentParser) -> None:
         "--device",
         default="cpu",
         metavar="DEVICE",
-        help="where its runs are: cpu, auto, cuda, cuda:N, mps, or simulated, a device that is not the CPU, "
-        "for who has no GPU (default cpu)",
+        help="device of the checks: cpu, auto, cuda, cuda:N, mps, or simulated, a device other than the CPU for "
+        "machines without a GPU (default cpu)",
     )
     from clsuite.learner.options import TrainingSpec
 
     add_options(
         parser,
         TrainingSpec,
-        head="head that the method needs; linear by default",
-        loss="cross-entropy that the method needs; global by default",
+        head="head of the learner; linear by default",
+        loss="kind of cross-entropy; global by default",
     )
 
 
-def _run(given: Namespace) -> int:
-    training = {"head": given.head, "loss": given.loss}
-    return run_check(given.plugin, {key: value for key, value in training.items() if value is not None}, given.device)
+def _run(arguments: Namespace) -> int:
+    training = {"head": arguments.head, "loss": arguments.loss}
+    return run_check(
+        arguments.plugin, {key: value for key, value in training.items() if value is not None}, arguments.device
+    )
 
 
 def run_check(text: str, training: Mapping[str, Any], device: str = "cpu") -> int:
-    """Check a plugin, or several that are joined by ``+``; returns the exit status (1 where anything was found).
+    """Check a plugin, or several joined by ``+``; returns the exit status (1 if there are findings).
 
     Raises:
-        UserError: If there is no such plugin or device, it is broken, or its arguments do not suit it.
+        UserError: If the plugin or device does not exist, the plugin is broken, or its arguments are invalid.
     """
     from clsuite.cli.check_process import SIMULATED, check_aside
     from clsuite.config.devices import checked_device
@@ -76,7 +78,7 @@ def run_check(text: str, training: Mapping[str, Any], device: str = "cpu") -> in
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Print one line for each check, and below it what it found."""
+    """Print one line for each check, followed by its findings."""
     console.print(f"[bold]{escape(report.method)}[/bold]", markup=True)
     for outcome in report.outcomes:
         if not outcome.findings and not outcome.skipped:
@@ -91,7 +93,7 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def _print_skipped(report: Report, console: Console) -> None:
-    """One line for each reason, so that what was not made does not bury what was found."""
+    """Print one line for each reason why checks were skipped, so that the findings stay visible."""
     reasons: dict[str, list[str]] = {}
     for outcome in report.outcomes:
         if outcome.skipped:
@@ -112,7 +114,7 @@ def _print_findings(outcome: Outcome, console: Console) -> None:
 
 
 COMMAND = Command(
-    "Check a plugin: reports what is wrong, in which line, and how to fix it. Exit status 1 where anything is found.",
+    "Check a plugin: reports what is wrong, in which line, and how to fix it. Exit status 1 if anything is found.",
     (
         "clsuite check ./my_method.py",
         'clsuite check "replay(capacity=50)"',

@@ -25,12 +25,12 @@ def _arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("first", type=PATH_OR_NAME, help="a record, or a folder of one method's runs; with --runs the name of a method")
     add("second", type=PATH_OR_NAME, help="likewise")
-    add("--runs", type=PATH, help="folder of a benchmark's runs in which the two methods are looked for")
+    add("--runs", type=PATH, help="folder of a benchmark's runs, to compare methods by their names")
     add("--seeds", type=str, help="only these seeds, comma-separated")
 
 
-def _run(given: Namespace) -> int:
-    print_comparison(given.first, given.second, given.runs, whole_numbers(given.seeds))
+def _run(arguments: Namespace) -> int:
+    print_comparison(arguments.first, arguments.second, arguments.runs, whole_numbers(arguments.seeds))
     return 0
 
 
@@ -38,13 +38,13 @@ def print_comparison(first: str, second: str, runs: Path | None, seeds: Sequence
     """Print paired differences of two methods.
 
     Args:
-        first: A record or a folder of one method's runs; with `runs` the name of a method.
+        first: A record or a folder with the runs of one method; if `runs` is passed, the name of a method.
         second: Likewise.
         runs: A folder of runs.
-        seeds: Only these seeds; all by default.
+        seeds: The seeds to compare; all by default.
 
     Raises:
-        UserError: If something is not there or the two cannot be compared.
+        UserError: If something does not exist or the methods cannot be compared.
     """
     from clsuite.report.compare import compare, only_seeds, verdict
 
@@ -75,7 +75,7 @@ def _find(name: str, runs: Path | None) -> list[RunRecord]:
 
 
 def _print(console: Console, comparison: Comparison, rows: Sequence[Paired], heading: str) -> None:
-    """Print a table of differences; a narrow terminal shows the mean difference first and the single seeds last."""
+    """Print a table of differences; in a narrow terminal the mean comes first and the individual seeds last."""
     note = (
         "in per cent and points; difference is the mean ± 95 % interval over seeds; p: sign-flip test, each row alone"
     )

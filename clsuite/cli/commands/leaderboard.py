@@ -1,4 +1,4 @@
-"""``clsuite leaderboard``: publish records and make the leaderboard from them."""
+"""``clsuite leaderboard``: publish records and create the leaderboard from them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from clsuite.cli.commands.base import (
 
 SUMMARIES = {
     "add": "publish finished records, after checking each",
-    "build": "make the README, the page, the CSV and the JSON from the published records",
-    "check": "make everything again in memory; fail where anything published differs or a row was lost",
+    "build": "generate the README, the page, the CSV and the JSON from the published records",
+    "check": "generate everything in memory, and fail if a published file differs or a row was lost",
     "rerun": "repeat published runs from their records alone, and compare the counts",
-    "confirm": "run a short canary of each stale method by the sources that made its rows, from the repository's "
-    "history, and by those of now; where all counts are the same, the rows are current again",
+    "confirm": "run a short canary of each stale method with the sources of its rows, from the repository's history, "
+    "and with the current sources; if all counts are equal, the rows are current again",
 }
 EXAMPLES = (
     "clsuite leaderboard add runs/quickstart --data-root data",
@@ -37,7 +37,7 @@ EXAMPLES = (
 
 
 def _examples(action: str) -> str:
-    """How an action is called."""
+    """The examples of an action."""
     return "Example: " + "; ".join(line for line in EXAMPLES if f"leaderboard {action}" in line)
 
 
@@ -53,18 +53,20 @@ def _arguments(parser: ArgumentParser) -> None:
 
 def _add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("records", type=PATH, nargs="+", help="records, or folders with records anywhere below")
-    add("--data-root", type=PATH, help="folder of the data that the records' streams are compared with")
+    add("records", type=PATH, nargs="+", help="records, or folders with records at any depth")
+    add("--data-root", type=PATH, help="folder of data, with which the records' streams are compared")
     add(
         "--plugins-from", type=PATH, action="append", default=[], metavar="FOLDER",
         help="a folder (may be given again) of methods that are files: published with their rows, and not run",
     )  # fmt: skip
-    add("--replace", action="store_true", help="take the place of other runs of the same method and seed")
-    add("--stale", action="store_true", help="publish runs of earlier plugin sources too, marked as stale")
+    add("--replace", action="store_true", help="replace other runs of the same method and seed")
+    add("--stale", action="store_true", help="also publish runs of earlier plugin sources, marked as stale")
 
 
 def _build_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--drop", type=str, nargs="+", default=[], help="rows (BENCHMARK/METHOD/SEED) that may be gone")
+    parser.add_argument(
+        "--drop", type=str, nargs="+", default=[], help="rows (BENCHMARK/METHOD/SEED) that may be missing"
+    )
 
 
 def _rerun_arguments(parser: ArgumentParser) -> None:
@@ -94,12 +96,12 @@ def _confirm_arguments(parser: ArgumentParser) -> None:
         "rows", type=str, nargs="*", default=[],
         help="methods, rows (BENCHMARK/METHOD/SEED), or patterns such as 'quickstart/*/0'; by default all",
     )  # fmt: skip
-    add("--data-root", type=PATH, help="folder of the data, for canaries that need some")
+    add("--data-root", type=PATH, help="folder of data, for canaries that need data")
     add_options(parser, BenchOptions, "jobs")
 
 
 def _no_arguments(parser: ArgumentParser) -> None:
-    """Checks have none of their own."""
+    """Add nothing: the action has no arguments of its own."""
 
 
 ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
@@ -111,27 +113,35 @@ ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
 }
 
 
-def _run(given: Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     from clsuite.cli import leaderboard
     from clsuite.runner.options import BenchOptions, checked
 
-    folder, root = given.folder, getattr(given, "data_root", None)
-    if given.action == "add":
-        return leaderboard.add(given.records, folder, root, given.replace, given.stale, given.plugins_from)
-    if given.action == "build":
-        return leaderboard.build(folder, given.drop)
-    if given.action == "rerun":
-        return leaderboard.rerun(
-            given.rows, folder, root, given.device, given.benchmark, allowed_by(given), given.dry_run
+    folder, root = arguments.folder, getattr(arguments, "data_root", None)
+    if arguments.action == "add":
+        return leaderboard.add(
+            arguments.records, folder, root, arguments.replace, arguments.stale, arguments.plugins_from
         )
-    if given.action == "confirm":
-        jobs = checked(BenchOptions, {"jobs": given.jobs}, flag).jobs
-        return leaderboard.confirm(given.rows, folder, root, jobs)
+    if arguments.action == "build":
+        return leaderboard.build(folder, arguments.drop)
+    if arguments.action == "rerun":
+        return leaderboard.rerun(
+            arguments.rows,
+            folder,
+            root,
+            arguments.device,
+            arguments.benchmark,
+            allowed_by(arguments),
+            arguments.dry_run,
+        )
+    if arguments.action == "confirm":
+        jobs = checked(BenchOptions, {"jobs": arguments.jobs}, flag).jobs
+        return leaderboard.confirm(arguments.rows, folder, root, jobs)
     return leaderboard.check(folder)
 
 
 COMMAND = Command(
-    "Publish run records and make the leaderboard from them.",
+    "Publish records and generate the leaderboard from them.",
     EXAMPLES,
     _arguments,
     _run,

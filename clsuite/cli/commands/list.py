@@ -1,4 +1,4 @@
-"""``clsuite list``: what there is, without importing torch."""
+"""``clsuite list``: list what is available, without importing torch."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ LISTS = (
     "schedules",
 )
 SHORTEST_LINES = 24
-"""Characters in a line of words, at least, before other columns are left out."""
+"""Smallest width of a column of text, below which other columns are omitted."""
 
 
 def print_listing(what: str, data_root: Path | None = None) -> None:
-    """Print what there is of a kind (`LISTS`); of data sets also what is below the data root."""
+    """Print what is available of a kind (`LISTS`); for data sets also whether they are below the data root."""
     console = make_console()
     table = _datasets(data_root) if what == "datasets" else LISTINGS[what]()
     _fit(table, table_width(console))
@@ -42,7 +42,7 @@ def print_listing(what: str, data_root: Path | None = None) -> None:
 
 
 def _fit(table: Table, width: int | None) -> None:
-    """Take away the last columns where a terminal has no room for the words of all; says which."""
+    """Remove the last columns if the terminal is too narrow for the text of all; prints which."""
     left: list[str] = []
     while width is not None and len(table.columns) > 2 and sum(map(_least, table.columns)) > width:
         left.insert(0, str(table.columns.pop().header))
@@ -51,7 +51,7 @@ def _fit(table: Table, width: int | None) -> None:
 
 
 def _least(column: Column) -> int:
-    """The width in which no word of a column is cut, and its lines are not too many; with the blanks around it."""
+    """The width, including blanks, at which no word of a column is broken and it does not need too many lines."""
     texts = [Text.from_markup(str(cell)).plain for cell in (column.header, *column.cells)]
     longest = max(len(text) for text in texts)
     words = max((len(word) for text in texts for word in text.split()), default=0)
@@ -75,7 +75,7 @@ def _plugins() -> Table:
 
 
 def _imported() -> dict[str, PluginInfo]:
-    """The plugins that others bring, as their classes are; ours are known to import, and to be what they say."""
+    """The plugins of other distributions, read from their classes; clsuite's own need no import."""
     from clsuite.config.paths import cache_folder
     from clsuite.plugin.catalog import catalog, is_ours
     from clsuite.plugin.import_check import as_imported
@@ -187,25 +187,25 @@ def _schedules() -> Table:
     return _of_training("schedule", SCHEDULES, "{class: torch.optim.lr_scheduler:StepLR, step_size: 10}")
 
 
-def _of_training(part: str, ours: Mapping[str, str], example: str) -> Table:
-    """A part of the training: clsuite's own, PyTorch's, and what entry points bring."""
+def _of_training(part: str, own: Mapping[str, str], example: str) -> Table:
+    """A table of a part of training: from clsuite, from PyTorch, and from entry points."""
     table = _table(part, "what it is")
-    for name, words in ours.items():
+    for name, words in own.items():
         table.add_row(name, words)
     table.add_row("any of PyTorch's", escape(f"by its class: {example}"))
     return _with_offered(table, part)
 
 
 def _with_offered(table: Table, part: str) -> Table:
-    """A listing with what entry points of other distributions bring; a name of ours stays ours."""
+    """Add what entry points of other distributions provide to a table; clsuite's own names take precedence."""
     from clsuite.config.class_use import offered
 
-    ours = {str(cell) for column in table.columns[:1] for cell in column.cells}
+    own = {str(cell) for column in table.columns[:1] for cell in column.cells}
     brought = offered(part)
     if brought:
         table.add_section()
     for name, (target, distribution) in brought.items():
-        taken = f"broken: the name '{name}' is taken by clsuite; " if name in ours else ""
+        taken = f"broken: the name '{name}' is taken by clsuite; " if name in own else ""
         table.add_row(escape(name), escape(f"{taken}{target}, from {distribution}"))
     return table
 
@@ -232,11 +232,13 @@ LISTINGS: dict[str, Callable[[], Table]] = {
 
 def _arguments(parser: ArgumentParser) -> None:
     add_word(parser, "list", LISTS, help="what to list; methods are plugins")
-    parser.add_argument("--data-root", type=PATH, help="for datasets: say which of them are there, and what is missing")
+    parser.add_argument(
+        "--data-root", type=PATH, help="for datasets: show which of them are available, and what is missing"
+    )
 
 
-def _run(given: Namespace) -> int:
-    print_listing(given.list, given.data_root)
+def _run(arguments: Namespace) -> int:
+    print_listing(arguments.list, arguments.data_root)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""``clsuite new``: begin a plugin."""
+"""``clsuite new``: create a new plugin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clsuite.cli.console import make_console
 from clsuite.errors import UserError, shortened
 
 LONGEST = 60
-"""Letters of the name of a method, which tables show."""
+"""Largest number of letters in the name of a method, which tables show."""
 KINDS = ("loss", "buffer", "peft", "weights", "predict")
 
 
@@ -26,13 +26,13 @@ def _arguments(parser: ArgumentParser) -> None:
         KINDS,
         default="loss",
         help="loss: a term of the loss; buffer: exemplars in the batch; peft: a small module in a frozen backbone; "
-        "weights: other weights after each task; predict: an answer in place of the head's",
+        "weights: a change of weights after each task; predict: predictions instead of the head's",
     )
     parser.add_argument("--out", type=PATH, default=".", help="folder to write to")
 
 
-def _run(given: Namespace) -> int:
-    write_new(given.name, given.kind, given.out)
+def _run(arguments: Namespace) -> int:
+    write_new(arguments.name, arguments.kind, arguments.out)
     return 0
 
 
@@ -40,17 +40,17 @@ def write_new(name: str, kind: str, folder: Path) -> None:
     """Write ``NAME.py`` and ``test_NAME.py``.
 
     Args:
-        name: Name of the method: an identifier that no plugin has.
+        name: Name of the method: an identifier that no plugin has yet.
         kind: ``loss``, ``buffer``, ``peft``, ``weights`` or ``predict``.
-        folder: Where to write them.
+        folder: Folder for the files.
 
     Raises:
-        UserError: If the name does not suit, a file is there already, or the folder cannot be written.
+        UserError: If the name is invalid, a file exists already, or the folder cannot be written.
     """
     _check_name(name)
     paths = {folder / f"{name}.py": f"{kind}.py.txt", folder / f"test_{name}.py": f"{kind}_test.py.txt"}
     for path in paths:
-        if os.path.lexists(path):  # a link that leads nowhere too: writing would follow it
+        if os.path.lexists(path):  # including a dangling link, which writing would follow
             raise UserError(f"'{path}' is there already and is not overwritten: choose another name or --out folder")
     for path, template in paths.items():
         try:
@@ -89,7 +89,7 @@ def _check_name(name: str) -> None:
 
 
 def _is_installed(name: str) -> bool:
-    """Whether ``import NAME`` finds a module elsewhere than in the current folder; imports nothing."""
+    """Whether ``import NAME`` finds a module outside the current folder; imports nothing."""
     from importlib.util import find_spec
 
     spec = find_spec(name)
@@ -108,7 +108,7 @@ def _fill(template: str, name: str) -> str:
 
 
 COMMAND = Command(
-    "Write a method to start from: a short plugin file that runs as it is, and its test.",
+    "Create a new method: a short plugin file that can be run, and its test.",
     ("clsuite new my_method", "clsuite new my_method --kind buffer"),
     _arguments,
     _run,

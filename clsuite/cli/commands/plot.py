@@ -12,14 +12,14 @@ KINDS = ("curve", "matrix", "forgetting", "probes", "loss")
 def _arguments(parser: ArgumentParser) -> None:
     places_argument(parser)
     add_word(parser, "--kind", KINDS, help="by default matrix for one record and curve for several")
-    parser.add_argument("--curve", type=str, help="for loss: another curve, of what plugins log, by its name")
+    parser.add_argument("--curve", type=str, help="for loss: the name of another curve, logged by plugins")
     parser.add_argument("-o", "--out", type=PATH, help="file to write, .svg, .png or .pdf; by default KIND.svg")
 
 
-def _run(given: Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     from clsuite.cli.export import make_plot
 
-    make_plot(given.records, given.kind, given.out, given.curve)
+    make_plot(arguments.records, arguments.kind, arguments.out, arguments.curve)
     return 0
 
 

@@ -10,21 +10,21 @@ from clsuite.errors import did_you_mean
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("recipe", type=PATH_OR_NAME, help="name of a recipe that comes with clsuite, or a YAML file")
+    parser.add_argument("recipe", type=PATH_OR_NAME, help="name of a recipe of clsuite, or a YAML file")
     parser.add_argument("--data-root", type=PATH, help="folder of the drawings and of the teacher's weights")
     parser.add_argument("--out", type=PATH, default="pretrained", help="folder for the weights and the card")
 
 
-def _run(given: Namespace) -> int:
-    run_pretrain(given.recipe, given.data_root, given.out)
+def _run(arguments: Namespace) -> int:
+    run_pretrain(arguments.recipe, arguments.data_root, arguments.out)
     return 0
 
 
 def run_pretrain(recipe: str, data_root: Path | None, out: Path) -> None:
-    """Pre-train by a recipe, with a line per epoch.
+    """Pre-train according to a recipe, and print a line per epoch.
 
     Raises:
-        UserError: If the recipe or its data is missing or wrong, or the target is not reached.
+        UserError: If the recipe or its data are missing or invalid, or the target is not reached.
     """
     from clsuite.cli.console import make_console
     from clsuite.pretrain.kinds import read_recipe
@@ -53,7 +53,7 @@ def _shipped(name: str) -> Path:
 
 
 COMMAND = Command(
-    "Pre-train a small backbone by a recipe; writes its weights and its card.",
+    "Pre-train a small backbone according to a recipe; writes its weights and its card.",
     ("clsuite pretrain omniglot_vit --data-root data", "clsuite pretrain my_recipe.yaml --out pretrained"),
     _arguments,
     _run,

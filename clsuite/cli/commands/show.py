@@ -11,11 +11,11 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("record_or_method", type=PATH, help="path of a record, or name or file of a plugin")
 
 
-def _run(given: Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     from clsuite.cli.show import print_record
     from clsuite.cli.show_plugin import is_plugin, print_plugin
 
-    what = given.record_or_method
+    what = arguments.record_or_method
     if is_plugin(str(what)) and (what.suffix == ".py" or not what.exists()):
         print_plugin(str(what))
     else:

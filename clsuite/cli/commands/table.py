@@ -15,23 +15,23 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--columns",
         type=str,
-        help="figures to show, comma-separated, by the names in the first line of a summary.csv, most important "
+        help="columns to show, comma-separated, by their names in the first line of a summary.csv, most important "
         "first; or all. By default those that fit the terminal",
     )
     parser.add_argument("-o", "--out", type=PATH, help="file to write; by default it is printed")
 
 
-def _run(given: Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     from clsuite.cli.export import make_table
 
-    columns = [name.strip() for name in (given.columns or "").split(",") if name.strip()]
-    places = given.records
-    make_table(places, given.format, columns, given.out)
+    columns = [name.strip() for name in (arguments.columns or "").split(",") if name.strip()]
+    places = arguments.records
+    make_table(places, arguments.format, columns, arguments.out)
     return 0
 
 
 COMMAND = Command(
-    "Tables of records for the terminal, CSV, Markdown or LaTeX.",
+    "Print tables of records for the terminal, or as CSV, Markdown or LaTeX.",
     (
         "clsuite table runs/quickstart --format latex -o table.tex",
         "clsuite table runs --format csv --columns final_accuracy_macro,stored_bytes",

@@ -1,4 +1,4 @@
-"""``clsuite tune``: choose hyper-parameters, never on a test part, and run with them."""
+"""``clsuite tune``: select hyper-parameters, never on a test part, and run with them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def _arguments(parser: ArgumentParser) -> None:
     add(
         "--space",
         required=True,
-        help="what to choose, of the plugins' arguments and the training options: NAME=[value, ...], or NAME= "
-        "uniform, loguniform, int or logint (low, high); PLUGIN.NAME or training.NAME where several have the name",
+        help="search space of arguments of plugins and training options: NAME=[value, ...], or NAME= uniform, "
+        "loguniform, int or logint (low, high); PLUGIN.NAME or training.NAME if a name is not unique",
     )
     add_options(parser, TuneOptions, "trials", "tasks", "validation", "metric", "search_seed", "sampler_seed")
     add_options(
         parser,
         TuneOptions,
-        seeds="seeds of the final runs in place of the benchmark's, comma-separated",
-        out="folder for records; those of trials go into its folder 'tuning'",
+        seeds="seeds of the final runs, comma-separated, instead of the benchmark's",
+        out="folder for records; those of trials are in its subfolder 'tuning'",
     )
     add_options(parser, TuneOptions, "data_root", "device", "devices")
     training_arguments(parser)
@@ -34,23 +34,23 @@ def _arguments(parser: ArgumentParser) -> None:
     add_options(
         parser,
         TuneOptions,
-        limit_tasks="learn only the first tasks of the stream in the final runs",
-        save_model="keep each model of the final runs beside its record",
-        debug="do trials and runs here, one after another, so that breakpoint() and pdb work",
+        limit_tasks="use only the first tasks of the stream in the final runs",
+        save_model="save the model of each final run beside its record",
+        debug="do trials and runs in this process, one after another, so that breakpoint() and pdb work",
     )
 
 
-def _run(given: Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     from clsuite.cli.tune import run_tune
     from clsuite.runner.options import checked
     from clsuite.tuning.options import TuneOptions
 
-    options = checked(TuneOptions, {**given_options(given, TuneOptions), **read_options(given)}, flag)
-    return run_tune(given.benchmark, given.method, given.space, options)
+    options = checked(TuneOptions, {**given_options(arguments, TuneOptions), **read_options(arguments)}, flag)
+    return run_tune(arguments.benchmark, arguments.method, arguments.space, options)
 
 
 COMMAND = Command(
-    "Choose hyper-parameters on validation parts of the first tasks, and run with them; trials that are done are kept.",
+    "Select hyper-parameters on validation parts of the first tasks, and run with them; finished trials are reused.",
     (
         'clsuite tune quickstart --method lwf --space "alpha=[0.1, 0.5, 1.0], lr=loguniform(1e-5, 1e-2)" --trials 12',
         'clsuite tune my.yaml --method ./my_method.py --space "my_method.alpha=uniform(0, 1), epochs=int(1, 3)"',

@@ -1,4 +1,4 @@
-"""``clsuite work``: do the runs that are planned in a folder."""
+"""``clsuite work``: do the planned runs of a folder."""
 
 from __future__ import annotations
 
@@ -21,26 +21,32 @@ def _arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("runs", type=PATH, help="a folder in which `clsuite bench` or `clsuite bench --plan-only` has planned runs")
     add_options(parser, BenchOptions, "data_root", "device", "jobs", "timeout", "stale_after", "no_feature_store")
-    add("--no-wait", action="store_true", help="end when others have all that is left, in place of waiting for them")
-    add("--retry-failed", action="store_true", help="also do runs again that failed")
+    add(
+        "--no-wait",
+        action="store_true",
+        help="end when others have claimed all remaining runs, instead of waiting for them",
+    )
+    add("--retry-failed", action="store_true", help="also repeat failed runs")
     allowing_arguments(parser)
     add(
         "--trust", action="store_true",
-        help="run the plugin files whose text the plan itself holds: whoever can write into the folder can then run "
-        "code as you",
+        help="execute the plugin files whose text is in the plan: anybody who can write to the folder can then execute "
+        "code with your permissions",
     )  # fmt: skip
 
 
-def _run(given: Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     from clsuite.cli.work import run_work
     from clsuite.runner.options import BenchOptions, checked
 
-    options = checked(BenchOptions, given_options(given, BenchOptions), flag)
-    return run_work(given.runs, options, allowed_by(given), given.trust, not given.no_wait, given.retry_failed)
+    options = checked(BenchOptions, given_options(arguments, BenchOptions), flag)
+    return run_work(
+        arguments.runs, options, allowed_by(arguments), arguments.trust, not arguments.no_wait, arguments.retry_failed
+    )
 
 
 COMMAND = Command(
-    "Do the runs that are planned in a folder and claimed by nobody: on another machine, in a container, over ssh.",
+    "Do planned runs of a folder that nobody has claimed: on another machine, in a container, over ssh.",
     (
         "clsuite bench quickstart --plan-only --out runs && clsuite work runs",
         "clsuite work /shared/runs --data-root /data --jobs 2",

@@ -1,4 +1,4 @@
-"""A decoding job: a folder that says what to decode, holds the pixels, and remembers which chunks are done."""
+"""A decoding job: a folder with the list of images, the decoded pixels, and the state of each chunk."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from clsuite.errors import UserError
 from clsuite.regular_files import read_bytes
 
 CHUNK = 256
-"""Images per chunk: what one process decodes at a time, and what is lost at most when it is killed."""
+"""Images per chunk: what a process decodes at a time, and the most that is lost when it is killed."""
 
 UNDONE = -1
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job as its folder describes it.
+    """A decoding job, as its folder describes it.
 
-    The folder has ``job.json`` (written last: without it nothing else counts), ``digests.npy`` (what each image must
-    be), ``images.npy`` (the result), ``marks.npy`` (a checksum per chunk, or -1 until it is done), and ``pixels.npy``
-    where the images do not come from files.
+    The folder has ``job.json`` (written last: a folder without it is ignored), ``digests.npy`` (the expected digest of
+    each image), ``images.npy`` (the result), ``marks.npy`` (a checksum per chunk, or -1 until it is done), and
+    ``pixels.npy`` if the images do not come from files.
     """
 
     folder: Path
@@ -46,14 +46,14 @@ class Job:
 
     @classmethod
     def open(cls, folder: Path) -> Job:
-        """Open the job of a folder."""
+        """Open the job in a folder."""
         fields = json.loads((folder / "job.json").read_text(encoding="utf-8"))
         root = None if fields["root"] is None else Path(fields["root"])
         return cls(folder, fields["size"], fields["count"], root, tuple(fields["names"]), fields["resample"])
 
     @classmethod
     def prepare(cls, folder: Path, manifest: Manifest, size: int) -> Job:
-        """Make the job of a folder, or take up the one that is there, where it is of the same files and pixels."""
+        """Create the job in a folder, or continue the existing one if it has the same files and pixels."""
         manifest = with_digests(manifest)
         fields = _description(manifest, size)
         if _described(folder) != fields or not _has_sources(folder, manifest):
@@ -68,11 +68,11 @@ class Job:
         return -(-self.count // CHUNK)
 
     def length(self, chunk: int) -> int:
-        """Images of a chunk."""
+        """Number of images in a chunk."""
         return min(CHUNK, self.count - chunk * CHUNK)
 
     def missing(self) -> list[int]:
-        """Chunks that are still to be done, or whose pixels have changed since they were written."""
+        """Chunks that are not done, or whose pixels have changed since they were written."""
         marks = np.load(self.folder / "marks.npy")
         images, digests = (np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in ("images", "digests"))
         missing = []
@@ -83,10 +83,10 @@ class Job:
         return missing
 
     def fill(self, chunk: int) -> None:
-        """Decode a chunk. Its result depends on nothing but the sources.
+        """Decode a chunk. The result depends only on the sources.
 
         Raises:
-            UserError: If an image cannot be decoded, or is not what it was when it was listed; it is named.
+            UserError: If an image cannot be decoded, or has changed since it was listed; names it.
         """
         rows = slice(chunk * CHUNK, chunk * CHUNK + self.length(chunk))
         images = np.load(self.folder / "images.npy", mmap_mode="r+")
@@ -118,7 +118,7 @@ class Job:
 
 
 def resize_pixels(image: NDArray[np.uint8], size: int, method: Image.Resampling) -> NDArray[np.uint8]:
-    """Resize a square image ``[H, W]`` or ``[H, W, 3]``; at its own size it stays as it is."""
+    """Resize a square image ``[H, W]`` or ``[H, W, 3]``; returns it unchanged if it has the size already."""
     return image if image.shape[:2] == (size, size) else np.asarray(Image.fromarray(image).resize((size, size), method))
 
 
@@ -127,7 +127,7 @@ def _checksum(block: NDArray[np.uint8], digests: NDArray[np.uint8]) -> int:
 
 
 def _description(manifest: Manifest, size: int) -> dict[str, Any]:
-    """What ``job.json`` says."""
+    """The content of ``job.json``."""
     source = manifest.source
     fields: dict[str, Any] = {"size": size, "count": len(manifest), "root": None, "names": [], "resample": "bicubic"}
     if isinstance(source, Files):
@@ -138,7 +138,7 @@ def _description(manifest: Manifest, size: int) -> dict[str, Any]:
 
 
 def _described(folder: Path) -> Any:
-    """What the ``job.json`` of a folder says; None where there is none, or it cannot be read."""
+    """The content of the ``job.json`` in a folder; None if there is none, or it cannot be read."""
     try:
         return json.loads((folder / "job.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -146,7 +146,7 @@ def _described(folder: Path) -> Any:
 
 
 def _has_sources(folder: Path, manifest: Manifest) -> bool:
-    """Whether a folder has the digests of a manifest, and its pixels where it brings them."""
+    """Whether a folder has the digests of a manifest, and its pixels if they are in memory."""
     due = {"digests": manifest.digests}
     if isinstance(manifest.source, Pixels):
         due["pixels"] = manifest.source.images

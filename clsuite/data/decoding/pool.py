@@ -1,7 +1,7 @@
-"""The processes that decode: plain interpreters without torch, fed chunk by chunk.
+"""Decoding processes: plain Python interpreters without torch, which receive one chunk at a time.
 
 They are started as ``python -m clsuite.data.decoding.worker``. multiprocessing would either import the user's script
-again in each child (so that a script of two lines needs a ``__main__`` guard) or fork a process that runs threads.
+again in each child (so that every script would need a ``__main__`` guard), or fork a process that has threads.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from clsuite.errors import UserError
 from clsuite.interpreters import PYTHON, own_path
 
 MANY = 4
-"""With fewer chunks than this to do, processes of their own cost more than they bring."""
+"""With fewer remaining chunks than this, starting processes takes longer than it saves."""
 
 
 def decode_all(job: Job, workers: int | None = None) -> None:
-    """Do what is missing of a job.
+    """Decode the missing chunks of a job.
 
     Args:
         job: The job.
-        workers: Number of processes; by default one per core. The result does not depend on it.
+        workers: Number of processes; one per core by default. The result does not depend on it.
 
     Raises:
         UserError: If an image cannot be decoded (it is named), or a process is killed.
@@ -74,11 +74,11 @@ def _elsewhere(job: Job, chunks: Sequence[int], number: int) -> Iterator[int]:
 
 
 class DecoderKilledError(UserError):
-    """A process that decodes died; what is decoded is kept."""
+    """A decoding process was killed; finished chunks are kept."""
 
 
 class _Worker:
-    """One process, and the pipe to it."""
+    """A decoding process and the pipes to it."""
 
     def __init__(self, job: Job) -> None:
         self._process = subprocess.Popen(
@@ -94,7 +94,7 @@ class _Worker:
         self._process.communicate()
 
     def fill(self, chunk: int) -> int:
-        """Have a chunk decoded; returns its number."""
+        """Let the process decode a chunk; returns its number."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -108,6 +108,6 @@ class _Worker:
                 "a decoding process was killed (out of memory?): call again, what is decoded is kept"
             )
         answer = json.loads(line)
-        if "complaint" in answer:
-            raise UserError(answer["complaint"])
+        if "error" in answer:
+            raise UserError(answer["error"])
         return chunk

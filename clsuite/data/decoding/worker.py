@@ -1,4 +1,4 @@
-"""A process that decodes: it reads the numbers of chunks and answers each with a line of JSON, until its input ends."""
+"""A decoding process: it reads numbers of chunks and answers each with a line of JSON, until its input ends."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from clsuite.errors import UserError
 
 
 def main(folder: str) -> None:
-    """Serve the job of a folder."""
+    """Decode the requested chunks of the job in a folder."""
     job = Job.open(Path(folder))
     for line in sys.stdin:
         try:
             job.fill(int(line))
             answer: dict[str, int | str] = {"done": int(line)}
         except UserError as error:
-            answer = {"complaint": str(error)}
+            answer = {"error": str(error)}
         except (OSError, MemoryError) as error:
-            answer = {"complaint": f"cannot decode into '{folder}': {error or type(error).__name__}"}
+            answer = {"error": f"cannot decode into '{folder}': {error or type(error).__name__}"}
         print(json.dumps(answer), flush=True)
 
 

@@ -1,1 +1,1 @@
-"""Readers of the layouts in which data sets are downloaded: from a folder to a manifest."""
+"""Readers of the formats in which data sets are downloaded: from a folder to a manifest."""

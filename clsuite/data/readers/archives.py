@@ -1,4 +1,4 @@
-"""Image sets as their archives unpack: folders and the lists that go with them."""
+"""Data sets as their archives are unpacked: folders, and lists of files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CORE50_THINGS = ("plug adapter", "mobile phone", "scissors", "light bulb", "can"
 def read_tiny_imagenet(root: Path) -> Manifest:
     """Tiny-ImageNet: ``train/WNID/images/*`` and ``val/images/*`` with ``val/val_annotations.txt``.
 
-    The test part has no labels; the validation part is tested on, as everybody does.
+    The test part has no labels; as is usual, the validation part is used for testing.
     """
     samples = []
     for wnid in folders_in(root / "train"):
@@ -51,7 +51,7 @@ def read_imagenet_a(root: Path) -> Manifest:
 
 
 def read_caltech101(base: Path) -> Manifest:
-    """Caltech-101: ``101_ObjectCategories/CLASS/*`` without the background, split 80/20."""
+    """Caltech-101: ``101_ObjectCategories/CLASS/*`` without the background class, split 80/20."""
     root = base / "caltech101" / "101_ObjectCategories"
     return read_unsplit(root, "Caltech101 split", by_words, without="BACKGROUND_Google")
 
@@ -74,7 +74,7 @@ def read_cub200(root: Path) -> Manifest:
 def read_pacs(root: Path) -> Manifest:
     """PACS: ``kfold/DOMAIN/CLASS/*`` (or without ``kfold``), split 80/20.
 
-    The lists that come with it are for domain generalization: they leave a whole domain out.
+    The included lists are for domain generalization: they hold out a whole domain.
     """
     root = root / "kfold" if (root / "kfold").is_dir() else root
     return read_unsplit_domains(root, PACS_DOMAINS, "PACS split")
@@ -86,7 +86,7 @@ def read_office_home(root: Path) -> Manifest:
 
 
 def read_domainnet(root: Path) -> Manifest:
-    """DomainNet: ``DOMAIN/CLASS/*`` with ``DOMAIN_train.txt`` and ``DOMAIN_test.txt``, a line ``PATH LABEL`` each."""
+    """DomainNet: ``DOMAIN/CLASS/*``; ``DOMAIN_train.txt`` and ``DOMAIN_test.txt`` have lines ``PATH LABEL``."""
     samples = []
     for domain in DOMAINNET_DOMAINS:
         for part in ("train", "test"):
@@ -96,7 +96,7 @@ def read_domainnet(root: Path) -> Manifest:
 
 
 def read_core50(root: Path) -> Manifest:
-    """CORe50: ``s1/o1/C_01_01_000.png``; a session is a domain, an object a class; sessions 3, 7, 10 are the test."""
+    """CORe50: ``s1/o1/C_01_01_000.png``; sessions are domains, objects classes; sessions 3, 7 and 10 are for tests."""
     names = tuple(f"{thing} {number}" for thing in CORE50_THINGS for number in range(1, 6))
     samples = []
     for session in CORE50_SESSIONS:
@@ -109,7 +109,7 @@ def read_core50(root: Path) -> Manifest:
 
 
 def read_cddb(root: Path) -> Manifest:
-    """CDDB: ``GENERATOR/{train,val}/0_real/*`` and ``1_fake/*``, in some with a folder of the subject in between."""
+    """CDDB: ``GENERATOR/{train,val}/0_real/*`` and ``1_fake/*``, for some generators inside a folder of the subject."""
     samples = []
     for domain in (root / name for name in folders_in(root) if (root / name / "train").is_dir()):
         for part in ("train", "val"):
@@ -152,7 +152,7 @@ def read_pets(base: Path) -> Manifest:
 
 
 def read_table(path: Path, columns: int, separator: str | None = None) -> list[list[str]]:
-    """Read a text file of columns; empty lines and those that begin with ``#`` are left out.
+    """Read a text file of columns; empty lines and lines that begin with ``#`` are skipped.
 
     Raises:
         UserError: If it is missing or not UTF-8, or a line has fewer columns.

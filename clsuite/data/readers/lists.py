@@ -1,4 +1,4 @@
-"""Lists of images: CSV, JSON or JSON lines with a path and a label each, and perhaps a split and a domain."""
+"""Lists of images: CSV, JSON or JSON lines with a path and a label each, optionally with a split and a domain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clsuite.data.naming import text_lines
 from clsuite.errors import UserError, shortened, warn_of
 
 PATHS = ("path", "file_name")
-"""Columns that name the file: ours, and that of Hugging Face's image folders."""
+"""Column names for the file: clsuite's own, and that of Hugging Face's image folders."""
 ENDINGS = (".csv", ".json", ".jsonl")
 OWN_LISTS = tuple(f"files{ending}" for ending in ENDINGS)
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -23,14 +23,14 @@ SEPARATORS = ",;\t"
 
 
 class Entry(NamedTuple):
-    """A line of a list: its place, for error messages, and its columns."""
+    """An entry of a list: its position, for error messages, and its columns."""
 
     where: str
     columns: Mapping[str, Any]
 
 
 class _Named(NamedTuple):
-    """A sample, before it is known to which part it belongs; the split is None where the list has none."""
+    """An image whose part is not known yet; `split` is None if the list has no such column."""
 
     where: str
     path: str
@@ -40,12 +40,12 @@ class _Named(NamedTuple):
 
 
 def find_list(folder: Path, names: tuple[str, ...]) -> Path | None:
-    """The list that lies in a folder under one of some names."""
+    """The list in a folder that has one of some names."""
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def find_metadata(root: Path) -> list[Path]:
-    """The metadata of a Hugging Face image folder: one for all, or one in each part."""
+    """The metadata files of a Hugging Face image folder: one for all, or one in each part."""
     whole = find_list(root, METADATA)
     if whole is not None:
         return [whole]
@@ -55,35 +55,35 @@ def find_metadata(root: Path) -> list[Path]:
 
 
 def read_lists(root: Path, paths: list[Path]) -> tuple[list[Sample], bool]:
-    """Read the images that lists name, in their order.
+    """Read the images in lists, in their order.
 
     Args:
-        root: Folder that the samples' paths are relative to.
+        root: Folder that the paths of samples are relative to.
         paths: The lists; the paths in each are relative to its own folder.
 
     Returns:
-        The samples, and whether they have a test part. They have one where the list has the column ``split``, or where
-        every path lies in a train or a test folder.
+        The samples, and whether they have a test part. This is so if the lists have the column ``split``, or if every
+        path lies in a train or a test folder.
 
     Raises:
-        UserError: If a list cannot be read, or an entry is not as it should be; says which, and in which line.
+        UserError: If a list cannot be read, or an entry is invalid; names the line.
     """
-    named = [one for path in paths for one in _named(root, path)]
+    named = [item for path in paths for item in _named(root, path)]
     if not named:
         raise UserError(f"'{paths[0]}' lists no images")
     _refuse_twice(named)
-    with_split = [one for one in named if one.split is not None]
+    with_split = [item for item in named if item.split is not None]
     if with_split and len(with_split) < len(named):
-        without = next(one for one in named if one.split is None)
+        without = next(item for item in named if item.split is None)
         raise UserError(f"{without.where} has no split, but others have: it must be train or test")
-    splits = [_part(one) if with_split else _part_of_path(one.path) for one in named]
+    splits = [_part(item) if with_split else _part_of_path(item.path) for item in named]
     if None in splits:
-        return [Sample(one.path, one.label, False, one.domain) for one in named], False
+        return [Sample(item.path, item.label, False, item.domain) for item in named], False
     chosen = next((name for name in TEST_NAMES if name in splits), None)
     _warn_of_unused(paths[0], {str(split) for split in splits} - {"train", str(chosen)})
     samples = [
-        Sample(one.path, one.label, split == chosen, one.domain)
-        for one, split in zip(named, splits, strict=True)
+        Sample(item.path, item.label, split == chosen, item.domain)
+        for item, split in zip(named, splits, strict=True)
         if split in ("train", chosen)
     ]
     return samples, chosen is not None
@@ -114,7 +114,7 @@ def _text(entry: Entry, name: str) -> str:
     value = entry.columns.get(name)
     text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if not text:
-        others = [shortened(one) for one, cell in entry.columns.items() if cell not in (None, "") and one != name]
+        others = [shortened(item) for item, cell in entry.columns.items() if cell not in (None, "") and item != name]
         has = f"; it has {', '.join(others)}" if others else ""
         raise UserError(f"{entry.where} has no '{name}', which must be text or an integer{has}")
     return text
@@ -122,18 +122,18 @@ def _text(entry: Entry, name: str) -> str:
 
 def _refuse_twice(named: list[_Named]) -> None:
     first: dict[str, _Named] = {}
-    for one in named:
-        other = first.setdefault(one.path, one)
-        if other is not one:
-            raise UserError(f"{one.where} names '{shortened(one.path)}' again, as {other.where} does: remove one")
+    for item in named:
+        other = first.setdefault(item.path, item)
+        if other is not item:
+            raise UserError(f"{item.where} names '{shortened(item.path)}' again, as {other.where} does: remove one")
 
 
-def _part(one: _Named) -> str:
-    split = str(one.split).lower()
+def _part(item: _Named) -> str:
+    split = str(item.split).lower()
     split = {"training": "train", "testing": "test"}.get(split, split)
     if split not in (*TRAIN_NAMES, *TEST_NAMES):
         known = ", ".join((*TRAIN_NAMES, *TEST_NAMES))
-        raise UserError(f"{one.where} has the split '{shortened(str(one.split))}', but it must be one of {known}")
+        raise UserError(f"{item.where} has the split '{shortened(str(item.split))}', but it must be one of {known}")
     return split
 
 
@@ -190,7 +190,7 @@ def _json_lines(path: Path) -> Iterator[Entry]:
 
 
 def _parsed(text: str, path: Path, first: int = 1) -> Any:
-    """What a text that begins in a line of a file says."""
+    """Parse JSON text that begins at a given line of a file."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

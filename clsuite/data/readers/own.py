@@ -1,4 +1,4 @@
-"""People's own images, however they lie: trees with or without a test part, lists, Hugging Face image folders."""
+"""A user's own images in any supported layout: trees with or without test part, lists, Hugging Face image folders."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from clsuite.errors import UserError, warn_of
 from clsuite.regular_files import is_no_folder
 
 HELD_OUT = 0.2
-"""Share of each class that is tested on where the images have no test part and nothing is said."""
+"""Default share of each class that is held out for testing if the images have no test part."""
 
 
 def read_own(place: Path, share: float | None) -> Manifest:
@@ -36,10 +36,10 @@ def read_own(place: Path, share: float | None) -> Manifest:
 
     Args:
         place: A folder, or a file that lists images.
-        share: Of each class to hold out where there is no test part; 0.2 where it is None.
+        share: Share of each class to hold out if there is no test part; None stands for 0.2.
 
     Raises:
-        UserError: If the images lie in no known way, or they have a test part and a share to hold out is stated.
+        UserError: If the layout is unknown, or `share` is passed although there is a test part.
     """
     if is_no_folder(place):
         return _listed(place.parent, [place], share)
@@ -59,7 +59,7 @@ def read_own(place: Path, share: float | None) -> Manifest:
 
 
 def _is_split(place: Path) -> bool:
-    """Whether there are class folders in ``train``, or domains with ``train`` inside."""
+    """Whether ``train`` contains class folders, or there are domain folders with ``train`` inside."""
     train = find_part(place, TRAIN_NAMES)
     return bool(folders_in(place / train)) if train is not None else is_tree(place)
 
@@ -83,13 +83,15 @@ def _listed(root: Path, lists: list[Path], share: float | None) -> Manifest:
 
 
 def _list_unsplit(root: Path) -> list[Sample]:
-    """The images of ``CLASS/*``, or else of ``DOMAIN/CLASS/*``."""
+    """The images in ``CLASS/*``, otherwise those in ``DOMAIN/CLASS/*``."""
     folders, left_out = folders_in(root), LeftOut()
     refuse_parts(root)
     if any(_holds_images(root / name) for name in folders):
         samples = [Sample(path, label, False) for path, label in list_classes(root, "", left_out)]
     else:
-        domains = [name for name in folders if any(_holds_images(root / name / one) for one in folders_in(root / name))]
+        domains = [
+            name for name in folders if any(_holds_images(root / name / child) for child in folders_in(root / name))
+        ]
         for domain in domains:
             refuse_parts(root / domain)
         samples = [
@@ -108,11 +110,12 @@ def _holds_images(folder: Path) -> bool:
 
 
 def _held_out(manifest: Manifest, place: Path, share: float | None) -> Manifest:
-    """Give a test part to a manifest without one, by the content of each image alone.
+    """Hold out a test part, selected by the content of each image alone.
 
-    An image is tested where the hash of its content, as a number from 0 to 1, is below the share: no other image
-    changes that, a copy of it is on the same side, and a run's seed has no part in it. Only where that leaves a class
-    without a part, the image with the lowest hash is tested, or the one with the highest is not.
+    An image is held out if the hash of its content, as a number from 0 to 1, is below the share. This does not depend
+    on the other images or on a seed, and copies of an image are always in the same part. Only if a class would have no
+    test or no training images, the image with the lowest hash is moved to the test part, or the one with the highest to
+    the training part.
 
     Raises:
         UserError: If a class has a single image.

@@ -1,4 +1,4 @@
-"""Trees: the plain ``train/CLASS/*``, and those that have classes (and domains) but no split."""
+"""Folder trees: ``train/CLASS/*``, and trees of classes (and domains) without a split."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ Naming = Callable[[Sequence[str], Path], tuple[str, ...]]
 
 
 def by_words(labels: Sequence[str], root: Path) -> tuple[str, ...]:
-    """Folder names as words."""
+    """Folder names, turned into words."""
     return tuple(readable(label) for label in labels)
 
 
 def by_synsets(labels: Sequence[str], root: Path) -> tuple[str, ...]:
-    """WordNet ids as their first word, from the ``words.txt`` of the data set or timm's list."""
+    """The first word of WordNet ids, from the ``words.txt`` of the data set or timm's list."""
     return name_synsets(labels, synset_words(root / "words.txt"))
 
 
 def by_folders(labels: Sequence[str], root: Path) -> tuple[str, ...]:
-    """Folder names as they are."""
+    """Folder names, unchanged."""
     return tuple(labels)
 
 
 def list_named(root: Path, samples: Sequence[Sample], naming: Naming) -> Manifest:
-    """Make a manifest, with names from the tree's ``class_names.txt`` where it has one.
+    """Make a manifest, with class names from ``class_names.txt`` if the tree has one.
 
     Raises:
-        UserError: If two classes get one name, or ``class_names.txt`` names a class that is none.
+        UserError: If two classes get the same name, or ``class_names.txt`` names an unknown class.
     """
     labels = sorted({sample.label for sample in samples})
     stated = read_names(root)
@@ -69,7 +69,7 @@ def read_unsplit_domains(root: Path, domains: Sequence[str], purpose: str) -> Ma
 
 
 def nested_images(root: Path, part: str) -> list[str]:
-    """Paths, relative to `root`, of the images of one of its folders."""
+    """Paths, relative to `root`, of the images in one of its subfolders."""
     return [f"{part}/{name}" for name in list_images(root / part)]
 
 

@@ -1,4 +1,4 @@
-"""Data sets that torchvision reads. It is imported only when a table is built: lists and plans do without torch."""
+"""Data sets that torchvision reads. It is imported only when a table is built: lists and plans need no torch."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Vision:
 
     Attributes:
         kind: Name of the class.
-        train: Arguments that give the training part.
-        test: Arguments that give the test part; None where there is no official split.
-        classes: Class names; by default those that torchvision has.
+        train: Constructor arguments for the training part.
+        test: Constructor arguments for the test part; None if there is no official split.
+        classes: Class names; torchvision's by default.
     """
 
     kind: str
@@ -37,15 +37,15 @@ class Vision:
     classes: tuple[str, ...] = ()
 
     def download(self, base: Path) -> None:
-        """Fetch the data into a folder.
+        """Download the data into a folder.
 
         Raises:
-            UserError: If that fails.
+            UserError: If the download fails.
         """
         for arguments in (self.train, self.test or {}):
             try:
                 self._class()(base, download=True, **arguments)
-            except Exception as error:  # whatever the network and the parsers raise
+            except Exception as error:  # the network and the parsers may raise anything
                 raise UserError(f"cannot download torchvision's {self.kind} to '{base}': {error}") from error
 
     def _class(self) -> Any:
@@ -54,7 +54,7 @@ class Vision:
     def _open(self, base: Path, arguments: Mapping[str, Any], **more: Any) -> Any:
         try:
             return self._class()(base, **arguments, **more)
-        except Exception as error:  # a broken file makes torchvision's parsers raise anything
+        except Exception as error:  # torchvision's parsers may raise anything for a damaged file
             reason = " ".join(str(error).split()) or type(error).__name__
             raise UserError(f"cannot read {self.kind} in '{base}': {reason}. Put its files there again.") from error
 
@@ -64,11 +64,11 @@ class Vision:
 
 @dataclass(frozen=True)
 class VisionPixels(Vision):
-    """A set of small images in a few files.
+    """A data set of small images in a few files.
 
     Attributes:
-        labels: Name of torchvision's attribute with the labels.
-        axes: Brings torchvision's array to ``[N, H, W]`` or ``[N, H, W, 3]``.
+        labels: Name of torchvision's attribute for the labels.
+        axes: Permutation of the axes of torchvision's array to ``[N, H, W]`` or ``[N, H, W, 3]``.
         headers: Files with an idx header, whose length is checked.
     """
 
@@ -80,7 +80,7 @@ class VisionPixels(Vision):
         """List the images of a folder.
 
         Raises:
-            UserError: If a file is missing, cut or changed; it is named.
+            UserError: If a file is missing, truncated or changed; names it.
         """
         assert self.test is not None
         for name in self.headers:
@@ -95,7 +95,7 @@ class VisionPixels(Vision):
         return np.ascontiguousarray(images.transpose(self.axes) if self.axes else images), labels
 
     def _checksums(self) -> dict[str, str]:
-        """The official MD5 of each file, as torchvision knows them (MNIST and its kin have none of unpacked files)."""
+        """The official MD5 of each file, as torchvision lists them (none for unpacked files of MNIST and the like)."""
         kind = self._class()
         folder = f"{kind.base_folder}/" if hasattr(kind, "base_folder") else ""
         lists = [*getattr(kind, "train_list", []), *getattr(kind, "test_list", [])]
@@ -109,10 +109,10 @@ class VisionPixels(Vision):
 
 @dataclass(frozen=True)
 class VisionFiles(Vision):
-    """A set of image files; torchvision says which, and we decode them.
+    """A data set of image files: torchvision lists them, clsuite decodes them.
 
     Attributes:
-        more_train: Arguments of a further part that is trained on too (the validation part of some sets).
+        more_train: Arguments for a further part that is added to the training part (the validation part of some sets).
     """
 
     more_train: Mapping[str, Any] | None = None
@@ -144,10 +144,10 @@ class VisionFiles(Vision):
 
 
 def check_files(base: Path, checksums: Mapping[str, str]) -> None:
-    """See that files have the MD5 they should have.
+    """Check the MD5 of files.
 
     Raises:
-        UserError: If one is missing or has another; names the file and both.
+        UserError: If a file is missing or has another MD5; names the file and both values.
     """
     for name, stated in checksums.items():
         path = base / name
@@ -160,10 +160,10 @@ def check_files(base: Path, checksums: Mapping[str, str]) -> None:
 
 
 def check_idx(path: Path) -> None:
-    """See that a file in the idx format is as long as its header says.
+    """Check that a file in the idx format has the length in its header.
 
     Raises:
-        UserError: If it is missing, no idx file, or has another length.
+        UserError: If it is missing, is not an idx file, or has another length.
     """
     if not path.is_file():
         raise UserError(f"'{path}' is missing: unpack '{path.name}.gz' there")

@@ -1,1 +1,1 @@
-"""Networks that are built unlike timm's plain ViT, seen under its names."""
+"""Networks whose structure differs from timm's plain ViT, made accessible under its names."""

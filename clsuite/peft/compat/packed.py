@@ -1,8 +1,8 @@
-"""PyTorch's ``nn.MultiheadAttention``, as OpenCLIP's towers use it, with projections that modules can act on.
+"""PyTorch's ``nn.MultiheadAttention``, as in OpenCLIP's towers, with projections on which modules can act.
 
-It computes both projections without calling a layer. As long as a hook is registered with one of them, it is given a
-``forward`` that calls them. With all hooks idle that computes what PyTorch's does, up to the order of floating point
-sums. A copy of an opened attention is opened too, and computes with the copy's weights.
+The original computes both projections without calling a layer. As long as one of them has a hook, the attention gets a
+``forward`` that calls them. If no hook changes anything, the result is that of PyTorch, up to the order of
+floating-point sums. A copy of such an attention has the new ``forward`` too, and uses the copy's weights.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ class Projection(nn.Module):
     """One of the two projections of an ``nn.MultiheadAttention``, as a layer."""
 
     def __init__(self, opening: Opening, weight: Tensor, bias: Tensor | None) -> None:
-        """Share the parameters."""
+        """Share the parameters of the attention."""
         super().__init__()
         self.weight, self.bias = weight, bias
         self.out_features, self.in_features = weight.shape
-        self.__dict__["_opening"] = opening  # no child: it is the parent
+        self.__dict__["_opening"] = opening  # not registered as a submodule: it is the parent
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map ``[..., in_features]`` to ``[..., out_features]``."""
         return F.linear(inputs, self.weight, self.bias)
 
     def register_forward_hook(self, *arguments: Any, **keywords: Any) -> Any:
-        """Let the attention call its projections, until the last hook is removed."""
+        """Let the attention call its projections until the last hook is removed."""
         handle = super().register_forward_hook(*arguments, **keywords)
         opening: Opening = self.__dict__["_opening"]
         return opening.enter(handle)
 
 
 class Opening(nn.Module):
-    """What an ``nn.MultiheadAttention`` computes through while modules act on its projections."""
+    """Replaces the computation of an ``nn.MultiheadAttention`` while modules act on its projections."""
 
     def __init__(self, attention: nn.MultiheadAttention) -> None:
-        """Make the projections; the attention is not changed."""
+        """Create the projections; the attention is not modified."""
         super().__init__()
-        self.__dict__["attention"] = attention  # no child: it is the parent
+        self.__dict__["attention"] = attention  # not registered as a submodule: it is the parent
         self.users = 0
         self.qkv = Projection(self, attention.in_proj_weight, attention.in_proj_bias)
         self.proj = Projection(self, attention.out_proj.weight, attention.out_proj.bias)
 
     def enter(self, handle: Any) -> Handles:
-        """Count a hook in; the first one opens the attention."""
+        """Count a new hook; the first one replaces the ``forward`` of the attention."""
         self.users += 1
         attention = self.__dict__["attention"]
         if self.users == 1:
             attention.__dict__[OPENED] = self
-            attention.forward = MethodType(_attend, attention)  # a copy of the attention binds it again
+            attention.forward = MethodType(_attend, attention)  # a copy of the attention binds it to itself
         return Handles(handle.remove, self._leave)
 
     def _leave(self) -> None:
@@ -73,7 +73,7 @@ def _attend(
     need_weights: bool = False,
     attn_mask: Tensor | None = None,
 ) -> tuple[Tensor, None]:
-    """Self-attention over ``[B, N, width]`` through the opened projections."""
+    """Self-attention over ``[B, N, width]`` that calls the projections."""
     opening = attention.__dict__[OPENED]
     batch, tokens, _ = query.shape
     parts = opening.qkv(query).reshape(batch, tokens, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
@@ -85,7 +85,7 @@ def _attend(
 
 
 def scores_to_add(mask: Tensor | None, batch: int, heads: int) -> Tensor | None:
-    """A mask of ``nn.MultiheadAttention`` as numbers that are added to scores ``[B, heads, N, N]``."""
+    """A mask of ``nn.MultiheadAttention`` as numbers to add to scores ``[B, heads, N, N]``."""
     if mask is None:
         return None
     if mask.dtype == torch.bool:
@@ -97,7 +97,7 @@ class PackedAttention(View):
     """An ``nn.MultiheadAttention`` with one matrix for queries, keys and values."""
 
     def __init__(self, attention: nn.MultiheadAttention) -> None:
-        """View the attention."""
+        """Create a view of the attention."""
         super().__init__(attention, num_heads=attention.num_heads, head_dim=attention.head_dim)
         self.scale, self.gate = attention.head_dim**-0.5, None
         self.q_norm = self.k_norm = self.norm = self.proj_drop = nn.Identity()
@@ -119,7 +119,7 @@ class PackedAttention(View):
         return projection
 
     def register_forward_hook(self, hook: Any, **keywords: Any) -> Any:
-        """Show the hook the attention's output without the weights that stand beside it."""
+        """Call the hook with the attention's output, without the weights that it also returns."""
 
         def on_first(module: nn.Module, inputs: Any, output: Any) -> Any:
             answer = hook(module, inputs, output[0])

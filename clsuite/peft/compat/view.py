@@ -1,4 +1,4 @@
-"""A module of a network under other names, and several things to undo as one."""
+"""Views of modules under other names, and combined handles to remove hooks."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ OPENED = "_opened_for_modules"
 
 
 class Handles:
-    """Several things to undo as one."""
+    """A handle that combines several undo functions."""
 
     def __init__(self, *undo: Callable[[], Any]) -> None:
-        """Keep them."""
+        """Store the functions."""
         self._undo = undo
 
     def remove(self) -> None:
-        """Undo them in order."""
+        """Call them in order."""
         for undo in self._undo:
             undo()
 
 
 class View(nn.Module):
-    """A module under the names of timm; hooks go to the module itself."""
+    """A module under timm's names; hooks are registered with the module itself."""
 
     def __init__(self, of: nn.Module, **parts: Any) -> None:
-        """View a module; `parts` are attributes of the view."""
+        """Create a view of a module; `parts` become attributes of the view."""
         super().__init__()
         self.of = of
         for name, part in parts.items():
             setattr(self, name, part)
 
     def register_forward_hook(self, *arguments: Any, **keywords: Any) -> Any:
-        """As of the module."""
+        """Register with the module."""
         return self.of.register_forward_hook(*arguments, **keywords)
 
     def register_forward_pre_hook(self, *arguments: Any, **keywords: Any) -> Any:
-        """As of the module."""
+        """Register with the module."""
         return self.of.register_forward_pre_hook(*arguments, **keywords)

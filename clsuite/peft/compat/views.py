@@ -1,12 +1,13 @@
-"""Blocks that are built unlike timm's plain ones, seen through views whose parts have timm's names.
+"""Views of blocks whose structure differs from timm's plain ones, with parts under timm's names.
 
-A view is not part of the network: it holds the network's own modules and parameters, and what is registered with it is
-registered with them. A hook on a view's ``attn.qkv`` gets the inputs ``[B, N, width]`` and the queries, keys and values
-``[B, N, 3 * width]``, and may answer with others, also where the network calls no single layer for them:
+A view is not part of the network: it refers to the network's own modules and parameters, and hooks are registered with
+these. A hook on a view's ``attn.qkv`` receives the inputs ``[B, N, width]`` and the queries, keys and values ``[B, N, 3
+* width]``, and can replace the latter, even if the network has no single layer for them:
 
 * PyTorch's ``nn.MultiheadAttention``: see `clsuite.peft.compat.packed`;
-* timm's fused projection with biases apart (EVA, BEiT) adds these behind the layer, as long as there are hooks;
-* timm's three projections (EVA-02) each show the hook their own third, beside zeros.
+* timm's fused projection with separate biases (EVA, BEiT): the biases are added after the layer as long as there are
+  hooks;
+* timm's three separate projections (EVA-02): each calls the hook with its own third, and zeros for the others.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ class BiasedQkv(View):
     """A fused projection whose biases are parameters of the attention."""
 
     def __init__(self, attention: Any) -> None:
-        """View the projection of an attention."""
+        """Create a view of the projection of an attention."""
         qkv = attention.qkv
         super().__init__(qkv, in_features=qkv.in_features, out_features=qkv.out_features, weight=qkv.weight)
         self.q_bias, self.v_bias = attention.q_bias, attention.v_bias
-        self.__dict__["_attention"] = attention  # no child: it is the parent
+        self.__dict__["_attention"] = attention  # not registered as a submodule: it is the parent
 
     def register_forward_hook(self, hook: Any, **keywords: Any) -> Any:
-        """Show the hook the output with the biases, which are added behind the layer until the last is removed."""
+        """Call the hook with the output including biases, which the attention adds later while there are hooks."""
         attention = self.__dict__["_attention"]
 
         def with_bias(module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
@@ -61,13 +62,13 @@ class SeparateQkv(nn.Module):
     """Three projections as one."""
 
     def __init__(self, *parts: nn.Linear) -> None:
-        """View the projections of queries, keys and values."""
+        """Create a view of the projections of queries, keys and values."""
         super().__init__()
         self.parts = nn.ModuleList(parts)
         self.in_features, self.out_features = parts[0].in_features, sum(part.out_features for part in parts)
 
     def register_forward_hook(self, hook: Any, **keywords: Any) -> Any:
-        """Show the hook each projection's output beside zeros, and take its answer's third."""
+        """Call the hook with each projection's output and zeros for the others, and use its part of the result."""
 
         def at(place: int) -> Any:
             def on_third(module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
@@ -83,14 +84,14 @@ class SeparateQkv(nn.Module):
 
 
 def projection_weights(attention: Any) -> Sequence[Tensor]:
-    """The matrices of queries, keys and values ``[width, inputs]`` of an attention or its view; writing changes it."""
+    """The matrices of queries, keys and values ``[width, inputs]`` of an attention or its view, to read or modify."""
     if isinstance(attention.qkv, SeparateQkv):
         return [part.weight for part in attention.qkv.parts]  # type: ignore[misc]
     return tuple(attention.qkv.weight.chunk(3))
 
 
 def projection_biases(attention: Any) -> Sequence[Tensor | None]:
-    """The biases of queries, keys and values ``[width]``, None where there is none; writing changes them."""
+    """The biases of queries, keys and values ``[width]``, None if there are none; they can be modified."""
     if isinstance(attention.qkv, SeparateQkv):
         return [part.bias for part in attention.qkv.parts]  # type: ignore[misc]
     if isinstance(attention.qkv, BiasedQkv):
@@ -100,11 +101,12 @@ def projection_biases(attention: Any) -> Sequence[Tensor | None]:
 
 
 def override_attention(attention: Any, instead: Instead) -> Handles:
-    """Let another function answer for an attention, until removed.
+    """Replace the computation of an attention until the handle is removed.
 
     Args:
         attention: An attention or its view.
-        instead: Gets the input ``[B, N, width]`` and what is added to the scores; None leaves it to the attention.
+        instead: Receives the input ``[B, N, width]`` and the mask to add to the scores; it returns the output, or None
+            to use the attention itself.
     """
     packed = isinstance(attention, PackedAttention)
     module = attention.of if packed else attention
@@ -127,7 +129,7 @@ def override_attention(attention: Any, instead: Instead) -> Handles:
 
 
 def as_timm(module: Any) -> Any:
-    """A transformer block with the parts ``attn`` and ``mlp`` named as timm does, or None where it is no such block."""
+    """A transformer block with parts ``attn`` and ``mlp`` as named in timm, or None if it is not such a block."""
     attention, mlp = _attention(module), _mlp(module)
     if attention is None or mlp is None or hasattr(module, "ln_1_kv"):
         return None

@@ -1,1 +1,1 @@
-"""Where runs are done: here, in processes of this machine, on a Ray cluster, by Slurm. It is part of no key."""
+"""Executors: in this process, in processes of this machine, on a Ray cluster, by Slurm. They are not part of keys."""

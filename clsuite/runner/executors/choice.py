@@ -1,4 +1,4 @@
-"""Which executor does the runs of a call, and how it is made."""
+"""Selects the executor of a call, and creates it."""
 
 from __future__ import annotations
 
@@ -28,43 +28,43 @@ from clsuite.runner.pool import Pool
 from clsuite.runner.spec import BenchmarkSpec
 
 VARIABLE = "CLSUITE_EXECUTOR"
-"""The environment variable that names the executor, as a benchmark's file does."""
+"""The environment variable for the executor, in the format of a benchmark's file."""
 OF_WHOLE = "the file: "
-"""Begins what is told of a file as a whole, which the variable is not."""
+"""The beginning of messages about a whole file, which is dropped for the variable."""
 
 
 def chosen_executor(
     spec: BenchmarkSpec, options: BenchOptions, environment: Mapping[str, str] = os.environ
 ) -> AnyExecutor:
-    """The executor of a call: the call's own, else the environment's, else the benchmark's, else `local`.
+    """The executor of a call: its own, otherwise that of the environment, of the benchmark, or `local`.
 
-    Options of the call are added to those that the file or the environment gives the same executor.
+    Options of the call are added to those of the same executor in the file or the environment.
 
     Args:
         spec: The benchmark.
-        options: What the call decides.
+        options: The options of the call.
         environment: The environment variables.
 
     Raises:
-        UserError: If it has no such option, or an option has a value that cannot be; or if two executors are named.
+        UserError: If an option is unknown or has an invalid value, or two executors are named.
     """
     configured = _read(environment.get(VARIABLE, "")) or spec.executor
     before = configured.root if configured is not None else LocalExecutor()
     if options.debug and options.executor not in (None, "debug"):
         raise UserError(f"--debug is the executor 'debug': leave it or --executor {options.executor} out")
     name = "debug" if options.debug else options.executor or before.kind
-    given = before.model_dump(exclude_unset=True) if before.kind == name else {}
-    chosen = _with_options(name, {**given, "kind": name}, options.executor_options)
+    settings = before.model_dump(exclude_unset=True) if before.kind == name else {}
+    chosen = _with_options(name, {**settings, "kind": name}, options.executor_options)
     if isinstance(chosen, DebugExecutor):
         _refuse_beside_debug(options)
     return chosen
 
 
 def _read(text: str) -> ExecutorSpec | None:
-    """What the environment says; None where it says nothing.
+    """The executor in the environment; None if there is none.
 
     Raises:
-        UserError: If it names none.
+        UserError: If it is invalid.
     """
     if not text.strip():
         return None
@@ -76,7 +76,7 @@ def _read(text: str) -> ExecutorSpec | None:
         raise several(f"{VARIABLE}: {mistake.removeprefix(OF_WHOLE)}" for mistake in mistakes) from error
 
 
-def _with_options(name: str, given: Mapping[str, Any], more: Mapping[str, Any]) -> AnyExecutor:
+def _with_options(name: str, settings: Mapping[str, Any], more: Mapping[str, Any]) -> AnyExecutor:
     model = MODELS[name]
     known = [field for field in model.model_fields if field != "kind"]
     for option in more:
@@ -84,7 +84,7 @@ def _with_options(name: str, given: Mapping[str, Any], more: Mapping[str, Any]) 
             what = f"option of the executor '{name}':"
             raise did_you_mean(what, option, known) if known else UserError(f"the executor '{name}' has no options")
     try:
-        return TypeAdapter[AnyExecutor](model).validate_python({**given, **more})
+        return TypeAdapter[AnyExecutor](model).validate_python({**settings, **more})
     except ValidationError as error:
         raise UserError(first_mistake(error, "the executor", "--executor-option ")) from error
 
@@ -101,17 +101,17 @@ def _refuse_beside_debug(options: BenchOptions) -> None:
 def make_executor(
     chosen: AnyExecutor, options: BenchOptions, threads: int, slots: Sequence[str], notify: Callable[[str], None]
 ) -> Executor:
-    """Make the executor of a call; that of `debug` is made where its errors are told.
+    """Create the executor of a call; that of `debug` is created by its caller, which reports errors itself.
 
     Args:
-        chosen: Which.
-        options: What the call decides.
+        chosen: The selected executor.
+        options: The options of the call.
         threads: CPU threads of a run.
-        slots: On this machine, the device of each run at a time.
-        notify: Receives what the user has to know of it, such as the numbers of jobs.
+        slots: On this machine, the device of each simultaneous run.
+        notify: Receives messages for the user, such as the ids of jobs.
 
     Raises:
-        UserError: If its packages are not installed, or its cluster is not there.
+        UserError: If its packages are not installed, or its cluster is not available.
     """
     if isinstance(chosen, RayExecutor):
         from clsuite.runner.executors.ray_cluster import RayCluster
@@ -125,12 +125,12 @@ def make_executor(
 
 
 def local_pool(options: BenchOptions, slots: Sequence[str], memory: float | None = None) -> Pool:
-    """Processes of this machine: so many at a time as a call says, else as memory carries.
+    """Processes of this machine, as many at a time as the call says, otherwise as memory allows.
 
     Args:
-        options: What the call decides.
-        slots: The device of each run at a time.
-        memory: GB that all runs together may take, where somebody says so.
+        options: The options of the call.
+        slots: The device of each simultaneous run.
+        memory: GB that all runs together may use, if stated.
     """
     free = None if options.jobs else free_memory()
     return Pool(slots, options.timeout, memory=GIGABYTE * memory if memory else free)

@@ -1,4 +1,4 @@
-"""A run that travels to a machine without the caller's disk, and the files that come home from it."""
+"""Runs on machines without access to the caller's disk: what is sent with them, and which files are returned."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from clsuite.runner.recorded_inputs import Allowed
 from clsuite.scenarios.spec import FromAvalanche
 
 BROUGHT_HOME = (".npz", ".pt", ".log", ".json")
-"""What a run leaves; its record comes last, as who sees it takes the run for done."""
+"""Files of a run; its record is written last, because it marks the run as done."""
 
 
 @dataclass(frozen=True)
 class Luggage:
-    """What the runs of a call take with them.
+    """What is sent with all runs of a call.
 
     Attributes:
-        mark: A file in the caller's folder: where it is seen, the folder is shared.
-        manifest: The runs as data in JSON, with the texts of their plugin files.
+        mark: A file in the caller's folder: a machine that sees it shares the folder.
+        manifest: The runs as JSON, with the texts of their plugin files.
     """
 
     mark: Path
@@ -41,13 +41,13 @@ class Luggage:
 
     @property
     def is_at_home(self) -> bool:
-        """Whether the caller's folder is seen here."""
+        """Whether this machine sees the caller's folder."""
         return self.mark.exists()
 
 
 @contextmanager
 def marked(folder: Path) -> Iterator[Path]:
-    """A file in a folder by whose name, which no other has, another machine sees whether it shares the folder."""
+    """Create a file with a unique name in a folder, by which another machine sees whether it shares the folder."""
     mark = folder.absolute() / f".shared-{secrets.token_hex(8)}"
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
@@ -58,21 +58,21 @@ def marked(folder: Path) -> Iterator[Path]:
 
 
 class AbsentWeightsError(Exception):
-    """The weights of a run are not on this machine: they have to be sent."""
+    """The weights of a run are not on this machine and must be sent."""
 
 
 def arrived(plan: RunPlan, luggage: Luggage) -> RunPlan:
-    """The plan of a run on this machine: as it is where all its files are here, else made of what travels with it.
+    """The plan of a run on this machine: unchanged if all its files are here, otherwise restored from what was sent.
 
-    A plugin file that was changed since the plan was made is not the plan's, so that what runs is what was hashed.
+    If a plugin file was changed after the plan was made, the text that was sent is used, so that its hash is right.
 
     Args:
-        plan: The plan as the caller made it.
-        luggage: What travels.
+        plan: The plan of the caller.
+        luggage: What was sent.
 
     Raises:
-        AbsentWeightsError: If the file of its weights is neither here nor has been sent.
-        UserError: If something else that it needs is not here.
+        AbsentWeightsError: If the file of its weights is neither here nor was sent.
+        UserError: If anything else is missing.
     """
     if all(os.path.exists(path) for path in _files_of(plan)) and _is_as_planned(plan):
         return plan
@@ -80,7 +80,7 @@ def arrived(plan: RunPlan, luggage: Luggage) -> RunPlan:
     sent = sent_weights(plan)
     if here := [path for path in (plan.weights.path, sent) if path is not None and path.exists()]:
         restorer.given[str(plan.weights.sha256)] = here[0]
-    run = next(one for one in manifest.runs if one.key == plan.pending.key)
+    run = next(planned for planned in manifest.runs if planned.key == plan.pending.key)
     try:
         made = restorer.plan(manifest, run, plan.record_path.parent.parent)
     except AbsentError as error:
@@ -91,7 +91,7 @@ def arrived(plan: RunPlan, luggage: Luggage) -> RunPlan:
 
 
 def _files_of(plan: RunPlan) -> Iterator[str]:
-    """The files that a plan names."""
+    """The files that a plan refers to."""
     yield from (path for info in plan.plugins if (path := info.target.rpartition(":")[0]).endswith(".py"))
     yield from plan.files.values()
     if isinstance(plan.scenario.root, FromAvalanche):
@@ -101,14 +101,14 @@ def _files_of(plan: RunPlan) -> Iterator[str]:
 
 
 def _is_as_planned(plan: RunPlan) -> bool:
-    """Whether the plugin files of a plan still hold what they held."""
+    """Whether the plugin files of a plan are unchanged."""
     named = [(info, entry) for info, entry in zip(plan.plugins, plan.pending.plugins, strict=True)]
     return all(source_now(info) == entry.source for info, entry in named if is_file(entry.name))
 
 
 @cache
 def _unpacked(text: str, data_root: Path | None, device: str) -> tuple[Manifest, Restorer]:
-    """What makes plans of a manifest here; the texts of plugin files are unpacked once for each process."""
+    """A manifest and the restorer of its plans; the texts of plugin files are unpacked once per process."""
     manifest = Manifest.model_validate_json(text)
     folder = mkdtemp(prefix="clsuite-run-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -117,26 +117,26 @@ def _unpacked(text: str, data_root: Path | None, device: str) -> tuple[Manifest,
 
 
 def sent_weights(plan: RunPlan) -> Path:
-    """Where the file of a run's weights lies on a machine that they were sent to."""
+    """The path of a run's weights on a machine to which they were sent."""
     assert plan.weights.path is not None or plan.weights.kind != "file"
     return cache_folder() / "weights" / f"{plan.weights.sha256}{Path(plan.weights.path or '').suffix}"
 
 
 def keep_weights(plan: RunPlan, content: bytes) -> None:
-    """Keep the weights of a run that were sent, once for the machine."""
+    """Store the weights that were sent, once per machine."""
     if not sent_weights(plan).exists():
         with atomic_path(sent_weights(plan)) as temporary:
             temporary.write_bytes(content)
 
 
 def away(plan: RunPlan) -> RunPlan:
-    """The plan with its files in a folder of this machine, where a run that is begun again finds its checkpoint."""
+    """The plan with its files in a local folder, in which a restarted run finds its checkpoint."""
     folder = cache_folder() / "runs" / plan.pending.key
     return replace(plan, record_path=folder / "run" / plan.record_path.name)
 
 
 def files_of(plan: RunPlan) -> dict[str, bytes]:
-    """What a run has left, by suffix; it is removed here, but for the checkpoint of one that is not done."""
+    """The files of a run, by suffix; they are deleted here, except for the checkpoint of an unfinished run."""
     found = {}
     for suffix in BROUGHT_HOME:
         path = plan.beside(suffix)
@@ -147,7 +147,7 @@ def files_of(plan: RunPlan) -> dict[str, bytes]:
 
 
 def bring_home(plan: RunPlan, files: Mapping[str, bytes]) -> None:
-    """Write what a run has left elsewhere beside its record, the record at last.
+    """Write the files of a run elsewhere to their usual places, the record last.
 
     Raises:
         UserError: If it cannot be written.

@@ -1,4 +1,4 @@
-"""Runs as tasks of a Ray cluster: Ray places them, begins them again when a node is lost, and brings news home."""
+"""Runs as tasks of a Ray cluster, which places them and restarts them when a node is lost."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from clsuite.runner.processes import Entry
 from clsuite.runner.shared_runs import SharedRuns
 
 WAIT = 0.2
-"""Seconds between two looks at the tasks."""
+"""Seconds between two checks of the tasks."""
 ENDING = 10.0
-"""Seconds that tasks which are cancelled have to end the runs that they do."""
+"""Seconds that canceled tasks have to end their runs."""
 GIGABYTE = 10**9
 INSTALL = "the executor 'ray' needs Ray: pip install \"clsuite[ray]\""
 
@@ -43,14 +43,14 @@ class RayCluster:
         """Prepare.
 
         Args:
-            chosen: The cluster, and what is set aside for a run.
-            options: What the call decides.
+            chosen: The cluster, and the resources of a run.
+            options: The options of the call.
             threads: CPU threads of a run.
-            entry: What the process of a run does with its plan.
+            entry: The function that the process of a run calls with its plan.
 
         Raises:
-            UserError: If Ray is not installed, or several devices are to learn a run together, which have to lie side
-                by side: Ray gives a task any of a node.
+            UserError: If Ray is not installed, or a run needs several devices, which must be adjacent: Ray assigns any
+                of a node's devices.
         """
         if options.devices > 1:
             raise UserError("the executor 'ray' gives each run one device: leave --devices out, or take local or slurm")
@@ -67,14 +67,14 @@ class RayCluster:
 
         Args:
             runs: The runs.
-            listener: Hears of each.
-            failures: Methods that did not come through their check, by `RunPlan.recipe`: their runs have failed.
+            listener: Receives the events of each run.
+            failures: Methods that failed their check, by `RunPlan.recipe`: their runs fail.
 
         Returns:
             The records that could not be written, by their path.
 
         Raises:
-            UserError: If the cluster is not there, or no node of it has room for a run.
+            UserError: If the cluster is not available, or no node has enough resources for a run.
         """
         plans = runs.left
         if not plans:
@@ -87,7 +87,7 @@ class RayCluster:
 
     @contextmanager
     def _connected(self) -> Iterator[None]:
-        """A connection to the cluster, or to one that is started here; one that the caller has is left as it is."""
+        """A connection to the cluster, or to a new one on this machine; an existing connection is not changed."""
         if self._ray.is_initialized():
             yield
             return
@@ -107,10 +107,10 @@ class RayCluster:
             self._ray.shutdown()
 
     def _resources(self) -> dict[str, float]:
-        """What is set aside for a run.
+        """The resources of a run.
 
         Raises:
-            UserError: If no node has so much.
+            UserError: If no node has enough.
         """
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         gpus = self._chosen.gpus
@@ -135,14 +135,14 @@ class RayCluster:
             "memory": wanted["memory"] or None,
             "max_retries": self._chosen.retries,
         }
-        if wanted["GPU"]:  # a fork server is older than the run, and would keep what Ray says of another one's GPU
+        if wanted["GPU"]:  # a fork server is older than the run and would use Ray's variables for an earlier GPU
             settings["runtime_env"] = {"env_vars": {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}}
         return _Task(self._ray.remote(do_run), settings, wanted)
 
 
 @dataclass(frozen=True)
 class _Task:
-    """What Ray is asked to do for a run, and what that takes."""
+    """The Ray task of a run, and its resources."""
 
     remote: Any
     settings: Mapping[str, Any]
@@ -151,7 +151,7 @@ class _Task:
 
 @dataclass
 class _Sweep:
-    """The runs of a call, each with its task while it has one."""
+    """The runs of a call with their current tasks."""
 
     ray: Any
     runs: SharedRuns
@@ -164,7 +164,7 @@ class _Sweep:
     weights: dict[str, Any] = field(default_factory=dict)
 
     def begin(self, task: _Task, luggage: Luggage) -> None:
-        """Prepare what all tasks share."""
+        """Prepare what all tasks have in common."""
         from ray.util.queue import Queue
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -196,14 +196,14 @@ class _Sweep:
                 self._end(plan, failed_record(plan, failure.status, failure.reason, 0.0))
 
     def _room(self) -> int:
-        """Tasks at a time: as many as the cluster carries, and one that waits, so that a cluster that can may grow."""
+        """Number of simultaneous tasks: those that fit, and one that waits, which lets an elastic cluster grow."""
         there = self.ray.cluster_resources()
         most: int = min(math.floor(there.get(name, 0) / number) for name, number in self.task.wanted.items() if number)
         room = max(most, 1) + 1
         return room if self.jobs is None else min(room, self.jobs)
 
     def _submit(self, plan: RunPlan) -> None:
-        """Have a run done; with the file of its weights where some node has been seen not to have it."""
+        """Submit a run; with its weights, if some node did not have them."""
         sent = self.weights.get(str(plan.weights.sha256))
         timeout, entry = self.more[1:]
         named = self.task.remote.options(**self.task.settings, name=plan.name)
@@ -211,7 +211,7 @@ class _Sweep:
         self.pending[reference] = plan
 
     def _step(self) -> None:
-        """Wait a little, and hear what there is to hear."""
+        """Wait for a short time, and handle what has happened."""
         if self.pending:
             self.ray.wait(list(self.pending), timeout=WAIT)
             ended, _ = self.ray.wait(list(self.pending), num_returns=len(self.pending), timeout=0)
@@ -231,11 +231,11 @@ class _Sweep:
             self.listener(plan, event)
 
     def _receive_events(self) -> None:
-        """What the tasks have told; how runs end does not hang on it, and so not on the process that passes it on."""
+        """Handle the events of the tasks; the ends of runs do not depend on them or on the actor that forwards them."""
         plans = {str(plan.whole_paths().record_path): plan for plan in self.pending.values()}
         try:
             events = self.news.get_nowait_batch(self.news.qsize())
-        except self.ray.exceptions.RayActorError:  # it cannot be reached for a while, as when a node has just gone
+        except self.ray.exceptions.RayActorError:  # it may be unreachable for a while after a node is lost
             return
         for name, event in events:
             if plan := plans.get(name):
@@ -250,7 +250,7 @@ class _Sweep:
         self.listener(plan, {"kind": "start"})
 
     def _finish(self, reference: Any, plan: RunPlan) -> None:
-        """Take the answer of a task."""
+        """Handle the result of a task."""
         if plan.name not in self.begun:
             self._start(plan)
         try:
@@ -266,7 +266,7 @@ class _Sweep:
             self._end(plan, failed_record(plan, "failed", str(error), self._seconds(plan)))
 
     def _send_weights(self, plan: RunPlan) -> None:
-        """Put the weights of a run where all nodes can get them, and have the run done once more."""
+        """Make the weights of a run available to all nodes, and submit it again."""
         path = plan.whole_paths().weights.path
         assert path is not None
         self.weights[str(plan.weights.sha256)] = self.ray.put(path.read_bytes())
@@ -276,7 +276,7 @@ class _Sweep:
         return time.monotonic() - self.begun[plan.name]
 
     def _end(self, plan: RunPlan, record: RunRecord | None, status: str = "failed") -> None:
-        """Tell how a run ended; a record that it has not written itself is written here."""
+        """Report how a run ended; writes a record if the run has not written one."""
         if record is not None:
             try:
                 write_record(record, plan.record_path)
@@ -286,8 +286,8 @@ class _Sweep:
         self.runs.give_back(plan)
 
     def _cancel(self) -> None:
-        """Have the tasks end what they do, as Ctrl-C does on one machine."""
-        with suppress(Exception):  # the cluster may be what is lost
+        """Let the tasks end their runs, as Ctrl-C does on one machine."""
+        with suppress(Exception):  # the cluster itself may be lost
             for reference in self.pending:
                 self.ray.cancel(reference)
             self.ray.wait(list(self.pending), num_returns=len(self.pending), timeout=ENDING)
@@ -298,7 +298,7 @@ class _Sweep:
 
 
 def _is_record_of(plan: RunPlan) -> bool:
-    """Whether a run has left its record."""
+    """Whether a run has written its record."""
     try:
         return read_record(plan.record_path).key == plan.pending.key
     except UserError:
@@ -306,7 +306,7 @@ def _is_record_of(plan: RunPlan) -> bool:
 
 
 def _import_ray() -> Any:
-    """Ray.
+    """Import Ray.
 
     Raises:
         UserError: If it is not installed.

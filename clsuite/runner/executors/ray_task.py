@@ -1,7 +1,7 @@
-"""What is done on the nodes of a Ray cluster: each task does one run, in a process of its own as on any machine.
+"""The tasks on the nodes of a Ray cluster: each does one run, in a separate process as on any machine.
 
-Ray keeps its worker processes, and each keeps a fork server that has the libraries loaded, so that a run that follows
-another pays for neither; a run that crashes takes neither with it.
+Ray reuses its worker processes, and each has a fork server with the libraries loaded, so that later runs start faster;
+a run that crashes ends neither of them.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from clsuite.runner.processes import Entry
 from clsuite.runner.shared_runs import GivenRuns
 
 SEND_INTERVAL = 0.5
-"""Seconds between two events of a run's progress, which all go through one process."""
+"""Seconds between two progress events of a run, since all events go through one process."""
 Send = Callable[[tuple[str, dict[str, Any]]], Any]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """How a task ended.
+    """The result of a task.
 
     Attributes:
-        status: That of the run; ``weights`` where it has not begun, as its weights have to be sent.
-        record: The record, where it could not be written there.
-        files: What the run has left, by suffix, where the caller's folder is not shared.
+        status: Status of the run; ``weights`` if it has not started because its weights must be sent.
+        record: The record, if it could not be written on the node.
+        files: The files of the run, by suffix, if the caller's folder is not shared.
     """
 
     status: str
@@ -52,12 +52,12 @@ def do_run(
     """Do a run on this node.
 
     Args:
-        plan: The run, as the caller planned it.
-        luggage: What travels with all runs.
-        weights: Ray's reference to the content of the file of its weights, where they are sent.
-        news: Ray's actor that takes the run's name and events of its progress.
+        plan: The plan of the caller.
+        luggage: What is sent with all runs.
+        weights: Ray's reference to the content of the file of its weights, if they are sent.
+        news: Ray's actor that receives the run's name and its progress events.
         timeout: Seconds after which the run is ended.
-        entry: What its process does.
+        entry: The function that its process calls with the plan.
     """
     import ray
 
@@ -79,12 +79,12 @@ def do_run(
 
 
 def node_device(device: str, gpus: Sequence[int | str], environment: Mapping[str, str] = os.environ) -> str:
-    """The device of a run that some GPUs of this node are set aside for.
+    """The device of a run for which some GPUs of this node are reserved.
 
     Args:
-        device: What the caller asked for.
-        gpus: Ray's numbers of the GPUs, which count all of the node's.
-        environment: The environment variables, which may show fewer, counted anew.
+        device: The device in the caller's plan.
+        gpus: Ray's numbers of the GPUs, which count all GPUs of the node.
+        environment: The environment variables, which may make fewer GPUs visible, with new numbers.
     """
     if device not in ("auto", "cuda") or not gpus:
         return "cpu" if device == "auto" else device
@@ -102,7 +102,7 @@ class _EventSender:
     last_sent: float = 0.0
 
     def __call__(self, plan: RunPlan, event: dict[str, Any]) -> None:
-        """Take an event of the pool."""
+        """Handle an event of the pool."""
         if event["kind"] == "end":
             self.status = event["status"]
         elif event["kind"] == "start":

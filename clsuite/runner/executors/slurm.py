@@ -20,19 +20,19 @@ from clsuite.runner.pool import Pool
 from clsuite.runner.shared_runs import LOOK_AGAIN, SharedRuns
 
 LOGS = "slurm"
-"""The folder beside the records in which jobs keep their logs."""
+"""The folder beside the records for the logs of the jobs."""
 ASK_AGAIN = 10.0
-"""Seconds between two questions to Slurm for its jobs."""
+"""Seconds between two queries for the state of the jobs."""
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """Jobs that were submitted.
+    """Submitted jobs.
 
     Attributes:
-        name: The name that they, and those that they submit, share.
-        ids: Their numbers.
-        logs: Where they keep their logs.
+        name: The name that they have in common with those that they submit.
+        ids: Their ids.
+        logs: The folder of their logs.
     """
 
     name: str
@@ -40,14 +40,14 @@ class Submitted:
     logs: Path
 
     def __str__(self) -> str:
-        """Which they are, and how to see and to end them."""
+        """A description of the jobs, and how to see and to cancel them."""
         array = self.ids[0].partition("_")[0]
         jobs = self.ids[0] if len(self.ids) == 1 else f"{array}_[0-{len(self.ids) - 1}]"
         return f"submitted to Slurm: {jobs} (squeue --name={self.name}; scancel --name={self.name}; logs: {self.logs})"
 
 
 class SlurmArray:
-    """Has runs done by jobs of Slurm."""
+    """Does runs by jobs of Slurm."""
 
     def __init__(
         self, chosen: SlurmExecutor, options: BenchOptions, threads: int, notify: Callable[[str], None]
@@ -55,10 +55,10 @@ class SlurmArray:
         """Prepare.
 
         Args:
-            chosen: What is asked of Slurm.
-            options: What the call decides.
+            chosen: The options of the jobs.
+            options: The options of the call.
             threads: CPU threads of a run.
-            notify: Receives which jobs were submitted.
+            notify: Receives a message about the submitted jobs.
 
         Raises:
             UserError: If submitit is not installed.
@@ -75,10 +75,10 @@ class SlurmArray:
         return Pool(["cpu"], self._options.timeout).check([replace(plan, device=ELSEWHERE) for plan in plans])
 
     def submit(self, plans: Sequence[RunPlan]) -> Submitted:
-        """Submit the jobs that do some planned runs, and do not wait for them.
+        """Submit jobs for some planned runs, without waiting for them.
 
         Raises:
-            UserError: If Slurm refuses them, or is not there.
+            UserError: If Slurm refuses them, or is not available.
         """
         folder = plans[0].record_path.parent.parent.absolute()
         name = f"clsuite-{plans[0].pending.benchmark}-{secrets.token_hex(3)}"
@@ -91,7 +91,7 @@ class SlurmArray:
         return self.submitted
 
     def _arguments(self) -> list[str]:
-        """The options of the call that workers share."""
+        """The options of the call for the workers."""
         options = self._options
         root = (options.data_root or Path()).absolute()
         more = [f"--timeout={options.timeout}"] if options.timeout else []
@@ -99,18 +99,18 @@ class SlurmArray:
         return [f"--data-root={root}", f"--device={options.device}", f"--stale-after={options.stale_after}", *more]
 
     def run(self, runs: SharedRuns, listener: Listener, failures: Mapping[str, Failure]) -> dict[Path, RunRecord]:
-        """Have all runs done that are not done elsewhere, and tell of them as the folder does.
+        """Have all runs done that are not done elsewhere, and report their progress from the state of the folder.
 
         Args:
             runs: The runs.
-            listener: Hears of each.
-            failures: Methods that did not come through their check; the jobs find the same.
+            listener: Receives the events of each run.
+            failures: Methods that failed their check; the jobs find the same.
 
         Returns:
             Runs that no job has done, as failed.
 
         Raises:
-            UserError: If Slurm refuses the jobs, or is not there.
+            UserError: If Slurm refuses the jobs, or is not available.
         """
         jobs = self.submit(runs.left) if runs.left else None
         asked_at = time.monotonic()
@@ -126,24 +126,24 @@ class SlurmArray:
                 return {plan.record_path: failed_record(plan, "failed", reason, 0.0) for plan in runs.left}
             time.sleep(LOOK_AGAIN)
         if jobs is not None:
-            asked("scancel", f"--name={jobs.name}", "--state=PENDING")  # those for which nothing is left
+            asked("scancel", f"--name={jobs.name}", "--state=PENDING")  # those for which no run is left
         return {}
 
     def cancel(self) -> None:
-        """Cancel the jobs, and those that they have submitted.
+        """Cancel the jobs and those that they have submitted.
 
         Raises:
-            UserError: If Slurm does not do so.
+            UserError: If Slurm refuses.
         """
         if self.submitted is not None:
             asked("scancel", f"--name={self.submitted.name}")
 
 
 def jobs_of(name: str) -> dict[str, str]:
-    """The states of the jobs of a name that have not ended, by their numbers.
+    """The states of the running and pending jobs with a name, by their ids.
 
     Raises:
-        UserError: If Slurm does not say.
+        UserError: If Slurm does not report them.
     """
     lines = asked("squeue", "--noheader", "--array", f"--name={name}", "--format=%i %T").splitlines()
     return {words[0]: words[-1] for line in lines if (words := line.split())}

@@ -1,4 +1,4 @@
-"""What a job of Slurm does: the work of a folder, as long as there is any, and a new submission when it must end."""
+"""A Slurm job: it works on a folder as long as runs are left, and is submitted again when its time ends."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from clsuite.runner.executors.spec import SlurmExecutor
 from clsuite.runner.manifest import find_manifests, write_texts
 
 SLACK = 5.0
-"""Seconds beyond the time after which a silent claim may be taken over."""
+"""Additional seconds after the time at which a silent claim may be taken over."""
 NOTICES = (signal.SIGTERM, signal.SIGUSR1)
-"""How Slurm tells a job that it is preempted or cancelled, and that its time comes to its end."""
+"""The signals that Slurm sends when a job is preempted or canceled, and before its time limit."""
 ASKED = 60.0
-"""Seconds that Slurm's commands may take."""
+"""Timeout of Slurm's commands, in seconds."""
 
 
 def import_submitit() -> Any:
-    """submitit, with SIGUSR1 as the signal before the end of a job's time.
+    """Import submitit, with SIGUSR1 as the signal before a job's time limit.
 
     Raises:
         UserError: If it is not installed.
@@ -47,13 +47,13 @@ class SlurmWorker:
     """A job of the array.
 
     Attributes:
-        settings: What is asked of Slurm.
-        name: The name that all jobs of a call share.
+        settings: The options of the jobs.
+        name: The name that all jobs of a call have.
         logs: The folder of their logs.
-        arguments: What stands behind ``clsuite work``.
-        texts: The files of plugins as they were when the call was made, by folder; they and no others are run.
-        stale_after: Seconds of silence after which a claim may be taken over.
-        attempt: How many jobs have been submitted for this part of the array, this one included.
+        arguments: The arguments of ``clsuite work``.
+        texts: The files of plugins at the time of the call, by folder; only these are used.
+        stale_after: Seconds without a heartbeat after which a claim may be taken over.
+        attempt: Number of jobs that were submitted for this part of the array, including this one.
     """
 
     settings: SlurmExecutor
@@ -65,7 +65,7 @@ class SlurmWorker:
     attempt: int = 1
 
     def __call__(self) -> int:
-        """Work; returns the exit status of ``clsuite work``."""
+        """Do the work; returns the exit status of ``clsuite work``."""
         restarts = int(os.environ.get("SLURM_RESTART_COUNT", 0))
         attempt = self.attempt + restarts
         print(f"attempt {attempt} of {self.settings.attempts}, on {socket.gethostname()}", flush=True)
@@ -77,7 +77,7 @@ class SlurmWorker:
             left = find_manifests(self.logs.parent)
             if (
                 attempt > 1 and left and not notice.given
-            ):  # a job before this one may have left a claim that looks alive
+            ):  # an earlier job may have left a claim that still looks active
                 notice.sleep(self.stale_after + SLACK)
                 status = notice.run(command)
         if notice.given:
@@ -85,7 +85,7 @@ class SlurmWorker:
         return status
 
     def _begin_again(self, number: int, restarts: int, attempt: int) -> str:
-        """Have Slurm begin the work again, unless it does so by itself or somebody has cancelled it; says which."""
+        """Let Slurm restart the work, unless it does so itself or the job was canceled; returns what happens."""
         job_fields = _job_fields()
         if int(job_fields.get("Restarts", 0)) > restarts:
             return "preempted: Slurm begins it again"
@@ -101,27 +101,27 @@ class SlurmWorker:
 
 
 class _Notice:
-    """Hears that the job has to end, and passes it on to the work."""
+    """Receives Slurm's signals and forwards them to the work."""
 
     def __init__(self) -> None:
-        """Know of no notice."""
+        """Create an object that has received no signal."""
         self.given: list[int] = []
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> _Notice:
-        """Listen from now on."""
+        """Install the signal handlers."""
         for number in NOTICES:
             signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *error: Any) -> None:
-        """Go on listening, so that nothing ends the job before it has been submitted again."""
+        """Keep the signal handlers, so that the job is not ended before it is submitted again."""
 
     def run(self, command: Sequence[str]) -> int:
-        """Run a command to its end, which a notice brings about; returns its exit status."""
+        """Run a command to its end, which a signal can cause; returns its exit status."""
         if self.given:
             return 0
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # what is started hears SIGTERM alone
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the command receives only SIGTERM
         self._process = subprocess.Popen(command)
         signal.signal(signal.SIGUSR1, self._on_signal)
         if self.given:
@@ -129,7 +129,7 @@ class _Notice:
         return self._process.wait()
 
     def sleep(self, seconds: float) -> None:
-        """Wait so long, or until a notice comes."""
+        """Wait for some time, or until a signal arrives."""
         end = time.monotonic() + seconds
         while not self.given and time.monotonic() < end:
             time.sleep(1)
@@ -144,13 +144,13 @@ def submit(workers: Sequence[SlurmWorker]) -> list[str]:
     """Submit jobs as an array.
 
     Args:
-        workers: What each job does.
+        workers: The work of each job.
 
     Returns:
-        Their numbers.
+        The ids of the jobs.
 
     Raises:
-        UserError: If Slurm refuses them, or is not there.
+        UserError: If Slurm refuses them, or is not available.
     """
     submitit = import_submitit()
     first = workers[0]
@@ -159,7 +159,7 @@ def submit(workers: Sequence[SlurmWorker]) -> list[str]:
         executor.update_parameters(**parameters(first.settings, first.name, len(workers)))
         with _outside_of_jobs(submitit), executor.batch():
             jobs = [executor.submit(worker) for worker in workers]
-    except RuntimeError as error:  # also of submitit's own
+    except RuntimeError as error:  # including submitit's own errors
         raise UserError("there is no Slurm here: its command srun is not found") from error
     except submitit.core.utils.FailedJobError as error:
         raise UserError(f"Slurm refuses the jobs: {_last_line(str(error))}") from error
@@ -167,10 +167,10 @@ def submit(workers: Sequence[SlurmWorker]) -> list[str]:
 
 
 def parameters(settings: SlurmExecutor, name: str, jobs: int) -> dict[str, Any]:
-    """What submitit is told of the jobs.
+    """The options of the jobs for submitit.
 
     Raises:
-        UserError: If the time of a job is shorter than the notice before its end.
+        UserError: If the time limit of a job is shorter than the notice before it.
     """
     minutes = minutes_of(settings.time)
     if 60 * minutes <= settings.notice:
@@ -188,7 +188,7 @@ def parameters(settings: SlurmExecutor, name: str, jobs: int) -> dict[str, Any]:
         "job_name": name,
         "time": minutes,
         "cpus_per_task": cpus,
-        "srun_args": [f"--cpus-per-task={cpus}"],  # which srun does not take from the job
+        "srun_args": [f"--cpus-per-task={cpus}"],  # srun does not inherit it from the job
         "setup": list(settings.setup),
         "signal_delay_s": settings.notice,
         "stderr_to_stdout": True,
@@ -198,7 +198,7 @@ def parameters(settings: SlurmExecutor, name: str, jobs: int) -> dict[str, Any]:
 
 
 def minutes_of(time: str) -> int:
-    """The whole minutes of a time as Slurm has it written."""
+    """A time in Slurm's format, in whole minutes."""
     days, _, rest = time.rpartition("-")
     parts = [int(part) for part in rest.split(":")]
     if days:
@@ -212,7 +212,7 @@ def minutes_of(time: str) -> int:
 
 @contextmanager
 def _outside_of_jobs(submitit: Any) -> Iterator[None]:
-    """Keep what Slurm says of this job from the jobs that it submits, but for where Slurm is."""
+    """Hide Slurm's variables of this job from the jobs that it submits, except those that locate Slurm."""
     where = {name: value for name, value in os.environ.items() if name == "SLURM_CONF"}
     with submitit.helpers.clean_env():
         os.environ.update(where)
@@ -220,7 +220,7 @@ def _outside_of_jobs(submitit: Any) -> Iterator[None]:
 
 
 def _job_fields() -> dict[str, str]:
-    """What Slurm says of this job."""
+    """Slurm's description of this job."""
     try:
         text = asked("scontrol", "show", "job", "--oneliner", os.environ["SLURM_JOB_ID"])
     except UserError:
@@ -229,7 +229,7 @@ def _job_fields() -> dict[str, str]:
 
 
 def _requeue() -> bool:
-    """Have Slurm queue this job again; whether it does so."""
+    """Let Slurm requeue this job; returns whether it does."""
     try:
         asked("scontrol", "requeue", os.environ["SLURM_JOB_ID"])
     except UserError as error:
@@ -239,10 +239,10 @@ def _requeue() -> bool:
 
 
 def asked(*command: str) -> str:
-    """What a command of Slurm's prints.
+    """The output of a Slurm command.
 
     Raises:
-        UserError: If it fails, or is not there.
+        UserError: If it fails, or does not exist.
     """
     try:
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=ASKED).stdout
