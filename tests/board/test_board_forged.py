@@ -382,8 +382,8 @@ def test_what_only_a_rerun_can_tell(name: str, tmp_path: Path, board: Path, stre
 
 def test_what_only_a_rerun_can_tell_is_told() -> None:
     text = " ".join((ROOT / "docs" / "security.md").read_text().split())
-    for word in ("predictions", "seconds", "memory", "processor", "commit", "readings of probes"):
-        assert word in text.partition("What only a rerun can show")[2]
+    for word in ("predictions", "times", "memory", "processor", "commit", "readings of probes"):
+        assert word in text.partition("What only a rerun can verify")[2]
 
 
 def test_a_record_by_itself_is_held_against_its_stream_too(tmp_path: Path, streams: Streams) -> None:
