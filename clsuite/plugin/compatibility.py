@@ -171,9 +171,13 @@ def _check_pair(plugin: Named, other: Named) -> None:
 
 
 def _offered(source: PluginSource) -> set[str]:
-    """What a plugin keeps and does, by the names that `Traits.incompatible_with` has for it."""
+    """What a plugin keeps and does, by the names that `Traits.incompatible_with` has for it.
+
+    A classification loss of its own is a loss too: what cannot stand beside an added one assumes the cross-entropy.
+    """
     frozen = {"freezes_backbone"} if source.traits.freezes_backbone else set()
-    return {*source.traits.memory, *source.traits.effects, *source.hooks, *frozen}
+    loss = {"loss"} if "classification" in source.hooks else set()
+    return {*source.traits.memory, *source.traits.effects, *source.hooks, *frozen, *loss}
 
 
 def _beside_frozen(traits: Traits) -> Mapping[str, str]:

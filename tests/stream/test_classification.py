@@ -92,3 +92,8 @@ def test_two_that_replace_it_are_refused_and_so_is_one_beside_what_takes_no_step
     assert source is not None
     with pytest.raises(UserError, match="classification of 'one' would never act"):
         check_method([one, ("ncm", source)], "class_incremental")
+    icarl = catalog()["icarl"].source
+    assert icarl is not None
+    for method in ([one, ("icarl", icarl)], [("icarl", icarl), one]):
+        with pytest.raises(UserError, match="iCaRL's loss stands in place of the cross-entropy"):
+            check_method(method, "class_incremental")
