@@ -16,6 +16,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "l2p": {"size": 2, "pool": 4, "top_k": 2},
     "lae": {"blocks": "all", "frozen_epochs": 0, "decay": 0.9},
     "icarl": {"capacity": 18},
+    "inflora": {"rank": 2},
     "kfpf": {"steps": 5, "alpha": 0.5},
     "ranpac": {"projection": 300},
     "s_pet": {"size": 2},

@@ -143,6 +143,7 @@ GIVEN: dict[str, Callable[[Case], None]] = {
     "coda_prompt": of_components,
     "s_prompts": of_prompts,
     "lora": of_lora,
+    "inflora": lambda case: None,
     "slca": of_alignment,
     "ease": of_ease,
     "der++": of_reservoir,
