@@ -20,6 +20,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "kfpf": {"steps": 5, "alpha": 0.5},
     "ranpac": {"projection": 300},
     "s_pet": {"size": 2},
+    "sd_lora": {"rank": 2, "boundary": "carry", "drop_below": 0.001},
     "slca": {"samples": 16},
     "saft": {"share": 0.01, "rescore": "task"},
 }

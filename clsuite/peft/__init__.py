@@ -11,6 +11,7 @@ from clsuite.peft.adaptformer import AdaptFormer
 from clsuite.peft.base import PET, only
 from clsuite.peft.blocks import block_list, choose_blocks, transformer_blocks
 from clsuite.peft.build import PET_KINDS, PetKind, attach_pet, build_pet
+from clsuite.peft.decoupled import DecoupledLoRA
 from clsuite.peft.ia3 import IA3
 from clsuite.peft.lora import LoRA
 from clsuite.peft.prefix import GivenPrefix, Prefix
@@ -26,6 +27,7 @@ __all__ = [
     "SSF",
     "AdaptFormer",
     "Adapter",
+    "DecoupledLoRA",
     "FrozenQuery",
     "GivenPrefix",
     "LoRA",

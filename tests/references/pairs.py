@@ -79,6 +79,7 @@ PAIRS: dict[str, Pair] = {
     "s_prompts": Pair("s_pet", "s_prompts", {"distance": "manhattan"}, training=local(0.01)),
     "lora": Pair("pet", "lora", training=local(0.001)),
     "inflora": Pair("inflora", "inflora", training=local(0.003)),
+    "sd_lora": Pair("sd_lora", "sd_lora", training=local(0.001)),
     "slca": Pair(
         "slca",
         "slca",

@@ -46,6 +46,14 @@ def of_lora(case: Case) -> None:
     case.begin_as("LowRank", lambda number: {"down.weight": f"parts.{number // 2}_{'qv'[number % 2]}.down"})
 
 
+def of_directions(case: Case) -> None:
+    """Queries and values of each block in turn, task by task."""
+    case.begin_as(
+        "LowRank",
+        lambda number: {"down.weight": f"parts.{number % 4 // 2}_{'qv'[number % 2]}.downs.{number // 4}"},
+    )
+
+
 def of_ease(case: Case) -> None:
     """Two adapters and a head of each task; the head is made anew for each."""
     case.begin_as("AdaptFormer", lambda number: {"down.weight": f"task{number // 2}.parts.{number % 2}.down.weight"})
@@ -144,6 +152,7 @@ GIVEN: dict[str, Callable[[Case], None]] = {
     "s_prompts": of_prompts,
     "lora": of_lora,
     "inflora": lambda case: None,
+    "sd_lora": of_directions,
     "slca": of_alignment,
     "ease": of_ease,
     "der++": of_reservoir,
