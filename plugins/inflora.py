@@ -22,10 +22,10 @@ class InfLoRA(Plugin):
     code. Keys and values of each block get ``W x + B A x``. In each task A is fixed, the same for keys and values, and
     B begins with zero and is trained with the head. No exemplars are kept.
 
-    * Start of a task (section 3.2): C is the mean of ``x x'`` over all tokens of the task's images, x being the input
+    * Start of a task: C is the mean of ``x x'`` over all tokens of the task's images, x being the input
       of the attention. Of ``C`` without what lies in the space of earlier inputs, the first left singular vectors,
       divided by the root of 3 (authors' code), are the rows of A. The first task has no such space.
-    * End of a task (DualGPM of the paper's appendix): the space is a basis M of the directions that earlier inputs use,
+    * End of a task (DualGPM): the space is a basis M of the directions that earlier inputs use,
       to which directions are added until a share of the energy is kept, which rises over the stream from ``energy``
       to 1. Once it has more than half of all directions, M becomes a basis of the others, the free ones, from which
       directions are taken. Where fewer than ``rank`` directions are free, further rows of A are zero.

@@ -25,8 +25,8 @@ class SDLoRA(Plugin):
       direction therefore jumps from its trained size to the first magnitude (``boundary: reset``, the default).
       ``boundary: carry`` goes on with what was trained: a direction is divided by one number, the root mean square of
       the projections' norms, and its magnitude multiplied with it, so that no answer changes when a task begins.
-    * Reduced rank (RR, section 4.3): later tasks have smaller ranks, ``later_ranks: "4:8, 8:6"`` in the code.
-    * Knowledge distillation (KD, section 4.3): a new direction that is nearly a sum of the earlier ones is dropped, and
+    * Reduced rank (RR): later tasks have smaller ranks, ``later_ranks: "4:8, 8:6"`` in the code.
+    * Knowledge distillation (KD): a new direction that is nearly a sum of the earlier ones is dropped, and
       its coefficients go into their magnitudes (``drop_below``). What is compared with the threshold is the share of
       its squared norm, over all projections together, that least squares leave; LibContinual has 9e-4. It needs
       ``boundary: carry``, as a reset would forget the coefficients.

@@ -74,7 +74,7 @@ class Directions(nn.Module):
 class DecoupledLoRA(PET):
     """Adds to projections of each block a sum of low-rank directions, with one magnitude for each of them.
 
-    Wu et al., "SD-LoRA: scalable decoupled low-rank adaptation for class incremental learning" (ICLR 2025), equation 5:
+    Wu et al., "SD-LoRA: scalable decoupled low-rank adaptation for class incremental learning" (ICLR 2025):
     ``W x + sum_i s_i B_i A_i x``, where all ``B_i A_i`` but the last are divided by a norm and fixed. A magnitude is
     shared by all projections of all blocks.
 

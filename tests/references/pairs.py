@@ -80,6 +80,17 @@ PAIRS: dict[str, Pair] = {
     "lora": Pair("pet", "lora", training=local(0.001)),
     "inflora": Pair("inflora", "inflora", training=local(0.003)),
     "sd_lora": Pair("sd_lora", "sd_lora", training=local(0.001)),
+    "cl_lora": Pair(
+        "cl_lora",
+        "cl_lora",
+        training={
+            "loss": "local",
+            "head": "cosine",
+            "head_scale": 1.0,
+            "head_init": "uniform",
+            "optimizer": {"name": "sgd", "lr": 0.03, "head_lr": 0.03},
+        },
+    ),
     "slca": Pair(
         "slca",
         "slca",
