@@ -84,7 +84,7 @@ def _start(plan: RunPlan, rank: int, folder: Path) -> subprocess.Popen[bytes]:
     with (folder / f"{rank}.plan").open("wb") as file:
         pickle.dump(sys.path, file)
         pickle.dump(plan, file)
-    command = [*PYTHON, "-m", "clsuite.runner.rank_entry", str(rank), str(folder)]
+    command = [*PYTHON, "-m", "clsuite.runner.rank_entry", str(rank), str(folder), str(os.getpid())]
     with (folder / f"{rank}.log").open("wb") as log, safe_path():
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": own_path()}
