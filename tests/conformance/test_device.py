@@ -13,6 +13,7 @@ import pytest
 
 from clsuite.plugin.catalog import catalog
 
+pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 WAITING = {
     "agem": "asks whether the gradients disagree",

@@ -323,6 +323,7 @@ def test_fpf_does_not_disturb_the_method(make_stream: Any) -> None:
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_fpf_mends_fine_tuning_with_a_buffer_of_its_own(make_stream: Any) -> None:
     plain, fpf = make_stream(Finetune()), make_stream(FPF(capacity=30, steps=60))
     plain.run()
@@ -387,6 +388,7 @@ def test_kfpf_fine_tunes_k_times_and_costs_less_than_replay(times: int, make_str
         assert other.steps == one.steps
 
 
+@pytest.mark.slow
 def test_kfpf_mends_fine_tuning(make_stream: Any) -> None:
     plain, kfpf = make_stream(Finetune()), make_stream(KFPF(capacity=30, steps=60))
     plain.run()

@@ -160,7 +160,7 @@ CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 """Arguments of the plugin and of the plain loop that leave less to chance than those of the curves."""
 
 
-QUICK = ("lora", "lae", "lwf", "ewc", "s_prompts")
+QUICK = ("lora", "lae", "lwf")
 """Families that take few steps; continuous integration has the others too."""
 FAMILIES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PAIRS]
 
