@@ -13,7 +13,6 @@ import pytest
 
 from clsuite.plugin.catalog import catalog
 
-pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 WAITING = {
     "agem": "asks whether the gradients disagree",
