@@ -112,7 +112,7 @@ def write_predictions(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     Curves of training go into the same file.
     """
     with atomic_path(path) as temporary, temporary.open("wb") as opened:
-        np.savez_compressed(opened, allow_pickle=False, **arrays)
+        np.savez_compressed(opened, **arrays)
 
 
 def read_predictions(path: Path, largest: int = LARGEST_PREDICTIONS) -> dict[str, NDArray[np.integer]]:
