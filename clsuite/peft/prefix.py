@@ -133,7 +133,7 @@ class GivenPrefix(PET):
 
 def _check(attention: Any) -> None:
     plain = isinstance(attention, PackedAttention) or type(attention) is Attention
-    if not plain or getattr(attention, "gate", None) is not None:  # timm has gates since 1.0.28
+    if not plain or attention.gate is not None:
         make = type(getattr(attention, "of", attention)).__name__
         raise UserError(
             f"prefix: the backbone's attention ({make}) is not the plain one, and would not be computed as it is; "
