@@ -5,7 +5,8 @@
   normalizations), `check_trained` (that kinds of modules are trained).
 * Weights as values: `weights_of` (a copy), `mean_of` (soups), `task_vector` (the end without the start), `set_weights`,
   `top_share` (masks of the largest entries).
-* Statistics: `TakenRows` (an image that comes again counts once), `row_positions`.
+* Statistics: `TakenRows` (an image that comes again counts once), `row_positions`, `token_covariances` (of what the
+  attentions are given).
 * Classifier alignment: `ClassGaussians` (statistics of classes, and features drawn from them), `align_head` with
   `AlignmentSettings` (the head trained on these), its logits `plain_logits`, `task_normalized` and `scaled_cosine`,
   `nearness` (means of older classes nearer to zero), `head_values` (for `WeightSwap`), `check_alignable`.
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from clsuite.learner.precision import full_precision
     from clsuite.learner.rehearsal import check_trained
     from clsuite.learner.schedules import Moment, multi_step
+    from clsuite.learner.token_covariances import token_covariances
     from clsuite.learner.weight_swap import PretrainedState, WeightSwap, statistics_of
     from clsuite.learner.weights import mean_of, set_weights, task_vector, top_share, weights_of
     from clsuite.plugin.state import tensor_bytes
@@ -72,6 +74,7 @@ __all__ = [
     "task_normalized",
     "task_vector",
     "tensor_bytes",
+    "token_covariances",
     "top_share",
     "weights_of",
 ]
@@ -104,6 +107,7 @@ LAZY = {
     "task_normalized": "clsuite.learner.alignment",
     "task_vector": "clsuite.learner.weights",
     "tensor_bytes": "clsuite.plugin.state",
+    "token_covariances": "clsuite.learner.token_covariances",
     "top_share": "clsuite.learner.weights",
     "weights_of": "clsuite.learner.weights",
 }

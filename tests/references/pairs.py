@@ -1,4 +1,4 @@
-"""The twelve families: a method of the suite, the plain loop that it is held against, and settings that both have."""
+"""The families: a method of the suite, the plain loop that it is held against, and settings that both have."""
 
 from __future__ import annotations
 
@@ -78,6 +78,19 @@ PAIRS: dict[str, Pair] = {
     "coda_prompt": Pair("coda_prompt", "coda_prompt", {"blocks": "all"}, training=local(0.01)),
     "s_prompts": Pair("s_pet", "s_prompts", {"distance": "manhattan"}, training=local(0.01)),
     "lora": Pair("pet", "lora", training=local(0.001)),
+    "inflora": Pair("inflora", "inflora", training=local(0.003)),
+    "sd_lora": Pair("sd_lora", "sd_lora", training=local(0.001)),
+    "cl_lora": Pair(
+        "cl_lora",
+        "cl_lora",
+        training={
+            "loss": "local",
+            "head": "cosine",
+            "head_scale": 1.0,
+            "head_init": "uniform",
+            "optimizer": {"name": "sgd", "lr": 0.03, "head_lr": 0.03},
+        },
+    ),
     "slca": Pair(
         "slca",
         "slca",

@@ -46,6 +46,26 @@ def of_lora(case: Case) -> None:
     case.begin_as("LowRank", lambda number: {"down.weight": f"parts.{number // 2}_{'qv'[number % 2]}.down"})
 
 
+def of_directions(case: Case) -> None:
+    """Queries and values of each block in turn, task by task."""
+    case.begin_as(
+        "LowRank",
+        lambda number: {"down.weight": f"parts.{number % 4 // 2}_{'qv'[number % 2]}.downs.{number // 4}"},
+    )
+
+
+def of_halves(case: Case) -> None:
+    """Queries and values: of the shared LoRA, then of each task's; block weights and heads of each task."""
+
+    def place(number: int) -> dict[str, str]:
+        owner, block = ("shared", 0) if number < 2 else (f"task{number // 2 - 1}", 1)
+        return {"down.weight": f"_{owner}.parts.{block}_{'qv'[number % 2]}.down"}
+
+    case.begin_as("LowRank", place)
+    case.begin_as("Weights", lambda number: {"values": f"task{number}.weights"})
+    case.begin_as("Cosine", lambda number: {"weight": f"head.groups.{number}.weight"})
+
+
 def of_ease(case: Case) -> None:
     """Two adapters and a head of each task; the head is made anew for each."""
     case.begin_as("AdaptFormer", lambda number: {"down.weight": f"task{number // 2}.parts.{number % 2}.down.weight"})
@@ -143,6 +163,9 @@ GIVEN: dict[str, Callable[[Case], None]] = {
     "coda_prompt": of_components,
     "s_prompts": of_prompts,
     "lora": of_lora,
+    "inflora": lambda case: None,
+    "sd_lora": of_directions,
+    "cl_lora": of_halves,
     "slca": of_alignment,
     "ease": of_ease,
     "der++": of_reservoir,
