@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clsuite.data.buffer import ExemplarBuffer
+from clsuite.data.stable_random import derive_seed, stable_random
 from clsuite_plugins.lwf import LwF
 from references import common
 from references.common import digits
@@ -137,6 +138,20 @@ def of_distillation(case: Case) -> None:
     case.monkeypatch.setattr(LwF, "loss", loss)
 
 
+def of_adaptation(case: Case) -> None:
+    """The batches of the adaptation come in the order of the suite's own loops; its steps are not compared by loss."""
+    tasks = count()
+
+    def orders(rows: Tensor, size: int, epochs: int) -> list[Tensor]:
+        task, chosen = next(tasks), list[Tensor]()
+        for number in range(epochs):
+            seed = derive_seed(SEED, task, "own order", number)
+            chosen += torch.from_numpy(stable_random(seed, "epoch", 0).permutation(rows.numpy())).split(size)
+        return chosen
+
+    case.set("orders", orders)
+
+
 GIVEN: dict[str, Callable[[Case], None]] = {
     "lae": of_lae,
     "l2p": of_pool,
@@ -150,6 +165,7 @@ GIVEN: dict[str, Callable[[Case], None]] = {
     "ewc": lambda case: None,
     "lwf": of_distillation,
     "fpf": Case.keep_draws,
+    "acl": of_adaptation,
 }
 """What the plain loop of each family is given beside heads and order."""
 CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -160,7 +176,7 @@ CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 """Arguments of the plugin and of the plain loop that leave less to chance than those of the curves."""
 
 
-QUICK = ("lora", "lae", "lwf", "ewc", "s_prompts")
+QUICK = ("lora", "lae", "lwf", "ewc", "s_prompts", "acl")
 """Families that take few steps; continuous integration has the others too."""
 FAMILIES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PAIRS]
 
