@@ -20,5 +20,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "ranpac": {"projection": 300},
     "s_pet": {"size": 2},
     "slca": {"samples": 16},
+    "ssiat": {"size": 4, "samples": 16},
     "saft": {"share": 0.01, "rescore": "task"},
 }

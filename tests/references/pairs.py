@@ -75,6 +75,11 @@ def local(lr: float, **more: Any) -> dict[str, Any]:
     return {"loss": "local", "optimizer": {"name": "adamw", "lr": lr, "head_lr": 0.003}, **more}
 
 
+def decaying(lr: float, head_lr: float) -> dict[str, Any]:
+    """SGD with the weight decay of the methods that align their heads."""
+    return {"name": "sgd", "lr": lr, "head_lr": head_lr, "weight_decay": 5e-4}
+
+
 PAIRS: dict[str, Pair] = {
     "lae": Pair("lae", "lae", {"blocks": "all", "frozen_epochs": 3, "decay": 0.95}, training=local(0.003)),
     "l2p": Pair("l2p", "l2p", {"prompt_init": "unit", "key_init": "unit"}, training=local(0.003)),
@@ -91,6 +96,13 @@ PAIRS: dict[str, Pair] = {
     "icarl": Pair("icarl", "icarl", {"capacity": 50}, training={"epochs": 3, "optimizer": TWO_RATES}),
     "ewc": Pair("ewc", "ewc", {"penalty": 1e7, "samples": 32}, {"penalty": 1e7, "samples": 32}, SLOW),
     "lwf": Pair("lwf", "lwf", {"alpha": 1.0}, {"strength": 1.0, "local": False}, SLOW),
+    "ssiat": Pair(
+        "ssiat",
+        "ssiat",
+        {"margin": 0.1},
+        {"margin": 0.1},
+        {"loss": "local", "head": "cosine", "head_init": "uniform", "optimizer": decaying(0.3, 0.03)},
+    ),
     "acl": Pair("acl", "acl", {"lr": 1e-3}, training=SLOW, behind=("finetune",)),
     "fpf": Pair("fpf", "fpf", {"capacity": 50, "steps": 25}, {"steps": 25}, SLOW),
 }

@@ -29,7 +29,7 @@ from references.pairs import PAIRS
 STAGES, IMAGES = 3, 24
 APART = 1e-4
 """Largest difference of two losses; 1e-6 was measured, and some 1e-1 after one step that differs."""
-CURVES = {"s_prompts": 2.5, "slca": 2.5}
+CURVES = {"s_prompts": 2.5, "slca": 2.5, "ssiat": 2.5}
 """Points that the curves may be apart, else `LEVEL`: centroids and the features of the alignment are drawn apart."""
 LEVEL = 0.7
 """Points: two of 324 test images, for answers that are nearly level."""
@@ -79,15 +79,20 @@ def of_components(case: Case) -> None:
 
 def of_alignment(case: Case) -> None:
     """The alignment draws features of its own: its steps are not compared, its outcome is."""
-    aligned = case.reference.aligned
+    apart_from_the_steps(case, "aligned")
+
+
+def apart_from_the_steps(case: Case, name: str) -> None:
+    """Let a function of the plain loop have batches and steps that are neither given nor kept."""
+    own = getattr(case.reference, name)
 
     def apart(*of: Any) -> Any:
         with pytest.MonkeyPatch.context() as monkeypatch:
-            for name, original in ORIGINAL.items():
-                monkeypatch.setattr(case.reference, name, original)
-            return aligned(*of)
+            for known, original in ORIGINAL.items():
+                monkeypatch.setattr(case.reference, known, original)
+            return own(*of)
 
-    case.set("aligned", apart)
+    case.set(name, apart)
 
 
 def of_herding(case: Case) -> None:
@@ -138,6 +143,13 @@ def of_distillation(case: Case) -> None:
     case.monkeypatch.setattr(LwF, "loss", loss)
 
 
+def of_session(case: Case) -> None:
+    """One adapter, and a group of the head of each session; the alignment draws features of its own."""
+    case.begin_as("AdaptFormer", lambda number: {"down.weight": f"parts.{number}.down.weight"})
+    case.begin_as("Cosine", lambda number: {"weight": f"head.groups.{number}.weight"})
+    apart_from_the_steps(case, "align")
+
+
 def of_adaptation(case: Case) -> None:
     """The batches of the adaptation come in the order of the suite's own loops; its steps are not compared by loss."""
     tasks = count()
@@ -166,6 +178,7 @@ GIVEN: dict[str, Callable[[Case], None]] = {
     "lwf": of_distillation,
     "fpf": Case.keep_draws,
     "acl": of_adaptation,
+    "ssiat": of_session,
 }
 """What the plain loop of each family is given beside heads and order."""
 CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
