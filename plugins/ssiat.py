@@ -79,6 +79,7 @@ class SSIAT(Plugin):
         incompatible_with={
             "all data": "joint training needs neither drift nor alignment",
             "weights": "the head would be aligned to features of other weights",
+            "statistics": "its head is aligned already, by statistics of its own",
         },
         scenarios=("class_incremental", "task_incremental", "long_tailed"),
         second_pass="it compares the features of a task's images before and after the training",

@@ -17,6 +17,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "lae": {"blocks": "all", "frozen_epochs": 0, "decay": 0.9},
     "icarl": {"capacity": 18},
     "kfpf": {"steps": 5, "alpha": 0.5},
+    "mos": {"size": 4, "samples": 16, "align_epochs": 3},
     "ranpac": {"projection": 300},
     "s_pet": {"size": 2},
     "slca": {"samples": 16},

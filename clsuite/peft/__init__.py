@@ -18,6 +18,7 @@ from clsuite.peft.prompt import Prompt, PromptInit, first_values
 from clsuite.peft.query import FrozenQuery, RoutedByQuery
 from clsuite.peft.route import Route
 from clsuite.peft.ssf import SSF
+from clsuite.peft.task_modules import TaskModules
 
 __all__ = [
     "IA3",
@@ -35,6 +36,7 @@ __all__ = [
     "PromptInit",
     "Route",
     "RoutedByQuery",
+    "TaskModules",
     "attach_pet",
     "block_list",
     "build_pet",

@@ -9,6 +9,7 @@
 * Classifier alignment: `ClassGaussians` (statistics of classes, and features drawn from them), `align_head` with
   `AlignmentSettings` (the head trained on these), its logits `plain_logits`, `task_normalized` and `scaled_cosine`,
   `nearness` (means of older classes nearer to zero), `head_values` (for `WeightSwap`), `check_alignable`.
+* Losses: `self_contrast` (HiDe-Prompt, MOS).
 * Schedules of learning rates: `multi_step`, and the `Moment` that any function of one's own gets.
 * CLIP: `clip_of`, `ClassTexts`.
 * Numbers: `full_precision` (no autocast), `tensor_bytes` (what is kept).
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     )
     from clsuite.learner.class_gaussians import ClassGaussians
     from clsuite.learner.features import FeatureStore, compute_features
+    from clsuite.learner.loss import self_contrast
     from clsuite.learner.precision import full_precision
     from clsuite.learner.rehearsal import check_trained
     from clsuite.learner.schedules import Moment, multi_step
@@ -67,6 +69,7 @@ __all__ = [
     "plain_logits",
     "row_positions",
     "scaled_cosine",
+    "self_contrast",
     "set_weights",
     "statistics_of",
     "task_normalized",
@@ -99,6 +102,7 @@ LAZY = {
     "plain_logits": "clsuite.learner.alignment",
     "row_positions": "clsuite.data.taken",
     "scaled_cosine": "clsuite.learner.alignment",
+    "self_contrast": "clsuite.learner.loss",
     "set_weights": "clsuite.learner.weights",
     "statistics_of": "clsuite.learner.weight_swap",
     "task_normalized": "clsuite.learner.alignment",

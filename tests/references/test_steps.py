@@ -29,7 +29,7 @@ from references.pairs import PAIRS
 STAGES, IMAGES = 3, 24
 APART = 1e-4
 """Largest difference of two losses; 1e-6 was measured, and some 1e-1 after one step that differs."""
-CURVES = {"s_prompts": 2.5, "slca": 2.5, "ssiat": 2.5}
+CURVES = {"s_prompts": 2.5, "slca": 2.5, "ssiat": 2.5, "mos": 2.5}
 """Points that the curves may be apart, else `LEVEL`: centroids and the features of the alignment are drawn apart."""
 LEVEL = 0.7
 """Points: two of 324 test images, for answers that are nearly level."""
@@ -150,6 +150,12 @@ def of_session(case: Case) -> None:
     apart_from_the_steps(case, "align")
 
 
+def of_merging(case: Case) -> None:
+    """One adapter goes on; the alignment draws features of its own."""
+    case.begin_as("AdaptFormer", lambda number: {"down.weight": f"current.parts.{number}.down.weight"})
+    apart_from_the_steps(case, "align")
+
+
 def of_adaptation(case: Case) -> None:
     """The batches of the adaptation come in the order of the suite's own loops; its steps are not compared by loss."""
     tasks = count()
@@ -178,6 +184,7 @@ GIVEN: dict[str, Callable[[Case], None]] = {
     "lwf": of_distillation,
     "fpf": Case.keep_draws,
     "acl": of_adaptation,
+    "mos": of_merging,
     "ssiat": of_session,
 }
 """What the plain loop of each family is given beside heads and order."""
