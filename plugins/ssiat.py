@@ -6,7 +6,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from clsuite.peft import attach_pet
 from clsuite.plugin import (
@@ -20,9 +19,15 @@ from clsuite.plugin import (
     Traits,
     UserError,
     check_range,
-    classification_loss,
 )
-from clsuite.plugin.helpers import AlignmentSettings, ClassGaussians, align_head, check_alignable, nearness
+from clsuite.plugin.helpers import (
+    AlignmentSettings,
+    ClassGaussians,
+    align_head,
+    check_alignable,
+    cosface_loss,
+    nearness,
+)
 
 
 class SSIAT(Plugin):
@@ -148,13 +153,7 @@ class SSIAT(Plugin):
 
     def classification(self, learner: Learner, step: Step) -> Tensor | None:
         """The cross-entropy with a margin; the usual one where there is none."""
-        if not self.margin:
-            return None
-        labels, columns = step.batch.labels, step.batch.columns
-        logits = step.logits - self.scale * self.margin * F.one_hot(labels, step.logits.shape[1])
-        assert learner.task is not None
-        of_samples = columns.get("weights"), columns.get("targets")
-        return classification_loss(logits, labels, learner.options.loss, learner.task.classes, *of_samples)
+        return cosface_loss(learner, step, self.scale, self.margin)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Move the means of older classes, add the new classes, and align the head."""

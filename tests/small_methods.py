@@ -23,9 +23,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "slca": {"samples": 16},
     "ssiat": {"size": 4, "samples": 16},
     "saft": {"share": 0.01, "rescore": "task"},
+    "tuna": {"size": 4, "samples": 16, "align_epochs": 3, "orthogonality": 0.1},
 }
 
 NEEDS: dict[str, dict[str, Any]] = {
     "ssiat": {"head": "cosine"},
+    "tuna": {"head": "cosine"},
 }
 """What methods refuse to learn without, of the training that their traits say."""

@@ -104,6 +104,13 @@ PAIRS: dict[str, Pair] = {
         {"loss": "local", "head": "cosine", "head_init": "uniform", "optimizer": decaying(0.3, 0.03)},
     ),
     "mos": Pair("mos", "mos", training={"loss": "local", "optimizer": decaying(0.3, 0.03)}),
+    "tuna": Pair(
+        "tuna",
+        "tuna",
+        {"orthogonality": 10.0},
+        {"weight": 10.0},
+        {"loss": "local", "head": "cosine", "head_init": "uniform", "optimizer": decaying(0.1, 0.03)},
+    ),
     "acl": Pair("acl", "acl", {"lr": 1e-3}, training=SLOW, behind=("finetune",)),
     "fpf": Pair("fpf", "fpf", {"capacity": 50, "steps": 25}, {"steps": 25}, SLOW),
 }

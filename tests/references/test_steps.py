@@ -29,7 +29,7 @@ from references.pairs import PAIRS
 STAGES, IMAGES = 3, 24
 APART = 1e-4
 """Largest difference of two losses; 1e-6 was measured, and some 1e-1 after one step that differs."""
-CURVES = {"s_prompts": 2.5, "slca": 2.5, "ssiat": 2.5, "mos": 2.5}
+CURVES = {"s_prompts": 2.5, "slca": 2.5, "ssiat": 2.5, "mos": 2.5, "tuna": 2.5}
 """Points that the curves may be apart, else `LEVEL`: centroids and the features of the alignment are drawn apart."""
 LEVEL = 0.7
 """Points: two of 324 test images, for answers that are nearly level."""
@@ -156,6 +156,12 @@ def of_merging(case: Case) -> None:
     apart_from_the_steps(case, "align")
 
 
+def of_election(case: Case) -> None:
+    """As of merging, with groups of the head of cosines."""
+    of_merging(case)
+    case.begin_as("Group", lambda number: {"weight": f"head.groups.{number}.weight"})
+
+
 def of_adaptation(case: Case) -> None:
     """The batches of the adaptation come in the order of the suite's own loops; its steps are not compared by loss."""
     tasks = count()
@@ -185,6 +191,7 @@ GIVEN: dict[str, Callable[[Case], None]] = {
     "fpf": Case.keep_draws,
     "acl": of_adaptation,
     "mos": of_merging,
+    "tuna": of_election,
     "ssiat": of_session,
 }
 """What the plain loop of each family is given beside heads and order."""
