@@ -20,6 +20,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "mos": {"size": 4, "samples": 16, "align_epochs": 3},
     "ranpac": {"projection": 300},
     "s_pet": {"size": 2},
+    "sema": {"size": 4, "code": 8, "threshold": 1.0, "descriptor_epochs": 2},
     "slca": {"samples": 16},
     "ssiat": {"size": 4, "samples": 16},
     "saft": {"share": 0.01, "rescore": "task"},

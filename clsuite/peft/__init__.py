@@ -13,6 +13,7 @@ from clsuite.peft.blocks import block_list, choose_blocks, transformer_blocks
 from clsuite.peft.build import PET_KINDS, PetKind, attach_pet, build_pet
 from clsuite.peft.ia3 import IA3
 from clsuite.peft.lora import LoRA
+from clsuite.peft.mixture import AdapterMixture, Expert
 from clsuite.peft.prefix import GivenPrefix, Prefix
 from clsuite.peft.prompt import Prompt, PromptInit, first_values
 from clsuite.peft.query import FrozenQuery, RoutedByQuery
@@ -27,6 +28,8 @@ __all__ = [
     "SSF",
     "AdaptFormer",
     "Adapter",
+    "AdapterMixture",
+    "Expert",
     "FrozenQuery",
     "GivenPrefix",
     "LoRA",

@@ -111,6 +111,7 @@ PAIRS: dict[str, Pair] = {
         {"weight": 10.0},
         {"loss": "local", "head": "cosine", "head_init": "uniform", "optimizer": decaying(0.1, 0.03)},
     ),
+    "sema": Pair("sema", "sema", {"threshold": 1.5}, training={"loss": "local", "optimizer": decaying(0.01, 0.01)}),
     "acl": Pair("acl", "acl", {"lr": 1e-3}, training=SLOW, behind=("finetune",)),
     "fpf": Pair("fpf", "fpf", {"capacity": 50, "steps": 25}, {"steps": 25}, SLOW),
 }

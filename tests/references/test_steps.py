@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from clsuite.data.buffer import ExemplarBuffer
 from clsuite.data.stable_random import derive_seed, stable_random
+from clsuite.peft import AdapterMixture
 from clsuite_plugins.lwf import LwF
 from references import common
 from references.common import digits
@@ -164,16 +165,46 @@ def of_election(case: Case) -> None:
 
 def of_adaptation(case: Case) -> None:
     """The batches of the adaptation come in the order of the suite's own loops; its steps are not compared by loss."""
-    tasks = count()
+    passes = own_passes()
+    case.set("orders", lambda rows, size, epochs: [one for _ in range(epochs) for one in passes(rows, size)])
 
-    def orders(rows: Tensor, size: int, epochs: int) -> list[Tensor]:
-        task, chosen = next(tasks), list[Tensor]()
-        for number in range(epochs):
-            seed = derive_seed(SEED, task, "own order", number)
-            chosen += torch.from_numpy(stable_random(seed, "epoch", 0).permutation(rows.numpy())).split(size)
-        return chosen
 
-    case.set("orders", orders)
+def own_passes() -> Callable[[Tensor, int], list[Tensor]]:
+    """Batches of the passes of loops of the suite's own, pass after pass."""
+    last, task, number = None, -1, 0
+
+    def passed(rows: Tensor, size: int) -> list[Tensor]:
+        nonlocal last, task, number
+        if last is None or not torch.equal(rows, last):
+            last, task, number = rows, task + 1, 0
+        seed = derive_seed(SEED, task, "own order", number)
+        number += 1
+        return list(torch.from_numpy(stable_random(seed, "epoch", 0).permutation(rows.numpy())).split(size))
+
+    return passed
+
+
+def of_expansion(case: Case) -> None:
+    """Experts begin as the suite's did when they were added; own loops have its order."""
+    case.begin_as("Adapter", lambda number: {"down.weight": "adapters.parts.0.down.weight"})
+    firsts, add = list[dict[str, Tensor]](), AdapterMixture.add
+
+    def kept(mixture: AdapterMixture, *of: Any) -> Any:
+        expert = add(mixture, *of)
+        firsts.append({name: value.detach().clone() for name, value in expert.named_parameters()})
+        return expert
+
+    case.monkeypatch.setattr(AdapterMixture, "add", kept)
+    numbers = count()
+
+    class Given(case.reference.Expert):  # type: ignore[misc, name-defined]
+        def __init__(self, *of: Any) -> None:
+            super().__init__(*of)
+            values = {name.removeprefix("descriptor."): value for name, value in firsts[next(numbers)].items()}
+            self.load_state_dict(values)
+
+    case.set("Expert", Given)
+    case.set("orders", own_passes())
 
 
 GIVEN: dict[str, Callable[[Case], None]] = {
@@ -192,6 +223,7 @@ GIVEN: dict[str, Callable[[Case], None]] = {
     "acl": of_adaptation,
     "mos": of_merging,
     "tuna": of_election,
+    "sema": of_expansion,
     "ssiat": of_session,
 }
 """What the plain loop of each family is given beside heads and order."""
