@@ -10,6 +10,7 @@
 * Classifier alignment: `ClassGaussians` (statistics of classes, and features drawn from them), `align_head` with
   `AlignmentSettings` (the head trained on these), its logits `plain_logits`, `task_normalized` and `scaled_cosine`,
   `nearness` (means of older classes nearer to zero), `head_values` (for `WeightSwap`), `check_alignable`.
+* Losses: `cosface_loss` (a margin for the true class), `self_contrast` (HiDe-Prompt, MOS).
 * Schedules of learning rates: `multi_step`, and the `Moment` that any function of one's own gets.
 * CLIP: `clip_of`, `ClassTexts`.
 * Numbers: `full_precision` (no autocast), `tensor_bytes` (what is kept).
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     )
     from clsuite.learner.class_gaussians import ClassGaussians
     from clsuite.learner.features import FeatureStore, compute_features
+    from clsuite.learner.loss import self_contrast
+    from clsuite.learner.margins import cosface_loss
     from clsuite.learner.precision import full_precision
     from clsuite.learner.rehearsal import check_trained
     from clsuite.learner.schedules import Moment, multi_step
@@ -61,6 +64,7 @@ __all__ = [
     "check_trained",
     "clip_of",
     "compute_features",
+    "cosface_loss",
     "full_precision",
     "head_values",
     "mean_of",
@@ -69,6 +73,7 @@ __all__ = [
     "plain_logits",
     "row_positions",
     "scaled_cosine",
+    "self_contrast",
     "set_weights",
     "statistics_of",
     "task_normalized",
@@ -94,6 +99,7 @@ LAZY = {
     "check_trained": "clsuite.learner.rehearsal",
     "clip_of": "clsuite.backbones.clip",
     "compute_features": "clsuite.learner.features",
+    "cosface_loss": "clsuite.learner.margins",
     "full_precision": "clsuite.learner.precision",
     "head_values": "clsuite.learner.alignment",
     "mean_of": "clsuite.learner.weights",
@@ -102,6 +108,7 @@ LAZY = {
     "plain_logits": "clsuite.learner.alignment",
     "row_positions": "clsuite.data.taken",
     "scaled_cosine": "clsuite.learner.alignment",
+    "self_contrast": "clsuite.learner.loss",
     "set_weights": "clsuite.learner.weights",
     "statistics_of": "clsuite.learner.weight_swap",
     "task_normalized": "clsuite.learner.alignment",
