@@ -8,7 +8,7 @@
 * Statistics: `TakenRows` (an image that comes again counts once), `row_positions`.
 * Schedules of learning rates: `multi_step`, and the `Moment` that any function of one's own gets.
 * CLIP: `clip_of`, `ClassTexts`.
-* Numbers: `full_precision` (no autocast), `tensor_bytes` (what is kept).
+* Numbers: `full_precision` (no autocast), `tensor_bytes` (what is kept), `entropic_transport` (Sinkhorn's plan).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from clsuite.learner.precision import full_precision
     from clsuite.learner.rehearsal import check_trained
     from clsuite.learner.schedules import Moment, multi_step
+    from clsuite.learner.transport import entropic_transport
     from clsuite.learner.weight_swap import PretrainedState, WeightSwap, statistics_of
     from clsuite.learner.weights import mean_of, set_weights, task_vector, top_share, weights_of
     from clsuite.plugin.state import tensor_bytes
@@ -41,6 +42,7 @@ __all__ = [
     "check_trained",
     "clip_of",
     "compute_features",
+    "entropic_transport",
     "full_precision",
     "mean_of",
     "multi_step",
@@ -64,6 +66,7 @@ LAZY = {
     "check_trained": "clsuite.learner.rehearsal",
     "clip_of": "clsuite.backbones.clip",
     "compute_features": "clsuite.learner.features",
+    "entropic_transport": "clsuite.learner.transport",
     "full_precision": "clsuite.learner.precision",
     "mean_of": "clsuite.learner.weights",
     "multi_step": "clsuite.learner.schedules",

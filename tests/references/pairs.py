@@ -1,4 +1,4 @@
-"""The twelve families: a method of the suite, the plain loop that it is held against, and settings that both have."""
+"""Families of methods: a method of the suite, the plain loop that it is held against, and settings that both have."""
 
 from __future__ import annotations
 
@@ -82,6 +82,20 @@ PAIRS: dict[str, Pair] = {
         "slca",
         "slca",
         training={"loss": "local", "epochs": 3, "optimizer": {"name": "sgd", "lr": 1e-4, "head_lr": 1e-2}},
+    ),
+    "duct": Pair(
+        "duct",
+        "duct",
+        {"lr": 1e-2, "cost": "relative"},
+        {"lr": 1e-2, "head_lr": 0.1, "head_std": 0.02},
+        {
+            "loss": "local",
+            "epochs": 3,
+            "head": "cosine",
+            "head_scale": 1.0,
+            "head_init": 0.02,
+            "optimizer": {"name": "sgd", "momentum": 0.9, "weight_decay": 5e-4},
+        },
     ),
     "ease": Pair("ease", "ease", training=local(0.003, head="cosine", head_scale=1.0, head_init="uniform")),
     "der++": Pair("der", "der", {"capacity": 50}, training={"head_classes": "stream", "optimizer": TWO_RATES}),

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clsuite.data.buffer import ExemplarBuffer
+from clsuite.data.stable_random import derive_seed
 from clsuite_plugins.lwf import LwF
 from references import common
 from references.common import digits
@@ -50,6 +51,20 @@ def of_ease(case: Case) -> None:
     """Two adapters and a head of each task; the head is made anew for each."""
     case.begin_as("AdaptFormer", lambda number: {"down.weight": f"task{number // 2}.parts.{number % 2}.down.weight"})
     case.begin_as("Cosine", lambda number: {"weight": f"head.groups.{number}.weight"})
+
+
+def of_merging(case: Case) -> None:
+    """Rows of each task, and the order in which features come when they are trained again."""
+    case.begin_as("Cosine", lambda number: {"weight": f"head.groups.{number}.weight"})
+    generators, task = dict[int, torch.Generator](), count()
+    retrained = case.reference.retrained
+
+    def again(*of: Any) -> None:
+        generators[0] = torch.Generator().manual_seed(derive_seed(SEED, next(task), "duct"))
+        retrained(*of)
+
+    case.set("retrained", again)
+    case.set("order", lambda number: torch.randperm(number, generator=generators[0]))
 
 
 def of_prompts(case: Case) -> None:
@@ -144,6 +159,7 @@ GIVEN: dict[str, Callable[[Case], None]] = {
     "s_prompts": of_prompts,
     "lora": of_lora,
     "slca": of_alignment,
+    "duct": of_merging,
     "ease": of_ease,
     "der++": of_reservoir,
     "icarl": of_herding,
