@@ -18,8 +18,7 @@ from clsuite.plugin.helpers import (
     weights_of,
 )
 
-BELOW_ALL = -10.0
-"""Cosine of a class that has no row yet, which is less than any."""
+BELOW_ALL = -10.0  # cosine of a class that has no row yet, which is less than any
 
 
 class DUCT(Plugin):
