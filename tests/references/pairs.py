@@ -83,6 +83,13 @@ PAIRS: dict[str, Pair] = {
         "slca",
         training={"loss": "local", "epochs": 3, "optimizer": {"name": "sgd", "lr": 1e-4, "head_lr": 1e-2}},
     ),
+    "cofima": Pair(
+        "cofima",
+        "cofima",
+        {"lr": 1e-3, "fisher_limit": None},
+        {"lr": 1e-3, "head_lr": 1e-2},
+        {"loss": "local", "epochs": 3, "optimizer": {"name": "sgd", "lr": 1e-3, "head_lr": 1e-2}},
+    ),
     "duct": Pair(
         "duct",
         "duct",

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clsuite.data.buffer import ExemplarBuffer
-from clsuite.data.stable_random import derive_seed
+from clsuite.data.stable_random import derive_seed, stable_random
 from clsuite_plugins.lwf import LwF
 from references import common
 from references.common import digits
@@ -29,7 +29,7 @@ from references.pairs import PAIRS
 STAGES, IMAGES = 3, 24
 APART = 1e-4
 """Largest difference of two losses; 1e-6 was measured, and some 1e-1 after one step that differs."""
-CURVES = {"s_prompts": 2.5, "slca": 2.5}
+CURVES = {"s_prompts": 2.5, "slca": 2.5, "cofima": 2.5}
 """Points that the curves may be apart, else `LEVEL`: centroids and the features of the alignment are drawn apart."""
 LEVEL = 0.7
 """Points: two of 324 test images, for answers that are nearly level."""
@@ -104,6 +104,17 @@ def of_alignment(case: Case) -> None:
     case.set("aligned", apart)
 
 
+def of_fisher(case: Case) -> None:
+    """The order of the batches whose gradients are squared, as they decide; the alignment draws features of its own."""
+    tasks = count()
+
+    def order(rows: Tensor) -> Tensor:
+        seed = derive_seed(SEED, next(tasks), "own order", 0)
+        return torch.from_numpy(stable_random(seed, "epoch", 0).permutation(rows.numpy()))
+
+    case.set("order", order)
+
+
 def of_herding(case: Case) -> None:
     """Steps of SGD: old classes' outputs begin at their targets, and Adam makes whole steps of gradients of nothing."""
     case.keep_draws()
@@ -159,6 +170,7 @@ GIVEN: dict[str, Callable[[Case], None]] = {
     "s_prompts": of_prompts,
     "lora": of_lora,
     "slca": of_alignment,
+    "cofima": of_fisher,
     "duct": of_merging,
     "ease": of_ease,
     "der++": of_reservoir,
