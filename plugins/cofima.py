@@ -9,9 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from clsuite.plugin import Learner, Task, Traits, check_range, classification_loss
+from clsuite.plugin import Learner, Task, check_range, classification_loss
 from clsuite.plugin.helpers import head_values, set_weights, tensor_bytes, weights_of
-from clsuite_plugins.slca import SLCA
+
+from .slca import SLCA
 
 
 class CoFiMA(SLCA):
@@ -44,14 +45,14 @@ class CoFiMA(SLCA):
         weight_decay: Weight decay of the alignment (authors: 5e-4).
     """
 
-    traits: Traits = dataclasses.replace(
+    traits = dataclasses.replace(
         SLCA.traits,
         memory=("statistics", "weights", "importances"),
         second_pass="it passes the task's images again to estimate the Fisher information",
         effects=("changes weights",),
         paper="Marouf, ECCV 2024 (CoFiMA)",
     )
-    state = ("_gaussians", "_before", "_fisher")
+    state = ("_gaussians", "_before", "_fisher")  # type: ignore[assignment]  # more names than the base has
 
     def __init__(
         self,
