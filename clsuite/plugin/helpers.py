@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from clsuite.learner.precision import full_precision
     from clsuite.learner.rehearsal import check_trained
     from clsuite.learner.schedules import Moment, multi_step
+    from clsuite.learner.task_identity import TaskIdentity
     from clsuite.learner.transport import entropic_transport
     from clsuite.learner.weight_swap import PretrainedState, WeightSwap, statistics_of
     from clsuite.learner.weights import mean_of, set_weights, task_vector, top_share, weights_of
@@ -54,6 +55,7 @@ __all__ = [
     "Moment",
     "PretrainedState",
     "TakenRows",
+    "TaskIdentity",
     "WeightSwap",
     "align_head",
     "check_alignable",
@@ -87,6 +89,7 @@ LAZY = {
     "Moment": "clsuite.learner.schedules",
     "PretrainedState": "clsuite.learner.weight_swap",
     "TakenRows": "clsuite.data.taken",
+    "TaskIdentity": "clsuite.learner.task_identity",
     "WeightSwap": "clsuite.learner.weight_swap",
     "align_head": "clsuite.learner.alignment",
     "check_alignable": "clsuite.learner.alignment",

@@ -9,7 +9,7 @@ import timm
 import torch
 
 from clsuite.errors import UserError
-from clsuite.peft import PET_KINDS, Prompt, build_pet, first_values, only
+from clsuite.peft import PET_KINDS, GivenPrefix, Prompt, build_pet, first_values, only
 from clsuite.peft.build import OF_KINDS
 from clsuite.peft.route import Route
 
@@ -54,7 +54,14 @@ def test_a_prompt_begins_as_vpt_does_by_default(model: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("targets", "q+v"), ("alpha", 3.0), ("learn_scale", True), ("place", "mlp"), ("prompt_init", "unit")],
+    [
+        ("targets", "q+v"),
+        ("alpha", 3.0),
+        ("learn_scale", True),
+        ("place", "mlp"),
+        ("prompt_init", "unit"),
+        ("joint", True),
+    ],
 )
 def test_what_a_kind_has_no_use_for_is_refused(name: str, value: Any, model: Any) -> None:
     for kind in PET_KINDS:
@@ -101,3 +108,29 @@ def test_one_of_several_modules_acts_alone_for_a_while(model: Any) -> None:
     assert [module.enabled for module in modules] == [True, False, True]
     with only(modules, None):
         assert not any(module.enabled for module in modules)
+
+
+@pytest.mark.parametrize("routed", [False, True])
+def test_a_joint_prefix_is_a_given_one_with_keys_and_values_of_its_own(routed: bool, model: Any) -> None:
+    own, given = make("prefix", model, size=3, joint=True, prompt_init="unit", entries=2), GivenPrefix([0, 1])
+    assert own.numel == 2 * 2 * 6 * 48
+    own.attach(model)
+    route = Route(torch.tensor([[0], [1], [1], [0]]), 2) if routed else None
+    with only([own], 0):
+        own.route = route
+        expected = model(IMAGES)
+    own.detach_from_model()
+    given.attach(model)
+    rows = {int(block): (part.keys, part.values) for block, part in own.parts.items()}
+    if route is not None:
+        rows = {block: (route.gather(keys), route.gather(values)) for block, (keys, values) in rows.items()}
+    given.given = rows
+    torch.testing.assert_close(model(IMAGES), expected)
+
+
+def test_first_values_of_a_prefix_are_those_that_it_had() -> None:
+    torch.manual_seed(0)
+    model = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1, embed_dim=48, num_heads=3, num_classes=0)
+    generator = torch.Generator().manual_seed(1)
+    keys = torch.empty(2, 48).uniform_(0, 0.01, generator=generator)
+    assert torch.equal(make("prefix", model).parts["0"].keys, keys)

@@ -108,6 +108,13 @@ PAIRS: dict[str, Pair] = {
     "der++": Pair("der", "der", {"capacity": 50}, training={"head_classes": "stream", "optimizer": TWO_RATES}),
     "icarl": Pair("icarl", "icarl", {"capacity": 50}, training={"epochs": 3, "optimizer": TWO_RATES}),
     "ewc": Pair("ewc", "ewc", {"penalty": 1e7, "samples": 32}, {"penalty": 1e7, "samples": 32}, SLOW),
+    "hide": Pair(
+        "hide",
+        "hide",
+        {"blocks": "all", "centroids": 3, "samples": 24, "momentum": 0.1},
+        {"momentum": 0.1},
+        training=local(0.003),
+    ),
     "lwf": Pair("lwf", "lwf", {"alpha": 1.0}, {"strength": 1.0, "local": False}, SLOW),
     "fpf": Pair("fpf", "fpf", {"capacity": 50, "steps": 25}, {"steps": 25}, SLOW),
 }

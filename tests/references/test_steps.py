@@ -29,7 +29,7 @@ from references.pairs import PAIRS
 STAGES, IMAGES = 3, 24
 APART = 1e-4
 """Largest difference of two losses; 1e-6 was measured, and some 1e-1 after one step that differs."""
-CURVES = {"s_prompts": 2.5, "slca": 2.5, "cofima": 2.5}
+CURVES = {"s_prompts": 2.5, "slca": 2.5, "cofima": 2.5, "hide": 2.5}
 """Points that the curves may be apart, else `LEVEL`: centroids and the features of the alignment are drawn apart."""
 LEVEL = 0.7
 """Points: two of 324 test images, for answers that are nearly level."""
@@ -115,6 +115,23 @@ def of_fisher(case: Case) -> None:
     case.set("order", order)
 
 
+def of_centroids(case: Case) -> None:
+    """The first task's prefixes, and how the centroids of its two classes begin, of plain features and then of others.
+
+    What is trained on drawn features changes no step: they are of the current task's classes alone.
+    """
+    case.begin_as("Prefix", lambda n: {kind: f"task0.parts.{n}.{kind}" for kind in ("keys", "values")})
+    drawn, generators = count(), dict[int, torch.Generator]()
+
+    def seed() -> int:
+        task = next(drawn) // 4
+        if task not in generators:
+            generators[task] = torch.Generator().manual_seed(derive_seed(SEED, task, "hide alignment"))
+        return int(torch.randint(2**31 - 1, (), generator=generators[task]))
+
+    case.monkeypatch.setattr("references.drawn.seed", seed)
+
+
 def of_herding(case: Case) -> None:
     """Steps of SGD: old classes' outputs begin at their targets, and Adam makes whole steps of gradients of nothing."""
     case.keep_draws()
@@ -174,6 +191,7 @@ GIVEN: dict[str, Callable[[Case], None]] = {
     "duct": of_merging,
     "ease": of_ease,
     "der++": of_reservoir,
+    "hide": of_centroids,
     "icarl": of_herding,
     "ewc": lambda case: None,
     "lwf": of_distillation,
