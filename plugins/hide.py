@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from clsuite.peft import PET, FrozenQuery, attach_pet, only
 from clsuite.plugin import Batch, Learner, Plugin, Scenario, Step, Task, Traits, check_range, fill_defaults
@@ -139,6 +138,7 @@ class HiDe(Plugin):
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Create the task's module, a copy of the last one, and let the others rest."""
         self._add(learner, task.index)
+        self._older = self._prompted.means.to(learner.device)
 
     def _add(self, learner: Learner, index: int) -> None:
         generator = learner.generator("hide", index)
@@ -152,9 +152,8 @@ class HiDe(Plugin):
         """The contrast of the batch's features and the centroids of older classes."""
         if not self.contrast:
             return None
-        rows = torch.cat([self._prompted.means.to(step.features.device), step.features.float()])
-        products = rows @ rows.T / self.temperature
-        return self.contrast * F.cross_entropy(products, torch.arange(len(rows), device=rows.device))
+        rows = torch.cat([self._older, step.features.float()])
+        return -self.contrast * (rows @ rows.T / self.temperature).log_softmax(dim=1).diagonal().mean()
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Average the module, learn to tell the task, and align the head."""

@@ -71,15 +71,17 @@ class TaskIdentity(nn.Module):
             batch_size: Features in a batch.
             generator: Source of their order.
         """
+        labels, device = labels.cpu(), self.owners.device
         classes = labels.unique()
-        self.owners[classes] = task
+        self.owners[classes.to(device)] = task
         places = torch.searchsorted(classes, labels)
         self.requires_grad_(True)
         optimizer = torch.optim.Adam(self.parameters(), lr=lr)
         for _ in range(epochs):
             for chosen in torch.randperm(len(labels), generator=generator).split(batch_size):
                 optimizer.zero_grad()
-                F.cross_entropy(self.layers(features[chosen])[:, classes], places[chosen]).backward()
+                logits = self.layers(features[chosen.to(device)])[:, classes.to(device)]
+                F.cross_entropy(logits, places[chosen].to(device)).backward()
                 optimizer.step()
         self._rest()
 

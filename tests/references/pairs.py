@@ -72,6 +72,12 @@ def local(lr: float, **more: Any) -> dict[str, Any]:
     return {"loss": "local", "optimizer": {"name": "adamw", "lr": lr, "head_lr": 0.003}, **more}
 
 
+def aper(arguments: dict[str, Any], kind: str, lr: float) -> Pair:
+    """A kind of module that is tuned on the first task, in small batches, as there are few steps otherwise."""
+    cosine = {"head": "cosine", "head_scale": 1.0, "head_init": "uniform", "batch_size": 8}
+    return Pair("aper", "aper", arguments, {"kind": kind}, local(lr, **cosine))
+
+
 PAIRS: dict[str, Pair] = {
     "lae": Pair("lae", "lae", {"blocks": "all", "frozen_epochs": 3, "decay": 0.95}, training=local(0.003)),
     "l2p": Pair("l2p", "l2p", {"prompt_init": "unit", "key_init": "unit"}, training=local(0.003)),
@@ -83,6 +89,9 @@ PAIRS: dict[str, Pair] = {
         "slca",
         training={"loss": "local", "epochs": 3, "optimizer": {"name": "sgd", "lr": 1e-4, "head_lr": 1e-2}},
     ),
+    "aper (shallow)": aper({"kind": "prompt", "blocks": "0", "prompt_init": "zeros"}, "shallow", 0.01),
+    "aper (deep)": aper({"kind": "prompt", "prompt_init": "zeros"}, "deep", 0.01),
+    "aper (ssf)": aper({"kind": "ssf", "ends": True}, "ssf", 0.003),
     "cofima": Pair(
         "cofima",
         "cofima",

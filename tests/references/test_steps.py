@@ -47,6 +47,15 @@ def of_lora(case: Case) -> None:
     case.begin_as("LowRank", lambda number: {"down.weight": f"parts.{number // 2}_{'qv'[number % 2]}.down"})
 
 
+def of_first_task(case: Case) -> None:
+    """The head, and scales and shifts of each block and of both ends; prompts begin as zeros."""
+    names = ("norm1", "norm2", "qkv", "proj", "fc1_0", "fc2")
+    places = [f"{block}_{name}" for block in range(2) for name in names] + ["patch_embed", "norm"]
+    of = "module.parts"
+    case.begin_as("ScaleShift", lambda n: {kind: f"{of}.{places[n]}.{kind}" for kind in ("scale", "shift")})
+    case.begin_as("Cosine", lambda number: {"weight": "head.groups.0.weight"} if number == 0 else {})
+
+
 def of_ease(case: Case) -> None:
     """Two adapters and a head of each task; the head is made anew for each."""
     case.begin_as("AdaptFormer", lambda number: {"down.weight": f"task{number // 2}.parts.{number % 2}.down.weight"})
@@ -187,6 +196,9 @@ GIVEN: dict[str, Callable[[Case], None]] = {
     "s_prompts": of_prompts,
     "lora": of_lora,
     "slca": of_alignment,
+    "aper (shallow)": of_first_task,
+    "aper (deep)": of_first_task,
+    "aper (ssf)": of_first_task,
     "cofima": of_fisher,
     "duct": of_merging,
     "ease": of_ease,
