@@ -14,6 +14,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ease": {"size": 4},
     "first_session": {"size": 4},
     "fpf": {"steps": 5},
+    "hide": {"blocks": "all", "centroids": 2, "samples": 16, "epochs": 2, "task_samples": 16, "task_epochs": 5},
     "l2p": {"size": 2, "pool": 4, "top_k": 2},
     "lae": {"blocks": "all", "frozen_epochs": 0, "decay": 0.9},
     "icarl": {"capacity": 18},

@@ -13,7 +13,7 @@
 * Losses: `cosface_loss` (a margin for the true class), `self_contrast` (HiDe-Prompt, MOS).
 * Schedules of learning rates: `multi_step`, and the `Moment` that any function of one's own gets.
 * CLIP: `clip_of`, `ClassTexts`.
-* Numbers: `full_precision` (no autocast), `tensor_bytes` (what is kept).
+* Numbers: `full_precision` (no autocast), `tensor_bytes` (what is kept), `entropic_transport` (Sinkhorn's plan).
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     from clsuite.learner.precision import full_precision
     from clsuite.learner.rehearsal import check_trained
     from clsuite.learner.schedules import Moment, multi_step
+    from clsuite.learner.task_identity import TaskIdentity
     from clsuite.learner.token_covariances import token_covariances
+    from clsuite.learner.transport import entropic_transport
     from clsuite.learner.weight_swap import PretrainedState, WeightSwap, statistics_of
     from clsuite.learner.weights import mean_of, set_weights, task_vector, top_share, weights_of
     from clsuite.plugin.state import tensor_bytes
@@ -58,6 +60,7 @@ __all__ = [
     "Moment",
     "PretrainedState",
     "TakenRows",
+    "TaskIdentity",
     "WeightSwap",
     "align_head",
     "check_alignable",
@@ -65,6 +68,7 @@ __all__ = [
     "clip_of",
     "compute_features",
     "cosface_loss",
+    "entropic_transport",
     "full_precision",
     "head_values",
     "mean_of",
@@ -93,6 +97,7 @@ LAZY = {
     "Moment": "clsuite.learner.schedules",
     "PretrainedState": "clsuite.learner.weight_swap",
     "TakenRows": "clsuite.data.taken",
+    "TaskIdentity": "clsuite.learner.task_identity",
     "WeightSwap": "clsuite.learner.weight_swap",
     "align_head": "clsuite.learner.alignment",
     "check_alignable": "clsuite.learner.alignment",
@@ -100,6 +105,7 @@ LAZY = {
     "clip_of": "clsuite.backbones.clip",
     "compute_features": "clsuite.learner.features",
     "cosface_loss": "clsuite.learner.margins",
+    "entropic_transport": "clsuite.learner.transport",
     "full_precision": "clsuite.learner.precision",
     "head_values": "clsuite.learner.alignment",
     "mean_of": "clsuite.learner.weights",

@@ -1,4 +1,4 @@
-"""The families: a method of the suite, the plain loop that it is held against, and settings that both have."""
+"""Families of methods: a method of the suite, the plain loop that it is held against, and settings that both have."""
 
 from __future__ import annotations
 
@@ -80,6 +80,12 @@ def decaying(lr: float, head_lr: float) -> dict[str, Any]:
     return {"name": "sgd", "lr": lr, "head_lr": head_lr, "weight_decay": 5e-4}
 
 
+def aper(arguments: dict[str, Any], kind: str, lr: float) -> Pair:
+    """A kind of module that is tuned on the first task, in small batches, as there are few steps otherwise."""
+    cosine = {"head": "cosine", "head_scale": 1.0, "head_init": "uniform", "batch_size": 8}
+    return Pair("aper", "aper", arguments, {"kind": kind}, local(lr, **cosine))
+
+
 PAIRS: dict[str, Pair] = {
     "lae": Pair("lae", "lae", {"blocks": "all", "frozen_epochs": 3, "decay": 0.95}, training=local(0.003)),
     "l2p": Pair("l2p", "l2p", {"prompt_init": "unit", "key_init": "unit"}, training=local(0.003)),
@@ -104,10 +110,41 @@ PAIRS: dict[str, Pair] = {
         "slca",
         training={"loss": "local", "epochs": 3, "optimizer": {"name": "sgd", "lr": 1e-4, "head_lr": 1e-2}},
     ),
+    "aper (shallow)": aper({"kind": "prompt", "blocks": "0", "prompt_init": "zeros"}, "shallow", 0.01),
+    "aper (deep)": aper({"kind": "prompt", "prompt_init": "zeros"}, "deep", 0.01),
+    "aper (ssf)": aper({"kind": "ssf", "ends": True}, "ssf", 0.003),
+    "cofima": Pair(
+        "cofima",
+        "cofima",
+        {"lr": 1e-3, "fisher_limit": None},
+        {"lr": 1e-3, "head_lr": 1e-2},
+        {"loss": "local", "epochs": 3, "optimizer": {"name": "sgd", "lr": 1e-3, "head_lr": 1e-2}},
+    ),
+    "duct": Pair(
+        "duct",
+        "duct",
+        {"lr": 1e-2, "cost": "relative"},
+        {"lr": 1e-2, "head_lr": 0.1, "head_std": 0.02},
+        {
+            "loss": "local",
+            "epochs": 3,
+            "head": "cosine",
+            "head_scale": 1.0,
+            "head_init": 0.02,
+            "optimizer": {"name": "sgd", "momentum": 0.9, "weight_decay": 5e-4},
+        },
+    ),
     "ease": Pair("ease", "ease", training=local(0.003, head="cosine", head_scale=1.0, head_init="uniform")),
     "der++": Pair("der", "der", {"capacity": 50}, training={"head_classes": "stream", "optimizer": TWO_RATES}),
     "icarl": Pair("icarl", "icarl", {"capacity": 50}, training={"epochs": 3, "optimizer": TWO_RATES}),
     "ewc": Pair("ewc", "ewc", {"penalty": 1e7, "samples": 32}, {"penalty": 1e7, "samples": 32}, SLOW),
+    "hide": Pair(
+        "hide",
+        "hide",
+        {"blocks": "all", "centroids": 3, "samples": 24, "momentum": 0.1},
+        {"momentum": 0.1},
+        training=local(0.003),
+    ),
     "lwf": Pair("lwf", "lwf", {"alpha": 1.0}, {"strength": 1.0, "local": False}, SLOW),
     "ssiat": Pair(
         "ssiat",

@@ -30,7 +30,7 @@ from references.pairs import PAIRS
 STAGES, IMAGES = 3, 24
 APART = 1e-4
 """Largest difference of two losses; 1e-6 was measured, and some 1e-1 after one step that differs."""
-CURVES = {"s_prompts": 2.5, "slca": 2.5, "ssiat": 2.5, "mos": 2.5, "tuna": 2.5}
+CURVES = {name: 2.5 for name in ("s_prompts", "slca", "ssiat", "mos", "tuna", "cofima", "hide")}
 """Points that the curves may be apart, else `LEVEL`: centroids and the features of the alignment are drawn apart."""
 LEVEL = 0.7
 """Points: two of 324 test images, for answers that are nearly level."""
@@ -68,10 +68,33 @@ def of_halves(case: Case) -> None:
     case.begin_as("Cosine", lambda number: {"weight": f"head.groups.{number}.weight"})
 
 
+def of_first_task(case: Case) -> None:
+    """The head, and scales and shifts of each block and of both ends; prompts begin as zeros."""
+    names = ("norm1", "norm2", "qkv", "proj", "fc1_0", "fc2")
+    places = [f"{block}_{name}" for block in range(2) for name in names] + ["patch_embed", "norm"]
+    of = "module.parts"
+    case.begin_as("ScaleShift", lambda n: {kind: f"{of}.{places[n]}.{kind}" for kind in ("scale", "shift")})
+    case.begin_as("Cosine", lambda number: {"weight": "head.groups.0.weight"} if number == 0 else {})
+
+
 def of_ease(case: Case) -> None:
     """Two adapters and a head of each task; the head is made anew for each."""
     case.begin_as("AdaptFormer", lambda number: {"down.weight": f"task{number // 2}.parts.{number % 2}.down.weight"})
     case.begin_as("Cosine", lambda number: {"weight": f"head.groups.{number}.weight"})
+
+
+def of_transport(case: Case) -> None:
+    """Rows of each task, and the order in which features come when they are trained again."""
+    case.begin_as("Cosine", lambda number: {"weight": f"head.groups.{number}.weight"})
+    generators, task = dict[int, torch.Generator](), count()
+    retrained = case.reference.retrained
+
+    def again(*of: Any) -> None:
+        generators[0] = torch.Generator().manual_seed(derive_seed(SEED, next(task), "duct"))
+        retrained(*of)
+
+    case.set("retrained", again)
+    case.set("order", lambda number: torch.randperm(number, generator=generators[0]))
 
 
 def of_prompts(case: Case) -> None:
@@ -114,6 +137,34 @@ def apart_from_the_steps(case: Case, name: str) -> None:
             return own(*of)
 
     case.set(name, apart)
+
+
+def of_fisher(case: Case) -> None:
+    """The order of the batches whose gradients are squared, as they decide; the alignment draws features of its own."""
+    tasks = count()
+
+    def order(rows: Tensor) -> Tensor:
+        seed = derive_seed(SEED, next(tasks), "own order", 0)
+        return torch.from_numpy(stable_random(seed, "epoch", 0).permutation(rows.numpy()))
+
+    case.set("order", order)
+
+
+def of_centroids(case: Case) -> None:
+    """The first task's prefixes, and how the centroids of its two classes begin, of plain features and then of others.
+
+    What is trained on drawn features changes no step: they are of the current task's classes alone.
+    """
+    case.begin_as("Prefix", lambda n: {kind: f"task0.parts.{n}.{kind}" for kind in ("keys", "values")})
+    drawn, generators = count(), dict[int, torch.Generator]()
+
+    def seed() -> int:
+        task = next(drawn) // 4
+        if task not in generators:
+            generators[task] = torch.Generator().manual_seed(derive_seed(SEED, task, "hide alignment"))
+        return int(torch.randint(2**31 - 1, (), generator=generators[task]))
+
+    case.monkeypatch.setattr("references.drawn.seed", seed)
 
 
 def of_herding(case: Case) -> None:
@@ -178,7 +229,7 @@ def of_merging(case: Case) -> None:
 
 
 def of_election(case: Case) -> None:
-    """As of merging, with groups of the head of cosines."""
+    """What MOS is given, with groups of the head of cosines."""
     of_merging(case)
     case.begin_as("Group", lambda number: {"weight": f"head.groups.{number}.weight"})
 
@@ -237,8 +288,14 @@ GIVEN: dict[str, Callable[[Case], None]] = {
     "sd_lora": of_directions,
     "cl_lora": of_halves,
     "slca": of_alignment,
+    "aper (shallow)": of_first_task,
+    "aper (deep)": of_first_task,
+    "aper (ssf)": of_first_task,
+    "cofima": of_fisher,
+    "duct": of_transport,
     "ease": of_ease,
     "der++": of_reservoir,
+    "hide": of_centroids,
     "icarl": of_herding,
     "ewc": lambda case: None,
     "lwf": of_distillation,
