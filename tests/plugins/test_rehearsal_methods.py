@@ -356,7 +356,7 @@ def test_fpf_at_the_end_alone_costs_what_the_paper_spends(make_stream: Any) -> N
 
 
 def test_fpf_borrows_from_one_alone(make_stream: Any) -> None:
-    with pytest.raises(UserError, match=r"fpf borrows the exemplars of one plugin, and Replay and DER keep some"):
+    with pytest.raises(UserError, match=r"fpf borrows the exemplars of one plugin, but Replay and DER store exemplars"):
         make_stream(Replay(capacity=20), DER(capacity=20), FPF()).run()
 
 
