@@ -120,7 +120,7 @@ class Stream:
         if self.learner.options.compile:
             check_compiler(self.device)
             compile_blocks(self.learner.backbone.model)
-        done = 0 if state is None else self._resume_or_refuse(state)
+        done = 0 if state is None else self._resume(state)
         for task in self.scenario.tasks[done:]:
             self._learn(task)
             if task is not self.scenario.tasks[-1]:
@@ -258,14 +258,14 @@ class Stream:
         state = checkpoint.load(self.checkpoint_path) if self.checkpoint_path else None
         return state if state is not None and state.get("identity") == self.identity else None
 
-    def _resume_or_refuse(self, state: dict[str, Any]) -> int:
+    def _resume(self, state: dict[str, Any]) -> int:
         try:
-            return self._resume(state)
+            return self._restore(state)
         except Exception as error:  # a state of another version, or a plugin's own method, may raise any error
             assert self.checkpoint_path is not None
             raise UnfitCheckpointError(self.checkpoint_path, error) from error
 
-    def _resume(self, state: dict[str, Any]) -> int:
+    def _restore(self, state: dict[str, Any]) -> int:
         checkpoint.load_learner_state(self.learner, state["learner"])
         self.learner.to(self.device)
         self.matrix.load_state_dict(state["matrix"])
