@@ -16,8 +16,8 @@ from clsuite.errors import shortened
 
 def _checked_name(name: str) -> str:
     if re.fullmatch(r"\w[\w-]*", name) is None:
-        raise ValueError(f"a probe's name has letters, digits, '_' and '-' alone and begins with none of the last; "
-                         f"'{shortened(name)}' has not")  # fmt: skip
+        raise ValueError(f"a probe's name may only have letters, digits, '_' and '-', and must not begin with '-': "
+                         f"'{shortened(name)}' is not valid")  # fmt: skip
     return name
 
 

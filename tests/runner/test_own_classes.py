@@ -161,7 +161,7 @@ def test_published_sources_are_those_of_the_classes(made: tuple[Path, dict[str, 
     ("part", "entry", "message"),
     [
         ("backbone", {"class": "os.path:join", "source": "0"}, "is in no installed package"),
-        ("dataset", {"class": "../my_data.py:Shades", "source": "0"}, "a record may give the name of a file alone"),
+        ("dataset", {"class": "../my_data.py:Shades", "source": "0"}, "a record may only contain the name of a file"),
         ("dataset", {"class": "clsuite.data.own_data:ImageData", "source": "0"}, "has changed since the run"),
         ("scenario", {"class": "my_stream.py:Pairs", "source": None}, "does not know the source"),
         ("optimizer", {"class": "nowhere_at_all:Thing", "source": ""}, "is in no installed package"),

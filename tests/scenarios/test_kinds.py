@@ -243,7 +243,7 @@ def test_mtil_orders_hold_the_same_eleven_data_sets() -> None:
         ("B50-5", "unknown kind of scenario 'B50-5'"),
         ({"kind": "blurry", "length": 3}, "length"),
         ({"kind": "recurring", "tasks": 3}, "length"),
-        ({"kind": "power_law", "over": "domains", "split": "B5-inc1"}, "share out classes"),
+        ({"kind": "power_law", "over": "domains", "split": "B5-inc1"}, "divide classes"),
         ({"kind": "power_law", "length": 3}, "length"),
         ({"split": "B5-inc1", "tasks": 3}, "either split, or tasks"),
         ({"kind": "avalanche"}, "path"),

@@ -176,7 +176,7 @@ def test_the_command_searches_resumes_and_tells_of_it(
     ("given", "message"),
     [
         (["--trials", "0"], "--trials is 0, but must be at least 1"),
-        (["--tasks", "99"], "the first 99 tasks are asked for, but the stream has 5"),
+        (["--tasks", "99"], "the first 99 tasks are requested, but the stream has 5"),
         (["--limit-tasks", "2"], "--tasks is 3, but the final runs learn 2 tasks only: give --tasks 2"),
         (["--seeds", "-1"], "--seeds is '-1', but a seed must not be negative"),
         (["--validation", "1.5"], "--validation is 1.5, but must be less than 1"),
