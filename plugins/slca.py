@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from clsuite.plugin import Head, Learner, Plugin, Scenario, Task, Traits, UserError, check_range
-from clsuite.plugin.helpers import WeightSwap
+from clsuite.plugin import Learner, Plugin, Scenario, Task, TrainingPlan, Traits, check_range
+from clsuite.plugin.helpers import (
+    AlignmentSettings,
+    ClassGaussians,
+    WeightSwap,
+    align_head,
+    check_alignable,
+    head_values,
+    multi_step,
+    nearness,
+    task_normalized,
+)
 
 
 class SLCA(Plugin):
@@ -30,11 +35,10 @@ class SLCA(Plugin):
     benchmark's. Epochs and batch size are the benchmark's (authors: 20 epochs on CIFAR-100, 50 on ImageNet-R, 128
     images).
 
-    The authors divide both rates by ten near the end of each task, at epoch 18 of 20 or 40 of 50. There is no such
-    schedule here, and ``constant`` leaves it out. A ten-thousandth of the mean variance is added to the diagonal of
-    each covariance, so that it has a Cholesky root (authors: 1e-4 itself); for a class of one image this is all the
-    variance there is. The alignment uses SGD with momentum 0.9 and a cosine schedule, as the authors do. Drawn features
-    are not images, and are not counted among the gradient samples.
+    A ten-thousandth of the mean variance is added to the diagonal of each covariance, so that it has a Cholesky root
+    (authors: 1e-4 itself); for a class of one image this is all the variance there is. The alignment uses SGD with
+    momentum 0.9 and a cosine schedule, as the authors do. Drawn features are not images, and are not counted among the
+    gradient samples.
 
     Args:
         lr: Learning rate of the backbone (authors: 1e-4).
@@ -43,6 +47,9 @@ class SLCA(Plugin):
         samples: Number of features drawn for each class in an epoch, and of features in a batch (authors: 256).
         temperature: Temperature of the normalized logits (authors: 0.1).
         weight_decay: Weight decay of the alignment (authors: 5e-4).
+        milestone: Share of a task's epochs after which both learning rates are a tenth, rounded to whole epochs
+            (authors: 18 of 20 epochs on CIFAR-100, 40 of 50 on ImageNet-R, which is 0.8); null leaves it out, as does a
+            benchmark that names a schedule.
     """
 
     traits = Traits(
@@ -62,7 +69,7 @@ class SLCA(Plugin):
         },
         paper="Zhang, ICCV 2023 (SLCA)",
     )
-    state = ("_means", "_covariances")
+    state = ("_gaussians",)
 
     def __init__(
         self,
@@ -72,13 +79,16 @@ class SLCA(Plugin):
         samples: int = 256,
         temperature: float = 0.1,
         weight_decay: float = 5e-4,
+        milestone: float | None = 0.9,
     ) -> None:
         super().__init__()
         check_range("slca", above=0, lr=lr, head_lr=head_lr, temperature=temperature)
         check_range("slca", at_least=1, epochs=epochs, samples=samples)
         check_range("slca", at_least=0, weight_decay=weight_decay)
+        check_range("slca", above=0, below=1, milestone=milestone)
         self.lr, self.head_lr = lr, head_lr
-        self.epochs, self.samples, self.temperature, self.weight_decay = epochs, samples, temperature, weight_decay
+        self.temperature, self.milestone = temperature, milestone
+        self._settings = AlignmentSettings(head_lr, epochs, samples, weight_decay=weight_decay)
         self._swap = WeightSwap()
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
@@ -87,12 +97,14 @@ class SLCA(Plugin):
         Raises:
             UserError: If the head has no weights of its own, or does not grow by the classes of each task.
         """
-        if learner.options.head == "zero_shot":
-            raise UserError("slca: training.head must be linear or cosine: a zero_shot head cannot be aligned")
-        if learner.options.head_classes != "seen":
-            raise UserError("slca: training.head_classes must be seen: the older classes' part of the head rests")
-        width = learner.backbone.width
-        self._means, self._covariances = torch.zeros(0, width), torch.zeros(0, width, width)
+        check_alignable("slca", learner)
+        self._gaussians = ClassGaussians(learner.backbone.width)
+
+    def plan_training(self, learner: Learner, task: Task, plan: TrainingPlan) -> TrainingPlan:
+        """Divide the learning rates by ten near the end of the task."""
+        if self.milestone is None or plan.options.schedule != "constant":
+            return plan
+        return plan.with_options(schedule=multi_step([round(self.milestone * plan.options.epochs)]))
 
     def parameter_groups(self, learner: Learner) -> list[dict[str, Any]]:
         """The two learning rates; the older classes' part of the head is frozen."""
@@ -105,14 +117,8 @@ class SLCA(Plugin):
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Compute the statistics of the new classes, then align the head for the evaluation."""
-        features, labels = learner.features_of(task.train).cpu(), learner.labels_of(task.train).cpu()
-        for label in range(len(self._means), learner.seen):
-            own = features[labels == label].double()
-            away = own - own.mean(dim=0)
-            covariance = away.T @ away / max(1, len(own) - 1)
-            self._means = torch.cat([self._means, own.mean(dim=0, keepdim=True).float()])
-            self._covariances = torch.cat([self._covariances, covariance[None].float()])
-        self._swap.replace(learner, {name: value.detach().clone() for name, value in head_of(learner)})
+        self._gaussians.add(learner.features_of(task.train), learner.labels_of(task.train))
+        self._swap.replace(learner, head_values(learner))
         if task.index > 0:
             self._align(learner)
 
@@ -121,66 +127,6 @@ class SLCA(Plugin):
         self._swap.restore(learner)
 
     def _align(self, learner: Learner) -> None:
+        logits, factors = task_normalized(self.temperature), nearness(learner.head.sizes)
         generator = learner.generator("slca")
-        parameters = [value for _, value in head_of(learner)]
-        optimizer = torch.optim.SGD(parameters, lr=self.head_lr, momentum=0.9, weight_decay=self.weight_decay)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs)
-        roots = gaussian_roots(self._covariances)
-        means = self._means * nearness(learner.head.sizes)[:, None]
-        for _ in range(self.epochs):
-            features, labels = draw_features(means, roots, self.samples, generator)
-            for chosen in torch.randperm(len(labels), generator=generator).split(self.samples):
-                self._step(learner.head, features[chosen], labels[chosen], optimizer)
-            schedule.step()
-        optimizer.zero_grad()
-
-    def _step(self, head: Head, features: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        device = next(head.parameters()).device
-        logits = head(features.to(device))
-        loss = F.cross_entropy(normalized(logits, head.sizes) / self.temperature, labels.to(device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-
-def head_of(learner: Learner) -> list[tuple[str, nn.Parameter]]:
-    """The parameters of the head, with their names in the learner."""
-    return [(name, value) for name, value in learner.named_parameters() if name.startswith("head.")]
-
-
-def nearness(sizes: Sequence[int]) -> Tensor:
-    """Factor of each class's mean: it grows with the task to 1 for the newest one; `sizes` are the tasks' classes."""
-    tasks = torch.arange(1, len(sizes) + 1).repeat_interleave(torch.tensor(sizes))
-    return 0.9 + 0.1 * tasks / len(sizes)
-
-
-def normalized(logits: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Logits divided by the mean over tasks of the norm of a task's logits; `sizes` are the tasks' classes."""
-    norms = torch.stack([part.norm(dim=1) for part in logits.split(list(sizes), dim=1)])
-    return logits / (norms.mean(dim=0)[:, None] + 1e-7)
-
-
-def gaussian_roots(covariances: Tensor) -> Tensor:
-    """Cholesky roots ``[C, d, d]`` of covariances, with a ten-thousandth of the mean variance on the diagonal."""
-    covariances = covariances.double()
-    variance = covariances.diagonal(dim1=1, dim2=2).mean(dim=1).clamp_min(1e-8)
-    eye = torch.eye(covariances.shape[1], dtype=covariances.dtype)
-    roots: Tensor = torch.linalg.cholesky(covariances + 1e-4 * variance[:, None, None] * eye)
-    return roots.float()
-
-
-def draw_features(means: Tensor, roots: Tensor, samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw features of every class.
-
-    Args:
-        means: Class means ``[C, d]``.
-        roots: Cholesky roots of the class covariances ``[C, d, d]``.
-        samples: Number of features of each class.
-        generator: Source of the draws.
-
-    Returns:
-        Features ``[C * samples, d]`` and labels ``[C * samples]``.
-    """
-    noise = torch.randn(len(means), samples, means.shape[1], generator=generator)
-    drawn = means[:, None] + noise @ roots.transpose(1, 2)
-    return drawn.flatten(0, 1), torch.arange(len(means)).repeat_interleave(samples)
+        align_head(learner, self._gaussians, self._settings, generator, logits=logits, factors=factors)

@@ -7,6 +7,7 @@ from typing import Any
 SMALL: dict[str, dict[str, Any]] = {
     "aper": {"size": 4},
     "block_expansion": {"blocks": 1},
+    "classifier_alignment": {"samples": 16},
     "coda_prompt": {"components": 9, "length": 2, "blocks": "all"},
     "dual_prompt": {"general_length": 2, "expert_length": 2, "general_blocks": "0", "expert_blocks": "1"},
     "ease": {"size": 4},

@@ -30,7 +30,9 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
     "clsuite.plugin.helpers": (
         "BatchLoader", "ClassTexts", "FeatureStore", "PretrainedState", "TakenRows", "WeightSwap", "check_trained",
         "clip_of", "compute_features", "full_precision", "mean_of", "Moment", "multi_step", "row_positions",
-        "set_weights", "statistics_of", "task_vector", "tensor_bytes", "top_share", "weights_of",
+        "set_weights", "statistics_of", "task_vector", "tensor_bytes", "top_share", "weights_of", "AlignmentSettings",
+        "ClassGaussians", "align_head", "check_alignable", "head_values", "nearness", "plain_logits", "scaled_cosine",
+        "task_normalized",
     ),
     "clsuite.scenarios": ("from_avalanche", "to_avalanche", "ScenarioBuilder", "make_scenario"),
     "clsuite.data": ("load_dataset", "ImageData"),

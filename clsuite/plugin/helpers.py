@@ -6,6 +6,9 @@
 * Weights as values: `weights_of` (a copy), `mean_of` (soups), `task_vector` (the end without the start), `set_weights`,
   `top_share` (masks of the largest entries).
 * Statistics: `TakenRows` (an image that comes again counts once), `row_positions`.
+* Classifier alignment: `ClassGaussians` (statistics of classes, and features drawn from them), `align_head` with
+  `AlignmentSettings` (the head trained on these), its logits `plain_logits`, `task_normalized` and `scaled_cosine`,
+  `nearness` (means of older classes nearer to zero), `head_values` (for `WeightSwap`), `check_alignable`.
 * Schedules of learning rates: `multi_step`, and the `Moment` that any function of one's own gets.
 * CLIP: `clip_of`, `ClassTexts`.
 * Numbers: `full_precision` (no autocast), `tensor_bytes` (what is kept).
@@ -22,6 +25,17 @@ if TYPE_CHECKING:
     from clsuite.backbones.clip import clip_of
     from clsuite.data.batch import BatchLoader
     from clsuite.data.taken import TakenRows, row_positions
+    from clsuite.learner.alignment import (
+        AlignmentSettings,
+        align_head,
+        check_alignable,
+        head_values,
+        nearness,
+        plain_logits,
+        scaled_cosine,
+        task_normalized,
+    )
+    from clsuite.learner.class_gaussians import ClassGaussians
     from clsuite.learner.features import FeatureStore, compute_features
     from clsuite.learner.precision import full_precision
     from clsuite.learner.rehearsal import check_trained
@@ -31,22 +45,31 @@ if TYPE_CHECKING:
     from clsuite.plugin.state import tensor_bytes
 
 __all__ = [
+    "AlignmentSettings",
     "BatchLoader",
+    "ClassGaussians",
     "ClassTexts",
     "FeatureStore",
     "Moment",
     "PretrainedState",
     "TakenRows",
     "WeightSwap",
+    "align_head",
+    "check_alignable",
     "check_trained",
     "clip_of",
     "compute_features",
     "full_precision",
+    "head_values",
     "mean_of",
     "multi_step",
+    "nearness",
+    "plain_logits",
     "row_positions",
+    "scaled_cosine",
     "set_weights",
     "statistics_of",
+    "task_normalized",
     "task_vector",
     "tensor_bytes",
     "top_share",
@@ -54,22 +77,31 @@ __all__ = [
 ]
 
 LAZY = {
+    "AlignmentSettings": "clsuite.learner.alignment",
     "BatchLoader": "clsuite.data.batch",
+    "ClassGaussians": "clsuite.learner.class_gaussians",
     "ClassTexts": "clsuite.backbones.class_texts",
     "FeatureStore": "clsuite.learner.features",
     "Moment": "clsuite.learner.schedules",
     "PretrainedState": "clsuite.learner.weight_swap",
     "TakenRows": "clsuite.data.taken",
     "WeightSwap": "clsuite.learner.weight_swap",
+    "align_head": "clsuite.learner.alignment",
+    "check_alignable": "clsuite.learner.alignment",
     "check_trained": "clsuite.learner.rehearsal",
     "clip_of": "clsuite.backbones.clip",
     "compute_features": "clsuite.learner.features",
     "full_precision": "clsuite.learner.precision",
+    "head_values": "clsuite.learner.alignment",
     "mean_of": "clsuite.learner.weights",
     "multi_step": "clsuite.learner.schedules",
+    "nearness": "clsuite.learner.alignment",
+    "plain_logits": "clsuite.learner.alignment",
     "row_positions": "clsuite.data.taken",
+    "scaled_cosine": "clsuite.learner.alignment",
     "set_weights": "clsuite.learner.weights",
     "statistics_of": "clsuite.learner.weight_swap",
+    "task_normalized": "clsuite.learner.alignment",
     "task_vector": "clsuite.learner.weights",
     "tensor_bytes": "clsuite.plugin.state",
     "top_share": "clsuite.learner.weights",

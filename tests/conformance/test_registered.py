@@ -37,6 +37,7 @@ for method in (
     "replay+fpf",
     "der+momentum",
     "pet+replay",
+    "pet+classifier_alignment",
     "first_session+ranpac",
     "first_session+lda",
     "first_session+momentum",

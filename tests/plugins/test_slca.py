@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -13,35 +15,11 @@ import clsuite
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
 from clsuite.learner.options import OptimizerSpec, TrainingSpec
+from clsuite.plugin import Plugin
 from clsuite.plugin.catalog import find_plugin
 from clsuite.runner.training import resolve_training
 from clsuite.scenarios import Scenario, Task
-from clsuite_plugins.slca import SLCA, draw_features, gaussian_roots, nearness, normalized
-
-
-def test_drawn_features_have_the_statistics_of_their_class() -> None:
-    generator = torch.Generator().manual_seed(0)
-    basis = torch.randn(3, 5, 5, generator=generator)
-    covariances, means = basis @ basis.transpose(1, 2), torch.randn(3, 5, generator=generator)
-    features, labels = draw_features(means, gaussian_roots(covariances), 20_000, generator)
-    for label in range(3):
-        own = features[labels == label]
-        torch.testing.assert_close(own.mean(dim=0), means[label], atol=0.1, rtol=0)
-        torch.testing.assert_close(own.T.cov(), covariances[label], atol=0.5, rtol=0.05)
-
-
-def test_a_class_of_one_image_can_be_drawn() -> None:
-    assert gaussian_roots(torch.zeros(1, 4, 4)).isfinite().all()
-
-
-def test_older_means_are_drawn_nearer_to_zero() -> None:
-    torch.testing.assert_close(nearness([2, 1]), torch.tensor([0.95, 0.95, 1.0]))
-    torch.testing.assert_close(nearness([3]), torch.ones(3))
-
-
-def test_logits_are_divided_by_the_mean_norm_of_the_tasks() -> None:
-    logits = torch.tensor([[3.0, 4.0, 1.0], [0.0, 2.0, 4.0]])  # norms of tasks: 5 and 1, 2 and 4
-    torch.testing.assert_close(normalized(logits, [2, 1]), logits / 3, atol=1e-6, rtol=0)
+from clsuite_plugins.slca import SLCA
 
 
 def test_the_backbone_gets_the_slow_rate_and_the_newest_classes_the_fast_one(make_stream: Any) -> None:
@@ -63,8 +41,37 @@ def test_the_statistics_are_those_of_the_features_at_the_end_of_the_task(make_st
     labels = scenario.labels[last.train]
     for label in last.classes:
         own = features[labels == label]
-        np.testing.assert_allclose(plugin.state_dict()["_means"][label], own.mean(axis=0), atol=1e-5)
-        np.testing.assert_allclose(plugin.state_dict()["_covariances"][label], np.cov(own.T), atol=1e-4)
+        np.testing.assert_allclose(plugin.state_dict()["_gaussians"]["means"][label], own.mean(axis=0), atol=1e-5)
+        np.testing.assert_allclose(plugin.state_dict()["_gaussians"]["spreads"][label], np.cov(own.T), atol=1e-4)
+
+
+class Rates(Plugin):
+    """Notes the rates of the backbone and of the head as each epoch begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[float, ...]] = []
+
+    def on_train_epoch_start(self, trainer: L.Trainer, learner: Learner) -> None:
+        self.seen.append(tuple(group["lr"] for group in trainer.optimizers[0].param_groups))
+
+
+@pytest.mark.parametrize(
+    ("milestone", "schedule", "factors"),
+    [
+        (0.8, "constant", [1, 1, 1, 1, 0.1]),
+        (0.7, "constant", [1, 1, 1, 1, 0.1]),
+        (0.6, "constant", [1, 1, 1, 0.1, 0.1]),
+        (None, "constant", [1, 1, 1, 1, 1]),
+        (0.8, "quarter_cosine", [math.cos(0.495 * math.pi * epoch / 4) for epoch in range(5)]),
+    ],
+)
+def test_near_the_end_of_a_task_the_rates_are_a_tenth_unless_the_benchmark_has_a_schedule(
+    milestone: float | None, schedule: str, factors: list[float], make_stream: Any
+) -> None:
+    rates = Rates()
+    make_stream(SLCA(samples=8, milestone=milestone), rates, epochs=5, schedule=schedule).run()
+    assert rates.seen == [pytest.approx((1e-4 * factor, 1e-2 * factor)) for factor in factors * 3]
 
 
 class Watched(SLCA):
