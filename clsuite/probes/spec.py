@@ -116,9 +116,9 @@ class ZeroShotProbe(_Probe):
         if (self.path is None) == (self.dataset is None):
             raise ValueError("a zero_shot probe needs either a path or a dataset")
         if self.dataset is not None and self.dataset.own is not None:
-            raise ValueError("the dataset of a zero_shot probe must be one of clsuite's: a user-defined class is not")
+            raise ValueError("the dataset of a zero_shot probe must be one of clsuite, not a user-defined class")
         if self.names is not None and self.path is None:
-            raise ValueError("'names' is a file in the folder of 'path'; a data set has names of its own")
+            raise ValueError("'names' is a file in the folder of 'path'; a data set has its own names")
         return self
 
 

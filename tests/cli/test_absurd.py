@@ -76,7 +76,7 @@ def test_a_new_method_does_not_follow_a_link(tmp_path: Path, capsys: pytest.Capt
     elsewhere.mkdir()
     Path("my_method.py").symlink_to(elsewhere / "gone.py")
     assert main(["new", "my_method"]) == 2
-    assert "'my_method.py' is there already and is not overwritten" in capsys.readouterr().err
+    assert "'my_method.py' already exists and is not overwritten" in capsys.readouterr().err
     assert list(elsewhere.iterdir()) == []
 
 

@@ -109,7 +109,7 @@ def test_the_stream_of_a_search_has_no_test_rows(scenario: Scenario) -> None:
     [
         ({"space": "capacity=[0]"}, "replay: capacity is 0, but must be at least 1"),
         ({"space": "capacity=['x']"}, "argument 'capacity' of plugin 'replay' is 'x'"),
-        ({"space": "capacity=[5]", "metric": "backward_transfer", "tasks": 1}, "says nothing of 1 tasks"),
+        ({"space": "capacity=[5]", "metric": "backward_transfer", "tasks": 1}, "is undefined for 1 tasks"),
         ({"method": MethodSpec.model_validate({"replay": {"batch_size": [1, 2]}})}, "is a grid: write its values into"),
     ],
 )
