@@ -42,9 +42,9 @@ def main(rank: int, folder: Path, first: int) -> None:
 
 
 def _end_with(first: int) -> None:
-    """End when the first process has ended, which may have been killed, even before this one looked for it.
+    """End when the first process has ended, even if it was killed before this one checked.
 
-    That is why its process ID is given: by then the parent of this process is another one.
+    Therefore its process ID is given: the parent of this process changes in that case.
     """
     while os.getppid() == first:
         time.sleep(LOOK_AGAIN)

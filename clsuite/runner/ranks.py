@@ -121,7 +121,7 @@ def _await(others: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
     for rank, process in enumerate(others, 1):
         while not ready(folder, rank).exists():
             if process.poll() is not None:
-                raise RuntimeError(_last_words(others, folder) or f"process {rank} ended before it began to learn")
+                raise RuntimeError(_last_words(others, folder) or f"process {rank} ended before it began to train")
             time.sleep(LOOK_AGAIN)
 
 

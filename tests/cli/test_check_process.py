@@ -63,11 +63,11 @@ def test_what_ends_the_process_is_told_by_name(check, body: str, words: str) -> 
     ("body", "words"),
     [
         (START + "raise KeyboardInterrupt\n", "trains: failed"),
-        (MADE + "raise GeneratorExit('own')\n", "making it ends with RuntimeError: GeneratorExit: own"),
-        (MADE + ODD, "making it ends with RuntimeError: Odd"),
+        (MADE + "raise GeneratorExit('own')\n", "creating it ends with RuntimeError: GeneratorExit: own"),
+        (MADE + ODD, "creating it ends with RuntimeError: Odd"),
         (
             "    @property\n    def loss(self):\n        raise ValueError('own')\n",
-            "making it ends with ValueError: own",
+            "creating it ends with ValueError: own",
         ),
     ],
 )

@@ -341,7 +341,7 @@ def test_fpf_must_come_after_the_buffer(make_stream: Any) -> None:
 @pytest.mark.parametrize("first", [True, False])
 def test_what_is_frozen_cannot_be_tuned(plugin: Plugin, first: bool, make_stream: Any) -> None:
     pair = [LinearProbe(), plugin] if first else [plugin, LinearProbe()]
-    with pytest.raises(UserError, match=r"asks for 'norm', but all of that is frozen: say modules: head$"):
+    with pytest.raises(UserError, match=r"includes 'norm', but all of it is frozen: write modules: head$"):
         make_stream(*pair).run()
 
 
@@ -356,7 +356,7 @@ def test_fpf_at_the_end_alone_costs_what_the_paper_spends(make_stream: Any) -> N
 
 
 def test_fpf_borrows_from_one_alone(make_stream: Any) -> None:
-    with pytest.raises(UserError, match=r"fpf borrows the exemplars of one plugin, and Replay and DER keep some"):
+    with pytest.raises(UserError, match=r"fpf borrows the exemplars of one plugin, but Replay and DER store exemplars"):
         make_stream(Replay(capacity=20), DER(capacity=20), FPF()).run()
 
 

@@ -91,7 +91,7 @@ def test_runs_at_a_time_share_no_device() -> None:
 def test_a_process_that_ends_before_it_learns_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "1.log").touch()
     ended = subprocess.Popen([sys.executable, "-c", ""])
-    with pytest.raises(RuntimeError, match="process 1 ended before it began to learn"):
+    with pytest.raises(RuntimeError, match="process 1 ended before it began to train"):
         ranks._await([ended], tmp_path)
 
 
