@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,11 +26,19 @@ class APER(Plugin):
     prototype by cosine is predicted. The means are running sums; an image that occurs again does not count again. As in
     the authors' code (PILOT), the head of the first task is a cosine head with a learned scale that starts at 1.
 
+    The paper's variants are an adapter (the default); VPT-deep, ``kind: prompt, prompt_init: zeros``; VPT-shallow, the
+    same with ``blocks: "0"``; and SSF, ``kind: ssf, ends: true``.
+
     Args:
-        kind: ``adaptformer`` (the authors' adapter), ``prompt`` (their VPT-deep), ``ssf`` (their scale-and-shift), or
+        kind: ``adaptformer`` (the authors' adapter), ``prompt`` (their VPT), ``ssf`` (their scale-and-shift), or
             ``lora``, ``prefix``, ``adapter`` or ``ia3``, which are not in the paper.
         size: Bottleneck, rank or length. By default 64 hidden units (authors), 5 tokens (authors), rank 8 or 10 pairs.
-        blocks: The transformer blocks that get a module: ``all`` (the default), ``0-4``, ``0,2,5``.
+        blocks: The transformer blocks that get a module: ``all`` (the default), ``0-4``, ``0,2,5``. The prompts of a
+            block stay up to the next of these, or to the end.
+        prompt_init: For prompts only, their first values: ``zeros`` as in the authors' code, or as in other papers'
+            (``clsuite.peft.first_values``); ``xavier``, VPT's own, by default.
+        ends: For SSF only, whether it also acts after the patch embedding and the last norm (authors: yes; false by
+            default).
     """
 
     traits = Traits(
@@ -45,18 +55,26 @@ class APER(Plugin):
                 "adapter": {"size": 64, "blocks": "all"},
                 "lora": {"size": 8, "blocks": "all"},
                 "prefix": {"size": 10, "blocks": "all"},
-                "prompt": {"size": 5, "blocks": "all"},
+                "prompt": {"size": 5, "blocks": "all", "prompt_init": "xavier"},
                 "ia3": {"size": 1, "blocks": "all"},
-                "ssf": {"size": 1, "blocks": "all"},
+                "ssf": {"size": 1, "blocks": "all", "ends": False},
             }
         },
         paper="Zhou, IJCV 2024 (APER)",
     )
     state = ("_sums", "_numbers", "_taken")
 
-    def __init__(self, kind: PetKind = "adaptformer", size: int | None = None, blocks: str | None = None) -> None:
+    def __init__(
+        self,
+        kind: PetKind = "adaptformer",
+        size: int | None = None,
+        blocks: str | None = None,
+        prompt_init: Literal["zeros", "xavier", "unit", "small", "linear"] | None = None,
+        ends: bool | None = None,
+    ) -> None:
         super().__init__()
-        self._build = fill_defaults("aper", self.traits, kind=kind, size=size, blocks=blocks)
+        given = {"kind": kind, "size": size, "blocks": blocks, "prompt_init": prompt_init, "ends": ends}
+        self._build = fill_defaults("aper", self.traits, **given)
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone and attach the module."""

@@ -14,14 +14,25 @@ SMALL: dict[str, dict[str, Any]] = {
     "ease": {"size": 4},
     "first_session": {"size": 4},
     "fpf": {"steps": 5},
+    "hide": {"blocks": "all", "centroids": 2, "samples": 16, "epochs": 2, "task_samples": 16, "task_epochs": 5},
     "l2p": {"size": 2, "pool": 4, "top_k": 2},
     "lae": {"blocks": "all", "frozen_epochs": 0, "decay": 0.9},
     "icarl": {"capacity": 18},
     "inflora": {"rank": 2},
     "kfpf": {"steps": 5, "alpha": 0.5},
+    "mos": {"size": 4, "samples": 16, "align_epochs": 3},
     "ranpac": {"projection": 300},
     "s_pet": {"size": 2},
     "sd_lora": {"rank": 2, "boundary": "carry", "drop_below": 0.001},
+    "sema": {"size": 4, "code": 8, "threshold": 1.0, "descriptor_epochs": 2},
     "slca": {"samples": 16},
+    "ssiat": {"size": 4, "samples": 16},
     "saft": {"share": 0.01, "rescore": "task"},
+    "tuna": {"size": 4, "samples": 16, "align_epochs": 3, "orthogonality": 0.1},
 }
+
+NEEDS: dict[str, dict[str, Any]] = {
+    "ssiat": {"head": "cosine"},
+    "tuna": {"head": "cosine"},
+}
+"""What methods refuse to learn without, of the training that their traits say."""

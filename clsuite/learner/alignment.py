@@ -69,24 +69,50 @@ def align_head(
         factors: As of `ClassGaussians.sampler`, such as `nearness`.
         groups: The groups of the head that are trained, as of `Head.freeze`; all by default.
     """
-    head, draw = learner.head, gaussians.sampler(factors)
-    answer = logits or plain_logits
+    head, answer = learner.head, logits or plain_logits
     with _trained(head, groups) as parameters:
-        optimizer = torch.optim.SGD(
-            parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
-        )
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.period or settings.epochs)
-        for _ in range(settings.epochs):
-            features, labels = draw(settings.samples, generator)
-            order = torch.randperm(len(labels), generator=generator)
-            for chosen in order.split(settings.batch_size or settings.samples)[: settings.batches]:
-                scores = answer(head, features[chosen].to(learner.device))[:, : learner.seen]
-                loss = F.cross_entropy(scores, labels[chosen].to(learner.device))
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-            schedule.step()
-        optimizer.zero_grad()
+
+        def scores(features: Tensor) -> Tensor:
+            return answer(head, features)[:, : learner.seen]
+
+        train_on_drawn(parameters, scores, gaussians, settings, generator, learner.device, factors)
+
+
+def train_on_drawn(
+    parameters: Sequence[nn.Parameter],
+    scores: Callable[[Tensor], Tensor],
+    gaussians: ClassGaussians,
+    settings: AlignmentSettings,
+    generator: torch.Generator,
+    device: torch.device,
+    factors: Tensor | None = None,
+) -> None:
+    """Train some parameters on features drawn from Gaussians, by the cross-entropy.
+
+    Args:
+        parameters: What is trained.
+        scores: Logits of features, by label.
+        gaussians: As of `align_head`, like all that follow.
+        settings: How it is trained.
+        generator: Source of the features and their order.
+        device: Where is computed.
+        factors: What the means are multiplied with.
+    """
+    draw = gaussians.sampler(factors)
+    optimizer = torch.optim.SGD(
+        parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.period or settings.epochs)
+    for _ in range(settings.epochs):
+        features, labels = draw(settings.samples, generator)
+        order = torch.randperm(len(labels), generator=generator)
+        for chosen in order.split(settings.batch_size or settings.samples)[: settings.batches]:
+            loss = F.cross_entropy(scores(features[chosen].to(device)), labels[chosen].to(device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+    optimizer.zero_grad()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from clsuite.peft.build import PET_KINDS, PetKind, attach_pet, build_pet
 from clsuite.peft.decoupled import DecoupledLoRA
 from clsuite.peft.ia3 import IA3
 from clsuite.peft.lora import LoRA
+from clsuite.peft.mixture import AdapterMixture, Expert
 from clsuite.peft.orthonormal_lora import SharedLoRA, WeightedLoRA
 from clsuite.peft.partial_pass import first_blocks_once, left_after
 from clsuite.peft.prefix import GivenPrefix, Prefix
@@ -21,6 +22,7 @@ from clsuite.peft.prompt import Prompt, PromptInit, first_values
 from clsuite.peft.query import FrozenQuery, RoutedByQuery
 from clsuite.peft.route import Route
 from clsuite.peft.ssf import SSF
+from clsuite.peft.task_modules import TaskModules
 
 __all__ = [
     "IA3",
@@ -29,7 +31,9 @@ __all__ = [
     "SSF",
     "AdaptFormer",
     "Adapter",
+    "AdapterMixture",
     "DecoupledLoRA",
+    "Expert",
     "FrozenQuery",
     "GivenPrefix",
     "LoRA",
@@ -40,6 +44,7 @@ __all__ = [
     "Route",
     "RoutedByQuery",
     "SharedLoRA",
+    "TaskModules",
     "WeightedLoRA",
     "attach_pet",
     "block_list",

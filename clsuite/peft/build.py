@@ -28,7 +28,9 @@ OF_KINDS: Mapping[str, tuple[str, ...]] = {
     "alpha": ("lora",),
     "learn_scale": ("lora", "adapter", "prefix"),
     "place": ("adapter",),
-    "prompt_init": ("prompt",),
+    "prompt_init": ("prompt", "prefix"),
+    "joint": ("prefix",),
+    "ends": ("ssf",),
 }
 """Arguments that only some kinds accept."""
 
@@ -45,6 +47,8 @@ def build_pet(
     learn_scale: bool = False,
     place: Literal["attn", "mlp"] | None = None,
     prompt_init: PromptInit | None = None,
+    joint: bool = False,
+    ends: bool = False,
     entries: int = 1,
 ) -> PET:
     """Create a module for a network, without modifying the network.
@@ -57,9 +61,12 @@ def build_pet(
         generator: Source of the initial values (on the CPU).
         targets: For LoRA: the projections; by default query and value (Hu et al.).
         alpha: For LoRA: the numerator of its factor; by default the rank.
-        learn_scale: For LoRA: whether each projection has a learnable factor. Adapters and prefixes always have one.
+        learn_scale: For LoRA: whether each projection has a learnable factor. Adapters, and prefixes that are not
+            joint, always have one.
         place: For an adapter: the sub-block to which it is parallel; by default the attention.
-        prompt_init: For a prompt: its initial values (`first_values`); by default VPT's.
+        prompt_init: For a prompt or a prefix: its initial values (`first_values`); by default VPT's, or LAE's.
+        joint: For a prefix: whether one softmax runs over prefix and tokens, without scales; by default LAE's form.
+        ends: For SSF: whether it also acts after the patch embedding and the last norm, as the authors' does.
         entries: Number of entries of that size; `PET.route` selects those that act on each sample.
 
     Raises:
@@ -68,7 +75,7 @@ def build_pet(
     if kind not in PET_KINDS:
         raise did_you_mean("kind of module", kind, PET_KINDS)
     _check_arguments(kind, {"targets": targets, "alpha": alpha, "place": place, "prompt_init": prompt_init})
-    _check_arguments(kind, {"learn_scale": learn_scale or None})
+    _check_arguments(kind, {"learn_scale": learn_scale or None, "joint": joint or None, "ends": ends or None})
     if size < 1:
         raise UserError(f"{kind}: size is {size}, but must be at least 1")
     numbers = choose_blocks(transformer_blocks(model), blocks)
@@ -80,11 +87,11 @@ def build_pet(
     if kind == "adaptformer":
         return AdaptFormer(model, numbers, size, generator, entries)
     if kind == "prefix":
-        return Prefix(model, numbers, size, generator, entries=entries)
+        return Prefix(model, numbers, size, generator, entries=entries, joint=joint, init=prompt_init or "small")
     if kind == "ia3":
         return IA3(model, numbers, entries)
     if kind == "ssf":
-        return SSF(model, numbers, generator, entries)
+        return SSF(model, numbers, generator, entries, ends)
     return Prompt(model, numbers, size, generator, entries, prompt_init or "xavier")
 
 

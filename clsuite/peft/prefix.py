@@ -15,20 +15,33 @@ from clsuite.peft.base import PET
 from clsuite.peft.blocks import transformer_blocks
 from clsuite.peft.compat.packed import PackedAttention
 from clsuite.peft.compat.views import Instead, override_attention
+from clsuite.peft.prompt import PromptInit, first_values
 from clsuite.peft.route import Route
 
 
 class KeyValues(nn.Module):
-    """Learned keys and values ``[entries * length, width]``, with a learnable scale for each entry."""
+    """Learned keys and values ``[entries * length, width]``, with a learnable scale for each entry or without."""
 
-    def __init__(self, width: int, length: int, generator: torch.Generator, entries: int = 1) -> None:
-        """Initialize from U(0, 0.01)."""
+    key_scale: nn.Parameter | None
+    value_scale: nn.Parameter | None
+
+    def __init__(
+        self,
+        width: int,
+        length: int,
+        generator: torch.Generator,
+        entries: int = 1,
+        init: PromptInit = "small",
+        learn_scale: bool = True,
+    ) -> None:
+        """Draw the initial values (`first_values`)."""
         super().__init__()
         size = (length * entries, width)
-        self.keys = nn.Parameter(torch.empty(size).uniform_(0, 0.01, generator=generator))
-        self.values = nn.Parameter(torch.empty(size).uniform_(0, 0.01, generator=generator))
+        self.keys = nn.Parameter(first_values(init, size, generator))
+        self.values = nn.Parameter(first_values(init, size, generator))
         scales = () if entries == 1 else (entries,)
-        self.key_scale, self.value_scale = nn.Parameter(torch.ones(scales)), nn.Parameter(torch.ones(scales))
+        self.key_scale = nn.Parameter(torch.ones(scales)) if learn_scale else None
+        self.value_scale = nn.Parameter(torch.ones(scales)) if learn_scale else None
 
     def scaled(self, route: Route | None = None) -> tuple[Tensor, Tensor]:
         """Keys and values, ``[entries * length, width]`` or, per sample, ``[B, k * length, width]``."""
@@ -36,7 +49,9 @@ class KeyValues(nn.Module):
         return (keys, values) if route is None else (route.gather(keys), route.gather(values))
 
 
-def _scaled(rows: Tensor, scale: Tensor) -> Tensor:
+def _scaled(rows: Tensor, scale: Tensor | None) -> Tensor:
+    if scale is None:
+        return rows
     return scale * rows if scale.dim() == 0 else scale.repeat_interleave(len(rows) // len(scale))[:, None] * rows
 
 
@@ -46,13 +61,22 @@ class Prefix(PET):
     Li & Liang (ACL 2021), in the form of LAE (Gao et al., ICCV 2023, section 3.3): they are inserted after the
     projection, and a query's attention to them is normalized to a sum of 1, while its attention to the tokens keeps the
     values of the joint softmax. If lambda is the prefix's share of that softmax, the weights of a query sum to 2 -
-    lambda.
+    lambda. A joint prefix is Li & Liang's own form, as in DualPrompt and HiDe-Prompt: one softmax over prefix and
+    tokens, and no scales.
     """
 
     role = "prompts"
 
     def __init__(
-        self, model: nn.Module, blocks: Sequence[int], length: int, generator: torch.Generator, *, entries: int = 1
+        self,
+        model: nn.Module,
+        blocks: Sequence[int],
+        length: int,
+        generator: torch.Generator,
+        *,
+        entries: int = 1,
+        joint: bool = False,
+        init: PromptInit = "small",
     ) -> None:
         """Create the prefixes for a network.
 
@@ -62,15 +86,17 @@ class Prefix(PET):
             length: Number of keys and values in each block.
             generator: Source of the initial values.
             entries: Number of entries to which samples can be routed.
+            joint: Whether one softmax runs over prefix and tokens.
+            init: The initial values; see `first_values`.
         """
         super().__init__()
-        self._blocks = tuple(blocks)
+        self._blocks, self._joint = tuple(blocks), joint
         found = transformer_blocks(model)
+        self.parts = nn.ModuleDict()
         for number in self._blocks:
             _check(found[number].attn)
-        self.parts = nn.ModuleDict(
-            {str(n): KeyValues(found[n].attn.qkv.out_features // 3, length, generator, entries) for n in self._blocks}
-        )
+            width = found[number].attn.qkv.out_features // 3
+            self.parts[str(number)] = KeyValues(width, length, generator, entries, init, learn_scale=not joint)
 
     def attach(self, model: nn.Module) -> None:
         """Replace the attention of each selected block by one with a prefix."""
@@ -84,7 +110,7 @@ class Prefix(PET):
         def instead(x: Tensor, mask: Tensor | None) -> Tensor | None:
             if not self.enabled:
                 return None
-            return attention_with_prefix(attention, x, *part.scaled(self.route), beside=True, mask=mask)
+            return attention_with_prefix(attention, x, *part.scaled(self.route), beside=not self._joint, mask=mask)
 
         return instead
 

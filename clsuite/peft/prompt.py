@@ -13,7 +13,7 @@ from clsuite.errors import UserError
 from clsuite.peft.base import PET
 from clsuite.peft.blocks import final_norm, transformer_blocks
 
-PromptInit = Literal["unit", "small", "xavier", "linear"]
+PromptInit = Literal["unit", "small", "xavier", "linear", "zeros"]
 
 
 def first_values(init: PromptInit, size: Sequence[int], generator: torch.Generator, patch: int = 16) -> Tensor:
@@ -22,13 +22,15 @@ def first_values(init: PromptInit, size: Sequence[int], generator: torch.Generat
     Args:
         init: ``unit``: U(-1, 1) (L2P's and DualPrompt's ports to PyTorch, PILOT, Renate); ``small``: U(0, 0.01) (the
             JAX code of both); ``xavier``: U(-b, b) with ``b = sqrt(6 / (3 patch^2 + width))`` (VPT's code); ``linear``:
-            U(-b, b) with ``b = 1 / sqrt(width)``, a linear layer's (S-Prompts' code).
+            U(-b, b) with ``b = 1 / sqrt(width)``, a linear layer's (S-Prompts' code); ``zeros`` (APER's code).
         size: Shape of the tensor.
         generator: Source of randomness.
         patch: Side of a patch, for ``xavier``.
     """
     xavier, linear = math.sqrt(6 / (3 * patch**2 + size[-1])), 1 / math.sqrt(size[-1])
     bounds = {"unit": (-1.0, 1.0), "small": (0.0, 0.01), "xavier": (-xavier, xavier), "linear": (-linear, linear)}
+    if init == "zeros":
+        return torch.zeros(tuple(size))
     return torch.empty(tuple(size)).uniform_(*bounds[init], generator=generator)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clsuite.errors import UserError
 from clsuite.peft.base import PET
 from clsuite.peft.blocks import transformer_blocks
 from clsuite.peft.route import Route
@@ -40,13 +41,20 @@ class SSF(PET):
 
     Lian et al., "Scaling & shifting your features: a new baseline for efficient model tuning" (NeurIPS 2022), section
     3.2, with their initialization: after both norms, the projections of the attention and both layers of the MLP. The
-    authors also use them after the patch embedding and the last norm, which are not part of a block. It has no size.
-    FiLM in Panos et al. (ICCV 2023) is the same operation in a ResNet.
+    authors also use them at both ends: after the patch embedding and the last norm, which are not part of a block. It
+    has no size. FiLM in Panos et al. (ICCV 2023) is the same operation in a ResNet.
     """
 
     role = "scales"
 
-    def __init__(self, model: nn.Module, blocks: Sequence[int], generator: torch.Generator, entries: int = 1) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        blocks: Sequence[int],
+        generator: torch.Generator,
+        entries: int = 1,
+        ends: bool = False,
+    ) -> None:
         """Create the scales and shifts for a network.
 
         Args:
@@ -54,26 +62,40 @@ class SSF(PET):
             blocks: Numbers of the blocks.
             generator: Source of the initial values.
             entries: Number of entries to which samples can be routed.
+            ends: Whether also after the patch embedding and the last norm.
+
+        Raises:
+            UserError: If there are no such ends.
         """
         super().__init__()
-        self._blocks = tuple(blocks)
-        found = transformer_blocks(model)
+        self._blocks, self._ends = tuple(blocks), ends
         self.parts = nn.ModuleDict()
+        for name, _, width in self._places(model):
+            self.parts[name] = ScaleShift(width, entries, generator)
+
+    def _places(self, model: nn.Module) -> Iterator[tuple[str, Any, int]]:
+        """Name, module and output width of what is scaled and shifted."""
+        found = transformer_blocks(model)
         for number in self._blocks:
-            for name, _, width in operations(found[number]):
-                self.parts[f"{number}_{name}"] = ScaleShift(width, entries, generator)
+            for name, operation, width in operations(found[number]):
+                yield f"{number}_{name}", operation, width
+        if self._ends:
+            yield from ends_of(model, found[0].attn.qkv.in_features)
 
     def attach(self, model: nn.Module) -> None:
         """Attach after the operations."""
-        found = transformer_blocks(model)
-        for number in self._blocks:
-            for name, operation, _ in operations(found[number]):
-                hook = self._hook(self.parts[f"{number}_{name}"])
-                self._handles.append(operation.register_forward_hook(hook))
+        for name, operation, _ in self._places(model):
+            self._handles.append(operation.register_forward_hook(self._hook(self.parts[name])))
 
     def _hook(self, part: nn.Module) -> Any:
         def modulate(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            return part(output, self.route) if self.enabled else None
+            if not self.enabled:
+                return None
+            if output.dim() == 2:  # pooled by then
+                pooled: Tensor = part(output[:, None], self.route)
+                return pooled[:, 0]
+            modulated: Tensor = part(output, self.route)
+            return modulated
 
         return modulate
 
@@ -90,3 +112,20 @@ def operations(block: Any) -> Iterator[tuple[str, Any, int]]:
     for place, layer in enumerate(first):
         yield f"fc1_{place}", layer, layer.out_features
     yield "fc2", block.mlp.fc2, width
+
+
+def ends_of(model: Any, width: int) -> Iterator[tuple[str, Any, int]]:
+    """Name, module and output width of a network's patch embedding and last norm, where tokens may be pooled already.
+
+    Raises:
+        UserError: If it has none.
+    """
+    norms = [getattr(model, name, None) for name in ("norm", "fc_norm")]
+    last = next((norm for norm in norms if norm is not None and not isinstance(norm, nn.Identity)), None)
+    if last is None or getattr(model, "patch_embed", None) is None:
+        raise UserError(
+            f"ssf: the backbone ({type(model).__name__}) has no patch embedding and last norm as timm's ViTs have: "
+            "leave ends out"
+        )
+    yield "patch_embed", model.patch_embed, width
+    yield "norm", last, width

@@ -10,9 +10,10 @@
 * Classifier alignment: `ClassGaussians` (statistics of classes, and features drawn from them), `align_head` with
   `AlignmentSettings` (the head trained on these), its logits `plain_logits`, `task_normalized` and `scaled_cosine`,
   `nearness` (means of older classes nearer to zero), `head_values` (for `WeightSwap`), `check_alignable`.
+* Losses: `cosface_loss` (a margin for the true class), `self_contrast` (HiDe-Prompt, MOS).
 * Schedules of learning rates: `multi_step`, and the `Moment` that any function of one's own gets.
 * CLIP: `clip_of`, `ClassTexts`.
-* Numbers: `full_precision` (no autocast), `tensor_bytes` (what is kept).
+* Numbers: `full_precision` (no autocast), `tensor_bytes` (what is kept), `entropic_transport` (Sinkhorn's plan).
 """
 
 from __future__ import annotations
@@ -38,10 +39,14 @@ if TYPE_CHECKING:
     )
     from clsuite.learner.class_gaussians import ClassGaussians
     from clsuite.learner.features import FeatureStore, compute_features
+    from clsuite.learner.loss import self_contrast
+    from clsuite.learner.margins import cosface_loss
     from clsuite.learner.precision import full_precision
     from clsuite.learner.rehearsal import check_trained
     from clsuite.learner.schedules import Moment, multi_step
+    from clsuite.learner.task_identity import TaskIdentity
     from clsuite.learner.token_covariances import token_covariances
+    from clsuite.learner.transport import entropic_transport
     from clsuite.learner.weight_swap import PretrainedState, WeightSwap, statistics_of
     from clsuite.learner.weights import mean_of, set_weights, task_vector, top_share, weights_of
     from clsuite.plugin.state import tensor_bytes
@@ -55,12 +60,15 @@ __all__ = [
     "Moment",
     "PretrainedState",
     "TakenRows",
+    "TaskIdentity",
     "WeightSwap",
     "align_head",
     "check_alignable",
     "check_trained",
     "clip_of",
     "compute_features",
+    "cosface_loss",
+    "entropic_transport",
     "full_precision",
     "head_values",
     "mean_of",
@@ -69,6 +77,7 @@ __all__ = [
     "plain_logits",
     "row_positions",
     "scaled_cosine",
+    "self_contrast",
     "set_weights",
     "statistics_of",
     "task_normalized",
@@ -88,12 +97,15 @@ LAZY = {
     "Moment": "clsuite.learner.schedules",
     "PretrainedState": "clsuite.learner.weight_swap",
     "TakenRows": "clsuite.data.taken",
+    "TaskIdentity": "clsuite.learner.task_identity",
     "WeightSwap": "clsuite.learner.weight_swap",
     "align_head": "clsuite.learner.alignment",
     "check_alignable": "clsuite.learner.alignment",
     "check_trained": "clsuite.learner.rehearsal",
     "clip_of": "clsuite.backbones.clip",
     "compute_features": "clsuite.learner.features",
+    "cosface_loss": "clsuite.learner.margins",
+    "entropic_transport": "clsuite.learner.transport",
     "full_precision": "clsuite.learner.precision",
     "head_values": "clsuite.learner.alignment",
     "mean_of": "clsuite.learner.weights",
@@ -102,6 +114,7 @@ LAZY = {
     "plain_logits": "clsuite.learner.alignment",
     "row_positions": "clsuite.data.taken",
     "scaled_cosine": "clsuite.learner.alignment",
+    "self_contrast": "clsuite.learner.loss",
     "set_weights": "clsuite.learner.weights",
     "statistics_of": "clsuite.learner.weight_swap",
     "task_normalized": "clsuite.learner.alignment",

@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 import pytest
-from small_methods import SMALL
+from small_methods import NEEDS, SMALL
 
 from clsuite.errors import InputWarning
 from clsuite.plugin import Plugin
@@ -22,7 +22,9 @@ from clsuite_plugins.finetune import Finetune
 AT_ONCE = 1e-9
 """Minutes that have always passed."""
 METHODS = ("finetune", "replay", "der", "lae", "ewc", "pet")
-"""Those of the default tests; `pet` is LoRA there."""
+"""Those that bring state of each kind; `pet` is LoRA there."""
+QUICK = ("der", "lae")
+"""Those of the default tests: a buffer with logits, and weights that follow others."""
 UNTRAINED = ("zero_shot",)
 """Those that need a text tower, and never train."""
 ARGUMENTS = {**SMALL, "pet": {"kind": "lora"}, "replay": {"capacity": 12}}
@@ -74,7 +76,9 @@ def interrupted(make: Any, path: Path, task: int, step: int, method: Any, **trai
     return again
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+)
 def test_it_ends_bit_identical(name: str, make_stream: Any, tmp_path: Path) -> None:
     """Interrupted in the second epoch of the second task, with augmentation, momentum's state and a schedule."""
     training = {"epochs": 2, "augment": "crop_flip", "schedule": "cosine"}
@@ -93,15 +97,16 @@ def test_it_ends_bit_identical(name: str, make_stream: Any, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", sorted(set(catalog()) - {*METHODS, *UNTRAINED}))
 def test_every_other_method_ends_bit_identical_too(name: str, make_stream: Any, tmp_path: Path) -> None:
     """What cannot be saved within a task says so, and begins the task again: the result is the same."""
-    alone = make_stream(*plugins(name), epochs=2)
+    training = {"epochs": 2, **NEEDS.get(name, {})}
+    alone = make_stream(*plugins(name), **training)
     alone.run()
     if not alone.tasks[1].steps:
         return
-    first = make_stream(*plugins(name), checkpoint=tmp_path / "x.ckpt", epochs=2)
+    first = make_stream(*plugins(name), checkpoint=tmp_path / "x.ckpt", **training)
     first.checkpoint_minutes, first.observers = AT_ONCE, [Stops(1, alone.tasks[1].steps - 1)]
     with pytest.raises(StoppedError):
         first.run()
-    again = make_stream(*plugins(name), checkpoint=tmp_path / "x.ckpt", epochs=2)
+    again = make_stream(*plugins(name), checkpoint=tmp_path / "x.ckpt", **training)
     again.checkpoint_minutes, again.observers = AT_ONCE, [Stops()]
     again.run()
     for mine, his in zip(bits(again), bits(alone), strict=True):
