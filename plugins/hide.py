@@ -45,8 +45,8 @@ class HiDe(Plugin):
 
     Features are drawn around k-means centroids of each class, with variances. The authors' code then trains on as many
     batches as there were classes before the task; the paper, and the default here, on all that is drawn. ReLU between
-    the layers that tell the task is ours, as are their features without augmentation. From the second task on, the
-    authors' rate of the head is a tenth of the prompts' (``optimizer.head_lr``). The contrast is nearly 0, or large.
+    the layers that tell the task is ours; their features are not augmented. From the second task on, the authors' rate
+    of the head is a tenth of the prompts' (``optimizer.head_lr``). The contrast is nearly 0, or large.
 
     Args:
         pet: ``prefix`` (HiDe-Prompt: keys and values, one softmax with the tokens), ``lora`` (HiDe-LoRA: on key and
@@ -73,6 +73,8 @@ class HiDe(Plugin):
         incompatible_with={
             "all data": "joint training has one task",
             "exemplars": "an exemplar would be trained through the module of another task",
+            "importances": "modules of earlier tasks rest: there is nothing to hold",
+            "statistics": "the head is aligned already, on features of each class's own module",
             "weights": "the head and the statistics would belong to others",
         },
         scenarios=("class_incremental", "task_incremental", "long_tailed"),
@@ -167,8 +169,8 @@ class HiDe(Plugin):
         size, epochs, lr = learner.options.batch_size, self.task_epochs, self.task_lr
         self.identity.learn(plain, labels, task.index, epochs=epochs, lr=lr, batch_size=size, generator=generator)
         if task.index > 0:
-            settings = replace(self._settings, batches=learner.scenario.seen_classes(task.index))
-            settings = self._settings if self.batches == "all" else settings
+            old = None if self.batches == "all" else learner.seen - len(task.classes)
+            settings = replace(self._settings, batches=old)
             self.identity.align(self._plain, replace(settings, samples=self.task_samples), generator)
             align_head(learner, self._prompted, settings, generator)
 

@@ -23,3 +23,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "slca": {"samples": 16},
     "saft": {"share": 0.01, "rescore": "task"},
 }
+
+NEEDS: dict[str, dict[str, Any]] = {
+    "duct": {"head": "cosine"},
+}
+"""What methods refuse to learn without, of the training that their traits say."""

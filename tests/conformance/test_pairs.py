@@ -6,6 +6,7 @@ import dataclasses
 import random
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_methods import SMALL
+from small_methods import NEEDS, SMALL
 
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog, find_plugin, load_class
@@ -67,10 +68,10 @@ def plugins_of(pair: tuple[str, ...]) -> list[Any]:
     return [load_class(catalog()[name])(**given[name]) for name in pair]
 
 
-def in_the_order_that_starts(pair: tuple[str, str], make_stream: Any, on: Scenario) -> tuple[str, ...]:
+def in_the_order_that_starts(pair: tuple[str, str], make_stream: Any, given: Mapping[str, Any]) -> tuple[str, ...]:
     """The pair, or its reverse where a plugin says that it must come before or after the other."""
     try:
-        make_stream(*plugins_of(pair), on=on).learner.start(on)
+        make_stream(*plugins_of(pair), **given).learner.start(given["on"])
     except UserError:
         return pair[::-1]
     return pair
@@ -98,7 +99,9 @@ def whole_state() -> list[Any]:
 @pytest.mark.parametrize("pair", legal_pairs(), ids="+".join)
 def test_pair(pair: tuple[str, str], make_stream: Any, two_tasks: Scenario, tmp_path: Path) -> None:
     given: dict[str, Any] = {"on": two_tasks, **({"loss": "local"} if LOCAL & {*pair} and "icarl" not in pair else {})}
-    ordered = in_the_order_that_starts(pair, make_stream, two_tasks)
+    for name in pair:
+        given |= NEEDS.get(name, {})
+    ordered = in_the_order_that_starts(pair, make_stream, given)
     before = whole_state()
     whole = make_stream(*plugins_of(ordered), checkpoint=tmp_path / "a", **given)
     whole.run()
@@ -115,7 +118,7 @@ def test_pair(pair: tuple[str, str], make_stream: Any, two_tasks: Scenario, tmp_
     for name, value in states[0].items():
         assert torch.equal(value, states[1][name]), name
     assert hooks_of(whole.learner) == hooks_of(resumed.learner)
-    assert max(hooks_of(whole.learner).values()) <= len(two_tasks.tasks) * len(pair)
+    assert max(hooks_of(whole.learner).values()) <= (len(two_tasks.tasks) + 1) * len(pair)
     for plugin in whole.learner.plugins:
         assert set(plugin.stored_bytes()) <= set(plugin.traits.memory)
     rows = np.concatenate([task.test for task in two_tasks.tasks])

@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 import pytest
-from small_methods import SMALL
+from small_methods import NEEDS, SMALL
 
 from clsuite.errors import InputWarning
 from clsuite.plugin import Plugin
@@ -93,15 +93,16 @@ def test_it_ends_bit_identical(name: str, make_stream: Any, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", sorted(set(catalog()) - {*METHODS, *UNTRAINED}))
 def test_every_other_method_ends_bit_identical_too(name: str, make_stream: Any, tmp_path: Path) -> None:
     """What cannot be saved within a task says so, and begins the task again: the result is the same."""
-    alone = make_stream(*plugins(name), epochs=2)
+    training = {"epochs": 2, **NEEDS.get(name, {})}
+    alone = make_stream(*plugins(name), **training)
     alone.run()
     if not alone.tasks[1].steps:
         return
-    first = make_stream(*plugins(name), checkpoint=tmp_path / "x.ckpt", epochs=2)
+    first = make_stream(*plugins(name), checkpoint=tmp_path / "x.ckpt", **training)
     first.checkpoint_minutes, first.observers = AT_ONCE, [Stops(1, alone.tasks[1].steps - 1)]
     with pytest.raises(StoppedError):
         first.run()
-    again = make_stream(*plugins(name), checkpoint=tmp_path / "x.ckpt", epochs=2)
+    again = make_stream(*plugins(name), checkpoint=tmp_path / "x.ckpt", **training)
     again.checkpoint_minutes, again.observers = AT_ONCE, [Stops()]
     again.run()
     for mine, his in zip(bits(again), bits(alone), strict=True):
