@@ -10,6 +10,8 @@ import mmap
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from clsuite.errors import UserError
+
 if TYPE_CHECKING:
     import torch
     from torch import Generator, Tensor, nn
@@ -90,11 +92,16 @@ def register_python_backend(
 
     Returns:
         An object that must be kept for as long as the device is needed.
+
+    Raises:
+        UserError: If this version of PyTorch cannot do this: 2.9 cannot.
     """
     import torch
-    from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+    from torch.utils import backend_registration
 
-    _setup_privateuseone_for_python_backend(name, backend_module=module)
+    if (set_up := getattr(backend_registration, "_setup_privateuseone_for_python_backend", None)) is None:
+        raise UserError(f"a device made in Python needs a newer PyTorch than {torch.__version__}")
+    set_up(name, backend_module=module)
     every, own = torch.library.Library("_", "IMPL"), torch.library.Library("aten", "IMPL")
     every.fallback(fallback, "PrivateUse1")
     for operation, kernel in kernels.items():

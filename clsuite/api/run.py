@@ -114,9 +114,7 @@ def _with_method(spec: BenchmarkSpec, method: Method, name: str | None) -> tuple
     chosen = named[method] if isinstance(method, str) and method in named else read_method(method)
     points = expand_grid("", chosen, written=True)
     if len(points) > 1:
-        raise UserError(
-            f"the method is a grid of {len(points)}: run takes one, a list that is meant is written [[...]]"
-        )
+        raise UserError(f"the method is a grid of {len(points)}: run takes one; write a list as a value as [[...]]")
     return spec.model_copy(update={"methods": {name or write_method(next(iter(points.values()))): chosen}}), []
 
 

@@ -33,6 +33,7 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
         "row_positions", "set_weights", "statistics_of", "task_vector", "tensor_bytes", "top_share", "weights_of",
         "AlignmentSettings", "ClassGaussians", "align_head", "check_alignable", "head_values", "nearness",
         "plain_logits", "scaled_cosine", "task_normalized", "TaskIdentity",
+        "token_covariances", "cosface_loss", "self_contrast",
     ),
     "clsuite.scenarios": ("from_avalanche", "to_avalanche", "ScenarioBuilder", "make_scenario"),
     "clsuite.data": ("load_dataset", "ImageData"),
@@ -40,6 +41,7 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
     "clsuite.peft": (
         "PET", "build_pet", "attach_pet", "only", "transformer_blocks", "block_list", "choose_blocks",
         "first_values", "FrozenQuery", "RoutedByQuery", "Route", "LoRA", "Prompt", "GivenPrefix",
+        "TaskModules",
     ),
     "clsuite.records": ("RunRecord",),
     "clsuite.metrics": ("Counts", "compute_all", "METRICS"),

@@ -53,7 +53,7 @@ def analyze_sensitivity(
     records = [read_record(path) for path in paths]
     for path, record in zip(paths, records, strict=True):
         if record.status == "done" and not any(task.steps for task in record.tasks):
-            raise UserError(f"'{path}' took no gradient steps: no module moved")
+            raise UserError(f"'{path}' took no gradient steps, so no parameter has changed")
     given: dict[str, Any] = {"data_root": data_root, "weights": weights, "device": device, "allowed": allowed}
     plans = [plan_from_record(path, **given) for path in paths]
     moves: dict[str, list[Move]] = {}

@@ -39,9 +39,9 @@ def run_cache(action: str, kind: Kind | None, older_than: float | None, down_to:
         UserError: If options cannot be combined, or something cannot be deleted.
     """
     if action != "clear" and (older_than is not None or down_to is not None):
-        raise UserError(f"--older-than and --down-to are of 'clear', not of '{action}'")
+        raise UserError(f"--older-than and --down-to are options of 'clear', not of '{action}'")
     if down_to is not None and (older_than is not None or kind == "tables"):
-        raise UserError("--down-to is of features alone, and goes without --older-than")
+        raise UserError("--down-to is only for features, and excludes --older-than")
     root, console = cache_folder(), make_console()
     if action == "clear":
         console.print(_clear(root, kind, older_than, down_to), soft_wrap=True)

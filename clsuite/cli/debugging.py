@@ -38,5 +38,5 @@ class InView:
         sys.last_type, sys.last_value, sys.last_traceback = type(error), error, error.__traceback__
         traceback.print_exception(error)
         if sys.stdin is not None and sys.stdin.isatty():
-            self._console.print("post-mortem: q goes on", soft_wrap=True)
+            self._console.print("post-mortem: q continues", soft_wrap=True)
             pdb.post_mortem(error.__traceback__)

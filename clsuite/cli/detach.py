@@ -35,7 +35,7 @@ def detach(words: Sequence[str], folder: Path, out: Path) -> int:
                 command, stdin=subprocess.DEVNULL, stdout=opened, stderr=opened, start_new_session=True
             )
     except OSError as error:
-        raise UserError(f"cannot start a process of its own: {error.strerror or error}") from error
+        raise UserError(f"cannot start a separate process: {error.strerror or error}") from error
     console = make_console()
     console.print(f"detached: process {process.pid}, whose output goes to {log}", soft_wrap=True)
     console.print(f"progress: clsuite status {shlex.quote(str(out))} --watch", soft_wrap=True, no_wrap=True)

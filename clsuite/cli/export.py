@@ -60,7 +60,7 @@ def make_plot(places: Sequence[Path], kind: str | None, out: Path | None, curve:
         raise UserError(f"-o is '{target}', but must end in {', '.join(FORMATS)}")
     benchmarks = sorted({record.benchmark for record in records})
     if len(benchmarks) > 1:
-        raise UserError(f"a plot shows one benchmark, and these are {', '.join(benchmarks)}: name the folder of one")
+        raise UserError(f"a plot shows one benchmark, but these are {', '.join(benchmarks)}: name the folder of one")
     if kind == "loss":
         records = _plot_loss(found, target, benchmarks[0], curve or LOSS)
     else:

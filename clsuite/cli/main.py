@@ -61,7 +61,7 @@ def _run(words: list[str]) -> int:
 def _do(command: Command, parsed: Namespace) -> int:
     try:
         return command.run(parsed)
-    except SystemExit as error:  # of a user's plugin or stream; nothing of ours calls it
+    except SystemExit as error:  # by a user's plugin or stream; clsuite does not call it
         raise UserError(f"something that was imported ended the program: sys.exit({error.code!r})") from error
     except OSError as error:  # of what is asked of the system in passing, such as whether a path is a file
         problem = _refused_by_the_system(error)

@@ -97,9 +97,7 @@ def _text(path: Path) -> str:
         refuse_irregular(path)
         size = path.stat().st_size
         if size > LARGEST_FILE:
-            raise UserError(
-                f"'{path}' is not a benchmark or recipe: it has {size:,} bytes, and those have few thousands"
-            )
+            raise UserError(f"'{path}' is not a benchmark or recipe: it has {size:,} bytes, which is too long")
         content = read_bytes(path)
     except (OSError, ValueError) as error:
         near = f".{near_paths(path)}".rstrip(".") if isinstance(error, FileNotFoundError) else ""

@@ -1,4 +1,4 @@
-"""The conformance suite: what every plugin must keep to, as small checks that explain what they find.
+"""The conformance suite: small checks of the requirements on all plugins, which explain their findings.
 
 `check_method` is imported on first use, because it needs torch.
 """

@@ -1,4 +1,4 @@
-"""What hooks that answer must return."""
+"""Checks of the results of hooks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clsuite.learner.learner import Learner
 
 
 def right_answers(call: Call) -> Iterator[None]:
-    """Hooks that answer return what they must."""
+    """Check that a hook returns a valid result."""
     yield
     judge = JUDGES.get(call.hook)
     problem = judge(call) if judge is not None else None
@@ -32,7 +32,7 @@ def _judge_loss(call: Call) -> tuple[str, str, str, Any] | None:
     if not isinstance(result, Tensor):
         return (
             "loss",
-            f"'{call.hook}' returns {type(result).__name__} {result!r} and not a tensor: no gradient flows from it",
+            f"'{call.hook}' returns {type(result).__name__} {result!r} and not a tensor: it has no gradient",
             "return the scalar tensor itself, without .item() or float()",
             where if call.watch.subject.lines.all(where) else _last_return,
         )
@@ -62,7 +62,7 @@ def _judge_predict(call: Call) -> tuple[str, str, str, Any] | None:
     return (
         "head",
         f"'predict' returns {got}, but must return logits [batch, seen classes], here {wanted}",
-        "answer for all classes seen so far: column c is stream label c, learner.seen columns",
+        "predict all classes seen so far: column c is stream label c, learner.seen columns",
         _last_return,
     )
 
@@ -71,7 +71,7 @@ def _judge_rows(call: Call) -> tuple[str, str, str, Any] | None:
     if isinstance(call.result, np.ndarray) and call.result.dtype == np.int64 and call.result.ndim == 1:
         return None
     got = f"{call.result.dtype} array" if isinstance(call.result, np.ndarray) else type(call.result).__name__
-    return "batch", f"'select_indices' returns {got}", "return rows of the table, an int64 array [N]", _last_return
+    return "batch", f"'select_indices' returns {got}", "return indices into the table, an int64 array [N]", _last_return
 
 
 def _judge_batch(call: Call) -> tuple[str, str, str, Any] | None:

@@ -1,4 +1,4 @@
-"""What the conformance suite finds. Needs no torch."""
+"""Findings of the conformance suite. Needs no torch."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that a plugin does wrong.
+    """A mistake of a plugin.
 
     Attributes:
         check: Name of the check that found it.
-        message: What is wrong, in plain words.
-        fix: What to do about it.
-        file: Name of the plugin's file, without folders; empty where it is not known.
-        line: Line of the plugin's file; 0 where there is none.
+        message: The mistake, in plain words.
+        fix: How to fix it.
+        file: Name of the plugin's file, without folders; empty if it is not known.
+        line: Line of the plugin's file; 0 if there is none.
         code: Text of that line.
-        certain: False where it may be but a consequence of another finding: it is then reported only alone.
+        certain: False if it may be a consequence of another finding; it is then reported only without others.
     """
 
     check: str
@@ -34,13 +34,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one check went.
+    """The outcome of one check.
 
     Attributes:
         check: Its name.
-        title: What it checks, as a sentence about a plugin that keeps to it.
-        findings: What it found; none where the plugin keeps to it.
-        skipped: Why it was not made, where it was not.
+        title: What it checks, as a sentence about a plugin that passes.
+        findings: Its findings; none if the plugin passes.
+        skipped: Why it was skipped; empty if it was not.
     """
 
     check: str
@@ -51,7 +51,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Report:
-    """The outcomes of all checks of a method, in order, and how long they took."""
+    """The outcomes of all checks of a method, in order, and their duration."""
 
     method: str
     outcomes: tuple[Outcome, ...]

@@ -1,4 +1,4 @@
-"""Tiny real streams and learners: scikit-learn's digits on the bundled backbone, or on a small CLIP."""
+"""Tiny streams and learners: scikit-learn's digits on the bundled backbone, or on a small CLIP."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLIP = "open_clip:clip_nano"
 
 @cache
 def make_scenario(kind: str) -> Scenario:
-    """The stream that stands for a kind: two halves of the digits for domains, else three tasks of two digits."""
+    """Build a stream of a kind: two halves of the digits for domains, else three tasks of two digits."""
     table = load_table(DatasetSpec(name="digits"), 32)
     if kind == "domain_incremental":
         halves = dataclasses.replace(table, domains=np.arange(len(table)) % 2, domain_names=("even", "odd"))
@@ -41,7 +41,7 @@ def _with_fewer_tests(scenario: Scenario, every: int) -> Scenario:
 
 
 def without_data(scenario: Scenario) -> Scenario:
-    """The shape of a stream with an empty table, as a loaded model sees it."""
+    """A stream of the same shape with an empty table, as for a loaded model."""
     empty: Rows = np.zeros(0, dtype=np.int64)
     table = ImageTable(
         images=scenario.table.images[:0],
@@ -57,13 +57,13 @@ def without_data(scenario: Scenario) -> Scenario:
 
 
 def make_options(given: Mapping[str, Any]) -> TrainingSpec:
-    """Training in a few steps a task."""
+    """Training options for a few steps per task."""
     defaults = {"optimizer": OptimizerSpec(lr=5e-4, head_lr=3e-3), "batch_size": 8, "precision": "32"}
     return TrainingSpec(**{**defaults, **given})
 
 
 def make_backbone(needs: Sequence[str]) -> Backbone:
-    """The bundled backbone, or a small CLIP with random weights where CLIP is needed."""
+    """Build the bundled backbone, or a small CLIP with random weights if CLIP is needed."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     if "clip" in needs:
@@ -72,7 +72,7 @@ def make_backbone(needs: Sequence[str]) -> Backbone:
 
 
 def make_resnet() -> Backbone:
-    """A small ResNet with random weights: what has no transformer blocks."""
+    """Build a small ResNet with random weights, which has no transformer blocks."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     return build_backbone(BackboneSpec(name="test_resnet", image_size=32), Weights("random"))

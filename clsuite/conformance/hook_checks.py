@@ -1,4 +1,4 @@
-"""What is compared before and after each call of a hook. Each check is a generator: before, ``yield``, after."""
+"""Checks before and after each call of a hook. Each check is a generator, whose ``yield`` is the call."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PER_STEP = {
 
 
 def untouched_batch(call: Call) -> Iterator[None]:
-    """The batch, features and logits that a hook is given stay as they were."""
+    """Check that a hook does not modify the batch, features and logits that it receives."""
     tensors = {name: value for given in call.args for name, value in tensors_of(given).items()}
     copies = {name: value.detach().clone() for name, value in tensors.items()}
     yield
@@ -52,7 +52,7 @@ def untouched_batch(call: Call) -> Iterator[None]:
     if changed:
         call.report(
             "batch",
-            f"'{call.hook}' writes into {' and '.join(changed)} in place: the plugins after it, and the learner, "
+            f"'{call.hook}' writes into {' and '.join(changed)} in place: later plugins and the learner "
             "see the changed values",
             "work on a copy: batch.with_images(new), batch.extended(...), or value.clone() first",
             writes_into(call.watch.subject.lines.functions.get(call.hook)),
@@ -60,11 +60,11 @@ def untouched_batch(call: Call) -> Iterator[None]:
 
 
 def tensors_of(given: Any) -> dict[str, Tensor]:
-    """The tensors that a hook's argument holds, by name."""
+    """The tensors in a hook's argument, by name."""
     if isinstance(given, Step):
         return {**tensors_of(given.batch), "step.features": given.features, "step.logits": given.logits}
     if isinstance(given, Batch):
-        named = {"images": given.images, "labels": given.labels, "rows": given.indices, "replayed": given.replayed}
+        named = {"images": given.images, "labels": given.labels, "indices": given.indices, "replayed": given.replayed}
         named |= {f"columns['{name}']": column for name, column in given.columns.items()}
         return {f"batch.{name}": value for name, value in named.items() if value is not None}
     if isinstance(given, Tensor) and given.dim() == 4:
@@ -75,14 +75,14 @@ def tensors_of(given: Any) -> dict[str, Tensor]:
 
 
 def same(first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors hold the same, NaN being NaN."""
+    """Whether two tensors are equal, where NaN equals NaN."""
     if first.shape != second.shape or first.dtype != second.dtype:
         return False
     return bool(((first == second) | ((first != first) & (second != second))).all())
 
 
 def untouched_generators(call: Call) -> Iterator[None]:
-    """The global random generators stay where they were; a phase that may train has them for itself."""
+    """Check that a hook does not use the global random generators, except for the hook that may train freely."""
     if call.hook == "before_task_training":
         yield
         return
@@ -95,7 +95,7 @@ def untouched_generators(call: Call) -> Iterator[None]:
         call.report(
             "randomness",
             f"'{call.hook}' draws from or seeds {' and '.join(moved)}, the global generator: it changes the random "
-            "numbers of everything that comes after it",
+            "numbers of everything after it",
             f'draw from a generator of your own: generator=learner.generator("{name}"); build modules within '
             "torch.random.fork_rng(devices=[])",
             draws,
@@ -114,22 +114,22 @@ def _equal(first: Any, second: Any) -> bool:
 
 
 def untouched_settings(call: Call) -> Iterator[None]:
-    """PyTorch's global switches stay where they were."""
+    """Check that a hook does not change PyTorch's global settings."""
     before = settings()
     yield
     changed = [name for name, value in settings().items() if value != before[name]]
     if changed:
         call.report(
             "leftovers",
-            f"'{call.hook}' changes {' and '.join(changed)} and leaves it so",
-            "use a context manager (torch.no_grad(), torch.autocast) or put it back in a finally block",
+            f"'{call.hook}' changes {' and '.join(changed)} permanently",
+            "use a context manager (torch.no_grad(), torch.autocast) or restore it in a finally block",
             calls("set_grad_enabled", "set_default_dtype", "use_deterministic_algorithms", "set_num_threads",
                   "set_float32_matmul_precision", "__enter__"),
         )  # fmt: skip
 
 
 def settings() -> dict[str, Any]:
-    """PyTorch's global switches."""
+    """The values of PyTorch's global settings."""
     return {
         "the gradient mode": torch.is_grad_enabled(),
         "the default dtype": torch.get_default_dtype(),
@@ -144,7 +144,7 @@ def settings() -> dict[str, Any]:
 
 
 def untouched_loaders(call: Call) -> Iterator[None]:
-    """The trainer's loader and optimizer stay the learner's."""
+    """Check that a hook does not replace or change the trainer's loader and optimizer."""
     before = trainer_marks(call.learner)
     yield
     after = trainer_marks(call.learner)
@@ -163,7 +163,7 @@ def untouched_loaders(call: Call) -> Iterator[None]:
         ),
     ):  # fmt: skip
         if before.get(what) != after.get(what):
-            call.report("loaders", f"'{call.hook}' changes the trainer's {what} behind the learner's back", fix, where)
+            call.report("loaders", f"'{call.hook}' changes the trainer's {what} directly", fix, where)
 
 
 def _loops_over_loader(node: Any) -> bool:
@@ -173,12 +173,12 @@ def _loops_over_loader(node: Any) -> bool:
 
 
 def trainer_marks(learner: Learner) -> dict[str, Any]:
-    """What shows whether the trainer's loader or optimizer has been changed."""
+    """Values that change if the trainer's loader or optimizer is changed."""
     trainer = trainer_of(learner)
     if trainer is None:
         return {}
     source = training_source(trainer)
-    loader = None if source is learner else source  # the learner stands for the loader that it may give
+    loader = None if source is learner else source  # the source may be the learner instead of a loader
     rows = getattr(loader, "_rows", None)
     marks = {} if loader is None else vars(loader)
     inside = [(name, value) for name, value in sorted(marks.items()) if isinstance(value, int | float | str)]
@@ -190,7 +190,7 @@ def trainer_marks(learner: Learner) -> dict[str, Any]:
 
 
 def untouched_hooks(call: Call) -> Iterator[None]:
-    """What is called at every step leaves no hook on a module."""
+    """Check that a hook of each step leaves no hook on a module."""
     if call.hook not in PER_STEP and "batch" not in call.hook:
         yield
         return
@@ -200,7 +200,7 @@ def untouched_hooks(call: Call) -> Iterator[None]:
     if more > 0:
         call.report(
             "leftovers",
-            f"'{call.hook}' leaves {more} more hooks on the model's modules each time that it is called",
+            f"'{call.hook}' leaves {more} more hooks on the model's modules at each call",
             "keep the handle and call handle.remove() in a finally block, or register once in on_stream_start",
             calls("register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook", "register_hook"),
         )
@@ -214,7 +214,7 @@ def count_hooks(learner: Learner) -> int:
 
 
 def parameters_in_time(call: Call) -> Iterator[None]:
-    """No parameter comes into being after the optimizer was made."""
+    """Check that no parameter is created after the optimizer."""
     if call.hook in BETWEEN:
         yield
         return
@@ -224,7 +224,7 @@ def parameters_in_time(call: Call) -> Iterator[None]:
     if late:
         call.report(
             "parameters",
-            f"'{call.hook}' creates the parameter '{late[0]}' when the optimizer exists already: it is never trained",
+            f"'{call.hook}' creates the parameter '{late[0]}' after the optimizer: it is never trained",
             "create it in on_stream_start or on_task_start (and again in rebuild_modules), with "
             "learner.register_plugin_module(self, name, module)",
             calls("register_plugin_module", "register_parameter", "add_module", "register_module"),
@@ -233,7 +233,7 @@ def parameters_in_time(call: Call) -> Iterator[None]:
 
 
 def frozen_stays_frozen(call: Call) -> Iterator[None]:
-    """What was frozen before the task gets neither gradients nor the permission for them; settled at the task's end."""
+    """Record hooks that leave gradients or ``requires_grad`` on frozen weights; they are reported at the task's end."""
     before = set(on_frozen(call.learner))
     yield
     for name in on_frozen(call.learner):
@@ -242,7 +242,7 @@ def frozen_stays_frozen(call: Call) -> Iterator[None]:
 
 
 def on_frozen(learner: WatchedLearner) -> dict[str, str]:
-    """Frozen weights on which something lies: a gradient, or ``requires_grad``."""
+    """Frozen weights that have a gradient or ``requires_grad``."""
     found = {}
     for name, value in learner.named_parameters():
         if (
@@ -257,7 +257,7 @@ def on_frozen(learner: WatchedLearner) -> dict[str, str]:
 
 
 def settle(watch: Watch, learner: WatchedLearner) -> None:
-    """At the end of a task: report what still lies on frozen weights."""
+    """Report what is left on frozen weights at the end of a task."""
     left = on_frozen(learner)
     for hook in dict.fromkeys(watch.suspects.values()):
         names = sorted(name for name, by in watch.suspects.items() if by == hook and name in left)
@@ -274,14 +274,14 @@ def report_frozen(watch: Watch, hook: str, names: Sequence[str], learner: Watche
         "gradients",
         hook,
         f"'{hook}' leaves {what} on {len(names)} frozen weights, such as '{names[0]}'",
-        "take gradients with torch.autograd.grad(loss, weights), and put requires_grad back (and grad to None) at the "
-        "end of the hook; thaw for training in on_task_start",
+        "compute gradients with torch.autograd.grad(loss, weights), and reset requires_grad (and grad to None) at "
+        "the end of the hook; unfreeze for training in on_task_start",
         either(calls("backward", "requires_grad_"), assigns("requires_grad")),
     )
 
 
 def counted_samples(call: Call) -> Iterator[None]:
-    """What takes optimizer steps over batches of images between tasks counts the samples that pass backwards."""
+    """Check that a hook that trains on batches of images between tasks counts its samples."""
     if call.hook not in BETWEEN:
         yield
         return
@@ -295,9 +295,9 @@ def counted_samples(call: Call) -> Iterator[None]:
     if steps and call.learner.own_loops > loops and call.learner.gradient_samples == before:
         call.report(
             "counts",
-            f"'{call.hook}' takes {len(steps)} optimizer steps and counts no samples: the method looks cheaper than it "
-            "is",
-            "call learner.count_gradients(len(batch)) for each batch that passes backwards",
+            f"'{call.hook}' takes {len(steps)} optimizer steps without counting samples: the method looks cheaper than "
+            "it is",
+            "call learner.count_gradients(len(batch)) for each batch with a backward pass",
             calls("step"),
         )
 

@@ -1,4 +1,4 @@
-"""Watches every hook of a plugin while it is called: what goes in, what comes out, and what must stay as it was."""
+"""Observes each call of a plugin's hooks: the arguments, the result, and what must not change."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from clsuite.plugin.base import Plugin
 from clsuite.scenarios import Task
 
 HookCheck = Callable[["Call"], Iterator[None]]
-"""What is compared around a call: a generator that looks before, yields, and looks after."""
+"""A check around a call: a generator that yields once, for the call."""
 STATE = {
     "state_dict", "load_state_dict", "stored_bytes", "lent_buffer", "on_save_checkpoint", "on_load_checkpoint",
     "state_key",
 }  # fmt: skip
-"""What the framework asks a plugin for, apart from the life of a stream."""
+"""Methods of a plugin that are not hooks of a stream."""
 
 
 class WatchedLearner(Learner):
-    """A learner that remembers which weights were frozen before a task and in it."""
+    """A learner that records the weights that are frozen both before and in a task."""
 
     watches: tuple[Watch, ...] = ()
     frozen_weights: frozenset[str] = frozenset()
 
     def begin_task(self, task: Task, may_train: bool = True) -> None:
-        """Begin, and see what is frozen before and after."""
+        """Begin a task, and record the frozen weights."""
         self.frozen_weights = frozenset()
         before = {name for name, value in self.named_parameters() if not value.requires_grad}
         super().begin_task(task, may_train)
@@ -38,7 +38,7 @@ class WatchedLearner(Learner):
         self.frozen_weights = frozenset(before & after)
 
     def end_task(self, task: Task) -> None:
-        """End, and see what was left on frozen weights."""
+        """End a task, and report what was left on frozen weights."""
         super().end_task(task)
         for watch in self.watches:
             watch.settle(watch, self)
@@ -51,9 +51,9 @@ class Call:
     Attributes:
         learner: The learner.
         hook: Name of the hook.
-        args: What it is called with.
-        result: What it returned, once it has.
-        watch: Who watches.
+        args: Its arguments.
+        result: Its result, after the call.
+        watch: The observer of the plugin.
     """
 
     learner: WatchedLearner
@@ -69,14 +69,14 @@ class Call:
 
 @dataclass
 class Watch:
-    """Watches one plugin.
+    """Observes one plugin.
 
     Attributes:
         subject: The plugin.
-        checks: What is compared around each call of a hook.
-        settle: Called at the end of a task, with the watch and the learner: reports what still lies on frozen weights.
-        findings: What was seen, each kind once a hook.
-        suspects: Weights on which a hook has left something, and that hook.
+        checks: The checks around each call of a hook.
+        settle: Called at the end of a task with the watch and the learner: reports what is left on frozen weights.
+        findings: The findings, at most one of each check for each hook.
+        suspects: Frozen weights on which a hook has left something, with the hook.
     """
 
     subject: Subject
@@ -87,18 +87,18 @@ class Watch:
     _seen: set[tuple[str, str]] = field(default_factory=set)
 
     def attach(self, plugin: Plugin, learner: WatchedLearner) -> None:
-        """Watch all hooks that a plugin overrides."""
+        """Observe all hooks that a plugin overrides."""
         for hook in overridden(type(plugin)):
             setattr(plugin, hook, self._watched(getattr(plugin, hook), hook, learner))
 
     def _watched(self, inner: Callable[..., Any], hook: str, learner: WatchedLearner) -> Callable[..., Any]:
         def call(*args: Any, **words: Any) -> Any:
-            seen = Call(learner, hook, (*args, *words.values()), self)
+            observed = Call(learner, hook, (*args, *words.values()), self)
             with ExitStack() as stack:
                 for check in self.checks:
-                    stack.enter_context(contextmanager(check)(seen))
-                seen.result = inner(*args, **words)
-            return seen.result
+                    stack.enter_context(contextmanager(check)(observed))
+                observed.result = inner(*args, **words)
+            return observed.result
 
         return call
 
@@ -111,7 +111,7 @@ class Watch:
 
 
 def overridden(cls: type[Plugin]) -> Iterator[str]:
-    """Names of the hooks that a plugin's class defines."""
+    """Names of the hooks that a plugin's class overrides."""
     for name in dir(Plugin):
         is_hook = name[0] != "_" and name not in STATE and callable(getattr(Plugin, name))
         if is_hook and getattr(cls, name) is not getattr(Plugin, name):

@@ -1,4 +1,4 @@
-"""A plugin under examination: how it is made, its class, its source and what it declares."""
+"""A plugin under test: its factory, class, source and declarations."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Subject:
-    """A plugin under examination.
+    """A plugin under test.
 
     Attributes:
-        name: As people know it.
-        make: Makes a new one.
+        name: Its name for users.
+        make: Creates a new instance.
         cls: Its class.
         lines: Its source.
-        declared: What it declares.
-        device: Where it is examined.
+        declared: Its declarations.
+        device: The device of the tests.
     """
 
     name: str
@@ -45,29 +45,29 @@ class Subject:
     device: torch.device = CPU
 
     def finding(self, check: str, message: str, fix: str, line: int) -> Finding:
-        """A finding with its line."""
+        """Create a finding at a line."""
         return Finding(check, message, fix, self.lines.path.name, line, self.lines.code(line))
 
     def line_of(self, error: BaseException) -> int:
-        """The innermost line of the plugin's file that an error passed through; 0 where it passed through none."""
+        """The innermost line of the plugin's file in the traceback of an error; 0 if there is none."""
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame.lineno for frame in frames if Path(frame.filename) == self.lines.path]
         return (own[-1] or 0) if own else 0
 
     def is_innermost(self, error: BaseException) -> bool:
-        """Whether an error arose in the plugin's file itself, PyTorch's own frames left out."""
+        """Whether an error was raised in the plugin's file itself, apart from PyTorch's frames."""
         frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
         outside = [name for name in frames if Path(torch.__file__).parent not in Path(name).parents]
         return bool(outside) and Path(outside[-1]) == self.lines.path
 
 
 def subject_of(make: Factory, cls: type[Plugin] | None = None, name: str = "") -> Subject:
-    """A plugin under examination.
+    """Describe a plugin under test.
 
     Args:
-        make: Makes a new one.
-        cls: Its class; by default that of what `make` makes.
-        name: As people know it; by default the name of the class.
+        make: Creates a new instance.
+        cls: Its class; by default that of the result of `make`.
+        name: Its name for users; by default the name of the class.
 
     Raises:
         UserError: If its source cannot be read.
@@ -83,6 +83,6 @@ def subject_of(make: Factory, cls: type[Plugin] | None = None, name: str = "") -
 
 
 def _home(cls: type[Plugin], path: Path) -> Home:
-    """Where the file of a class is; a file that was imported by itself belongs to no package."""
+    """The location of a class; a plugin that is a file belongs to no package."""
     module = cls.__module__
     return Home("" if is_of_file(module) else module, path, path.name == "__init__.py")

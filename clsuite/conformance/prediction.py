@@ -1,4 +1,4 @@
-"""What a trained method answers: the same however samples are put together, with its columns in their places."""
+"""Checks of predictions: they must not depend on the composition of batches, and columns must be in order."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ CHUNK = 64
 
 
 @torch.inference_mode()
-def answers(learner: Learner, images: NDArray[np.uint8]) -> Tensor:
-    """Logits ``[N, seen classes]`` of stored images, on the CPU; nothing but the images is known."""
+def predict(learner: Learner, images: NDArray[np.uint8]) -> Tensor:
+    """Predict logits ``[N, seen classes]`` of stored images, on the CPU; the batches have no labels and indices."""
     learner.eval()
     chunks = []
     for start in range(0, len(images), CHUNK):
@@ -39,23 +39,23 @@ def answers(learner: Learner, images: NDArray[np.uint8]) -> Tensor:
 
 
 def test_rows(scenario: Scenario) -> NDArray[np.int64]:
-    """Rows of all test parts, in order."""
+    """Indices of all test parts, in order."""
     return np.concatenate([part.test for part in scenario.eval_splits])
 
 
 def batch_independent(subject: Subject, run: Run, whole: NDArray[np.int64]) -> Iterator[Finding]:
-    """Neither the order nor the other samples of a batch change an answer, nor do unknown labels and rows."""
+    """Check that predictions depend neither on the other samples of a batch nor on labels and indices."""
     images = run.stream.scenario.table.images[test_rows(run.stream.scenario)]
     order = np.random.RandomState(0).permutation(len(images))
-    shuffled = answers(run.stream.learner, images[order]).argmax(dim=1).numpy()
+    shuffled = predict(run.stream.learner, images[order]).argmax(dim=1).numpy()
     few = order[:SINGLES]
-    single = np.array([int(answers(run.stream.learner, images[[one]]).argmax()) for one in few])
+    single = np.array([int(predict(run.stream.learner, images[[one]]).argmax()) for one in few])
     changed = int((shuffled != whole[order]).sum() + (single != whole[few]).sum())
     if changed:
         yield subject.finding(
             "prediction",
-            f"{changed} answers change with the order or the company of the sample in its batch",
-            "answer for each sample on its own: no statistics over the batch, no routing of whole batches",
+            f"{changed} predictions change with the order or the other samples of the batch",
+            "predict for each sample on its own: no statistics over the batch, no routing of whole batches",
             subject.lines.find(
                 "predict", either(calls("mean", "std", "var", "mode", "argmin", "BatchNorm1d"), _over_batch)
             ),
@@ -65,8 +65,8 @@ def batch_independent(subject: Subject, run: Run, whole: NDArray[np.int64]) -> I
     if share > 0.02 and not changed:
         yield subject.finding(
             "prediction",
-            f"{100 * share:.0f} % of the answers change where the labels and rows of the test batch are not known",
-            "use nothing of the batch but its images (learner.encode(batch) reads them)",
+            f"{100 * share:.0f} % of the predictions change without the labels and indices of the test batch",
+            "use only the images of the batch (learner.encode(batch) reads them)",
             subject.lines.find("predict", _reads_labels),
         )
 
@@ -85,26 +85,26 @@ def _reads_labels(node: Any) -> bool:
 
 
 def columns_in_place(subject: Subject, run: Run) -> Iterator[Finding]:
-    """After each task the answers to its images are its classes, and not consistently others.
+    """Check that predictions after a task are its classes, and not consistently others.
 
-    A head that has hardly been trained may do that in one task, or among the task's own classes, by chance.
+    A hardly trained head may predict others by chance in one task, or among the task's own classes.
     """
     matrix, renamed_before = run.stream.matrix, False
     for task in run.stream.scenario.tasks:
         own = matrix.task == task.index
         truth, answer = matrix.labels[own], matrix.class_incremental[task.index + 1, own]
-        right = float((truth == answer).mean())
+        accuracy = float((truth == answer).mean())
         usual = {label: np.bincount(answer[truth == label] + 1).argmax() - 1 for label in task.classes}
         renamed = float((np.array([usual[label] for label in truth]) == answer).mean())
         distinct = len(set(usual.values())) == len(usual) and bool({*usual.values()} - {*task.classes})
-        if right >= 0.3 or renamed <= 0.7 or not distinct:
+        if accuracy >= 0.3 or renamed <= 0.7 or not distinct:
             continue
         if renamed_before:
             moves = ", ".join(f"{label} as {usual[label]}" for label in task.classes)
             hook = "predict" if "predict" in subject.declared.hooks else "loss"
             yield subject.finding(
                 "head",
-                f"after task {task.index} the answers are consistently other classes (stream label {moves}): "
+                f"after task {task.index} the predictions are consistently other classes (stream label {moves}): "
                 "the columns of the head are mixed up",
                 "column c of the logits is stream label c: old classes first, new ones after them",
                 subject.lines.find(hook, calls("cat", "stack", "roll", "flip"), _names_head),
@@ -120,9 +120,9 @@ def _names_head(node: Any) -> bool:
 
 
 def on_another_device(subject: Subject, run: Run, place: int) -> Iterator[Finding]:
-    """With model and batch on a device without memory, tensors that stayed on the CPU are reported by PyTorch itself.
+    """Run hooks with model and batch on the meta device, on which PyTorch reports tensors that are still on the CPU.
 
-    The learner is of no use afterwards.
+    The learner cannot be used afterwards.
     """
     learner, plugin = run.stream.learner, run.plugins[place]
     vars(plugin).update({name: _moved(value) for name, value in vars(plugin).items()})
@@ -149,15 +149,15 @@ def on_another_device(subject: Subject, run: Run, place: int) -> Iterator[Findin
                 yield subject.finding(
                     "device",
                     f"'{hook}' mixes a tensor of its own on the CPU with the model's on another device",
-                    "make it on the device of what it meets: device=batch.labels.device, or .to(device)",
+                    "create it on the device of the batch: device=batch.labels.device, or .to(device)",
                     line,
                 )
-        except Exception:  # a device without memory cannot do everything
+        except Exception:  # the meta device does not support all operations
             continue
 
 
 def _moved(value: Any) -> Any:
-    """What a plugin keeps, its tensors on the device without memory."""
+    """A value of a plugin with its tensors on the meta device."""
     if isinstance(value, Tensor) and not isinstance(value, torch.nn.Parameter):
         return value.to("meta")
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Whether a method declares truly what it needs of the backbone: it is tried on one that lacks it."""
+"""Checks the declared requirements on the backbone: the method is tried on a backbone that does not meet them."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from clsuite.conformance.runs import Run, run_method
 from clsuite.errors import words_of
 
 FAILED = re.compile("the loss is|took no optimizer step|a batch of one image")
-"""Errors of the learner that are no refusals, and say nothing of the backbone."""
+"""Errors of the learner that are not refusals, and are independent of the backbone."""
 WORDS = {"vit": ("a ViT", "a ResNet"), "clip": ("CLIP", "a plain ViT")}
-"""What a need is called, and the backbone that lacks it."""
+"""Names of a requirement, and of the backbone that does not meet it."""
 
 
 def of_backbone(subjects: list[Subject], kind: str, training: dict[str, Any], main: Run) -> Iterator[Finding]:
-    """What the method needs and does not declare, or declares and does not need.
+    """Find requirements that are not declared, or are declared and not needed.
 
-    A ViT is needed where two tasks on a small ResNet end with an error; CLIP where they do on a plain ViT. What it does
-    not need is a hint only: the two tasks may never come to where the need arises. A method that adds modules and finds
-    no place for them there needs what it declares.
+    A ViT is needed if two tasks on a small ResNet end with an error, and CLIP if they do on a plain ViT. An unneeded
+    requirement is only a hint, since it may be needed later than in two tasks. A method that could not add its modules
+    to the other backbone needs what it declares.
 
     Args:
         subjects: Its plugins.
         kind: Kind of the stream.
-        training: Options of the training; where these need CLIP themselves, nothing can be said.
-        main: Its run on a backbone that has what it declares.
+        training: Training options; if these need CLIP themselves, nothing can be checked.
+        main: Its run on a backbone that meets the declared requirements.
     """
     declared = {need for subject in subjects for need in subject.cls.traits.requires}
     if training.get("head") == "zero_shot":
@@ -49,7 +49,7 @@ def _undeclared(subjects: list[Subject], kind: str, training: dict[str, Any]) ->
     if error is None or FAILED.search(str(error)):
         return
     owner = next((one for one in subjects if one.line_of(error)), subjects[0])
-    message = f"it learns a ViT, and does not declare that it needs one: on a ResNet it ends with {words_of(error)}"
+    message = f"it trains a ViT, but does not declare that it needs one: on a ResNet it ends with {words_of(error)}"
     line = owner.line_of(error) or owner.lines.of_traits()
     yield owner.finding("requires", message, 'declare it: traits = Traits(requires=("vit",))', line)
 
@@ -63,11 +63,11 @@ def _not_needed(
         return
     owner = next(one for one in subjects if need in one.cls.traits.requires)
     wanted, other = WORDS[need]
-    message = f"it declares that it needs {wanted}, and learns {other} as well"
-    fix = f'take "{need}" out of Traits(requires=...), so that it may be used where there is none'
+    message = f"it declares that it needs {wanted}, but also trains {other}"
+    fix = f'take "{need}" out of Traits(requires=...), so that it can be used without'
     yield dataclasses.replace(owner.finding("requires", message, fix, owner.lines.of_traits()), certain=False)
 
 
 def _added(run: Run) -> int:
-    """How many parameters the plugins have added."""
+    """Number of parameters that the plugins have added."""
     return sum(value.numel() for value in run.stream.learner.plugin_modules.parameters())

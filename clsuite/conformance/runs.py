@@ -1,4 +1,4 @@
-"""Runs of a method on a tiny stream, watched, with the state at every task boundary kept."""
+"""Observed runs of a method on a tiny stream, with a checkpoint at each task boundary."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from clsuite.stream.loop import Stream, UnfitCheckpointError
 
 
 class _StoppedError(Exception):
-    """The run has learned as many tasks as it was asked to."""
+    """The run has trained the requested number of tasks."""
 
 
 @dataclass
-class KeepingStream(Stream):
-    """A stream that keeps the state of every boundary and stops where it is asked to.
+class RecordingStream(Stream):
+    """A stream that keeps the checkpoint of each task boundary and can stop early.
 
     Attributes:
-        folder: Where the states are kept, ``1.ckpt`` after the first task; None keeps none.
-        stop: Tasks to learn; all by default.
-        sizes: Bytes that each plugin declares and bytes of tensors in its state, after each task.
-        snapshots: Attributes of each plugin at each kept boundary, as `digests` sees them.
-        loaded: The same of each plugin after a state was loaded.
+        folder: Folder of the checkpoints, ``1.ckpt`` after the first task; None keeps none.
+        stop: Number of tasks to train; all by default.
+        sizes: Declared bytes of each plugin and bytes of the tensors in its state, after each task.
+        snapshots: Digests of the attributes of each plugin at each boundary.
+        loaded: Digests of the attributes of each plugin after a checkpoint was loaded.
     """
 
     folder: Path | None = None
@@ -65,16 +65,16 @@ class KeepingStream(Stream):
 
 @dataclass
 class Run:
-    """A run and what came of it.
+    """A run and its results.
 
     Attributes:
         stream: The stream, with learner and matrix.
         plugins: The plugins of the subjects.
-        watches: What was seen of each.
-        error: What ended it too early, if anything did.
+        watches: The observer of each plugin.
+        error: The error that ended it early, if there was one.
     """
 
-    stream: KeepingStream
+    stream: RecordingStream
     plugins: list[Plugin]
     watches: list[Watch]
     error: Exception | None = None
@@ -90,16 +90,16 @@ def run_method(
     stop: int | None = None,
     backbone: Callable[[], Backbone] | None = None,
 ) -> Run:
-    """Run a method on the stream that stands for a kind.
+    """Run a method on the stream of a kind.
 
     Args:
         subjects: The plugins.
         kind: Kind of stream.
-        training: Options of the training.
-        folder: Where to keep the states at task boundaries.
-        resume: State to resume from.
-        stop: Tasks to learn; all by default.
-        backbone: Makes the backbone; by default one that has what the plugins need.
+        training: Training options.
+        folder: Folder of the checkpoints at task boundaries.
+        resume: Checkpoint to resume from.
+        stop: Number of tasks to train; all by default.
+        backbone: Creates the backbone; by default one that meets the requirements of the plugins.
     """
     plugins = [subject.make() for subject in subjects]
     watches = [Watch(subject, HOOK_CHECKS, settle) for subject in subjects]
@@ -108,7 +108,7 @@ def run_method(
     for watch, plugin in zip(watches, plugins, strict=True):
         watch.attach(plugin, learner)
     device = subjects[0].device
-    stream = KeepingStream(learner, make_scenario(kind), device, resume, "conformance", folder=folder, stop=stop)
+    stream = RecordingStream(learner, make_scenario(kind), device, resume, "conformance", folder=folder, stop=stop)
     run = Run(stream, plugins, watches)
     try:
         stream.run()
@@ -122,10 +122,10 @@ def run_method(
 
 
 def as_error(error: BaseException) -> Exception:
-    """What a plugin raised, as an error of the same place that has words.
+    """Convert what a plugin raised to an `Exception` with a message and the same traceback.
 
     Raises:
-        KeyboardInterrupt: If it is Ctrl-C, and not the plugin's.
+        KeyboardInterrupt: If it is the user's Ctrl-C, and not raised by the plugin.
     """
     if not is_foreign(error):
         raise error
@@ -150,29 +150,29 @@ def make_learner(
     training: dict[str, Any],
     backbone: Callable[[], Backbone] | None = None,
 ) -> WatchedLearner:
-    """An untrained learner of some plugins, by default with the backbone that they need."""
+    """Create an untrained learner with plugins, by default with the backbone that they need."""
     needs = [need for subject in subjects for need in subject.cls.traits.requires]
     network = backbone() if backbone else make_backbone(needs)
-    brought: dict[str, Any] = {}
+    own_training: dict[str, Any] = {}
     for subject in subjects:
-        brought.update(subject.cls.traits.training)
-    return WatchedLearner(network, make_options({**brought, **training}), plugins, seed=0)
+        own_training.update(subject.cls.traits.training)
+    return WatchedLearner(network, make_options({**own_training, **training}), plugins, seed=0)
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
-    """The learner's state in a kept checkpoint; None where it cannot be read back."""
+    """Read the learner's state in a checkpoint; None if it cannot be read."""
     state = checkpoint.load(path)
     return None if state is None else state["learner"]
 
 
 def digests(plugin: Plugin) -> dict[str, str]:
-    """A digest of each attribute of a plugin that is data."""
+    """Digests of the attributes of a plugin that are data."""
     found = {name: digest(value) for name, value in vars(plugin).items()}
     return {name: text for name, text in found.items() if text}
 
 
 def digest(value: Any, depth: int = 0) -> str:
-    """A text that two equal values share; empty for what is not data (functions, the model itself)."""
+    """A text that is the same for equal values; empty if the value is not data (functions, the model itself)."""
     import hashlib
 
     import numpy as np

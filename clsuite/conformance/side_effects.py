@@ -1,4 +1,4 @@
-"""What a plugin leaves behind: hooks registered again and again, patched functions, state in its class."""
+"""Finds side effects of a plugin: hooks that are registered repeatedly, patched functions, state in its class."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ WATCHED: tuple[Any, ...] = (
     vision_transformer.Block, vision_transformer.VisionTransformer,
     L.Trainer, L.LightningModule, LearnerTools, Learner, Head, GrowingHead, Batch, BatchLoader, Stream, Plugin,
 )  # fmt: skip
-"""Modules and classes whose functions must stay what they are."""
+"""Modules and classes whose functions must not be replaced."""
 
 Functions = dict[tuple[int, str], Any]
 
 
 def functions() -> Functions:
-    """The functions of all watched modules and classes."""
+    """The functions of all `WATCHED` modules and classes."""
     return {
         (place, name): value
         for place, owner in enumerate(WATCHED)
@@ -44,8 +44,8 @@ def functions() -> Functions:
     }
 
 
-def put_back(before: Functions) -> list[str]:
-    """Put back what was patched; returns its names."""
+def restore(before: Functions) -> list[str]:
+    """Restore patched functions; returns their names."""
     patched = []
     for (place, name), value in before.items():
         owner = WATCHED[place]
@@ -56,23 +56,23 @@ def put_back(before: Functions) -> list[str]:
 
 
 def patched_functions(subject: Subject, names: list[str]) -> Iterator[Finding]:
-    """Functions of libraries or of clsuite that were replaced."""
+    """Report replaced functions of libraries or of clsuite."""
     if names:
         short = names[0].rpartition(".")[2]
         yield subject.finding(
             "leftovers",
-            f"{names[0]} has been replaced by another function, for everything in this process",
+            f"{names[0]} has been replaced by another function in the whole process",
             "use a hook of the plugin or of the module (register_forward_hook), or clsuite.peft",
             subject.lines.find("on_stream_start", either(assigns(short), calls("setattr", "patch", "object"))),
         )
 
 
 def patched_instances(subject: Subject, run: Run) -> Iterator[Finding]:
-    """Methods of the learner's modules that were replaced on the instance."""
+    """Report replaced methods of the instances of the learner's modules."""
     for name, module in run.stream.learner.named_modules():
         for attribute, value in vars(module).items():
             own = getattr(type(module), attribute, None)
-            if inspect.isroutine(own) and inspect.isroutine(value) and not _is_librarys(value):
+            if inspect.isroutine(own) and inspect.isroutine(value) and not _is_of_library(value):
                 yield subject.finding(
                     "leftovers",
                     f"'{attribute}' of the learner's module '{name or 'learner'}' has been replaced",
@@ -82,7 +82,7 @@ def patched_instances(subject: Subject, run: Run) -> Iterator[Finding]:
                 return
 
 
-def _is_librarys(value: Any) -> bool:
+def _is_of_library(value: Any) -> bool:
     return (getattr(value, "__module__", "") or "").split(".")[0] in {
         "torch",
         "timm",
@@ -96,7 +96,7 @@ KINDS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
 
 
 def repeated_hooks(subject: Subject, run: Run) -> Iterator[Finding]:
-    """The same hook several times on one module: registered at each task and never removed."""
+    """Report hooks that are on a module several times: registered at each task and never removed."""
     for name, module in run.stream.learner.named_modules():
         hooks = [one for kind in hooks_of(module, *KINDS) for one in kind.values()]
         for key, times in Counter(map(_identity, hooks)).items():
@@ -114,7 +114,7 @@ def repeated_hooks(subject: Subject, run: Run) -> Iterator[Finding]:
 
 
 def _identity(hook: Any) -> tuple[Any, ...]:
-    """What two registrations of one hook share: code, owner, and the modules that it closes over."""
+    """Values that are equal for two registrations of one hook: code, owner, and the modules in its closure."""
     inside = [getattr(cell, "cell_contents", None) for cell in getattr(hook, "__closure__", None) or ()]
     modules = tuple(id(value) for value in inside if isinstance(value, nn.Module))
     function = getattr(hook, "__func__", hook)
@@ -122,25 +122,25 @@ def _identity(hook: Any) -> tuple[Any, ...]:
 
 
 def class_state(cls: type[Plugin]) -> dict[str, str]:
-    """Digests of the data that a class holds."""
+    """Digests of the data attributes of a class."""
     return {name: digest(value) for name, value in vars(cls).items() if name[0:2] != "__" and name != "traits"}
 
 
 def changed_class(subject: Subject, before: dict[str, str]) -> Iterator[Finding]:
-    """Data of the class that a run has changed: every later run begins with it."""
+    """Report data of the class that a run has changed, which affects all later runs."""
     after = class_state(subject.cls)
     changed = sorted(name for name, value in after.items() if before.get(name) != value and (value or name in before))
     if changed:
         yield subject.finding(
             "leftovers",
-            f"the class's own attribute '{changed[0]}' has changed: every later run begins with it",
-            f"make it in the constructor: self.{changed[0]} = ...",
+            f"the class's own attribute '{changed[0]}' has changed: this affects all later runs",
+            f"create it in the constructor: self.{changed[0]} = ...",
             subject.lines.find("", assigns(changed[0])),
         )
 
 
-def strangers(subject: Subject, run: Run, place: int) -> Iterator[Finding]:
-    """Trainable parameters that a plugin keeps and the learner does not know."""
+def unregistered(subject: Subject, run: Run, place: int) -> Iterator[Finding]:
+    """Report trainable parameters of a plugin that are not registered with the learner."""
     known = {id(value) for value in run.stream.learner.parameters()}
     for name, value in vars(run.plugins[place]).items():
         found = [one for one in _parameters(value, 0) if one.requires_grad and id(one) not in known]

@@ -1,11 +1,11 @@
-"""A device that is not the CPU, for those who have no GPU: its memory is the CPU's, and its rules are those of CUDA.
+"""A simulated device for machines without a GPU: it uses the CPU's memory and follows CUDA's rules.
 
-PyTorch lets a device backend be written in Python. This one keeps a CPU tensor below each of its own and does each
-operation on that. Where an operation meets tensors of both devices it ends as it would on CUDA, and it counts what
-would make the CPU wait for a GPU. PyTorch's fake tensors have no values, so that nothing can be learned with them.
+PyTorch supports device backends in Python. This one wraps CPU tensors and does each operation on these. If an operation
+mixes tensors of both devices, it raises the same error as CUDA, and it counts the operations that would make the CPU
+wait for a GPU. PyTorch's fake tensors have no values, so that they cannot be used for training.
 
-It must be there before a process takes its first gradient, because PyTorch makes the threads of all devices then; and
-it stays, in place of any GPU, until the process ends.
+It must be created before the first backward pass of a process, because PyTorch then creates the threads of all devices.
+It remains, instead of any GPU, until the process ends.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from clsuite.private_api import (
 
 NAME = "simulated"
 MEMORY = 1 << 30
-"""Bytes that the device says to have free."""
+"""Bytes of free memory that the device reports."""
 
 aten = torch.ops.aten
 COPIES, READING, INDEXING, BY_CONTENT = (
     device_operations(kind) for kind in ("copying", "reading", "indexing", "by content")
 )
-"""What moves between devices, reads a value, looks up by index, and has a result whose shape follows from values."""
+"""Operations that copy between devices, read a value, use indices, and have results whose shape depends on values."""
 
 waits: Counter[str] = Counter()
-"""How often the CPU would have waited for a GPU, by the operation and the line that asked for it."""
+"""Number of times that the CPU would have waited for a GPU, by operation and line of code."""
 
 
 class SimulatedTensor(wrapper_tensor_class()):  # type: ignore[misc]
-    """A tensor on the simulated device; its values are in a CPU tensor."""
+    """A tensor on the simulated device, with its values in a CPU tensor."""
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Do an operation."""
+        """Execute an operation."""
         return _operate(func, args, kwargs or {})
 
     def __repr__(self, **words: Any) -> str:
@@ -56,16 +56,16 @@ class SimulatedTensor(wrapper_tensor_class()):  # type: ignore[misc]
         return format(self.item() if self.dim() == 0 else repr(self), spec)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        _waits("pickle")
+        _count_wait("pickle")
         return self.below.__reduce_ex__(protocol)
 
     def tolist(self) -> Any:
-        """Copy to Python's numbers."""
-        _waits("tolist")
+        """Convert to Python numbers."""
+        _count_wait("tolist")
         return self.below.tolist()
 
     def numpy(self, *args: Any, **words: Any) -> Any:
-        """Refuse, as CUDA's tensors do."""
+        """Refuse the conversion, like CUDA tensors."""
         raise TypeError(
             f"can't convert {NAME}:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory "
             "first."
@@ -75,7 +75,7 @@ class SimulatedTensor(wrapper_tensor_class()):  # type: ignore[misc]
 
 
 class _Module:
-    """What PyTorch asks a device for (``torch.get_device_module``)."""
+    """The device module of PyTorch (``torch.get_device_module``)."""
 
     def is_initialized(self) -> bool:
         return True
@@ -103,7 +103,7 @@ class _Module:
 
 
 class _Accelerator(CPUAccelerator):
-    """What Lightning asks a device for."""
+    """The accelerator of Lightning."""
 
     def setup_device(self, device: torch.device) -> None:
         pass
@@ -117,7 +117,7 @@ _libraries: list[Any] = []
 
 
 def simulated_device() -> torch.device:
-    """The simulated device; the first call of a process makes it."""
+    """Return the simulated device; the first call of a process creates it."""
     if not _libraries:
         operations = {"empty.memory_format": aten.empty.memory_format, "empty_strided": aten.empty_strided.default}
         kernels: dict[str, Callable[..., Any]] = {
@@ -141,36 +141,36 @@ def _copy_from(source: Tensor, target: Tensor, non_blocking: bool = False) -> Te
 
 
 def _operate(func: Any, args: tuple[Any, ...], words: dict[str, Any]) -> Any:
-    """Do an operation on the tensors below, and put its results on the device that they belong to."""
+    """Execute an operation on the CPU tensors, and put its results on the correct device."""
     leaves = flat_leaves((args, words))
     here = [one for one in leaves if isinstance(one, SimulatedTensor)]
     others = [one for one in leaves if isinstance(one, Tensor) and not isinstance(one, SimulatedTensor)]
-    lands_here = _lands_here(func, args, words, bool(here))
+    is_result_here = _is_result_here(func, args, words, bool(here))
     if here and func not in COPIES:
         _check_devices(func, args, others)
-    if lands_here and any(isinstance(one, torch.Generator) for one in leaves):
+    if is_result_here and any(isinstance(one, torch.Generator) for one in leaves):
         raise RuntimeError(f"Expected a '{NAME}' device type for generator but found 'cpu'")
-    _count(func, args, words, here, others, lands_here)
+    _count(func, args, words, here, others, is_result_here)
     if words.get("device") is not None:
         words = {**words, "device": torch.device("cpu")}
     words.pop("pin_memory", None)
     below = map_leaves(lambda one: one.below if isinstance(one, SimulatedTensor) else one, (args, words))
     result = func(*below[0], **below[1])
-    if not lands_here:
+    if not is_result_here:
         return args[0] if func is aten.copy_.default else result
     wrappers = {id(one.below): one for one in here}
     return map_leaves(lambda one: _wrapped(one, wrappers) if isinstance(one, Tensor) else one, result)
 
 
 def _wrapped(below: Tensor, wrappers: dict[int, SimulatedTensor]) -> SimulatedTensor:
-    """The tensor above one of the CPU: that which it came from, where it was changed in place."""
+    """The simulated tensor of a CPU tensor: the existing one if it was changed in place."""
     if id(below) in wrappers:
         return wrappers[id(below)]
     with torch.inference_mode(below.is_inference()):
         return SimulatedTensor(below, torch.device(NAME, 0))
 
 
-def _lands_here(func: Any, args: tuple[Any, ...], words: dict[str, Any], any_here: bool) -> bool:
+def _is_result_here(func: Any, args: tuple[Any, ...], words: dict[str, Any], any_here: bool) -> bool:
     if func is aten.copy_.default:
         return isinstance(args[0], SimulatedTensor)
     target = words.get("device")
@@ -178,11 +178,11 @@ def _lands_here(func: Any, args: tuple[Any, ...], words: dict[str, Any], any_her
 
 
 def _check_devices(func: Any, args: tuple[Any, ...], others: list[Tensor]) -> None:
-    """End where a tensor of the CPU meets one of the device; numbers may, and so may indices."""
-    strangers = [one for one in others if one.dim() > 0]
+    """Raise an error if CPU tensors are mixed with tensors of the device; scalars and indices are allowed."""
+    on_cpu = [one for one in others if one.dim() > 0]
     if func in INDEXING and isinstance(args[0], SimulatedTensor):
-        strangers = [one for one in strangers if any(one is value for value in args[2:3])]
-    if strangers:
+        on_cpu = [one for one in on_cpu if any(one is value for value in args[2:3])]
+    if on_cpu:
         raise RuntimeError(
             f"Expected all tensors to be on the same device, but found at least two devices, {NAME}:0 and cpu! ({func})"
         )
@@ -194,25 +194,25 @@ def _count(
     words: dict[str, Any],
     here: list[SimulatedTensor],
     others: list[Tensor],
-    lands_here: bool,
+    is_result_here: bool,
 ) -> None:
-    """Count what would wait for a GPU: reading a value, a copy there and back, shapes that follow from values."""
+    """Count operations that would wait for a GPU: reading a value, copies, shapes that depend on values."""
     if func in COPIES:
         at_once = words.get("non_blocking", False) or (func is aten.copy_.default and any(args[2:3]))
-        if here and not lands_here:
-            _waits("to the CPU")
-        elif lands_here and others and not at_once:
-            _waits("from the CPU, not by clsuite.data.on_device.moved")
+        if here and not is_result_here:
+            _count_wait("to the CPU")
+        elif is_result_here and others and not at_once:
+            _count_wait("from the CPU, not by clsuite.data.on_device.moved")
     elif here and (func in READING or func in BY_CONTENT):
-        _waits(str(func))
+        _count_wait(str(func))
     elif func in INDEXING and here:
         chosen = [one for one in args[1] if isinstance(one, Tensor)]
         if any(one.dtype in (torch.bool, torch.uint8) or not isinstance(one, SimulatedTensor) for one in chosen):
-            _waits(f"{func} by a mask or by the CPU")
+            _count_wait(f"{func} by a mask or by the CPU")
 
 
-def _waits(what: str) -> None:
-    """Count a wait under the line of ours, or of a plugin, that asked for it."""
+def _count_wait(what: str) -> None:
+    """Count a wait for the line of clsuite or of a plugin that caused it."""
     frame = inspect.currentframe()
     while frame is not None:
         name = frame.f_globals.get("__name__", "")

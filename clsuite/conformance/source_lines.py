@@ -1,4 +1,4 @@
-"""Finds the line of a plugin's file that did something. Needs no torch."""
+"""Finds the line of a plugin's file that caused a finding. Needs no torch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Lines:
 
     @cached_property
     def classes(self) -> dict[str, ast.ClassDef]:
-        """All classes of the file by name."""
+        """All classes of the file, by name."""
         return {node.name: node for node in self.module.body if isinstance(node, ast.ClassDef)}
 
     @cached_property
@@ -57,16 +57,16 @@ class Lines:
         return {**found, **methods}
 
     def code(self, line: int) -> str:
-        """Text of a line."""
+        """The text of a line."""
         lines = self.text.splitlines()
         return lines[line - 1].strip() if 0 < line <= len(lines) else ""
 
     def of_class(self) -> int:
-        """The line in which the class begins."""
+        """The first line of the class."""
         return self.classes[self.class_name].lineno if self.class_name in self.classes else 1
 
     def of_traits(self) -> int:
-        """The line in which the class declares its traits, or else begins."""
+        """The line of the class's traits, or else its first line."""
         cls = self.classes.get(self.class_name)
         for node in cls.body if cls else []:
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
@@ -75,11 +75,11 @@ class Lines:
         return self.of_class()
 
     def of_hook(self, hook: str) -> int:
-        """The line in which a hook begins, or else the class."""
+        """The first line of a hook, or else of the class."""
         return self.functions[hook].lineno if hook in self.functions else self.of_class()
 
     def find(self, hook: str, *predicates: Predicate) -> int:
-        """The first line that satisfies a predicate: in the hook, in what it calls, in the class, or the hook's own."""
+        """The first matching line: in the hook, in functions that it calls, in the class, or else the hook's first."""
         for node, predicate in product(self._scopes(hook), predicates):
             hits = [
                 inner.lineno for inner in ast.walk(node) if isinstance(inner, ast.stmt | ast.expr) and predicate(inner)
@@ -89,7 +89,7 @@ class Lines:
         return self.of_hook(hook)
 
     def all(self, predicate: Predicate) -> list[int]:
-        """All lines of the file that satisfy a predicate, each once."""
+        """All lines of the file that match a predicate, without duplicates."""
         nodes = (node for node in ast.walk(self.module) if isinstance(node, ast.stmt | ast.expr))
         return sorted({node.lineno for node in nodes if predicate(node)})
 
@@ -109,7 +109,7 @@ class Lines:
 
 
 def dotted(node: ast.AST) -> str:
-    """``a.b.c`` of a chain of attributes, calls and subscripts left out."""
+    """``a.b.c`` for a chain of attributes, without calls and subscripts."""
     if isinstance(node, ast.Attribute):
         return f"{dotted(node.value)}.{node.attr}"
     if isinstance(node, ast.Subscript):
@@ -120,26 +120,26 @@ def dotted(node: ast.AST) -> str:
 
 
 def root(node: ast.AST) -> str:
-    """The name that a chain of attributes and subscripts begins with; none where a call stands between."""
+    """The name at the start of a chain of attributes and subscripts; empty if it contains a call."""
     while isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
     return node.id if isinstance(node, ast.Name) else ""
 
 
 def draws(node: ast.AST) -> bool:
-    """Whether a node draws random numbers without a generator of its own, or seeds the global one."""
+    """Whether a node draws random numbers without its own generator, or seeds the global one."""
     if not isinstance(node, ast.Call) or any(word.arg == "generator" for word in node.keywords):
         return False
     return RANDOM.fullmatch(dotted(node.func)) is not None
 
 
 def calls(*names: str) -> Predicate:
-    """Whether a node calls a method or function of one of these names."""
+    """Match calls of a method or function with one of the names."""
     return lambda node: isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] in names
 
 
 def assigns(*attributes: str) -> Predicate:
-    """Whether a node assigns to an attribute of one of these names, or to a part of it."""
+    """Match assignments to an attribute with one of the names, or to a part of it."""
 
     def check(node: ast.AST) -> bool:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
@@ -152,12 +152,12 @@ def assigns(*attributes: str) -> Predicate:
 
 
 def either(*predicates: Predicate) -> Predicate:
-    """Whether a node satisfies any of some predicates."""
+    """Match nodes that match any of the predicates."""
     return lambda node: any(predicate(node) for predicate in predicates)
 
 
 def writes_into(function: ast.FunctionDef | None) -> Predicate:
-    """Whether a node writes into what a function's arguments hold, or into what was taken out of them."""
+    """Match in-place changes of a function's arguments, or of values that were taken from them."""
     names = {argument.arg for argument in function.args.args[1:]} if function else set[str]()
     for node in ast.walk(function) if function else ():
         if isinstance(node, ast.Assign) and root(node.value) in names:
@@ -181,7 +181,7 @@ def _in_place(node: ast.Call, names: set[str]) -> bool:
 
 
 def returns(names: Sequence[str]) -> Predicate:
-    """Whether a node is a ``return`` that calls one of these functions or methods."""
+    """Match ``return`` statements that call one of the functions or methods."""
 
     def check(node: ast.AST) -> bool:
         return isinstance(node, ast.Return) and any(calls(*names)(inner) for inner in ast.walk(node))

@@ -1,4 +1,4 @@
-"""What must survive: the same again, going on after an interruption, saving and loading, and what is declared."""
+"""Checks of state: reproducibility, resuming after an interruption, saving and loading, and declared memory."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from clsuite.stream.checkpoint import learner_state, load_learner_state
 PLAIN = (torch.Tensor, int, float, str, bool, type(None), bytes)
 SLACK = 2048
 GRAPH_IS_GONE = "backward through the graph a second time"
-"""What PyTorch says where a hook has called backward() on what the trainer differentiates too."""
+"""PyTorch's message if a hook has called backward() on a graph that the trainer differentiates too."""
 
 
 def plain_states(subject: Subject, plugin: Plugin) -> Iterator[Finding]:
-    """What `state_dict` returns can be written and read back."""
+    """Check that the result of `state_dict` can be written and read."""
     odd = sorted(_odd(plugin.state_dict(), "state_dict()"))
     if odd:
         yield subject.finding(
@@ -50,7 +50,7 @@ def _odd(value: Any, where: str) -> Iterator[str]:
 
 
 def resumed(subjects: list[Subject], run: Run, kind: str, training: dict[str, Any], folder: Path) -> Iterator[Finding]:
-    """A resumed run ends in the same bits; where it does not, whether equal runs give equal results at all."""
+    """Check that a resumed run has identical results; if not, whether equal runs have equal results at all."""
     last = len(run.stream.scenario.tasks) - 1
     again = run_method(subjects, kind, training, resume=folder / f"{last}.ckpt")
     if again.error is not None:
@@ -71,14 +71,14 @@ def _unsaved(subject: Subject, run: Run, again: Run, place: int, difference: str
     boundary = max(run.stream.snapshots)
     there = run.stream.snapshots[boundary][place]
     here = again.stream.loaded[place]
-    made_anew = {name for name in there if _assigned_in(subject, name, ("on_task_start",))}
-    lost = sorted(name for name, digest in there.items() if here.get(name) != digest and name not in made_anew)
+    recreated = {name for name in there if _assigned_in(subject, name, ("on_task_start",))}
+    lost = sorted(name for name, digest in there.items() if here.get(name) != digest and name not in recreated)
     names = " and ".join(f"self.{name}" for name in lost) or "something"
     line = min((subject.lines.find("on_task_end", assigns(name)) for name in lost), default=subject.lines.of_class())
     yield subject.finding(
         "resumes",
         f"a run that is interrupted and resumed differs ({difference}): {names} is not saved",
-        "return it from state_dict() and take it back in load_state_dict()",
+        "return it from state_dict() and restore it in load_state_dict()",
         line,
     )
 
@@ -92,11 +92,11 @@ def _assigned_in(subject: Subject, name: str, hooks: tuple[str, ...]) -> bool:
 
 
 def repeated(subjects: list[Subject], run: Run, kind: str, training: dict[str, Any], folder: Path) -> Iterator[Finding]:
-    """The first task once more, from the same seed, with other global random states before it."""
+    """Check that the first task has the same result again, with the same seed and other global random states."""
     np.random.seed(1)
     again = run_method(subjects, kind, training, stop=1)
     if again.error is not None:
-        yield crash(subjects, again.error, "deterministic", "the same run for a second time ended with")
+        yield crash(subjects, again.error, "deterministic", "the second identical run ended with")
         return
     state = read_state(folder / "1.ckpt")
     if state is None:
@@ -108,22 +108,22 @@ def repeated(subjects: list[Subject], run: Run, kind: str, training: dict[str, A
 
 
 def unrepeatable(subject: Subject, difference: str) -> Finding:
-    """The finding that a plugin does not do the same twice."""
+    """The finding that a plugin is not reproducible."""
     from clsuite.conformance.source_lines import calls, draws, either
 
     where = either(draws, calls("default_rng", "Generator", "seed", "time", "urandom", "shuffle", "hash"))
     lines = subject.lines.all(where)
     return subject.finding(
         "deterministic",
-        f"the same run twice differs ({difference}): something does not follow from the seed",
+        f"two identical runs differ ({difference}): something does not depend on the seed",
         "seed every generator from learner.generator(name); do not use time, hash() or the order of sets, "
-        "and keep no state in the class",
+        "and store no state in the class",
         lines[0] if lines else subject.lines.of_class(),
     )
 
 
 def differs(one: Run, other: Run) -> str:
-    """Where two finished runs differ, in words; empty where they do not."""
+    """Name the first difference of two finished runs; empty if there is none."""
     for name, array in one.stream.matrix.arrays().items():
         if not np.array_equal(array, other.stream.matrix.arrays()[name]):
             return "predictions"
@@ -137,7 +137,7 @@ def differs(one: Run, other: Run) -> str:
 
 
 def load_again(subjects: list[Subject], run: Run, training: dict[str, Any]) -> Learner:
-    """Save a trained learner and load it as `load_model` does: with the shape of the stream, but no data."""
+    """Save a trained learner and load it as `load_model` does, without the data of the stream."""
     learner, tasks = run.stream.learner, len(run.stream.scenario.tasks)
     buffer = io.BytesIO()
     torch.save(learner_state(learner, tasks), buffer)
@@ -151,7 +151,7 @@ def load_again(subjects: list[Subject], run: Run, training: dict[str, Any]) -> L
 
 
 def truly_declared(subject: Subject, run: Run, place: int) -> Iterator[Finding]:
-    """What is kept is declared, in kind and in size; beside others a plugin may use what they keep."""
+    """Check that stored data are declared, by kind and size; a plugin may use those of other plugins instead."""
     plugin = run.plugins[place]
     kept, declared = plugin.stored_bytes(), set(plugin.traits.memory)
     line = subject.lines.of_hook("stored_bytes")
@@ -199,14 +199,14 @@ def crash(subjects: list[Subject], error: Exception, check: str, what: str) -> F
 
 
 def _recognize(error: Exception, code: str) -> tuple[str, str]:
-    """The check that an error belongs to (empty: the one that was made), and its fix."""
+    """The check that an error belongs to (empty for the current one), and its fix."""
     import re
 
     text = str(error)
     if GRAPH_IS_GONE in text or ".backward(" in code:
         return "", (
-            "leave backward() to the trainer: return what is to be minimized from loss(); for gradients of one's own "
-            "take torch.autograd.grad(value, parameters, retain_graph=True)"
+            "leave backward() to the trainer: return the value to minimize from loss(); for other gradients use "
+            "torch.autograd.grad(value, parameters, retain_graph=True)"
         )
     if isinstance(error, NameError) and not isinstance(error, UnboundLocalError):
         return "", f"import '{error.name}' at the top of the file, or fix its spelling"
@@ -215,11 +215,11 @@ def _recognize(error: Exception, code: str) -> tuple[str, str]:
     if "before Module.__init__" in text:
         return "constructor", "make super().__init__() the first line of the constructor"
     if "same device" in text or "CUDA" in text or "NVIDIA" in text:
-        return "device", "make tensors on the device of what they meet: batch.labels.device"
+        return "device", "create tensors on the device of the batch: batch.labels.device"
     shapes = isinstance(error, IndexError) or re.search(r"out of (range|bounds)|must match|size mismatch|shape", text)
     if shapes and re.search(r"head|logits|label|class|weight|group", code):
         return "head", (
-            "column c of the logits is stream label c; the head grows by whole groups, and only where classes are new "
-            "(on a domain-incremental stream never): index by label, up to learner.head.classes, not by task"
+            "column c of the logits is stream label c; the head grows by whole groups, and only for new classes "
+            "(never on a domain-incremental stream): index by label, up to learner.head.classes, not by task"
         )
     return "", "see the line; the hook's contract is in its docstring (clsuite.plugin.Plugin)"

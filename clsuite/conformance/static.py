@@ -1,4 +1,4 @@
-"""What can be seen in the source alone."""
+"""Checks of the source alone."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from clsuite.plugin.misspelled_hooks import Doubt, doubts, untyped
 DEVICE = re.compile(r"(cuda|mps|xpu)(:\d+)?")
 
 
-def read(subject: Subject) -> Iterator[Finding]:
-    """What can be checked from the source alone."""
+def check_source(subject: Subject) -> Iterator[Finding]:
+    """Run all checks that need only the source."""
     yield from forgotten_super(subject)
     yield from doubtful_hooks(subject)
     yield from untyped_arguments(subject)
@@ -27,7 +27,7 @@ def read(subject: Subject) -> Iterator[Finding]:
 
 
 def forgotten_super(subject: Subject) -> Iterator[Finding]:
-    """Classes with a base whose constructor does not call the base's."""
+    """Report classes whose constructor does not call that of the base."""
     for cls in subject.lines.classes.values():
         constructor = next(
             (one for one in cls.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"), None
@@ -46,40 +46,40 @@ def forgotten_super(subject: Subject) -> Iterator[Finding]:
 
 
 def doubtful_hooks(subject: Subject) -> Iterator[Finding]:
-    """Methods that look like hooks but are not, hooks with another signature, and a class without hooks."""
+    """Report methods that look like hooks but are not, hooks with a wrong signature, and classes without hooks."""
     brings = bool(subject.declared.traits.training) or is_ours(f"{subject.cls.__module__}:")
     for doubt in doubts(subject.lines.text, subject.lines.class_name, brings, subject.declared.home):
         yield _finding(subject, "hooks", doubt)
 
 
 def untyped_arguments(subject: Subject) -> Iterator[Finding]:
-    """Arguments of the constructor without a type; reported where nothing worse is found."""
+    """Report constructor arguments without a type, if there is no other finding."""
     for doubt in untyped(subject.lines.text, subject.lines.class_name, subject.declared.home):
         yield replace(_finding(subject, "constructor", doubt), certain=False)
 
 
 def _finding(subject: Subject, check: str, doubt: Doubt) -> Finding:
-    """A doubt as a finding; of the file of a base only the line is known."""
+    """Convert a doubt to a finding; for the file of a base, only the line is known."""
     if doubt.file:
         return Finding(check, doubt.message, doubt.fix, doubt.file, doubt.line, "")
     return subject.finding(check, doubt.message, doubt.fix, doubt.line)
 
 
 def fixed_devices(subject: Subject) -> Iterator[Finding]:
-    """Calls and strings that name a device; a question, such as ``device.type == "cuda"``, is not one of them."""
-    questions = [node for node in ast.walk(subject.lines.module) if isinstance(node, ast.Compare)]
-    asked = {inner for node in questions for inner in ast.walk(node)}
-    for line in subject.lines.all(lambda node: node not in asked and _names_device(node)):
+    """Report calls and strings that name a device, except for comparisons, such as ``device.type == "cuda"``."""
+    comparisons = [node for node in ast.walk(subject.lines.module) if isinstance(node, ast.Compare)]
+    compared = {inner for node in comparisons for inner in ast.walk(node)}
+    for line in subject.lines.all(lambda node: node not in compared and _names_device(node)):
         yield subject.finding(
             "device",
-            "the source names a device: the plugin works on that one alone",
-            "take the device of what is there: batch.labels.device, or learner.device",
+            "the source names a device: the plugin works only on that one",
+            "use the device of the batch or the learner: batch.labels.device, or learner.device",
             line,
         )
 
 
 def undeclared_roles(subject: Subject) -> Iterator[Finding]:
-    """Parameters of other plugins that are asked for by a role that the traits do not name."""
+    """Report requested parameters of other plugins whose role the traits do not declare."""
     traits, tree = subject.declared.traits, subject.lines.module
     given = [word.value for node in ast.walk(tree) if isinstance(node, ast.Call) for word in node.keywords
              if word.arg == "role"]  # fmt: skip
@@ -93,8 +93,8 @@ def undeclared_roles(subject: Subject) -> Iterator[Finding]:
         if isinstance(role, str) and role not in own:
             yield subject.finding(
                 "requires",
-                f"it works on '{role}' of another plugin, and does not declare it: a method without one ends in the "
-                "middle",
+                f"it works on '{role}' of another plugin, but does not declare it: a method without such a plugin "
+                "fails during the run",
                 f'declare it: traits = Traits(works_on=("{role}",))',
                 node.lineno,
             )

@@ -1,4 +1,4 @@
-"""Puts a method through all checks; one run is shared by as many of them as can be."""
+"""Runs all checks on a method; most of them share one run."""
 
 from __future__ import annotations
 
@@ -27,45 +27,45 @@ from clsuite.plugin.compatibility import scenario_refusal
 
 CHECKS: dict[str, str] = {
     "constructor": "can be built, with typed arguments, and calls super().__init__()",
-    "hooks": "overrides hooks that there are, with their arguments",
+    "hooks": "overrides existing hooks, with their arguments",
     "trains": "trains on a class-incremental stream",
     "parameters": "creates its parameters before the optimizer, and registers them",
     "loss": "adds a scalar tensor to the loss",
-    "batch": "leaves the batch that it is given as it was",
-    "loaders": "leaves the trainer's loaders and optimizers alone",
+    "batch": "does not modify its batch",
+    "loaders": "does not modify the trainer's loaders and optimizers",
     "gradients": "leaves no gradients on frozen weights",
     "counts": "counts the samples of its own training loops",
-    "randomness": "leaves the global random generators alone",
-    "leftovers": "leaves nothing behind: hooks, patches, switches, state in its class",
-    "head": "answers for all classes seen, each in its column",
-    "prediction": "answers for each sample on its own",
-    "device": "works on the device that it finds",
-    "deterministic": "does the same twice from the same seed",
+    "randomness": "does not use the global random generators",
+    "leftovers": "has no side effects: hooks, patches, global settings, state in its class",
+    "head": "predicts all seen classes, each in its column",
+    "prediction": "predicts for each sample on its own",
+    "device": "works on any device",
+    "deterministic": "is reproducible with the same seed",
     "resumes": "resumes bit-identically after an interruption",
     "saves": "is saved and loaded, and predicts the same",
-    "memory": "declares truly what it keeps",
-    "requires": "declares truly what it needs",
+    "memory": "declares correctly what it stores",
+    "requires": "declares correctly what it requires",
     "domains": "trains on a domain-incremental stream",
-    "with replay": "composes with replay",
-    "with pet": "composes with LoRA (pet)",
+    "with replay": "can be combined with replay",
+    "with pet": "can be combined with LoRA (pet)",
 }
-"""The checks in order, and what each says of a plugin that keeps to it."""
+"""The checks in order, each with a statement about a plugin that passes."""
 
 PARTNERS = {"replay": {"capacity": 12}, "pet": {"size": 2}}
 
 
 @dataclass
 class Examination:
-    """A method under examination, and what its steps share.
+    """A method under test, with the data that the checks share.
 
     Attributes:
         subjects: Its plugins.
-        training: Options of the training.
-        folder: Where states are kept.
+        training: Training options.
+        folder: Folder of the checkpoints.
         kind: Kind of the stream of the main run.
-        run: The main run, once it is done.
-        answers: Its answers to all test images, once given.
-        skipped: Why checks were not made.
+        run: The finished main run.
+        answers: Its predictions for all test images, once they are made.
+        skipped: Reasons for skipped checks.
     """
 
     subjects: list[Subject]
@@ -85,14 +85,14 @@ def check_method(
     partners: Mapping[str, Mapping[str, Any]] = PARTNERS,
     heard: Callable[[str], None] = lambda step: None,
 ) -> Report:
-    """Put a method through all checks, on tiny real streams.
+    """Run all checks on a method, on tiny streams.
 
     Args:
-        plugins: What makes each plugin of the method (a class, or a function without arguments), in order.
-        training: Options of the training that the method needs, such as ``{"head": "zero_shot"}``.
-        device: Where the runs are.
-        partners: Registered plugins that it is combined with where that is legal, with their arguments.
-        heard: Receives each step before it begins.
+        plugins: Factories of the plugins of the method (classes, or functions without arguments), in order.
+        training: Training options that the method needs, such as ``{"head": "zero_shot"}``.
+        device: The device of the runs.
+        partners: Registered plugins, with their arguments, that it is combined with if this is allowed.
+        heard: Receives the name of each check before it begins.
 
     Returns:
         The outcome of each check.
@@ -102,7 +102,7 @@ def check_method(
     """
     started = time.perf_counter()
     subjects = [replace(one if isinstance(one, Subject) else subject_of(one), device=device) for one in plugins]
-    with _as_it_was(), tempfile.TemporaryDirectory() as folder:
+    with _globals_restored(), tempfile.TemporaryDirectory() as folder:
         found, skipped = _examine(subjects, dict(training or {}), partners, Path(folder), heard)
     if any(finding.certain for finding in found):
         found = [finding for finding in found if finding.certain]
@@ -123,17 +123,17 @@ def _examine(
     heard: Callable[[str], None],
 ) -> tuple[list[Finding], dict[str, str]]:
     heard("constructor")
-    found = [finding for subject in subjects for finding in static.read(subject)]
+    found = [finding for subject in subjects for finding in static.check_source(subject)]
     built = list(_build(subjects))
     if built:
-        return found + built, dict.fromkeys(CHECKS, "it cannot be built")
+        return found + built, dict.fromkeys(CHECKS, "it cannot be created")
     kind = _main_kind(subjects)
     check_composition([(one.name, one.declared) for one in subjects], kind)
     functions = side_effects.functions()
     classes = [side_effects.class_state(one.cls) for one in subjects]
     heard("trains")
     run = run_method(subjects, kind, training, folder=folder)
-    found += side_effects.patched_functions(subjects[0], side_effects.put_back(functions))
+    found += side_effects.patched_functions(subjects[0], side_effects.restore(functions))
     found += [finding for watch in run.watches for finding in watch.findings]
     if run.error is not None:
         found.append(_of_main_run(subjects, run.error))
@@ -150,7 +150,7 @@ def _examine(
     for partner, arguments in partners.items():
         heard(f"with {partner}")
         found += _with(examination, partner, arguments)
-    side_effects.put_back(functions)
+    side_effects.restore(functions)
     heard("device")
     for place, subject in enumerate(subjects):
         found += prediction.on_another_device(subject, run, place)
@@ -158,7 +158,7 @@ def _examine(
 
 
 def _build(subjects: list[Subject]) -> Iterator[Finding]:
-    """Make each plugin, and look up its hooks, which properties may end too."""
+    """Create each plugin and look up its hooks, which may be properties that raise errors."""
     for subject in subjects:
         try:
             plugin = subject.make()
@@ -166,12 +166,12 @@ def _build(subjects: list[Subject]) -> Iterator[Finding]:
                 getattr(plugin, hook)
         except UserError:
             raise
-        except BaseException as error:  # whatever a constructor raises
-            yield state.crash([subject], as_error(error), "constructor", "making it ends with")
+        except BaseException as error:  # a constructor may raise any error
+            yield state.crash([subject], as_error(error), "constructor", "creating it ends with")
 
 
 def _main_kind(subjects: list[Subject]) -> str:
-    """The class-incremental stream, or the first kind that the method can learn."""
+    """Class-incremental, or else the first kind of stream that the method can learn."""
     kinds = ["class_incremental", "domain_incremental", *subjects[0].cls.traits.scenarios]
     for kind in kinds:
         if all(not scenario_refusal(one.cls.traits, kind) for one in subjects):
@@ -191,14 +191,14 @@ def _of_main_run(subjects: list[Subject], error: Exception) -> Finding:
 def _of_state(subject: Subject, run: Run, place: int) -> Iterator[Finding]:
     yield from side_effects.patched_instances(subject, run)
     yield from side_effects.repeated_hooks(subject, run)
-    yield from side_effects.strangers(subject, run, place)
+    yield from side_effects.unregistered(subject, run, place)
     yield from state.plain_states(subject, run.plugins[place])
     yield from state.truly_declared(subject, run, place)
     yield from prediction.columns_in_place(subject, run)
 
 
 def _changes_something(examination: Examination) -> Iterator[Finding]:
-    """What trains by gradient moves some weights."""
+    """Check that a method that trains by gradient changes some weights."""
     subjects, run = examination.subjects, examination.run
     if any(one.cls.traits.gradient_free for one in subjects):
         return
@@ -225,14 +225,14 @@ def _answered(examination: Examination) -> Iterator[Finding]:
 
 
 def _saved(examination: Examination) -> Iterator[Finding]:
-    """The model that was saved and loaded predicts the same."""
+    """Check that the saved and loaded model makes the same predictions."""
     subjects, run = examination.subjects, examination.run
     rows = prediction.test_rows(run.stream.scenario)
     images = run.stream.scenario.table.images[rows]
-    examination.answers = prediction.answers(run.stream.learner, images).argmax(dim=1).numpy()
+    examination.answers = prediction.predict(run.stream.learner, images).argmax(dim=1).numpy()
     try:
         loaded = state.load_again(subjects, run, examination.training)
-        again = prediction.answers(loaded, images).argmax(dim=1).numpy()
+        again = prediction.predict(loaded, images).argmax(dim=1).numpy()
     except BaseException as error:  # any error of a plugin
         yield state.crash(subjects, as_error(error), "saves", "saving and loading the trained model ends with")
         return
@@ -240,8 +240,8 @@ def _saved(examination: Examination) -> Iterator[Finding]:
     if changed:
         yield subjects[0].finding(
             "saves",
-            f"{changed} of {len(again)} answers differ after saving and loading",
-            "return all that prediction needs from state_dict(), and create modules again in rebuild_modules()",
+            f"{changed} of {len(again)} predictions differ after saving and loading",
+            "return everything that prediction needs from state_dict(), and recreate modules in rebuild_modules()",
             subjects[0].lines.of_hook("state_dict"),
         )
 
@@ -260,11 +260,11 @@ def _domains(examination: Examination) -> Iterator[Finding]:
     except UserError as error:
         examination.skipped["domains"] = f"refused: {error}"
         return
-    yield from _ends_well(examination, examination.subjects, "domain_incremental", "domains", None)
+    yield from _runs_without_error(examination, examination.subjects, "domain_incremental", "domains", None)
 
 
 def _with(examination: Examination, partner: str, arguments: Mapping[str, Any]) -> Iterator[Finding]:
-    """The method with a partner on two tasks, where the two go together in some order."""
+    """Run the method with a partner on two tasks, if they can be combined."""
     check = f"with {partner}"
     info = catalog().get(partner)
     if info is None or info.source is None:
@@ -281,10 +281,10 @@ def _with(examination: Examination, partner: str, arguments: Mapping[str, Any]) 
     except UserError as error:
         examination.skipped[check] = f"refused: {error}"
         return
-    yield from _ends_well(examination, subjects, examination.kind, check, 2)
+    yield from _runs_without_error(examination, subjects, examination.kind, check, 2)
 
 
-def _ends_well(
+def _runs_without_error(
     examination: Examination, subjects: list[Subject], kind: str, check: str, stop: int | None
 ) -> Iterator[Finding]:
     run = run_method(subjects, kind, examination.training, stop=stop)
@@ -302,8 +302,8 @@ def _ends_well(
 
 
 @contextmanager
-def _as_it_was() -> Iterator[None]:
-    """Put the global generators and switches back, which Lightning sets for each task."""
+def _globals_restored() -> Iterator[None]:
+    """Restore the global generators and settings afterwards, which Lightning sets for each task."""
     import random
 
     states, deterministic = generator_states(), torch.are_deterministic_algorithms_enabled()

@@ -1,4 +1,4 @@
-"""Batches, and the loader that gathers them from a table by index."""
+"""Batches, and the loader that reads them from a table by index."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Batch:
     """A batch of samples.
 
     Attributes:
-        images: uint8 ``[B, C, H, W]`` as stored, float ``[B, 3, H, W]`` once transformed, or None where the learner
-            works on frozen features and looks them up by row.
-        labels: int64 ``[B]`` stream labels.
-        indices: int64 ``[B]`` indices of the table.
-        replayed: bool ``[B]``, true for exemplars that a plugin added.
-        columns: What samples have besides, by name, each ``[B, ...]``: ``weights`` ``[B]`` and soft labels ``targets``
-            ``[B, C]``, which the cross-entropy uses, ``logits`` that were stored, and whatever else a plugin needs.
-        known: Labels, indices and marks where they are on the CPU too; `host` gives them.
+        images: Images, uint8 ``[B, C, H, W]`` as stored, or float ``[B, 3, H, W]`` after the transformation. None if
+            the learner looks up cached features by index.
+        labels: Stream labels, int64 ``[B]``.
+        indices: Indices into the table, int64 ``[B]``.
+        replayed: Whether a sample is an exemplar that a plugin has added, bool ``[B]``.
+        columns: Further columns by name, each ``[B, ...]``: ``weights`` ``[B]`` and soft labels ``targets`` ``[B, C]``,
+            which the cross-entropy uses, stored ``logits``, and others that plugins need.
+        known: Copies of labels, indices and `replayed` on the CPU, if there are any; see `host`.
     """
 
     images: Tensor | None
@@ -44,19 +44,19 @@ class Batch:
 
     @property
     def own(self) -> int:
-        """Number of the batch's own samples: those that no plugin added."""
+        """Number of samples that were not added by plugins."""
         return len(self) - int(self.host.replayed.sum())
 
     @property
     def host(self) -> Batch:
-        """The batch without images and columns on the CPU: a GPU is waited for only where nobody knows it there."""
+        """The batch on the CPU, without images and columns. This waits for a GPU only if there is no copy yet."""
         columns = (self.labels, self.indices, self.replayed)
         if self.known is not None and all(one is of for one, of in zip(columns, self.known.of, strict=True)):
             return self.known.there
         return Batch(None, self.labels.cpu(), self.indices.cpu(), self.replayed.cpu())
 
     def knowing(self, there: Batch) -> Batch:
-        """The same batch, of which `there` has labels, indices and marks on the CPU."""
+        """Return the same batch with a copy of its labels, indices and `replayed` on the CPU."""
         return replace(self, known=Known(replace(there, images=None), (self.labels, self.indices, self.replayed)))
 
     def to(self, device: torch.device) -> Batch:
@@ -68,40 +68,40 @@ class Batch:
         return there if device.type == "cpu" else there.knowing(self.host)
 
     def with_images(self, images: Tensor) -> Batch:
-        """The same samples with other pixels."""
+        """Return the same samples with other images."""
         return replace(self, images=images)
 
     def with_columns(self, **columns: Tensor) -> Batch:
-        """The same samples, which have these columns too.
+        """Return the same samples with additional columns.
 
         Args:
-            columns: By name, each ``[B, ...]``; see `columns`.
+            columns: Columns by name, each ``[B, ...]``; see `columns`.
 
         Raises:
-            UserError: If one has not a row for each sample.
+            UserError: If a column does not have a row for each sample.
         """
         return replace(self, columns={**self.columns, **checked(columns, len(self))})
 
     def part(self, rows: slice) -> Batch:
-        """Some samples that follow one another."""
+        """Return a contiguous part of the samples."""
         images = None if self.images is None else self.images[rows]
         columns = {name: column[rows] for name, column in self.columns.items()}
         part = Batch(images, self.labels[rows], self.indices[rows], self.replayed[rows], columns)
         return part if self.labels.device.type == "cpu" else part.knowing(self.host.part(rows))
 
     def extended(self, images: Tensor, labels: Tensor, indices: Tensor, **columns: Tensor) -> Batch:
-        """This batch followed by exemplars.
+        """Return this batch with exemplars appended.
 
-        Where only one of the two has a column, the other's is filled: a weight of 1, the label as a soft label, nan.
+        If only one of the two has a column, the other gets a weight of 1, the label as a soft label, or nan.
 
         Args:
-            images: uint8 ``[E, C, H, W]``.
-            labels: ``[E]``.
-            indices: ``[E]``.
-            columns: Of the exemplars, by name, each ``[E, ...]``.
+            images: Images, uint8 ``[E, C, H, W]``.
+            labels: Stream labels ``[E]``.
+            indices: Indices into the table ``[E]``.
+            columns: Columns of the exemplars by name, each ``[E, ...]``.
 
         Raises:
-            UserError: If a column has not a row for each exemplar, or rows of another shape than the batch's.
+            UserError: If a column does not have a row for each exemplar, or its rows differ in shape from the batch's.
         """
         device = self.labels.device
         longer = Batch(
@@ -116,7 +116,7 @@ class Batch:
         return longer.knowing(self.host.extended(images, labels, indices))
 
     def _columns_with(self, columns: Columns, labels: Tensor) -> dict[str, Tensor]:
-        """The columns of this batch and of exemplars that follow it."""
+        """The columns of this batch with those of appended exemplars."""
         if not columns and not self.columns:
             return {}
         given = checked(columns, len(labels))
@@ -125,11 +125,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Known:
-    """What of a batch is on the CPU too.
+    """A copy of a batch on the CPU.
 
     Attributes:
-        there: The batch without its images, on the CPU.
-        of: The labels, indices and marks that it is the same as; where a batch has others, nothing is known of them.
+        there: The batch on the CPU, without its images.
+        of: The labels, indices and `replayed` that were copied; the copy is not valid for a batch with other ones.
     """
 
     there: Batch
@@ -137,9 +137,9 @@ class Known:
 
 
 class BatchLoader:
-    """Iterates over indices of a table in batches; every new iteration is a new epoch with its own permutation.
+    """Iterates over indices into a table in batches; each iteration is a new epoch with its own permutation.
 
-    Gathers by index, without Python per sample. The order follows from seed and epoch alone.
+    Batches are read by index, without a Python loop over samples. The order depends only on seed and epoch.
     """
 
     def __init__(
@@ -154,17 +154,17 @@ class BatchLoader:
         repeats: int = 1,
         device: torch.device | None = None,
     ) -> None:
-        """Set up the loader.
+        """Create the loader.
 
         Args:
             table: The images.
-            labels: Stream label of every row of the table.
-            indices: Rows to iterate over.
-            batch_size: Samples per batch; the last batch may be smaller.
+            labels: Stream labels of all rows of the table.
+            indices: Indices to iterate over.
+            batch_size: Number of samples per batch; the last batch may be smaller.
             shuffle_seed: Seed of the permutations; None keeps the given order.
-            with_images: False leaves the images out.
-            repeats: How often in a row each batch comes.
-            device: Where batches are made; the CPU by default.
+            with_images: Whether batches have images.
+            repeats: Number of times that each batch is repeated consecutively.
+            device: The device of the batches; by default the CPU.
         """
         self._table, self._labels, self._rows = table, labels, indices
         self._batch_size, self._shuffle_seed, self._with_images = batch_size, shuffle_seed, with_images
@@ -173,12 +173,12 @@ class BatchLoader:
         self._skipped, self._before = 0, _nothing
 
     def begin_at(self, epoch: int, batch: int, before: Callable[[], None]) -> None:
-        """Begin in the middle.
+        """Set the position at which the next iteration begins.
 
         Args:
             epoch: The first epoch.
             batch: Its first batch; the following epochs are whole.
-            before: Called when all is ready for the first batch.
+            before: Called right before the first batch.
         """
         self._epoch, self._skipped, self._before = epoch, batch, before
 
@@ -201,7 +201,7 @@ class BatchLoader:
             yield gather(self._table, self._labels, indices[start : start + self._batch_size], self._with_images)
 
     def _on_device(self, indices: NDArray[np.int64], starts: Sequence[int]) -> Iterator[Batch]:
-        """Batches on a device: labels and rows of a whole epoch go there at once, and no batch waits for it."""
+        """Batches on a device: labels and indices of an epoch are copied at once, so that batches need not wait."""
         parts = [slice(start, start + self._batch_size) for start in starts]
         rows = moved(torch.from_numpy(np.ascontiguousarray(indices)), self._device)
         labels = moved(torch.from_numpy(self._labels[indices]), self._device)
@@ -214,11 +214,11 @@ class BatchLoader:
 
 
 def _nothing() -> None:
-    """What is done before the first batch of an epoch that is not taken up."""
+    """Do nothing; the default before the first batch of an epoch."""
 
 
 def gather(table: ImageTable, labels: NDArray[np.int64], indices: NDArray[np.int64], with_images: bool = True) -> Batch:
-    """Gather some indices of a table into a batch."""
+    """Read the samples at indices of a table into a batch."""
     return Batch(
         torch.from_numpy(read_rows(table.images, indices)) if with_images else None,
         torch.from_numpy(labels[indices]),

@@ -1,4 +1,4 @@
-"""The buffer of exemplars that rehearsal methods keep."""
+"""The exemplar buffer of rehearsal methods."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["ExemplarBuffer", "Policy", "exemplar_capacity", "herding_ranks"]
 
 
 class StreamOfClasses(Protocol):
-    """What a buffer must know of a stream (`clsuite.scenarios.Scenario`)."""
+    """The part of a stream that a buffer needs (`clsuite.scenarios.Scenario`)."""
 
     @property
     def table(self) -> ImageTable:
@@ -45,7 +45,7 @@ class StreamOfClasses(Protocol):
 
 
 class TrainingData(Protocol):
-    """What a buffer must know of a task (`clsuite.scenarios.Task`)."""
+    """The part of a task that a buffer needs (`clsuite.scenarios.Task`)."""
 
     @property
     def train(self) -> NDArray[np.int64]:
@@ -54,44 +54,44 @@ class TrainingData(Protocol):
 
 
 class Reader(Protocol):
-    """What a buffer must know of a learner (`clsuite.plugin.Learner`)."""
+    """The part of a learner that a buffer needs (`clsuite.plugin.Learner`)."""
 
     def images_of(self, indices: NDArray[np.int64]) -> Tensor:
-        """Stored images at indices of the table."""
+        """Stored images at indices into the table."""
         ...
 
     def labels_of(self, indices: NDArray[np.int64]) -> Tensor:
-        """Stream labels at indices of the table."""
+        """Stream labels at indices into the table."""
         ...
 
     def features_of(self, indices: NDArray[np.int64]) -> Tensor:
-        """Features at indices of the table."""
+        """Features at indices into the table."""
         ...
 
 
 class ExemplarBuffer:
-    """Exemplars as stored images, chosen by keys: every sample gets one key when it is offered, and the smallest stay.
+    """Stores images as exemplars. Each offered sample gets a key, and the samples with the smallest keys are kept.
 
-    * ``reservoir``: random keys, the smallest of all stay. This is a uniform sample of everything ever offered, as
-      Vitter's algorithm R draws it (1985).
-    * ``class_balanced``: random keys, the smallest of each class stay, the capacity shared among the classes seen.
+    * ``reservoir``: random keys, of which the smallest are kept. This is a uniform sample of everything that was ever
+      offered, as in Vitter's algorithm R (1985).
+    * ``class_balanced``: random keys, of which the smallest of each class are kept; seen classes share the capacity.
     * ``herding``: the key is the sample's rank in the herding order of its class and task (Rebuffi et al. 2017, iCaRL,
-      algorithm 4), the smallest of each class stay (algorithm 5).
+      algorithm 4), and the smallest of each class are kept (algorithm 5).
 
-    Where the capacity is shared, what small classes leave free goes to the others, so that no place stays empty while
-    more was offered (Prabhu et al. 2020, GDumb, algorithm 1). What is left over after equal shares goes to the
-    smallest keys, and of equal ones to the newest classes; with fewer places than classes, new classes come in by
-    their keys as old ones did.
+    If classes share the capacity, the unused share of small classes goes to the others, so that no place is empty if
+    more samples were offered (Prabhu et al. 2020, GDumb, algorithm 1). The remainder of equal shares goes to the
+    smallest keys, and for equal keys to the newest classes. With fewer places than classes, the keys decide for new and
+    old classes alike.
 
-    It is chosen first, by keys and labels, what stays; then images of that alone are read, and they take the places of
-    what leaves. A sample that is kept keeps its place.
+    The samples to keep are chosen first, by keys and labels. Then only the images of new ones are read, and replace
+    removed exemplars. A kept exemplar keeps its place.
 
     Attributes:
-        capacity: Most exemplars kept.
+        capacity: Maximum number of exemplars.
     """
 
     def __init__(self, capacity: int, policy: Policy) -> None:
-        """Make an empty buffer."""
+        """Create an empty buffer."""
         self.capacity, self.policy = capacity, policy
         self._size = 0
         self._columns = {
@@ -113,18 +113,18 @@ class ExemplarBuffer:
         logits: bool = False,
         owner: str = "a buffer",
     ) -> ExemplarBuffer:
-        """Make an empty buffer for a stream.
+        """Create an empty buffer for a stream.
 
         Args:
             scenario: The stream.
-            capacity: Exemplars; None where a size is given.
-            capacity_bytes: Bytes; an exemplar is an image, a label and its logits.
-            policy: What stays.
+            capacity: Maximum number of exemplars; None if the size is given in bytes.
+            capacity_bytes: Maximum number of bytes; an exemplar consists of an image, a label and its logits.
+            policy: The selection of exemplars.
             logits: Whether a logit for each class of the stream is stored with an exemplar.
-            owner: Name of the plugin that keeps it, for messages.
+            owner: Name of the plugin with the buffer, for messages.
 
         Raises:
-            UserError: If it holds no exemplar, or, where classes share it, not one of each.
+            UserError: If the capacity is less than one exemplar, or less than one of each class if classes share it.
         """
         stored = LOGIT_BYTES * len(scenario.classes) if logits else 0
         each = int(np.prod(scenario.table.images.shape[1:])) + LABEL_BYTES + stored
@@ -137,7 +137,7 @@ class ExemplarBuffer:
 
     @property
     def images(self) -> Tensor:
-        """Images, uint8 ``[E, C, H, W]``: like all columns, seen as they are until the next offer."""
+        """Images, uint8 ``[E, C, H, W]``; like all columns, a view that is valid until the next offer."""
         return self._columns["images"][: self._size]
 
     @property
@@ -147,14 +147,14 @@ class ExemplarBuffer:
 
     @property
     def indices(self) -> Tensor:
-        """Rows of the table, int64 ``[E]``."""
+        """Indices into the table, int64 ``[E]``."""
         return self._columns["indices"][: self._size]
 
     @property
     def logits(self) -> Tensor:
-        """What the model answered when they were stored, float32 ``[E, K]``, nan for classes not seen then.
+        """The model's logits when they were stored, float32 ``[E, K]``; nan for classes that were not seen then.
 
-        K is 0 where a method stores no logits.
+        K is 0 if the method stores no logits.
         """
         return self._columns["logits"][: self._size]
 
@@ -183,22 +183,22 @@ class ExemplarBuffer:
         logits: Tensor | None = None,
         again: bool = False,
     ) -> None:
-        """Offer new samples; the buffer keeps what its policy chooses.
+        """Offer new samples; the buffer keeps those that its policy chooses.
 
-        Samples of a task that came back and are in the buffer already stay as they are; one that has left the buffer
-        gets a new key, as any other sample.
+        Samples of a recurring task that are already in the buffer do not change. A sample that was removed gets a new
+        key, like any other sample.
 
         Args:
-            images: uint8 ``[N, C, H, W]``, or what reads the images of some indices, such as ``learner.images_of``: it
-                is asked for those alone that stay.
-            labels: ``[N]``.
-            indices: ``[N]``.
-            generator: Source of the random keys (on the CPU).
-            features: ``[N, width]``; only herding needs them.
-            logits: ``[N, K]`` to be stored with them, the same K each time; nan where there is no answer. Those on
-                another device are waited for only where a sample stays.
-            again: Whether samples that are in the buffer already are offered like others, so that it may hold a row
-                several times, with other logits: a reservoir then samples everything that was offered, not every row.
+            images: Images, uint8 ``[N, C, H, W]``, or a function that reads the images at indices, such as
+                ``learner.images_of``: it is called only for the samples that are kept.
+            labels: Stream labels ``[N]``.
+            indices: Indices into the table ``[N]``.
+            generator: Random number generator of the keys (on the CPU).
+            features: Features ``[N, width]``; only herding needs them.
+            logits: Logits ``[N, K]`` to store, with the same K each time; nan for unknown ones. Logits on another
+                device are copied only if a sample is kept.
+            again: Whether samples that are already in the buffer are offered like others. The buffer may then have a
+                sample several times, with different logits: a reservoir samples from all offers, not from all samples.
         """
         keys = None if self.policy == "herding" else torch.rand(len(labels), generator=generator, dtype=torch.float64)
         new = torch.arange(len(labels)) if again else (~torch.isin(indices, self.indices)).nonzero().flatten()
@@ -222,10 +222,10 @@ class ExemplarBuffer:
         """Offer all training samples of a task.
 
         Args:
-            learner: Reads images and labels, and features where the policy needs them.
+            learner: Reads images and labels, and features if the policy needs them.
             task: The task.
-            generator: Source of the random keys (on the CPU).
-            features: ``[N, width]`` of the samples, where they are known already.
+            generator: Random number generator of the keys (on the CPU).
+            features: Features ``[N, width]`` of the samples, if they are already known.
         """
         if self.policy == "herding" and features is None:
             features = learner.features_of(task.train).cpu()
@@ -233,7 +233,7 @@ class ExemplarBuffer:
         self.add(learner.images_of, labels, indices, generator, features=features)
 
     def sample(self, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw exemplars without replacement (all of them where there are fewer).
+        """Draw exemplars without replacement (all of them if there are fewer).
 
         Returns:
             Images, labels and indices.
@@ -242,21 +242,21 @@ class ExemplarBuffer:
         return self.images[chosen], self.labels[chosen], self.indices[chosen]
 
     def sample_indices(self, number: int, generator: torch.Generator) -> Tensor:
-        """Positions ``[min(number, E)]`` of exemplars drawn without replacement."""
+        """Draw positions ``[min(number, E)]`` of exemplars without replacement."""
         return torch.randperm(len(self), generator=generator)[:number]
 
     def batch(self, chosen: Tensor, with_images: bool = True) -> Batch:
-        """Some exemplars, by position, as a batch of their own; stored logits are its column ``logits``."""
+        """Return the exemplars at positions as a batch; stored logits are in the column ``logits``."""
         images = self.images[chosen] if with_images else None
         replayed = torch.ones(len(chosen), dtype=torch.bool)
         return Batch(images, self.labels[chosen], self.indices[chosen], replayed, self.columns_of(chosen))
 
     def columns_of(self, chosen: Tensor) -> dict[str, Tensor]:
-        """What is stored of some exemplars, by position, besides images and labels: ``logits``, where they are."""
+        """Return the other columns of the exemplars at positions: ``logits``, if they are stored."""
         return {"logits": self.logits[chosen]} if self.logits.shape[1] else {}
 
     def _chosen(self, labels: Tensor, keys: Tensor) -> Tensor:
-        """Which of all samples, held and offered, stay, bool ``[N]``."""
+        """Mask of the stored and offered samples to keep, bool ``[N]``."""
         if len(keys) <= self.capacity:
             return torch.ones(len(keys), dtype=torch.bool)
         if self.policy == "reservoir":
@@ -266,7 +266,7 @@ class ExemplarBuffer:
         return smallest_of_each_class(labels, keys, self.capacity)
 
     def _most_of_a_class(self, labels: Tensor) -> int:
-        """Most exemplars that a class can have after these labels are offered."""
+        """Maximum number of exemplars that a class can have after these labels are offered."""
         counts = torch.unique(torch.cat([self.labels, labels]), return_counts=True)[1]
         return equal_shares(counts, self.capacity)[0] + 1
 
@@ -284,20 +284,20 @@ class ExemplarBuffer:
         self._size = size
 
     def state_dict(self) -> dict[str, Any]:
-        """Exemplars and keys."""
+        """Return exemplars and keys."""
         return {name: column[: self._size].clone() for name, column in self._columns.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take exemplars and keys back."""
+        """Restore exemplars and keys."""
         self._columns = {name: state[name].clone() for name in self._columns}
         self._size = len(state["labels"])
 
 
 def smallest_of_each_class(labels: Tensor, keys: Tensor, capacity: int) -> Tensor:
-    """Which samples stay where classes share a capacity that is smaller than their number, bool ``[N]``.
+    """Choose the samples to keep if classes share a capacity that is smaller than the number of samples, bool ``[N]``.
 
-    Every class has its smallest keys, in equal shares; what is left over goes to the smallest keys among those that
-    come next, of equal ones to the class with the largest label.
+    Each class keeps its smallest keys, in equal shares. The remainder goes to the smallest keys that follow, and for
+    equal keys to the class with the largest label.
     """
     order = torch.argsort(keys, stable=True)
     order = order[torch.argsort(labels[order], stable=True)]
@@ -313,11 +313,11 @@ def smallest_of_each_class(labels: Tensor, keys: Tensor, capacity: int) -> Tenso
 
 
 def equal_shares(counts: Tensor, capacity: int) -> tuple[int, int]:
-    """The largest share that every class with so many samples can have, up to its number, and what is then left over.
+    """Compute the largest equal share of the classes, limited by their number of samples, and the remainder.
 
     Args:
-        counts: Samples of each class.
-        capacity: Places.
+        counts: Number of samples of each class.
+        capacity: Number of places.
     """
     low, high = 0, int(counts.max()) if len(counts) else 0
     while low < high:
@@ -327,15 +327,15 @@ def equal_shares(counts: Tensor, capacity: int) -> tuple[int, int]:
 
 
 def herding_ranks(features: Tensor, labels: Tensor, limit: int | None = None) -> Tensor:
-    """Rank of each sample in the herding order of its class (iCaRL, algorithm 4), float64 ``[N]``.
+    """Compute the rank of each sample in the herding order of its class (iCaRL, algorithm 4), float64 ``[N]``.
 
-    Greedily takes the sample that brings the mean of the taken ones nearest to the class mean, on L2-normalized
-    features; rank 0 is taken first.
+    The algorithm greedily selects the sample that brings the mean of the selected ones nearest to the class mean, on
+    L2-normalized features. Rank 0 is selected first.
 
     Args:
-        features: ``[N, width]``.
-        labels: ``[N]``.
-        limit: Samples of a class that are ranked; the ranks of the others are infinite. All where there is none.
+        features: Features ``[N, width]``.
+        labels: Labels ``[N]``.
+        limit: Maximum number of ranked samples of a class; the ranks of others are infinite. By default there is none.
     """
     ranks = torch.full((len(labels),), torch.inf, dtype=torch.float64)
     for label in torch.unique(labels):

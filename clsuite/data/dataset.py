@@ -100,6 +100,6 @@ class Dataset:
         for what, (number, official) in found.items():
             if official is not None and number != official:
                 raise UserError(
-                    f"{where} has {number:,} {what}, but the official set has {official:,}: the copy is not whole, or "
-                    "another one. Put it there again, or load what you have as image_folder."
+                    f"{where} has {number:,} {what}, but the official set has {official:,}: the copy is incomplete or "
+                    "different. Download it again, or load it as image_folder."
                 )

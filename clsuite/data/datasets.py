@@ -129,7 +129,7 @@ def _load_single(spec: DatasetSpec, image_size: int, data_root: Path | None, wor
 
 def _load_own(spec: DatasetSpec, image_size: int, load: LoadOwn | None) -> ImageTable:
     if load is None:
-        raise UserError(f"data set '{spec.name}' is a user-defined class, which can be a benchmark's data set alone")
+        raise UserError(f"data set '{spec.name}' is a user-defined class, which only a benchmark can use")
     return load(spec, image_size)
 
 
@@ -212,7 +212,7 @@ def _obtain(spec: DatasetSpec, dataset: Dataset, data_root: Path | None) -> Data
     copy = find_copy(spec.name, dataset, folder, data_root)
     if copy is None and spec.download and dataset.source is not None:
         if data_root is None:
-            raise UserError(f"say where '{spec.name}' is to be downloaded to, with --data-root FOLDER")
+            raise UserError(f"pass --data-root FOLDER to choose where '{spec.name}' is downloaded to")
         data_root.mkdir(parents=True, exist_ok=True)
         dataset.source.download(folder or data_root)
         copy = find_copy(spec.name, dataset, folder, data_root)

@@ -63,6 +63,6 @@ def check_remembered(what: str, name: str, found: str, cache: Path) -> None:
     remembered = path.read_text(encoding="utf-8").strip()
     if found != remembered:
         raise UserError(
-            f"{what} has the fingerprint {found}, but had {remembered} when it was first loaded: the copy is another "
-            f"one, or has changed. If that is meant, delete '{path}' or load it as image_folder."
+            f"{what} has the fingerprint {found}, but had {remembered} when it was first loaded: the copy is different "
+            f"or has changed. If this is intended, delete '{path}' or load it as image_folder."
         )

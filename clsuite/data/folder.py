@@ -68,7 +68,7 @@ class LeftOut:
         if self.first is not None:
             what = "1 file or folder" if self.number == 1 else f"{self.number} files and folders"
             warn_of(
-                f"{what} in '{root}' left out, for example '{self.first.relative_to(root)}': images lie in class "
+                f"{what} in '{root}' left out, for example '{self.first.relative_to(root)}': images must be in class "
                 f"folders, not deeper, and end in {_endings()}"
             )
 
@@ -136,7 +136,7 @@ def list_folder(root: Path) -> list[Sample]:
     left_out = LeftOut()
     files = [file for domain in domains for file in _list_domain(root, domain, left_out)]
     if not files:
-        raise UserError(f"'{root}' has no class folders in train and test; own images may lie as {LAYOUTS}")
+        raise UserError(f"'{root}' has no class folders in train and test; own images can be organized as {LAYOUTS}")
     _refuse_untrained(root, files)
     left_out.warn(root)
     return files

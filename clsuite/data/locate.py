@@ -60,7 +60,7 @@ def _files(root: Path, name: str, above: tuple[str, ...]) -> Iterator[str]:
         return
     real = os.path.realpath(path)
     if real in above:
-        raise UserError(f"'{path}' is a link to a folder that it lies in: remove it")
+        raise UserError(f"'{path}' is a link to a folder that contains it: remove it")
     prefix = "" if name == "." else f"{name}/"
     for entry in names_in(path):
         if not entry.startswith("."):

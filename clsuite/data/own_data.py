@@ -137,7 +137,7 @@ def _classes(data: ImageData, what: str) -> tuple[str, ...]:
         raise UserError(f"{what} has no 'classes': set it to the names of the classes, in the order of their numbers")
     names = tuple(str(name) for name in found)
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UserError(f"{what} has two classes called '{shortened(twice)}': give each a name of its own")
+        raise UserError(f"{what} has two classes called '{shortened(twice)}': give each its own name")
     return names
 
 

@@ -1,4 +1,4 @@
-"""How many images pass through a network together where no gradient ties them to each other."""
+"""The batch size of forward passes without gradients."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ CPU_PIXELS, CPU_RANGE = 400_000, (8, 128)
 
 
 def inference_batch_size(shape: Sequence[int], device: torch.device) -> int:
-    """Images of a forward pass without gradients.
+    """Return the number of images in a forward pass without gradients.
 
-    On an accelerator many keep it busy. On a CPU the activations of a block should stay in the caches: ViT-Ti on one
-    core passes 91 images of 128 px a second in chunks of 24, and 72 in chunks of 128; at 224 px 26 against 19.
+    An accelerator needs many images to be busy. On a CPU, the activations of a block should fit into the caches: ViT-Ti
+    on one core processes 91 images of 128 px per second in chunks of 24, and 72 in chunks of 128; at 224 px 26 and 19.
 
     Args:
-        shape: Ends with height and width in pixels.
-        device: Where the network is.
+        shape: A shape that ends with height and width in pixels.
+        device: The device of the network.
     """
     if device.type != "cpu":
         return ACCELERATOR

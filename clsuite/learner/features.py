@@ -1,4 +1,4 @@
-"""Features of table rows, computed once per image while the backbone is frozen."""
+"""Features of the samples in a table, computed once per image while the backbone is frozen."""
 
 from __future__ import annotations
 
@@ -20,71 +20,71 @@ from clsuite.scenarios import Scenario
 
 
 class Source(Protocol):
-    """Gives the features of rows of a table as `compute_features` does, wherever it has them from."""
+    """A function that returns the same features as `compute_features`, computed or stored."""
 
     def __call__(
         self, backbone: Backbone, table: ImageTable, rows: NDArray[np.int64], batch_size: int | None = None
     ) -> Tensor:
-        """Features ``[len(rows), width]``."""
+        """Return features ``[len(rows), width]``."""
 
 
 def computed_here(
     backbone: Backbone, table: ImageTable, rows: NDArray[np.int64], batch_size: int | None = None
 ) -> Tensor:
-    """The source of features that computes them."""
+    """Compute features in this process; the default source."""
     return compute_features(backbone, table.images, rows, batch_size)
 
 
 class FeatureStore:
-    """Un-augmented features by row of the table.
+    """Features without augmentation, by index into the table.
 
-    Images are passed through the backbone in chunks of the asked-for rows, so that the same question gives the same
-    bits. Known rows are looked up. Memory is taken for known rows, and at most as much again to grow into.
+    Images are passed through the backbone in chunks of the requested rows, so that the same request has the same bits.
+    Known rows are looked up. Memory is allocated for known rows, and at most twice as much while growing.
     """
 
     def __init__(self, scenario: Scenario, source: Source = computed_here) -> None:
-        """Make an empty store for the rows of a scenario's table, whose features come from a source."""
+        """Create an empty store for a scenario's table, with a source of features."""
         self._scenario, self._table, self._source = scenario, scenario.table, source
         self._others: WeakSet[FeatureStore] = WeakSet()
         self.clear()
 
     def fresh(self) -> FeatureStore:
-        """An empty store for the same table."""
+        """Create an empty store for the same table."""
         other = FeatureStore(self._scenario, self._source)
         self._others.add(other)
         return other
 
     def forget(self) -> None:
-        """Forget everything, also in the stores that came from this one: the pre-trained network itself has changed."""
+        """Discard everything, also in the stores created by `fresh`: the pre-trained network itself has changed."""
         self.clear()
         for other in self._others:
             other.forget()
 
     def clear(self) -> None:
-        """Forget everything: the backbone has changed."""
+        """Discard everything: the backbone has changed."""
         self._known = np.zeros(len(self._table), dtype=np.bool_)
-        self._places = torch.full((len(self._table),), -1)  # of each row among the known ones, in the order of coming
+        self._places = torch.full((len(self._table),), -1)  # the position of each row in the features
         self._number = 0
         self._features: Tensor | None = None
 
     def lookup(self, rows: Tensor) -> Tensor:
-        """Features ``[B, width]`` of rows that are known."""
+        """Return features ``[B, width]`` of known rows."""
         if self._features is None:
             raise RuntimeError("no features have been computed yet")
         return self._features[self._places[moved(rows, self._places.device)]]
 
     def add(self, backbone: Backbone, rows: NDArray[np.int64], batch_size: int | None = None) -> int:
-        """Compute the features of those rows that are not known yet; returns how many were.
+        """Compute the features of rows that are not known yet; returns the number of these.
 
         Args:
             backbone: The network.
-            rows: Which images.
-            batch_size: How many pass through it at once; by default as `compute_features` has it.
+            rows: Indices of the images.
+            batch_size: Number of images in a forward pass; by default that of `compute_features`.
         """
         missing = rows[~self._known[rows]]
         if len(missing):
             computed = self._source(backbone, self._table, missing, batch_size)
-            with torch.inference_mode(False):  # a store that an evaluation begins is written to in training too
+            with torch.inference_mode(False):  # a store that is created in an evaluation is used in training too
                 self._keep(missing, computed)
         return len(missing)
 
@@ -112,13 +112,13 @@ class FeatureStore:
 def compute_features(
     backbone: Backbone, images: NDArray[np.uint8], rows: NDArray[np.int64], batch_size: int | None = None
 ) -> Tensor:
-    """Features ``[len(rows), width]`` in float32, in eval mode, without augmentation.
+    """Compute features ``[len(rows), width]`` in float32, in eval mode and without augmentation.
 
     Args:
         backbone: The network.
         images: All images of a table, uint8 ``[N, C, H, W]``.
-        rows: Which of them.
-        batch_size: How many pass through the network at once; by default as many as memory and device suggest.
+        rows: Indices of the images to use.
+        batch_size: Number of images in a forward pass; by default it depends on image size and device.
     """
     device = next(backbone.parameters()).device
     at_once = batch_size or inference_batch_size(images.shape, device)
@@ -130,7 +130,7 @@ def compute_features(
 
 @contextmanager
 def in_eval_mode(backbone: Backbone) -> Iterator[None]:
-    """A backbone in eval mode for a while."""
+    """Put a backbone into eval mode inside the context."""
     was_training = backbone.training
     backbone.eval()
     yield

@@ -1,4 +1,4 @@
-"""NaN and infinite values are an error, wherever they would become a number in a table."""
+"""Checks for NaN and infinite values, which must not become results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clsuite.errors import UserError
 from clsuite.scenarios import Task
 
 WRONG = "NaN or infinite"
-FIX = "look at the weights of the backbone, or take training.precision: 32"
+FIX = "check the weights of the backbone, or set training.precision: 32"
 
 
 def check_features(features: Tensor, is_test: NDArray[np.bool_], task: Task | None) -> None:
@@ -21,11 +21,11 @@ def check_features(features: Tensor, is_test: NDArray[np.bool_], task: Task | No
 
     Args:
         features: ``[N, width]``.
-        is_test: ``[N]``: whether each is a test image.
+        is_test: ``[N]``: whether each image is a test image.
         task: The current task; None before the first.
 
     Raises:
-        UserError: If one is not finite; says in which task, and of which part.
+        UserError: If a value is not finite; names the task and the split.
     """
     good = torch.isfinite(features).all(dim=1).cpu().numpy()
     if not good.all():
@@ -34,10 +34,10 @@ def check_features(features: Tensor, is_test: NDArray[np.bool_], task: Task | No
 
 
 def check_weights(learner: nn.Module, task: Task | None) -> None:
-    """Check every weight of a learner, after a task.
+    """Check all weights of a learner after a task.
 
     Raises:
-        UserError: If one is not finite; says which, and in which task.
+        UserError: If a weight is not finite; names the weight and the task.
     """
     name = _first_bad(learner.named_parameters())
     if name:
@@ -47,25 +47,25 @@ def check_weights(learner: nn.Module, task: Task | None) -> None:
 
 
 def check_answers(logits: Tensor, plugins: Sequence[object], task: Task | None, where: str) -> None:
-    """Check a method's answers for some test images.
+    """Check a method's predictions for test images.
 
     Args:
         logits: ``[B, seen classes]``.
-        plugins: Who answers; without any it is the head.
+        plugins: The plugins that predict; the head if there are none.
         task: The current task; None before the first.
-        where: What the images belong to, for people.
+        where: Description of the images, for the message.
 
     Raises:
-        UserError: If one is not finite; says in which task, and on which images.
+        UserError: If a logit is not finite; names the task and the images.
     """
     if not bool(torch.isfinite(logits).all()):
         raise wrong_answers(plugins, task, where)
 
 
 def wrong_answers(plugins: Sequence[object], task: Task | None, where: str) -> UserError:
-    """The error of answers that are not finite; says in which task, and on which images: those of `where`."""
+    """The error for predictions that are not finite; names the task and the images (`where`)."""
     names = ", ".join(type(plugin).__name__ for plugin in plugins) or "the head"
-    return UserError(f"the answers of [{names}] are {WRONG} {_when(task)}, {where}: no result is kept")
+    return UserError(f"the predictions of [{names}] are {WRONG} {_when(task)}, {where}: no result is stored")
 
 
 def check_loss(loss: Tensor, features: Tensor, task: Task | None, epoch: int, step: int) -> None:
@@ -75,17 +75,17 @@ def check_loss(loss: Tensor, features: Tensor, task: Task | None, epoch: int, st
         loss: A scalar.
         features: ``[B, width]`` of the batch.
         task: The current task.
-        epoch: Of the task, from 0.
-        step: Of the epoch, from 0.
+        epoch: Number of the epoch in the task, from 0.
+        step: Number of the step in the epoch, from 0.
 
     Raises:
-        UserError: If it is not finite; says in which task, epoch and step.
+        UserError: If it is not finite; names the task, epoch and step.
     """
     if bool(torch.isfinite(loss)):
         return
     where = f"{_when(task)}, epoch {epoch}, step {step}"
     if not bool(torch.isfinite(features).all()) and epoch == step == 0:
-        raise UserError(f"the features are {WRONG} {where}: look at the weights of the backbone")
+        raise UserError(f"the features are {WRONG} {where}: check the weights of the backbone")
     raise UserError(f"the loss is {loss.item()} {where}: lower training.optimizer.lr or set training.gradient_clip")
 
 

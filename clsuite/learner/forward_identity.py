@@ -1,12 +1,12 @@
-"""What decides, to the last bit, what a network computes from images: the key of features that runs share.
+"""Everything that determines, bit by bit, the features that a network computes: the key of features that runs share.
 
-A network is described module by module: classes, plain attributes, tensors, hooks. What is not known to do nothing
-makes it one that has no identity, whose features are never shared: a class or a hook of a plugin's own, a module of
-`clsuite.peft` that is switched on, a compiled block. Hooks of modules that are switched off are part of the
-description: they change nothing, but may make a library go another way, with the sums in another order.
+A network is described module by module: classes, plain attributes, tensors, hooks. Its features are not shared if a
+part may change them in an unknown way: a class or hook of a plugin, an enabled module of `clsuite.peft`, a compiled
+block. Hooks of disabled modules are part of the description: they change nothing, but a library may take another code
+path because of them, with another order of sums.
 
-The surroundings are described likewise: processor or GPU, threads, precision, versions of the libraries, sources of
-clsuite's own forward passes, and the switches that choose among kernels.
+The environment is described too: processor or GPU, threads, precision, versions of the libraries, sources of clsuite's
+own forward passes, and the settings that choose kernels.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ from clsuite.private_api import FORWARD_HOOKS, HOOKS, global_forward_hooks, hook
 from clsuite.records.canonical import sha256_of
 
 TRUSTED = ("clsuite", "torch", "timm", "open_clip", "torchvision")
-"""Packages whose modules compute what their source, attributes and tensors say."""
+"""Packages whose modules are fully determined by their source, attributes and tensors."""
 OF_TORCH = frozenset(vars(nn.Module()))
-"""What every module has; its parameters, buffers and hooks are described apart, and its mode is that of evaluation."""
+"""Attributes of each module; its parameters, buffers and hooks are described separately, and it is in eval mode."""
 PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy")
 SOURCES = ("backbones", "peft", "learner", "data/transforms.py", "data/table.py", "data/on_device.py", "private_api.py")
-"""Where clsuite's own part of a forward pass is written."""
+"""Sources of clsuite's own part of a forward pass."""
 VARIABLES = ("ATEN_", "CUBLAS_", "CUDNN_", "DNNL_", "MKL_", "NVIDIA_TF32", "ONEDNN_", "TORCH_ALLOW_TF32")
-"""How the environment variables begin that choose among kernels."""
+"""Prefixes of environment variables that choose kernels."""
 
 DENORMAL = 1e-40
-"""A number of float32 so small that processors may be told to take it for none."""
+"""A float32 number so small that processors may be configured to treat it as zero."""
 
 
 class AlteredError(Exception):
-    """A network that computes something that is not known; the message says what it has."""
+    """A network with an unknown part; the message names it."""
 
 
 def forward_parts(backbone: Backbone) -> Iterator[tuple[str, nn.Module]]:
-    """The modules, by name, that a backbone's features of images come from: of a CLIP without its text tower.
+    """The modules, by name, that compute a backbone's image features: for CLIP, all except the text tower.
 
-    Those that stand in a plain attribute, where PyTorch does not look, are among them.
+    Modules in plain attributes, which PyTorch does not register, are included.
     """
     seen: set[int] = set()
     if isinstance(backbone, ClipBackbone):
@@ -75,7 +75,7 @@ def forward_parts(backbone: Backbone) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _found_in(value: Any, kind: type[Any]) -> Iterator[Any]:
-    """A value of some type, or those that a container has."""
+    """A value of the given type, or such values in a container."""
     if isinstance(value, kind):
         yield value
     elif isinstance(value, list | tuple | dict):
@@ -84,9 +84,9 @@ def _found_in(value: Any, kind: type[Any]) -> Iterator[Any]:
 
 
 def weights_sha256(backbone: Backbone) -> str:
-    """Hash of all tensors that the features come from, and of how they lie in memory, which other kernels follow from.
+    """Hash of all tensors that determine the features, and of their memory layout, which determines the kernels.
 
-    Their whole content is looked at: PyTorch's count of changes misses those of fused optimizers and of ``.data``.
+    Their whole content is read: PyTorch's version counters miss changes by fused optimizers and through ``.data``.
     """
     total = hashlib.sha256()
     for name, value in _tensors(backbone):
@@ -96,10 +96,10 @@ def weights_sha256(backbone: Backbone) -> str:
 
 
 def structure_sha256(backbone: Backbone) -> str:
-    """Hash of the modules that the features come from: their kinds, plain attributes and hooks.
+    """Hash of the modules that compute the features: their classes, plain attributes and hooks.
 
     Raises:
-        AlteredError: If one of them is of an unknown kind, or something that is attached is not known to do nothing.
+        AlteredError: If one of them has an unknown class, or a hook may change the features.
     """
     if any(global_forward_hooks()):
         raise AlteredError("hooks of all modules")
@@ -112,7 +112,7 @@ def structure_sha256(backbone: Backbone) -> str:
 
 
 def surroundings(device: torch.device) -> dict[str, Any]:
-    """What beside the network and the images decides what is computed."""
+    """Everything else that determines the result, besides the network and the images."""
     on_gpu = device.type == "cuda"
     capability = torch.cuda.get_device_capability(device) if on_gpu else torch.backends.cpu.get_cpu_capability()
     return {
@@ -156,7 +156,7 @@ def _switches() -> list[str]:
 
 
 def _sources_sha256() -> str:
-    """Hash of the sources of clsuite that take part in a forward pass."""
+    """Hash of the sources of clsuite that are part of a forward pass."""
     root, total = Path(__file__).parents[1], hashlib.sha256()
     for name in SOURCES:
         place = root / name
@@ -167,7 +167,7 @@ def _sources_sha256() -> str:
 
 
 def _tensors(backbone: Backbone) -> Iterator[tuple[str, Tensor]]:
-    beside = backbone.clip if isinstance(backbone, ClipBackbone) else None  # has what its text tower works with
+    beside = backbone.clip if isinstance(backbone, ClipBackbone) else None  # has the tensors of its text tower
     for prefix, module in forward_parts(backbone):
         if module is beside:
             continue
@@ -188,15 +188,15 @@ def _described(name: str, module: nn.Module) -> list[Any]:
         name,
         _of_trusted(kind),
         [_of_trusted(vars(one)["forward"]) for one in kind.__mro__ if "forward" in vars(one)],
-        None if overridden is None else _idle(overridden, module),
-        [[_idle(hook) for hook in found.values()] for found in hooks_of(module, *FORWARD_HOOKS)],
+        None if overridden is None else _without_effect(overridden, module),
+        [[_without_effect(hook) for hook in found.values()] for found in hooks_of(module, *FORWARD_HOOKS)],
         [len(found) for found in hooks_of(module, *HOOKS[len(FORWARD_HOOKS) :])],
         {key: _plainly(value) for key, value in sorted(attributes.items())},
     ]
 
 
 def _plainly(value: Any) -> Any:
-    """An attribute as text; of tensors, which are hashed with the weights, and of objects the kind alone."""
+    """An attribute as text; tensors, which are hashed with the weights, and objects only by their type."""
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)
     if isinstance(value, tuple | list | torch.Size):
@@ -215,10 +215,10 @@ def _plainly(value: Any) -> Any:
 
 
 def _of_trusted(defined: Any) -> str:
-    """The whole name of a class or function of a trusted package.
+    """The full name of a class or function of a trusted package.
 
     Raises:
-        AlteredError: If it is of another.
+        AlteredError: If it belongs to another package.
     """
     name = f"{getattr(defined, '__module__', '')}.{getattr(defined, '__qualname__', '')}"
     if name.partition(".")[0] not in (*TRUSTED, "builtins"):
@@ -230,10 +230,10 @@ def _of_trusted(defined: Any) -> str:
 
 
 def _check_written(function: FunctionType) -> None:
-    """Check where a function was written, and those that it wraps, whatever they call themselves.
+    """Check the modules in which a function, and the functions that it wraps, were defined, whatever their names.
 
     Raises:
-        AlteredError: If one was written in another package than the trusted ones and those of Python.
+        AlteredError: If one was defined outside the trusted packages and the standard library.
     """
     wrapped = [function]
     for one in wrapped:
@@ -243,18 +243,18 @@ def _check_written(function: FunctionType) -> None:
         wrapped += [held for held in _held(one)[1] if isinstance(held, FunctionType) and held not in wrapped]
 
 
-def _idle(function: Callable[..., Any], overridden: nn.Module | None = None) -> Any:
-    """A hook, or a ``forward`` in place of a class's, that does nothing now.
+def _without_effect(function: Callable[..., Any], overridden: nn.Module | None = None) -> Any:
+    """Describe a hook, or a replaced ``forward``, that has no effect now.
 
-    One of a module of `clsuite.peft` does nothing while that is switched off; one that only passes on what others say
-    does nothing where none of them does.
+    A hook of a module of `clsuite.peft` has no effect while the module is disabled. A hook that only calls others has
+    none if they have none.
 
     Args:
         function: The hook.
-        overridden: The module whose ``forward`` it stands in place of: its own methods do nothing else than it does.
+        overridden: The module whose ``forward`` it replaces: the module's own methods have no other effect.
 
     Raises:
-        AlteredError: If it is not known to do nothing.
+        AlteredError: If it may have an effect.
     """
     of, held = _held(function)
     name = _of_trusted(of)
@@ -266,12 +266,12 @@ def _idle(function: Callable[..., Any], overridden: nn.Module | None = None) -> 
     passed_on = [one for one in held if isinstance(one, FunctionType | MethodType | partial)]
     own = overridden is not None and getattr(function, "__self__", None) is overridden
     if not passed_on and not own:
-        raise AlteredError(f"{name} is not known to do nothing")
-    return [name, *(_idle(one, overridden) for one in passed_on)]
+        raise AlteredError(f"{name} may have an effect")
+    return [name, *(_without_effect(one, overridden) for one in passed_on)]
 
 
 def _held(function: Callable[..., Any]) -> tuple[Callable[..., Any], list[Any]]:
-    """A function without what is bound to it, and all that it holds."""
+    """A function without its bound values, and all values that it refers to."""
     if isinstance(function, partial):
         return function.func, [*function.args, *function.keywords.values(), function.func]
     of = function.__func__ if isinstance(function, MethodType) else function
@@ -281,7 +281,7 @@ def _held(function: Callable[..., Any]) -> tuple[Callable[..., Any], list[Any]]:
 
 
 def _content(cell: CellType) -> list[Any]:
-    """What a variable holds that a function took from around it; nothing before it has a value."""
+    """The value of a closure variable; empty if it has none yet."""
     try:
         return [cell.cell_contents]
     except ValueError:

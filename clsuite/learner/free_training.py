@@ -1,4 +1,4 @@
-"""A phase in which a method may train anything, and training loops of its own."""
+"""A phase before a task in which a method may train anything with its own loops."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 
 def train_before(learner: Learner, plugins: Sequence[Plugin], task: Task) -> bool:
-    """Let plugins train what they like, before any of them begins a task.
+    """Let plugins train freely before any of them begins a task.
 
     Args:
         learner: The model.
-        plugins: Those that do so, in order.
+        plugins: The plugins with this hook, in order.
         task: The task.
 
     Returns:
-        Whether samples passed backwards.
+        Whether there were backward passes.
     """
     if plugins:
         with anything_may_be_trained(learner, derive_seed(learner.seed, task.index, "before task training")):
@@ -44,14 +44,14 @@ def train_before(learner: Learner, plugins: Sequence[Plugin], task: Task) -> boo
 
 @contextmanager
 def anything_may_be_trained(learner: LearnerTools, seed: int) -> Iterator[None]:
-    """A phase after which all is as before but for the values of the weights, and for parameters that were made in it.
+    """Restore everything afterwards, except for the values of the weights and new parameters.
 
-    Put back are: what is trained (``requires_grad``), the modes of modules, and the state of the global random
-    generators, which begin anew by `seed`. Gradients are removed, and features that were kept are forgotten.
+    ``requires_grad`` of all parameters, the modes of modules, and the states of the global random generators, which are
+    seeded with `seed` meanwhile, are restored. Gradients are removed, and cached features are discarded.
 
     Args:
         learner: The model, in training mode meanwhile.
-        seed: Of the global generators, from which dropout draws.
+        seed: Seed of the global generators, which dropout uses.
     """
     trained = {parameter: parameter.requires_grad for parameter in learner.parameters()}
     modes = [(module, module.training) for module in learner.modules()]
@@ -76,23 +76,23 @@ def own_batches(
     order: int | None,
     augmentation: int | None,
 ) -> Iterator[Batch]:
-    """Transformed batches of some rows, once each, on the compute device.
+    """Transformed batches of samples, each once, on the compute device.
 
     Args:
-        learner: Whose stream and transformation they are of.
-        indices: Rows of the table.
-        batch_size: Samples of each but the last; the training's own where it is None.
-        order: Seed of the order; None keeps the given one.
-        augmentation: Seed of the augmentation; None leaves it out.
+        learner: The learner.
+        indices: Indices into the table.
+        batch_size: Number of samples in each batch except the last; by default that of the training.
+        order: Seed of the order; None keeps the given order.
+        augmentation: Seed of the augmentation; None for no augmentation.
 
     Raises:
-        UserError: If a row is one of a test image, or a batch would be empty.
+        UserError: If there is a test image, or batches would be empty.
     """
     table, size = learner.scenario.table, learner.options.batch_size if batch_size is None else batch_size
     if size < 1:
         raise UserError(f"batches_of: batch_size is {size}, but must be at least 1")
     if table.is_test[indices].any():
-        raise UserError("batches_of was given rows of test images: take those of task.train or task.validation")
+        raise UserError("batches_of was given indices of test images: use those of task.train or task.validation")
     loader = BatchLoader(table, learner.scenario.labels, indices, size, shuffle_seed=order, device=learner.device)
     generator = None if augmentation is None else torch.Generator().manual_seed(augmentation)
     return (_transformed(learner, batch, generator) for batch in loader)

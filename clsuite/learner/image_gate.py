@@ -1,4 +1,4 @@
-"""The gate that all images pass on their way into the network, whoever sends them."""
+"""A hook through which all images enter the network, in every kind of pass."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
 
 
 class ImageGate:
-    """Lets plugins transform images in front of every pass: training, evaluation, features, queries and probes.
+    """Lets plugins transform the images of every pass: training, evaluation, features, queries and probes.
 
-    It is a hook on the backbone, so that features shared on disk are known to be of another network.
+    It is a hook on the backbone, so that shared features on disk are not used for the changed network.
     """
 
     def __init__(self, learner: Learner, plugins: Sequence[Plugin]) -> None:
-        """Close the gate of a learner's backbone.
+        """Register the hook on a learner's backbone.
 
         Args:
             learner: The learner.
-            plugins: Who transforms images, in order.
+            plugins: The plugins that transform images, in order.
         """
         self._learner, self._plugins = learner, tuple(plugins)
         self._handle = learner.backbone.register_forward_pre_hook(self._pass)
 
     def open(self) -> None:
-        """Let images pass as they are again."""
+        """Remove the hook, so that images pass unchanged."""
         self._handle.remove()
 
     def _pass(self, backbone: nn.Module, inputs: Any) -> Any:
         """Transform the images of a pass.
 
         Raises:
-            UserError: If a plugin gives others of another shape.
+            UserError: If a plugin returns another shape.
         """
         images: Tensor = inputs[0]
         for plugin in self._plugins:

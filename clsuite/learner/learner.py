@@ -43,22 +43,22 @@ class Learner(LearnerTools):
     Attributes:
         backbone: The pre-trained network.
         head: The growing head.
-        plugins: The method, in order.
-        options: How the current task is trained: as the benchmark says, or as plugins have planned.
-        plan: How the current round of the task is trained.
-        trained_before: Whether samples passed backwards before the task, in loops of plugins' own.
+        plugins: The plugins of the method, in order.
+        options: Training options of the current task: those of the benchmark, or as planned by plugins.
+        plan: Training plan of the current round of the task.
+        trained_before: Whether plugins had backward passes in their own loops before the task.
         earlier_steps: Optimizer steps of the earlier rounds of the task.
         scenario: The stream; set by `start`.
         task: The current task; None before the first.
-        gradient_samples: Samples that passed backwards since the task began.
+        gradient_samples: Number of samples with a backward pass since the task began.
         own_loops: Calls of `batches_of` since the task began.
-        log_to: Gets what plugins log; the stream sets it.
-        together: The processes that learn together; None where one learns alone.
-        feature_source: Where features of the table's rows come from; the stream sets it before it starts the learner.
+        log_to: Receives the values that plugins log; set by the stream.
+        together: The processes that train together; None for a single process.
+        feature_source: The source of features; set by the stream before it starts the learner.
     """
 
     def __init__(self, backbone: Backbone, options: TrainingSpec, plugins: Sequence[Plugin], seed: int) -> None:
-        """Put a learner together; `start` makes it ready for a stream."""
+        """Create a learner; `start` prepares it for a stream."""
         choose_towers(backbone, options)
         super().__init__(backbone, make_head(backbone, options), options, plugins, seed)
         self.plan, self.earlier_steps, self.trained_before = TrainingPlan(options), 0, False
@@ -67,10 +67,10 @@ class Learner(LearnerTools):
         self._updates: Updates | None = None
         self._gate: ImageGate | None = None
 
-    # -- the life of a stream -------------------------------------------------------------------------------------
+    # -- stages of a stream ---------------------------------------------------------------------------------------
 
     def start(self, scenario: Scenario) -> None:
-        """Prepare for a stream: every plugin prepares the model.
+        """Prepare for a stream with the hooks of the plugins.
 
         Raises:
             UserError: If a plugin refuses, or masks the weights of a backbone that another one has frozen.
@@ -91,7 +91,7 @@ class Learner(LearnerTools):
             )
 
     def leave_backbone(self) -> None:
-        """Let images pass into the backbone as they are: another learner goes on with it."""
+        """Remove image transformations from the backbone, which another learner will use."""
         if self._gate is not None:
             self._gate.open()
 
@@ -100,10 +100,10 @@ class Learner(LearnerTools):
 
         Args:
             task: The task.
-            may_train: Whether plugins may train before it; not for a look at the model before the stream.
+            may_train: Whether plugins may train before it, which is not so for the evaluation before the stream.
 
         Raises:
-            UserError: If batches are to be taken apart, and the network normalizes by them.
+            UserError: If batches would be split although the network normalizes by their statistics.
         """
         self.task, self.gradient_samples, self.own_loops = task, 0, 0
         self.plan, self.earlier_steps = TrainingPlan(self._benchmark_options), 0
@@ -122,15 +122,15 @@ class Learner(LearnerTools):
             plugin.on_task_start(self, task)
         self._forget_transformed()
         self.backbone.hold_statistics()
-        for taken_apart, by in ((self.options.accumulate > 1, "training.accumulate"), (self.together, "--devices")):
-            if taken_apart:
+        for splits, by in ((self.options.accumulate > 1, "training.accumulate"), (self.together, "--devices")):
+            if splits:
                 refuse_batch_statistics(self.modules(), by)
 
     def begin_round(self, task: Task, round: int) -> None:
-        """Let the plugins plan a round of a task, and train by that plan from now on.
+        """Let the plugins plan a round of a task, and use this plan from now on.
 
         Raises:
-            UserError: If two plugins plan different things, or the stream passes once and they want more passes.
+            UserError: If the plans of two plugins conflict, or they plan several passes over a single-pass stream.
         """
         first = TrainingPlan(self._benchmark_options, self.plan.rounds if round else 1, round)
         plan = make_plan(self, overriding(self.plugins, "plan_training"), task, first)
@@ -144,7 +144,12 @@ class Learner(LearnerTools):
             self._augment_generator = torch.Generator().manual_seed(seed)
 
     def end_round(self, task: Task, steps: int) -> None:
-        """Let the plugins end a round of so many optimizer steps."""
+        """Let the plugins end a round.
+
+        Args:
+            task: The task.
+            steps: Number of optimizer steps of the round.
+        """
         self.earlier_steps += steps
         if not self.frozen:
             self.store.clear()
@@ -160,7 +165,7 @@ class Learner(LearnerTools):
         self._forget_transformed()
 
     def end_stream(self) -> None:
-        """Let the plugins end the stream: all has been learned, and is about to be evaluated for the last time."""
+        """Let the plugins end the stream, after all training and before the last evaluation."""
         ending = overriding(self.plugins, "on_stream_end")
         for plugin in ending:
             plugin.on_stream_end(self, self.scenario)
@@ -168,23 +173,23 @@ class Learner(LearnerTools):
             self.store.clear()
 
     def leave_task(self, task: Task) -> None:
-        """Let the plugins make ready for the next task, the last first: what was put aside last is taken back first."""
+        """Let the plugins leave the task, in reverse order, so that the last change is undone first."""
         for plugin in reversed(self.plugins):
             plugin.on_task_exit(self, task)
         self._forget_transformed()
 
     def _forget_transformed(self) -> None:
-        """Forget features of images that plugins transform: how they do may have changed."""
+        """Discard the features of transformed images: the transformation may have changed."""
         if self._gate is not None:
             self.forget_features()
 
     def restore(self, tasks: int, head_sizes: Sequence[int], states: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Create again what the first tasks created, so that saved state fits.
+        """Recreate the modules of the first tasks, so that a saved state fits.
 
         Args:
-            tasks: How many tasks had begun.
-            head_sizes: Classes of each group of the head.
-            states: What the plugins had saved, which they may look at meanwhile.
+            tasks: Number of tasks that had begun.
+            head_sizes: Number of classes of each group of the head.
+            states: The saved states of the plugins, which they can use meanwhile.
         """
         self._tasks_begun = tasks
         for size in head_sizes:
@@ -198,7 +203,7 @@ class Learner(LearnerTools):
     # -- passes through the model ---------------------------------------------------------------------------------
 
     def encode(self, batch: Batch) -> Tensor:
-        """Features ``[B, width]`` of a transformed batch, looked up where the batch carries no images."""
+        """Compute features ``[B, width]`` of a transformed batch; they are looked up if the batch has no images."""
         if batch.images is None:
             return self.store.lookup(batch.indices)
         for plugin in self.plugins:
@@ -207,7 +212,7 @@ class Learner(LearnerTools):
         return features
 
     def rehearse(self, batch: Batch) -> Step:
-        """A forward pass of its own over exemplars (``buffer.batch``): normalized, augmented, with gradient."""
+        """Run exemplars (``buffer.batch``) through the model with gradients, after augmentation and normalization."""
         batch = batch.to(self.device)
         if batch.images is not None:
             images = augment(self.options.augment, batch.images, self._augment_generator)
@@ -217,10 +222,10 @@ class Learner(LearnerTools):
             return Step(batch, features, self.head(features))
 
     def step_of(self, batch: Batch) -> Step:
-        """A pass with gradient over a batch of `batches_of`, in the run's precision.
+        """Run a batch of `batches_of` through the model with gradients, in the run's precision.
 
-        It goes through the backbone in as many parts as ``training.accumulate`` says. Where several processes learn
-        together, each computes the whole of it.
+        It is split into ``training.accumulate`` parts for the backbone. If several processes train together, each of
+        them computes the whole batch.
         """
         with self.autocast():
             features = self.encode(batch) if batch.images is None else self._encode_parts(batch)
@@ -234,11 +239,11 @@ class Learner(LearnerTools):
     # -- Lightning ------------------------------------------------------------------------------------------------
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move a batch."""
+        """Move a batch to a device."""
         return batch.to(device)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Let plugins shape a training batch, then augment and normalize it on the device."""
+        """Let plugins transform a training batch, then augment and normalize it on the device."""
         if self.trainer.training:
             for plugin in self.plugins:
                 batch = plugin.transform_batch(self, batch)
@@ -250,10 +255,10 @@ class Learner(LearnerTools):
         return batch.with_images(self.backbone.normalize(images))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The classification loss, cross-entropy unless a plugin answers another, plus what the plugins add.
+        """Compute the classification loss, by default the cross-entropy, plus the losses of the plugins.
 
         Raises:
-            UserError: If the loss is not finite; says in which task, epoch and step.
+            UserError: If the loss is not finite; names the task, epoch and step.
         """
         features = self._encode_to_learn(batch)
         step = Step(batch, features, self.head(features))
@@ -263,7 +268,7 @@ class Learner(LearnerTools):
             extra = plugin.loss(self, step)
             if extra is not None:
                 loss = loss + extra
-        if self._looks_at(batch_idx):
+        if self._checks_loss(batch_idx):
             check_loss(loss, features, self.task, self.current_epoch, batch_idx)
         self.gradient_samples += len(batch)
         return loss
@@ -277,19 +282,19 @@ class Learner(LearnerTools):
         return classification_loss(step.logits, step.batch.labels, self.options.loss, task.classes, weights, targets)
 
     def backward(self, loss: Tensor, *args: Any, **words: Any) -> None:
-        """Compute the gradients, of all processes that learn together."""
+        """Compute the gradients, averaged over all processes that train together."""
         super().backward(loss, *args, **words)
         if self.together is not None:
             self.together.mean_gradients(self.parameters())
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Logits ``[B, seen classes]`` in float32."""
+        """Return logits ``[B, seen classes]`` in float32."""
         return self.predict_logits(batch)
 
     def predict_logits(self, batch: Batch) -> Tensor:
-        """The method's logits ``[B, seen classes]`` for a transformed batch: of the plugin that answers, or the head's.
+        """Return the logits ``[B, seen classes]`` of a plugin or the head for a transformed batch.
 
-        Classes that a head has from the start compete from the task on in which they are seen.
+        If the head has all classes from the start, only seen ones compete.
         """
         for plugin in self.plugins:
             logits = plugin.predict(self, batch)
@@ -299,7 +304,7 @@ class Learner(LearnerTools):
         return answer[:, : self.seen].float()
 
     def configure_optimizers(self) -> Any:
-        """The optimizer and its schedule for the current task."""
+        """Create the optimizer and its schedule for the current task."""
         groups = [answer for plugin in self.plugins if (answer := plugin.parameter_groups(self)) is not None]
         steps = int(self.trainer.estimated_stepping_batches)
         configured = self.optimizer_policy.configure(self, groups[0] if groups else None, steps, self.plan)
@@ -310,17 +315,17 @@ class Learner(LearnerTools):
         return configured
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Keep the weights before a step whose update plugins transform; plugins have had their gradient hooks."""
+        """Store the weights before a step whose update plugins transform, after the gradient hooks of plugins."""
         if self._updates is not None:
             self._updates.before(optimizer)
 
     def on_train_end(self) -> None:
-        """Keep the optimizer's state where the next task carries it on."""
+        """Store the optimizer's state if the next task continues with it."""
         optimizer = self.optimizers()
         self.optimizer_policy.keep(self, optimizer.optimizer)  # type: ignore[union-attr]
 
     def _encode_to_learn(self, batch: Batch) -> Tensor:
-        """Features of a training batch: of this process's part and the others', in as many parts as the options say."""
+        """Compute features of a training batch, split over the processes and into the parts of the options."""
         if batch.images is None:
             return self.encode(batch)
         return self._encode_parts(batch) if self.together is None else self.together.encode(self._encode_parts, batch)
@@ -330,6 +335,6 @@ class Learner(LearnerTools):
             return self.encode(batch)
         return encode_in_parts(self.encode, batch, self.options.accumulate)
 
-    def _looks_at(self, batch_idx: int) -> bool:
-        """Whether the loss of a step is looked at: a look at it waits for a GPU."""
+    def _checks_loss(self, batch_idx: int) -> bool:
+        """Whether to check the loss of a step, which waits for a GPU."""
         return self.device.type == "cpu" or batch_idx % 25 == 0 or bool(self.trainer.is_last_batch)

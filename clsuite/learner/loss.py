@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsuite.data.on_device import moved
+from clsuite.learner.precision import full_precision
 
 
 def classification_loss(
@@ -59,3 +60,20 @@ def _soft_terms(logits: Tensor, targets: Tensor, inside: Tensor) -> Tensor:
     of_task = ~((targets > 0) & ~inside).any(dim=1)
     masked = logits.float().masked_fill(of_task[:, None] & ~inside, float("-inf"))
     return -(targets * masked.log_softmax(dim=1).masked_fill(targets == 0, 0.0)).sum(dim=1)
+
+
+def self_contrast(features: Tensor, temperature: float) -> Tensor:
+    """Mean cross-entropy of the products of features with all of them, where each is to be most like itself.
+
+    The contrast of HiDe-Prompt and MOS, of which the first features are means of older classes.
+
+    Args:
+        features: ``[N, width]``, not normalized.
+        temperature: What products are divided by.
+
+    Returns:
+        A scalar.
+    """
+    with full_precision(features):
+        similar = features.float() @ features.float().T / temperature
+    return F.cross_entropy(similar, torch.arange(len(features), device=features.device))

@@ -1,4 +1,4 @@
-"""The optimizer of each task: new, or with the state of the last one."""
+"""The optimizer of each task, with a new state or that of the last task."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from clsuite.learner.training_plan import TrainingPlan, optimizer_with
 from clsuite.private_api import clip_true_gradients
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
-"""Makes a user-defined optimizer from its parameter groups."""
+"""Creates a user-defined optimizer from its parameter groups."""
 MakeSchedule = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
-"""Makes a user-defined schedule."""
+"""Creates a user-defined schedule."""
 
 
 class OptimizerPolicy:
-    """Builds the optimizer and schedule of each task and, where asked to, carries the optimizer's state on."""
+    """Builds the optimizer and schedule of each task and, if configured, keeps the optimizer's state between tasks."""
 
     def __init__(
         self, options: TrainingSpec, own: MakeOptimizer | None = None, own_schedule: MakeSchedule | None = None
     ) -> None:
-        """Keep the options; no state yet.
+        """Set the options, and start without a state.
 
         Args:
-            options: How tasks are trained.
-            own: Makes the optimizer where the options name a class.
-            own_schedule: Makes the schedule where the options name a class.
+            options: The training options.
+            own: Creates the optimizer if the options name a class.
+            own_schedule: Creates the schedule if the options name a class.
         """
         self._options, self._own, self._own_schedule = options, own, own_schedule
         self._kept: dict[str, dict[str, Any]] = {}
@@ -40,23 +40,23 @@ class OptimizerPolicy:
     def configure(
         self, model: nn.Module, groups: list[dict[str, Any]] | None, steps: int, plan: TrainingPlan | None = None
     ) -> dict[str, Any]:
-        """Build what Lightning's ``configure_optimizers`` returns.
+        """Build the result of Lightning's ``configure_optimizers``.
 
         Args:
-            model: The learner; its trainable parameters are taken where `groups` is None.
-            groups: Parameter groups that a plugin gave.
-            steps: Optimizer steps of the task, for the schedule.
-            plan: How the task is trained; by default as the options say.
+            model: The learner; its trainable parameters are used if `groups` is None.
+            groups: Parameter groups of a plugin.
+            steps: Number of optimizer steps of the task, for the schedule.
+            plan: The training plan of the task; by default that of the options.
 
         Raises:
-            UserError: If nothing is left to train.
+            UserError: If there is nothing to train.
         """
         plan = TrainingPlan(self._options) if plan is None else plan
         chosen = groups if groups is not None else _default_groups(model, plan.options.optimizer)
         if not chosen:
             raise UserError("nothing is left to train: backbone and head are frozen or have no weights of their own")
         if self._lacks_class(plan.options):
-            raise UserError("the training names a class: give the learner what makes it (OptimizerPolicy)")
+            raise UserError("the training names a class: give the learner its factory (OptimizerPolicy)")
         optimizer, schedules = self._build(chosen, plan)
         if not self._options.recreate_optimizer:
             self._carry(model, optimizer)
@@ -74,21 +74,21 @@ class OptimizerPolicy:
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def keep(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Remember the optimizer's state by parameter name."""
+        """Store the optimizer's state by parameter name."""
         if not self._options.recreate_optimizer:
             names: dict[torch.Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
             self._kept = {names[parameter]: state for parameter, state in optimizer.state.items() if parameter in names}
 
     def forget(self) -> None:
-        """Let the kept state go: the weights that it belongs to are gone."""
+        """Discard the stored state, whose weights have been replaced."""
         self._kept = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """What must survive an interruption."""
+        """Return the state that must survive an interruption."""
         return self._kept
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the state back."""
+        """Restore the state."""
         self._kept = state
 
     def _lacks_class(self, options: TrainingSpec) -> bool:
@@ -99,7 +99,7 @@ class OptimizerPolicy:
     def _build(
         self, groups: list[dict[str, Any]], plan: TrainingPlan
     ) -> tuple[torch.optim.Optimizer, list[Schedule | None]]:
-        """The optimizer of all groups, and the schedule of each in its order; None where it is the usual one."""
+        """Build the optimizer of all groups, and the schedules in its order; None for the usual schedule."""
         usual, kinds = plan.options.optimizer, list[tuple[OptimizerSpec, list[dict[str, Any]]]]()
         schedules: list[tuple[int, Schedule | None]] = []
         for given in groups:
@@ -122,7 +122,7 @@ class OptimizerPolicy:
             return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
         kind = torch.optim.Adam if spec.name == "adam" else torch.optim.AdamW
         optimizer = kind(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
-        if clip:  # Lightning then clips true gradients also in mixed precision
+        if clip:  # Lightning then clips unscaled gradients also in mixed precision
             clip_true_gradients(optimizer)
         return optimizer
 
@@ -147,7 +147,7 @@ def _default_groups(model: nn.Module, spec: OptimizerSpec) -> list[dict[str, Any
 
 
 def _schedule_of(given: str | Schedule | None) -> Schedule | None:
-    """The schedule that a parameter group names or gives."""
+    """The schedule of a parameter group, by name or as a function."""
     if not isinstance(given, str):
         return given
     if given not in NAMED:
@@ -156,5 +156,5 @@ def _schedule_of(given: str | Schedule | None) -> Schedule | None:
 
 
 def _mark_as_changed(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    """Raise the version of each parameter, which fused optimizers do not: what was computed from it is seen as old."""
+    """Increment the version of each parameter, so that derived values become outdated; fused optimizers do not."""
     torch.autograd.graph.increment_version([p for group in optimizer.param_groups for p in group["params"]])

@@ -1,4 +1,4 @@
-"""What a benchmark says about training. Needs no torch."""
+"""The training options of a benchmark. Needs no torch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from clsuite.config.spec import Spec
 from clsuite.data.augment_spec import Augment
 
 HeadInit = Annotated[float, Field(ge=0)] | Literal["uniform"]
-"""First values of a head's weights; see `TrainingSpec.head_init`."""
+"""Initialization of a head's weights; see `TrainingSpec.head_init`."""
 SMALL_INIT = 0.001
-"""Standard deviation of a linear head's first weights, as in LAE's code (Gao et al., ICCV 2023)."""
+"""Standard deviation of a linear head's initial weights, as in LAE's code (Gao et al., ICCV 2023)."""
 
 LARGEST_EPOCHS = 1_000_000
-"""Of a task; more is probably a typing error."""
+"""Maximum epochs of a task; more is probably a typing error."""
 
 
 OPTIMIZERS = {
@@ -25,7 +25,7 @@ OPTIMIZERS = {
     "adamw": "Adam with decoupled weight decay",
 }
 SCHEDULES = {
-    "constant": "the rate stays",
+    "constant": "the rate does not change",
     "cosine": "the rate falls to zero over each task, as half a cosine",
     "quarter_cosine": "the rate falls near zero over the epochs of each task, as a quarter of a cosine",
     "one_cycle": "the rate rises for 30 % of each task and falls near zero, as cosines",
@@ -35,13 +35,13 @@ SCHEDULES = {
 class OptimizerSpec(MaybeOwn):
     """The optimizer, in PyTorch's terms, or ``{class: torch.optim:NAdam, lr: 0.001, betas: [0.9, 0.99]}``.
 
-    Of a class (a `torch.optim.Optimizer`), `lr` and `head_lr` are as of any optimizer, and all other keys are its
+    A class (a `torch.optim.Optimizer`) has `lr` and `head_lr` like the other optimizers; all further keys are its
     arguments.
 
     Attributes:
-        name: Which optimizer.
-        lr: Learning rate of everything but the head.
-        head_lr: Learning rate of the head; `lr` where it is not given.
+        name: The optimizer.
+        lr: Learning rate of everything except the head.
+        head_lr: Learning rate of the head; by default `lr`.
         weight_decay: Weight decay of all parameters; AdamW's is decoupled from the gradient.
         momentum: Momentum of SGD; the others do not use it.
     """
@@ -61,12 +61,12 @@ class OptimizerSpec(MaybeOwn):
 
 
 class OwnSchedule(MaybeOwn):
-    """A schedule of PyTorch's, or one's own: ``{class: torch.optim.lr_scheduler:StepLR, step_size: 10}``.
+    """A schedule of PyTorch or a user-defined one: ``{class: torch.optim.lr_scheduler:StepLR, step_size: 10}``.
 
-    A `torch.optim.lr_scheduler.LRScheduler`, made again for each task, with all other keys as its arguments.
+    It is a `torch.optim.lr_scheduler.LRScheduler`, recreated for each task, with all other keys as its arguments.
 
     Attributes:
-        interval: Whether it goes on after each ``epoch`` or after each ``step``.
+        interval: Whether the schedule advances after each ``epoch`` or after each ``step``.
     """
 
     KEPT: ClassVar = frozenset({"interval"})
@@ -76,12 +76,12 @@ class OwnSchedule(MaybeOwn):
 
 
 class SeedSpec(Spec):
-    """Seeds of single sources of randomness, in place of the run's seed; the order of classes has ``order_seed``.
+    """Seeds of single sources of randomness, instead of the run's seed; the order of classes has ``order_seed``.
 
     Attributes:
-        head: Of the first values of the head.
-        order: Of the order of training samples.
-        augment: Of the augmentation.
+        head: Seed of the initialization of the head.
+        order: Seed of the order of training samples.
+        augment: Seed of the augmentation.
     """
 
     head: int | None = Field(default=None, ge=0)
@@ -94,42 +94,43 @@ class SeedSpec(Spec):
 
 
 class TrainingSpec(Spec):
-    """How each task is trained. What papers differ in and fold in silently is explicit here.
+    """Training options of each task. Choices that often remain implicit in papers are explicit here.
 
     Attributes:
-        epochs: Passes over the training part of each task.
-        batch_size: Samples per step, exemplars that a plugin adds not counted.
-        accumulate: Parts in which a batch passes through the backbone, one after another, where all of it does not fit
-            into the memory; what is learned is the same but for rounding, and a step takes a forward pass more.
+        epochs: Number of passes over the training split of each task.
+        batch_size: Number of samples per step, without exemplars that plugins add.
+        accumulate: Number of parts in which a batch passes through the backbone, one after another, if it does not fit
+            into memory. The result is the same except for rounding, and a step needs an additional forward pass.
         optimizer: The optimizer.
         schedule: ``constant``, ``cosine`` (to zero, over each task), ``quarter_cosine`` (near zero, epoch by epoch, as
-            InfLoRA's code has it), ``one_cycle`` (PyTorch's OneCycleLR; `lr` is the largest rate), or a class: see
+            in InfLoRA's code), ``one_cycle`` (PyTorch's OneCycleLR; `lr` is the largest rate), or a class: see
             `OwnSchedule`.
-        warmup_steps: Steps of linear warm-up at the start of each task.
-        gradient_clip: Largest norm of the whole gradient; none by default.
-        recreate_optimizer: A new optimizer for each task (True), or its state carried on.
+        warmup_steps: Number of steps of linear warm-up at the start of each task.
+        gradient_clip: Maximum norm of the whole gradient; by default there is no clipping.
+        recreate_optimizer: Whether each task has a new optimizer (True), or continues with its state.
         loss: ``global``: cross-entropy over all seen classes. ``local``: samples of the current task's classes are
             classified among these classes only, samples of other classes (exemplars) among all seen ones.
         head: ``linear``, ``cosine`` (normalized features and weights, learned scale), or ``zero_shot`` (CLIP: text
             features of the seen classes' names).
-        head_init: First values of a growing head's weights: the standard deviation of a normal distribution (0 for
-            zeros), or ``uniform`` for U(-1/sqrt(width), 1/sqrt(width)), PyTorch's default for a linear layer, of the
-            bias too, which else begins with zeros. By default 0.001 in a linear head (LAE's code) and ``uniform`` in a
-            cosine head (PILOT's). Under a local loss old and new classes meet at test time alone, and what is left of
-            the first values is noise between them.
-        head_scale: Scale of the cosines that a cosine head begins with; it is trained.
-        head_classes: ``seen``: the head grows with the tasks. ``stream``: it has all the stream's classes from the
-            start; the cross-entropy runs over all of them, and only seen ones compete at test time.
-        tune: CLIP's tower that methods train, ``image``, ``text`` or ``both``; other backbones have the first only.
+        head_init: Initialization of the weights of a growing head: the standard deviation of a normal distribution (0
+            for zeros), or ``uniform`` for U(-1/sqrt(width), 1/sqrt(width)), PyTorch's default for a linear layer, also
+            for the bias, which is zero otherwise. By default 0.001 in a linear head (LAE's code) and ``uniform`` in a
+            cosine head (PILOT's). With a local loss, old and new classes compete only at test time, so that the
+            remaining initial values are noise between them.
+        head_scale: Initial scale of the cosines in a cosine head; it is trained.
+        head_classes: ``seen``: the head grows with the tasks. ``stream``: it has all classes of the stream from the
+            start; the cross-entropy includes all of them, and only seen classes compete at test time.
+        tune: CLIP's tower that methods train: ``image``, ``text`` or ``both``; other backbones have only the first.
         augment: A preset (``clsuite list augmentations``), or a list of steps with their parameters; drawn per sample.
-        compile: Compile the blocks of the backbone (``torch.compile``): minutes at the start, faster steps after.
-        precision: ``auto`` (bf16 where the processor or GPU has it natively, else 32), ``32``, ``bf16`` or ``16``.
-        own_schedule: The class where `schedule` is one; in YAML and records it is below ``schedule``.
+        compile: Whether to compile the blocks of the backbone (``torch.compile``): minutes at the start, then faster
+            steps.
+        precision: ``auto`` (bf16 if the processor or GPU supports it natively, else 32), ``32``, ``bf16`` or ``16``.
+        own_schedule: The class if `schedule` is one; in YAML and records it is below ``schedule``.
         seeds: Seeds of the head, of the order of samples and of the augmentation, so that one can vary while the others
-            stay: ``{order: 3}``. What has none follows the run's seed.
-        threads: CPU threads of a run; fixed, so that the number of parallel runs changes no result.
-        checkpoint_minutes: Minutes after which the state is saved within a task too; by default it is saved between
-            tasks alone. It changes no result, and is in no record and no key.
+            are fixed: ``{order: 3}``. The others depend on the run's seed.
+        threads: Number of CPU threads of a run; fixed, so that the number of parallel runs does not change results.
+        checkpoint_minutes: Minutes between checkpoints within a task; by default there are only those between tasks.
+            It changes no result, and is in no record and no key.
     """
 
     epochs: int = Field(default=1, ge=1, le=LARGEST_EPOCHS)
@@ -175,8 +176,8 @@ class TrainingSpec(Spec):
     def _one_warmup(self) -> TrainingSpec:
         if self.own_schedule is not None and self.warmup_steps:
             raise ValueError(
-                "warmup_steps belong to constant and cosine, quarter_cosine and one_cycle: leave them out beside a "
-                "schedule's class"
+                "warmup_steps belong to constant, cosine, quarter_cosine and one_cycle: remove them if the schedule is "
+                "a class"
             )
         return self
 
@@ -185,7 +186,7 @@ class TrainingSpec(Spec):
         content: dict[str, Any] = serialize(self)
         own = content.pop("own_schedule", None)
         if content.get("accumulate") == 1:
-            del content["accumulate"]  # so that the keys of older records stay what they are
+            del content["accumulate"]  # so that the keys of older records do not change
         if not content.get("seeds", True):
             del content["seeds"]
         return {**content, "schedule": own} if own is not None else content
@@ -193,20 +194,20 @@ class TrainingSpec(Spec):
     @model_validator(mode="after")
     def _a_cosine_has_a_direction(self) -> TrainingSpec:
         if self.head == "cosine" and self.head_init == 0:
-            raise ValueError("head_init is 0, but a cosine head needs first weights with a direction")
+            raise ValueError("head_init is 0, but a cosine head needs initial weights with a direction")
         return self
 
     @property
     def first_values(self) -> HeadInit:
-        """`head_init`, or what the kind of head begins with by default."""
+        """`head_init`, or the default of the kind of head."""
         if self.head_init is not None:
             return self.head_init
         return "uniform" if self.head == "cosine" else SMALL_INIT
 
     def recorded(self) -> dict[str, Any]:
-        """What of it a record and the key of a run hold: all that can move results."""
+        """The options in records and run keys: all that can change results."""
         return {key: value for key, value in self.model_dump().items() if key != "checkpoint_minutes"}
 
     def resolved(self) -> TrainingSpec:
-        """The same with every default that depends on another choice written out, as records hold it."""
+        """The same with explicit values for defaults that depend on other options, as in records."""
         return self.model_copy(update={"head_init": self.first_values})

@@ -1,4 +1,4 @@
-"""Precision: what is asked for, what the hardware has natively, and what a run gets."""
+"""The precision of a run, from its options and the hardware."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def resolve_precision(asked: str, device: torch.device) -> Precision:
 
     Args:
         asked: ``auto``, ``32``, ``bf16`` or ``16``.
-        device: Where the run computes.
+        device: The device of the run.
 
     Raises:
-        UserError: If the device cannot compute in it.
+        UserError: If the device does not support it.
     """
     if asked == "16" and device.type == "cpu":
         raise UserError("precision 16 needs a GPU: use bf16, 32 or auto on the CPU")
@@ -40,17 +40,17 @@ def resolve_precision(asked: str, device: torch.device) -> Precision:
 
 
 def autocast(asked: str, device: torch.device) -> AbstractContextManager[Any]:
-    """The autocast context of that precision."""
+    """The autocast context of a precision."""
     kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
     kind = kinds.get(resolve_precision(asked, device))
     return nullcontext() if kind is None else torch.autocast(device.type, kind)
 
 
 def has_slow_kernels(asked: str, device: torch.device) -> bool:
-    """Whether PyTorch has kernels there that are better avoided (``clsuite.backbones.slow_kernels``)."""
+    """Whether PyTorch has slow kernels for this precision and device (``clsuite.backbones.slow_kernels``)."""
     return device.type == "cpu" and resolve_precision(asked, device) == "bf16-mixed"
 
 
 def full_precision(like: Tensor) -> torch.autocast:
-    """A context without autocast on the device of a tensor: answers must not hang on the few bits of bf16."""
+    """A context without autocast on the device of a tensor, for predictions that need more precision than bf16."""
     return torch.autocast(like.device.type, enabled=False)

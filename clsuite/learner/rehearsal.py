@@ -1,4 +1,4 @@
-"""Fine-tuning some parameters on exemplars, apart from the training of tasks."""
+"""Fine-tuning of selected parameters on exemplars, outside the training of tasks."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ExtraLoss = Callable[[Step, Tensor], Tensor]
 
 
 def select_parameters(learner: Learner, kinds: str) -> dict[str, nn.Parameter]:
-    """The trainable parameters of some kinds of modules, by name.
+    """Select the trainable parameters of kinds of modules, by name.
 
     Args:
         learner: The learner.
-        kinds: Joined by ``+``: ``norm`` (normalization layers), ``head``, ``bias``, ``patch_embed`` (the first layer;
-            of a ResNet its first convolution) or ``all``.
+        kinds: Kinds joined by ``+``: ``norm`` (normalization layers), ``head``, ``bias``, ``patch_embed`` (the first
+            layer; in a ResNet the first convolution) or ``all``.
 
     Raises:
         UserError: If a kind is unknown.
@@ -41,25 +41,23 @@ def select_parameters(learner: Learner, kinds: str) -> dict[str, nn.Parameter]:
 
 
 def check_trained(plugin: str, learner: Learner, kinds: str) -> None:
-    """Check that every one of some kinds of modules has parameters that are trained, if the network has it at all.
+    """Check that each given kind of module has trainable parameters, if the network has this kind at all.
 
     Args:
-        plugin: Name of the plugin that is to tune them, for the message.
-        learner: The learner, with all that is frozen permanently.
-        kinds: As of `select_parameters`.
+        plugin: Name of the plugin that tunes them, for the message.
+        learner: The learner, with permanently frozen parameters.
+        kinds: Kinds as for `select_parameters`.
 
     Raises:
-        UserError: If a kind is wholly frozen, or nothing is left.
+        UserError: If a kind is completely frozen, or there is nothing to train.
     """
     asked = kinds.replace(" ", "").split("+")
     trained = {name for name, value in learner.named_parameters() if value.requires_grad}
     left = [kind for kind in asked if trained & {*_names_of(learner, kind)}]
     frozen = [kind for kind in asked if kind not in left and _names_of(learner, kind)]
     if frozen or not left:
-        fix = f"say modules: {'+'.join(left)}" if left else "there is nothing for it to tune"
-        raise UserError(
-            f"{plugin}: modules: {kinds} asks for '{(frozen or asked)[0]}', but all of that is frozen: {fix}"
-        )
+        fix = f"write modules: {'+'.join(left)}" if left else "there is nothing to tune"
+        raise UserError(f"{plugin}: modules: {kinds} includes '{(frozen or asked)[0]}', but all of it is frozen: {fix}")
 
 
 def _names_of(learner: Learner, kind: str) -> list[str]:
@@ -78,7 +76,7 @@ def _names_of(learner: Learner, kind: str) -> list[str]:
 
 
 def _first_convolution(learner: Learner) -> list[str]:
-    """Names of the parameters of the layer that a ResNet, or a tower of OpenCLIP's own, sees the image with."""
+    """Names of the parameters of the first convolution, in a ResNet or in OpenCLIP's own towers."""
     for module, value in learner.named_modules():
         if isinstance(value, nn.Conv2d):
             return [f"{module}.{name}" for name, _ in value.named_parameters()]
@@ -97,20 +95,20 @@ def tune_on_exemplars(
     generator: torch.Generator,
     extra: ExtraLoss | None = None,
 ) -> None:
-    """Take some SGD steps on exemplars; only the given parameters move.
+    """Take SGD steps on exemplars that change only the given parameters.
 
-    All other modules are in eval mode, so that their running statistics stay as they are; batch normalizations that
-    own any of the parameters normalize by the exemplars and go on averaging.
+    All other modules are in eval mode, so that their running statistics do not change. Batch normalizations with any of
+    the parameters normalize by the exemplars and update their statistics.
 
     Args:
         learner: The learner.
-        parameters: What moves.
-        buffer: The exemplars; nothing happens where there are none.
-        steps: SGD steps; the learning rate falls to zero by a cosine.
-        batch_size: Exemplars a step.
-        lr: Learning rate at the start.
-        momentum: Of SGD.
-        generator: Source of the draws (on the CPU).
+        parameters: The parameters to train.
+        buffer: The exemplars; nothing happens if there are none.
+        steps: Number of SGD steps; the learning rate falls to zero by a cosine.
+        batch_size: Number of exemplars per step.
+        lr: Initial learning rate.
+        momentum: Momentum of SGD.
+        generator: Random number generator (on the CPU).
         extra: What is added to the cross-entropy, from the step and the positions of its exemplars in the buffer.
     """
     if not len(buffer) or not parameters or not steps:

@@ -1,4 +1,4 @@
-"""Schedules of learning rates: what each is multiplied with at a moment of a task's training. Needs no torch."""
+"""Schedules: factors of the learning rate at each moment of a task's training. Needs no torch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from clsuite.errors import UserError
 
 @dataclass(frozen=True)
 class Moment:
-    """Where the training of a task is.
+    """A moment in the training of a task.
 
     Attributes:
-        step: Of the task's optimizer steps, from 0; warm-up not counted.
-        steps: How many there are.
-        epochs: How many epochs these are.
+        step: Number of the optimizer step, from 0, without the warm-up.
+        steps: Number of all optimizer steps of the task.
+        epochs: Number of epochs of the task.
     """
 
     step: int
@@ -25,7 +25,7 @@ class Moment:
 
     @property
     def epoch(self) -> int:
-        """Of the task, from 0."""
+        """Number of the epoch, from 0."""
         return self.step * self.epochs // max(1, self.steps)
 
 
@@ -34,24 +34,24 @@ Schedule = Callable[[Moment], float]
 
 
 def constant(moment: Moment) -> float:
-    """The rate stays."""
+    """The rate does not change."""
     return 1.0
 
 
 def cosine(moment: Moment) -> float:
-    """Half a cosine over the steps, from the rate to zero."""
+    """The rate falls to zero over the steps, as half a cosine."""
     return 0.5 * (1 + math.cos(math.pi * moment.step / max(1, moment.steps)))
 
 
 def quarter_cosine(moment: Moment) -> float:
-    """A quarter of a cosine over the epochs, which ends near zero (InfLoRA's code): cos(99 pi e / 200 (E - 1))."""
+    """The rate falls near zero over the epochs, as a quarter cosine (InfLoRA's code): cos(99 pi e / 200 (E - 1))."""
     return math.cos(0.495 * math.pi * moment.epoch / max(1, moment.epochs - 1))
 
 
 def one_cycle(moment: Moment) -> float:
-    """Up from 1/25 for 30 % of the steps, then down to 4e-6, as cosines: `torch.optim.lr_scheduler.OneCycleLR`.
+    """The factor rises from 1/25 for 30 % of the steps, then falls to 4e-6, as cosines.
 
-    The rate is the largest one; momentum stays what it is.
+    This is `torch.optim.lr_scheduler.OneCycleLR` without a change of the momentum; the rate is the largest one.
     """
     first, last, peak = 1 / 25, 1 / 25e4, 0.3 * moment.steps - 1
     if moment.step <= peak:
@@ -64,7 +64,7 @@ def _between(start: float, end: float, share: float) -> float:
 
 
 def multi_step(milestones: Sequence[int], gamma: float = 0.1) -> Schedule:
-    """A schedule that multiplies the rate with `gamma` when each of some epochs begins.
+    """Create a schedule that multiplies the rate by `gamma` at the beginning of each of the given epochs.
 
     Args:
         milestones: Epochs, from 0.
@@ -89,17 +89,17 @@ NAMED: Mapping[str, Schedule] = {
     "quarter_cosine": quarter_cosine,
     "one_cycle": one_cycle,
 }
-"""Those that ``training.schedule`` names."""
+"""The named schedules of ``training.schedule``."""
 
 
 def with_warmup(schedule: Schedule, warmup: int, steps: int, epochs: int) -> Callable[[int], float]:
-    """The factor at each step of a task: a linear warm-up, then a schedule.
+    """Return the factor at each step of a task: a linear warm-up, then a schedule.
 
     Args:
-        schedule: What comes after the warm-up.
-        warmup: Steps of it.
-        steps: Steps of the task.
-        epochs: Epochs of the task.
+        schedule: The schedule after the warm-up.
+        warmup: Number of steps of the warm-up.
+        steps: Number of steps of the task.
+        epochs: Number of epochs of the task.
     """
 
     def factor(step: int) -> float:

@@ -1,4 +1,4 @@
-"""Several optimizers that step as one, each with parameter groups of its own."""
+"""Several optimizers that act as one, each with its own parameter groups."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import torch
 
 
 class SeveralOptimizers(torch.optim.Optimizer):
-    """Optimizers of several kinds as one, for a trainer and schedules that know one.
+    """Combines optimizers of several kinds, for a trainer and schedules that support one optimizer.
 
-    Groups and state are those of the optimizers, one after another; whatever is changed in them is changed there.
+    Groups and state are shared with the optimizers, so that changes are seen by both.
     """
 
     def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-        """Put optimizers together, which share no parameter."""
+        """Combine optimizers, which must not share parameters."""
         super().__init__([group for one in optimizers for group in one.param_groups], {})
         self._sizes = [len(one.param_groups) for one in optimizers]
         self._optimizers = tuple(optimizers)
         self._share()
 
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """Compute the gradients, where a closure does that, and let each optimizer take its step."""
+        """Compute the gradients with the closure, if there is one, and take a step of each optimizer."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -32,7 +32,7 @@ class SeveralOptimizers(torch.optim.Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take groups and state back."""
+        """Restore groups and state."""
         super().load_state_dict(state_dict)
         self._share()
 

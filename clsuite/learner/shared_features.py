@@ -1,14 +1,12 @@
-"""Features that runs share on disk: looked up where the very same computation was done before, and else computed.
+"""Features that runs share on disk: they are read if exactly the same computation was done before, else computed.
 
-The bits of an image's features hang on the images beside it in the batch, on the processor and on more (see
-`clsuite.learner.forward_identity`). So what is looked up is never the features of an image, but those of a block of
-rows, in the order and the batches in which this run would compute them, by a network and in surroundings whose
-description is the same to the letter. What comes from the disk is therefore what the run would have computed, bit by
-bit, and a run ends the same with the store and without.
+The bits of an image's features depend on the other images of the batch, on the processor and more (see
+`clsuite.learner.forward_identity`). Therefore an entry has the features of a block of rows, in the order and batches in
+which this run would compute them, with exactly the same description of network and environment. The features on disk
+are bit-identical to those that the run would compute, and a run has the same result with and without the store.
 
-It is the backbone as it was loaded, in eval mode and without augmentation, whose features are shared. Whether a
-backbone is that is seen from the content of its tensors, and from all that is attached to it: no method says so of
-itself.
+Only features of the backbone as it was loaded, in eval mode and without augmentation, are shared. Whether a backbone is
+unchanged is determined from its tensors and everything attached to it; methods declare nothing for this.
 """
 
 from __future__ import annotations
@@ -37,19 +35,19 @@ from clsuite.learner.forward_identity import (
 from clsuite.records.canonical import sha256_of
 
 BLOCK = 256
-"""Rows of a block, at most, or one batch: what is asked for is cut into blocks of whole batches."""
+"""Maximum rows of a block, or one batch if that is more: requests are divided into blocks of whole batches."""
 PATIENCE = 600.0
-"""Seconds to wait for a block that another process computes, when nothing else is left to do; then it is done here."""
+"""Seconds to wait for a block that another process computes, after all others; then it is computed here."""
 
 
 @dataclass
 class Taken:
-    """What a run took from the store.
+    """The features that a run has read from the store.
 
     Attributes:
-        images: How many images' features.
-        seconds: What they had cost when they were computed.
-        waited: Seconds that the run waited while another process computed some of these: no time of its own.
+        images: Number of images.
+        seconds: Seconds that the features took to compute.
+        waited: Seconds that the run waited for another process that computed them; not counted as its own time.
     """
 
     images: int = 0
@@ -58,19 +56,19 @@ class Taken:
 
 
 class SharedFeatures:
-    """The store as one run sees it.
+    """The access of one run to the store.
 
     Attributes:
-        taken: What the run took from it so far.
+        taken: The features that the run has read so far.
     """
 
     def __init__(self, backbone: Backbone, files: FeatureFiles, name: str) -> None:
-        """Remember what the backbone is like now, as it was loaded.
+        """Record the state of the backbone as it was loaded.
 
         Args:
-            backbone: Whose features are shared.
-            files: Where they lie.
-            name: What people call the backbone.
+            backbone: The backbone whose features are shared.
+            files: The files of the features.
+            name: Name of the backbone for users.
         """
         self.taken = Taken()
         self._files, self._name = files, name
@@ -80,7 +78,7 @@ class SharedFeatures:
     def features_of(
         self, backbone: Backbone, table: ImageTable, rows: NDArray[np.int64], batch_size: int | None = None
     ) -> Tensor:
-        """Features ``[len(rows), width]`` as `compute_features` gives them, to the last bit."""
+        """Return features ``[len(rows), width]``, bit-identical to those of `compute_features`."""
         device = next(backbone.parameters()).device
         about = self._about(backbone, table, device)
         if about is None or not len(rows):
@@ -90,7 +88,7 @@ class SharedFeatures:
         blocks = [rows[start : start + step] for start in range(0, len(rows), step)]
         parts: dict[int, Tensor] = {}
         with in_eval_mode(backbone):
-            for patience in (0.0, PATIENCE):  # first what no other process is computing just now
+            for patience in (0.0, PATIENCE):  # first those that no other process is computing
                 for place in [place for place in range(len(blocks)) if place not in parts]:
                     found = self._block(backbone, table, blocks[place], {**about, "batch": at_once}, patience)
                     if found is not None:
@@ -98,7 +96,7 @@ class SharedFeatures:
         return torch.cat([parts[place] for place in range(len(blocks))])
 
     def _about(self, backbone: Backbone, table: ImageTable, device: torch.device) -> dict[str, Any] | None:
-        """What decides the features of a backbone as it was loaded; None of one that is not."""
+        """The description of everything that determines the features; None if the backbone is changed."""
         try:
             structure = structure_sha256(backbone)
         except AlteredError:
@@ -116,7 +114,7 @@ class SharedFeatures:
     def _block(
         self, backbone: Backbone, table: ImageTable, rows: NDArray[np.int64], about: dict[str, Any], patience: float
     ) -> Tensor | None:
-        """Features of a block; None where another process computes it, and there is no patience to wait for it."""
+        """Features of a block; None if another process computes it, and `patience` is 0."""
         group = sha256_of(about)
         place = (group[:32], sha256_of([group, rows.tolist()])[:32])
         device = next(backbone.parameters()).device
@@ -137,7 +135,7 @@ class SharedFeatures:
         return computed
 
     def _known(self, place: tuple[str, str], rows: int) -> Tensor | None:
-        """A block from the disk."""
+        """A block from disk, if there is one."""
         known = self._files.read(*place)
         if known is None or len(known.features) != rows:
             return None

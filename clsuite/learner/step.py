@@ -1,4 +1,4 @@
-"""One pass of a batch through the model, as the hooks see it."""
+"""One forward pass of a batch, for the hooks."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from clsuite.data.batch import Batch
 
 @dataclass(frozen=True)
 class Step:
-    """One training step as the loss hooks see it.
+    """One training step, for the loss hooks.
 
     Attributes:
-        batch: The batch, its images transformed (None while frozen features are used).
-        features: ``[B, width]``.
-        logits: ``[B, seen classes]``, of the head; ``[B, classes of the stream]`` where it has all of them from the
-            start (``training.head_classes: stream``).
+        batch: The batch with transformed images (None if cached features are used).
+        features: Features ``[B, width]``.
+        logits: Logits of the head ``[B, seen classes]``, or ``[B, classes of the stream]`` if it has all classes from
+            the start (``training.head_classes: stream``).
     """
 
     batch: Batch

@@ -1,13 +1,13 @@
-"""Several processes that learn one stream together, each on a device of its own: the same method, the same draws.
+"""Several processes that train on one stream together, each on its own device, with the same method and random draws.
 
-Each process draws every batch whole, by the same generators, and passes its part of it through the backbone. The
-features of all parts are given to every process, which computes the loss of the whole batch; the gradients of the parts
-are added up. So buffers, draws and weights are the same in all of them, no exemplar is exchanged, and each loss is that
-of one process but for rounding, also one that compares samples.
+Each process draws all batches with the same generators, and passes its part of each batch through the backbone. The
+features of all parts are gathered in every process, which computes the loss of the whole batch; the gradients of the
+parts are added. So buffers, draws and weights are the same in all processes, no exemplars are exchanged, and each loss
+is that of a single process except for rounding, including losses that compare samples.
 
-PyTorch's DistributedDataParallel, and Lightning's strategy on top of it, give each process batches of its own, and add
-up gradients of the parameters that are trained when a task begins: buffers would differ, losses that compare samples
-would see a part, and what a method lets train in the middle of a task would drift apart.
+PyTorch's DistributedDataParallel, and Lightning's strategy for it, give each process its own batches, and add the
+gradients of the parameters that are trainable at the beginning of a task. Buffers would differ, losses that compare
+samples would only see a part, and parameters that become trainable during a task would diverge.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from clsuite.data.batch import Batch
 
 @dataclass(frozen=True)
 class Together:
-    """This process among those that learn together; they have met (``torch.distributed``).
+    """This process among those that train together, with an initialized ``torch.distributed``.
 
     Attributes:
-        rank: Which it is, from 0.
-        number: How many there are.
+        rank: Rank of this process, from 0.
+        number: Number of processes.
     """
 
     rank: int
     number: int
 
     def encode(self, encode: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
-        """Features ``[B, width]`` of a batch, of which each process has computed its part.
+        """Compute features ``[B, width]`` of a batch, of which each process computes its part.
 
-        A batch with fewer samples than there are processes is encoded by each of them.
+        If a batch has fewer samples than there are processes, each of them encodes the whole batch.
 
         Args:
-            encode: Features of a batch, with gradient.
-            batch: The whole batch, its images transformed.
+            encode: Computes features of a batch with gradients.
+            batch: The whole batch with transformed images.
         """
         if len(batch) < self.number:
             return encode(batch)
@@ -51,7 +51,7 @@ class Together:
         return features
 
     def mean_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Give every process the mean of all gradients; what each has computed whole stays what it is."""
+        """Average the gradients over all processes; gradients that all have computed completely do not change."""
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         for work in [distributed.all_reduce(gradient, async_op=True) for gradient in gradients]:
             work.wait()
@@ -59,27 +59,27 @@ class Together:
             gradient.div_(self.number)
 
     def wait(self) -> None:
-        """Wait for the others, so that what the first has written is there, and what it has removed is gone."""
+        """Wait for the other processes, so that all see the files that the first one has written and removed."""
         distributed.barrier()
 
     def check_agreement(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Make sure that all have the same weights.
+        """Check that all processes have the same weights.
 
         Raises:
-            RuntimeError: If they have not: something did not follow from the seed, or devices compute differently.
+            RuntimeError: If they have not: something does not depend on the seed, or devices compute differently.
         """
         total = torch.stack([parameter.detach().double().sum().cpu() for parameter in parameters]).sum()
         totals: list[Any] = [None] * self.number
         distributed.all_gather_object(totals, float(total))
         if len(set(totals)) > 1:
             raise RuntimeError(
-                f"the {self.number} processes that learn together have different weights after a task: something in "
-                "the method does not follow from its seed"
+                f"the {self.number} processes that train together have different weights after a task: something in "
+                "the method does not depend on its seed"
             )
 
 
 class _Gather(torch.autograd.Function):
-    """The features of all parts; the gradient of one's own, times the number of parts, as gradients are averaged."""
+    """Gathers the features of all parts; the gradient of the own part is multiplied by the number of parts."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, sizes: Sequence[int], rank: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""How a task is trained: what the benchmark says, and what the plugins of a method make of it."""
+"""The training plan of a task: the options of the benchmark, changed by the plugins of a method."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from clsuite.scenarios import Task
 
 PLANNED = ("epochs", "batch_size", "optimizer", "schedule", "warmup_steps", "gradient_clip", "loss", "augment")
-"""What of the options may be another in a task, or in a round of it."""
+"""Options that may differ between tasks, or rounds of them."""
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How a task, or a round of it, is trained.
+    """The training plan of a task, or of a round of it.
 
     Attributes:
-        options: The training options; ``learner.options`` is these while the task lasts.
-        rounds: How often the task is trained, each time with other draws, and with a new optimizer from the second time
-            on. What the plan of the first round says holds.
+        options: The training options, which are ``learner.options`` during the task.
+        rounds: Number of times that the task is trained, each time with other random draws, and with a new optimizer
+            from the second time on. The plan of the first round decides.
         round: The round that is planned, from 0.
-        schedule: A schedule in place of the one that the options name.
+        schedule: A schedule instead of that of the options.
     """
 
     options: TrainingSpec
@@ -40,11 +40,11 @@ class TrainingPlan:
     schedule: Schedule | None = None
 
     def with_options(self, **given: Any) -> TrainingPlan:
-        """The same plan with other options.
+        """Return the same plan with other options.
 
         Args:
             given: ``epochs``, ``batch_size``, ``optimizer``, ``schedule``, ``warmup_steps``, ``gradient_clip``,
-                ``loss`` or ``augment``, as a benchmark writes them. Of the optimizer, what is not given stays:
+                ``loss`` or ``augment``, as in a benchmark. Keys of the optimizer that are not given do not change:
                 ``optimizer={"lr": 0.01}``. A schedule may be a function of the `Moment`.
 
         Raises:
@@ -70,11 +70,11 @@ class TrainingPlan:
 
 
 def optimizer_with(spec: OptimizerSpec, given: str | Mapping[str, Any] | OptimizerSpec) -> OptimizerSpec:
-    """An optimizer of which some keys are given.
+    """Change keys of an optimizer.
 
     Args:
-        spec: What is not given; of a user-defined class only the rates.
-        given: A name, some keys as a benchmark writes them, or all of it.
+        spec: The optimizer; if a name is given for a user-defined class, only its rates are used.
+        given: A name, keys as in a benchmark, or a complete optimizer.
 
     Raises:
         UserError: If a key is unknown or has a wrong value.
@@ -92,29 +92,27 @@ def optimizer_with(spec: OptimizerSpec, given: str | Mapping[str, Any] | Optimiz
 
 
 def make_plan(learner: Learner, plugins: Sequence[Plugin], task: Task, first: TrainingPlan) -> TrainingPlan:
-    """Let plugins plan, one after another.
+    """Let plugins change the plan, one after another.
 
     Args:
         learner: The model.
-        plugins: Who plans, in order.
+        plugins: The plugins with this hook, in order.
         task: The task.
-        first: What the benchmark says.
+        first: The plan of the benchmark.
 
     Raises:
-        UserError: If two plugins want different things, or one returns no plan.
+        UserError: If the plans of two plugins conflict, or a result is not a valid plan.
     """
     plan, decided = first, dict[str, str]()
     for plugin in plugins:
         name = type(plugin).__name__
         before, plan = plan, plugin.plan_training(learner, task, plan)
         if not isinstance(plan, TrainingPlan):
-            raise UserError(
-                f"plan_training of {name} returns {type(plan).__name__}: return the plan, or one made of it"
-            )
+            raise UserError(f"plan_training of {name} returns {type(plan).__name__}: return the plan, or a changed one")
         if plan.round != before.round or plan.rounds < 1:
             raise UserError(
                 f"plan_training of {name} plans round {plan.round} of {plan.rounds}, but was asked for round "
-                f"{before.round}: rounds must be at least 1, and round stays as it is"
+                f"{before.round}: rounds must be at least 1, and round must not change"
             )
         for what in _changes(before, plan):
             if what in decided:
@@ -124,7 +122,7 @@ def make_plan(learner: Learner, plugins: Sequence[Plugin], task: Task, first: Tr
 
 
 def _changes(before: TrainingPlan, plan: TrainingPlan) -> list[str]:
-    """Names of what differs between two plans."""
+    """Names of the parts in which two plans differ."""
     own = [one.name for one in fields(plan) if one.name != "options"]
     changed = [name for name in own if getattr(before, name) != getattr(plan, name)]
     return changed + [name for name in PLANNED if getattr(before.options, name) != getattr(plan.options, name)]

@@ -1,4 +1,4 @@
-"""The network as it was loaded, with a head that has grown: what row -1 and the first reading of probes are of."""
+"""The network as it was loaded, with an untrained head, for the evaluation and probes before the stream."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from clsuite.learner.learner import Learner
 
 
 class Untouched(Learner):
-    """A learner that no plugin touches and that is never trained.
+    """A learner without plugins that is never trained.
 
-    Its features are those of the backbone as it was loaded, which runs share. They are asked for in the very batches in
-    which an evaluation would compute them, so that it ends in the same bits.
+    Its features are those of the backbone as it was loaded, which runs share. They are requested in the same batches as
+    in an evaluation, so that the result has the same bits.
     """
 
     def have_features(self, rows: NDArray[np.int64], batch_size: int) -> bool:
-        """Have the features of rows at hand; see `Learner.have_features`."""
+        """Provide the features of rows; see `Learner.have_features`."""
         if self.frozen:
             return super().have_features(rows, batch_size)
-        self.store.clear()  # of other rows they were computed in other batches
+        self.store.clear()  # features of an earlier request were computed in other batches
         with self.autocast():
             self.store.add(self.backbone, rows, batch_size)
         return True

@@ -1,4 +1,4 @@
-"""The update of an optimizer's step as a value, which plugins transform before it becomes part of the weights."""
+"""The update of an optimizer's step, which plugins can transform before it is applied to the weights."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 class Updates:
-    """Takes the update of each step from the weights before and after it, and puts in place what plugins make of it.
+    """Computes the update of each step from the weights before and after it, and applies the transformed update.
 
-    It is the whole of what the optimizer does: clipping, momentum, Adam's scaling, learning rates and weight decay.
-    A weight whose update no plugin transforms keeps the bits that the optimizer gave it.
+    An update is the whole change by the optimizer: clipping, momentum, Adam's scaling, learning rate and weight decay.
+    A weight whose update no plugin transforms keeps the bits that the optimizer has computed.
     """
 
     def __init__(self, learner: Learner, plugins: Sequence[Plugin]) -> None:
         """Prepare for the steps of an optimizer.
 
         Args:
-            learner: Whose weights they are.
-            plugins: Who transforms updates, in order.
+            learner: The learner with the weights.
+            plugins: The plugins that transform updates, in order.
         """
         self._learner, self._plugins = learner, tuple(plugins)
         self._names = {parameter: name for name, parameter in learner.named_parameters()}
@@ -36,16 +36,16 @@ class Updates:
 
     @torch.no_grad()
     def before(self, optimizer: torch.optim.Optimizer) -> None:
-        """Keep the weights that the step is about to change: those with a gradient."""
+        """Store the weights that the step will change: those with a gradient."""
         values = [value for group in optimizer.param_groups for value in group["params"] if value.grad is not None]
         self._before = {self._names[value]: (value, value.detach().clone()) for value in values}
 
     @torch.no_grad()
     def after(self, *_: Any) -> None:
-        """Let the plugins transform the update of the step that was taken.
+        """Let the plugins transform the update of the step.
 
         Raises:
-            UserError: If one gives an update for what was not updated, or of another shape.
+            UserError: If an update is for a weight that was not updated, or has another shape.
         """
         kept, self._before = self._before, {}
         updates = {name: value.detach() - before for name, (value, before) in kept.items()}

@@ -1,4 +1,4 @@
-"""Training a part of the head alone, on fixed features."""
+"""Training of new columns of the head on fixed features."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from clsuite.scenarios import Task
 def warm_up_head(
     learner: Learner, task: Task, features: Tensor, *, epochs: int, lr: float, generator: torch.Generator
 ) -> None:
-    """Train the columns of a task's new classes with Adam on its features; nothing else moves.
+    """Train only the columns of a task's new classes, with Adam on the task's features.
 
-    A head without weights of its own stays as it is. The samples count among those that pass backwards.
+    A head without its own weights does not change. The samples are counted as samples with a backward pass.
 
     Args:
-        learner: Its head is trained.
+        learner: The learner with the head.
         task: The task.
-        features: ``[len(task.train), width]``, of the task's training images.
-        epochs: Passes over the features.
+        features: Features ``[len(task.train), width]`` of the task's training images.
+        epochs: Number of passes over the features.
         lr: Learning rate.
-        generator: Source of the order (on the CPU).
+        generator: Random number generator of the order (on the CPU).
     """
     labels = learner.labels_of(task.train)
     parameters = learner.head.newest_parameters()
@@ -45,7 +45,7 @@ def warm_up_head(
 
 
 def _new_columns(learner: Learner, task: Task, newest: int) -> Tensor:
-    """Which of the newest group's columns are trained, ``[newest]``: of a head that has all classes, the task's new."""
+    """Mask ``[newest]`` of the newest group's columns to train: if the head has all classes, the task's new ones."""
     first = learner.head.classes - newest
     old, seen = (learner.scenario.seen_classes(task.index + later) for later in (0, 1))
     columns = torch.arange(newest, device=learner.device) + first

@@ -1,4 +1,4 @@
-"""Weights as values: copies, means, differences, and the largest of their entries."""
+"""Operations on weights: copies, means, differences, and masks of the largest entries."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ Weights = Mapping[str, Tensor]
 
 
 def weights_of(module: nn.Module, trained: bool = False) -> dict[str, Tensor]:
-    """A copy of the parameters of a module, with the running statistics of its batch normalizations.
+    """Copy the parameters of a module, with the running statistics of its batch normalizations.
 
-    Of ``learner.backbone`` names are the backbone's, of the learner those that `WeightSwap` and `set_weights` take.
+    Names are relative to the module: pass the learner to get those for `WeightSwap` and `set_weights`.
 
     Args:
         module: The module.
-        trained: Of those parameters alone that are trained.
+        trained: Whether to copy only trainable parameters.
     """
     parameters = {name: value for name, value in module.named_parameters() if value.requires_grad or not trained}
     return {name: value.detach().clone() for name, value in {**parameters, **statistics_of(module, parameters)}.items()}
 
 
 def mean_of(several: Sequence[Weights], shares: Sequence[float] | None = None) -> dict[str, Tensor]:
-    """The mean of weights, entry by entry.
+    """Compute the mean of weights, entry by entry.
 
     Args:
-        several: Weights of the same names and shapes.
-        shares: What each of them counts, divided by the sum of all; the same by default.
+        several: Weights with the same names and shapes.
+        shares: Coefficient of each, divided by the sum of all; by default equal.
 
     Returns:
-        Their mean; integers, such as counts of batches, are those of the last.
+        The mean; integers, such as counts of batches, are those of the last weights.
 
     Raises:
-        UserError: If there are none, or they do not fit.
+        UserError: If there are no weights, or names or shapes differ.
     """
     counted = [1.0] * len(several) if shares is None else [float(share) for share in shares]
     if not several or len(counted) != len(several) or not sum(counted):
@@ -57,14 +57,14 @@ def mean_of(several: Sequence[Weights], shares: Sequence[float] | None = None) -
 
 
 def task_vector(end: nn.Module | Weights, start: Weights) -> dict[str, Tensor]:
-    """What training has added to weights: the end without the start.
+    """Compute the change of weights by training: the end minus the start.
 
     Args:
-        end: Weights, or a module as it is now.
-        start: The weights before; names that these do not have, such as a head's new classes, are left out.
+        end: Weights, or a module with its current weights.
+        start: The weights before training; names that are not in these, such as a head's new classes, are left out.
 
     Raises:
-        UserError: If the end has not all that the start has.
+        UserError: If weights of the start are missing in the end.
     """
     now = weights_of(end) if isinstance(end, nn.Module) else end
     _check_alike(start, {name: now[name] for name in now if name in start})
@@ -73,10 +73,10 @@ def task_vector(end: nn.Module | Weights, start: Weights) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def set_weights(learner: Learner, values: Weights) -> None:
-    """Give named parameters or statistics of a learner other values, and forget the features of the old ones.
+    """Set parameters or statistics of a learner by name, and discard the features of the old weights.
 
     Raises:
-        UserError: If the learner has no weight of a name, or one of another shape.
+        UserError: If the learner has no weight of a name, or its shape differs.
     """
     present = {**dict(learner.named_parameters()), **dict(learner.named_buffers())}
     for name in values:
@@ -90,17 +90,17 @@ def set_weights(learner: Learner, values: Weights) -> None:
 
 
 def top_share(scores: Weights, share: float) -> dict[str, Tensor]:
-    """Masks of the largest entries of all tensors together, exactly ``round(share * entries)`` of them.
+    """Create masks of the largest entries of all tensors together, exactly ``round(share * entries)`` of them.
 
     Args:
-        scores: By name.
-        share: From 0 to 1.
+        scores: Scores by name.
+        share: Share of the entries, from 0 to 1.
 
     Returns:
-        bool, of the shape of each.
+        Boolean masks in the shapes of the scores.
 
     Raises:
-        UserError: If the share is none.
+        UserError: If the share is not from 0 to 1.
     """
     if not 0 <= share <= 1:
         raise UserError(f"top_share: share is {share}, but must be from 0 to 1")
@@ -112,10 +112,10 @@ def top_share(scores: Weights, share: float) -> dict[str, Tensor]:
 
 
 def _check_alike(first: Weights, other: Weights) -> None:
-    """Two sets of weights have the same names and shapes."""
+    """Check that two sets of weights have the same names and shapes."""
     different = sorted(first.keys() ^ other.keys())
     if different:
-        raise UserError(f"the weights do not fit: '{different[0]}' is in one of them alone")
+        raise UserError(f"the weights do not fit: '{different[0]}' is only in one of them")
     for name, value in first.items():
         if value.shape != other[name].shape:
             shapes = f"{list(value.shape)} and {list(other[name].shape)}"

@@ -11,13 +11,18 @@ from clsuite.peft.adaptformer import AdaptFormer
 from clsuite.peft.base import PET, only
 from clsuite.peft.blocks import block_list, choose_blocks, transformer_blocks
 from clsuite.peft.build import PET_KINDS, PetKind, attach_pet, build_pet
+from clsuite.peft.decoupled import DecoupledLoRA
 from clsuite.peft.ia3 import IA3
 from clsuite.peft.lora import LoRA
+from clsuite.peft.mixture import AdapterMixture, Expert
+from clsuite.peft.orthonormal_lora import SharedLoRA, WeightedLoRA
+from clsuite.peft.partial_pass import first_blocks_once, left_after
 from clsuite.peft.prefix import GivenPrefix, Prefix
 from clsuite.peft.prompt import Prompt, PromptInit, first_values
 from clsuite.peft.query import FrozenQuery, RoutedByQuery
 from clsuite.peft.route import Route
 from clsuite.peft.ssf import SSF
+from clsuite.peft.task_modules import TaskModules
 
 __all__ = [
     "IA3",
@@ -26,6 +31,9 @@ __all__ = [
     "SSF",
     "AdaptFormer",
     "Adapter",
+    "AdapterMixture",
+    "DecoupledLoRA",
+    "Expert",
     "FrozenQuery",
     "GivenPrefix",
     "LoRA",
@@ -35,11 +43,16 @@ __all__ = [
     "PromptInit",
     "Route",
     "RoutedByQuery",
+    "SharedLoRA",
+    "TaskModules",
+    "WeightedLoRA",
     "attach_pet",
     "block_list",
     "build_pet",
     "choose_blocks",
+    "first_blocks_once",
     "first_values",
+    "left_after",
     "only",
     "transformer_blocks",
 ]

@@ -1,7 +1,7 @@
-"""The plugin API: one import line for the author of a method.
+"""The plugin API: everything that the author of a method imports.
 
-Whatever needs torch is imported on first use, so that declarations can be read without it. What reference methods use
-beyond this is in `clsuite.plugin.helpers`; parameter-efficient modules are in `clsuite.peft`.
+Names that need torch are imported on first use, so that declarations can be read without it. Further functions of the
+reference methods are in `clsuite.plugin.helpers`, and parameter-efficient modules in `clsuite.peft`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ LAZY = {
     "tune_on_exemplars": "clsuite.learner.rehearsal",
     "warm_up_head": "clsuite.learner.warmup",
 }
-"""Where each name that needs torch is defined."""
+"""The module of each name that needs torch."""
 
 
 __getattr__ = imported_on_use(__name__, LAZY)

@@ -1,8 +1,8 @@
-"""Types from the text of an annotation, which is walked and never run: a plugin's file may be anybody's.
+"""Types from the text of an annotation, which is parsed and never executed: plugin files need not be trusted.
 
-Known are ``int``, ``float``, ``str``, ``bool``, ``None``, ``Any``, ``list``, ``tuple``, ``dict``, ``Mapping``,
-``Sequence``, ``Optional``, ``Union``, ``Literal`` (bare or of a module: ``typing.Optional``), ``|``, subscripts, quoted
-annotations and the aliases of the file. Anything else is ``Any``: of `tuple[int, X]` the first is checked.
+Supported are ``int``, ``float``, ``str``, ``bool``, ``None``, ``Any``, ``list``, ``tuple``, ``dict``, ``Mapping``,
+``Sequence``, ``Optional``, ``Union``, ``Literal`` (with or without a module: ``typing.Optional``), ``|``, subscripts,
+quoted annotations and the aliases of the file. Anything else is ``Any``: of `tuple[int, X]` the first is checked.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ PLAIN: dict[str, Any] = {
     "Any": Any, "bool": bool, "dict": dict, "float": float, "int": int, "list": list, "str": str, "tuple": tuple,
     "Dict": dict, "List": list, "Tuple": tuple, "Mapping": Mapping, "Sequence": Sequence, "None": None,
 }  # fmt: skip
-"""Types by the names that they may stand under alone."""
+"""Types that need no subscript, by name."""
 OF_ONE = {"list": list, "List": list, "Sequence": Sequence}
 OF_TWO = {"dict": dict, "Dict": dict, "Mapping": Mapping}
 MODULES = ("typing", "t", "collections.abc", "abc", "builtins")
-"""Where the names above come from, where one stands before them."""
+"""Modules that may precede the names above."""
 WORDS: dict[Any, str] = {
     int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null",
     list: "a list", tuple: "a list", Sequence: "a list", dict: "a mapping", Mapping: "a mapping",
 }  # fmt: skip
-"""What messages call a type."""
+"""Names of types in messages."""
 SEVERAL = (list, tuple, Sequence)
 SEVERAL_WORDS = {"a whole number": "whole numbers", "a number": "numbers", "text": "texts"}
 LONGEST, DEEPEST, MOST = 2000, 20, 500
-"""Characters, levels and parts of an annotation that is read: what is longer, deeper or has more is `Any`."""
+"""Maximum characters, levels and parts of an annotation; beyond these it is `Any`."""
 
 
 def read_annotation(text: str, aliases: Mapping[str, str]) -> Any:
-    """The type that an annotation names, as far as it is one of those that are known; else `Any`.
+    """Return the type of an annotation; unsupported parts are `Any`.
 
     Args:
-        text: The annotation as it is written.
-        aliases: Names that the file gives to types, with what they stand for as it is written.
+        text: The text of the annotation.
+        aliases: Names that the file gives to types, with the text of their definition.
     """
     return _Reader(aliases).of_text(text, DEEPEST)
 
 
 def type_words(annotation: Any) -> str:
-    """A type in words, as what a value must be; empty where there are none for it.
+    """Describe a type in words; empty if there are none for it.
 
     Args:
-        annotation: As `read_annotation` gives it.
+        annotation: A type from `read_annotation`.
 
     Returns:
         For example ``a whole number or null``, ``one of reservoir, class_balanced, herding``.
@@ -67,11 +67,11 @@ def type_words(annotation: Any) -> str:
 
 @dataclass
 class _Reader:
-    """Walks an annotation and the aliases in it.
+    """Reads an annotation and the aliases in it.
 
     Attributes:
-        aliases: What names stand for, as it is written.
-        left: Parts that may still be read: aliases of aliases could name more than fit into memory.
+        aliases: The text of the definition of each alias.
+        left: Number of parts that may still be read: aliases of aliases could need more than the memory.
     """
 
     aliases: Mapping[str, str]
@@ -130,7 +130,7 @@ class _Reader:
 
 
 def _name(node: ast.expr) -> str:
-    """The name of a known place, without its module; empty where it is something else."""
+    """The name without a known module before it; empty if the node is something else."""
     if isinstance(node, ast.Name):
         return node.id
     return node.attr if isinstance(node, ast.Attribute) and ast.unparse(node.value) in MODULES else ""

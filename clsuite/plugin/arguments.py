@@ -1,4 +1,4 @@
-"""Checks the arguments of a plugin against its constructor's annotations, without importing the plugin."""
+"""Checks arguments of a plugin against the annotations of its constructor, without importing the plugin."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def resolve_arguments(name: str, source: PluginSource, given: Mapping[str, Any])
 
     Args:
         name: Name of the plugin, for messages.
-        source: What the plugin declares.
+        source: The declarations of the plugin.
         given: Arguments from the benchmark or the command line.
 
     Returns:
-        Every argument of the constructor, with those defaults that follow from another argument.
+        All arguments of the constructor, including defaults that depend on another argument.
 
     Raises:
-        UserError: If an argument is unknown, missing, of the wrong type, of no use beside another, or the constructor
-            refuses it.
+        UserError: If an argument is unknown, missing, of the wrong type, unused beside another one, or refused by the
+            constructor.
     """
     known = {parameter.name: parameter for parameter in source.parameters}
     for argument in given:
@@ -47,7 +47,7 @@ def resolve_arguments(name: str, source: PluginSource, given: Mapping[str, Any])
 
 
 def _check_size(name: str, source: PluginSource, values: Mapping[str, Any]) -> None:
-    """Check the size of a parameter-efficient module, which has a default for each kind of them."""
+    """Check the size of a parameter-efficient module, whose default depends on its kind."""
     size, tables = values.get("size"), [table for by in source.traits.defaults_by.values() for table in by.values()]
     if any("size" in table for table in tables) and isinstance(size, int) and size < 1:
         raise UserError(f"plugin '{name}': size is {size}, but must be at least 1")
@@ -80,7 +80,7 @@ def _value(name: str, source: PluginSource, parameter: Parameter, given: Mapping
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
-    """What checks values of a type strictly; a type that pydantic cannot check takes anything."""
+    """A strict validator for a type; one that accepts everything if pydantic cannot validate the type."""
     try:
         return TypeAdapter(annotation, config=ConfigDict(strict=True))
     except (PydanticUserError, TypeError, ValueError):

@@ -1,7 +1,7 @@
-"""Whether a user-defined class derives from the class that its part of a benchmark needs, read from source files.
+"""Checks from source files whether a user-defined class derives from the base that its part of a benchmark needs.
 
-Planning imports neither PyTorch nor user code, so that bases are followed from file to file, those of PyTorch included.
-Where the files alone do not say, nothing is refused: the class is imported before the first run, and checked then.
+Planning imports neither PyTorch nor user code, so bases are followed from file to file, including PyTorch's. If the
+files are not sufficient, nothing is refused: the class is imported and checked before the first run.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ BASES = {
     "probe": ("clsuite.probes.own.Probe", "clsuite.probes.own.Probe"),
     "schedule": ("torch.optim.lr_scheduler.LRScheduler", "torch.optim.lr_scheduler.LRScheduler"),
 }
-"""What a class must derive from, by the part of a benchmark: where it is defined, and its public name."""
+"""The required base class by part of a benchmark: where it is defined, and its public name."""
 NEEDS_METRIC = "torch.optim.lr_scheduler.ReduceLROnPlateau"
-"""The schedule of PyTorch's that waits for a value that training does not give."""
+"""The schedule of PyTorch that needs a metric, which training does not provide."""
 
 
 def wrong_base(scope: Scope, name: str, part: str) -> str:
-    """Why a class cannot be a part of a benchmark; empty where it can be, or where the files do not say.
+    """Why a class cannot be a part of a benchmark; empty if it can, or if the files are not sufficient to decide.
 
     Args:
         scope: The module of the class.
@@ -41,12 +41,12 @@ def wrong_base(scope: Scope, name: str, part: str) -> str:
     if found is None:
         return ""
     if part == "schedule" and _derives(found, NEEDS_METRIC):
-        return "waits for a value that training does not give: take another"
+        return "needs a metric, which training does not provide: use another schedule"
     return f"is not a subclass of {public}" if _derives(found, needed) is False else ""
 
 
 def module_scope(name: str) -> Scope | None:
-    """The names of an installed module, which may be PyTorch's; None where it has no file that can be read."""
+    """The names of an installed module, including PyTorch's; None if it has no readable file."""
     spec = find_module(name)
     if spec is None or not spec.origin or not spec.origin.endswith(".py"):
         return None
@@ -54,7 +54,7 @@ def module_scope(name: str) -> Scope | None:
 
 
 def _derives(found: Found, needed: str) -> bool | None:
-    """Whether something is a class that derives from another one; None where the files do not say."""
+    """Whether a definition is a class that derives from the needed one; None if the files are not sufficient."""
     clear, waiting, seen = True, [found], list[ast.AST]()
     while waiting:
         scope, node = (one := waiting.pop()).scope, one.node
@@ -73,7 +73,7 @@ def _derives(found: Found, needed: str) -> bool | None:
 
 
 def _bases(scope: Scope, node: ast.ClassDef) -> Iterator[Found | None]:
-    """The bases of a class that may matter; None for one whose definition is not found."""
+    """The relevant bases of a class; None for a base whose definition is not found."""
     for base in node.bases:
         named = base.value if isinstance(base, ast.Subscript) else base
         meaning = scope.resolve(named, node.lineno)
@@ -82,7 +82,7 @@ def _bases(scope: Scope, node: ast.ClassDef) -> Iterator[Found | None]:
 
 
 def _definition(meaning: Meaning) -> Found | None:
-    """The definition of what a name stands for, looked for in PyTorch's files too."""
+    """The definition that a name refers to, which may be in PyTorch's files."""
     for _ in range(LONGEST_CHAIN):
         if isinstance(meaning, Found) and isinstance(meaning.node, ast.Name | ast.Attribute):
             meaning = meaning.scope.resolve(meaning.node, meaning.node.lineno)
@@ -94,7 +94,7 @@ def _definition(meaning: Meaning) -> Found | None:
 
 
 def _of_framework(module: str, name: str, chain: int = 0) -> Meaning:
-    """What a name of a module of PyTorch's, or of another dependency of clsuite, stands for."""
+    """What a name in a module of PyTorch, or of another dependency of clsuite, refers to."""
     scope = module_scope(module) if module and chain < LONGEST_CHAIN else None
     if scope is None:
         return None

@@ -1,4 +1,4 @@
-"""Finds plugins through the entry-point group ``clsuite.plugins``, ours exactly as a third party's."""
+"""Finds plugins through the entry-point group ``clsuite.plugins``, both clsuite's own and those of third parties."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ GROUP = "clsuite.plugins"
 
 
 class BrokenPluginError(UserError):
-    """A plugin whose module ends with an error of its own when it is imported."""
+    """A plugin whose module raises an error when it is imported."""
 
 
 @cache
 def catalog() -> dict[str, PluginInfo]:
-    """All plugins by name, broken ones included. Imports none of them, nor torch."""
+    """All plugins by name, including broken ones. Imports neither them nor torch."""
     found: dict[str, PluginInfo] = {}
-    distributions: dict[int, str] = {}  # their metadata are parsed again each time that they are asked for
+    distributions: dict[int, str] = {}  # a cache: metadata are parsed at each access
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, not is_ours(entry.value))):
         if id(entry.dist) not in distributions:
             distributions[id(entry.dist)] = _distribution(entry)
@@ -59,49 +59,51 @@ def catalog() -> dict[str, PluginInfo]:
 
 
 def find_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginInfo, PluginSource]:
-    """The plugin of that name.
+    """Find a plugin by name.
 
-    It is read from its source; where that does not say all, its class is imported once, in another process.
+    It is read from its source. If that is not sufficient, its class is imported once, in another process.
 
     Args:
         name: A registered name, ``package.module:Class``, ``file.py`` or ``file.py:Class``.
-        folders: Where a file is looked for.
+        folders: Folders in which a file is searched.
 
     Raises:
-        UserError: If there is none, or it is broken.
+        UserError: If there is no such plugin, or it is broken.
     """
     info, source = read_plugin(name, folders)
     if source.unclear:
         from clsuite.config.paths import cache_folder
 
         (info,) = as_imported([info], cache_folder())
-        source = _working(name, info)
+        source = _source_of(name, info)
     return info, source
 
 
 def read_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginInfo, PluginSource]:
-    """The plugin of that name as far as its source says (`PluginSource.unclear`); nothing is imported.
+    """Find a plugin by name and read its source, which may not be sufficient (`PluginSource.unclear`).
+
+    Nothing is imported.
 
     Args:
-        name: As for `find_plugin`.
-        folders: Where a file is looked for.
+        name: The name, as for `find_plugin`.
+        folders: Folders in which a file is searched.
 
     Raises:
-        UserError: If there is none, or it is broken.
+        UserError: If there is no such plugin, or it is broken.
     """
     known = catalog()
     if name in known:
-        info = _as_it_is_now(known[name])
+        info = _reread(known[name])
     elif loading.is_file(name):
         info = _of_file(name, folders)
     elif loading.is_importable(name):
         info = _of_target(name)
     else:
         raise unknown_plugin(name, known, folders)
-    return info, _working(name, info)
+    return info, _source_of(name, info)
 
 
-def _working(name: str, info: PluginInfo) -> PluginSource:
+def _source_of(name: str, info: PluginInfo) -> PluginSource:
     if info.source is None:
         file, line = info.target.rpartition(":")[0], re.search(r"\bline (\d+)", info.problem)
         raise UserError(
@@ -119,7 +121,7 @@ def unknown_plugin(name: str, known: Iterable[str], folders: Sequence[Path] = (P
     Args:
         name: The name.
         known: Names of plugins, and other names that are allowed.
-        folders: Where files are looked for.
+        folders: Folders in which files are searched.
     """
     file = f"{name}.py"
     if any((folder / file).is_file() for folder in folders if len(name) < LONGEST_NAME):
@@ -140,7 +142,7 @@ def load_class(info: PluginInfo) -> type[Plugin]:
     try:
         imported = _import_hashed(info, module)
         loaded = getattr(imported, name)
-    except BaseException as error:  # whatever a foreign module raises on import
+    except BaseException as error:  # a foreign module may raise any error on import
         if not is_foreign(error):
             raise
         raise BrokenPluginError(f"plugin '{info.name}' fails to import: {words_of(error)}") from error
@@ -152,10 +154,10 @@ def load_class(info: PluginInfo) -> type[Plugin]:
 
 
 def _check_agreement(name: str, read: PluginSource, loaded: type[Plugin]) -> None:
-    """See that a class is what was read of its source, by which it was checked and recorded.
+    """Check that a class has the declarations that were read from its source, checked and recorded.
 
     Raises:
-        UserError: If it is not.
+        UserError: If it has others.
     """
     try:
         others = differences(read, describe(loaded))
@@ -163,13 +165,13 @@ def _check_agreement(name: str, read: PluginSource, loaded: type[Plugin]) -> Non
         raise UserError(f"plugin '{name}': {error}") from error
     if others:
         raise UserError(
-            f"the {' and '.join(others)} of plugin '{name}' differ, once it is imported, from what its source says: "
-            "write them plainly into its class"
+            f"the {' and '.join(others)} of plugin '{name}' differ between its source and the imported class: "
+            "define them explicitly in the class"
         )
 
 
 def _import_hashed(info: PluginInfo, module: str) -> ModuleType:
-    """Import the module, or the file, of a plugin; where its source is known, what was hashed is what runs."""
+    """Import the module or the file of a plugin; if its source is known, the hashed text is executed."""
     hashed = info.source.hashed if info.source else None
     if module.endswith(".py"):
         return loading.import_file(module, info.source.text if info.source else None, hashed)
@@ -178,7 +180,7 @@ def _import_hashed(info: PluginInfo, module: str) -> ModuleType:
 
 
 def source_now(info: PluginInfo) -> str:
-    """The hash of a plugin's source as its files are now; empty where they are broken."""
+    """The hash of a plugin's current source; empty if it is broken."""
     source = _inspect(info.name, info.target, info.distribution).source
     return source.sha256 if source else ""
 
@@ -192,15 +194,15 @@ def _distribution(entry: EntryPoint) -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
 
 
-def _as_it_is_now(info: PluginInfo) -> PluginInfo:
-    """A plugin read again: a notebook lives longer than the state that its files were in when it first looked."""
+def _reread(info: PluginInfo) -> PluginInfo:
+    """Read a plugin again: its files may have changed since, for example in a notebook."""
     return info if info.source is None else _inspect(info.name, info.target, info.distribution)
 
 
 def _of_target(target: str) -> PluginInfo:
-    """A class named by its module; where an entry point names it too, it is that plugin."""
+    """A plugin that is named by its module; if an entry point names the same class, the registered plugin."""
     named = [info for info in catalog().values() if info.target == target]
-    return _as_it_is_now(named[0]) if named else _inspect(target, target, loading.module_distribution(target))
+    return _reread(named[0]) if named else _inspect(target, target, loading.module_distribution(target))
 
 
 def _of_file(name: str, folders: Sequence[Path]) -> PluginInfo:
@@ -208,7 +210,7 @@ def _of_file(name: str, folders: Sequence[Path]) -> PluginInfo:
 
 
 def described_file(name: str, target: str, text: str) -> PluginInfo:
-    """A plugin that is a file, by the text that was read of it."""
+    """A plugin that is a file, from the text that was read."""
     return _inspect(loading.short_name(name), target, loading.file_distribution(target, text), text)
 
 
@@ -224,9 +226,9 @@ def _inspect(name: str, target: str, distribution: str, text: str | None = None)
         problem = f"SyntaxError in line {error.lineno}: {error.msg}"
     except UnicodeDecodeError as error:
         problem = f"it is not UTF-8 (byte {error.start}): save it in UTF-8"
-    except ValueError as error:  # in the words of those who read the source
+    except ValueError as error:  # with the message of the reader
         problem = shortened(str(error), LONGEST_WORDS)
-    except Exception as error:  # a foreign file may hold anything
+    except Exception as error:  # a foreign file may contain anything
         problem = words_of(error)
     return PluginInfo(name, target, distribution, source, problem)
 
@@ -235,13 +237,13 @@ def _home_of(module: str) -> Home:
     spec = find_module(module)
     if spec is None or spec.origin is None:
         raise ImportError(f"no module named '{module}'")
-    if not spec.has_location or not spec.origin.endswith(".py"):  # of Python itself, or compiled
+    if not spec.has_location or not spec.origin.endswith(".py"):  # built-in or compiled
         raise ImportError(f"the module '{module}' has no Python file")
     return Home(module, Path(spec.origin), spec.submodule_search_locations is not None)
 
 
 def _missing_import(text: str, home: Home) -> str:
-    """The first top-level import of a module that is neither installed nor beside the plugin's file."""
+    """The problem of the first top-level import that is neither installed nor beside the plugin's file."""
     folder = None if home.module else home.path.parent
     for node in parsed(text).body:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

@@ -1,8 +1,8 @@
-"""What a plugin's constructor refuses, found in its text: arguments are judged before anything is imported or run.
+"""Checks arguments as a plugin's constructor does, from its text, before anything is imported or executed.
 
-Of the constructor's statements those are followed that compute with its arguments alone: checks by `check_range` and
-other functions of clsuite's that need no torch, and ``if ...: raise UserError(...)``. Anything else is passed
-over, and judges when the plugin is built.
+Statements of the constructor that depend only on its arguments are evaluated: checks with `check_range` and other
+functions of clsuite that need no torch, and ``if ...: raise UserError(...)``. Other statements are skipped; they are
+executed when the plugin is created.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ CHECKS = {
     "exemplar_capacity": "clsuite.data.buffer_policy",
     "check_one_of_each": "clsuite.data.buffer_policy",
 }
-"""The functions that judge arguments, and where they are defined, which needs no torch."""
+"""Functions that check arguments, and their modules, which need no torch."""
 BASES = {"RehearsalPlugin": check_capacity}
-"""Classes of ours whose constructor judges arguments, and what does it."""
+"""Classes of clsuite whose constructors check arguments, with the function for this."""
 MOST_STEPS = 2000
-"""Statements and parts of expressions that are followed."""
+"""Maximum number of statements and parts of expressions that are evaluated."""
 LARGEST = 2**64
 FORMAT = re.compile(r"[,.]?\d{0,2}[defg%]?")
-"""Formats of numbers in messages."""
+"""Supported number formats in messages."""
 ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
@@ -51,11 +51,11 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 
 
 class _UnknownError(Exception):
-    """An expression that does not follow from the arguments."""
+    """An expression that does not depend only on the arguments."""
 
 
 class _EndError(Exception):
-    """The constructor may end here, or it cannot be known how it continues."""
+    """The constructor may end here, or its continuation is unknown."""
 
 
 def refuse_arguments(text: str, line: int, traits: Traits, values: Mapping[str, Any]) -> None:
@@ -63,8 +63,8 @@ def refuse_arguments(text: str, line: int, traits: Traits, values: Mapping[str, 
 
     Args:
         text: The text of the plugin's module.
-        line: The line of its constructor; 0 where it has none.
-        traits: What the plugin declares.
+        line: The line of its constructor; 0 if it has none.
+        traits: The traits of the plugin.
         values: All arguments of the constructor.
 
     Raises:
@@ -89,7 +89,7 @@ def refuse_arguments(text: str, line: int, traits: Traits, values: Mapping[str, 
 
 
 def _imported(module: ast.Module) -> Iterator[tuple[str, str]]:
-    """The names that a module gives to things of clsuite's, and what they are called there."""
+    """The names that a module imports from clsuite, with their names in clsuite."""
     for node in module.body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "clsuite":
             yield from ((alias.asname or alias.name, alias.name) for alias in node.names)
@@ -97,19 +97,19 @@ def _imported(module: ast.Module) -> Iterator[tuple[str, str]]:
 
 @dataclass
 class _Run:
-    """Follows a constructor.
+    """Evaluates a constructor.
 
     Attributes:
-        known: Values by name; those of attributes of the plugin by ``self.NAME``.
-        ours: What names of clsuite's are called there.
-        own: Names that the module gives to something else.
-        traits: What the plugin declares.
-        base: The class that it builds on, as the module calls it.
-        left: Steps that may still be taken.
+        known: Known values by name; attributes of the plugin as ``self.NAME``.
+        imported: Names that are imported from clsuite, with their names in clsuite.
+        own: Names that the module defines itself.
+        traits: The traits of the plugin.
+        base: The name of the base class in the module.
+        left: Number of steps that may still be taken.
     """
 
     known: dict[str, Any]
-    ours: Mapping[str, str]
+    imported: Mapping[str, str]
     own: set[str]
     traits: Traits
     base: str = ""
@@ -120,7 +120,7 @@ class _Run:
             try:
                 self.statement(statement)
             except (_UnknownError, ArithmeticError, TypeError, ValueError, LookupError, RecursionError):
-                self.passed(statement)
+                self.skip(statement)
 
     def statement(self, node: ast.stmt) -> None:
         self.step()
@@ -146,10 +146,10 @@ class _Run:
         if self.left < 0:
             raise _EndError
 
-    def passed(self, node: ast.stmt) -> None:
-        """Go on after what cannot be followed: what it may set is not known, and it may be the end.
+    def skip(self, node: ast.stmt) -> None:
+        """Skip a statement that cannot be evaluated: the values that it may set become unknown, and it may be the end.
 
-        Where it raises something the constructor refuses in any case, so that what comes after it counts.
+        If it raises an error, the constructor refuses the arguments anyway, so later checks are still valid.
         """
         for part in ast.walk(node):
             if isinstance(part, ast.Return | ast.Break | ast.Continue):
@@ -174,12 +174,12 @@ class _Run:
             raise _UnknownError
 
     def check(self, node: ast.expr) -> None:
-        """Do a check that is one of ours; other calls are passed over, and may change lists and dictionaries."""
+        """Run a check of clsuite; other calls are skipped, and may change lists and dictionaries."""
         called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
-        name = self.ours.get(called, "")
+        name = self.imported.get(called, "")
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "super().__init__":
-            if self.ours.get(self.base) in BASES and self.base not in self.own:
-                BASES[self.ours[self.base]](*map(self.value, node.args), **self.words(node))
+            if self.imported.get(self.base) in BASES and self.base not in self.own:
+                BASES[self.imported[self.base]](*map(self.value, node.args), **self.words(node))
             return
         if not isinstance(node, ast.Call) or name not in CHECKS or called in self.own:
             named = {ast.unparse(part) for part in ast.walk(node) if isinstance(part, ast.Name | ast.Attribute)}
@@ -191,18 +191,18 @@ class _Run:
         getattr(importlib.import_module(CHECKS[name]), name)(*map(self.value, node.args), **words)
 
     def words(self, node: ast.Call) -> dict[str, Any]:
-        """What a call is given by name."""
+        """The keyword arguments of a call."""
         words = {word.arg: self.value(word.value) for word in node.keywords if word.arg}
         if len(words) < len(node.keywords):
             raise _UnknownError
         return words
 
     def refuse(self, node: ast.Raise) -> None:
-        """Raise what is raised there, where it is bad input and its words are known."""
+        """Raise the same `UserError` if its message is known."""
         call = node.exc
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or len(call.args) != 1:
             raise _EndError
-        if self.ours.get(call.func.id) != "UserError":
+        if self.imported.get(call.func.id) != "UserError":
             raise _EndError
         raise UserError(str(self.value(call.args[0])))
 
@@ -284,7 +284,8 @@ class _Run:
 
     def _call(self, node: ast.Call) -> Any:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
-        if self.ours.get(name) == "fill_defaults" and [ast.unparse(part) for part in node.args[1:]] == ["self.traits"]:
+        further = [ast.unparse(part) for part in node.args[1:]]
+        if self.imported.get(name) == "fill_defaults" and further == ["self.traits"]:
             return fill_defaults(self.value(node.args[0]), self.traits, **self.words(node))
         if name not in FUNCTIONS or name in self.own or node.keywords:
             raise _UnknownError

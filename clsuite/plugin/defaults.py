@@ -1,4 +1,4 @@
-"""Defaults that another argument chooses. Needs no torch."""
+"""Defaults that depend on another argument. Needs no torch."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from clsuite.plugin.traits import Traits
 
 
 def fill_defaults(plugin: str, traits: Traits, /, **given: Any) -> dict[str, Any]:
-    """A constructor's arguments, where they are None as ``traits.defaults_by`` has them.
+    """Replace arguments that are None by the defaults in ``traits.defaults_by``.
 
     Args:
-        plugin: Its name, for messages.
-        traits: What it declares.
-        given: All its arguments, or those that `defaults_by` names.
+        plugin: Name of the plugin, for messages.
+        traits: The traits of the plugin.
+        given: All its arguments, or those in `defaults_by`.
 
     Returns:
         The same arguments by name.
 
     Raises:
-        UserError: If an argument that chooses has no table, or one is given that the chosen value has no use for.
+        UserError: If there are no defaults for the value of the other argument, or an argument is given that this value
+            does not use.
     """
     values = dict(given)
     for chooser, tables in traits.defaults_by.items():

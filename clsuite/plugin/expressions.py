@@ -1,4 +1,4 @@
-"""The value of an expression in a plugin's source that is made of constants and names for them; nothing is run."""
+"""Evaluates expressions of constants and names for them in a plugin's source, without executing it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from clsuite.plugin.traits import Traits
 TRAITS = TypeAdapter(Traits)
 TRAITS_FIELDS = [one.name for one in fields(Traits)]
 MOST = 10_000
-"""Parts of an expression that are read, names followed: lists of names for lists could be more than fit in memory."""
+"""Maximum number of parts of an expression: nested names of lists could need more than the memory."""
 DEEPEST = 50
 LARGEST = 10**30
 NUMBERS: Mapping[type, Callable[[Any, Any], Any]] = {
@@ -29,17 +29,17 @@ NUMBERS: Mapping[type, Callable[[Any, Any], Any]] = {
 
 
 class UnclearError(Exception):
-    """What the source alone does not determine; the message says what that is."""
+    """Something that the source alone does not determine; the message says what."""
 
 
 @dataclass
 class Expressions:
-    """Reads expressions of a class.
+    """Evaluates expressions of a class.
 
     Attributes:
-        scope: The module that the class is of.
-        inner: What the class has assigned, which its own expressions may name.
-        traits_of: The traits of a class that an expression names.
+        scope: The module of the class.
+        inner: Values that the class has assigned, which its expressions may use.
+        traits_of: Returns the traits of a class.
     """
 
     scope: Scope
@@ -48,11 +48,11 @@ class Expressions:
     left: int = MOST
 
     def value(self, node: ast.expr, levels: int = DEEPEST) -> Any:
-        """The value of an expression.
+        """Return the value of an expression.
 
         Raises:
-            UnclearError: If it is made of anything else than constants, names for them, and traits.
-            ValueError: If it declares traits that there are not.
+            UnclearError: If it contains anything else than constants, names for them, and traits.
+            ValueError: If it declares unknown traits.
         """
         self.left -= 1
         reader = READERS.get(type(node))
@@ -123,7 +123,7 @@ class Expressions:
         raise UnclearError(f"the source does not say what '{node.id}' is")
 
     def _attribute(self, node: ast.Attribute, levels: int) -> Any:
-        """The traits of a class, or one of the fields of some."""
+        """The traits of a class, or one of their fields."""
         owner = self.scope.resolve(node.value, node.lineno)
         if isinstance(owner, Found) and isinstance(owner.node, ast.ClassDef) and node.attr == "traits":
             return self.traits_of(owner)
@@ -144,7 +144,7 @@ class Expressions:
         raise UnclearError(f"'{ast.unparse(node)}' is computed")
 
     def _called(self, node: ast.expr) -> str:
-        """``Traits`` or ``replace`` (of `dataclasses`), by whatever name they are called; else nothing."""
+        """``Traits`` or ``replace`` (of `dataclasses`), whatever name they are imported by; else empty."""
         meaning = self.scope.resolve(node, node.lineno)
         if isinstance(meaning, External):
             return {"Traits": "Traits", "replace": "replace", "dataclasses.replace": "replace"}.get(meaning.name, "")
@@ -167,14 +167,14 @@ READERS: dict[type[ast.expr], Callable[[Expressions, Any, int], Any]] = {
     ast.UnaryOp: Expressions._unary, ast.BinOp: Expressions._binary,
     ast.Name: Expressions._name, ast.Attribute: Expressions._name, ast.Call: Expressions._call,
 }  # fmt: skip
-"""What reads an expression of each kind; all others are no constants."""
+"""The reader of each supported kind of expression."""
 
 
 def valid_traits(given: Mapping[str, Any]) -> Traits:
-    """Traits with those fields.
+    """Create traits from the given fields.
 
     Raises:
-        ValueError: If there is no such field, or its value cannot be.
+        ValueError: If a field is unknown, or its value is not valid.
     """
     if unknown := [name for name in given if name not in TRAITS_FIELDS]:
         if former := FORMER_TRAITS.get(unknown[0]):

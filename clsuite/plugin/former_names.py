@@ -1,4 +1,4 @@
-"""What hooks and traits were called in version 1 of the plugin API, for errors that name the new ones."""
+"""Former names of hooks and traits in version 1 of the plugin API, for errors that suggest the current ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ FORMER_HOOKS = {
     "before_encoding": "on_before_forward",
     "before_next_task": "on_task_exit",
 }
-"""Hooks: the name in version 1, and the name of now."""
+"""Hooks: the name in version 1, and the current name."""
 FORMER_TRAITS = {
     "needs": "requires",
     "stores": "memory",
@@ -17,4 +17,4 @@ FORMER_TRAITS = {
     "refuses": "unsupported_scenarios",
     "does": "effects",
 }
-"""Fields of `clsuite.plugin.Traits`: the name in version 1, and the name of now."""
+"""Fields of `clsuite.plugin.Traits`: the name in version 1, and the current name."""

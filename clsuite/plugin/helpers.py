@@ -5,10 +5,12 @@
   normalizations), `check_trained` (that kinds of modules are trained).
 * Weights as values: `weights_of` (a copy), `mean_of` (soups), `task_vector` (the end without the start), `set_weights`,
   `top_share` (masks of the largest entries).
-* Statistics: `TakenRows` (an image that comes again counts once), `row_positions`.
+* Statistics: `TakenRows` (an image that comes again counts once), `row_positions`, `token_covariances` (of what the
+  attentions are given).
 * Classifier alignment: `ClassGaussians` (statistics of classes, and features drawn from them), `align_head` with
   `AlignmentSettings` (the head trained on these), its logits `plain_logits`, `task_normalized` and `scaled_cosine`,
   `nearness` (means of older classes nearer to zero), `head_values` (for `WeightSwap`), `check_alignable`.
+* Losses: `cosface_loss` (a margin for the true class), `self_contrast` (HiDe-Prompt, MOS).
 * Schedules of learning rates: `multi_step`, and the `Moment` that any function of one's own gets.
 * CLIP: `clip_of`, `ClassTexts`.
 * Numbers: `full_precision` (no autocast), `tensor_bytes` (what is kept), `entropic_transport` (Sinkhorn's plan).
@@ -37,10 +39,13 @@ if TYPE_CHECKING:
     )
     from clsuite.learner.class_gaussians import ClassGaussians
     from clsuite.learner.features import FeatureStore, compute_features
+    from clsuite.learner.loss import self_contrast
+    from clsuite.learner.margins import cosface_loss
     from clsuite.learner.precision import full_precision
     from clsuite.learner.rehearsal import check_trained
     from clsuite.learner.schedules import Moment, multi_step
     from clsuite.learner.task_identity import TaskIdentity
+    from clsuite.learner.token_covariances import token_covariances
     from clsuite.learner.transport import entropic_transport
     from clsuite.learner.weight_swap import PretrainedState, WeightSwap, statistics_of
     from clsuite.learner.weights import mean_of, set_weights, task_vector, top_share, weights_of
@@ -62,6 +67,7 @@ __all__ = [
     "check_trained",
     "clip_of",
     "compute_features",
+    "cosface_loss",
     "entropic_transport",
     "full_precision",
     "head_values",
@@ -71,11 +77,13 @@ __all__ = [
     "plain_logits",
     "row_positions",
     "scaled_cosine",
+    "self_contrast",
     "set_weights",
     "statistics_of",
     "task_normalized",
     "task_vector",
     "tensor_bytes",
+    "token_covariances",
     "top_share",
     "weights_of",
 ]
@@ -96,6 +104,7 @@ LAZY = {
     "check_trained": "clsuite.learner.rehearsal",
     "clip_of": "clsuite.backbones.clip",
     "compute_features": "clsuite.learner.features",
+    "cosface_loss": "clsuite.learner.margins",
     "entropic_transport": "clsuite.learner.transport",
     "full_precision": "clsuite.learner.precision",
     "head_values": "clsuite.learner.alignment",
@@ -105,11 +114,13 @@ LAZY = {
     "plain_logits": "clsuite.learner.alignment",
     "row_positions": "clsuite.data.taken",
     "scaled_cosine": "clsuite.learner.alignment",
+    "self_contrast": "clsuite.learner.loss",
     "set_weights": "clsuite.learner.weights",
     "statistics_of": "clsuite.learner.weight_swap",
     "task_normalized": "clsuite.learner.alignment",
     "task_vector": "clsuite.learner.weights",
     "tensor_bytes": "clsuite.plugin.state",
+    "token_covariances": "clsuite.learner.token_covariances",
     "top_share": "clsuite.learner.weights",
     "weights_of": "clsuite.learner.weights",
 }

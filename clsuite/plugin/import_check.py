@@ -1,7 +1,7 @@
-"""Imports foreign plugins once, in another process, and remembers what their classes declare.
+"""Imports foreign plugins once, in another process, and caches the declarations of their classes.
 
-It says whether they work, and what their source alone does not say. What is remembered is kept by the hash of the
-source, and holds for that alone.
+This shows whether they work, and what their source alone does not determine. The cache has an entry for each hash of
+a source.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ for name, target in json.loads(sys.argv[1]):
 """
 ANSWER = "clsuite answers "
 PATIENCE = 120
-"""Seconds in which some plugins must be imported."""
+"""Maximum number of seconds in which a process must import its plugins."""
 
 
 def as_imported(plugins: Sequence[PluginInfo], cache: Path) -> list[PluginInfo]:
-    """Plugins as their imported classes are.
+    """Complete plugins by the declarations of their imported classes.
 
     Args:
         plugins: Foreign plugins whose source could be read.
-        cache: Folder in which is kept what the classes declare of those that have been imported well.
+        cache: Folder of the declarations of successfully imported classes.
 
     Returns:
-        The same plugins with what their classes declare, or without a source and with the problem of their import.
+        The same plugins with the declarations of their classes, or without a source and with the problem of the import.
     """
-    found = {plugin.target: _remembered(plugin, _file(plugin, cache)) for plugin in plugins}
+    found = {plugin.target: _cached(plugin, _file(plugin, cache)) for plugin in plugins}
     unknown = [plugin for plugin in plugins if found[plugin.target] is None]
     for plugin, (problem, described) in zip(unknown, _import_all(unknown), strict=True):
         if problem:
@@ -70,7 +70,7 @@ def _file(plugin: PluginInfo, cache: Path) -> Path:
     return cache / "plugins" / f"{key}.txt"
 
 
-def _remembered(plugin: PluginInfo, file: Path) -> PluginInfo | None:
+def _cached(plugin: PluginInfo, file: Path) -> PluginInfo | None:
     try:
         return replace(plugin, source=_source(plugin, file.read_text(encoding="utf-8")))
     except (OSError, ValueError):
@@ -83,7 +83,7 @@ def _source(plugin: PluginInfo, described: str) -> PluginSource:
 
 
 def _import_all(plugins: Sequence[PluginInfo]) -> list[tuple[str, str]]:
-    """Problem and description of each plugin; one that ends or holds up the process takes no other with it."""
+    """Problem and description of each plugin; one that ends or blocks the process does not affect the others."""
     answers: list[tuple[str, str]] = []
     while len(answers) < len(plugins):
         found, how_it_ended = _import_some(plugins[len(answers) :])
@@ -94,13 +94,13 @@ def _import_all(plugins: Sequence[PluginInfo]) -> list[tuple[str, str]]:
 
 
 def _import_some(plugins: Sequence[PluginInfo]) -> tuple[list[tuple[str, str]], str]:
-    """The answers for the first plugins, as many as there came, and how the process ended."""
+    """The answers for the first plugins until the process ended, and how it ended."""
     targets = json.dumps([(plugin.name, plugin.target) for plugin in plugins])
     command = [*PYTHON, "-c", SCRIPT, targets]
-    found_here = {**os.environ, "PYTHONPATH": own_path()}
-    with TemporaryFile("w+", encoding="utf-8", errors="replace") as log:  # a pipe might be held open by a child
+    environment = {**os.environ, "PYTHONPATH": own_path()}
+    with TemporaryFile("w+", encoding="utf-8", errors="replace") as log:  # a child process might keep a pipe open
         running = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.DEVNULL, start_new_session=True, env=found_here
+            command, stdout=log, stderr=subprocess.DEVNULL, start_new_session=True, env=environment
         )
         try:
             ended = f"importing it ends the interpreter (status {running.wait(PATIENCE)})"

@@ -1,4 +1,4 @@
-"""What an imported class declares: the truth, of which `clsuite.plugin.introspection` reads what the source says."""
+"""The declarations of an imported class, which are authoritative; `clsuite.plugin.introspection` reads the source."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 def describe(cls: type[Plugin], text: str = "", home: Home | None = None) -> PluginSource:
-    """What a class declares.
+    """Return the declarations of a class.
 
     Args:
         cls: The class.
         text: The text of its file.
-        home: Where that file is.
+        home: The location of the file.
 
     Raises:
-        ValueError: If it declares what cannot be, such as a default that no record can hold.
+        ValueError: If a declaration is not valid, such as a default that records cannot store.
     """
     traits = cls.traits
     if not isinstance(traits, Traits):
@@ -48,7 +48,7 @@ def describe(cls: type[Plugin], text: str = "", home: Home | None = None) -> Plu
 
 
 def differences(one: PluginSource, other: PluginSource) -> list[str]:
-    """What two descriptions of a class do not agree in, in plain words."""
+    """Name the parts in which two descriptions of a class differ."""
     of_arguments = [[(each.name, each.default) for each in source.parameters] for source in (one, other)]
     equal = {"arguments": of_arguments[0] == of_arguments[1], "traits": one.traits == other.traits,
             "hooks": one.hooks == other.hooks}  # fmt: skip
@@ -56,7 +56,7 @@ def differences(one: PluginSource, other: PluginSource) -> list[str]:
 
 
 def to_text(source: PluginSource) -> str:
-    """A description as a literal of Python, without the text of its file; see `from_text`."""
+    """Write a description as a Python literal, without the text of its file; see `from_text`."""
     return repr({
         "summary": source.summary,
         "parameters": [(one.name, one.annotation, one.default, dict(one.aliases)) for one in source.parameters],
@@ -67,10 +67,10 @@ def to_text(source: PluginSource) -> str:
 
 
 def from_text(described: str, text: str, home: Home | None) -> PluginSource:
-    """The description that `to_text` wrote.
+    """Read a description that `to_text` wrote.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If the text is not a description.
     """
     try:
         given = ast.literal_eval(described)
@@ -84,7 +84,7 @@ def from_text(described: str, text: str, home: Home | None) -> PluginSource:
             home=home,
         )
     except (SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
-        raise ValueError(f"no description of a plugin: {error}") from error
+        raise ValueError(f"not a description of a plugin: {error}") from error
 
 
 def _hooks(cls: type[Plugin]) -> Iterator[str]:
@@ -99,14 +99,14 @@ def _hooks(cls: type[Plugin]) -> Iterator[str]:
 
 
 def _parameters(cls: type[Plugin], first: int) -> list[Parameter]:
-    """The arguments of the constructor that a class finds from a place in its ``__mro__`` on."""
+    """The arguments of the first constructor in the ``__mro__`` of a class from a position on."""
     from clsuite.plugin.base import Plugin
 
-    line = [one for one in cls.__mro__ if one not in Plugin.__mro__]
-    place = next((i for i, one in enumerate(line) if i >= first and "__init__" in vars(one)), None)
-    if place is None:
+    classes = [one for one in cls.__mro__ if one not in Plugin.__mro__]
+    position = next((i for i, one in enumerate(classes) if i >= first and "__init__" in vars(one)), None)
+    if position is None:
         return []
-    constructor = vars(line[place])["__init__"]
+    constructor = vars(classes[position])["__init__"]
     signature = list(inspect.signature(constructor).parameters.values())[1:]
     given = _passed_on(constructor) if any(one.kind is one.VAR_KEYWORD for one in signature) else None
     named = [one for one in signature if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
@@ -116,12 +116,12 @@ def _parameters(cls: type[Plugin], first: int) -> list[Parameter]:
     base = inspect.unwrap(constructor).__globals__.get(given.base.partition(".")[0])
     for part in given.base.split(".")[1:]:
         base = getattr(base, part, None)
-    following = (line.index(base) if base in line else len(line)) if given.base else place + 1
+    following = (classes.index(base) if base in classes else len(classes)) if given.base else position + 1
     return [*own, *given.left_of(_parameters(cls, following), [parameter.name for parameter in own])]
 
 
 def _passed_on(constructor: Any) -> PassedOn | None:
-    """What a constructor passes on, where its source is there; one that a decorator has made has none."""
+    """The arguments that a constructor passes on; None if its source is not available, as for decorated ones."""
     with suppress(OSError, TypeError, SyntaxError, IndexError):
         (node,) = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(constructor)))).body
         return passed_on(node) if isinstance(node, ast.FunctionDef) else None
@@ -129,10 +129,10 @@ def _passed_on(constructor: Any) -> PassedOn | None:
 
 
 def _parameter(parameter: inspect.Parameter, names: Mapping[str, Any]) -> Parameter:
-    """An argument as it was written.
+    """Describe an argument.
 
     Raises:
-        ValueError: If no record can hold its default.
+        ValueError: If records cannot store its default.
     """
     default = MISSING if parameter.default is parameter.empty else parameter.default
     try:
@@ -141,7 +141,7 @@ def _parameter(parameter: inspect.Parameter, names: Mapping[str, Any]) -> Parame
         same = False
     if not same:
         raise ValueError(
-            f"the default of '{parameter.name}' is {shown(default)}, which no record can hold: give a number, a text, "
+            f"the default of '{parameter.name}' is {shown(default)}, which records cannot store: use a number, a text, "
             "True, False, None, or a list, tuple or dictionary of these"
         )
     if parameter.annotation is parameter.empty:
@@ -152,7 +152,7 @@ def _parameter(parameter: inspect.Parameter, names: Mapping[str, Any]) -> Parame
 
 
 def _aliases(annotation: str, names: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What the names in an annotation stand for, where they are types that a file has given a name."""
+    """The definitions of the names in an annotation that are aliases of types."""
     with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
         found = [node.id for node in ast.walk(ast.parse(annotation, mode="eval")) if isinstance(node, ast.Name)]
         for name in found[:MOST_ALIASES]:

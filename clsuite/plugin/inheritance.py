@@ -1,4 +1,4 @@
-"""A class and its bases, read from their files in the order in which Python looks for attributes."""
+"""A class and its bases, read from their files, in Python's method resolution order."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from clsuite.plugin.scopes import Definition, External, Found, Scope
 
 HARMLESS = frozenset({"object", "abc.ABC", "typing.Generic", "typing.Protocol", "typing_extensions.Protocol"})
-"""Bases that bring a plugin nothing that is read of it."""
+"""Bases that are not relevant for the declarations of a plugin."""
 PLUGIN = "clsuite.plugin.base"
-"""The module of the class that all plugins derive from."""
+"""The module of the base class of all plugins."""
 PLAIN = (*Definition.__args__, ast.Assign, ast.AnnAssign, ast.Expr, ast.Pass)
-"""Statements of a class from which it is clear what it has."""
+"""Statements in a class whose effect on its members is clear."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +32,12 @@ class ClassSource:
 
     @cached_property
     def members(self) -> Mapping[str, Definition | ast.expr]:
-        """What it defines itself, by name: functions, classes, and what is assigned."""
+        """Its own members by name: functions, classes and assigned values."""
         return dict(_members(self.node))
 
     @cached_property
     def unclear(self) -> str:
-        """Why its source does not say all that it has; empty where it does."""
+        """Why its source does not determine all its members; empty if it does."""
         node = self.node
         if node.decorator_list:
             return f"'{self.name}' is decorated"
@@ -58,8 +58,8 @@ class Ancestry:
 
     Attributes:
         classes: The class, then its bases before `clsuite.plugin.Plugin`, in the order of Python's ``__mro__``.
-        is_plugin: Whether it derives from `clsuite.plugin.Plugin`; None where the source alone does not say.
-        unclear: Why the source alone does not say all; empty where it does.
+        is_plugin: Whether it derives from `clsuite.plugin.Plugin`; None if the source alone does not determine this.
+        unclear: Why the source alone is not sufficient; empty if it is.
     """
 
     classes: tuple[ClassSource, ...]
@@ -68,31 +68,30 @@ class Ancestry:
 
     @cached_property
     def members(self) -> Mapping[str, tuple[ClassSource, Definition | ast.expr]]:
-        """All that it defines or inherits, each with the class that it is of."""
+        """All own and inherited members, each with the class that defines it."""
         return {name: (one, node) for one in reversed(self.classes) for name, node in one.members.items()}
 
 
 def ancestry(scope: Scope, node: ast.ClassDef) -> Ancestry:
-    """A class with its bases."""
+    """Read a class with its bases."""
     builder = _Builder()
     top = builder.stand_in(ClassSource(scope, node))
-    line = [one for one in top.__mro__ if one in builder.sources]
-    classes = tuple(builder.sources[one] for one in line)
+    classes = tuple(builder.sources[one] for one in top.__mro__ if one in builder.sources)
     unclear = next((text for text in (*builder.reasons, *(one.unclear for one in classes)) if text), "")
     is_plugin = True if issubclass(top, _Root) else None if builder.reasons else False
     return Ancestry(classes, is_plugin, unclear)
 
 
 class _Root:
-    """Stands for `clsuite.plugin.Plugin`."""
+    """Represents `clsuite.plugin.Plugin`."""
 
 
 @dataclass
 class _Builder:
-    """Makes empty classes with the bases that the sources name, so that Python itself orders them.
+    """Creates empty classes with the bases in the sources, so that Python itself orders them.
 
     Attributes:
-        sources: What each of the empty classes stands for.
+        sources: The source that each of the empty classes represents.
         reasons: Why bases could not be determined.
     """
 
@@ -101,12 +100,12 @@ class _Builder:
     _made: dict[ast.ClassDef, type | None] = field(default_factory=dict)
 
     def stand_in(self, source: ClassSource) -> type:
-        """The empty class for a class."""
+        """Create the empty class for a source."""
         self._made[source.node] = None
         bases = [base for expression in source.node.bases for base in self._base(source, expression)]
         try:
             made: type = type(source.name, tuple(bases), {})
-        except TypeError as error:  # bases in an order that cannot be, or one named twice
+        except TypeError as error:  # an inconsistent order of bases, or a duplicate base
             self.reasons.append(f"'{source.name}': {error}")
             made = type(source.name, (), {})
         self.sources[made] = source
@@ -118,7 +117,7 @@ class _Builder:
         meaning = source.scope.resolve(named, source.node.lineno)
         if isinstance(meaning, External) and meaning.name in HARMLESS:
             return
-        if isinstance(meaning, External) and meaning.name == "Plugin":  # of a text that does not say where it is from
+        if isinstance(meaning, External) and meaning.name == "Plugin":  # in a text without its imports
             yield _Root
         elif isinstance(meaning, Found) and isinstance(meaning.node, ast.ClassDef):
             made = _Root if is_root(meaning) else self._of_class(meaning.scope, meaning.node)
@@ -136,28 +135,28 @@ class _Builder:
 
 
 def is_root(found: Found) -> bool:
-    """Whether something is `clsuite.plugin.Plugin`."""
+    """Whether a definition is `clsuite.plugin.Plugin`."""
     return found.scope.name == PLUGIN and isinstance(found.node, ast.ClassDef) and found.node.name == "Plugin"
 
 
 def find_class(scope: Scope, name: str) -> ast.ClassDef | None:
-    """The class of that name that a module defines itself."""
+    """Find a class that a module defines itself."""
     found = [node for node in scope.tree.body if isinstance(node, ast.ClassDef) and node.name == name]
     return found[-1] if found else None
 
 
 def plugin_classes(scope: Scope) -> list[str]:
-    """The classes of a module that can be the plugin that its file stands for.
+    """The classes of a module that can be the plugin of its file.
 
-    Those are the ones that derive from `clsuite.plugin.Plugin`, or else those of which the source does not say; none
-    that another class of the file derives from, and none whose name begins with an underscore.
+    These derive from `clsuite.plugin.Plugin`; if there are none, those for which the source does not determine it.
+    Bases of other classes in the file are left out, and so are names that begin with an underscore.
     """
     nodes = {node.name: node for node in scope.tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_"}
-    lines = {name: ancestry(scope, node) for name, node in nodes.items() if node.bases}
-    bases = {one.node for line in lines.values() for one in line.classes[1:]}
-    ends = {name: line for name, line in lines.items() if nodes[name] not in bases}
-    plugins = [name for name, line in ends.items() if line.is_plugin]
-    return plugins or [name for name, line in ends.items() if line.is_plugin is None]
+    ancestries = {name: ancestry(scope, node) for name, node in nodes.items() if node.bases}
+    bases = {one.node for found in ancestries.values() for one in found.classes[1:]}
+    leaves = {name: found for name, found in ancestries.items() if nodes[name] not in bases}
+    plugins = [name for name, found in leaves.items() if found.is_plugin]
+    return plugins or [name for name, found in leaves.items() if found.is_plugin is None]
 
 
 def _members(node: ast.ClassDef) -> Iterator[tuple[str, Definition | ast.expr]]:
@@ -171,13 +170,13 @@ def _members(node: ast.ClassDef) -> Iterator[tuple[str, Definition | ast.expr]]:
 
 
 def _may_change(statement: ast.stmt, cls: ast.ClassDef) -> bool:
-    """Whether a statement after a class assigns to it, or hands it to something that may change it."""
+    """Whether a statement after a class assigns to it, or passes it to a call that may change it."""
     if statement.lineno <= cls.lineno or isinstance(statement, Definition) or _is_main(statement):
         return False
-    return any(_hands_over(inner, cls.name) for inner in ast.walk(statement))
+    return any(_assigns_or_passes(inner, cls.name) for inner in ast.walk(statement))
 
 
-def _hands_over(node: ast.AST, name: str) -> bool:
+def _assigns_or_passes(node: ast.AST, name: str) -> bool:
     if isinstance(node, ast.Call):
         return any(_is(one, name) for one in (*node.args, *(word.value for word in node.keywords)))
     if isinstance(node, ast.Attribute):
@@ -199,7 +198,7 @@ def calls_of(function: ast.AST) -> Sequence[ast.Call]:
 
 
 def dotted_name(node: Any) -> str:
-    """``a.b`` of a name or a chain of attributes; empty of anything else."""
+    """``a.b`` for a name or a chain of attributes; empty for anything else."""
     if isinstance(node, ast.Attribute) and (before := dotted_name(node.value)):
         return f"{before}.{node.attr}"
     return node.id if isinstance(node, ast.Name) else ""

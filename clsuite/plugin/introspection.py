@@ -1,7 +1,7 @@
-"""Reads what a plugin declares from its source, without importing it: torch stays out of `list` and `--dry-run`.
+"""Reads the declarations of a plugin from its source, so that `list` and `--dry-run` need not import it and torch.
 
-Bases are followed from file to file, and so are names for constants (`clsuite.plugin.scopes`). What the source alone
-does not say (a base that is computed, a decorated class) is `PluginSource.unclear`; `clsuite.plugin.import_check` then
+Bases and names of constants are followed from file to file (`clsuite.plugin.scopes`). If the source alone is not
+sufficient (a computed base, a decorated class), `PluginSource.unclear` says why, and `clsuite.plugin.import_check`
 imports the class once, in another process.
 """
 
@@ -27,23 +27,23 @@ from clsuite.plugin.syntax_hash import parsed
 from clsuite.plugin.traits import API_VERSION, Traits
 
 MOST_ALIASES = 100
-"""Names for types that one annotation may lead to."""
+"""Maximum number of aliases that are followed for one annotation."""
 
 
 @dataclass(frozen=True)
 class PluginSource:
-    """What a plugin declares, as its source says or its imported class does.
+    """The declarations of a plugin, from its source or its imported class.
 
     Attributes:
         summary: First line of the class's docstring.
-        parameters: The constructor's arguments, those of its bases that it passes on included.
-        traits: What it declares.
-        hooks: Names of the hooks that it has, its own and its bases'.
+        parameters: The constructor's arguments, including those that it passes on to its bases.
+        traits: The traits.
+        hooks: Names of its hooks, including inherited ones.
         text: The text of the file.
         api: The version of the plugin API that it was written for.
-        home: Where the file is.
-        unclear: Why the source alone does not say all of this; empty where it does.
-        constructors: The constructors that judge the arguments: its own, and those that it passes them on to.
+        home: The location of the file.
+        unclear: Why the source alone is not sufficient; empty if it is.
+        constructors: The constructors that check the arguments: its own, and those that it passes them on to.
     """
 
     summary: str
@@ -58,7 +58,7 @@ class PluginSource:
 
     @cached_property
     def hashed(self) -> HashedSource:
-        """Hash of the file and of all that it imports, with what was read for it; made when it is asked for."""
+        """Hash of the file and its imports, with the content that was read; computed at the first access."""
         found = hashed_source(parsed(self.text), self.home)
         if self.home is None or not self.home.module:
             return found
@@ -67,20 +67,20 @@ class PluginSource:
 
     @property
     def sha256(self) -> str:
-        """Hash of the file and of all that it imports, as `clsuite.plugin.source_hash` tells."""
+        """Hash of the file and its imports; see `clsuite.plugin.source_hash`."""
         return self.hashed.sha256
 
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """A plugin that some distribution offers.
+    """A plugin of a distribution.
 
     Attributes:
         name: Its name in benchmarks and on the command line.
-        target: ``module:Class``, or the whole path of a file in place of the module.
-        distribution: Name and version of the distribution that brings it.
-        source: What it declares; None where it is broken.
-        problem: Why it is broken; empty where it is not.
+        target: ``module:Class``, or the absolute path of a file instead of the module.
+        distribution: Name and version of its distribution.
+        source: Its declarations; None if it is broken.
+        problem: Why it is broken; empty if it is not.
     """
 
     name: str
@@ -96,11 +96,11 @@ def read_source(text: str, class_name: str, home: Home | None = None) -> PluginS
     Args:
         text: The text of the module.
         class_name: The class.
-        home: Where the module is, from which its own imports are followed.
+        home: The location of the module, from which its imports are followed.
 
     Raises:
         SyntaxError: If the text is not Python.
-        ValueError: If the class is not there, declares what cannot be, or needs a newer clsuite.
+        ValueError: If the class does not exist, has an invalid declaration, or needs a newer clsuite.
     """
     scope = scope_of(text, home)
     node = find_class(scope, class_name)
@@ -113,40 +113,40 @@ def read_source(text: str, class_name: str, home: Home | None = None) -> PluginS
 
 @dataclass
 class _Reader:
-    """Reads what a class and its bases say.
+    """Reads the declarations of a class and its bases.
 
     Attributes:
-        line: The class with its bases.
-        unclear: What their source does not say.
-        constructors: Those that have been met.
+        ancestry: The class with its bases.
+        unclear: What their source does not determine.
+        constructors: The constructors that were read.
     """
 
-    line: Ancestry
+    ancestry: Ancestry
     unclear: list[str] = field(default_factory=list)
     constructors: list[Constructor] = field(default_factory=list)
 
     def source(self, text: str, home: Home | None) -> PluginSource:
-        """All that is read of a plugin."""
-        refuse_former(self.line)
+        """Read all declarations of a plugin."""
+        refuse_former(self.ancestry)
         api = check_api(self._member("api", API_VERSION))
-        hooks = frozenset(name for name in self.line.members if is_hook(name) and self._is_answered(name))
+        hooks = frozenset(name for name in self.ancestry.members if is_hook(name) and self._has_hook(name))
         return PluginSource(
-            summary=first_line(ast.get_docstring(self.line.classes[0].node)),
+            summary=first_line(ast.get_docstring(self.ancestry.classes[0].node)),
             parameters=tuple(self._parameters(0)),
             traits=self._traits(),
             hooks=hooks,
             text=text,
             api=api,
             home=home,
-            unclear=next((text for text in (self.line.unclear, *self.unclear) if text), ""),
+            unclear=next((text for text in (self.ancestry.unclear, *self.unclear) if text), ""),
             constructors=tuple(self.constructors),
         )
 
     def _member(self, name: str, default: Any) -> Any:
-        """The value of what is assigned in the class or its nearest base."""
-        if name not in self.line.members:
+        """The value that the class or its nearest base assigns to a name."""
+        if name not in self.ancestry.members:
             return default
-        owner, node = self.line.members[name]
+        owner, node = self.ancestry.members[name]
         if isinstance(node, Definition):
             self.unclear.append(f"{name} is computed")
             return default
@@ -165,20 +165,21 @@ class _Reader:
             raise ValueError("traits must be written as Traits(name=value, ...)")
         return traits
 
-    def _is_answered(self, hook: str) -> bool:
-        """Whether a hook is one that can be called, and not the one without effect of `clsuite.plugin.Plugin`."""
-        owner, node = self.line.members[hook]
-        if isinstance(node, ast.Attribute) and node.attr == hook and _has_none(owner.scope, node.value, hook):
+    def _has_hook(self, hook: str) -> bool:
+        """Whether a hook is overridden with something callable, and is not that of `clsuite.plugin.Plugin`."""
+        owner, node = self.ancestry.members[hook]
+        if isinstance(node, ast.Attribute) and node.attr == hook and _lacks_hook(owner.scope, node.value, hook):
             return False
         check_callable(hook, node.lineno, isinstance(node, ast.AsyncFunctionDef), isinstance(node, NOT_CALLED))
         return True
 
     def _parameters(self, first: int) -> list[Parameter]:
-        """The arguments of the constructor that a class finds from its place in the line of bases on."""
-        place = next((i for i, one in enumerate(self.line.classes) if i >= first and "__init__" in one.members), None)
-        if place is None:
+        """The arguments of the first constructor among the class and its bases, from a position on."""
+        classes = self.ancestry.classes
+        position = next((i for i, one in enumerate(classes) if i >= first and "__init__" in one.members), None)
+        if position is None:
             return []
-        owner = self.line.classes[place]
+        owner = classes[position]
         constructor = owner.members["__init__"]
         if not isinstance(constructor, ast.FunctionDef) or constructor.decorator_list:
             self.unclear.append(f"the constructor of '{owner.name}' is computed")
@@ -186,20 +187,21 @@ class _Reader:
         own = [self._parameter(owner, argument, default) for argument, default in own_arguments(constructor)]
         names = [parameter.name for parameter in own]
         self.constructors.append(Constructor(owner.scope.text, constructor.lineno, frozenset(names)))
-        met, given = len(self.constructors), passed_on(constructor)
+        first_base, given = len(self.constructors), passed_on(constructor)
         if given is None:
             return own
-        base = self._place_of(owner, given.base) if given.base else place + 1
+        base = self._position_of(owner, given.base) if given.base else position + 1
         left = given.left_of(self._parameters(base), names)
-        as_given = frozenset(parameter.name for parameter in left)
-        self.constructors[met:] = [replace(one, names=one.names & as_given) for one in self.constructors[met:]]
+        unchanged = frozenset(parameter.name for parameter in left)
+        bases = self.constructors[first_base:]
+        self.constructors[first_base:] = [replace(one, names=one.names & unchanged) for one in bases]
         return [*own, *left]
 
-    def _place_of(self, owner: ClassSource, base: str) -> int:
-        """The place in the line of a base that a constructor names."""
+    def _position_of(self, owner: ClassSource, base: str) -> int:
+        """The position of a base that a constructor names."""
         meaning = owner.scope.resolve(ast.parse(base, mode="eval").body, owner.node.lineno)
         node = meaning.node if isinstance(meaning, Found) else None
-        return next((i for i, one in enumerate(self.line.classes) if one.node is node), len(self.line.classes))
+        return next((i for i, one in enumerate(self.ancestry.classes) if one.node is node), len(self.ancestry.classes))
 
     def _parameter(self, owner: ClassSource, argument: ast.arg, default: ast.expr | None) -> Parameter:
         what = f"the default of '{argument.arg}'"
@@ -212,25 +214,25 @@ class _Reader:
 
 
 NOT_CALLED = (ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.JoinedStr)
-"""What cannot be called, whatever it says."""
+"""Expressions that are never callable."""
 
 
-def _has_none(scope: Scope, owner: ast.expr, hook: str) -> bool:
-    """Whether an expression names a class whose hook is the one without effect."""
+def _lacks_hook(scope: Scope, owner: ast.expr, hook: str) -> bool:
+    """Whether an expression names a class that does not override a hook."""
     meaning = scope.resolve(owner, owner.lineno)
     if isinstance(meaning, Found) and isinstance(meaning.node, ast.ClassDef):
-        line = ancestry(meaning.scope, meaning.node)
-        return is_root(meaning) or (not line.unclear and hook not in line.members)
+        found = ancestry(meaning.scope, meaning.node)
+        return is_root(meaning) or (not found.unclear and hook not in found.members)
     return isinstance(meaning, External) and meaning.name == "Plugin"
 
 
 def first_line(docstring: str | None) -> str:
-    """The first line of a docstring; empty where there is none."""
+    """The first line of a docstring; empty if there is none."""
     return (docstring or "").strip().split("\n")[0]
 
 
 def check_callable(hook: str, line: int, is_async: bool, is_value: bool) -> None:
-    """Check that something that has a hook's name can be called as one.
+    """Check that a member with a hook's name can be called.
 
     Raises:
         ValueError: If it cannot.
@@ -240,8 +242,8 @@ def check_callable(hook: str, line: int, is_async: bool, is_value: bool) -> None
         raise ValueError(f"{where}the hook {hook} is async, and nothing awaits it: write def {hook}")
     if is_value:
         raise ValueError(
-            f"{where}{hook} is a value, but a hook is called: write def {hook}, or {hook} = Plugin.{hook} to leave a "
-            "base's out"
+            f"{where}{hook} is a value, but a hook is called: write def {hook}, or {hook} = Plugin.{hook} to disable "
+            "that of a base class"
         )
 
 
@@ -249,22 +251,26 @@ def check_api(api: Any) -> int:
     """Check the version of the plugin API that a plugin was written for.
 
     Raises:
-        ValueError: If it is none, or newer than this clsuite.
+        ValueError: If it is not a version, or is newer than that of this clsuite.
     """
     if not isinstance(api, int) or isinstance(api, bool) or api < 1:
         raise ValueError(f"api must be the version of the plugin API, such as {API_VERSION}, not {api!r}")
     if api > API_VERSION:
         raise ValueError(
-            f"it is written for version {api} of the plugin API, and this clsuite has version {API_VERSION}: "
+            f"it is written for version {api} of the plugin API, but this clsuite has version {API_VERSION}: "
             "install a newer clsuite"
         )
     return api
 
 
-def refuse_former(line: Ancestry) -> None:
-    """A hook by a name that it had once would never be called."""
-    for name in FORMER_HOOKS.keys() & line.members.keys():
-        _, node = line.members[name]
+def refuse_former(found: Ancestry) -> None:
+    """Refuse a hook with a former name, which would never be called.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for name in FORMER_HOOKS.keys() & found.members.keys():
+        _, node = found.members[name]
         if isinstance(node, ast.FunctionDef) and [one.arg for one in node.args.args[1:2]] == ["learner"]:
             raise ValueError(
                 f"line {node.lineno}: the hook {name} is called {FORMER_HOOKS[name]} since version 2 of the plugin API"
@@ -272,21 +278,21 @@ def refuse_former(line: Ancestry) -> None:
 
 
 def traits_of(found: Found) -> Traits:
-    """The traits of a class that an expression names.
+    """Read the traits of a class that an expression names.
 
     Raises:
-        UnclearError: If its source does not say them.
+        UnclearError: If its source does not determine them.
     """
     assert isinstance(found.node, ast.ClassDef)
     reader = _Reader(ancestry(found.scope, found.node))
     traits = reader._traits()
-    if reason := next((text for text in (reader.line.unclear, *reader.unclear) if text), ""):
+    if reason := next((text for text in (reader.ancestry.unclear, *reader.unclear) if text), ""):
         raise UnclearError(reason)
     return traits
 
 
 def _aliases(scope: Scope, annotation: ast.expr) -> Iterator[tuple[str, str]]:
-    """The names in an annotation that files give to types, such as ``Kind = Literal["a", "b"]``, and those in these."""
+    """The aliases in an annotation, such as ``Kind = Literal["a", "b"]``, and the aliases in these."""
     todo, seen = [(scope, annotation)], set[str]()
     while todo and len(seen) < MOST_ALIASES:
         scope, node = todo.pop()
@@ -299,7 +305,7 @@ def _aliases(scope: Scope, annotation: ast.expr) -> Iterator[tuple[str, str]]:
 
 
 def _names_in(node: ast.expr) -> Iterator[str]:
-    """The names in an annotation, those in its quoted parts too."""
+    """The names in an annotation, including its quoted parts."""
     for inner in ast.walk(node):
         if isinstance(inner, ast.Name):
             yield inner.id

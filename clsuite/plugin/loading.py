@@ -1,4 +1,4 @@
-"""Plugins that no entry point names: a file (``./my_method.py``) or an importable class (``package.module:Class``)."""
+"""Plugins without an entry point: a file (``./my_method.py``) or an importable class (``package.module:Class``)."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from clsuite.plugin.syntax_hash import parsed
 from clsuite.regular_files import is_no_folder
 
 LARGEST_FILE = 256 * 1024
-"""Bytes of a plugin's file; the longest have some ten thousand, and to read a million takes minutes."""
+"""Maximum bytes of a plugin's file; usual ones have up to ten thousand, and reading a million takes minutes."""
 FILE = re.compile(r"(?P<path>.+\.py)(:(?P<name>\w+))?")
 OF_A_FILE = "clsuite_file_"
-"""Begins the names that modules of plugins' files have in ``sys.modules``."""
+"""Prefix of the names of plugin files in ``sys.modules``."""
 IMPORTABLE = re.compile(r"[A-Za-z_][\w.]*:\w+")
 
 
 def is_file(name: str) -> bool:
-    """Whether a plugin is named by its file: ``my_method.py`` or ``my_method.py:Class``."""
+    """Whether a plugin is given as a file: ``my_method.py`` or ``my_method.py:Class``."""
     return FILE.fullmatch(name) is not None
 
 
 def is_importable(name: str) -> bool:
-    """Whether a plugin is named as ``package.module:Class``."""
+    """Whether a plugin is given as ``package.module:Class``."""
     return IMPORTABLE.fullmatch(name) is not None and not is_file(name)
 
 
 def short_name(name: str) -> str:
-    """The name that records and tables show: of a file without its folders, for records hold no paths."""
+    """The name in records and tables: a file without its folders, since records contain no paths."""
     return re.split(r"[/\\]", name)[-1] if is_file(name) else name
 
 
@@ -49,13 +49,13 @@ def locate(name: str, folders: Sequence[Path]) -> tuple[str, str]:
 
     Args:
         name: ``PATH.py`` or ``PATH.py:Class``.
-        folders: Where a relative path is looked for.
+        folders: Folders in which a relative path is searched.
 
     Returns:
-        ``PATH.py:Class`` with the whole path, and the text of the file.
+        ``PATH.py:Class`` with the absolute path, and the text of the file.
 
     Raises:
-        UserError: If it is in none of the folders, is not Python, or it is not clear which class is meant.
+        UserError: If the file is in none of the folders, is not Python, or the class is ambiguous.
     """
     match = FILE.fullmatch(name)
     assert match is not None
@@ -70,24 +70,24 @@ def locate(name: str, folders: Sequence[Path]) -> tuple[str, str]:
 
 
 def read_plugin_file(path: Path, name: str) -> tuple[str, str]:
-    """The class and the text of a plugin's file.
+    """Read the class and the text of a plugin's file.
 
     Args:
-        path: The file, whatever it is called.
-        name: The plugin's name, which may say the class: ``FILE.py`` or ``FILE.py:Class``.
+        path: The file, which may have any name.
+        name: The plugin's name, which may contain the class: ``FILE.py`` or ``FILE.py:Class``.
 
     Returns:
-        ``PATH.py:Class`` with the whole path, and the text of the file.
+        ``PATH.py:Class`` with the absolute path, and the text of the file.
 
     Raises:
-        UserError: If it cannot be read, is not Python, or it is not clear which class is meant.
+        UserError: If the file cannot be read, is not Python, or the class is ambiguous.
     """
     match = FILE.fullmatch(name)
     assert match is not None
     try:
         regular_files.refuse_irregular(path)
         if (size := path.stat().st_size) > LARGEST_FILE:
-            raise UserError(f"'{path}' is not a plugin: it has {size:,} bytes, and those have {LARGEST_FILE:,} at most")
+            raise UserError(f"'{path}' is not a plugin: it has {size:,} bytes, more than {LARGEST_FILE:,}")
         text = regular_files.read_text(path)
         return f"{path}:{match['name'] or _only_class(text, name, path)}", text
     except OSError as error:
@@ -100,16 +100,16 @@ def read_plugin_file(path: Path, name: str) -> tuple[str, str]:
             path=path,
             line=error.lineno,
         ) from error
-    except (ValueError, RecursionError, MemoryError) as error:  # a zero byte, brackets in brackets in brackets
+    except (ValueError, RecursionError, MemoryError) as error:  # a null byte, deeply nested brackets
         raise UserError(f"plugin '{name}' is not Python: {error}") from error
 
 
 def class_of(name: str, text: str) -> str:
-    """The class that a plugin's file name stands for, from the text of the file; nothing of it is run.
+    """Find the class of a plugin's file in the text of the file, without executing it.
 
     Raises:
-        UserError: If it is not clear which class is meant.
-        SyntaxError: If it is not Python.
+        UserError: If the class is ambiguous.
+        SyntaxError: If the text is not Python.
     """
     match = FILE.fullmatch(name)
     return (match and match["name"]) or _only_class(text, name, None)
@@ -119,21 +119,21 @@ def _only_class(text: str, name: str, path: Path | None) -> str:
     """The one class of a module that can be its plugin."""
     plugins = plugin_classes(scope_of(text, Home("", path) if path else None))
     if not plugins:
-        raise UserError(f"plugin '{name}' holds no class that derives from clsuite.plugin.Plugin")
+        raise UserError(f"plugin '{name}' has no class that derives from clsuite.plugin.Plugin")
     if len(plugins) > 1:
-        raise UserError(f"plugin '{name}' holds several classes ({', '.join(plugins)}): write '{name}:{plugins[0]}'")
+        raise UserError(f"plugin '{name}' has several classes ({', '.join(plugins)}): write '{name}:{plugins[0]}'")
     return plugins[0]
 
 
 def file_distribution(target: str, text: str) -> str:
-    """Name of the file, and its version where it has a line ``__version__ = "..."``."""
+    """Name of the file, and its version if it has a line ``__version__ = "..."``."""
     found = re.search(r"^__version__\s*=\s*[\"']([^\"']+)[\"']", text, re.MULTILINE)
     name = Path(target.rpartition(":")[0]).name
     return f"{name} {found[1]}" if found else name
 
 
 def module_distribution(target: str) -> str:
-    """Name and version of the distribution that brings a module."""
+    """Name and version of the distribution of a module."""
     package = target.partition(":")[0].partition(".")[0]
     owners = packages_distributions().get(package)
     return f"{owners[0]} {version(owners[0])}" if owners else "unknown distribution"
@@ -142,13 +142,13 @@ def module_distribution(target: str) -> str:
 def import_file(path: str, text: str | None = None, source: HashedSource | None = None) -> ModuleType:
     """Import a plugin's file; the same content is imported once.
 
-    What runs is the text that was hashed, of the file and of each local module that it imports: no file is read a
-    second time, and no compiled one beside it at all.
+    The hashed texts of the file and of each local module that it imports are executed: no file is read a second time,
+    and compiled files are never used.
 
     Args:
         path: The file.
-        text: Its content as it was read before; by default it is read now.
-        source: What was hashed with it; by default that is found out now.
+        text: Its content if it was read before; by default it is read now.
+        source: Its hash and imports; by default they are determined now.
 
     Raises:
         UserError: If it cannot be read.
@@ -164,12 +164,12 @@ def import_file(path: str, text: str | None = None, source: HashedSource | None 
 
 
 def is_of_file(module: str) -> bool:
-    """Whether a module is that of a plugin's file, by the name that it has in ``sys.modules``."""
+    """Whether a module in ``sys.modules`` is a plugin's file, by its name."""
     return module.startswith(OF_A_FILE)
 
 
 def read_text(path: Path) -> str:
-    """The text of a Python file.
+    """Read a Python file.
 
     Raises:
         UserError: If it cannot be read.
@@ -181,7 +181,7 @@ def read_text(path: Path) -> str:
 
 
 def run_text(name: str, path: str, text: str) -> ModuleType:
-    """Run a text as a module, which is known by that name from then on; one that ran already is not run again."""
+    """Execute a text as a module of the given name; a module that was executed before is returned as it is."""
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

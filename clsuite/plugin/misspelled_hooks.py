@@ -1,7 +1,7 @@
-"""Hooks that are none: misspelled, of another signature, or absent altogether. Needs no torch, and imports no plugin.
+"""Finds misspelled, wrong or missing hooks. Needs no torch, and imports no plugin.
 
-A misspelled hook is the worst of mistakes: it is never called, the method trains as fine-tuning does, and its figures
-stand under the method's name.
+A misspelled hook is the worst mistake: it is never called, the method trains like fine-tuning, and the results are
+published under the method's name.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ HOOKS: Mapping[str, tuple[str, ...]] = {
     "state_dict": (),
     "load_state_dict": ("state_dict",),
 }
-"""Our hooks and what they are called with."""
+"""Hooks of clsuite and their arguments."""
 LIGHTNING = (
     "on_after_backward", "on_before_backward", "on_before_optimizer_step", "on_before_zero_grad", "on_exception",
     "on_fit_end", "on_fit_start", "on_load_checkpoint", "on_predict_batch_end", "on_predict_batch_start",
@@ -52,26 +52,26 @@ LIGHTNING = (
     "on_validation_batch_start", "on_validation_end", "on_validation_epoch_end", "on_validation_epoch_start",
     "on_validation_start", "setup", "state_key", "teardown",
 )  # fmt: skip
-"""Lightning's, which work too."""
+"""Hooks of Lightning, which work too."""
 GIVEN = ("learner", "trainer", "pl_module")
-"""First arguments of hooks, by the names that everybody gives them."""
+"""Usual names of the first arguments of hooks."""
 ALIKE = 0.8
-"""How near a name must be to that of a hook, by `difflib`, where nothing else speaks for it."""
+"""Minimum similarity to the name of a hook, by `difflib`, without other evidence."""
 SAME_SIGNATURE = frozenset({"no_grad", "inference_mode", "enable_grad", "override", "final", "abstractmethod"})
-"""Decorators that leave a hook's arguments as they are written."""
+"""Decorators that do not change a hook's arguments."""
 SYNONYMS = {"begin": "start", "begins": "start", "starts": "start", "finish": "end", "ends": "end", "stop": "end"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """Something in the source of a plugin that cannot be meant.
+    """A probable mistake in the source of a plugin.
 
     Attributes:
-        line: Where.
-        message: What.
-        fix: What to do about it.
-        file: The name of the file, where it is another one than the plugin's own: that of a base.
+        line: The line.
+        message: The mistake.
+        fix: How to fix it.
+        file: The name of the file, if it is that of a base and not the plugin's own.
     """
 
     line: int
@@ -81,45 +81,45 @@ class Doubt:
 
     @property
     def place(self) -> str:
-        """Where, in words."""
+        """Line and file, in words."""
         return f"line {self.line} of {self.file}" if self.file else f"line {self.line}"
 
 
 def doubts(text: str, class_name: str, brings_training: bool = False, home: Home | None = None) -> list[Doubt]:
-    """What in a plugin's class, and in those of its bases that are its author's too, cannot be meant.
+    """Find probable mistakes in a plugin's class, and in its bases of the same author.
 
     Args:
         text: The text of its file.
         class_name: The class.
-        brings_training: Whether it says how to train, which is something even without a hook.
-        home: Where the file is, from which its bases are followed.
+        brings_training: Whether its traits change the training, so that it needs no hook.
+        home: The location of the file, from which its bases are followed.
     """
     scope = scope_of(text, home)
     cls = find_class(scope, class_name)
     if cls is None:
         return []
-    line = ancestry(scope, cls)
-    used = {one.attr for tree in _files(line) for one in ast.walk(tree) if isinstance(one, ast.Attribute)}
+    whole = ancestry(scope, cls)
+    used = {one.attr for tree in _files(whole) for one in ast.walk(tree) if isinstance(one, ast.Attribute)}
     found = [
         replace(doubt, file=_file(scope, owner.scope))
-        for name, (owner, node) in line.members.items()
+        for name, (owner, node) in whole.members.items()
         if _is_own(scope, owner.scope)
         for doubt in _of_member(name, node, owner, used)
     ]
-    hooks = any(name in HOOKS or name in LIGHTNING for name in line.members)
-    if not (found or hooks or line.unclear or brings_training):
+    hooks = any(name in HOOKS or name in LIGHTNING for name in whole.members)
+    if not (found or hooks or whole.unclear or brings_training):
         found.append(Doubt(
             cls.lineno,
             f"'{class_name}' overrides no hook: it is fine-tuning under another name",
-            f"override one, such as {_called('loss')} or {_called('on_task_end')}",
+            f"override one, such as {_definition_of('loss')} or {_definition_of('on_task_end')}",
         ))  # fmt: skip
     return found
 
 
 def untyped(text: str, class_name: str, home: Home | None = None) -> Iterator[Doubt]:
-    """Arguments of a plugin's constructor that have no type, so that nothing checks what a benchmark gives.
+    """Find arguments of a plugin's constructor without a type, whose values in a benchmark are not checked.
 
-    Those that it takes for its base are looked at too, where the base is its author's.
+    Arguments that it passes on to a base of the same author are included.
     """
     scope = scope_of(text, home)
     cls = find_class(scope, class_name)
@@ -131,7 +131,7 @@ def untyped(text: str, class_name: str, home: Home | None = None) -> Iterator[Do
             if argument.annotation is None:
                 yield Doubt(
                     argument.lineno,
-                    f"the argument '{argument.arg}' has no type: what a benchmark gives for it is not checked",
+                    f"the argument '{argument.arg}' has no type: its value in a benchmark is not checked",
                     f"write its type, such as {argument.arg}: float = 1.0",
                     _file(scope, owner.scope),
                 )
@@ -139,13 +139,13 @@ def untyped(text: str, class_name: str, home: Home | None = None) -> Iterator[Do
             return
 
 
-def _files(line: Ancestry) -> Iterator[ast.Module]:
+def _files(whole: Ancestry) -> Iterator[ast.Module]:
     """The files of a class and its bases, each once."""
-    yield from {id(one.scope): one.scope.tree for one in line.classes}.values()
+    yield from {id(one.scope): one.scope.tree for one in whole.classes}.values()
 
 
 def _is_own(scope: Scope, other: Scope) -> bool:
-    """Whether a base's file is of the plugin's author, and neither ours nor installed."""
+    """Whether a base's file is by the plugin's author: neither clsuite's nor installed."""
     installed = other.path is not None and {"site-packages", "dist-packages"}.intersection(other.path.parts)
     return other is scope or not (installed or other.name.partition(".")[0] in ("clsuite", REFERENCE))
 
@@ -155,14 +155,14 @@ def _file(scope: Scope, other: Scope) -> str:
 
 
 def _of_member(name: str, node: ast.AST, owner: ClassSource, used: set[str]) -> Iterator[Doubt]:
-    """What cannot be meant of something that a class defines or assigns."""
+    """Find probable mistakes in a member of a class."""
     if isinstance(node, Function):
         yield from _misspelled(name, node, used)
     if name not in HOOKS:
         return
     if isinstance(node, ast.ClassDef) or (isinstance(node, Function) and _is_property(node)):
         message = f"`{name}` is {'a class' if isinstance(node, ast.ClassDef) else 'a property'}, but a hook is called"
-        yield Doubt(node.lineno, message, f"write {_called(name)}")
+        yield Doubt(node.lineno, message, f"write {_definition_of(name)}")
         return
     function = _function(owner, node) if isinstance(node, ast.Name) else node
     if isinstance(function, Function | ast.Lambda) and not _is_changed(function):
@@ -170,7 +170,7 @@ def _of_member(name: str, node: ast.AST, owner: ClassSource, used: set[str]) -> 
 
 
 def _function(owner: ClassSource, node: ast.Name) -> ast.AST | None:
-    """The function that is assigned under the name of a hook, where the source shows it."""
+    """The function that is assigned to the name of a hook, if the source determines it."""
     if node.id in owner.members:
         return owner.members[node.id]
     meaning = owner.scope.look_up(node.id, node.lineno)
@@ -183,13 +183,13 @@ def _is_property(method: Function) -> bool:
 
 
 def _is_changed(function: ast.AST) -> bool:
-    """Whether a decorator may give a function another signature than is written."""
+    """Whether a decorator may change the signature of a function."""
     decorators = [one.func if isinstance(one, ast.Call) else one for one in getattr(function, "decorator_list", ())]
     return any(dotted_name(one).rpartition(".")[2] not in SAME_SIGNATURE for one in decorators)
 
 
 def _misspelled(name: str, method: Function, used: set[str]) -> Iterator[Doubt]:
-    """A method that nothing calls, though its name or its arguments are like a hook's."""
+    """Find a method that is never called, although its name or its arguments are similar to a hook's."""
     known = [*HOOKS, *LIGHTNING]
     given = [argument.arg for argument in method.args.args[1:2]]
     if name.startswith("_") or name in known or name in used or method.decorator_list:
@@ -200,7 +200,7 @@ def _misspelled(name: str, method: Function, used: set[str]) -> Iterator[Doubt]:
     if near or name.startswith("on_") or set(given) & {*GIVEN}:
         likely = near or (alike if name.startswith("on_") else [])
         hint = f"; did you mean {' or '.join(f'`{one}`' for one in likely)}?" if likely else " of that name"
-        fix = f"write {_called(likely[0])}" if likely else "give it the name of a hook, or call it from one"
+        fix = f"write {_definition_of(likely[0])}" if likely else "give it the name of a hook, or call it from one"
         yield Doubt(method.lineno, f"`{name}` is not a hook{hint}{'' if likely else ', and nothing calls it'}", fix)
 
 
@@ -209,7 +209,7 @@ def _likeness(one: str, other: str) -> float:
 
 
 def _signature(hook: str, node: ast.AST, arguments: ast.arguments) -> Iterator[Doubt]:
-    """A hook of ours that cannot be called with what hooks are called with."""
+    """Find a hook of clsuite that cannot be called with its arguments."""
     given = HOOKS[hook]
     plain = [*arguments.posonlyargs, *arguments.args]
     least, most = len(plain) - len(arguments.defaults) - 1, len(plain) - 1
@@ -219,9 +219,9 @@ def _signature(hook: str, node: ast.AST, arguments: ast.arguments) -> Iterator[D
         yield Doubt(
             getattr(node, "lineno", 0),
             f"`{hook}` takes ({written}), but is called with ({', '.join(('self', *given))})",
-            f"write {_called(hook)}",
+            f"write {_definition_of(hook)}",
         )
 
 
-def _called(hook: str) -> str:
+def _definition_of(hook: str) -> str:
     return f"def {hook}({', '.join(('self', *HOOKS.get(hook, ('trainer', 'learner', '...'))))})"

@@ -1,9 +1,9 @@
-"""User-defined classes in a benchmark: found and hashed without running a line of them, imported where they work.
+"""User-defined classes in a benchmark: found and hashed without executing them, and imported where they are used.
 
-They are named as plugins are (`clsuite.plugin.loading`): ``package.module:Class``, ``file.py:Class``, or the name of an
-entry point. What is imported is what was hashed. A record names them too, and causes no import by itself: files are
-found in the folders that the caller gives, packages only where they are installed, and both only with the hash that the
-record has (docs/security.md).
+They are named like plugins (`clsuite.plugin.loading`): ``package.module:Class``, ``file.py:Class``, or the name of an
+entry point. The hashed text is what is imported. A record names them too, but does not cause an import by itself:
+files are searched in the folders that the caller gives, packages must be installed, and both must have the hash in the
+record (docs/security.md).
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from clsuite.plugin.source_loader import import_from_source
 from clsuite.regular_files import is_no_folder
 
 Files = Mapping[str, str]
-"""The file of each source: where classes that are files are imported from, by the hash of their source."""
+"""The files of classes, by the hash of their source."""
 WORDS = {"dataset": "data set", "scenario": "scenario", "probe": "probe", "optimizer": "optimizer",
          "schedule": "schedule", "backbone": "backbone"}  # fmt: skip
 OF_TORCH = ("optimizer", "schedule")
-"""Parts whose class may be PyTorch's or another package's that clsuite depends on: those have no source in any key."""
+"""Parts whose class may belong to PyTorch or another dependency of clsuite; the source of these is in no key."""
 Kind = TypeVar("Kind")
 Answer = TypeVar("Answer")
 
 
 class Found(NamedTuple):
-    """A class that was found, and not imported.
+    """A class that was found and not imported.
 
     Attributes:
-        use: As a record holds it: a file without its folders, and its source.
-        path: Its file, where it is named by one.
+        use: The class in the form of a record: a file without its folders, with its source.
+        path: Its file, if it is named by one.
     """
 
     use: ClassUse
@@ -50,21 +50,21 @@ class Found(NamedTuple):
 
     @property
     def files(self) -> dict[str, str]:
-        """Its file by its source."""
+        """Its file, by its source."""
         return {self.use.source or "": str(self.path)} if self.path else {}
 
 
 def find_class(use: ClassUse, part: str, folders: Sequence[Path]) -> Found:
-    """Find a class that a benchmark's author names.
+    """Find a class that a benchmark names.
 
     Args:
-        use: As the benchmark names it.
+        use: The class in the benchmark.
         part: The part of the benchmark: a key of `WORDS`.
-        folders: Where a file is looked for.
+        folders: Folders in which a file is searched.
 
     Raises:
-        UserError: If there is no such file, module or class, its source is another one than the benchmark states, or
-            its bases are read and what the part needs is not among them.
+        UserError: If there is no such file, module or class, its source differs from that in the benchmark, or it does
+            not have the base class that the part needs.
     """
     if not loading.is_file(use.name):
         target = _target(use.name, part)
@@ -84,11 +84,11 @@ def find_class(use: ClassUse, part: str, folders: Sequence[Path]) -> Found:
 
 
 def _check_base(scope: Scope | None, name: str, target: str, part: str) -> None:
-    """Refuse a class whose source shows that it is not of its kind.
+    """Refuse a class whose source shows that it has the wrong base class.
 
     Args:
-        scope: The names of its module, where that can be read.
-        name: What the benchmark calls it.
+        scope: The names of its module, if it can be read.
+        name: The name in the benchmark.
         target: The name with the class after its last colon.
         part: The part of the benchmark.
     """
@@ -99,17 +99,17 @@ def _check_base(scope: Scope | None, name: str, target: str, part: str) -> None:
 def recorded_class(
     use: ClassUse, part: str, folders: Sequence[Path], published: Sequence[Path] = (), absent: str = NAME_FOLDER
 ) -> Found:
-    """Find a class that a record names, which may be anybody's. Nothing is imported.
+    """Find a class that a record names, which need not be trusted. Nothing is imported.
 
     Args:
-        use: As the record holds it.
+        use: The class in the record.
         part: The part of the benchmark.
-        folders: Where the caller lets a file be looked for, and run.
-        published: Files that are the record's, whatever they are called.
-        absent: What the reader can do where there is no such file.
+        folders: Folders in which the caller allows files to be found and executed.
+        published: Files that belong to the record, with any name.
+        absent: What the user can do if there is no such file.
 
     Raises:
-        UserError: If it is not there, is not installed, or has another source than the record says.
+        UserError: If it is not found, is not installed, or its source differs from that in the record.
     """
     what = f"{WORDS[part]} '{printable(use.name[:200])}'"
     if use.source is None:
@@ -121,7 +121,7 @@ def recorded_class(
     refuse_not_installed(target, [owner] if owner else ())
     if _hash(_module_source(target, part)) != use.source:
         raise UserError(
-            f"the {what} has changed since the run (source {use.source[:12]}): bring that version back, or run the "
+            f"the {what} has changed since the run (source {use.source[:12]}): restore that version, or run the "
             "benchmark again"
         )
     return Found(use)
@@ -140,30 +140,30 @@ def _recorded_file(use: ClassUse, part: str, folders: Sequence[Path], published:
     if not there:
         raise UserError(f"the {WORDS[part]} comes from the file '{file}', whose code would run: {absent}")
     raise UserError(
-        f"the file '{there[0]}' is not the one that the run was made with (source {str(use.source)[:12]}): bring that "
-        "version back, or run the benchmark again"
+        f"the file '{there[0]}' is not the one that the run was made with (source {str(use.source)[:12]}): restore "
+        "that version, or run the benchmark again"
     )
 
 
 def import_class(use: ClassUse, part: str, files: Files, base: type[Kind]) -> type[Kind]:
-    """Import a class whose source is known; its module runs.
+    """Import a class whose source is known; its module is executed.
 
     Args:
         use: The class, with its source.
         part: The part of the benchmark.
-        files: Where classes that are files lie.
-        base: What it must derive from.
+        files: The files of classes.
+        base: The required base class.
 
     Raises:
-        BrokenPluginError: If its module ends with an error of its own.
-        UserError: If its source is another one than was planned, it is not there, or not of its kind.
+        BrokenPluginError: If its module raises an error.
+        UserError: If its source has changed since planning, it does not exist, or has the wrong base class.
     """
     what = f"{WORDS[part]} '{use.name}'"
     try:
         module = _import_file(use, part, files) if loading.is_file(use.name) else _import_module(use, part)
     except UserError:
         raise
-    except BaseException as error:  # whatever a foreign module raises on import
+    except BaseException as error:  # a foreign module may raise any error on import
         if not is_foreign(error):
             raise
         raise BrokenPluginError(f"{what} fails to import: {words_of(error)}") from error
@@ -178,45 +178,45 @@ def import_class(use: ClassUse, part: str, files: Files, base: type[Kind]) -> ty
 
 
 def make_own(use: ClassUse, part: str, files: Files, base: type[Kind], *first: Any) -> Kind:
-    """Import a class and make its instance with the benchmark's arguments.
+    """Import a class and create an instance with the benchmark's arguments.
 
     Args:
         use: The class, with its source.
         part: The part of the benchmark.
-        files: Where classes that are files lie.
-        base: What it must derive from.
-        first: What the constructor gets before the benchmark's arguments.
+        files: The files of classes.
+        base: The required base class.
+        first: Positional arguments before the benchmark's arguments.
 
     Raises:
-        BrokenPluginError: If its module, or its constructor, ends with an error of its own.
-        UserError: As `import_class`, or if the constructor does not take the arguments.
+        BrokenPluginError: If its module or its constructor raises an error.
+        UserError: As for `import_class`, or if the constructor does not accept the arguments.
     """
     loaded = import_class(use, part, files, base)
     what = f"{WORDS[part]} '{use.name}'"
     try:
         inspect.signature(loaded).bind(*first, **use.args)
     except TypeError as error:
-        raise UserError(f"{what} does not take its arguments: {error}") from error
+        raise UserError(f"{what} does not accept its arguments: {error}") from error
     except ValueError:
         pass  # a constructor without a signature
     return called(what, lambda: loaded(*first, **use.args))
 
 
 def called(what: str, call: Callable[[], Answer]) -> Answer:
-    """What user code gives; whatever it raises is reported with the line of its file.
+    """Call user code; any error that it raises is reported with the line of its file.
 
     Args:
-        what: What is called, for the message.
+        what: Name of the called object, for the message.
         call: Calls it.
 
     Raises:
-        BrokenPluginError: If it raises anything but a `UserError`; the traceback is its cause's.
+        BrokenPluginError: If it raises anything but a `UserError`; the cause has the traceback.
     """
     try:
         return call()
     except UserError:
         raise
-    except BaseException as error:  # whatever a foreign class raises
+    except BaseException as error:  # a foreign class may raise any error
         if not is_foreign(error):
             raise
         raise BrokenPluginError(f"{what} ends{_line_of(error)} with {words_of(error)}") from error
@@ -230,7 +230,7 @@ def _frames(error: BaseException) -> Iterator[tuple[str, int]]:
 
 
 def _line_of(error: BaseException) -> str:
-    """The last line of a file that is not clsuite's, of what was raised."""
+    """The last line in the traceback that is not in a file of clsuite."""
     package = str(Path(__file__).parents[1])
     lines = [(file, line) for file, line in _frames(error) if not file.startswith((package, "<"))]
     return f" in line {lines[-1][1]} of '{Path(lines[-1][0]).name}'" if lines else ""
@@ -243,10 +243,10 @@ def _public(base: type[Any]) -> str:
 
 
 def _target(name: str, part: str) -> str:
-    """``package.module:Class``, or the file, of a name.
+    """The ``package.module:Class`` or the file of a name.
 
     Raises:
-        UserError: If it is not one of these and no entry point's name.
+        UserError: If the name is neither of these nor that of an entry point.
     """
     if loading.is_file(name) or loading.is_importable(name):
         return name
@@ -259,7 +259,7 @@ def _target(name: str, part: str) -> str:
 
 def _stated(use: ClassUse, part: str, source: str) -> ClassUse:
     if use.source not in (None, source):
-        raise UserError(f"the {WORDS[part]} '{use.name}' is another one than its 'source' states")
+        raise UserError(f"the {WORDS[part]} '{use.name}' does not match its 'source'")
     return use.model_copy(update={"source": source})
 
 
@@ -272,12 +272,12 @@ def _file_match(name: str, part: str) -> str:
     match = loading.FILE.fullmatch(name)
     assert match is not None
     if match["name"] is None:
-        raise UserError(f"{WORDS[part]} '{name}': say which class of the file is meant, as {name}:MyClass")
+        raise UserError(f"{WORDS[part]} '{name}': name the class of the file too, as in {name}:MyClass")
     return match["path"]
 
 
 def _file_source(path: Path, name: str, part: str) -> HashedSource:
-    """The hash of a file that has the class; it is read, and not run."""
+    """The hash of a file that has the class; the file is not executed."""
     tree = _parsed(loading.read_text(path), f"{WORDS[part]} '{name}'")
     _has_class(tree, name.rpartition(":")[2], f"{WORDS[part]} '{name}'")
     return hashed_source(tree, Home("", path))
@@ -288,7 +288,7 @@ def _hash(source: HashedSource | None) -> str:
 
 
 def _module_source(target: str, part: str) -> HashedSource | None:
-    """The hash of a module's file; none for what clsuite depends on, where the part may be of that."""
+    """The hash of a module's file; None for a dependency of clsuite, if the part may belong to one."""
     module, what = target.rpartition(":")[0], f"{WORDS[part]} '{target}'"
     spec = find_module(module)
     if spec is None or not spec.origin or not spec.has_location or not spec.origin.endswith(".py"):

@@ -1,4 +1,4 @@
-"""Checks of the numbers that a plugin is given, with a one-line message that says which values are allowed."""
+"""Range checks for numeric arguments of plugins, with a one-line message that names the allowed values."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def check_range(
     below: float | None = None,
     **values: float | None,
 ) -> None:
-    """Check that arguments of a plugin lie in a range; those that are None pass.
+    """Check that arguments of a plugin are in a range; None is allowed.
 
     Args:
         plugin: Name of the plugin, for the message.
-        at_least: Smallest value.
-        above: What every value must exceed.
-        at_most: Largest value.
-        below: What no value may reach.
+        at_least: Smallest allowed value.
+        above: Lower bound that is not allowed itself.
+        at_most: Largest allowed value.
+        below: Upper bound that is not allowed itself.
         **values: The arguments, by name.
 
     Raises:
-        UserError: If one lies outside or is not a finite number.
+        UserError: If a value is out of range or not finite.
     """
     bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
     wanted = " and ".join(f"{words} {bound:g}" for words, bound in bounds.items() if bound is not None)

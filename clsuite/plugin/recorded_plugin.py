@@ -1,8 +1,8 @@
-"""The plugin that a record names, found without running a line of it: a record is data, and may be anybody's.
+"""Finds the plugin that a record names, without executing it: records are data that need not be trusted.
 
-It may be a registered plugin, a class of an installed package, or a file in a folder that the caller names. Nothing is
-looked for in the current folder, no path of the record's is followed, and nothing is imported: who wants the class has
-to compare the hash of the source first.
+It may be a registered plugin, a class of an installed package, or a file in a folder that the caller names. The current
+folder is not searched, no path in the record is followed, and nothing is imported: callers must compare the hash of
+the source before they import the class.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ from clsuite.plugin.introspection import PluginInfo
 from clsuite.plugin.source_hash import find_module
 
 NAME_FOLDER = "name its folder with --plugins-from FOLDER"
-"""How a caller lets code run that a record names."""
+"""How a user allows code that a record names to be executed."""
 
 
 def plain_name(name: str, what: str) -> str:
-    """The name of a file that a record may give: no way to another folder.
+    """Check a file name from a record, which must not lead to another folder.
 
     Args:
         name: The name.
-        what: What it is the name of, for the message.
+        what: Description of the file, for the message.
 
     Raises:
         UserError: If it has a separator, a drive, ``..``, a leading ``~`` or a character that cannot be printed.
     """
     if re.search(r"[/\\:]|\.\.|^~|^\.?$", name) or not name.isprintable():
         raise UserError(
-            f"the record names its {what} '{printable(name[:200])}', but a record may give the name of a file alone, "
-            "and no path"
+            f"the record names its {what} '{printable(name[:200])}', but a record may only contain the name of a file, "
+            "not a path"
         )
     return name
 
 
 def recorded_plugins(name: str, folders: Sequence[Path], published: Sequence[Path] = ()) -> list[PluginInfo]:
-    """The plugins that a record may mean by a name; of files there may be several. Nothing is imported.
+    """Find the plugins that a name in a record may refer to; there may be several files. Nothing is imported.
 
     Args:
         name: Registered name, ``package.module:Class``, ``file.py`` or ``file.py:Class``.
-        folders: Where a file is looked for by its name.
-        published: Files that are the plugin's, whatever they are called.
+        folders: Folders in which a file is searched by its name.
+        published: Files of the plugin, with any name.
 
     Raises:
-        UserError: If the name is a path, or is that of no installed plugin, or of a file that is none.
+        UserError: If the name is a path, no such plugin is installed, or the file is not a plugin.
     """
     if name in catalog():
         info = catalog()[name]
@@ -72,38 +72,38 @@ def recorded_plugins(name: str, folders: Sequence[Path], published: Sequence[Pat
 
 
 def _files(name: str, folders: Sequence[Path], published: Sequence[Path]) -> Iterator[PluginInfo]:
-    """The plugin's files that can be read; where none can, what is wrong with the first."""
+    """The readable files of the plugin; if there are none, the problem of the first is raised."""
     match = loading.FILE.fullmatch(name)
     assert match is not None
-    file, complaint, readable = plain_name(match["path"], "plugin"), "", 0
+    file, problem, readable = plain_name(match["path"], "plugin"), "", 0
     for path in [*(folder / file for folder in folders), *published]:
         if not path.is_file():
             continue
         try:
             info = described_file(name, *loading.read_plugin_file(path.resolve(), name))
         except UserError as error:
-            complaint = complaint or str(error)
+            problem = problem or str(error)
             continue
         if info.source is None:
-            complaint = complaint or f"plugin '{name}' of {info.distribution} is broken: {info.problem}"
+            problem = problem or f"plugin '{name}' of {info.distribution} is broken: {info.problem}"
             continue
         readable += 1
         yield info
-    if complaint and not readable:
-        raise UserError(complaint)
+    if problem and not readable:
+        raise UserError(problem)
 
 
 def refuse_not_installed(target: str, owners: Sequence[str] = ()) -> None:
-    """Make sure that the module of a class belongs to an installed distribution, and lies where that one is installed.
+    """Check that the module of a class belongs to an installed distribution, and is located in its folder.
 
-    Files beside a script, or in a working folder, are not installed, whatever metadata are with them.
+    Files beside a script, or in a working folder, are not installed, even if there are metadata beside them.
 
     Args:
         target: ``package.module:Class``.
-        owners: The distributions that may bring it; by default those that say so of its package.
+        owners: The distributions that may contain it; by default those that declare its package.
 
     Raises:
-        UserError: If it does not, or if it is a program and no module.
+        UserError: If it does not, or if it is a ``__main__`` module.
     """
     module = target.partition(":")[0]
     top = module.partition(".")[0]
@@ -124,7 +124,7 @@ def refuse_not_installed(target: str, owners: Sequence[str] = ()) -> None:
 
 
 def _places_of(name: str) -> Iterator[Path]:
-    """The folders where a distribution may have modules; none where it only claims to be installed."""
+    """The folders in which a distribution may have modules; none if it is not really installed."""
     for found in distributions(name=name):
         root = Path(str(found.locate_file(""))).resolve()
         if root in _install_folders() and root != Path().resolve():
@@ -135,7 +135,7 @@ def _places_of(name: str) -> Iterator[Path]:
 
 @cache
 def _install_folders() -> frozenset[Path]:
-    """Where package managers put distributions, and whole paths in ``PYTHONPATH`` or in a ``.pth`` file there."""
+    """The folders of package managers, absolute paths in ``PYTHONPATH``, and those in ``.pth`` files there."""
     named = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(place)]
     places = {*named, *site.getsitepackages(), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     if site.ENABLE_USER_SITE:
@@ -155,7 +155,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _editable(found: Distribution) -> Path | None:
-    """The working copy of a distribution that is installed editable."""
+    """The working copy of a distribution in an editable install."""
     with suppress(ValueError, KeyError, TypeError, AttributeError):
         content = json.loads(found.read_text("direct_url.json") or "{}")
         if content["dir_info"]["editable"] is True:

@@ -1,4 +1,4 @@
-"""What methods that keep exemplars have in common."""
+"""The base class of methods that store exemplars."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 
 class RehearsalPlugin(Plugin):
-    """A method that keeps exemplars: makes, saves and counts the buffer, and begins the random draws of each task.
+    """A method that stores exemplars: creates, saves and counts the buffer, and seeds the random draws of each task.
 
-    A subclass fills the buffer: at a task's start or end (``self.buffer.add_task``) or at its steps (`add_step`).
+    A subclass fills the buffer at the start or end of a task (``self.buffer.add_task``) or at its steps (`add_step`).
 
-    One that borrows (``traits.borrows``) uses the buffer of the plugin before it that lends its own, where there is
-    one, and neither fills, saves nor counts it.
+    A plugin with ``traits.borrows`` uses the buffer of an earlier plugin with ``traits.lends``, if there is one, and
+    neither fills, saves nor counts it.
 
     Attributes:
-        buffer: The exemplars; made again for the stream.
-        borrows: Whether they are another plugin's.
-        draws: Source of the task's random draws, on the CPU.
+        buffer: The exemplars; recreated for the stream.
+        borrows: Whether the buffer is that of another plugin.
+        draws: Random number generator of the task, on the CPU.
     """
 
     state: ClassVar[tuple[str, ...]] = ("buffer",)
@@ -48,13 +48,13 @@ class RehearsalPlugin(Plugin):
 
         Args:
             owner: Name of the method, for messages and as the purpose of its random draws.
-            capacity: Exemplars kept; None where a size is given.
-            capacity_bytes: Bytes kept instead.
-            policy: Which exemplars stay.
-            with_logits: Whether each is stored with a logit for each class of the stream.
+            capacity: Maximum number of exemplars; None if the size is given in bytes.
+            capacity_bytes: Maximum number of bytes.
+            policy: The selection of exemplars.
+            with_logits: Whether each exemplar is stored with a logit for each class of the stream.
 
         Raises:
-            UserError: If both or none of the capacities are given, or there is no place for an exemplar.
+            UserError: If both or none of the capacities are given, or the capacity is less than one exemplar.
         """
         super().__init__()
         check_capacity(owner, capacity, capacity_bytes, policy, with_logits)
@@ -63,26 +63,26 @@ class RehearsalPlugin(Plugin):
         self.buffer, self.borrows = ExemplarBuffer(0, policy), False
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Make the buffer, or borrow one.
+        """Create the buffer, or borrow one.
 
         Raises:
-            UserError: If the plugin that lends its exemplars comes after this one, or if there are several.
+            UserError: If the plugin that lends its exemplars comes after this one, or there are several.
         """
-        lent = self._lent(learner) if self.traits.borrows else None
-        self.borrows = lent is not None
-        self.buffer = self._made(scenario) if lent is None else lent
+        borrowed = self._borrowed(learner) if self.traits.borrows else None
+        self.borrows = borrowed is not None
+        self.buffer = self._new_buffer(scenario) if borrowed is None else borrowed
 
-    def _made(self, scenario: Scenario) -> ExemplarBuffer:
+    def _new_buffer(self, scenario: Scenario) -> ExemplarBuffer:
         policy, given = self.buffer.policy, (self._capacity, self._capacity_bytes)
         return ExemplarBuffer.for_stream(scenario, *given, policy=policy, logits=self._with_logits, owner=self._owner)
 
-    def _lent(self, learner: Learner) -> ExemplarBuffer | None:
+    def _borrowed(self, learner: Learner) -> ExemplarBuffer | None:
         """The buffer that another plugin of the method lends."""
         lenders = [plugin for plugin in learner.plugins if plugin.lent_buffer() is not None]
         if len(lenders) > 1:
             names = " and ".join(type(plugin).__name__ for plugin in lenders)
             raise UserError(
-                f"{self._owner} borrows the exemplars of one plugin, and {names} keep some: leave one of them out"
+                f"{self._owner} borrows the exemplars of one plugin, but {names} store exemplars: remove one of them"
             )
         if any(plugin in learner.plugins[learner.plugins.index(self) :] for plugin in lenders):
             raise UserError(
@@ -91,16 +91,16 @@ class RehearsalPlugin(Plugin):
         return lenders[0].lent_buffer() if lenders else None
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Begin the task's own draws; none of its samples has been added."""
+        """Create the random number generator of the task, and reset the record of added samples."""
         self.draws = learner.generator(self._owner)
         self._added = torch.zeros(len(learner.scenario.table), dtype=torch.bool)
 
     def extend(self, batch: Batch, number: int | None = None) -> Batch:
-        """A batch followed by exemplars, or as it is where there are none; stored logits are its column ``logits``.
+        """Append exemplars to a batch, if there are any; stored logits are in the column ``logits``.
 
         Args:
             batch: The batch.
-            number: How many exemplars; as many as the batch has samples of its own where it is None.
+            number: Number of exemplars; by default the number of the batch's own samples.
         """
         if not len(self.buffer):
             return batch
@@ -109,28 +109,28 @@ class RehearsalPlugin(Plugin):
         return batch.extended(images, labels, indices, **buffer.columns_of(chosen))
 
     def rehearse(self, learner: Learner, number: int) -> tuple[Tensor, Step]:
-        """Pass exemplars that are drawn again through the model, with gradient; they are counted as samples.
+        """Draw exemplars and run them through the model with gradients; they are counted as samples.
 
         Args:
             learner: The model.
-            number: How many, or all where there are fewer.
+            number: Number of exemplars; all if there are fewer.
 
         Returns:
-            Their positions in the buffer, and the pass.
+            Their positions in the buffer, and the step.
         """
         chosen = self.buffer.sample_indices(number, self.draws)
         learner.gradient_samples += len(chosen)
         return chosen, learner.rehearse(self.buffer.batch(chosen, with_images=not learner.uses_cached_features))
 
     def add_step(self, learner: Learner, step: Step, again: bool = False) -> None:
-        """Offer the samples of a training step, where logits are stored with what the head answers now.
+        """Offer the samples of a training step to the buffer, with their current logits if logits are stored.
 
-        Exemplars that plugins added to the batch are left out.
+        Exemplars that plugins have appended to the batch are left out.
 
         Args:
             learner: The model.
             step: The step.
-            again: Offer those samples too that were offered in this task already, at each time with other logits.
+            again: Also offer samples that were already offered in this task, each time with other logits.
         """
         host = step.batch.host
         indices, new = host.indices, ~host.replayed
@@ -141,22 +141,22 @@ class RehearsalPlugin(Plugin):
             return
         self._added[indices] = True
         if self._with_logits:
-            answers = step.logits.detach()[moved(new.nonzero().flatten(), step.logits.device)].float()
-            logits = answers.new_full((len(indices), len(learner.scenario.classes)), float("nan"))
-            logits[:, : answers.shape[1]] = answers
+            current = step.logits.detach()[moved(new.nonzero().flatten(), step.logits.device)].float()
+            logits = current.new_full((len(indices), len(learner.scenario.classes)), float("nan"))
+            logits[:, : current.shape[1]] = current
         self.buffer.add(learner.images_of, labels, indices, self.draws, logits=logits, again=again)
 
     def stored_bytes(self) -> dict[str, int]:
-        """Count the exemplars, and their logits where ``traits.memory`` has those."""
+        """Count the bytes of the exemplars, and of their logits if ``traits.memory`` has ``logits``."""
         if self.borrows:
             return {}
         sizes = super().stored_bytes() | {"exemplars": self.buffer.bytes}
         return sizes | ({"logits": self.buffer.logit_bytes} if "logits" in self.traits.memory else {})
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what is declared in ``state``, without a buffer that is borrowed."""
+        """Return the attributes declared in ``state``, without a borrowed buffer."""
         return {name: value for name, value in super().state_dict().items() if not (self.borrows and name == "buffer")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it back."""
+        """Restore the state."""
         super().load_state_dict({"buffer": self.buffer.state_dict(), **state_dict} if self.borrows else state_dict)

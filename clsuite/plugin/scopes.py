@@ -1,7 +1,7 @@
-"""What names stand for in Python files, followed through imports from file to file. Nothing is imported.
+"""Resolves names in Python files, through imports from file to file. Nothing is imported.
 
-Modules are looked for where `clsuite.plugin.source_hash` looks for them, so that a class that is found here is one
-whose file decides the run's key.
+Modules are searched in the same way as by `clsuite.plugin.source_hash`, so that the files of all classes found here
+are part of the run key.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from clsuite.regular_files import read_text
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 LONGEST_CHAIN = 20
-"""Files that a name is followed through: more is a circle."""
+"""Maximum number of files that a name is followed through, as a guard against circles."""
 UNREAD = frozenset({*FRAMEWORK, *sys.stdlib_module_names}) - {"clsuite"}
-"""Packages whose files are not read: what is taken from there is known by its dotted name alone."""
+"""Packages whose files are not read: their members are known only by dotted names."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Imported:
 
     Attributes:
         module: The absolute name of the module.
-        attribute: What is taken from it; empty where the name is the module itself.
+        attribute: The imported member; empty if the name is the module itself.
     """
 
     module: str
@@ -39,7 +39,7 @@ class Imported:
 
 @dataclass(frozen=True)
 class Unknown:
-    """A name whose value the source alone does not say: it is bound in an ``if``, a ``try``, a loop, ..."""
+    """A name whose value the source alone does not determine: it is bound in an ``if``, a ``try``, a loop, ..."""
 
 
 Binding = Imported | Unknown | Definition | ast.expr
@@ -47,14 +47,14 @@ Binding = Imported | Unknown | Definition | ast.expr
 
 @dataclass(frozen=True)
 class External:
-    """Something that is known by its dotted name alone, such as ``torch.nn.Module`` or the built-in ``dict``."""
+    """An object that is only known by its dotted name, such as ``torch.nn.Module`` or the built-in ``dict``."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a name stands for.
+    """The definition that a name refers to.
 
     Attributes:
         scope: The module that it is bound in.
@@ -67,16 +67,16 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Scope:
-    """The names of a module.
+    """The names of a module, with what they refer to.
 
     Attributes:
         name: Its dotted name; empty for a file that belongs to no package.
-        path: Its file; None where only a text is known.
+        path: Its file; None if only its text is known.
         text: Its text.
-        tree: What it says.
-        package: The dotted name that its relative imports start from.
-        folder: A folder in which modules are looked for first: that of a plugin that is a file.
-        stars: The modules of which all names are imported.
+        tree: Its syntax tree.
+        package: The dotted name at which its relative imports start.
+        folder: A folder that is searched first for modules: that of a plugin that is a file.
+        stars: The modules from which all names are imported.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Scope:
     stars: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        """Note what each statement binds."""
+        """Collect the names that each statement binds."""
         for name, line, binding in _bindings(self.tree.body, self.package):
             if name == "*" and isinstance(binding, Imported):
                 self.stars.append(binding.module)
@@ -97,12 +97,12 @@ class Scope:
                 self._bound.setdefault(name, []).append((line, binding))
 
     def look_up(self, name: str, before: int | None = None, chain: int = 0) -> Meaning:
-        """What a name stands for.
+        """Resolve a name.
 
         Args:
             name: The name.
-            before: The line that uses it; by default it is looked for at the end of the module, as imports see it.
-            chain: How many files it has been followed through.
+            before: The line that uses it; by default the end of the module, which is what imports see.
+            chain: Number of files that it has been followed through.
         """
         bound = [binding for line, binding in self._bound.get(name, []) if before is None or line < before]
         if chain > LONGEST_CHAIN:
@@ -117,7 +117,7 @@ class Scope:
         return None if self.stars else External(name)
 
     def look_up_dotted(self, node: ast.expr, before: int | None = None) -> Meaning:
-        """What a name or a chain of attributes, such as ``replay.Replay``, stands for."""
+        """Resolve a name or a chain of attributes, such as ``replay.Replay``."""
         if isinstance(node, ast.Name):
             return self.look_up(node.id, before)
         if not isinstance(node, ast.Attribute):
@@ -128,7 +128,7 @@ class Scope:
         return whole.member(node.attr, 0) if isinstance(whole, Scope) else None
 
     def resolve(self, node: ast.expr, before: int | None = None) -> Meaning:
-        """As `look_up_dotted`, and where that is another name for something (``Base = module.Replay``), that."""
+        """Resolve as `look_up_dotted`, and follow assignments of other names, such as ``Base = module.Replay``."""
         meaning = self.look_up_dotted(node, before)
         for _ in range(LONGEST_CHAIN):
             if not (isinstance(meaning, Found) and isinstance(meaning.node, ast.Name | ast.Attribute)):
@@ -137,19 +137,19 @@ class Scope:
         return meaning
 
     def member(self, name: str, chain: int) -> Meaning:
-        """What another module gets as an attribute of this one."""
+        """Resolve an attribute of this module as another module sees it."""
         if name in self._bound or self.stars:
             return self.look_up(name, chain=chain + 1)
         return self.module(f"{self.name}.{name}") if self.name else None
 
     def module(self, name: str) -> Meaning:
-        """Another module, as it can be imported from here."""
+        """Find another module as an import in this one does."""
         if name.partition(".")[0] in UNREAD:
             return External(name)
         spec = find_module(name, self.folder)
         if spec is None:
             return None
-        if spec.origin is None or not spec.has_location:  # a folder without a file of its own
+        if spec.origin is None or not spec.has_location:  # a namespace package
             return Scope(name, None, "", ast.Module([], []), name, self.folder)
         return read_scope(Home(name, Path(spec.origin), spec.submodule_search_locations is not None), self.folder)
 
@@ -169,11 +169,11 @@ class Scope:
 
 
 Meaning = Found | External | Scope | None
-"""What a name stands for; None says that the source alone does not say."""
+"""The object that a name refers to; None if the source alone does not determine it."""
 
 
 def read_scope(home: Home, folder: Path | None = None) -> Scope | None:
-    """The names of a module's file; None where it cannot be read."""
+    """Read the names of a module's file; None if it cannot be read."""
     try:
         return scope_of(read_text(home.path), home, folder)
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
@@ -181,16 +181,16 @@ def read_scope(home: Home, folder: Path | None = None) -> Scope | None:
 
 
 def scope_of(text: str, home: Home | None = None, folder: Path | None = None) -> Scope:
-    """The names of a module.
+    """Read the names of a module.
 
     Args:
         text: Its text.
-        home: Where it is.
-        folder: A folder in which the modules that it imports are looked for too; by default that of its file, where it
-            belongs to no package.
+        home: Its location.
+        folder: A further folder in which imported modules are searched; for a file that belongs to no package, the
+            folder of the file.
 
     Raises:
-        SyntaxError: If it is not Python.
+        SyntaxError: If the text is not Python.
     """
     alone = home is not None and not home.module
     return _scope_of(text, home, home.path.parent if home is not None and alone else folder)
@@ -204,7 +204,7 @@ def _scope_of(text: str, home: Home | None, folder: Path | None) -> Scope:
 
 
 def _bindings(body: Sequence[ast.stmt], package: str) -> Iterator[tuple[str, int, Binding]]:
-    """Name, line and value of all that the statements of a module bind."""
+    """Name, line and value of each binding in the statements of a module."""
     for node in body:
         if isinstance(node, Definition):
             yield node.name, node.lineno, node
@@ -243,7 +243,7 @@ def _of_assignment(node: ast.Assign | ast.AnnAssign) -> Iterator[tuple[str, int,
 
 
 def _bound_within(node: ast.stmt) -> Iterator[str]:
-    """Names that a statement with others in it may bind, or that it changes or deletes."""
+    """Names that a compound statement may bind, change or delete."""
     for inner in ast.walk(node):
         if isinstance(inner, Definition):
             yield inner.name

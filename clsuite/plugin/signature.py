@@ -1,4 +1,4 @@
-"""The arguments of a constructor, and those of its base that it passes on with ``*args`` and ``**kwargs``."""
+"""The arguments of a constructor, and those that it passes on to its base with ``*args`` and ``**kwargs``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Parameter:
 
     Attributes:
         name: Its name.
-        annotation: Its annotation as it is written, ``Any`` where it has none.
-        default: Its default, `MISSING` where it has none.
-        aliases: What the names in the annotation stand for, where they are names that files give to types.
+        annotation: The text of its annotation, ``Any`` if it has none.
+        default: Its default, `MISSING` if it has none.
+        aliases: The definitions of the aliases of types in the annotation.
     """
 
     name: str
@@ -31,12 +31,12 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Constructor:
-    """A constructor that judges arguments.
+    """A constructor that checks arguments.
 
     Attributes:
         text: The text of its module.
-        line: The line in which it begins.
-        names: The arguments that it gets as they are given.
+        line: Its first line.
+        names: The arguments that it receives unchanged.
     """
 
     text: str = field(repr=False)
@@ -46,12 +46,12 @@ class Constructor:
 
 @dataclass(frozen=True)
 class PassedOn:
-    """What a constructor that passes its ``**kwargs`` on to that of its base gives to it beside them.
+    """The other arguments of a call that passes ``**kwargs`` on to the constructor of a base.
 
     Attributes:
-        base: The base as it is written; empty for ``super()``.
-        positional: Arguments that it gives by their place.
-        names: Those that it gives by their name; all others of the base can be given.
+        base: The text of the base's name; empty for ``super()``.
+        positional: Number of positional arguments.
+        names: Names of keyword arguments; all other arguments of the base can be given by the user.
     """
 
     base: str
@@ -59,21 +59,21 @@ class PassedOn:
     names: frozenset[str]
 
     def left_of(self, inherited: Sequence[Parameter], own: Sequence[str]) -> list[Parameter]:
-        """The arguments of the base that can still be given.
+        """Return the arguments of the base that the user can give.
 
         Args:
             inherited: The arguments of the base.
-            own: Names of the arguments that the constructor has itself.
+            own: Names of the constructor's own arguments.
         """
         taken = {*self.names, *own}
         return [parameter for parameter in inherited[self.positional :] if parameter.name not in taken]
 
 
 def passed_on(constructor: ast.FunctionDef) -> PassedOn | None:
-    """What a constructor gives to that of its base beside its ``**kwargs``; None where it passes none on.
+    """Find the call in a constructor that passes its ``**kwargs`` on; None if there is none.
 
     Raises:
-        ValueError: If it gives them to several, or changes ``**kwargs`` first: no record could say what ran.
+        ValueError: If there are several, or ``**kwargs`` is used otherwise: a record could not state the arguments.
     """
     kwargs = constructor.args.kwarg
     if kwargs is None:
@@ -86,8 +86,8 @@ def passed_on(constructor: ast.FunctionDef) -> PassedOn | None:
     uses = [node for node in ast.walk(constructor) if isinstance(node, ast.Name) and node.id == kwargs.arg]
     if len(passing) > 1 or len(uses) > 1:
         raise ValueError(
-            f"{where} uses **{kwargs.arg} otherwise than to pass it on once, so that its arguments are not known: "
-            "name those that it looks at"
+            f"{where} does not only pass **{kwargs.arg} on once, so its arguments are not known: "
+            "name the arguments that it uses"
         )
     call, base = passing[0], dotted_name(passing[0].func).removesuffix(".__init__")
     given = [one for one in call.args if not isinstance(one, ast.Starred)]
@@ -100,7 +100,7 @@ def passed_on(constructor: ast.FunctionDef) -> PassedOn | None:
 
 
 def _is_super(call: ast.Call) -> bool:
-    """Whether a call is one of ``super().__init__``."""
+    """Whether a call is ``super().__init__(...)``."""
     called = call.func
     if not isinstance(called, ast.Attribute) or called.attr != "__init__":
         return False
@@ -112,7 +112,7 @@ def _gives(call: ast.Call, name: str) -> bool:
 
 
 def own_arguments(constructor: ast.FunctionDef) -> Iterator[tuple[ast.arg, ast.expr | None]]:
-    """The arguments that a constructor names, except for the first, each with its default."""
+    """The named arguments of a constructor, except for the first, each with its default."""
     arguments = constructor.args
     plain = [*arguments.posonlyargs, *arguments.args]
     defaults = [None] * (len(plain) - len(arguments.defaults)) + list(arguments.defaults)

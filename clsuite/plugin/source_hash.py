@@ -1,18 +1,21 @@
-"""The hash of a plugin's source: its file and all files that decide what the plugin does. Imports nothing.
+"""The hash of a plugin's source: its file and all files that its behavior depends on. Imports nothing.
 
-What counts, and how:
+It includes:
 
-- the plugin's file and every local module that it imports, transitively and anywhere in the file (in functions too, by
-  a relative name, through the ``__init__`` of a package, by ``import_module`` with a literal): by content, as
-  `clsuite.plugin.syntax_hash` reads it. Local is what belongs to the plugin's own package, wherever that is installed,
-  what lies in no ``site-packages`` (beside the plugin, in a folder of ``PYTHONPATH``, a working copy that is installed
-  editable), and every reference method (``clsuite_plugins``) that the plugin builds on;
-- other installed distributions: by name and version. A module that is not there counts as absent, for a plugin may do
-  without it;
-- not: clsuite itself, whose own changes of results raise ``RESULTS_VERSION``; Python; and what clsuite depends on
-  (PyTorch, timm, NumPy, ...). Their versions are in each record's environment and not in any key, so that an update of
-  PyTorch takes no row from a board: reruns show whether it moves counts;
-- not, for it cannot be seen: data files that a plugin opens, and modules that it finds by a name that it computes.
+- the content (`clsuite.plugin.syntax_hash`) of the plugin's file and of each local module that it imports,
+  transitively and anywhere in the file (also in functions, by a relative name, through the ``__init__`` of a package,
+  by ``import_module`` with a literal). Local modules are those of the plugin's own package, wherever it is installed,
+  those outside ``site-packages`` (beside the plugin, in a folder of ``PYTHONPATH``, in an editable install), and each
+  reference method (``clsuite_plugins``) that the plugin uses;
+- the names and versions of other installed distributions. A module that is not found counts as absent, since a plugin
+  may work without it.
+
+It does not include:
+
+- clsuite itself, whose changes of results raise ``RESULTS_VERSION``, Python, and the dependencies of clsuite (PyTorch,
+  timm, NumPy, ...). Their versions are in each record's environment and not in any key, so that an update of PyTorch
+  removes no row from a leaderboard: reruns show whether it changes counts;
+- data files that a plugin opens, and modules with computed names, which cannot be determined.
 """
 
 from __future__ import annotations
@@ -39,12 +42,12 @@ FRAMEWORK = frozenset({
     "open_clip", "pydantic", "rich", "safetensors", "scipy", "sklearn", "timm", "torch", "torchmetrics", "torchvision",
     "yaml",
 })  # fmt: skip
-"""clsuite and its dependencies, by the names that they are imported by."""
+"""Import names of clsuite and its dependencies."""
 
 
 @dataclass(frozen=True)
 class Home:
-    """Where a plugin's file is.
+    """The location of a plugin's file.
 
     Attributes:
         module: Its dotted name; empty for a file that belongs to no package.
@@ -59,11 +62,11 @@ class Home:
 
 @dataclass(frozen=True)
 class LocalModule:
-    """A module as it was read for the hash, so that nothing else of that name is run.
+    """A module as it was read for the hash, so that nothing else of that name is executed.
 
     Attributes:
         path: Its file.
-        content: What the file holds.
+        content: The content of the file.
     """
 
     path: str
@@ -72,12 +75,12 @@ class LocalModule:
 
 @dataclass(frozen=True)
 class HashedSource:
-    """The hash of a source, and what it was made from.
+    """The hash of a source, and the modules that it covers.
 
     Attributes:
-        sha256: Hash of the file and of all that it imports.
-        modules: The local Python modules among it, by their dotted names.
-        absent: Names of modules that were not there.
+        sha256: Hash of the file and its imports.
+        modules: The local Python modules, by dotted name.
+        absent: Names of modules that were not found.
     """
 
     sha256: str
@@ -86,20 +89,20 @@ class HashedSource:
 
 
 class GivesHashed:
-    """What finders are that give modules from memory: who looks for what is on the disk passes them over."""
+    """Base class of finders that return modules from memory, which are skipped when files on disk are searched."""
 
 
 def source_hash(tree: ast.Module, home: Home | None = None) -> str:
-    """sha256 of a plugin's file and of all that it imports; see `hashed_source`."""
+    """SHA-256 of a plugin's file and its imports; see `hashed_source`."""
     return hashed_source(tree, home).sha256
 
 
 def hashed_source(tree: ast.Module, home: Home | None = None) -> HashedSource:
-    """Hash a plugin's file and all that it imports, and keep what was hashed.
+    """Hash a plugin's file and its imports, and keep the hashed content.
 
     Args:
         tree: The parsed file.
-        home: Where it is; without it relative imports lead nowhere.
+        home: Its location; without it, relative imports are not found.
     """
     found = _followed(tree, home)
     modules = {name: content for name, content in found.modules.items() if content}
@@ -109,13 +112,13 @@ def hashed_source(tree: ast.Module, home: Home | None = None) -> HashedSource:
 
 
 def local_modules(tree: ast.Module, home: Home | None = None) -> list[str]:
-    """The modules that a plugin's file imports and no installed package brings; see `source_hash`."""
+    """The imported modules of a plugin's file that belong to no installed package; see `source_hash`."""
     modules = _followed(tree, home).modules.items()
     return sorted(name for name, content in modules if content not in ("", ABSENT) and not is_reference(name))
 
 
 def is_reference(name: str) -> bool:
-    """Whether a module is of the reference methods."""
+    """Whether a module belongs to the reference methods."""
     return name.partition(".")[0] == REFERENCE
 
 
@@ -132,15 +135,15 @@ def _followed(tree: ast.Module, home: Home | None) -> _Imports:
 
 @dataclass
 class _Imports:
-    """What has been found so far.
+    """The imports that were found so far.
 
     Attributes:
         own: The plugin's own top-level package.
-        folder: The folder of a plugin that is a file: modules are looked for there first, as Python does for a script,
-            whatever the path of this process holds by now: other files may have added their folders to it.
-        modules: The hash of each local module by its dotted name.
-        contents: What was read of those that are Python files.
-        distributions: The version of each installed distribution by its name.
+        folder: The folder of a plugin that is a file. It is searched first, as for a script, independently of this
+            process's path, to which other files may have added their folders.
+        modules: The hash of each local module, by dotted name.
+        contents: The content of those that are Python files.
+        distributions: The version of each installed distribution, by name.
     """
 
     own: str
@@ -150,7 +153,7 @@ class _Imports:
     distributions: dict[str, str] = field(default_factory=dict)
 
     def follow(self, tree: ast.Module, module: str, is_package: bool) -> None:
-        """Add all that a module imports, and what those import in turn."""
+        """Add the imports of a module, and their imports in turn."""
         todo = [(tree, module, is_package)]
         while todo:
             tree, module, is_package = todo.pop()
@@ -162,16 +165,16 @@ class _Imports:
                 todo += found
 
     def _named_parts(self, parts: list[str], found: list[_Read]) -> list[str]:
-        """What a ``from`` import names; ``*`` stands for what the package's ``__all__`` names."""
+        """The names in a ``from`` import, with ``*`` replaced by the package's ``__all__``."""
         named = [part for part in parts if part != "*"]
         return named + (_all_of(found[-1][0]) if "*" in parts and found else [])
 
     def add(self, name: str, maybe: bool = False) -> list[_Read]:
-        """Add a module and the packages around it; returns those that are new and are to be followed.
+        """Add a module and its parent packages; returns new ones that must be followed.
 
         Args:
             name: Its dotted name.
-            maybe: Whether the name may be something else than a module; it is then no gap where there is none.
+            maybe: Whether the name may be something else than a module; it does not count as absent then.
         """
         top = name.partition(".")[0]
         if not top or top in FRAMEWORK or (top in sys.stdlib_module_names and _is_of_python(top, tuple(sys.path))):
@@ -204,9 +207,9 @@ class _Imports:
             self.distributions[name] = number
 
     def _read(self, name: str, spec: ModuleSpec) -> list[_Read]:
-        """Note the content of a module, and return it where it can be followed."""
+        """Record the content of a module, and return it if it can be followed."""
         if name in self.modules or not spec.origin or not spec.has_location:
-            return []  # seen already, or a folder without a file of its own
+            return []  # seen already, or a namespace package
         try:
             content = read_bytes(spec.origin)
         except OSError:
@@ -218,7 +221,7 @@ class _Imports:
             tree = ast.parse(content) if spec.origin.endswith(".py") else None
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             tree = None
-        if tree is None:  # compiled, or no Python at all
+        if tree is None:  # compiled, or not Python
             self.modules[name] = hashlib.sha256(content).hexdigest()
             return []
         self.modules[name] = tree_hash(tree)
@@ -226,11 +229,11 @@ class _Imports:
 
 
 _Read = tuple[ast.Module, str, bool]
-"""A module that is read: its tree, its name, and whether it is a package."""
+"""A module that was read: its tree, its name, and whether it is a package."""
 
 
 def _imported(tree: ast.Module, package: str) -> Iterator[tuple[str, list[str]]]:
-    """The absolute name of each module that is imported, with the names that are taken from it."""
+    """The absolute name of each imported module, with the names that are imported from it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, []) for alias in node.names)
@@ -242,7 +245,7 @@ def _imported(tree: ast.Module, package: str) -> Iterator[tuple[str, list[str]]]
 
 
 def absolute_name(name: str, level: int, package: str) -> str:
-    """The absolute name; of a file that belongs to no package, the modules beside it stand on top."""
+    """The absolute name of an import; modules beside a file that belongs to no package are top-level modules."""
     if not level:
         return name
     around = package.split(".") if package else []
@@ -251,7 +254,7 @@ def absolute_name(name: str, level: int, package: str) -> str:
 
 
 def _imported_by_call(node: ast.Call) -> str:
-    """The literal name in ``import_module("name")`` or ``__import__("name")``; empty where it is another call."""
+    """The literal name in ``import_module("name")`` or ``__import__("name")``; empty for other calls."""
     called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
     if called not in ("import_module", "__import__") or not node.args:
         return ""
@@ -275,7 +278,7 @@ def find_module(name: str, folder: Path | None = None) -> ModuleSpec | None:
 
     Args:
         name: Its dotted name.
-        folder: A folder that is looked into first, as for a plugin that is a file.
+        folder: A folder that is searched first, as for a plugin that is a file.
     """
     parts, spec = name.split("."), None
     path: list[str] | None = None
@@ -288,11 +291,11 @@ def find_module(name: str, folder: Path | None = None) -> ModuleSpec | None:
 
 
 def _find(name: str, path: list[str] | None, folder: Path | None) -> ModuleSpec | None:
-    """Find a module as ``import`` would, without importing the packages around it."""
+    """Find a module as ``import`` does, without importing its parent packages."""
     beside = _find_in([str(folder)], name) if folder else None
     if beside is not None and beside.has_location:
         return beside
-    return _find_in(path, name) or beside or _folder(name, path or [])  # mere folders come after modules
+    return _find_in(path, name) or beside or _folder(name, path or [])  # plain folders come after modules
 
 
 def _find_in(path: list[str] | None, name: str) -> ModuleSpec | None:
@@ -301,7 +304,7 @@ def _find_in(path: list[str] | None, name: str) -> ModuleSpec | None:
             continue
         try:
             spec = finder.find_spec(name, path)
-        except Exception:  # a foreign finder, or a name that no module can have
+        except Exception:  # a foreign finder may raise any error, as may an impossible name
             spec = None
         if spec is not None:
             return spec
@@ -309,7 +312,7 @@ def _find_in(path: list[str] | None, name: str) -> ModuleSpec | None:
 
 
 def _folder(name: str, path: list[str]) -> ModuleSpec | None:
-    """A folder without ``__init__`` within a package, which finders report only where that one is imported."""
+    """A folder without ``__init__`` in a package, which finders report only if the package is imported."""
     inner = [str(Path(place, name.rpartition(".")[2])) for place in path]
     spec = ModuleSpec(name, None, is_package=True)
     spec.submodule_search_locations = [place for place in inner if Path(place).is_dir()]
@@ -318,7 +321,7 @@ def _folder(name: str, path: list[str]) -> ModuleSpec | None:
 
 @cache
 def _is_of_python(top: str, path: tuple[str, ...]) -> bool:
-    """Whether a name of the standard library leads there on this path, or to nothing, and not to another file."""
+    """Whether a standard library name is found in the standard library, or not at all, on this path."""
     spec = _find(top, None, None)
     return spec is None or is_python(spec)
 
@@ -329,7 +332,7 @@ def _python_folders() -> tuple[Path, ...]:
 
 
 def is_python(spec: ModuleSpec) -> bool:
-    """Whether a module is of the standard library."""
+    """Whether a module belongs to the standard library."""
     if spec.origin in ("built-in", "frozen"):
         return True
     folders = {folder for place in _places(spec) for folder in place.parents}
@@ -337,19 +340,19 @@ def is_python(spec: ModuleSpec) -> bool:
 
 
 def is_installed(spec: ModuleSpec) -> bool:
-    """Whether a module lies where package managers put them."""
+    """Whether a module is in a folder of a package manager."""
     return any({"site-packages", "dist-packages"} & set(place.parts) for place in _places(spec))
 
 
 def _places(spec: ModuleSpec) -> list[Path]:
-    """Where a module lies: its file, or the folders of a package without one."""
+    """The file of a module, or the folders of a namespace package."""
     if spec.origin and spec.has_location:
         return [Path(spec.origin).resolve()]
     return [Path(place).resolve() for place in spec.submodule_search_locations or ()]
 
 
 def _distribution_of(top: str) -> tuple[str, str]:
-    """Name and version of the distribution that brings a module; the module's own name where none says so."""
+    """Name and version of the distribution of a module; the module's own name if none declares it."""
     name = next(iter(_owners().get(top, ())), top)
     try:
         return name, version(name)

@@ -1,8 +1,8 @@
-"""Imports that run the source that was hashed: of modules beside a plugin, compiled files are neither read nor written.
+"""Imports that execute the hashed source: compiled files of local modules are neither read nor written.
 
-Such a module is part of what was hashed (`clsuite.plugin.source_hash`): what was read then is what runs, whatever its
-file holds by now, and a compiled file beside it may hold anything. A local module that no hash knows, as its name is
-computed, is read from its source.
+A hashed module (`clsuite.plugin.source_hash`) is executed as it was read then, even if its file has changed since. A
+compiled file beside it could contain anything. A local module in no hash, whose name is computed, is read from its
+source.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from clsuite.regular_files import read_bytes
 
 
 class _FromSource(SourceFileLoader):
-    """A loader that knows of no compiled file."""
+    """A loader that uses no compiled files."""
 
     def path_stats(self, path: Any) -> Any:
-        """Tell that nothing is known of the file, so that none that is compiled can belong to it.
+        """Refuse information about the file, so that no compiled file can belong to it.
 
         Raises:
             OSError: Always.
@@ -38,38 +38,38 @@ class _FromSource(SourceFileLoader):
         raise OSError(f"compiled code of '{path}' is not used")
 
     def get_data(self, path: str) -> bytes:
-        """The content of the file.
+        """Return the content of the file.
 
         Raises:
-            OSError: If it is not a regular one.
+            OSError: If it is not a regular file.
         """
         return read_bytes(path)
 
 
 class _FromMemory(_FromSource):
-    """A loader that runs what was hashed and reads no file."""
+    """A loader that executes the hashed content and reads no file."""
 
     def __init__(self, name: str, module: LocalModule) -> None:
-        """Remember the content."""
+        """Set the content."""
         super().__init__(name, module.path)
         self.content = module.content
 
     def get_code(self, fullname: str) -> CodeType:
-        """The code of the content that was hashed."""
+        """Return the code of the hashed content."""
         return self.source_to_code(self.content, self.path)
 
 
 class _Finder(GivesHashed):
-    """Finds local modules as ``import`` would, and has their source run; those that were hashed as they were then."""
+    """Finds local modules as ``import`` does, and executes their source, or their hashed content."""
 
     def __init__(self) -> None:
-        """Know of no module yet."""
+        """Start without hashed modules."""
         self.hashed: dict[str, LocalModule] = {}
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The module with that loader where it is a local one; None leaves it to the other finders."""
+        """Return the spec of a local module with such a loader; None leaves the name to the other finders."""
         if name.partition(".")[0] in FRAMEWORK:
             return None
         if name in self.hashed:
@@ -93,13 +93,13 @@ FINDER = _Finder()
 
 
 def import_from_source(source: HashedSource | None = None, is_file: bool = True) -> None:
-    """From now on have the source of local modules run, in this process, and those that were hashed as they were then.
+    """Execute the source of local modules in this process from now on, and hashed modules as they were hashed.
 
-    What this process has imported by such a name from something else is forgotten, to be imported again.
+    Modules of the same names with other content are removed from ``sys.modules``, so that they are imported again.
 
     Args:
-        source: What the modules of the next import were hashed from.
-        is_file: Whether it is that of a file, and not of a package, whose modules others may have imported before.
+        source: The hashed source of the next import.
+        is_file: Whether it is a file and not a package, whose modules may have been imported by others.
     """
     if FINDER not in sys.meta_path:
         sys.meta_path.insert(0, FINDER)
@@ -108,15 +108,15 @@ def import_from_source(source: HashedSource | None = None, is_file: bool = True)
     for name in source.absent & FINDER.hashed.keys():
         del FINDER.hashed[name]
         sys.modules.pop(name, None)
-    if any(_is_another(name, module, is_file) for name, module in source.modules.items()):
+    if any(_differs(name, module, is_file) for name, module in source.modules.items()):
         for name in source.modules:
             if not is_reference(name):
                 sys.modules.pop(name, None)
     FINDER.hashed.update(source.modules)
 
 
-def _is_another(name: str, module: LocalModule, is_file: bool) -> bool:
-    """Whether something else than that content is known by the name, or something of which nothing is known."""
+def _differs(name: str, module: LocalModule, is_file: bool) -> bool:
+    """Whether a loaded module of that name has other, or unknown, content."""
     if name not in sys.modules or is_reference(name):
         return False
     loader = getattr(sys.modules[name], "__loader__", None)

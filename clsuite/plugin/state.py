@@ -1,4 +1,4 @@
-"""What a plugin declares as its state: saved, restored and counted without a line of its own."""
+"""Saves, restores and counts the declared state of a plugin."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 
 def tensor_bytes(value: Any) -> int:
-    """Bytes of all tensors in a value: a tensor, a module (parameters and saved buffers), or what holds such.
+    """Count the bytes of all tensors in a value: a tensor, a module (parameters and saved buffers), or a container.
 
     Args:
-        value: Tensors, modules, what has a size in ``bytes``, and mappings, lists or tuples of these; others count 0.
+        value: Tensors, modules, objects with an attribute ``bytes``, and mappings, lists or tuples of these; others
+            count 0.
     """
     if isinstance(value, Tensor):
         return value.numel() * value.element_size()
@@ -31,13 +32,13 @@ def declared_state(cls: type[Any]) -> tuple[str, ...]:
 
 
 def save_state(owner: Any) -> dict[str, Any]:
-    """The declared attributes of an object by name; of those that have a ``state_dict``, what it gives."""
+    """Return the declared attributes of an object by name, or their ``state_dict`` if they have one."""
     values = {name: getattr(owner, name) for name in declared_state(type(owner))}
     return {name: value.state_dict() if hasattr(value, "state_dict") else value for name, value in values.items()}
 
 
 def load_state(owner: Any, state: Mapping[str, Any]) -> None:
-    """Give an object back what `save_state` gave."""
+    """Restore the result of `save_state` into an object."""
     for name in declared_state(type(owner)):
         if hasattr(getattr(owner, name, None), "load_state_dict"):
             getattr(owner, name).load_state_dict(state[name])

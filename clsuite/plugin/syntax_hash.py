@@ -9,30 +9,30 @@ from functools import lru_cache
 from typing import Any
 
 UNSAID = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
-"""Fields that follow from others or change nothing: ``u"a"`` is ``"a"``."""
+"""Fields that depend on others or have no effect: ``u"a"`` is ``"a"``."""
 Piece = ast.AST | list[Any] | str | int | bytes | None
 
 
 @lru_cache(maxsize=256)
 def parsed(text: str) -> ast.Module:
-    """The tree of a text, which must not be changed: the same text is parsed once.
+    """Parse a text; the tree is cached and must not be changed.
 
     Raises:
-        SyntaxError: If it is not Python.
-        ValueError: If it holds a zero byte.
+        SyntaxError: If the text is not Python.
+        ValueError: If it contains a null byte.
     """
     return ast.parse(text)
 
 
 def tree_hash(tree: ast.AST) -> str:
-    """sha256 of a tree without positions, comments and strings that stand alone (docstrings are such).
+    """SHA-256 of a tree without positions, comments and expression statements that are strings, such as docstrings.
 
-    It is the same for every version of Python: fields that are None or an empty list are left out, as are those that
-    only some versions have where they say nothing, and the rest stands by name.
+    It is the same for all versions of Python: fields that are None or empty lists are left out, including those that
+    only some versions have, and the others are hashed with their names.
     """
     state = hashlib.sha256()
     todo: list[Any] = [tree]
-    while todo:  # no recursion: a sum of a thousand terms is a tree of a thousand levels
+    while todo:  # not recursive: a sum of a thousand terms is a tree of a thousand levels
         piece = todo.pop()
         if isinstance(piece, ast.AST):
             todo.append(b")")
@@ -47,7 +47,7 @@ def tree_hash(tree: ast.AST) -> str:
 
 
 def _parts(node: ast.AST) -> Iterator[Any]:
-    """The name of a node, and each of its fields after the field's name."""
+    """The name of a node, then each field's name and value."""
     yield _word(type(node).__name__) + b"("
     if isinstance(node, ast.Constant):
         yield _constant(node.value)
@@ -64,7 +64,7 @@ def _parts(node: ast.AST) -> Iterator[Any]:
 
 
 def _statements(pieces: list[Any]) -> list[Any]:
-    """A list without statements that are a string and nothing else."""
+    """A list without statements that consist of a string."""
     return [piece for piece in pieces if not (isinstance(piece, ast.Expr) and _is_text(piece.value))]
 
 
@@ -73,12 +73,12 @@ def _is_text(node: Any) -> bool:
 
 
 def _is_empty_text(node: Any) -> bool:
-    """An f-string of nothing: the format of ``f"{x:}"``, which some versions have and some have not."""
+    """Whether a node is an empty f-string: the format of ``f"{x:}"``, which only some versions have."""
     return isinstance(node, ast.JoinedStr) and not _joined(node.values)
 
 
 def _joined(values: list[Any]) -> list[Any]:
-    """The parts of an f-string, with texts that follow each other as one: versions part them otherwise."""
+    """The parts of an f-string, with adjacent texts joined, since versions split them differently."""
     parts: list[Any] = []
     for value in values:
         if _is_text(value) and parts and _is_text(parts[-1]):
@@ -89,13 +89,13 @@ def _joined(values: list[Any]) -> list[Any]:
 
 
 def _word(value: Any) -> bytes:
-    """An identifier, a number that is no constant (the level of an import), or nothing, where its end is clear."""
+    """The bytes of an identifier, a number outside constants (the level of an import) or None, with its length."""
     text = str(value).encode("utf-8", "surrogatepass")
     return b"%d:%s" % (len(text), text)
 
 
 def _constant(value: Any) -> bytes:
-    """A constant, each kind of its own: 1, 1.0 and True differ. Long whole numbers have no decimal text."""
+    """The bytes of a constant with its type: 1, 1.0 and True differ. Integers are hexadecimal: they may be long."""
     if isinstance(value, bytes):
         content = value
     elif isinstance(value, str):

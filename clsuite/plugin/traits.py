@@ -1,4 +1,4 @@
-"""What a method declares about itself. Needs no torch, so that it can be read without importing the method."""
+"""The declarations of a method. They need no torch, so that they can be read without importing the method."""
 
 from __future__ import annotations
 
@@ -10,62 +10,64 @@ from clsuite.plugin.hooks import EFFECTS, FORMER_EFFECTS
 from clsuite.scenarios.catalog import KINDS
 
 Scores = Literal["logits", "cosine", "distance", "regression", "probabilities"]
-"""What a method's answers for the classes are."""
+"""Kinds of scores that a method predicts for the classes."""
 API_VERSION = 2
-"""Version of the plugin API; raised when a hook, or what plugins may use, changes so that older plugins would break."""
+"""Version of the plugin API; raised when a change would break older plugins."""
 
 
 REQUIREMENTS = ("vit", "clip", "task_id", "gradient")
-"""What a method can need of the backbone, the stream or the rest of the method."""
+"""Possible requirements on the backbone, the stream or the other plugins of the method."""
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What a method requires, keeps, and cannot be combined with; shown in every table.
+    """What a method requires, stores, and cannot be combined with; shown in every table.
 
-    Written with literals and constants, or by `dataclasses.replace` from those of a base, it is read without an import.
+    If it is written with literals and constants, or with `dataclasses.replace` from the traits of a base, it is read
+    without an import.
 
     Attributes:
-        requires: Of the backbone or the stream: ``vit``, ``clip``, ``task_id`` (the task at test time); of the
-            method: ``gradient`` (it does nothing where no gradient steps are taken).
+        requires: Requirements on the backbone or the stream: ``vit``, ``clip``, ``task_id`` (the task at test time); on
+            the method: ``gradient`` (it has no effect without gradient steps).
         memory: What is kept between tasks: ``exemplars``, ``logits``, ``importances``, ``prototypes``, ``statistics``,
             ``weights``, ``masks``, ``blocks``, ``modules``, ``all data``.
         incompatible_with: What other plugins of the method must not store or do (an entry of their `memory` or
-            `effects`, ``freezes_backbone``, or the name of a hook of theirs), with the reason.
-        scenarios: Kinds of stream that it can learn; all by default.
-        unsupported_scenarios: Kinds of stream that it cannot learn, with the reason.
-        second_pass: What it passes a task's images through the network for besides training, where it does: it cannot
-            learn streams that pass once (``online``, ``blurry``).
-        freezes_backbone: It freezes the backbone, and trains modules of its own in it or the head alone: refused beside
-            what would train, choose or replace weights of the backbone, and, with modules, beside others that do the
-            same. Gradient-free methods need not say so.
-        gradient_free: It takes no optimizer steps: tasks are learned in ``on_task_end``.
-        first_session: It trains on the first task and leaves features that never change again; a plugin that takes no
-            gradient steps may stand beside it and classify them.
-        pet: Kinds of parameter-efficient module that it always brings (``lora``, ``adapter``, ``prefix``, ``prompt``,
-            ``ia3``, ``adaptformer``, ``ssf``); one that an argument called ``pet`` or ``kind`` chooses need not be
+            `effects`, ``freezes_backbone``, or the name of one of their hooks), with the reason.
+        scenarios: Kinds of streams that it can learn; all by default.
+        unsupported_scenarios: Kinds of streams that it cannot learn, with the reason.
+        second_pass: Why it uses the images of a task a second time besides training, if it does: it cannot learn
+            single-pass streams (``online``, ``blurry``).
+        freezes_backbone: Whether it freezes the backbone, and trains only its own modules in it or the head. It is
+            refused beside plugins that train, choose or replace weights of the backbone, and, with modules, beside
+            others that do the same. Gradient-free methods need not declare it.
+        gradient_free: Whether it takes no optimizer steps: tasks are learned in ``on_task_end``.
+        first_session: Whether it trains only on the first task, so that features never change afterwards; it can be
+            combined with a plugin without gradient steps that classifies these.
+        pet: Kinds of parameter-efficient modules that it always has (``lora``, ``adapter``, ``prefix``, ``prompt``,
+            ``ia3``, ``adaptformer``, ``ssf``); a kind that an argument called ``pet`` or ``kind`` chooses need not be
             declared.
         paper: First author, venue and year.
-        training: What the method's paper needs of the training, as a benchmark writes it (``{"loss": "local"}``). It
-            stands in place of the benchmark's; what the benchmark or the command line says of this one method wins.
-        scores: What `predict` answers: ``logits``, of which a softmax is a probability, or scores of which it is not
-            (``cosine``, ``distance``, ``regression``, ``probabilities``), so that no calibration can be read.
-        open_vocabulary: It can answer for a class by its name, before it has seen an image of it.
-        from_memory: It trains on its exemplars alone, so that several epochs pass over these and not over the stream.
-        defaults_by: Defaults that another argument chooses, which have the default None in the constructor:
+        training: Training options that the method's paper needs, as in a benchmark (``{"loss": "local"}``). They
+            replace the benchmark's; options that the benchmark or the command line gives to this method win.
+        scores: Kind of the result of `predict`: ``logits``, whose softmax is a probability, or other scores
+            (``cosine``, ``distance``, ``regression``, ``probabilities``), for which no calibration is measured.
+        open_vocabulary: Whether it can predict a class by its name, before it has seen an image of it.
+        from_memory: Whether it trains only on its exemplars, so that several epochs use these and not the stream.
+        defaults_by: Defaults that depend on another argument, and are None in the constructor:
             ``{"kind": {"lora": {"size": 8, "targets": "q+v"}, "prompt": {"size": 10}}}``. These are the only values of
-            that argument, and what stands in the tables of other values alone cannot be given.
-        effects: What it does to the model besides adding to loss and batch, for what must stand before or after it
+            that argument. Arguments that are only in the tables of other values cannot be given.
+        effects: What it does to the model besides changing loss and batch, which determines the order of plugins
             (``clsuite.plugin.hooks.EFFECTS``): ``adds modules``, ``warms up head``, ``scores weights``,
             ``averages weights``, ``tunes between steps``, ``resets weights``, ``freezes for a task``,
             ``changes weights``.
-        buffer: How it chooses exemplars where no argument called ``buffer`` says so: ``reservoir``,
-            ``class_balanced`` or ``herding``.
-        lends: Its exemplars, an `ExemplarBuffer` in an attribute called ``buffer``, can be borrowed
-            (``Plugin.lent_buffer``).
+        buffer: How it chooses exemplars if there is no argument called ``buffer``: ``reservoir``, ``class_balanced`` or
+            ``herding``.
+        lends: Whether its exemplars, an `ExemplarBuffer` in an attribute called ``buffer``, can be used by other
+            plugins (``Plugin.lent_buffer``).
         works_on: Roles of the parameters of another plugin that it works on (``learner.parameters_of``), such as
-            ``prompts``, ``lora`` or ``adapters``: refused where no plugin before it can bring them.
-        borrows: It takes the exemplars of another plugin that lends its own, and keeps some only where none does.
+            ``prompts``, ``lora`` or ``adapters``: refused if no earlier plugin can have them.
+        borrows: Whether it uses the exemplars of another plugin that lends its own, and stores exemplars only if there
+            is none.
     """
 
     requires: tuple[str, ...] = ()
@@ -91,10 +93,10 @@ class Traits:
     works_on: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check what has names.
+        """Check the names.
 
         Raises:
-            ValueError: If it suits no scenario, does what there is no name for, or names it by a former word.
+            ValueError: If there is no scenario, or a name is unknown or former.
         """
         if not self.scenarios:
             raise ValueError(f"traits.scenarios is empty, but must name some of {', '.join(KINDS)}")

@@ -16,8 +16,8 @@ from clsuite.errors import shortened
 
 def _checked_name(name: str) -> str:
     if re.fullmatch(r"\w[\w-]*", name) is None:
-        raise ValueError(f"a probe's name has letters, digits, '_' and '-' alone and begins with none of the last; "
-                         f"'{shortened(name)}' has not")  # fmt: skip
+        raise ValueError(f"a probe's name may only have letters, digits, '_' and '-', and must not begin with '-': "
+                         f"'{shortened(name)}' is not valid")  # fmt: skip
     return name
 
 
@@ -116,9 +116,9 @@ class ZeroShotProbe(_Probe):
         if (self.path is None) == (self.dataset is None):
             raise ValueError("a zero_shot probe needs either a path or a dataset")
         if self.dataset is not None and self.dataset.own is not None:
-            raise ValueError("the dataset of a zero_shot probe must be one of clsuite's: a user-defined class is not")
+            raise ValueError("the dataset of a zero_shot probe must be one of clsuite, not a user-defined class")
         if self.names is not None and self.path is None:
-            raise ValueError("'names' is a file in the folder of 'path'; a data set has names of its own")
+            raise ValueError("'names' is a file in the folder of 'path'; a data set has its own names")
         return self
 
 

@@ -63,7 +63,7 @@ def read_curves(path: Path) -> dict[str, TrainingCurve]:
         kinds = [array.dtype.kind in "iu" for array in (of, *columns[:2])] + [columns[2].dtype.kind == "f"]
         shapes = {array.shape for array in (of, *columns)}
         if not all(kinds) or shapes != {(len(of),)} or not all(isinstance(name, str) for name in names):
-            raise ValueError("they do not fit each other")
+            raise ValueError("they have wrong types or lengths")
         return {name: TrainingCurve(*(column[of == number] for column in columns)) for number, name in enumerate(names)}
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise RecordError(f"cannot read the curves of '{path}': {error}") from error

@@ -9,7 +9,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +111,9 @@ def write_predictions(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
     Curves of training go into the same file.
     """
+    save: Callable[..., None] = np.savez_compressed  # NumPy before 2.2 takes `allow_pickle` for the name of an array
     with atomic_path(path) as temporary, temporary.open("wb") as opened:
-        np.savez_compressed(opened, allow_pickle=False, **arrays)
+        save(opened, **arrays)
 
 
 def read_predictions(path: Path, largest: int = LARGEST_PREDICTIONS) -> dict[str, NDArray[np.integer]]:

@@ -71,7 +71,7 @@ def scan_results(plans: Sequence[RunPlan], warn: Warn) -> BenchStatus:
             record = _trusted(plan)
         except RecordError as error:
             status.untrusted.append(plan.record_path)
-            warn(f"{error}. It will be kept as '{_aside(plan.record_path).name}', and the run done again.")
+            warn(f"{error}. It will be renamed to '{_aside(plan.record_path).name}', and the run repeated.")
             continue
         if record.status == "done":
             status.done[plan.record_path] = record

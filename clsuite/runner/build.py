@@ -111,4 +111,6 @@ def refuse_metric(schedule: type[torch.optim.lr_scheduler.LRScheduler]) -> None:
         UserError: If it does: training provides no such value.
     """
     if issubclass(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
-        raise UserError(f"schedule '{schedule.__name__}' waits for a value that training does not give: take another")
+        raise UserError(
+            f"schedule '{schedule.__name__}' needs a metric, which training does not provide: use another schedule"
+        )

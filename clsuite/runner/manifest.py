@@ -102,7 +102,7 @@ class Manifest(Spec):
                 scenario=self.scenarios[run.scenario],
             )
         except (KeyError, ValidationError, ValueError) as error:
-            raise UserError(f"the plan of '{run.method}', seed {run.seed}, is not whole") from error
+            raise UserError(f"the plan of '{run.method}', seed {run.seed}, is incomplete") from error
         if record.recomputed_key() != run.key:
             raise UserError(
                 f"the plan of '{run.method}', seed {run.seed}, was edited, or is of another version of clsuite: its "
@@ -219,7 +219,7 @@ def write_texts(by_folder: Mapping[str, Mapping[str, str]], folder: Path) -> lis
         for name, text in texts.items():
             relative = PurePosixPath(name)
             if relative.is_absolute() or ".." in relative.parts or not name.endswith(".py") or not name.isprintable():
-                raise UserError(f"the plan names a file '{shortened(name)}', which is none of a plugin")
+                raise UserError(f"the plan names a file '{shortened(name)}', which belongs to no plugin")
             target = place / relative
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text, encoding="utf-8")

@@ -176,7 +176,7 @@ def load_model(
     except UserError:
         raise
     except Exception as error:  # a foreign record may contain anything, and a changed plugin may need another state
-        raise UserError(f"cannot make the model of '{path}': {_reason(error)}") from error
+        raise UserError(f"cannot create the model of '{path}': {_reason(error)}") from error
     check_finite(learner.backbone, f"the model '{path.with_suffix('.pt')}'")
     return TrainedModel(learner, tuple(record.scenario.classes))
 

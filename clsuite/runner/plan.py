@@ -168,7 +168,7 @@ def _plan(
 
 
 def _check_kind(method: ResolvedMethod, scenario: Scenario) -> None:
-    """Check a method against a stream that says of itself what it is: that of a class, or of a file.
+    """Check a method against a stream whose kind is known only now: that of a class, or of a file.
 
     Raises:
         UserError: If it cannot learn that kind of stream.

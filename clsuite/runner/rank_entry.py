@@ -21,12 +21,18 @@ from clsuite.runner.plan import RunPlan
 from clsuite.runner.ranks import LOOK_AGAIN, meet, ready
 
 
-def main(rank: int, folder: Path) -> None:
-    """Train as a process other than the first."""
+def main(rank: int, folder: Path, first: int) -> None:
+    """Train as a process other than the first.
+
+    Args:
+        rank: Number of this process.
+        folder: Where the plan is, and where the processes meet.
+        first: Process ID of the first process.
+    """
+    threading.Thread(target=_end_with, args=(first,), daemon=True).start()
     with (folder / f"{rank}.plan").open("rb") as file:
         sys.path[:] = pickle.load(file)
         plan: RunPlan = pickle.load(file)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(TrainingSpec.model_validate(plan.pending.config["training"]).threads)
     stream = build_stream(plan, lambda event: None)
     ready(folder, rank).touch()
@@ -35,12 +41,15 @@ def main(rank: int, folder: Path) -> None:
     stream.run()
 
 
-def _end_with(parent: int) -> None:
-    """End when the first process has ended, which may have been killed."""
-    while os.getppid() == parent:
+def _end_with(first: int) -> None:
+    """End when the first process has ended, even if it was killed before this one checked.
+
+    Therefore its process ID is given: the parent of this process changes in that case.
+    """
+    while os.getppid() == first:
         time.sleep(LOOK_AGAIN)
     os._exit(1)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

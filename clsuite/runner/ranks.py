@@ -84,7 +84,7 @@ def _start(plan: RunPlan, rank: int, folder: Path) -> subprocess.Popen[bytes]:
     with (folder / f"{rank}.plan").open("wb") as file:
         pickle.dump(sys.path, file)
         pickle.dump(plan, file)
-    command = [*PYTHON, "-m", "clsuite.runner.rank_entry", str(rank), str(folder)]
+    command = [*PYTHON, "-m", "clsuite.runner.rank_entry", str(rank), str(folder), str(os.getpid())]
     with (folder / f"{rank}.log").open("wb") as log, safe_path():
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": own_path()}
@@ -121,7 +121,7 @@ def _await(others: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
     for rank, process in enumerate(others, 1):
         while not ready(folder, rank).exists():
             if process.poll() is not None:
-                raise RuntimeError(_last_words(others, folder) or f"process {rank} ended before it began to learn")
+                raise RuntimeError(_last_words(others, folder) or f"process {rank} ended before it began to train")
             time.sleep(LOOK_AGAIN)
 
 

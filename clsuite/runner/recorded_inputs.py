@@ -95,7 +95,7 @@ def restored_plugin(
     where = info.target.rpartition(":")[0] if is_file(entry.name) else info.distribution
     raise UserError(
         f"plugin '{entry.name}' ({where}) has changed since the run, which was made with {entry.distribution} "
-        f"(source {entry.source[:12]}, now {now}): bring that version back, or {otherwise}"
+        f"(source {entry.source[:12]}, now {now}): restore that version, or {otherwise}"
     )
 
 
@@ -164,8 +164,8 @@ def refuse_request(backbone: Mapping[str, Any], download: bool, fix: str = DOWNL
     scheme, has_scheme, _ = name.partition(":")
     if has_scheme and not is_clip(name) and scheme.lower() not in HUB_SCHEMES:
         raise UserError(
-            f"the record's backbone '{shortened(name)}' is not on any hub, and a record may give no path: it may name "
-            "those of timm and OpenCLIP, and hf-hub:OWNER/NAME"
+            f"the record's backbone '{shortened(name)}' is not on any hub, and a record may not give a path: it may "
+            "name those of timm and OpenCLIP, and hf-hub:OWNER/NAME"
         )
     remote = _has_foreign_text(name) if is_clip(name) else ":" in name
     if remote and not download:
@@ -211,7 +211,7 @@ def restored_weights(
     if kind == OWN:
         return Weights(OWN)
     if kind == "hub" and not download:
-        raise UserError(f"the run took the weights of '{name}' from a hub: {DOWNLOAD}, or run it again with a file")
+        raise UserError(f"the run used weights of '{name}' from a hub: {DOWNLOAD}, or run it again with a file")
     if kind in KEYWORDS:
         weights = find_weights(BackboneSpec(name=name, weights=kind), folders_of(data_root))
         if weights.sha256 != sha256:
@@ -251,7 +251,7 @@ def restored_probe(
             continue
     raise AbsentError(
         f"the images of probe '{entry.get('name') or entry['kind']}' are not where a shipped benchmark has them: "
-        "give --data-root FOLDER, and --benchmark FILE where the benchmark is one's own"
+        "give --data-root FOLDER, and --benchmark FILE if the benchmark is your own"
     )
 
 

@@ -36,8 +36,8 @@ def check_needs(plugins: Sequence[Named], backbone: BackboneSpec, training: Trai
             )
         if "vit" in source.traits.requires and backbone.own is not None:
             raise UserError(
-                f"plugin '{name}' needs a ViT: backbone '{backbone.own.name}' is a user-defined module, of whose "
-                "transformer blocks nothing is known"
+                f"plugin '{name}' needs a ViT: backbone '{backbone.own.name}' is a user-defined module, whose "
+                "transformer blocks are unknown"
             )
         if "vit" in source.traits.requires and is_resnet(backbone.name):
             raise UserError(
@@ -53,7 +53,7 @@ def check_needs(plugins: Sequence[Named], backbone: BackboneSpec, training: Trai
     if training.tune != "image" and training.head != "zero_shot":
         raise UserError(
             f"training.tune: {training.tune} needs training.head: zero_shot: "
-            f"the text tower takes no part in a {training.head} head"
+            f"a {training.head} head does not use the text tower"
         )
 
 
@@ -67,7 +67,7 @@ def check_probes(probes: Sequence[AnyProbe], backbone: BackboneSpec) -> None:
     if heads and backbone.own is not None:
         raise UserError(
             f"probe '{heads[0]}' needs the head that the backbone was pre-trained with: backbone '{backbone.own.name}' "
-            "is a user-defined module, of which only the features are known"
+            "is a user-defined module, which only has features"
         )
     wanting = [probe_name(probe) for probe in probes if isinstance(probe, ZeroShotProbe)]
     if wanting and not is_clip(backbone.name):
@@ -91,8 +91,8 @@ def check_merging(plugins: Sequence[tuple[str, Mapping[str, Any]]], sources: Seq
     keeping = [name for name, source in sources if {"weights", "importances"} & {*source.traits.memory}]
     if merging and keeping:
         raise UserError(
-            f"'{merging[0]}' with after_task: merge and '{keeping[0]}' cannot be combined: what '{keeping[0]}' keeps "
-            f"of the module is worth nothing once that is merged and starts again; take after_task: keep"
+            f"'{merging[0]}' with after_task: merge and '{keeping[0]}' cannot be combined: what '{keeping[0]}' stores "
+            f"about the module is invalid after it is merged and reset; use after_task: keep"
         )
 
 
@@ -114,13 +114,13 @@ def check_parts(
     if is_resnet(backbone.name) and not fixed:
         raise UserError(
             f"{by} takes batches apart, and backbone '{backbone.name}' is a ResNet, which normalizes by "
-            "the whole batch: leave it out, or take a ViT"
+            "the whole batch: remove it, or use a ViT"
         )
     counting = [name for name, args in plugins if args.get("diversify") or args.get("selection") == "batch"]
     if counting:
         raise UserError(
             f"plugin '{counting[0]}' with diversify or selection: batch chooses by what the whole batch chose, and "
-            f"{by} takes batches apart: leave one of them out"
+            f"{by} takes batches apart: remove one of them"
         )
 
 
@@ -217,12 +217,12 @@ def _check_herding(name: str, held: int, scenario: Scenario) -> None:
     samples = sum(len(task.train) for task in scenario.tasks)
     if held > samples:
         warn_of(
-            f"plugin '{name}' may keep {held} exemplars, and the stream has {samples} training images: all are kept, "
+            f"plugin '{name}' may keep {held} exemplars, but the stream has {samples} training images: all are kept, "
             "and herding chooses none",
             InputWarning,
         )
     if scenario.kind in SINGLE_PASS:
         raise UserError(
-            f"plugin '{name}' cannot herd on {scenario.kind} streams: it passes a task's images through the network "
-            "again, but the stream passes once; take buffer: reservoir or class_balanced"
+            f"plugin '{name}' cannot herd on {scenario.kind} streams: herding passes a task's images through the "
+            "network again, but the stream passes once; use buffer: reservoir or class_balanced"
         )

@@ -51,9 +51,9 @@ def plan_from_record(
         load = stream_loader(dataset, scenario, config["backbone"]["image_size"], data_root, files)
         fingerprint = load(record.seed, config["limit_tasks"]).fingerprint
     except (KeyError, TypeError, ValueError) as error:  # a foreign record may contain anything
-        raise UserError(f"'{path}' is not a record of clsuite's: {type(error).__name__}: {error}") from error
+        raise UserError(f"'{path}' is not a record of clsuite: {type(error).__name__}: {error}") from error
     if fingerprint != record.scenario.fingerprint:
-        raise UserError(f"the data found are not those that '{path}' was learned from: give --data-root FOLDER")
+        raise UserError(f"the data found are not those that '{path}' was trained on: give --data-root FOLDER")
     pending = record.model_copy(update={"status": "interrupted", "config": config, "counts": None, "predictions": None})
     return RunPlan(pending, plugins, found, dataset, scenario, path, data_root, device, False, files=files)
 

@@ -113,7 +113,7 @@ def method_config(spec: BenchmarkSpec, name: str) -> tuple[list[tuple[str, dict[
     """
     found = resolve_methods(spec, RunOptions(methods=(name,)), Path())
     if name not in found:
-        raise UserError(f"'{name}' is not a name of one method: it stands for {', '.join(found)}")
+        raise UserError(f"'{name}' is ambiguous: it stands for {', '.join(found)}")
     method = found[name]
     return [(info.name, args) for info, args in method.plugins], method.training.recorded()
 
@@ -190,7 +190,7 @@ def _choose(chosen: dict[str, MethodSpec], more: Mapping[str, MethodSpec]) -> No
     for name, method in more.items():
         if HALF.search(name):
             raise UserError(
-                f"the name '{shortened(name)}' of a method has an unpaired surrogate, which no file name can hold"
+                f"the name '{shortened(name)}' of a method has an unpaired surrogate, which file names cannot contain"
             )
         if chosen.setdefault(name, method) != method:
             raise UserError(f"two methods are called '{shortened(name)}': give one of them another name")

@@ -35,8 +35,8 @@ def _checked_name(name: str) -> str:
     """Check the name of a benchmark, which is also the name of a folder."""
     if re.fullmatch(r"\w[\w.-]*", name) is None or len(name) > LONGEST:
         raise ValueError(
-            f"a name has letters, digits, '_', '-' and '.' alone, begins with none of the last two and has at most "
-            f"{LONGEST} characters; '{shortened(name)}' has not"
+            f"a name may only have letters, digits, '_', '-' and '.', and at most {LONGEST} characters, and must not "
+            f"begin with '-' or '.': '{shortened(name)}' is not valid"
         )
     return name
 

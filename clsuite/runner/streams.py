@@ -61,7 +61,7 @@ def stream_loader(
     def load(seed: int, tasks: int | None) -> Scenario:
         scenario = make(seed)
         if tasks and tasks > len(scenario.tasks):
-            raise UserError(f"the first {tasks} tasks are asked for, but the stream has {len(scenario.tasks)}")
+            raise UserError(f"the first {tasks} tasks are requested, but the stream has {len(scenario.tasks)}")
         return scenario.first(tasks) if tasks else scenario
 
     return load
@@ -127,8 +127,8 @@ def recorded_stream(
     if not there:
         raise UserError(f"the stream comes from the file '{name}', whose code would run: {absent}")
     raise UserError(
-        f"the stream file '{there[0]}' is not the one that the run was made with (source {chosen.source[:12]}): bring "
-        "that version back, or run the benchmark again"
+        f"the stream file '{there[0]}' is not the one that the run was made with (source {chosen.source[:12]}): "
+        "restore that version, or run the benchmark again"
     )
 
 

@@ -141,7 +141,7 @@ def _check_agreement(plugins: Sequence[Named], explicit: set[str]) -> None:
             other, before = asked.setdefault(key, (name, value))
             if before != value and key not in explicit:
                 raise UserError(
-                    f"'{other}' needs training.{key}: {before} and '{name}' needs {value}: say which it is, "
+                    f"'{other}' needs training.{key}: {before} and '{name}' needs {value}: choose one, "
                     f"in the method's training or with --training {key}=..."
                 )
 

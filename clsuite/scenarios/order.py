@@ -49,7 +49,7 @@ def _find(what: str, names: Sequence[str], name: str) -> str:
     """Find a class or domain by its name or by the name of its folder."""
     found = called(name, names)
     if found is None and any(_same_number(name, other) for other in names):
-        raise UserError(f"scenario.order names the {what} '{name}', which no {what} is called: YAML has read a "
+        raise UserError(f"scenario.order names the {what} '{name}', but no {what} has this name: YAML has read a "
                         f"number; write the names in quotation marks ({_quoted(names)})")  # fmt: skip
     if found is None:
         raise did_you_mean(f"{what} in scenario.order:", name, names)

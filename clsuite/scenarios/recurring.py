@@ -53,7 +53,7 @@ def build_recurring(source: Source, spec: Recurring) -> Scenario:
     distinct = _distinct(source, spec)
     named = distinct.named
     if spec.length < len(named):
-        raise UserError(f"scenario.length is {spec.length}, but {len(named)} tasks have to be seen in it")
+        raise UserError(f"scenario.length is {spec.length}, but {len(named)} tasks must occur in it")
     visits = power_law_visits(len(named), spec.length, spec.exponent, source.order_seed)
     scenario = assemble(spec.kind, source.table, distinct.order, [named[group] for group in visits])
     return replace(

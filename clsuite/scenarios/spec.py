@@ -85,9 +85,9 @@ class ByClass(_Spec):
     @model_validator(mode="after")
     def _one_way(self) -> ByClass:
         if self.split is not None and (self.tasks is not None or self.first_task is not None):
-            raise ValueError("split says all about the sizes: give either split, or tasks and first_task")
+            raise ValueError("split determines all sizes: give either split, or tasks and first_task")
         if isinstance(self.tasks, tuple) and self.first_task is not None:
-            raise ValueError("tasks lists the classes of each task, the first too: leave first_task out")
+            raise ValueError("tasks lists the classes of each task, including the first: remove first_task")
         return self
 
 
@@ -142,9 +142,9 @@ class _Returning(ByClass):
     @model_validator(mode="after")
     def _domains_are_not_shared_out(self) -> _Returning:
         if self.over == "domains" and (self.split is not None or self.first_task is not None):
-            raise ValueError("split and first_task share out classes: leave them out where tasks are domains")
+            raise ValueError("split and first_task divide classes: remove them if tasks are domains")
         if self.over == "domains" and isinstance(self.tasks, tuple):
-            raise ValueError("a list of tasks shares out classes: write a number of tasks where they are domains")
+            raise ValueError("a list of tasks divides classes: write a number of tasks if they are domains")
         return self
 
 

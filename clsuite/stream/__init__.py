@@ -1,1 +1,1 @@
-"""The stream loop: a fresh trainer per task, one evaluation pass after each, a checkpoint at each boundary."""
+"""The stream loop: each task has a new trainer, one evaluation pass after it, and a checkpoint at its end."""

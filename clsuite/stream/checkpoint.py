@@ -1,4 +1,4 @@
-"""The state of a stream at a task boundary, written whole or not at all."""
+"""Checkpoints at task boundaries, which are written atomically."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clsuite.stream.sealed_state import DamagedStateError, read_state, write_sta
 
 
 def learner_state(learner: Learner, tasks: int) -> dict[str, Any]:
-    """Everything of a learner that must survive: parameters, plugins, optimizer policy, what is frozen."""
+    """The state of a learner: parameters, which of them are frozen, plugins and the optimizer policy."""
     return {
         "tasks": tasks,
         "head_sizes": learner.head.sizes,
@@ -23,7 +23,7 @@ def learner_state(learner: Learner, tasks: int) -> dict[str, Any]:
 
 
 def load_learner_state(learner: Learner, state: dict[str, Any]) -> None:
-    """Put a learner that was just started back into a saved state."""
+    """Load a saved state into a learner that was just started."""
     learner.restore(state["tasks"], state["head_sizes"], state["plugins"])
     learner.load_state_dict(state["parameters"])
     for name, parameter in learner.named_parameters():
@@ -34,7 +34,7 @@ def load_learner_state(learner: Learner, state: dict[str, Any]) -> None:
 
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Write a state.
+    """Write a checkpoint.
 
     Raises:
         UserError: If the folder cannot be written.
@@ -42,12 +42,20 @@ def save(state: dict[str, Any], path: Path) -> None:
     write_state(state, path)
 
 
-def load(path: Path, begins: str = "The run begins again from the start") -> dict[str, Any] | None:
-    """Read a state; None where there is none, and with a warning where it is damaged, which says what then begins."""
+def load(path: Path, consequence: str = "The run begins again from the start") -> dict[str, Any] | None:
+    """Read a checkpoint.
+
+    Args:
+        path: The file.
+        consequence: What happens if the file is damaged, for the warning.
+
+    Returns:
+        The state, or None if there is no file or it is damaged.
+    """
     try:
         return read_state(path)
     except FileNotFoundError:
         return None
     except DamagedStateError as error:
-        warn_of(f"the checkpoint '{path}' is damaged: {error}. {begins}.", InputWarning)
+        warn_of(f"the checkpoint '{path}' is damaged: {error}. {consequence}.", InputWarning)
         return None

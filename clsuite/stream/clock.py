@@ -1,6 +1,6 @@
-"""A clock that counts beside the seconds here those that features from the store had cost where they were computed.
+"""A clock that also counts the seconds that stored features took to compute in other runs.
 
-Time in which a run waits for another one that computes features for it counts as theirs and not twice.
+The time that a run waits while another one computes features counts for these features, and is not counted twice.
 """
 
 from __future__ import annotations
@@ -13,7 +13,12 @@ from clsuite.learner.shared_features import Taken
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds that passed, and seconds that features had cost which were taken from the store meanwhile."""
+    """Elapsed time, and the cost of the stored features that were read in it.
+
+    Attributes:
+        seconds: Elapsed seconds.
+        taken: Seconds that the stored features took to compute.
+    """
 
     seconds: float = 0.0
     taken: float = 0.0
@@ -26,12 +31,12 @@ class Spent:
 
 
 class Clock:
-    """Tells the time of a run."""
+    """Measures the time of a run."""
 
     def __init__(self, taken: Taken) -> None:
-        """Count what a run takes from the store."""
+        """Set the counter of the features that the run reads from the store."""
         self._taken = taken
 
     def now(self) -> Spent:
-        """The time since some moment; a difference of two is what was spent between."""
+        """The time since an arbitrary moment; the difference of two is the time spent between them."""
         return Spent(time.perf_counter() - self._taken.waited, self._taken.seconds)

@@ -1,4 +1,4 @@
-"""The curves of training: the loss of every step, and what plugins log, thinned by averages to some points a task."""
+"""Training curves: the loss of each step and the values that plugins log, averaged to a few points for each task."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from clsuite.learner.learner import Learner
 from clsuite.records.curves import LOSS, TrainingCurve
 
 AT_ONCE = 64
-"""Values that are taken from the device together: a look at each would wait for a GPU."""
+"""Number of values that are copied from the device together: copying each one would wait for a GPU."""
 MOST_NAMES = 50
-"""Curves of a run, so that names with a number in them fill no file."""
+"""Maximum number of curves of a run: names that contain a number could fill the file."""
 
 
 class TrainingCurves(L.Callback):
-    """Keeps the curves of a run; training never notices.
+    """Records the training curves of a run, and does not influence training.
 
-    A task is cut into as many stretches of steps as there are points, of the same length but the last; a point is the
-    mean of what came in its stretch. What is logged outside the steps goes to the nearest stretch.
+    The steps of a task are divided into intervals, one for each point. All have the same length, except the last. A
+    point is the mean of the values of its interval. Values that are logged outside the steps count for the nearest one.
     """
 
     def __init__(self, points: int) -> None:
-        """Keep at most so many points of each curve and task; with 0 nothing is kept."""
+        """Set the maximum number of points of each curve and task; with 0 nothing is recorded."""
         self._points = points
         self._finished: dict[str, list[tuple[int, int, float]]] = {}
         self._begin(0)
@@ -43,7 +43,7 @@ class TrainingCurves(L.Callback):
         self._begin(task)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Divide the steps to come, those of all rounds of the task."""
+        """Divide the steps of all rounds of the task into intervals."""
         assert isinstance(pl_module, Learner)
         self._in_steps = True
         if not self._steps:
@@ -51,19 +51,19 @@ class TrainingCurves(L.Callback):
             self._width = max(1, math.ceil(steps / max(1, self._points)))
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
-        """Take the loss of a step."""
+        """Record the loss of a step."""
         self._take(LOSS, outputs["loss"])
         self._steps += 1
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """What is logged from now on belongs to the last stretch."""
+        """Assign the values that are logged from now on to the last interval."""
         self._in_steps = False
 
     def log(self, name: str, value: Any) -> None:
-        """Take what a plugin logs.
+        """Record a value that a plugin logs.
 
         Raises:
-            UserError: If it is not a single number.
+            UserError: If the value is not a single number.
         """
         if isinstance(value, Tensor | np.ndarray | np.generic) and math.prod(value.shape) != 1:
             raise UserError(f"learner.log('{name}', ...) takes one number, not an array of {tuple(value.shape)}")
@@ -86,21 +86,21 @@ class TrainingCurves(L.Callback):
             value = value.detach().reshape(()).to(torch.float32)
         self._waiting.append((name, step // self._width, step + 1, value))
         if len(self._waiting) >= AT_ONCE:
-            self._add_up()
+            self._add_waiting()
 
-    def _add_up(self) -> None:
-        """Add what waits to the sums of its stretches, in the order in which it came."""
+    def _add_waiting(self) -> None:
+        """Add the waiting values to the sums of their intervals, in the order in which they were logged."""
         tensors = [value for *_, value in self._waiting if isinstance(value, Tensor)]
         numbers = iter(torch.stack([value.to(tensors[0].device) for value in tensors]).tolist() if tensors else [])
-        for name, stretch, step, value in self._waiting:
-            total, count, _ = self._sums.get((name, stretch), (0.0, 0, 0))
+        for name, interval, step, value in self._waiting:
+            total, count, _ = self._sums.get((name, interval), (0.0, 0, 0))
             number = next(numbers) if isinstance(value, Tensor) else value
-            self._sums[name, stretch] = total + number, count + 1, step
+            self._sums[name, interval] = total + number, count + 1, step
         self._waiting = []
 
     def finish(self) -> None:
         """End the curves of the task."""
-        self._add_up()
+        self._add_waiting()
         for (name, _), (total, count, step) in sorted(self._sums.items()):
             self._finished[name].append((self._task, step, total / count))
         self._sums = {}
@@ -125,7 +125,7 @@ class TrainingCurves(L.Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the curves back."""
+        """Restore the curves."""
         self._finished = {
             name: list(zip(*(columns[name].tolist() for name in ("task", "step", "value")), strict=True))
             for name, columns in state_dict.items()

@@ -1,4 +1,4 @@
-"""Watches how far the modules of a learner move while it trains; training never notices."""
+"""Measures how far the parameters of a learner move during training, without an influence on it."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ Snapshot = dict[str, Tensor]
 
 
 class ParameterDrift(L.Callback):
-    """Measures the distance between consecutive epochs of a task, and between the last epochs of consecutive tasks.
+    """Measures the distances between consecutive epochs of a task, and between the last epochs of consecutive tasks.
 
-    Parameters that are frozen at the later moment are left out, and so are those that were not there at the earlier
-    one (a head's new classes).
+    Parameters that are frozen at the later moment, or did not exist at the earlier one (a head's new classes), are left
+    out.
 
     Attributes:
-        moves: What has been measured.
+        moves: The distances so far.
     """
 
     def __init__(self) -> None:
-        """Nothing has been measured."""
+        """Start without distances."""
         self.moves: list[Move] = []
         self._task = -1
         self._last: Snapshot = {}
         self._end: Snapshot = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A task begins, or a round of it."""
+        """Take the first snapshot of a task, or of a round of it."""
         assert isinstance(pl_module, Learner)
         assert pl_module.task is not None
         self._task = pl_module.task.index
         self._last = _snapshot(pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """An epoch ends."""
+        """Measure the distance to the last snapshot."""
         assert isinstance(pl_module, Learner)
         now, epoch = _snapshot(pl_module), trainer.current_epoch
         self.moves += moves_of(distances(self._last, now), "epochs", self._task, epoch)
@@ -53,7 +53,7 @@ def _snapshot(module: L.LightningModule) -> Snapshot:
 
 
 def distances(before: Snapshot, now: Snapshot) -> dict[str, tuple[float, int]]:
-    """L1 distance and number of entries of each parameter that both have in one shape, by name."""
+    """L1 distance and number of entries of each parameter that has the same shape in both snapshots, by name."""
     return {
         name: (float((value.double() - before[name].double()).abs().sum()), value.numel())
         for name, value in now.items()

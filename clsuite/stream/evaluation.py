@@ -1,4 +1,4 @@
-"""The accuracy matrix, recorded through a callback from one joint pass over the test parts."""
+"""The accuracy matrix, which a callback records in one pass over all test parts."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ NOT_SEEN = -1
 
 
 class AccuracyMatrix(L.Callback):
-    """Keeps the predictions of every evaluation, from which the counts follow.
+    """Records the predictions of each evaluation; the counts are computed from them.
 
     Attributes:
         scenario: The stream.
-        rows: int64 ``[N]``: row of the table of each test sample.
-        class_incremental: int16 ``[T + 1, N]``: predicted stream labels, all seen classes competing; row 0 before any
-            training, row ``i + 1`` after task ``i``; -1 where the sample's classes are not seen yet, which is wrong
-            without a forward pass.
-        task_aware: The same with only the seen classes of the sample's part competing.
-        labels: int16 ``[N]`` stream labels of the test samples, part after part.
-        task: int16 ``[N]`` evaluation part of each test sample (the task's own, in most streams).
+        rows: int64 ``[N]``: index of each test sample in the table.
+        class_incremental: int16 ``[T + 1, N]``: stream labels predicted among all seen classes. Row 0 is before any
+            training, row ``i + 1`` after task ``i``. Samples of classes that are not seen yet have -1, which counts as
+            wrong without a forward pass.
+        task_aware: The same, predicted among the seen classes of the sample's part.
+        labels: int16 ``[N]``: stream labels of the test samples, part after part.
+        task: int16 ``[N]``: evaluation part of each test sample; in most streams that of its task.
     """
 
     def __init__(self, scenario: Scenario) -> None:
-        """Make empty predictions for a stream."""
+        """Create empty predictions for a stream."""
         self.scenario = scenario
         tests = [part.test for part in scenario.eval_splits]
         self.rows = np.concatenate(tests)
@@ -51,7 +51,7 @@ class AccuracyMatrix(L.Callback):
         self._waiting: list[Tensor] = []
 
     def begin(self, row: int) -> NDArray[np.int64]:
-        """Begin the evaluation that fills a row; returns the rows of the table whose classes are seen, in order."""
+        """Begin the evaluation for a row of the matrix; returns the table's indices of the samples to evaluate."""
         self._begin(row)
         seen = self.scenario.seen_classes(max(row, 1))
         self._masks = part_masks(self.scenario, seen)
@@ -61,7 +61,7 @@ class AccuracyMatrix(L.Callback):
     def on_test_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Batch, *_: Any
     ) -> None:
-        """Take the logits of one batch; what they say is read when the last batch has passed."""
+        """Keep the predictions for a batch on the device until the last batch has passed."""
         logits: Tensor = outputs
         columns = self._columns[self._position : self._position + len(batch)]
         self._position += len(batch)
@@ -70,10 +70,10 @@ class AccuracyMatrix(L.Callback):
         self._waiting.append(torch.stack([logits.argmax(dim=1), (logits + masks).argmax(dim=1), good.long()]))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Fill the row.
+        """Fill the row of the matrix.
 
         Raises:
-            UserError: If an answer is not finite.
+            UserError: If a logit is not finite.
         """
         assert isinstance(pl_module, Learner)
         answers, masked, good = torch.cat(self._waiting, dim=1).cpu().numpy()
@@ -86,7 +86,7 @@ class AccuracyMatrix(L.Callback):
         self.task_aware[self._row, self._columns] = masked
 
     def arrays(self) -> dict[str, NDArray[np.integer]]:
-        """The predictions as they are stored beside the record."""
+        """The arrays of predictions that are stored beside the record."""
         arrays: dict[str, NDArray[np.integer]] = {
             "class_incremental": self.class_incremental,
             "task_aware": self.task_aware,
@@ -98,7 +98,7 @@ class AccuracyMatrix(L.Callback):
         return arrays
 
     def counts(self) -> CountsEntry:
-        """The counts of right answers."""
+        """The counts of correct predictions."""
         return rescore(self.arrays())
 
     def state_dict(self) -> dict[str, Any]:
@@ -106,13 +106,13 @@ class AccuracyMatrix(L.Callback):
         return {name: torch.from_numpy(getattr(self, name)) for name in ("class_incremental", "task_aware")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the predictions back."""
+        """Restore the predictions."""
         self.class_incremental = state_dict["class_incremental"].numpy().copy()
         self.task_aware = state_dict["task_aware"].numpy().copy()
 
 
 def part_masks(scenario: Scenario, seen: int) -> Tensor:
-    """For each evaluation part ``[C, seen]``: 0 for its classes, -inf for the other seen ones."""
+    """Masks ``[parts, seen]``: 0 for the classes of an evaluation part, -inf for the other seen classes."""
     masks = torch.full((len(scenario.eval_splits), seen), float("-inf"))
     for part in scenario.eval_splits:
         masks[part.index, [label for label in part.classes if label < seen]] = 0.0

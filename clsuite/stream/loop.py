@@ -1,4 +1,4 @@
-"""The stream loop: learns one task after another, evaluates after each, and can be interrupted at any moment."""
+"""The stream loop: trains on one task after another, evaluates after each, and can be interrupted at any moment."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from clsuite.stream.within_task import WithinTask
 from clsuite.stream.within_task_spec import CURVE_POINTS, EvaluationSpec
 
 KNOWN_FEATURES = 128
-"""Rows of an evaluation batch where no image passes through the backbone any more."""
+"""Size of an evaluation batch whose features are all known."""
 
 
 class UnfitCheckpointError(Exception):
-    """A whole checkpoint that this learner cannot go on from.
+    """An undamaged checkpoint from which this learner cannot continue.
 
     Attributes:
-        path: Its file.
-        reason: What it ends with.
+        path: The file.
+        reason: The error that loading it raised.
     """
 
     def __init__(self, path: Path, reason: Exception) -> None:
-        """Say why."""
+        """Use the reason as the message."""
         super().__init__(f"{type(reason).__name__}: {reason}")
         self.path, self.reason = path, reason
 
@@ -57,24 +57,24 @@ class Stream:
     """One learner on one stream.
 
     Attributes:
-        learner: Not yet started.
+        learner: The learner, which is not started yet.
         scenario: The stream.
-        device: Where to compute.
-        checkpoint_path: Where the state at task boundaries is kept; None keeps none.
-        identity: Key of the run; a checkpoint of another run is not taken.
-        report: Gets progress events.
-        probes: What is read beside the matrix at each evaluation.
-        evaluation: How to evaluate within tasks; None does not.
-        observers: Lightning callbacks that watch the training and change nothing.
-        curve_points: Points of each curve of training in a task, at most.
-        checkpoint_minutes: Minutes after which the state is kept within a task too; None keeps none there.
-        shared: The features on disk that runs share; None computes all.
-        tasks: What each finished task cost.
-        matrix: The predictions so far.
-        within_task: The curves of accuracy so far, where asked for.
-        curves: The curves of training so far.
-        taken: What was taken from the shared features so far.
-        taken_seconds: The seconds of these that belong to training, and to evaluations after tasks.
+        device: The compute device.
+        checkpoint_path: File of the checkpoints at task boundaries; None writes none.
+        identity: Key of the run; checkpoints of other runs are ignored.
+        report: Receives progress events.
+        probes: Probes that are measured at each evaluation.
+        evaluation: Evaluation within tasks; None for none.
+        observers: Lightning callbacks that observe the training and change nothing.
+        curve_points: Maximum number of points of each training curve in a task.
+        checkpoint_minutes: Minutes between checkpoints within a task; None writes none.
+        shared: Features on disk that runs share; None computes all features.
+        tasks: Costs of each finished task.
+        matrix: The accuracy matrix so far.
+        within_task: The accuracy within tasks so far, if it is measured.
+        curves: The training curves so far.
+        taken: The shared features that were read so far.
+        taken_seconds: Seconds that these took to compute, in training and in evaluations after tasks.
     """
 
     learner: Learner
@@ -92,7 +92,7 @@ class Stream:
     tasks: list[TaskEntry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Prepare the recording of the matrix and of what comes between its rows."""
+        """Create the recorders of the matrix and of the curves."""
         self.matrix = AccuracyMatrix(self.scenario)
         spec, seed = self.evaluation, self.learner.seed
         self.taken, self.taken_seconds = Taken(), (0.0, 0.0)
@@ -103,10 +103,10 @@ class Stream:
         self.curves = TrainingCurves(self.curve_points)
 
     def run(self) -> None:
-        """Learn and evaluate every task that is not done yet.
+        """Train and evaluate each task that is not done yet.
 
         Raises:
-            UnfitCheckpointError: If the state to resume from does not fit; the stream is then of no use any more.
+            UnfitCheckpointError: If the checkpoint does not fit; the stream cannot be used any more then.
         """
         from_memory = any(plugin.traits.from_memory for plugin in self.learner.plugins)
         check_single_pass(self.scenario.kind, self.learner.options.epochs, from_memory)
@@ -130,18 +130,18 @@ class Stream:
                 self.learner.together.wait()
 
     @property
-    def _is_another(self) -> bool:
-        """Whether this is another than the first of the processes that learn together, which alone saves."""
+    def _is_further_rank(self) -> bool:
+        """Whether this is not the first of several processes that train together; only the first one saves."""
         return self.learner.together is not None and self.learner.together.rank > 0
 
     def _read_before(self) -> None:
-        """Fill row -1 and read the probes: the backbone as it was pre-trained, and a head that has grown.
+        """Fill the first row and measure the probes, with the pre-trained backbone and an untrained head.
 
-        No plugin has touched either; only one that can answer for a class by its name answers here too.
+        No plugin has changed either. Only plugins that predict classes by their names predict here too.
         """
-        knowing = [plugin for plugin in self.learner.plugins if plugin.traits.open_vocabulary]
-        learner = Learner if knowing else Untouched
-        plain = learner(self.learner.backbone, self.learner.options, knowing, self.learner.seed)
+        by_name = [plugin for plugin in self.learner.plugins if plugin.traits.open_vocabulary]
+        learner = Learner if by_name else Untouched
+        plain = learner(self.learner.backbone, self.learner.options, by_name, self.learner.seed)
         plain.feature_source = self.learner.feature_source
         plain.start(self.scenario)
         plain.begin_task(self.scenario.tasks[0], may_train=False)
@@ -181,13 +181,13 @@ class Stream:
                 frozen=frozen,
             )
         )
-        self._tell_done(task)
+        self._report_done(task)
 
     def _end(self, task: Task) -> None:
-        """Let the method end a task; then its weights are numbers, and the same in all processes that learn together.
+        """End a task, and check that all weights are finite, and the same in all processes that train together.
 
         Raises:
-            UserError: If one is no finite number.
+            UserError: If they are not.
         """
         self.learner.to(self.device)
         self.learner.end_task(task)
@@ -198,33 +198,33 @@ class Stream:
             self.learner.together.check_agreement(self.learner.parameters())
 
     def _begin(self, task: Task, last: Sequence[L.Callback]) -> list[L.Callback]:
-        """All that watches the training of a task, ready."""
-        watchers = [self.within_task] if self.within_task else []
-        for watcher in watchers:
-            watcher.begin()
+        """Prepare the callbacks of a task's training."""
+        recorders = [self.within_task] if self.within_task else []
+        for recorder in recorders:
+            recorder.begin()
         self.curves.begin(task.index)
-        return [*self.learner.plugins, self.matrix, *watchers, *self.observers, self.curves, *last]
+        return [*self.learner.plugins, self.matrix, *recorders, *self.observers, self.curves, *last]
 
-    def _tell_done(self, task: Task) -> None:
+    def _report_done(self, task: Task) -> None:
         tasks = len(self.scenario.tasks)
         self.report({"task": task.index, "tasks": tasks, "done": len(self.tasks) / tasks})
 
     def _task_checkpoint(self, task: Task) -> TaskCheckpoint | None:
-        """What saves within a task, where that is asked for, or takes up what an earlier call has saved."""
+        """The callback that saves within the task, or resumes from an earlier call's state; None if not needed."""
         if self.checkpoint_path is None:
             return None
         path = task_path(self.checkpoint_path)
-        minutes = None if self._is_another else self.checkpoint_minutes
+        minutes = None if self._is_further_rank else self.checkpoint_minutes
         if minutes is None and not path.exists():
             return None
-        watchers = {"curves": self.curves, **({"within": self.within_task} if self.within_task else {})}
+        recorders = {"curves": self.curves, **({"within": self.within_task} if self.within_task else {})}
         identity = f"{self.identity} task {task.index}"
-        return TaskCheckpoint(path, minutes, identity, self.learner, watchers)
+        return TaskCheckpoint(path, minutes, identity, self.learner, recorders)
 
     def _train(
         self, task: Task, callbacks: Sequence[L.Callback], within: TaskCheckpoint | None
     ) -> tuple[L.Trainer, int]:
-        """Train a task that has begun; returns its last trainer, and its optimizer steps."""
+        """Train a task that has begun; returns its last trainer, and the number of its optimizer steps."""
 
         def make() -> L.Trainer:
             return make_trainer(self.learner.options, self.device, callbacks)
@@ -260,12 +260,12 @@ class Stream:
 
     def _resume(self, state: dict[str, Any]) -> int:
         try:
-            return self._take_up(state)
-        except Exception as error:  # any error of a state of another version, or of a plugin's own method
+            return self._restore(state)
+        except Exception as error:  # a state of another version, or a plugin's own method, may raise any error
             assert self.checkpoint_path is not None
             raise UnfitCheckpointError(self.checkpoint_path, error) from error
 
-    def _take_up(self, state: dict[str, Any]) -> int:
+    def _restore(self, state: dict[str, Any]) -> int:
         checkpoint.load_learner_state(self.learner, state["learner"])
         self.learner.to(self.device)
         self.matrix.load_state_dict(state["matrix"])
@@ -280,7 +280,7 @@ class Stream:
         return len(self.tasks)
 
     def _save(self, tasks: int) -> None:
-        if self.checkpoint_path is None or self._is_another:
+        if self.checkpoint_path is None or self._is_further_rank:
             return
         if tasks == len(self.scenario.tasks):
             task_path(self.checkpoint_path).unlink(missing_ok=True)
@@ -299,5 +299,5 @@ class Stream:
         try:
             checkpoint.save(state, self.checkpoint_path)
         except UserError as error:
-            warn_of(f"{error}. The run continues, but cannot be taken up at this task.", InputWarning)
+            warn_of(f"{error}. The run continues, but cannot be resumed at this task.", InputWarning)
         task_path(self.checkpoint_path).unlink(missing_ok=True)

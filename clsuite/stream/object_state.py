@@ -1,12 +1,12 @@
-"""The state of objects as they are in the middle of a task: whatever plugins keep, without a line of their own.
+"""The state of objects in the middle of a task: everything that plugins keep, without code of their own.
 
-Between tasks, a plugin says what must survive (`clsuite.plugin.base.Plugin.state`). Within one it keeps more: teachers,
-sums, counters, sources of random numbers. After an interruption the task is begun once more, by the plugins' own hooks,
-and then all that can have changed since is put back: numbers, texts, tensors, arrays, generators, in containers and in
-the attributes of objects. What is neither, such as a function, must be the same as when the task began, and an object
-must have been there then: else there is no saying what it would be, and the state is refused.
+Between tasks, a plugin declares its state (`clsuite.plugin.base.Plugin.state`). Within a task it keeps more: teachers,
+sums, counters, random number generators. After an interruption the plugins' hooks begin the task again, and then
+everything that can have changed since is restored: numbers, texts, tensors, arrays and generators, in containers and
+in the attributes of objects. Anything else, such as a function, must be the same as at the beginning of the task, and
+an object must have existed then. Otherwise it cannot be restored, and saving is refused.
 
-What is saved consists of tensors and plain values, so that reading it executes nothing.
+The saved state consists of tensors and plain values, so that reading it executes nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from clsuite.private_api import parts_by_name
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 GENERATORS = (torch.Generator, np.random.RandomState, np.random.Generator, random.Random)
 OF_TORCH = frozenset(vars(nn.Module()))
-"""Attributes of a module that PyTorch keeps."""
+"""Attributes that PyTorch gives to each module."""
 
 
 class UnsavableError(Exception):
@@ -35,10 +35,10 @@ class UnsavableError(Exception):
 
 
 class ObjectStates:
-    """Sees some objects when a task begins, saves their state later, and puts it back into others that began alike."""
+    """Records objects at the beginning of a task, saves their state later, and restores it into equal new objects."""
 
     def __init__(self, roots: Mapping[str, Any], constant: tuple[type, ...]) -> None:
-        """Remember what is there.
+        """Record the objects as they are now.
 
         Args:
             roots: The objects, by name.
@@ -48,41 +48,41 @@ class ObjectStates:
         self._first = dict(self._walk())
 
     def save(self) -> dict[str, Any]:
-        """The state.
+        """Return the state.
 
         Raises:
-            UnsavableError: If something has no state that can be put back.
+            UnsavableError: If a part of it cannot be restored.
         """
         saver = _Saver(self)
         return {name: saver.encode(root, name) for name, root in self._roots.items()}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Put a state back.
+        """Restore a state.
 
         Raises:
-            Exception: Any, if it is of other objects.
+            Exception: Any error, if the state is that of other objects.
         """
         loader = _Loader()
         for name, root in self._roots.items():
             loader.decode(state[name], root, name)
 
     def is_constant(self, value: Any) -> bool:
-        """Whether something does not change."""
+        """Whether a value never changes."""
         return isinstance(value, self._constant)
 
     def is_as_first(self, path: str, value: Any) -> bool:
-        """Whether the same stood at a place when the task began; of hooks, one that was hung up again."""
+        """Whether a place has the same value as when the task began; a hook may have been registered again."""
         first = self._first.get(path, self)
         alike = type(first) is type(value)
         return first is value or (alike and (isinstance(value, RemovableHandle) or _equal(first, value)))
 
     def had_kind(self, path: str, value: Any) -> bool:
-        """Whether something of the same kind stood at a place when the task began."""
+        """Whether a place had a value of the same type when the task began."""
         return path in self._first and type(self._first[path]) is type(value)
 
     def _walk(self) -> Iterator[tuple[str, Any]]:
         seen = set[int]()
-        todo = [*reversed(self._roots.items())]  # in the order in which it is saved
+        todo = [*reversed(self._roots.items())]  # in the order of saving
         while todo:
             path, value = todo.pop()
             yield path, value
@@ -93,7 +93,7 @@ class ObjectStates:
 
 
 def parts_of(value: Any) -> list[tuple[str, Any]]:
-    """What a value consists of, by where it is."""
+    """The parts of a value, with their places."""
     if isinstance(value, Mapping):
         return [(f"[{key!r}]", inner) for key, inner in value.items()]
     if isinstance(value, list | tuple | deque):
@@ -104,7 +104,7 @@ def parts_of(value: Any) -> list[tuple[str, Any]]:
 
 
 def has_attributes(value: Any) -> bool:
-    """Whether a value is an object whose state is its attributes: no function, class or module of Python."""
+    """Whether the attributes of a value are its state, which is not so for functions, classes and Python modules."""
     kind: Any = type(value)
     plain: Any = object
     own = kind.__reduce_ex__ is plain.__reduce_ex__ and kind.__reduce__ is plain.__reduce__
@@ -112,18 +112,18 @@ def has_attributes(value: Any) -> bool:
 
 
 def is_frozen(value: Any) -> bool:
-    """Whether a value is a dataclass that cannot be changed, and may therefore be shared by those who know it."""
+    """Whether a value is a frozen dataclass, which may be shared."""
     parameters: Any = vars(type(value)).get("__dataclass_params__")
     return parameters is not None and bool(parameters.frozen)
 
 
 def callable_alone(value: Any) -> bool:
-    """Whether a value is a function, a method or a class, or a module of Python."""
+    """Whether a value is a function, a method, a class or a Python module."""
     return isinstance(value, type) or type(value).__module__ in ("builtins", "functools", "types", "weakref", "enum")
 
 
 def attributes(value: Any) -> dict[str, Any]:
-    """The attributes of an object; of a module with its parameters and buffers, and without what PyTorch keeps else."""
+    """The attributes of an object; for a PyTorch module its parameters and buffers instead of PyTorch's own fields."""
     if not isinstance(value, nn.Module):
         return dict(vars(value))
     own = {name: inner for name, inner in vars(value).items() if name not in OF_TORCH or name == "training"}
@@ -133,12 +133,12 @@ def attributes(value: Any) -> dict[str, Any]:
 def _equal(first: Any, value: Any) -> bool:
     try:
         return bool(first == value)
-    except Exception:  # whatever a comparison of somebody's objects raises
+    except Exception:  # comparing user-defined objects may raise any error
         return False
 
 
 class _Saver:
-    """Turns values into tensors and plain values; what is met twice is saved once."""
+    """Turns values into tensors and plain values; a value that is found twice is saved once."""
 
     def __init__(self, states: ObjectStates) -> None:
         self._states = states
@@ -185,7 +185,7 @@ class _Saver:
 
     def _refuse_shared(self, memory: int, path: str) -> None:
         if self._memory.setdefault(memory, path) != path:
-            raise UnsavableError(f"{path} lies in the memory of {self._memory[memory]}")
+            raise UnsavableError(f"{path} shares the memory of {self._memory[memory]}")
 
     def _container(self, value: Any, path: str) -> Any:
         if isinstance(value, Mapping):
@@ -202,7 +202,7 @@ KINDS: dict[str, Any] = {"list": list, "tuple": tuple, "deque": deque}
 
 
 def _memory_of(array: Any) -> int:
-    """Where the memory begins that an array lies in, as a tensor says it that may lie there too."""
+    """The address of an array's memory, which equals that of a tensor in the same memory."""
     while isinstance(array.base, np.ndarray):
         array = array.base
     return int(array.__array_interface__["data"][0]) if array.size else id(array)
@@ -218,30 +218,31 @@ def _generator_state(value: Any) -> Any:
 
 
 def _plain_arrays(value: Any) -> Any:
-    """Arrays of unsigned numbers as lists: PyTorch has not all kinds of these."""
+    """Arrays as lists: PyTorch does not support all unsigned types."""
     if isinstance(value, dict):
         return {key: _plain_arrays(one) for key, one in value.items()}
     return ["numbers", value.dtype.str, value.tolist()] if isinstance(value, np.ndarray) else value
 
 
-def _arrays_again(value: Any) -> Any:
+def _to_arrays(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _arrays_again(one) for key, one in value.items()}
+        return {key: _to_arrays(one) for key, one in value.items()}
     return np.array(value[2], dtype=value[1]) if isinstance(value, list) else value
 
 
 class _Loader:
-    """Puts saved values back into what stands in their places.
+    """Restores saved values into the objects that exist now.
 
-    What was one thing when the task began, and is two when it is saved, is filled once: the other gets its own.
+    If one object at the beginning of the task was two when the state was saved, the first is restored into it, and the
+    second gets an object of its own.
     """
 
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}
-        self._filled: dict[int, Any] = {}  # what is remembered is not forgotten, so that its number stays its own
+        self._filled: dict[int, Any] = {}  # keeps the objects alive, so that no other object gets their id
 
     def decode(self, saved: Any, live: Any, path: str) -> Any:
-        """What stands at a place from now on: the same object as before, wherever others may know it."""
+        """Return the value for a place: the existing object if it may be referenced elsewhere."""
         if saved[0] == "again":
             return self._made[saved[1]]
         value = live if saved[0] == "same" else getattr(self, f"_{saved[0]}")(saved, self._free(live, saved[0]), path)
@@ -249,10 +250,10 @@ class _Loader:
         return value
 
     def _free(self, live: Any, kind: str) -> Any:
-        """What a value may be put into: what stands in its place, unless another value lies in that already.
+        """Return the object to restore a value into: the existing one, unless it already got another value.
 
         Raises:
-            ValueError: If it is an object, of which there is no other.
+            ValueError: If it did, and a second object cannot be created.
         """
         if not isinstance(live, Tensor | dict | list | deque) and kind not in ("object", "generator"):
             return live
@@ -286,9 +287,9 @@ class _Loader:
         elif isinstance(live, random.Random):
             live.setstate(saved[1])
         elif isinstance(live, np.random.RandomState):
-            live.set_state(_arrays_again(saved[1]))
+            live.set_state(_to_arrays(saved[1]))
         else:
-            live.bit_generator.state = _arrays_again(saved[1])
+            live.bit_generator.state = _to_arrays(saved[1])
         return live
 
     def _set(self, saved: Any, live: Any, path: str) -> Any:

@@ -1,4 +1,4 @@
-"""The training of one task: as many rounds as its plan has, each with a trainer of its own."""
+"""The training of one task: the rounds of its plan, each with its own trainer."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ def train_task(
     make_trainer: Callable[[], L.Trainer],
     within: TaskCheckpoint | None,
 ) -> tuple[L.Trainer, int]:
-    """Train a task that has begun, round after round; where a state within it was saved, from there on.
+    """Train a task that has begun, round after round, from the checkpoint within the task if there is one.
 
     Args:
         learner: The model.
         task: The task.
-        device: Where batches are made.
-        make_trainer: Makes the trainer of a round that is planned.
-        within: What saves within the task, or takes up what was saved.
+        device: The device of the batches.
+        make_trainer: Creates the trainer of a planned round.
+        within: The callback that saves within the task and resumes there.
 
     Returns:
-        The trainer of the last round, and the optimizer steps of all.
+        The trainer of the last round, and the number of optimizer steps of all rounds.
 
     Raises:
-        UnfitStateError: If the state within the task does not fit.
+        UnfitStateError: If the checkpoint within the task does not fit.
         UserError: If a round takes no step.
     """
     indices = task.train
     for plugin in learner.plugins:
         indices = plugin.select_indices(learner, task, indices)
-    first = 0 if within is None else within.take_up_rounds()
+    first = 0 if within is None else within.resume_rounds()
     number, rounds = first, first + 1
     while number < rounds:
         if number:

@@ -1,7 +1,7 @@
-"""States on disk that know what they hold: a hash of all entries lies in the file, and is compared when it is read.
+"""State files with a checksum: the file contains a hash of all entries, which is verified when it is read.
 
-`torch.load` compares no checksum: a sector of zeros, or one flipped bit, would be read as other weights. The hash is of
-the entries and not of the file's bytes, so that the file stays one that `torch.load` reads.
+`torch.load` verifies no checksum: with a sector of zeros, or a flipped bit, it would return other weights. The hash
+covers the entries and not the bytes of the file, so that `torch.load` can still read it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from clsuite.regular_files import refuse_irregular
 
 SEAL = "sha256"
 MOST_SHARED = 16
-"""How often the bytes of a file may be read as part of another tensor: of weights that are tied, twice."""
+"""Maximum ratio of the size of all tensors to the size of the file; tied weights are stored once and read twice."""
 
 
 class DamagedStateError(Exception):
-    """A file that is not what was written; the message says how."""
+    """A file whose content is not what was written; the message says in what way."""
 
 
 def write_state(state: dict[str, Any], path: Path) -> None:
-    """Write a state with its hash, whole or not at all.
+    """Write a state with its hash, atomically.
 
     Raises:
         UserError: If the folder cannot be written, or its disk is full.
@@ -35,7 +35,7 @@ def write_state(state: dict[str, Any], path: Path) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as opened:
         try:
             torch.save({**state, SEAL: state_digest(state)}, opened)
-        except RuntimeError as error:  # with these words torch goes on after an error of the file
+        except RuntimeError as error:  # torch raises this after an error of the file
             raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
@@ -43,8 +43,8 @@ def read_state(path: Path) -> dict[str, Any]:
     """Read a state; nothing in it is executed.
 
     Raises:
-        FileNotFoundError: If there is none.
-        DamagedStateError: If it is not what `write_state` wrote: cut, changed, or something else.
+        FileNotFoundError: If there is no file.
+        DamagedStateError: If `write_state` did not write it so: it is truncated, changed, or another kind of file.
     """
     try:
         refuse_irregular(path)
@@ -53,7 +53,7 @@ def read_state(path: Path) -> dict[str, Any]:
         raise
     except OSError as error:
         raise DamagedStateError(f"it cannot be read ({error.strerror or type(error).__name__})") from error
-    except Exception as error:  # a cut file raises many kinds of errors
+    except Exception as error:  # a truncated file raises many kinds of errors
         raise DamagedStateError(f"it cannot be read ({type(error).__name__})") from error
     if not isinstance(state, dict) or SEAL not in state:
         raise DamagedStateError(
@@ -65,22 +65,22 @@ def read_state(path: Path) -> dict[str, Any]:
         digest = state_digest(content)
     except DamagedStateError:
         raise
-    except Exception as error:  # lists within themselves, tensors of no bytes
-        raise DamagedStateError(f"it holds something that no state has ({type(error).__name__})") from error
+    except Exception as error:  # lists that contain themselves, tensors without bytes
+        raise DamagedStateError(f"it contains something that no state has ({type(error).__name__})") from error
     if digest != state[SEAL]:
         raise DamagedStateError("its content has changed since it was written")
     return state
 
 
 def _refuse_more_than_it_holds(state: Any, size: int) -> None:
-    """Make sure that tensors are not larger than their file: one number may be stored for a million of them.
+    """Check that the tensors are not much larger than their file, which may store one number for a million entries.
 
     Raises:
         DamagedStateError: If they are.
     """
     total = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(state))
     if total > MOST_SHARED * size:
-        raise DamagedStateError(f"its tensors would take {total} bytes, and the file has {size}")
+        raise DamagedStateError(f"its tensors would need {total} bytes, but the file has only {size}")
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
@@ -92,7 +92,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def state_digest(state: Any) -> str:
-    """sha256 over the kinds, names, shapes and bytes of everything in a state."""
+    """SHA-256 of the types, names, shapes and bytes of all entries of a state."""
     total = hashlib.sha256()
     for piece in _pieces(state):
         total.update(piece)

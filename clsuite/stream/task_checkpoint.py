@@ -1,4 +1,4 @@
-"""Checkpoints within a task: after some minutes of training all is saved that the rest of the task follows from."""
+"""Checkpoints within a task: everything that the rest of the task depends on is saved every few minutes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from clsuite.stream.evaluation import AccuracyMatrix
 from clsuite.stream.object_state import ObjectStates, UnsavableError
 
 CONSTANT = (Scenario, Task, ImageTable, Learner, L.Trainer, AccuracyMatrix, Clock)
-"""Types whose objects are the same in every part of a task."""
+"""Types whose objects do not change during a task."""
 MINUTE = 60
 
 
@@ -33,49 +33,49 @@ _ASKED: list[Callable[[], None]] = []
 
 
 def ask_to_save(then: Callable[[], None]) -> None:
-    """Have the training of this process, where it saves within tasks, do so after this batch.
+    """Ask the training of this process to save after the current batch, if it saves within tasks.
 
     Args:
-        then: Called when it is saved.
+        then: Called when the checkpoint is saved.
     """
     _ASKED.append(then)
 
 
 def task_path(path: Path) -> Path:
-    """Where the state within a task is kept, beside that of the task before."""
+    """The file of the checkpoint within a task, beside the checkpoint of the task boundary."""
     return path.with_suffix(".task.ckpt")
 
 
 class TaskCheckpoint(L.Callback):
-    """Saves the state of a training, and takes a saved one up; training never notices."""
+    """Saves the state of a training and resumes from it, without an influence on the training."""
 
     def __init__(
-        self, path: Path, minutes: float | None, identity: str, learner: Learner, watchers: Mapping[str, Any]
+        self, path: Path, minutes: float | None, identity: str, learner: Learner, recorders: Mapping[str, Any]
     ) -> None:
         """Prepare for a task that has begun and is not trained yet.
 
         Args:
             path: The file.
-            minutes: Minutes between two states; None saves none, and takes up one that is there.
-            identity: Key of the run and of the task; a state of another is not taken.
+            minutes: Minutes between two checkpoints; None saves none, and resumes from an existing one.
+            identity: Key of the run and the task; checkpoints of others are ignored.
             learner: The learner.
-            watchers: What else changes as training goes on, by name.
+            recorders: Other objects that change during training, by name.
         """
         self._path, self._identity, self._learner = path, identity, learner
         self._every = None if minutes is None else MINUTE * minutes
         roots = {f"plugin {number}": plugin for number, plugin in enumerate(learner.plugins)}
         parts = {name: getattr(learner, name) for name in ("backbone", "head", "plugin_modules", "optimizer_policy")}
-        self._roots = {**parts, **roots, **watchers}
+        self._roots = {**parts, **roots, **recorders}
         self._begun = self._last = time.monotonic()
         self._before = 0.0
         self._states: ObjectStates | None = None
         self._found: dict[str, Any] | None = None
 
-    def take_up_rounds(self) -> int:
-        """The round of the task to begin with; of a later one than the first, what was known when it was saved.
+    def resume_rounds(self) -> int:
+        """Return the round to begin with; if it is not the first, restore the state that it began with.
 
         Raises:
-            UnfitStateError: If the state that was saved does not fit.
+            UnfitStateError: If the saved state does not fit.
         """
         found = checkpoint.load(self._path, "The task begins again")
         if found is None or found.get("identity") != self._identity:
@@ -85,14 +85,14 @@ class TaskCheckpoint(L.Callback):
         if number:
             try:
                 ObjectStates(self._roots, CONSTANT).load(found["objects"])
-            except Exception as error:  # whatever a state of other objects raises
+            except Exception as error:  # a state of other objects may raise any error
                 raise UnfitStateError(error) from error
             self._learner.earlier_steps = found["earlier_steps"]
             self._learner.plan = replace(self._learner.plan, rounds=found["rounds"])
         return number
 
     def begin(self, trainer: L.Trainer, loader: BatchLoader) -> None:
-        """Begin a round of the training of the task, or go on with it where it was saved."""
+        """Begin a round of the task, or continue it where it was saved."""
         state, self._found = self._found, None
         if state is None:
             loader.begin_at(0, 0, lambda: self._ready(trainer, None))
@@ -102,33 +102,33 @@ class TaskCheckpoint(L.Callback):
 
     @property
     def seconds_before(self) -> float:
-        """Seconds of training in which the state was reached that was taken up."""
+        """Seconds of training before the state from which the task was resumed."""
         return self._before
 
     def _ready(self, trainer: L.Trainer, state: dict[str, Any] | None) -> None:
-        """See what is there when the first batch is about to come, and put the saved state in its place."""
+        """Record the objects right before the first batch, and restore the saved state."""
         first = self._states is None
         if first and (self._every is not None or state is not None):
             self._states = ObjectStates(self._roots, CONSTANT)
         if state is not None:
-            self._take_up(trainer, state)
+            self._restore(trainer, state)
         self._last = time.monotonic()
         self._begun = self._last if first else self._begun
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save where it is time; what ends an epoch is left to the batch after it."""
+        """Save if it is time; at the last batch of an epoch, the next batch saves."""
         waits = trainer.is_last_batch or gathers_gradients(trainer)
         if self._every is None or waits or not (_ASKED or time.monotonic() - self._last >= self._every):
             return
         try:
             checkpoint.save(self._state(trainer, batch_idx), self._path)
         except UnsavableError as error:
-            warn_of(f"the run cannot be saved within a task: {error}. It is saved between tasks alone", InputWarning)
+            warn_of(f"the run cannot be saved within a task: {error}. It is saved only between tasks", InputWarning)
             self._every = None
         except UserError as error:
-            warn_of(f"{error}. The run goes on, but cannot be taken up here.", InputWarning)
+            warn_of(f"{error}. The run continues, but cannot be resumed here.", InputWarning)
         self._last = time.monotonic()
         if _ASKED:
             _ASKED[0]()
@@ -156,8 +156,8 @@ class TaskCheckpoint(L.Callback):
             "seconds": self._before + time.monotonic() - self._begun,
         }
 
-    def _take_up(self, trainer: L.Trainer, state: dict[str, Any]) -> None:
-        """Put a saved state back.
+    def _restore(self, trainer: L.Trainer, state: dict[str, Any]) -> None:
+        """Restore a saved state.
 
         Raises:
             UnfitStateError: If it does not fit.
@@ -179,25 +179,25 @@ class TaskCheckpoint(L.Callback):
             self._learner._augment_generator.set_state(state["augment"])
             _set_generators(state["generators"])
             self._before = state["seconds"]
-        except Exception as error:  # whatever a state of other objects raises
+        except Exception as error:  # a state of other objects may raise any error
             raise UnfitStateError(error) from error
 
 
 class UnfitStateError(Exception):
-    """A whole state that this training cannot go on from.
+    """An undamaged state from which this training cannot continue.
 
     Attributes:
-        reason: What it ends with.
+        reason: The error that loading it raised.
     """
 
     def __init__(self, reason: Exception) -> None:
-        """Say why."""
+        """Use the reason as the message."""
         super().__init__(f"{type(reason).__name__}: {reason}")
         self.reason = reason
 
 
 def _generators() -> dict[str, Any]:
-    """The state of the generators that all share."""
+    """The state of the global random number generators."""
     kind, keys, *rest = np.random.get_state()
     return {
         "torch": torch.get_rng_state(),

@@ -1,4 +1,4 @@
-"""A fresh, quiet Lightning trainer for each task."""
+"""A new Lightning trainer without output for each task."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Report = Callable[[dict[str, Any]], None]
 
 
 REPORT_SECONDS = 0.5
-"""Between two looks at the loss in an epoch; a look waits for a GPU."""
+"""Minimum time between two reports in an epoch: reading the loss waits for a GPU."""
 
 
 class ProgressReporter(L.Callback):
-    """Reports task, epoch, loss and the share of the task that is done, about twice a second."""
+    """Reports task, epoch, loss and progress, about twice a second."""
 
     def __init__(self, report: Report, task: int, tasks: int) -> None:
         """Report for one task of a stream."""
@@ -58,14 +58,14 @@ class ProgressReporter(L.Callback):
 
 
 class StayingOnDevice(SingleDeviceStrategy):
-    """Computes on one device, and leaves the model there at the end of a task.
+    """Uses one device, and leaves the model on it at the end of a task.
 
-    Lightning's own strategies move model and optimizer to the CPU after each fit and test: on a GPU a transfer of all
-    weights, there and back, for each task and each evaluation.
+    Lightning's own strategies move model and optimizer to the CPU after each fit and test. On a GPU, all weights would
+    be transferred there and back for each task and each evaluation.
     """
 
     def teardown(self) -> None:
-        """Release what the task needed, but for the model."""
+        """Release everything except the model."""
         self.precision_plugin.teardown()
         assert self.accelerator is not None
         self.accelerator.teardown()
@@ -73,11 +73,11 @@ class StayingOnDevice(SingleDeviceStrategy):
 
 
 def make_trainer(options: TrainingSpec, device: torch.device, callbacks: Sequence[L.Callback]) -> L.Trainer:
-    """Make the trainer of one task: no logger, no checkpoints of its own, nothing printed.
+    """Create the trainer of one task, without logger, checkpoints and output.
 
-    A run is one process whatever started it: Lightning would take a job of Slurm's with several tasks for one training.
-    PyTorch's deterministic mode also overwrites all memory that is allocated, which takes time and changes no result;
-    that is switched off.
+    The environment is Lightning's default one: on Slurm, Lightning would take a job with several tasks for one
+    training. PyTorch's deterministic mode also fills all allocated memory, which takes time and changes no result, so
+    this is switched off.
     """
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -103,17 +103,16 @@ def make_trainer(options: TrainingSpec, device: torch.device, callbacks: Sequenc
 
 
 def release_optimizers(trainer: L.Trainer) -> None:
-    """Let a trainer that has fitted go of its optimizer, whose state is twice the size of what it trained.
+    """Release the optimizers of a used trainer, whose state may be twice the size of the trained weights.
 
-    A used trainer stays alive in its reference cycles until Python happens to collect them, and with it, task after
-    task, would its optimizer.
+    Reference cycles keep a used trainer alive until Python collects them, and its optimizers with it.
     """
     trainer.strategy.optimizers = []
     trainer.strategy.lr_scheduler_configs = []
 
 
 def find_device(asked: str) -> torch.device:
-    """The device of a run.
+    """Return the device of a run.
 
     Args:
         asked: ``auto`` (the first GPU, or else the CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
@@ -125,7 +124,7 @@ def find_device(asked: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(asked)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError(f"device '{asked}' is not available: it is that of Apple's processors")
+        raise UserError(f"device '{asked}' is not available: only Apple's processors have it")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device '{asked}' is not available: {torch.cuda.device_count()} GPUs were found")
     return device

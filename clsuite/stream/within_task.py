@@ -1,4 +1,4 @@
-"""Accuracy within tasks, recorded through a callback on a fixed subset of the test images; training never notices."""
+"""Accuracy within tasks, measured by a callback on a fixed subset of the test images, without influence on training."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from clsuite.stream.within_task_spec import EvaluationSpec
 
 
 class WithinTask(L.Callback):
-    """Evaluates in the middle of training, as the method predicts at that moment.
+    """Evaluates the method's current predictions in the middle of training.
 
-    The last point of each task's curve is the evaluation after it, when the plugins have ended the task: it is taken
-    from the accuracy matrix and costs nothing. A task without optimizer steps has that point alone.
+    The last point of each task's curve is the evaluation after the task. It is taken from the accuracy matrix and costs
+    nothing. It is the only point of a task without optimizer steps.
 
-    On streams that pass once, the accuracy on the classes that training has met so far is measured beside it.
+    On single-pass streams, the accuracy on the classes that training has used so far is measured too.
 
     Attributes:
-        spent: Time spent since the task began.
+        spent: Time of these evaluations since the task began.
     """
 
     def __init__(self, matrix: AccuracyMatrix, spec: EvaluationSpec, seed: int, clock: Clock) -> None:
-        """Choose the test images; the same for all methods of a seed."""
+        """Choose the test images, which are the same for all methods of a seed."""
         self._matrix, self._spec, self._clock, self.spent = matrix, spec, clock, Spent()
         self._parts = matrix.scenario.eval_splits
         self._columns = _choose_columns(matrix, spec.samples, seed)
@@ -61,17 +61,17 @@ class WithinTask(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, *_: Any
     ) -> None:
-        """Evaluate where it is time; after the last step of a round what comes next does it."""
+        """Evaluate if it is time; after the last step of a round, the next round or the end of the task does it."""
         if self._exposure is not None:
             self._exposure.meet(batch.host.labels.numpy())
         assert isinstance(pl_module, Learner)
         step = pl_module.earlier_steps + trainer.global_step
-        goes_on = trainer.global_step < trainer.estimated_stepping_batches
-        if self._spec.wants(step) and step not in self._points and goes_on:
+        continues = trainer.global_step < trainer.estimated_stepping_batches
+        if self._spec.wants(step) and step not in self._points and continues:
             self._read(pl_module, step)
 
     def finish(self, row: int, steps: int) -> None:
-        """End the curve of a task by a row of the matrix."""
+        """End the curve of a task with a row of the matrix."""
         learned = self._learned(row - 1)
         self._points[steps] = (
             self._count(self._matrix.class_incremental[row, self._columns], learned),
@@ -91,7 +91,7 @@ class WithinTask(L.Callback):
         )
 
     def entry(self) -> WithinTaskEntry:
-        """The curves as a record holds them."""
+        """The curves in the form of a record."""
         return WithinTaskEntry(
             every=self._spec.every,
             n=np.bincount(self._task, minlength=len(self._parts)).tolist(),
@@ -104,7 +104,7 @@ class WithinTask(L.Callback):
         return {"tasks": [curve.model_dump() for curve in self._finished]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the curves back."""
+        """Restore the curves."""
         self._finished = [CurveEntry(**curve) for curve in state_dict["tasks"]]
 
     def _learned(self, task: int) -> NDArray[np.bool_]:
@@ -121,7 +121,7 @@ class WithinTask(L.Callback):
         chosen = np.flatnonzero(asked)
         predicted = np.full((3, len(self._columns)), -1, dtype=np.int64)
         if len(chosen):
-            with _unnoticed(module):
+            with _state_restored(module):
                 predicted[:, chosen] = self._predict(module, chosen)
         if self._exposure is not None:
             self._exposure.read(step, predicted[2])
@@ -129,7 +129,7 @@ class WithinTask(L.Callback):
         self.spent += self._clock.now() - started
 
     def _predict(self, learner: Learner, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
-        if learner.frozen:  # whole parts at a time, as the matrix asks for them: the same bits are kept for it
+        if learner.frozen:  # compute whole parts as the matrix does: it then finds the same bits in the cache
             for part in self._parts:
                 if part.index in self._task[chosen]:
                     learner.features_of(part.test)
@@ -139,14 +139,14 @@ class WithinTask(L.Callback):
         return torch.stack([one.argmax(dim=1) for one in (logits, logits + masks, among)]).numpy()
 
     def _count(self, predicted: NDArray[np.integer], learned: NDArray[np.bool_]) -> list[int]:
-        right = (predicted == self._labels) & learned[self._task]
-        counts: list[int] = np.bincount(self._task[right], minlength=len(self._parts)).tolist()
+        correct = (predicted == self._labels) & learned[self._task]
+        counts: list[int] = np.bincount(self._task[correct], minlength=len(self._parts)).tolist()
         return counts
 
 
 @contextmanager
-def _unnoticed(learner: Learner) -> Iterator[None]:
-    """Give back random numbers and the mode of every module, whichever they were in."""
+def _state_restored(learner: Learner) -> Iterator[None]:
+    """Restore the random states and the training mode of each module afterwards."""
     modes = [(module, module.training) for module in learner.modules()]
     with isolate_rng():
         yield
@@ -155,7 +155,7 @@ def _unnoticed(learner: Learner) -> Iterator[None]:
 
 
 def _choose_columns(matrix: AccuracyMatrix, samples: int, seed: int) -> NDArray[np.int64]:
-    """At most so many columns of each part: as many of each class, give or take one, while the class has so many."""
+    """Choose at most `samples` columns of each part, balanced over its classes as far as their sizes allow."""
     chosen = []
     for part in range(len(matrix.scenario.eval_splits)):
         columns = np.flatnonzero(matrix.task == part)

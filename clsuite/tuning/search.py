@@ -102,7 +102,7 @@ class Search:
         places = find_places(parse_space(self.space), self.method, sources)
         for name, place in places.items():
             if place.plugin is None and place.path[0] in options.training:
-                raise UserError(f"'{name}' is in --space and is given as an option too: leave one out")
+                raise UserError(f"'{name}' is in --space and is given as an option too: remove one")
         return places
 
     def _plan(self, options: RunOptions, method: MethodSpec) -> RunPlan:
@@ -131,7 +131,7 @@ class Search:
     def _trial(self, values: Mapping[str, Any], record: RunRecord) -> TrialEntry:
         score = METRICS[self.metric].compute(record.main_counts) if record.status == "done" else None
         if score is not None and math.isnan(score):
-            raise UserError(f"{self.metric} says nothing of {self.tasks} tasks: take more --tasks, or another --metric")
+            raise UserError(f"{self.metric} is undefined for {self.tasks} tasks: use more --tasks, or another --metric")
         samples = sum(task.gradient_samples for task in record.tasks)
         return TrialEntry(values=dict(values), score=score, gradient_samples=samples, seconds=record.full_seconds)
 
@@ -207,7 +207,7 @@ def keep_search(status: BenchStatus, tuning: TuningEntry, warn: Warn) -> None:
             if record.tuning != tuning:
                 write_record(record.model_copy(update={"tuning": tuning}), path)
         except UserError as error:
-            warn(f"the search is not noted: {error}")
+            warn(f"the search is not recorded: {error}")
 
 
 def _share(scenario: ScenarioSpec) -> float | None:
@@ -219,7 +219,7 @@ def _with_validation(scenario: ScenarioSpec, share: float | None) -> ScenarioSpe
     own = _share(scenario)
     if own is None:
         if share is not None:
-            raise UserError(f"a {scenario.kind} stream has validation parts of its own: leave --validation out")
+            raise UserError(f"a {scenario.kind} stream has its own validation parts: remove --validation")
         return scenario
     wanted = share if share is not None else own or SHARE
     return ScenarioSpec.model_validate({**scenario.model_dump(), "validation": wanted})

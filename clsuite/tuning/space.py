@@ -110,4 +110,4 @@ def _number(node: ast.expr) -> float:
 
 
 def _unknown(name: str) -> tuple[bool, bool]:
-    raise ValueError(f"it knows {', '.join(RANGES)}, and no '{name}'")
+    raise ValueError(f"'{name}' is not one of {', '.join(RANGES)}")

@@ -227,7 +227,7 @@ def test_tune_chooses_and_runs(folder: Path, tmp_path: Path, monkeypatch: pytest
         ("ncm", {"seed": [0, 1]}, r"seed is \[0, 1\], but must be a whole number; clsuite.bench takes several"),
         ("ncm", {"seed": -1}, "seed is -1, but must not be negative"),
         ("ncm", {"limit_tasks": 0}, "limit_tasks is 0, but must be at least 1"),
-        ("ncm", {"limit_tasks": 9}, "the first 9 tasks are asked for, but the stream has 5"),
+        ("ncm", {"limit_tasks": 9}, "the first 9 tasks are requested, but the stream has 5"),
         ("ncm", {"timeout": 0}, "timeout is 0, but must be more than 0"),
         ("ncm", {"limit_task": 2}, "unknown option 'limit_task'. Did you mean 'limit_tasks'"),
         ("ncm", {"settings": {"training.epoch": 2}}, "unknown key 'training.epoch'. Did you mean 'epochs'"),

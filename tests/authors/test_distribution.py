@@ -107,6 +107,7 @@ def test_what_entry_points_bring_is_listed(what: str, site: Path, tmp_path: Path
         assert "broken: the name 'digits' is taken by clsuite" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_benchmark_of_parts_that_entry_points_bring(site: Path, tmp_path: Path) -> None:
     (tmp_path / "brought.yaml").write_text(BENCHMARK)
     done = clsuite(site, tmp_path, "bench", "brought.yaml", "--device", "cpu", "--jobs", "1")

@@ -109,6 +109,7 @@ def badges(repository: Path, board: Path) -> dict[str, str]:
     return {row["method"]: row["badge"] for row in made["benchmarks"][0]["rows"]}
 
 
+@pytest.mark.slow
 def test_a_row_survives_what_changes_no_count_and_no_row_survives_what_does(repository: Path, tmp_path: Path) -> None:
     commit, board = git(repository, "rev-parse", "HEAD"), tmp_path / "board"
     for plugin in ("ncm", "fecam"):

@@ -55,7 +55,7 @@ def test_records_that_cannot_be_done_again(records: dict[str, Path], tmp_path: P
     plugin = {**record.plugins[0].model_dump(), "source": "0" * 64}
     backbone = {**record.config["backbone"], "weights": "file", "sha256": "1" * 64}
     cases: dict[str, tuple[Path, list[str]]] = {
-        "took no gradient steps: no module moved": (records["ncm"], []),
+        "took no gradient steps, so no parameter has changed": (records["ncm"], []),
         "is not a finished run but failed: ValueError: of the method": (
             changed(
                 records["finetune"], tmp_path / "a.json", status="failed", error="Traceback\nValueError: of the method"

@@ -66,7 +66,7 @@ def changed(section: str, **values: Any) -> dict[str, Any]:
         ),
         (BASE, ["--seeds", "a"], "--seeds is 'a', but must be whole numbers"),
         (BASE, ["--seeds", "0,-1"], "--seeds is '0,-1', but a seed must not be negative"),
-        (BASE, ["--limit-tasks", "6"], "the first 6 tasks are asked for, but the stream has 5"),
+        (BASE, ["--limit-tasks", "6"], "the first 6 tasks are requested, but the stream has 5"),
         (
             BASE,
             ["--methods", "pet(kind=lorra)", "--limit-tasks", "1"],

@@ -133,9 +133,9 @@ def test_files_that_were_begun_long_ago_go_and_those_of_now_stay(cache: Path, ca
         (("clear", "--kind", "feature"), "unknown kind 'feature'. Did you mean 'features'?"),
         (("clear", "--older-than", "30"), "--older-than: '30' is not an age, such as 30d, 12h or 2w"),
         (("clear", "--down-to", "5"), "--down-to: '5' is not a size, such as 500MB or 20GB"),
-        (("show", "--older-than", "3d"), "--older-than and --down-to are of 'clear', not of 'show'"),
-        (("clear", "--down-to", "5GB", "--kind", "tables"), "--down-to is of features alone"),
-        (("clear", "--down-to", "5GB", "--older-than", "3d"), "goes without --older-than"),
+        (("show", "--older-than", "3d"), "--older-than and --down-to are options of 'clear', not of 'show'"),
+        (("clear", "--down-to", "5GB", "--kind", "tables"), "--down-to is only for features"),
+        (("clear", "--down-to", "5GB", "--older-than", "3d"), "excludes --older-than"),
     ],
 )
 def test_bad_words_are_one_line(words: tuple[str, ...], complaint: str, cache: Path, call: Call) -> None:

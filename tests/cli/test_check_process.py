@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from torch.utils import backend_registration
 
 from clsuite.cli import check_process
 from clsuite.cli.main import main
@@ -62,11 +63,11 @@ def test_what_ends_the_process_is_told_by_name(check, body: str, words: str) -> 
     ("body", "words"),
     [
         (START + "raise KeyboardInterrupt\n", "trains: failed"),
-        (MADE + "raise GeneratorExit('own')\n", "making it ends with RuntimeError: GeneratorExit: own"),
-        (MADE + ODD, "making it ends with RuntimeError: Odd"),
+        (MADE + "raise GeneratorExit('own')\n", "creating it ends with RuntimeError: GeneratorExit: own"),
+        (MADE + ODD, "creating it ends with RuntimeError: Odd"),
         (
             "    @property\n    def loss(self):\n        raise ValueError('own')\n",
-            "making it ends with ValueError: own",
+            "creating it ends with ValueError: own",
         ),
     ],
 )
@@ -102,6 +103,10 @@ def test_an_error_without_words_is_told_where_a_vit_is_needed() -> None:
     assert any("on a ResNet it ends with AssertionError" in one for one in told), told
 
 
+@pytest.mark.skipif(
+    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="only newer versions of PyTorch can make a device in Python",
+)
 def test_a_method_is_checked_on_a_device_that_is_not_the_cpu(tmp_path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
     """A tensor that stays on the CPU is found, wherever it is made; on the CPU itself nothing is wrong with it."""
     monkeypatch.chdir(tmp_path)

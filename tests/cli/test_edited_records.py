@@ -146,7 +146,7 @@ def test_a_run_whose_counts_were_edited_is_done_again(tmp_path: Path, capsys: py
     assert main([*bench, "--dry-run"]) == 0
     said = capsys.readouterr()
     assert "to do  ncm, seed 0" in said.out
-    assert "does not follow from its predictions. It will be kept as" in said.err
+    assert "does not follow from its predictions. It will be renamed to" in said.err
     assert main(bench) == 0
     assert read_record(path).counts == counts == rescore(read_predictions(path.with_suffix(".npz")))
     assert path.with_suffix(".unreadable").is_file()

@@ -70,8 +70,8 @@ def test_a_new_method_runs_as_written(kind: str, folder: Path) -> None:
         (["random"], "choose another name, such as 'my_random'"),
         (["clsuite"], "'clsuite' is the name of an installed module"),
         (["mine", "--kind", "bufer"], "Did you mean 'buffer'?"),
-        (["there"], "'there.py' is there already and is not overwritten"),
-        (["tested"], "'test_tested.py' is there already and is not overwritten"),
+        (["there"], "'there.py' already exists and is not overwritten"),
+        (["tested"], "'test_tested.py' already exists and is not overwritten"),
         (["mine", "--out", "there.py"], "cannot write 'there.py/mine.py'"),
     ],
 )

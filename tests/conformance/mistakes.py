@@ -283,14 +283,14 @@ seen: list = []  # HERE
 def on_task_end(self, learner, task):
     self.seen.append(task.index)
 '''),
-    "does not follow from the seed": Mistake(
-        "deterministic", "does not follow from the seed", "learner.generator", '''
+    "does not depend on the seed": Mistake(
+        "deterministic", "does not depend on the seed", "learner.generator", '''
 def transform_batch(self, learner, batch):
     draws = np.random.default_rng()  # HERE
     return batch.with_images(torch.from_numpy(draws.integers(0, 255, batch.images.shape, dtype=np.uint8)))
 '''),
     "needed for prediction and not saved": Mistake(
-        "saves", "answers differ after saving and loading", "state_dict()", '''
+        "saves", "predictions differ after saving and loading", "state_dict()", '''
 def on_stream_start(self, learner, scenario):
     self._means = torch.zeros(len(scenario.classes), learner.backbone.width)
 
@@ -327,7 +327,7 @@ def load_state_dict(self, state_dict):
     self.kept = state_dict["kept"]
 '''),
     "answers by the statistics of the batch": Mistake(
-        "prediction", "change with the order or the company", "each sample on its own", '''
+        "prediction", "change with the order or the other samples", "each sample on its own", '''
 def predict(self, learner, batch):
     logits = learner.head(learner.encode(batch))
     return logits - logits.mean(dim=0)  # HERE
@@ -339,14 +339,14 @@ def loss(self, learner, step):
     return 0.01 * learner.backbone.model.blocks[0].norm1.weight.square().mean()  # HERE
 '''),
     "a ViT is declared and not needed": Mistake(
-        "requires", "declares that it needs a ViT, and learns a ResNet as well", 'take "vit" out of', '''
+        "requires", "declares that it needs a ViT, but also trains a ResNet", 'take "vit" out of', '''
 traits = Traits(requires=("vit",))  # HERE
 
 def loss(self, learner, step):
     return 0.01 * step.logits.square().mean()
 '''),
     "CLIP is declared and not needed": Mistake(
-        "requires", "declares that it needs CLIP, and learns a plain ViT as well", 'take "clip" out of', '''
+        "requires", "declares that it needs CLIP, but also trains a plain ViT", 'take "clip" out of', '''
 traits = Traits(requires=("clip",))  # HERE
 
 def loss(self, learner, step):
@@ -393,12 +393,12 @@ def transform_images(self, learner, images):
     return images
 '''),
     "images that hang on their batch": Mistake(
-        "prediction", "change with the order or the company", "each sample on its own", '''
+        "prediction", "change with the order or the other samples", "each sample on its own", '''
 def transform_images(self, learner, images):
     return images - images.mean(dim=0)  # HERE
 '''),
     "reads the labels of the test batch": Mistake(
-        "prediction", "where the labels and rows of the test batch are not known", "nothing of the batch but", '''
+        "prediction", "without the labels and indices of the test batch", "only the images of the batch", '''
 def predict(self, learner, batch):
     logits = learner.head(learner.encode(batch))
     known = (batch.labels >= 0) & (batch.labels < logits.shape[1])  # HERE

@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.utils import backend_registration
 
 from clsuite.plugin.catalog import catalog
 
+pytestmark = pytest.mark.skipif(
+    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="only newer versions of PyTorch can make a device in Python",
+)
 HERE = Path(__file__).parent
 WAITING = {
     "agem": "asks whether the gradients disagree",

@@ -118,7 +118,7 @@ def test_pair(pair: tuple[str, str], make_stream: Any, two_tasks: Scenario, tmp_
     for name, value in states[0].items():
         assert torch.equal(value, states[1][name]), name
     assert hooks_of(whole.learner) == hooks_of(resumed.learner)
-    assert max(hooks_of(whole.learner).values()) <= (len(two_tasks.tasks) + 1) * len(pair)
+    assert max(hooks_of(whole.learner).values()) <= (len(two_tasks.tasks) + 2) * len(pair)
     for plugin in whole.learner.plugins:
         assert set(plugin.stored_bytes()) <= set(plugin.traits.memory)
     rows = np.concatenate([task.test for task in two_tasks.tasks])

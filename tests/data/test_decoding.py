@@ -147,7 +147,7 @@ def test_a_killed_process_is_a_complaint_and_costs_nothing(tmp_path: Path, monke
             return super().fill(chunk)
 
     monkeypatch.setattr(pool, "_Worker", Dying)
-    with pytest.raises(DecoderKilledError, match=r"killed .* what is decoded is kept"):
+    with pytest.raises(DecoderKilledError, match=r"killed .* decoded images are kept"):
         cached_table(["x"], 6, pixel_listing, folder=tmp_path, workers=2)
     (left,) = (tmp_path / "tables").iterdir()
     assert 4 in Job.open(left).missing()

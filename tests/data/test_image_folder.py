@@ -129,7 +129,7 @@ def test_common_endings_are_read(plain_tree: Path, ending: str) -> None:
     [
         (
             ["train/cat/a.heic"],
-            "1 file or folder in '.*' left out, for example 'train/cat/a.heic': images lie in class",
+            "1 file or folder in '.*' left out, for example 'train/cat/a.heic': images must be in class",
         ),
         (["test/cat/b.npy", "test/cat/c.npy"], "2 files and folders in '.*' left out, for example 'test/cat/b.npy'"),
         (["train/stray.png"], "1 file or folder in '.*' left out, for example 'train/stray.png'"),

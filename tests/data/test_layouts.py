@@ -238,7 +238,7 @@ def test_a_cut_line_of_a_list_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 def test_lists_that_do_not_fit_together_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make("cub200", tmp_path / "root", monkeypatch)
     (tmp_path / "root/CUB_200_2011/train_test_split.txt").write_text("1 1\n2 0\n")
-    with pytest.raises(UserError, match=r"do not fit together: '3' is in one and not in another"):
+    with pytest.raises(UserError, match=r"do not match: '3' is in one and not in another"):
         load_dataset("cub200", tmp_path / "root")
 
 
@@ -327,5 +327,5 @@ def test_a_download_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(tv.MNIST, "download", fail)
     with pytest.raises(UserError, match=r"cannot download torchvision's MNIST to '.*': no network"):
         load_dataset("mnist", tmp_path, download=True)
-    with pytest.raises(UserError, match="downloaded to, with --data-root"):
+    with pytest.raises(UserError, match="pass --data-root FOLDER to choose where"):
         load_dataset("mnist", download=True)

@@ -118,7 +118,7 @@ def test_a_class_is_no_name_of_a_data_set() -> None:
     assert spec.own is not None
     assert spec.own.args == {"size": 3}
     assert DatasetSpec.model_validate(spec.model_dump()) == spec
-    with pytest.raises(UserError, match="is a user-defined class, which can be a benchmark's data set alone"):
+    with pytest.raises(UserError, match="is a user-defined class, which only a benchmark can use"):
         load_table(spec, 8)
     with pytest.raises(UserError, match="unknown data set 'Mine'"):
         load_dataset("Mine")

@@ -239,5 +239,5 @@ def test_a_file_that_changes_while_it_is_decoded_is_named(plain_tree: Path, monk
         Image.new("RGB", (6, 4), (1, 2, 3)).save(plain_tree / "train/dog/1.png")
 
     monkeypatch.setattr(job, "_write_job", change)
-    with pytest.raises(UserError, match=r"dog/1\.png' changed while it was read: call again"):
+    with pytest.raises(UserError, match=r"dog/1\.png' changed while it was read: run it again"):
         load(plain_tree)

@@ -34,7 +34,7 @@ def test_every_model_has_a_section_with_all_its_fields() -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        "| `batch_size` | whole number (≥ 1) | `32` | Samples per step, exemplars that a plugin adds not counted. |",
+        "| `batch_size` | whole number (≥ 1) | `32` | Number of samples per step, without exemplars that plugins add.",
         "| `compile` | `true` or `false` | `false` |",
         "| `loss` | `global`, `local` | `global` |",
         "| `gradient_clip` | number (> 0) | none |",

@@ -52,7 +52,7 @@ def test_all_its_methods_run_on_few_images(folder: Path, shown: str, tmp_path: P
     content |= {"backbone": {"name": "omniglot_vit", "image_size": 32}, "seeds": [0], "limit_tasks": 2}
     (folder / "mine.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     spec, path = load_benchmark(str(folder / "mine.yaml"))
-    with pytest.warns(InputWarning, match="may keep 500 exemplars, and the stream has 8 training images: all are kept"):
+    with pytest.warns(InputWarning, match="may keep 500 exemplars, but the stream has 8 training images: all are kept"):
         plans = make_plan(spec, path.parent, RunOptions(out=tmp_path / "runs"))
     assert [plan.pending.method for plan in plans] == [*content["methods"]]
     for plan in plans:

@@ -49,7 +49,7 @@ class Breaks(Plugin):
 def test_answers_are_told_with_task_and_part(make_stream: Any, scenario: Any, value: float) -> None:
     stream = make_stream(Answers(value))
     names = re.escape(scenario.tasks[1].name), re.escape(scenario.eval_splits[0].name)
-    with pytest.raises(UserError, match=rf"answers of \[Answers\] .* in task 1 \({names[0]}\), in part '{names[1]}'"):
+    with pytest.raises(UserError, match=rf"ctions of \[Answers\] .* in task 1 \({names[0]}\), in part '{names[1]}'"):
         stream.run()
     assert (stream.matrix.class_incremental[2] == -1).all()
 

@@ -72,7 +72,7 @@ def test_other_first_values_are_refused(bad: Any) -> None:
 
 
 def test_a_cosine_head_of_zeros_is_refused() -> None:
-    with pytest.raises(ValidationError, match="needs first weights with a direction"):
+    with pytest.raises(ValidationError, match="needs initial weights with a direction"):
         TrainingSpec(head="cosine", head_init=0)
 
 

@@ -129,8 +129,8 @@ def source_of(name: str) -> PluginSource:
 @pytest.mark.parametrize(
     ("method", "arguments", "message"),
     [
-        (["finetune", "worker"], {}, "'worker' works on prompts, and no plugin of the method brings any"),
-        (["pet", "worker"], {"kind": "lora"}, "'worker' works on prompts, and no plugin of the method brings any"),
+        (["finetune", "worker"], {}, "'worker' works on prompts, but no plugin of the method has any"),
+        (["pet", "worker"], {"kind": "lora"}, "'worker' works on prompts, but no plugin of the method has any"),
         (["worker", "dual_prompt"], {}, r"works on the prompts of 'dual_prompt': write \[dual_prompt, worker\]"),
         (["pet", "worker"], {"kind": "prompt"}, None),
         (["dual_prompt", "worker"], {}, None),

@@ -37,7 +37,7 @@ def test_means_are_entry_by_entry_and_by_share() -> None:
         torch.testing.assert_close(shared[name], 0.75 * one[name] + 0.25 * other[name])
     counts = [{"n": torch.tensor(number)} for number in (1, 4)]
     assert int(mean_of(counts)["n"]) == 4
-    with pytest.raises(UserError, match=r"'0\.bias' is in one of them alone"):
+    with pytest.raises(UserError, match=r"'0\.bias' is only in one of them"):
         mean_of([one, {name: value for name, value in other.items() if name != "0.bias"}])
     with pytest.raises(UserError, match="0 weights"):
         mean_of([])
@@ -54,7 +54,7 @@ def test_a_task_vector_leads_from_the_start_to_the_end() -> None:
     torch.testing.assert_close(vector["0.weight"], torch.full((2, 3), 0.5))
     assert float(vector["0.bias"].abs().sum()) == 0
     assert task_vector(module, {"0.weight": start["0.weight"]}).keys() == {"0.weight"}
-    with pytest.raises(UserError, match="'gone' is in one of them alone"):
+    with pytest.raises(UserError, match="'gone' is only in one of them"):
         task_vector(module, {**start, "gone": torch.zeros(1)})
 
 

@@ -51,11 +51,11 @@ def test_our_own_that_go_together(names: tuple[str, ...]) -> None:
         (
             ("ncm", "replay"),
             "'ncm' and 'replay' cannot be combined: 'ncm' takes no gradient steps, "
-            "so transform_batch of 'replay' would never act",
+            "so transform_batch of 'replay' would have no effect",
         ),
-        (("lwf", "ncm"), "'ncm' takes no gradient steps, so loss of 'lwf' would never act"),
-        (("joint", "ncm"), "'ncm' takes no gradient steps, so select_indices of 'joint' would never act"),
-        (("fpf", "ncm"), "'ncm' takes no gradient steps, so all of 'fpf' would never act"),
+        (("lwf", "ncm"), "'ncm' takes no gradient steps, so loss of 'lwf' would have no effect"),
+        (("joint", "ncm"), "'ncm' takes no gradient steps, so select_indices of 'joint' would have no effect"),
+        (("fpf", "ncm"), "'ncm' takes no gradient steps, so all of 'fpf' would have no effect"),
         (("ncm", "ranpac"), "'ncm' and 'ranpac' cannot be combined: both answer prediction"),
         (
             ("pet", "ranpac"),
@@ -65,7 +65,7 @@ def test_our_own_that_go_together(names: tuple[str, ...]) -> None:
         (("fecam", "pet"), r"the modules of 'pet' would never be trained: .* write \[first_session, fecam\]"),
         (("pet", "ncm"), r"the modules of 'pet' would never be trained: .* write \[first_session, ncm\]"),
         (("block_expansion", "ncm"), r"the blocks of .* would never be trained: .* write \[first_session, ncm\]"),
-        (("saft", "ranpac"), "there are no steps for the masks of 'saft' to act on"),
+        (("saft", "ranpac"), "there are no optimizer steps for the masks of 'saft'"),
         (("wise_ft", "ncm"), "the weights of 'wise_ft' would never differ from the pre-trained ones"),
         (("lae", "s_pet"), r"'lae' and 's_pet' cannot be combined: both answer prediction \(predict\)"),
         (("kfpf", "replay"), "'kfpf' and 'replay' cannot be combined: k-FPF stands in for replay"),
@@ -98,15 +98,15 @@ def test_what_works_on_the_weights_stands_before_what_stands_in_for_them(second:
 @pytest.mark.parametrize(
     ("first", "second", "reason"),
     [
-        ("lwf", "saft", "which reads gradients through a head that must be warm"),
+        ("lwf", "saft", "which needs gradients through a head that is warmed up"),
         ("s_pet", "lwf", "which trains the head on features that the new module changes"),
-        ("lwf", "momentum", "which follows the head from its values after the warm-up"),
-        ("wise_ft", "ewc", "which keeps what the weights are after the task"),
-        ("kfpf", "momentum", "which averages the weights as they are after the tuning"),
-        ("saft", "momentum", "whose weights stand in for the evaluation alone"),
-        ("hft", "fpf", "which works on weights at a task's end that must be thawed by then"),
-        ("hft", "ewc", "which works on weights at a task's end that must be thawed by then"),
-        ("s_pet", "momentum", "which follows what is there when a task starts"),
+        ("lwf", "momentum", "which averages the head from its values after the warm-up"),
+        ("wise_ft", "ewc", "which computes statistics with the weights after the task"),
+        ("kfpf", "momentum", "which averages the weights after the tuning"),
+        ("saft", "momentum", "which replaces the weights only for the evaluation"),
+        ("hft", "fpf", "which uses weights at a task's end that must be unfrozen then"),
+        ("hft", "ewc", "which uses weights at a task's end that must be unfrozen then"),
+        ("s_pet", "momentum", "which averages the parameters that exist when a task starts"),
     ],
 )
 def test_an_order_that_would_decide_the_result_is_said(first: str, second: str, reason: str) -> None:
@@ -123,7 +123,7 @@ def test_who_herds_chooses_by_weights_that_stay() -> None:
     assert check_method(real("momentum", "replay"), "class_incremental", random[::-1]) is None
     with pytest.raises(UserError, match=r"write \[replay, momentum\]"):
         check_method(real("momentum", "replay"), "class_incremental", herds[::-1])
-    with pytest.raises(UserError, match=r"which chooses exemplars by the weights after the task: write \[wise_ft, rep"):
+    with pytest.raises(UserError, match=r"which chooses exemplars with the weights after the task: write \[wise_ft, r"):
         check_method(real("replay", "wise_ft"), "class_incremental", herds)
 
 
@@ -180,7 +180,7 @@ def test_exemplars_are_borrowed_of_one_plugin_before() -> None:
     assert check_method([borrower], "class_incremental") is None
     with pytest.raises(UserError, match=r"after the plugin that stores exemplars: write \[theirs, mine\]"):
         check_method([borrower, lender], "class_incremental")
-    with pytest.raises(UserError, match="'mine' borrows the exemplars of one plugin, and 'theirs' and 'more' keep"):
+    with pytest.raises(UserError, match="'mine' borrows the exemplars of one plugin, but 'theirs' and 'more' store"):
         check_method([lender, fake("more", traits="lends=True"), borrower], "class_incremental")
 
 
@@ -216,7 +216,7 @@ def test_hooks_that_add_are_for_any_number(hook: str) -> None:
 @pytest.mark.parametrize("hook", ["loss", "transform_batch", "select_indices", "parameter_groups"])
 def test_what_trains_does_not_go_with_what_takes_no_steps(hook: str) -> None:
     plugins = [fake("one", hook), fake("still", traits="gradient_free=True")]
-    with pytest.raises(UserError, match=f"'still' takes no gradient steps, so {hook} of 'one' would never act"):
+    with pytest.raises(UserError, match=f"'still' takes no gradient steps, so {hook} of 'one' would have no effect"):
         check_method(plugins, "class_incremental")
 
 
@@ -260,7 +260,7 @@ def test_a_frozen_backbone_is_a_rule_of_its_own() -> None:
         assert "nothing for 'other' to choose from" in refused(frozen, "memory=('masks',)")
         assert refused(frozen, "memory=('exemplars',)") == ""
     assert "both freeze the backbone and add modules to it" in refused(modules, "memory=('modules',)")
-    assert "'other' starts over at each" in refused(modules, "memory=('all data',)")
+    assert "'other' starts again at each task" in refused(modules, "memory=('all data',)")
     assert refused(head_alone, "memory=('all data',)") == ""
     assert refused(head_alone, "memory=('modules',)") == ""
 

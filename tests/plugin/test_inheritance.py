@@ -242,7 +242,7 @@ def test_what_the_source_does_not_tell_the_imported_class_does_and_it_is_remembe
     read = [read_plugin(f"./{kind}.py")[0] for kind in (*COMPUTED, "bad")]
     assert all(info.source and info.source.unclear for info in read)
     *found, broken = as_imported(read, tmp_path)
-    assert re.match(r"the default of 'a' is <object .*, which no record can hold: give", broken.problem)
+    assert re.match(r"the default of 'a' is <object .*, which records cannot store: use", broken.problem)
     replay = find_plugin("replay")[1]
     for info, (_, arguments, hooks, memory) in zip(found, COMPUTED.values(), strict=True):
         assert info.source is not None
@@ -259,7 +259,7 @@ def test_a_class_that_is_another_than_its_source_says_is_refused_when_it_is_impo
     write({"mine.py": MINE.replace("MyReplay", "Mine") + hidden})
     info, source = find_plugin("./mine.py")
     assert "predict" not in source.hooks
-    with pytest.raises(UserError, match=r"the hooks of plugin 'mine\.py' differ, once it is imported, from what its"):
+    with pytest.raises(UserError, match=r"the hooks of plugin 'mine\.py' differ between its source and the"):
         load_class(info)
 
 

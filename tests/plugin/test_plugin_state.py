@@ -164,7 +164,7 @@ def test_one_that_borrows_uses_the_lent_buffer_and_neither_saves_nor_counts_it()
 def test_it_is_clear_whose_exemplars_are_borrowed() -> None:
     with pytest.raises(UserError, match=r"^keeps must come after the plugin that stores exemplars"):
         started(Borrows(), Keeps())
-    with pytest.raises(UserError, match=r"^keeps borrows the exemplars of one plugin, and Keeps and Keeps keep some"):
+    with pytest.raises(UserError, match=r"^keeps borrows the exemplars of one plugin, but Keeps and Keeps store"):
         started(Keeps(), Keeps(), Borrows())
 
 

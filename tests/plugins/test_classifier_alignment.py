@@ -166,7 +166,7 @@ def test_classes_that_come_again_are_pooled(make_stream: Any, scenario: Any) -> 
 @pytest.mark.parametrize(
     ("other", "reason"),
     [
-        ("ncm", "never act"),
+        ("ncm", "no effect"),
         ("s_pet", "prototypes answer, and not the head that is aligned"),
         ("wise_ft", "the head would be aligned to others"),
         ("joint", "joint training needs no alignment"),

@@ -323,6 +323,7 @@ def test_fpf_does_not_disturb_the_method(make_stream: Any) -> None:
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_fpf_mends_fine_tuning_with_a_buffer_of_its_own(make_stream: Any) -> None:
     plain, fpf = make_stream(Finetune()), make_stream(FPF(capacity=30, steps=60))
     plain.run()
@@ -340,7 +341,7 @@ def test_fpf_must_come_after_the_buffer(make_stream: Any) -> None:
 @pytest.mark.parametrize("first", [True, False])
 def test_what_is_frozen_cannot_be_tuned(plugin: Plugin, first: bool, make_stream: Any) -> None:
     pair = [LinearProbe(), plugin] if first else [plugin, LinearProbe()]
-    with pytest.raises(UserError, match=r"asks for 'norm', but all of that is frozen: say modules: head$"):
+    with pytest.raises(UserError, match=r"includes 'norm', but all of it is frozen: write modules: head$"):
         make_stream(*pair).run()
 
 
@@ -355,7 +356,7 @@ def test_fpf_at_the_end_alone_costs_what_the_paper_spends(make_stream: Any) -> N
 
 
 def test_fpf_borrows_from_one_alone(make_stream: Any) -> None:
-    with pytest.raises(UserError, match=r"fpf borrows the exemplars of one plugin, and Replay and DER keep some"):
+    with pytest.raises(UserError, match=r"fpf borrows the exemplars of one plugin, but Replay and DER store exemplars"):
         make_stream(Replay(capacity=20), DER(capacity=20), FPF()).run()
 
 
@@ -387,6 +388,7 @@ def test_kfpf_fine_tunes_k_times_and_costs_less_than_replay(times: int, make_str
         assert other.steps == one.steps
 
 
+@pytest.mark.slow
 def test_kfpf_mends_fine_tuning(make_stream: Any) -> None:
     plain, kfpf = make_stream(Finetune()), make_stream(KFPF(capacity=30, steps=60))
     plain.run()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ import clsuite
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
 from clsuite.learner.options import OptimizerSpec, TrainingSpec
+from clsuite.plugin import Plugin
 from clsuite.plugin.catalog import find_plugin
 from clsuite.runner.training import resolve_training
 from clsuite.scenarios import Scenario, Task
@@ -40,6 +43,35 @@ def test_the_statistics_are_those_of_the_features_at_the_end_of_the_task(make_st
         own = features[labels == label]
         np.testing.assert_allclose(plugin.state_dict()["_gaussians"]["means"][label], own.mean(axis=0), atol=1e-5)
         np.testing.assert_allclose(plugin.state_dict()["_gaussians"]["spreads"][label], np.cov(own.T), atol=1e-4)
+
+
+class Rates(Plugin):
+    """Notes the rates of the backbone and of the head as each epoch begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[float, ...]] = []
+
+    def on_train_epoch_start(self, trainer: L.Trainer, learner: Learner) -> None:
+        self.seen.append(tuple(group["lr"] for group in trainer.optimizers[0].param_groups))
+
+
+@pytest.mark.parametrize(
+    ("milestone", "schedule", "factors"),
+    [
+        (0.8, "constant", [1, 1, 1, 1, 0.1]),
+        (0.7, "constant", [1, 1, 1, 1, 0.1]),
+        (0.6, "constant", [1, 1, 1, 0.1, 0.1]),
+        (None, "constant", [1, 1, 1, 1, 1]),
+        (0.8, "quarter_cosine", [math.cos(0.495 * math.pi * epoch / 4) for epoch in range(5)]),
+    ],
+)
+def test_near_the_end_of_a_task_the_rates_are_a_tenth_unless_the_benchmark_has_a_schedule(
+    milestone: float | None, schedule: str, factors: list[float], make_stream: Any
+) -> None:
+    rates = Rates()
+    make_stream(SLCA(samples=8, milestone=milestone), rates, epochs=5, schedule=schedule).run()
+    assert rates.seen == [pytest.approx((1e-4 * factor, 1e-2 * factor)) for factor in factors * 3]
 
 
 class Watched(SLCA):

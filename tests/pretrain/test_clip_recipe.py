@@ -147,6 +147,7 @@ def test_the_kind_decides_how_a_recipe_is_read(tmp_path: Path) -> None:
         read_recipe(path)
 
 
+@pytest.mark.slow
 def test_real_image_tower_learns_names(real_data: Path, tmp_path: Path) -> None:
     """LiT on 12 real classes with the ImageNet tower: held-out images are named far above chance."""
     (tmp_path / "few").mkdir()

@@ -32,6 +32,7 @@ class Pair:
         reference: Module of the plain loop.
         settings: Of the plain loop, what `training` says left out.
         training: Of both, as a benchmark writes it.
+        behind: Plugins that stand behind it, with their defaults.
     """
 
     plugin: str
@@ -39,6 +40,7 @@ class Pair:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    behind: tuple[str, ...] = ()
 
     @property
     def whole_training(self) -> dict[str, Any]:
@@ -57,9 +59,10 @@ class Pair:
         """The suite's curve: its learner and its loop in this process."""
         torch.manual_seed(seed)
         spec = BackboneSpec()
-        method = load_class(catalog()[self.plugin])(**{**self.arguments, **other})
+        method = [load_class(catalog()[name])() for name in self.behind]
+        method = [load_class(catalog()[self.plugin])(**{**self.arguments, **other}), *method]
         options = TrainingSpec.model_validate(self.whole_training)
-        learner = Learner(build_backbone(spec, find_weights(spec, [])), options, [method], seed)
+        learner = Learner(build_backbone(spec, find_weights(spec, [])), options, method, seed)
         stream = SuiteStream(learner, scenario, torch.device("cpu"))
         stream.run()
         matrix = stream.matrix
@@ -70,6 +73,11 @@ class Pair:
 def local(lr: float, **more: Any) -> dict[str, Any]:
     """Five epochs of a module and a head, of the task's own classes."""
     return {"loss": "local", "optimizer": {"name": "adamw", "lr": lr, "head_lr": 0.003}, **more}
+
+
+def decaying(lr: float, head_lr: float) -> dict[str, Any]:
+    """SGD with the weight decay of the methods that align their heads."""
+    return {"name": "sgd", "lr": lr, "head_lr": head_lr, "weight_decay": 5e-4}
 
 
 def aper(arguments: dict[str, Any], kind: str, lr: float) -> Pair:
@@ -84,6 +92,19 @@ PAIRS: dict[str, Pair] = {
     "coda_prompt": Pair("coda_prompt", "coda_prompt", {"blocks": "all"}, training=local(0.01)),
     "s_prompts": Pair("s_pet", "s_prompts", {"distance": "manhattan"}, training=local(0.01)),
     "lora": Pair("pet", "lora", training=local(0.001)),
+    "inflora": Pair("inflora", "inflora", training=local(0.003)),
+    "sd_lora": Pair("sd_lora", "sd_lora", training=local(0.001)),
+    "cl_lora": Pair(
+        "cl_lora",
+        "cl_lora",
+        training={
+            "loss": "local",
+            "head": "cosine",
+            "head_scale": 1.0,
+            "head_init": "uniform",
+            "optimizer": {"name": "sgd", "lr": 0.03, "head_lr": 0.03},
+        },
+    ),
     "slca": Pair(
         "slca",
         "slca",
@@ -125,6 +146,23 @@ PAIRS: dict[str, Pair] = {
         training=local(0.003),
     ),
     "lwf": Pair("lwf", "lwf", {"alpha": 1.0}, {"strength": 1.0, "local": False}, SLOW),
+    "ssiat": Pair(
+        "ssiat",
+        "ssiat",
+        {"margin": 0.1},
+        {"margin": 0.1},
+        {"loss": "local", "head": "cosine", "head_init": "uniform", "optimizer": decaying(0.3, 0.03)},
+    ),
+    "mos": Pair("mos", "mos", training={"loss": "local", "optimizer": decaying(0.3, 0.03)}),
+    "tuna": Pair(
+        "tuna",
+        "tuna",
+        {"orthogonality": 10.0},
+        {"weight": 10.0},
+        {"loss": "local", "head": "cosine", "head_init": "uniform", "optimizer": decaying(0.1, 0.03)},
+    ),
+    "sema": Pair("sema", "sema", {"threshold": 1.5}, training={"loss": "local", "optimizer": decaying(0.01, 0.01)}),
+    "acl": Pair("acl", "acl", {"lr": 1e-3}, training=SLOW, behind=("finetune",)),
     "fpf": Pair("fpf", "fpf", {"capacity": 50, "steps": 25}, {"steps": 25}, SLOW),
 }
 

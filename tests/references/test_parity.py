@@ -28,6 +28,7 @@ def _one_thread() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("family", PAIRS)
 def test_the_whole_stream_gives_the_mean_curve_of_a_plain_loop(family: str) -> None:
     """Three seeds, class order and first values: means within the interval of their difference, or the floor."""

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from clsuite.data.buffer import ExemplarBuffer
 from clsuite.data.stable_random import derive_seed, stable_random
+from clsuite.peft import AdapterMixture
 from clsuite_plugins.lwf import LwF
 from references import common
 from references.common import digits
@@ -29,7 +30,7 @@ from references.pairs import PAIRS
 STAGES, IMAGES = 3, 24
 APART = 1e-4
 """Largest difference of two losses; 1e-6 was measured, and some 1e-1 after one step that differs."""
-CURVES = {"s_prompts": 2.5, "slca": 2.5, "cofima": 2.5, "hide": 2.5}
+CURVES = {name: 2.5 for name in ("s_prompts", "slca", "ssiat", "mos", "tuna", "cofima", "hide")}
 """Points that the curves may be apart, else `LEVEL`: centroids and the features of the alignment are drawn apart."""
 LEVEL = 0.7
 """Points: two of 324 test images, for answers that are nearly level."""
@@ -47,6 +48,26 @@ def of_lora(case: Case) -> None:
     case.begin_as("LowRank", lambda number: {"down.weight": f"parts.{number // 2}_{'qv'[number % 2]}.down"})
 
 
+def of_directions(case: Case) -> None:
+    """Queries and values of each block in turn, task by task."""
+    case.begin_as(
+        "LowRank",
+        lambda number: {"down.weight": f"parts.{number % 4 // 2}_{'qv'[number % 2]}.downs.{number // 4}"},
+    )
+
+
+def of_halves(case: Case) -> None:
+    """Queries and values: of the shared LoRA, then of each task's; block weights and heads of each task."""
+
+    def place(number: int) -> dict[str, str]:
+        owner, block = ("shared", 0) if number < 2 else (f"task{number // 2 - 1}", 1)
+        return {"down.weight": f"_{owner}.parts.{block}_{'qv'[number % 2]}.down"}
+
+    case.begin_as("LowRank", place)
+    case.begin_as("Weights", lambda number: {"values": f"task{number}.weights"})
+    case.begin_as("Cosine", lambda number: {"weight": f"head.groups.{number}.weight"})
+
+
 def of_first_task(case: Case) -> None:
     """The head, and scales and shifts of each block and of both ends; prompts begin as zeros."""
     names = ("norm1", "norm2", "qkv", "proj", "fc1_0", "fc2")
@@ -62,7 +83,7 @@ def of_ease(case: Case) -> None:
     case.begin_as("Cosine", lambda number: {"weight": f"head.groups.{number}.weight"})
 
 
-def of_merging(case: Case) -> None:
+def of_transport(case: Case) -> None:
     """Rows of each task, and the order in which features come when they are trained again."""
     case.begin_as("Cosine", lambda number: {"weight": f"head.groups.{number}.weight"})
     generators, task = dict[int, torch.Generator](), count()
@@ -102,15 +123,20 @@ def of_components(case: Case) -> None:
 
 def of_alignment(case: Case) -> None:
     """The alignment draws features of its own: its steps are not compared, its outcome is."""
-    aligned = case.reference.aligned
+    apart_from_the_steps(case, "aligned")
+
+
+def apart_from_the_steps(case: Case, name: str) -> None:
+    """Let a function of the plain loop have batches and steps that are neither given nor kept."""
+    own = getattr(case.reference, name)
 
     def apart(*of: Any) -> Any:
         with pytest.MonkeyPatch.context() as monkeypatch:
-            for name, original in ORIGINAL.items():
-                monkeypatch.setattr(case.reference, name, original)
-            return aligned(*of)
+            for known, original in ORIGINAL.items():
+                monkeypatch.setattr(case.reference, known, original)
+            return own(*of)
 
-    case.set("aligned", apart)
+    case.set(name, apart)
 
 
 def of_fisher(case: Case) -> None:
@@ -189,18 +215,84 @@ def of_distillation(case: Case) -> None:
     case.monkeypatch.setattr(LwF, "loss", loss)
 
 
+def of_session(case: Case) -> None:
+    """One adapter, and a group of the head of each session; the alignment draws features of its own."""
+    case.begin_as("AdaptFormer", lambda number: {"down.weight": f"parts.{number}.down.weight"})
+    case.begin_as("Cosine", lambda number: {"weight": f"head.groups.{number}.weight"})
+    apart_from_the_steps(case, "align")
+
+
+def of_merging(case: Case) -> None:
+    """One adapter goes on; the alignment draws features of its own."""
+    case.begin_as("AdaptFormer", lambda number: {"down.weight": f"current.parts.{number}.down.weight"})
+    apart_from_the_steps(case, "align")
+
+
+def of_election(case: Case) -> None:
+    """What MOS is given, with groups of the head of cosines."""
+    of_merging(case)
+    case.begin_as("Group", lambda number: {"weight": f"head.groups.{number}.weight"})
+
+
+def of_adaptation(case: Case) -> None:
+    """The batches of the adaptation come in the order of the suite's own loops; its steps are not compared by loss."""
+    passes = own_passes()
+    case.set("orders", lambda rows, size, epochs: [one for _ in range(epochs) for one in passes(rows, size)])
+
+
+def own_passes() -> Callable[[Tensor, int], list[Tensor]]:
+    """Batches of the passes of loops of the suite's own, pass after pass."""
+    last, task, number = None, -1, 0
+
+    def passed(rows: Tensor, size: int) -> list[Tensor]:
+        nonlocal last, task, number
+        if last is None or not torch.equal(rows, last):
+            last, task, number = rows, task + 1, 0
+        seed = derive_seed(SEED, task, "own order", number)
+        number += 1
+        return list(torch.from_numpy(stable_random(seed, "epoch", 0).permutation(rows.numpy())).split(size))
+
+    return passed
+
+
+def of_expansion(case: Case) -> None:
+    """Experts begin as the suite's did when they were added; own loops have its order."""
+    case.begin_as("Adapter", lambda number: {"down.weight": "adapters.parts.0.down.weight"})
+    firsts, add = list[dict[str, Tensor]](), AdapterMixture.add
+
+    def kept(mixture: AdapterMixture, *of: Any) -> Any:
+        expert = add(mixture, *of)
+        firsts.append({name: value.detach().clone() for name, value in expert.named_parameters()})
+        return expert
+
+    case.monkeypatch.setattr(AdapterMixture, "add", kept)
+    numbers = count()
+
+    class Given(case.reference.Expert):  # type: ignore[misc, name-defined]
+        def __init__(self, *of: Any) -> None:
+            super().__init__(*of)
+            values = {name.removeprefix("descriptor."): value for name, value in firsts[next(numbers)].items()}
+            self.load_state_dict(values)
+
+    case.set("Expert", Given)
+    case.set("orders", own_passes())
+
+
 GIVEN: dict[str, Callable[[Case], None]] = {
     "lae": of_lae,
     "l2p": of_pool,
     "coda_prompt": of_components,
     "s_prompts": of_prompts,
     "lora": of_lora,
+    "inflora": lambda case: None,
+    "sd_lora": of_directions,
+    "cl_lora": of_halves,
     "slca": of_alignment,
     "aper (shallow)": of_first_task,
     "aper (deep)": of_first_task,
     "aper (ssf)": of_first_task,
     "cofima": of_fisher,
-    "duct": of_merging,
+    "duct": of_transport,
     "ease": of_ease,
     "der++": of_reservoir,
     "hide": of_centroids,
@@ -208,6 +300,11 @@ GIVEN: dict[str, Callable[[Case], None]] = {
     "ewc": lambda case: None,
     "lwf": of_distillation,
     "fpf": Case.keep_draws,
+    "acl": of_adaptation,
+    "mos": of_merging,
+    "tuna": of_election,
+    "sema": of_expansion,
+    "ssiat": of_session,
 }
 """What the plain loop of each family is given beside heads and order."""
 CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -218,7 +315,7 @@ CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 """Arguments of the plugin and of the plain loop that leave less to chance than those of the curves."""
 
 
-QUICK = ("lora", "lae", "lwf", "ewc", "s_prompts")
+QUICK = ("lora", "lae", "lwf", "acl")
 """Families that take few steps; continuous integration has the others too."""
 FAMILIES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PAIRS]
 

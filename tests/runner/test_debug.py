@@ -121,6 +121,7 @@ def test_run_raises_what_the_run_raised() -> None:
     assert read_record(record_path()).status == "failed"
 
 
+@pytest.mark.slow
 def test_quitting_the_debugger_interrupts() -> None:
     plugin("breakpoint()")
     done = subprocess.run(command("--debug"), input="q\n", capture_output=True, text=True, timeout=300)
@@ -148,7 +149,7 @@ START = "    def on_stream_start(self, learner, scenario):\n        {}\n"
 @pytest.mark.parametrize(
     ("hook", "line"),
     [
-        (CONSTRUCTOR, "scale(2)"),
+        pytest.param(CONSTRUCTOR, "scale(2)", marks=pytest.mark.slow),
         pytest.param(START, "scale(2)", marks=pytest.mark.slow),
         pytest.param(START, "raise UserError('mine refuses')", marks=pytest.mark.slow),
     ],

@@ -253,7 +253,7 @@ def test_a_caller_may_let_something_be_fetched() -> None:
      "C:/x", "https://example.org/x", "OPEN_CLIP:ViT-B-32/openai", ":x"],
 )  # fmt: skip
 def test_a_record_names_a_backbone_of_known_schemes_alone(name: str, download: bool) -> None:
-    with pytest.raises(UserError, match="is not on any hub, and a record may give no path"):
+    with pytest.raises(UserError, match="is not on any hub, and a record may not give a path"):
         refuse_request({"name": name}, download)
 
 

@@ -432,10 +432,10 @@ def _heeding() -> None:
     ("number", "group", "status"),
     [
         (signal.SIGTERM, True, 143),
-        (signal.SIGTERM, False, 143),
-        (signal.SIGHUP, True, 129),
+        pytest.param(signal.SIGTERM, False, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, True, 129, marks=pytest.mark.slow),
         (signal.SIGINT, True, 130),
-        (signal.SIGUSR1, True, 138),
+        pytest.param(signal.SIGUSR1, True, 138, marks=pytest.mark.slow),
     ],
 )
 def test_a_signal_interrupts_and_the_run_goes_on_where_it_stopped(
@@ -502,7 +502,7 @@ def gone(group: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_while_the_libraries_are_loaded_gives_no_traceback(tiny: Path, tmp_path: Path, number: int) -> None:
     command = [sys.executable, "-m", "clsuite.cli.main", "bench", str(tiny), "--out", str(tmp_path / "out")]
     process = subprocess.Popen(
@@ -520,6 +520,7 @@ def test_a_signal_while_the_libraries_are_loaded_gives_no_traceback(tiny: Path, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_two_that_run_the_same_at_once_lose_double_and_damage_no_record(tiny: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "clsuite.cli.main", "bench", "tiny.yaml", "--out", "out", "--jobs", "1"]
     command += ["--methods", "ncm,finetune", "--seeds", "0,1"]

@@ -36,5 +36,5 @@ def test_the_command_line_has_the_last_word(tmp_path: Path) -> None:
 
 
 def test_more_tasks_than_the_stream_has_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the first 6 tasks are asked for, but the stream has 5"):
+    with pytest.raises(UserError, match="the first 6 tasks are requested, but the stream has 5"):
         plan(tmp_path, limit_tasks=6)

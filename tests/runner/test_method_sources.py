@@ -69,7 +69,7 @@ def test_a_class_that_an_entry_point_names_is_that_plugin() -> None:
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
-        ("", "./my_method.py", "holds no class that derives from"),
+        ("", "./my_method.py", "has no class that derives from"),
         (METHOD + METHOD.replace("Shrink", "Other"), "./my_method.py", r"several classes .*my_method.py:Shrink"),
         ("def f(:", "./my_method.py", "is not Python: SyntaxError in line 1"),
         ("import absent_thing\n" + METHOD, "./my_method.py", "line 1: no module named 'absent_thing'"),

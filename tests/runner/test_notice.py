@@ -61,7 +61,7 @@ def record(folder: Path) -> RunRecord:
     return read_record(path)
 
 
-@pytest.mark.parametrize("whole_group", [True, False])
+@pytest.mark.parametrize("whole_group", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_what_is_learned_of_a_task_is_kept(whole_group: bool, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(FILE))
     (tmp_path / "slow.py").write_text(PLUGIN.replace("{seconds}", "0.05"))

@@ -94,9 +94,9 @@ Edit = Callable[[dict[str, Any]], object]
 EDITS: dict[str, tuple[Edit, str]] = {
     "key": (lambda content: content["runs"][0].update(key="0" * 64), "does not follow from its content"),
     "seed": (lambda content: content["runs"][0].update(seed=7), "does not follow from its content"),
-    "no config": (lambda content: content["configs"].clear(), "is not whole"),
+    "no config": (lambda content: content["configs"].clear(), "is incomplete"),
     "devices": (lambda content: content["runs"][0].update(devices=10**6), "some parts would have no image"),
-    "no stream": (lambda content: content["scenarios"].clear(), "is not whole"),
+    "no stream": (lambda content: content["scenarios"].clear(), "is incomplete"),
 }
 
 
@@ -145,7 +145,7 @@ def test_a_text_stays_in_its_folder(plans: list[RunPlan], tmp_path: Path, name: 
     content["texts"] = {"x": {name: "print()"}}
     path.write_text(json.dumps(content))
     (tmp_path / "unpacked").mkdir()
-    with pytest.raises(UserError, match="which is none of a plugin"):
+    with pytest.raises(UserError, match="which belongs to no plugin"):
         unpack_texts(read_manifest(path), tmp_path / "unpacked")
 
 

@@ -91,18 +91,29 @@ def test_runs_at_a_time_share_no_device() -> None:
 def test_a_process_that_ends_before_it_learns_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "1.log").touch()
     ended = subprocess.Popen([sys.executable, "-c", ""])
-    with pytest.raises(RuntimeError, match="process 1 ended before it began to learn"):
+    with pytest.raises(RuntimeError, match="process 1 ended before it began to train"):
         ranks._await([ended], tmp_path)
 
 
-def test_a_process_ends_with_the_first_one() -> None:
-    code = "import os; from clsuite.runner.rank_entry import _end_with; print(os.getpid(), flush=True); "
-    command = f"{sys.executable} -c '{code}_end_with(os.getppid())' & wait"  # the shell is the first process here
-    first = subprocess.Popen(["bash", "-c", command], stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("late", [False, True])
+def test_a_process_ends_with_the_first_one(late: bool) -> None:
+    """Also if the first has ended before the process looks for it."""
+    code = "import os, sys; from clsuite.runner.rank_entry import _end_with; print(os.getpid(), flush=True); "
+    code += "sys.stdin.read(); " * late + "_end_with(int(sys.argv[1]))"
+    first = subprocess.Popen(
+        ["bash", "-c", f"{sys.executable} -c '{code}' $$ <&0 & wait"],  # the shell is the first process here
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert first.stdin is not None
     assert first.stdout is not None
     other = psutil.Process(int(first.stdout.readline()))
     first.kill()
     first.wait()
+    first.stdin.close()
     with suppress(psutil.NoSuchProcess):
+        end = time.monotonic() + 60
         while other.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < end
             time.sleep(0.1)

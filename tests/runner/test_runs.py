@@ -148,7 +148,7 @@ def test_untrustworthy_records_are_set_aside_and_run_again(finished: tuple[Path,
     assert "is not complete JSON" in warned
     assert "has schema 99" in warned
     assert "was edited" in warned
-    assert warned.count("the run done again") == 3
+    assert warned.count("the run repeated") == 3
     assert len(list(copy.glob("*/*/*.unreadable"))) == 3
     assert counts(copy) == counts(out)
 

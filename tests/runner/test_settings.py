@@ -92,7 +92,7 @@ def test_several_settings_and_none() -> None:
         ("training.epochs=true", "training.epochs is true, but must be a whole number"),
         ("training.epochs=0", "training.epochs is 0, but must be at least 1"),
         ("training.precision=32", "training.precision is 32, but must be 'auto', '32', 'bf16' or '16'"),
-        ("scenario.tasks=2", "split says all about the sizes"),
+        ("scenario.tasks=2", "split determines all sizes"),
         ("scenario={kind: blury}", "unknown kind of scenario 'blury'. Did you mean 'blurry'?"),
         ("seeds.2=1", "seeds.2: 'seeds' is a list of 2, from 0: it has no '2'"),
         ("seeds.x=1", "'seeds' is a list of 2, from 0: it has no 'x'"),

@@ -72,6 +72,9 @@ def begun(tiny: Path) -> list[str]:
     return [line.partition(" ")[2] for line in path.read_text().splitlines()] if path.exists() else []
 
 
+SLOW_SIGNALS = [pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGHUP)]
+
+
 def heed_hangups() -> None:
     """Take back what a ``nohup`` around these tests has processes ignore."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -174,7 +177,7 @@ def test_two_calls_divide_the_runs_and_both_have_all(tiny: Path, tmp_path: Path)
     assert len(find_manifests(tmp_path / "runs")) == 1  # some run is not done: it can be tried again
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, *SLOW_SIGNALS])
 def test_a_signal_to_a_run_interrupts_it_and_the_next_call_goes_on(
     tiny: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -199,7 +202,7 @@ def test_a_signal_to_a_run_interrupts_it_and_the_next_call_goes_on(
     assert run_missing(again, ["cpu"], None, lambda plan, event: None)[record_path].status == "done"
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_a_caller_that_ends_leaves_its_runs_to_the_next(tiny: Path, tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "clsuite", "bench", str(tiny), "--methods", "./noted.py(seconds=3)", "--jobs", "1"]
     command += ["--out", str(tmp_path / "runs")]

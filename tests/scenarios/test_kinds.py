@@ -243,7 +243,7 @@ def test_mtil_orders_hold_the_same_eleven_data_sets() -> None:
         ("B50-5", "unknown kind of scenario 'B50-5'"),
         ({"kind": "blurry", "length": 3}, "length"),
         ({"kind": "recurring", "tasks": 3}, "length"),
-        ({"kind": "power_law", "over": "domains", "split": "B5-inc1"}, "share out classes"),
+        ({"kind": "power_law", "over": "domains", "split": "B5-inc1"}, "divide classes"),
         ({"kind": "power_law", "length": 3}, "length"),
         ({"split": "B5-inc1", "tasks": 3}, "either split, or tasks"),
         ({"kind": "avalanche"}, "path"),
@@ -259,7 +259,7 @@ def test_specifications_that_cannot_be(wrong: Any, message: str) -> None:
     ("spec", "message"),
     [
         ("B11-inc1", "split is B11-inc1, but the data set has only 10 classes"),
-        ({"kind": "recurring", "tasks": 5, "length": 4}, "length is 4, but 5 tasks have to be seen"),
+        ({"kind": "recurring", "tasks": 5, "length": 4}, "length is 4, but 5 tasks must occur"),
         ({"kind": "blurry", "tasks": 11}, "tasks is 11, but the data set has only 10 classes"),
         ({"kind": "recurring", "over": "domains", "length": 4}, "tasks that are domains need a data set with domains"),
         ({"kind": "avalanche", "path": "x.py"}, "brings its own images"),

@@ -138,8 +138,8 @@ def test_a_different_number_of_classes_in_each_task(kind: str) -> None:
     [
         ({"tasks": [5, 4]}, "scenario.tasks lists 9 classes in 2 tasks, but the data set has 10: their sum must be"),
         ({"tasks": [5, 5, 5]}, "lists 15 classes in 3 tasks, but the data set has 10"),
-        ({"tasks": [5, 5], "first_task": 5}, "tasks lists the classes of each task, the first too"),
-        ({"tasks": [5, 5], "split": "B0-inc5"}, "split says all about the sizes"),
+        ({"tasks": [5, 5], "first_task": 5}, "tasks lists the classes of each task, including the first"),
+        ({"tasks": [5, 5], "split": "B0-inc5"}, "split determines all sizes"),
         ({"tasks": []}, "a list has the number of classes of each task"),
         ({"tasks": [5, "x"]}, r"each at least one; not \[5, 'x'\]"),
         ({"tasks": [5, True]}, "each at least one"),
@@ -148,7 +148,7 @@ def test_a_different_number_of_classes_in_each_task(kind: str) -> None:
         ({"tasks": "ten"}, "Input should be a valid integer"),
         ({"tasks": True}, "Input should be a valid integer"),
         ({"tasks": 0}, "greater than or equal to 1"),
-        ({"kind": "recurring", "length": 4, "over": "domains", "tasks": [1, 2]}, "a list of tasks shares out classes"),
+        ({"kind": "recurring", "length": 4, "over": "domains", "tasks": [1, 2]}, "a list of tasks divides classes"),
     ],
 )
 def test_numbers_of_classes_that_cannot_be(wrong: dict[str, object], message: str) -> None:

@@ -90,7 +90,7 @@ def test_two_that_replace_it_are_refused_and_so_is_one_beside_what_takes_no_step
     check_method([one, ("other", declared("loss"))], "class_incremental")
     source = catalog()["ncm"].source
     assert source is not None
-    with pytest.raises(UserError, match="classification of 'one' would never act"):
+    with pytest.raises(UserError, match="classification of 'one' would have no effect"):
         check_method([one, ("ncm", source)], "class_incremental")
     icarl = catalog()["icarl"].source
     assert icarl is not None

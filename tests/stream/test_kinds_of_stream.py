@@ -75,7 +75,16 @@ def test_learned_and_resumed(kind: str, method: str, make_stream: Any, tmp_path:
     assert second.matrix.counts() == counts
 
 
-@pytest.mark.parametrize("method", ["joint", "replay", "lwf", "ewc", "ncm", "linear_probe"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("joint", "lwf")),
+        "replay",
+        "ewc",
+        "ncm",
+        "linear_probe",
+    ],
+)
 def test_methods_learn_tasks_that_come_back(method: str, make_stream: Any) -> None:
     scenario = make_scenario("recurring")
     plugin = load_class(catalog()[method])()

@@ -172,5 +172,5 @@ def test_one_object_that_became_two_is_refused() -> None:
 def test_an_array_and_a_tensor_in_one_memory_are_refused() -> None:
     kept = Kept()
     kept.tensor = torch.from_numpy(kept.array)
-    with pytest.raises(UnsavableError, match="lies in the memory of"):
+    with pytest.raises(UnsavableError, match="shares the memory of"):
         ObjectStates({"kept": kept}, ()).save()

@@ -183,7 +183,7 @@ def test_mistakes_are_told(make_stream: Any) -> None:
     with pytest.raises(UserError, match="none has begun"):
         stream.learner.batches_of(rows)
     stream.learner.begin_task(stream.scenario.tasks[0])
-    with pytest.raises(UserError, match="rows of test images"):
+    with pytest.raises(UserError, match="indices of test images"):
         stream.learner.batches_of(stream.scenario.tasks[0].test)
     with pytest.raises(UserError, match="batch_size is 0"):
         stream.learner.batches_of(rows, batch_size=0)

@@ -56,6 +56,8 @@ OTHERS: dict[str, Make] = {
     "pet (merged)": lambda: [Pet(after_task="merge")],
 }
 """Methods whose features are another network's; a probe reads those of the backbone as it was."""
+LONG = ("coda_prompt", "dual_prompt", "s_pet", "ease", "lwf")
+"""Of these, what takes long: others of their kind are quick."""
 
 
 class Sum:
@@ -79,7 +81,9 @@ def run(make_stream: Any, scenario: Scenario, make: Make, cache: Path | None, **
     return (arrays, [entry.model_dump() for entry in stream.probes.entries()]), stream
 
 
-@pytest.mark.parametrize("name", [*FROZEN, *OTHERS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in (*FROZEN, *OTHERS)]
+)
 def test_predictions_are_the_same_off_cold_and_warm(
     name: str, make_stream: Any, scenario: Scenario, tmp_path: Path
 ) -> None:

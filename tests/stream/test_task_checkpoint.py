@@ -22,7 +22,9 @@ from clsuite_plugins.finetune import Finetune
 AT_ONCE = 1e-9
 """Minutes that have always passed."""
 METHODS = ("finetune", "replay", "der", "lae", "ewc", "pet")
-"""Those of the default tests; `pet` is LoRA there."""
+"""Those that bring state of each kind; `pet` is LoRA there."""
+QUICK = ("der", "lae")
+"""Those of the default tests: a buffer with logits, and weights that follow others."""
 UNTRAINED = ("zero_shot",)
 """Those that need a text tower, and never train."""
 ARGUMENTS = {**SMALL, "pet": {"kind": "lora"}, "replay": {"capacity": 12}}
@@ -74,7 +76,9 @@ def interrupted(make: Any, path: Path, task: int, step: int, method: Any, **trai
     return again
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+)
 def test_it_ends_bit_identical(name: str, make_stream: Any, tmp_path: Path) -> None:
     """Interrupted in the second epoch of the second task, with augmentation, momentum's state and a schedule."""
     training = {"epochs": 2, "augment": "crop_flip", "schedule": "cosine"}

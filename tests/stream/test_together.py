@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 SCRIPT = Path(__file__).parent / "learn_together.py"
-QUICK = ("finetune", "replay", "pet", "lwf", "ncm", "finetune:accumulate")
-OTHERS = ("der", "lwf+replay", "contrast", "every_hook+replay", "every_hook:accumulate")
+QUICK = ("finetune", "replay", "ncm", "finetune:accumulate")
+OTHERS = ("pet", "lwf", "der", "lwf+replay", "contrast", "every_hook+replay", "every_hook:accumulate")
 """Methods that continuous integration has too."""
 METHODS = (*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS))
 REFUSED = ("finetune:resnet", "own_draws")

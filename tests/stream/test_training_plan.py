@@ -158,7 +158,7 @@ class StopsInRound(Plugin):
             self.begun.append(here)
 
 
-@pytest.mark.parametrize("round", [0, 1, 2])
+@pytest.mark.parametrize("round", [1, *(pytest.param(other, marks=pytest.mark.slow) for other in (0, 2))])
 def test_interrupted_in_a_round_it_goes_on_there_and_ends_in_the_same_bits(
     round: int, make_stream: Any, tmp_path: Path
 ) -> None:
@@ -183,7 +183,7 @@ def test_interrupted_in_a_round_it_goes_on_there_and_ends_in_the_same_bits(
         assert mine == his
 
 
-@pytest.mark.parametrize("round", [0, 1])
+@pytest.mark.parametrize("round", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_method_with_every_hook_goes_on_where_it_was(round: int, make_stream: Any, tmp_path: Path) -> None:
     """Optimizers of several kinds, transformed updates and images, soft labels, and a loop before the task."""
 

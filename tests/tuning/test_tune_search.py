@@ -109,7 +109,7 @@ def test_the_stream_of_a_search_has_no_test_rows(scenario: Scenario) -> None:
     [
         ({"space": "capacity=[0]"}, "replay: capacity is 0, but must be at least 1"),
         ({"space": "capacity=['x']"}, "argument 'capacity' of plugin 'replay' is 'x'"),
-        ({"space": "capacity=[5]", "metric": "backward_transfer", "tasks": 1}, "says nothing of 1 tasks"),
+        ({"space": "capacity=[5]", "metric": "backward_transfer", "tasks": 1}, "is undefined for 1 tasks"),
         ({"method": MethodSpec.model_validate({"replay": {"batch_size": [1, 2]}})}, "is a grid: write its values into"),
     ],
 )
@@ -176,7 +176,7 @@ def test_the_command_searches_resumes_and_tells_of_it(
     ("given", "message"),
     [
         (["--trials", "0"], "--trials is 0, but must be at least 1"),
-        (["--tasks", "99"], "the first 99 tasks are asked for, but the stream has 5"),
+        (["--tasks", "99"], "the first 99 tasks are requested, but the stream has 5"),
         (["--limit-tasks", "2"], "--tasks is 3, but the final runs learn 2 tasks only: give --tasks 2"),
         (["--seeds", "-1"], "--seeds is '-1', but a seed must not be negative"),
         (["--validation", "1.5"], "--validation is 1.5, but must be less than 1"),

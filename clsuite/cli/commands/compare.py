@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def _arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("first", type=PATH_OR_NAME, help="a record, or a folder of one method's runs; with --runs the name of a method")
-    add("second", type=PATH_OR_NAME, help="likewise")
+    add("second", type=PATH_OR_NAME, help="the other record, folder or method")
     add("--runs", type=PATH, help="folder of a benchmark's runs, to compare methods by their names")
     add("--seeds", type=str, help="only these seeds, comma-separated")
 

@@ -51,7 +51,7 @@ def write_new(name: str, kind: str, folder: Path) -> None:
     paths = {folder / f"{name}.py": f"{kind}.py.txt", folder / f"test_{name}.py": f"{kind}_test.py.txt"}
     for path in paths:
         if os.path.lexists(path):  # including a dangling link, which writing would follow
-            raise UserError(f"'{path}' is there already and is not overwritten: choose another name or --out folder")
+            raise UserError(f"'{path}' already exists and is not overwritten: choose another name or --out folder")
     for path, template in paths.items():
         try:
             folder.mkdir(parents=True, exist_ok=True)

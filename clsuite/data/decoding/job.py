@@ -106,7 +106,7 @@ class Job:
             except OSError as error:
                 raise UserError(f"cannot read the image '{path}': {error.strerror}") from error
             if not np.array_equal(digest(content), digests[row]):
-                raise UserError(f"the image '{path}' changed while it was read: call again")
+                raise UserError(f"the image '{path}' changed while it was read: run it again")
             block[position] = decode(path, self.size, content)
         return block
 

@@ -105,7 +105,7 @@ class _Worker:
             line = ""
         if not line:
             raise DecoderKilledError(
-                "a decoding process was killed (out of memory?): call again, what is decoded is kept"
+                "a decoding process was killed (out of memory?): run it again, decoded images are kept"
             )
         answer = json.loads(line)
         if "error" in answer:

@@ -67,7 +67,7 @@ def read_cub200(root: Path) -> Manifest:
             Sample(f"images/{path}", label_of[class_of[key]], trained[key] == "0") for key, path in path_of.items()
         ]
     except KeyError as error:
-        raise UserError(f"the lists in '{root}' do not fit together: {error} is in one and not in another") from error
+        raise UserError(f"the lists in '{root}' do not match: {error} is in one and not in another") from error
     return list_named(root, samples, by_words)
 
 

@@ -100,7 +100,7 @@ def _list_unsplit(root: Path) -> list[Sample]:
             for path, label in list_classes(root, domain, left_out)
         ]
     if not samples:
-        raise UserError(f"'{root}' holds no images in any layout that is known: {LAYOUTS}")
+        raise UserError(f"'{root}' has no images in a known layout: {LAYOUTS}")
     left_out.warn(root)
     return samples
 

@@ -75,5 +75,5 @@ def nested_images(root: Path, part: str) -> list[str]:
 
 def _some(root: Path, samples: list[Sample]) -> list[Sample]:
     if not samples:
-        raise UserError(f"'{root}' holds no images in class folders")
+        raise UserError(f"'{root}' has no images in class folders")
     return samples

@@ -56,7 +56,7 @@ class Vision:
             return self._class()(base, **arguments, **more)
         except Exception as error:  # torchvision's parsers may raise anything for a damaged file
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(f"cannot read {self.kind} in '{base}': {reason}. Put its files there again.") from error
+            raise UserError(f"cannot read {self.kind} in '{base}': {reason}. Download its files again.") from error
 
     def _names(self, part: Any) -> tuple[str, ...]:
         return self.classes or tuple(readable(name) for name in part.classes)
@@ -156,7 +156,7 @@ def check_files(base: Path, checksums: Mapping[str, str]) -> None:
         with open_regular(path) as opened:
             found = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         if found != stated:
-            raise UserError(f"'{path}' has the MD5 {found}, but the official file has {stated}: put it there again")
+            raise UserError(f"'{path}' has the MD5 {found}, but the official file has {stated}: download it again")
 
 
 def check_idx(path: Path) -> None:

@@ -51,7 +51,7 @@ def chosen_executor(
     configured = _read(environment.get(VARIABLE, "")) or spec.executor
     before = configured.root if configured is not None else LocalExecutor()
     if options.debug and options.executor not in (None, "debug"):
-        raise UserError(f"--debug is the executor 'debug': leave it or --executor {options.executor} out")
+        raise UserError(f"--debug means the executor 'debug': remove it or --executor {options.executor}")
     name = "debug" if options.debug else options.executor or before.kind
     settings = before.model_dump(exclude_unset=True) if before.kind == name else {}
     chosen = _with_options(name, {**settings, "kind": name}, options.executor_options)
@@ -91,10 +91,10 @@ def _with_options(name: str, settings: Mapping[str, Any], more: Mapping[str, Any
 
 def _refuse_beside_debug(options: BenchOptions) -> None:
     if options.jobs is not None and options.jobs > 1:
-        raise UserError("--debug does one run after another: leave --jobs out")
+        raise UserError("--debug executes one run after another: remove --jobs")
     if options.timeout is not None:
         raise UserError(
-            "--debug does the runs in this process, which nothing can stop from outside: leave --timeout out"
+            "--debug executes the runs in this process, which cannot be stopped from outside: remove --timeout"
         )
 
 

@@ -53,7 +53,7 @@ class RayCluster:
                 of a node's devices.
         """
         if options.devices > 1:
-            raise UserError("the executor 'ray' gives each run one device: leave --devices out, or take local or slurm")
+            raise UserError("the executor 'ray' gives each run one device: remove --devices, or use local or slurm")
         self._ray = _import_ray()
         self._chosen, self._options, self._entry = chosen, options, entry
         self._cpus = chosen.cpus or threads

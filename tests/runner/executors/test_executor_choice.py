@@ -63,9 +63,9 @@ def test_the_call_decides_before_the_environment_and_that_before_the_file(
         ("", {"executor": "slurm", "executor_options": {"time": "soon"}}, "write minutes, HH:MM:SS or D-HH:MM:SS in"),
         ("", {"executor": "slurm", "executor_options": {"account": "a\nb"}}, "must be one line"),
         ("", {"executor": "debug", "executor_options": {"gpus": 1}}, "the executor 'debug' has no options"),
-        ("", {"executor": "ray", "debug": True}, "--debug is the executor 'debug': leave it or --executor ray out"),
-        ("debug", {"jobs": 2}, "leave --jobs out"),
-        ("debug", {"timeout": 2.0}, "leave --timeout out"),
+        ("", {"executor": "ray", "debug": True}, "--debug means the executor 'debug': remove it or --executor ray"),
+        ("debug", {"jobs": 2}, "remove --jobs"),
+        ("debug", {"timeout": 2.0}, "remove --timeout"),
     ],
 )  # fmt: skip
 def test_mistakes_are_told_with_what_may_be_meant(environment: str, options: dict[str, Any], told: str) -> None:
@@ -126,5 +126,5 @@ def test_memory_is_counted_unless_the_call_says_how_many(
 
 def test_several_devices_of_a_run_are_refused_where_they_need_not_lie_together(tmp_path: Path) -> None:
     given = BenchOptions(executor="ray", devices=2)
-    with pytest.raises(UserError, match="the executor 'ray' gives each run one device: leave --devices out"):
+    with pytest.raises(UserError, match="the executor 'ray' gives each run one device: remove --devices"):
         make_executor(chosen_executor(spec(), given, {}), given, 1, [], print)
