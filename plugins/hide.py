@@ -18,6 +18,7 @@ from clsuite.plugin.helpers import (
     align_head,
     check_alignable,
     mean_of,
+    self_contrast,
     weights_of,
 )
 
@@ -28,7 +29,7 @@ FORMS: dict[str, dict[str, Any]] = {  # how each kind of module is built
 
 
 class HiDe(Plugin):
-    """Trains a module for each task, infers the task of a test image from plain features, and aligns the head.
+    """Trains a module for each task, infers a test image's task from plain features, and aligns the head.
 
     Wang et al., "Hierarchical decomposition of prompt-based continual learning: rethinking obscured sub-optimality"
     (NeurIPS 2023), HiDe-Prompt; Wang et al., "HiDe-PET" (2024), for other modules, without its shared module that tells
@@ -154,14 +155,12 @@ class HiDe(Plugin):
         """The contrast of the batch's features and the centroids of older classes."""
         if not self.contrast:
             return None
-        rows = torch.cat([self._older, step.features.float()])
-        return -self.contrast * (rows @ rows.T / self.temperature).log_softmax(dim=1).diagonal().mean()
+        return self.contrast * self_contrast(torch.cat([self._older, step.features.float()]), self.temperature)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Average the module, learn to tell the task, and align the head."""
-        *earlier, newest = self.modules
-        if earlier:
-            move_towards(newest, earlier, self.momentum)
+        if task.index > 0:
+            move_towards(self.modules[-1], self.modules[:-1], self.momentum)
         plain, labels = self._query.of_rows(task.train), learner.labels_of(task.train)
         generator = learner.generator("hide alignment")
         self._plain.add(plain, labels, generator)
