@@ -12,6 +12,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from rich.console import Console
@@ -40,6 +41,9 @@ SMALLER = {
 }
 """Arguments that suit a stream of 1,257 images (a 10,000-square system takes longer to solve than all of it) and the
 bundled backbone, which has two blocks."""
+
+COSINE = frozenset({"ssiat", "tuna"})
+"""Methods that refuse to learn without a cosine head."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,11 @@ def _registered() -> list[str]:
     return [SMALLER.get(name, name) for name in [*vit, "first_session+ranpac", "replay+fpf"]]
 
 
+def head_of(method: str) -> Literal["linear", "cosine"]:
+    """The head that a method learns with: a linear one, unless it refuses to."""
+    return "cosine" if COSINE & {use.name for use in parse_method(method).plugins} else "linear"
+
+
 def learn(method: str, scenario: Scenario, training: TrainingSpec, baseline: float) -> Timed:
     """Learn the stream with one method.
 
@@ -131,6 +140,7 @@ def learn(method: str, scenario: Scenario, training: TrainingSpec, baseline: flo
         baseline: Seconds of fine-tuning; 0 where this is fine-tuning itself.
     """
     plugins = [load_class(catalog()[use.name])(**use.args) for use in parse_method(method).plugins]
+    training = training.model_copy(update={"head": head_of(method)})
     counter, spec = CountTrained(), BackboneSpec()
     torch.manual_seed(0)
     learner = Learner(build_backbone(spec, find_weights(spec, [])), training, [*plugins, counter], seed=0)

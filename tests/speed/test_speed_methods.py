@@ -33,5 +33,6 @@ def test_every_method_starts_in_it(script: ModuleType, scenario: Scenario, make_
     assert len(methods) > len([name for name in catalog() if "clip" not in find_plugin(name)[1].traits.requires])
     for method in methods:
         uses = parse_method(method).plugins
-        stream = make_stream(*(load_class(catalog()[use.name])(**use.args) for use in uses))
+        plugins = [load_class(catalog()[use.name])(**use.args) for use in uses]
+        stream = make_stream(*plugins, head=script.head_of(method))
         stream.learner.start(scenario)
