@@ -18,6 +18,7 @@ from clsuite.plugin.helpers import (
     align_head,
     check_alignable,
     mean_of,
+    self_contrast,
     weights_of,
 )
 
@@ -28,7 +29,7 @@ FORMS: dict[str, dict[str, Any]] = {  # how each kind of module is built
 
 
 class HiDe(Plugin):
-    """Trains a module for each task, infers the task of a test image from plain features, and aligns the head.
+    """Trains a module for each task, infers a test image's task from plain features, and aligns the head.
 
     Wang et al., "Hierarchical decomposition of prompt-based continual learning: rethinking obscured sub-optimality"
     (NeurIPS 2023), HiDe-Prompt; Wang et al., "HiDe-PET" (2024), for other modules, without its shared module that tells
@@ -45,8 +46,8 @@ class HiDe(Plugin):
 
     Features are drawn around k-means centroids of each class, with variances. The authors' code then trains on as many
     batches as there were classes before the task; the paper, and the default here, on all that is drawn. ReLU between
-    the layers that tell the task is ours, as are their features without augmentation. From the second task on, the
-    authors' rate of the head is a tenth of the prompts' (``optimizer.head_lr``). The contrast is nearly 0, or large.
+    the layers that tell the task is ours; their features are not augmented. From the second task on, the authors' rate
+    of the head is a tenth of the prompts' (``optimizer.head_lr``). The contrast is nearly 0, or large.
 
     Args:
         pet: ``prefix`` (HiDe-Prompt: keys and values, one softmax with the tokens), ``lora`` (HiDe-LoRA: on key and
@@ -73,6 +74,8 @@ class HiDe(Plugin):
         incompatible_with={
             "all data": "joint training has one task",
             "exemplars": "an exemplar would be trained through the module of another task",
+            "importances": "modules of earlier tasks rest: there is nothing to hold",
+            "statistics": "the head is aligned already, on features of each class's own module",
             "weights": "the head and the statistics would belong to others",
         },
         scenarios=("class_incremental", "task_incremental", "long_tailed"),
@@ -152,14 +155,12 @@ class HiDe(Plugin):
         """The contrast of the batch's features and the centroids of older classes."""
         if not self.contrast:
             return None
-        rows = torch.cat([self._older, step.features.float()])
-        return -self.contrast * (rows @ rows.T / self.temperature).log_softmax(dim=1).diagonal().mean()
+        return self.contrast * self_contrast(torch.cat([self._older, step.features.float()]), self.temperature)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Average the module, learn to tell the task, and align the head."""
-        *earlier, newest = self.modules
-        if earlier:
-            move_towards(newest, earlier, self.momentum)
+        if task.index > 0:
+            move_towards(self.modules[-1], self.modules[:-1], self.momentum)
         plain, labels = self._query.of_rows(task.train), learner.labels_of(task.train)
         generator = learner.generator("hide alignment")
         self._plain.add(plain, labels, generator)
@@ -167,8 +168,8 @@ class HiDe(Plugin):
         size, epochs, lr = learner.options.batch_size, self.task_epochs, self.task_lr
         self.identity.learn(plain, labels, task.index, epochs=epochs, lr=lr, batch_size=size, generator=generator)
         if task.index > 0:
-            settings = replace(self._settings, batches=learner.scenario.seen_classes(task.index))
-            settings = self._settings if self.batches == "all" else settings
+            old = None if self.batches == "all" else learner.seen - len(task.classes)
+            settings = replace(self._settings, batches=old)
             self.identity.align(self._plain, replace(settings, samples=self.task_samples), generator)
             align_head(learner, self._prompted, settings, generator)
 

@@ -32,6 +32,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 NEEDS: dict[str, dict[str, Any]] = {
+    "duct": {"head": "cosine"},
     "ssiat": {"head": "cosine"},
     "tuna": {"head": "cosine"},
 }

@@ -76,4 +76,4 @@ def self_contrast(features: Tensor, temperature: float) -> Tensor:
     """
     with full_precision(features):
         similar = features.float() @ features.float().T / temperature
-    return F.cross_entropy(similar, torch.arange(len(features), device=features.device))
+    return -similar.log_softmax(dim=1).diagonal().mean()

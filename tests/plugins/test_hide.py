@@ -185,7 +185,7 @@ def test_what_is_kept_is_counted(make_stream: Any) -> None:
 
 
 def test_it_refuses_what_it_cannot_be_beside() -> None:
-    for other in ("replay", "pet", "momentum", "joint"):
+    for other in ("replay", "pet", "momentum", "joint", "slca", "ewc"):
         with pytest.raises(UserError, match="cannot be combined"):
             check_method([(name, find_plugin(name)[1]) for name in ("hide", other)], "class_incremental")
     with pytest.raises(UserError, match="'hide' cannot learn domain_incremental streams"):
