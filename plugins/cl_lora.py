@@ -153,12 +153,12 @@ class CLLoRA(Plugin):
     def _distilled(self, learner: Learner, batch: Batch) -> Tensor:
         """Cross-entropy of the softmaxes behind the shared blocks, of the task's classes, before and now."""
         assert learner.task is not None
-        logits = []
+        logits, own = [], slice(min(learner.task.classes), max(learner.task.classes) + 1)
         with learner.autocast(), left_after(learner.backbone.model, self._first):
             for number in range(2):
                 with only([self.before, self.common], number), torch.set_grad_enabled(number == 1):
                     features = learner.backbone(batch.images)
-                logits.append(learner.head(features)[:, list(learner.task.classes)].float() / self.temperature)
+                logits.append(learner.head(features)[:, own].float() / self.temperature)
         return F.cross_entropy(logits[1], logits[0].softmax(dim=1))
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:

@@ -63,10 +63,9 @@ class Directions(nn.Module):
 
     def forward(self, inputs: Tensor, magnitudes: Tensor) -> Tensor:
         """The sum of all directions, each times its magnitude, of ``[..., width]``."""
-        ranks = torch.tensor([len(down) for down in self.downs], device=inputs.device)
-        factors = (magnitudes / self.divisors).repeat_interleave(
-            ranks, output_size=sum(len(down) for down in self.downs)
-        )
+        ranks = [len(down) for down in self.downs]
+        shares = (magnitudes / self.divisors).unbind()
+        factors = torch.cat([share.expand(rank) for share, rank in zip(shares, ranks, strict=True)])
         hidden = nn.functional.linear(inputs, torch.cat([*self.downs]))
         return nn.functional.linear(hidden * factors, torch.cat([*self.ups], dim=1))
 

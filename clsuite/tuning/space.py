@@ -110,4 +110,4 @@ def _number(node: ast.expr) -> float:
 
 
 def _unknown(name: str) -> tuple[bool, bool]:
-    raise ValueError(f"'{name}' is not one of {', '.join(RANGES)}")
+    raise ValueError(f"it has '{name}', which is not one of {', '.join(RANGES)}")

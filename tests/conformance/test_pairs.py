@@ -33,7 +33,7 @@ def source_of(name: str) -> PluginSource:
 
 ALONE = sorted(name for name in catalog() if "clip" not in source_of(name).traits.requires)
 """Registered plugins that a ViT suffices for."""
-LOCAL = {"ease", "s_pet", "lae", "l2p", "dual_prompt", "coda_prompt"}
+LOCAL = {"ease", "s_pet", "lae", "l2p", "dual_prompt", "coda_prompt", "inflora", "sd_lora", "cl_lora"}
 """Plugins whose papers train with the current task's cross-entropy alone."""
 
 

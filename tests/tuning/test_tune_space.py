@@ -48,7 +48,7 @@ def test_words_need_no_quotation_marks() -> None:
         ("a=uniform(1)", "with two numbers"),
         ("a=uniform('x', 1)", "with two numbers"),
         ("a=int(0.5, 2)", "it needs whole bounds"),
-        ("a=normal(0, 1)", "'normal' is not one of uniform, loguniform, int, logint"),
+        ("a=normal(0, 1)", "it has 'normal', which is not one of uniform, loguniform, int, logint"),
         ("a=[open('x')]", "write .value"),
         ("a=3", "write .value"),
         ("a=(", "write .value"),
