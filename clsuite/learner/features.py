@@ -133,5 +133,7 @@ def in_eval_mode(backbone: Backbone) -> Iterator[None]:
     """Put a backbone into eval mode inside the context."""
     was_training = backbone.training
     backbone.eval()
-    yield
-    backbone.train(was_training)
+    try:
+        yield
+    finally:
+        backbone.train(was_training)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
+from torch import nn
 
 from clsuite.data.augment import augment
 from clsuite.data.batch import Batch, BatchLoader
@@ -54,19 +55,36 @@ def anything_may_be_trained(learner: LearnerTools, seed: int) -> Iterator[None]:
         seed: Seed of the global generators, which dropout uses.
     """
     trained = {parameter: parameter.requires_grad for parameter in learner.parameters()}
-    modes = [(module, module.training) for module in learner.modules()]
-    with isolate_rng():
+    with modes_and_draws_restored(learner):
         torch.manual_seed(seed)
         np.random.seed(seed)
         random.seed(seed)
         learner.train()
+        try:
+            yield
+        finally:
+            for parameter in learner.parameters():
+                parameter.requires_grad_(trained.get(parameter, parameter.requires_grad))
+                parameter.grad = None
+            learner.forget_features()
+
+
+@contextmanager
+def modes_and_draws_restored(model: nn.Module) -> Iterator[None]:
+    """Restore the mode of each module and the states of the global random generators afterwards, even after an error.
+
+    Args:
+        model: The model.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    isolated = isolate_rng()
+    isolated.__enter__()
+    try:
         yield
-    for module, mode in modes:
-        module.training = mode
-    for parameter in learner.parameters():
-        parameter.requires_grad_(trained.get(parameter, parameter.requires_grad))
-        parameter.grad = None
-    learner.forget_features()
+    finally:
+        isolated.__exit__(None, None, None)  # if it knew of an error, it would restore nothing
+        for module, mode in modes:
+            module.training = mode
 
 
 def own_batches(

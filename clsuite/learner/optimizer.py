@@ -130,7 +130,7 @@ class OptimizerPolicy:
         names: dict[torch.Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
         for group in optimizer.param_groups:
             for parameter in group["params"]:
-                state = self._kept.get(names[parameter])
+                state = self._kept.get(names.get(parameter, ""))
                 if state is not None:
                     optimizer.state[parameter] = {
                         key: value.to(parameter.device) if torch.is_tensor(value) and value.dim() else value

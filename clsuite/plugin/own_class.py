@@ -128,8 +128,11 @@ def recorded_class(
 
 
 def _recorded_file(use: ClassUse, part: str, folders: Sequence[Path], published: Sequence[Path], absent: str) -> Found:
-    name, _, _ = use.name.partition(".py:")
-    file = plain_name(f"{name}.py", f"{WORDS[part]}'s file")
+    match = loading.FILE.fullmatch(use.name)
+    assert match is not None
+    file = plain_name(match["path"], f"{WORDS[part]}'s file")
+    if match["name"] is None:
+        raise UserError(f"the record names only the file '{file}' of its {WORDS[part]} and no class: it is not valid")
     there = [path for path in (*(folder / file for folder in folders), *published) if path.is_file()]
     for path in there:
         try:

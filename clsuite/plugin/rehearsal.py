@@ -102,9 +102,10 @@ class RehearsalPlugin(Plugin):
             batch: The batch.
             number: Number of exemplars; by default the number of the batch's own samples.
         """
-        if not len(self.buffer):
+        number = batch.own if number is None else number
+        if not len(self.buffer) or not number:
             return batch
-        chosen, buffer = self.buffer.sample_indices(number or batch.own, self.draws), self.buffer
+        chosen, buffer = self.buffer.sample_indices(number, self.draws), self.buffer
         images, labels, indices = buffer.images[chosen], buffer.labels[chosen], buffer.indices[chosen]
         return batch.extended(images, labels, indices, **buffer.columns_of(chosen))
 

@@ -4,9 +4,9 @@ It includes:
 
 - the content (`clsuite.plugin.syntax_hash`) of the plugin's file and of each local module that it imports,
   transitively and anywhere in the file (also in functions, by a relative name, through the ``__init__`` of a package,
-  by ``import_module`` with a literal). Local modules are those of the plugin's own package, wherever it is installed,
-  those outside ``site-packages`` (beside the plugin, in a folder of ``PYTHONPATH``, in an editable install), and each
-  reference method (``clsuite_plugins``) that the plugin uses;
+  by ``import_module`` or ``__import__`` with literals). Local modules are those of the plugin's own package, wherever
+  it is installed, those outside ``site-packages`` (beside the plugin, in a folder of ``PYTHONPATH``, in an editable
+  install), and each reference method (``clsuite_plugins``) that the plugin uses;
 - the names and versions of other installed distributions. A module that is not found counts as absent, since a plugin
   may work without it.
 
@@ -144,6 +144,7 @@ class _Imports:
         modules: The hash of each local module, by dotted name.
         contents: The content of those that are Python files.
         distributions: The version of each installed distribution, by name.
+        trees: The parsed modules.
     """
 
     own: str
@@ -151,23 +152,25 @@ class _Imports:
     modules: dict[str, str] = field(default_factory=dict)
     contents: dict[str, LocalModule] = field(default_factory=dict)
     distributions: dict[str, str] = field(default_factory=dict)
+    trees: dict[str, ast.Module] = field(default_factory=dict)
 
     def follow(self, tree: ast.Module, module: str, is_package: bool) -> None:
         """Add the imports of a module, and their imports in turn."""
         todo = [(tree, module, is_package)]
         while todo:
             tree, module, is_package = todo.pop()
+            self.trees[module] = tree
             package = module if is_package else module.rpartition(".")[0]
             for name, parts in _imported(tree, package):
                 found = self.add(name)
-                for part in self._named_parts(parts, found):
+                for part in self._named_parts(name, parts):
                     found += self.add(f"{name}.{part}" if name else part, maybe=bool(name))
                 todo += found
 
-    def _named_parts(self, parts: list[str], found: list[_Read]) -> list[str]:
+    def _named_parts(self, name: str, parts: list[str]) -> list[str]:
         """The names in a ``from`` import, with ``*`` replaced by the package's ``__all__``."""
-        named = [part for part in parts if part != "*"]
-        return named + (_all_of(found[-1][0]) if "*" in parts and found else [])
+        tree = self.trees.get(name) if "*" in parts else None
+        return [part for part in parts if part != "*"] + (_all_of(tree) if tree else [])
 
     def add(self, name: str, maybe: bool = False) -> list[_Read]:
         """Add a module and its parent packages; returns new ones that must be followed.
@@ -224,7 +227,7 @@ class _Imports:
         if tree is None:  # compiled, or not Python
             self.modules[name] = hashlib.sha256(content).hexdigest()
             return []
-        self.modules[name] = tree_hash(tree)
+        self.modules[name], self.trees[name] = tree_hash(tree), tree
         return [(tree, name, spec.submodule_search_locations is not None)]
 
 
@@ -239,9 +242,8 @@ def _imported(tree: ast.Module, package: str) -> Iterator[tuple[str, list[str]]]
             yield from ((alias.name, []) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield absolute_name(node.module or "", node.level, package), [alias.name for alias in node.names]
-        elif isinstance(node, ast.Call) and (name := _imported_by_call(node)):
-            level = len(name) - len(name.lstrip("."))
-            yield absolute_name(name[level:], level, package), []
+        elif isinstance(node, ast.Call):
+            yield from _imported_by_call(node, package)
 
 
 def absolute_name(name: str, level: int, package: str) -> str:
@@ -253,24 +255,56 @@ def absolute_name(name: str, level: int, package: str) -> str:
     return ".".join([*around, *([name] if name else [])])
 
 
-def _imported_by_call(node: ast.Call) -> str:
-    """The literal name in ``import_module("name")`` or ``__import__("name")``; empty for other calls."""
+IMPORTING = {"import_module": ("name", "package"), "__import__": ("name", "globals", "locals", "fromlist", "level")}
+"""Functions that import a module, with their arguments."""
+
+
+def _imported_by_call(node: ast.Call, package: str) -> Iterator[tuple[str, list[str]]]:
+    """The module in ``import_module("name")`` or ``__import__("name")``, if the name is a literal."""
     called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    if called not in ("import_module", "__import__") or not node.args:
-        return ""
-    first = node.args[0]
-    return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else ""
+    given = dict(zip(IMPORTING.get(called, ()), node.args, strict=False))
+    given |= {word.arg: word.value for word in node.keywords if word.arg}
+    name, level = _literal(given.get("name")), _literal(given.get("level"))
+    if called not in IMPORTING or not isinstance(name, str) or not name:
+        return
+    if called == "import_module":
+        around, level = _literal(given.get("package")), len(name) - len(name.lstrip("."))
+        package = around if isinstance(around, str) else package  # otherwise usually __package__ or __name__
+        name = name[level:]
+    parts = _literal(given.get("fromlist"))
+    named = [part for part in parts if isinstance(part, str)] if isinstance(parts, list | tuple) else []
+    yield absolute_name(name, level if isinstance(level, int) else 0, package), named
+
+
+def _literal(node: ast.expr | None) -> object:
+    """The value of a literal; None for other expressions."""
+    try:
+        return ast.literal_eval(node) if node is not None else None
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
 
 
 def _all_of(tree: ast.Module) -> list[str]:
-    """The literal names in the ``__all__`` of a module."""
+    """The literal names in the ``__all__`` of a module, also those that are added to it."""
     return [
         item.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and any(getattr(target, "id", "") == "__all__" for target in node.targets)
-        for item in ast.walk(node.value)
+        for node in ast.walk(tree)
+        for given in _added_to_all(node)
+        for item in ast.walk(given)
         if isinstance(item, ast.Constant) and isinstance(item.value, str)
     ]
+
+
+def _added_to_all(node: ast.AST) -> list[ast.expr]:
+    """What a statement assigns or adds to ``__all__``."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        targets, given = [node.func.value], node.args
+    elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        given = [node.value] if node.value is not None else []
+    else:
+        return []
+    return given if any(getattr(target, "id", "") == "__all__" for target in targets) else []
 
 
 def find_module(name: str, folder: Path | None = None) -> ModuleSpec | None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from clsuite.backbones.spec import KEYWORDS
 from clsuite.config.class_use import CLASS, ClassUse
+from clsuite.config.paths import home_path
 from clsuite.config.yaml_text import write_yaml
-from clsuite.plugin.loading import is_file
+from clsuite.plugin.loading import FILE
 from clsuite.runner.bind import with_whole_paths
 from clsuite.runner.methods import MethodSpec, PluginUse
 from clsuite.runner.options import RunOptions
@@ -87,7 +88,8 @@ def _with_whole_files(training: Mapping[str, Any], folder: Path) -> dict[str, An
 
 def _whole_file(name: str, folder: Path) -> str:
     """The name of a plugin or a class; the absolute path of a file beside the benchmark."""
-    if not is_file(name) or Path(name.partition(".py")[0] + ".py").is_file():
+    file = FILE.fullmatch(name)
+    if file is None or home_path(file["path"]).is_file():
         return name
     beside = folder / name
     return str(beside.parent.resolve() / beside.name)

@@ -46,6 +46,7 @@ class ObjectStates:
         """
         self._roots, self._constant = dict(roots), constant
         self._first = dict(self._walk())
+        self._keys = {path: [*one] for path, one in self._first.items() if isinstance(one, dict | set | frozenset)}
 
     def save(self) -> dict[str, Any]:
         """Return the state.
@@ -80,6 +81,10 @@ class ObjectStates:
         """Whether a place had a value of the same type when the task began."""
         return path in self._first and type(self._first[path]) is type(value)
 
+    def had_keys(self, path: str, value: Any) -> bool:
+        """Whether a mapping or a set had the same keys, in the same order, when the task began."""
+        return _equal(self._keys.get(path), [*value])
+
     def _walk(self) -> Iterator[tuple[str, Any]]:
         seen = set[int]()
         todo = [*reversed(self._roots.items())]  # in the order of saving
@@ -94,13 +99,18 @@ class ObjectStates:
 
 def parts_of(value: Any) -> list[tuple[str, Any]]:
     """The parts of a value, with their places."""
-    if isinstance(value, Mapping):
-        return [(f"[{key!r}]", inner) for key, inner in value.items()]
+    if isinstance(value, dict):
+        return list(zip(_places(value), value.values(), strict=True))
     if isinstance(value, list | tuple | deque):
         return [(f"[{number}]", inner) for number, inner in enumerate(value)]
     if isinstance(value, (Tensor, np.ndarray, np.generic, *GENERATORS, *PLAIN)) or not has_attributes(value):
         return []
     return [(f".{name}", inner) for name, inner in attributes(value).items()]
+
+
+def _places(mapping: dict[Any, Any]) -> list[str]:
+    """The place of each value; keys without a state of their own are numbered, so that it is known in any process."""
+    return [f"[{key!r}]" if _is_key(key) else f"[key {number}]" for number, key in enumerate(mapping)]
 
 
 def has_attributes(value: Any) -> bool:
@@ -157,12 +167,13 @@ class _Saver:
             return self._numbers(value, path)
         if isinstance(value, GENERATORS):
             return ["generator", _generator_state(value)]
-        if isinstance(value, Mapping | list | tuple | deque):
+        if isinstance(value, dict):
+            return self._mapping(value, path)
+        if isinstance(value, list | tuple | deque):
             return self._container(value, path)
         if isinstance(value, set | frozenset):
-            if all(type(one) in PLAIN for one in value):
-                return ["set", sorted(value, key=repr)]
-        elif has_attributes(value) and self._states.had_kind(path, value):
+            return self._set(value, path)
+        if has_attributes(value) and self._states.had_kind(path, value):
             return ["object", [[name, self.encode(one, f"{path}.{name}")] for name, one in attributes(value).items()]]
         return self._same(value, path)
 
@@ -173,7 +184,9 @@ class _Saver:
 
     def _numbers(self, value: Any, path: str) -> Any:
         if isinstance(value, np.generic):
-            return ["number", torch.from_numpy(np.array(value)), value.dtype.str]
+            if not _is_key(value):
+                raise UnsavableError(f"{path} is a scalar of {value.dtype}")
+            return _scalar_code(value)
         if isinstance(value, np.ndarray):
             self._refuse_shared(_memory_of(value), path)
             try:
@@ -187,15 +200,62 @@ class _Saver:
         if self._memory.setdefault(memory, path) != path:
             raise UnsavableError(f"{path} shares the memory of {self._memory[memory]}")
 
-    def _container(self, value: Any, path: str) -> Any:
-        if isinstance(value, Mapping):
-            if not isinstance(value, dict) or not all(type(key) in (*PLAIN, tuple) for key in value):
-                return self._same(value, path)
-            return ["mapping", [[key, self.encode(one, f"{path}[{key!r}]")] for key, one in value.items()]]
-        kind = next(name for name, base in KINDS.items() if isinstance(value, base))
-        if kind == "tuple" and type(value) is not tuple:
+    def _set(self, value: Any, path: str) -> Any:
+        if all(map(_is_key, value)):
+            return ["set", [_key_code(one) for one in sorted(value, key=repr)]]
+        if not self._states.had_keys(path, value):
+            raise UnsavableError(f"{path} has other members than when the task began")
+        return ["same"]
+
+    def _mapping(self, value: Any, path: str) -> Any:
+        if type(value) is not dict and not self._states.had_kind(path, value):
             return self._same(value, path)
-        return [kind, [self.encode(one, f"{path}[{number}]") for number, one in enumerate(value)]]
+        parts = [self.encode(one, f"{path}{place}") for place, one in parts_of(value)]
+        if all(map(_is_key, value)):
+            return ["mapping", [[_key_code(key), one] for key, one in zip(value, parts, strict=True)]]
+        if not self._states.had_keys(path, value):
+            raise UnsavableError(f"{path} has other keys than when the task began")
+        return ["values", parts]
+
+    def _container(self, value: Any, path: str) -> Any:
+        kind = next(name for name, base in KINDS.items() if isinstance(value, base))
+        named = hasattr(value, "_make")  # a named tuple
+        if type(value) is not KINDS[kind] and not (self._states.had_kind(path, value) and (kind != "tuple" or named)):
+            return self._same(value, path)
+        code = [kind, [self.encode(one, f"{path}[{number}]") for number, one in enumerate(value)]]
+        return [*code, value.maxlen] if kind == "deque" else code
+
+
+def _is_key(value: Any) -> bool:
+    """Whether the value itself can be saved as a key of a mapping or a member of a set."""
+    if type(value) is tuple:
+        return all(map(_is_key, value))
+    return type(value) in PLAIN or (isinstance(value, np.generic) and value.dtype.kind not in "OV")
+
+
+def _key_code(value: Any) -> Any:
+    """A key as it is saved: a plain value as itself, others as a list."""
+    if type(value) is tuple:
+        return ["tuple", [_key_code(one) for one in value]]
+    return _scalar_code(value) if isinstance(value, np.generic) else value
+
+
+def _key_of(code: Any) -> Any:
+    """The key with a code."""
+    if not isinstance(code, list):
+        return code
+    return tuple(map(_key_of, code[1])) if code[0] == "tuple" else _scalar_of(code)
+
+
+def _scalar_code(value: Any) -> list[Any]:
+    """The bytes of a NumPy scalar, since PyTorch does not support all of its types."""
+    one = np.array([value])
+    return ["number", torch.from_numpy(one.view(np.uint8)), one.dtype.str]
+
+
+def _scalar_of(code: Any) -> Any:
+    """The NumPy scalar with a code."""
+    return code[1].numpy().reshape(-1).view(code[2])[0]
 
 
 KINDS: dict[str, Any] = {"list": list, "tuple": tuple, "deque": deque}
@@ -279,7 +339,7 @@ class _Loader:
         return saved[1].numpy().copy()
 
     def _number(self, saved: Any, live: Any, path: str) -> Any:
-        return saved[1].numpy().astype(saved[2])[()]
+        return _scalar_of(saved)
 
     def _generator(self, saved: Any, live: Any, path: str) -> Any:
         if isinstance(live, torch.Generator):
@@ -293,14 +353,22 @@ class _Loader:
         return live
 
     def _set(self, saved: Any, live: Any, path: str) -> Any:
-        return frozenset(saved[1]) if isinstance(live, frozenset) else set(saved[1])
+        members = map(_key_of, saved[1])
+        return frozenset(members) if isinstance(live, frozenset) else set(members)
 
     def _mapping(self, saved: Any, live: Any, path: str) -> Any:
         live = live if isinstance(live, dict) else {}
         self._made[path] = live
-        values = {key: self.decode(one, live.get(key), f"{path}[{key!r}]") for key, one in saved[1]}
+        pairs = [(_key_of(code), one) for code, one in saved[1]]
+        values = {key: self.decode(one, live.get(key), f"{path}[{key!r}]") for key, one in pairs}
         live.clear()
         live.update(values)
+        return live
+
+    def _values(self, saved: Any, live: Any, path: str) -> Any:
+        self._made[path] = live
+        for key, place, one in zip(list(live), _places(live), saved[1], strict=True):
+            live[key] = self.decode(one, live[key], f"{path}{place}")
         return live
 
     def _items(self, saved: Any, live: Any, path: str) -> list[Any]:
@@ -315,11 +383,12 @@ class _Loader:
         return live
 
     def _tuple(self, saved: Any, live: Any, path: str) -> Any:
-        return tuple(self._items(saved, live, path))
+        items = self._items(saved, live, path)
+        return live._make(items) if hasattr(live, "_make") else tuple(items)
 
     def _deque(self, saved: Any, live: Any, path: str) -> Any:
         items = self._items(saved, live, path)
-        live = live if isinstance(live, deque) else deque()
+        live = live if isinstance(live, deque) and live.maxlen == saved[2] else deque(maxlen=saved[2])
         live.clear()
         live.extend(items)
         return live

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
 
 from clsuite.data.batch import Batch
 from clsuite.data.stable_random import stable_random
+from clsuite.learner.free_training import modes_and_draws_restored
 from clsuite.learner.learner import Learner
 from clsuite.probes.probes import predict_rows
 from clsuite.records import CurveEntry, WithinTaskEntry
@@ -121,7 +119,7 @@ class WithinTask(L.Callback):
         chosen = np.flatnonzero(asked)
         predicted = np.full((3, len(self._columns)), -1, dtype=np.int64)
         if len(chosen):
-            with _state_restored(module):
+            with modes_and_draws_restored(module):
                 predicted[:, chosen] = self._predict(module, chosen)
         if self._exposure is not None:
             self._exposure.read(step, predicted[2])
@@ -142,16 +140,6 @@ class WithinTask(L.Callback):
         correct = (predicted == self._labels) & learned[self._task]
         counts: list[int] = np.bincount(self._task[correct], minlength=len(self._parts)).tolist()
         return counts
-
-
-@contextmanager
-def _state_restored(learner: Learner) -> Iterator[None]:
-    """Restore the random states and the training mode of each module afterwards."""
-    modes = [(module, module.training) for module in learner.modules()]
-    with isolate_rng():
-        yield
-    for module, mode in modes:
-        module.training = mode
 
 
 def _choose_columns(matrix: AccuracyMatrix, samples: int, seed: int) -> NDArray[np.int64]:

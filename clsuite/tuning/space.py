@@ -17,6 +17,10 @@ RANGES = {"uniform": (False, False), "loguniform": (True, False), "int": (False,
 """For each kind of range: whether it is logarithmic, and whether its values are whole."""
 
 
+class _SpaceError(ValueError):
+    """A mistake in a range or a list, whose message says what it is."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """One of some values."""
@@ -78,7 +82,7 @@ def _dimension(text: str) -> Dimension:
     try:
         return Dimension(name, _values(ast.parse(values, mode="eval").body))
     except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError, OverflowError) as error:
-        reason = str(error) if type(error) is ValueError and str(error).startswith("it ") else ""
+        reason = str(error) if isinstance(error, _SpaceError) else ""
         fix = reason or f"write [value, ...], or one of {', '.join(RANGES)} with two numbers"
         raise UserError(f"cannot read the values of '{name}' in --space, '{shortened(values)}': {fix}") from error
 
@@ -87,18 +91,18 @@ def _values(node: ast.expr) -> Choice | Range:
     if isinstance(node, ast.List):
         values = read_literal(node)
         if not values:
-            raise ValueError("it is an empty list")
+            raise _SpaceError("it is an empty list")
         return Choice(tuple(values))
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords):
         raise ValueError
     log, whole = RANGES[node.func.id] if node.func.id in RANGES else _unknown(node.func.id)
     low, high = (_number(argument) for argument in node.args)
     if whole and not (float(low).is_integer() and float(high).is_integer()):
-        raise ValueError("it needs whole bounds")
+        raise _SpaceError("it needs whole bounds")
     if not low < high:
-        raise ValueError("it needs a lower bound below the upper one")
+        raise _SpaceError("it needs a lower bound below the upper one")
     if log and low <= 0:
-        raise ValueError("it is logarithmic, and needs a lower bound above zero")
+        raise _SpaceError("it is logarithmic, and needs a lower bound above zero")
     return Range(low, high, log, whole)
 
 
@@ -110,4 +114,4 @@ def _number(node: ast.expr) -> float:
 
 
 def _unknown(name: str) -> tuple[bool, bool]:
-    raise ValueError(f"it has '{name}', which is not one of {', '.join(RANGES)}")
+    raise _SpaceError(f"it has '{name}', which is not one of {', '.join(RANGES)}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from torch import nn
 
-from clsuite.learner.features import FeatureStore, compute_features
+from clsuite.learner.features import FeatureStore, compute_features, in_eval_mode
 from clsuite.scenarios import Scenario
 
 
@@ -23,3 +25,17 @@ def test_only_known_rows_take_memory_and_each_is_found_again(make_stream: Any, s
     assert len(store._features) <= 2 * (len(asked[0]) + len(asked[1])) < len(scenario.table)
     store.clear()
     assert store.add(backbone, np.asarray(asked[1][:2])) == 2
+
+
+def test_the_mode_is_restored_after_an_error() -> None:
+    backbone: Any = nn.Sequential(nn.Linear(1, 1))
+
+    def fail() -> None:
+        with in_eval_mode(backbone):
+            assert not backbone[0].training
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        fail()
+    assert backbone.training
+    assert backbone[0].training

@@ -109,6 +109,19 @@ def test_old_parameters_carry_their_state_on_and_new_ones_start_fresh(kind: str)
     assert len(second.state) == len(list(model.parameters()))
 
 
+def test_a_parameter_that_the_model_does_not_have_starts_fresh_in_each_task() -> None:
+    model, policy = Model(), OptimizerPolicy(spec(recreate=False))
+    stranger = nn.Parameter(torch.zeros(1))
+    for _ in range(2):
+        groups = [{"params": [*model.body.parameters(), stranger]}]
+        optimizer = policy.configure(model, groups, 10)["optimizer"]
+        assert stranger not in optimizer.state
+        stranger.grad = torch.ones(1)
+        model.step(optimizer, 0)
+        policy.keep(model, optimizer)
+    assert set(policy.state_dict()) == {"body.weight", "body.bias"}
+
+
 def test_nothing_is_kept_where_optimizers_are_new() -> None:
     model, policy = Model(), OptimizerPolicy(spec())
     optimizer = configure(policy, model)

@@ -77,6 +77,42 @@ WAYS = {
     "guarded": ("try:\n    import helper\nexcept ImportError:\n    helper = None", {"helper.py": "WEIGHT = {}"}),
     "cycle": ("import one", {"one.py": "import two", "two.py": "import one, mine\nWEIGHT = {}"}),
     "by name": ("import importlib; h = importlib.import_module('helper')", {"helper.py": "WEIGHT = {}"}),
+    "by keyword": ("import importlib; h = importlib.import_module(name='helper')", {"helper.py": "WEIGHT = {}"}),
+    "by __import__": ("h = __import__(name='helper')", {"helper.py": "WEIGHT = {}"}),
+    "part by __import__": (
+        "h = __import__('pack', fromlist=['deep'])",
+        {"pack/__init__.py": "", "pack/deep.py": "WEIGHT = {}"},
+    ),
+    "relative by __import__": (
+        "import pack",
+        {"pack/__init__.py": "h = __import__('deep', globals(), level=1)", "pack/deep.py": "WEIGHT = {}"},
+    ),
+    **{
+        f"relative to another package by {word or 'position'}": (
+            f"import importlib; h = importlib.import_module('.deep', {word}'pack')",
+            {"pack/__init__.py": "", "pack/deep.py": "WEIGHT = {}"},
+        )
+        for word in ("", "package=")
+    },
+    "relative to its own package": (
+        "import pack",
+        {"pack/__init__.py": "import importlib\nh = importlib.import_module('.deep', __name__)",
+         "pack/deep.py": "WEIGHT = {}"},
+    ),
+    **{
+        f"star with {way}": ("from pack import *", {"pack/__init__.py": way, "pack/deep.py": "WEIGHT = {}"})
+        for way in (
+            "__all__: list[str] = ['deep']",
+            "__all__ = []\n__all__ += ['deep']",
+            "__all__ = []\n__all__.extend(['deep'])",
+            "__all__ = []\n__all__.append('deep')",
+            "if True:\n    __all__ = ['deep']",
+        )
+    },
+    "star of a package that is imported before": (
+        "import pack\nfrom pack import *",
+        {"pack/__init__.py": "__all__ = ['deep']", "pack/deep.py": "WEIGHT = {}"},
+    ),
     "broken": ("import helper", {"helper.py": "WEIGHT = {} ("}),
 }  # fmt: skip
 
@@ -131,6 +167,13 @@ def test_a_module_beside_the_file_goes_before_those_on_the_path(tmp_path: Path, 
     is_beside = way != "a mere folder"  # modules go before folders without __init__, as Python has it
     assert found == (2 if is_beside else 1)
     assert (find_plugin(name)[1].sha256 != sha256) == is_beside
+
+
+def test_a_module_of_another_package_is_not_taken_for_one_of_its_own(place: Path) -> None:
+    line = "import importlib; h = importlib.import_module('.deep', package='pack')"
+    files = {"pack/__init__.py": "", "pack/deep.py": ""}
+    first, second = (hash_of(place, line, {**files, "deep.py": f"W = {w}"}) for w in (1, 2))
+    assert first == second
 
 
 def test_what_nothing_imports_does_not_count(place: Path) -> None:

@@ -162,6 +162,7 @@ def test_published_sources_are_those_of_the_classes(made: tuple[Path, dict[str, 
     [
         ("backbone", {"class": "os.path:join", "source": "0"}, "is in no installed package"),
         ("dataset", {"class": "../my_data.py:Shades", "source": "0"}, "a record may only contain the name of a file"),
+        ("dataset", {"class": "my_data.py", "source": "0"}, "names only the file 'my_data.py' of its data set and no"),
         ("dataset", {"class": "clsuite.data.own_data:ImageData", "source": "0"}, "has changed since the run"),
         ("scenario", {"class": "my_stream.py:Pairs", "source": None}, "does not know the source"),
         ("optimizer", {"class": "nowhere_at_all:Thing", "source": ""}, "is in no installed package"),

@@ -14,7 +14,7 @@ from clsuite.cli.main import main
 from clsuite.config.class_use import HIDDEN
 from clsuite.runner.options import BenchOptions
 from clsuite.runner.plan import make_plan
-from clsuite.runner.printed import printed_benchmark
+from clsuite.runner.printed import _whole_file, printed_benchmark
 from clsuite.runner.resolve import resolve_methods
 from clsuite.runner.settings import with_settings
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmarks
@@ -113,6 +113,18 @@ def test_paths_beside_the_file_become_whole(
     assert printed["dataset"]["path"] == printed["probes"][0]["path"] == str(home / "images")
     assert printed["backbone"]["weights"] == str(home / "weights.pth")
     assert printed["methods"] == {"own": {str(home / "own.py"): {}}}
+
+
+@pytest.mark.parametrize("name", ["my.python/own.py:Own", "~/own.py", "own.py"])
+def test_a_file_that_is_found_from_here_keeps_its_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for path in (tmp_path / "my.python/own.py", tmp_path / "own.py"):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert _whole_file(name, tmp_path / "elsewhere") == name
 
 
 def test_the_file_of_a_stream_is_named_whole(

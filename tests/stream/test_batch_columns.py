@@ -118,6 +118,21 @@ class Dark(RehearsalPlugin):
         return gap.square().mean()
 
 
+def test_no_exemplars_are_added_if_none_are_asked_for(make_stream: Any) -> None:
+    added: list[list[int]] = []
+
+    class Adds(Replay):
+        def transform_batch(self, learner: Learner, batch: Batch) -> Batch:
+            before = self.draws.get_state()
+            assert self.extend(batch, 0) is batch
+            assert torch.equal(self.draws.get_state(), before)
+            added.append([len(self.extend(batch, number)) - len(batch) for number in (2, None)])
+            return batch
+
+    make_stream(Adds(12)).run()
+    assert [max(numbers) for numbers in zip(*added, strict=True)] == [2, 8]
+
+
 def test_stored_logits_come_with_the_batch(make_stream: Any) -> None:
     dark = Dark()
     make_stream(dark).run()

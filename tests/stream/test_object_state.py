@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections import deque
-from typing import Any
+from collections import UserDict, defaultdict, deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -121,6 +123,105 @@ def write_words(kept: Any) -> None:
 @pytest.mark.parametrize("spoil", [replace_function, add_object, take_view, take_view_of_array, write_words])
 def test_what_has_no_state_is_refused_by_its_name(spoil: Any) -> None:
     kept = Kept()
+    before = states(kept)
+    before.save()
+    spoil(kept)
+    with pytest.raises(UnsavableError, match=r"^kept\."):
+        before.save()
+
+
+def through_a_file(first: Any, second: Any, change: Callable[[Any], None], path: Path) -> None:
+    """Change the first of two alike objects, and restore its state into the second."""
+    before, after = states(first), states(second)
+    change(first)
+    write_state(before.save(), path / "x")
+    after.load(read_state(path / "x"))
+
+
+SCALARS = [
+    np.str_("new"), np.str_(""), np.bytes_(b"new"), np.longdouble(2) / 3, np.clongdouble(1j), np.datetime64("2020-01"),
+    np.bool_(True), np.uint64(2**63), np.float16(0.5), np.complex64(1j),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("scalar", SCALARS, ids=repr)
+@pytest.mark.parametrize("where", ["value", "key", "in a key", "member"])
+def test_numpy_scalars_of_all_types_are_put_back(scalar: Any, where: str, tmp_path: Path) -> None:
+    def change(kept: Any) -> None:
+        places = {"value": scalar, "key": {scalar: 1}, "in a key": {("a", scalar): 1}, "member": {scalar}}
+        kept.seen = places[where]
+
+    first, second = Inner(), Inner()
+    through_a_file(first, second, change, tmp_path)
+    assert second.seen == first.seen
+    (found,) = second.seen if where in ("key", "member") else [second.seen]  # type: ignore[misc]
+    (found,) = [key[1] for key in second.seen] if where == "in a key" else [found]  # type: ignore[attr-defined]
+    assert type(found) is type(scalar)
+
+
+class Pair(NamedTuple):
+    """Two things that a plugin keeps together."""
+
+    count: int
+    total: Any
+
+
+class Collections:
+    """Collections whose keys or types are unusual."""
+
+    def __init__(self) -> None:
+        self.counts, self.seen = {np.int64(0): 0}, {np.int64(0)}
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.sums = {self.weight: torch.zeros(1)}
+        self.kinds = {int, self}
+        self.pair = Pair(0, torch.zeros(1))
+        self.defaults = defaultdict[str, int](int)
+        self.user = UserDict({"a": 0})
+        self.windows: dict[str, deque[int]] = {}
+
+
+def fill(kept: Collections) -> None:
+    kept.counts[np.int64(3)] = 4
+    kept.seen.add(np.int64(3))
+    kept.sums[kept.weight] += 5
+    kept.pair.total.add_(6)
+    kept.defaults["a"] += 7
+    kept.user["a"] = 8
+    kept.windows["new"] = deque([9], maxlen=1)
+
+
+def test_collections_with_unusual_keys_and_types_are_put_back(tmp_path: Path) -> None:
+    first, second = Collections(), Collections()
+    through_a_file(first, second, fill, tmp_path)
+    assert (second.counts, second.seen) == ({0: 0, 3: 4}, {0, 3})
+    assert second.sums[second.weight].item() == 5
+    assert (type(second.pair), second.pair.total.item()) == (Pair, 6)
+    assert second.defaults["a"] == 7
+    assert second.defaults["other"] == 0
+    assert dict(second.user) == {"a": 8}
+    assert second.windows == {"new": deque([9])}
+    assert second.windows["new"].maxlen == 1
+
+
+def add_key(kept: Collections) -> None:
+    kept.sums[nn.Parameter(torch.ones(1))] = torch.ones(1)
+
+
+def add_member(kept: Collections) -> None:
+    kept.kinds.add(float)
+
+
+def add_default(kept: Any) -> None:
+    kept.windows["new"] = defaultdict(int)
+
+
+def add_record(kept: Any) -> None:
+    kept.weight = np.zeros(1, dtype=[("a", np.int64)])[0]
+
+
+@pytest.mark.parametrize("spoil", [add_key, add_member, add_default, add_record])
+def test_collections_that_cannot_be_put_back_are_refused(spoil: Any) -> None:
+    kept = Collections()
     before = states(kept)
     before.save()
     spoil(kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsuite.errors import UserError
+from clsuite.learner.free_training import anything_may_be_trained
 from clsuite.learner.learner import Learner
 from clsuite.plugin import Plugin, Traits
 from clsuite.plugin.catalog import catalog, load_class
@@ -189,3 +191,32 @@ def test_mistakes_are_told(make_stream: Any) -> None:
         stream.learner.batches_of(rows, batch_size=0)
     with pytest.raises(UserError, match="write len"):
         stream.learner.count_gradients(np.float64(3.0))  # type: ignore[arg-type]
+
+
+def test_all_is_restored_after_an_error_too(make_stream: Any, scenario: Any) -> None:
+    """In a notebook, the model and the generators of the process live on."""
+    learner = make_stream(Finetune()).learner
+    learner.start(scenario)
+    learner.eval()
+    learner.backbone.requires_grad_(False)
+    before = state_of(learner)
+
+    def fail() -> None:
+        with anything_may_be_trained(learner, 1):
+            learner.requires_grad_(True)
+            next(learner.parameters()).grad = torch.zeros_like(next(learner.parameters()))
+            assert not any(one == other for one, other in zip(state_of(learner), before, strict=True))
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        fail()
+    assert state_of(learner) == before
+
+
+def state_of(learner: Learner) -> list[Any]:
+    """What must be restored."""
+    return [
+        [module.training for module in learner.modules()],
+        [(value.requires_grad, value.grad is None) for value in learner.parameters()],
+        torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate(),
+    ]  # fmt: skip

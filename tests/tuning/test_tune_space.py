@@ -10,6 +10,7 @@ import pytest
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import find_plugin
 from clsuite.runner.methods import MethodSpec
+from clsuite.tuning import space
 from clsuite.tuning.parameters import ParameterPath, find_places, with_values
 from clsuite.tuning.sampler import Sampler
 from clsuite.tuning.space import Choice, Dimension, Range, parse_space, points
@@ -57,6 +58,15 @@ def test_words_need_no_quotation_marks() -> None:
 def test_what_cannot_be_read_is_named(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse_space(text)
+
+
+def test_a_reason_is_shown_in_any_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(node: Any) -> float:
+        raise space._SpaceError("bounds of this kind are refused")
+
+    monkeypatch.setattr(space, "_number", refuse)
+    with pytest.raises(UserError, match=r"'uniform\(0, 1\)': bounds of this kind are refused$"):
+        parse_space("a=uniform(0, 1)")
 
 
 @pytest.mark.parametrize(
