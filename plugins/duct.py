@@ -119,6 +119,7 @@ class DUCT(Plugin):
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Give the pre-trained weights back, with new rows in the head, and compute the means of the classes."""
         self._put(learner, self._start)
+        learner.optimizer_policy.forget()  # also where it is carried on: its weights are gone
         if task.index:
             learner.head.reset(learner.generator("duct head"))
         self._new_means = self._class_means(learner, task)
