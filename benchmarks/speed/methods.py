@@ -38,11 +38,12 @@ SMALLER = {
     "lae": "lae(blocks='all', frozen_epochs=0)",
     "dual_prompt": "dual_prompt(general_blocks='0', expert_blocks='1')",
     "coda_prompt": "coda_prompt(blocks='all')",
+    "hide": "hide(blocks='all')",
 }
 """Arguments that suit a stream of 1,257 images (a 10,000-square system takes longer to solve than all of it) and the
 bundled backbone, which has two blocks."""
 
-COSINE = frozenset({"ssiat", "tuna"})
+COSINE = frozenset({"duct", "ssiat", "tuna"})
 """Methods that refuse to learn without a cosine head."""
 
 

@@ -16,6 +16,7 @@ PAPERS = {
     "Kirkpatrick, PNAS 2017": ARXIV + "1612.00796",
     "Li, ECCV 2016 (LwF)": ARXIV + "1606.09282",
     "Lu, AAAI 2026 (ACL)": ARXIV + "2506.03956",
+    "Marouf, ECCV 2024 (CoFiMA)": ARXIV + "2312.08977",
     "McDonnell, NeurIPS 2023 (RanPAC)": ARXIV + "2307.02251",
     "Bai, NAACL Findings 2025 (mix-cd)": ARXIV + "2402.08096",
     "Nguyen, ECCV 2024 (SAFT)": ARXIV + "2407.03036",
@@ -33,6 +34,7 @@ PAPERS = {
     "Wang, ECCV 2022 (DualPrompt)": ARXIV + "2204.04799",
     "Wang, ICCV 2025 (TUNA)": ARXIV + "2508.08165",
     "Wang, NeurIPS 2022 (S-Prompts)": ARXIV + "2207.12819",
+    "Wang, NeurIPS 2023 (HiDe-Prompt)": ARXIV + "2310.07234",
     "Wistuba, 2024 (L2L)": ARXIV + "2406.03216",
     "Wistuba, 2024 (S-LoRA)": ARXIV + "2406.03216",
     "Wortsman, CVPR 2022 (WiSE-FT)": ARXIV + "2109.01903",
@@ -40,6 +42,7 @@ PAPERS = {
     "Zhao, ICML 2023 (FPF)": ARXIV + "2304.04158",
     "Zhao, ICML 2023 (k-FPF)": ARXIV + "2304.04158",
     "Zhou, CVPR 2024 (EASE)": ARXIV + "2403.12030",
+    "Zhou, CVPR 2025 (DUCT)": ARXIV + "2410.00911",
     "Zhou, IJCV 2024 (APER)": ARXIV + "2303.07338",
     "Zhou, IJCV 2024 (SimpleCIL)": ARXIV + "2303.07338",
 }
