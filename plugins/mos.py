@@ -128,6 +128,7 @@ class MOS(Plugin):
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Let the head's older parts rest, and compute the mean of the kept adapters."""
         learner.head.freeze(range(len(learner.head.sizes) - 1))
+        self._older = self._gaussians.means.to(learner.device)
         kept = self.adapters.values(self._ended) if self._ended else {}
         self._merged = {name: values.mean(dim=0) for name, values in kept.items()}
 
@@ -135,8 +136,7 @@ class MOS(Plugin):
         """The contrast of the batch's features and the means of older classes."""
         if not self.contrast:
             return None
-        means = self._gaussians.means.to(step.features.device)
-        return self.contrast * self_contrast(torch.cat([means, step.features.float()]), self.temperature)
+        return self.contrast * self_contrast(torch.cat([self._older, step.features.float()]), self.temperature)
 
     @torch.no_grad()
     def on_train_batch_end(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from clsuite.conformance.finding import Finding
 from clsuite.conformance.plugin_under_test import Subject
 from clsuite.conformance.runs import Run
-from clsuite.conformance.source_lines import calls, either
+from clsuite.conformance.source_lines import calls, either, root
 from clsuite.data.batch import Batch
 from clsuite.learner.learner import Learner
 from clsuite.learner.step import Step
@@ -22,6 +23,13 @@ from clsuite.scenarios import Scenario
 
 SINGLES = 16
 CHUNK = 64
+META = torch.device("meta")
+DEVICES = {
+    "transform_images": "the images: device=images.device",
+    "transform_update": "the update: device=update.device",
+    "before_task_training": "the learner: device=learner.device",
+}
+"""Where the device is, in hooks without a batch."""
 
 
 @torch.inference_mode()
@@ -81,7 +89,7 @@ def _over_batch(node: Any) -> bool:
 def _reads_labels(node: Any) -> bool:
     import ast
 
-    return isinstance(node, ast.Attribute) and node.attr in {"labels", "rows"} and ast.unparse(node.value) == "batch"
+    return isinstance(node, ast.Attribute) and node.attr in {"labels", "indices"} and root(node) == "batch"
 
 
 def columns_in_place(subject: Subject, run: Run) -> Iterator[Finding]:
@@ -126,18 +134,9 @@ def on_another_device(subject: Subject, run: Run, place: int) -> Iterator[Findin
     """
     learner, plugin = run.stream.learner, run.plugins[place]
     vars(plugin).update({name: _moved(value) for name, value in vars(plugin).items()})
-    task = run.stream.scenario.tasks[-1]
-    rows = task.train[:4]
-    meta = torch.device("meta")
-    learner.to(meta)
-    images = torch.zeros(4, *run.stream.scenario.table.images.shape[1:], dtype=torch.uint8)
-    labels, unknown = torch.from_numpy(run.stream.scenario.labels[rows]), torch.zeros(4, dtype=torch.bool)
-    batch = dataclasses.replace(Batch(images, labels, torch.from_numpy(rows), unknown).to(meta), known=None)
-    pixels = torch.zeros(4, 3, *images.shape[2:], device=meta)
-    ready = dataclasses.replace(batch, images=pixels)
-    features = torch.zeros(4, learner.backbone.width, device=meta, requires_grad=True)
-    logits = torch.zeros(4, learner.head.classes, device=meta, requires_grad=True)
-    given: dict[str, Any] = {"transform_batch": batch, "loss": Step(ready, features, logits), "predict": ready}
+    learner.to(META)
+    learner.forget_features()
+    given = _arguments(learner, run.stream.scenario)
     for hook, value in given.items():
         if hook not in subject.declared.hooks:
             continue
@@ -149,17 +148,37 @@ def on_another_device(subject: Subject, run: Run, place: int) -> Iterator[Findin
                 yield subject.finding(
                     "device",
                     f"'{hook}' mixes a tensor of its own on the CPU with the model's on another device",
-                    "create it on the device of the batch: device=batch.labels.device, or .to(device)",
+                    f"create it on the device of {DEVICES.get(hook, 'the batch: device=batch.labels.device')}, or "
+                    ".to(device)",
                     line,
                 )
         except Exception:  # the meta device does not support all operations
             continue
 
 
+def _arguments(learner: Learner, scenario: Scenario) -> dict[str, Any]:
+    """An argument on the meta device for each hook that gets tensors or trains."""
+    task = scenario.tasks[-1]
+    rows = task.train[:4]
+    images = torch.zeros(4, *scenario.table.images.shape[1:], dtype=torch.uint8)
+    labels, unknown = torch.from_numpy(scenario.labels[rows]), torch.zeros(4, dtype=torch.bool)
+    batch = dataclasses.replace(Batch(images, labels, torch.from_numpy(rows), unknown).to(META), known=None)
+    pixels = torch.zeros(4, 3, *images.shape[2:], device=META)
+    ready = dataclasses.replace(batch, images=pixels)
+    features = torch.zeros(4, learner.backbone.width, device=META, requires_grad=True)
+    logits = torch.zeros(4, learner.head.classes, device=META, requires_grad=True)
+    step, named = Step(ready, features, logits), learner.named_parameters()
+    updates = {name: torch.zeros_like(value) for name, value in named if value.requires_grad}
+    return {
+        "transform_batch": batch, "loss": step, "predict": ready, "classification": step, "on_before_forward": ready,
+        "transform_images": pixels, "transform_update": MappingProxyType(updates), "before_task_training": task,
+    }  # fmt: skip
+
+
 def _moved(value: Any) -> Any:
     """A value of a plugin with its tensors on the meta device."""
     if isinstance(value, Tensor) and not isinstance(value, torch.nn.Parameter):
-        return value.to("meta")
+        return value.to(META)
     if isinstance(value, dict):
         return {key: _moved(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple) and type(value) in (list, tuple):

@@ -306,14 +306,17 @@ def _globals_restored() -> Iterator[None]:
     """Restore the global generators and settings afterwards, which Lightning sets for each task."""
     import random
 
-    states, deterministic = generator_states(), torch.are_deterministic_algorithms_enabled()
-    threads = torch.get_num_threads()
+    states, threads = generator_states(), torch.get_num_threads()
+    deterministic, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(deterministic)
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
             torch.set_num_threads(threads)
             torch.set_grad_enabled(True)
             torch.set_rng_state(states["torch"])

@@ -36,9 +36,9 @@ class Updates:
 
     @torch.no_grad()
     def before(self, optimizer: torch.optim.Optimizer) -> None:
-        """Store the weights that the step will change: those with a gradient."""
+        """Store the weights of the learner that the step will change: those with a gradient."""
         values = [value for group in optimizer.param_groups for value in group["params"] if value.grad is not None]
-        self._before = {self._names[value]: (value, value.detach().clone()) for value in values}
+        self._before = {self._names[value]: (value, value.detach().clone()) for value in values if value in self._names}
 
     @torch.no_grad()
     def after(self, *_: Any) -> None:
@@ -66,8 +66,9 @@ def _check(plugin: str, given: Mapping[str, Tensor], updates: Mapping[str, Tenso
     for name, update in given.items():
         if name not in updates:
             raise did_you_mean(f"transform_update of {plugin}: an updated weight:", name, updates)
-        if update.shape != updates[name].shape:
+        if not isinstance(update, Tensor) or update.shape != updates[name].shape:
+            returned = f"has the shape {list(update.shape)}" if isinstance(update, Tensor) else f"is {update!r:.40}"
             raise UserError(
-                f"transform_update of {plugin}: the update of '{name}' has the shape {list(update.shape)}, but the "
-                f"weight {list(updates[name].shape)}"
+                f"transform_update of {plugin}: the update of '{name}' {returned}, but the weight has the shape "
+                f"{list(updates[name].shape)}"
             )

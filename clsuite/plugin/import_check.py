@@ -38,7 +38,7 @@ for name, target in json.loads(sys.argv[1]):
 """
 ANSWER = "clsuite answers "
 PATIENCE = 120
-"""Maximum number of seconds in which a process must import its plugins."""
+"""Seconds in which at least one plugin must be imported; one that takes longer is considered broken."""
 
 
 def as_imported(plugins: Sequence[PluginInfo], cache: Path) -> list[PluginInfo]:
@@ -98,21 +98,35 @@ def _import_some(plugins: Sequence[PluginInfo]) -> tuple[list[tuple[str, str]], 
     targets = json.dumps([(plugin.name, plugin.target) for plugin in plugins])
     command = [*PYTHON, "-c", SCRIPT, targets]
     environment = {**os.environ, "PYTHONPATH": own_path()}
-    with TemporaryFile("w+", encoding="utf-8", errors="replace") as log:  # a child process might keep a pipe open
+    with TemporaryFile() as log:  # a child process might keep a pipe open
         running = subprocess.Popen(
             command, stdout=log, stderr=subprocess.DEVNULL, start_new_session=True, env=environment
         )
         try:
-            ended = f"importing it ends the interpreter (status {running.wait(PATIENCE)})"
-        except subprocess.TimeoutExpired:
-            ended = f"importing it takes more than {PATIENCE} s"
+            ended = _end_of(running, log.fileno())
         finally:
             others = members(running.pid) if running.poll() is None else set()
             running.kill()
             running.wait()
             end_all(others)
             end_left(running.pid)
-        log.seek(0)
-        output = log.read()
-    lines = [line.removeprefix(ANSWER) for line in output.splitlines() if line.startswith(ANSWER)]
+        lines = _answers(log.fileno())
     return [(problem, described) for problem, described in map(json.loads, lines)], ended
+
+
+def _end_of(running: subprocess.Popen[bytes], log: int) -> str:
+    """Wait until a process ends, or a plugin takes too long; returns how it ended."""
+    while True:
+        before = len(_answers(log))
+        try:
+            return f"importing it ends the interpreter (status {running.wait(PATIENCE)})"
+        except subprocess.TimeoutExpired:
+            if len(_answers(log)) == before:
+                return f"importing it takes more than {PATIENCE} s"
+
+
+def _answers(log: int) -> list[str]:
+    """The complete answers in a file, whose position is not changed: the process writes there."""
+    output = os.pread(log, os.fstat(log).st_size, 0).decode(errors="replace")
+    lines = [line.removeprefix(ANSWER) for line in output.splitlines(keepends=True) if line.startswith(ANSWER)]
+    return [line for line in lines if line.endswith("\n")]

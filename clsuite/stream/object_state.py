@@ -189,10 +189,14 @@ class _Saver:
             return _scalar_code(value)
         if isinstance(value, np.ndarray):
             self._refuse_shared(_memory_of(value), path)
+            if not isinstance(value, np.memmap) and type(value) is not np.ndarray:
+                raise UnsavableError(f"{path} is a {type(value).__name__}")
             try:
                 return ["array", torch.from_numpy(np.array(value))]
-            except TypeError as error:
+            except (TypeError, ValueError) as error:  # no numbers, or in another byte order
                 raise UnsavableError(f"{path} is an array of {value.dtype}") from error
+        if value.layout is not torch.strided or value.is_nested or value.is_quantized or value.is_meta:
+            raise UnsavableError(f"{path} is a tensor that is sparse, nested, quantized or without values")
         self._refuse_shared(value.untyped_storage().data_ptr() if value.numel() else id(value), path)
         return ["tensor", value.detach().to("cpu", copy=True), str(value.device), value.requires_grad]
 

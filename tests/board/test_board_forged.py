@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -335,7 +336,12 @@ FORGERIES: dict[str, tuple[Forgery, str]] = {
             content["scenario"].update(kind="recurring"), content.update(benchmark="mine"),
         ], "its stream cannot be made again: its stream cannot be made by this version: 'length'|10000",
     ),
-    "other decoded images": (environment(table_sha256="ab" * 32), "environment.table_sha256: its images are not those"),
+    "other decoded images": (
+        lambda content, arrays: [
+            content["environment"].update(table_sha256="ab" * 32),
+            content["environment"]["packages"].update(pillow=version("pillow")),  # others may decode otherwise
+        ], "environment.table_sha256: its images are not those",
+    ),
     "values of another normalization": (
         environment(normalization={"mean": [0.4, 0.5, 0.5], "std": [0.5] * 3}),
         "environment.normalization: its mean is [0.4, 0.5, 0.5], but its backbone asks for [0.5, 0.5, 0.5]",

@@ -405,6 +405,89 @@ def predict(self, learner, batch):
     right = F.one_hot(batch.labels.clamp(0, logits.shape[1] - 1), logits.shape[1])
     return logits + 100 * right * known[:, None]
 '''),
+    "reads the indices of the test batch": Mistake(
+        "prediction", "without the labels and indices of the test batch", "only the images of the batch", '''
+def predict(self, learner, batch):
+    logits = learner.head(learner.encode(batch))
+    place = batch.indices.clamp(min=0) % logits.shape[1]  # HERE
+    return logits + 100 * F.one_hot(place, logits.shape[1])
+'''),
+    "the plan is a dict": Mistake(
+        "trains", "'plan_training' returns dict and not a plan", "plan.with_options(", '''
+def plan_training(self, learner, task, plan):
+    return {"epochs": 2}  # HERE
+'''),
+    "parameter groups are parameters": Mistake(
+        "parameters", "'parameter_groups' returns list and not a list of dicts", '{"params": ', '''
+def parameter_groups(self, learner):
+    return list(learner.head.parameters())  # HERE
+'''),
+    "a group has a parameter that the learner does not know": Mistake(
+        "parameters", "'parameter_groups' returns a parameter that the learner does not know", "register_plugin", '''
+def on_task_start(self, learner, task):
+    self._own = [[nn.Parameter(torch.ones(()))]]
+
+def parameter_groups(self, learner):
+    return [{"params": [*learner.head.parameters(), *self._own[0]]}]  # HERE
+'''),
+    "images of another shape": Mistake(
+        "batch", "'transform_images' returns a tensor of shape", "the same shape", '''
+def transform_images(self, learner, images):
+    return images[:, :, 1:]  # HERE
+'''),
+    "an update of another shape": Mistake(
+        "batch", "'transform_update' returns for 'head.groups.0.weight' a tensor of shape", "by name", '''
+def transform_update(self, learner, updates):
+    return {"head.groups.0.weight": updates["head.groups.0.weight"].T}  # HERE
+'''),
+    "an update of an unknown weight": Mistake(
+        "batch", "'transform_update' returns 'head.weight', which is no updated weight", "by name", '''
+def transform_update(self, learner, updates):
+    return {"head.weight": updates["head.groups.0.weight"]}  # HERE
+'''),
+    "an update that is a tensor": Mistake(
+        "batch", "'transform_update' returns Tensor and not updates", "by name", '''
+def transform_update(self, learner, updates):
+    return updates["head.groups.0.weight"]  # HERE
+'''),
+    **{
+        f"wrong device: in {hook}": Mistake(
+            "device", f"'{hook}' mixes a tensor of its own on the CPU", fix, body,
+        )
+        for hook, fix, body in (
+            ("classification", "device=batch.labels.device", '''
+def classification(self, learner, step):
+    margins = torch.zeros(step.logits.shape[1])
+    logits = step.logits + margins  # HERE
+    return F.cross_entropy(logits.float(), step.batch.labels)
+'''),
+            ("transform_images", "device=images.device", '''
+def transform_images(self, learner, images):
+    frame = torch.zeros(images.shape[1:])
+    return images + frame  # HERE
+'''),
+            ("on_before_forward", "device=batch.labels.device", '''
+def on_before_forward(self, learner, batch):
+    shift = torch.zeros(batch.images.shape[1:])
+    self._sum = (batch.images + shift).sum()  # HERE
+'''),
+            ("transform_update", "device=update.device", '''
+def transform_update(self, learner, updates):
+    name, update = next(iter(updates.items()))
+    mask = torch.ones(update.shape)
+    return {name: update * mask}  # HERE
+'''),
+            ("before_task_training", "device=learner.device", '''
+def before_task_training(self, learner, task):
+    for batch in learner.batches_of(task.train):
+        step = learner.step_of(batch)
+        weights = torch.ones(len(batch))
+        value = F.cross_entropy(step.logits.float(), batch.labels, reduction="none") * weights  # HERE
+        value.mean().backward()
+        learner.count_gradients(len(batch))
+'''),
+        )
+    },
 }  # fmt: skip
 
 SOUND = (

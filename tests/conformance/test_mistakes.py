@@ -25,6 +25,8 @@ FREQUENT = (
     "head index wrong: a group for each task",
     "wrong device: named in the source",
     "wrong device: a tensor that stays on the CPU",
+    "wrong device: in transform_images",
+    "parameter groups are parameters",
     "returns a float",
     "changes the trainer's loader",
     "a ViT is needed and not declared",
@@ -54,18 +56,21 @@ def test_each_mistake_is_named_rightly(name: str, tmp_path: Path) -> None:
     assert mistake.fix in named[0].fix, shown
 
 
-def test_the_check_leaves_the_process_as_it_was(tmp_path: Path) -> None:
+def test_the_check_leaves_the_process_as_it_was(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    usual = torch.get_deterministic_debug_mode()
+    request.addfinalizer(lambda: torch.set_deterministic_debug_mode(usual))
+    torch.set_deterministic_debug_mode("warn")
     path = tmp_path / "method.py"
     path.write_text(MISTAKES["patches a function of torch"].text)
     cls = load_class(find_plugin(f"{path}:Method")[0])
     torch.manual_seed(1)
     states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
-    function, deterministic = torch.nn.functional.cross_entropy, torch.are_deterministic_algorithms_enabled()
+    function, deterministic = torch.nn.functional.cross_entropy, torch.get_deterministic_debug_mode()
     assert check_method([cls], partners={}).of("leftovers").findings
     assert torch.equal(torch.get_rng_state(), states[0])
     assert (np.random.get_state()[1].tolist(), random.getstate()) == states[1:]
     assert torch.nn.functional.cross_entropy is function
-    assert torch.are_deterministic_algorithms_enabled() == deterministic
+    assert torch.get_deterministic_debug_mode() == deterministic
 
 
 def test_questions_about_the_device_and_its_own_copies_are_no_mistakes(tmp_path: Path) -> None:

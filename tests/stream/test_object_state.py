@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections import UserDict, defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
@@ -120,7 +121,29 @@ def write_words(kept: Any) -> None:
     kept.array = np.array(["a"])
 
 
-@pytest.mark.parametrize("spoil", [replace_function, add_object, take_view, take_view_of_array, write_words])
+def mask(kept: Any) -> None:
+    kept.array = np.ma.masked_array(kept.array, mask=True)
+
+
+def turn_bytes(kept: Any) -> None:
+    kept.array = np.zeros(2, dtype=">i4" if sys.byteorder == "little" else "<i4")
+
+
+def make_sparse(kept: Any) -> None:
+    kept.half = torch.eye(2).to_sparse()
+
+
+def leave_out_values(kept: Any) -> None:
+    kept.half = torch.zeros(2, device="meta")
+
+
+SPOILERS = [
+    replace_function, add_object, take_view, take_view_of_array, write_words, mask, turn_bytes, make_sparse,
+    leave_out_values,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spoil", SPOILERS)
 def test_what_has_no_state_is_refused_by_its_name(spoil: Any) -> None:
     kept = Kept()
     before = states(kept)

@@ -161,7 +161,31 @@ def test_an_update_of_something_else_is_told(make_stream: Any) -> None:
         def transform_update(self, learner: Learner, updates: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
             return {"head.groups.0.weight": updates["head.groups.0.weight"].T}
 
+    class Scales(Plugin):
+        def transform_update(self, learner: Learner, updates: Mapping[str, Tensor]) -> Mapping[str, Any]:
+            return {"head.groups.0.weight": 0.5}
+
+    with pytest.raises(
+        UserError, match=r"the update of 'head\.groups\.0\.weight' is 0\.5, but the weight has the shape"
+    ):
+        make_stream(Scales()).run()
     with pytest.raises(UserError, match=r"head\.groups\.0\.weight"):
         make_stream(Misnames()).run()
     with pytest.raises(UserError, match="has the shape"):
         make_stream(Misshapes()).run()
+
+
+def test_a_parameter_that_the_learner_does_not_have_is_updated_as_it_is(make_stream: Any) -> None:
+    class Strange(Shortens):
+        def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
+            self.own = [torch.nn.Parameter(torch.ones(1))]
+
+        def parameter_groups(self, learner: Learner) -> list[dict[str, Any]]:
+            return [{"params": [*learner.head.parameters(), *self.own], "lr": 0.01}]
+
+        def loss(self, learner: Learner, step: Any) -> Tensor:
+            return self.own[0].square().sum()
+
+    plugin = Strange()
+    make_stream(plugin).run()
+    assert plugin.own[0].item() < 1

@@ -165,3 +165,21 @@ def test_curves_survive_an_interruption(after: int, make_stream: Any, tmp_path: 
 def test_when_it_is_time() -> None:
     assert [step for step in range(101) if EvaluationSpec(every=50).wants(step)] == [0, 1, 2, 4, 8, 16, 32, 50, 100]
     assert [step for step in range(5) if EvaluationSpec(every=1).wants(step)] == [0, 1, 2, 3, 4]
+
+
+def test_modes_and_generators_are_restored_after_an_error_too(
+    make_stream: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, before = watched(make_stream(Finetune())), list[Any]()
+
+    def fail(self: WithinTask, learner: Learner, chosen: Any) -> Any:
+        before.append(torch.get_rng_state())
+        learner.eval()
+        torch.rand(1)
+        raise ValueError("stop")
+
+    monkeypatch.setattr(WithinTask, "_predict", fail)
+    with pytest.raises(ValueError, match="stop"):
+        stream.run()
+    assert stream.learner.training
+    assert torch.equal(torch.get_rng_state(), before[0])
