@@ -67,7 +67,7 @@ class CLLoRA(Plugin):
         },
         scores="cosine",
         paper="He, CVPR 2025 (CL-LoRA)",
-        effects=("adds modules",),
+        effects=("adds modules", "trains by itself"),
     )
     state = ("_prototypes", "_owners")
 

@@ -79,7 +79,7 @@ class DUCT(Plugin):
             "optimizer": {"name": "sgd", "momentum": 0.9, "weight_decay": 5e-4},
         },
         paper="Zhou, CVPR 2025 (DUCT)",
-        effects=("changes weights",),
+        effects=("changes weights", "trains by itself"),
     )
     state = ("_added", "_means", "_rows", "_classes")
 
@@ -168,6 +168,7 @@ class DUCT(Plugin):
                 optimizer.zero_grad()
                 classification_loss(logits, own, "local", task.classes).backward()
                 optimizer.step()
+                learner.count_gradients(len(chosen))
         optimizer.zero_grad()
 
     def _follow(self, rows: Tensor, means: Tensor, new: Tensor) -> Tensor:
