@@ -109,6 +109,7 @@ class ClassGaussians:
         if self.kind != "full":
             return (spreads + self.ridge * least[:, None]).sqrt().float()
         eye = torch.eye(spreads.shape[1], dtype=spreads.dtype)
+        roots: Tensor
         roots, failed = torch.linalg.cholesky_ex(spreads + self.ridge * least[:, None, None] * eye)
         if failed.any():
             raise UserError(

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from clsuite.learner.alignment import AlignmentSettings, train_on_drawn
 from clsuite.learner.class_gaussians import ClassGaussians
+from clsuite.learner.precision import full_precision
 
 
 class TaskIdentity(nn.Module):
@@ -47,7 +48,8 @@ class TaskIdentity(nn.Module):
 
     def tasks_of(self, features: Tensor) -> Tensor:
         """The task ``[B]`` of the class that is predicted for each feature."""
-        return self.owners[self(features).argmax(dim=1)]
+        with full_precision(features):
+            return self.owners[self(features.float()).argmax(dim=1)]
 
     def learn(
         self,

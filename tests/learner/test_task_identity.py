@@ -60,3 +60,14 @@ def test_owners_are_saved_and_the_size_is_twice_the_width_between() -> None:
     features, _ = clouds(list(range(6)))
     assert torch.equal(other.tasks_of(features), identity.tasks_of(features))
     assert sum(value.numel() for value in identity.parameters()) == 8 * 16 + 16 + 16 * 8 + 8 + 8 * 7 + 7
+
+
+def test_the_task_does_not_depend_on_the_precision_of_the_run() -> None:
+    features, _ = clouds(list(range(6)), each=200)
+    near = 0.02 * features + 1.0  # answers so close that bf16 ties them
+    identity = taught()
+    with torch.autocast("cpu", torch.bfloat16):
+        asked = identity.tasks_of(near)
+        coarse = identity.owners[identity(near).argmax(dim=1)]
+    assert torch.equal(asked, identity.tasks_of(near))
+    assert not torch.equal(coarse, asked)
