@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.plugin import Learner, Plugin, Task, Traits, check_range
-from clsuite.plugin.helpers import full_precision
+from clsuite.plugin import Learner, Plugin, Scenario, Task, Traits, check_range
+from clsuite.plugin.helpers import full_precision, refuse_unscaled
 
 
 class ACL(Plugin):
@@ -72,6 +72,10 @@ class ACL(Plugin):
         check_range("acl", above=0, temperature=temperature)
         self.lr, self.epochs, self.temperature, self.batch_size = lr, epochs, temperature, batch_size
         self.optimizer, self.momentum, self.weight_decay = optimizer, momentum, weight_decay
+
+    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
+        """Refuse a precision that its steps cannot have."""
+        refuse_unscaled("acl", learner.options.precision)
 
     def before_task_training(self, learner: Learner, task: Task) -> None:
         """Train all weights towards the prototypes of the task's classes."""

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from clsuite.peft import SharedLoRA, WeightedLoRA, first_blocks_once, left_after, only, transformer_blocks
 from clsuite.plugin import Batch, Learner, Plugin, Scenario, Step, Task, Traits, UserError, check_range
-from clsuite.plugin.helpers import full_precision
+from clsuite.plugin.helpers import full_precision, refuse_unscaled
 
 BELOW_ALL = -10.0
 
@@ -95,8 +95,7 @@ class CLLoRA(Plugin):
         classes = [label for task in scenario.tasks for label in task.classes]
         if len({*classes}) < len(classes):
             raise UserError("cl_lora: a class of the stream comes in several tasks, and each class belongs to one LoRA")
-        if learner.options.precision == "16":
-            raise UserError("cl_lora: precision 16 scales gradients, and the distillation's are not: use bf16 or 32")
+        refuse_unscaled("cl_lora", learner.options.precision)
         model, blocks = learner.backbone.requires_grad_(False).model, len(transformer_blocks(learner.backbone.model))
         self._first = self.shared or blocks // 2
         if not 0 < self._first < blocks:

@@ -8,6 +8,7 @@ import torch
 
 from clsuite.peft import AdapterMixture, Expert, choose_blocks, transformer_blocks
 from clsuite.plugin import Learner, Plugin, Scenario, Task, Traits, check_range, classification_loss
+from clsuite.plugin.helpers import refuse_unscaled
 
 
 class SEMA(Plugin):
@@ -90,6 +91,7 @@ class SEMA(Plugin):
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone and attach an adapter to each block."""
+        refuse_unscaled("sema", learner.options.precision)
         learner.backbone.requires_grad_(False)
         blocks = transformer_blocks(learner.backbone.model)
         last = range(len(blocks) - max(1, len(blocks) // 4), len(blocks))

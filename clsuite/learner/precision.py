@@ -46,6 +46,20 @@ def autocast(asked: str, device: torch.device) -> AbstractContextManager[Any]:
     return nullcontext() if kind is None else torch.autocast(device.type, kind)
 
 
+def refuse_unscaled(name: str, asked: str) -> None:
+    """Refuse the precision in which the trainer scales losses, for a method with steps of its own that do not.
+
+    Args:
+        name: The plugin's.
+        asked: As of `resolve_precision`, such as ``learner.options.precision``.
+
+    Raises:
+        UserError: If it is ``16``.
+    """
+    if asked == "16":
+        raise UserError(f"{name}: precision 16 scales gradients, and those of its own steps are not: use bf16 or 32")
+
+
 def has_slow_kernels(asked: str, device: torch.device) -> bool:
     """Whether PyTorch has slow kernels for this precision and device (``clsuite.backbones.slow_kernels``)."""
     return device.type == "cpu" and resolve_precision(asked, device) == "bf16-mixed"

@@ -13,7 +13,8 @@
 * Losses: `cosface_loss` (a margin for the true class), `self_contrast` (HiDe-Prompt, MOS).
 * Schedules of learning rates: `multi_step`, and the `Moment` that any function of one's own gets.
 * CLIP: `clip_of`, `ClassTexts`.
-* Numbers: `full_precision` (no autocast), `tensor_bytes` (what is kept), `entropic_transport` (Sinkhorn's plan).
+* Numbers: `full_precision` (no autocast), `refuse_unscaled` (for steps of one's own), `tensor_bytes` (what is
+  kept), `entropic_transport` (Sinkhorn's plan).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from clsuite.learner.features import FeatureStore, compute_features
     from clsuite.learner.loss import self_contrast
     from clsuite.learner.margins import cosface_loss
-    from clsuite.learner.precision import full_precision
+    from clsuite.learner.precision import full_precision, refuse_unscaled
     from clsuite.learner.rehearsal import check_trained
     from clsuite.learner.schedules import Moment, multi_step
     from clsuite.learner.task_identity import TaskIdentity
@@ -75,6 +76,7 @@ __all__ = [
     "multi_step",
     "nearness",
     "plain_logits",
+    "refuse_unscaled",
     "row_positions",
     "scaled_cosine",
     "self_contrast",
@@ -107,6 +109,7 @@ LAZY = {
     "cosface_loss": "clsuite.learner.margins",
     "entropic_transport": "clsuite.learner.transport",
     "full_precision": "clsuite.learner.precision",
+    "refuse_unscaled": "clsuite.learner.precision",
     "head_values": "clsuite.learner.alignment",
     "mean_of": "clsuite.learner.weights",
     "multi_step": "clsuite.learner.schedules",

@@ -1,4 +1,4 @@
-"""Methods whose weights begin anew with a task do not go on with what an optimizer knew of those before."""
+"""Methods whose weights begin anew forget what an optimizer knew; those with steps of their own need a precision."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from clsuite.errors import UserError
 from clsuite.plugin import Plugin
+from clsuite_plugins.acl import ACL
 from clsuite_plugins.cl_lora import CLLoRA
 from clsuite_plugins.duct import DUCT
 from clsuite_plugins.inflora import InfLoRA
+from clsuite_plugins.sema import SEMA
 
 
 class Look(Plugin):
@@ -42,3 +45,10 @@ def test_what_begins_anew_has_no_momentum(
     for known in look.known:
         assert not [name for name in known if name.startswith(anew)]
     assert all({*goes_on} <= known for known in look.known[1:])
+
+
+@pytest.mark.parametrize("plugin", [ACL(), SEMA(size=4, code=8), CLLoRA(rank=2)])
+def test_steps_of_their_own_are_refused_in_a_precision_that_scales_losses(plugin: Plugin, make_stream: Any) -> None:
+    stream = make_stream(plugin, precision="16")
+    with pytest.raises(UserError, match="precision 16 scales gradients, and those of its own steps are not"):
+        plugin.on_stream_start(stream.learner, stream.scenario)
